@@ -1,0 +1,131 @@
+"""Writes the reference pages from what the code itself says.
+
+python docs/generate.py          writes them
+python docs/generate.py --check  only tells which are out of date, and fails if any is
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import settings
+from host import hookspecs
+from host.calls import HOOKS
+
+FOLDER = Path(__file__).resolve().parent
+
+PARTS = ("Runs in", "Calls", "Blocking", "Args", "Returns", "Fails", "Example")
+"""The parts of a hook's docstring after its first sentence; `Returns` for `choose_*` only."""
+
+_INTRODUCTION = """\
+# Hooks
+
+What a plugin can implement. `on_*` tells: answers are ignored, and everyone entitled hears it.
+`choose_*` asks: the first answer other than None wins.
+
+Mark an implementation with `hookimpl`. It may leave out arguments that it does not need, and its
+arguments have no default values. Plugins are called in the order in which they are selected;
+`@hookimpl(tryfirst=True)` and `@hookimpl(trylast=True)` move one within it, and
+`@hookimpl(wrapper=True)` runs it around the others.
+
+This page is made from the specifications in `host/hookspecs.py` by `docs/generate.py`.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class HookDoc:
+    """A hook's docstring in its parts.
+
+    Attributes:
+        summary: its first sentence.
+        parts: the text of each part by name, in the order in which they are written.
+    """
+
+    summary: str
+    parts: Mapping[str, str]
+
+    @property
+    def args(self) -> dict[str, str]:
+        """What each argument means, by name."""
+        found = re.findall(r"^(\w+): (.*(?:\n[ \t]+.*)*)", self.parts.get("Args", ""), re.MULTILINE)
+        return {name: " ".join(text.split()) for name, text in found}
+
+
+def parse(docstring: str) -> HookDoc:
+    """Split a hook's docstring into its parts."""
+    summary, _, rest = inspect.cleandoc(docstring).partition("\n\n")
+    parts: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for line in rest.splitlines():
+        if heading := re.match(r"([A-Z][a-z]+(?: [a-z]+)?):(?: |$)(.*)", line):
+            lines = parts.setdefault(heading[1], [])
+            lines.append(heading[2])
+        else:
+            lines.append(line)
+    return HookDoc(" ".join(summary.split()), {name: _text(lines) for name, lines in parts.items()})
+
+
+def _text(lines: list[str]) -> str:
+    first, rest = lines[0], inspect.cleandoc("\n" + "\n".join(lines[1:]))
+    return f"{first}\n{rest}".strip()
+
+
+def hooks() -> str:
+    """Return the page about hooks."""
+    sections = [_INTRODUCTION, "| hook | runs in |\n|---|---|"]
+    docs = {name: parse(getattr(hookspecs, name).__doc__) for name in HOOKS}
+    for name, doc in docs.items():
+        runs_in = re.split(r"[,.]", " ".join(doc.parts["Runs in"].split()))[0]
+        sections[-1] += f"\n| [`{name}`](#{name}) | {runs_in} |"
+    sections.extend(_section(name, doc) for name, doc in docs.items())
+    return "\n\n".join(section.strip("\n") for section in sections) + "\n"
+
+
+def _section(name: str, doc: HookDoc) -> str:
+    signature = inspect.signature(getattr(hookspecs, name))
+    out = [f"## {name}", f"```python\n{name}{signature}\n```".replace("'", ""), doc.summary]
+    facts: list[str] = []
+    for part, text in doc.parts.items():
+        if part == "Args":
+            facts.extend(f"- **`{arg}`** · {meaning}" for arg, meaning in doc.args.items())
+        elif part != "Example":
+            facts.append(f"- **{part}** · {' '.join(text.split())}")
+    # Two blank lines, as formatters want them in a module; docstrings have one, to be short.
+    example = doc.parts["Example"].replace("\n\n@hookimpl", "\n\n\n@hookimpl")
+    out += ["\n".join(facts), f"```python\n{example}\n```"]
+    return "\n\n".join(out)
+
+
+PAGES: Mapping[str, Callable[[], str]] = {"hooks.md": hooks, "settings.md": settings.reference}
+"""Each generated page and the function that makes its text."""
+
+
+def stale() -> list[str]:
+    """Return the names of pages that are not what the code says now."""
+    return [name for name, make in PAGES.items() if _read(FOLDER / name) != make()]
+
+
+def _read(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.is_file() else None
+
+
+def main(arguments: list[str]) -> int:
+    """Write the pages, or check them; return the exit code."""
+    outdated = stale()
+    if arguments == ["--check"]:
+        for name in outdated:
+            print(f"docs/{name} is out of date: run python docs/generate.py")
+        return 1 if outdated else 0
+    for name in outdated:
+        (FOLDER / name).write_text(PAGES[name](), encoding="utf-8")
+        print(f"docs/{name} written")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

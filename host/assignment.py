@@ -1,0 +1,34 @@
+"""What a worker is given on its way."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+
+from host.scoreboard import Scoreboard
+from host.views import Listener
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What the supervisor gives a worker; it all comes across the fork.
+
+    Attributes:
+        slot: the worker's slot.
+        generation: its generation.
+        parent: the supervisor's pid.
+        control: its end of the control channel; the worker closes it.
+        listeners: what plugins see of the listeners.
+        sockets: the listening sockets, in the same order; the worker closes its copies to drain.
+        scoreboard: the shared counters.
+        wake: the eventfd that wakes the supervisor.
+    """
+
+    slot: int
+    generation: int
+    parent: int
+    control: socket.socket
+    listeners: tuple[Listener, ...]
+    sockets: tuple[socket.socket, ...]
+    scoreboard: Scoreboard
+    wake: int

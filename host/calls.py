@@ -1,0 +1,345 @@
+"""Hooks bound to those who hear them: isolated, named, and as cheap as a direct call.
+
+Once plugins are frozen, who hears a hook is known, so it is worked out once. A pluggy call
+costs over a microsecond and a direct one a tenth of that; pluggy's own call is left for hooks
+that have wrappers. Both ways behave alike; tests/unit/test_calls.py holds them to it.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import CodeType
+from typing import Any, cast
+
+import pluggy
+
+from host import hookspecs
+from host.views import Connection, Listener, WorkerView
+
+Report = Callable[[str, str, BaseException, tuple[object, ...]], None]
+"""How a failure is told: plugin, hook, error, the hook's arguments. It must not raise."""
+
+Tell = Callable[..., bool]
+"""Tells everyone entitled, with the hook's arguments by position; true if nobody failed."""
+
+Scheduler = Callable[[Listener, Sequence[WorkerView]], WorkerView | None]
+
+HOOKS: Mapping[str, tuple[str, ...]] = {
+    name: tuple(inspect.signature(value).parameters)
+    for name, value in vars(hookspecs).items()
+    if hasattr(value, f"{hookspecs.NAMESPACE}_spec")
+}
+"""Every hook and its arguments, in the order of the specifications."""
+
+
+@dataclass(frozen=True, slots=True)
+class Implementation:
+    """One plugin's function for one hook.
+
+    Attributes:
+        plugin: the plugin's name.
+        hook: the hook's name.
+        function: what is called; a method is bound already.
+        arguments: the arguments that it takes, in its own order.
+        attribute: the name it has in the plugin.
+        wrapper: whether it runs around the others (a generator that yields once).
+        tryfirst: whether it asks to come before those without a wish.
+        trylast: whether it asks to come after them.
+    """
+
+    plugin: str
+    hook: str
+    function: Callable[..., object]
+    arguments: tuple[str, ...]
+    attribute: str
+    wrapper: bool = False
+    tryfirst: bool = False
+    trylast: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerHooks:
+    """The hooks of one listener's connections.
+
+    Attributes:
+        on_accept: the listener's plugin first, then every plugin that is no protocol.
+        on_readable: the function to call; it is not isolated, since the caller has to end the
+            connection anyway. `blame` tells whose fault an exception is.
+        on_close: heard by those who heard `on_accept`.
+        on_drain: the listener's plugin.
+        blame: the name of the plugin that an exception of `on_readable` comes from.
+    """
+
+    on_accept: Tell
+    on_readable: Callable[[Connection], object]
+    on_close: Tell
+    on_drain: Tell
+    blame: Callable[[BaseException], str]
+
+
+@dataclass(frozen=True, slots=True)
+class HostHooks:
+    """The hooks that belong to no listener; all plugins hear them.
+
+    Attributes:
+        schedulers: whom to ask for a worker, in order, with the plugin's name. They are not
+            isolated, unless a plugin wraps `choose_worker`: then there is one entry, named
+            after the outermost wrapper, in which each failure is reported and counts as None.
+    """
+
+    on_host_start: Tell
+    on_worker_start: Tell
+    on_worker_stop: Tell
+    on_child_exit: Tell
+    schedulers: tuple[tuple[str, Scheduler], ...]
+
+
+def direct(implementation: Implementation) -> Callable[..., Any]:
+    """Return a function that takes all of the hook's arguments by position.
+
+    That is the implementation itself, unless it leaves out arguments or reorders them.
+    """
+    function, expected = implementation.function, HOOKS[implementation.hook]
+    positions = tuple(expected.index(name) for name in implementation.arguments)
+    if positions == tuple(range(len(expected))):
+        return function
+    match positions:
+        case ():
+            return lambda *_: function()
+        case (0,):
+            return lambda first, *_: function(first)
+        case (1,):
+            return lambda _, second: function(second)
+        case _:
+            return lambda *given: function(*[given[position] for position in positions])
+
+
+def tell(hook: str, implementations: Sequence[Implementation], report: Report) -> Tell:
+    """Bind `hook` to those who hear it, given in the order in which they are called."""
+    if any(implementation.wrapper for implementation in implementations):
+        guarded = _Guarded(hook, implementations, report)
+        return lambda *args: guarded(*args)[0]
+    calls = [(implementation.plugin, direct(implementation)) for implementation in implementations]
+    if not calls:
+        return lambda *_: True
+    if len(calls) == 1:
+        return _tell_one(hook, *calls[0], report)
+
+    def tell_all(*args: object) -> bool:
+        fine = True
+        for plugin, function in calls:
+            try:
+                function(*args)
+            # A plugin may call sys.exit(): that must not end the worker of all the others.
+            except BaseException as error:
+                fine = False
+                report(plugin, hook, error, args)
+        return fine
+
+    return tell_all
+
+
+def _tell_one(hook: str, plugin: str, function: Callable[..., Any], report: Report) -> Tell:
+    def tell_one(*args: object) -> bool:
+        try:
+            function(*args)
+        except BaseException as error:
+            report(plugin, hook, error, args)
+            return False
+        return True
+
+    return tell_one
+
+
+def bound(implementations: Sequence[Implementation]) -> Callable[[Connection], object]:
+    """Bind `on_readable`: the plugin's own function, or pluggy's call if there are several."""
+    if len(implementations) == 1 and not implementations[0].wrapper:
+        return direct(implementations[0])
+    call = _chain("on_readable", implementations)
+    return lambda connection: call(connection=connection)
+
+
+def schedulers(
+    implementations: Sequence[Implementation], report: Report
+) -> tuple[tuple[str, Scheduler], ...]:
+    """Bind `choose_worker`; see `HostHooks.schedulers`."""
+    if not any(implementation.wrapper for implementation in implementations):
+        return tuple((each.plugin, direct(each)) for each in implementations)
+    guarded = _Guarded("choose_worker", implementations, report)
+
+    def ask(listener: Listener, workers: Sequence[WorkerView]) -> WorkerView | None:
+        return cast("WorkerView | None", guarded(listener, workers)[1])
+
+    return ((implementations[0].plugin, ask),)
+
+
+def blame(error: BaseException, implementations: Iterable[Implementation], otherwise: str) -> str:
+    """Name the plugin whose function is innermost in the error's traceback.
+
+    A wrapper that lets an error pass is in the traceback too, further out.
+
+    Args:
+        error: what a call of these implementations raised.
+        implementations: who may have raised it.
+        otherwise: the answer if none of them is to be seen in it.
+    """
+    owners = {
+        code: each.plugin for each in implementations if (code := _code(each.function)) is not None
+    }
+    found, step = None, error.__traceback__
+    while step is not None:
+        found = owners.get(step.tb_frame.f_code, found)
+        step = step.tb_next
+    if found is not None:
+        return found
+    # A wrapper that yields not once is pluggy's error, raised outside of it; its text has the
+    # place of the wrapper, the same in 1.6 and 1.7.
+    places = ((f"{code.co_filename}:{code.co_firstlineno} ", code) for code in owners)
+    return next((owners[code] for place, code in places if place in str(error)), otherwise)
+
+
+def _code(function: Callable[..., object]) -> CodeType | None:
+    return getattr(inspect.unwrap(function), "__code__", None)
+
+
+class Manager(pluggy.PluginManager):
+    """Pluggy's manager for implementations that the host has found and checked itself.
+
+    Pluggy 1.6 and 1.7 find them in different ways (1.6 evaluates every property of a plugin,
+    and does not see a marker above `@staticmethod`), and both need plugins that can be hashed
+    and compared, which a dataclass need not be. So pluggy is handed a `Holder` in its place.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(hookspecs.NAMESPACE)
+        self.add_hookspecs(hookspecs)
+
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
+        """Return what `plugin`, a `Holder`, says about its attribute `name`."""
+        return plugin.marks.get(name) if isinstance(plugin, Holder) else None
+
+
+class Holder:
+    """What pluggy registers in a plugin's stead: the implementations as plain attributes."""
+
+    def __init__(self, implementations: Iterable[Implementation]) -> None:
+        self.marks: dict[str, pluggy.HookimplOpts] = {}
+        for each in implementations:
+            vars(self)[each.attribute] = each.function
+            self.marks[each.attribute] = {
+                "specname": each.hook,
+                "wrapper": each.wrapper,
+                "hookwrapper": False,
+                "optionalhook": False,
+                "tryfirst": each.tryfirst,
+                "trylast": each.trylast,
+            }
+
+
+def _chain(
+    hook: str,
+    implementations: Sequence[Implementation],
+    replace: Callable[[Implementation], Callable[..., object]] | None = None,
+) -> pluggy.HookCaller:
+    """Return pluggy's own call of exactly these implementations, in this order."""
+    manager = Manager()
+    # The last one registered is called first; the order is settled, so wishes no longer count.
+    for number, each in reversed(list(enumerate(implementations))):
+        function = replace(each) if replace else each.function
+        plain = Implementation(
+            each.plugin, hook, function, each.arguments, each.attribute, wrapper=each.wrapper
+        )
+        manager.register(Holder([plain]), name=f"{each.plugin} {number}")
+    return cast("pluggy.HookCaller", getattr(manager.hook, hook))
+
+
+@dataclass(slots=True)
+class _Turn:
+    """One call under way: its arguments, and whether nobody has failed so far."""
+
+    args: tuple[object, ...]
+    fine: bool = field(default=True)
+
+
+class _Guarded:
+    """Pluggy's call of one hook in which nobody's failure keeps others from being called."""
+
+    __slots__ = ("_call", "_hook", "_report", "_turns")
+
+    def __init__(
+        self, hook: str, implementations: Sequence[Implementation], report: Report
+    ) -> None:
+        self._hook, self._report = hook, report
+        self._turns: list[_Turn] = []  # a stack, since a hook may be told within itself
+        self._call = _chain(hook, implementations, self._guard)
+
+    def __call__(self, *args: object) -> tuple[bool, object]:
+        turn = _Turn(args)
+        self._turns.append(turn)
+        try:
+            result = self._call(**dict(zip(HOOKS[self._hook], args, strict=True)))
+        finally:
+            self._turns.pop()
+        return turn.fine, result
+
+    def _fail(self, plugin: str, error: BaseException) -> None:
+        turn = self._turns[-1]
+        turn.fine = False
+        self._report(plugin, self._hook, error, turn.args)
+
+    def _guard(self, implementation: Implementation) -> Callable[..., object]:
+        if implementation.wrapper:
+            return self._guard_wrapper(implementation)
+
+        @functools.wraps(implementation.function)
+        def guarded(*args: object) -> object:
+            try:
+                answer = implementation.function(*args)
+                if self._hook == "choose_worker":
+                    self._check(answer)
+            except BaseException as error:
+                self._fail(implementation.plugin, error)
+                return None
+            return answer
+
+        return guarded
+
+    def _check(self, answer: object) -> None:
+        """Refuse an answer that is no candidate here, where its author is still known."""
+        workers = cast("Sequence[object]", self._turns[-1].args[1])
+        if answer is not None and answer not in workers:
+            raise ValueError(f"the answer is none of the candidates: {answer!r}")
+
+    def _guard_wrapper(self, implementation: Implementation) -> Callable[..., object]:
+        """Go on without a wrapper that fails: as if it had only passed on what it was sent."""
+        function = cast("Callable[..., Generator[object, object, object]]", implementation.function)
+
+        @functools.wraps(function)
+        def guarded(*args: object) -> Generator[object, object, object]:
+            error: BaseException | None = None
+            try:
+                inner = function(*args)
+                next(inner)
+            except StopIteration:
+                error = RuntimeError("the wrapper did not yield")
+            except BaseException as raised:
+                error = raised
+            if error is not None:
+                self._fail(implementation.plugin, error)
+                return (yield None)
+            outcome = yield None
+            try:
+                inner.send(outcome)
+                inner.close()
+            except StopIteration as end:
+                return end.value
+            except BaseException as raised:
+                self._fail(implementation.plugin, raised)
+                return outcome
+            self._fail(implementation.plugin, RuntimeError("the wrapper yielded twice"))
+            return outcome
+
+        return guarded

@@ -1,0 +1,228 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, NoReturn
+
+import click
+
+import settings
+from host import catalog
+from host.errors import ExitCode, HostError
+from host.launch import assign, launch
+from host.registry import load
+
+DISTRIBUTION = "prefork"
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the command line says that settings come from."""
+
+    config: str | None
+    preset: str | None
+    flags: dict[str, tuple[object, str]]
+
+    def load(self, file: str | None = None) -> settings.Loaded:
+        """Load the settings; a `file` given as an argument counts like `--config`."""
+        return settings.load(flags=self.flags, file=file or self.config, preset=self.preset)
+
+
+def _sources(params: dict[str, Any]) -> Sources:
+    flags: dict[str, tuple[object, str]] = {}
+    for key, flag in (
+        ("name", "--name"),
+        ("workers", "--workers"),
+        ("log.format", "--log-format"),
+        ("log.level", "--log-level"),
+    ):
+        value = params[key.replace(".", "_")]
+        if value is not None:
+            flags[key] = (value, flag)
+    if params["respawn"] is not None:
+        flags["respawn"] = (params["respawn"], "--respawn" if params["respawn"] else "--no-respawn")
+    for key, flag in (("plugins", "--plugin"), ("listen", "--listen")):
+        if params[key]:
+            flags[key] = (list(params[key]), flag)
+    for text in params["assignments"]:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise click.UsageError(f"--set {text}: expected KEY=VALUE, as limits.max_events=100")
+        flags[key] = (value, f"--set {text}")
+    return Sources(params["config"], params["preset"], flags)
+
+
+_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    click.option("--config", metavar="FILE", help="Settings file (TOML)."),
+    click.option("--preset", metavar="NAME", help="Settings that ship with the host."),
+    click.option(
+        "--plugin",
+        "plugins",
+        metavar="NAME",
+        multiple=True,
+        help="Plugin to load: an installed one's NAME, package.module:Class, or ./file.py. "
+        "no:NAME leaves out a default one. May be repeated.",
+    ),
+    click.option(
+        "--listen",
+        metavar="ADDRESS[=PLUGIN]",
+        multiple=True,
+        help="Where to listen, and which plugin serves it: tcp://127.0.0.1:7000=echo, "
+        "unix:/run/x.sock. May be repeated.",
+    ),
+    click.option("--workers", metavar="N", help="Worker processes. Default: one per usable CPU."),
+    click.option("--respawn/--no-respawn", default=None, help="Whether dead workers are replaced."),
+    click.option("--name", metavar="NAME", help="Name of this host."),
+    click.option("--log-format", metavar="FORMAT", help="text or json."),
+    click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error."),
+    click.option(
+        "--set",
+        "assignments",
+        metavar="KEY=VALUE",
+        multiple=True,
+        help="Any other setting, as limits.idle_timeout_seconds=60. May be repeated.",
+    ),
+)
+
+
+_NAMES = (
+    *("config", "preset", "plugins", "listen", "workers", "respawn", "name"),
+    *("log_format", "log_level", "assignments"),
+)
+
+
+def with_sources(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command all the flags that settings come from; it is called with `sources`."""
+
+    @functools.wraps(command)
+    def wrapper(**params: Any) -> None:
+        taken = {name: params.pop(name) for name in _NAMES}
+        with_errors(lambda: command(sources=_sources(taken), **params))
+
+    for option in reversed(_OPTIONS):
+        wrapper = option(wrapper)
+    return wrapper
+
+
+def with_errors(call: Callable[[], None]) -> None:
+    """Call, and turn the errors that have a culprit into one message and an exit code."""
+    try:
+        call()
+    except settings.SettingsError as error:
+        fail(str(error), ExitCode.SETTINGS)
+    except HostError as error:
+        fail(str(error), error.exit_code)
+
+
+def fail(message: str, code: ExitCode) -> NoReturn:
+    """Print a message and exit."""
+    click.echo(f"host: {message}", err=True)
+    sys.exit(code)
+
+
+class _Group(click.Group):
+    """A group that runs the host if no command is named."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take a call that does not begin with a command for the command `run`."""
+        if not args or (args[0].startswith("-") and args[0] not in ("-h", "--help", "--version")):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+def installed_version() -> str:
+    """Return the version of the installed distribution."""
+    try:
+        return version(DISTRIBUTION)
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(installed_version(), prog_name=DISTRIBUTION)
+def main() -> None:
+    """Serve any protocol with supervised worker processes; plugins hold all policy.
+
+    Without a command the host runs: `--plugin echo` is the same as `run --plugin echo`. Flags
+    override environment variables (HOST_...), these the settings file, this the preset.
+    """
+
+
+@main.command()
+@with_sources
+def run(sources: Sources) -> None:
+    """Run the host until it is told to stop (SIGTERM, SIGINT)."""
+    code = launch(sources.load(), installed_version())
+    sys.exit(code)
+
+
+@main.command()
+@with_sources
+@click.argument("file", required=False)
+def check(sources: Sources, file: str | None) -> None:
+    """Say ok, or everything that is wrong with the settings and plugins."""
+    loaded = sources.load(file)
+    registry = load(loaded)
+    assign(loaded.settings, registry)
+    click.echo("ok")
+
+
+@main.command()
+@with_sources
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def plugins(sources: Sources, as_json: bool) -> None:
+    """List the plugins that are installed or selected, without importing any of them."""
+    entries = catalog.catalog(sources.load().settings.plugins)
+    if as_json:
+        click.echo(json.dumps([entry.as_dict() for entry in entries], indent=2))
+        return
+    table = [("NAME", "SELECTED", "DISTRIBUTION", "ORIGIN", "IMPLEMENTS")]
+    for entry in entries:
+        found = "?" if entry.implements is None else ", ".join(entry.implements)
+        selected = ("default" if entry.default else "yes") if entry.selected else "no"
+        came_from = f"{entry.distribution} {entry.version}" if entry.distribution else "-"
+        described = f"broken: {entry.error}" if entry.error else found
+        table.append((entry.name, selected, came_from, entry.origin, described))
+    click.echo(_columns(table))
+
+
+@main.command("settings")
+@with_sources
+@click.argument("what", type=click.Choice(["schema", "presets"]), required=False)
+def show_settings(sources: Sources, what: str | None) -> None:
+    """Print the effective settings and where each comes from.
+
+    `settings schema` prints the JSON Schema of the settings file, `settings presets` the presets.
+    """
+    if what == "presets":
+        click.echo("\n".join(settings.presets()))
+        return
+    loaded = sources.load()
+    registry = load(loaded)
+    if what == "schema":
+        models = {
+            plugin.name: plugin.options_model
+            for plugin in registry.plugins
+            if plugin.options_model is not None
+        }
+        click.echo(json.dumps(settings.schema(models), indent=2))
+        return
+    options = {
+        plugin.name: plugin.options for plugin in registry.plugins if plugin.options is not None
+    }
+    click.echo(settings.render_text(settings.render(loaded, options)), nl=False)
+
+
+def _columns(table: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    lines = (
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in table
+    )
+    return "\n".join(lines)

@@ -1,0 +1,429 @@
+"""A connection over a socket: reads on demand, sends once a turn, ends with a reason."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from host.loop import READ, WRITE
+from host.views import CloseReason, Listener, Worker
+
+_DONTWAIT = socket.MSG_DONTWAIT
+_SEND_SLICE = 262_144
+"""How much of a backlog is offered to one send: about what a loopback socket takes at a time."""
+_DISCARDS = 8
+
+
+class Poller(Protocol):
+    """What a connection needs of the loop."""
+
+    now: float
+
+    def modify(self, fd: int, events: int) -> None:
+        """Change what `fd` is watched for."""
+
+    def add(self, fd: int, events: int, handler: Callable[[int], object]) -> None:
+        """Watch `fd`."""
+
+    def remove(self, fd: int) -> None:
+        """Stop watching `fd`."""
+
+
+@dataclass(slots=True)
+class Service:
+    """What all connections of one listener in one worker share.
+
+    Attributes:
+        on_readable: the bound hook of the listener's plugin.
+        on_accept, on_close, on_drain: bound hooks; they isolate failures and say whether there
+            were none.
+        blame: names the plugin that an exception of `on_readable` comes from.
+        report: tells of a failed hook: plugin, hook, error, the hook's arguments.
+        touched: connections that were written to or closed outside a handler of their own;
+            the worker settles them at the end of the turn.
+        stalled: connections whose peer does not take what is sent, and since when.
+        connections: all that are open in this worker.
+        on_end: called with a connection that has ended, before its plugins hear of it.
+    """
+
+    listener: Listener
+    worker: Worker
+    loop: Poller
+    on_accept: Callable[[SocketConnection], bool]
+    on_readable: Callable[[SocketConnection], object]
+    on_close: Callable[[SocketConnection, CloseReason], object]
+    on_drain: Callable[[SocketConnection, float], object]
+    blame: Callable[[BaseException], str]
+    report: Callable[[str, str, BaseException, tuple[object, ...]], None]
+    on_end: Callable[[SocketConnection, CloseReason], None]
+    connections: set[SocketConnection]
+    touched: list[SocketConnection]
+    stalled: dict[SocketConnection, float]
+    read_size: int = 65_536
+    high_water: int = 262_144
+    low_water: int = 65_536
+    max_unsent: int = 16_777_216
+
+
+class NothingReadError(Exception):
+    """What is reported of a plugin whose `on_readable` did not read."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "on_readable returned without calling connection.read(), so it would be called again "
+            "for ever: read, or call pause_reading() or close()"
+        )
+
+
+class SocketConnection:
+    """One accepted socket; it owns the socket and closes it.
+
+    The socket stays in blocking mode and is used with MSG_DONTWAIT: an accepted socket does not
+    inherit O_NONBLOCK (accept(2)), and setting it would cost a system call per connection.
+
+    What is written is first kept as a list of chunks, for the one send at the end of the handler.
+    What the kernel does not take moves to a bytearray (cutting off its front is cheap), to
+    which further writes are added until it is empty again.
+    """
+
+    __slots__ = (
+        "_address",
+        "_asked",
+        "_attention",
+        "_backlog",
+        "_chunks",
+        "_closing",
+        "_ended",
+        "_handling",
+        "_mask",
+        "_paused",
+        "_pressed",
+        "_queued",
+        "_serial",
+        "_service",
+        "_sock",
+        "allow_half_open",
+        "data",
+        "eof",
+        "last_active",
+    )
+
+    def __init__(self, sock: socket.socket, address: Any, serial: int, service: Service) -> None:
+        self._sock, self._address, self._serial, self._service = sock, address, serial, service
+        self._chunks: list[bytes] = []
+        self._queued = 0
+        self._backlog: bytearray | None = None
+        self._mask = 0
+        self._handling = False  # a handler of this connection is running
+        self._asked = False  # that handler has called read()
+        self._attention = False  # something other than plain traffic is to be settled
+        self._paused = False  # by the plugin
+        self._pressed = False  # by the high-water mark
+        self._closing: CloseReason | None = None
+        self._ended = False
+        self.data: Any = None
+        self.allow_half_open = False
+        self.eof = False
+        self.last_active = service.loop.now
+
+    def __repr__(self) -> str:
+        return f"<connection {self.id} from {self.peer}>"
+
+    @property
+    def id(self) -> str:
+        """Unique among all connections of this host."""
+        return f"{self._service.worker.pid}-{self._serial}"
+
+    @property
+    def peer(self) -> str:
+        """The other end: `127.0.0.1:50211`, `[::1]:50211`, or `unix`."""
+        if not isinstance(self._address, tuple):
+            return "unix"
+        host, port = self._address[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    @property
+    def listener(self) -> Listener:
+        """The listener that it came in on."""
+        return self._service.listener
+
+    @property
+    def worker(self) -> Worker:
+        """The worker that serves it."""
+        return self._service.worker
+
+    @property
+    def closed(self) -> bool:
+        """True as soon as it is closing: nothing more can be read or written."""
+        return self._closing is not None
+
+    @property
+    def unsent(self) -> int:
+        """Bytes written and not yet taken by the kernel."""
+        return self._queued + (len(self._backlog) if self._backlog is not None else 0)
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor, -1 once it has ended."""
+        return self._sock.fileno()
+
+    # What plugins call
+
+    def read(self) -> bytes:
+        """Return what has arrived, up to the read size; `b""` at the end or when there is none."""
+        self._asked = True
+        if self._closing is not None or self.eof:
+            return b""
+        try:
+            data = self._sock.recv(self._service.read_size, _DONTWAIT)
+        except BlockingIOError:
+            return b""
+        except OSError:
+            self._doom(CloseReason.RESET)
+            return b""
+        if not data:
+            self.eof = self._attention = True
+        return data
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Queue `data` for the send at the end of the handler or turn."""
+        if self._closing is not None:
+            return
+        if self._backlog is not None:
+            self._backlog += data
+            self._press()
+            return
+        if not self._handling and not self._chunks:
+            self._service.touched.append(self)
+        self._chunks.append(data if type(data) is bytes else bytes(data))
+        self._queued += len(data)
+        if self._queued > self._service.high_water:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send now as much of what is queued as the kernel takes."""
+        chunks = self._chunks
+        if not chunks or self._ended:
+            return
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        self._queued = 0
+        if not self._handling:
+            self.last_active = self._service.loop.now
+        try:
+            sent = self._sock.send(data, _DONTWAIT)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._doom(CloseReason.RESET)
+            return
+        if sent < len(data):
+            self._backlog = bytearray(memoryview(data)[sent:])
+            self._service.stalled[self] = self._service.loop.now
+            self._press()
+            self._watch()
+
+    def pause_reading(self) -> None:
+        """Leave what arrives in the kernel until `resume_reading()`."""
+        self._paused = True
+        self._watch()
+
+    def resume_reading(self) -> None:
+        """Take up reading again."""
+        self._paused = False
+        self._watch()
+
+    def close(self) -> None:
+        """Send what is queued, then close."""
+        self.finish(CloseReason.PLUGIN)
+
+    # What the worker calls
+
+    def watch(self) -> None:
+        """Watch the socket.
+
+        Raises:
+            OSError: ENOSPC or ENOMEM (epoll_ctl(2)).
+        """
+        self._service.loop.add(self._sock.fileno(), READ, self.on_event)
+        self._mask = READ
+
+    def begin(self) -> None:
+        """Tell the plugins that it was accepted, and see to what they did."""
+        self._handling = True
+        if not self._service.on_accept(self):
+            self.finish(CloseReason.PLUGIN_FAILED)
+        self._handling = False
+        self.settle()
+
+    def on_event(self, mask: int) -> None:
+        """Handle an event of the socket: the hot path."""
+        if mask & WRITE:
+            self._send_backlog()
+            if self._attention:
+                self.settle()
+            if self._ended:
+                return
+        if mask & self._mask & READ:
+            service = self._service
+            self.last_active = service.loop.now
+            self._asked = False
+            self._handling = True
+            try:
+                service.on_readable(self)
+            except BaseException as error:  # SystemExit too: only this connection may end of it
+                self._fail(error)
+            self._handling = False
+            if self._chunks:
+                self.flush()
+            if self._attention or not self._asked:
+                self._after_handler()
+        elif mask & ~(READ | WRITE):
+            self._hang_up()
+
+    def drain(self, deadline: float) -> None:
+        """Tell the plugin that the worker goes away, and see to what it did."""
+        self._handling = True
+        self._service.on_drain(self, deadline)
+        self._handling = False
+        self.settle()
+
+    def finish(self, reason: CloseReason) -> None:
+        """Send what is queued, then end with `reason`, at the latest when the turn ends."""
+        if self._closing is None:
+            self._closing = reason
+            self._attention = True
+            if not self._handling:
+                self._service.touched.append(self)
+
+    def abort(self, reason: CloseReason) -> None:
+        """End with `reason` now; what is queued is lost."""
+        self._doom(reason)
+        self.settle()
+
+    def settle(self) -> None:
+        """Send what is queued and act on what has happened to the connection."""
+        if self._ended or self._handling:
+            return
+        self.flush()
+        if self._closing is None and self.eof and not self.allow_half_open:
+            self._closing = CloseReason.PEER_FINISHED
+        if self._closing is not None and self._backlog is None:
+            self._end(self._closing)
+        else:
+            self._attention = False
+            self._watch()
+
+    # Inside
+
+    def _after_handler(self) -> None:
+        if not (self._asked or self._paused or self._closing is not None):
+            self._fail(NothingReadError())
+        self.settle()
+
+    def _fail(self, error: BaseException) -> None:
+        service = self._service
+        service.report(service.blame(error), "on_readable", error, (self,))
+        self.finish(CloseReason.PLUGIN_FAILED)
+
+    def _doom(self, reason: CloseReason) -> None:
+        """Give up what is unsent: the connection ends with `reason` when it is settled."""
+        if self._ended:
+            return
+        self._chunks.clear()
+        self._queued = 0
+        self._backlog = None
+        self._closing = reason
+        self._attention = True
+        if not self._handling:
+            self._service.touched.append(self)
+
+    def _press(self) -> None:
+        """Hold the peer back above the high-water mark; give up above the hard cap."""
+        assert self._backlog is not None
+        if len(self._backlog) > self._service.max_unsent:
+            self._doom(CloseReason.UNSENT_LIMIT)
+        elif not self._pressed and len(self._backlog) > self._service.high_water:
+            self._pressed = True
+            self._watch()
+
+    def _send_backlog(self) -> None:
+        backlog = self._backlog
+        if backlog is None:
+            return
+        try:
+            with memoryview(backlog) as view, view[:_SEND_SLICE] as part:
+                sent = self._sock.send(part, _DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._doom(CloseReason.RESET)
+            return
+        del backlog[:sent]
+        if backlog:
+            self._service.stalled[self] = self._service.loop.now
+            if self._pressed and len(backlog) < self._service.low_water:
+                self._pressed = False
+                self._watch()
+        else:
+            self._backlog = None
+            self._pressed = False
+            self._service.stalled.pop(self, None)
+            self._attention = True
+
+    def _watch(self) -> None:
+        """Watch the socket for what is wanted of it now; not at all if that is nothing.
+
+        With nothing wanted the kernel would still report a hang-up, in every turn.
+        """
+        if self._ended:
+            return
+        wanted = 0
+        if not (self.eof or self._paused or self._pressed or self._closing is not None):
+            wanted = READ
+        if self._backlog is not None:
+            wanted |= WRITE
+        if wanted == self._mask:
+            return
+        loop, fd = self._service.loop, self._sock.fileno()
+        if not wanted:
+            loop.remove(fd)
+        elif not self._mask:
+            loop.add(fd, wanted, self.on_event)
+        else:
+            loop.modify(fd, wanted)
+        self._mask = wanted
+
+    def _hang_up(self) -> None:
+        """Find out what an error or hang-up event without data means."""
+        if self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self.abort(CloseReason.RESET)
+        elif self._mask & READ:
+            self.on_event(READ)
+
+    def _end(self, reason: CloseReason) -> None:
+        self._ended = True
+        service = self._service
+        service.stalled.pop(self, None)
+        if self._mask:
+            service.loop.remove(self._sock.fileno())
+            self._mask = 0
+        if not self.eof and reason is not CloseReason.RESET:
+            self._discard_unread()
+        service.on_end(self, reason)
+        self._sock.close()
+        service.on_close(self, reason)
+
+    def _discard_unread(self) -> None:
+        """Read what has already arrived.
+
+        Closing over it would reset the peer (RFC 1122, 4.2.2.13), which may cost it the answer
+        that it has not read yet.
+        """
+        try:
+            for _ in range(_DISCARDS):
+                if not self._sock.recv(65_536, _DONTWAIT):
+                    return
+        except OSError:
+            return

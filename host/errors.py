@@ -1,0 +1,107 @@
+"""Errors that say whose fault it is, and the exit code each of them ends the host with."""
+
+from __future__ import annotations
+
+import os
+from enum import IntEnum
+from typing import Self
+
+
+class ExitCode(IntEnum):
+    """What the supervisor's exit code means; `description` is the documented line."""
+
+    description: str
+
+    def __new__(cls, code: int, description: str) -> Self:
+        """Make a member of a number and its documented line."""
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.description = description
+        return member
+
+    OK = 0, "stopped when asked to, with nothing cut short"
+    BUG = 1, "a fault of the host itself: please report it"
+    USAGE = 2, "the command line is wrong"
+    SETTINGS = 3, "the settings are invalid"
+    PLUGIN = 4, "a plugin cannot be loaded, or refused to start"
+    LISTEN = 5, "an address cannot be listened on"
+    WORKER_START = 6, "the first workers failed to start"
+    LIMITS = 7, "the machine's limits are too low for the settings"
+    WORKERS_GONE = 8, "every worker has ended and none is to be replaced"
+    CUT_SHORT = 9, "stopped, but connections or workers had to be cut at the deadline"
+
+
+class HostError(Exception):
+    """Base of the errors that end the host; `exit_code` says how."""
+
+    exit_code = ExitCode.BUG
+
+
+class PluginError(HostError):
+    """A plugin is at fault: its author, or whoever selected it, can mend it.
+
+    Attributes:
+        plugin: the name it was selected by.
+        hook: the hook concerned, or None.
+        cause: what is wrong, in one sentence.
+        origin: distribution, version and entry point, as far as known.
+        where: `file:line` and the line's subject, or None.
+        hint: what to do about it, or None.
+    """
+
+    exit_code = ExitCode.PLUGIN
+
+    def __init__(
+        self,
+        plugin: str,
+        cause: str,
+        *,
+        hook: str | None = None,
+        origin: str | None = None,
+        where: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        self.plugin, self.cause, self.hook = plugin, cause, hook
+        self.origin, self.where, self.hint = origin, where, hint
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        found = f" ({self.origin})" if self.origin else ""
+        lines = [f'plugin "{self.plugin}"{found} cannot be used']
+        if self.where:
+            lines.append(f"  {self.where}")
+        lines.extend(f"    {line}" for line in self.cause.splitlines())
+        if self.hint:
+            lines.append(f"  {self.hint}")
+        return "\n".join(lines)
+
+
+class ListenError(HostError):
+    """The machine refuses an address.
+
+    Attributes:
+        address: the address as configured.
+        errno: the system's error number.
+    """
+
+    exit_code = ExitCode.LISTEN
+
+    def __init__(self, address: str, errno: int, advice: str) -> None:
+        self.address, self.errno, self.advice = address, errno, advice
+        super().__init__(f"cannot listen on {address}: {os.strerror(errno)}; {advice}")
+
+
+class LimitsError(HostError):
+    """The machine's limits (setrlimit(2)) are too low for what the settings ask for."""
+
+    exit_code = ExitCode.LIMITS
+
+
+class WorkerStartError(HostError):
+    """The first workers did not get ready; the message says what each of them said."""
+
+    exit_code = ExitCode.WORKER_START
+
+
+class HostBugError(HostError):
+    """Something that cannot happen did: ours to mend."""

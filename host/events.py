@@ -1,0 +1,136 @@
+"""The table of telemetry events: everything the host has to tell, with its fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from string import Formatter
+
+
+class Level(IntEnum):
+    """How much an event matters; numbers as in the standard logging module."""
+
+    DEBUG = 10
+    INFO = 20
+    WARNING = 30
+    ERROR = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One kind of event.
+
+    Attributes:
+        name: its name, as in JSON log lines.
+        level: how much it matters.
+        sentence: one sentence; its `{fields}` are filled in for text log lines.
+        extra: fields that the sentence does not show; `traceback` and `details` are printed
+            below the line.
+    """
+
+    name: str
+    level: Level
+    sentence: str
+    extra: tuple[str, ...] = ()
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The names of all fields that are emitted with the event."""
+        return frozenset(name for _, name, _, _ in Formatter().parse(self.sentence) if name) | set(
+            self.extra
+        )
+
+
+# The host
+HOST_STARTING = Event(
+    "host_starting", Level.INFO, "{name} {version} starting: pid {pid}, {workers} workers"
+)
+LISTENING = Event("listening", Level.INFO, "listening on {address}, served by {plugin}")
+BACKLOG_UNKNOWN = Event(
+    "backlog_unknown",
+    Level.WARNING,
+    "{address}: the kernel does not tell how many connections wait ({cause}); "
+    "handing them out one at a time, which is slower",
+)
+BACKLOG_CAPPED = Event(
+    "backlog_capped",
+    Level.WARNING,
+    "{address}: backlog is {actual} instead of {wanted}: raise net.core.somaxconn",
+)
+DESCRIPTORS_CAPPED = Event(
+    "descriptors_capped",
+    Level.INFO,
+    "{allowed} file descriptors are allowed, so a worker takes at most {connections} "
+    "connections: raise RLIMIT_NOFILE, or set limits.max_connections_per_worker",
+)
+HOST_READY = Event("host_ready", Level.INFO, "ready: all {workers} workers serve")
+HOST_STOPPING = Event(
+    "host_stopping", Level.INFO, "stopping on {cause}: draining for at most {seconds:g} s"
+)
+HOST_STOPPING_NOW = Event("host_stopping_now", Level.WARNING, "stopping now on {cause}")
+HOST_STOPPED = Event("host_stopped", Level.INFO, "stopped: exit code {code}, {meaning}")
+HOST_BUG = Event(
+    "host_bug", Level.ERROR, "a fault of the host itself: {error}; please report it", ("traceback",)
+)
+
+# Workers, told by the supervisor
+WORKER_STARTED = Event("worker_started", Level.DEBUG, "worker {slot} started: pid {pid}")
+WORKER_READY = Event(
+    "worker_ready", Level.INFO, "worker {slot} (pid {pid}) ready after {seconds:.3f} s"
+)
+WORKER_EXITED = Event(
+    "worker_exited", Level.INFO, "worker {slot} (pid {pid}) ended: {cause}", ("age_seconds",)
+)
+WORKER_DIED = Event(
+    "worker_died",
+    Level.ERROR,
+    "worker {slot} (pid {pid}) died: {cause}; {next}",
+    ("age_seconds",),
+)
+WORKER_START_FAILED = Event(
+    "worker_start_failed", Level.ERROR, "worker {slot} failed to start: {cause}", ("traceback",)
+)
+WORKER_SUSPENDED = Event(
+    "worker_suspended",
+    Level.WARNING,
+    "worker {slot} (pid {pid}) has not claimed {outstanding} connections within "
+    "{milliseconds} ms: others take them",
+)
+WORKER_RESUMED = Event("worker_resumed", Level.INFO, "worker {slot} (pid {pid}) has caught up")
+WORKER_KILLED = Event("worker_killed", Level.WARNING, "worker {slot} (pid {pid}) killed: {cause}")
+FORK_FAILED = Event(
+    "fork_failed", Level.ERROR, "cannot start worker {slot}: {error}; trying again in {seconds:g} s"
+)
+UNKNOWN_CHILD = Event(
+    "unknown_child", Level.DEBUG, "reaped process {pid}, which is no worker: {cause}"
+)
+
+# Hooks
+HOOK_FAILED = Event(
+    "hook_failed",
+    Level.ERROR,
+    "hook {hook} of plugin {plugin} raised {error}; {consequence}",
+    ("connection", "peer", "traceback"),
+)
+
+# Connections, told by workers
+CONNECTION_CLOSED = Event(
+    "connection_closed", Level.DEBUG, "connection {connection} from {peer} ended: {reason}"
+)
+CONNECTIONS_CUT = Event(
+    "connections_cut", Level.WARNING, "worker {slot}: {count} connections cut at the drain deadline"
+)
+ACCEPT_FAILED = Event(
+    "accept_failed",
+    Level.WARNING,
+    "worker {slot}: accept on {address} failed: {error}; {consequence}",
+)
+
+# The log itself
+LINES_DROPPED = Event(
+    "lines_dropped", Level.WARNING, "{count} log lines dropped: the log was not taken fast enough"
+)
+
+EVENTS: tuple[Event, ...] = tuple(
+    value for value in list(globals().values()) if isinstance(value, Event)
+)

@@ -1,0 +1,240 @@
+"""The hooks: what a plugin may implement, and what it can rely on.
+
+Grammar: `on_*` tells (answers are ignored, everyone entitled hears it), `choose_*` asks (the
+first answer other than None wins). An implementation is marked with `hookimpl` and may leave
+out arguments that it does not need. Arguments have no default values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pluggy
+
+from host.views import ChildExit, CloseReason, Connection, Host, Listener, Worker, WorkerView
+
+NAMESPACE = "host"
+"""The project name that pluggy's markers and the plugin manager share."""
+
+hookspec = pluggy.HookspecMarker(NAMESPACE)
+hookimpl = pluggy.HookimplMarker(NAMESPACE)
+
+
+@hookspec
+def on_host_start(host: Host) -> None:
+    """Tell that the host is about to start.
+
+    Runs in: the supervisor, with every listener bound and before the first worker is forked.
+    Calls: once, in every plugin.
+    Blocking: allowed; nothing is served before it returns. Threads started here do not
+        survive into the workers.
+
+    Args:
+        host: the host's name, pid, listeners and number of workers.
+    Fails: the host does not start, and says which plugin failed and why.
+
+    Example:
+        from host import Host, hookimpl
+
+        started = []
+
+        @hookimpl
+        def on_host_start(host: Host) -> None:
+            started.append([listener.address for listener in host.listeners])
+    """
+
+
+@hookspec
+def on_worker_start(worker: Worker) -> None:
+    """Tell that a worker has begun: the place to open what each worker needs for itself.
+
+    Runs in: the worker, before it is ready and thus before its first connection.
+    Calls: once a worker, in every plugin.
+    Blocking: allowed, up to `start_timeout_seconds`.
+
+    Args:
+        worker: the worker; keep it to call `call_later` and `call_from_thread`.
+    Fails: the worker ends as failed to start. At first start the host stops and says why;
+        later the slot is tried again, at growing intervals.
+
+    Example:
+        from host import Worker, hookimpl
+
+        greeting = {}
+
+        @hookimpl
+        def on_worker_start(worker: Worker) -> None:
+            greeting["text"] = f"served by worker {worker.slot}"
+    """
+
+
+@hookspec
+def on_accept(connection: Connection) -> None:
+    r"""Tell that a connection has been accepted: the place to set `connection.data` or to greet.
+
+    Runs in: the worker that serves the connection.
+    Calls: once a connection; first the listener's protocol plugin, then every plugin that is
+        no protocol.
+    Blocking: no; it would hold up every connection of this worker.
+
+    Args:
+        connection: the connection; nothing has been read from it.
+    Fails: this connection is closed, others go on; the remaining plugins still hear of it.
+
+    Example:
+        from host import Connection, hookimpl
+
+        @hookimpl
+        def on_accept(connection: Connection) -> None:
+            connection.data = {"lines": 0}
+            connection.write(b"hello\r\n")
+    """
+
+
+@hookspec
+def on_readable(connection: Connection) -> None:
+    """Tell that bytes have arrived, or that the peer has finished sending.
+
+    Runs in: the worker that serves the connection.
+    Calls: as long as there is something to read; the listener's protocol plugin alone. It
+        must call `connection.read()` (or pause, or close), else it would be called for ever.
+    Blocking: no; it would hold up every connection of this worker.
+
+    Args:
+        connection: the connection to read from.
+    Fails: this connection is closed, others go on.
+
+    Example:
+        from host import Connection, hookimpl
+
+        @hookimpl
+        def on_readable(connection: Connection) -> None:
+            connection.write(connection.read().upper())
+    """
+
+
+@hookspec
+def on_close(connection: Connection, reason: CloseReason) -> None:
+    """Tell that a connection has ended: the place to give back what belongs to it.
+
+    Runs in: the worker that served the connection.
+    Calls: exactly once per accepted connection, in the plugins that heard `on_accept`.
+    Blocking: no.
+
+    Args:
+        connection: the connection; nothing can be read or written any more.
+        reason: why it ended.
+    Fails: logged; the others still hear it.
+
+    Example:
+        from host import CloseReason, Connection, hookimpl
+
+        ended = []
+
+        @hookimpl
+        def on_close(connection: Connection, reason: CloseReason) -> None:
+            ended.append((connection.id, reason))
+    """
+
+
+@hookspec
+def on_drain(connection: Connection, deadline: float) -> None:
+    r"""Tell that the worker must go away: say goodbye, finish, close.
+
+    Runs in: the worker that serves the connection.
+    Calls: once per open connection when its worker starts to drain; the listener's protocol
+        plugin alone. Until the deadline the connection goes on as before.
+    Blocking: no.
+
+    Args:
+        connection: the open connection.
+        deadline: when it will be closed in any case, in seconds of `time.monotonic()`.
+    Fails: logged; the connection is closed at the deadline.
+
+    Example:
+        from host import Connection, hookimpl
+
+        @hookimpl
+        def on_readable(connection: Connection) -> None:
+            connection.write(connection.read())
+
+        @hookimpl
+        def on_drain(connection: Connection, deadline: float) -> None:
+            connection.write(b"going down, see you soon\r\n")
+            connection.close()
+    """
+
+
+@hookspec
+def on_worker_stop(worker: Worker) -> None:
+    """Tell that a worker is about to end: the place to undo what `on_worker_start` did.
+
+    Runs in: the worker, last, after its connections have ended. A worker that is killed
+        never gets here.
+    Calls: once a worker, in every plugin.
+    Blocking: allowed; a worker that is not gone by the drain deadline is killed.
+
+    Args:
+        worker: the worker.
+    Fails: logged; the others still hear it.
+
+    Example:
+        from host import Worker, hookimpl
+
+        stopped = []
+
+        @hookimpl
+        def on_worker_stop(worker: Worker) -> None:
+            stopped.append(worker.slot)
+    """
+
+
+@hookspec
+def on_child_exit(child: ChildExit) -> None:
+    """Tell that a worker has ended and has been reaped; its replacement is not yet started.
+
+    Runs in: the supervisor.
+    Calls: once per worker that ended, in every plugin, each isolated from the others.
+    Blocking: no; the supervisor hands out no connections meanwhile.
+
+    Args:
+        child: which worker, and how it ended.
+    Fails: logged; the others still hear it.
+
+    Example:
+        from host import ChildExit, hookimpl
+
+        killed = []
+
+        @hookimpl
+        def on_child_exit(child: ChildExit) -> None:
+            if child.signal is not None and not child.expected:
+                killed.append((child.slot, child.signal))
+    """
+
+
+@hookspec(firstresult=True)
+def choose_worker(listener: Listener, workers: Sequence[WorkerView]) -> WorkerView | None:
+    """Ask which worker shall take the next connection.
+
+    Runs in: the supervisor.
+    Calls: once for each waiting connection; plugins in order until one answers.
+    Blocking: no; every waiting connection waits for the answer.
+
+    Args:
+        listener: the listener that the connection waits on.
+        workers: the candidates in order of their slots, never empty: ready, not suspended,
+            below their connection limit.
+    Returns: one of `workers`, or None to leave the choice to the next plugin.
+    Fails: the plugin is named in the log and the next one is asked, in the end round-robin. An
+        answer that is no candidate counts as a failure.
+
+    Example:
+        from collections.abc import Sequence
+
+        from host import Listener, WorkerView, hookimpl
+
+        @hookimpl
+        def choose_worker(listener: Listener, workers: Sequence[WorkerView]) -> WorkerView:
+            return min(workers, key=lambda worker: worker.active + worker.outstanding)
+    """

@@ -1,0 +1,284 @@
+"""Listening sockets: bound once, and asked how many connections wait on them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import stat
+import struct
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from host.errors import ListenError
+from host.views import Listener
+from settings import Listen
+
+_IP_MINTTL = 21
+_IPV6_MINHOPCOUNT = 73
+
+QueueLength = Callable[[], int]
+
+_ADVICE = {
+    errno.EADDRINUSE: "another process listens there: stop it, or choose another address",
+    errno.EACCES: "not allowed: ports below 1024 need CAP_NET_BIND_SERVICE, socket files a "
+    "folder that this user may write to",
+    errno.EADDRNOTAVAIL: "no network interface of this machine has that address",
+    errno.EAFNOSUPPORT: "this machine does not speak that address family",
+    errno.ENOENT: "its folder does not exist: make it first",
+}
+
+
+class ListeningSocket:
+    """One bound, non-blocking listening socket; it owns the descriptor and the socket file.
+
+    Attributes:
+        view: what plugins see of it.
+        sock: the socket; workers inherit it and accept from it.
+        wanted: the backlog asked for; the kernel caps it silently at net.core.somaxconn.
+    """
+
+    def __init__(
+        self, sock: socket.socket, view: Listener, wanted: int, file: tuple[str, int] | None
+    ) -> None:
+        self.sock, self.view, self.wanted = sock, view, wanted
+        self._file = file
+        self._owner = os.getpid()
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor."""
+        return self.sock.fileno()
+
+    def shut_gate(self) -> None:
+        """Let nobody new in, and cut nobody off who is coming in.
+
+        Closing a listening socket resets connections that the kernel has completed and nobody has
+        accepted. With IP_MINTTL at 255 (ip(7)) the kernel drops new SYNs silently, as they have
+        passed a router or began with less; handshakes under way complete, and the client of
+        a dropped SYN tries again, and meets the next instance or a refusal. A socket file is
+        removed, which leaves those who are connected alone.
+        """
+        self.unlink()
+        with suppress(OSError):
+            if self.sock.family == socket.AF_INET:
+                self.sock.setsockopt(socket.IPPROTO_IP, _IP_MINTTL, 255)
+            elif self.sock.family == socket.AF_INET6:
+                self.sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MINHOPCOUNT, 255)
+
+    def unlink(self) -> None:
+        """Remove the socket file, if it is still ours and this is the process that made it."""
+        if self._file is None or self._owner != os.getpid():
+            return
+        path, inode = self._file
+        self._file = None
+        with suppress(OSError):
+            if os.stat(path).st_ino == inode:
+                os.unlink(path)
+
+    def close(self) -> None:
+        """Close the socket and remove its file."""
+        self.unlink()
+        self.sock.close()
+
+
+def open_listener(listen: Listen, index: int, plugin: str) -> ListeningSocket:
+    """Bind and listen.
+
+    Args:
+        listen: what the settings say.
+        index: the listener's number.
+        plugin: the name of the plugin that serves it.
+
+    Raises:
+        ListenError: the machine refuses; nothing is left behind.
+    """
+    address = listen.parsed
+    family = {"tcp4": socket.AF_INET, "tcp6": socket.AF_INET6, "unix": socket.AF_UNIX}
+    file = None
+    try:
+        sock = socket.socket(family[address.family], socket.SOCK_STREAM)
+    except OSError as error:
+        raise _listen_error(listen.address, error) from error
+    try:
+        if address.family == "unix":
+            file = _bind_unix(sock, address.path, listen.mode)
+            text = str(address)
+        else:
+            text = _bind_tcp(sock, address.host, address.port)
+        sock.listen(listen.backlog)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        if file is not None:
+            Path(file[0]).unlink(missing_ok=True)
+        raise _listen_error(listen.address, error) from error
+    return ListeningSocket(sock, Listener(index, text, plugin), listen.backlog, file)
+
+
+def reopen(sock: socket.socket) -> None:
+    """Undo, for an accepted socket, the shut gate that it has inherited from its listener."""
+    with suppress(OSError):
+        if sock.family == socket.AF_INET:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_MINTTL, 0)
+        elif sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MINHOPCOUNT, 0)
+
+
+def _listen_error(address: str, error: OSError) -> ListenError:
+    number = error.errno or errno.EINVAL
+    return ListenError(address, number, _ADVICE.get(number, "see bind(2) and listen(2)"))
+
+
+def _bind_tcp(sock: socket.socket, host: str, port: int) -> str:
+    """Bind, and set what accepted sockets inherit (tcp(7)); return the bound address."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if sock.family == socket.AF_INET6:
+        # Else [::]:80 would take 0.0.0.0:80 as well, depending on a sysctl (ipv6(7)).
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    sock.bind((host, port))
+    host, port = sock.getsockname()[:2]
+    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+
+
+def _bind_unix(sock: socket.socket, path: str, mode: int) -> tuple[str, int] | None:
+    """Bind to a socket file, replacing one that nobody listens on any more.
+
+    The mode is set between bind and listen, when nobody can connect yet; a umask would be
+    the whole process's.
+    """
+    if path.startswith("@"):
+        sock.bind("\0" + path[1:])
+        return None
+    try:
+        sock.bind(path)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE or not _is_stale(path):
+            raise
+        os.unlink(path)
+        sock.bind(path)
+    os.chmod(path, mode)
+    return path, os.stat(path).st_ino
+
+
+def _is_stale(path: str) -> bool:
+    """Tell whether `path` is a socket file without a listener."""
+    with suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        return probe.connect_ex(path) == errno.ECONNREFUSED
+
+
+# How many connections wait
+
+
+def queue_length(listener: ListeningSocket) -> tuple[QueueLength, int | None, str]:
+    """Find out how the kernel can be asked for the listener's queue length.
+
+    Returns:
+        The function that asks, the queue's limit, and why the last resort was taken or "". The last
+        resort only tells whether anyone waits (0 or 1); its limit is None.
+    """
+    ask = _unix_queue if listener.sock.family == socket.AF_UNIX else _tcp_queue
+    try:
+        both = ask(listener.sock)
+        limit = both()[1]
+    except OSError as error:
+        return _poll_queue(listener.sock), None, error.strerror or str(error)
+    if not limit:
+        return _poll_queue(listener.sock), None, "it reports a limit of 0"
+    if ask is _tcp_queue:
+        return _tcp_length(listener.sock), limit, ""
+    return (lambda: both()[0]), limit, ""
+
+
+_UNACKED, _SACKED, _TCP_INFO_BYTES = 24, 28, 32
+
+
+def _tcp_queue(sock: socket.socket) -> Callable[[], tuple[int, int]]:
+    """Ask TCP_INFO (tcp(7)).
+
+    Of a listening socket `tcpi_unacked` is the accept queue's length and `tcpi_sacked` its limit
+    (tcp_get_info() in the kernel's net/ipv4/tcp.c).
+    """
+
+    def ask() -> tuple[int, int]:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+        length, limit = struct.unpack_from("=II", info, _UNACKED)
+        return length, limit
+
+    return ask
+
+
+def _tcp_length(sock: socket.socket) -> QueueLength:
+    ask, order = sock.getsockopt, sys.byteorder
+
+    def length() -> int:
+        return int.from_bytes(ask(6, 11, _SACKED)[_UNACKED:], order)  # IPPROTO_TCP, TCP_INFO
+
+    return length
+
+
+_SOCK_DIAG_BY_FAMILY = 20
+_UDIAG_SHOW_RQLEN = 0x10
+_UNIX_DIAG_RQLEN = 4
+_NETLINK_SOCK_DIAG = 4
+_NLM_F_REQUEST = 1
+_NLMSG_ERROR = 2
+
+
+def _unix_queue(sock: socket.socket) -> Callable[[], tuple[int, int]]:
+    """Ask sock_diag(7) for the socket by its inode.
+
+    UNIX_DIAG_RQLEN of a listening socket is the length of its queue and the limit.
+    """
+    inode = os.fstat(sock.fileno()).st_ino
+    body = struct.pack(
+        "=BBHIIIII",
+        socket.AF_UNIX,
+        0,
+        0,
+        0xFFFFFFFF,
+        inode,
+        _UDIAG_SHOW_RQLEN,
+        0xFFFFFFFF,
+        0xFFFFFFFF,
+    )
+    header = struct.pack("=IHHII", 16 + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 0, 0)
+    netlink = socket.socket(
+        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG
+    )
+    netlink.settimeout(0.1)
+
+    def ask() -> tuple[int, int]:
+        netlink.send(header + body)
+        return _parse_rqlen(netlink.recv(4096))
+
+    return ask
+
+
+def _parse_rqlen(message: bytes) -> tuple[int, int]:
+    kind = struct.unpack_from("=H", message, 4)[0]
+    if kind == _NLMSG_ERROR:
+        number = -struct.unpack_from("=i", message, 16)[0]
+        raise OSError(number, os.strerror(number))
+    at = 16 + 16  # nlmsghdr, unix_diag_msg
+    while at + 4 <= len(message):
+        size, attribute = struct.unpack_from("=HH", message, at)
+        if attribute == _UNIX_DIAG_RQLEN:
+            length, limit = struct.unpack_from("=II", message, at + 4)
+            return length, limit
+        at += max(4, (size + 3) & ~3)
+    raise OSError(errno.ENODATA, "sock_diag gives no queue length")
+
+
+def _poll_queue(sock: socket.socket) -> QueueLength:
+    poller = select.poll()
+    poller.register(sock.fileno(), select.POLLIN)
+    return lambda: 1 if poller.poll(0) else 0

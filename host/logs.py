@@ -1,0 +1,192 @@
+"""Log lines: a listener to telemetry that never makes the loop wait."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import stat
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from host.events import LINES_DROPPED, Level
+from host.telemetry import Record
+
+Format = Callable[[Record], str]
+
+_BLOCKS = frozenset({"traceback", "details"})
+_CONTROL = {code: f"\\x{code:02x}" for code in [*range(0x20), *range(0x7F, 0xA0)]}
+_CONTROL |= {0x2028: "\\u2028", 0x2029: "\\u2029"}
+
+
+def printable(text: str) -> str:
+    """Return `text` with every control character spelled out.
+
+    What a client sends ends up in log lines; it must neither forge one nor reach a terminal.
+    """
+    return text.translate(_CONTROL).encode("utf-8", "backslashreplace").decode()
+
+
+def _stamp(seconds: float) -> str:
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def text_line(record: Record) -> str:
+    """Format a record for people: one line, and blocks such as tracebacks indented below it."""
+    event, fields = record.event, record.fields
+    shown = {
+        name: printable(str(value)) if isinstance(value, str) else value
+        for name, value in fields.items()
+    }
+    level, sentence = event.level.name.lower(), event.sentence.format(**shown)
+    lines = [f"{_stamp(record.time)} {level:<7} {sentence}"]
+    peer = fields.get("peer")
+    if peer and "{peer}" not in event.sentence:
+        lines.append(f"    connection {fields['connection']} from {printable(str(peer))}")
+    for name in sorted(_BLOCKS & fields.keys()):
+        lines += [f"    {printable(line)}" for line in str(fields[name] or "").splitlines()]
+    return "\n".join(lines) + "\n"
+
+
+def json_line(record: Record) -> str:
+    """Format a record as one JSON object a line, in ASCII."""
+    head: dict[str, Any] = {
+        "time": _stamp(record.time),
+        "level": record.event.level.name.lower(),
+        "event": record.event.name,
+        "pid": os.getpid(),
+    }
+    body = {key: value for key, value in record.fields.items() if value is not None}
+    return json.dumps(head | body, default=str) + "\n"
+
+
+class LogWriter:
+    """Writes log lines to a descriptor without ever waiting for it.
+
+    A pipe, terminal or file is opened anew through /proc/self/fd (proc(5)), so that O_NONBLOCK
+    is ours alone and not the shell's; a socket is sent to with MSG_DONTWAIT. Where neither is
+    allowed, poll(2) is asked before each write. Lines that are not taken wait in a bounded
+    queue; beyond that they are dropped and counted.
+
+    Args:
+        descriptor: where to write; it stays the caller's.
+        form: makes a line of a record.
+        level: the lowest level that is written.
+        max_waiting: how many lines may wait.
+    """
+
+    def __init__(
+        self, descriptor: int, form: Format, level: Level, max_waiting: int = 1000
+    ) -> None:
+        self._format, self._level, self._max_waiting = form, level, max_waiting
+        self._waiting: deque[bytes] = deque()
+        self._dropped = 0
+        self._source = descriptor
+        self._own: int | None = None
+        self._later: Callable[[Callable[[], object]], object] | None = None
+        self._retrying = False
+        self._write = self._choose_write()
+
+    def __call__(self, record: Record) -> None:
+        """Write the record's line, now if possible."""
+        if record.event.level < self._level:
+            return
+        self._enqueue(self._format(record))
+        self.flush()
+
+    def _enqueue(self, line: str) -> None:
+        if len(self._waiting) >= self._max_waiting:
+            self._dropped += 1
+        else:
+            self._waiting.append(line.encode("utf-8", "backslashreplace"))
+
+    def attend(self, later: Callable[[Callable[[], object]], object]) -> None:
+        """Have lines that were not taken tried again by this process's loop.
+
+        Args:
+            later: calls what it is given, once, after a short while.
+        """
+        self._later, self._retrying = later, False
+
+    def forget(self) -> None:
+        """Forget lines that wait: after a fork they are the parent's to write."""
+        self._waiting.clear()
+        self._dropped = 0
+        self._later = None
+
+    def flush(self) -> None:
+        """Write what waits, as far as it is taken."""
+        waiting = self._waiting
+        while waiting:
+            try:
+                taken = self._write(waiting[0])
+            except BlockingIOError:
+                self._retry()
+                return
+            except OSError:
+                # Whoever reads the log is gone, or the disk is full: that must not end a server.
+                self._dropped += len(waiting)
+                waiting.clear()
+                return
+            if taken < len(waiting[0]):
+                waiting[0] = waiting[0][taken:]
+                continue
+            waiting.popleft()
+            if not waiting and self._dropped:
+                self._report_dropped()
+
+    def _retry(self) -> None:
+        if self._later is not None and not self._retrying:
+            self._retrying = True
+            self._later(self._try_again)
+
+    def _try_again(self) -> None:
+        self._retrying = False
+        self.flush()
+
+    def _report_dropped(self) -> None:
+        count, self._dropped = self._dropped, 0
+        now = datetime.now(UTC).timestamp()
+        self._enqueue(self._format(Record(LINES_DROPPED, now, {"count": count})))
+
+    def close(self, patience_seconds: float = 0.5) -> None:
+        """Write what waits, for at most `patience_seconds`, and close what was opened here."""
+        target = self._source if self._own is None else self._own
+        while self._waiting and select.select([], [target], [], patience_seconds)[1]:
+            before = len(self._waiting), self._waiting[0]
+            self.flush()
+            if self._waiting and (len(self._waiting), self._waiting[0]) == before:
+                break
+        if self._own is not None:
+            os.close(self._own)
+            self._own = None
+
+    def _choose_write(self) -> Callable[[bytes], int]:
+        with suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(self._source).st_mode):
+                return self._write_socket
+            self._own = os.open(
+                f"/proc/self/fd/{self._source}",
+                os.O_WRONLY | os.O_NONBLOCK | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY,
+            )
+            return self._write_own
+        return self._write_polled
+
+    def _write_own(self, data: bytes) -> int:
+        assert self._own is not None
+        return os.write(self._own, data)
+
+    def _write_socket(self, data: bytes) -> int:
+        with socket.socket(fileno=os.dup(self._source)) as sock:
+            return sock.send(data, socket.MSG_DONTWAIT)
+
+    def _write_polled(self, data: bytes) -> int:
+        if not select.select([], [self._source], [], 0)[1]:
+            raise BlockingIOError
+        # A pipe that polls writable has room for PIPE_BUF bytes (pipe(7)).
+        return os.write(self._source, data[: select.PIPE_BUF])

@@ -1,0 +1,172 @@
+"""One small level-triggered epoll loop: descriptors, deadlines, and calls from other threads."""
+
+from __future__ import annotations
+
+import heapq
+import os
+import select
+import time
+from collections import deque
+from collections.abc import Callable
+from itertools import count
+
+Handler = Callable[[int], object]
+"""Called with the epoll event mask of its descriptor."""
+
+READ = select.EPOLLIN
+WRITE = select.EPOLLOUT
+EDGE = select.EPOLLET
+
+
+def _nothing() -> None:
+    """Stand in for a turn hook that nobody has set."""
+
+
+class TimerHandle:
+    """A call that is due at `when` (seconds of the loop's clock)."""
+
+    __slots__ = ("function", "when")
+
+    def __init__(self, when: float, function: Callable[[], object]) -> None:
+        self.when = when
+        self.function: Callable[[], object] | None = function
+
+    def cancel(self) -> None:
+        """Forget the call; harmless if it was made already."""
+        self.function = None
+
+
+class Loop:
+    """Waits for events and calls what belongs to them, one after the other.
+
+    An epoll instance watches open file descriptions, not numbers (epoll(7)): one created before
+    a fork would be shared with the child. So a process makes its loop after the fork, and takes
+    a descriptor out with `remove` before closing it. The loop never closes what was added.
+
+    Two events of one batch may concern a number that was closed and given to a new file in
+    between. Handlers therefore treat the mask as a hint and ask the descriptor itself.
+
+    Attributes:
+        now: the clock at the start of the present turn, in seconds.
+        on_wake: called at the start of each turn that has something to do.
+        on_rest: called at the end of each turn, before the loop waits again.
+
+    Args:
+        max_events: how many events one epoll wait may return.
+        clock: the monotonic clock.
+    """
+
+    __slots__ = (
+        "_calls",
+        "_clock",
+        "_epoll",
+        "_handlers",
+        "_max_events",
+        "_order",
+        "_poll",
+        "_stopping",
+        "_timers",
+        "_wake",
+        "now",
+        "on_rest",
+        "on_wake",
+    )
+
+    def __init__(
+        self, max_events: int = 10_000, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._epoll = select.epoll()
+        self._poll = self._epoll.poll
+        self._handlers: dict[int, Handler] = {}
+        self._timers: list[tuple[float, int, TimerHandle]] = []
+        self._order = count()
+        self._calls: deque[Callable[[], object]] = deque()
+        self._max_events = max_events
+        self._clock = clock
+        self._stopping = False
+        self.now = clock()
+        self.on_wake: Callable[[], object] = _nothing
+        self.on_rest: Callable[[], object] = _nothing
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.add(self._wake, READ, self._run_calls)
+
+    def fileno(self) -> int:
+        """Return the epoll descriptor: readable when a turn has something to do."""
+        return self._epoll.fileno()
+
+    def add(self, fd: int, events: int, handler: Handler) -> None:
+        """Watch `fd`; `handler` is called with the mask of each event.
+
+        Raises:
+            OSError: ENOSPC at the limit of watches (epoll_ctl(2)), EPERM for a regular file.
+        """
+        self._epoll.register(fd, events)
+        self._handlers[fd] = handler
+
+    def modify(self, fd: int, events: int) -> None:
+        """Change what `fd` is watched for; 0 leaves errors and hang-ups alone."""
+        self._epoll.modify(fd, events)
+
+    def remove(self, fd: int) -> None:
+        """Stop watching `fd`. Call it before closing the descriptor."""
+        if self._handlers.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def call_at(self, when: float, function: Callable[[], object]) -> TimerHandle:
+        """Call `function` once at `when`, in seconds of the loop's clock."""
+        timer = TimerHandle(when, function)
+        heapq.heappush(self._timers, (when, next(self._order), timer))
+        return timer
+
+    def call_from_thread(self, function: Callable[[], object]) -> None:
+        """Call `function` in the next turn. Safe in any thread; nothing else here is."""
+        self._calls.append(function)
+        os.eventfd_write(self._wake, 1)
+
+    def stop(self) -> None:
+        """Make `run` return at the end of the present turn."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Take turns until `stop` is called."""
+        while not self._stopping:
+            self.run_once()
+
+    def run_once(self, timeout: float | None = None) -> None:
+        """Wait for events, at most `timeout` seconds (None: as long as it takes); handle them."""
+        timers = self._timers
+        while timers and timers[0][2].function is None:
+            heapq.heappop(timers)
+        if timers:
+            due = max(0.0, timers[0][0] - self._clock())
+            timeout = due if timeout is None else min(due, timeout)
+        events = self._poll(timeout, self._max_events)
+        self.now = self._clock()
+        self.on_wake()
+        handlers = self._handlers
+        for fd, mask in events:
+            handler = handlers.get(fd)
+            if handler is not None:
+                handler(mask)
+        if timers and timers[0][0] <= self.now:
+            self._run_timers()
+        self.on_rest()
+
+    def close(self) -> None:
+        """Close the epoll instance and the wake-up descriptor."""
+        self._handlers.clear()
+        self._epoll.close()
+        os.close(self._wake)
+
+    def _run_timers(self) -> None:
+        timers, now = self._timers, self.now
+        while timers and timers[0][0] <= now:
+            timer = heapq.heappop(timers)[2]
+            function, timer.function = timer.function, None
+            if function is not None:
+                function()
+
+    def _run_calls(self, _mask: int) -> None:
+        os.eventfd_read(self._wake)
+        for _ in range(len(self._calls)):
+            self._calls.popleft()()

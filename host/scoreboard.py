@@ -1,0 +1,141 @@
+"""The scoreboard: shared counters, each written by one process only.
+
+One memfd (memfd_create(2)) is mapped before the first fork. It has a header and a row per slot. A
+row has two parts: what the worker writes and what the supervisor writes. No lock is needed: every
+cell has one writer, and a cell is an aligned 64-bit word that CPython copies with one
+`memcpy` of a constant 8 bytes, which compilers for 64-bit machines turn into one store.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from typing import Protocol
+
+WORD = 8
+HEADER_WORDS = 8
+_STARVED, _GATE_SHUT = range(2)
+
+# Written by the worker, once per row.
+ACTIVE, TURN_STARTED, TURN_LASTED, HELD_BACK, CLAIMED_ALL, ACCEPTED_ALL = range(6)
+# Written by the supervisor, once per row.
+SUSPENDED = 7
+_WORKER_WORDS = 8
+# Written by the worker, once per row and listener.
+CLAIMED, SETTLED, ACCEPTED, SPURIOUS, REFUSED = range(5)
+# Written by the supervisor, once per row and listener.
+SENT = 5
+_LISTENER_WORDS = 8
+
+
+class Cells(Protocol):
+    """Words that can be read and written by index, such as a memoryview cast to "Q"."""
+
+    def __getitem__(self, index: int, /) -> int:
+        """Return one word."""
+
+    def __setitem__(self, index: int, value: int, /) -> None:
+        """Set one word."""
+
+
+class Row:
+    """The counters of one slot.
+
+    `claimed` is raised *before* accept() is called for a notification. After it the claim is
+    settled: one of accepted, spurious (nobody waited any more) and refused (accept() failed) is
+    raised, and then `settled`. So `claimed - settled` is 1 while an accept is under way, else 0.
+    """
+
+    __slots__ = ("_base", "_cells", "_listeners", "slot")
+
+    def __init__(self, cells: Cells, base: int, listeners: int, slot: int) -> None:
+        self._cells, self._base, self._listeners, self.slot = cells, base, listeners, slot
+
+    def get(self, word: int) -> int:
+        """Return one of the row's own counters."""
+        return self._cells[self._base + word]
+
+    def put(self, word: int, value: int) -> None:
+        """Set one of the row's own counters."""
+        self._cells[self._base + word] = value
+
+    def cell(self, listener: int, counter: int) -> int:
+        """Return the index, in the scoreboard's cells, of one counter of one listener."""
+        return self._base + _WORKER_WORDS + listener * _LISTENER_WORDS + counter
+
+    def count(self, listener: int, counter: int) -> int:
+        """Return one counter of one listener."""
+        return self._cells[self.cell(listener, counter)]
+
+    def add(self, listener: int, counter: int, amount: int = 1) -> None:
+        """Raise one counter of one listener; only its one writer may."""
+        self._cells[self.cell(listener, counter)] += amount
+
+    def write_off(self) -> None:
+        """Balance the row of a worker that is dead, for the one that takes over the slot.
+
+        What was sent and not claimed will not be, and an accept that was under way is over. The
+        supervisor may write here now: nobody else does any more.
+        """
+        for listener in range(self._listeners):
+            claimed = self.count(listener, CLAIMED)
+            self.add(listener, REFUSED, claimed - self.count(listener, SETTLED))
+            self._cells[self.cell(listener, SETTLED)] = claimed
+            self._cells[self.cell(listener, SENT)] = claimed
+        for word in (ACTIVE, TURN_STARTED, HELD_BACK):
+            self.put(word, 0)
+
+
+class Scoreboard:
+    """The shared mapping; inherited across fork, closed by whoever made it.
+
+    Args:
+        slots: how many rows.
+        listeners: how many listeners each row counts for.
+
+    Attributes:
+        cells: the mapping as unsigned 64-bit words.
+        rows: a row per slot.
+    """
+
+    def __init__(self, slots: int, listeners: int) -> None:
+        stride = _WORKER_WORDS + listeners * _LISTENER_WORDS
+        size = (HEADER_WORDS + slots * stride) * WORD
+        self._fd = os.memfd_create("scoreboard", os.MFD_CLOEXEC)
+        os.ftruncate(self._fd, size)
+        self._map = mmap.mmap(self._fd, size)
+        self.cells = memoryview(self._map).cast("Q")
+        self.listeners = listeners
+        self.rows = tuple(
+            Row(self.cells, HEADER_WORDS + slot * stride, listeners, slot) for slot in range(slots)
+        )
+
+    @property
+    def starved(self) -> bool:
+        """Set by the supervisor when connections wait and no worker may take them."""
+        return self.cells[_STARVED] != 0
+
+    @starved.setter
+    def starved(self, value: bool) -> None:
+        self.cells[_STARVED] = int(value)
+
+    @property
+    def gate_shut(self) -> bool:
+        """Set by the supervisor when the host stops and its listeners let nobody new in."""
+        return self.cells[_GATE_SHUT] != 0
+
+    @gate_shut.setter
+    def gate_shut(self, value: bool) -> None:
+        self.cells[_GATE_SHUT] = int(value)
+
+    def total(self, counter: int) -> int:
+        """Return the sum of one counter over all rows and listeners."""
+        return sum(
+            row.count(listener, counter) for row in self.rows for listener in range(self.listeners)
+        )
+
+    def close(self) -> None:
+        """Unmap and close; rows must not be used any more."""
+        self.cells.release()
+        self._map.close()
+        os.close(self._fd)

@@ -1,0 +1,63 @@
+"""Signals as events of the loop: a handler only writes a byte, the loop does the work."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any
+
+IGNORED = frozenset({signal.SIGPIPE})
+
+
+def _written_elsewhere(_signum: int, _frame: object) -> None:
+    """Do nothing: the interpreter has already written the signal's number (set_wakeup_fd)."""
+
+
+Handler = Callable[[signal.Signals], object]
+
+
+class Signals:
+    """Turns signals into calls on the loop; make it in the main thread, after the fork.
+
+    Watch `fileno()` for reading and call `handle()`. A byte that finds the socket full is lost,
+    which is harmless: every handler looks at the state of things, not at a count of signals.
+
+    Args:
+        handlers: what to call for each signal; all other signals stay as they are.
+    """
+
+    def __init__(self, handlers: Mapping[signal.Signals, Handler]) -> None:
+        self._handlers = dict(handlers)
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+        self._previous: dict[signal.Signals, Any] = {}
+        for number in self._handlers:
+            self._previous[number] = signal.signal(number, _written_elsewhere)
+        for number in IGNORED:
+            self._previous[number] = signal.signal(number, signal.SIG_IGN)
+        self._previous_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+
+    def fileno(self) -> int:
+        """Return the descriptor that becomes readable when a signal has come."""
+        return self._reader.fileno()
+
+    def handle(self, _mask: int = 0) -> None:
+        """Call the handler of each signal that has come, once per kind."""
+        try:
+            numbers = self._reader.recv(4096)
+        except BlockingIOError:
+            return
+        for number in sorted(set(numbers)):
+            handler = self._handlers.get(signal.Signals(number))
+            if handler is not None:
+                handler(signal.Signals(number))
+
+    def close(self) -> None:
+        """Put back the handlers that were there before."""
+        signal.set_wakeup_fd(self._previous_fd)
+        for number, previous in self._previous.items():
+            signal.signal(number, previous)
+        self._reader.close()
+        self._writer.close()

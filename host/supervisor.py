@@ -1,0 +1,459 @@
+"""The supervisor: watches the listeners, hands out what waits, keeps the workers alive."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from host import control, events, pool, processes
+from host.assignment import Assignment
+from host.dispatch import Candidate, Dispatcher, Policy
+from host.errors import ExitCode, PluginError
+from host.failures import Failures
+from host.gate import Gate
+from host.listeners import ListeningSocket, queue_length
+from host.logs import LogWriter
+from host.loop import EDGE, READ, Loop, TimerHandle
+from host.registry import Registry
+from host.scoreboard import Scoreboard
+from host.signals import Signals
+from host.telemetry import Telemetry
+from host.views import ChildExit, Listener
+from settings import Settings
+
+_RETRY_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class HostView:
+    """What `on_host_start` is told."""
+
+    name: str
+    pid: int
+    workers: int
+    listeners: tuple[Listener, ...]
+
+
+@dataclass(slots=True)
+class _Channel:
+    """The supervisor's end of one worker's control channel."""
+
+    sock: socket.socket
+    reports: control.Reports = field(default_factory=control.Reports)
+    failure: control.Report | None = None
+
+    def send(self, data: bytes) -> bool:
+        """Send without waiting; tell whether it was taken (a full pipe means a hung worker)."""
+        try:
+            self.sock.send(data)
+        except BlockingIOError:
+            return False
+        except OSError:  # the worker has died; its exit is on the way
+            return False
+        return True
+
+    def receive(self) -> list[control.Report]:
+        """Return what the worker has said."""
+        try:
+            data = self.sock.recv(65_536)
+        except OSError:
+            return []
+        return self.reports.feed(data)
+
+
+class Supervisor:
+    """The parent process. It never reads a byte of a client's.
+
+    Args:
+        settings: the validated settings.
+        registry: the loaded plugins.
+        sockets: the bound listeners; the supervisor closes them.
+        telemetry: where events are told.
+        log: writes the log lines; the supervisor's loop has it try again when it must.
+        run_worker: what a worker does in its process; returns the exit code.
+        max_connections: how many connections one worker may hold.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        registry: Registry,
+        sockets: Sequence[ListeningSocket],
+        telemetry: Telemetry,
+        log: LogWriter,
+        *,
+        run_worker: Callable[[Assignment], int],
+        max_connections: int,
+    ) -> None:
+        self._settings, self._sockets, self._telemetry = settings, tuple(sockets), telemetry
+        self._run_worker = run_worker
+        self._listeners = tuple(listener.view for listener in sockets)
+        self._failures = Failures(telemetry)
+        self._hooks = registry.host_hooks(self._failures)
+        self._channels: dict[int, _Channel] = {}
+        self._code = ExitCode.OK
+        self._timer: TimerHandle | None = None
+        self._pool_timer: TimerHandle | None = None
+        lifecycle = settings.lifecycle
+        self._pool = pool.Pool(
+            pool.Policy(
+                workers=settings.workers,
+                respawn=settings.respawn,
+                start_timeout=lifecycle.start_timeout_seconds,
+                drain_timeout=lifecycle.drain_timeout_seconds,
+                pause_max=lifecycle.respawn_backoff_max_seconds,
+            )
+        )
+        self._loop = Loop(settings.limits.max_events)
+        log.attend(lambda function: self._loop.call_at(self._loop.now + _RETRY_SECONDS, function))
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._scoreboard = Scoreboard(settings.workers, len(sockets))
+        self._blind = False  # some listener's queue length is not known
+        self._dispatcher = Dispatcher(
+            self._scoreboard.cells,
+            [(listener.view, self._queue_length(listener)) for listener in sockets],
+            self._hooks.schedulers,
+            Policy(max_connections, settings.dispatch.missed_claim_ms / 1000),
+            report=self._failures,
+            telemetry=telemetry,
+        )
+        self._gate = Gate(self._loop, sockets, quiet=self._quiet, done=self._drain_all)
+        self._signals = Signals(
+            {
+                signal.SIGCHLD: lambda _: self._reap(),
+                signal.SIGTERM: self._on_stop_signal,
+                signal.SIGINT: self._on_stop_signal,
+                signal.SIGHUP: self._on_stop_signal,
+                signal.SIGQUIT: lambda number: self._stop_now(number.name),
+            }
+        )
+        self._stop_deadline: float | None = None
+
+    def run(self) -> ExitCode:
+        """Start the workers, serve until told to stop, and return the exit code.
+
+        Raises:
+            PluginError: a plugin's `on_host_start` failed; nothing was started.
+        """
+        try:
+            self._start()
+            self._loop.run()
+            return self._code
+        finally:
+            self._close()
+
+    # Starting and ending
+
+    def _start(self) -> None:
+        view = HostView(self._settings.name, os.getpid(), self._settings.workers, self._listeners)
+        if not self._hooks.on_host_start(view):
+            failure = self._failures.last
+            assert failure is not None
+            raise PluginError(
+                failure.plugin,
+                f"hook on_host_start raised {failure.error}\n{failure.traceback}",
+                hook="on_host_start",
+            )
+        loop = self._loop
+        loop.add(self._signals.fileno(), READ, self._signals.handle)
+        loop.add(self._wake, READ, self._on_wake)
+        for listener in self._sockets:
+            loop.add(listener.fileno(), READ | EDGE, self._passer(listener.view.index))
+        # What was allocated so far stays as it is: no collector of any worker writes to it, so its
+        # pages stay shared.
+        gc.collect()
+        gc.freeze()
+        self._carry_out(self._pool.start(loop.now))
+
+    def _close(self) -> None:
+        """Leave nothing behind: no child, no socket file, no descriptor."""
+        for pid in self._pool.members:  # only after an error of the host's own
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for listener in self._sockets:
+            listener.close()
+        self._close_own()
+        self._scoreboard.close()
+
+    def _close_own(self) -> None:
+        """Close what the supervisor alone uses; a worker does so first of all."""
+        self._signals.close()
+        self._loop.close()
+        for channel in self._channels.values():
+            channel.sock.close()
+
+    def _queue_length(self, listener: ListeningSocket) -> Callable[[], int]:
+        function, limit, cause = queue_length(listener)
+        address = listener.view.address
+        self._telemetry.emit(events.LISTENING, address=address, plugin=listener.view.plugin)
+        if limit is None:
+            self._blind = True
+            self._telemetry.emit(events.BACKLOG_UNKNOWN, address=address, cause=cause)
+        elif limit < listener.wanted:
+            self._telemetry.emit(
+                events.BACKLOG_CAPPED, address=address, actual=limit, wanted=listener.wanted
+            )
+        return function
+
+    # Dispatch
+
+    def _pass(self, listener: int) -> None:
+        """Do one pass for a listener, and another one for whatever could not be sent."""
+        dispatcher, sent = self._dispatcher, False
+        while not sent:
+            sent = True
+            for worker, count in dispatcher.plan(listener, self._loop.now):
+                if not self._notify(worker, listener, count):
+                    dispatcher.unsent(worker, listener, count)
+                    sent = False
+        # Where the queue's length is not known, every claim brings the next pass.
+        self._scoreboard.starved = dispatcher.starved or self._blind
+        self._arm()
+
+    def _passer(self, listener: int) -> Callable[[int], None]:
+        return lambda _mask: self._pass(listener)
+
+    def _pass_all(self) -> None:
+        if self._gate.open:
+            for listener in self._listeners:
+                self._pass(listener.index)
+
+    def _notify(self, worker: Candidate, listener: int, count: int) -> bool:
+        return self._channels[worker.pid].send(control.notification(listener, count))
+
+    def _arm(self) -> None:
+        """Have the missed-claim timer run as long as there is something to look after."""
+        if self._timer is None:
+            due = self._dispatcher.next_check(self._loop.now)
+            if due is not None:
+                self._timer = self._loop.call_at(due, self._check)
+
+    def _check(self) -> None:
+        self._timer = None
+        if not self._gate.open:
+            return
+        if self._dispatcher.check(self._loop.now):
+            self._pass_all()
+        else:
+            for listener in self._dispatcher.waiting:
+                self._pass(listener)
+        self._arm()
+
+    def _on_wake(self, _mask: int) -> None:
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._wake)
+        self._dispatcher.check(self._loop.now)
+        self._pass_all()
+
+    # Workers
+
+    def _carry_out(self, actions: list[pool.Action]) -> None:
+        for action in actions:
+            match action:
+                case pool.Fork():
+                    self._fork(action.slot)
+                case pool.Drain():
+                    self._order_drain(action)
+                case pool.Kill():
+                    self._kill(action)
+                case pool.Ready():
+                    self._telemetry.emit(events.HOST_READY, workers=self._settings.workers)
+                case pool.Finish():
+                    self._code = action.code
+                    self._loop.stop()
+                case _:
+                    assert_never(action)
+        self._arm_pool()
+
+    def _arm_pool(self) -> None:
+        if self._pool_timer is not None:
+            self._pool_timer.cancel()
+            self._pool_timer = None
+        due = self._pool.deadline()
+        if due is not None:
+            self._pool_timer = self._loop.call_at(due, self._tick)
+
+    def _tick(self) -> None:
+        self._carry_out(self._pool.tick(self._loop.now))
+
+    def _fork(self, slot: int) -> None:
+        ours, theirs = None, None
+        try:
+            ours, theirs = socket.socketpair()
+            assignment = self._assignment(slot, theirs)
+            pid = processes.fork(lambda: self._become_worker(assignment, ours))
+        except OSError as error:  # EAGAIN, ENOMEM, EMFILE: the machine is short of something
+            if ours is not None:
+                ours.close()
+            seconds = self._pool.fork_failed(slot, self._loop.now)
+            self._telemetry.emit(
+                events.FORK_FAILED, slot=slot, error=error.strerror, seconds=seconds
+            )
+            return
+        finally:
+            if theirs is not None:
+                theirs.close()
+        ours.setblocking(False)
+        self._channels[pid] = _Channel(ours)
+        self._loop.add(ours.fileno(), READ, lambda _: self._on_report(pid))
+        self._pool.forked(slot, pid, self._loop.now)
+        self._telemetry.emit(events.WORKER_STARTED, slot=slot, pid=pid)
+
+    def _assignment(self, slot: int, theirs: socket.socket) -> Assignment:
+        return Assignment(
+            slot,
+            generation=0,
+            parent=os.getpid(),
+            control=theirs,
+            listeners=self._listeners,
+            sockets=tuple(listener.sock for listener in self._sockets),
+            scoreboard=self._scoreboard,
+            wake=self._wake,
+        )
+
+    def _become_worker(self, assignment: Assignment, ours: socket.socket) -> int:
+        ours.close()
+        self._close_own()
+        return self._run_worker(assignment)
+
+    def _order_drain(self, order: pool.Drain) -> None:
+        """Tell a worker to drain; a full pipe is tried again until the worker is gone."""
+        member, channel = self._pool.members.get(order.pid), self._channels.get(order.pid)
+        if member is None or channel is None:
+            return
+        self._dispatcher.gone(member.slot)
+        if not channel.send(control.drain_order(order.deadline)):
+            again = self._loop.now + _RETRY_SECONDS
+            self._loop.call_at(again, lambda: self._order_drain(order))
+
+    def _kill(self, order: pool.Kill) -> None:
+        slot = self._pool.members[order.pid].slot
+        self._telemetry.emit(events.WORKER_KILLED, slot=slot, pid=order.pid, cause=order.cause)
+        os.kill(order.pid, signal.SIGKILL)
+
+    def _on_report(self, pid: int) -> None:
+        channel, member = self._channels[pid], self._pool.members[pid]
+        reports = channel.receive()
+        if not reports:  # end of file, or rubbish: if the worker has died, its exit says more
+            self._loop.remove(channel.sock.fileno())
+        now = self._loop.now
+        for report in reports:
+            match report.kind:
+                case "ready":
+                    self._worker_ready(member, now)
+                case "failed":
+                    channel.failure = report
+                case "leaving":
+                    self._carry_out(self._pool.drain(pid, now))
+
+    def _worker_ready(self, member: pool.Member, now: float) -> None:
+        self._telemetry.emit(
+            events.WORKER_READY, slot=member.slot, pid=member.pid, seconds=now - member.born
+        )
+        actions = self._pool.ready(member.pid, now)
+        if member.state is pool.State.READY:
+            self._dispatcher.ready(self._scoreboard.rows[member.slot], member.pid, 0)
+        self._carry_out(actions)
+        self._pass_all()
+
+    def _reap(self) -> None:
+        for ended in processes.reap():
+            member = self._pool.members.get(ended.pid)
+            if member is None:
+                self._telemetry.emit(events.UNKNOWN_CHILD, pid=ended.pid, cause=str(ended))
+            else:
+                self._buried(member, ended)
+        self._pass_all()
+
+    def _buried(self, member: pool.Member, ended: processes.Exit) -> None:
+        """Take leave of one worker: tell the plugins, then do what the pool decides."""
+        now = self._loop.now
+        channel = self._channels[member.pid]
+        for report in channel.receive():
+            if report.kind == "failed":
+                channel.failure = report
+        self._dispatcher.gone(member.slot)
+        self._scoreboard.rows[member.slot].write_off()
+        self._hooks.on_child_exit(
+            ChildExit(
+                slot=member.slot,
+                pid=member.pid,
+                generation=0,
+                exit_code=ended.code,
+                signal=ended.signal,
+                age_seconds=now - member.born,
+                was_ready=member.was_ready,
+                expected=member.expected,
+            )
+        )
+        del self._channels[member.pid]
+        self._loop.remove(channel.sock.fileno())
+        channel.sock.close()
+        first_failure = not self._pool.stopping
+        actions = self._pool.exited(member.pid, ended.code, ended.signal, now)
+        if not member.was_ready and not member.expected and first_failure:
+            self._tell_start_failed(member, ended, channel.failure)
+        else:
+            self._tell_exit(member, ended, now)
+        self._carry_out(actions)
+
+    def _tell_start_failed(
+        self, member: pool.Member, ended: processes.Exit, failure: control.Report | None
+    ) -> None:
+        self._telemetry.emit(
+            events.WORKER_START_FAILED,
+            slot=member.slot,
+            cause=failure.cause if failure else f"{ended} before it was ready",
+            traceback=failure.traceback if failure else "",
+        )
+
+    def _tell_exit(self, member: pool.Member, ended: processes.Exit, now: float) -> None:
+        known = {
+            "slot": member.slot,
+            "pid": member.pid,
+            "cause": str(ended),
+            "age_seconds": round(now - member.born, 3),
+        }
+        if member.expected:
+            self._telemetry.emit(events.WORKER_EXITED, **known)
+            return
+        pause = self._pool.pause_before(member.slot, now)
+        plan = "it is not replaced"
+        if not self._pool.stopping and self._settings.respawn:
+            plan = f"replaced in {pause:.1f} s" if pause else "replaced at once"
+        self._telemetry.emit(events.WORKER_DIED, **known, next=plan)
+
+    # Stopping
+
+    def _on_stop_signal(self, number: signal.Signals) -> None:
+        if self._stop_deadline is not None:
+            if number is signal.SIGINT:
+                self._stop_now(f"a second {number.name}")
+            return
+        seconds = self._settings.lifecycle.drain_timeout_seconds
+        self._telemetry.emit(events.HOST_STOPPING, cause=number.name, seconds=seconds)
+        now = self._loop.now
+        self._stop_deadline = now + seconds
+        self._scoreboard.gate_shut = True
+        self._gate.shut(now, seconds)
+
+    def _stop_now(self, cause: str) -> None:
+        self._telemetry.emit(events.HOST_STOPPING_NOW, cause=cause)
+        self._stop_deadline = self._loop.now
+        self._gate.close()
+        self._carry_out(self._pool.stop(self._loop.now, quick=True))
+
+    def _quiet(self) -> bool:
+        self._dispatcher.check(self._loop.now)
+        self._pass_all()
+        return self._dispatcher.quiet
+
+    def _drain_all(self) -> None:
+        assert self._stop_deadline is not None
+        self._carry_out(self._pool.stop(self._loop.now, deadline=self._stop_deadline))

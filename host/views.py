@@ -1,0 +1,216 @@
+"""What plugins are handed: frozen values and narrow protocols, never the host's own objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+
+class CloseReason(StrEnum):
+    """Why a connection ended; each member's value is the words used in log lines."""
+
+    PEER_FINISHED = "peer finished sending"
+    PLUGIN = "closed by the plugin"
+    RESET = "reset by the peer"
+    IDLE = "idle for too long"
+    WRITE_TIMEOUT = "peer does not take what is sent"
+    UNSENT_LIMIT = "too much unsent"
+    PLUGIN_FAILED = "the plugin failed"
+    DRAINED = "worker is going away"
+    DEADLINE = "still open at the drain deadline"
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One bound address and the plugin that serves it.
+
+    Attributes:
+        index: its number, 0 upwards, in the order of the settings.
+        address: the bound address, `tcp://127.0.0.1:7000` or `unix:/run/x.sock`; never port 0.
+        plugin: the name of the protocol plugin.
+    """
+
+    index: int
+    address: str
+    plugin: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChildExit:
+    """How a worker ended.
+
+    Attributes:
+        slot: its slot.
+        pid: its process id, already reaped.
+        generation: the generation it belonged to.
+        exit_code: what it passed to exit, or None if a signal ended it.
+        signal: the signal's number that ended it, or None.
+        age_seconds: how long it lived.
+        was_ready: whether it ever got ready to serve.
+        expected: whether the host had asked it to go.
+    """
+
+    slot: int
+    pid: int
+    generation: int
+    exit_code: int | None
+    signal: int | None
+    age_seconds: float
+    was_ready: bool
+    expected: bool
+
+
+class WorkerView(Protocol):
+    """A worker as a scheduler sees it: read-only, and live (each look reads the scoreboard)."""
+
+    @property
+    def slot(self) -> int:
+        """Stable number, 0 … workers-1; a replacement takes it over."""
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+
+    @property
+    def generation(self) -> int:
+        """How many reloads came before this worker."""
+
+    @property
+    def active(self) -> int:
+        """Connections open now."""
+
+    @property
+    def outstanding(self) -> int:
+        """Notifications sent and not yet claimed."""
+
+    @property
+    def accepted(self) -> int:
+        """Connections accepted so far in this slot, over all its workers."""
+
+    @property
+    def loop_lag_seconds(self) -> float:
+        """How long the worker's present (or, while it waits, its last) loop turn has taken."""
+
+
+class Timer(Protocol):
+    """A call that is due later."""
+
+    def cancel(self) -> None:
+        """Forget the call; harmless if it was made already."""
+
+
+class Worker(Protocol):
+    """The worker process that a hook runs in."""
+
+    @property
+    def slot(self) -> int:
+        """Stable number, 0 … workers-1."""
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+
+    @property
+    def generation(self) -> int:
+        """How many reloads came before this worker."""
+
+    @property
+    def connections(self) -> Iterable[Connection]:
+        """The connections open in this worker, as a snapshot."""
+
+    def call_later(self, seconds: float, function: Callable[[], object]) -> Timer:
+        """Call `function` on the loop, once, after `seconds`; an exception ends up in the log."""
+
+    def call_from_thread(self, function: Callable[[], object]) -> None:
+        """Call `function` on the loop soon; the only method that other threads may use."""
+
+
+class Host(Protocol):
+    """The host as `on_host_start` sees it: bound, nothing forked yet."""
+
+    @property
+    def name(self) -> str:
+        """The host's name from the settings."""
+
+    @property
+    def pid(self) -> int:
+        """The supervisor's process id."""
+
+    @property
+    def workers(self) -> int:
+        """How many workers will be started."""
+
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        """The bound listeners."""
+
+
+class Connection(Protocol):
+    """One accepted connection, as a plugin sees it.
+
+    Nothing here blocks. After the connection has ended every method is harmless: `read()`
+    gives `b""`, and what is written is dropped, since a peer may go at any moment.
+    """
+
+    data: Any
+    """The plugin's own state; None until the plugin sets it."""
+
+    allow_half_open: bool
+    """Set it to keep the connection after the peer has finished sending. Unless it is set, the
+    host sends what is queued and closes. The plugin then has to call `close()` itself."""
+
+    @property
+    def id(self) -> str:
+        """Unique among all connections of this host."""
+
+    @property
+    def peer(self) -> str:
+        """The other end: `127.0.0.1:50211`, `[::1]:50211`, or `unix`."""
+
+    @property
+    def listener(self) -> Listener:
+        """The listener that it came in on."""
+
+    @property
+    def worker(self) -> Worker:
+        """The worker that serves it, for its whole life."""
+
+    @property
+    def closed(self) -> bool:
+        """True as soon as it is closing: nothing more can be read or written."""
+
+    @property
+    def eof(self) -> bool:
+        """True once `read()` has met the end of what the peer sends."""
+
+    @property
+    def unsent(self) -> int:
+        """Bytes written and not yet taken by the kernel."""
+
+    def read(self) -> bytes:
+        """Return what has arrived, up to `read_size_bytes`.
+
+        `b""` means that the peer has finished sending (`eof` is true from then on) or, on a
+        second call for one `on_readable`, that there is nothing more yet.
+        """
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Queue `data`; the host sends all that was queued once the handler has returned.
+
+        A mutable buffer is copied. If more than `max_unsent_bytes` wait for a peer that does
+        not read, the connection is closed with that reason.
+        """
+
+    def flush(self) -> None:
+        """Send now as much of what is queued as the kernel takes."""
+
+    def pause_reading(self) -> None:
+        """Leave what arrives in the kernel until `resume_reading()`; the peer is held back."""
+
+    def resume_reading(self) -> None:
+        """Take up reading again after `pause_reading()`."""
+
+    def close(self) -> None:
+        """Send what is queued, then close. `on_close` follows, once."""

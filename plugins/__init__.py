@@ -1,0 +1,1 @@
+"""The plugins that ship with the host; each is an example for authors."""

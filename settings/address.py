@@ -1,0 +1,129 @@
+"""The grammar of listening addresses."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Family = Literal["tcp4", "tcp6", "unix"]
+
+FORMS = "tcp://HOST:PORT, tcp://[IPv6]:PORT, unix:/path or unix:@name"
+
+# sockaddr_un.sun_path holds 108 bytes, one of them the NUL that ends a path or begins an abstract
+# name: unix(7).
+_MAX_PATH_BYTES = 107
+
+NAME = r"[A-Za-z_][A-Za-z0-9_.-]*"
+_DOTTED = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
+PLUGIN_PATTERN = rf"^(?:{NAME}|{_DOTTED})$"
+_PLUGIN = re.compile(PLUGIN_PATTERN)
+_ALIASES = {"localhost": "127.0.0.1", "*": "0.0.0.0"}
+
+
+@dataclass(frozen=True)
+class Address:
+    """An address to listen on.
+
+    Attributes:
+        family: `tcp4`, `tcp6` or `unix`.
+        host: The IP address in its canonical form; "" for `unix`.
+        port: The TCP port, 0 to let the system choose one; 0 for `unix`.
+        path: The path of the socket file, or `@name` in the abstract namespace; "" for TCP.
+    """
+
+    family: Family
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    def __str__(self) -> str:
+        match self.family:
+            case "unix":
+                return f"unix:{self.path}"
+            case "tcp6":
+                return f"tcp://[{self.host}]:{self.port}"
+            case _:
+                return f"tcp://{self.host}:{self.port}"
+
+
+def parse(text: str) -> Address:
+    """Parse an address.
+
+    Names are not resolved: what one means can change between two starts, and resolving may block.
+
+    Raises:
+        ValueError: With a sentence for the operator when `text` is no address.
+    """
+    if text.startswith("tcp://["):
+        return _parse_tcp6(text.removeprefix("tcp://["))
+    if text.startswith("tcp://"):
+        return _parse_tcp4(text.removeprefix("tcp://"))
+    if text.startswith("unix:"):
+        return _parse_unix(text.removeprefix("unix:"))
+    raise ValueError(f"expected {FORMS}")
+
+
+def split(text: str) -> tuple[str, str | None]:
+    """Split `ADDRESS=PLUGIN` at its last "="; the plugin is None when only an address is there.
+
+    What follows the "=" of a Unix path that happens to contain one is taken for a plugin if it
+    could be one; such a path is written as a table.
+    """
+    address, equals, plugin = text.rpartition("=")
+    if equals and _PLUGIN.fullmatch(plugin):
+        return address, plugin
+    return text, None
+
+
+def _parse_tcp4(rest: str) -> Address:
+    host, colon, port = rest.rpartition(":")
+    if not colon:
+        raise ValueError("the port is missing, expected tcp://HOST:PORT")
+    if ":" in host:
+        raise ValueError("an IPv6 address needs brackets, expected tcp://[IPv6]:PORT")
+    if not host:
+        raise ValueError('the host is missing; "*" means every IPv4 address')
+    try:
+        canonical = str(ipaddress.IPv4Address(_ALIASES.get(host, host)))
+    except ValueError:
+        raise ValueError(
+            f'"{host}" is no IP address; host names other than "localhost" are not resolved'
+        ) from None
+    return Address("tcp4", host=canonical, port=_parse_port(port))
+
+
+def _parse_tcp6(rest: str) -> Address:
+    host, _, tail = rest.partition("]")
+    if not tail.startswith(":"):
+        raise ValueError("the port is missing, expected tcp://[IPv6]:PORT")
+    if "%" in host:
+        raise ValueError("an IPv6 address with a scope (%) is not supported")
+    try:
+        canonical = str(ipaddress.IPv6Address(host))
+    except ValueError:
+        raise ValueError(f'"{host}" is no IPv6 address') from None
+    return Address("tcp6", host=canonical, port=_parse_port(tail[1:]))
+
+
+def _parse_port(text: str) -> int:
+    # int() alone would also take " 80", "8_0" and digits of other scripts.
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535):
+        raise ValueError(f'"{text}" is no port, expected 0 to 65535')
+    return int(text)
+
+
+def _parse_unix(path: str) -> Address:
+    name = path.removeprefix("@")
+    if not name:
+        raise ValueError("the path is missing, expected unix:/path or unix:@name")
+    if path.startswith("//"):
+        raise ValueError('expected unix:/path, without "//"')
+    if "\0" in path:
+        raise ValueError("a Unix address cannot contain a NUL character")
+    size = len(os.fsencode(name))
+    if size > _MAX_PATH_BYTES:
+        raise ValueError(f"the path has {size} bytes, the system takes {_MAX_PATH_BYTES}")
+    return Address("unix", path=path)

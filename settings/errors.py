@@ -1,0 +1,82 @@
+"""What is reported when settings are invalid: every problem at once, one line each."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+MASK = "**********"
+
+_SECRET_NAME = re.compile(
+    r"password|passphrase|secret|token|(?<![a-z])keys?(?![a-z])", re.IGNORECASE
+)
+_LONGEST_SHOWN = 60
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with the settings.
+
+    Attributes:
+        key: The dotted key, such as `limits.max_events`, or the path of an unreadable file.
+        found: The value as it would be written in the file, masked if secret; "" for none.
+        message: What was expected, and the nearest valid name where there is one.
+        where: Where the value came from, such as `from host.toml:17`; "" when from nowhere.
+    """
+
+    key: str
+    found: str
+    message: str
+    where: str
+
+
+class SettingsError(Exception):
+    """The operator's settings are invalid.
+
+    Attributes:
+        problems: All that is wrong, each thing once.
+    """
+
+    def __init__(self, problems: Iterable[Problem], subject: str = "settings") -> None:
+        self.problems = tuple(dict.fromkeys(problems))
+        self.subject = subject
+        super().__init__(self.problems, subject)
+
+    def __str__(self) -> str:
+        count = len(self.problems)
+        head = f"{self.subject} are invalid ({count} problem{'' if count == 1 else 's'})"
+        key_width = max((len(p.key) for p in self.problems if p.found), default=0)
+        lefts = [f"{p.key:<{key_width}} = {p.found}" if p.found else p.key for p in self.problems]
+        left_width = max(map(len, lefts), default=0)
+        message_width = max((len(p.message) for p in self.problems), default=0)
+        lines = (
+            f"  {left:<{left_width}}  {problem.message:<{message_width}}  {problem.where}".rstrip()
+            for left, problem in zip(lefts, self.problems, strict=True)
+        )
+        return "\n".join((head, *lines))
+
+
+def is_secret_name(name: str) -> bool:
+    """Tell whether a key of this name is likely to hold a secret, such as `api_key`."""
+    return _SECRET_NAME.search(name) is not None
+
+
+def show(value: object, longest: int | None = _LONGEST_SHOWN) -> str:
+    """Return `value` as it would be written in the file, in at most `longest` characters.
+
+    The inside of a table is never shown: it may hold a secret whose name says nothing here.
+    """
+    match value:
+        case dict():
+            text = "{...}" if value else "{}"
+        case list() | tuple():
+            text = f"[{', '.join(show(item, longest) for item in value)}]"
+        case bool():
+            text = str(value).lower()
+        case str():
+            text = json.dumps(value, ensure_ascii=False)
+        case _:
+            text = str(value)
+    return text if longest is None or len(text) <= longest else f"{text[: longest - 3]}..."

@@ -1,0 +1,19 @@
+"""Finds the valid name that a misspelt one was probably meant to be."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(word: str, candidates: Iterable[str]) -> str | None:
+    """Return the candidate most like `word`, or None when none is near enough to suggest.
+
+    Case is ignored, since `HOST_workers` and `Limits` are misspelt only in that. A wrong suggestion
+    costs the reader more than none, hence difflib's own cut-off of 0.6.
+    """
+    by_folded: dict[str, str] = {}
+    for candidate in candidates:
+        by_folded.setdefault(candidate.casefold(), candidate)
+    found = difflib.get_close_matches(word.casefold(), by_folded, n=1)
+    return by_folded[found[0]] if found else None

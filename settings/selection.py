@@ -1,0 +1,183 @@
+"""The lists of the settings: which plugins are selected, and what listens where."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+)
+from pydantic_core import InitErrorDetails
+
+from settings import address as addresses
+from settings.section import Section
+
+_SELECTION = re.compile(
+    rf"{addresses.PLUGIN_PATTERN}|^no:{addresses.NAME}$|^.+\.py(?::[A-Za-z_]\w*)?$"
+)
+
+
+def _as_tuple(value: object) -> object:
+    # TOML and JSON know only lists; strict mode would refuse them for a tuple.
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _as_mode(value: object) -> object:
+    # "0660" as in chmod(1). A bare 660 is decimal in TOML and falls out of range, as it should.
+    if isinstance(value, str) and re.fullmatch(r"(0o)?[0-7]{3,4}", value):
+        value = int(value, 8)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 0o777:
+        raise ValueError('expected file mode up to 0o777, such as 0o660 or "0660"')
+    return value
+
+
+def _as_listen(value: object) -> object:
+    if isinstance(value, str):
+        address, plugin = addresses.split(value)
+        return {"address": address, "plugin": plugin}
+    if not isinstance(value, dict | Listen):
+        raise ValueError('expected "ADDRESS", "ADDRESS=PLUGIN" or a table')
+    return value
+
+
+def _check_selection(value: str) -> str:
+    if not _SELECTION.fullmatch(value):
+        raise ValueError('expected NAME, "package.module:Class", "./file.py" or "no:NAME"')
+    return value
+
+
+def _plugin_identity(item: object) -> object:
+    return item if isinstance(item, str) else None
+
+
+def _listen_identity(item: object) -> object:
+    """Return what two entries may not share, or None for one that cannot collide."""
+    match item:
+        case str():
+            text: object = addresses.split(item)[0]
+        case dict():
+            text = item.get("address")
+        case _:
+            text = getattr(item, "address", None)
+    if not isinstance(text, str):
+        return None
+    try:
+        parsed = addresses.parse(text)
+    except ValueError:
+        return None
+    return None if parsed.family != "unix" and parsed.port == 0 else parsed
+
+
+def _distinct(identity: Callable[[object], object], message: str) -> WrapValidator:
+    """Make a validator that reports repeated items, beside whatever else is wrong with the list.
+
+    A validator that runs after the items would be silent about repetitions as long as one item is
+    invalid, and the operator would learn of them only at the next start.
+    """
+
+    def validate(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+        details: list[InitErrorDetails] = []
+        items: object = None
+        try:
+            items = handler(value)
+        except ValidationError as error:
+            details += [
+                InitErrorDetails(
+                    type=one["type"], loc=one["loc"], input=one["input"], ctx=one.get("ctx", {})
+                )
+                for one in error.errors(include_url=False)
+            ]
+        seen: dict[object, int] = {}
+        for index, item in enumerate(value if isinstance(value, list | tuple) else ()):
+            key = identity(item)
+            if key is not None and seen.setdefault(key, index) != index:
+                cause = ValueError(message.format(first=seen[key]))
+                details.append(
+                    InitErrorDetails(
+                        type="value_error", loc=(index,), input=item, ctx={"error": cause}
+                    )
+                )
+        if details:
+            raise ValidationError.from_exception_data("list", details)
+        return items
+
+    return WrapValidator(validate)
+
+
+def also_text(schema: dict[str, Any]) -> None:
+    """Let a JSON Schema also admit a string, for the value or for each element of a list."""
+    target = schema.get("items", schema)
+    inner = dict(target)
+    target.clear()
+    target["anyOf"] = [inner, {"type": "string"}]
+    for kept in ("default", "description", "title"):
+        if schema is target and kept in inner:
+            target[kept] = inner.pop(kept)
+
+
+class Listen(Section):
+    """One address to listen on and the plugin that serves it."""
+
+    address: str = Field(
+        description=f"Where to listen: {addresses.FORMS}. HOST is an IP address, `localhost` or"
+        " `*`; port 0 lets the system choose."
+    )
+    plugin: str | None = Field(
+        default=None,
+        pattern=addresses.PLUGIN_PATTERN,
+        description="Plugin that serves the connections, by the name it is selected with. May be"
+        " left out when only one selected plugin is a protocol.",
+    )
+    backlog: int = Field(
+        default=4096,
+        ge=1,
+        le=65535,
+        description="Connections the kernel may complete before they are accepted. 4096 is what"
+        " Linux allows by default (net.core.somaxconn); a larger one hides an overload behind long"
+        " waits.",
+    )
+    mode: Annotated[int, BeforeValidator(_as_mode)] = Field(
+        default=0o600,
+        ge=0,
+        le=0o777,
+        json_schema_extra=also_text,
+        description='Permissions of a Unix socket file, as 0o660 or "0660". 0o600 admits only the'
+        " user of the host; a wider one admits every process that may open the file.",
+    )
+
+    @field_validator("address")
+    @classmethod
+    def _check_address(cls, value: str) -> str:
+        try:
+            addresses.parse(value)
+        except ValueError as error:
+            _, equals, plugin = value.rpartition("=")
+            if equals and value.startswith("tcp://"):
+                raise ValueError(f'"{plugin}" after "=" is no plugin name') from error
+            raise
+        return value
+
+    @property
+    def parsed(self) -> addresses.Address:
+        """The address in its parts."""
+        return addresses.parse(self.address)
+
+
+Plugins = Annotated[
+    tuple[Annotated[str, AfterValidator(_check_selection)], ...],
+    _distinct(_plugin_identity, "selected twice, first as plugins[{first}]"),
+    BeforeValidator(_as_tuple),
+]
+Listens = Annotated[
+    tuple[Annotated[Listen, BeforeValidator(_as_listen)], ...],
+    _distinct(_listen_identity, "same address as listen[{first}]"),
+    BeforeValidator(_as_tuple),
+]

@@ -1,0 +1,206 @@
+"""Reads the sources of settings: preset, file, environment and flags.
+
+How variables are named and nested is pydantic-settings'. Its TOML source is not used: it passes
+over a file that is missing, and keeps no text in which to find the line of a key.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path as FilePath
+from typing import Any, Literal
+
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+
+from settings import lines
+from settings.errors import MASK, Problem, is_secret_name, show
+from settings.fields import join, leaves, sections
+from settings.models import Settings
+from settings.nearest import nearest
+from settings.origins import Layer, Origin, locate, values
+from settings.texts import parse
+
+PREFIX = "HOST_"
+CONFIG = "HOST_CONFIG"
+PRESET = "HOST_PRESET"
+
+Flags = Mapping[str, tuple[object, str]]
+
+_PRESETS = FilePath(__file__).parent / "presets"
+_TOML_POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+
+
+def presets() -> list[str]:
+    """Return the names of the presets that come with the host."""
+    return sorted(path.stem for path in _PRESETS.glob("*.toml"))
+
+
+def variable(path: lines.Path) -> str:
+    """Return the name of the environment variable that sets the key at `path`."""
+    return PREFIX + "__".join(str(part).upper() for part in path)
+
+
+def variables() -> dict[str, str]:
+    """Return the name of every environment variable with the dotted key it sets.
+
+    Those of plugins' options are not among them, since they depend on the plugins.
+    """
+    return {variable(path): join(path) for path, _ in leaves(Settings) if path != ("options",)}
+
+
+def read_preset(name: str, where: str, problems: list[Problem]) -> Layer:
+    """Read a preset; one that does not exist adds to `problems`."""
+    known = presets()
+    if name not in known:
+        guess = nearest(name, known)
+        hint = f', did you mean "{guess}"?' if guess else ""
+        message = f"no such preset{hint}  presets: {', '.join(known)}"
+        problems.append(Problem("preset", show(name), message, where))
+        return Layer()
+    return read_file(_PRESETS / f"{name}.toml", where, problems, kind="preset")
+
+
+def read_file(
+    path: FilePath,
+    where: str,
+    problems: list[Problem],
+    kind: Literal["preset", "file"] = "file",
+) -> Layer:
+    """Read a TOML file; one that cannot be read adds to `problems`.
+
+    Args:
+        path: The file.
+        where: Who named the file, for the problem that it is missing.
+        problems: Is added to.
+        kind: What the origins of its values say.
+    """
+    shown = path.name if kind == "preset" else str(path)
+    try:
+        text = path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        byte = error.object[error.start]
+        problems.append(Problem(f"{shown}:{line}", "", f"not UTF-8 text: byte 0x{byte:02x}", where))
+        return Layer()
+    except (OSError, ValueError) as error:
+        problems.append(Problem(shown, "", _unreadable(error), where))
+        return Layer()
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        problems.append(_bad_toml(shown, text, str(error)))
+        return Layer()
+    suffix = " (preset)" if kind == "preset" else ""
+    layer = Layer(table)
+    for key_path, line in lines.find(text).items():
+        layer.origins[join(key_path)] = Origin(kind, f"{shown}:{line}{suffix}")
+    for key_path, _ in values(table, ()):
+        layer.origins.setdefault(join(key_path), locate(layer.origins, key_path))
+    return layer
+
+
+def _unreadable(error: Exception) -> str:
+    match error:
+        case FileNotFoundError():
+            return "no such file"
+        case IsADirectoryError():
+            return "is a directory, expected a TOML file"
+        case OSError(strerror=str(reason)):
+            return f"cannot be read: {reason.lower()}"
+        case _:
+            return f"cannot be read: {error}"
+
+
+def _bad_toml(shown: str, text: str, message: str) -> Problem:
+    place = f"{shown}:{text.count(chr(10)) + 1}:1"
+    if position := _TOML_POSITION.search(message):
+        message = message[: position.start()]
+        if position[1]:
+            place = f"{shown}:{position[1]}:{position[2]}"
+        else:
+            last = text.rpartition("\n")[2]
+            place = f"{shown}:{text.count(chr(10)) + 1}:{len(last) + 1}"
+            message += " at the end of the file"
+    return Problem(place, "", f"not TOML: {message[:1].lower()}{message[1:]}", "")
+
+
+def read_environment(environ: Mapping[str, str], problems: list[Problem]) -> Layer:
+    """Read the variables that begin with HOST_; each one that sets nothing adds to `problems`."""
+    known = variables()
+    names: dict[str, str] = {}
+    for name in sorted(n for n in environ if n.startswith(PREFIX)):
+        if name in known or _is_option(name):
+            names[name.removeprefix(PREFIX).lower().replace("__", ".")] = name
+        elif name not in (CONFIG, PRESET):
+            problems.append(_unknown_variable(name, environ[name], known))
+    layer = Layer()
+    nested = _Source({name: environ[name] for name in names.values()})()
+    for path, text in values(nested, ()):
+        name = names.pop(join(path))
+        _put(layer, path, text, Origin("environment", f"{name} (environment)"))
+    for key, name in names.items():
+        other = next(n for n in environ if name.startswith(f"{n}__"))
+        message = f"{other} already sets what this is a part of"
+        problems.append(Problem(key, "", message, f"from {name} (environment)"))
+    return layer
+
+
+def _is_option(name: str) -> bool:
+    parts = name.removeprefix(PREFIX).split("__")
+    return name.isupper() and len(parts) >= 3 and parts[0] == "OPTIONS" and all(parts)
+
+
+def _unknown_variable(name: str, value: str, known: Mapping[str, str]) -> Problem:
+    key = name.removeprefix(PREFIX).lower().replace("__", ".")
+    found = MASK if is_secret_name(key) else show(value)
+    head, *rest = name.removeprefix(PREFIX).split("__")
+    if head == "OPTIONS":
+        message = f"options are set one by one: {PREFIX}OPTIONS__PLUGIN__KEY"
+    elif head.lower() in sections(Settings) and not rest:
+        message = f"sections are set key by key: {PREFIX}{head}__KEY"
+    else:
+        # A variable without its section is a likelier slip than anything spelling can find.
+        ending = (n for n in known if not rest and n.endswith(f"__{head.upper()}"))
+        guess = next(ending, None) or nearest(name, [*known, CONFIG, PRESET])
+        hint = f", did you mean {guess}?" if guess else ""
+        message = f"unknown variable{hint}"
+    return Problem(key, found, message, f"from {name} (environment)")
+
+
+def read_flags(flags: Flags) -> Layer:
+    """Read flags, given as dotted key → (value, text of the flag)."""
+    layer = Layer()
+    for key, (value, text) in flags.items():
+        # The value is shown beside its key where it may be; here it could be a secret.
+        shown = text.removesuffix(f"={value}") if isinstance(value, str) else text
+        _put(layer, tuple(key.split(".")), value, Origin("flag", f"{shown} (flag)"))
+    return layer
+
+
+def _put(layer: Layer, path: lines.Path, value: object, origin: Origin) -> None:
+    if isinstance(value, str):
+        if path[0] == "options":
+            layer.texts[join(path)] = value
+        value = parse(path, value)
+    layer.put(path, value, origin)
+
+
+class _Variables(Settings, BaseSettings):
+    model_config = SettingsConfigDict(strict=False, env_prefix=PREFIX, env_nested_delimiter="__")
+
+
+class _Source(EnvSettingsSource):
+    """Nests variables by their names, and leaves their texts as they are.
+
+    The library's own decoding stops at the first list that is not JSON.
+    """
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        super().__init__(_Variables)
+        self.env_vars = {name.lower(): text for name, text in texts.items()}
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        return value

@@ -1,0 +1,49 @@
+"""Shipped plugins are found as anyone's are, and need nothing but the host's public names."""
+
+import ast
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+import host
+import plugins
+from host.catalog import catalog
+from host.registry import DEFAULTS, load
+from settings import Loaded, Settings
+
+SHIPPED = sorted(
+    entry.name for entry in entry_points(group="host.plugins") if entry.dist.name == "prefork"
+)
+FILES = sorted(
+    path for path in Path(plugins.__file__).parent.glob("*.py") if path.name != "__init__.py"
+)
+
+
+def test_defaults_are_installed():
+    assert set(DEFAULTS) <= set(SHIPPED)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_loads_by_its_name_with_default_options(name):
+    registry = load(Loaded(Settings(plugins=(name,))))
+    assert registry.plugins[0].name == name
+    assert registry.plugins[0].origin.startswith("prefork ")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_catalogue_tells_without_importing_what_loading_finds(name):
+    listed = {entry.name: entry for entry in catalog([name])}[name]
+    registry = load(Loaded(Settings(plugins=(name,))))
+    assert listed.selected
+    assert listed.implements == registry.plugins[0].hooks
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_imports_only_public_names_of_the_host(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module.partition(".")[0] == "host":
+            assert node.module == "host"
+            assert {alias.name for alias in node.names} <= set(host.__all__)
+        if isinstance(node, ast.Import):
+            assert not any(alias.name.startswith("host") for alias in node.names)

@@ -1,0 +1,128 @@
+"""The grammar of addresses, and of the lists that contain them."""
+
+import contextlib
+import ipaddress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from settings import Address, Listen, Settings
+from settings.address import parse, split
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("tcp://127.0.0.1:7000", Address("tcp4", host="127.0.0.1", port=7000)),
+        ("tcp://localhost:0", Address("tcp4", host="127.0.0.1")),
+        ("tcp://*:65535", Address("tcp4", host="0.0.0.0", port=65535)),
+        ("tcp://[::1]:80", Address("tcp6", host="::1", port=80)),
+        ("tcp://[0:0::1]:80", Address("tcp6", host="::1", port=80)),
+        ("unix:/run/x.sock", Address("unix", path="/run/x.sock")),
+        ("unix:x.sock", Address("unix", path="x.sock")),
+        ("unix:@name", Address("unix", path="@name")),
+        ("unix:" + "x" * 107, Address("unix", path="x" * 107)),
+        ("unix:@" + "x" * 107, Address("unix", path="@" + "x" * 107)),
+    ],
+)
+def test_parses_every_form(text, address):
+    assert parse(text) == address
+    assert parse(str(address)) == address
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected tcp://HOST:PORT, tcp://[IPv6]:PORT, unix:/path or unix:@name"),
+        ("127.0.0.1:80", "expected tcp://HOST:PORT, tcp://[IPv6]:PORT, unix:/path or unix:@name"),
+        ("tcp://127.0.0.1", "the port is missing, expected tcp://HOST:PORT"),
+        ("tcp://::1:80", "an IPv6 address needs brackets, expected tcp://[IPv6]:PORT"),
+        ("tcp://:80", 'the host is missing; "*" means every IPv4 address'),
+        (
+            "tcp://example.org:80",
+            '"example.org" is no IP address; host names other than "localhost" are not resolved',
+        ),
+        ("tcp://127.0.0.1:65536", '"65536" is no port, expected 0 to 65535'),
+        ("tcp://127.0.0.1:", '"" is no port, expected 0 to 65535'),
+        ("tcp://127.0.0.1:+1", '"+1" is no port, expected 0 to 65535'),
+        ("tcp://127.0.0.1:٣", '"٣" is no port, expected 0 to 65535'),
+        ("tcp://[::1]", "the port is missing, expected tcp://[IPv6]:PORT"),
+        ("tcp://[::g]:1", '"::g" is no IPv6 address'),
+        ("tcp://[fe80::1%eth0]:1", "an IPv6 address with a scope (%) is not supported"),
+        ("unix:", "the path is missing, expected unix:/path or unix:@name"),
+        ("unix:@", "the path is missing, expected unix:/path or unix:@name"),
+        ("unix:///run/x", 'expected unix:/path, without "//"'),
+        ("unix:a\0b", "a Unix address cannot contain a NUL character"),
+        ("unix:" + "é" * 54, "the path has 108 bytes, the system takes 107"),
+    ],
+)
+def test_refuses_with_a_sentence(text, message):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        parse(text)
+    assert str(caught.value) == message
+
+
+@given(st.ip_addresses(), st.integers(0, 65535))
+def test_every_ip_address_survives(ip, port):
+    host = f"[{ip}]" if isinstance(ip, ipaddress.IPv6Address) else str(ip)
+    parsed = parse(f"tcp://{host}:{port}")
+    assert (ipaddress.ip_address(parsed.host), parsed.port) == (ip, port)
+    assert parse(str(parsed)) == parsed
+
+
+@given(st.text())
+def test_any_text_is_an_address_or_a_value_error(text):
+    for prefix in ("", "tcp://", "tcp://[", "unix:"):
+        with contextlib.suppress(ValueError):
+            assert parse(str(parsed := parse(prefix + text))) == parsed
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("unix:/a", ("unix:/a", None)),
+        ("unix:/a=echo", ("unix:/a", "echo")),
+        ("unix:/a=b=echo", ("unix:/a=b", "echo")),
+        ("unix:/a=pkg.mod:Class", ("unix:/a", "pkg.mod:Class")),
+        ("unix:/a=b/c", ("unix:/a=b/c", None)),
+        ("unix:/a=", ("unix:/a=", None)),
+    ],
+)
+def test_splits_at_the_last_equals_sign(text, parts):
+    assert split(text) == parts
+
+
+def test_listen_tells_its_parts():
+    listen = Listen(address="unix:/a=echo")
+    assert listen.plugin is None
+    assert listen.parsed == Address("unix", path="/a=echo")
+
+
+@pytest.mark.parametrize("mode", [0o660, "0660", "660", "0o660"])
+def test_mode_is_octal_in_text(mode):
+    settings = Settings.model_validate({"listen": [{"address": "unix:/a", "mode": mode}]})
+    assert settings.listen[0].mode == 0o660
+
+
+@pytest.mark.parametrize("mode", [True, 660, -1, "888", "rw-", 1.0])
+def test_other_modes_are_refused(mode):
+    with pytest.raises(ValidationError, match="expected file mode up to 0o777"):
+        Listen.model_validate({"address": "unix:/a", "mode": mode})
+
+
+def test_port_zero_may_repeat():
+    text = "tcp://127.0.0.1:0"
+    assert len(Settings.model_validate({"listen": [text, text]}).listen) == 2
+
+
+def test_instances_are_checked_for_repetition_too():
+    one = Listen(address="tcp://127.0.0.1:7000")
+    with pytest.raises(ValidationError, match=r"same address as listen\[0\]"):
+        Settings(listen=(one, Listen(address="tcp://localhost:7000")))
+
+
+def test_settings_are_frozen():
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().limits.max_events = 3

@@ -1,0 +1,192 @@
+"""Who hears which hook, in which order, and who is named when one fails."""
+
+import sys
+
+import pytest
+
+from host.errors import PluginError
+from host.registry import load
+from settings import Loaded, Settings
+
+HEADER = "from host import hookimpl\n"
+PROTOCOL = """
+class Protocol:
+    @hookimpl
+    def on_accept(self, connection): connection.append("{name} accept")
+    @hookimpl
+    def on_readable(self, connection): connection.append("{name} readable")
+    @hookimpl
+    def on_close(self, connection, reason): connection.append("{name} " + reason)
+    @hookimpl
+    def on_drain(self, connection): connection.append("{name} drain")
+    @hookimpl
+    def on_worker_start(self, worker): worker.append("{name} start")
+"""
+WATCHER = """
+@hookimpl{order}
+def on_accept(connection): connection.append("{name} accept")
+@hookimpl
+def on_close(reason, connection): connection.append("{name} " + reason)
+@hookimpl
+def on_worker_start(worker): worker.append("{name} start")
+"""
+WRAPPER = """
+class Wrapper:
+    @hookimpl(wrapper=True)
+    def {hook}(self, connection):
+        connection.append("before")
+        result = yield
+        connection.append("after")
+        return result
+"""
+
+
+@pytest.fixture
+def registry(tmp_path, monkeypatch):
+    """Return a function that loads files, given as name and text, in that order."""
+    monkeypatch.chdir(tmp_path)
+    before = set(sys.modules)
+
+    def make(**files):
+        for name, text in files.items():
+            (tmp_path / f"{name}.py").write_text(HEADER + text.replace("{name}", name))
+        selected = (*(f"./{name}.py" for name in files), "no:round_robin")
+        return load(Loaded(Settings(plugins=selected)))
+
+    yield make
+    for name in set(sys.modules) - before:
+        if name.startswith("prefork_file_"):
+            del sys.modules[name]
+
+
+def told(call, *args):
+    log = []
+    assert call(log, *args) is not False
+    return log
+
+
+def nobody(*report):
+    raise AssertionError(report)
+
+
+def watcher(order=""):
+    return WATCHER.replace("{order}", order)
+
+
+def test_a_listeners_plugin_hears_first_and_other_protocols_nothing(registry):
+    bound = registry(
+        first=watcher(),
+        other=PROTOCOL,
+        chat=PROTOCOL,
+        eager=watcher("(tryfirst=True)"),
+        late=watcher("(trylast=True)"),
+        last=watcher(),
+    ).bind("chat", nobody)
+    order = ["chat", "eager", "first", "last", "late"]
+    assert told(bound.on_accept) == [f"{name} accept" for name in order]
+    order = ["chat", "first", "eager", "late", "last"]
+    assert told(bound.on_close, "gone") == [f"{name} gone" for name in order]
+    assert told(bound.on_readable) == ["chat readable"]
+    assert told(bound.on_drain, 1.5) == ["chat drain"]
+
+
+def test_everyone_hears_what_belongs_to_no_listener(registry):
+    bound = registry(first=watcher(), chat=PROTOCOL, last=watcher()).host_hooks(nobody)
+    assert told(bound.on_worker_start) == ["first start", "chat start", "last start"]
+    assert told(bound.on_worker_stop) == []
+
+
+def test_on_readable_is_the_plugins_own_method(registry):
+    loaded = registry(chat=PROTOCOL, first=watcher())
+    assert loaded.bind("chat", nobody).on_readable == loaded.plugins[0].object.on_readable
+
+
+@pytest.mark.parametrize("hook", ["on_accept", "on_readable", "on_drain"])
+def test_wrappers_of_plugins_that_are_no_protocol_run_around(registry, hook):
+    bound = registry(chat=PROTOCOL, wrap=WRAPPER.replace("{hook}", hook), other=PROTOCOL).bind(
+        "chat", nobody
+    )
+    args = (1.5,) if hook == "on_drain" else ()
+    said = told(getattr(bound, hook), *args)
+    assert said == ["before", f"chat {hook.removeprefix('on_')}", "after"]
+
+
+def test_a_failure_is_reported_and_the_others_still_hear(registry):
+    fails = "\n@hookimpl\ndef on_accept(): raise SystemExit('no more')"
+    reports = []
+    bound = registry(fails=fails, chat=PROTOCOL, last=watcher()).bind(
+        "chat", lambda *report: reports.append(report)
+    )
+    log = []
+    assert bound.on_accept(log) is False
+    assert log == ["chat accept", "last accept"]
+    [(plugin, hook, error, args)] = reports
+    assert (plugin, hook, str(error), args) == ("fails", "on_accept", "no more", (log,))
+
+
+def test_blame_tells_a_wrapper_from_what_it_wraps(registry):
+    wrap = WRAPPER.replace("{hook}", "on_readable").replace('append("after")', "missing()")
+    bound = registry(chat=PROTOCOL, wrap=wrap).bind("chat", nobody)
+    with pytest.raises(AttributeError) as caught:
+        bound.on_readable([])
+    assert bound.blame(caught.value) == "wrap"
+    with pytest.raises(AttributeError) as caught:
+        registry(chat=PROTOCOL).bind("chat", nobody).on_readable(None)
+    assert bound.blame(caught.value) == "chat"
+
+
+def test_schedulers_are_asked_in_order(registry):
+    chooses = "@hookimpl{order}\ndef choose_worker(workers): return workers[0] and '{name}'"
+    schedulers = (
+        registry(
+            late=chooses.replace("{order}", "(trylast=True)"),
+            first=chooses.replace("{order}", ""),
+            eager=chooses.replace("{order}", "(tryfirst=True)"),
+        )
+        .host_hooks(nobody)
+        .schedulers
+    )
+    assert [name for name, _ in schedulers] == ["eager", "first", "late"]
+    assert [ask(None, [1]) for _, ask in schedulers] == ["eager", "first", "late"]
+
+
+def test_wrapped_schedulers_are_one(registry):
+    wrap = (
+        "@hookimpl(wrapper=True)\ndef choose_worker(workers):\n    yield\n    return workers[1]\n"
+    )
+    fails = "@hookimpl\ndef choose_worker(listener): raise ValueError(listener)"
+    takes = "@hookimpl\ndef choose_worker(workers): return workers[0]"
+    reports = []
+    [(name, ask)] = (
+        registry(wrap=wrap, fails=fails, takes=takes)
+        .host_hooks(lambda *report: reports.append(report[:2]))
+        .schedulers
+    )
+    assert (name, ask("listener", ["a", "b"])) == ("wrap", "b")
+    assert reports == [("fails", "choose_worker")]
+
+
+def test_protocol_says_why_not(registry):
+    loaded = registry(chat=PROTOCOL, watch=watcher())
+    assert loaded.protocols == ("chat",)
+    assert loaded.protocol("chat") is loaded.protocol("./chat.py") is loaded.plugins[0]
+    with pytest.raises(PluginError, match="it cannot serve a listener"):
+        loaded.protocol("watch")
+    with pytest.raises(PluginError, match='not selected; did you mean "chat"'):
+        loaded.bind("chart", nobody)
+    with pytest.raises(PluginError, match="Select it: --plugin zebra"):
+        loaded.protocol("zebra")
+
+
+def test_two_loads_share_nothing(registry):
+    first, second = registry(chat=PROTOCOL), registry(chat=PROTOCOL)
+    assert first.manager is not second.manager
+    assert first.plugins[0].object is not second.plugins[0].object
+    assert first.manager.list_name_plugin()[0][0] == "chat"
+
+
+def test_one_function_for_two_hooks_and_two_plugins(registry):
+    shared = "@hookimpl\ndef on_accept(connection): connection.append(1)\non_readable = on_accept"
+    loaded = registry(one=shared, two=shared)
+    assert loaded.protocols == ("one", "two")
+    assert told(loaded.bind("two", nobody).on_accept) == [1]
