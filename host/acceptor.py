@@ -82,8 +82,8 @@ class Acceptor:
                 row.add(listener, SETTLED)
                 self._failed(listener, error)
             else:
-                row.add(listener, SETTLED)
                 row.add(listener, ACCEPTED)
+                row.add(listener, SETTLED)
                 row.put(ACCEPTED_ALL, row.get(ACCEPTED_ALL) + 1)
                 self._begin(accepted, address, listener)
 

@@ -22,6 +22,7 @@ class Assignment:
         sockets: the listening sockets, in the same order; the worker closes its copies to drain.
         scoreboard: the shared counters.
         wake: the eventfd that wakes the supervisor.
+        bus: its end of the bus channel; the worker closes it.
     """
 
     slot: int
@@ -32,3 +33,4 @@ class Assignment:
     sockets: tuple[socket.socket, ...]
     scoreboard: Scoreboard
     wake: int
+    bus: socket.socket

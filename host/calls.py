@@ -27,12 +27,18 @@ Tell = Callable[..., bool]
 
 Scheduler = Callable[[Listener, Sequence[WorkerView]], WorkerView | None]
 
-HOOKS: Mapping[str, tuple[str, ...]] = {
-    name: tuple(inspect.signature(value).parameters)
-    for name, value in vars(hookspecs).items()
-    if hasattr(value, f"{hookspecs.NAMESPACE}_spec")
-}
-"""Every hook and its arguments, in the order of the specifications."""
+
+def specified(namespace: object) -> dict[str, tuple[str, ...]]:
+    """Return the hooks that a module or class specifies, each with its arguments, in order."""
+    return {
+        name: tuple(each for each in inspect.signature(value).parameters if each != "self")
+        for name, value in vars(namespace).items()
+        if hasattr(value, f"{hookspecs.NAMESPACE}_spec")
+    }
+
+
+HOOKS: Mapping[str, tuple[str, ...]] = specified(hookspecs)
+"""The host's own hooks and their arguments; a plugin may bring more (`Registry.hooks`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,7 @@ class Implementation:
         hook: the hook's name.
         function: what is called; a method is bound already.
         arguments: the arguments that it takes, in its own order.
+        expected: the arguments that the hook's specification has, in its order.
         attribute: the name it has in the plugin.
         wrapper: whether it runs around the others (a generator that yields once).
         tryfirst: whether it asks to come before those without a wish.
@@ -54,6 +61,7 @@ class Implementation:
     hook: str
     function: Callable[..., object]
     arguments: tuple[str, ...]
+    expected: tuple[str, ...]
     attribute: str
     wrapper: bool = False
     tryfirst: bool = False
@@ -102,7 +110,7 @@ def direct(implementation: Implementation) -> Callable[..., Any]:
 
     That is the implementation itself, unless it leaves out arguments or reorders them.
     """
-    function, expected = implementation.function, HOOKS[implementation.hook]
+    function, expected = implementation.function, implementation.expected
     positions = tuple(expected.index(name) for name in implementation.arguments)
     if positions == tuple(range(len(expected))):
         return function
@@ -154,12 +162,34 @@ def _tell_one(hook: str, plugin: str, function: Callable[..., Any], report: Repo
     return tell_one
 
 
-def bound(implementations: Sequence[Implementation]) -> Callable[[Connection], object]:
-    """Bind `on_readable`: the plugin's own function, or pluggy's call if there are several."""
-    if len(implementations) == 1 and not implementations[0].wrapper:
-        return direct(implementations[0])
-    call = _chain("on_readable", implementations)
-    return lambda connection: call(connection=connection)
+def bound(
+    implementations: Sequence[Implementation], *, namespace: object = None, first: bool = False
+) -> Callable[..., Any]:
+    """Bind a hook to be called without isolation; the arguments are given by position.
+
+    That is the plugin's own function if there is but one, and pluggy's call if there are wrappers.
+
+    Args:
+        implementations: who is called, in order.
+        namespace: where the hook is specified, if it is not one of the host's own.
+        first: whether the first answer other than None ends the call and is its result.
+    """
+    if any(each.wrapper for each in implementations):
+        call = _chain(implementations[0].hook, implementations, namespace=namespace)
+        names = implementations[0].expected
+        return lambda *args: call(**dict(zip(names, args, strict=True)))
+    functions = [direct(each) for each in implementations]
+    if len(functions) == 1:
+        return functions[0]
+
+    def call_all(*args: object) -> object:
+        for function in functions:
+            answer = function(*args)
+            if first and answer is not None:
+                return answer
+        return None
+
+    return call_all
 
 
 def schedulers(
@@ -243,14 +273,23 @@ def _chain(
     hook: str,
     implementations: Sequence[Implementation],
     replace: Callable[[Implementation], Callable[..., object]] | None = None,
+    namespace: object = None,
 ) -> pluggy.HookCaller:
     """Return pluggy's own call of exactly these implementations, in this order."""
     manager = Manager()
+    if namespace is not None:
+        manager.add_hookspecs(cast("type", namespace))
     # The last one registered is called first; the order is settled, so wishes no longer count.
     for number, each in reversed(list(enumerate(implementations))):
         function = replace(each) if replace else each.function
         plain = Implementation(
-            each.plugin, hook, function, each.arguments, each.attribute, wrapper=each.wrapper
+            each.plugin,
+            hook,
+            function,
+            each.arguments,
+            each.expected,
+            each.attribute,
+            wrapper=each.wrapper,
         )
         manager.register(Holder([plain]), name=f"{each.plugin} {number}")
     return cast("pluggy.HookCaller", getattr(manager.hook, hook))
@@ -267,12 +306,13 @@ class _Turn:
 class _Guarded:
     """Pluggy's call of one hook in which nobody's failure keeps others from being called."""
 
-    __slots__ = ("_call", "_hook", "_report", "_turns")
+    __slots__ = ("_call", "_expected", "_hook", "_report", "_turns")
 
     def __init__(
         self, hook: str, implementations: Sequence[Implementation], report: Report
     ) -> None:
         self._hook, self._report = hook, report
+        self._expected = implementations[0].expected
         self._turns: list[_Turn] = []  # a stack, since a hook may be told within itself
         self._call = _chain(hook, implementations, self._guard)
 
@@ -280,7 +320,7 @@ class _Guarded:
         turn = _Turn(args)
         self._turns.append(turn)
         try:
-            result = self._call(**dict(zip(HOOKS[self._hook], args, strict=True)))
+            result = self._call(**dict(zip(self._expected, args, strict=True)))
         finally:
             self._turns.pop()
         return turn.fine, result

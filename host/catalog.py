@@ -11,7 +11,7 @@ from typing import Any
 
 from host.calls import HOOKS
 from host.errors import PluginError
-from host.registry import DEFAULTS, selection
+from host.loading import DEFAULTS, selection
 from host.sources import Source, find, installed, locate_entry
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -122,7 +122,10 @@ def implemented(source: Source) -> tuple[str, ...] | None:
         with_hooks = [name for name, node in classes.items() if set(_hooks(node.body))]
         if not found and with_hooks:
             found = _hooks_of_class(with_hooks[0], classes) if len(with_hooks) == 1 else None
-    return None if found is None else tuple(hook for hook in HOOKS if hook in found)
+    if found is None:
+        return None
+    own = [hook for hook in HOOKS if hook in found]
+    return (*own, *sorted(found.difference(own)))
 
 
 def _hooks_of_class(name: str, classes: dict[str, ast.ClassDef]) -> set[str] | None:

@@ -16,7 +16,7 @@ import settings
 from host import catalog
 from host.errors import ExitCode, HostError
 from host.launch import assign, launch
-from host.registry import load
+from host.loading import load
 
 DISTRIBUTION = "prefork"
 

@@ -99,14 +99,15 @@ class SocketConnection:
         "_handling",
         "_mask",
         "_paused",
-        "_pressed",
         "_queued",
         "_serial",
         "_service",
         "_sock",
+        "_when_writable",
         "allow_half_open",
         "data",
         "eof",
+        "held_back",
         "last_active",
     )
 
@@ -120,7 +121,8 @@ class SocketConnection:
         self._asked = False  # that handler has called read()
         self._attention = False  # something other than plain traffic is to be settled
         self._paused = False  # by the plugin
-        self._pressed = False  # by the high-water mark
+        self.held_back = False  # by the high-water mark
+        self._when_writable: Callable[[SocketConnection], object] | None = None
         self._closing: CloseReason | None = None
         self._ended = False
         self.data: Any = None
@@ -234,6 +236,13 @@ class SocketConnection:
         self._paused = False
         self._watch()
 
+    def call_when_writable(self, function: Callable[[SocketConnection], object]) -> None:
+        """Call `function` once what is unsent is below the low-water mark."""
+        self._when_writable = function
+        self._attention = True
+        if not self._handling:
+            self._service.touched.append(self)
+
     def close(self) -> None:
         """Send what is queued, then close."""
         self.finish(CloseReason.PLUGIN)
@@ -307,6 +316,8 @@ class SocketConnection:
         if self._ended or self._handling:
             return
         self.flush()
+        if self._when_writable is not None:
+            self._call_if_writable()
         if self._closing is None and self.eof and not self.allow_half_open:
             self._closing = CloseReason.PEER_FINISHED
         if self._closing is not None and self._backlog is None:
@@ -316,6 +327,19 @@ class SocketConnection:
             self._watch()
 
     # Inside
+
+    def _call_if_writable(self) -> None:
+        function = self._when_writable
+        if function is None or self._closing is not None or self.unsent > self._service.low_water:
+            return
+        self._when_writable = None
+        self._handling = True
+        try:
+            function(self)
+        except BaseException as error:
+            self._fail(error)
+        self._handling = False
+        self.flush()
 
     def _after_handler(self) -> None:
         if not (self._asked or self._paused or self._closing is not None):
@@ -344,8 +368,8 @@ class SocketConnection:
         assert self._backlog is not None
         if len(self._backlog) > self._service.max_unsent:
             self._doom(CloseReason.UNSENT_LIMIT)
-        elif not self._pressed and len(self._backlog) > self._service.high_water:
-            self._pressed = True
+        elif not self.held_back and len(self._backlog) > self._service.high_water:
+            self.held_back = True
             self._watch()
 
     def _send_backlog(self) -> None:
@@ -363,13 +387,12 @@ class SocketConnection:
         del backlog[:sent]
         if backlog:
             self._service.stalled[self] = self._service.loop.now
-            if self._pressed and len(backlog) < self._service.low_water:
-                self._pressed = False
-                self._watch()
         else:
             self._backlog = None
-            self._pressed = False
             self._service.stalled.pop(self, None)
+            self._attention = True
+        if self.held_back and len(backlog) <= self._service.low_water:
+            self.held_back = False
             self._attention = True
 
     def _watch(self) -> None:
@@ -380,7 +403,7 @@ class SocketConnection:
         if self._ended:
             return
         wanted = 0
-        if not (self.eof or self._paused or self._pressed or self._closing is not None):
+        if not (self.eof or self._paused or self.held_back or self._closing is not None):
             wanted = READ
         if self._backlog is not None:
             wanted |= WRITE

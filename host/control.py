@@ -8,6 +8,7 @@ the two records after it. Upwards go lines of JSON, since they are few.
 from __future__ import annotations
 
 import json
+import socket
 import struct
 from dataclasses import asdict, dataclass
 
@@ -99,3 +100,48 @@ class Reports:
             except (ValueError, KeyError, TypeError):
                 continue
         return reports
+
+
+class ControlChannel:
+    """The supervisor's end of one worker's control channel.
+
+    Args:
+        sock: a connected stream socket; the channel closes it.
+
+    Attributes:
+        failure: why the worker failed to start, as soon as it has said so.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._reports = Reports()
+        self.failure: Report | None = None
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor."""
+        return self._sock.fileno()
+
+    def send(self, data: bytes) -> bool:
+        """Send without waiting; tell whether it was taken (a full pipe means a hung worker)."""
+        try:
+            self._sock.send(data)
+        except OSError:  # EAGAIN; or EPIPE: the worker has died, and its exit is on the way
+            return False
+        return True
+
+    def receive(self) -> list[Report]:
+        """Return what the worker has said; a failure is kept as well."""
+        try:
+            data = self._sock.recv(MAX_LINE_BYTES)
+        except OSError:
+            return []
+        reports = self._reports.feed(data)
+        for report in reports:
+            if report.kind == "failed":
+                self.failure = report
+        return reports
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._sock.close()

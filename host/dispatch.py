@@ -23,9 +23,15 @@ Theory of operation
     no more. The timer runs as long as a queue was not seen empty.
 
     The one error is common only while an accept is under way at t1: its connection is in Q, its
-    claim made. So the pass reads `settled` before Q and `claimed` after it, and reads again
-    where they differ, a few times. The argument above does not rest on that: it makes
-    errors so rare that what a scheduler decides is what happens.
+    claim made. It would do no harm, but a worker would get a connection that was meant for another
+    one. So the pass reads `settled` before Q and `claimed` after it. If they are equal, no accept
+    was under way and the need is exact. Else it reads again, a few times; and if that does
+    not help (the worker was preempted between claim and accept) it counts the accepts under
+    way as if each still had to take one of the Q, sends what is needed even so, and takes a
+    second look a millisecond later. Only when the doubt has lasted as long as a missed claim (the
+    worker is stopped just there) it sends what the argument above asks for. Thus without faults
+    nothing is spurious, and what a scheduler decides is what happens; with faults nobody
+    waits longer than for any missed claim.
 """
 
 from __future__ import annotations
@@ -56,8 +62,10 @@ from host.views import Listener, WorkerView
 Scheduler = Callable[[Listener, Sequence[WorkerView]], WorkerView | None]
 Report = Callable[[str, str, BaseException, tuple[object, ...]], None]
 
-REREADS = 8
-"""How often a pass reads again while an accept is under way; each time takes about 3 µs."""
+REREADS = 4
+"""How often a pass reads while an accept is under way: each takes about 3 µs, like an accept."""
+SECOND_LOOK_SECONDS = 0.001
+"""When a pass is repeated that found an accept under way to the last."""
 
 
 class NoCandidateError(Exception):
@@ -107,6 +115,14 @@ class Candidate:
     def outstanding(self) -> int:
         """Notifications sent and not yet claimed."""
         return self.sent - self._row.get(CLAIMED_ALL)
+
+    @property
+    def load(self) -> int:
+        """Connections that are open or will be: never too few.
+
+        A worker that acts on a notification raises `active` first; so it is read last here.
+        """
+        return self.outstanding + self.active
 
     @property
     def accepted(self) -> int:
@@ -200,6 +216,7 @@ class Dispatcher:
         self._sent: list[int] = [0 for _ in listeners]
         self._unsettled: set[int] = set()
         self._starving: set[int] = set()
+        self._doubted: dict[int, float] = {}
         self._turn = 0
 
     @property
@@ -227,7 +244,7 @@ class Dispatcher:
 
         What is returned counts as sent; say `unsent` of what could not be sent.
         """
-        need = self._need(listener)
+        need = self._need(listener, now)
         counts: dict[Candidate, int] = {}
         candidates = self._candidates() if need > 0 else ()
         view = self._listeners[listener]
@@ -237,7 +254,7 @@ class Dispatcher:
             self._sent[listener] += 1
             counts[worker] = counts.get(worker, 0) + 1
             need -= 1
-            if worker.active + worker.outstanding >= self._max_connections:
+            if worker.load >= self._max_connections:
                 worker.eligible = False
                 candidates = tuple(one for one in candidates if one is not worker)
         if need > 0:
@@ -271,6 +288,8 @@ class Dispatcher:
 
     def next_check(self, now: float) -> float | None:
         """Return when `check` is due, or None if nothing is under way."""
+        if self._doubted:
+            return now + SECOND_LOOK_SECONDS
         pending = [worker.pending[0][1] for worker in self._workers.values() if worker.pending]
         if pending:
             return min(pending)
@@ -316,9 +335,9 @@ class Dispatcher:
                 self._cells[worker.cell(listener, SENT)] for worker in trusted
             )
 
-    def _need(self, listener: int) -> int:
-        """Read the queue length, then the claims; again if an accept was under way."""
-        cells, ask = self._cells, self._queue_lengths[listener]
+    def _need(self, listener: int, now: float) -> int:
+        """Read the queue length, then the claims, and return how many notifications are needed."""
+        cells, ask, sent = self._cells, self._queue_lengths[listener], self._sent[listener]
         for _ in range(REREADS):
             settled = sum([cells[index] for index in self._settled[listener]])
             length = ask()
@@ -329,13 +348,19 @@ class Dispatcher:
             self._unsettled.add(listener)
         else:
             self._unsettled.discard(listener)
-        return length - (self._sent[listener] - claimed)
+        need = length - (sent - claimed)
+        if claimed == settled or need <= 0:
+            self._doubted.pop(listener, None)
+            return need
+        if now - self._doubted.setdefault(listener, now) >= self._patience:
+            return need
+        return length - (sent - settled)
 
     def _candidates(self) -> tuple[Candidate, ...]:
         limit = self._max_connections
         candidates = []
         for worker in self._trusted:
-            worker.eligible = not worker.held_back and worker.active + worker.outstanding < limit
+            worker.eligible = not worker.held_back and worker.load < limit
             if worker.eligible:
                 candidates.append(worker)
         return tuple(candidates)

@@ -105,6 +105,13 @@ UNKNOWN_CHILD = Event(
     "unknown_child", Level.DEBUG, "reaped process {pid}, which is no worker: {cause}"
 )
 
+# The bus
+BUS_DROPPED = Event(
+    "bus_dropped",
+    Level.WARNING,
+    "worker with pid {pid} does not take what is published on the bus: messages to it are dropped",
+)
+
 # Hooks
 HOOK_FAILED = Event(
     "hook_failed",

@@ -17,6 +17,8 @@ from host.errors import PluginError
 from host.sources import Source, listed, shorten, suggest
 from settings import nearest
 
+Hooks = Mapping[str, tuple[str, ...]]
+
 _MARK = f"{hookspecs.NAMESPACE}_impl"
 
 # An undecorated `on_data` is the author's own affair, though it looks a little like `on_drain`
@@ -44,24 +46,30 @@ class _Member:
 
 
 def implementations(
-    source: Source, plugin: object
+    source: Source, plugin: object, hooks: Hooks = HOOKS
 ) -> tuple[tuple[Implementation, ...], tuple[PluginError, ...]]:
-    """Return what `plugin`, a module or an instance, implements, and all that is wrong with it."""
+    """Return what `plugin`, a module or an instance, implements, and all that is wrong with it.
+
+    Args:
+        source: where it came from, for messages.
+        plugin: the module or instance.
+        hooks: every hook that there is, with its arguments.
+    """
     found: list[Implementation] = []
     wrong: list[PluginError] = []
     for name in dir(plugin):
         try:
             member = _member(plugin, name)
             if member is None:
-                _check_value(source, plugin, name)
+                _check_value(source, plugin, name, hooks)
             elif member.mark is None:
-                _check_unmarked(source, plugin, member)
-            elif (one := _implementation(source, member, member.mark)) is not None:
+                _check_unmarked(source, plugin, member, hooks)
+            elif (one := _implementation(source, member, member.mark, hooks)) is not None:
                 found.append(one)
         except PluginError as error:
             wrong.append(error)
     if not found and not wrong:
-        cause = f"it implements no hook\nhooks: {listed(HOOKS)}"
+        cause = f"it implements no hook\nhooks: {listed(hooks)}"
         hint = "Mark each function with @hookimpl (from host import hookimpl)."
         wrong.append(PluginError(source.name, cause, origin=source.origin, hint=hint))
     return tuple(found), tuple(wrong)
@@ -151,10 +159,10 @@ def _mark(function: object) -> Mapping[str, Any] | None:
     return mark if isinstance(mark, dict) else None
 
 
-def _check_value(source: Source, plugin: object, name: str) -> None:
+def _check_value(source: Source, plugin: object, name: str, hooks: Hooks) -> None:
     """Refuse what has a hook's name and is no function."""
     value = inspect.getattr_static(plugin, name, None)
-    if name in HOOKS and value is not None:
+    if name in hooks and value is not None:
         kind = type(value).__name__
         raise PluginError(
             source.name,
@@ -165,11 +173,11 @@ def _check_value(source: Source, plugin: object, name: str) -> None:
         )
 
 
-def _check_unmarked(source: Source, plugin: object, member: _Member) -> None:
+def _check_unmarked(source: Source, plugin: object, member: _Member, hooks: Hooks) -> None:
     """Refuse a function that was probably meant as a hook: pluggy would never call it."""
     name = member.name
     foreign = [key[:-5] for key in vars(member.raw) if key.endswith("_impl") and key != _MARK]
-    if name in HOOKS:
+    if name in hooks:
         cause = f'"{name}" has the name of a hook but is not marked: @hookimpl is missing'
         if foreign:
             cause = f'"{name}" is marked as a hook of the project "{foreign[0]}", not of this host'
@@ -180,7 +188,7 @@ def _check_unmarked(source: Source, plugin: object, member: _Member) -> None:
             cause,
             "Put @hookimpl above it (from host import hookimpl), or give it another name.",
         )
-    near = difflib.get_close_matches(name, HOOKS, 1, _SLIP)
+    near = difflib.get_close_matches(name, hooks, 1, _SLIP)
     home = plugin.__name__ if isinstance(plugin, ModuleType) else type(plugin).__module__
     private = name.startswith("_")
     if near and not private and not foreign and member.raw.__module__ == home:
@@ -194,16 +202,17 @@ def _check_unmarked(source: Source, plugin: object, member: _Member) -> None:
 
 
 def _implementation(
-    source: Source, member: _Member, mark: Mapping[str, Any]
+    source: Source, member: _Member, mark: Mapping[str, Any], hooks: Hooks
 ) -> Implementation | None:
     """Check a marked function; None if it is optional and this host has no such hook."""
     hook = mark.get("specname") or member.name
-    if hook not in HOOKS:
+    if hook not in hooks:
         if mark.get("optionalhook"):
             return None
-        near = nearest(hook, HOOKS)
-        cause = f'no hook is named "{hook}"{suggest(near)}\nhooks: {listed(HOOKS)}'
-        raise _refusal(source, member, None, cause)
+        near = nearest(hook, hooks)
+        cause = f'no hook is named "{hook}"{suggest(near)}\nhooks: {listed(hooks)}'
+        hint = "A hook that another plugin brings is there only if that plugin is selected, too."
+        raise _refusal(source, member, None, cause, None if near else hint)
     wrapper = bool(mark.get("wrapper"))
     if mark.get("hookwrapper"):
         cause = "hookwrapper=True is pluggy's old kind of wrapper, which is not supported"
@@ -214,7 +223,8 @@ def _implementation(
         source.name,
         hook,
         member.function,
-        _arguments(source, member, hook),
+        _arguments(source, member, hook, hooks[hook]),
+        hooks[hook],
         member.name,
         wrapper=wrapper,
         tryfirst=bool(mark.get("tryfirst")),
@@ -239,9 +249,10 @@ def _check_kind(source: Source, member: _Member, hook: str, wrapper: bool) -> No
         raise _refusal(source, member, hook, cause, hint)
 
 
-def _arguments(source: Source, member: _Member, hook: str) -> tuple[str, ...]:
+def _arguments(
+    source: Source, member: _Member, hook: str, expected: tuple[str, ...]
+) -> tuple[str, ...]:
     """Return the arguments that a function takes, if they are some of the hook's."""
-    expected = HOOKS[hook]
     parameters = list(inspect.signature(member.raw).parameters.values())
     allowed = f"{hook} has these arguments: {listed(expected)}"
     if member.method:

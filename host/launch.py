@@ -13,8 +13,9 @@ from host.control import MAX_LISTENERS
 from host.errors import ExitCode, LimitsError, PluginError
 from host.events import DESCRIPTORS_CAPPED, HOST_STARTING, HOST_STOPPED, Level
 from host.listeners import ListeningSocket, open_listener
+from host.loading import load
 from host.logs import Format, LogWriter, json_line, text_line
-from host.registry import Registry, load
+from host.registry import Registry
 from host.supervisor import Supervisor
 from host.telemetry import Telemetry
 from settings import Limits, Listen, Loaded, Settings
@@ -37,7 +38,7 @@ def launch(loaded: Loaded, version: str) -> ExitCode:
     served = assign(settings, registry)
     log = LogWriter(2, _format(settings), Level[settings.log.level.upper()])
     telemetry = Telemetry(log, debug=settings.log.level == "debug")
-    limit = max_connections(settings.limits, len(served), telemetry)
+    limit = max_connections(settings.limits, len(served))
     with bound(served) as sockets:
         telemetry.emit(
             HOST_STARTING,
@@ -46,6 +47,9 @@ def launch(loaded: Loaded, version: str) -> ExitCode:
             pid=os.getpid(),
             workers=settings.workers,
         )
+        if limit < settings.limits.max_connections_per_worker:
+            allowed = limit + RESERVED_DESCRIPTORS + len(served)
+            telemetry.emit(DESCRIPTORS_CAPPED, allowed=allowed, connections=limit)
 
         def run_worker(assignment: Assignment) -> int:
             return worker.run(assignment, settings, registry, telemetry, log)
@@ -118,12 +122,12 @@ def bound(served: list[tuple[Listen, str]]) -> Iterator[list[ListeningSocket]]:
             listener.close()
 
 
-def max_connections(limits: Limits, listeners: int, telemetry: Telemetry) -> int:
+def max_connections(limits: Limits, listeners: int) -> int:
     """Return how many connections a worker may hold; raise the descriptor limit if need be.
 
     Raises:
         LimitsError: the settings ask for more descriptors than this process may have. A default
-            asks for nothing: it is lowered, which is told.
+            asks for nothing: it is lowered.
     """
     wanted, reserved = limits.max_connections_per_worker, RESERVED_DESCRIPTORS + listeners
     allowed = raise_descriptor_limit(wanted + reserved)
@@ -137,7 +141,6 @@ def max_connections(limits: Limits, listeners: int, telemetry: Telemetry) -> int
             f"descriptors, and this process may have {allowed}: raise RLIMIT_NOFILE (ulimit -n, "
             f"or LimitNOFILE= of a service) or set it to {max(room, 1)} at most"
         )
-    telemetry.emit(DESCRIPTORS_CAPPED, allowed=allowed, connections=room)
     return room
 
 

@@ -28,6 +28,7 @@ _ADVICE = {
     "folder that this user may write to",
     errno.EADDRNOTAVAIL: "no network interface of this machine has that address",
     errno.EAFNOSUPPORT: "this machine does not speak that address family",
+    errno.EEXIST: "it is no socket: remove it, or choose another address",
     errno.ENOENT: "its folder does not exist: make it first",
 }
 
@@ -166,10 +167,14 @@ def _bind_unix(sock: socket.socket, path: str, mode: int) -> tuple[str, int] | N
 
 
 def _is_stale(path: str) -> bool:
-    """Tell whether `path` is a socket file without a listener."""
+    """Tell whether `path` is a socket file without a listener.
+
+    Raises:
+        OSError: EEXIST, it is no socket file.
+    """
     with suppress(FileNotFoundError):
         if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return False
+            raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         return probe.connect_ex(path) == errno.ECONNREFUSED

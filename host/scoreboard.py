@@ -79,7 +79,8 @@ class Row:
         """
         for listener in range(self._listeners):
             claimed = self.count(listener, CLAIMED)
-            self.add(listener, REFUSED, claimed - self.count(listener, SETTLED))
+            outcomes = (self.count(listener, each) for each in (ACCEPTED, SPURIOUS, REFUSED))
+            self.add(listener, REFUSED, claimed - sum(outcomes))
             self._cells[self.cell(listener, SETTLED)] = claimed
             self._cells[self.cell(listener, SENT)] = claimed
         for word in (ACTIVE, TURN_STARTED, HELD_BACK):

@@ -7,19 +7,22 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import assert_never
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from typing import Any, assert_never
 
 from host import control, events, pool, processes
 from host.assignment import Assignment
-from host.dispatch import Candidate, Dispatcher, Policy
+from host.control import ControlChannel
+from host.dispatch import Dispatcher, Policy
 from host.errors import ExitCode, PluginError
+from host.exchange import Exchange
 from host.failures import Failures
 from host.gate import Gate
 from host.listeners import ListeningSocket, queue_length
 from host.logs import LogWriter
-from host.loop import EDGE, READ, Loop, TimerHandle
+from host.loop import READ, Loop, TimerHandle
+from host.passes import Passes
 from host.registry import Registry
 from host.scoreboard import Scoreboard
 from host.signals import Signals
@@ -38,33 +41,7 @@ class HostView:
     pid: int
     workers: int
     listeners: tuple[Listener, ...]
-
-
-@dataclass(slots=True)
-class _Channel:
-    """The supervisor's end of one worker's control channel."""
-
-    sock: socket.socket
-    reports: control.Reports = field(default_factory=control.Reports)
-    failure: control.Report | None = None
-
-    def send(self, data: bytes) -> bool:
-        """Send without waiting; tell whether it was taken (a full pipe means a hung worker)."""
-        try:
-            self.sock.send(data)
-        except BlockingIOError:
-            return False
-        except OSError:  # the worker has died; its exit is on the way
-            return False
-        return True
-
-    def receive(self) -> list[control.Report]:
-        """Return what the worker has said."""
-        try:
-            data = self.sock.recv(65_536)
-        except OSError:
-            return []
-        return self.reports.feed(data)
+    hook: Callable[[str, Sequence[str]], Callable[..., Any]]
 
 
 class Supervisor:
@@ -92,11 +69,11 @@ class Supervisor:
         max_connections: int,
     ) -> None:
         self._settings, self._sockets, self._telemetry = settings, tuple(sockets), telemetry
-        self._run_worker = run_worker
+        self._registry, self._run_worker = registry, run_worker
         self._listeners = tuple(listener.view for listener in sockets)
         self._failures = Failures(telemetry)
         self._hooks = registry.host_hooks(self._failures)
-        self._channels: dict[int, _Channel] = {}
+        self._channels: dict[int, ControlChannel] = {}
         self._code = ExitCode.OK
         self._timer: TimerHandle | None = None
         self._pool_timer: TimerHandle | None = None
@@ -112,18 +89,26 @@ class Supervisor:
         )
         self._loop = Loop(settings.limits.max_events)
         log.attend(lambda function: self._loop.call_at(self._loop.now + _RETRY_SECONDS, function))
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._exchange = Exchange(self._loop, telemetry)
         self._scoreboard = Scoreboard(settings.workers, len(sockets))
-        self._blind = False  # some listener's queue length is not known
+        lengths = [self._queue_length(listener) for listener in sockets]
         self._dispatcher = Dispatcher(
             self._scoreboard.cells,
-            [(listener.view, self._queue_length(listener)) for listener in sockets],
+            [(listener.view, ask) for listener, (ask, _) in zip(sockets, lengths, strict=True)],
             self._hooks.schedulers,
             Policy(max_connections, settings.dispatch.missed_claim_ms / 1000),
             report=self._failures,
             telemetry=telemetry,
         )
-        self._gate = Gate(self._loop, sockets, quiet=self._quiet, done=self._drain_all)
+        self._passes = Passes(
+            self._loop,
+            self._dispatcher,
+            self._scoreboard,
+            sockets,
+            send=lambda pid, data: self._channels[pid].send(data),
+            blind=not all(known for _, known in lengths),
+        )
+        self._gate = Gate(self._loop, sockets, quiet=self._passes.quiet, done=self._drain_all)
         self._signals = Signals(
             {
                 signal.SIGCHLD: lambda _: self._reap(),
@@ -151,7 +136,10 @@ class Supervisor:
     # Starting and ending
 
     def _start(self) -> None:
-        view = HostView(self._settings.name, os.getpid(), self._settings.workers, self._listeners)
+        settings = self._settings
+        view = HostView(
+            settings.name, os.getpid(), settings.workers, self._listeners, self._registry.hook
+        )
         if not self._hooks.on_host_start(view):
             failure = self._failures.last
             assert failure is not None
@@ -160,16 +148,14 @@ class Supervisor:
                 f"hook on_host_start raised {failure.error}\n{failure.traceback}",
                 hook="on_host_start",
             )
-        loop = self._loop
-        loop.add(self._signals.fileno(), READ, self._signals.handle)
-        loop.add(self._wake, READ, self._on_wake)
-        for listener in self._sockets:
-            loop.add(listener.fileno(), READ | EDGE, self._passer(listener.view.index))
+        self._loop.add(self._signals.fileno(), READ, self._signals.handle)
+        self._loop.on_rest = self._exchange.flush
+        self._passes.start()
         # What was allocated so far stays as it is: no collector of any worker writes to it, so its
         # pages stay shared.
         gc.collect()
         gc.freeze()
-        self._carry_out(self._pool.start(loop.now))
+        self._carry_out(self._pool.start(self._loop.now))
 
     def _close(self) -> None:
         """Leave nothing behind: no child, no socket file, no descriptor."""
@@ -179,77 +165,29 @@ class Supervisor:
         for listener in self._sockets:
             listener.close()
         self._close_own()
+        self._passes.close()
         self._scoreboard.close()
 
     def _close_own(self) -> None:
         """Close what the supervisor alone uses; a worker does so first of all."""
         self._signals.close()
         self._loop.close()
+        self._exchange.close()
         for channel in self._channels.values():
-            channel.sock.close()
+            channel.close()
 
-    def _queue_length(self, listener: ListeningSocket) -> Callable[[], int]:
+    def _queue_length(self, listener: ListeningSocket) -> tuple[Callable[[], int], bool]:
+        """Return the function that tells the listener's queue length, and whether it knows it."""
         function, limit, cause = queue_length(listener)
         address = listener.view.address
         self._telemetry.emit(events.LISTENING, address=address, plugin=listener.view.plugin)
         if limit is None:
-            self._blind = True
             self._telemetry.emit(events.BACKLOG_UNKNOWN, address=address, cause=cause)
         elif limit < listener.wanted:
             self._telemetry.emit(
                 events.BACKLOG_CAPPED, address=address, actual=limit, wanted=listener.wanted
             )
-        return function
-
-    # Dispatch
-
-    def _pass(self, listener: int) -> None:
-        """Do one pass for a listener, and another one for whatever could not be sent."""
-        dispatcher, sent = self._dispatcher, False
-        while not sent:
-            sent = True
-            for worker, count in dispatcher.plan(listener, self._loop.now):
-                if not self._notify(worker, listener, count):
-                    dispatcher.unsent(worker, listener, count)
-                    sent = False
-        # Where the queue's length is not known, every claim brings the next pass.
-        self._scoreboard.starved = dispatcher.starved or self._blind
-        self._arm()
-
-    def _passer(self, listener: int) -> Callable[[int], None]:
-        return lambda _mask: self._pass(listener)
-
-    def _pass_all(self) -> None:
-        if self._gate.open:
-            for listener in self._listeners:
-                self._pass(listener.index)
-
-    def _notify(self, worker: Candidate, listener: int, count: int) -> bool:
-        return self._channels[worker.pid].send(control.notification(listener, count))
-
-    def _arm(self) -> None:
-        """Have the missed-claim timer run as long as there is something to look after."""
-        if self._timer is None:
-            due = self._dispatcher.next_check(self._loop.now)
-            if due is not None:
-                self._timer = self._loop.call_at(due, self._check)
-
-    def _check(self) -> None:
-        self._timer = None
-        if not self._gate.open:
-            return
-        if self._dispatcher.check(self._loop.now):
-            self._pass_all()
-        else:
-            for listener in self._dispatcher.waiting:
-                self._pass(listener)
-        self._arm()
-
-    def _on_wake(self, _mask: int) -> None:
-        with suppress(BlockingIOError):
-            os.eventfd_read(self._wake)
-        self._dispatcher.check(self._loop.now)
-        self._pass_all()
+        return function, limit is not None
 
     # Workers
 
@@ -283,41 +221,44 @@ class Supervisor:
         self._carry_out(self._pool.tick(self._loop.now))
 
     def _fork(self, slot: int) -> None:
-        ours, theirs = None, None
-        try:
-            ours, theirs = socket.socketpair()
-            assignment = self._assignment(slot, theirs)
-            pid = processes.fork(lambda: self._become_worker(assignment, ours))
-        except OSError as error:  # EAGAIN, ENOMEM, EMFILE: the machine is short of something
-            if ours is not None:
-                ours.close()
-            seconds = self._pool.fork_failed(slot, self._loop.now)
-            self._telemetry.emit(
-                events.FORK_FAILED, slot=slot, error=error.strerror, seconds=seconds
-            )
-            return
-        finally:
-            if theirs is not None:
-                theirs.close()
-        ours.setblocking(False)
-        self._channels[pid] = _Channel(ours)
-        self._loop.add(ours.fileno(), READ, lambda _: self._on_report(pid))
+        with ExitStack() as theirs, ExitStack() as ours:
+            try:
+                control_pair, bus_pair = socket.socketpair(), socket.socketpair()
+                for mine, its in (control_pair, bus_pair):
+                    ours.enter_context(mine)
+                    theirs.enter_context(its)
+                assignment = self._assignment(slot, control_pair[1], bus_pair[1])
+                pid = processes.fork(lambda: self._become_worker(assignment, ours))
+            except OSError as error:  # EAGAIN, ENOMEM, EMFILE: the machine is short of something
+                self._fork_failed(slot, error)
+                return
+            ours.pop_all()
+        channel = ControlChannel(control_pair[0])
+        self._channels[pid] = channel
+        self._loop.add(channel.fileno(), READ, lambda _: self._on_report(pid))
+        self._exchange.add(pid, bus_pair[0])
         self._pool.forked(slot, pid, self._loop.now)
         self._telemetry.emit(events.WORKER_STARTED, slot=slot, pid=pid)
 
-    def _assignment(self, slot: int, theirs: socket.socket) -> Assignment:
+    def _fork_failed(self, slot: int, error: OSError) -> None:
+        seconds = self._pool.fork_failed(slot, self._loop.now)
+        reason = error.strerror or str(error)
+        self._telemetry.emit(events.FORK_FAILED, slot=slot, error=reason, seconds=seconds)
+
+    def _assignment(self, slot: int, channel: socket.socket, bus: socket.socket) -> Assignment:
         return Assignment(
             slot,
             generation=0,
             parent=os.getpid(),
-            control=theirs,
+            control=channel,
+            bus=bus,
             listeners=self._listeners,
             sockets=tuple(listener.sock for listener in self._sockets),
             scoreboard=self._scoreboard,
-            wake=self._wake,
+            wake=self._passes.wake,
         )
 
-    def _become_worker(self, assignment: Assignment, ours: socket.socket) -> int:
+    def _become_worker(self, assignment: Assignment, ours: ExitStack) -> int:
         ours.close()
         self._close_own()
         return self._run_worker(assignment)
@@ -341,16 +282,13 @@ class Supervisor:
         channel, member = self._channels[pid], self._pool.members[pid]
         reports = channel.receive()
         if not reports:  # end of file, or rubbish: if the worker has died, its exit says more
-            self._loop.remove(channel.sock.fileno())
+            self._loop.remove(channel.fileno())
         now = self._loop.now
         for report in reports:
-            match report.kind:
-                case "ready":
-                    self._worker_ready(member, now)
-                case "failed":
-                    channel.failure = report
-                case "leaving":
-                    self._carry_out(self._pool.drain(pid, now))
+            if report.kind == "ready":
+                self._worker_ready(member, now)
+            elif report.kind == "leaving":
+                self._carry_out(self._pool.drain(pid, now))
 
     def _worker_ready(self, member: pool.Member, now: float) -> None:
         self._telemetry.emit(
@@ -360,7 +298,7 @@ class Supervisor:
         if member.state is pool.State.READY:
             self._dispatcher.ready(self._scoreboard.rows[member.slot], member.pid, 0)
         self._carry_out(actions)
-        self._pass_all()
+        self._passes.run_all()
 
     def _reap(self) -> None:
         for ended in processes.reap():
@@ -369,15 +307,13 @@ class Supervisor:
                 self._telemetry.emit(events.UNKNOWN_CHILD, pid=ended.pid, cause=str(ended))
             else:
                 self._buried(member, ended)
-        self._pass_all()
+        self._passes.run_all()
 
     def _buried(self, member: pool.Member, ended: processes.Exit) -> None:
         """Take leave of one worker: tell the plugins, then do what the pool decides."""
         now = self._loop.now
         channel = self._channels[member.pid]
-        for report in channel.receive():
-            if report.kind == "failed":
-                channel.failure = report
+        channel.receive()
         self._dispatcher.gone(member.slot)
         self._scoreboard.rows[member.slot].write_off()
         self._hooks.on_child_exit(
@@ -393,8 +329,9 @@ class Supervisor:
             )
         )
         del self._channels[member.pid]
-        self._loop.remove(channel.sock.fileno())
-        channel.sock.close()
+        self._loop.remove(channel.fileno())
+        channel.close()
+        self._exchange.remove(member.pid)
         first_failure = not self._pool.stopping
         actions = self._pool.exited(member.pid, ended.code, ended.signal, now)
         if not member.was_ready and not member.expected and first_failure:
@@ -449,11 +386,7 @@ class Supervisor:
         self._gate.close()
         self._carry_out(self._pool.stop(self._loop.now, quick=True))
 
-    def _quiet(self) -> bool:
-        self._dispatcher.check(self._loop.now)
-        self._pass_all()
-        return self._dispatcher.quiet
-
     def _drain_all(self) -> None:
+        self._passes.stop()
         assert self._stop_deadline is not None
         self._carry_out(self._pool.stop(self._loop.now, deadline=self._stop_deadline))

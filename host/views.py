@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -94,6 +94,82 @@ class WorkerView(Protocol):
         """How long the worker's present (or, while it waits, its last) loop turn has taken."""
 
 
+BUS_LEFT = "bus.left"
+"""The topic that tells of a member that is gone: the payload is its name."""
+BUS_LOST = "bus.lost"
+"""The topic that tells a member that it has lost messages: the payload is how many, in digits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What was published on the bus.
+
+    Attributes:
+        topic: the topic.
+        payload: what was published.
+        sender: the member that published it.
+        retained: whether it was published before this subscription.
+    """
+
+    topic: str
+    payload: bytes
+    sender: str
+    retained: bool
+
+
+class Bus(Protocol):
+    """How workers talk: topics that are published to, and keys that have one owner.
+
+    Nothing blocks. The messages that one member publishes on one topic arrive in that order, and
+    those of a topic in the same order everywhere; the publisher hears its own as well. Queues are
+    bounded: for a member that does not keep up messages are dropped, of which it is told on
+    the topic `BUS_LOST` as soon as there is room. A member that ends gives up all its keys,
+    and the others hear of it on the topic `BUS_LEFT`.
+    """
+
+    @property
+    def member(self) -> str:
+        """This worker's name among the members."""
+
+    def publish(self, topic: str, payload: bytes, *, retain: int = 0) -> bool:
+        """Send `payload` to all who have subscribed to `topic`.
+
+        Args:
+            topic: 1 to 512 bytes in UTF-8.
+            payload: 1 MiB at most.
+            retain: how many of the topic's messages, this one included, are kept for those who
+                subscribe later; 0 to keep what is kept and not this one.
+
+        Returns:
+            False if it was dropped because too much waits; later is a good time to try again.
+        """
+
+    def subscribe(
+        self,
+        topic: str,
+        callback: Callable[[Message], object],
+        ready: Callable[[], object] | None = None,
+    ) -> None:
+        """Hear what is published on `topic`: what is retained, then `ready()`, then what comes.
+
+        Raises:
+            BlockingIOError: too much waits; nothing was subscribed.
+        """
+
+    def unsubscribe(self, topic: str) -> None:
+        """Hear nothing more of `topic`; this ends all subscriptions of this worker to it."""
+
+    def claim(self, key: str, done: Callable[[bool], object]) -> None:
+        """Ask to be the one owner of `key` among all members.
+
+        `done(True)` is called when this member owns it now, `done(False)` if it is owned already,
+        be it by this member.
+        """
+
+    def release(self, key: str) -> None:
+        """Give up a key that this member owns."""
+
+
 class Timer(Protocol):
     """A call that is due later."""
 
@@ -115,6 +191,10 @@ class Worker(Protocol):
     @property
     def generation(self) -> int:
         """How many reloads came before this worker."""
+
+    @property
+    def bus(self) -> Bus:
+        """The bus to the other workers."""
 
     @property
     def connections(self) -> Iterable[Connection]:
@@ -145,6 +225,21 @@ class Host(Protocol):
     @property
     def listeners(self) -> tuple[Listener, ...]:
         """The bound listeners."""
+
+    def hook(self, name: str, plugins: Sequence[str]) -> Callable[..., Any]:
+        """Bind a hook that this plugin brings (its `hookspecs`), for this plugin to call.
+
+        The arguments are given by position. If the specification says `firstresult`, the first
+        answer other than None ends the call. An exception passes through to the caller: in
+        `on_readable` it ends the connection, and the plugin that raised it is named.
+
+        Args:
+            name: the hook's name.
+            plugins: the plugins whose implementations are called, in this order.
+
+        Raises:
+            PluginError: one of them is not selected, or does not implement the hook.
+        """
 
 
 class Connection(Protocol):
@@ -189,6 +284,10 @@ class Connection(Protocol):
     def unsent(self) -> int:
         """Bytes written and not yet taken by the kernel."""
 
+    @property
+    def held_back(self) -> bool:
+        """True while more than `high_water_bytes` are unsent: the host reads no more from it."""
+
     def read(self) -> bytes:
         """Return what has arrived, up to `read_size_bytes`.
 
@@ -205,6 +304,13 @@ class Connection(Protocol):
 
     def flush(self) -> None:
         """Send now as much of what is queued as the kernel takes."""
+
+    def call_when_writable(self, function: Callable[[Connection], object]) -> None:
+        """Call `function` with this connection once no more than `low_water_bytes` are unsent.
+
+        That is at the end of the turn at the earliest. A plugin that makes much of little input
+        stops at `held_back` and goes on here. An exception counts as one of `on_readable`.
+        """
 
     def pause_reading(self) -> None:
         """Leave what arrives in the kernel until `resume_reading()`; the peer is held back."""

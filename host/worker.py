@@ -10,11 +10,13 @@ from contextlib import suppress
 
 from host.acceptor import Acceptor
 from host.assignment import Assignment
+from host.bus import EmbeddedBus
 from host.connection import Service, SocketConnection
 from host.control import Drain, Orders, Report
 from host.errors import ExitCode
 from host.events import CONNECTION_CLOSED, CONNECTIONS_CUT
 from host.failures import Failures
+from host.frames import Channel
 from host.logs import LogWriter
 from host.loop import READ, Loop, TimerHandle
 from host.processes import die_with_parent
@@ -73,6 +75,7 @@ class WorkerProcess:
         self._draining = False
         self._code = ExitCode.OK
         self._loop = loop = Loop(settings.limits.max_events)
+        self.bus = EmbeddedBus(Channel(assignment.bus), loop, self.pid, self._isolated)
         self._signals = Signals(
             {
                 signal.SIGTERM: lambda _: self._say(Report("leaving")),
@@ -141,9 +144,11 @@ class WorkerProcess:
         loop.add(self._signals.fileno(), READ, self._signals.handle)
         loop.add(control.fileno(), READ, self._on_control)
         loop.on_wake, loop.on_rest = self._on_wake, self._on_rest
+        self.bus.flush()  # what the plugins have put there: the loop may have to wait first
         self._say(Report("ready"))
         loop.run()
         self._hooks.on_worker_stop(self)
+        self.bus.flush()
         return self._code
 
     def later(self, function: Callable[[], object]) -> None:
@@ -153,6 +158,7 @@ class WorkerProcess:
     def close(self) -> None:
         """Close what the worker opened."""
         self._signals.close()
+        self.bus.close()
         self._loop.close()
         self._assignment.control.close()
 
@@ -199,6 +205,7 @@ class WorkerProcess:
         touched.clear()
         if self._draining and not self._open:
             self._loop.stop()
+        self.bus.flush()
         self._sweeper.arm()
         row = self._row
         row.put(TURN_LASTED, int(time.monotonic() * 1e9) - row.get(TURN_STARTED))

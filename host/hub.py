@@ -1,0 +1,124 @@
+"""The hub of the embedded bus, in the supervisor: who hears what, who owns what. No I/O.
+
+Frames of workers go in (`receive`), frames for workers come out through `send`. Every message
+passes the hub, also on its way back to the worker that sent it: so there is one order of the
+messages of a topic, the same for all. State is bounded: what waits for a worker by its channel,
+what is retained by the limits below (the topic published to longest ago goes first).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+
+from host.frames import Frame, Kind
+from host.views import BUS_LEFT
+
+MAX_RETAINED = 1000
+"""Messages of one topic that are retained at most."""
+MAX_RETAINED_BYTES = 67_108_864
+"""Bytes that all retained messages take at most."""
+MAX_CLAIMS = 1_000_000
+
+Send = Callable[[int, bytes], object]
+
+
+class _Ring:
+    """The retained messages of one topic: sender and payload of each."""
+
+    __slots__ = ("messages", "size")
+
+    def __init__(self) -> None:
+        self.messages: deque[tuple[int, bytes]] = deque()
+        self.size = 0
+
+    def add(self, sender: int, payload: bytes, keep: int) -> int:
+        """Add a message, keep the last `keep`; return by how many bytes the ring has grown."""
+        before = self.size
+        self.messages.append((sender, payload))
+        self.size += len(payload)
+        while len(self.messages) > keep:
+            self.size -= len(self.messages.popleft()[1])
+        return self.size - before
+
+
+class Hub:
+    """Knows the members (worker processes, by pid), their subscriptions and claims.
+
+    Args:
+        send: takes the number of a member and a packed frame for it.
+    """
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._members: set[int] = set()
+        self._hearers: dict[bytes, dict[int, None]] = {}
+        self._owners: dict[bytes, int] = {}
+        self._rings: OrderedDict[bytes, _Ring] = OrderedDict()
+        self._retained = 0
+
+    def join(self, member: int) -> None:
+        """Take in a member."""
+        self._members.add(member)
+
+    def leave(self, member: int) -> None:
+        """Forget a member: what it owns is free, and the others are told (topic `BUS_LEFT`)."""
+        if member not in self._members:
+            return
+        self._members.discard(member)
+        for topic in [topic for topic, members in self._hearers.items() if member in members]:
+            self._unsubscribe(member, topic)
+        for key in [key for key, owner in self._owners.items() if owner == member]:
+            del self._owners[key]
+        self._broadcast(BUS_LEFT.encode(), member, str(member).encode())
+
+    def receive(self, member: int, frame: Frame) -> None:
+        """Do what a member asks for."""
+        match frame.kind:
+            case Kind.PUBLISH:
+                if frame.number:
+                    self._retain(frame.name, member, frame.payload, frame.number)
+                self._broadcast(frame.name, member, frame.payload)
+            case Kind.SUBSCRIBE:
+                self._subscribe(member, frame.name, frame.number)
+            case Kind.UNSUBSCRIBE:
+                self._unsubscribe(member, frame.name)
+            case Kind.CLAIM:
+                self._claim(member, frame.name)
+            case Kind.RELEASE:
+                if self._owners.get(frame.name) == member:
+                    del self._owners[frame.name]
+
+    def _broadcast(self, topic: bytes, sender: int, payload: bytes) -> None:
+        hearers = self._hearers.get(topic)
+        if hearers:
+            packed = Frame(Kind.MESSAGE, sender, topic, payload).pack()
+            for member in hearers:
+                self._send(member, packed)
+
+    def _subscribe(self, member: int, topic: bytes, subscription: int) -> None:
+        ring = self._rings.get(topic)
+        for sender, payload in ring.messages if ring else ():
+            whole = sender.to_bytes(4, "little") + payload
+            self._send(member, Frame(Kind.RETAINED, subscription, topic, whole).pack())
+        self._hearers.setdefault(topic, {})[member] = None
+        self._send(member, Frame(Kind.SUBSCRIBED, subscription, topic).pack())
+
+    def _unsubscribe(self, member: int, topic: bytes) -> None:
+        hearers = self._hearers.get(topic, {})
+        hearers.pop(member, None)
+        if not hearers:
+            self._hearers.pop(topic, None)
+
+    def _claim(self, member: int, key: bytes) -> None:
+        free = key not in self._owners and len(self._owners) < MAX_CLAIMS
+        if free:
+            self._owners[key] = member
+        self._send(member, Frame(Kind.CLAIMED, int(free), key).pack())
+
+    def _retain(self, topic: bytes, sender: int, payload: bytes, keep: int) -> None:
+        ring = self._rings.setdefault(topic, _Ring())
+        self._rings.move_to_end(topic)
+        self._retained += ring.add(sender, payload, min(keep, MAX_RETAINED))
+        while self._retained > MAX_RETAINED_BYTES and self._rings:
+            self._retained -= self._rings.popitem(last=False)[1].size

@@ -1,0 +1,319 @@
+"""Loads the selected plugins: imports, constructs and checks them, all problems at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import cast
+
+from pydantic import BaseModel
+
+from host import calls
+from host.calls import HOOKS, Implementation, Manager, specified
+from host.errors import PluginError
+from host.inspection import Hooks, implementations, plugin_class, unheard
+from host.registry import Plugin, Registry
+from host.sources import Importer, Source, failed, find, installed, listed, shorten, suggest
+from settings import Loaded, Problem, SettingsError, nearest, validate_options
+
+DEFAULTS = ("round_robin",)
+"""Plugins that are loaded unless `no:NAME` leaves them out; they come last."""
+
+
+class PluginErrors(PluginError):
+    """Several things are wrong with the plugins; `errors` has each of them.
+
+    The attributes of `PluginError` are those of the first.
+    """
+
+    def __init__(self, errors: Sequence[PluginError]) -> None:
+        self.errors = tuple(errors)
+        first = self.errors[0]
+        super().__init__(
+            first.plugin,
+            first.cause,
+            hook=first.hook,
+            origin=first.origin,
+            where=first.where,
+            hint=first.hint,
+        )
+
+    def __str__(self) -> str:
+        lines: list[str] = []
+        last_head = None
+        for error in self.errors:
+            head, *rest = str(error).splitlines()
+            lines.extend(rest if head == last_head else [head, *rest])
+            last_head = head
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """A plugin that is constructed and not yet checked."""
+
+    source: Source
+    text: str
+    instance: object
+    model: type[BaseModel] | None
+    options: BaseModel | None
+
+
+class _Trouble:
+    """Collects what is wrong, so that all of it can be told at once; a context manager."""
+
+    def __init__(self) -> None:
+        self.errors: list[PluginError] = []
+        self.problems: list[SettingsError] = []
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: object, _traceback: object) -> bool:
+        match error:
+            case PluginErrors():
+                self.errors.extend(error.errors)
+            case PluginError():
+                self.errors.append(error)
+            case SettingsError():
+                self.problems.append(error)
+            case _:
+                return False
+        return True
+
+    def raise_any(self) -> None:
+        """Raise what was collected, if anything was."""
+        if self.errors:
+            raise self.errors[0] if len(self.errors) == 1 else PluginErrors(self.errors)
+        if self.problems:
+            raise self.problems[0] if len(self.problems) == 1 else _joined(self.problems)
+
+
+def load(loaded: Loaded) -> Registry:
+    """Load the plugins that the settings select; imports those and no others.
+
+    Raises:
+        PluginError: if a plugin cannot be used; `PluginErrors` if there is more to say.
+        SettingsError: if options are wrong.
+    """
+    importer = Importer()
+    try:
+        return _load(loaded, importer)
+    except BaseException:
+        importer.undo()
+        raise
+
+
+def selection(plugins: Iterable[str]) -> tuple[str, ...]:
+    """Return what is to be loaded, in order: what `plugins` selects, then the defaults.
+
+    Raises:
+        PluginError: if `no:NAME` leaves out what is no default, or is selected as well.
+    """
+    plugins = tuple(plugins)
+    chosen = tuple(text for text in plugins if not text.startswith("no:"))
+    left_out = {text.removeprefix("no:") for text in plugins if text.startswith("no:")}
+    for name in sorted(left_out):
+        if name not in DEFAULTS:
+            cause = f'"no:{name}" leaves out a default plugin, but that is none'
+            raise PluginError(
+                name,
+                f"{cause}{suggest(nearest(name, DEFAULTS))}\ndefaults: {listed(DEFAULTS)}",
+                hint="A plugin that is no default is left out by not selecting it.",
+            )
+        if name in chosen:
+            raise PluginError(name, f'it is selected, and left out by "no:{name}" as well')
+    defaults = tuple(name for name in DEFAULTS if name not in left_out and name not in chosen)
+    return chosen + defaults
+
+
+def _load(loaded: Loaded, importer: Importer) -> Registry:
+    built: list[_Built] = []
+    trouble = _Trouble()
+    for source, text in _sources(loaded, trouble):
+        with trouble:
+            built.append(_build(source, text, loaded, importer))
+    brought = _brought(built, trouble)
+    hooks = dict(HOOKS)
+    for namespace in brought:
+        hooks.update(specified(namespace))
+    found: list[Implementation] = []
+    plugins: list[Plugin] = []
+    for each in built:
+        with trouble:
+            members, wrong = implementations(each.source, each.instance, hooks)
+            wrong += unheard(each.source, members)
+            if wrong:
+                raise PluginErrors(wrong)
+            found.extend(members)
+            plugins.append(_plugin(each, members, hooks))
+    trouble.raise_any()
+    return _register(plugins, found, brought, hooks)
+
+
+def _sources(loaded: Loaded, trouble: _Trouble) -> list[tuple[Source, str]]:
+    """Find what is selected, and note what is wrong with the selection."""
+    entries = installed()
+    found: dict[str, tuple[Source, str]] = {}
+    texts: tuple[str, ...] = ()
+    with trouble:
+        texts = selection(loaded.settings.plugins)
+    for text in texts:
+        with trouble:
+            source = find(text, entries)
+            if source.name in found:
+                other = found[source.name][0]
+                cause = f"two plugins would have this name: {other.origin}; {source.origin}"
+                raise PluginError(source.name, cause)
+            found[source.name] = (source, text)
+    names = {*found, *(error.plugin for error in trouble.errors)}
+    unselected = [name for name in loaded.settings.options if name not in names]
+    if unselected:
+        message = "no plugin of this name is selected"
+        trouble.problems.append(
+            SettingsError(
+                _problem(loaded, name, message + suggest(nearest(name, names)))
+                for name in unselected
+            )
+        )
+    return list(found.values())
+
+
+def _problem(loaded: Loaded, name: str, message: str) -> Problem:
+    key = f"options.{name}"
+    inside = (origin for at, origin in loaded.origins.items() if f"{at}.".startswith(f"{key}."))
+    origin = next(inside, None)
+    return Problem(key, "", message, f"from {origin}" if origin else "")
+
+
+def _joined(errors: Iterable[SettingsError]) -> SettingsError:
+    return SettingsError(
+        dataclasses.replace(problem, message=f"{problem.message} ({error.subject})")
+        if error.subject != "settings"
+        else problem
+        for error in errors
+        for problem in error.problems
+    )
+
+
+def _build(source: Source, text: str, loaded: Loaded, importer: Importer) -> _Built:
+    """Import and construct one plugin."""
+    target = importer.load(source)
+    if isinstance(target, ModuleType):
+        target = plugin_class(source, target) or target
+    model = _options_model(source, target)
+    if model is None and source.name in loaded.settings.options:
+        message = "the plugin takes no options: it has no pydantic model named Options"
+        raise SettingsError([_problem(loaded, source.name, message)])
+    options = validate_options(source.name, model, loaded) if model else None
+    instance = _construct(source, target, options) if inspect.isclass(target) else target
+    return _Built(source, text, instance, model, options)
+
+
+def _brought(built: Iterable[_Built], trouble: _Trouble) -> list[object]:
+    """Return the hook specifications that plugins bring: what they name `hookspecs`."""
+    brought: dict[str, str] = dict.fromkeys(HOOKS, "the host")
+    namespaces = []
+    for each in built:
+        namespace = inspect.getattr_static(each.instance, "hookspecs", None)
+        names = specified(namespace) if hasattr(namespace, "__dict__") else {}
+        with trouble:
+            for name in names:
+                if name in brought:
+                    cause = f"it brings the hook {name}, which {brought[name]} has as well"
+                    raise PluginError(each.source.name, cause, origin=each.source.origin)
+            brought |= dict.fromkeys(names, f'plugin "{each.source.name}"')
+            if names:
+                namespaces.append(namespace)
+    return namespaces
+
+
+def _plugin(built: _Built, members: Sequence[Implementation], hooks: Hooks) -> Plugin:
+    implemented = {each.hook for each in members}
+    plain = {each.hook for each in members if not each.wrapper}
+    return Plugin(
+        built.source.name,
+        built.text,
+        built.source.origin,
+        built.instance,
+        built.model,
+        built.options,
+        hooks=tuple(hook for hook in hooks if hook in implemented),
+        is_protocol="on_readable" in plain,
+        is_scheduler="choose_worker" in plain,
+    )
+
+
+def _options_model(source: Source, target: object) -> type[BaseModel] | None:
+    """Return the model in the class, or beside the class in its module."""
+    if isinstance(target, ModuleType):
+        if _is_model(vars(target).get("Options")):
+            raise PluginError(
+                source.name,
+                "it has an Options model, but a module cannot be handed options",
+                origin=source.origin,
+                where=shorten(target.__file__ or target.__name__),
+                hint="Move the hooks into a class: it is constructed with the options.",
+            )
+        return None
+    if not inspect.isclass(target):
+        raise PluginError(
+            source.name,
+            f"a plugin is a module or a class, and this is neither (it is: "
+            f"{type(target).__name__})",
+            origin=source.origin,
+        )
+    nested = inspect.getattr_static(target, "Options", None)
+    if nested is not None and not _is_model(nested):
+        cause = f"{target.__name__}.Options is not a pydantic model"
+        raise PluginError(source.name, cause, origin=source.origin)
+    found = nested or vars(sys.modules[target.__module__]).get("Options")
+    return found if _is_model(found) else None
+
+
+def _is_model(value: object) -> bool:
+    return inspect.isclass(value) and issubclass(value, BaseModel)
+
+
+def _construct(source: Source, target: type, options: BaseModel | None) -> object:
+    try:
+        return target() if options is None else target(options)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        given = "with its validated options" if options else "without arguments, having no Options"
+        what = f"{target.__name__}, called {given}, failed"
+        raise failed(source, error, what, subject=target) from error
+
+
+def _register(
+    plugins: Sequence[Plugin],
+    found: Sequence[Implementation],
+    brought: Sequence[object],
+    hooks: Hooks,
+) -> Registry:
+    manager = Manager()
+    for namespace in brought:
+        manager.add_hookspecs(cast("type", namespace))
+    # Pluggy calls the last one registered first.
+    for plugin in reversed(plugins):
+        members = [each for each in found if each.plugin == plugin.name]
+        try:
+            manager.register(calls.Holder(members), name=plugin.name)
+        except Exception as error:
+            cause = f"pluggy refuses it: {error}"
+            raise PluginError(plugin.name, cause, origin=plugin.origin) from error
+    # One function may serve two hooks, or two plugins: its identity alone says too little.
+    known = {(each.plugin, each.hook, id(each.function)): each for each in found}
+    order = {
+        hook: tuple(
+            known[each.plugin_name, hook, id(each.function)]
+            for each in reversed(getattr(manager.hook, hook).get_hookimpls())
+        )
+        for hook in hooks
+    }
+    return Registry(tuple(plugins), manager, order, tuple(brought))

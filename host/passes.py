@@ -1,0 +1,120 @@
+"""Carries dispatch out: watches the listeners, does the passes, sends the notifications."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from host.control import notification
+from host.dispatch import Candidate, Dispatcher
+from host.listeners import ListeningSocket
+from host.loop import EDGE, READ, Loop, TimerHandle
+from host.scoreboard import Scoreboard
+
+Send = Callable[[int, bytes], bool]
+
+
+class Passes:
+    """Does a pass whenever something may have changed.
+
+    That is: on an edge of a listener, when the supervisor says so (`run_all`), when a worker
+    wakes the supervisor, and when the missed-claim timer fires.
+
+    Args:
+        listeners: the bound listeners.
+        send: sends bytes to the worker with this pid without waiting; False if they were not taken.
+        blind: some listener's queue length is not known: then every claim brings the next pass.
+
+    Attributes:
+        wake: the eventfd by which workers wake the supervisor.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        dispatcher: Dispatcher,
+        scoreboard: Scoreboard,
+        listeners: Sequence[ListeningSocket],
+        *,
+        send: Send,
+        blind: bool,
+    ) -> None:
+        self._loop, self._dispatcher, self._scoreboard = loop, dispatcher, scoreboard
+        self._indexes = tuple(listener.view.index for listener in listeners)
+        self._listeners = tuple(listeners)
+        self._send, self._blind = send, blind
+        self._timer: TimerHandle | None = None
+        self._going = False
+        self.wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def start(self) -> None:
+        """Begin to watch the listeners."""
+        self._going = True
+        self._loop.add(self.wake, READ, self._on_wake)
+        for listener in self._listeners:
+            self._loop.add(listener.fileno(), READ | EDGE, self._on_edge(listener.view.index))
+
+    def stop(self) -> None:
+        """Do no more passes: the listeners are closed."""
+        self._going = False
+
+    def close(self) -> None:
+        """Close the eventfd."""
+        os.close(self.wake)
+
+    def run(self, listener: int) -> None:
+        """Do one pass for a listener, and another one for whatever could not be sent."""
+        dispatcher, sent = self._dispatcher, False
+        while not sent:
+            sent = True
+            for worker, count in dispatcher.plan(listener, self._loop.now):
+                if not self._notify(worker, listener, count):
+                    dispatcher.unsent(worker, listener, count)
+                    sent = False
+        self._scoreboard.starved = dispatcher.starved or self._blind
+        self._arm()
+
+    def run_all(self) -> None:
+        """Do a pass for each listener."""
+        if self._going:
+            for listener in self._indexes:
+                self.run(listener)
+
+    def quiet(self) -> bool:
+        """Do a pass for each listener; tell whether nobody waits and nothing is under way."""
+        self._dispatcher.check(self._loop.now)
+        self.run_all()
+        return self._dispatcher.quiet
+
+    def _notify(self, worker: Candidate, listener: int, count: int) -> bool:
+        return self._send(worker.pid, notification(listener, count))
+
+    def _on_edge(self, listener: int) -> Callable[[int], None]:
+        return lambda _mask: self.run(listener)
+
+    def _on_wake(self, _mask: int) -> None:
+        with suppress(BlockingIOError):
+            os.eventfd_read(self.wake)
+        self._dispatcher.check(self._loop.now)
+        self.run_all()
+
+    def _arm(self) -> None:
+        """Have the missed-claim timer run as long as there is something to look after."""
+        due = self._dispatcher.next_check(self._loop.now)
+        if due is None or (self._timer is not None and self._timer.when <= due):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(due, self._check)
+
+    def _check(self) -> None:
+        self._timer = None
+        if not self._going:
+            return
+        if self._dispatcher.check(self._loop.now):
+            self.run_all()
+        else:
+            for listener in self._dispatcher.waiting:
+                self.run(listener)
+        self._arm()

@@ -1,0 +1,314 @@
+r"""The line protocol: one request a line, one reply a line; the base of other text protocols.
+
+It brings the hook `on_line`. A new line protocol is a plugin that implements it, named in the
+listener's options:
+
+    plugins = ["line", "./greet.py"]
+    listen = ["tcp://127.0.0.1:7000=line"]
+    [options.line]
+    commands = ["greet"]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from host import Connection, Host, Worker, hookimpl, hookspec
+from plugins.commands import Commands, printable
+from plugins.framing import FrameTooLongError, LineFramer
+
+RawHandler = Callable[[Connection, bytes], object]
+
+_MAX_WORDS = 1024
+"""The longest array of words; the bytes of all of them are limited like a line."""
+
+
+class Options(BaseModel):
+    """The section `[options.line]`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    commands: tuple[str, ...] = Field(
+        default=("line",),
+        min_length=1,
+        description="Plugins that answer lines, asked in this order. `line` stands for the commands"
+        " that ship.",
+    )
+    max_line_bytes: int = Field(
+        default=16_384,
+        ge=16,
+        le=1_048_576,
+        description="Longest line in bytes, without its end; more is never kept. A larger one lets"
+        " each idle client hold more memory.",
+    )
+    long_lines: Literal["reply", "skip", "close"] = Field(
+        default="reply",
+        description="What happens to a longer line: an error reply, nothing, or an error reply and"
+        " the end of the connection.",
+    )
+    encoding: Literal["bytes", "utf-8"] = Field(
+        default="bytes",
+        description="What `on_line` gets: bytes, or str decoded from UTF-8; then a line that is not"
+        " UTF-8 gets an error reply.",
+    )
+    arrays: bool = Field(
+        default=True,
+        description="Whether a request may also be an array of words with their lengths, as common"
+        r" clients send it (`*1\r\n$4\r\nPING\r\n`); it counts as the line of its words.",
+    )
+
+
+class Specs:
+    """The hook that the line protocol brings."""
+
+    @hookspec(firstresult=True)
+    def on_line(self, connection: Connection, line: bytes | str) -> bool | None:
+        r"""Tell that a line has arrived; the first plugin that answers True has taken it.
+
+        Runs in: the worker that serves the connection.
+        Calls: once per line, in the plugins named by the option `commands`, in that order.
+        Blocking: no.
+
+        Args:
+            connection: to reply to, with `write`; `session(connection)` has more.
+            line: the line without its end; bytes, or str if the option `encoding` says so.
+        Returns: True if the line has been dealt with, None to leave it to the next plugin. A line
+            that nobody takes gets an error reply.
+        Fails: the connection is closed, others go on.
+
+        Example:
+            from host import Connection, hookimpl
+
+            @hookimpl
+            def on_line(connection: Connection, line: bytes) -> bool:
+                connection.write(b"+you said " + line + b"\r\n")
+                return True
+        """
+
+
+class Session:
+    """What the line protocol keeps of a connection.
+
+    Attributes:
+        data: the state of the plugin that answers lines; None until it sets it.
+    """
+
+    __slots__ = ("_array", "_count", "_raw", "data", "framer")
+
+    def __init__(self, max_line_bytes: int) -> None:
+        self.framer = LineFramer(max_line_bytes)
+        self._raw: RawHandler | None = None
+        self._count: int | None = None
+        self._array: _Array | None = None
+        self.data: Any = None
+
+    def raw(self, handler: RawHandler, count: int | None = None) -> None:
+        """Hand what comes next to `handler(connection, data)`, as it comes, and not as lines.
+
+        Args:
+            handler: called with each piece; never with `b""`.
+            count: after how many bytes, at least 1, lines go on by themselves; None: when `lines`
+                is called.
+        """
+        if count is not None and count < 1:
+            raise ValueError(f"count must be at least 1, not {count}")
+        self._raw, self._count = handler, count
+
+    def block(self, count: int, handler: RawHandler) -> None:
+        """Collect the next `count` bytes, at least 1; then call `handler(connection, block)` once.
+
+        Limit `count` first: the block is kept in memory until it is complete.
+        """
+        block = bytearray()
+
+        def collect(connection: Connection, data: bytes) -> None:
+            block.extend(data)
+            if len(block) == count:
+                handler(connection, bytes(block))
+
+        self.raw(collect, count)
+
+    def lines(self, rest: bytes = b"") -> None:
+        """Go back to lines; `rest` is what a raw handler was given beyond its own data."""
+        self._raw = self._count = None
+        self.framer.unread(rest)
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether what comes next goes to a raw handler."""
+        return self._raw is not None
+
+    def hand_out_raw(self, connection: Connection, data: bytes) -> bytes:
+        """Give `data` to the raw handler; return what is beyond its count, or given back."""
+        data = self.framer.take() + data
+        while data and (handler := self._raw) is not None:
+            if self._count is None:
+                handler(connection, data)
+                return b""
+            piece, data = data[: self._count], data[self._count :]
+            self._count -= len(piece)
+            if self._count == 0:
+                self._raw = self._count = None
+            handler(connection, piece)
+        return data
+
+
+class _Array:
+    """A request that comes as an array of words: how many are missing, and those that came."""
+
+    __slots__ = ("missing", "room", "words")
+
+    def __init__(self, missing: int, room: int) -> None:
+        self.missing, self.room = missing, room
+        self.words: list[bytes] = []
+
+
+def session(connection: Connection) -> Session:
+    """Return what the line protocol keeps of one of its connections."""
+    found: Session = connection.data
+    return found
+
+
+def error(connection: Connection, text: str) -> None:
+    """Write an error reply; what a client must not forge is taken out of `text`."""
+    connection.write(b"-ERR " + printable(text).encode() + b"\r\n")
+
+
+class Line:
+    """The protocol plugin; it answers the commands that ship, too."""
+
+    hookspecs = Specs
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._decode = options.encoding == "utf-8"
+        self._commands = Commands()
+        self._on_line: Callable[[Connection, bytes | str], bool | None] = self._commands.answer
+
+    @hookimpl
+    def on_host_start(self, host: Host) -> None:
+        """Bind the plugins that answer."""
+        self._on_line = host.hook("on_line", self._options.commands)
+
+    @hookimpl
+    def on_worker_start(self, worker: Worker) -> None:
+        """Tell the commands which worker they run in."""
+        self._commands.start(worker)
+
+    @hookimpl
+    def on_accept(self, connection: Connection) -> None:
+        """Begin with lines."""
+        connection.data = Session(self._options.max_line_bytes)
+
+    @hookimpl
+    def on_readable(self, connection: Connection) -> None:
+        """Cut what has arrived into lines and have them answered."""
+        self._go_on(connection, connection.read())
+
+    @hookimpl
+    def on_drain(self, connection: Connection) -> None:
+        """Close: every line that has come is answered."""
+        connection.close()
+
+    @hookimpl
+    def on_line(self, connection: Connection, line: bytes | str) -> bool | None:
+        """Answer the commands that ship."""
+        return self._commands.answer(connection, line)
+
+    def _go_on(self, connection: Connection, data: bytes = b"") -> None:
+        """Deal with what waits, until there is no more or the peer is to be held back."""
+        current = session(connection)
+        while not connection.closed:
+            if current.is_raw:
+                data = current.hand_out_raw(connection, data)
+                if not data:
+                    return
+                continue
+            try:
+                self._hand_out_lines(connection, current, data)
+            except FrameTooLongError as too_long:
+                self._too_long(connection, too_long)
+            else:
+                if not current.is_raw:
+                    return
+            data = b""
+
+    def _hand_out_lines(self, connection: Connection, current: Session, data: bytes) -> None:
+        on_line, commands, arrays = self._on_line, self._commands, self._options.arrays
+        for line in current.framer.feed(data):
+            commands.lines += 1
+            if arrays and (current._array is not None or line[:1] == b"*"):
+                self._array_line(connection, current, line)
+            elif self._decode:
+                self._decoded_line(connection, line)
+            elif not on_line(connection, line):
+                self._unknown(connection, line)
+            if current.is_raw or connection.closed:
+                return
+            if connection.held_back:
+                connection.call_when_writable(self._go_on)
+                return
+
+    def _decoded_line(self, connection: Connection, line: bytes) -> None:
+        try:
+            text = line.decode()
+        except UnicodeDecodeError:
+            error(connection, "the line is not UTF-8")
+        else:
+            if not self._on_line(connection, text):
+                self._unknown(connection, line)
+
+    def _unknown(self, connection: Connection, line: bytes) -> None:
+        word = line.split(maxsplit=1)[0] if line.strip() else b""
+        error(connection, self._commands.unknown(word))
+
+    def _too_long(self, connection: Connection, too_long: FrameTooLongError) -> None:
+        if self._options.long_lines != "skip":
+            error(connection, f"line longer than {too_long.limit} bytes")
+        if self._options.long_lines == "close":
+            connection.close()
+
+    # Requests as arrays of words
+
+    def _array_line(self, connection: Connection, current: Session, line: bytes) -> None:
+        array = current._array
+        number = line[1:]
+        if not number.isdigit() or len(number) > 7:
+            self._bad_array(connection)
+        elif array is None:
+            count = int(number)
+            if count > _MAX_WORDS:
+                self._bad_array(connection)
+            elif count:
+                current._array = _Array(count, self._options.max_line_bytes)
+        elif line[:1] != b"$" or int(number) > array.room:
+            self._bad_array(connection)
+        else:
+            array.room -= int(number) + 1
+            current.block(int(number) + 2, self._array_word)
+
+    def _array_word(self, connection: Connection, block: bytes) -> None:
+        current = session(connection)
+        array = current._array
+        assert array is not None
+        if block[-2:] != b"\r\n":
+            self._bad_array(connection)
+            return
+        array.words.append(block[:-2])
+        array.missing -= 1
+        if array.missing:
+            return
+        current._array = None
+        line = b" ".join(array.words)
+        if self._decode:
+            self._decoded_line(connection, line)
+        elif not self._on_line(connection, line):
+            self._unknown(connection, line)
+
+    def _bad_array(self, connection: Connection) -> None:
+        """Give up: nothing says where the next request begins."""
+        error(connection, "an array is *COUNT, then $LENGTH and the word for each; too long or bad")
+        connection.close()
