@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import settings
-from host import hookspecs
+from host import events, hookspecs
 from host.calls import HOOKS
 
 FOLDER = Path(__file__).resolve().parent
@@ -101,7 +101,31 @@ def _section(name: str, doc: HookDoc) -> str:
     return "\n\n".join(out)
 
 
-PAGES: Mapping[str, Callable[[], str]] = {"hooks.md": hooks, "settings.md": settings.reference}
+_EVENTS_INTRODUCTION = """\
+# Events
+
+What the log tells. In JSON lines `event` is the name, and each field is a key beside `time`,
+`level` and `pid`. Text lines show the sentence. A field named `traceback` is printed below it.
+
+This page is made from `host/events.py` by `docs/generate.py`.
+"""
+
+
+def event_table() -> str:
+    """Return the page about events."""
+    rows = ["| event | level | sentence | further fields |\n|---|---|---|---|"]
+    for event in events.EVENTS:
+        sentence = re.sub(r"\{(\w+)[^}]*\}", r"*\1*", event.sentence)
+        extra = ", ".join(f"`{name}`" for name in event.extra)
+        rows.append(f"| `{event.name}` | {event.level.name.lower()} | {sentence} | {extra} |")
+    return _EVENTS_INTRODUCTION + "\n" + "\n".join(rows) + "\n"
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "hooks.md": hooks,
+    "settings.md": settings.reference,
+    "events.md": event_table,
+}
 """Each generated page and the function that makes its text."""
 
 

@@ -78,15 +78,17 @@ class EmbeddedBus:
 
     def unsubscribe(self, topic: str) -> None:
         """Hear nothing more of `topic`."""
-        if self._subscriptions.pop(topic, None):
+        if gone := self._subscriptions.pop(topic, None):
+            for number in [key for key, each in self._pending.items() if each in gone]:
+                del self._pending[number]  # the hub's answers are on the way: nobody hears them
             self._put(Kind.UNSUBSCRIBE, 0, _name(topic))
 
     def claim(self, key: str, done: Callable[[bool], object]) -> None:
         """Ask to be the one owner of `key`; `done` is told whether that is so."""
         name = _name(key)
-        self._claims.setdefault(name, deque()).append(done)
-        if not self._put(Kind.CLAIM, 0, name):
-            self._claims[name].pop()
+        if self._put(Kind.CLAIM, 0, name):
+            self._claims.setdefault(name, deque()).append(done)
+        else:
             self._loop.call_at(self._loop.now, lambda: self._isolated(lambda: done(False)))
 
     def release(self, key: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import sys
@@ -17,6 +18,7 @@ from host import catalog
 from host.errors import ExitCode, HostError
 from host.launch import assign, launch
 from host.loading import load
+from host.simulate import simulate
 
 DISTRIBUTION = "prefork"
 
@@ -32,6 +34,17 @@ class Sources:
     def load(self, file: str | None = None) -> settings.Loaded:
         """Load the settings; a `file` given as an argument counts like `--config`."""
         return settings.load(flags=self.flags, file=file or self.config, preset=self.preset)
+
+    def recording(self, file: str) -> Sources:
+        """Also select the plugin that records connections, whoever selected the others."""
+        selected = self.load().settings.plugins
+        more = () if "record_trace" in selected else ("record_trace",)
+        flags = {
+            **self.flags,
+            "plugins": ([*selected, *more], "--record-trace"),
+            "options.record_trace.file": (file, "--record-trace"),
+        }
+        return dataclasses.replace(self, flags=flags)
 
 
 def _sources(params: dict[str, Any]) -> Sources:
@@ -103,21 +116,11 @@ def with_sources(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapper(**params: Any) -> None:
         taken = {name: params.pop(name) for name in _NAMES}
-        with_errors(lambda: command(sources=_sources(taken), **params))
+        command(sources=_sources(taken), **params)
 
     for option in reversed(_OPTIONS):
         wrapper = option(wrapper)
     return wrapper
-
-
-def with_errors(call: Callable[[], None]) -> None:
-    """Call, and turn the errors that have a culprit into one message and an exit code."""
-    try:
-        call()
-    except settings.SettingsError as error:
-        fail(str(error), ExitCode.SETTINGS)
-    except HostError as error:
-        fail(str(error), error.exit_code)
 
 
 def fail(message: str, code: ExitCode) -> NoReturn:
@@ -134,6 +137,15 @@ class _Group(click.Group):
         if not args or (args[0].startswith("-") and args[0] not in ("-h", "--help", "--version")):
             args = ["run", *args]
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Call the command; an error that has a culprit becomes one message and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except settings.SettingsError as error:
+            fail(str(error), ExitCode.SETTINGS)
+        except HostError as error:
+            fail(str(error), error.exit_code)
 
 
 def installed_version() -> str:
@@ -156,8 +168,15 @@ def main() -> None:
 
 @main.command()
 @with_sources
-def run(sources: Sources) -> None:
+@click.option(
+    "--record-trace",
+    metavar="FILE",
+    help="Append a line about each connection to FILE, for `simulate --trace FILE`.",
+)
+def run(sources: Sources, record_trace: str | None) -> None:
     """Run the host until it is told to stop (SIGTERM, SIGINT)."""
+    if record_trace is not None:
+        sources = sources.recording(record_trace)
     code = launch(sources.load(), installed_version())
     sys.exit(code)
 
@@ -226,3 +245,6 @@ def _columns(table: Sequence[tuple[str, ...]]) -> str:
         for row in table
     )
     return "\n".join(lines)
+
+
+main.add_command(simulate)

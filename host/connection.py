@@ -198,8 +198,9 @@ class SocketConnection:
             return
         if not self._handling and not self._chunks:
             self._service.touched.append(self)
-        self._chunks.append(data if type(data) is bytes else bytes(data))
-        self._queued += len(data)
+        chunk = data if type(data) is bytes else bytes(data)
+        self._chunks.append(chunk)
+        self._queued += len(chunk)
         if self._queued > self._service.high_water:
             self.flush()
 
@@ -270,7 +271,7 @@ class SocketConnection:
         """Handle an event of the socket: the hot path."""
         if mask & WRITE:
             self._send_backlog()
-            if self._attention:
+            if self._attention or self._when_writable is not None:
                 self.settle()
             if self._ended:
                 return
@@ -385,6 +386,7 @@ class SocketConnection:
             self._doom(CloseReason.RESET)
             return
         del backlog[:sent]
+        self.last_active = self._service.loop.now
         if backlog:
             self._service.stalled[self] = self._service.loop.now
         else:
@@ -405,7 +407,7 @@ class SocketConnection:
         wanted = 0
         if not (self.eof or self._paused or self.held_back or self._closing is not None):
             wanted = READ
-        if self._backlog is not None:
+        if self._backlog is not None or self._when_writable is not None:
             wanted |= WRITE
         if wanted == self._mask:
             return

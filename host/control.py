@@ -77,8 +77,12 @@ class Report:
     traceback: str = ""
 
     def line(self) -> bytes:
-        """Write it as a line."""
-        return json.dumps(asdict(self)).encode() + b"\n"
+        """Write it as a line, cut where it is too long: of a traceback the end says most."""
+        line = json.dumps(asdict(self)).encode() + b"\n"
+        if len(line) <= MAX_LINE_BYTES:
+            return line
+        cause, traceback = self.cause, self.traceback
+        return Report(self.kind, cause[: len(cause) // 2], traceback[len(traceback) // 2 :]).line()
 
 
 class Reports:
@@ -97,7 +101,7 @@ class Reports:
             try:
                 fields = json.loads(line)
                 reports.append(Report(*(str(fields[k]) for k in ("kind", "cause", "traceback"))))
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 continue
         return reports
 
@@ -130,12 +134,16 @@ class ControlChannel:
             return False
         return True
 
-    def receive(self) -> list[Report]:
-        """Return what the worker has said; a failure is kept as well."""
+    def receive(self) -> list[Report] | None:
+        """Return what the worker has said, or None at the end; a failure is kept as well."""
         try:
             data = self._sock.recv(MAX_LINE_BYTES)
-        except OSError:
+        except BlockingIOError:  # an event of a channel that had this descriptor before
             return []
+        except OSError:
+            return None
+        if not data:
+            return None
         reports = self._reports.feed(data)
         for report in reports:
             if report.kind == "failed":

@@ -37,7 +37,6 @@ Theory of operation
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -64,6 +63,9 @@ Report = Callable[[str, str, BaseException, tuple[object, ...]], None]
 
 REREADS = 4
 """How often a pass reads while an accept is under way: each takes about 3 µs, like an accept."""
+LOOK_AGAIN = 0.2
+"""How often claims are looked at while some are outstanding, in parts of `missed_claim_ms`: so
+much later than that a worker is suspended at the most."""
 SECOND_LOOK_SECONDS = 0.001
 """When a pass is repeated that found an accept under way to the last."""
 
@@ -86,9 +88,10 @@ class Candidate:
     __slots__ = (
         "_clock",
         "_row",
+        "_seen",
+        "_since",
         "eligible",
         "generation",
-        "pending",
         "pid",
         "sent",
         "slot",
@@ -99,7 +102,7 @@ class Candidate:
         self._row, self._clock = row, clock
         self.slot, self.pid, self.generation = row.slot, pid, generation
         self.sent = row.get(CLAIMED_ALL)
-        self.pending: deque[tuple[int, float]] = deque()
+        self._seen, self._since = self.sent, 0.0  # the claims at the last look; since when
         self.suspended = False
         self.eligible = False
 
@@ -151,17 +154,26 @@ class Candidate:
         self.sent += amount
         self._row.add(listener, SENT, amount)
 
-    def overdue(self, now: float) -> bool:
-        """Forget what has been claimed; tell whether the oldest of the rest is past its time."""
+    def expect_claims(self, now: float) -> None:
+        """Begin to wait for claims, unless some are outstanding already."""
+        if self.outstanding == 0:
+            self._seen, self._since = self.sent, now
+
+    def silent_since(self, now: float) -> float | None:
+        """Return since when it has claimed nothing, or None if there is nothing to claim.
+
+        A worker that goes on claiming is busy and not hung, however long the last one takes.
+        """
         claimed = self._row.get(CLAIMED_ALL)
-        while self.pending and self.pending[0][0] <= claimed:
-            self.pending.popleft()
-        return bool(self.pending) and self.pending[0][1] <= now
+        if claimed == self.sent:
+            return None
+        if claimed != self._seen:
+            self._seen, self._since = claimed, now
+        return self._since
 
     def suspend(self) -> None:
         """Count no more on what was sent, until the worker has caught up."""
         self.suspended = True
-        self.pending.clear()
         self._row.put(SUSPENDED, self._row.get(SUSPENDED) + 1)
 
 
@@ -215,6 +227,7 @@ class Dispatcher:
         self._settled: list[list[int]] = [[] for _ in listeners]
         self._sent: list[int] = [0 for _ in listeners]
         self._unsettled: set[int] = set()
+        self._told: set[Candidate] = set()  # to whom something was sent that may be unclaimed
         self._starving: set[int] = set()
         self._doubted: dict[int, float] = {}
         self._turn = 0
@@ -236,7 +249,9 @@ class Dispatcher:
 
     def gone(self, slot: int) -> None:
         """Forget a worker that dies or leaves, and what was sent to it. A pass should follow."""
-        if self._workers.pop(slot, None) is not None:
+        worker = self._workers.pop(slot, None)
+        if worker is not None:
+            self._told.discard(worker)
             self._resort()
 
     def plan(self, listener: int, now: float) -> list[tuple[Candidate, int]]:
@@ -250,6 +265,7 @@ class Dispatcher:
         view = self._listeners[listener]
         while need > 0 and candidates:
             worker = self._ask(view, candidates)
+            worker.expect_claims(now)
             worker.note_sent(listener, 1)
             self._sent[listener] += 1
             counts[worker] = counts.get(worker, 0) + 1
@@ -261,8 +277,7 @@ class Dispatcher:
             self._starving.add(listener)
         else:
             self._starving.discard(listener)
-        for worker in counts:
-            worker.pending.append((worker.sent, now + self._patience))
+        self._told |= counts.keys()
         return list(counts.items())
 
     def unsent(self, worker: Candidate, listener: int, amount: int) -> None:
@@ -279,9 +294,13 @@ class Dispatcher:
                     worker.suspended = False
                     changed = True
                     self._telemetry.emit(WORKER_RESUMED, slot=worker.slot, pid=worker.pid)
-            elif worker.overdue(now):
-                self._suspend(worker)
-                changed = True
+            elif worker in self._told:
+                since = worker.silent_since(now)
+                if since is None:
+                    self._told.discard(worker)
+                elif since + self._patience <= now:  # the very sum that next_check gives
+                    self._suspend(worker)
+                    changed = True
         if changed:
             self._resort()
         return changed
@@ -290,9 +309,9 @@ class Dispatcher:
         """Return when `check` is due, or None if nothing is under way."""
         if self._doubted:
             return now + SECOND_LOOK_SECONDS
-        pending = [worker.pending[0][1] for worker in self._workers.values() if worker.pending]
-        if pending:
-            return min(pending)
+        silent = [since for each in self._told if (since := each.silent_since(now)) is not None]
+        if silent:
+            return min(now + self._patience * LOOK_AGAIN, min(silent) + self._patience)
         if self._unsettled or any(worker.suspended for worker in self._workers.values()):
             return now + self._patience
         return None
@@ -314,6 +333,7 @@ class Dispatcher:
             return
         outstanding = worker.outstanding
         worker.suspend()
+        self._told.discard(worker)
         self._resort()
         self._telemetry.emit(
             WORKER_SUSPENDED,

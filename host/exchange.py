@@ -34,15 +34,10 @@ class Exchange:
 
     def remove(self, member: int) -> None:
         """Let a worker go that has ended; harmless if it is gone."""
-        channel = self._channels.pop(member, None)
-        if channel is None:
-            return
-        self._read(member, channel)  # what it said last is in the socket
-        self._loop.remove(channel.fileno())
-        channel.close()
-        self._touched.pop(member, None)
-        self._blocked.discard(member)
-        self._hub.leave(member)
+        channel = self._channels.get(member)
+        if channel is not None:
+            self._read(member, channel)  # what it said last is in the socket
+            self._cut_off(member)
 
     def flush(self) -> None:
         """Send what waits; the supervisor calls it at the end of each turn."""
@@ -79,7 +74,17 @@ class Exchange:
             for frame in frames:
                 self._hub.receive(member, frame)
         except BadFrameError:
-            self._loop.remove(channel.fileno())
+            self._cut_off(member)
+
+    def _cut_off(self, member: int) -> None:
+        channel = self._channels.pop(member, None)
+        if channel is None:
+            return
+        self._loop.remove(channel.fileno())
+        channel.close()
+        self._touched.pop(member, None)
+        self._blocked.discard(member)
+        self._hub.leave(member)
 
     def _flush(self, member: int) -> None:
         channel = self._channels[member]

@@ -35,6 +35,10 @@ class Kind(IntEnum):
     LOST = 10  # number: how many frames were dropped
 
 
+_KIND_AT = 4
+_MESSAGES = frozenset((Kind.PUBLISH, Kind.MESSAGE, Kind.RETAINED))
+
+
 class BadFrameError(Exception):
     """What came is no frame: the process at the other end is not to be trusted any more."""
 
@@ -111,9 +115,19 @@ class Channel:
         """Whether something waits to be sent."""
         return bool(self._queue)
 
+    @property
+    def queued(self) -> int:
+        """How many bytes wait to be sent."""
+        return self._queued
+
     def put(self, packed: bytes) -> bool:
-        """Queue a frame; False if it was dropped, since too much waits already."""
-        if self._queued + len(packed) > self._max_queued:
+        """Queue a frame; False if it was dropped, since too much waits already.
+
+        There is as much room again for all but messages, so that who asks gets its answer, and
+        what is given up is free, while messages are dropped.
+        """
+        room = self._max_queued if packed[_KIND_AT] in _MESSAGES else 2 * self._max_queued
+        if self._queued + len(packed) > room:
             self.dropped += 1
             return False
         self._queue.append(packed)

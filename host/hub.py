@@ -17,7 +17,10 @@ from host.views import BUS_LEFT
 MAX_RETAINED = 1000
 """Messages of one topic that are retained at most."""
 MAX_RETAINED_BYTES = 67_108_864
-"""Bytes that all retained messages take at most."""
+"""Bytes that all retained messages take at most, with what Python needs for each."""
+_RING_BYTES = 1_500
+_MESSAGE_BYTES = 120
+"""About what an empty ring and an empty message cost (CPython, 64 bits)."""
 MAX_CLAIMS = 1_000_000
 
 Send = Callable[[int, bytes], object]
@@ -30,15 +33,15 @@ class _Ring:
 
     def __init__(self) -> None:
         self.messages: deque[tuple[int, bytes]] = deque()
-        self.size = 0
+        self.size = _RING_BYTES
 
     def add(self, sender: int, payload: bytes, keep: int) -> int:
         """Add a message, keep the last `keep`; return by how many bytes the ring has grown."""
-        before = self.size
+        before = self.size if self.messages else 0
         self.messages.append((sender, payload))
-        self.size += len(payload)
+        self.size += len(payload) + _MESSAGE_BYTES
         while len(self.messages) > keep:
-            self.size -= len(self.messages.popleft()[1])
+            self.size -= len(self.messages.popleft()[1]) + _MESSAGE_BYTES
         return self.size - before
 
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import os
 import resource
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from host import worker
 from host.assignment import Assignment
 from host.control import MAX_LISTENERS
-from host.errors import ExitCode, LimitsError, PluginError
-from host.events import DESCRIPTORS_CAPPED, HOST_STARTING, HOST_STOPPED, Level
+from host.errors import ExitCode, HostError, LimitsError
+from host.events import DESCRIPTORS_CAPPED, HOST_BUG, HOST_STARTING, HOST_STOPPED, Level
 from host.listeners import ListeningSocket, open_listener
 from host.loading import load
 from host.logs import Format, LogWriter, json_line, text_line
 from host.registry import Registry
 from host.supervisor import Supervisor
 from host.telemetry import Telemetry
-from settings import Limits, Listen, Loaded, Settings
+from settings import Limits, Listen, Loaded, Problem, Settings, SettingsError
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:7000"
 """Where a host listens that was not told anything: only programs of this machine reach it."""
@@ -52,7 +53,10 @@ def launch(loaded: Loaded, version: str) -> ExitCode:
             telemetry.emit(DESCRIPTORS_CAPPED, allowed=allowed, connections=limit)
 
         def run_worker(assignment: Assignment) -> int:
-            return worker.run(assignment, settings, registry, telemetry, log)
+            try:
+                return worker.run(assignment, settings, registry, telemetry, log)
+            except Exception as error:
+                return tell_bug(error, telemetry)
 
         supervisor = Supervisor(
             settings,
@@ -63,17 +67,30 @@ def launch(loaded: Loaded, version: str) -> ExitCode:
             run_worker=run_worker,
             max_connections=limit,
         )
-        code = supervisor.run()
+        try:
+            code = supervisor.run()
+        except HostError:
+            raise
+        except Exception as error:
+            code = tell_bug(error, telemetry)
     telemetry.emit(HOST_STOPPED, code=int(code), meaning=code.description)
     log.close()
     return code
+
+
+def tell_bug(error: Exception, telemetry: Telemetry) -> ExitCode:
+    """Tell of an error that nobody expected; return the exit code that says so."""
+    stack = "".join(traceback.format_exception(error))
+    telemetry.emit(HOST_BUG, error=f"{type(error).__name__}: {error}", traceback=stack)
+    return ExitCode.BUG
 
 
 def assign(settings: Settings, registry: Registry) -> list[tuple[Listen, str]]:
     """Return what to listen on, each with the name of the plugin that serves it.
 
     Raises:
-        PluginError: no plugin, or not just one, could serve a listener.
+        PluginError: a listener's plugin is not selected, or is no protocol.
+        SettingsError: no plugin, or not just one, could serve a listener.
     """
     listens = settings.listen or (Listen(address=DEFAULT_ADDRESS),)
     served = []
@@ -87,20 +104,20 @@ def assign(settings: Settings, registry: Registry) -> list[tuple[Listen, str]]:
     return served
 
 
-def _nobody_serves(listen: Listen, registry: Registry) -> PluginError:
+def _nobody_serves(listen: Listen, registry: Registry) -> SettingsError:
     if not registry.protocols:
         names = ", ".join(plugin.name for plugin in registry.plugins) or "none"
-        return PluginError(
-            "?",
-            f"nobody serves {listen.address}: none of the selected plugins ({names}) is a protocol",
-            hint="Select one, for example: --plugin echo",
+        message = (
+            f"none of the selected plugins ({names}) is a protocol, so nobody serves "
+            f"{listen.address}: select one, for example --plugin echo"
         )
+        return SettingsError([Problem("plugins", "", message, "")])
     names = ", ".join(registry.protocols)
-    return PluginError(
-        "?",
-        f"{listen.address} could be served by several of the selected plugins: {names}",
-        hint=f"Say by which one: --listen {listen.address}={registry.protocols[0]}",
+    message = (
+        f"several of the selected plugins could serve {listen.address} ({names}): say which one, "
+        f"for example {listen.address}={registry.protocols[0]}"
     )
+    return SettingsError([Problem("listen", "", message, "")])
 
 
 @contextmanager

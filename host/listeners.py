@@ -40,12 +40,14 @@ class ListeningSocket:
         view: what plugins see of it.
         sock: the socket; workers inherit it and accept from it.
         wanted: the backlog asked for; the kernel caps it silently at net.core.somaxconn.
+        netlink: by what the kernel is asked for the queue's length, if it needs that.
     """
 
     def __init__(
         self, sock: socket.socket, view: Listener, wanted: int, file: tuple[str, int] | None
     ) -> None:
         self.sock, self.view, self.wanted = sock, view, wanted
+        self.netlink: socket.socket | None = None
         self._file = file
         self._owner = os.getpid()
 
@@ -83,6 +85,8 @@ class ListeningSocket:
         """Close the socket and remove its file."""
         self.unlink()
         self.sock.close()
+        if self.netlink is not None:
+            self.netlink.close()
 
 
 def open_listener(listen: Listen, index: int, plugin: str) -> ListeningSocket:
@@ -192,7 +196,7 @@ def queue_length(listener: ListeningSocket) -> tuple[QueueLength, int | None, st
     """
     ask = _unix_queue if listener.sock.family == socket.AF_UNIX else _tcp_queue
     try:
-        both = ask(listener.sock)
+        both = ask(listener)
         limit = both()[1]
     except OSError as error:
         return _poll_queue(listener.sock), None, error.strerror or str(error)
@@ -206,7 +210,7 @@ def queue_length(listener: ListeningSocket) -> tuple[QueueLength, int | None, st
 _UNACKED, _SACKED, _TCP_INFO_BYTES = 24, 28, 32
 
 
-def _tcp_queue(sock: socket.socket) -> Callable[[], tuple[int, int]]:
+def _tcp_queue(listener: ListeningSocket) -> Callable[[], tuple[int, int]]:
     """Ask TCP_INFO (tcp(7)).
 
     Of a listening socket `tcpi_unacked` is the accept queue's length and `tcpi_sacked` its limit
@@ -214,7 +218,9 @@ def _tcp_queue(sock: socket.socket) -> Callable[[], tuple[int, int]]:
     """
 
     def ask() -> tuple[int, int]:
-        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+        info = listener.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+        if len(info) < _TCP_INFO_BYTES:
+            raise OSError(errno.ENODATA, "TCP_INFO gives no queue length")
         length, limit = struct.unpack_from("=II", info, _UNACKED)
         return length, limit
 
@@ -235,15 +241,15 @@ _UDIAG_SHOW_RQLEN = 0x10
 _UNIX_DIAG_RQLEN = 4
 _NETLINK_SOCK_DIAG = 4
 _NLM_F_REQUEST = 1
-_NLMSG_ERROR = 2
+_NLMSG_ERROR = struct.pack("=H", 2)
 
 
-def _unix_queue(sock: socket.socket) -> Callable[[], tuple[int, int]]:
+def _unix_queue(listener: ListeningSocket) -> Callable[[], tuple[int, int]]:
     """Ask sock_diag(7) for the socket by its inode.
 
     UNIX_DIAG_RQLEN of a listening socket is the length of its queue and the limit.
     """
-    inode = os.fstat(sock.fileno()).st_ino
+    inode = os.fstat(listener.fileno()).st_ino
     body = struct.pack(
         "=BBHIIIII",
         socket.AF_UNIX,
@@ -260,6 +266,7 @@ def _unix_queue(sock: socket.socket) -> Callable[[], tuple[int, int]]:
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG
     )
     netlink.settimeout(0.1)
+    listener.netlink = netlink
 
     def ask() -> tuple[int, int]:
         netlink.send(header + body)
@@ -269,12 +276,11 @@ def _unix_queue(sock: socket.socket) -> Callable[[], tuple[int, int]]:
 
 
 def _parse_rqlen(message: bytes) -> tuple[int, int]:
-    kind = struct.unpack_from("=H", message, 4)[0]
-    if kind == _NLMSG_ERROR:
+    if message[4:6] == _NLMSG_ERROR and len(message) >= 20:
         number = -struct.unpack_from("=i", message, 16)[0]
         raise OSError(number, os.strerror(number))
     at = 16 + 16  # nlmsghdr, unix_diag_msg
-    while at + 4 <= len(message):
+    while at + 4 + 8 <= len(message):  # nlattr, the two numbers
         size, attribute = struct.unpack_from("=HH", message, at)
         if attribute == _UNIX_DIAG_RQLEN:
             length, limit = struct.unpack_from("=II", message, at + 4)

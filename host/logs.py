@@ -20,7 +20,8 @@ Format = Callable[[Record], str]
 
 _BLOCKS = frozenset({"traceback", "details"})
 _CONTROL = {code: f"\\x{code:02x}" for code in [*range(0x20), *range(0x7F, 0xA0)]}
-_CONTROL |= {0x2028: "\\u2028", 0x2029: "\\u2029"}
+# Line and paragraph separators, and what reverses the order of the characters around it.
+_CONTROL |= {code: f"\\u{code:04x}" for code in [*range(0x2028, 0x202F), *range(0x2066, 0x206A)]}
 
 
 def printable(text: str) -> str:
@@ -68,9 +69,10 @@ def json_line(record: Record) -> str:
 class LogWriter:
     """Writes log lines to a descriptor without ever waiting for it.
 
-    A pipe, terminal or file is opened anew through /proc/self/fd (proc(5)), so that O_NONBLOCK
-    is ours alone and not the shell's; a socket is sent to with MSG_DONTWAIT. Where neither is
-    allowed, poll(2) is asked before each write. Lines that are not taken wait in a bounded
+    A pipe or terminal is opened anew through /proc/self/fd (proc(5)), so that O_NONBLOCK is ours
+    alone and not the shell's; a socket is sent to with MSG_DONTWAIT. Where neither is allowed,
+    poll(2) is asked before each write. A regular file is written to as it is: it never makes
+    anyone wait for a reader, and its offset is shared with whoever else writes there. Lines that are not taken wait in a bounded
     queue; beyond that they are dropped and counted.
 
     Args:
@@ -168,14 +170,20 @@ class LogWriter:
 
     def _choose_write(self) -> Callable[[bytes], int]:
         with suppress(OSError):
-            if stat.S_ISSOCK(os.fstat(self._source).st_mode):
+            mode = os.fstat(self._source).st_mode
+            if stat.S_ISSOCK(mode):
                 return self._write_socket
+            if stat.S_ISREG(mode):
+                return self._write_file
             self._own = os.open(
                 f"/proc/self/fd/{self._source}",
                 os.O_WRONLY | os.O_NONBLOCK | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY,
             )
             return self._write_own
         return self._write_polled
+
+    def _write_file(self, data: bytes) -> int:
+        return os.write(self._source, data)
 
     def _write_own(self, data: bytes) -> int:
         assert self._own is not None

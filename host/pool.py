@@ -231,10 +231,7 @@ class Pool:
         if not self._complete and not member.was_ready:
             return self._give_up(ExitCode.WORKER_START, now)
         if not self.policy.respawn:
-            if not self.members:
-                self.stopping = True
-                self._worsen(ExitCode.WORKERS_GONE)
-            return self._finish_if_empty() if self.stopping else []
+            return [] if self.members else self._give_up(ExitCode.WORKERS_GONE, now)
         self._plan_replacement(member, number, now)
         return self.tick(now)
 
@@ -249,7 +246,8 @@ class Pool:
         for member in self.members.values():
             if quick and member.state is not State.KILLED:
                 member.state, member.expected = State.DRAINING, True
-                member.deadline = now + QUICK_SECONDS
+                soon = now + QUICK_SECONDS
+                member.deadline = soon if member.deadline is None else min(member.deadline, soon)
                 actions.append(Drain(member.pid, now))
             else:
                 actions += self.drain(member.pid, now, deadline)

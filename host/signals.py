@@ -49,10 +49,9 @@ class Signals:
             numbers = self._reader.recv(4096)
         except BlockingIOError:
             return
-        for number in sorted(set(numbers)):
-            handler = self._handlers.get(signal.Signals(number))
-            if handler is not None:
-                handler(signal.Signals(number))
+        for number, handler in self._handlers.items():  # others' signals write here, too
+            if number in numbers:
+                handler(number)
 
     def close(self) -> None:
         """Put back the handlers that were there before."""

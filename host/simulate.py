@@ -115,7 +115,7 @@ class Outcome:
     "assignments",
     metavar="KEY=VALUE",
     multiple=True,
-    help="Option of a scheduler, as options.weighted.weights=1,4. May be repeated.",
+    help="Option of a scheduler, as options.weighted.weights=[1,4]. May be repeated.",
 )
 @click.option(
     "--plot",
@@ -145,7 +145,7 @@ def simulate(
     are not read.
     """
     figure_class = _figure_class() if plot else None
-    names = dict.fromkeys(schedulers or _shipped())
+    names = dict.fromkeys(schedulers or _installed_schedulers())
     scenarios = _scenarios(seed=seed, **arrivals)
     options = _options(assignments, names)
     outcomes = [
@@ -161,7 +161,7 @@ def simulate(
         _draw(outcomes, plot, figure_class)
 
 
-def _shipped() -> list[str]:
+def _installed_schedulers() -> list[str]:
     """Return the names of all installed schedulers; imports none."""
     return [entry.name for entry in catalog() if "choose_worker" in (entry.implements or ())]
 
@@ -232,10 +232,11 @@ def scheduler(text: str, options: Flags, seed: int) -> Choose:
     registry = _load(text, options)
     plugin = registry.plugins[0]
     if not plugin.is_scheduler:
-        near = settings.nearest(plugin.name, _shipped())
+        known = _installed_schedulers()
         raise PluginError(
             plugin.name,
-            f"it does not choose workers{suggest(near)}\nschedulers: {', '.join(_shipped())}",
+            f"it does not choose workers{suggest(settings.nearest(plugin.name, known))}"
+            f"\nschedulers: {', '.join(known)}",
             hook="choose_worker",
             origin=plugin.origin,
         )

@@ -31,6 +31,8 @@ from host.views import ChildExit, Listener
 from settings import Settings
 
 _RETRY_SECONDS = 0.05
+_LEAVE_SECONDS = 0.1
+"""How long a worker that is told to go waits: a service manager tells all processes at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,14 +283,20 @@ class Supervisor:
     def _on_report(self, pid: int) -> None:
         channel, member = self._channels[pid], self._pool.members[pid]
         reports = channel.receive()
-        if not reports:  # end of file, or rubbish: if the worker has died, its exit says more
+        if reports is None:  # if the worker has died, its exit says more
             self._loop.remove(channel.fileno())
+            return
         now = self._loop.now
         for report in reports:
             if report.kind == "ready":
                 self._worker_ready(member, now)
             elif report.kind == "leaving":
-                self._carry_out(self._pool.drain(pid, now))
+                self._loop.call_at(now + _LEAVE_SECONDS, lambda: self._let_leave(pid))
+
+    def _let_leave(self, pid: int) -> None:
+        """Have a worker drain that was sent SIGTERM, unless the host was sent it as well."""
+        if self._stop_deadline is None:
+            self._carry_out(self._pool.drain(pid, self._loop.now))
 
     def _worker_ready(self, member: pool.Member, now: float) -> None:
         self._telemetry.emit(

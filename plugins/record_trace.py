@@ -64,7 +64,7 @@ class RecordTrace:
             raise RuntimeError(
                 f"cannot open the trace file {self._file}: {error.strerror}; "
                 "another one is chosen with --set options.record_trace.file=FILE"
-            ) from error
+            ) from None
         self._slot = worker.slot
 
     @hookimpl

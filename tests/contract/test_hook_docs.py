@@ -35,16 +35,21 @@ def doc_of(hook):
 
 def test_the_public_names_are_these():
     assert host.__all__ == [
+        "BUS_LEFT",
+        "BUS_LOST",
+        "Bus",
         "ChildExit",
         "CloseReason",
         "Connection",
         "Host",
         "Listener",
+        "Message",
         "PluginError",
         "Timer",
         "Worker",
         "WorkerView",
         "hookimpl",
+        "hookspec",
     ]
     assert all(hasattr(host, name) for name in host.__all__)
 

@@ -9,7 +9,7 @@ import pytest
 import host
 import plugins
 from host.catalog import catalog
-from host.registry import DEFAULTS, load
+from host.loading import DEFAULTS, load
 from settings import Loaded, Settings
 
 SHIPPED = sorted(

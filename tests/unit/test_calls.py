@@ -33,6 +33,10 @@ BODIES = {
 }
 
 
+def _implementation(plugin, hook, function, arguments, **settings):
+    return Implementation(plugin, hook, function, arguments, HOOKS[hook], hook, **settings)
+
+
 class Log(list):
     """What happened, in order."""
 
@@ -85,7 +89,7 @@ def build(members, hook, fail=False, wrap=True):
         }
         fails = error if fail else False
         rest = (name, hook, arguments, answer, fails, settings["wrapper"])
-        ours.append(Implementation(name, hook, make(host_log, *rest), arguments, hook, **settings))
+        ours.append(_implementation(name, hook, make(host_log, *rest), arguments, **settings))
         plugin = types.ModuleType(name)
         setattr(plugin, hook, hookspecs.hookimpl(**settings)(make(pluggy_log, *rest)))
         theirs[name] = plugin
@@ -160,7 +164,7 @@ def implementation(plugin, function, **settings):
     hook = settings.pop("hook", function.__name__)
     code = function.__code__
     arguments = code.co_varnames[: code.co_argcount]
-    return Implementation(plugin, hook, function, arguments, hook, **settings)
+    return _implementation(plugin, hook, function, arguments, **settings)
 
 
 def test_a_single_function_with_all_arguments_is_bound_as_it_is():

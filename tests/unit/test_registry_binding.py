@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from host.errors import PluginError
-from host.registry import load
+from host.loading import load
 from settings import Loaded, Settings
 
 HEADER = "from host import hookimpl\n"

@@ -1,6 +1,7 @@
 """Plugins are found by entry point, dotted name and file, constructed, and listed."""
 
 import pickle
+import re
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ from pydantic import BaseModel
 
 from host.catalog import catalog
 from host.errors import PluginError
-from host.registry import PluginErrors, load, selection
+from host.loading import PluginErrors, load, selection
 from settings import Loaded, Settings, SettingsError
 
 ECHO = """
@@ -186,7 +187,7 @@ class TestNotFound:
         write("chaty.py", HOOK)
         said = refusal("chaty")
         assert 'no plugin "chaty" is installed; did you mean "chatty"?' in said
-        assert "installed: chatty" in said
+        assert re.search(r"installed: .*\bchatty\b", said)
         assert "select it as ./chaty.py" in said
 
     def test_file(self, tmp_path):
@@ -211,23 +212,23 @@ class TestNotFound:
         assert "not searched for modules" in refusal("sample_unsearched:Echo")
 
     def test_class(self, install):
-        site = install("sample-dist", "2.1", chat="sample_attribute:Ecko")
+        site = install("sample-dist", "2.1", parley="sample_attribute:Ecko")
         write(site / "sample_attribute.py", ECHO)
-        said = refusal("chat")
+        said = refusal("parley")
         assert "(sample-dist 2.1, entry point sample_attribute:Ecko)" in said
         assert 'no "Ecko" in sample_attribute; did you mean "Echo"?' in said
 
     def test_two_distributions_offer_one_name(self, install):
-        install("sample-one", "1.0", chat="sample_one:Chat", fine="sample_fine:Echo")
-        site = install("sample-two", "2.0", chat="sample_two:Chat")
+        install("sample-one", "1.0", parley="sample_one:Chat", fine="sample_fine:Echo")
+        site = install("sample-two", "2.0", parley="sample_two:Chat")
         write(site / "sample_fine.py", ECHO)
         assert names(load(loaded("fine"))) == ["fine"]
-        said = refusal("chat")
+        said = refusal("parley")
         assert "sample-one 1.0 (sample_one:Chat), sample-two 2.0 (sample_two:Chat)" in said
 
     def test_broken_entry_point(self, install):
-        install("sample-dist", chat="not:a valid value!")
-        assert "is not of the form module:Class" in refusal("chat")
+        install("sample-dist", parley="not:a valid value!")
+        assert "is not of the form module:Class" in refusal("parley")
 
     def test_all_that_is_wrong_is_said_at_once(self):
         write("bad.py", "1/0")
@@ -299,8 +300,8 @@ class TestCatalogue:
         write(site / "sample_second.py", "raise RuntimeError\n" + HOOK)
         write("mine.py", ECHO)
         entries = catalog(["./mine.py", "a_first", "nobody", "no:round_robin"])
-        shown = [(e.name, e.version, e.implements, e.selected) for e in entries]
-        assert [entry for entry in shown if entry[0] not in ("echo", "round_robin")] == [
+        others = [entry for entry in entries if entry.distribution != "prefork"]
+        assert [(e.name, e.version, e.implements, e.selected) for e in others] == [
             ("a_first", "2.1", ("on_readable",), True),
             ("b_second", "2.1", ("on_accept",), False),
             ("mine", None, ("on_readable",), True),
@@ -365,7 +366,7 @@ class TestCatalogue:
 def test_loading_warns_of_nothing(tmp_path):
     write("echo.py", ECHO)
     code = (
-        "from host.registry import load\nfrom settings import Loaded, Settings\n"
+        "from host.loading import load\nfrom settings import Loaded, Settings\n"
         "load(Loaded(Settings(plugins=('./echo.py', 'no:round_robin'))))\n"
     )
     result = subprocess.run(

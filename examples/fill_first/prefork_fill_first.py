@@ -1,0 +1,37 @@
+"""Fill-first: keep connections in as few workers as possible."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from host import WorkerView, hookimpl
+
+
+class Options(BaseModel):
+    """The section `[options.fill_first]`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    connections: int = Field(
+        default=100,
+        ge=1,
+        description="How many connections a worker gets before the next one is used. Too many, and"
+        " one worker is busy while others have nothing to do.",
+    )
+
+
+class FillFirst:
+    """Take the lowest slot that has room; once all are full leave the choice to others."""
+
+    def __init__(self, options: Options) -> None:
+        self._connections = options.connections
+
+    @hookimpl
+    def choose_worker(self, workers: Sequence[WorkerView]) -> WorkerView | None:
+        """Return the first worker with room, or None."""
+        for worker in workers:
+            if worker.active + worker.outstanding < self._connections:
+                return worker
+        return None

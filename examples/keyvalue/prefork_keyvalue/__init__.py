@@ -1,0 +1,1 @@
+"""A small key-value service in the memcached text protocol."""

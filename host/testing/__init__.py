@@ -1,0 +1,48 @@
+"""What authors test their plugins with: fakes, a harness, a conformance check, real hosts.
+
+Three levels, each slower and closer to the real thing than the one before:
+
+- `FakeConnection`: call the plugin's functions yourself.
+- `Harness`: the plugin is loaded, told and called as the host does it, without any socket.
+  `check_protocol` holds a protocol plugin to what every one of them should do.
+- The pytest fixture `host_server`: a real host with real workers on a free port.
+
+With pytest the fixtures `host_server` and `harness` are there once the host is installed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from host.testing.bus import MemoryBus
+from host.testing.connection import FakeConnection
+from host.testing.running import RunningHost
+from host.testing.worker import Failure, FakeWorker
+
+if TYPE_CHECKING:
+    from host.testing.conformance import check_protocol
+    from host.testing.harness import Harness
+
+__all__ = [
+    "Failure",
+    "FakeConnection",
+    "FakeWorker",
+    "Harness",
+    "MemoryBus",
+    "RunningHost",
+    "check_protocol",
+]
+
+
+def __getattr__(name: str) -> object:
+    # Both load plugins, which takes pydantic: 0.4 s. Pytest imports this package in every project
+    # of an environment that the host is installed in, whether it tests plugins or not.
+    if name == "Harness":
+        from host.testing.harness import Harness  # noqa: PLC0415
+
+        return Harness
+    if name == "check_protocol":
+        from host.testing.conformance import check_protocol  # noqa: PLC0415
+
+        return check_protocol
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,126 @@
+"""A connection without a socket: the host's own, with a wire that the test holds the end of."""
+
+from __future__ import annotations
+
+import socket
+from typing import cast
+
+from host.connection import Service, SocketConnection
+from host.testing.wire import Wire
+from host.testing.worker import FakeWorker
+from host.views import CloseReason, Listener
+
+PLAIN_LISTENER = Listener(0, "tcp://127.0.0.1:7000", "test")
+
+
+class FakeConnection(SocketConnection):
+    """A connection whose peer is the test.
+
+    Plugins find it to be a `host.Connection` in every respect, since all but the wire is the
+    host's own code: it queues, holds back, ends and tells of it as in a real worker.
+
+    Made by a `Harness` it is served by the plugins of that harness. Made by itself it is served
+    by nobody, and the test calls the plugin's functions:
+
+        connection = FakeConnection(b"hello")
+        echo.on_readable(connection)
+        assert connection.take() == b"hello"
+
+    Args:
+        received: what the peer has sent already.
+        worker: the worker that it belongs to.
+        address: the peer's address; a text for a Unix socket.
+        service: what the plugins of a harness are reached by.
+    """
+
+    __slots__ = ("_wire",)
+
+    def __init__(
+        self,
+        received: bytes = b"",
+        *,
+        worker: FakeWorker | None = None,
+        address: tuple[str, int] | str = ("127.0.0.1", 50_211),
+        service: Service | None = None,
+    ) -> None:
+        worker = worker or FakeWorker()
+        self._wire = wire = Wire(worker.loop.number())
+        wire.announces = service is not None
+        wire.arrived += received
+        sock = cast("socket.socket", wire)
+        super().__init__(sock, address, worker.serial(), service or worker.service(PLAIN_LISTENER))
+        worker.loop.attach(wire.fileno(), wire)
+        worker.open.add(self)
+        self.watch()
+
+    @property
+    def fake(self) -> FakeWorker:
+        """The worker, with what only tests may call."""
+        return cast("FakeWorker", self.worker)
+
+    # The peer's side
+
+    def feed(self, data: bytes) -> None:
+        """Have the peer send `data`."""
+        if self._wire.finished:
+            raise ValueError("the peer has finished sending")
+        self._wire.arrived += data
+        self._turn()
+
+    def feed_eof(self) -> None:
+        """Have the peer finish sending; it still takes what is sent to it."""
+        self._wire.finished = True
+        self._turn()
+
+    def reset(self) -> None:
+        """Have the peer reset the connection."""
+        self._wire.broken = True
+        self._wire.arrived.clear()
+        self._wire.sent.clear()
+        self._turn()
+
+    @property
+    def sent(self) -> bytes:
+        """What was sent to the peer and it has not taken yet."""
+        self._turn()
+        return bytes(self._wire.sent)
+
+    def take(self, limit: int | None = None) -> bytes:
+        """Have the peer take up to `limit` bytes (None: all) of what was sent to it."""
+        self._turn()
+        sent = self._wire.sent
+        data = bytes(sent[:limit])
+        del sent[:limit]
+        self._turn()
+        return data
+
+    @property
+    def window(self) -> int | None:
+        """How many bytes are sent that the peer does not take, as in full socket buffers.
+
+        None, which it is at first, for any number. With 0 nothing at all is sent.
+        """
+        return self._wire.window
+
+    @window.setter
+    def window(self, size: int | None) -> None:
+        self._wire.window = size
+        self._turn()
+
+    @property
+    def unread(self) -> int:
+        """How many bytes the peer has sent that the plugin has not read."""
+        self._turn()
+        return len(self._wire.arrived)
+
+    @property
+    def reason(self) -> CloseReason | None:
+        """Why the connection has ended; None while it is open."""
+        self._turn()
+        endings = self.fake.endings.get(self)
+        return endings[0] if endings else None
+
+    def _turn(self) -> None:
+        if not self._wire.announces:  # nobody's handler has run that it could be settled after
+            self.settle()
+        self.fake.run()

@@ -1,0 +1,258 @@
+"""A harness: plugins loaded, told and called as the host does it, without sockets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import settings as host_settings
+from host.calls import HostHooks
+from host.loading import load
+from host.registry import Registry
+from host.sweeper import Sweeper
+from host.testing.bus import MemoryBus
+from host.testing.connection import FakeConnection
+from host.testing.loop import FakeLoop
+from host.testing.worker import Failure, FakeWorker, Marks
+from host.views import CloseReason, Listener
+from settings import Settings
+
+Options = Mapping[str, Mapping[str, object]]
+"""Options by the name of the plugin, as the sections `[options.NAME]`."""
+
+
+@dataclass(frozen=True, slots=True)
+class FakeHost:
+    """What `on_host_start` is told."""
+
+    name: str
+    pid: int
+    workers: int
+    listeners: tuple[Listener, ...]
+    hook: Callable[[str, Sequence[str]], Callable[..., Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A worker of the harness with the plugins that run in it."""
+
+    worker: FakeWorker
+    registry: Registry
+    hooks: HostHooks
+    listeners: tuple[Listener, ...]
+
+
+class Harness:
+    """Plugins as a host would run them, with fake workers and connections.
+
+    Every protocol that is selected gets a listener. Each worker has plugin objects of its own, as
+    after a fork; but what a module keeps in global variables they share here.
+
+    What a plugin raises is raised again by the call that made it happen (`feed`, `connect`, …),
+    once all consequences are dealt with.
+
+    Args:
+        plugins: what is selected, as with `--plugin`.
+        options: options by the name of the plugin.
+        settings: any other settings by their dotted names, as with `--set`.
+        workers: how many workers there are.
+        raises: whether what plugins raise is raised again; else it is only kept in `failures`.
+
+    Attributes:
+        bus: what connects the workers.
+        loop: the loop of all workers.
+        settings: the validated settings.
+
+    Raises:
+        PluginError, SettingsError: as the host would refuse the same.
+    """
+
+    def __init__(
+        self,
+        *plugins: str,
+        options: Options | None = None,
+        settings: Mapping[str, object] | None = None,
+        workers: int = 1,
+        raises: bool = True,
+    ) -> None:
+        flags: dict[str, tuple[object, str]] = {
+            "plugins": (list(plugins), "plugins"),
+            "workers": (workers, "workers"),
+        }
+        for name, section in (options or {}).items():
+            for key, value in section.items():
+                flags[f"options.{name}.{key}"] = (_plain(value), f"options.{name}.{key}")
+        for key, value in (settings or {}).items():
+            flags[key] = (_plain(value), key)
+        loaded = host_settings.load(flags=flags, environ={})
+        self.settings: Settings = loaded.settings
+        self.bus, self.loop = MemoryBus(), FakeLoop()
+        self._members: list[_Member] = []
+        self._started = False
+        for slot in range(workers):
+            worker = FakeWorker(slot, bus=self.bus, loop=self.loop, raises=raises)
+            registry = load(loaded)
+            listeners = tuple(
+                Listener(index, f"tcp://127.0.0.1:{7000 + index}", name)
+                for index, name in enumerate(registry.protocols)
+            )
+            hooks = registry.host_hooks(worker.report)
+            self._members.append(_Member(worker, registry, hooks, listeners))
+        self._sweepers = [self._sweeper(member.worker) for member in self._members]
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.stop()
+
+    @property
+    def workers(self) -> list[FakeWorker]:
+        """The workers, by slot; without those that were killed."""
+        return [member.worker for member in self._members]
+
+    @property
+    def failures(self) -> list[Failure]:
+        """What plugins have raised so far."""
+        return [failure for worker in self.workers for failure in worker.failures]
+
+    def plugin(self, name: str, worker: int = 0) -> object:
+        """Return the plugin object of a worker."""
+        plugins = self._members[worker].registry.plugins
+        return next(plugin.object for plugin in plugins if plugin.name == name)
+
+    def start(self) -> None:
+        """Tell the plugins that the host starts, and each worker; harmless if it was done."""
+        if self._started:
+            return
+        self._started = True
+        for member in self._members:
+            host = FakeHost(
+                self.settings.name,
+                os.getpid(),
+                self.settings.workers,
+                member.listeners,
+                member.registry.hook,
+            )
+            member.hooks.on_host_start(host)
+            member.worker.raise_failures()
+        for member in self._members:
+            member.hooks.on_worker_start(member.worker)
+            member.worker.raise_failures()
+        self.run()
+
+    def connect(
+        self,
+        worker: int = 0,
+        *,
+        protocol: str | None = None,
+        address: tuple[str, int] | str = ("127.0.0.1", 50_211),
+    ) -> FakeConnection:
+        """Return a new connection, accepted and told of.
+
+        Args:
+            worker: the slot of the worker that has accepted it.
+            protocol: the plugin that serves it; by default the protocol selected first.
+            address: the peer's address; a text for a Unix socket.
+        """
+        self.start()
+        member = next(each for each in self._members if each.worker.slot == worker)
+        name = member.registry.protocol(protocol or member.registry.protocols[0]).name
+        (listener,) = (each for each in member.listeners if each.plugin == name)
+        limits = self.settings.connection
+        service = member.worker.service(
+            listener,
+            member.registry.bind(name, member.worker.report),
+            Marks(
+                limits.read_size_bytes,
+                limits.high_water_bytes,
+                limits.low_water_bytes,
+                limits.max_unsent_bytes,
+            ),
+        )
+        connection = FakeConnection(worker=member.worker, address=address, service=service)
+        connection.begin()
+        self.run()
+        return connection
+
+    def run(self) -> None:
+        """Run all workers until nothing is left to be done now."""
+        self.loop.run()
+        self._raise_failures()
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, for timers and the host's own time-outs."""
+        self.loop.advance(seconds)
+        self._raise_failures()
+
+    def drain(self, seconds: float = 30.0) -> None:
+        """Tell every connection that its worker goes away; cut what is left after `seconds`."""
+        deadline = self.loop.now + seconds
+        self.loop.call_at(deadline, self._cut)
+        for worker in self.workers:
+            for connection in worker.connections:
+                connection.drain(deadline)
+        self.run()
+
+    def kill(self, worker: int) -> None:
+        """Let a worker die as if by SIGKILL: no hook is told, others hear of it on the bus."""
+        (member,) = (each for each in self._members if each.worker.slot == worker)
+        self._members.remove(member)
+        member.worker.dead = True
+        self.loop.rests.remove(member.worker.rest)
+        for connection in member.worker.connections:
+            self.loop.detach(connection.fileno())
+        self.bus.leave(member.worker.pid)
+        self.run()
+
+    def stop(self) -> None:
+        """Drain, cut what is left at the deadline, and tell each worker that it ends."""
+        if not self._started:
+            return
+        self._started = False
+        self.drain(self.settings.lifecycle.drain_timeout_seconds)
+        self._cut()
+        self.run()
+        for member in self._members:
+            member.hooks.on_worker_stop(member.worker)
+            member.worker.raise_failures()
+
+    def _raise_failures(self) -> None:
+        for worker in self.workers:
+            worker.raise_failures()
+
+    def _cut(self) -> None:
+        for worker in self.workers:
+            for connection in worker.connections:
+                connection.abort(CloseReason.DEADLINE)
+
+    def _sweeper(self, worker: FakeWorker) -> Sweeper:
+        sweeper = Sweeper(
+            self.loop,
+            worker.open,
+            worker.stalled,
+            idle_timeout=self.settings.limits.idle_timeout_seconds,
+            write_timeout=self.settings.connection.write_timeout_seconds,
+        )
+
+        def arm() -> bool:
+            sweeper.arm()
+            return False
+
+        self.loop.rests.append(arm)
+        return sweeper
+
+
+def _plain(value: object) -> object:
+    """Return a value as a TOML file could have it."""
+    return list(value) if isinstance(value, tuple) else value

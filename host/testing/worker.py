@@ -1,0 +1,188 @@
+"""A worker without a process: plugins see it as `host.Worker`, tests make time pass in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from host.calls import ListenerHooks
+from host.connection import Service, SocketConnection
+from host.loop import TimerHandle
+from host.testing.bus import MemoryBus
+from host.testing.loop import FakeLoop
+from host.views import Bus, CloseReason, Listener
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a plugin raised.
+
+    Attributes:
+        plugin: the plugin's name, or the module of a function that was called later.
+        hook: the hook, or which call it was.
+        error: the exception.
+    """
+
+    plugin: str
+    hook: str
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """The settings of connections (`[connection]`), with the host's defaults."""
+
+    read_size: int = 65_536
+    high_water: int = 262_144
+    low_water: int = 65_536
+    max_unsent: int = 16_777_216
+
+
+class FakeWorker:
+    """A worker of a test; it is made without arguments, unless several are to be connected.
+
+    Args:
+        slot: its slot; its pid is made of it.
+        bus: what connects it with other workers.
+        loop: the loop that it shares with them.
+        raises: whether `run` raises what plugins have raised; else it is only kept.
+
+    Attributes:
+        failures: what plugins have raised so far.
+        dead: whether it was killed; then none of its timers is called any more.
+        endings: for each connection that has ended why; two reasons if it ended twice.
+    """
+
+    def __init__(
+        self,
+        slot: int = 0,
+        *,
+        bus: MemoryBus | None = None,
+        loop: FakeLoop | None = None,
+        raises: bool = True,
+    ) -> None:
+        self.slot, self.generation, self.pid = slot, 0, os.getpid() + slot
+        self.loop = loop or FakeLoop()
+        self.raises, self.dead = raises, False
+        self.failures: list[Failure] = []
+        self._unraised: list[Failure] = []
+        self._open: set[SocketConnection] = set()
+        self._touched: list[SocketConnection] = []
+        self.stalled: dict[SocketConnection, float] = {}
+        self.endings: dict[SocketConnection, list[CloseReason]] = {}
+        self._serial = 0
+        self.bus: Bus = (bus or MemoryBus()).join(self.pid, self.loop, self._isolated)
+        self.loop.rests.append(self.rest)
+
+    def __repr__(self) -> str:
+        return f"<fake worker {self.slot}>"
+
+    # What plugins see
+
+    @property
+    def connections(self) -> Sequence[SocketConnection]:
+        """The connections open in this worker, as a snapshot."""
+        return tuple(self._open)
+
+    def call_later(self, seconds: float, function: Callable[[], object]) -> TimerHandle:
+        """Call `function` once, when that much time has passed."""
+        return self.loop.call_at(self.loop.now + seconds, lambda: self._isolated(function))
+
+    def call_from_thread(self, function: Callable[[], object]) -> None:
+        """Call `function` in the next turn."""
+        self.loop.call_from_thread(lambda: self._isolated(function))
+
+    # What tests call
+
+    def run(self) -> None:
+        """Run turns until nothing is left to be done now; raise what plugins have raised."""
+        self.loop.run()
+        self.raise_failures()
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass; timers that are due are called."""
+        self.loop.advance(seconds)
+        self.raise_failures()
+
+    def raise_failures(self) -> None:
+        """Raise the first failure that was not raised yet, if this worker is one that raises."""
+        unraised, self._unraised = self._unraised, []
+        if unraised and self.raises:
+            first = unraised[0]
+            first.error.add_note(f"raised by {first.hook} of plugin {first.plugin}")
+            raise first.error
+
+    def report(
+        self, plugin: str, hook: str, error: BaseException, _args: tuple[object, ...] = ()
+    ) -> None:
+        """Keep what a plugin has raised."""
+        failure = Failure(plugin, hook, error)
+        self.failures.append(failure)
+        self._unraised.append(failure)
+
+    # What fake connections call
+
+    @property
+    def open(self) -> set[SocketConnection]:
+        """The connections themselves."""
+        return self._open
+
+    def serial(self) -> int:
+        """Return the number of the next connection."""
+        self._serial += 1
+        return self._serial
+
+    def service(
+        self, listener: Listener, hooks: ListenerHooks | None = None, marks: Marks | None = None
+    ) -> Service:
+        """Return what the connections of a listener have in common; without hooks nobody hears."""
+        marks = marks or Marks()
+
+        def on_close(connection: SocketConnection, reason: CloseReason) -> None:
+            self.endings.setdefault(connection, []).append(reason)
+            if hooks is not None:
+                hooks.on_close(connection, reason)
+
+        return Service(
+            listener,
+            worker=self,
+            loop=self.loop,
+            on_accept=hooks.on_accept if hooks else lambda *_: True,
+            on_readable=hooks.on_readable if hooks else lambda *_: None,
+            on_close=on_close,
+            on_drain=hooks.on_drain if hooks else lambda *_: True,
+            blame=hooks.blame if hooks else lambda _: "test",
+            report=self.report,
+            on_end=self._on_end,
+            connections=self._open,
+            touched=self._touched,
+            stalled=self.stalled,
+            read_size=marks.read_size,
+            high_water=marks.high_water,
+            low_water=marks.low_water,
+            max_unsent=marks.max_unsent,
+        )
+
+    def _on_end(self, connection: SocketConnection, _reason: CloseReason) -> None:
+        self._open.discard(connection)
+        self.loop.detach(connection.fileno())
+
+    def _isolated(self, function: Callable[[], object]) -> None:
+        if self.dead:
+            return
+        try:
+            function()
+        except BaseException as error:
+            name = getattr(function, "__qualname__", repr(function))
+            self.report(getattr(function, "__module__", None) or "?", f"call of {name}", error)
+
+    def rest(self) -> bool:
+        """End a turn: settle what was touched; true if anything was."""
+        touched = self._touched
+        if not touched:
+            return False
+        for connection in touched:  # grows while it is gone through, when hooks write to others
+            connection.settle()
+        touched.clear()
+        return True

@@ -1,0 +1,265 @@
+"""The desk: what takes a word from the other workers, that is arriving, nicks, joining, leaving.
+
+A user waits until its own worker has heard that it is done, and the lines that it sends meanwhile
+wait with it. So it finds what it has just done wherever it looks, and each step begins with the
+step before complete. What comes for a wait that is over is given back.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from host import Timer, Worker
+from plugins.limits import Options
+from plugins.names import fold, nick_of, room_of
+from plugins.presence import Presence
+from plugins.rooms import Rooms
+from plugins.roster import Arrived, Asked, Change, Joined, Left, Person, Quit, Renamed
+from plugins.users import User, Wait
+
+PATIENCE_SECONDS = 10.0
+"""After this a user is told that the bus has not answered, and can go on."""
+_GUESTS = 10_000
+_TRIES = 8
+
+
+def _key(nick: str) -> str:
+    """Return the key on the bus whose owner has this nick."""
+    return f"chat.nick.{fold(nick)}"
+
+
+class Desk:
+    """Serves the users of one worker.
+
+    Args:
+        worker: this worker.
+        options: the limits.
+        on_sent: told how many bytes some users were just sent.
+        go_on: called with a user whose wait is over.
+
+    Attributes:
+        users: the users of this worker, by their numbers.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        options: Options,
+        on_sent: Callable[[int], object],
+        go_on: Callable[[User], object],
+    ) -> None:
+        self._worker, self._bus, self._options, self._go_on = worker, worker.bus, options, go_on
+        self.users: dict[int, User] = {}
+        self.rooms = Rooms(worker, options.history, options.echo, on_sent)
+        self.presence = Presence(worker, self._changed, self._lost)
+
+    # What users ask for
+
+    def arrive(self, user: User) -> None:
+        """Take in a user, as a guest."""
+        self.users[user.uid] = user
+        wait = self._begin(user, Wait.ARRIVAL)
+        self.presence.call_when_settled(lambda: self._name_guest(user, wait, 0))
+
+    def nick(self, user: User, given: str) -> None:
+        """Give a user another nick, if nobody has it."""
+        nick, problem = nick_of(given, self._options.max_nick_chars)
+        if problem:
+            user.refuse(problem)
+        elif nick == user.nick:
+            user.tell(f"you are {nick}")
+        elif fold(nick) == fold(user.nick):
+            self._begin(user, Wait.NICK)
+            user.nick = nick
+            self.presence.rename(user.uid, nick)
+        else:
+            wait = self._begin(user, Wait.NICK)
+            self._bus.claim(_key(nick), lambda owned: self._claimed(user, wait, nick, owned))
+
+    def join(self, user: User, given: str) -> None:
+        """Let a user enter a room; with one that it is in, plain text goes there from now on."""
+        room, problem = room_of(given, self._options.max_room_chars)
+        limit = self._options.max_rooms_per_user
+        if problem:
+            user.refuse(problem)
+        elif room in user.rooms:
+            user.current = room
+            user.tell(f"you talk in {room} now")
+        elif len(user.rooms) >= limit:
+            user.refuse(f"you are in {limit} rooms, and more are not allowed: /leave one first")
+        else:
+            wait = self._begin(user, Wait.JOIN)
+            user.asking = room
+            try:
+                self.rooms.open(room, user.uid, lambda: self._opened(user, wait, room))
+            except BlockingIOError:
+                user.refuse("the server is overloaded: try again")
+                self._end(user)
+
+    def leave(self, user: User, given: str) -> None:
+        """Take a user out of a room, or of the present one."""
+        room = room_of(given, self._options.max_room_chars)[0] if given else user.current
+        if room not in user.rooms:
+            user.refuse(f"you are not in {room}" if room else "you are in no room")
+            return
+        self._begin(user, Wait.LEAVE)
+        self.presence.leave(user.uid, room)
+
+    def quit(self, user: User, why: str) -> None:
+        """Take a user out of everything; harmless if that was done."""
+        if user.gone:
+            return
+        user.gone = True
+        self._stop_waiting(user)
+        del self.users[user.uid]
+        for room in (*user.rooms, user.asking):
+            self.rooms.leave(room, user.uid)
+        self.presence.quit(user.uid, why)
+        if user.nick:
+            self._bus.release(_key(user.nick))
+
+    # Waiting
+
+    def _begin(self, user: User, wait: Wait) -> Timer:
+        user.connection.pause_reading()
+        user.wait = wait
+        user.timer = self._worker.call_later(PATIENCE_SECONDS, lambda: self._give_up(user))
+        return user.timer
+
+    def _end(self, user: User) -> None:
+        self._stop_waiting(user)
+        user.connection.resume_reading()
+        self._go_on(user)
+
+    def _stop_waiting(self, user: User) -> None:
+        if user.timer is not None:
+            user.timer.cancel()
+        user.wait = user.timer = None
+
+    def _give_up(self, user: User) -> None:
+        user.refuse(f"no word of {user.wait}: the server is overloaded, try again later")
+        if user.wait is Wait.ARRIVAL:
+            self.quit(user, "overload")
+            user.connection.close()
+            return
+        if user.asking:
+            self.presence.leave(user.uid, user.asking)
+            self._close(user)
+        self._end(user)
+
+    def _close(self, user: User) -> None:
+        """Do not wait for a room any more."""
+        self.rooms.leave(user.asking, user.uid)
+        user.asking = ""
+
+    # What the bus answers
+
+    def _name_guest(self, user: User, wait: Timer, tries: int) -> None:
+        if user.timer is not wait:
+            return
+        if tries == _TRIES:
+            self._give_up(user)
+            return
+        nick = f"guest{random.randrange(1, _GUESTS << tries)}"
+
+        def done(owned: bool) -> None:
+            if not owned:
+                self._name_guest(user, wait, tries + 1)
+            elif user.timer is not wait:
+                self._bus.release(_key(nick))
+            else:
+                user.nick = nick
+                self.presence.arrive(user.uid, nick)
+
+        self._bus.claim(_key(nick), done)
+
+    def _claimed(self, user: User, wait: Timer, nick: str, owned: bool) -> None:
+        if user.timer is not wait:
+            if owned:
+                self._bus.release(_key(nick))
+        elif not owned:
+            user.refuse(f"{nick} is taken: try another nick")
+            self._end(user)
+        else:
+            old, user.nick = user.nick, nick
+            self.presence.rename(user.uid, nick)
+            self._bus.release(_key(old))
+
+    def _opened(self, user: User, wait: Timer, room: str) -> None:
+        if user.timer is wait:
+            self.presence.ask(user.uid, room)
+
+    def _lost(self) -> None:
+        self.rooms.renew()
+        for user in self.users.values():
+            user.refuse("the server is overloaded: some messages were lost")
+
+    # What has changed, here or elsewhere
+
+    def _changed(self, change: Change) -> None:
+        person = change.person
+        user = self.users.get(person.uid) if person.member == self._bus.member else None
+        match change:
+            case Arrived():
+                if user is not None:
+                    user.tell(f"you are {person.nick}; /nick NAME changes that")
+                    self._end(user)
+            case Renamed():
+                self._renamed(change, user)
+            case Asked():
+                if user is not None:
+                    self._decide(user, change)
+            case Joined():
+                self._joined(change.person, change.room, user)
+            case Left():
+                self._left(change.person, change.room, user)
+            case Quit():
+                text = f"-- {person.nick} has quit ({change.why})\r\n"
+                self.rooms.announce(change.rooms, text.encode())
+
+    def _renamed(self, change: Renamed, user: User | None) -> None:
+        text = f"{change.old} is now {change.person.nick}"
+        rooms = change.person.rooms
+        self.rooms.announce((room for room in rooms if rooms[room]), f"-- {text}\r\n".encode())
+        if user is not None:
+            if not user.rooms:
+                user.tell(text)
+            if user.wait is Wait.NICK:
+                self._end(user)
+
+    def _decide(self, user: User, asked: Asked) -> None:
+        limit = self._options.max_room_members
+        if user.asking != asked.room:  # it has given up
+            self.presence.leave(user.uid, asked.room)
+        elif asked.ahead >= limit:
+            self.presence.leave(user.uid, asked.room)
+            self._close(user)
+            user.refuse(f"{asked.room} is full: {limit} are in it")
+            self._end(user)
+        else:
+            self.presence.enter(user.uid, asked.room)
+
+    def _joined(self, person: Person, name: str, user: User | None) -> None:
+        if user is not None:
+            if user.asking != name:  # it has given up: word of its leaving follows
+                return
+            for line in self.rooms.enter(name, user.uid, user.connection.write):
+                user.connection.write(line)
+            user.asking, user.current = "", name
+            user.rooms.append(name)
+        here = self.presence.roster.rooms.get(name, 0)
+        text = f"-- {person.nick} has joined {name} ({here} here)\r\n"
+        self.rooms.announce((name,), text.encode())
+        if user is not None:
+            self._end(user)
+
+    def _left(self, person: Person, name: str, user: User | None) -> None:
+        self.rooms.announce((name,), f"-- {person.nick} has left {name}\r\n".encode())
+        if user is not None:
+            self.rooms.leave(name, user.uid)
+            user.leave(name)
+            if user.current:
+                user.tell(f"you talk in {user.current} now")
+            if user.wait is Wait.LEAVE:
+                self._end(user)

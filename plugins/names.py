@@ -1,0 +1,71 @@
+"""Nicks, rooms and text: what is allowed in them, when two are the same, what is harmless."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x9b[0-?]*[ -/]*[@-~]|\x1b[ -/]*[0-Z\\^-~]")
+"""Control sequences and escape sequences (ECMA-48, 5.4 and ECMA-35, 13.2)."""
+_HARMFUL = dict.fromkeys(
+    [
+        *range(32),
+        *range(127, 160),
+        0x061C,  # with the next ones: marks and controls of direction (Unicode, UAX #9)
+        *range(0x200E, 0x2010),
+        *range(0x2028, 0x202F),  # line and paragraph separators, too
+        *range(0x2066, 0x2070),
+        0xFEFF,
+        *range(0xFFF9, 0xFFFC),
+    ],
+    " ",
+)
+_BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
+"""Letters and marks that show nothing (Unicode, Default_Ignorable_Code_Point)."""
+
+
+def harmless(text: str) -> str:
+    """Return `text` without escape sequences, and with a space for each other control character."""
+    if text.isprintable():
+        return text
+    return _SEQUENCE.sub("", text).translate(_HARMFUL)
+
+
+def fold(name: str) -> str:
+    """Return what two names have in common that count as the same."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+
+
+def nick_of(given: str, max_chars: int) -> tuple[str, str]:
+    """Return the nick and what is wrong with it, which is empty if nothing is."""
+    nick = unicodedata.normalize("NFC", given)
+    return nick, _problem("a nick", nick, max_chars) or _problem("a nick", fold(nick), max_chars)
+
+
+def room_of(given: str, max_chars: int) -> tuple[str, str]:
+    """Return the room's name, folded and with its `#`, and what is wrong with it."""
+    if not given.startswith("#"):
+        return given, f"a room's name begins with #, as in #{given[:max_chars]}"
+    name = fold(given[1:])
+    return f"#{name}", _problem("a room's name", name, max_chars)
+
+
+def _problem(what: str, name: str, max_chars: int) -> str:
+    if len(name) > max_chars:
+        return f"{what} has {max_chars} characters at most"
+    if not name or not _may_begin(name[0]) or not all(map(_may_follow, name)):
+        return f"{what} has letters, digits, and - _ . after the first one"
+    return ""
+
+
+def _may_begin(char: str) -> bool:
+    return char == "_" or (char.isalnum() and char not in _BLANK)
+
+
+def _may_follow(char: str) -> bool:
+    if char in "-." or _may_begin(char):
+        return True
+    # Marks that belong to letters; those that choose a glyph (FE00 to FE0F, E0100 on) show nothing.
+    if char in _BLANK or "\ufe00" <= char <= "\ufe0f" or "\u180b" <= char <= "\u180f":
+        return False
+    return char < "\U000e0000" and unicodedata.category(char).startswith("M")

@@ -1,0 +1,191 @@
+"""Presence: how the workers tell each other of their users, on one topic of the bus.
+
+Each worker says what happens to its own users, and hears it itself like all others: a change
+counts when it is heard. It also keeps what it has said (`_own`), and tells all of it again as one
+list when a worker begins (`hello`), and when something of it may have been lost.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+
+from host import BUS_LEFT, BUS_LOST, Message, Worker
+from plugins.roster import Change, Roster
+
+TOPIC = "chat.presence"
+
+_PART = 500
+"""Users in one message of a list: some 50 KB, far below the limit of a message."""
+_GATHER_SECONDS = 0.01
+"""Workers that begin together say hello together: one list answers all of them."""
+_RETRY_SECONDS = 0.25
+_SETTLE_SECONDS = 0.05
+"""How long a worker that begins waits for the lists of the others before it has users itself."""
+_CALM_SECONDS = 0.1
+"""How long losses are gathered before everyone is asked for its list."""
+_ANSWER_SECONDS = 2.0
+"""After a loss, a worker that does not tell its list in this time has ended unheard."""
+
+
+class _Own:
+    """What has been said of one of this worker's own users."""
+
+    __slots__ = ("nick", "rooms")
+
+    def __init__(self, nick: str) -> None:
+        self.nick = nick
+        self.rooms: dict[str, bool] = {}
+
+
+class Presence:
+    """Says what happens to this worker's users, and keeps the roster of all.
+
+    Args:
+        worker: this worker.
+        on_change: told of each change of the roster.
+        on_loss: called when messages of the bus have been lost.
+
+    Attributes:
+        roster: who is there, over all workers.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        on_change: Callable[[Change], object],
+        on_loss: Callable[[], object],
+    ) -> None:
+        self._worker, self._bus = worker, worker.bus
+        self._on_change, self._on_loss = on_change, on_loss
+        self.roster = Roster()
+        self._own: dict[int, _Own] = {}
+        self._list_due = False
+        self._unheard: set[str] = set()
+        self._rounds = 0
+        self._round_due = False
+        self._settled = False
+        self._settling: list[Callable[[], object]] = []
+
+    def start(self) -> None:
+        """Begin to listen; what this worker says counts as soon as it hears itself."""
+        self._bus.subscribe(BUS_LEFT, self._left)
+        self._bus.subscribe(BUS_LOST, lambda _: self._lost())
+        self._bus.subscribe(TOPIC, self._heard, self._begin)
+
+    def call_when_settled(self, function: Callable[[], object]) -> None:
+        """Call `function` once the roster has what the other workers had to tell at the start."""
+        if self._settled:
+            function()
+        else:
+            self._settling.append(function)
+
+    # What happens to this worker's own users
+
+    def arrive(self, uid: int, nick: str) -> None:
+        """Say that a user is there."""
+        self._own[uid] = _Own(nick)
+        self._say("new", uid, nick)
+
+    def rename(self, uid: int, nick: str) -> None:
+        """Say that a user has another nick."""
+        self._own[uid].nick = nick
+        self._say("nick", uid, nick)
+
+    def ask(self, uid: int, room: str) -> None:
+        """Say that a user wants to enter a room: `Asked` follows, unless it has asked already."""
+        self._own[uid].rooms[room] = False
+        self._say("ask", uid, room)
+
+    def enter(self, uid: int, room: str) -> None:
+        """Say that a user is in a room."""
+        self._own[uid].rooms[room] = True
+        self._say("in", uid, room)
+
+    def leave(self, uid: int, room: str) -> None:
+        """Say that a user is not in a room any more, or does not get in."""
+        self._own[uid].rooms.pop(room, None)
+        self._say("out", uid, room)
+
+    def quit(self, uid: int, why: str) -> None:
+        """Say that a user is gone; harmless if it has not arrived."""
+        if self._own.pop(uid, None) is not None:
+            self._say("quit", uid, why)
+
+    # The bus
+
+    def _say(self, *event: object) -> bool:
+        said = self._bus.publish(TOPIC, json.dumps(event, separators=(",", ":")).encode())
+        if not said:
+            self._list_soon(_RETRY_SECONDS)
+        return said
+
+    def _list_soon(self, seconds: float) -> None:
+        if not self._list_due:
+            self._list_due = True
+            self._worker.call_later(seconds, self._say_list)
+
+    def _say_list(self) -> None:
+        """Say all that has been said, in place of it."""
+        self._list_due = False
+        rows = [(uid, own.nick, own.rooms) for uid, own in self._own.items()]
+        for at in range(0, max(len(rows), 1), _PART):
+            if not self._say("all", at == 0, at + _PART >= len(rows), rows[at : at + _PART]):
+                return
+
+    def _begin(self) -> None:
+        self._ask_for_lists()
+        self._worker.call_later(_SETTLE_SECONDS, self._settle)
+
+    def _settle(self) -> None:
+        self._settled = True
+        waiting, self._settling = self._settling, []
+        for function in waiting:
+            function()
+
+    def _ask_for_lists(self) -> None:
+        if self._say("hello"):
+            self._say_list()
+        else:
+            self._worker.call_later(_RETRY_SECONDS, self._ask_for_lists)
+
+    def _heard(self, message: Message) -> None:
+        event = json.loads(message.payload)
+        if event[0] == "hello":
+            if message.sender != self._bus.member:
+                self._list_soon(_GATHER_SECONDS)
+            return
+        if event[0] == "all" and event[2]:
+            self._unheard.discard(message.sender)
+        self._tell(self.roster.apply(message.sender, event))
+
+    def _left(self, message: Message) -> None:
+        member = message.payload.decode()
+        self._unheard.discard(member)
+        self._tell(self.roster.drop(member))
+
+    def _lost(self) -> None:
+        if not self._round_due:
+            self._round_due = True
+            self._worker.call_later(_CALM_SECONDS, self._ask_all)
+
+    def _ask_all(self) -> None:
+        """Ask everyone for its list; whoever does not answer has ended unheard."""
+        self._round_due = False
+        self._on_loss()
+        self._unheard = set(self.roster.members) - {self._bus.member}
+        self._rounds += 1
+        this = self._rounds
+        self._ask_for_lists()
+        self._worker.call_later(_ANSWER_SECONDS, lambda: self._drop_unheard(this))
+
+    def _drop_unheard(self, asked_in: int) -> None:
+        if asked_in != self._rounds:  # everyone has been asked again since
+            return
+        unheard, self._unheard = self._unheard, set()
+        for member in unheard:
+            self._tell(self.roster.drop(member))
+
+    def _tell(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            self._on_change(change)

@@ -1,0 +1,161 @@
+"""The rooms as one worker knows them: those that it has users in, and what was said there last."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+from host import Bus, Message, Worker
+
+Write = Callable[[bytes], object]
+
+_RETRY_SECONDS = 0.25
+
+
+class Room:
+    """A room that this worker has users in, or that one of them is about to enter.
+
+    Attributes:
+        writers: how those who are in it are written to, by their numbers.
+        interest: the numbers of those and of the ones about to enter.
+        ring: the last lines that were said in it.
+        past: what a new subscription has brought so far; None while there is no subscription.
+        ready: whether this worker hears what is said in it.
+        waiting: what is called then.
+    """
+
+    __slots__ = ("interest", "name", "past", "ready", "ring", "topic", "waiting", "writers")
+
+    def __init__(self, name: str, history: int) -> None:
+        self.name, self.topic = name, f"chat.room.{name}"
+        self.writers: dict[int, Write] = {}
+        self.interest: set[int] = set()
+        self.ring: deque[bytes] = deque(maxlen=history)
+        self.past: deque[bytes] | None = None
+        self.waiting: list[Callable[[], object]] = []
+        self.ready = False
+
+
+class Rooms:
+    """Hears a room's topic as long as one of this worker's users is in the room.
+
+    A message is the number of the user who says it, a space, and the line as everyone is sent it:
+    it is written once, by the worker of its sender, and only copied from there on.
+
+    Args:
+        worker: this worker.
+        history: how many lines are kept of each room.
+        echo: whether a message is also sent to the user who says it.
+        on_sent: told how many bytes each of a room's users was just sent.
+    """
+
+    def __init__(
+        self, worker: Worker, history: int, echo: bool, on_sent: Callable[[int], object]
+    ) -> None:
+        self._worker, self._history, self._echo = worker, history, echo
+        self._bus: Bus = worker.bus
+        self._on_sent = on_sent
+        self._rooms: dict[str, Room] = {}
+
+    def get(self, name: str) -> Room | None:
+        """Return a room that this worker knows."""
+        return self._rooms.get(name)
+
+    def open(self, name: str, uid: int, then: Callable[[], object]) -> None:
+        """Call `then` as soon as this worker hears what is said in a room.
+
+        Raises:
+            BlockingIOError: the bus is overloaded; nothing was opened.
+        """
+        room = self._rooms.get(name)
+        if room is None:
+            room = Room(name, self._history)
+            self._listen(room)
+            self._rooms[name] = room
+        room.interest.add(uid)
+        if room.ready:
+            then()
+        else:
+            room.waiting.append(then)
+
+    def enter(self, name: str, uid: int, write: Write) -> Iterable[bytes]:
+        """Write to a user what is said from now on; return what was said before."""
+        room = self._rooms[name]
+        room.writers[uid] = write
+        return tuple(room.ring)
+
+    def leave(self, name: str, uid: int) -> None:
+        """Write nothing more to a user, or do not wait for it; harmless if it is not there."""
+        room = self._rooms.get(name)
+        if room is None:
+            return
+        room.writers.pop(uid, None)
+        room.interest.discard(uid)
+        if not room.interest:
+            del self._rooms[name]
+            self._bus.unsubscribe(room.topic)
+
+    def say(self, name: str, uid: int, line: bytes) -> bool:
+        """Have a line sent to all in a room; False if the bus is overloaded."""
+        topic = self._rooms[name].topic
+        return self._bus.publish(topic, b"%d %b" % (uid, line), retain=self._history)
+
+    def announce(self, names: Iterable[str], line: bytes) -> None:
+        """Send a line once to each of this worker's users who is in one of the rooms."""
+        rooms = [room for name in names if (room := self._rooms.get(name)) is not None]
+        if not rooms:
+            return
+        writers = rooms[0].writers
+        if len(rooms) > 1:
+            writers = {uid: write for room in rooms for uid, write in room.writers.items()}
+        for write in writers.values():
+            write(line)
+        self._on_sent(len(line))
+
+    def renew(self) -> None:
+        """Fetch what was said last anew: messages have been lost."""
+        for room in tuple(self._rooms.values()):
+            self._bus.unsubscribe(room.topic)
+            room.past = None
+            self._renew(room)
+
+    def _renew(self, room: Room) -> None:
+        if self._rooms.get(room.name) is room and room.past is None:
+            try:
+                self._listen(room)
+            except BlockingIOError:
+                self._worker.call_later(_RETRY_SECONDS, lambda: self._renew(room))
+
+    def _listen(self, room: Room) -> None:
+        """Subscribe to a room's topic; what an earlier subscription still brings does not count."""
+        past: deque[bytes] = deque(maxlen=self._history)
+
+        def ready() -> None:
+            if self._rooms.get(room.name) is room and room.past is past:
+                room.ring, room.ready = past, True
+                waiting, room.waiting = room.waiting, []
+                for then in waiting:
+                    then()
+
+        def heard(message: Message) -> None:
+            if message.retained:
+                past.append(message.payload.partition(b" ")[2])
+            elif self._rooms.get(room.name) is room and room.past is past:
+                self._pass_on(room, message)
+
+        self._bus.subscribe(room.topic, heard, ready)
+        room.past = past
+
+    def _pass_on(self, room: Room, message: Message) -> None:
+        number, _, line = message.payload.partition(b" ")
+        room.ring.append(line)
+        writers = room.writers
+        own = None
+        if not self._echo and message.sender == self._bus.member:
+            with suppress(KeyError):
+                own = writers[int(number)]
+        for write in writers.values():
+            if write is not own:
+                write(line)
+        self._on_sent(len(line))

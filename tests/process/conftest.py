@@ -1,0 +1,132 @@
+"""Fixtures that start hosts and clients, and see to it that nothing is left of them."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.hosting import WHOAMI, Host, Load, Refusal, Refuse, Start, command, environment
+from support.processes import everyone
+
+_HOSTS: pytest.StashKey[list[Host]] = pytest.StashKey()
+
+PATIENCE_MS = 20_000
+"""A machine with other things to do must not make a worker look hung that is none, or tests of
+what schedulers decide would depend on the machine. Tests of hung workers use the default."""
+
+LISTEN = {"tcp4": "tcp://127.0.0.1:0", "tcp6": "tcp://[::1]:0"}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the hosts of a failed test have said."""
+    report = yield
+    if report.failed:
+        for host in item.stash.get(_HOSTS, []):
+            report.sections.append((f"host {host.pid}", host.said()))
+    return report
+
+
+def listen_flags(folder: Path, listen: tuple[str, ...], host: int) -> list[str]:
+    """Return flags for `tcp4`, `tcp6`, `unix` or a whole address, each perhaps with `=PLUGIN`."""
+    flags = []
+    for number, text in enumerate(listen):
+        kind, equals, plugin = text.partition("=")
+        address = (
+            f"unix:{folder}/{host}-{number}.sock" if kind == "unix" else LISTEN.get(kind, kind)
+        )
+        flags += ["--listen", f"{address}{equals}{plugin}"]
+    return flags
+
+
+@pytest.fixture
+def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
+    """Start hosts. They must end well, with no process and no socket file left."""
+    hosts: list[Host] = request.node.stash.setdefault(_HOSTS, [])
+
+    def start(
+        *flags: str,
+        plugin: str | None = WHOAMI,
+        listen: tuple[str, ...] = ("tcp4",),
+        workers: int = 2,
+        ready: bool = True,
+        settings: dict[str, Any] | None = None,
+        patient: bool = True,
+        **others: Any,
+    ) -> Host:
+        chosen = {"dispatch.missed_claim_ms": PATIENCE_MS} if patient else {}
+        chosen |= settings or {}
+        given = ["--log-format", "json", "--workers", str(workers), *flags]
+        if plugin is not None:
+            given += ["--plugin", plugin]
+        given += listen_flags(tmp_path, listen, len(hosts))
+        for key, value in chosen.items():
+            given += ["--set", f"{key}={value}"]
+        host = Host(given, cwd=tmp_path, slots=workers, **others)
+        hosts.append(host)
+        if ready:
+            host.wait_for("host_ready")
+        return host
+
+    yield start
+    problems = [problem for host in hosts for problem in host.clean_up()]
+    problems += [f"left over: {path}" for path in sockets_in(tmp_path)]
+    assert not problems, "\n".join(problems)
+
+
+def sockets_in(folder: Path) -> list[Path]:
+    """Return the socket files in a folder."""
+    return [path for path in folder.rglob("*") if stat.S_ISSOCK(path.lstat().st_mode)]
+
+
+@pytest.fixture
+def loads() -> Iterator[Callable[[], Load]]:
+    """Start clients, each time in a process of their own."""
+    started: list[Load] = []
+
+    def start() -> Load:
+        started.append(Load())
+        return started[-1]
+
+    yield start
+    for clients in started:
+        clients.end()
+
+
+@pytest.fixture
+def load(loads: Callable[[], Load]) -> Load:
+    """Clients in a process of their own."""
+    return loads()
+
+
+@pytest.fixture
+def refuse(tmp_path: Path) -> Refuse:
+    """Run hosts that must not start: one message, no traceback, nothing left."""
+
+    def refuse(*flags: str, env: dict[str, str] | None = None, **others: Any) -> Refusal:
+        process = subprocess.Popen(
+            command(flags, **others),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env=environment(env),
+            start_new_session=True,
+        )
+        out, err = process.communicate(timeout=30)
+        assert out == "", out
+        assert err.count("host: ") == 1, err
+        assert err.startswith("host: "), err
+        assert "Traceback" not in err, err
+        assert not [one for one in everyone() if one.session == process.pid]
+        return Refusal(process.returncode, err)
+
+    return refuse

@@ -1,0 +1,115 @@
+"""Connections opened at once: all are answered, and the spread is exact to one."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from support.hosting import BLIND, Host, Load, Start, spread
+
+pytestmark = pytest.mark.process
+
+SIZES = (1, 2, 5, 10, 50, 200, 1000, 7, 200)
+
+
+def run_bursts(host: Host, load: Load, sizes: tuple[int, ...]) -> None:
+    """Run bursts on one host; check each of them, and their sum."""
+    everything: list[list[int]] = []
+    for size in sizes:
+        result = load.burst(host.address, size)
+        assert result["failures"] == {}, (size, result["failures"])
+        assert len(result["answers"]) == size
+        counts, difference = spread(result["answers"], host.slots)
+        print(
+            f"burst {size}: {counts}, last answer after {max(result['waits']) * 1000:.0f} ms, "
+            f"spurious so far {host.board.spurious}, suspended {host.board.suspended}"
+        )
+        assert difference <= 1, (size, counts)
+        everything += result["answers"]
+        load.close()
+    counts, difference = spread(everything, host.slots)
+    assert difference <= 1, counts
+    assert host.board.accepted == counts
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4, 8])
+@pytest.mark.parametrize("family", ["tcp4", "tcp6", "unix"])
+def test_every_connection_of_a_burst_is_answered_and_the_spread_is_exact(
+    start: Start, load: Load, family: str, workers: int
+) -> None:
+    host = start(listen=(family,), workers=workers)
+    run_bursts(host, load, SIZES)
+
+
+@pytest.mark.parametrize("family", ["tcp4", "unix"])
+def test_bursts_are_exact_where_the_kernel_tells_no_queue_length(
+    start: Start, load: Load, family: str
+) -> None:
+    host = start(listen=(family,), workers=4, program=(BLIND,))
+    host.wait_for("backlog_unknown", address=host.address)
+    run_bursts(host, load, (1, 2, 5, 10, 50, 200, 1000))
+
+
+def test_connections_held_from_earlier_bursts_change_nothing(start: Start, load: Load) -> None:
+    host = start(workers=4)
+    for size in (37, 200, 1, 62, 100):
+        result = load.burst(host.address, size)
+        assert result["failures"] == {}
+    counts, difference = spread(result["answers"], 4)
+    assert sum(counts) == 400
+    assert difference <= 1, counts
+    assert host.board.active == counts
+
+
+def test_a_burst_that_waits_whole_in_the_backlog_is_handed_out_in_one_pass(
+    start: Start, load: Load
+) -> None:
+    host = start(workers=4)
+    os.kill(host.pid, signal.SIGSTOP)
+    load.open(host.address, 1000)
+    os.kill(host.pid, signal.SIGCONT)
+    result = load.exchange()
+    assert result["failures"] == {}
+    counts, difference = spread(result["answers"], 4)
+    assert sum(counts) == 1000
+    assert difference <= 1, counts
+
+
+@pytest.mark.timing
+def test_with_default_settings_bursts_are_exact_unless_a_worker_seemed_to_hang(
+    start: Start, load: Load
+) -> None:
+    """On a machine with other things to do a worker may get no CPU for `missed_claim_ms` = 50."""
+    host = start(patient=False, workers=4)
+    undisturbed = 0
+    for size in (1, 10, 50, 200, 1000) * 4:
+        mark = host.mark()
+        result = load.burst(host.address, size)
+        assert result["failures"] == {}
+        assert len(result["answers"]) == size
+        if not host.events("worker_suspended", since=mark):
+            counts, difference = spread(result["answers"], 4)
+            assert difference <= 1, (size, counts)
+            undisturbed += 1
+        load.close()
+    print(f"{undisturbed} of 20 bursts without a suspension, spurious {host.board.spurious}")
+    assert undisturbed > 0
+
+
+@pytest.mark.timing
+def test_a_worker_that_is_busy_claiming_is_not_taken_for_a_hung_one(
+    start: Start, load: Load
+) -> None:
+    """2000 claims take a worker longer than `missed_claim_ms`; meanwhile it makes progress."""
+    host = start(patient=False, workers=2)
+    os.kill(host.pid, signal.SIGSTOP)
+    load.open(host.address, 3900)
+    os.kill(host.pid, signal.SIGCONT)
+    result = load.exchange()
+    assert result["failures"] == {}
+    counts, difference = spread(result["answers"], 2)
+    assert difference <= 1, counts
+    assert host.events("worker_suspended") == []
+    assert host.board.spurious == [0, 0]

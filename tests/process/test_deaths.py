@@ -1,0 +1,234 @@
+"""Workers that die take only their own connections along, and nobody outlives the supervisor."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from support.address import connect, parse
+from support.hosting import BLOCKING, FAULTY, Load, Start, eventually, freeze, spread
+from support.processes import Watch, at_rest, children
+from support.session import poison
+
+pytestmark = pytest.mark.process
+
+
+def test_a_killed_worker_takes_only_its_own_connections_along(start: Start, load: Load) -> None:
+    host = start(workers=4)
+    before = load.burst(host.address, 100)
+    assert before["failures"] == {}
+    victim = host.workers()[2]
+    owned = sum(pid == victim for _, pid, _ in before["answers"])
+    mark = host.mark()
+    os.kill(victim, signal.SIGKILL)
+    died = host.wait_for("worker_died", since=mark)
+    assert (died["slot"], died["pid"], died["cause"]) == (2, victim, "killed by SIGKILL")
+    replacement = host.wait_for("worker_ready", since=mark)
+    assert replacement["slot"] == 2
+    assert replacement["pid"] != victim
+    after = load.exchange()
+    assert sum(after["failures"].values()) == owned == 25
+    assert len(after["answers"]) == 75
+    assert victim not in {pid for _, pid, _ in after["answers"]}
+    fresh = load.burst(host.address, 100, group="fresh")
+    counts, difference = spread(fresh["answers"], 4)
+    assert difference <= 1, counts
+    assert host.workers()[2] in {pid for _, pid, _ in fresh["answers"]}
+
+
+@pytest.mark.parametrize("family", ["tcp4", "tcp6", "unix"])
+def test_a_kill_during_a_burst_costs_only_what_the_worker_had_accepted(
+    start: Start, load: Load, family: str
+) -> None:
+    host = start(listen=(family,), workers=4)
+    failed = 0
+    for turn in range(12):
+        slot = turn % 4
+        victim = host.workers()[slot]
+        accepted, refused = host.board.accepted, host.board.refused
+        mark = host.mark()
+        load.open(host.address, 200)
+        os.kill(victim, signal.SIGKILL)
+        result = load.exchange()
+        host.wait_for("worker_died", slot=slot, pid=victim, since=mark)
+        host.wait_for("worker_ready", slot=slot, since=mark)
+        failures = sum(result["failures"].values())
+        answered, _ = spread(result["answers"], 4)
+        taken = [now - then for now, then in zip(host.board.accepted, accepted, strict=True)]
+        # Killed between accept() and counting it: the supervisor wrote that one off as refused.
+        unsure = host.board.refused[slot] - refused[slot]
+        owned = taken[slot] - answered[slot]
+        assert owned <= failures <= owned + unsure, (result["failures"], taken, answered)
+        assert "timeout" not in result["failures"]
+        assert len(result["answers"]) + failures == 200
+        for other in {0, 1, 2, 3} - {slot}:
+            assert taken[other] == answered[other]
+        failed += failures
+        load.close()
+    print(f"{failed} of {12 * 200} connections were the killed workers' own")
+
+
+@pytest.mark.parametrize(
+    ("number", "cause"), [(signal.SIGSEGV, "SIGSEGV"), (signal.SIGABRT, "SIGABRT")]
+)
+def test_the_signal_that_a_worker_died_of_is_named(
+    start: Start, load: Load, number: signal.Signals, cause: str
+) -> None:
+    host = start(workers=2)
+    mark = host.mark()
+    os.kill(host.workers()[0], number)
+    assert host.wait_for("worker_died", since=mark)["cause"] == f"killed by {cause}"
+    host.wait_for("worker_ready", slot=0, since=mark)
+    assert load.burst(host.address, 20)["failures"] == {}
+
+
+def test_a_worker_that_exits_in_a_hook_is_replaced(start: Start, load: Load) -> None:
+    host = start(
+        plugin=FAULTY,
+        settings={"options.faulty.hook": "on_readable", "options.faulty.how": "os_exit"},
+    )
+    mark = host.mark()
+    with connect(host.address) as poisoner:
+        slot, pid = poison(poisoner)
+        with suppress(ConnectionResetError):
+            assert poisoner.recv(100) == b""
+    died = host.wait_for("worker_died", since=mark)
+    assert (died["slot"], died["pid"], died["cause"]) == (slot, pid, "exit code 3")
+    host.wait_for("worker_ready", slot=slot, since=mark)
+    assert load.burst(host.address, 20)["failures"] == {}
+
+
+def test_workers_killed_at_once_are_all_replaced(start: Start, load: Load) -> None:
+    host = start(workers=4)
+    for _ in range(5):
+        mark = host.mark()
+        for pid in host.workers().values():
+            os.kill(pid, signal.SIGKILL)
+        load.open(host.address, 50)
+        host.wait_for("worker_ready", count=4, since=mark)
+        result = load.exchange()
+        # All of them may have been accepted by a worker just before it was killed, or none.
+        assert "timeout" not in result["failures"]
+        load.close()
+        assert load.burst(host.address, 50, group="after")["failures"] == {}
+        load.close(group="after")
+
+
+def test_a_worker_that_dies_while_another_one_is_reaped_is_replaced_too(
+    start: Start, tmp_path: Path
+) -> None:
+    """The supervisor gets one batch of events: SIGCHLD, and then the end of a second channel.
+
+    While it handles the signal it buries both workers, and the replacements' channels get the
+    numbers of descriptors that the batch still has an event for.
+    """
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    host = start("--plugin", BLOCKING, settings={"options.blocking.pipe": pipe}, workers=2)
+    first, second = host.workers().values()
+    mark = host.mark()
+    with watching([first, second]) as (one, other), connect(host.address):
+        with pipe.open("wb"):  # returns when the supervisor waits on the other side
+            os.kill(first, signal.SIGKILL)
+            assert one.ended(5)
+            eventually(lambda: at_rest(host.pid), "the supervisor has noted the signal")
+            os.kill(second, signal.SIGKILL)
+            assert other.ended(5)
+            eventually(lambda: at_rest(host.pid), "the supervisor has noted the signal")
+        os.unlink(pipe)  # from here on the scheduler raises, and round-robin takes over
+        for slot in (0, 1):
+            host.wait_for("worker_ready", slot=slot, since=mark)
+
+
+def test_without_respawn_the_others_go_on_and_the_host_ends_with_the_last(
+    start: Start, load: Load
+) -> None:
+    host = start("--no-respawn", workers=3)
+    pids = host.workers()
+    for slot in (1, 0):
+        mark = host.mark()
+        os.kill(pids[slot], signal.SIGKILL)
+        died = host.wait_for("worker_died", slot=slot, since=mark)
+        assert died["next"] == "it is not replaced"
+        result = load.burst(host.address, 60, group=str(slot))
+        assert result["failures"] == {}
+        assert pids[slot] not in {pid for _, pid, _ in result["answers"]}
+    assert [child.pid for child in children(host.pid)] == [pids[2]]
+    os.kill(pids[2], signal.SIGKILL)
+    assert host.wait() == 8
+    assert len(host.ready_workers()) == 3
+
+
+@contextmanager
+def watching(pids: list[int]) -> Iterator[list[Watch]]:
+    watches = [Watch(pid) for pid in pids]
+    try:
+        yield watches
+    finally:
+        for watch in watches:
+            watch.close()
+
+
+@pytest.mark.parametrize(
+    ("family", "state"),
+    [
+        ("tcp4", "idle"),
+        ("tcp4", "frozen"),
+        ("tcp4", "hung"),
+        ("tcp6", "busy"),
+        ("unix", "busy"),
+        ("unix", "frozen"),
+        ("unix", "hung"),
+    ],
+)
+def test_no_worker_outlives_the_supervisor(
+    start: Start, load: Load, family: str, state: str
+) -> None:
+    host = start(
+        plugin=FAULTY,
+        settings={"options.faulty.hook": "on_readable", "options.faulty.how": "hang"},
+        listen=(family,),
+        workers=3,
+    )
+    pids = host.workers()
+    family_number, target = parse(host.address)
+    with watching(list(pids.values())) as watches, connect(host.address) as client:
+        if state == "busy":
+            load.burst(host.address, 100)
+        elif state == "frozen":
+            freeze(pids[1])
+        elif state == "hung":
+            poison(client)
+        host.signal(signal.SIGKILL)
+        began = time.monotonic()
+        for watch in watches:
+            assert watch.ended(1.0 - (time.monotonic() - began)), f"{watch.pid} lives on"
+        print(f"all gone after {(time.monotonic() - began) * 1000:.0f} ms")
+    assert host.wait() == -signal.SIGKILL
+    with socket.socket(family_number, socket.SOCK_STREAM) as probe:
+        assert probe.connect_ex(target) == errno.ECONNREFUSED
+    # The address is free again; what a killed process cannot remove is replaced.
+    again = start(listen=(host.address,))
+    assert load.burst(again.address, 10, group="again")["failures"] == {}
+
+
+def test_zombies_are_reaped_at_once(start: Start) -> None:
+    host = start(workers=4)
+    mark = host.mark()
+    for pid in host.workers().values():
+        os.kill(pid, signal.SIGKILL)
+    host.wait_for("worker_ready", count=4, since=mark)
+    eventually(
+        lambda: (
+            sorted(child.pid for child in children(host.pid)) == sorted(host.workers().values())
+        ),
+        "only living workers are children",
+    )

@@ -1,0 +1,200 @@
+"""Several listeners at once, and addresses that are taken, stale or free."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from support.address import connect, parse
+from support.hosting import BULK, WHOAMI, Load, Refuse, Start, spread
+
+pytestmark = pytest.mark.process
+
+
+def test_each_listener_is_served_by_its_own_plugin(start: Start, load: Load) -> None:
+    host = start(
+        "--plugin",
+        BULK,
+        "--plugin",
+        "echo",
+        listen=("tcp4=whoami", "tcp6=bulk", "unix=echo", "unix=whoami"),
+        workers=3,
+    )
+    assert [event["plugin"] for event in host.events("listening")] == [
+        "whoami",
+        "bulk",
+        "echo",
+        "whoami",
+    ]
+    first, bulk, echo, last = host.addresses
+    with connect(bulk) as client:
+        client.sendall(b"100000\n")
+        received = 0
+        while received < 100_000:
+            received += len(client.recv(65_536))
+    with connect(echo) as client:
+        client.sendall(b"hello")
+        assert client.recv(100) == b"hello"
+    for address in (first, last):
+        result = load.burst(address, 100, group=address)
+        assert result["failures"] == {}
+        counts, difference = spread(result["answers"], 3)
+        assert difference <= 1, counts
+    assert load.burst(echo, 100, group="echo")["failures"] == {}
+
+
+def test_bursts_on_several_listeners_at_once_are_answered(start: Start, load: Load) -> None:
+    host = start(listen=("tcp4", "tcp6", "unix", "tcp4"), workers=4)
+    for address in host.addresses:
+        load.open(address, 200, group="all")
+    result = load.exchange(group="all")
+    assert result["failures"] == {}
+    counts, difference = spread(result["answers"], 4)
+    # Every listener has a turn of its own, each exact to one.
+    assert difference <= 4, counts
+    assert sum(counts) == 800
+
+
+def test_a_socket_file_has_its_mode_and_goes_with_the_host(start: Start, tmp_path: Path) -> None:
+    path = tmp_path / "own.sock"
+    host = start(listen=(f"unix:{path}",))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert host.stop() == 0
+    assert not path.exists()
+
+
+def test_an_abstract_address_needs_no_file(start: Start, load: Load) -> None:
+    name = f"@prefork-test-{os.getpid()}"
+    host = start(listen=(f"unix:{name}",))
+    assert host.address == f"unix:{name}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(10)
+        client.connect("\0" + name[1:])
+        client.sendall(b"hello\n")
+        assert client.recv(100).endswith(b"hello\n")
+
+
+def test_a_stale_socket_file_is_replaced(start: Start, load: Load, tmp_path: Path) -> None:
+    path = tmp_path / "stale.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as gone:
+        gone.bind(str(path))
+        gone.listen()
+    assert path.is_socket()
+    host = start(listen=(f"unix:{path}",))
+    assert load.burst(host.address, 10)["failures"] == {}
+
+
+def test_a_socket_file_that_another_host_has_taken_over_is_left_alone(
+    start: Start, load: Load, tmp_path: Path
+) -> None:
+    path = tmp_path / "contested.sock"
+    first = start(listen=(f"unix:{path}",))
+    path.unlink()
+    second = start(listen=(f"unix:{path}",))
+    assert first.stop() == 0
+    assert path.is_socket()
+    assert load.burst(second.address, 10)["failures"] == {}
+
+
+def test_a_live_socket_file_is_refused_and_its_owner_unharmed(
+    start: Start, refuse: Refuse, load: Load
+) -> None:
+    host = start(listen=("unix",))
+    refusal = refuse("--plugin", WHOAMI, "--listen", host.address)
+    assert refusal.code == 5
+    assert host.address in refusal.message
+    assert "another process listens there" in refusal.message
+    assert load.burst(host.address, 20)["failures"] == {}
+
+
+def test_a_file_that_is_no_socket_is_not_touched(refuse: Refuse, tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("precious")
+    refusal = refuse("--plugin", WHOAMI, "--listen", f"unix:{path}")
+    assert refusal.code == 5
+    assert "it is no socket" in refusal.message
+    assert path.read_text() == "precious"
+
+
+@pytest.mark.parametrize("family", ["tcp4", "tcp6"])
+def test_a_port_in_use_is_refused(start: Start, refuse: Refuse, load: Load, family: str) -> None:
+    host = start(listen=(family,))
+    refusal = refuse("--plugin", WHOAMI, "--listen", host.address)
+    assert refusal.code == 5
+    assert f"cannot listen on {host.address}: Address already in use" in refusal.message
+    assert len(refusal.message.splitlines()) == 1
+    assert load.burst(host.address, 20)["failures"] == {}
+
+
+def test_if_one_address_is_taken_the_others_are_given_back(
+    start: Start, refuse: Refuse, tmp_path: Path
+) -> None:
+    host = start(listen=("tcp4",))
+    path = tmp_path / "first.sock"
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        free = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    addresses = ("--listen", f"unix:{path}", "--listen", free, "--listen", host.address)
+    refusal = refuse("--plugin", WHOAMI, *addresses)
+    assert refusal.code == 5
+    assert host.address in refusal.message
+    assert not path.exists()
+    assert start(listen=(free,)).address == free
+
+
+def test_a_port_is_free_as_soon_as_a_host_has_ended(start: Start, load: Load) -> None:
+    address = "tcp4"
+    for turn in range(3):
+        host = start(listen=(address,))
+        assert load.burst(host.address, 50, group=str(turn))["failures"] == {}
+        address = host.address
+        load.close(group=str(turn))
+        assert host.stop() == 0
+
+
+def test_a_folder_that_does_not_exist(refuse: Refuse, tmp_path: Path) -> None:
+    refusal = refuse("--plugin", WHOAMI, "--listen", f"unix:{tmp_path}/missing/x.sock")
+    assert refusal.code == 5
+    assert "its folder does not exist" in refusal.message
+
+
+def test_an_address_that_no_interface_has(refuse: Refuse) -> None:
+    refusal = refuse("--plugin", WHOAMI, "--listen", "tcp://192.0.2.1:0")
+    assert refusal.code == 5
+    assert "no network interface of this machine has that address" in refusal.message
+
+
+def test_a_folder_that_is_not_to_be_written_to(refuse: Refuse, tmp_path: Path) -> None:
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o555)
+    refusal = refuse("--plugin", "echo", "--listen", f"unix:{folder}/x.sock", unprivileged=True)
+    assert refusal.code == 5
+    assert "Permission denied" in refusal.message
+
+
+RESERVED_BELOW = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+
+
+@pytest.mark.skipif(RESERVED_BELOW < 2, reason="this machine reserves no ports")
+def test_a_port_that_needs_a_privilege(refuse: Refuse) -> None:
+    refusal = refuse("--plugin", "echo", "--listen", "tcp://127.0.0.1:1", unprivileged=True)
+    assert refusal.code == 5
+    assert "Permission denied" in refusal.message
+    assert "CAP_NET_BIND_SERVICE" in refusal.message
+
+
+def test_a_killed_hosts_socket_file_does_not_stop_the_next_one(start: Start, load: Load) -> None:
+    host = start(listen=("unix",))
+    host.signal(signal.SIGKILL)
+    assert host.wait() == -signal.SIGKILL
+    path = parse(host.address)[1]
+    assert isinstance(path, str)
+    assert Path(path).is_socket()
+    again = start(listen=(host.address,))
+    assert load.burst(again.address, 10)["failures"] == {}

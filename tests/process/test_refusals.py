@@ -1,0 +1,135 @@
+"""Wrong input: one clear message, its own exit code, no traceback, nothing left behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from support.hosting import Load, Refuse, Start
+
+pytestmark = pytest.mark.process
+
+BROKEN = {
+    "import_error": ("import nothing_of_this_name\n", "nothing_of_this_name"),
+    "syntax_error": ("def broken(:\n", "syntax_error.py:1"),
+    "no_hooks": ("answer = 42\n", "hook"),
+    "misspelt": (
+        "from host import hookimpl\n@hookimpl\ndef on_readabel(connection): ...\n",
+        "on_readable",
+    ),
+    "undecorated": ("def on_readable(connection): ...\n", "hookimpl"),
+    "wrong_argument": (
+        "from host import hookimpl\n@hookimpl\ndef on_readable(conection): ...\n",
+        "connection",
+    ),
+    "default_value": (
+        "from host import hookimpl\n@hookimpl\ndef on_readable(connection=None): ...\n",
+        "default",
+    ),
+    "raises": ("raise RuntimeError('not today')\n", "not today"),
+    "exits": ("raise SystemExit(3)\n", "SystemExit"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_plugins(refuse: Refuse, tmp_path: Path, name: str) -> None:
+    source, phrase = BROKEN[name]
+    path = tmp_path / f"{name}.py"
+    path.write_text(source)
+    refusal = refuse("--plugin", str(path), "--listen", f"unix:{tmp_path}/x.sock")
+    assert refusal.code == 4, refusal.message
+    assert name in refusal.message
+    assert phrase in refusal.message
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "phrases"),
+    [
+        (("--plugin", "ehco"), 4, ['"ehco"', '"echo"']),
+        (("--plugin", "./missing.py"), 4, ["missing.py"]),
+        (("--plugin", "no_such_package.module:Class"), 4, ["no_such_package"]),
+        (("--plugin", "round_robin"), 3, ["nobody serves"]),
+        ((), 3, ["nobody serves", "--plugin echo"]),
+        (("--plugin", "echo", "--plugin", "no:echo"), 4, ["echo"]),
+        (("--plugin", "echo", "--listen", "tcp://127.0.0.1:0=chat"), 4, ["chat"]),
+        (("--plugin", "echo", "--workers", "0"), 3, ["workers", "--workers"]),
+        (("--plugin", "echo", "--workers", "1025"), 3, ["workers", "1024"]),
+        (("--plugin", "echo", "--workers", "many"), 3, ["workers", "many"]),
+        (("--plugin", "echo", "--listen", "http://x:1"), 3, ["listen", "http://x:1"]),
+        (("--plugin", "echo", "--log-format", "xml"), 3, ["log.format", "xml"]),
+        (("--plugin", "echo", "--set", "limits.max_evnts=1"), 3, ["max_evnts", "max_events"]),
+        (("--plugin", "echo", "--config", "missing.toml"), 3, ["missing.toml", "no such file"]),
+        (("--plugin", "echo", "--preset", "ecco"), 3, ["ecco", "echo"]),
+        (("--plugin", "echo", "--set", "options.echo.size=1"), 3, ["options.echo"]),
+    ],
+)
+def test_wrong_flags(refuse: Refuse, flags: tuple[str, ...], code: int, phrases: list[str]) -> None:
+    refusal = refuse(*flags)
+    assert refusal.code == code, refusal.message
+    for phrase in phrases:
+        assert phrase in refusal.message
+
+
+@pytest.mark.parametrize(
+    ("text", "phrases"),
+    [
+        ("workers = = 2\n", ["host.toml:1:11", "not TOML"]),
+        ("wrokers = 2\n", ["host.toml:1", "wrokers", '"workers"']),
+        ("[limit]\nmax_events = 5\n", ["limit", "limits"]),
+        ('workers = "two"\n', ["host.toml:1", "workers"]),
+        ("[limits]\nmax_events = 0\n", ["host.toml:2", "limits.max_events"]),
+    ],
+)
+def test_wrong_files(refuse: Refuse, tmp_path: Path, text: str, phrases: list[str]) -> None:
+    (tmp_path / "host.toml").write_text(text)
+    refusal = refuse("--plugin", "echo", "--config", "host.toml")
+    assert refusal.code == 3, refusal.message
+    for phrase in phrases:
+        assert phrase in refusal.message
+
+
+def test_all_problems_at_once(refuse: Refuse, tmp_path: Path) -> None:
+    (tmp_path / "host.toml").write_text("wrokers = 2\n[limits]\nmax_events = 0\n")
+    refusal = refuse("--config", "host.toml", "--log-format", "xml", env={"HOST_NMAE": "x"})
+    assert refusal.code == 3
+    for phrase in ("wrokers", "limits.max_events", "log.format", "HOST_NMAE"):
+        assert phrase in refusal.message
+
+
+def test_an_unknown_variable(refuse: Refuse) -> None:
+    refusal = refuse("--plugin", "echo", env={"HOST_WROKERS": "2"})
+    assert refusal.code == 3
+    assert "HOST_WROKERS" in refusal.message
+    assert "HOST_WORKERS" in refusal.message
+
+
+def test_too_few_descriptors_for_what_is_asked_for(refuse: Refuse, tmp_path: Path) -> None:
+    limit = ("--set", "limits.max_connections_per_worker=1000")
+    listen = ("--listen", f"unix:{tmp_path}/x.sock")
+    refusal = refuse("--plugin", "echo", *limit, *listen, nofile=(256, 256), unprivileged=True)
+    assert refusal.code == 7, refusal.message
+    assert "limits.max_connections_per_worker = 1000" in refusal.message
+    assert "256" in refusal.message
+
+
+def test_a_soft_limit_is_raised_as_far_as_is_needed(start: Start, load: Load) -> None:
+    settings = {"limits.max_connections_per_worker": 400}
+    host = start(settings=settings, workers=1, nofile=(64, 4096))
+    assert load.burst(host.address, 300)["failures"] == {}
+    assert host.events("descriptors_capped") == []
+
+
+def test_with_few_descriptors_a_default_is_capped_and_all_are_served(
+    start: Start, load: Load
+) -> None:
+    host = start(workers=2, nofile=(64, 64), unprivileged=True, listen=("tcp4",))
+    capped = host.wait_for("descriptors_capped")
+    assert capped["allowed"] == 64
+    assert 10 <= capped["connections"] < 64
+    load.open(host.address, 200)
+    result = load.exchange(leave=True)
+    assert result["failures"] == {}
+    assert len(result["answers"]) == 200
+    assert max(active for *_, active in result["answers"]) <= capped["connections"]
+    assert host.events("accept_failed") == []

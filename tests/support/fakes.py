@@ -1,0 +1,143 @@
+"""Stand-ins for what a module of the host is given: loop, socket, cells, telemetry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from host.events import Event
+from host.loop import TimerHandle
+from host.scoreboard import Row
+from host.telemetry import Record, Telemetry
+
+STRIDE = 8
+"""How many cells a row begins with; as many follow for each listener."""
+
+
+def blank_cells(slots: int, listeners: int) -> memoryview:
+    """Make cells as the scoreboard has them: unsigned, so that no counter can fall below 0."""
+    return memoryview(bytearray(8 * slots * STRIDE * (1 + listeners))).cast("Q")
+
+
+def rows_of(cells: Any, slots: int, listeners: int) -> list[Row]:
+    """Make the rows of all slots over `cells`."""
+    return [Row(cells, slot * STRIDE * (1 + listeners), listeners, slot) for slot in range(slots)]
+
+
+class Told(list[Record]):
+    """Telemetry that is kept: `telemetry` is what code is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.telemetry = Telemetry(self.append, debug=True)
+
+    def of(self, event: Event) -> list[dict[str, Any]]:
+        """Return the fields of each time that `event` happened."""
+        return [record.fields for record in self if record.event is event]
+
+    @property
+    def names(self) -> list[str]:
+        return [record.event.name for record in self]
+
+
+class FakeLoop:
+    """A loop whose time is set by the test, and which records what is watched."""
+
+    def __init__(self, now: float = 100.0) -> None:
+        self.now = now
+        self.watched: dict[int, int] = {}
+        self.handlers: dict[int, Callable[[int], object]] = {}
+        self.timers: list[TimerHandle] = []
+
+    def add(self, fd: int, events: int, handler: Callable[[int], object]) -> None:
+        assert fd >= 0
+        assert fd not in self.watched
+        self.watched[fd], self.handlers[fd] = events, handler
+
+    def modify(self, fd: int, events: int) -> None:
+        assert fd in self.watched
+        self.watched[fd] = events
+
+    def remove(self, fd: int) -> None:
+        self.watched.pop(fd, None)
+        self.handlers.pop(fd, None)
+
+    def call_at(self, when: float, function: Callable[[], object]) -> TimerHandle:
+        self.timers = [timer for timer in self.timers if timer.function is not None]
+        self.timers.append(TimerHandle(when, function))
+        return self.timers[-1]
+
+    @property
+    def due(self) -> list[float]:
+        """When the calls are due that nobody has cancelled."""
+        return sorted(timer.when for timer in self.timers if timer.function is not None)
+
+    def advance(self, to: float) -> None:
+        """Let time pass, and make each call when it is due."""
+        while self.due and self.due[0] <= to:
+            timer = min(
+                (timer for timer in self.timers if timer.function is not None),
+                key=lambda timer: timer.when,
+            )
+            self.now = max(self.now, timer.when)
+            function, timer.function = timer.function, None
+            function()
+        self.now = to
+
+
+class FakeSocket:
+    """A socket whose peer and kernel follow a script.
+
+    Args:
+        arrives: what each recv() gives, or raises; b"" is the end, and nothing more blocks.
+        takes: how many bytes each send() takes at most, or what it raises; after these, all.
+
+    Attributes:
+        sends: what each send() was offered.
+        taken: all bytes that were taken.
+    """
+
+    def __init__(
+        self,
+        arrives: Iterable[bytes | BaseException] = (),
+        takes: Iterable[int | BaseException] = (),
+        fd: int = 7,
+    ) -> None:
+        self.arrives, self.takes = list(arrives), list(takes)
+        self.sends: list[bytes] = []
+        self.taken = b""
+        self.error = 0
+        self.closed = False
+        self._fd = fd
+
+    def fileno(self) -> int:
+        return -1 if self.closed else self._fd
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        assert not self.closed
+        if not self.arrives:
+            raise BlockingIOError
+        item = self.arrives[0]
+        if isinstance(item, BaseException):
+            raise self.arrives.pop(0)
+        if len(item) > size:
+            self.arrives[0] = item[size:]
+        else:
+            self.arrives.pop(0)
+        return item[:size]
+
+    def send(self, data: bytes | memoryview, flags: int = 0) -> int:
+        assert not self.closed
+        offered = bytes(data)
+        self.sends.append(offered)
+        item = self.takes.pop(0) if self.takes else len(offered)
+        if isinstance(item, BaseException):
+            raise item
+        self.taken += offered[:item]
+        return min(item, len(offered))
+
+    def getsockopt(self, level: int, option: int) -> int:
+        return self.error
+
+    def close(self) -> None:
+        self.closed = True

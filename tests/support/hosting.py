@@ -1,0 +1,375 @@
+"""Hosts and clients in processes of their own, and what is needed to wait for what they do."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from support.board import Board
+from support.processes import Watch, of_session, status
+
+SUPPORT = Path(__file__).parent
+WHOAMI = str(SUPPORT / "whoami.py")
+FAULTY = str(SUPPORT / "faulty.py")
+NONSENSE = str(SUPPORT / "nonsense.py")
+BULK = str(SUPPORT / "bulk.py")
+BLOCKING = str(SUPPORT / "blocking.py")
+BLIND = str(SUPPORT / "blind.py")
+
+DEADLINE_SECONDS = 10.0
+"""How long anything may take that takes milliseconds on a machine with nothing else to do."""
+ALARM_SECONDS = 90
+
+Event = dict[str, Any]
+
+
+def eventually(condition: Callable[[], bool], what: str, seconds: float = DEADLINE_SECONDS) -> None:
+    """Wait for what sends no event, such as a counter of the scoreboard, by looking at it."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        os.sched_yield()
+
+
+def command(
+    flags: Iterable[str],
+    *,
+    program: tuple[str, ...] = ("-m", "host"),
+    nofile: tuple[int, int] | None = None,
+    unprivileged: bool = False,
+) -> list[str]:
+    """Return the command line that runs a host which cannot outlive the test."""
+    options: dict[str, Any] = {"alarm": ALARM_SECONDS, "unprivileged": unprivileged}
+    if nofile is not None:
+        options["nofile"] = nofile
+    launcher = [sys.executable, "-I", "-S", str(SUPPORT / "launcher.py"), json.dumps(options)]
+    return [*launcher, sys.executable, "-W", "error", *program, *flags]
+
+
+def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return this process's environment without settings of a host."""
+    ours = {key: value for key, value in os.environ.items() if not key.startswith("HOST_")}
+    return ours | dict(more or {})
+
+
+class Host:
+    """A running host. Its JSON log is read by a thread; tests wait for its events.
+
+    Args:
+        flags: the command line.
+        cwd: the working directory.
+        slots: how many workers it has.
+        program: how the interpreter runs it.
+        nofile: soft and hard limit of descriptors.
+        unprivileged: whether it may not raise hard limits, even as root.
+        deaf_after: an event after which nobody reads the log until `listen` is called.
+
+    Attributes:
+        plain: the lines it wrote that are no events; there should be none.
+    """
+
+    def __init__(
+        self,
+        flags: Iterable[str],
+        *,
+        cwd: Path,
+        slots: int,
+        program: tuple[str, ...] = ("-m", "host"),
+        nofile: tuple[int, int] | None = None,
+        unprivileged: bool = False,
+        deaf_after: str | None = None,
+    ) -> None:
+        self.flags, self.slots = list(flags), slots
+        self._process = subprocess.Popen(
+            command(self.flags, program=program, nofile=nofile, unprivileged=unprivileged),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=cwd,
+            env=environment(),
+            start_new_session=True,
+        )
+        self.pid = self._process.pid
+        self._watch = Watch(self.pid)
+        self._events: list[Event] = []
+        self.plain: list[str] = []
+        self._news = threading.Condition()
+        self._closed = False
+        self._rest = b""
+        self._deaf_after = deaf_after
+        self._board: Board | None = None
+        self.listen()
+
+    # What it says
+
+    def listen(self) -> None:
+        """Read the log."""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        fd = self._process.stdout.fileno()
+        while data := os.read(fd, 65_536):
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            deaf = False
+            with self._news:
+                for line in lines:
+                    deaf |= self._take(line.decode())
+                self._news.notify_all()
+            if deaf:
+                return
+        with self._news:
+            self._closed = True
+            self._news.notify_all()
+
+    def _take(self, line: str) -> bool:
+        """Take a line; tell whether it is the last one that is to be read."""
+        try:
+            event = json.loads(line)
+            name = event["event"]
+        except (ValueError, TypeError, KeyError):
+            self.plain.append(line)
+            return False
+        self._events.append(event)
+        if name != self._deaf_after:
+            return False
+        self._deaf_after = None
+        return True
+
+    def hang_up(self) -> None:
+        """Close our end of its log; only for a host that is deaf by now."""
+        self._reader.join(DEADLINE_SECONDS)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def mark(self) -> int:
+        """Return a place in the log; events before it do not count for `wait_for(since=…)`."""
+        with self._news:
+            return len(self._events)
+
+    def events(self, name: str, since: int = 0, **fields: object) -> list[Event]:
+        """Return the events so far that have this name and these fields."""
+        with self._news:
+            return [
+                event
+                for event in self._events[since:]
+                if event["event"] == name
+                and all(event.get(key) == value for key, value in fields.items())
+            ]
+
+    def wait_for(
+        self,
+        name: str,
+        *,
+        since: int = 0,
+        count: int = 1,
+        seconds: float = DEADLINE_SECONDS,
+        **fields: object,
+    ) -> Event:
+        """Wait for the `count`-th event with this name and these fields, and return it."""
+        deadline = time.monotonic() + seconds
+        while True:
+            with self._news:
+                found = self.events(name, since, **fields)
+                if len(found) >= count:
+                    return found[count - 1]
+                left = deadline - time.monotonic()
+                wanted = f"{count} × {name} {fields or ''}"
+                assert not self._closed, f"the host has ended without {wanted}\n{self.said()}"
+                assert left > 0, f"no {wanted} within {seconds} s\n{self.said()}"
+                self._news.wait(left)
+
+    def said(self) -> str:
+        """Return everything that the host has said."""
+        with self._news:
+            lines = [" ".join(self.flags), *map(json.dumps, self._events), *self.plain]
+        return "\n".join(lines)
+
+    # What it is
+
+    @property
+    def addresses(self) -> list[str]:
+        """The bound addresses in the order of the listeners."""
+        return [event["address"] for event in self.events("listening")]
+
+    @property
+    def address(self) -> str:
+        """The bound address of the only listener."""
+        (address,) = self.addresses
+        return address
+
+    def workers(self) -> dict[int, int]:
+        """Return the pid of each slot's latest ready worker."""
+        return {event["slot"]: event["pid"] for event in self.ready_workers()}
+
+    def ready_workers(self) -> list[Event]:
+        """Return the events of all workers that got ready, with the workers' own pids."""
+        return self.events("worker_ready")
+
+    @property
+    def board(self) -> Board:
+        """The scoreboard, as long as the host runs."""
+        if self._board is None:
+            self._board = Board(self.pid, self.slots, len(self.addresses))
+        return self._board
+
+    # What is done to it
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send the supervisor a signal."""
+        self._process.send_signal(number)
+
+    def wait(self, seconds: float = DEADLINE_SECONDS) -> int:
+        """Wait for the host's end, and for all that it has said; return the exit code."""
+        assert self._watch.ended(seconds), f"still running after {seconds} s\n{self.said()}"
+        code = self._process.wait()
+        self._reader.join(DEADLINE_SECONDS)
+        assert not self._reader.is_alive(), f"its output is still held open\n{self.said()}"
+        return code
+
+    def stop(self, seconds: float = DEADLINE_SECONDS) -> int:
+        """Ask it to end, and wait for that; return the exit code."""
+        self.signal(signal.SIGTERM)
+        return self.wait(seconds)
+
+    def clean_up(self) -> list[str]:
+        """End what is left of the host; return what is wrong with how it has ended."""
+        problems = []
+        for one in of_session(self.pid):
+            thaw(one.pid)
+        if self._process.poll() is None:
+            with suppress(AssertionError):
+                code = self.stop()
+                if code != 0:
+                    problems.append(f"exit code {code} when stopped at the end of the test")
+            if self._process.poll() is None:
+                problems.append("it could not be stopped at the end of the test")
+        for left in of_session(self.pid):
+            if left.pid != self.pid:
+                problems.append(f"left over: {left}")
+            os.kill(left.pid, signal.SIGKILL)
+        self._process.wait()
+        self._reader.join(DEADLINE_SECONDS)
+        if self._board is not None:
+            self._board.close()
+        self._watch.close()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        if self.plain:
+            problems.append("it has written lines that are no events")
+        problems += [f"a bug: {event}" for event in self.events("host_bug")]
+        return problems
+
+
+Start = Callable[..., Host]
+"""The fixture `start`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """How a host that did not start has ended."""
+
+    code: int
+    message: str
+
+
+Refuse = Callable[..., Refusal]
+"""The fixture `refuse`."""
+
+
+def freeze(pid: int) -> None:
+    """Stop a process, and return when it has stopped (kill(2) only asks for it)."""
+    os.kill(pid, signal.SIGSTOP)
+
+    def stopped() -> bool:
+        found = status(pid)
+        return found is not None and found.state == "T"
+
+    eventually(stopped, f"process {pid} stops")
+
+
+def thaw(pid: int) -> None:
+    """Continue a process."""
+    os.kill(pid, signal.SIGCONT)
+
+
+class Load:
+    """The clients (`load.py`), in a process of their own."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "error", str(SUPPORT / "load.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment(),
+        )
+
+    def begin(self, do: str, **arguments: Any) -> None:
+        """Give a command; `answer` has its result."""
+        assert self._process.stdin is not None
+        line = json.dumps({"do": do, **arguments}) + "\n"
+        self._process.stdin.write(line.encode())
+        self._process.stdin.flush()
+
+    def answer(self, seconds: float = 60.0) -> Any:
+        """Wait for the next answer."""
+        stdout = self._process.stdout
+        assert stdout is not None
+        # One answer at a time: nothing is left in the buffer when this is called.
+        assert select.select([stdout], [], [], seconds)[0], "the clients do not answer"
+        line = stdout.readline()
+        assert line, "the clients have ended"
+        return json.loads(line)
+
+    def _do(self, do: str, **arguments: Any) -> Any:
+        self.begin(do, **arguments)
+        return self.answer()
+
+    def open(self, address: str, count: int, group: str = "") -> None:
+        """Call connect() for `count` connections at once."""
+        self._do("opened", group=group, address=address, count=count)
+
+    def exchange(self, group: str = "", patience: float = 10.0, leave: bool = False) -> Any:
+        """Exchange a line on every connection; see `load.exchange`."""
+        return self._do("exchange", group=group, patience=patience, leave=leave)
+
+    def burst(self, address: str, count: int, group: str = "", patience: float = 10.0) -> Any:
+        """Open connections at once and exchange a line on each; they stay open."""
+        return self._do("burst", group=group, address=address, count=count, patience=patience)
+
+    def close(self, group: str = "", count: int | None = None, reset: bool = False) -> None:
+        """Close connections."""
+        self._do("close", group=group, count=count, reset=reset)
+
+    def half_close(self, address: str, rounds: int, size: int) -> Any:
+        """See `load.half_close`."""
+        return self._do("half_close", address=address, rounds=rounds, size=size)
+
+    def end(self) -> None:
+        """End the clients."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.kill()
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+
+def spread(answers: Iterable[list[int]], slots: int) -> tuple[list[int], int]:
+    """Return how many of the answers came from each slot, and the largest difference."""
+    counts = [0] * slots
+    for slot, *_ in answers:
+        counts[slot] += 1
+    return counts, max(counts) - min(counts)

@@ -1,0 +1,43 @@
+"""Becomes the host: nothing that a test starts outlives it, whatever happens to the test.
+
+Usage: launcher.py OPTIONS COMMAND…, with OPTIONS a JSON object:
+
+    alarm         seconds after which SIGALRM ends the process (alarm(2) survives exec)
+    nofile        [soft, hard] limit of file descriptors
+    unprivileged  true to be unable to do what needs CAPABILITIES, as root too
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1
+PR_CAPBSET_DROP = 24
+CAPABILITIES = {"CAP_DAC_OVERRIDE": 1, "CAP_NET_BIND_SERVICE": 10, "CAP_SYS_RESOURCE": 24}
+
+
+def main() -> None:
+    options, *command = sys.argv[1:]
+    chosen = json.loads(options)
+    parent = os.getppid()
+    signal.alarm(chosen["alarm"])
+    if "nofile" in chosen:
+        resource.setrlimit(resource.RLIMIT_NOFILE, tuple(chosen["nofile"]))
+    libc = ctypes.CDLL(None)
+    if chosen.get("unprivileged"):
+        # exec gives root all capabilities of the bounding set (capabilities(7)). Others have none.
+        for number in CAPABILITIES.values():
+            libc.prctl(PR_CAPBSET_DROP, number, 0, 0, 0)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # kept across exec
+    if os.getppid() != parent:
+        sys.exit("launcher: the test has gone")
+    os.execv(command[0], command)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,349 @@
+"""A chat of several workers in one process: the test decides what the bus delivers when.
+
+The bus promises no more than `host.Bus` does, unless it is told to be `ordered` as the embedded one
+is: order within a topic. What is said on different topics, and claims, overtake each other then.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+from host import BUS_LEFT, BUS_LOST, CloseReason, Listener, Message
+from plugins.chat import Chat
+from plugins.limits import Options
+
+LISTENER = Listener(0, "tcp://127.0.0.1:7000", "chat")
+CLAIMS = "(claims)"
+
+
+class Timer:
+    def __init__(self, when: float, function: Callable[[], object]) -> None:
+        self.when, self.function = when, function
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class Net:
+    """What is between the workers: steps on the way to the hub, and steps on the way back.
+
+    Attributes:
+        full: while it is true, all that is sent is dropped.
+    """
+
+    def __init__(self, ordered: bool) -> None:
+        self.ordered = ordered
+        self.ends: dict[str, End] = {}
+        self.queues: dict[tuple[str, ...], deque[tuple[str, Callable[[], object]]]] = {}
+        self.rings: dict[str, deque[Message]] = {}
+        self.owners: dict[str, str] = {}
+        self.full = False
+        self.log: dict[str, list[bytes]] = {}
+
+    def put(self, way: str, member: str, topic: str, step: Callable[[], object]) -> None:
+        path = (way, member) if self.ordered else (way, member, topic)
+        self.queues.setdefault(path, deque()).append((topic, step))
+
+    def step(self, choice: int) -> bool:
+        """Take one step, of the queue that `choice` says; false if there is none."""
+        paths = [path for path, queue in self.queues.items() if queue]
+        if not paths:
+            return False
+        self.queues[paths[choice % len(paths)]].popleft()[1]()
+        return True
+
+    def run(self) -> None:
+        steps = 0
+        while self.step(0):
+            steps += 1
+            assert steps < 200_000, "it goes round in circles"
+
+    def kill(self, member: str) -> None:
+        """End a worker; what it has sent before is still delivered, and word of its end is last."""
+        for path, queue in list(self.queues.items()):
+            if path[:2] == ("up", member):
+                while queue:
+                    queue.popleft()[1]()
+        self.ends.pop(member)
+        self.owners = {key: owner for key, owner in self.owners.items() if owner != member}
+        for other, end in self.ends.items():
+            for path, queue in list(self.queues.items()):
+                if path[:2] == ("down", other):
+                    while queue:
+                        queue.popleft()[1]()
+            end.hear(Message(BUS_LEFT, member.encode(), member, retained=False))
+
+    def publish(self, member: str, topic: str, payload: bytes, retain: int) -> None:
+        self.log.setdefault(topic, []).append(payload)
+        if retain:
+            kept = [*self.rings.get(topic, ()), Message(topic, payload, member, retained=True)]
+            self.rings[topic] = deque(kept[-retain:])
+        message = Message(topic, payload, member, retained=False)
+        for name, end in self.ends.items():
+            if topic in end.confirmed:
+                self.put("down", name, topic, lambda end=end: end.hear(message))
+
+
+class End:
+    """A worker's end: `host.Bus`."""
+
+    def __init__(self, net: Net, member: str) -> None:
+        self._net, self.member = net, member
+        self.callbacks: dict[str, list[tuple[int, Callable[[Message], object]]]] = {}
+        self.confirmed: set[str] = set()
+        self._live: set[int] = set()
+        self._ids = count()
+        net.ends[member] = self
+
+    def publish(self, topic: str, payload: bytes, *, retain: int = 0) -> bool:
+        net = self._net
+        if net.full:
+            return False
+        step = lambda: net.publish(self.member, topic, payload, retain)  # noqa: E731
+        net.put("up", self.member, topic, step)
+        return True
+
+    def subscribe(
+        self,
+        topic: str,
+        callback: Callable[[Message], object],
+        ready: Callable[[], object] | None = None,
+    ) -> None:
+        if self._net.full:
+            raise BlockingIOError
+        number = next(self._ids)
+        self.callbacks.setdefault(topic, []).append((number, callback))
+
+        def known() -> bool:
+            return any(each == number for each, _ in self.callbacks.get(topic, ()))
+
+        def arrived() -> None:
+            kept = tuple(self._net.rings.get(topic, ()))
+            self.confirmed.add(topic)
+            self._net.put("down", self.member, topic, lambda: confirmed(kept))
+
+        def confirmed(kept: tuple[Message, ...]) -> None:
+            if known():
+                for message in kept:
+                    callback(message)
+                self._live.add(number)
+                if ready is not None:
+                    ready()
+
+        self._net.put("up", self.member, topic, arrived)
+
+    def unsubscribe(self, topic: str) -> None:
+        if self.callbacks.pop(topic, None):
+            step = lambda: self.confirmed.discard(topic)  # noqa: E731
+            self._net.put("up", self.member, topic, step)
+
+    def hear(self, message: Message) -> None:
+        for number, callback in tuple(self.callbacks.get(message.topic, ())):
+            if number in self._live or message.topic in (BUS_LOST, BUS_LEFT):
+                callback(message)
+
+    def claim(self, key: str, done: Callable[[bool], object]) -> None:
+        net = self._net
+
+        def arrived() -> None:
+            owned = net.owners.setdefault(key, self.member) == self.member and key not in held
+            if owned:
+                held.add(key)
+            net.put("down", self.member, CLAIMS, lambda: done(owned))
+
+        held = self._held
+        if net.full:
+            net.put("down", self.member, CLAIMS, lambda: done(False))
+        else:
+            net.put("up", self.member, CLAIMS, arrived)
+
+    @property
+    def _held(self) -> set[str]:
+        return self.__dict__.setdefault("held", set())
+
+    def release(self, key: str) -> None:
+        def arrived() -> None:
+            if self._net.owners.get(key) == self.member:
+                del self._net.owners[key]
+                self._held.discard(key)
+
+        self._net.put("up", self.member, CLAIMS, arrived)
+
+
+class Place:
+    """A worker with the chat in it: `host.Worker`."""
+
+    def __init__(self, net: Net, member: str, options: Options) -> None:
+        self.slot = self.generation = 0
+        self.pid = int(member)
+        self.now = 1000.0
+        self.timers: list[Timer] = []
+        self.bus = End(net, member)
+        self.chat = Chat(options, clock=lambda: self.now)
+        self.connections: list[Client] = []
+        self.chat.on_worker_start(self)
+
+    def call_later(self, seconds: float, function: Callable[[], object]) -> Timer:
+        self.timers.append(Timer(self.now + seconds, function))
+        return self.timers[-1]
+
+    def call_from_thread(self, function: Callable[[], object]) -> None:
+        raise NotImplementedError
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, without anything that the bus brings."""
+        end = self.now + seconds
+        while True:
+            self.timers = [timer for timer in self.timers if not timer.cancelled]
+            due = min(self.timers, key=lambda timer: timer.when, default=None)
+            if due is None or due.when > end:
+                break
+            self.timers.remove(due)
+            self.now = max(self.now, due.when)
+            due.function()
+        self.now = end
+
+
+class Client:
+    """A user's connection: `host.Connection`; `lines` are what it was sent."""
+
+    allow_half_open = False
+    eof = False
+
+    def __init__(self, place: Place) -> None:
+        self.worker, self.listener = place, LISTENER
+        self.id, self.peer, self.data = "1-1", "127.0.0.1:1", None
+        self.received, self._arrived = b"", b""
+        self.closed = self.held_back = self.paused = self.ended = False
+        self.unsent = 0
+        self.when_writable: Callable[[Any], object] | None = None
+        place.connections.append(self)
+        place.chat.on_accept(self)
+
+    @property
+    def user(self) -> Any:
+        return self.data
+
+    @property
+    def lines(self) -> list[str]:
+        return self.received.decode().split("\r\n")[:-1]
+
+    def take(self) -> list[str]:
+        lines, self.received = self.lines, b""
+        return lines
+
+    def send(self, *lines: str) -> None:
+        self.feed("".join(f"{line}\n" for line in lines).encode())
+
+    def feed(self, data: bytes) -> None:
+        self._arrived += data
+        self._read()
+
+    def _read(self) -> None:
+        if self._arrived and not (self.paused or self.closed or self.held_back):
+            self.worker.chat.on_readable(self)
+
+    def leave(self, reason: CloseReason = CloseReason.PEER_FINISHED) -> None:
+        if not self.ended:
+            self.closed = self.ended = True
+            self.worker.connections.remove(self)
+            self.worker.chat.on_close(self, reason)
+
+    # What the chat calls
+
+    def read(self) -> bytes:
+        data, self._arrived = self._arrived, b""
+        return data
+
+    def write(self, data: bytes) -> None:
+        if not self.closed:
+            self.received += data
+
+    def flush(self) -> None:
+        pass
+
+    def call_when_writable(self, function: Callable[[Any], object]) -> None:
+        self.when_writable = function
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+        self._read()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Parley:
+    """Several workers and what connects them."""
+
+    def __init__(self, workers: int = 2, ordered: bool = True, **options: Any) -> None:
+        self.net, self.options = Net(ordered), Options(**options)
+        self.places: dict[str, Place] = {}
+        self._pids = count(11)
+        for _ in range(workers):
+            self.begin()
+        self.settle()
+
+    def begin(self) -> Place:
+        """Start another worker."""
+        member = str(next(self._pids))
+        self.places[member] = Place(self.net, member, self.options)
+        return self.places[member]
+
+    def __getitem__(self, number: int) -> Place:
+        return list(self.places.values())[number]
+
+    def client(self, number: int, *lines: str) -> Client:
+        client = Client(self[number])
+        self.settle(0.0)
+        client.send(*lines)
+        self.settle(0.0)
+        return client
+
+    def kill(self, number: int) -> None:
+        place = self[number]
+        del self.places[place.bus.member]
+        self.net.kill(place.bus.member)
+
+    def lose(self, number: int) -> None:
+        """Drop what is on the way to a worker, and tell it so."""
+        member = self[number].bus.member
+        lost = 0
+        for path, queue in self.net.queues.items():
+            if path[:2] == ("down", member):
+                kept = [each for each in queue if each[0] == CLAIMS]
+                lost += len(queue) - len(kept)
+                queue.clear()
+                queue.extend(kept)
+        place = self[number]
+        place.bus.hear(Message(BUS_LOST, b"%d" % lost, member, retained=False))
+
+    def settle(self, seconds: float = 5.0) -> None:
+        """Deliver everything, and let that much time pass."""
+        self.net.run()
+        for _ in range(round(seconds / 0.05)):
+            for place in list(self.places.values()):
+                place.advance(0.05)
+            self.net.run()
+
+    @property
+    def users(self) -> list[Any]:
+        return [user for place in self.places.values() for user in place.chat._desk.users.values()]
+
+    def rosters(self) -> list[set[tuple[str, int, str, tuple[str, ...]]]]:
+        """Return each worker's roster in a form that can be compared."""
+        return [
+            {
+                (member, uid, person.nick, tuple(sorted(person.rooms)))
+                for member, people in place.chat._desk.presence.roster._members.items()
+                for uid, person in people.items()
+            }
+            for place in self.places.values()
+        ]

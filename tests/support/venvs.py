@@ -1,0 +1,70 @@
+"""Fresh environments that the host and other distributions are installed in with pip."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_SECONDS = 300
+
+_PARTS = ("host", "plugins", "settings", "pyproject.toml", "README.md", "LICENSE")
+_LEAVINGS = shutil.ignore_patterns("__pycache__", "*.egg-info", "build", ".*")
+
+
+class Environment:
+    """A virtual environment with the host in it, built from a copy of the checkout."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.python = folder / "venv" / "bin" / "python"
+        subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+        # A build leaves files beside what it builds.
+        (folder / "prefork").mkdir()
+        for name in _PARTS:
+            copy(ROOT / name, folder / "prefork" / name)
+
+    def install(self, *what: str | Path) -> None:
+        """Install with pip: folders are built as they would be for a release."""
+        self.run("-m", "pip", "install", "-q", *what)
+
+    def install_copy(self, folder: Path) -> Path:
+        """Install a folder of the repository, from a copy; return the copy."""
+        target = self.folder / folder.name
+        copy(folder, target)
+        self.install(target)
+        return target
+
+    def run(
+        self, *arguments: str | Path, cwd: Path | None = None, code: int = 0, **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run this environment's interpreter; it must end with `code`."""
+        done = subprocess.run(
+            [str(self.python), *map(str, arguments)],
+            cwd=cwd or self.folder,
+            env=environment() | env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+        )
+        said = f"{done.args}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
+        assert done.returncode == code, said
+        return done
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file, or a folder without what builds and tests leave there."""
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=_LEAVINGS)
+    elif source.exists():
+        shutil.copy2(source, target)
+
+
+def environment() -> dict[str, str]:
+    """Return this process's environment without what would reach into another interpreter."""
+    foreign = ("HOST_", "PYTHON", "VIRTUAL_ENV", "TOX_", "COVERAGE_", "PYTEST_")
+    return {name: text for name, text in os.environ.items() if not name.startswith(foreign)}

@@ -1,0 +1,107 @@
+"""The table of events and the code agree: each event is told somewhere, with exactly its fields."""
+
+import ast
+import string
+from pathlib import Path
+
+import pytest
+
+import host
+from host import events
+from host.events import EVENTS, Event, Level
+from host.logs import json_line, text_line
+from host.telemetry import Record, Telemetry
+from support.fakes import Told
+
+FOLDER = Path(host.__file__).parent
+
+
+def emits():
+    """Find each call of emit(): file and line, the event's constant, and the fields given."""
+    for path in sorted(FOLDER.rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        dictionaries = {
+            target.id: {key.value for key in node.value.keys}
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+            and all(isinstance(key, ast.Constant) for key in node.value.keys)
+        }
+        for node in ast.walk(tree):
+            if not (isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "emit"):
+                continue
+            name = node.args[0].attr if isinstance(node.args[0], ast.Attribute) else node.args[0].id
+            fields = set()
+            for keyword in node.keywords:
+                fields |= {keyword.arg} if keyword.arg else dictionaries[keyword.value.id]
+            yield f"{path.name}:{node.lineno}", name, fields
+
+
+EMITS = list(emits())
+
+
+@pytest.mark.parametrize(("where", "name", "fields"), EMITS, ids=[each[0] for each in EMITS])
+def test_an_event_is_told_with_exactly_its_fields(where, name, fields):
+    assert fields == getattr(events, name).fields
+
+
+def test_each_event_is_told_somewhere():
+    told = {getattr(events, name) for _, name, _ in EMITS}
+    # LogWriter makes its own record: it is a listener, and has nobody to tell.
+    assert set(EVENTS) - told == {events.LINES_DROPPED}
+
+
+def test_events_are_named_as_their_constants():
+    names = {name: value.name for name, value in vars(events).items() if isinstance(value, Event)}
+    assert [name.lower() for name in names] == list(names.values())
+    assert list(EVENTS) == [getattr(events, name) for name in names]
+
+
+class Anything:
+    """A value that any format specification suits."""
+
+    def __format__(self, specification):
+        return "7"
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.name)
+class TestEvent:
+    def test_the_sentence_can_be_filled_in(self, event):
+        record = Record(event, 0.0, dict.fromkeys(event.fields, Anything()))
+        assert "{" not in text_line(record)
+        assert event.name in json_line(record)
+
+    def test_the_sentence_uses_numbers_as_numbers(self, event):
+        for _, name, specification, _ in string.Formatter().parse(event.sentence):
+            if specification:
+                assert format(1.5, specification), name
+
+    def test_the_fields_do_not_hide_what_each_json_line_has(self, event):
+        assert not event.fields & {"time", "level", "event"}
+
+    def test_extra_fields_are_not_in_the_sentence(self, event):
+        shown = {name for _, name, _, _ in string.Formatter().parse(event.sentence) if name}
+        assert not shown & set(event.extra)
+
+
+def test_everyone_who_listens_hears_an_event():
+    first, second = [], []
+    telemetry = Telemetry(first.append)
+    telemetry.listen(second.append)
+    telemetry.emit(events.WORKER_RESUMED, slot=1, pid=7)
+    [record] = first
+    assert second == [record]
+    assert (record.event, record.fields) == (events.WORKER_RESUMED, {"slot": 1, "pid": 7})
+
+
+@pytest.mark.parametrize("fields", [{"slot": 1}, {"slot": 1, "pid": 7, "odd": 0}])
+def test_an_event_with_other_fields_than_in_the_table_is_refused(fields):
+    told = Told()
+    with pytest.raises(AssertionError, match="worker_resumed"):
+        told.telemetry.emit(events.WORKER_RESUMED, **fields)
+    assert told == []
+
+
+def test_levels_are_those_of_the_logging_module():
+    assert [level.value for level in Level] == [10, 20, 30, 40]

@@ -1,0 +1,414 @@
+"""Log lines cannot be forged, and writing them never waits."""
+
+import fcntl
+import json
+import os
+import select
+import socket
+import unicodedata
+from contextlib import contextmanager
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from host.events import (
+    CONNECTION_CLOSED,
+    HOOK_FAILED,
+    HOST_STARTING,
+    LINES_DROPPED,
+    WORKER_READY,
+    Event,
+    Level,
+)
+from host.logs import LogWriter, json_line, printable, text_line
+from host.telemetry import Record
+
+STAMP = "2026-01-02T03:04:05.678Z"
+SECONDS = 1767323045.6789
+SAYS = Event("says", Level.INFO, "it says {what}")
+
+
+def says(what):
+    return Record(SAYS, SECONDS, {"what": what})
+
+
+def failed(**fields):
+    given = {
+        "hook": "on_readable",
+        "plugin": "chat",
+        "error": "ValueError: bad",
+        "consequence": "the connection is closed",
+        "connection": "4711-1",
+        "peer": "127.0.0.1:50211",
+        "traceback": "Traceback:\n  here\nValueError: bad\n",
+    }
+    return Record(HOOK_FAILED, SECONDS, given | fields)
+
+
+# Text
+
+
+def test_a_text_line_has_time_level_and_a_sentence():
+    record = Record(WORKER_READY, SECONDS, {"slot": 1, "pid": 4711, "seconds": 0.12345})
+    assert text_line(record) == f"{STAMP} info    worker 1 (pid 4711) ready after 0.123 s\n"
+
+
+def test_what_does_not_fit_the_sentence_is_indented_below():
+    assert text_line(failed()).splitlines() == [
+        f"{STAMP} error   hook on_readable of plugin chat raised ValueError: bad; "
+        "the connection is closed",
+        "    connection 4711-1 from 127.0.0.1:50211",
+        "    Traceback:",
+        "      here",
+        "    ValueError: bad",
+    ]
+
+
+def test_what_is_not_known_is_left_out():
+    lines = text_line(failed(connection=None, peer=None, traceback=None)).splitlines()
+    assert len(lines) == 1
+
+
+def test_a_peer_that_the_sentence_tells_is_not_told_twice():
+    fields = {"connection": "4711-1", "peer": "127.0.0.1:1", "reason": "idle"}
+    assert len(text_line(Record(CONNECTION_CLOSED, SECONDS, fields)).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("plain: ä€😀", "plain: ä€😀"),
+        ("two\nlines", r"two\x0alines"),
+        ("\r\x1b[2Jgone", r"\x0d\x1b[2Jgone"),
+        ("\x00\x7f\x85\x9b", r"\x00\x7f\x85\x9b"),
+        ("a\u2028b\u2029c", r"a\u2028b\u2029c"),
+        ("abc\u202edcba\u202c", r"abc\u202edcba\u202c"),
+        ("\u2066x\u2069", r"\u2066x\u2069"),
+        ("lone \udc80", r"lone \udc80"),
+    ],
+)
+def test_control_characters_are_spelled_out(given, shown):
+    assert printable(given) == shown
+    assert text_line(says(given)) == f"{STAMP} info    it says {shown}\n"
+
+
+NASTY = st.text(st.characters() | st.sampled_from("\n\r\x1b\x85\u2028\u202e"))
+
+
+@given(NASTY, NASTY, NASTY)
+def test_nobody_forges_a_line(error, peer, traceback):
+    text = text_line(failed(error=error, peer=peer, traceback=traceback))
+    assert text.encode().endswith(b"\n")
+    first, *rest = text.splitlines()
+    assert first.startswith(f"{STAMP} error ")
+    assert all(line.startswith("    ") for line in rest)
+    bidirectional = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+    for character in text.replace("\n", ""):
+        assert unicodedata.category(character) not in ("Cc", "Zl", "Zp", "Cs")
+        assert unicodedata.bidirectional(character) not in bidirectional
+
+
+# JSON
+
+
+@given(NASTY, st.none() | st.integers())
+def test_a_json_line_is_one_line_of_ascii_with_all_fields(error, connection):
+    line = json_line(failed(error=error, connection=connection))
+    assert line.isascii()
+    assert line.count("\n") == 1
+    assert line.endswith("\n")
+    found = json.loads(line)
+    assert found["event"] == "hook_failed"
+    assert (found["time"], found["level"], found["error"]) == (STAMP, "error", error)
+    assert ("connection" in found) is (connection is not None)
+
+
+def test_a_json_line_tells_which_process_wrote_it():
+    assert json.loads(json_line(says("x")))["pid"] == os.getpid()
+
+
+def test_what_json_does_not_know_is_written_in_words():
+    assert json.loads(json_line(says(Level)))["what"] == str(Level)
+
+
+# Writing
+
+
+@contextmanager
+def pipe():
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, select.PIPE_BUF)
+    os.set_blocking(reader, False)
+    try:
+        yield reader, writer
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def words(record):
+    """The form of most tests here: what is said, and nothing else."""
+    return f"{record.fields.get('what', record.fields)}\n"
+
+
+@contextmanager
+def writing(descriptor, level=Level.DEBUG, **options):
+    log = LogWriter(descriptor, words, level, **options)
+    try:
+        yield log
+    finally:
+        log.close(0.0)
+
+
+def drain(reader):
+    """Read all that is there."""
+    got = b""
+    try:
+        while data := os.read(reader, 1 << 20):
+            got += data
+    except BlockingIOError:
+        pass
+    return got
+
+
+def stuff(descriptor):
+    """Fill an empty pipe to the last byte."""
+    count = 0
+    own = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK)
+    try:
+        while True:
+            count += os.write(own, b"#" * select.PIPE_BUF)
+    except BlockingIOError:
+        return count
+    finally:
+        os.close(own)
+
+
+def test_a_line_is_written_at_once():
+    with pipe() as (reader, writer), writing(writer) as log:
+        log(says("hello"))
+        assert drain(reader) == b"hello\n"
+
+
+def test_what_is_below_the_level_is_not_written():
+    with pipe() as (reader, writer), writing(writer, Level.WARNING) as log:
+        log(says("hello"))
+        assert drain(reader) == b""
+
+
+def test_the_descriptor_itself_stays_as_it_was():
+    with pipe() as (_, writer), writing(writer) as log:
+        log(says("hello"))
+        assert os.get_blocking(writer)
+        log.close()
+        os.fstat(writer)
+
+
+def test_lines_wait_for_a_full_pipe_and_keep_their_order():
+    with pipe() as (reader, writer), writing(writer) as log:
+        filling = stuff(writer)
+        for number in range(10):
+            log(says(number))
+        assert drain(reader) == b"#" * filling
+        log.flush()
+        assert drain(reader) == b"".join(b"%d\n" % number for number in range(10))
+
+
+def test_no_more_lines_wait_than_allowed_and_the_rest_is_counted():
+    with pipe() as (reader, writer), writing(writer, max_waiting=5) as log:
+        filling = stuff(writer)
+        for number in range(12):
+            log(says(number))
+        assert drain(reader) == b"#" * filling
+        log.flush()
+        assert drain(reader) == b"0\n1\n2\n3\n4\n{'count': 7}\n"
+        log(says("on"))
+        assert drain(reader) == b"on\n"
+
+
+def test_dropped_lines_are_told_in_the_form_of_the_others():
+    with pipe() as (reader, writer):
+        log = LogWriter(writer, json_line, Level.INFO, max_waiting=0)
+        log(says("dropped"))
+        log._max_waiting = 10
+        log(says("written"))
+        log.close()
+        told = [json.loads(line)["event"] for line in drain(reader).splitlines()]
+        assert told == ["says", LINES_DROPPED.name]
+
+
+def test_a_long_line_is_continued_where_it_was_cut():
+    line = "x" * 30_000
+    with pipe() as (reader, writer), writing(writer) as log:
+        log(says(line))
+        log(says("next"))
+        got = b""
+        while not got.endswith(b"next\n"):
+            got += drain(reader)
+            log.flush()
+        assert got == line.encode() + b"\nnext\n"
+
+
+@given(st.lists(st.sampled_from(["short", "long", "read", "flush", "stuff"]), max_size=30))
+def test_lines_arrive_whole_in_order_and_dropped_ones_are_counted(acts):
+    with pipe() as (reader, writer), writing(writer, max_waiting=3) as log:
+        said, got, number = 0, b"", 0
+        for act in acts:
+            if act == "read":
+                got += drain(reader)
+            elif act == "flush":
+                log.flush()
+            elif act == "stuff" and not log._waiting:
+                got += drain(reader)
+                stuff(writer)
+            elif act in ("short", "long"):
+                number += 1
+                said += 1
+                log(says(f"{number} " + "x" * (9_000 if act == "long" else 5)))
+        while log._waiting:
+            got += drain(reader)
+            log.flush()
+        got += drain(reader)
+        numbers, dropped = [], 0
+        for line in got.replace(b"#", b"").decode().splitlines():
+            if line.startswith("{"):
+                dropped += json.loads(line.replace("'", '"'))["count"]
+            else:
+                count, rest = line.split(" ")
+                assert set(rest) == {"x"}
+                assert len(rest) in (5, 9_000)
+                numbers.append(int(count))
+        assert numbers == sorted(set(numbers))
+        assert len(numbers) + dropped == said
+
+
+def test_lines_that_wait_are_tried_again_later_and_only_once_at_a_time():
+    with pipe() as (reader, writer), writing(writer) as log:
+        later = []
+        log.attend(later.append)
+        filling = stuff(writer)
+        log(says("one"))
+        log(says("two"))
+        assert len(later) == 1
+        later.pop()()
+        assert len(later) == 1
+        assert drain(reader) == b"#" * filling
+        later.pop()()
+        assert later == []
+        assert drain(reader) == b"one\ntwo\n"
+
+
+def test_after_a_fork_waiting_lines_are_left_to_the_parent():
+    with pipe() as (reader, writer), writing(writer, max_waiting=1) as log:
+        later = []
+        log.attend(later.append)
+        filling = stuff(writer)
+        log(says("the parent's"))
+        log(says("dropped by the parent"))
+        log.forget()
+        log(says("the child's"))
+        assert len(later) == 1
+        assert drain(reader) == b"#" * filling
+        log.flush()
+        assert drain(reader) == b"the child's\n"
+
+
+def test_a_reader_that_is_gone_does_no_harm():
+    reader, writer = os.pipe()
+    with writing(writer) as log:
+        os.close(reader)
+        log(says("lost"))
+        log(says("lost"))
+        assert not log._waiting
+    os.close(writer)
+
+
+def test_a_descriptor_that_is_closed_does_no_harm():
+    reader, writer = os.pipe()
+    os.close(reader)
+    os.close(writer)
+    with writing(writer) as log:
+        log(says("lost"))
+        assert not log._waiting
+
+
+def test_a_disk_that_is_full_does_no_harm():
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    with writing(descriptor) as log:
+        log(says("lost"))
+        assert not log._waiting
+    os.close(descriptor)
+
+
+def test_a_file_is_shared_with_whoever_else_writes_to_the_descriptor(tmp_path):
+    path = tmp_path / "host.log"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
+    os.write(descriptor, b"before\n")
+    with writing(descriptor) as log:
+        log(says("one"))
+        os.write(descriptor, b"a traceback\n")
+        log(says("two"))
+    os.close(descriptor)
+    assert path.read_text() == "before\none\na traceback\ntwo\n"
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+def test_a_socket_is_written_to_without_waiting_for_it(kind):
+    ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
+    with ours, theirs, writing(ours.fileno(), max_waiting=10) as log:
+        for number in range(5_000):
+            log(says(f"{number:099}"))
+        assert len(log._waiting) == 10
+        assert ours.getblocking()
+        got = b""
+        while log._waiting:
+            got += theirs.recv(1 << 20)
+            log.flush()
+        numbers = [int(line) for line in got.splitlines()]
+        assert numbers == list(range(len(numbers)))
+
+
+def test_where_nothing_can_be_opened_anew_the_descriptor_is_polled():
+    with pipe() as (reader, writer), writing(writer) as log:
+        log._write = log._write_polled
+        filling = stuff(writer)
+        log(says("one"))
+        assert drain(reader) == b"#" * filling
+        log.flush()
+        assert drain(reader) == b"one\n"
+        log(says("y" * 3 * select.PIPE_BUF))
+        got = drain(reader)
+        while log._waiting:
+            log.flush()
+            got += drain(reader)
+        assert got == b"y" * 3 * select.PIPE_BUF + b"\n"
+
+
+def test_closing_writes_what_waits_if_somebody_reads():
+    with pipe() as (reader, writer), writing(writer) as log:
+        filling = stuff(writer)
+        log(says("last"))
+        assert drain(reader) == b"#" * filling
+        log.close()
+        assert drain(reader) == b"last\n"
+
+
+def test_closing_gives_up_if_nobody_reads():
+    with pipe() as (_, writer), writing(writer) as log:
+        stuff(writer)
+        log(says("last"))
+        log.close(patience_seconds=0.0)
+        assert log._waiting
+
+
+def test_a_line_that_cannot_be_encoded_is_written_all_the_same():
+    with pipe() as (reader, writer), writing(writer) as log:
+        log(says("\udcff"))
+        assert drain(reader) == b"\\udcff\n"
+
+
+def test_the_first_event_of_a_host_reads_well():
+    fields = {"name": "prefork", "version": "1.2", "pid": 7, "workers": 4}
+    line = text_line(Record(HOST_STARTING, SECONDS, fields))
+    assert line == f"{STAMP} info    prefork 1.2 starting: pid 7, 4 workers\n"

@@ -1,0 +1,165 @@
+"""Whatever happens to the workers, the pool keeps its promises."""
+
+import signal
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from host.errors import ExitCode
+from host.pool import Drain, Finish, Fork, Kill, Policy, Pool, Ready, State
+
+SECONDS = st.sampled_from([0.0, 0.1, 1.0, 7.0, 40.0])
+ENDS = st.sampled_from(
+    [(0, None), (1, None), (9, None), (None, signal.SIGKILL), (None, signal.SIGSEGV)]
+)
+
+
+class PoolMachine(RuleBasedStateMachine):
+    """A supervisor and its workers, at the mercy of whoever kills, asks, and waits."""
+
+    @initialize(
+        workers=st.integers(1, 3),
+        respawn=st.booleans(),
+        jitter=st.sampled_from([0.0, 0.5, 1.0]),
+    )
+    def start(self, workers, respawn, jitter):
+        self.policy = Policy(workers, respawn, start_timeout=5.0, drain_timeout=3.0, pause_max=8.0)
+        self.pool = Pool(self.policy, jitter=lambda: jitter)
+        self.now, self.pid = 0.0, 0
+        self.alive: dict[int, int] = {}  # slot by pid
+        self.killed: set[int] = set()
+        self.draining: dict[int, float] = {}
+        self.told_ready = 0
+        self.finished: ExitCode | None = None
+        self.fork_fails = False
+        self.do(self.pool.start(self.now))
+
+    def do(self, actions):
+        for action in actions:
+            assert self.finished is None, "the host acts after its end"
+            match action:
+                case Fork(slot):
+                    assert not self.pool.stopping, "a worker is started although the host stops"
+                    assert slot not in self.alive.values(), "two workers in one slot"
+                    if self.fork_fails:
+                        pause = self.pool.fork_failed(slot, self.now)
+                        assert 0 <= pause <= self.policy.pause_max * 1.2
+                    else:
+                        self.pid += 1
+                        self.alive[self.pid] = slot
+                        self.pool.forked(slot, self.pid, self.now)
+                case Drain(pid, deadline):
+                    assert pid in self.alive
+                    assert pid not in self.killed
+                    assert deadline <= self.draining.get(pid, deadline), "a deadline is put off"
+                    self.draining[pid] = deadline
+                case Kill(pid, cause):
+                    assert pid in self.alive
+                    assert pid not in self.killed, "a worker is killed twice"
+                    assert cause
+                    self.killed.add(pid)
+                case Ready():
+                    self.told_ready += 1
+                    assert self.pool.ready_count == self.policy.workers
+                case Finish(code):
+                    assert not self.alive, "the host ends before its workers"
+                    self.finished = code
+
+    def some(self, data):
+        return data.draw(st.sampled_from(sorted(self.alive)))
+
+    @rule(seconds=SECONDS)
+    def wait(self, seconds):
+        """Time passes, and the pool is called when it wants to be."""
+        until = self.now + seconds
+        for _ in range(50):
+            due = self.pool.deadline()
+            if due is None or due > until or self.finished is not None:
+                break
+            self.now = max(self.now, due)
+            actions = self.pool.tick(self.now)
+            assert actions, "the pool wanted to be called for nothing"
+            self.do(actions)
+            if self.fork_fails and self.pool.deadline() == self.now:
+                self.fork_fails = False
+        self.now = until
+
+    @rule()
+    def tick_early(self):
+        """A call that is not due does nothing."""
+        due = self.pool.deadline()
+        if due is None or due > self.now:
+            assert self.pool.tick(self.now) == []
+
+    @precondition(lambda self: self.alive)
+    @rule(data=st.data())
+    def says_ready(self, data):
+        self.do(self.pool.ready(self.some(data), self.now))
+
+    @precondition(lambda self: self.alive)
+    @rule(data=st.data(), end=ENDS)
+    def ends(self, data, end):
+        pid = self.some(data)
+        self.bury(pid, *end)
+
+    def bury(self, pid, code, number):
+        del self.alive[pid]
+        self.draining.pop(pid, None)
+        self.do(self.pool.exited(pid, code, number, self.now))
+
+    @precondition(lambda self: self.alive)
+    @rule(data=st.data())
+    def is_asked_to_leave(self, data):
+        self.do(self.pool.drain(self.some(data), self.now))
+
+    @precondition(lambda self: self.finished is None)
+    @rule(quick=st.booleans())
+    def is_stopped(self, quick):
+        self.do(self.pool.stop(self.now, quick=quick))
+
+    @rule(fails=st.booleans())
+    def forking_is_possible(self, fails):
+        self.fork_fails = fails
+
+    @invariant()
+    def the_pool_knows_who_lives(self):
+        assert {pid: member.slot for pid, member in self.pool.members.items()} == self.alive
+        assert self.told_ready <= 1
+        killed = {pid for pid, each in self.pool.members.items() if each.state is State.KILLED}
+        assert killed == self.killed & self.alive.keys()
+
+    @invariant()
+    def nothing_is_forgotten(self):
+        """Each slot has a worker or a time at which it gets one, unless there is to be none."""
+        if self.pool.stopping or not self.policy.respawn or self.finished is not None:
+            return
+        for slot in range(self.policy.workers):
+            if slot not in self.alive.values():
+                assert self.pool.pause_before(slot, self.now) is not None
+
+    @invariant()
+    def everybody_who_leaves_has_a_deadline(self):
+        for member in self.pool.members.values():
+            leaving = member.state in (State.STARTING, State.DRAINING)
+            assert (member.deadline is not None) is leaving
+
+    def teardown(self):
+        """A host that is told to stop always ends, whatever its workers do."""
+        if not hasattr(self, "pool") or self.finished is not None:
+            return
+        self.do(self.pool.stop(self.now))
+        for _ in range(100):
+            if self.finished is not None:
+                return
+            for pid in sorted(self.killed & self.alive.keys()):
+                self.bury(pid, None, signal.SIGKILL)
+            due = self.pool.deadline()
+            if due is not None:
+                self.now = max(self.now, due)
+                self.do(self.pool.tick(self.now))
+        assert self.finished is not None, "the host does not end"
+
+
+TestPool = PoolMachine.TestCase
+TestPool.settings = settings(max_examples=60, stateful_step_count=40)

@@ -1,0 +1,104 @@
+"""Counters are shared across a fork's mapping, do not overlap, and balance when a worker dies."""
+
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from host.scoreboard import (
+    ACCEPTED,
+    ACCEPTED_ALL,
+    ACTIVE,
+    CLAIMED,
+    CLAIMED_ALL,
+    HELD_BACK,
+    REFUSED,
+    SENT,
+    SETTLED,
+    SPURIOUS,
+    SUSPENDED,
+    TURN_LASTED,
+    TURN_STARTED,
+    Scoreboard,
+)
+from support.fakes import blank_cells, rows_of
+
+WORDS = [ACTIVE, TURN_STARTED, TURN_LASTED, HELD_BACK, CLAIMED_ALL, ACCEPTED_ALL, SUSPENDED]
+COUNTERS = [CLAIMED, SETTLED, ACCEPTED, SPURIOUS, REFUSED, SENT]
+
+
+@pytest.fixture
+def board():
+    board = Scoreboard(slots=3, listeners=2)
+    yield board
+    board.close()
+
+
+def test_no_two_counters_share_a_cell(board):
+    board.starved = board.gate_shut = True
+    value = 10
+    for row in board.rows:
+        for word in WORDS:
+            row.put(word, value := value + 1)
+        for listener in range(2):
+            for counter in COUNTERS:
+                row.add(listener, counter, value := value + 1)
+    found = [row.get(word) for row in board.rows for word in WORDS]
+    found += [row.count(n, each) for row in board.rows for n in range(2) for each in COUNTERS]
+    assert sorted(found) == list(range(11, value + 1))
+    assert board.starved
+    assert board.gate_shut
+
+
+def test_marks_are_set_and_taken_back_apart_from_each_other(board):
+    board.starved = True
+    assert (board.starved, board.gate_shut) == (True, False)
+    board.gate_shut = True
+    board.starved = False
+    assert (board.starved, board.gate_shut) == (False, True)
+
+
+def test_totals_are_over_all_slots_and_listeners(board):
+    for slot, row in enumerate(board.rows):
+        row.add(0, ACCEPTED, slot)
+        row.add(1, ACCEPTED, 10)
+    assert board.total(ACCEPTED) == 33
+    assert board.total(SPURIOUS) == 0
+
+
+def test_closing_gives_back_the_descriptor():
+    before = sorted(os.listdir("/proc/self/fd"))
+    Scoreboard(1, 1).close()
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_cell_is_named_by_its_index(board):
+    board.rows[1].add(1, SENT, 5)
+    assert board.cells[board.rows[1].cell(1, SENT)] == 5
+
+
+@given(
+    st.lists(st.sampled_from([ACCEPTED, SPURIOUS, REFUSED])),
+    st.sampled_from(["idle", "claimed", "told the outcome"]),
+    st.integers(0, 3),
+)
+def test_writing_off_balances_whatever_the_worker_was_doing(outcomes, doing, unclaimed):
+    [row] = rows_of(blank_cells(1, 1), 1, 1)
+    row.put(ACTIVE, 3)
+    row.put(HELD_BACK, 1)
+    row.put(TURN_STARTED, 17)
+    for outcome in outcomes:
+        for counter in (CLAIMED, outcome, SETTLED):
+            row.add(0, counter)
+    if doing != "idle":
+        row.add(0, CLAIMED)
+    if doing == "told the outcome":
+        row.add(0, ACCEPTED)
+    claimed, accepted = row.count(0, CLAIMED), row.count(0, ACCEPTED)
+    row.add(0, SENT, claimed + unclaimed)
+    row.write_off()
+    assert row.count(0, CLAIMED) == row.count(0, SETTLED) == row.count(0, SENT) == claimed
+    assert sum(row.count(0, each) for each in (ACCEPTED, SPURIOUS, REFUSED)) == claimed
+    assert row.count(0, ACCEPTED) == accepted
+    assert [row.get(word) for word in (ACTIVE, HELD_BACK, TURN_STARTED)] == [0, 0, 0]
