@@ -18,6 +18,7 @@ from host import catalog
 from host.errors import ExitCode, HostError
 from host.launch import assign, launch
 from host.loading import load
+from host.scaffold import new_plugin
 from host.simulate import simulate
 
 DISTRIBUTION = "prefork"
@@ -248,3 +249,4 @@ def _columns(table: Sequence[tuple[str, ...]]) -> str:
 
 
 main.add_command(simulate)
+main.add_command(new_plugin)

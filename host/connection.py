@@ -5,30 +5,16 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from host.loop import READ, WRITE
+from host.errors import NothingReadError
+from host.loop import READ, WRITE, Poller
+from host.peers import describe, discard_unread
 from host.views import CloseReason, Listener, Worker
 
 _DONTWAIT = socket.MSG_DONTWAIT
 _SEND_SLICE = 262_144
 """How much of a backlog is offered to one send: about what a loopback socket takes at a time."""
-_DISCARDS = 8
-
-
-class Poller(Protocol):
-    """What a connection needs of the loop."""
-
-    now: float
-
-    def modify(self, fd: int, events: int) -> None:
-        """Change what `fd` is watched for."""
-
-    def add(self, fd: int, events: int, handler: Callable[[int], object]) -> None:
-        """Watch `fd`."""
-
-    def remove(self, fd: int) -> None:
-        """Stop watching `fd`."""
 
 
 @dataclass(slots=True)
@@ -65,16 +51,6 @@ class Service:
     high_water: int = 262_144
     low_water: int = 65_536
     max_unsent: int = 16_777_216
-
-
-class NothingReadError(Exception):
-    """What is reported of a plugin whose `on_readable` did not read."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "on_readable returned without calling connection.read(), so it would be called again "
-            "for ever: read, or call pause_reading() or close()"
-        )
 
 
 class SocketConnection:
@@ -141,10 +117,7 @@ class SocketConnection:
     @property
     def peer(self) -> str:
         """The other end: `127.0.0.1:50211`, `[::1]:50211`, or `unix`."""
-        if not isinstance(self._address, tuple):
-            return "unix"
-        host, port = self._address[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return describe(self._address)
 
     @property
     def listener(self) -> Listener:
@@ -435,20 +408,7 @@ class SocketConnection:
             service.loop.remove(self._sock.fileno())
             self._mask = 0
         if not self.eof and reason is not CloseReason.RESET:
-            self._discard_unread()
+            discard_unread(self._sock)
         service.on_end(self, reason)
         self._sock.close()
         service.on_close(self, reason)
-
-    def _discard_unread(self) -> None:
-        """Read what has already arrived.
-
-        Closing over it would reset the peer (RFC 1122, 4.2.2.13), which may cost it the answer
-        that it has not read yet.
-        """
-        try:
-            for _ in range(_DISCARDS):
-                if not self._sock.recv(65_536, _DONTWAIT):
-                    return
-        except OSError:
-            return

@@ -40,6 +40,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from host.errors import NoCandidateError
 from host.events import WORKER_RESUMED, WORKER_SUSPENDED
 from host.scoreboard import (
     ACCEPTED_ALL,
@@ -68,13 +69,6 @@ LOOK_AGAIN = 0.2
 much later than that a worker is suspended at the most."""
 SECOND_LOOK_SECONDS = 0.001
 """When a pass is repeated that found an accept under way to the last."""
-
-
-class NoCandidateError(Exception):
-    """What is reported of a scheduler whose answer is not one of the workers it was given."""
-
-    def __init__(self, answer: object) -> None:
-        super().__init__(f"choose_worker answered {answer!r:.200}, which is none of the candidates")
 
 
 class Candidate:

@@ -105,3 +105,20 @@ class WorkerStartError(HostError):
 
 class HostBugError(HostError):
     """Something that cannot happen did: ours to mend."""
+
+
+class NothingReadError(Exception):
+    """What is reported of a plugin whose `on_readable` did not read."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "on_readable returned without calling connection.read(), so it would be called again "
+            "for ever: read, or call pause_reading() or close()"
+        )
+
+
+class NoCandidateError(Exception):
+    """What is reported of a scheduler whose answer is not one of the workers it was given."""
+
+    def __init__(self, answer: object) -> None:
+        super().__init__(f"choose_worker answered {answer!r:.200}, which is none of the candidates")

@@ -72,8 +72,9 @@ class LogWriter:
     A pipe or terminal is opened anew through /proc/self/fd (proc(5)), so that O_NONBLOCK is ours
     alone and not the shell's; a socket is sent to with MSG_DONTWAIT. Where neither is allowed,
     poll(2) is asked before each write. A regular file is written to as it is: it never makes
-    anyone wait for a reader, and its offset is shared with whoever else writes there. Lines that are not taken wait in a bounded
-    queue; beyond that they are dropped and counted.
+    anyone wait for a reader, and its offset is shared with whoever else writes there.
+
+    Lines that are not taken wait in a bounded queue; beyond that they are dropped and counted.
 
     Args:
         descriptor: where to write; it stays the caller's.

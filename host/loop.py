@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from itertools import count
+from typing import Protocol
 
 Handler = Callable[[int], object]
 """Called with the epoll event mask of its descriptor."""
@@ -16,6 +17,21 @@ Handler = Callable[[int], object]
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
 EDGE = select.EPOLLET
+
+
+class Poller(Protocol):
+    """What a connection needs of the loop."""
+
+    now: float
+
+    def add(self, fd: int, events: int, handler: Handler) -> None:
+        """Watch `fd`."""
+
+    def modify(self, fd: int, events: int) -> None:
+        """Change what `fd` is watched for."""
+
+    def remove(self, fd: int) -> None:
+        """Stop watching `fd`."""
 
 
 def _nothing() -> None:

@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
 CLIENT = """
 import sys
 from pymemcache.client.base import Client
-from pymemcache.exceptions import MemcacheClientError, MemcacheServerError, MemcacheUnknownCommandError
+from pymemcache.exceptions import MemcacheServerError
 
 client = Client(("127.0.0.1", int(sys.argv[1])), timeout=20, no_delay=True)
 assert client.set("a", b"1", noreply=False)

@@ -38,15 +38,19 @@ class Net:
     def __init__(self, ordered: bool) -> None:
         self.ordered = ordered
         self.ends: dict[str, End] = {}
-        self.queues: dict[tuple[str, ...], deque[tuple[str, Callable[[], object]]]] = {}
+        self.queues: dict[tuple[str, ...], deque[tuple[bool, Callable[[], object]]]] = {}
         self.rings: dict[str, deque[Message]] = {}
         self.owners: dict[str, str] = {}
         self.full = False
         self.log: dict[str, list[bytes]] = {}
 
-    def put(self, way: str, member: str, topic: str, step: Callable[[], object]) -> None:
+    def put(
+        self, way: str, member: str, topic: str, step: Callable[[], object], lossy: bool = False
+    ) -> None:
+        if member not in self.ends:  # it has died
+            return
         path = (way, member) if self.ordered else (way, member, topic)
-        self.queues.setdefault(path, deque()).append((topic, step))
+        self.queues.setdefault(path, deque()).append((lossy, step))
 
     def step(self, choice: int) -> bool:
         """Take one step, of the queue that `choice` says; false if there is none."""
@@ -69,6 +73,7 @@ class Net:
                 while queue:
                     queue.popleft()[1]()
         self.ends.pop(member)
+        self.queues = {path: queue for path, queue in self.queues.items() if path[1] != member}
         self.owners = {key: owner for key, owner in self.owners.items() if owner != member}
         for other, end in self.ends.items():
             for path, queue in list(self.queues.items()):
@@ -85,7 +90,7 @@ class Net:
         message = Message(topic, payload, member, retained=False)
         for name, end in self.ends.items():
             if topic in end.confirmed:
-                self.put("down", name, topic, lambda end=end: end.hear(message))
+                self.put("down", name, topic, lambda end=end: end.hear(message), lossy=True)
 
 
 class End:
@@ -318,7 +323,7 @@ class Parley:
         lost = 0
         for path, queue in self.net.queues.items():
             if path[:2] == ("down", member):
-                kept = [each for each in queue if each[0] == CLAIMS]
+                kept = [each for each in queue if not each[0]]
                 lost += len(queue) - len(kept)
                 queue.clear()
                 queue.extend(kept)

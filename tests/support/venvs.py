@@ -50,6 +50,7 @@ class Environment:
             capture_output=True,
             text=True,
             timeout=PATIENCE_SECONDS,
+            check=False,
         )
         said = f"{done.args}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
         assert done.returncode == code, said

@@ -1,0 +1,30 @@
+"""The other end of a connection: what it is called, and how it is not reset by accident."""
+
+from __future__ import annotations
+
+import socket
+
+_DISCARDS = 8
+_DISCARD_BYTES = 65_536
+
+
+def describe(address: object) -> str:
+    """Return the text for an address of accept(): `127.0.0.1:50211`, `[::1]:50211`, or `unix`."""
+    if not isinstance(address, tuple):
+        return "unix"
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def discard_unread(sock: socket.socket) -> None:
+    """Read what has already arrived, before `sock` is closed.
+
+    Closing over it would reset the peer (RFC 1122, 4.2.2.13), which may cost it the answer that it
+    has not read yet. A peer that goes on sending is not waited for.
+    """
+    try:
+        for _ in range(_DISCARDS):
+            if not sock.recv(_DISCARD_BYTES, socket.MSG_DONTWAIT):
+                return
+    except OSError:
+        return
