@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from host.calls import HOOKS
+from host.calls import HOOKS, specified
 from host.errors import ExitCode
+from plugins.line import Specs
 from walkthrough import ROOT
 
 PAGES = [
@@ -171,4 +172,4 @@ def test_hooks_that_pages_name_exist():
         if page.name == "CHANGELOG.md":
             continue
         for name in re.findall(r"`((?:on|choose)_[a-z_]+)`", prose(page)):
-            assert name in HOOKS, f"{name_of(page)}: {name}"
+            assert name in {*HOOKS, *specified(Specs)}, f"{name_of(page)}: {name}"
