@@ -244,11 +244,8 @@ class Pool:
             record.due = None
         actions: list[Action] = []
         for member in self.members.values():
-            if quick and member.state is not State.KILLED:
-                member.state, member.expected = State.DRAINING, True
-                soon = now + QUICK_SECONDS
-                member.deadline = soon if member.deadline is None else min(member.deadline, soon)
-                actions.append(Drain(member.pid, now))
+            if quick:
+                actions += self._hurry(member, now)
             else:
                 actions += self.drain(member.pid, now, deadline)
         return actions + self._finish_if_empty()
@@ -272,6 +269,18 @@ class Pool:
         return None if due is None else max(0.0, due - now)
 
     # Inside
+
+    def _hurry(self, member: Member, now: float) -> list[Action]:
+        """Have a worker end at once, unless it is about to."""
+        soon = now + QUICK_SECONDS
+        if member.state is State.KILLED or (
+            member.state is State.DRAINING
+            and member.deadline is not None
+            and member.deadline <= soon
+        ):
+            return []
+        member.state, member.deadline, member.expected = State.DRAINING, soon, True
+        return [Drain(member.pid, now)]
 
     def _overdue(self, member: Member) -> str:
         if member.state is State.STARTING:
