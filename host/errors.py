@@ -97,16 +97,6 @@ class LimitsError(HostError):
     exit_code = ExitCode.LIMITS
 
 
-class WorkerStartError(HostError):
-    """The first workers did not get ready; the message says what each of them said."""
-
-    exit_code = ExitCode.WORKER_START
-
-
-class HostBugError(HostError):
-    """Something that cannot happen did: ours to mend."""
-
-
 class NothingReadError(Exception):
     """What is reported of a plugin whose `on_readable` did not read."""
 

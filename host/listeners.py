@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import select
 import socket
@@ -261,16 +262,24 @@ def _unix_queue(listener: ListeningSocket) -> Callable[[], tuple[int, int]]:
         0xFFFFFFFF,
         0xFFFFFFFF,
     )
-    header = struct.pack("=IHHII", 16 + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 0, 0)
     netlink = socket.socket(
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG
     )
     netlink.settimeout(0.1)
     listener.netlink = netlink
 
+    questions = itertools.count(1)
+
     def ask() -> tuple[int, int]:
-        netlink.send(header + body)
-        return _parse_rqlen(netlink.recv(4096))
+        number = next(questions) & 0xFFFFFFFF
+        head = struct.pack(
+            "=IHHII", 16 + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, number, 0
+        )
+        netlink.send(head + body)
+        # An answer that came too late for the question before is not this one's.
+        while struct.unpack_from("=I", answer := netlink.recv(4096), 8)[0] != number:
+            pass
+        return _parse_rqlen(answer)
 
     return ask
 

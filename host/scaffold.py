@@ -18,7 +18,7 @@ from host.sources import installed
 KINDS = ("protocol", "scheduler")
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", re.ASCII)
-_MAX_NAME = 40
+_MAX_NAME = 30
 
 
 class ScaffoldError(HostError):

@@ -139,7 +139,7 @@ class Listen(Section):
     backlog: int = Field(
         default=4096,
         ge=1,
-        le=65535,
+        le=65_534,  # the kernel lets one more wait, and a notification counts to 65535
         description="Connections the kernel may complete before they are accepted. 4096 is what"
         " Linux allows by default (net.core.somaxconn); a larger one hides an overload behind long"
         " waits.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ _CUTS = 64
 _SPLITS = 20
 _JUNK_ROUNDS = 100
 _SEED = 1
+_BEFORE_SECONDS = 5
 
 _ENDED_BY_PEER = (CloseReason.PEER_FINISHED, CloseReason.PLUGIN)
 
@@ -35,7 +37,7 @@ class _Subject:
 
     plugins: tuple[str, ...]
     conversation: tuple[Exchange, ...]
-    greeting: bytes
+    greeting: bytes | re.Pattern[bytes]
     farewell: Exchange | None
     unfinished: bytes
     max_kept: int
@@ -50,12 +52,21 @@ class _Subject:
         return b"".join(reply for _, reply in self.conversation)
 
     def harness(self, **settings: object) -> Harness:
-        return Harness(*self.plugins, options=self.options, settings=settings)
+        """Make a harness, started some time ago: workers may have to find each other first."""
+        made = Harness(*self.plugins, options=self.options, settings=settings)
+        made.start()
+        made.advance(_BEFORE_SECONDS)
+        return made
 
     def begin(self, harness: Harness) -> FakeConnection:
         """Connect, and take the greeting."""
         connection = harness.connect()
-        _same("on connecting", connection.take(), self.greeting)
+        greeting = connection.take()
+        if isinstance(self.greeting, bytes):
+            _same("on connecting", greeting, self.greeting)
+        elif not self.greeting.fullmatch(greeting):
+            wanted = f"what matches {self.greeting.pattern!r}"
+            raise _NotConformingError(f"on connecting: expected {wanted}, got {_shown(greeting)}")
         return connection
 
     def serves_on(self, harness: Harness, after: str) -> None:
@@ -70,7 +81,7 @@ def check_protocol(
     selection: str | Sequence[str],
     conversation: Sequence[Exchange],
     *,
-    greeting: bytes = b"",
+    greeting: bytes | re.Pattern[bytes] = b"",
     farewell: Exchange | None = None,
     unfinished: bytes = b"x",
     max_kept_bytes: int = 2_097_152,
@@ -85,7 +96,7 @@ def check_protocol(
             protocol among them is checked.
         conversation: requests, each with its reply. It is held many times, also several times on
             one connection, and must have the same replies each time.
-        greeting: what a peer is sent when it connects.
+        greeting: what a peer is sent when it connects, or a pattern of all of it.
         farewell: a request after whose reply the plugin closes.
         unfinished: the beginning of a message; repeated without end, it is never a whole one, or
             one that is answered.
@@ -262,11 +273,13 @@ def _slow_reader(subject: _Subject) -> None:
                 f"a peer that does not read is not held back: {rounds} times the conversation was "
                 f"sent, {connection.unsent} bytes wait"
             )
+        connection.feed_eof()
         connection.window = 1000
         received = bytearray()
         while part := connection.take():
             received += part
         _same(f"{rounds} times the conversation", bytes(received), subject.replies * rounds)
+        _ended(connection, "the end of file", _ENDED_BY_PEER)
 
 
 def _junk(subject: _Subject) -> None:

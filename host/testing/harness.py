@@ -82,9 +82,10 @@ class Harness:
             "plugins": (list(plugins), "plugins"),
             "workers": (workers, "workers"),
         }
-        for name, section in (options or {}).items():
-            for key, value in section.items():
-                flags[f"options.{name}.{key}"] = (_plain(value), f"options.{name}.{key}")
+        if options:
+            # In one piece: the name of a plugin may have dots in it.
+            sections = {name: _plain(section) for name, section in options.items()}
+            flags["options"] = (sections, "options")
         for key, value in (settings or {}).items():
             flags[key] = (_plain(value), key)
         loaded = host_settings.load(flags=flags, environ={})
@@ -255,4 +256,6 @@ class Harness:
 
 def _plain(value: object) -> object:
     """Return a value as a TOML file could have it."""
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else value

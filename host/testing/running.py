@@ -196,11 +196,12 @@ class RunningHost:
         self.signal(SIGTERM)
         return self.wait(seconds)
 
-    def clean_up(self) -> None:
-        """End the host, if need be by force; nothing of it is left."""
+    def clean_up(self, seconds: float = PATIENCE_SECONDS) -> None:
+        """End the host, if need be by force after `seconds`; nothing of it is left."""
         try:
             if self._process.poll() is None:
-                self.stop()
+                with suppress(AssertionError):
+                    self.stop(seconds)
         finally:
             # A process group outlives its leader as long as it has a member.
             with suppress(ProcessLookupError):
