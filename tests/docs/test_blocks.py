@@ -11,7 +11,7 @@ PLUGINS = [
     pytest.param(block.text, id=f"{page}:{block.line}")
     for page in PAGES
     for block in blocks(ROOT / page)
-    if block.language == "python"
+    if block.language == "python" and "hookimpl" in block.text
 ]
 
 
