@@ -19,7 +19,7 @@ from plugins.roster import Arrived, Asked, Change, Joined, Left, Person, Quit, R
 from plugins.users import User, Wait
 
 PATIENCE_SECONDS = 10.0
-"""After this a user is told that the bus has not answered, and can go on."""
+"""After this a user is told that the bus does not answer, and is closed."""
 _GUESTS = 10_000
 _TRIES = 8
 
@@ -138,20 +138,10 @@ class Desk:
         user.wait = user.timer = None
 
     def _give_up(self, user: User) -> None:
-        user.refuse(f"no word of {user.wait}: the server is overloaded, try again later")
-        if user.wait is Wait.ARRIVAL:
-            self.quit(user, "overload")
-            user.connection.close()
-            return
-        if user.asking:
-            self.presence.leave(user.uid, user.asking)
-            self._close(user)
-        self._end(user)
-
-    def _close(self, user: User) -> None:
-        """Do not wait for a room any more."""
-        self.rooms.leave(user.asking, user.uid)
-        user.asking = ""
+        """Let a user go: what it waits for may still come, and would be taken for something else."""
+        user.refuse(f"no word of {user.wait}: the server is overloaded, come back later")
+        self.quit(user, "overload")
+        user.connection.close()
 
     # What the bus answers
 
@@ -230,11 +220,10 @@ class Desk:
 
     def _decide(self, user: User, asked: Asked) -> None:
         limit = self._options.max_room_members
-        if user.asking != asked.room:  # it has given up
+        if asked.ahead >= limit:
             self.presence.leave(user.uid, asked.room)
-        elif asked.ahead >= limit:
-            self.presence.leave(user.uid, asked.room)
-            self._close(user)
+            self.rooms.leave(asked.room, user.uid)
+            user.asking = ""
             user.refuse(f"{asked.room} is full: {limit} are in it")
             self._end(user)
         else:
@@ -242,8 +231,6 @@ class Desk:
 
     def _joined(self, person: Person, name: str, user: User | None) -> None:
         if user is not None:
-            if user.asking != name:  # it has given up: word of its leaving follows
-                return
             for line in self.rooms.enter(name, user.uid, user.connection.write):
                 user.connection.write(line)
             user.asking, user.current = "", name

@@ -94,9 +94,10 @@ class Session:
 
     Attributes:
         data: the state of the plugin that answers lines; None until it sets it.
+        ending: whether the connection is closed as soon as all lines are answered.
     """
 
-    __slots__ = ("_array", "_count", "_raw", "data", "framer")
+    __slots__ = ("_array", "_count", "_raw", "data", "ending", "framer")
 
     def __init__(self, max_line_bytes: int) -> None:
         self.framer = LineFramer(max_line_bytes)
@@ -104,6 +105,7 @@ class Session:
         self._count: int | None = None
         self._array: _Array | None = None
         self.data: Any = None
+        self.ending = False
 
     def raw(self, handler: RawHandler, count: int | None = None) -> None:
         """Hand what comes next to `handler(connection, data)`, as it comes, and not as lines.
@@ -141,19 +143,17 @@ class Session:
         """Whether what comes next goes to a raw handler."""
         return self._raw is not None
 
-    def hand_out_raw(self, connection: Connection, data: bytes) -> bytes:
-        """Give `data` to the raw handler; return what is beyond its count, or given back."""
-        data = self.framer.take() + data
-        while data and (handler := self._raw) is not None:
-            if self._count is None:
-                handler(connection, data)
-                return b""
-            piece, data = data[: self._count], data[self._count :]
+    def hand_out_raw(self, connection: Connection) -> bool:
+        """Give the raw handler what waits for it; False if there is nothing."""
+        handler, piece = self._raw, self.framer.take(self._count)
+        if handler is None or not piece:
+            return False
+        if self._count is not None:
             self._count -= len(piece)
             if self._count == 0:
                 self._raw = self._count = None
-            handler(connection, piece)
-        return data
+        handler(connection, piece)
+        return True
 
 
 class _Array:
@@ -210,8 +210,9 @@ class Line:
 
     @hookimpl
     def on_drain(self, connection: Connection) -> None:
-        """Close: every line that has come is answered."""
-        connection.close()
+        """Close as soon as every line that has come is answered."""
+        session(connection).ending = True
+        self._go_on(connection, connection.read())
 
     @hookimpl
     def on_line(self, connection: Connection, line: bytes | str) -> bool | None:
@@ -221,45 +222,51 @@ class Line:
     def _go_on(self, connection: Connection, data: bytes = b"") -> None:
         """Deal with what waits, until there is no more or the peer is to be held back."""
         current = session(connection)
-        while not connection.closed:
-            if current.is_raw:
-                data = current.hand_out_raw(connection, data)
-                if not data:
-                    return
-                continue
-            try:
-                self._hand_out_lines(connection, current, data)
-            except FrameTooLongError as too_long:
-                self._too_long(connection, too_long)
-            else:
-                if not current.is_raw:
-                    return
-            data = b""
-
-    def _hand_out_lines(self, connection: Connection, current: Session, data: bytes) -> None:
-        on_line, commands, arrays = self._on_line, self._commands, self._options.arrays
-        for line in current.framer.feed(data):
-            commands.lines += 1
-            if arrays and (current._array is not None or line[:1] == b"*"):
-                self._array_line(connection, current, line)
-            elif self._decode:
-                self._decoded_line(connection, line)
-            elif not on_line(connection, line):
-                self._unknown(connection, line)
-            if current.is_raw or connection.closed:
-                return
+        current.framer.feed(data)
+        more = True
+        while more and not connection.closed:
             if connection.held_back:
                 connection.call_when_writable(self._go_on)
                 return
+            if current.is_raw:
+                more = current.hand_out_raw(connection)
+                continue
+            try:
+                more = self._hand_out_lines(connection, current)
+            except FrameTooLongError as too_long:
+                self._too_long(connection, too_long)
+        if current.ending:
+            connection.close()
 
-    def _decoded_line(self, connection: Connection, line: bytes) -> None:
-        try:
-            text = line.decode()
-        except UnicodeDecodeError:
-            error(connection, "the line is not UTF-8")
-        else:
-            if not self._on_line(connection, text):
-                self._unknown(connection, line)
+    def _hand_out_lines(self, connection: Connection, current: Session) -> bool:
+        """Have lines answered until there is no more, or something else has to be done."""
+        on_line, commands, arrays = self._on_line, self._commands, self._options.arrays
+        plain = not self._decode
+        for line in current.framer.feed(b""):
+            if arrays and (current._array is not None or line[:1] == b"*"):
+                self._array_line(connection, current, line)
+            elif plain:
+                commands.lines += 1
+                if not on_line(connection, line):
+                    self._unknown(connection, line)
+            else:
+                self._line(connection, line)
+            if current.is_raw or connection.held_back or connection.closed:
+                return True
+        return False
+
+    def _line(self, connection: Connection, line: bytes) -> None:
+        """Have one line answered."""
+        self._commands.lines += 1
+        given: bytes | str = line
+        if self._decode:
+            try:
+                given = line.decode()
+            except UnicodeDecodeError:
+                error(connection, "the line is not UTF-8")
+                return
+        if not self._on_line(connection, given):
+            self._unknown(connection, line)
 
     def _unknown(self, connection: Connection, line: bytes) -> None:
         word = line.split(maxsplit=1)[0] if line.strip() else b""
@@ -302,11 +309,8 @@ class Line:
         if array.missing:
             return
         current._array = None
-        line = b" ".join(array.words)
-        if self._decode:
-            self._decoded_line(connection, line)
-        elif not self._on_line(connection, line):
-            self._unknown(connection, line)
+        # Whoever answers lines relies on there being no end of line in them.
+        self._line(connection, b" ".join(array.words).replace(b"\n", b" "))
 
     def _bad_array(self, connection: Connection) -> None:
         """Give up: nothing says where the next request begins."""

@@ -1,0 +1,77 @@
+"""Plugins that answer lines, for tests of the line protocol."""
+
+from __future__ import annotations
+
+from host import Connection, hookimpl
+from plugins.line import session
+
+
+class Keep:
+    """Takes every line and keeps it."""
+
+    def __init__(self) -> None:
+        self.lines: list[bytes | str] = []
+
+    @hookimpl
+    def on_line(self, line: bytes | str) -> bool:
+        self.lines.append(line)
+        return True
+
+
+class Shy:
+    """Takes one line and leaves the others."""
+
+    @hookimpl
+    def on_line(self, connection: Connection, line: bytes) -> bool | None:
+        if line == b"PING":
+            connection.write(b"+shy\r\n")
+            return True
+        return None
+
+
+class Fails:
+    """Raises."""
+
+    @hookimpl
+    def on_line(self) -> bool:
+        raise RuntimeError("no")
+
+
+class Raw:
+    """Switches to raw bytes.
+
+    BLOCK n: a block of n bytes comes back in brackets. TWICE n: and then another one. PIECES n: n
+    bytes come back in capitals, as they come. DOT: bytes up to a dot come back, piece by piece.
+    """
+
+    @hookimpl
+    def on_line(self, connection: Connection, line: bytes) -> bool | None:
+        word, _, rest = line.partition(b" ")
+        current = session(connection)
+        if word in (b"BLOCK", b"TWICE", b"PIECES") and not (rest.isdigit() and int(rest) > 0):
+            return None
+        if word == b"BLOCK":
+            current.block(int(rest), self._block)
+        elif word == b"TWICE":
+            current.block(int(rest), self._first)
+        elif word == b"PIECES":
+            current.raw(lambda connection, data: connection.write(data.upper()), int(rest))
+        elif word == b"DOT":
+            current.raw(self._until_dot)
+        else:
+            return None
+        return True
+
+    def _block(self, connection: Connection, block: bytes) -> None:
+        connection.write(b"[" + block + b"]")
+
+    def _first(self, connection: Connection, block: bytes) -> None:
+        self._block(connection, block)
+        session(connection).block(len(block), self._block)
+
+    def _until_dot(self, connection: Connection, data: bytes) -> None:
+        mine, dot, rest = data.partition(b".")
+        connection.write(mine)
+        if dot:
+            connection.write(b"<end>")
+            session(connection).lines(rest)

@@ -1,0 +1,365 @@
+import itertools
+import tracemalloc
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plugins.framing import (
+    FrameSyntaxError,
+    FrameTooLongError,
+    LengthFramer,
+    LineFramer,
+    NetstringFramer,
+)
+
+LIMIT = 8
+TOO_LONG = "too long"
+LOST = "lost"
+
+
+class Counted(bytes):
+    """Bytes that count how many of them are looked at or copied."""
+
+    work = 0
+
+    def __getitem__(self, key):
+        part = Counted(super().__getitem__(key))
+        Counted.work += len(part)
+        return part
+
+    def __radd__(self, other):
+        Counted.work += len(self) + len(other)
+        return Counted(bytes(other) + bytes(self))
+
+    def find(self, what, start=0):
+        place = super().find(what, start)
+        Counted.work += (place if place >= 0 else len(self)) - start
+        return place
+
+    def split(self, what):
+        Counted.work += len(self)
+        return super().split(what)
+
+
+@pytest.fixture
+def counted():
+    Counted.work = 0
+    return Counted
+
+
+def collect(framer, *pieces):
+    """Feed pieces; return messages and errors in order, as somebody who goes on after errors."""
+    found = []
+    for piece in pieces:
+        data = piece
+        while True:
+            try:
+                found.extend(framer.feed(data))
+                break
+            except FrameTooLongError:
+                found.append(TOO_LONG)
+                data = b""
+    return found
+
+
+def split(data, cuts):
+    places = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    return [data[start:end] for start, end in itertools.pairwise(places)]
+
+
+cuts = st.lists(st.integers(0, 200), max_size=12)
+
+
+# Lines
+
+streams = st.lists(
+    st.one_of(st.sampled_from([b"\n", b"\r\n", b"\r", b"\r\r\n"]), st.binary(max_size=LIMIT + 2)),
+    max_size=12,
+).map(b"".join)
+
+
+def lines_of(stream):
+    """The model: what a stream of lines holds."""
+    *lines, rest = stream.split(b"\n")
+    found = []
+    for line in lines:
+        bare = line[:-1] if line.endswith(b"\r") else line
+        found.append(bare if len(bare) <= LIMIT else TOO_LONG)
+    if len(rest) > LIMIT and not (len(rest) == LIMIT + 1 and rest.endswith(b"\r")):
+        found.append(TOO_LONG)
+    return found
+
+
+@given(streams, cuts)
+def test_lines_are_the_same_however_they_are_cut(stream, cuts):
+    assert collect(LineFramer(LIMIT), *split(stream, cuts)) == lines_of(stream)
+
+
+@given(streams)
+def test_lines_byte_by_byte(stream):
+    framer = LineFramer(LIMIT)
+    found = []
+    for place in range(len(stream)):
+        found += collect(framer, stream[place : place + 1])
+        assert framer.waiting <= LIMIT + 1
+    assert found == lines_of(stream)
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("pieces", ["whole", "bytes", "end apart"])
+@pytest.mark.parametrize(
+    ("size", "fits"), [(LIMIT - 1, True), (LIMIT, True), (LIMIT + 1, False), (LIMIT * 9, False)]
+)
+def test_the_limit_of_a_line(end, pieces, size, fits):
+    line = b"x" * size
+    stream = line + end + b"next\n"
+    fed = {
+        "whole": [stream],
+        "bytes": [stream[place : place + 1] for place in range(len(stream))],
+        "end apart": [line, end, b"next\n"],
+    }[pieces]
+    assert collect(LineFramer(LIMIT), *fed) == [line if fits else TOO_LONG, b"next"]
+
+
+def test_a_line_too_long_is_told_before_its_end():
+    framer = LineFramer(LIMIT)
+    assert collect(framer, b"x" * LIMIT) == []
+    assert collect(framer, b"x") == [TOO_LONG]
+    assert collect(framer, b"x" * 1000) == []
+    assert framer.waiting == 0
+    assert collect(framer, b"xx\nnext\n") == [b"next"]
+
+
+@pytest.mark.parametrize("line", [b"a\rb", b"\ra", b"a\r", b"\r"])
+def test_a_carriage_return_elsewhere_belongs_to_the_line(line):
+    assert collect(LineFramer(LIMIT), line + b"\r\n") == [line]
+
+
+# The taker stops in the middle
+
+
+def test_a_line_counts_as_taken_only_when_it_has_been_handed_out():
+    framer = LineFramer()
+    assert next(framer.feed(b"one\ntwo\nrest")) == b"one"
+    assert framer.waiting == 8
+    assert framer.take(2) == b"tw"
+    assert list(framer.feed(b"\n")) == [b"o", b"rest"]
+
+
+def test_what_follows_is_taken_as_it_came_even_beyond_the_limit():
+    framer = LineFramer(LIMIT)
+    block = b"x" * 1000 + b"\r\n\r" + b"y" * 1000
+    assert next(framer.feed(b"go\r\n" + block + b"next\n")) == b"go"
+    assert framer.take(len(block)) == block
+    assert list(framer.feed(b"")) == [b"next"]
+
+
+def test_the_same_generator_goes_on_after_something_was_taken_or_fed():
+    framer = LineFramer()
+    lines = framer.feed(b"one\n12two\nthree\n")
+    assert next(lines) == b"one"
+    assert framer.take(2) == b"12"
+    assert next(lines) == b"two"
+    framer.feed(b"four\n")
+    assert list(lines) == [b"three", b"four"]
+
+
+def test_unread_comes_first():
+    framer = LineFramer()
+    assert next(framer.feed(b"one\nthree\n")) == b"one"
+    framer.unread(b"two\n")
+    assert list(framer.feed(b"")) == [b"two", b"three"]
+
+
+def test_whoever_takes_gets_the_rest_of_a_line_that_was_skipped():
+    framer = LineFramer(LIMIT)
+    assert collect(framer, b"x" * 100) == [TOO_LONG]
+    framer.feed(b"abc")
+    assert framer.take() == b"abc"
+    assert collect(framer, b"next\n") == [b"next"]
+
+
+def end_line(message):
+    return message.replace(b"\n", b"").rstrip(b"\r") + b"\n"
+
+
+FRAMERS = {
+    "line": (lambda: LineFramer(20), end_line, lambda frame: frame[:-1]),
+    "length": (lambda: LengthFramer(2, 20), LengthFramer(2, 20).frame, lambda frame: frame[2:]),
+    "netstring": (
+        lambda: NetstringFramer(20),
+        NetstringFramer(20).frame,
+        lambda frame: frame[frame.index(b":") + 1 : -1],
+    ),
+}
+
+mixtures = st.lists(
+    st.tuples(st.just("message"), st.binary(max_size=20))
+    | st.tuples(st.just("block"), st.binary(min_size=1, max_size=60)),
+    max_size=8,
+)
+
+
+@pytest.mark.parametrize("kind", FRAMERS)
+@given(parts=mixtures, cuts=cuts)
+def test_messages_and_blocks_in_turn_however_they_are_cut(kind, parts, cuts):
+    make, frame, content = FRAMERS[kind]
+    whole = [data if what == "block" else frame(data) for what, data in parts]
+    framer, found, ahead = make(), [], list(zip((what for what, _ in parts), whole, strict=True))
+    block = b""
+    for piece in split(b"".join(whole), cuts):
+        framer.feed(piece)
+        while ahead:
+            what, data = ahead[0]
+            if what == "message":
+                message = next(framer.feed(b""), None)
+                if message is None:
+                    break
+                found.append(message)
+            else:
+                block += framer.take(len(data) - len(block))
+                if len(block) < len(data):
+                    break
+                found.append(block)
+                block = b""
+            ahead.pop(0)
+    assert found == [
+        data if what == "block" else content(data)
+        for (what, _), data in zip(parts, whole, strict=True)
+    ]
+    assert framer.take() == b""
+
+
+# Time
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1000])
+def test_a_long_line_in_small_pieces_takes_linear_time(counted, piece):
+    size = 20_000
+    framer = LineFramer(size + piece)
+    for _ in range(0, size, piece):
+        assert list(framer.feed(counted(b"x" * piece))) == []
+    assert len(next(framer.feed(counted(b"\n")))) >= size
+    assert counted.work < 6 * size
+
+
+def test_many_lines_at_once_take_linear_time(counted):
+    data = counted(b"PING\r\n" * 20_000)
+    assert len(list(LineFramer().feed(data))) == 20_000
+    assert counted.work < 6 * len(data)
+
+
+def test_lines_and_blocks_in_turn_take_linear_time(counted):
+    def work(rounds):
+        counted.work = 0
+        framer = LineFramer()
+        framer.feed(counted(b"set\r\n123\r\n" * rounds))
+        for _ in range(rounds):
+            assert next(framer.feed(b"")) == b"set"
+            assert framer.take(5) == b"123\r\n"
+        assert framer.waiting == 0
+        return counted.work
+
+    assert work(20_000) < 2.1 * work(10_000)
+
+
+def test_a_line_that_does_not_end_costs_no_more_memory_than_the_limit():
+    framer, piece = LineFramer(1000), b"x" * 10_000
+    tracemalloc.start()
+    try:
+        collect(framer, piece)
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(1000):
+            assert list(framer.feed(piece)) == []
+        assert tracemalloc.get_traced_memory()[0] - before < 20_000
+    finally:
+        tracemalloc.stop()
+
+
+# Length and netstring
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+@given(messages=st.lists(st.binary(max_size=255), max_size=6), cuts=cuts)
+def test_length_frames_however_they_are_cut(size, messages, cuts):
+    framer = LengthFramer(size)
+    stream = b"".join(map(framer.frame, messages))
+    assert collect(framer, *split(stream, cuts)) == messages
+    assert framer.waiting == 0
+
+
+@given(messages=st.lists(st.binary(max_size=300), max_size=6), cuts=cuts)
+def test_netstrings_however_they_are_cut(messages, cuts):
+    framer = NetstringFramer()
+    stream = b"".join(map(framer.frame, messages))
+    assert collect(framer, *split(stream, cuts)) == messages
+    assert framer.waiting == 0
+
+
+def outcome(framer, *pieces):
+    """Feed pieces until the stream is lost; return the messages, and how it was."""
+    found = []
+    for piece in pieces:
+        try:
+            found.extend(framer.feed(piece))
+        except (FrameTooLongError, FrameSyntaxError) as error:
+            return [*found, type(error)]
+    return found
+
+
+@pytest.mark.parametrize("make", [lambda: LengthFramer(2, 1000), lambda: NetstringFramer(1000)])
+@given(
+    stream=st.binary(max_size=60) | st.from_regex(rb"\A([0-9]{1,2}:[a-z,]{0,12},?){0,5}"), cuts=cuts
+)
+def test_junk_has_the_same_outcome_however_it_is_cut(make, stream, cuts):
+    pieces = split(stream, cuts)
+    each = [stream[place : place + 1] for place in range(len(stream))]
+    assert outcome(make(), *pieces) == outcome(make(), stream) == outcome(make(), *each)
+
+
+@pytest.mark.parametrize("cut", ["whole", "bytes"])
+@pytest.mark.parametrize(("size", "fits"), [(99, True), (100, True), (101, False)])
+@pytest.mark.parametrize(
+    ("make", "frame"),
+    [
+        (lambda: LengthFramer(2, 100), LengthFramer(2).frame),
+        (lambda: NetstringFramer(100), NetstringFramer().frame),
+    ],
+)
+def test_the_limit_of_a_frame(make, frame, size, fits, cut):
+    message = b"x" * size
+    stream = frame(message)
+    pieces = [stream] if cut == "whole" else [stream[at : at + 1] for at in range(len(stream))]
+    assert outcome(make(), *pieces) == ([message] if fits else [FrameTooLongError])
+
+
+def test_a_frame_too_long_is_told_by_its_length_alone():
+    assert outcome(LengthFramer(4), b"\xff\xff\xff\xff") == [FrameTooLongError]
+    assert outcome(NetstringFramer(99), b"100") == [FrameTooLongError]
+
+
+@pytest.mark.parametrize("framer", [LengthFramer(1), LengthFramer(2, 255), NetstringFramer(255)])
+def test_what_cannot_be_framed_is_refused(framer):
+    assert framer.frame(b"x" * 255)
+    with pytest.raises(FrameTooLongError, match="message longer than 255 bytes"):
+        framer.frame(b"x" * 256)
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [b":,", b"x", b"01:a,", b"00:,", b"-1:a,", b" 1:a,", b"1 :a,", b"1:ab", b"\n", b"1;a,"],
+)
+def test_no_netstring(stream):
+    assert outcome(NetstringFramer(), stream) == [FrameSyntaxError]
+
+
+def test_the_empty_netstring():
+    assert list(NetstringFramer(0).feed(b"0:,0:,")) == [b"", b""]
+
+
+@pytest.mark.parametrize("make", [lambda: LengthFramer(2), NetstringFramer])
+def test_many_small_frames_at_once(make):
+    framer = make()
+    messages = [b"%d" % number for number in range(20_000)]
+    assert list(framer.feed(b"".join(map(framer.frame, messages)))) == messages

@@ -1,0 +1,359 @@
+import itertools
+import re
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from host import CloseReason, PluginError
+from host.testing import Harness, check_protocol
+from plugins.line import Session, error
+
+CONVERSATION = [
+    (b"PING\r\n", b"+PONG\r\n"),
+    (b"ping hello\n", b"+hello\r\n"),
+    (b"ECHO a  b\r\n", b"+a  b\r\n"),
+    (b"*2\r\n$4\r\nECHO\r\n$7\r\none\r\ntw\r\n", b"+one  tw\r\n"),
+    (b"HELP\r\n", b"+PING [text], ECHO text, TIME, WORKER, STATS, HELP, QUIT\r\n"),
+    (b"PIGN\r\n", b'-ERR unknown command "PIGN"; did you mean PING?\r\n'),
+    (b"\r\n", b"-ERR empty line; try HELP\r\n"),
+]
+QUIT = (b"QUIT\r\n", b"+bye\r\n")
+
+LIMIT = 64
+
+KEEP, SHY, FAILS, RAW = (f"support.liners:{name}" for name in ("Keep", "Shy", "Fails", "Raw"))
+RAW_OPTIONS = {"line": {"commands": [RAW, "line"], "max_line_bytes": LIMIT}}
+
+
+def batched(data, size):
+    return [data[start : start + size] for start in range(0, len(data), size)]
+
+
+@pytest.fixture(scope="module")
+def shared():
+    """One harness for all examples of the property tests."""
+    with Harness("line", RAW, options=RAW_OPTIONS) as harness:
+        yield harness
+
+
+@pytest.fixture
+def connect(harness):
+    def connect(*plugins, **options):
+        return harness("line", *plugins, options={"line": options}).connect()
+
+    return connect
+
+
+@pytest.fixture
+def ask(connect):
+    connection = connect()
+
+    def ask(data):
+        connection.feed(data)
+        return connection.take()
+
+    return ask
+
+
+@pytest.mark.parametrize("options", [{}, {"encoding": "utf-8"}, {"long_lines": "close"}])
+def test_conforms(options):
+    check_protocol("line", CONVERSATION, farewell=QUIT, options={"line": options})
+
+
+@pytest.mark.parametrize("unfinished", [b"*1\r\n$9\r\n", b"*1000\r\n$0\r\n\r\n", b"ECHO \xff\r"])
+def test_other_messages_without_end(unfinished):
+    check_protocol("line", CONVERSATION, unfinished=unfinished)
+
+
+# Commands
+
+
+def test_time(ask):
+    assert re.fullmatch(rb"\+\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\r\n", ask(b"TIME\r\n"))
+
+
+def test_worker(connect):
+    connection = connect()
+    connection.feed(b"WORKER\r\n")
+    assert connection.take() == b"+slot 0 pid %d\r\n" % connection.worker.pid
+
+
+def test_stats_count_requests_of_both_kinds(harness):
+    started = harness("line")
+    connection, _other = started.connect(), started.connect()
+    connection.feed(b"PING\r\n*1\r\n$4\r\nPING\r\nSTATS\r\n")
+    assert connection.take().endswith(b"+uptime_seconds 0 connections 2 lines 3\r\n")
+
+
+@pytest.mark.parametrize(
+    ("given_", "reply"),
+    [
+        ("ECOH x", 'unknown command "ECOH"; did you mean ECHO?'),
+        ("stat", 'unknown command "stat"; did you mean STATS?'),
+        ("xyzzy plugh", 'unknown command "xyzzy"; try HELP'),
+        ("   ", "empty line; try HELP"),
+        ("x" * 100, f'unknown command "{"x" * 40}"; try HELP'),
+        ("\x1b[31mred", 'unknown command " [31mred"; try HELP'),
+        ("a\rb", 'unknown command "a"; try HELP'),
+        ("\x00\x07\x7f", 'unknown command "   "; try HELP'),
+        ("\u202eevil\u2066", 'unknown command " evil "; try HELP'),
+        ("\x9b31m", 'unknown command " 31m"; try HELP'),
+    ],
+)
+def test_unknown_commands(ask, given_, reply):
+    assert ask(given_.encode() + b"\r\n") == f"-ERR {reply}\r\n".encode()
+
+
+@given(line=st.binary(max_size=60))
+def test_each_line_has_one_reply_of_one_line_without_what_a_terminal_acts_on(shared, line):
+    line = line.replace(b"\n", b"").lstrip(b"*")
+    connection = shared.connect()
+    connection.feed(line + b"\r\nECHO " + line + b"\nPING end\n")
+    *replies, end, rest = connection.take().split(b"\r\n")
+    assert (len(replies), end, rest) == (2, b"+end", b"")
+    assert b"\n" not in b"".join(replies)
+    assert b"\r" not in b"".join(replies)
+    if replies[0].startswith(b"-ERR"):
+        acted_on = {"Cc", "Zl", "Zp"}
+        assert not acted_on.intersection(map(unicodedata.category, replies[0].decode()))
+    connection.reset()
+
+
+def test_error_takes_out_what_a_client_must_not_forge(connect):
+    connection = connect()
+    error(connection, "no\r\n+OK\x1b[2J")
+    assert connection.take() == b"-ERR no  +OK [2J\r\n"
+
+
+# Lines that are too long
+
+
+@pytest.mark.parametrize(
+    ("mode", "reply", "open_"),
+    [
+        ("reply", b"-ERR line longer than 64 bytes\r\n+PONG\r\n", True),
+        ("skip", b"+PONG\r\n", True),
+        ("close", b"-ERR line longer than 64 bytes\r\n", False),
+    ],
+)
+@pytest.mark.parametrize("piece", [1, 50, 10_000])
+def test_a_line_too_long(connect, mode, reply, open_, piece):
+    connection = connect(max_line_bytes=LIMIT, long_lines=mode)
+    for part in batched(b"x" * 1000 + b"\r\nPING\r\n", piece):
+        connection.feed(part)
+    assert connection.take() == reply
+    assert (connection.reason is None) is open_
+
+
+@pytest.mark.parametrize(("size", "fits"), [(LIMIT - 1, True), (LIMIT, True), (LIMIT + 1, False)])
+@pytest.mark.parametrize("piece", [1, 10_000])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_the_limit(connect, size, fits, piece, end):
+    connection = connect(max_line_bytes=LIMIT)
+    line = b"ECHO ".ljust(size, b"x")
+    for part in batched(line + end, piece):
+        connection.feed(part)
+    reply = b"+" + line[5:] if fits else b"-ERR line longer than 64 bytes"
+    assert connection.take() == reply + b"\r\n"
+
+
+# Encoding
+
+
+def test_invalid_bytes_have_an_error_reply_and_the_connection_goes_on(connect):
+    connection = connect(encoding="utf-8")
+    connection.feed(b"ECHO \xff\r\nECHO gr\xc3\xbc\xc3\x9fe\r\n")
+    assert connection.take() == b"-ERR the line is not UTF-8\r\n+gr\xc3\xbc\xc3\x9fe\r\n"
+
+
+@pytest.mark.parametrize(("encoding", "line"), [("bytes", b"caf\xc3\xa9"), ("utf-8", "caf\u00e9")])
+def test_what_plugins_are_given(harness, encoding, line):
+    started = harness("line", KEEP, options={"line": {"encoding": encoding, "commands": [KEEP]}})
+    started.connect().feed(b"caf\xc3\xa9\n*2\r\n$3\r\na\nb\r\n$1\r\nc\r\n")
+    joined = "a b c" if encoding == "utf-8" else b"a b c"
+    assert started.plugin(KEEP).lines == [line, joined]
+
+
+# Other plugins' commands
+
+
+@pytest.mark.parametrize(
+    ("commands", "replies"),
+    [
+        ([SHY, "line"], b"+shy\r\n+x\r\n"),
+        (["line", SHY], b"+PONG\r\n+x\r\n"),
+        ([SHY], b'+shy\r\n-ERR unknown command "ECHO"; did you mean ECHO?\r\n'),
+    ],
+)
+def test_commands_are_asked_in_the_order_of_the_option(connect, commands, replies):
+    connection = connect(SHY, commands=commands)
+    connection.feed(b"PING\r\nECHO x\r\n")
+    assert connection.take() == replies
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [("support.liners:Shi", "not selected; did you mean"), ("echo", "does not implement on_line")],
+)
+def test_commands_that_cannot_answer_are_refused(name, cause):
+    with pytest.raises(PluginError, match=cause):
+        Harness("line", SHY, "echo", options={"line": {"commands": [name]}}).start()
+
+
+def test_one_that_raises_is_named_and_ends_the_connection_alone(harness):
+    options = {"line": {"commands": [SHY, FAILS]}}
+    started = harness("line", SHY, FAILS, options=options, raises=False)
+    one, other = started.connect(), started.connect()
+    one.feed(b"PING\r\nx\r\nPING\r\n")
+    assert (one.take(), one.reason) == (b"+shy\r\n", CloseReason.PLUGIN_FAILED)
+    assert [(failure.plugin, failure.hook) for failure in started.failures] == [
+        (FAILS, "on_readable")
+    ]
+    other.feed(b"PING\r\n")
+    assert other.take() == b"+shy\r\n"
+
+
+# Raw bytes
+
+RAW_STREAM = (
+    b"PING 1\r\n"
+    b"BLOCK 5\r\na\r\n\nb"
+    b"PING 2\r\n"
+    b"TWICE 3\nabcdef"
+    b"PIECES 4\r\nabcdPING 3\n"
+    b"DOT\r\nx\ny\r\n.PING 4\r\n"
+    b"BLOCK 200\r\n" + b"z" * 200 + b"*1\r\n$4\r\nPING\r\n"
+)
+RAW_REPLIES = (
+    b"+1\r\n[a\r\n\nb]+2\r\n[abc][def]ABCD+3\r\nx\ny\r\n<end>+4\r\n[" + b"z" * 200 + b"]+PONG\r\n"
+)
+
+
+@given(cuts=st.lists(st.integers(0, len(RAW_STREAM)), max_size=10))
+def test_lines_and_raw_bytes_in_turn_however_they_are_cut(shared, cuts):
+    connection = shared.connect()
+    for start, end in itertools.pairwise([0, *sorted(cuts), len(RAW_STREAM)]):
+        connection.feed(RAW_STREAM[start:end])
+    assert connection.take() == RAW_REPLIES
+    connection.reset()
+
+
+def test_raw_bytes_conform():
+    conversation = [
+        (RAW_STREAM, RAW_REPLIES),
+        (b"DOT\r\n" + b"y" * 300 + b".", b"y" * 300 + b"<end>"),
+    ]
+    check_protocol(("line", RAW), conversation, options=RAW_OPTIONS)
+
+
+@pytest.mark.parametrize("piece", [1, 10_000])
+def test_raw_bytes_are_handed_on_as_they_come(harness, piece):
+    connection = harness("line", RAW, options=RAW_OPTIONS).connect()
+    connection.feed(b"PIECES 10000\n")
+    for part in batched(b"x" * 9_999, piece):
+        connection.feed(part)
+        assert connection.take() == part.upper()
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_a_count_is_at_least_one(count):
+    with pytest.raises(ValueError, match=f"count must be at least 1, not {count}"):
+        Session(100).block(count, lambda *_: None)
+
+
+# Requests as arrays
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"*1\r\n+PING\r\n",
+        b"*1\r\n$x\r\n",
+        b"*1\r\n$-1\r\n",
+        b"*-1\r\n",
+        b"*x\r\n",
+        b"*1025\r\n",
+        b"*9999999999\r\n",
+        b"*1\r\n$65\r\n",
+        b"*2\r\n$40\r\n" + b"x" * 40 + b"\r\n$40\r\n",
+        b"*1\r\n$4\r\nPINGPING\r\n",
+        b"*1\r\nPING\r\n",
+    ],
+)
+def test_a_bad_array_ends_the_connection_since_nobody_knows_where_the_next_begins(
+    connect, request_
+):
+    connection = connect(max_line_bytes=LIMIT)
+    connection.feed(request_ + b"PING\r\n")
+    assert re.fullmatch(rb"-ERR an array is [^\r\n]+\r\n", connection.take())
+    assert connection.reason is CloseReason.PLUGIN
+
+
+def test_an_empty_array_is_no_request(connect):
+    connection = connect()
+    connection.feed(b"*0\r\nPING\r\n")
+    assert connection.take() == b"+PONG\r\n"
+
+
+def test_arrays_can_be_left_out(connect):
+    connection = connect(arrays=False)
+    connection.feed(b"*1\r\n")
+    assert connection.take() == b'-ERR unknown command "*1"; try HELP\r\n'
+
+
+# Clients that do not read
+
+MARKS = {
+    "connection.high_water_bytes": 10_000,
+    "connection.low_water_bytes": 1000,
+    "connection.read_size_bytes": 65_536,
+}
+
+
+def numbered(count, kind):
+    texts = [b"%06d" % number for number in range(count)]
+    form = {"lines": b"ECHO %b\r\n", "arrays": b"*2\r\n$4\r\nECHO\r\n$6\r\n%b\r\n"}[kind]
+    return b"".join(form % text for text in texts), b"".join(b"+%b\r\n" % text for text in texts)
+
+
+@pytest.mark.parametrize("kind", ["lines", "arrays"])
+def test_a_client_that_does_not_read_is_held_back_and_loses_nothing(harness, kind):
+    requests, replies = numbered(20_000, kind)
+    connection = harness("line", settings=MARKS).connect()
+    connection.window = 0
+    connection.feed(requests)
+    assert connection.held_back
+    assert connection.unsent < 10_100
+    assert connection.unread > len(requests) - 70_000
+    connection.feed_eof()
+    connection.window = 777
+    received = bytearray()
+    while part := connection.take():
+        received += part
+        assert connection.unsent < 10_100
+    assert received == replies
+    assert connection.reason is CloseReason.PEER_FINISHED
+
+
+@pytest.mark.parametrize("kind", ["lines", "arrays"])
+def test_draining_waits_until_what_has_come_is_answered(harness, kind):
+    requests, replies = numbered(2000, kind)
+    started = harness("line", settings=MARKS)
+    connection, idle = started.connect(), started.connect()
+    connection.window = 0
+    connection.feed(requests)
+    started.drain()
+    assert idle.reason is CloseReason.PLUGIN
+    assert connection.reason is None
+    connection.window = None
+    assert connection.take() == replies
+    assert connection.reason is CloseReason.PLUGIN
+
+
+def test_nothing_is_answered_after_quit(connect):
+    connection = connect()
+    connection.feed(b"PING\r\nQUIT\r\nPING\r\n")
+    assert connection.take() == b"+PONG\r\n+bye\r\n"
+    assert connection.reason is CloseReason.PLUGIN
