@@ -138,7 +138,7 @@ class Desk:
         user.wait = user.timer = None
 
     def _give_up(self, user: User) -> None:
-        """Let a user go: what it waits for may still come, and would be taken for something else."""
+        """Let a user go: what still comes would be taken for what it asks for next."""
         user.refuse(f"no word of {user.wait}: the server is overloaded, come back later")
         self.quit(user, "overload")
         user.connection.close()

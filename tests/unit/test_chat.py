@@ -441,19 +441,26 @@ def test_a_worker_that_died_unheard_is_noticed_after_a_loss():
     assert "-- ada has quit (connection lost)" in bob.lines
 
 
-def test_who_gets_no_answer_is_told_and_can_go_on():
-    parley, ada, *_ = trio()
-    member = parley[0].bus.member
-    parley.net.queues.clear()
-    parley.net.ends.pop(member)
-    parley[0].bus.confirmed.clear()
-    ada.send("/join #new", "/nick x", "/leave #lobby", "/rooms")
-    for _ in range(4):
-        parley[0].advance(10.1)
-        parley.net.queues.clear()
-    answers = [line for line in ada.lines if line.startswith("!! no word")]
-    assert len(answers) == 3
-    assert ada.lines[-1].startswith("-- rooms: ")
+@pytest.mark.parametrize(
+    ("line", "what", "others"),
+    [
+        ("/join #new", "the room", "-- ada has quit (overload)"),
+        ("/nick x", "your new nick", "-- ada has quit (overload)"),
+        ("/leave", "the room", "-- ada has left #lobby"),
+    ],
+)
+def test_who_gets_no_answer_for_long_is_told_so_and_closed(line, what, others):
+    parley, ada, bob, _ = trio()
+    ada.send(line, "never done")
+    parley[0].advance(9.9)
+    assert ada.lines == []
+    parley[0].advance(0.2)
+    assert ada.lines == [f"!! no word of {what}: the server is overloaded, come back later"]
+    assert ada.closed
+    ada.leave()
+    parley.settle()
+    assert bob.lines == [others]
+    assert parley.rosters()[0] == parley.rosters()[1]
 
 
 def test_the_options_have_limits():

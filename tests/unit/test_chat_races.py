@@ -86,7 +86,7 @@ class Races(RuleBasedStateMachine):
 
     @rule()
     def a_worker_begins(self):
-        if len(self.parley.places) < 4:
+        if len(self.parley.places) < 4 and not self.parley.net.full:  # it would fail to start
             self.parley.begin()
 
     @precondition(lambda self: len(self.parley.places) > 2)
@@ -101,6 +101,10 @@ class Races(RuleBasedStateMachine):
     def messages_are_lost(self, choice):
         self.parley.lose(choice % len(self.parley.places))
 
+    @rule(full=st.booleans())
+    def the_bus_is_full(self, full):
+        self.parley.net.full = full
+
     @rule(seconds=st.sampled_from([0.05, 0.2, 3.0]))
     def time_passes(self, seconds):
         for place in list(self.parley.places.values()):
@@ -109,6 +113,7 @@ class Races(RuleBasedStateMachine):
     @rule()
     def quiet(self):
         """Let everything that is under way come to its end, then look."""
+        self.parley.net.full = False
         self.parley.settle(15.0)
         for client in tuple(self.clients):
             if client.closed:
