@@ -7,12 +7,12 @@ from collections.abc import Callable
 from itertools import count
 
 from host import CloseReason, Connection, Worker, hookimpl
-from plugins.desk import Desk
+from plugins.chatting.desk import Desk
+from plugins.chatting.limits import Options
+from plugins.chatting.names import harmless
+from plugins.chatting.users import User
+from plugins.chatting.verbs import Verbs
 from plugins.framing import FrameTooLongError
-from plugins.limits import Options
-from plugins.names import harmless
-from plugins.users import User
-from plugins.verbs import Verbs
 
 _WARNING_SECONDS = 1.0
 """How often someone who sends too fast is told so."""

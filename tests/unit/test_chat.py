@@ -2,7 +2,7 @@
 
 import pytest
 
-from plugins.limits import Options
+from plugins.chatting.limits import Options
 from support.parley import Parley
 
 

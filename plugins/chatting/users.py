@@ -5,9 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 
 from host import Connection, Timer
+from plugins.chatting.limits import Options
+from plugins.chatting.telnet import Telnet
 from plugins.framing import LineFramer
-from plugins.limits import Options
-from plugins.telnet import Telnet
 
 
 class Wait(StrEnum):

@@ -11,12 +11,12 @@ import random
 from collections.abc import Callable
 
 from host import Timer, Worker
-from plugins.limits import Options
-from plugins.names import fold, nick_of, room_of
-from plugins.presence import Presence
-from plugins.rooms import Rooms
-from plugins.roster import Arrived, Asked, Change, Joined, Left, Person, Quit, Renamed
-from plugins.users import User, Wait
+from plugins.chatting.limits import Options
+from plugins.chatting.names import fold, nick_of, room_of
+from plugins.chatting.presence import Presence
+from plugins.chatting.rooms import Rooms
+from plugins.chatting.roster import Arrived, Asked, Change, Joined, Left, Person, Quit, Renamed
+from plugins.chatting.users import User, Wait
 
 PATIENCE_SECONDS = 10.0
 """After this a user is told that the bus does not answer, and is closed."""

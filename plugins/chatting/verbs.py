@@ -8,10 +8,10 @@ import json
 from collections.abc import Callable, Iterable
 
 from host import Message, Worker
-from plugins.desk import Desk
-from plugins.limits import Options
-from plugins.names import room_of
-from plugins.users import User
+from plugins.chatting.desk import Desk
+from plugins.chatting.limits import Options
+from plugins.chatting.names import room_of
+from plugins.chatting.users import User
 
 HELP = (
     "/nick NAME        be called NAME",

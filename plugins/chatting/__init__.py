@@ -1,0 +1,1 @@
+"""The parts of the chat: text, users, rooms, and what the workers tell each other."""
