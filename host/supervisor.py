@@ -46,6 +46,17 @@ class HostView:
     hook: Callable[[str, Sequence[str]], Callable[..., Any]]
 
 
+def _policy(settings: Settings) -> pool.Policy:
+    lifecycle = settings.lifecycle
+    return pool.Policy(
+        workers=settings.workers,
+        respawn=settings.respawn,
+        start_timeout=lifecycle.start_timeout_seconds,
+        drain_timeout=lifecycle.drain_timeout_seconds,
+        pause_max=lifecycle.respawn_backoff_max_seconds,
+    )
+
+
 class Supervisor:
     """The parent process. It never reads a byte of a client's.
 
@@ -79,37 +90,12 @@ class Supervisor:
         self._code = ExitCode.OK
         self._timer: TimerHandle | None = None
         self._pool_timer: TimerHandle | None = None
-        lifecycle = settings.lifecycle
-        self._pool = pool.Pool(
-            pool.Policy(
-                workers=settings.workers,
-                respawn=settings.respawn,
-                start_timeout=lifecycle.start_timeout_seconds,
-                drain_timeout=lifecycle.drain_timeout_seconds,
-                pause_max=lifecycle.respawn_backoff_max_seconds,
-            )
-        )
+        self._pool = pool.Pool(_policy(settings))
         self._loop = Loop(settings.limits.max_events)
         log.attend(lambda function: self._loop.call_at(self._loop.now + _RETRY_SECONDS, function))
         self._exchange = Exchange(self._loop, telemetry)
         self._scoreboard = Scoreboard(settings.workers, len(sockets))
-        lengths = [self._queue_length(listener) for listener in sockets]
-        self._dispatcher = Dispatcher(
-            self._scoreboard.cells,
-            [(listener.view, ask) for listener, (ask, _) in zip(sockets, lengths, strict=True)],
-            self._hooks.schedulers,
-            Policy(max_connections, settings.dispatch.missed_claim_ms / 1000),
-            report=self._failures,
-            telemetry=telemetry,
-        )
-        self._passes = Passes(
-            self._loop,
-            self._dispatcher,
-            self._scoreboard,
-            sockets,
-            send=lambda pid, data: self._channels[pid].send(data),
-            blind=not all(known for _, known in lengths),
-        )
+        self._dispatcher, self._passes = self._build_dispatch(max_connections)
         self._gate = Gate(self._loop, sockets, quiet=self._passes.quiet, done=self._drain_all)
         self._signals = Signals(
             {
@@ -121,6 +107,27 @@ class Supervisor:
             }
         )
         self._stop_deadline: float | None = None
+
+    def _build_dispatch(self, max_connections: int) -> tuple[Dispatcher, Passes]:
+        sockets = self._sockets
+        lengths = [self._queue_length(listener) for listener in sockets]
+        dispatcher = Dispatcher(
+            self._scoreboard.cells,
+            [(listener.view, ask) for listener, (ask, _) in zip(sockets, lengths, strict=True)],
+            self._hooks.schedulers,
+            Policy(max_connections, self._settings.dispatch.missed_claim_ms / 1000),
+            report=self._failures,
+            telemetry=self._telemetry,
+        )
+        passes = Passes(
+            self._loop,
+            dispatcher,
+            self._scoreboard,
+            sockets,
+            send=lambda pid, data: self._channels[pid].send(data),
+            blind=not all(known for _, known in lengths),
+        )
+        return dispatcher, passes
 
     def run(self) -> ExitCode:
         """Start the workers, serve until told to stop, and return the exit code.
