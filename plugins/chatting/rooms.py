@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from itertools import count
 
 from host import Bus, Message, Worker
 
 Write = Callable[[bytes], object]
+Line = tuple[str, bytes, bytes]
+"""What was said: the worker that it comes from, its head (see `Rooms`), and the line itself."""
 
 _RETRY_SECONDS = 0.25
 
@@ -31,8 +33,8 @@ class Room:
         self.name, self.topic = name, f"chat.room.{name}"
         self.writers: dict[int, Write] = {}
         self.interest: set[int] = set()
-        self.ring: deque[bytes] = deque(maxlen=history)
-        self.past: deque[bytes] | None = None
+        self.ring: deque[Line] = deque(maxlen=history)
+        self.past: deque[Line] | None = None
         self.waiting: list[Callable[[], object]] = []
         self.ready = False
 
@@ -40,8 +42,9 @@ class Room:
 class Rooms:
     """Hears a room's topic as long as one of this worker's users is in the room.
 
-    A message is the number of the user who says it, a space, and the line as everyone is sent it:
-    it is written once, by the worker of its sender, and only copied from there on.
+    A message is its head, a space, and the line as everyone is sent it: the line is written once,
+    by the worker of its sender, and only copied from there on. The head is the number of the user
+    who says it, a dot, and a number that tells the messages of that worker apart.
 
     Args:
         worker: this worker.
@@ -57,6 +60,7 @@ class Rooms:
         self._bus: Bus = worker.bus
         self._on_sent = on_sent
         self._rooms: dict[str, Room] = {}
+        self._numbers = count(1)
 
     def get(self, name: str) -> Room | None:
         """Return a room that this worker knows."""
@@ -83,7 +87,7 @@ class Rooms:
         """Write to a user what is said from now on; return what was said before."""
         room = self._rooms[name]
         room.writers[uid] = write
-        return tuple(room.ring)
+        return [line for _, _, line in room.ring]
 
     def leave(self, name: str, uid: int) -> None:
         """Write nothing more to a user, or do not wait for it; harmless if it is not there."""
@@ -98,8 +102,8 @@ class Rooms:
 
     def say(self, name: str, uid: int, line: bytes) -> bool:
         """Have a line sent to all in a room; False if the bus is overloaded."""
-        topic = self._rooms[name].topic
-        return self._bus.publish(topic, b"%d %b" % (uid, line), retain=self._history)
+        payload = b"%d.%d %b" % (uid, next(self._numbers), line)
+        return self._bus.publish(self._rooms[name].topic, payload, retain=self._history)
 
     def announce(self, names: Iterable[str], line: bytes) -> None:
         """Send a line once to each of this worker's users who is in one of the rooms."""
@@ -114,7 +118,11 @@ class Rooms:
         self._on_sent(len(line))
 
     def renew(self) -> None:
-        """Fetch what was said last anew: messages have been lost."""
+        """Fetch what was said last anew: messages have been lost.
+
+        What was said since the last message that came is shown then, as far as it was kept. So
+        nothing is missing either of what comes while this worker does not listen.
+        """
         for room in tuple(self._rooms.values()):
             self._bus.unsubscribe(room.topic)
             room.past = None
@@ -129,32 +137,40 @@ class Rooms:
 
     def _listen(self, room: Room) -> None:
         """Subscribe to a room's topic; what an earlier subscription still brings does not count."""
-        past: deque[bytes] = deque(maxlen=self._history)
+        past: deque[Line] = deque(maxlen=self._history)
 
         def ready() -> None:
             if self._rooms.get(room.name) is room and room.past is past:
-                room.ring, room.ready = past, True
-                waiting, room.waiting = room.waiting, []
-                for then in waiting:
-                    then()
+                self._begin(room, past)
 
         def heard(message: Message) -> None:
+            head, _, line = message.payload.partition(b" ")
             if message.retained:
-                past.append(message.payload.partition(b" ")[2])
+                past.append((message.sender, head, line))
             elif self._rooms.get(room.name) is room and room.past is past:
-                self._pass_on(room, message)
+                room.ring.append((message.sender, head, line))
+                self._pass_on(room, (message.sender, head, line))
 
         self._bus.subscribe(room.topic, heard, ready)
         room.past = past
 
-    def _pass_on(self, room: Room, message: Message) -> None:
-        number, _, line = message.payload.partition(b" ")
-        room.ring.append(line)
+    def _begin(self, room: Room, past: deque[Line]) -> None:
+        """Take what a subscription has brought as what was said last; the rest will be live."""
+        known = set(room.ring)
+        last = max((at for at, line in enumerate(past) if line in known), default=-1)
+        for line in list(past)[last + 1 :]:
+            self._pass_on(room, line)
+        room.ring, room.ready = past, True
+        waiting, room.waiting = room.waiting, []
+        for then in waiting:
+            then()
+
+    def _pass_on(self, room: Room, said: Line) -> None:
+        sender, head, line = said
         writers = room.writers
         own = None
-        if not self._echo and message.sender == self._bus.member:
-            with suppress(KeyError):
-                own = writers[int(number)]
+        if not self._echo and sender == self._bus.member:
+            own = writers.get(int(head.partition(b".")[0]))
         for write in writers.values():
             if write is not own:
                 write(line)

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
-from support.hosting import Host, Load, Start, eventually
+from support.hosting import CENSUS, Host, Load, Start, eventually
 from support.processes import children, descriptors, resident_bytes, threads
 
 pytestmark = pytest.mark.process
 
 CYCLES = 50
-GROWTH_BYTES = 2 << 20
-"""What memory may grow by: arenas that the allocator has not given back (1 MiB each in Python
-3.10 and later) and pages that are copied on first write. A leak of one connection object (about
-1 KiB with its socket) in each of 50 × 100 connections would be 5 MiB."""
+WORKER_GROWTH_BYTES = 512 << 10
+"""What a worker may grow by in 50 × 100 connections, of which it serves half. Measured: 0. To keep
+just the host's object of each connection makes 1.3 MiB, to keep 1 KiB of each 2.4 MiB."""
+SUPERVISOR_GROWTH_BYTES = 64 << 10
+"""What the supervisor may grow by. Measured: 0. It is coarse: 50 times 8 KiB still fit into what
+the allocator has free, so for replacements the objects are counted as well."""
+
+
+MAX_MORE_OBJECTS = 10
+"""Less than one in each of 50 replacements."""
 
 
 def inventory(host: Host) -> dict[str, object]:
@@ -58,12 +65,20 @@ def test_connections_leave_nothing_behind(
     assert inventory(host) == before
     growth = {name: size - at_first[name] for name, size in memory(host).items()}
     print(growth)
-    assert max(growth.values()) <= GROWTH_BYTES
+    assert growth.pop("supervisor") <= SUPERVISOR_GROWTH_BYTES
+    assert max(growth.values()) <= WORKER_GROWTH_BYTES
 
 
 @pytest.mark.timing
-def test_replaced_workers_leave_nothing_behind(start: Start, load: Load) -> None:
-    host = start(listen=("tcp4", "unix"), workers=2)
+def test_replaced_workers_leave_nothing_behind(start: Start, load: Load, tmp_path: Path) -> None:
+    census = tmp_path / "census"
+    host = start(
+        "--plugin",
+        CENSUS,
+        listen=("tcp4=whoami", "unix=whoami"),
+        settings={"options.census.file": census},
+        workers=2,
+    )
     before: dict[str, object] = {}
     at_first = 0
     for cycle in range(CYCLES + 5):
@@ -80,8 +95,12 @@ def test_replaced_workers_leave_nothing_behind(start: Start, load: Load) -> None
             before, at_first = inventory(host), resident_bytes(host.pid)
     assert inventory(host) == before
     growth = resident_bytes(host.pid) - at_first
-    print(f"the supervisor has grown by {growth} bytes")
-    assert growth <= GROWTH_BYTES
+    counts = [int(line) for line in census.read_text().splitlines()]
+    print(f"the supervisor has grown by {growth} bytes, objects {counts[4::10]}")
+    # Every tenth cycle does the same as the one ten before it.
+    assert len(counts) == CYCLES + 5
+    assert counts[-1] - counts[4] <= MAX_MORE_OBJECTS
+    assert growth <= SUPERVISOR_GROWTH_BYTES
 
 
 def test_a_worker_inherits_nothing_of_its_siblings(start: Start) -> None:

@@ -25,6 +25,7 @@ FAULTY = str(SUPPORT / "faulty.py")
 NONSENSE = str(SUPPORT / "nonsense.py")
 BULK = str(SUPPORT / "bulk.py")
 BLOCKING = str(SUPPORT / "blocking.py")
+CENSUS = str(SUPPORT / "census.py")
 SLOW = str(SUPPORT / "slow.py")
 BLIND = str(SUPPORT / "blind.py")
 

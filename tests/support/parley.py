@@ -352,3 +352,16 @@ class Parley:
             }
             for place in self.places.values()
         ]
+
+
+def trio(**options: Any) -> tuple[Parley, Client, Client, Client]:
+    """Three users in #lobby, on two workers."""
+    parley = Parley(2, **options)
+    clients = [
+        parley.client(number % 2, f"/nick {nick}", "/join #lobby")
+        for number, nick in enumerate(("ada", "bob", "carl"))
+    ]
+    for client in clients:
+        client.take()
+    ada, bob, carl = clients
+    return parley, ada, bob, carl
