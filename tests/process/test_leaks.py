@@ -72,9 +72,11 @@ def test_connections_leave_nothing_behind(
 @pytest.mark.timing
 def test_replaced_workers_leave_nothing_behind(start: Start, load: Load, tmp_path: Path) -> None:
     census = tmp_path / "census"
+    # With the default missed_claim_ms: a cancelled timer is dropped when none is due before it.
     host = start(
         "--plugin",
         CENSUS,
+        patient=False,
         listen=("tcp4=whoami", "unix=whoami"),
         settings={"options.census.file": census},
         workers=2,
@@ -97,9 +99,9 @@ def test_replaced_workers_leave_nothing_behind(start: Start, load: Load, tmp_pat
     growth = resident_bytes(host.pid) - at_first
     counts = [int(line) for line in census.read_text().splitlines()]
     print(f"the supervisor has grown by {growth} bytes, objects {counts[4::10]}")
-    # Every tenth cycle does the same as the one ten before it.
     assert len(counts) == CYCLES + 5
-    assert counts[-1] - counts[4] <= MAX_MORE_OBJECTS
+    # The least of the last ones: what is only under way is not counted, what is kept always is.
+    assert min(counts[-5:]) - counts[4] <= MAX_MORE_OBJECTS
     assert growth <= SUPERVISOR_GROWTH_BYTES
 
 
