@@ -15,9 +15,9 @@ import click
 
 import settings
 from host import catalog
-from host.errors import ExitCode, HostError
+from host.errors import ExitCode, HostError, PluginError
 from host.launch import assign, launch
-from host.loading import load
+from host.loading import PluginErrors, load
 from host.scaffold import new_plugin
 from host.simulate import simulate
 
@@ -186,11 +186,42 @@ def run(sources: Sources, record_trace: str | None) -> None:
 @with_sources
 @click.argument("file", required=False)
 def check(sources: Sources, file: str | None) -> None:
-    """Say ok, or everything that is wrong with the settings and plugins."""
-    loaded = sources.load(file)
-    registry = load(loaded)
-    assign(loaded.settings, registry)
+    """Say ok, or everything that is wrong with the settings and plugins, a line each."""
+    try:
+        loaded = sources.load(file)
+    except settings.SettingsError as error:
+        # The plugins can be looked at even so, but for their options.
+        wrong = [*str(error).splitlines()[1:], *_wrong_plugins(error.selected)]
+        fail(_counted(wrong), ExitCode.SETTINGS)
+    try:
+        assign(loaded.settings, load(loaded))
+    except PluginError as error:
+        fail(_counted(_lines(error)), ExitCode.PLUGIN)
     click.echo("ok")
+
+
+def _wrong_plugins(selected: tuple[str, ...]) -> list[str]:
+    try:
+        load(settings.Loaded(settings.Settings(plugins=selected)))
+    except PluginError as error:
+        return _lines(error)
+    except (settings.SettingsError, ValueError):  # options, or the selection itself: told already
+        pass
+    return []
+
+
+def _counted(lines: list[str]) -> str:
+    return "\n".join([f"{len(lines)} problem{'' if len(lines) == 1 else 's'}", *lines])
+
+
+def _lines(error: PluginError) -> list[str]:
+    """Return a line for each thing that is wrong with plugins."""
+    errors = error.errors if isinstance(error, PluginErrors) else (error,)
+    return [
+        f"  plugin {each.plugin}: "
+        + "; ".join(filter(None, [each.where, *each.cause.splitlines()]))
+        for each in errors
+    ]
 
 
 @main.command()

@@ -37,11 +37,18 @@ class SettingsError(Exception):
 
     Attributes:
         problems: All that is wrong, each thing once.
+        subject: What is invalid, in the plural.
+        selected: The plugins that are selected all the same.
     """
 
-    def __init__(self, problems: Iterable[Problem], subject: str = "settings") -> None:
+    def __init__(
+        self,
+        problems: Iterable[Problem],
+        subject: str = "settings",
+        selected: tuple[str, ...] = (),
+    ) -> None:
         self.problems = tuple(dict.fromkeys(problems))
-        self.subject = subject
+        self.subject, self.selected = subject, selected
         super().__init__(self.problems, subject)
 
     def __str__(self) -> str:

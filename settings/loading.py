@@ -83,10 +83,16 @@ def load(
     except ValidationError as error:
         problems += explain(error, merged.table, Scope(Settings, merged.origins))
     if problems:
-        raise SettingsError(problems)
+        raise SettingsError(problems, selected=_selected(merged))
     keys = [join(path) for path, _ in values(merged.table, ())]
     origins = {key: merged.origins[key] for key in keys if key in merged.origins}
     return Loaded(settings, MappingProxyType(origins), MappingProxyType(merged.texts))
+
+
+def _selected(merged: Layer) -> tuple[str, ...]:
+    """Return the plugins that are selected, as far as that can be told in spite of problems."""
+    found = merged.table.get("plugins")
+    return tuple(each for each in found if isinstance(each, str)) if isinstance(found, list) else ()
 
 
 def _layers(

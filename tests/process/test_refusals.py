@@ -133,3 +133,20 @@ def test_with_few_descriptors_a_default_is_capped_and_all_are_served(
     assert len(result["answers"]) == 200
     assert max(active for *_, active in result["answers"]) <= capped["connections"]
     assert host.events("accept_failed") == []
+
+
+def test_check_says_everything_at_once_a_line_each(refuse: Refuse, tmp_path: Path) -> None:
+    file = tmp_path / "host.toml"
+    file.write_text('plugins = ["ehco"]\nworkers = 0\n[limit]\nmax_events = 1\n')
+    refusal = refuse("check", str(file), "--plugin", "ehco")
+    assert refusal.code == 3, refusal.message
+    head, *lines = refusal.message.splitlines()
+    assert head == "host: 3 problems"
+    for phrases in (("workers", "host.toml:2"), ("limit", "host.toml:3"), ("ehco", '"echo"')):
+        assert [line for line in lines if all(phrase in line for phrase in phrases)], phrases
+
+
+def test_check_names_each_plugin_that_cannot_be_used(refuse: Refuse) -> None:
+    refusal = refuse("check", "--plugin", "ehco", "--plugin", "./missing.py")
+    assert refusal.code == 4, refusal.message
+    assert len(refusal.message.splitlines()) == 3
