@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import socket
@@ -128,14 +129,21 @@ def test_a_worker_that_dies_while_another_one_is_reaped_is_replaced_too(
     """The supervisor gets one batch of events: SIGCHLD, and then the end of a second channel.
 
     While it handles the signal it buries both workers, and the replacements' channels get the
-    numbers of descriptors that the batch still has an event for.
+    numbers of descriptors that the batch still has an event for. They have nothing to read then.
     """
-    pipe = tmp_path / "pipe"
+    pipe, lock = tmp_path / "pipe", tmp_path / "lock"
     os.mkfifo(pipe)
-    host = start("--plugin", BLOCKING, settings={"options.blocking.pipe": pipe}, workers=2)
+    lock.touch()
+    settings = {"options.blocking.pipe": pipe, "options.blocking.lock": lock}
+    host = start("--plugin", BLOCKING, "--log-level", "debug", settings=settings, workers=2)
     first, second = host.workers().values()
     mark = host.mark()
-    with watching([first, second]) as (one, other), connect(host.address):
+    with (
+        watching([first, second]) as (one, other),
+        connect(host.address),
+        lock.open() as held,
+    ):
+        fcntl.flock(held, fcntl.LOCK_EX)
         with pipe.open("wb"):  # returns when the supervisor waits on the other side
             os.kill(first, signal.SIGKILL)
             assert one.ended(5)
@@ -143,7 +151,10 @@ def test_a_worker_that_dies_while_another_one_is_reaped_is_replaced_too(
             os.kill(second, signal.SIGKILL)
             assert other.ended(5)
             eventually(lambda: at_rest(host.pid), "the supervisor has noted the signal")
-        os.unlink(pipe)  # from here on the scheduler raises, and round-robin takes over
+            pipe.unlink()  # from here on the scheduler raises, and round-robin takes over
+        host.wait_for("worker_started", count=2, since=mark)
+        eventually(lambda: at_rest(host.pid), "the supervisor is through with the batch")
+        fcntl.flock(held, fcntl.LOCK_UN)
         for slot in (0, 1):
             host.wait_for("worker_ready", slot=slot, since=mark)
 
