@@ -191,7 +191,8 @@ def test_a_worker_never_has_more_connections_than_it_may_and_the_others_wait(
     host = start(listen=(family,), workers=workers, settings=settings)
     full = [limit] * workers
     with ExitStack() as stack:
-        sessions = [stack.enter_context(connect(host.address)) for _ in range(clients)]
+        # Less than the four seconds after which the supervisor would look again by itself.
+        sessions = [stack.enter_context(connect(host.address, 3.0)) for _ in range(clients)]
         for session in sessions:
             session.sendall(b"hello\n")
         eventually(lambda: host.board.active == full, "all workers are full")

@@ -137,6 +137,8 @@ def test_a_worker_that_dies_while_another_one_is_reaped_is_replaced_too(
     settings = {"options.blocking.pipe": pipe, "options.blocking.lock": lock}
     host = start("--plugin", BLOCKING, "--log-level", "debug", settings=settings, workers=2)
     first, second = host.workers().values()
+    # Else it may block while it handles the last "ready", and that channel would come first.
+    eventually(lambda: at_rest(host.pid), "the supervisor waits for events")
     mark = host.mark()
     with (
         watching([first, second]) as (one, other),
