@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 _HOSTS: pytest.StashKey[list[RunningHost]] = pytest.StashKey()
 
 
+def hosts_of(item: pytest.Item) -> list[RunningHost]:
+    """Return the list of a test's hosts; if the test fails, what they have said is shown."""
+    return item.stash.setdefault(_HOSTS, [])
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
@@ -24,7 +29,7 @@ def pytest_runtest_makereport(
     """Show what the hosts of a failed test have said."""
     report = yield
     if report.failed:
-        for host in item.stash.get(_HOSTS, []):
+        for host in hosts_of(item):
             report.sections.append((f"host {host.pid}", host.said()))
     return report
 
@@ -38,7 +43,7 @@ def host_server(
     Each runs in an interpreter of its own, on free ports, with `tmp_path` as working directory.
     All have ended, by force if need be, when the test has.
     """
-    hosts: list[RunningHost] = request.node.stash.setdefault(_HOSTS, [])
+    hosts = hosts_of(request.node)
 
     def start(
         *plugins: str,

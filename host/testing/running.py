@@ -54,9 +54,10 @@ class RunningHost:
         python: Iterable[str] = (),
     ) -> None:
         self._command = [sys.executable, *python, "-m", "host", *flags]
+        self._rest = b""
         ours = {key: value for key, value in os.environ.items() if not key.startswith("HOST_")}
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *self._command],
+            self._launch(self._command),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -69,8 +70,7 @@ class RunningHost:
         self.other_output: list[str] = []
         self._news = threading.Condition()
         self._ended = False
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        self._listen()
 
     def __enter__(self) -> Self:
         return self
@@ -85,18 +85,31 @@ class RunningHost:
 
     # What it says
 
-    def events(self, name: str | None = None, **fields: object) -> list[dict[str, Any]]:
+    def mark(self) -> int:
+        """Return a place in what it tells; with `since` only what comes after it counts."""
+        with self._news:
+            return len(self._events)
+
+    def events(
+        self, name: str | None = None, since: int = 0, **fields: object
+    ) -> list[dict[str, Any]]:
         """Return what it has told so far: events of that name (None: any) with those fields."""
         with self._news:
             return [
                 event
-                for event in self._events
+                for event in self._events[since:]
                 if name in (None, event["event"])
                 and all(event.get(key) == value for key, value in fields.items())
             ]
 
     def wait_for(
-        self, name: str, *, count: int = 1, seconds: float = PATIENCE_SECONDS, **fields: object
+        self,
+        name: str,
+        *,
+        since: int = 0,
+        count: int = 1,
+        seconds: float = PATIENCE_SECONDS,
+        **fields: object,
     ) -> dict[str, Any]:
         """Wait for the `count`-th event of that name with those fields; return it.
 
@@ -107,7 +120,7 @@ class RunningHost:
         wanted = f"event {name}" + (f" with {fields}" if fields else "")
         while True:
             with self._news:
-                found = self.events(name, **fields)
+                found = self.events(name, since, **fields)
                 if len(found) >= count:
                     return found[count - 1]
                 left = deadline - time.monotonic()
@@ -211,17 +224,32 @@ class RunningHost:
             if self._process.stdout is not None and not self._reader.is_alive():
                 self._process.stdout.close()
 
+    def _launch(self, command: list[str]) -> list[str]:
+        """Return what is started, so that the host does not outlive this process."""
+        return [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command]
+
+    def _listen(self) -> None:
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
     def _read(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
+        fd = self._process.stdout.fileno()
+        while data := os.read(fd, 65_536):
+            *lines, self._rest = (self._rest + data).split(b"\n")
             with self._news:
-                self._take(line.decode("utf-8", "replace").rstrip("\n"))
+                go_on = [self._take(line.decode("utf-8", "replace")) for line in lines]
                 self._news.notify_all()
+            if not all(go_on):
+                return
         with self._news:
+            if self._rest:
+                self._take(self._rest.decode("utf-8", "replace"))
             self._ended = True
             self._news.notify_all()
 
-    def _take(self, line: str) -> None:
+    def _take(self, line: str) -> bool:
+        """Take a line; tell whether to read on."""
         try:
             event = json.loads(line)
             event["event"]
@@ -229,3 +257,4 @@ class RunningHost:
             self.other_output.append(line)
         else:
             self._events.append(event)
+        return True

@@ -4,34 +4,22 @@ from __future__ import annotations
 
 import stat
 import subprocess
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from host.testing.fixtures import hosts_of
 from support.hosting import WHOAMI, Host, Load, Refusal, Refuse, Start, command, environment
 from support.processes import everyone
-
-_HOSTS: pytest.StashKey[list[Host]] = pytest.StashKey()
 
 PATIENCE_MS = 20_000
 """A machine with other things to do must not make a worker look hung that is none, or tests of
 what schedulers decide would depend on the machine. Tests of hung workers use the default."""
 
 LISTEN = {"tcp4": "tcp://127.0.0.1:0", "tcp6": "tcp://[::1]:0"}
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item,
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show what the hosts of a failed test have said."""
-    report = yield
-    if report.failed:
-        for host in item.stash.get(_HOSTS, []):
-            report.sections.append((f"host {host.pid}", host.said()))
-    return report
 
 
 def listen_flags(folder: Path, listen: tuple[str, ...], host: int) -> list[str]:
@@ -49,7 +37,7 @@ def listen_flags(folder: Path, listen: tuple[str, ...], host: int) -> list[str]:
 @pytest.fixture
 def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
     """Start hosts. They must end well, with no process and no socket file left."""
-    hosts: list[Host] = request.node.stash.setdefault(_HOSTS, [])
+    hosts = hosts_of(request.node)
 
     def start(
         *flags: str,
@@ -76,14 +64,15 @@ def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
         return host
 
     yield start
-    problems = [problem for host in hosts for problem in host.clean_up()]
-    problems += [f"left over: {path}" for path in sockets_in(tmp_path)]
-    assert not problems, "\n".join(problems)
+    with ExitStack() as ending:
+        ending.callback(lambda: _no_sockets_in(tmp_path))
+        for host in hosts:
+            ending.callback(host.clean_up)
 
 
-def sockets_in(folder: Path) -> list[Path]:
-    """Return the socket files in a folder."""
-    return [path for path in folder.rglob("*") if stat.S_ISSOCK(path.lstat().st_mode)]
+def _no_sockets_in(folder: Path) -> None:
+    left = [path for path in folder.rglob("*") if stat.S_ISSOCK(path.lstat().st_mode)]
+    assert not left, f"left over: {left}"
 
 
 @pytest.fixture

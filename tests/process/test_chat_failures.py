@@ -38,7 +38,7 @@ def test_when_a_worker_is_killed_its_users_leave_within_a_second_and_their_nicks
     assert 0 < len(dead) < 21
     mark = host.mark()
     began = time.monotonic()
-    os.kill(host.workers()[victim], signal.SIGKILL)
+    os.kill(host.workers[victim], signal.SIGKILL)
     for client in alive:
         for number in dead:
             client.wait_for(rf"-- u{number} has quit \(connection lost\)")
@@ -67,7 +67,7 @@ def test_killing_again_and_again_leaves_no_ghosts(start: Start, people: People) 
         slots = slots_of(host, crowd)
         survivors = [client for client, own in zip(crowd, slots, strict=True) if own != slot]
         mark = host.mark()
-        os.kill(host.workers()[slot], signal.SIGKILL)
+        os.kill(host.workers[slot], signal.SIGKILL)
         host.wait_for("worker_ready", since=mark, slot=slot)
         (probe,) = people(host, 1, name=f"probe{turn}x")
         expected = {client.ask("/nick", r"-- you are (\w+)").group(1) for client in survivors}
@@ -121,12 +121,12 @@ def test_a_frozen_worker_holds_up_nobody_else(start: Start, people: People) -> N
     frozen, *slots = slots_of(host, crowd)
     awake = [client for client, own in zip(crowd[1:], slots, strict=True) if own != frozen]
     asleep = [client for client in crowd if client not in awake]
-    freeze(host.workers()[frozen])
+    freeze(host.workers[frozen])
     began = time.monotonic()
     for number in range(50):
         awake[0].ask(f"message {number}", rf"\[#lobby\] \w+: message {number}$")
     lasted = time.monotonic() - began
-    thaw(host.workers()[frozen])
+    thaw(host.workers[frozen])
     assert lasted < 2.0
     for client in awake + asleep:
         client.wait_for(r"\[#lobby\] \w+: message 49$")
@@ -149,12 +149,12 @@ def test_a_worker_that_has_lost_messages_says_so_and_is_right_again(
         if client not in (asleep, awake):
             client.send("/quit")
             client.until_closed()
-    freeze(host.workers()[0])
+    freeze(host.workers[0])
     for number in range(300):  # 18 MB, of which 8 MiB wait for the frozen worker
         awake.ask(f"{'x' * 60_000} {number}", rf"\[#lobby\] \w+: x+ {number}$")
     awake.ask("/nick other", r"-- \w+ is now other$")
     host.wait_for("bus_dropped", count=1)
-    thaw(host.workers()[0])
+    thaw(host.workers[0])
     asleep.wait_for(r"!! the server is overloaded: some messages were lost")
     asleep.wait_for(r"-- \w+ is now other$")
     awake.send("after")
@@ -190,7 +190,7 @@ def test_users_of_a_worker_that_leaves_get_a_goodbye_and_the_others_hear_of_it(
     leaving = slots[0]
     gone = [client for client, own in zip(crowd, slots, strict=True) if own == leaving]
     left = [client for client in crowd if client not in gone]
-    os.kill(host.workers()[leaving], signal.SIGTERM)
+    os.kill(host.workers[leaving], signal.SIGTERM)
     for client in gone:
         assert client.until_closed()[-1] == "-- The server is going down; see you soon."
     for client in left:

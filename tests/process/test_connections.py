@@ -37,7 +37,7 @@ def test_a_half_closed_connection_gets_the_rest_and_does_not_make_the_worker_spi
 ) -> None:
     size = 8_000_000  # more than the kernel takes: the worker has to keep it
     host = start(plugin=BULK, listen=(family,), workers=1)
-    (worker,) = host.workers().values()
+    (worker,) = host.workers.values()
     with connect(host.address) as client, connect(host.address) as other:
         client.sendall(b"%d\n" % size)
         client.shutdown(socket.SHUT_WR)
@@ -93,7 +93,7 @@ def test_a_peer_that_never_reads_is_held_back_and_then_closed(
     host = start(
         "--log-level", "debug", plugin="echo", listen=(family,), workers=1, settings=settings
     )
-    (worker,) = host.workers().values()
+    (worker,) = host.workers.values()
     before = resident_bytes(worker)
     load.begin("flood", address=host.address, size=64 * MIB, patience=10.0)
     stuck = load.answer()

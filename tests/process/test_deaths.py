@@ -26,7 +26,7 @@ def test_a_killed_worker_takes_only_its_own_connections_along(start: Start, load
     host = start(workers=4)
     before = load.burst(host.address, 100)
     assert before["failures"] == {}
-    victim = host.workers()[2]
+    victim = host.workers[2]
     owned = sum(pid == victim for _, pid, _ in before["answers"])
     mark = host.mark()
     os.kill(victim, signal.SIGKILL)
@@ -42,7 +42,7 @@ def test_a_killed_worker_takes_only_its_own_connections_along(start: Start, load
     fresh = load.burst(host.address, 100, group="fresh")
     counts, difference = spread(fresh["answers"], 4)
     assert difference <= 1, counts
-    assert host.workers()[2] in {pid for _, pid, _ in fresh["answers"]}
+    assert host.workers[2] in {pid for _, pid, _ in fresh["answers"]}
 
 
 @pytest.mark.parametrize("family", ["tcp4", "tcp6", "unix"])
@@ -53,7 +53,7 @@ def test_a_kill_during_a_burst_costs_only_what_the_worker_had_accepted(
     failed = 0
     for turn in range(12):
         slot = turn % 4
-        victim = host.workers()[slot]
+        victim = host.workers[slot]
         accepted, refused = host.board.accepted, host.board.refused
         mark = host.mark()
         load.open(host.address, 200)
@@ -85,7 +85,7 @@ def test_the_signal_that_a_worker_died_of_is_named(
 ) -> None:
     host = start(workers=2)
     mark = host.mark()
-    os.kill(host.workers()[0], number)
+    os.kill(host.workers[0], number)
     assert host.wait_for("worker_died", since=mark)["cause"] == f"killed by {cause}"
     host.wait_for("worker_ready", slot=0, since=mark)
     assert load.burst(host.address, 20)["failures"] == {}
@@ -111,7 +111,7 @@ def test_workers_killed_at_once_are_all_replaced(start: Start, load: Load) -> No
     host = start(workers=4)
     for _ in range(5):
         mark = host.mark()
-        for pid in host.workers().values():
+        for pid in host.workers.values():
             os.kill(pid, signal.SIGKILL)
         load.open(host.address, 50)
         host.wait_for("worker_ready", count=4, since=mark)
@@ -136,7 +136,7 @@ def test_a_worker_that_dies_while_another_one_is_reaped_is_replaced_too(
     lock.touch()
     settings = {"options.blocking.pipe": pipe, "options.blocking.lock": lock}
     host = start("--plugin", BLOCKING, "--log-level", "debug", settings=settings, workers=2)
-    first, second = host.workers().values()
+    first, second = host.workers.values()
     # Else it may block while it handles the last "ready", and that channel would come first.
     eventually(lambda: at_rest(host.pid), "the supervisor waits for events")
     mark = host.mark()
@@ -165,7 +165,7 @@ def test_without_respawn_the_others_go_on_and_the_host_ends_with_the_last(
     start: Start, load: Load
 ) -> None:
     host = start("--no-respawn", workers=3)
-    pids = host.workers()
+    pids = host.workers
     for slot in (1, 0):
         mark = host.mark()
         os.kill(pids[slot], signal.SIGKILL)
@@ -177,7 +177,7 @@ def test_without_respawn_the_others_go_on_and_the_host_ends_with_the_last(
     assert [child.pid for child in children(host.pid)] == [pids[2]]
     os.kill(pids[2], signal.SIGKILL)
     assert host.wait() == 8
-    assert len(host.ready_workers()) == 3
+    assert len(host.events("worker_ready")) == 3
 
 
 @contextmanager
@@ -211,7 +211,7 @@ def test_no_worker_outlives_the_supervisor(
         listen=(family,),
         workers=3,
     )
-    pids = host.workers()
+    pids = host.workers
     family_number, target = parse(host.address)
     with watching(list(pids.values())) as watches, connect(host.address) as client:
         if state == "busy":
@@ -236,12 +236,10 @@ def test_no_worker_outlives_the_supervisor(
 def test_zombies_are_reaped_at_once(start: Start) -> None:
     host = start(workers=4)
     mark = host.mark()
-    for pid in host.workers().values():
+    for pid in host.workers.values():
         os.kill(pid, signal.SIGKILL)
     host.wait_for("worker_ready", count=4, since=mark)
     eventually(
-        lambda: (
-            sorted(child.pid for child in children(host.pid)) == sorted(host.workers().values())
-        ),
+        lambda: sorted(child.pid for child in children(host.pid)) == sorted(host.workers.values()),
         "only living workers are children",
     )

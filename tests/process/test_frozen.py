@@ -36,7 +36,7 @@ def test_no_client_waits_for_a_frozen_worker(
     start: Start, load: Load, family: str, workers: int, frozen: int, size: int
 ) -> None:
     host = start(patient=False, listen=(family,), workers=workers)
-    pids = host.workers()
+    pids = host.workers
     for slot in range(frozen):
         freeze(pids[slot])
     result = load.burst(host.address, size)
@@ -63,7 +63,7 @@ def test_with_all_workers_frozen_clients_wait_until_one_is_continued(
     start: Start, load: Load, family: str, size: int
 ) -> None:
     host = start(patient=False, listen=(family,), workers=2)
-    pids = host.workers()
+    pids = host.workers
     for pid in pids.values():
         freeze(pid)
     load.open(host.address, size)
@@ -81,7 +81,7 @@ def test_with_all_workers_continued_at_once_every_client_is_served(
     start: Start, load: Load
 ) -> None:
     host = start(patient=False, workers=4)
-    pids = host.workers()
+    pids = host.workers
     for turn in range(5):
         mark = host.mark()
         for pid in pids.values():
@@ -148,7 +148,7 @@ def test_where_the_kernel_tells_no_queue_length_nobody_waits_for_a_frozen_worker
 ) -> None:
     host = start(patient=False, listen=(family,), workers=2, program=(BLIND,))
     host.wait_for("backlog_unknown")
-    freeze(host.workers()[0])
+    freeze(host.workers[0])
     result = load.burst(host.address, 50)
     assert result["failures"] == {}
     assert max(result["waits"]) <= MAX_WAIT_SECONDS

@@ -101,7 +101,7 @@ def test_on_child_exit_that_raises_keeps_nobody_from_being_replaced(
     host = start(plugin=FAULTY, settings=faulty("on_child_exit", how), workers=2)
     for slot in (0, 1):
         mark = host.mark()
-        os.kill(host.workers()[slot], signal.SIGKILL)
+        os.kill(host.workers[slot], signal.SIGKILL)
         host.wait_for("hook_failed", hook="on_child_exit", plugin="faulty", since=mark)
         host.wait_for("worker_ready", slot=slot, since=mark)
     assert load.burst(host.address, 20)["failures"] == {}

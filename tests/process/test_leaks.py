@@ -29,7 +29,7 @@ MAX_MORE_OBJECTS = 10
 def inventory(host: Host) -> dict[str, object]:
     """Return what must not change: the pids do, so the slots are named."""
     found: dict[str, object] = {}
-    everyone = {"supervisor": host.pid} | {str(s): pid for s, pid in host.workers().items()}
+    everyone = {"supervisor": host.pid} | {str(s): pid for s, pid in host.workers.items()}
     for name, pid in everyone.items():
         kinds = [text.partition(":")[0] for text in descriptors(pid)]
         found[f"descriptors of {name}"] = sorted(kinds)
@@ -39,7 +39,7 @@ def inventory(host: Host) -> dict[str, object]:
 
 
 def memory(host: Host) -> dict[str, int]:
-    everyone = {"supervisor": host.pid} | {str(s): pid for s, pid in host.workers().items()}
+    everyone = {"supervisor": host.pid} | {str(s): pid for s, pid in host.workers.items()}
     return {name: resident_bytes(pid) for name, pid in everyone.items()}
 
 
@@ -86,7 +86,7 @@ def test_replaced_workers_leave_nothing_behind(start: Start, load: Load, tmp_pat
     for cycle in range(CYCLES + 5):
         slot = cycle % 2
         mark = host.mark()
-        os.kill(host.workers()[slot], signal.SIGKILL)
+        os.kill(host.workers[slot], signal.SIGKILL)
         host.wait_for("worker_ready", slot=slot, since=mark)
         if cycle % 10 == 4:
             result = load.burst(host.addresses[cycle % 2], 20)
@@ -109,13 +109,13 @@ def test_a_worker_inherits_nothing_of_its_siblings(start: Start) -> None:
     host = start(workers=4)
     kinds = {
         slot: sorted(text.partition(":")[0] for text in descriptors(pid))
-        for slot, pid in host.workers().items()
+        for slot, pid in host.workers.items()
     }
     assert kinds[1] == kinds[0]
     assert kinds[3] == kinds[0]
     inodes = [
         {text for text in descriptors(pid) if text.startswith("socket:")}
-        for pid in host.workers().values()
+        for pid in host.workers.values()
     ]
     shared = inodes[0] & inodes[1] & inodes[2] & inodes[3]
     assert len(shared) == 1, "the listener, and nothing else"

@@ -74,8 +74,8 @@ def test_one_worker_of_many_that_cannot_start_is_enough(start: Start) -> None:
 def test_nothing_is_forked_if_on_host_start_fails(start: Start, how: str) -> None:
     host = fail_to_start(start, how, "on_host_start")
     assert host.wait() == 4
-    message = "\n".join(host.plain)
-    host.plain.clear()
+    message = "\n".join(host.other_output)
+    host.other_output.clear()
     assert message.count("host: ") == 1
     assert 'plugin "faulty"' in message
     assert "on_host_start" in message

@@ -145,7 +145,7 @@ def test_sigterm_to_a_worker_drains_that_one_and_replaces_it(start: Start, load:
         mark = host.mark()
         assert ask(session)[:2] == [slot, pid]
         result = load.burst(host.address, 50)
-        assert {pid for _, pid, _ in result["answers"]} == {host.workers()[1 - slot]}
+        assert {pid for _, pid, _ in result["answers"]} == {host.workers[1 - slot]}
     exited = host.wait_for("worker_exited", since=mark)
     assert (exited["slot"], exited["pid"], exited["cause"]) == (slot, pid, "exit code 0")
     assert host.wait_for("worker_ready", since=mark)["slot"] == slot
@@ -162,11 +162,11 @@ def drained(load: Load, address: str, pid: int) -> bool:
 
 def test_sigpipe_ends_nobody(start: Start, load: Load) -> None:
     host = start(workers=2)
-    for pid in (host.pid, *host.workers().values()):
+    for pid in (host.pid, *host.workers.values()):
         os.kill(pid, signal.SIGPIPE)
     result = load.burst(host.address, 20)
     assert result["failures"] == {}
-    assert {pid for _, pid, _ in result["answers"]} == set(host.workers().values())
+    assert {pid for _, pid, _ in result["answers"]} == set(host.workers.values())
     assert host.events("worker_died") == []
 
 

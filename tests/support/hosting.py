@@ -8,7 +8,6 @@ import select
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -16,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from host.testing import RunningHost
 from support.board import Board
-from support.processes import Watch, of_session, status
+from support.processes import of_session, status
 
 SUPPORT = Path(__file__).parent
 WHOAMI = str(SUPPORT / "whoami.py")
@@ -32,8 +32,6 @@ BLIND = str(SUPPORT / "blind.py")
 DEADLINE_SECONDS = 10.0
 """How long anything may take that takes milliseconds on a machine with nothing else to do."""
 ALARM_SECONDS = 90
-
-Event = dict[str, Any]
 
 
 def eventually(condition: Callable[[], bool], what: str, seconds: float = DEADLINE_SECONDS) -> None:
@@ -65,8 +63,8 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     return ours | dict(more or {})
 
 
-class Host:
-    """A running host. Its JSON log is read by a thread; tests wait for its events.
+class Host(RunningHost):
+    """A running host as `host.testing` has it, which must end well, and can be treated badly.
 
     Args:
         flags: the command line.
@@ -76,9 +74,6 @@ class Host:
         nofile: soft and hard limit of descriptors.
         unprivileged: whether it may not raise hard limits, even as root.
         deaf_after: an event after which nobody reads the log until `listen` is called.
-
-    Attributes:
-        plain: the lines it wrote that are no events; there should be none.
     """
 
     def __init__(
@@ -87,68 +82,31 @@ class Host:
         *,
         cwd: Path,
         slots: int,
-        program: tuple[str, ...] = ("-m", "host"),
-        nofile: tuple[int, int] | None = None,
-        unprivileged: bool = False,
         deaf_after: str | None = None,
+        **launch: Any,
     ) -> None:
-        self.flags, self.slots = list(flags), slots
-        self._process = subprocess.Popen(
-            command(self.flags, program=program, nofile=nofile, unprivileged=unprivileged),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            cwd=cwd,
-            env=environment(),
-            start_new_session=True,
-        )
-        self.pid = self._process.pid
-        self._watch = Watch(self.pid)
-        self._events: list[Event] = []
-        self.plain: list[str] = []
-        self._news = threading.Condition()
-        self._closed = False
-        self._rest = b""
+        self.slots = slots
+        self._flags, self._launch_options = list(flags), launch
         self._deaf_after = deaf_after
         self._board: Board | None = None
-        self.listen()
+        super().__init__(self._flags, cwd=cwd)
+
+    def _launch(self, _command: list[str]) -> list[str]:
+        return command(self._flags, **self._launch_options)
 
     # What it says
 
     def listen(self) -> None:
-        """Read the log."""
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        fd = self._process.stdout.fileno()
-        while data := os.read(fd, 65_536):
-            *lines, self._rest = (self._rest + data).split(b"\n")
-            deaf = False
-            with self._news:
-                for line in lines:
-                    deaf |= self._take(line.decode())
-                self._news.notify_all()
-            if deaf:
-                return
-        with self._news:
-            self._closed = True
-            self._news.notify_all()
+        """Read the log again, after `deaf_after`."""
+        self._reader.join(DEADLINE_SECONDS)
+        self._listen()
 
     def _take(self, line: str) -> bool:
-        """Take a line; tell whether it is the last one that is to be read."""
-        try:
-            event = json.loads(line)
-            name = event["event"]
-        except (ValueError, TypeError, KeyError):
-            self.plain.append(line)
-            return False
-        self._events.append(event)
-        if name != self._deaf_after:
-            return False
+        go_on = super()._take(line)
+        if self._deaf_after is None or not self.events(self._deaf_after):
+            return go_on
         self._deaf_after = None
-        return True
+        return False
 
     def hang_up(self) -> None:
         """Close our end of its log; only for a host that is deaf by now."""
@@ -156,69 +114,7 @@ class Host:
         assert self._process.stdout is not None
         self._process.stdout.close()
 
-    def mark(self) -> int:
-        """Return a place in the log; events before it do not count for `wait_for(since=…)`."""
-        with self._news:
-            return len(self._events)
-
-    def events(self, name: str, since: int = 0, **fields: object) -> list[Event]:
-        """Return the events so far that have this name and these fields."""
-        with self._news:
-            return [
-                event
-                for event in self._events[since:]
-                if event["event"] == name
-                and all(event.get(key) == value for key, value in fields.items())
-            ]
-
-    def wait_for(
-        self,
-        name: str,
-        *,
-        since: int = 0,
-        count: int = 1,
-        seconds: float = DEADLINE_SECONDS,
-        **fields: object,
-    ) -> Event:
-        """Wait for the `count`-th event with this name and these fields, and return it."""
-        deadline = time.monotonic() + seconds
-        while True:
-            with self._news:
-                found = self.events(name, since, **fields)
-                if len(found) >= count:
-                    return found[count - 1]
-                left = deadline - time.monotonic()
-                wanted = f"{count} × {name} {fields or ''}"
-                assert not self._closed, f"the host has ended without {wanted}\n{self.said()}"
-                assert left > 0, f"no {wanted} within {seconds} s\n{self.said()}"
-                self._news.wait(left)
-
-    def said(self) -> str:
-        """Return everything that the host has said."""
-        with self._news:
-            lines = [" ".join(self.flags), *map(json.dumps, self._events), *self.plain]
-        return "\n".join(lines)
-
     # What it is
-
-    @property
-    def addresses(self) -> list[str]:
-        """The bound addresses in the order of the listeners."""
-        return [event["address"] for event in self.events("listening")]
-
-    @property
-    def address(self) -> str:
-        """The bound address of the only listener."""
-        (address,) = self.addresses
-        return address
-
-    def workers(self) -> dict[int, int]:
-        """Return the pid of each slot's latest ready worker."""
-        return {event["slot"]: event["pid"] for event in self.ready_workers()}
-
-    def ready_workers(self) -> list[Event]:
-        """Return the events of all workers that got ready, with the workers' own pids."""
-        return self.events("worker_ready")
 
     @property
     def board(self) -> Board:
@@ -229,31 +125,33 @@ class Host:
 
     # What is done to it
 
-    def signal(self, number: signal.Signals) -> None:
-        """Send the supervisor a signal."""
-        self._process.send_signal(number)
-
     def wait(self, seconds: float = DEADLINE_SECONDS) -> int:
         """Wait for the host's end, and for all that it has said; return the exit code."""
-        assert self._watch.ended(seconds), f"still running after {seconds} s\n{self.said()}"
-        code = self._process.wait()
-        self._reader.join(DEADLINE_SECONDS)
+        code = super().wait(seconds)
         assert not self._reader.is_alive(), f"its output is still held open\n{self.said()}"
         return code
 
-    def stop(self, seconds: float = DEADLINE_SECONDS) -> int:
-        """Ask it to end, and wait for that; return the exit code."""
-        self.signal(signal.SIGTERM)
-        return self.wait(seconds)
+    def clean_up(self, seconds: float = DEADLINE_SECONDS) -> None:
+        """End what is left of the host.
 
-    def clean_up(self) -> list[str]:
-        """End what is left of the host; return what is wrong with how it has ended."""
+        Raises:
+            AssertionError: with all that is wrong with how it has ended.
+        """
+        problems = self._end(seconds)
+        if self._board is not None:
+            self._board.close()
+        if self.other_output:
+            problems.append("it has written lines that are no events")
+        problems += [f"a bug: {event}" for event in self.events("host_bug")]
+        assert not problems, "\n".join([*problems, self.said()])
+
+    def _end(self, seconds: float) -> list[str]:
         problems = []
         for one in of_session(self.pid):
             thaw(one.pid)
         if self._process.poll() is None:
             with suppress(AssertionError):
-                code = self.stop()
+                code = self.stop(seconds)
                 if code != 0:
                     problems.append(f"exit code {code} when stopped at the end of the test")
             if self._process.poll() is None:
@@ -262,16 +160,7 @@ class Host:
             if left.pid != self.pid:
                 problems.append(f"left over: {left}")
             os.kill(left.pid, signal.SIGKILL)
-        self._process.wait()
-        self._reader.join(DEADLINE_SECONDS)
-        if self._board is not None:
-            self._board.close()
-        self._watch.close()
-        assert self._process.stdout is not None
-        self._process.stdout.close()
-        if self.plain:
-            problems.append("it has written lines that are no events")
-        problems += [f"a bug: {event}" for event in self.events("host_bug")]
+        super().clean_up(seconds)
         return problems
 
 

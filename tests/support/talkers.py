@@ -108,5 +108,5 @@ def slots_of(host: Host, clients: list[Client]) -> list[int]:
         for row in rows
         if row[1].endswith(f":{int(port):04X}") and row[9] != "0"  # 0: it has ended
     }
-    slots = {target: slot for slot, pid in host.workers().items() for target in descriptors(pid)}
+    slots = {target: slot for slot, pid in host.workers.items() for target in descriptors(pid)}
     return [slots[inodes[client.sock.getsockname()[1]]] for client in clients]
