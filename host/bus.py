@@ -67,14 +67,12 @@ class EmbeddedBus:
         ready: Callable[[], object] | None = None,
     ) -> None:
         """Hear the messages of `topic`: first those that are retained, then `ready`, then live."""
+        self._ids += 1
+        if not self._put(Kind.SUBSCRIBE, self._ids, _name(topic)):
+            raise BlockingIOError("the bus is overloaded: the subscription was not sent")
         subscription = _Subscription(topic, callback, ready)
         self._subscriptions.setdefault(topic, []).append(subscription)
-        self._ids += 1
         self._pending[self._ids] = subscription
-        if not self._put(Kind.SUBSCRIBE, self._ids, _name(topic)):
-            self._pending.pop(self._ids)
-            self._subscriptions[topic].remove(subscription)
-            raise BlockingIOError("the bus is overloaded: the subscription was not sent")
 
     def unsubscribe(self, topic: str) -> None:
         """Hear nothing more of `topic`."""

@@ -248,7 +248,7 @@ class SocketConnection:
                 self.settle()
             if self._ended:
                 return
-        if mask & self._mask & READ:
+        if mask & self._mask & READ and self._closing is None:
             service = self._service
             self.last_active = service.loop.now
             self._asked = False

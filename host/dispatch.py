@@ -276,8 +276,8 @@ class Dispatcher:
 
     def unsent(self, worker: Candidate, listener: int, amount: int) -> None:
         """Take back notifications that a full pipe did not take: that worker is suspended."""
+        self._suspend(worker)  # first, so that what is told counts what was not taken
         worker.note_sent(listener, -amount)
-        self._suspend(worker)
 
     def check(self, now: float) -> bool:
         """Suspend who has missed a claim, resume who has caught up; tell if anything changed."""

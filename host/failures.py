@@ -39,7 +39,7 @@ class Failures:
     """Emits an event for each failure of a hook. Its instances are `host.calls.Report`s.
 
     Attributes:
-        last: the last failure, or None.
+        last: the last failure that was formatted, or None; a start's always is.
     """
 
     def __init__(self, telemetry: Telemetry, clock: Callable[[], float] = time.monotonic) -> None:
@@ -51,13 +51,14 @@ class Failures:
         self, plugin: str, hook: str, error: BaseException, args: tuple[object, ...]
     ) -> None:
         """Tell of one failure: of which plugin, in which hook, called with what."""
+        told_by_caller = hook in TOLD_BY_THE_CALLER
+        unsaid = None if told_by_caller else self._unsaid(plugin, hook)
+        if unsaid is None and not told_by_caller:
+            return  # nothing is formatted that nobody reads: a client may bring this about
         what = "".join(traceback.format_exception_only(error)).strip().replace("\n", "; ")
         stack = "".join(traceback.format_exception(error))
         self.last = Failure(plugin, hook, what, stack)
-        if hook in TOLD_BY_THE_CALLER:
-            return
-        unsaid = self._unsaid(plugin, hook)
-        if unsaid is None:
+        if told_by_caller:
             return
         consequence = CONSEQUENCES.get(hook, "the others still hear it")
         if unsaid:

@@ -19,6 +19,9 @@ WRITE = select.EPOLLOUT
 EDGE = select.EPOLLET
 
 
+_FEW_CANCELLED = 64
+
+
 class Poller(Protocol):
     """What a connection needs of the loop."""
 
@@ -39,17 +42,28 @@ def _nothing() -> None:
 
 
 class TimerHandle:
-    """A call that is due at `when` (seconds of the loop's clock)."""
+    """A call that is due at `when` (seconds of the loop's clock).
 
-    __slots__ = ("function", "when")
+    Args:
+        cancelled: called when the call is cancelled.
+    """
 
-    def __init__(self, when: float, function: Callable[[], object]) -> None:
-        self.when = when
+    __slots__ = ("_cancelled", "function", "when")
+
+    def __init__(
+        self,
+        when: float,
+        function: Callable[[], object],
+        cancelled: Callable[[], object] = _nothing,
+    ) -> None:
+        self.when, self._cancelled = when, cancelled
         self.function: Callable[[], object] | None = function
 
     def cancel(self) -> None:
         """Forget the call; harmless if it was made already."""
-        self.function = None
+        if self.function is not None:
+            self.function = None
+            self._cancelled()
 
 
 class Loop:
@@ -74,6 +88,7 @@ class Loop:
 
     __slots__ = (
         "_calls",
+        "_cancelled",
         "_clock",
         "_epoll",
         "_handlers",
@@ -95,6 +110,7 @@ class Loop:
         self._poll = self._epoll.poll
         self._handlers: dict[int, Handler] = {}
         self._timers: list[tuple[float, int, TimerHandle]] = []
+        self._cancelled = 0  # of the timers in the heap
         self._order = count()
         self._calls: deque[Callable[[], object]] = deque()
         self._max_events = max_events
@@ -130,7 +146,7 @@ class Loop:
 
     def call_at(self, when: float, function: Callable[[], object]) -> TimerHandle:
         """Call `function` once at `when`, in seconds of the loop's clock."""
-        timer = TimerHandle(when, function)
+        timer = TimerHandle(when, function, self._note_cancelled)
         heapq.heappush(self._timers, (when, next(self._order), timer))
         return timer
 
@@ -153,6 +169,7 @@ class Loop:
         timers = self._timers
         while timers and timers[0][2].function is None:
             heapq.heappop(timers)
+            self._cancelled -= 1
         if timers:
             due = max(0.0, timers[0][0] - self._clock())
             timeout = due if timeout is None else min(due, timeout)
@@ -174,12 +191,22 @@ class Loop:
         self._epoll.close()
         os.close(self._wake)
 
+    def _note_cancelled(self) -> None:
+        """Drop cancelled timers once they are most of the heap: they may be due in hours."""
+        self._cancelled += 1
+        if self._cancelled > _FEW_CANCELLED and self._cancelled * 2 > len(self._timers):
+            self._timers[:] = [entry for entry in self._timers if entry[2].function is not None]
+            heapq.heapify(self._timers)
+            self._cancelled = 0
+
     def _run_timers(self) -> None:
         timers, now = self._timers, self.now
         while timers and timers[0][0] <= now:
             timer = heapq.heappop(timers)[2]
             function, timer.function = timer.function, None
-            if function is not None:
+            if function is None:
+                self._cancelled -= 1
+            else:
                 function()
 
     def _run_calls(self, _mask: int) -> None:

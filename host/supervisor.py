@@ -88,7 +88,6 @@ class Supervisor:
         self._hooks = registry.host_hooks(self._failures)
         self._channels: dict[int, ControlChannel] = {}
         self._code = ExitCode.OK
-        self._timer: TimerHandle | None = None
         self._pool_timer: TimerHandle | None = None
         self._pool = pool.Pool(_policy(settings))
         self._loop = Loop(settings.limits.max_events)

@@ -309,3 +309,12 @@ def test_each_topic_has_one_order_for_all(steps):
             for member in scene.buses:
                 mine = [payload for payload in one[1:] if payload.startswith(b"%d " % member)]
                 assert mine == sorted(mine, key=lambda payload: int(payload.split()[1]))
+
+
+def test_a_topic_that_is_none_is_refused_and_leaves_nothing_behind():
+    with office(1) as all_of_it:
+        bus = all_of_it.buses[1]
+        with pytest.raises(ValueError, match="1 to 512 bytes"):
+            bus.subscribe("", print)
+        assert not bus._subscriptions
+        assert not bus._pending

@@ -776,3 +776,15 @@ def test_whatever_happens_a_connection_ends_once(acts, handler_acts, arrives, ke
     assert worker.ends == worker.closes
     assert sock.closed
     assert (worker.stalled, worker.loop.watched, worker.touched) == ({}, {}, [])
+
+
+def test_a_connection_that_another_one_has_closed_is_not_handed_to_its_plugin_again():
+    worker = Worker()
+    connection, _ = worker.connect(b"too late")
+    handled = []
+    worker.handler = handled.append
+    connection.close()  # from a handler of another connection, in the same turn
+    worker.event(connection, READ)
+    worker.rest()
+    assert handled == []
+    assert worker.reasons == [CloseReason.PLUGIN]

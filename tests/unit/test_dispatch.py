@@ -279,7 +279,8 @@ def test_what_a_full_pipe_did_not_take_is_taken_back():
         if worker.slot == 0:
             scene.dispatcher.unsent(worker, 0, count)
     assert scene.rows[0].count(0, SENT) == 0
-    assert [told["slot"] for told in scene.told.of(WORKER_SUSPENDED)] == [0]
+    told = [(told["slot"], told["outstanding"]) for told in scene.told.of(WORKER_SUSPENDED)]
+    assert told == [(0, 2)]
     assert scene.plan(4, now=1.0) == {1: 2}
     scene.dispatcher.check(1.0)
     assert [told["slot"] for told in scene.told.of(WORKER_RESUMED)] == [0]

@@ -70,6 +70,21 @@ def test_an_error_that_cannot_be_written_is_told_all_the_same():
     assert "OddError" in scene.events[0]["error"]
 
 
+def test_what_is_left_out_is_not_even_formatted():
+    formatted = []
+
+    class CountedError(Exception):
+        def __str__(self):
+            formatted.append(self)
+            return "counted"
+
+    scene = Scene()
+    for _ in range(BURST):
+        scene.fail()
+    scene.fail(error=CountedError())
+    assert formatted == []
+
+
 @pytest.mark.parametrize("hook", sorted(TOLD_BY_THE_CALLER))
 def test_what_stops_a_process_is_left_to_it_to_tell(hook):
     scene = Scene()

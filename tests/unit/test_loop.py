@@ -164,6 +164,35 @@ def test_a_cancelled_call_is_not_made(loop):
     assert called == ["made"]
 
 
+def test_cancelled_calls_do_not_pile_up_behind_one_that_is_due_sooner(loop):
+    loop.call_at(101.0, lambda: None)
+    for _ in range(10_000):
+        loop.call_at(9999.0, lambda: None).cancel()
+    assert len(loop._timers) < 200
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.booleans(), st.booleans()), max_size=300))
+def test_whatever_is_cancelled_the_others_are_called_in_order(calls):
+    clock = Clock()
+    loop = Loop(clock=clock)
+    called, wanted, timers = [], [], []
+    for number, (delay, cancelled, at_once) in enumerate(calls):
+        timer = loop.call_at(100.0 + delay, lambda number=number: called.append(number))
+        if not cancelled:
+            wanted.append((delay, number))
+        elif at_once:
+            timer.cancel()
+        else:
+            timers.append(timer)
+    for timer in timers:
+        timer.cancel()
+    clock.now = 200.0
+    loop.run_once(0)
+    loop.close()
+    assert called == [number for _, number in sorted(wanted)]
+    assert loop._cancelled == len(loop._timers) == 0
+
+
 def test_a_call_may_cancel_another_of_the_same_turn(loop):
     called = []
     second = loop.call_at(99.0, lambda: called.append("second"))
