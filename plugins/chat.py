@@ -9,10 +9,10 @@ from itertools import count
 from host import CloseReason, Connection, Worker, hookimpl
 from plugins.chatting.desk import Desk
 from plugins.chatting.limits import Options
-from plugins.chatting.names import harmless
 from plugins.chatting.users import User
 from plugins.chatting.verbs import Verbs
 from plugins.framing import FrameTooLongError
+from plugins.text import harmless
 
 _WARNING_SECONDS = 1.0
 """How often someone who sends too fast is told so."""

@@ -9,16 +9,9 @@ from datetime import UTC, datetime
 
 from host import Connection, Worker
 
-_CONTROL = dict.fromkeys([*range(32), *range(127, 160), 8232, 8233], " ")
-_CONTROL |= dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)], " ")
 _BREAKS = bytes.maketrans(b"\r\n", b"  ")
 _SHOWN = 40
 """How much of an unknown word comes back in the error reply."""
-
-
-def printable(text: str) -> str:
-    """Return `text` with a space for each character that a terminal might act on."""
-    return text.translate(_CONTROL)
 
 
 class Commands:

@@ -17,8 +17,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from host import Connection, Host, Worker, hookimpl, hookspec
-from plugins.commands import Commands, printable
+from plugins.commands import Commands
 from plugins.framing import FrameTooLongError, LineFramer
+from plugins.text import harmless
 
 RawHandler = Callable[[Connection, bytes], object]
 
@@ -174,7 +175,7 @@ def session(connection: Connection) -> Session:
 
 def error(connection: Connection, text: str) -> None:
     """Write an error reply; what a client must not forge is taken out of `text`."""
-    connection.write(b"-ERR " + printable(text).encode() + b"\r\n")
+    connection.write(b"-ERR " + harmless(text).encode() + b"\r\n")
 
 
 class Line:

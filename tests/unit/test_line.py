@@ -95,11 +95,11 @@ def test_stats_count_requests_of_both_kinds(harness):
         ("xyzzy plugh", 'unknown command "xyzzy"; try HELP'),
         ("   ", "empty line; try HELP"),
         ("x" * 100, f'unknown command "{"x" * 40}"; try HELP'),
-        ("\x1b[31mred", 'unknown command " [31mred"; try HELP'),
+        ("\x1b[31mred", 'unknown command "red"; try HELP'),
         ("a\rb", 'unknown command "a"; try HELP'),
         ("\x00\x07\x7f", 'unknown command "   "; try HELP'),
         ("\u202eevil\u2066", 'unknown command " evil "; try HELP'),
-        ("\x9b31m", 'unknown command " 31m"; try HELP'),
+        ("\x9b31m", 'unknown command ""; try HELP'),
     ],
 )
 def test_unknown_commands(ask, given_, reply):
@@ -124,7 +124,7 @@ def test_each_line_has_one_reply_of_one_line_without_what_a_terminal_acts_on(sha
 def test_error_takes_out_what_a_client_must_not_forge(connect):
     connection = connect()
     error(connection, "no\r\n+OK\x1b[2J")
-    assert connection.take() == b"-ERR no  +OK [2J\r\n"
+    assert connection.take() == b"-ERR no  +OK\r\n"
 
 
 # Lines that are too long
