@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable, Sequence
 
 from host import listeners
-from host.connection import Service, SocketConnection
+from host.connection import SocketConnection
 from host.events import ACCEPT_FAILED
 from host.loop import Loop
 from host.scoreboard import (
@@ -23,6 +23,7 @@ from host.scoreboard import (
     SPURIOUS,
     Row,
 )
+from host.service import Service
 from host.telemetry import Telemetry
 
 # The process or the machine has no more to give: nothing is gained by trying again at once.
@@ -92,7 +93,9 @@ class Acceptor:
         service = self._services[listener]
         if self._gate_shut():
             listeners.reopen(sock)
-        connection = SocketConnection(sock, address, self._serial, service)
+        connection = SocketConnection(
+            sock, address, self._serial, service, self._row.count(listener, CLAIMED)
+        )
         try:
             connection.watch()
         except OSError as error:  # ENOSPC or ENOMEM of epoll_ctl(2): as if it had not come
@@ -113,19 +116,21 @@ class Acceptor:
         short = number in _CAPACITY or number == errno.ENOSPC
         if short and not self._row.get(HELD_BACK):
             self._row.put(HELD_BACK, 1)
-            self._loop.call_at(self._loop.now + _RETRY_SECONDS, self._take_again)
+            self._loop.call_at(self._loop.now + _RETRY_SECONDS, self.take_again)
         now = self._loop.now
         if now < self._said.get(number, 0.0):
             return
         self._said[number] = now + _SAY_AGAIN_SECONDS
         self._telemetry.emit(
             ACCEPT_FAILED,
-            slot=self._row.slot,
+            slot=self._services[listener].worker.slot,
             address=self._services[listener].listener.address,
             error=f"{errno.errorcode.get(number, number)} ({os.strerror(number)})",
             consequence="connections wait until there is room" if short else "others go on",
         )
 
-    def _take_again(self) -> None:
-        self._row.put(HELD_BACK, 0)
-        self._wake()
+    def take_again(self) -> None:
+        """Ask for connections again, if this worker has run out of something a moment ago."""
+        if self._row.get(HELD_BACK):
+            self._row.put(HELD_BACK, 0)
+            self._wake()

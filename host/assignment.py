@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 
-from host.scoreboard import Scoreboard
+from host.scoreboard import Row, Scoreboard
 from host.views import Listener
 
 
@@ -20,9 +20,11 @@ class Assignment:
         control: its end of the control channel; the worker closes it.
         listeners: what plugins see of the listeners.
         sockets: the listening sockets, in the same order; the worker closes its copies to drain.
-        scoreboard: the shared counters.
+        scoreboard: the shared counters of its generation.
+        row: its own row of them.
         wake: the eventfd that wakes the supervisor.
         bus: its end of the bus channel; the worker closes it.
+        stacks: the pipe that its stacks are printed to when it crashes or hangs.
     """
 
     slot: int
@@ -32,5 +34,7 @@ class Assignment:
     listeners: tuple[Listener, ...]
     sockets: tuple[socket.socket, ...]
     scoreboard: Scoreboard
+    row: Row
     wake: int
     bus: socket.socket
+    stacks: int

@@ -1,16 +1,16 @@
-"""Hooks bound to those who hear them: isolated, named, and as cheap as a direct call.
+"""Hooks bound to those who hear them: named, and as cheap as a direct call.
 
 Once plugins are frozen, who hears a hook is known, so it is worked out once. A pluggy call
 costs over a microsecond and a direct one a tenth of that; pluggy's own call is left for hooks
-that have wrappers. Both ways behave alike; tests/unit/test_calls.py holds them to it.
+that have wrappers. Both ways behave alike; tests/unit/test_calls.py holds them to it. What
+isolates those who hear a hook from each other is in isolation.py.
 """
 
 from __future__ import annotations
 
-import functools
 import inspect
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import CodeType
 from typing import Any, cast
 
@@ -125,43 +125,6 @@ def direct(implementation: Implementation) -> Callable[..., Any]:
             return lambda *given: function(*[given[position] for position in positions])
 
 
-def tell(hook: str, implementations: Sequence[Implementation], report: Report) -> Tell:
-    """Bind `hook` to those who hear it, given in the order in which they are called."""
-    if any(implementation.wrapper for implementation in implementations):
-        guarded = _Guarded(hook, implementations, report)
-        return lambda *args: guarded(*args)[0]
-    calls = [(implementation.plugin, direct(implementation)) for implementation in implementations]
-    if not calls:
-        return lambda *_: True
-    if len(calls) == 1:
-        return _tell_one(hook, *calls[0], report)
-
-    def tell_all(*args: object) -> bool:
-        fine = True
-        for plugin, function in calls:
-            try:
-                function(*args)
-            # A plugin may call sys.exit(): that must not end the worker of all the others.
-            except BaseException as error:
-                fine = False
-                report(plugin, hook, error, args)
-        return fine
-
-    return tell_all
-
-
-def _tell_one(hook: str, plugin: str, function: Callable[..., Any], report: Report) -> Tell:
-    def tell_one(*args: object) -> bool:
-        try:
-            function(*args)
-        except BaseException as error:
-            report(plugin, hook, error, args)
-            return False
-        return True
-
-    return tell_one
-
-
 def bound(
     implementations: Sequence[Implementation], *, namespace: object = None, first: bool = False
 ) -> Callable[..., Any]:
@@ -175,7 +138,7 @@ def bound(
         first: whether the first answer other than None ends the call and is its result.
     """
     if any(each.wrapper for each in implementations):
-        call = _chain(implementations[0].hook, implementations, namespace=namespace)
+        call = chain(implementations[0].hook, implementations, namespace=namespace)
         names = implementations[0].expected
         return lambda *args: call(**dict(zip(names, args, strict=True)))
     functions = [direct(each) for each in implementations]
@@ -190,20 +153,6 @@ def bound(
         return None
 
     return call_all
-
-
-def schedulers(
-    implementations: Sequence[Implementation], report: Report
-) -> tuple[tuple[str, Scheduler], ...]:
-    """Bind `choose_worker`; see `HostHooks.schedulers`."""
-    if not any(implementation.wrapper for implementation in implementations):
-        return tuple((each.plugin, direct(each)) for each in implementations)
-    guarded = _Guarded("choose_worker", implementations, report)
-
-    def ask(listener: Listener, workers: Sequence[WorkerView]) -> WorkerView | None:
-        return cast("WorkerView | None", guarded(listener, workers)[1])
-
-    return ((implementations[0].plugin, ask),)
 
 
 def blame(error: BaseException, implementations: Iterable[Implementation], otherwise: str) -> str:
@@ -269,7 +218,7 @@ class Holder:
             }
 
 
-def _chain(
+def chain(
     hook: str,
     implementations: Sequence[Implementation],
     replace: Callable[[Implementation], Callable[..., object]] | None = None,
@@ -293,93 +242,3 @@ def _chain(
         )
         manager.register(Holder([plain]), name=f"{each.plugin} {number}")
     return cast("pluggy.HookCaller", getattr(manager.hook, hook))
-
-
-@dataclass(slots=True)
-class _Turn:
-    """One call under way: its arguments, and whether nobody has failed so far."""
-
-    args: tuple[object, ...]
-    fine: bool = field(default=True)
-
-
-class _Guarded:
-    """Pluggy's call of one hook in which nobody's failure keeps others from being called."""
-
-    __slots__ = ("_call", "_expected", "_hook", "_report", "_turns")
-
-    def __init__(
-        self, hook: str, implementations: Sequence[Implementation], report: Report
-    ) -> None:
-        self._hook, self._report = hook, report
-        self._expected = implementations[0].expected
-        self._turns: list[_Turn] = []  # a stack, since a hook may be told within itself
-        self._call = _chain(hook, implementations, self._guard)
-
-    def __call__(self, *args: object) -> tuple[bool, object]:
-        turn = _Turn(args)
-        self._turns.append(turn)
-        try:
-            result = self._call(**dict(zip(self._expected, args, strict=True)))
-        finally:
-            self._turns.pop()
-        return turn.fine, result
-
-    def _fail(self, plugin: str, error: BaseException) -> None:
-        turn = self._turns[-1]
-        turn.fine = False
-        self._report(plugin, self._hook, error, turn.args)
-
-    def _guard(self, implementation: Implementation) -> Callable[..., object]:
-        if implementation.wrapper:
-            return self._guard_wrapper(implementation)
-
-        @functools.wraps(implementation.function)
-        def guarded(*args: object) -> object:
-            try:
-                answer = implementation.function(*args)
-                if self._hook == "choose_worker":
-                    self._check(answer)
-            except BaseException as error:
-                self._fail(implementation.plugin, error)
-                return None
-            return answer
-
-        return guarded
-
-    def _check(self, answer: object) -> None:
-        """Refuse an answer that is no candidate here, where its author is still known."""
-        workers = cast("Sequence[object]", self._turns[-1].args[1])
-        if answer is not None and answer not in workers:
-            raise ValueError(f"the answer is none of the candidates: {answer!r}")
-
-    def _guard_wrapper(self, implementation: Implementation) -> Callable[..., object]:
-        """Go on without a wrapper that fails: as if it had only passed on what it was sent."""
-        function = cast("Callable[..., Generator[object, object, object]]", implementation.function)
-
-        @functools.wraps(function)
-        def guarded(*args: object) -> Generator[object, object, object]:
-            error: BaseException | None = None
-            try:
-                inner = function(*args)
-                next(inner)
-            except StopIteration:
-                error = RuntimeError("the wrapper did not yield")
-            except BaseException as raised:
-                error = raised
-            if error is not None:
-                self._fail(implementation.plugin, error)
-                return (yield None)
-            outcome = yield None
-            try:
-                inner.send(outcome)
-                inner.close()
-            except StopIteration as end:
-                return end.value
-            except BaseException as raised:
-                self._fail(implementation.plugin, raised)
-                return outcome
-            self._fail(implementation.plugin, RuntimeError("the wrapper yielded twice"))
-            return outcome
-
-        return guarded

@@ -18,6 +18,7 @@ from host import catalog
 from host.errors import ExitCode, HostError, PluginError
 from host.launch import assign, launch
 from host.loading import PluginErrors, load
+from host.operate import OPERATIONS
 from host.scaffold import new_plugin
 from host.simulate import simulate
 
@@ -178,7 +179,7 @@ def run(sources: Sources, record_trace: str | None) -> None:
     """Run the host until it is told to stop (SIGTERM, SIGINT)."""
     if record_trace is not None:
         sources = sources.recording(record_trace)
-    code = launch(sources.load(), installed_version())
+    code = launch(sources.load, installed_version())
     sys.exit(code)
 
 
@@ -279,5 +280,5 @@ def _columns(table: Sequence[tuple[str, ...]]) -> str:
     return "\n".join(lines)
 
 
-main.add_command(simulate)
-main.add_command(new_plugin)
+for each in (simulate, new_plugin, *OPERATIONS):
+    main.add_command(each)

@@ -4,53 +4,18 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from host.errors import NothingReadError
-from host.loop import READ, WRITE, Poller
+from host.loop import READ, WRITE
+from host.marks import Called, mark, serial_of
 from host.peers import describe, discard_unread
+from host.service import Service
 from host.views import CloseReason, Listener, Worker
 
 _DONTWAIT = socket.MSG_DONTWAIT
 _SEND_SLICE = 262_144
 """How much of a backlog is offered to one send: about what a loopback socket takes at a time."""
-
-
-@dataclass(slots=True)
-class Service:
-    """What all connections of one listener in one worker share.
-
-    Attributes:
-        on_readable: the bound hook of the listener's plugin.
-        on_accept, on_close, on_drain: bound hooks; they isolate failures and say whether there
-            were none.
-        blame: names the plugin that an exception of `on_readable` comes from.
-        report: tells of a failed hook: plugin, hook, error, the hook's arguments.
-        touched: connections that were written to or closed outside a handler of their own;
-            the worker settles them at the end of the turn.
-        stalled: connections whose peer does not take what is sent, and since when.
-        connections: all that are open in this worker.
-        on_end: called with a connection that has ended, before its plugins hear of it.
-    """
-
-    listener: Listener
-    worker: Worker
-    loop: Poller
-    on_accept: Callable[[SocketConnection], bool]
-    on_readable: Callable[[SocketConnection], object]
-    on_close: Callable[[SocketConnection, CloseReason], object]
-    on_drain: Callable[[SocketConnection, float], object]
-    blame: Callable[[BaseException], str]
-    report: Callable[[str, str, BaseException, tuple[object, ...]], None]
-    on_end: Callable[[SocketConnection, CloseReason], None]
-    connections: set[SocketConnection]
-    touched: list[SocketConnection]
-    stalled: dict[SocketConnection, float]
-    read_size: int = 65_536
-    high_water: int = 262_144
-    low_water: int = 65_536
-    max_unsent: int = 16_777_216
 
 
 class SocketConnection:
@@ -73,22 +38,27 @@ class SocketConnection:
         "_closing",
         "_ended",
         "_handling",
+        "_mark",
         "_mask",
         "_paused",
         "_queued",
-        "_serial",
         "_service",
         "_sock",
         "_when_writable",
         "allow_half_open",
+        "born",
+        "claim",
         "data",
         "eof",
         "held_back",
         "last_active",
     )
 
-    def __init__(self, sock: socket.socket, address: Any, serial: int, service: Service) -> None:
-        self._sock, self._address, self._serial, self._service = sock, address, serial, service
+    def __init__(
+        self, sock: socket.socket, address: Any, serial: int, service: Service, claim: int = 0
+    ) -> None:
+        self._sock, self._address, self._service = sock, address, service
+        self._mark = mark(Called.ON_READABLE, serial, service.listener.index)
         self._chunks: list[bytes] = []
         self._queued = 0
         self._backlog: bytearray | None = None
@@ -104,7 +74,8 @@ class SocketConnection:
         self.data: Any = None
         self.allow_half_open = False
         self.eof = False
-        self.last_active = service.loop.now
+        self.born = self.last_active = service.loop.now
+        self.claim = claim
 
     def __repr__(self) -> str:
         return f"<connection {self.id} from {self.peer}>"
@@ -112,7 +83,7 @@ class SocketConnection:
     @property
     def id(self) -> str:
         """Unique among all connections of this host."""
-        return f"{self._service.worker.pid}-{self._serial}"
+        return f"{self._service.worker.pid}-{serial_of(self._mark)}"
 
     @property
     def peer(self) -> str:
@@ -138,6 +109,11 @@ class SocketConnection:
     def unsent(self) -> int:
         """Bytes written and not yet taken by the kernel."""
         return self._queued + (len(self._backlog) if self._backlog is not None else 0)
+
+    @property
+    def sock(self) -> socket.socket:
+        """The socket; it stays the connection's."""
+        return self._sock
 
     def fileno(self) -> int:
         """Return the socket's descriptor, -1 once it has ended."""
@@ -235,6 +211,7 @@ class SocketConnection:
     def begin(self) -> None:
         """Tell the plugins that it was accepted, and see to what they did."""
         self._handling = True
+        self._note(Called.ON_ACCEPT)
         if not self._service.on_accept(self):
             self.finish(CloseReason.PLUGIN_FAILED)
         self._handling = False
@@ -253,6 +230,7 @@ class SocketConnection:
             self.last_active = service.loop.now
             self._asked = False
             self._handling = True
+            service.cells[service.mark] = self._mark
             try:
                 service.on_readable(self)
             except BaseException as error:  # SystemExit too: only this connection may end of it
@@ -267,7 +245,10 @@ class SocketConnection:
 
     def drain(self, deadline: float) -> None:
         """Tell the plugin that the worker goes away, and see to what it did."""
+        if self._closing is not None:
+            return
         self._handling = True
+        self._note(Called.ON_DRAIN)
         self._service.on_drain(self, deadline)
         self._handling = False
         self.settle()
@@ -285,6 +266,12 @@ class SocketConnection:
         self._doom(reason)
         self.settle()
 
+    def forsake(self) -> None:
+        """Have nothing to do with the socket any more, in a child that a plugin has forked."""
+        self._ended = True
+        self._closing = CloseReason.RESET
+        self._sock.close()
+
     def settle(self) -> None:
         """Send what is queued and act on what has happened to the connection."""
         if self._ended or self._handling:
@@ -301,6 +288,11 @@ class SocketConnection:
             self._watch()
 
     # Inside
+
+    def _note(self, called: Called) -> None:
+        """Write the worker's mark: what is called for this connection from now on."""
+        service = self._service
+        service.cells[service.mark] = self._mark - Called.ON_READABLE + called
 
     def _call_if_writable(self) -> None:
         function = self._when_writable
@@ -411,4 +403,5 @@ class SocketConnection:
             discard_unread(self._sock)
         service.on_end(self, reason)
         self._sock.close()
+        self._note(Called.ON_CLOSE)
         service.on_close(self, reason)

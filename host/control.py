@@ -2,7 +2,8 @@
 
 Downwards go records of four bytes: (listener, n) says that n connections are to be accepted from
 that listener. A record with the listener `_ORDER` is an order; the deadline that it carries takes
-the two records after it. Upwards go lines of JSON, since they are few.
+the two records after it, a question has its length in the record after it and then so many bytes
+of JSON. Upwards go lines of JSON, since they are few.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from __future__ import annotations
 import json
 import socket
 import struct
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 _RECORD = struct.Struct("<HH")
 _DEADLINE = struct.Struct("<d")
 _ORDER = 0xFFFF
-_DRAIN = 1
+_DRAIN, _ASK = 1, 2
+_LENGTH = struct.Struct("<I")
 MAX_LISTENERS = _ORDER
 MAX_LINE_BYTES = 65_536
 
@@ -25,6 +29,25 @@ class Drain:
     """Order: take nothing new, be gone by `deadline` (seconds of the monotonic clock)."""
 
     deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Order: answer a question; the answer is one or more reports of the kind `answer`.
+
+    Attributes:
+        number: by which the answer is recognised.
+        question: what is asked.
+        args: with which arguments.
+    """
+
+    number: int
+    question: str
+    args: dict[str, Any]
+
+
+Notice = tuple[int, int] | Drain | Ask
+"""What a worker is told: a notification, or an order."""
 
 
 def notification(listener: int, count: int) -> bytes:
@@ -37,29 +60,48 @@ def drain_order(deadline: float) -> bytes:
     return _RECORD.pack(_ORDER, _DRAIN) + _DEADLINE.pack(deadline)
 
 
+def ask_order(ask: Ask) -> bytes:
+    """Write a question."""
+    body = json.dumps(asdict(ask)).encode()
+    return _RECORD.pack(_ORDER, _ASK) + _LENGTH.pack(len(body)) + body
+
+
 class Orders:
     """Takes apart what comes down, in whatever pieces it comes."""
 
     def __init__(self) -> None:
         self._rest = b""
 
-    def feed(self, data: bytes) -> list[tuple[int, int] | Drain]:
+    def feed(self, data: bytes) -> list[Notice]:
         """Return the notifications and orders that are complete, in order."""
         data = self._rest + data if self._rest else data
-        taken: list[tuple[int, int] | Drain] = []
+        taken: list[Notice] = []
         at = 0
         while at + 4 <= len(data):
             listener, count = _RECORD.unpack_from(data, at)
             if listener != _ORDER:
                 taken.append((listener, count))
-            elif at + 12 <= len(data):
-                taken.append(Drain(*_DEADLINE.unpack_from(data, at + 4)))
-                at += 8
-            else:
+                at += 4
+                continue
+            order, end = _order(data, at + 4, count)
+            if order is None:
                 break
-            at += 4
+            taken.append(order)
+            at = end
         self._rest = data[at:]
         return taken
+
+
+def _order(data: bytes, at: int, kind: int) -> tuple[Drain | Ask | None, int]:
+    """Take one order apart; return it, or None if it is not complete, and where it ends."""
+    if kind == _DRAIN:
+        end = at + _DEADLINE.size
+        return (Drain(*_DEADLINE.unpack_from(data, at)) if end <= len(data) else None), end
+    start = at + _LENGTH.size
+    if start > len(data):
+        return None, at
+    end = start + _LENGTH.unpack_from(data, at)[0]
+    return (Ask(**json.loads(data[start:end])) if end <= len(data) else None), end
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +109,17 @@ class Report:
     """What a worker says.
 
     Attributes:
-        kind: `ready`; `failed` to start; or `leaving`: somebody asked this worker to go.
+        kind: `ready`; `failed` to start; `leaving`: somebody asked this worker to go; `plugins`:
+            some of them are left out, or no longer; or `answer`: part of one.
         cause: for `failed`, what happened.
         traceback: for `failed`, where, or "".
+        data: for `plugins` and `answer`, what there is to tell.
     """
 
     kind: str
     cause: str = ""
     traceback: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
 
     def line(self) -> bytes:
         """Write it as a line, cut where it is too long: of a traceback the end says most."""
@@ -82,25 +127,36 @@ class Report:
         if len(line) <= MAX_LINE_BYTES:
             return line
         cause, traceback = self.cause, self.traceback
-        return Report(self.kind, cause[: len(cause) // 2], traceback[len(traceback) // 2 :]).line()
+        if not cause and not traceback:  # whoever fills in the data keeps it short
+            raise ValueError(f"a report of {len(line)} bytes")
+        if len(traceback) >= len(cause):
+            shorter = replace(self, traceback=traceback[len(traceback) // 2 + 1 :])
+        else:
+            shorter = replace(self, cause=cause[: len(cause) // 2])
+        return shorter.line()
 
 
 class Reports:
-    """Takes apart what comes up. A worker is not trusted: its plugins may write anywhere."""
+    """Takes apart what comes up. A worker is not trusted: its plugins may write anywhere.
 
-    def __init__(self) -> None:
-        self._rest = b""
+    Attributes:
+        rest: what has come and is no whole report yet.
+    """
+
+    def __init__(self, rest: bytes = b"") -> None:
+        self.rest = rest
 
     def feed(self, data: bytes) -> list[Report]:
         """Return the reports that are complete; what is no report is left out."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > MAX_LINE_BYTES:
-            self._rest = b""
+        *lines, self.rest = (self.rest + data).split(b"\n")
+        if len(self.rest) > MAX_LINE_BYTES:
+            self.rest = b""
         reports = []
         for line in lines:
             try:
                 fields = json.loads(line)
-                reports.append(Report(*(str(fields[k]) for k in ("kind", "cause", "traceback"))))
+                kind, cause, trace = (str(fields[key]) for key in ("kind", "cause", "traceback"))
+                reports.append(Report(kind, cause, trace, dict(fields["data"])))
             except (ValueError, KeyError, TypeError, RecursionError):
                 continue
         return reports
@@ -111,20 +167,26 @@ class ControlChannel:
 
     Args:
         sock: a connected stream socket; the channel closes it.
+        rest: what was read of a report that is not complete yet.
 
     Attributes:
         failure: why the worker failed to start, as soon as it has said so.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, rest: bytes = b"") -> None:
         sock.setblocking(False)
         self._sock = sock
-        self._reports = Reports()
+        self._reports = Reports(rest)
         self.failure: Report | None = None
 
     def fileno(self) -> int:
         """Return the socket's descriptor."""
         return self._sock.fileno()
+
+    @property
+    def rest(self) -> bytes:
+        """What was read of a report that is not complete yet."""
+        return self._reports.rest
 
     def send(self, data: bytes) -> bool:
         """Send without waiting; tell whether it was taken (a full pipe means a hung worker)."""
@@ -142,14 +204,21 @@ class ControlChannel:
             return []
         except OSError:
             return None
-        if not data:
-            return None
+        return self._take(data) if data else None
+
+    def receive_last(self) -> None:
+        """Take all that a worker has said which has ended; a failure is kept."""
+        with suppress(BlockingIOError, OSError):
+            while data := self._sock.recv(MAX_LINE_BYTES):
+                self._take(data)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._sock.close()
+
+    def _take(self, data: bytes) -> list[Report]:
         reports = self._reports.feed(data)
         for report in reports:
             if report.kind == "failed":
                 self.failure = report
         return reports
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._sock.close()

@@ -40,22 +40,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from host.candidate import Candidate
+from host.decisions import Decision, Decisions
 from host.errors import NoCandidateError
 from host.events import WORKER_RESUMED, WORKER_SUSPENDED
-from host.scoreboard import (
-    ACCEPTED_ALL,
-    ACTIVE,
-    CLAIMED,
-    CLAIMED_ALL,
-    HELD_BACK,
-    SENT,
-    SETTLED,
-    SUSPENDED,
-    TURN_LASTED,
-    TURN_STARTED,
-    Cells,
-    Row,
-)
+from host.members import Member
+from host.scoreboard import CLAIMED, SENT, SETTLED, Cells, Row
 from host.telemetry import Telemetry
 from host.views import Listener, WorkerView
 
@@ -67,108 +57,10 @@ REREADS = 4
 LOOK_AGAIN = 0.2
 """How often claims are looked at while some are outstanding, in parts of `missed_claim_ms`: so
 much later than that a worker is suspended at the most."""
+LAST_RESORT = "(none answered: in turn)"
+"""What stands for the scheduler of a connection that no scheduler had an answer for."""
 SECOND_LOOK_SECONDS = 0.001
 """When a pass is repeated that found an accept under way to the last."""
-
-
-class Candidate:
-    """A ready worker: what schedulers see of it, and what was sent to it.
-
-    Attributes:
-        suspended: it has missed a claim and has not caught up since.
-        eligible: schedulers may choose it in the present pass.
-    """
-
-    __slots__ = (
-        "_clock",
-        "_row",
-        "_seen",
-        "_since",
-        "eligible",
-        "generation",
-        "pid",
-        "sent",
-        "slot",
-        "suspended",
-    )
-
-    def __init__(self, row: Row, pid: int, generation: int, clock: Callable[[], float]) -> None:
-        self._row, self._clock = row, clock
-        self.slot, self.pid, self.generation = row.slot, pid, generation
-        self.sent = row.get(CLAIMED_ALL)
-        self._seen, self._since = self.sent, 0.0  # the claims at the last look; since when
-        self.suspended = False
-        self.eligible = False
-
-    def __repr__(self) -> str:
-        return f"<worker {self.slot} (pid {self.pid})>"
-
-    @property
-    def active(self) -> int:
-        """Connections open now."""
-        return self._row.get(ACTIVE)
-
-    @property
-    def outstanding(self) -> int:
-        """Notifications sent and not yet claimed."""
-        return self.sent - self._row.get(CLAIMED_ALL)
-
-    @property
-    def load(self) -> int:
-        """Connections that are open or will be: never too few.
-
-        A worker that acts on a notification raises `active` first; so it is read last here.
-        """
-        return self.outstanding + self.active
-
-    @property
-    def accepted(self) -> int:
-        """Connections accepted so far in this slot."""
-        return self._row.get(ACCEPTED_ALL)
-
-    @property
-    def loop_lag_seconds(self) -> float:
-        """How long the present or, between turns, the last loop turn has taken."""
-        started = self._row.get(TURN_STARTED)
-        if not started:
-            return self._row.get(TURN_LASTED) / 1e9
-        return max(0.0, self._clock() - started / 1e9)
-
-    @property
-    def held_back(self) -> bool:
-        """Whether the worker itself asks for nothing more at the moment."""
-        return self._row.get(HELD_BACK) != 0
-
-    def cell(self, listener: int, counter: int) -> int:
-        """Return the index of one of the row's counters in the scoreboard's cells."""
-        return self._row.cell(listener, counter)
-
-    def note_sent(self, listener: int, amount: int) -> None:
-        """Count notifications that are about to be sent (or, if negative, were not sent)."""
-        self.sent += amount
-        self._row.add(listener, SENT, amount)
-
-    def expect_claims(self, now: float) -> None:
-        """Begin to wait for claims, unless some are outstanding already."""
-        if self.outstanding == 0:
-            self._seen, self._since = self.sent, now
-
-    def silent_since(self, now: float) -> float | None:
-        """Return since when it has claimed nothing, or None if there is nothing to claim.
-
-        A worker that goes on claiming is busy and not hung, however long the last one takes.
-        """
-        claimed = self._row.get(CLAIMED_ALL)
-        if claimed == self.sent:
-            return None
-        if claimed != self._seen:
-            self._seen, self._since = claimed, now
-        return self._since
-
-    def suspend(self) -> None:
-        """Count no more on what was sent, until the worker has caught up."""
-        self.suspended = True
-        self._row.put(SUSPENDED, self._row.get(SUSPENDED) + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +87,10 @@ class Dispatcher:
         report: tells of a failed scheduler.
         telemetry: where suspensions are told.
         clock: the monotonic clock, for the loop lag that views show.
+
+    Attributes:
+        schedulers: name and function of each plugin that is asked, in order.
+        decisions: who was chosen, by whom, and out of which candidates.
     """
 
     def __init__(
@@ -211,7 +107,8 @@ class Dispatcher:
         self._cells = cells
         self._listeners = tuple(listener for listener, _ in listeners)
         self._queue_lengths = tuple(queue_length for _, queue_length in listeners)
-        self._schedulers = tuple(schedulers)
+        self.schedulers = tuple(schedulers)
+        self.decisions = Decisions()
         self._report, self._telemetry, self._clock = report, telemetry, clock
         self._max_connections = policy.max_connections
         self._patience = policy.missed_claim_seconds
@@ -236,17 +133,33 @@ class Dispatcher:
         """The listeners that had connections waiting when their queues were last read."""
         return frozenset(self._unsettled)
 
-    def ready(self, row: Row, pid: int, generation: int) -> None:
-        """Take a worker into account. A pass for every listener should follow."""
-        self._workers[row.slot] = Candidate(row, pid, generation, self._clock)
+    @property
+    def workers(self) -> tuple[Candidate, ...]:
+        """All workers that are taken into account, in the order of their slots."""
+        return tuple(sorted(self._workers.values(), key=lambda worker: (worker.slot, worker.pid)))
+
+    def ready(self, row: Row, member: Member, before: int = 0) -> None:
+        """Take a worker into account, of whose slot `before` connections were accepted already.
+
+        A pass for every listener should follow.
+        """
+        self._workers[member.pid] = Candidate(row, member, before, self._clock)
         self._resort()
 
-    def gone(self, slot: int) -> None:
+    def gone(self, pid: int) -> None:
         """Forget a worker that dies or leaves, and what was sent to it. A pass should follow."""
-        worker = self._workers.pop(slot, None)
+        worker = self._workers.pop(pid, None)
         if worker is not None:
             self._told.discard(worker)
             self._resort()
+
+    def hold(self, pid: int, held: bool) -> bool:
+        """Keep new connections from a worker, or no longer; False if there is no such worker."""
+        worker = self._workers.get(pid)
+        if worker is None:
+            return False
+        worker.held = held
+        return True
 
     def plan(self, listener: int, now: float) -> list[tuple[Candidate, int]]:
         """Do one pass: return which workers to notify, and of how many connections.
@@ -257,10 +170,13 @@ class Dispatcher:
         counts: dict[Candidate, int] = {}
         candidates = self._candidates() if need > 0 else ()
         view = self._listeners[listener]
+        decision = Decision.of(candidates, now) if candidates else None
         while need > 0 and candidates:
-            worker = self._ask(view, candidates)
+            worker, scheduler = self._ask(view, candidates)
             worker.expect_claims(now)
-            worker.note_sent(listener, 1)
+            number = worker.note_sent(listener, 1)
+            assert decision is not None
+            self.decisions.add(decision, worker, listener, number, scheduler)
             self._sent[listener] += 1
             counts[worker] = counts.get(worker, 0) + 1
             need -= 1
@@ -283,6 +199,9 @@ class Dispatcher:
         """Suspend who has missed a claim, resume who has caught up; tell if anything changed."""
         changed = False
         for worker in self._workers.values():
+            if worker.has_lost():
+                worker.level(len(self._listeners))
+                changed = True
             if worker.suspended:
                 if worker.outstanding == 0:
                     worker.suspended = False
@@ -310,14 +229,13 @@ class Dispatcher:
             return now + self._patience
         return None
 
-    @property
-    def quiet(self) -> bool:
-        """Whether no connection waits, and no notification is unclaimed or being acted on."""
+    def quiet(self, listeners: Sequence[int]) -> bool:
+        """Tell whether no connection waits, and no notification is unclaimed or being acted on."""
         cells = self._cells
-        return not self._unsettled and all(
-            cells[worker.cell(listener.index, SETTLED)] == cells[worker.cell(listener.index, SENT)]
+        return self._unsettled.isdisjoint(listeners) and all(
+            cells[worker.cell(listener, SETTLED)] == cells[worker.cell(listener, SENT)]
             for worker in self._trusted
-            for listener in self._listeners
+            for listener in listeners
         )
 
     # Inside
@@ -339,9 +257,7 @@ class Dispatcher:
 
     def _resort(self) -> None:
         """Work out anew whom the passes count on, and which cells they read."""
-        self._trusted = trusted = tuple(
-            worker for _, worker in sorted(self._workers.items()) if not worker.suspended
-        )
+        self._trusted = trusted = tuple(each for each in self.workers if not each.suspended)
         for listener in range(len(self._listeners)):
             self._claimed[listener] = [worker.cell(listener, CLAIMED) for worker in trusted]
             self._settled[listener] = [worker.cell(listener, SETTLED) for worker in trusted]
@@ -374,13 +290,14 @@ class Dispatcher:
         limit = self._max_connections
         candidates = []
         for worker in self._trusted:
-            worker.eligible = not worker.held_back and worker.load < limit
+            worker.eligible = not (worker.held_back or worker.held) and worker.load < limit
             if worker.eligible:
                 candidates.append(worker)
         return tuple(candidates)
 
-    def _ask(self, listener: Listener, candidates: tuple[Candidate, ...]) -> Candidate:
-        for plugin, choose in self._schedulers:
+    def _ask(self, listener: Listener, candidates: tuple[Candidate, ...]) -> tuple[Candidate, str]:
+        """Return who takes the next connection, and the name of the scheduler that says so."""
+        for plugin, choose in self.schedulers:
             try:
                 chosen = choose(listener, candidates)
             except BaseException as error:  # a plugin may raise SystemExit: the next one is asked
@@ -389,7 +306,7 @@ class Dispatcher:
             if chosen is None:
                 continue
             if isinstance(chosen, Candidate) and chosen.eligible:
-                return chosen
+                return chosen, plugin
             self._report(plugin, "choose_worker", NoCandidateError(chosen), (listener,))
         self._turn += 1
-        return candidates[self._turn % len(candidates)]
+        return candidates[self._turn % len(candidates)], LAST_RESORT

@@ -29,6 +29,7 @@ class ExitCode(IntEnum):
     LIMITS = 7, "the machine's limits are too low for the settings"
     WORKERS_GONE = 8, "every worker has ended and none is to be replaced"
     CUT_SHORT = 9, "stopped, but connections or workers had to be cut at the deadline"
+    REMOTE = 10, "no answer from the host that was asked, or it refused"
 
 
 class HostError(Exception):
@@ -97,6 +98,12 @@ class LimitsError(HostError):
     exit_code = ExitCode.LIMITS
 
 
+class RemoteError(HostError):
+    """A running host cannot be asked, or does not do what it was asked to; the text says why."""
+
+    exit_code = ExitCode.REMOTE
+
+
 class NothingReadError(Exception):
     """What is reported of a plugin whose `on_readable` did not read."""
 
@@ -112,3 +119,19 @@ class NoCandidateError(Exception):
 
     def __init__(self, answer: object) -> None:
         super().__init__(f"choose_worker answered {answer!r:.200}, which is none of the candidates")
+
+
+class SlowCallError(Exception):
+    """What is reported of a plugin whose call took too long, though it raised nothing.
+
+    Attributes:
+        seconds: how long it took.
+        limit: the seconds above which a call counts as a failure.
+    """
+
+    def __init__(self, seconds: float, limit: float) -> None:
+        self.seconds, self.limit = seconds, limit
+        super().__init__(
+            f"the call took {seconds * 1000:.0f} ms, and nothing else was served meanwhile; "
+            f"above {limit * 1000:g} ms (breaker.slow_call_ms) it counts as a failure"
+        )

@@ -64,11 +64,42 @@ DESCRIPTORS_CAPPED = Event(
     "connections: raise RLIMIT_NOFILE, or set limits.max_connections_per_worker",
 )
 HOST_READY = Event("host_ready", Level.INFO, "ready: all {workers} workers serve")
+HOST_RELOADING = Event("host_reloading", Level.INFO, "reload on {cause}: trying the new settings")
+RELOAD_FAILED = Event(
+    "reload_failed", Level.ERROR, "reload failed, and nothing has changed: {reason}", ("details",)
+)
+GENERATION_STARTING = Event(
+    "generation_starting",
+    Level.INFO,
+    "generation {generation} starting: {workers} workers; those before it serve until it is ready",
+)
+GENERATION_FAILED = Event(
+    "generation_failed",
+    Level.ERROR,
+    "generation {generation} cannot start, and those before it go on: {reason}; "
+    "mend it and reload again",
+    ("details",),
+)
+GENERATION_READY = Event(
+    "generation_ready", Level.INFO, "generation {generation} ready after {seconds:.3f} s"
+)
+NOT_LISTENING = Event("not_listening", Level.INFO, "no longer listening on {address}")
+WORKERS_SCALED = Event(
+    "workers_scaled", Level.INFO, "{workers} workers instead of {before} on {cause}"
+)
+SCHEDULER_SWAPPED = Event(
+    "scheduler_swapped", Level.INFO, "{plugin} chooses the workers instead of {before}"
+)
 HOST_STOPPING = Event(
     "host_stopping", Level.INFO, "stopping on {cause}: draining for at most {seconds:g} s"
 )
 HOST_STOPPING_NOW = Event("host_stopping_now", Level.WARNING, "stopping now on {cause}")
 HOST_STOPPED = Event("host_stopped", Level.INFO, "stopped: exit code {code}, {meaning}")
+SIGNAL_RECLAIMED = Event(
+    "signal_reclaimed",
+    Level.WARNING,
+    "a plugin has replaced the handler of {signal} in the supervisor: the host's own is back",
+)
 HOST_BUG = Event(
     "host_bug", Level.ERROR, "a fault of the host itself: {error}; please report it", ("traceback",)
 )
@@ -84,8 +115,8 @@ WORKER_EXITED = Event(
 WORKER_DIED = Event(
     "worker_died",
     Level.ERROR,
-    "worker {slot} (pid {pid}) died: {cause}; {next}",
-    ("age_seconds",),
+    "worker {slot} (pid {pid}) died: {cause} {place}; {next}",
+    ("age_seconds", "traceback"),
 )
 WORKER_START_FAILED = Event(
     "worker_start_failed", Level.ERROR, "worker {slot} failed to start: {cause}", ("traceback",)
@@ -97,7 +128,28 @@ WORKER_SUSPENDED = Event(
     "{milliseconds} ms: others take them",
 )
 WORKER_RESUMED = Event("worker_resumed", Level.INFO, "worker {slot} (pid {pid}) has caught up")
-WORKER_KILLED = Event("worker_killed", Level.WARNING, "worker {slot} (pid {pid}) killed: {cause}")
+WORKER_HUNG = Event(
+    "worker_hung",
+    Level.ERROR,
+    "worker {slot} (pid {pid}) hangs: no turn of its loop for {seconds:.1f} s, {place}; "
+    "it is made to end",
+    ("traceback",),
+)
+WORKER_RECYCLED = Event(
+    "worker_recycled", Level.INFO, "worker {slot} (pid {pid}) is to be replaced: {cause}"
+)
+WORKER_HELD = Event(
+    "worker_held",
+    Level.INFO,
+    "worker {slot} (pid {pid}) gets no new connections: suspended by hand",
+)
+WORKER_FREED = Event("worker_freed", Level.INFO, "worker {slot} (pid {pid}) gets connections again")
+WORKER_KILLED = Event(
+    "worker_killed",
+    Level.WARNING,
+    "worker {slot} (pid {pid}) killed: {cause}; it was {place}",
+    ("traceback",),
+)
 FORK_FAILED = Event(
     "fork_failed", Level.ERROR, "cannot start worker {slot}: {error}; trying again in {seconds:g} s"
 )
@@ -118,6 +170,25 @@ HOOK_FAILED = Event(
     Level.ERROR,
     "hook {hook} of plugin {plugin} raised {error}; {consequence}",
     ("connection", "peer", "traceback"),
+)
+
+PLUGIN_SUSPENDED = Event(
+    "plugin_suspended",
+    Level.ERROR,
+    "plugin {plugin} has failed {count} times, last in {hook}: left out for {seconds:g} s "
+    "in this process",
+)
+PLUGIN_RESUMED = Event("plugin_resumed", Level.INFO, "plugin {plugin} is called again")
+
+# Commands to a running host
+ADMIN_COMMAND = Event(
+    "admin_command", Level.INFO, "command {command} from uid {uid}, pid {peer_pid}"
+)
+ADMIN_UNAVAILABLE = Event(
+    "admin_unavailable",
+    Level.WARNING,
+    "no commands can reach this host, since another process has the socket {address}: {cause}; "
+    "give each host a --name of its own",
 )
 
 # Connections, told by workers

@@ -25,12 +25,30 @@ class Exchange:
         self._touched: dict[int, None] = {}
         self._blocked: set[int] = set()
 
-    def add(self, member: int, sock: socket.socket) -> None:
-        """Take in a worker's end; it is closed by `remove` or `close`."""
+    def add(
+        self, member: int, sock: socket.socket, state: tuple[bytes, bytes, int] | None = None
+    ) -> None:
+        """Take in a worker's end, as `state` told of it before an exec, if there was one.
+
+        It is closed by `remove` or `close`.
+        """
         channel = Channel(sock)
+        if state is not None:
+            channel.restore(*state)
+            self._touched[member] = None
         self._channels[member] = channel
         self._hub.join(member)
         self._loop.add(channel.fileno(), READ, lambda mask: self._on_event(member, mask))
+
+    def state(self, member: int) -> tuple[int, tuple[bytes, bytes, int]] | None:
+        """Return a worker's descriptor and what its channel holds; None if it was cut off."""
+        channel = self._channels.get(member)
+        return None if channel is None else (channel.fileno(), channel.state())
+
+    @property
+    def hub(self) -> Hub:
+        """Who hears what."""
+        return self._hub
 
     def remove(self, member: int) -> None:
         """Let a worker go that has ended; harmless if it is gone."""

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from host.errors import SlowCallError
 from host.events import HOOK_FAILED
 from host.telemetry import Telemetry
 
@@ -61,6 +62,8 @@ class Failures:
         if told_by_caller:
             return
         consequence = CONSEQUENCES.get(hook, "the others still hear it")
+        if isinstance(error, SlowCallError):
+            consequence = "nothing else was served meanwhile"
         if unsaid:
             consequence += f" ({unsaid} more like this were not logged)"
         subject = args[0] if args and hasattr(args[0], "peer") else None

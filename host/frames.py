@@ -61,8 +61,13 @@ class Frame:
 class Parser:
     """Takes frames apart, in whatever pieces they come."""
 
-    def __init__(self) -> None:
-        self._data = bytearray()
+    def __init__(self, rest: bytes = b"") -> None:
+        self._data = bytearray(rest)
+
+    @property
+    def rest(self) -> bytes:
+        """What has come and is no whole frame yet."""
+        return bytes(self._data)
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """Take in `data`; yield each complete frame.
@@ -173,6 +178,17 @@ class Channel:
         except OSError:
             return None
         return self._parser.feed(data) if data else None
+
+    def state(self) -> tuple[bytes, bytes, int]:
+        """Return what was read and is no whole frame yet, what waits, and what was dropped."""
+        return self._parser.rest, b"".join(self._queue), self.dropped
+
+    def restore(self, rest: bytes, queued: bytes, dropped: int) -> None:
+        """Go on where a channel of the same socket was."""
+        self._parser = Parser(rest)
+        if queued:
+            self._queue.append(queued)
+        self._queued, self.dropped = len(queued), dropped
 
     def close(self) -> None:
         """Close the socket."""

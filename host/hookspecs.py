@@ -74,12 +74,15 @@ def on_accept(connection: Connection) -> None:
 
     Runs in: the worker that serves the connection.
     Calls: once a connection; first the listener's protocol plugin, then every plugin that is
-        no protocol.
+        no protocol and not left out (see Fails).
     Blocking: no; it would hold up every connection of this worker.
 
     Args:
         connection: the connection; nothing has been read from it.
-    Fails: this connection is closed, others go on; the remaining plugins still hear of it.
+    Fails: this connection is closed, others go on; the remaining plugins still hear of it. A
+        plugin that is no protocol and keeps failing, or taking long, is left out for a while:
+        in this process it is not called for `on_accept`, `on_close`, `on_child_exit` and
+        `choose_worker`. The section `[breaker]` of the settings says when.
 
     Example:
         from host import Connection, hookimpl
@@ -118,7 +121,9 @@ def on_close(connection: Connection, reason: CloseReason) -> None:
     """Tell that a connection has ended: the place to give back what belongs to it.
 
     Runs in: the worker that served the connection.
-    Calls: exactly once per accepted connection, in the plugins that heard `on_accept`.
+    Calls: exactly once per accepted connection, in the plugins that heard `on_accept`. Only a
+        plugin that has been left out (see there) may miss one of the two and hear the other, so
+        it should keep what belongs to a connection where it goes away with the connection.
     Blocking: no.
 
     Args:
@@ -199,7 +204,8 @@ def on_child_exit(child: ChildExit) -> None:
 
     Args:
         child: which worker, and how it ended.
-    Fails: logged; the others still hear it.
+    Fails: logged; the others still hear it. A plugin that keeps failing is left out for a
+        while, as for `on_accept`.
 
     Example:
         from host import ChildExit, hookimpl
@@ -227,7 +233,8 @@ def choose_worker(listener: Listener, workers: Sequence[WorkerView]) -> WorkerVi
             below their connection limit.
     Returns: one of `workers`, or None to leave the choice to the next plugin.
     Fails: the plugin is named in the log and the next one is asked, in the end round-robin. An
-        answer that is no candidate counts as a failure.
+        answer that is no candidate is named, too. A plugin that keeps raising, or taking long,
+        is left out for a while, as for `on_accept`.
 
     Example:
         from collections.abc import Sequence

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from host.frames import Frame, Kind
 from host.views import BUS_LEFT
@@ -45,6 +46,15 @@ class _Ring:
         return self.size - before
 
 
+@dataclass(frozen=True, slots=True)
+class HubState:
+    """What a hub knows: who hears which topic, who owns which key, what is retained."""
+
+    hearers: list[tuple[bytes, list[int]]]
+    owners: list[tuple[bytes, int]]
+    rings: list[tuple[bytes, list[tuple[int, bytes]]]]
+
+
 class Hub:
     """Knows the members (worker processes, by pid), their subscriptions and claims.
 
@@ -59,6 +69,23 @@ class Hub:
         self._owners: dict[bytes, int] = {}
         self._rings: OrderedDict[bytes, _Ring] = OrderedDict()
         self._retained = 0
+
+    def state(self) -> HubState:
+        """Return all that is known, for the hub that takes over."""
+        return HubState(
+            hearers=[(topic, list(members)) for topic, members in self._hearers.items()],
+            owners=list(self._owners.items()),
+            rings=[(topic, list(ring.messages)) for topic, ring in self._rings.items()],
+        )
+
+    def restore(self, state: HubState) -> None:
+        """Take over; the members join one by one, before or after."""
+        for topic, members in state.hearers:
+            self._hearers[topic] = dict.fromkeys(members)
+        self._owners.update(state.owners)
+        for topic, messages in state.rings:
+            for sender, payload in messages:
+                self._retain(topic, sender, payload, MAX_RETAINED)
 
     def join(self, member: int) -> None:
         """Take in a member."""

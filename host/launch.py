@@ -2,80 +2,239 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import os
 import resource
+import socket
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 
 from host import worker
+from host.admin import AdminServer
 from host.assignment import Assignment
 from host.control import MAX_LISTENERS
-from host.errors import ExitCode, HostError, LimitsError
-from host.events import DESCRIPTORS_CAPPED, HOST_BUG, HOST_STARTING, HOST_STOPPED, Level
+from host.errors import ExitCode, HostError, LimitsError, ListenError, PluginError
+from host.events import (
+    ADMIN_UNAVAILABLE,
+    DESCRIPTORS_CAPPED,
+    HOST_BUG,
+    HOST_STARTING,
+    HOST_STOPPED,
+    LISTENING,
+    Level,
+)
+from host.handover import FORMAT, REHEARSAL, Handover, take_over
+from host.inheritance import bound_before, take_listeners
 from host.listeners import ListeningSocket, open_listener
 from host.loading import load
 from host.logs import Format, LogWriter, json_line, text_line
+from host.processes import die_with_parent
 from host.registry import Registry
+from host.reloads import Plan
 from host.supervisor import Supervisor
 from host.telemetry import Telemetry
+from host.wiring import Wiring
 from settings import Limits, Listen, Loaded, Problem, Settings, SettingsError
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:7000"
 """Where a host listens that was not told anything: only programs of this machine reach it."""
+_SUPERVISORS = ("on_host_start", "on_child_exit", "choose_worker")
 RESERVED_DESCRIPTORS = 24
 """What a process of the host needs besides connections and listeners, with room for plugins."""
 
 
-def launch(loaded: Loaded, version: str) -> ExitCode:
+def launch(load_settings: Callable[[], Loaded], version: str) -> ExitCode:
     """Run a host until it is told to stop; return the exit code.
+
+    In a process that tries a reload it only says what the settings ask for. In one that was
+    re-executed by a reload it takes over from the process before.
 
     Raises:
         SettingsError, PluginError, ListenError, LimitsError: it cannot start; nothing is left
             behind.
     """
-    settings = loaded.settings
-    registry = load(loaded)
+    parent = os.environ.pop(REHEARSAL, None)
+    if parent is not None:
+        return rehearse(load_settings, int(parent))
+    handed = take_over()
+    failed = ""
+    try:
+        staff = _engage(load_settings()) if handed is None else _engage_alone(load_settings)
+    except (HostError, SettingsError) as error:
+        if handed is None:
+            raise
+        # What was tried a moment ago cannot be loaded any more. The workers that there are serve
+        # on; they must not lose their supervisor.
+        name = handed.admin[0] if handed.admin else "prefork"
+        staff = _engage(Loaded(Settings(name=name, plugins=("echo",))))
+        failed = str(error)
+    return _run(staff, version, handed, failed)
+
+
+def rehearse(load_settings: Callable[[], Loaded], parent: int) -> ExitCode:
+    """Load settings and plugins, and print what they ask for; everything else stays as it is."""
+    die_with_parent(parent)
+    staff = _engage_alone(load_settings)
+    plan = Plan(format=FORMAT, listen=[listen for listen, _ in staff.served])
+    print(f"\n{plan.model_dump_json()}", flush=True)
+    return ExitCode.OK
+
+
+@dataclass(frozen=True, slots=True)
+class _Staff:
+    """What a host is to run with: its settings, plugins, listeners, and room for connections."""
+
+    loaded: Loaded
+    registry: Registry
+    served: list[tuple[Listen, str]]
+    limit: int
+
+    @property
+    def settings(self) -> Settings:
+        """The settings alone."""
+        return self.loaded.settings
+
+
+def _engage(loaded: Loaded) -> _Staff:
+    settings, registry = loaded.settings, load(loaded)
     served = assign(settings, registry)
+    return _Staff(loaded, registry, served, max_connections(settings.limits, len(served)))
+
+
+def _engage_alone(load_settings: Callable[[], Loaded]) -> _Staff:
+    """Load settings and plugins where nobody is there to interrupt: if a plugin does, it fails."""
+    try:
+        return _engage(load_settings())
+    except KeyboardInterrupt as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{last.filename}:{last.lineno}"
+        raise HostError(
+            f"KeyboardInterrupt was raised while plugins were loaded: {place}"
+        ) from None
+
+
+def _run(staff: _Staff, version: str, handed: Handover | None, failed: str) -> ExitCode:
+    settings = staff.settings
     log = LogWriter(2, _format(settings), Level[settings.log.level.upper()])
     telemetry = Telemetry(log, debug=settings.log.level == "debug")
-    limit = max_connections(settings.limits, len(served))
-    with bound(served) as sockets:
-        telemetry.emit(
-            HOST_STARTING,
-            name=settings.name,
-            version=version,
-            pid=os.getpid(),
-            workers=settings.workers,
-        )
-        if limit < settings.limits.max_connections_per_worker:
-            allowed = limit + RESERVED_DESCRIPTORS + len(served)
-            telemetry.emit(DESCRIPTORS_CAPPED, allowed=allowed, connections=limit)
+    inherited = bound_before(handed.sockets) if handed else []
+    sockets, failed = _listen(staff, handed, inherited, failed)
+    if handed is None:
+        _tell_start(staff, telemetry, version)
+    else:
+        log.restore(*handed.log)
+    known = {each.address for each in handed.sockets} if handed else set()
+    for listener in sockets:
+        view = listener.view
+        if view.address not in known:
+            telemetry.emit(LISTENING, address=view.address, plugin=view.plugin)
 
-        def run_worker(assignment: Assignment) -> int:
-            try:
-                return worker.run(assignment, settings, registry, telemetry, log)
-            except Exception as error:
-                return tell_bug(error, telemetry)
-
-        supervisor = Supervisor(
-            settings,
-            registry,
-            sockets,
-            telemetry,
-            log,
-            run_worker=run_worker,
-            max_connections=limit,
-        )
+    def run_worker(assignment: Assignment) -> int:
         try:
-            code = supervisor.run()
-        except HostError:
-            raise
+            return worker.run(assignment, settings, staff.registry, telemetry, log)
         except Exception as error:
-            code = tell_bug(error, telemetry)
+            return tell_bug(error, telemetry)
+
+    wiring = Wiring(
+        staff.registry,
+        telemetry,
+        log,
+        version,
+        run_worker=run_worker,
+        load_scheduler=functools.partial(_load_scheduler, staff.loaded),
+        max_connections=staff.limit,
+        admin=_open_admin(settings, telemetry, handed),
+        handed=handed,
+        inherited=inherited,
+        failed=failed,
+    )
+    try:
+        code = Supervisor(settings, sockets, wiring).run()
+    except HostError:
+        raise
+    except Exception as error:
+        code = tell_bug(error, telemetry)
     telemetry.emit(HOST_STOPPED, code=int(code), meaning=code.description)
     log.close()
     return code
+
+
+def _open_admin(
+    settings: Settings, telemetry: Telemetry, handed: Handover | None
+) -> socket.socket | None:
+    """Return the admin socket, bound now or before an exec; None if there is none to be had."""
+    before = handed.admin if handed else None
+    if before is not None:
+        sock = socket.socket(fileno=before[1])
+        if settings.admin.enabled and before[0] == settings.name:
+            return sock
+        sock.close()
+    if not settings.admin.enabled:
+        return None
+    try:
+        return AdminServer.bind(settings.name)
+    except OSError as error:
+        cause = error.strerror or str(error)
+        telemetry.emit(ADMIN_UNAVAILABLE, address=f"@prefork/{settings.name}", cause=cause)
+        return None
+
+
+def _load_scheduler(loaded: Loaded, name: str) -> Registry:
+    """Load one scheduler plugin into a running supervisor, with its options from the settings.
+
+    Raises:
+        PluginError: it cannot be loaded, is no scheduler, or has to do with connections as well.
+    """
+    settings = loaded.settings.model_copy(update={"plugins": (name,)})
+    try:
+        registry = load(dataclasses.replace(loaded, settings=settings))
+    except SettingsError as error:
+        raise PluginError(name, str(error)) from error
+    plugin = next(each for each in registry.plugins if name in (each.name, each.selected))
+    if not plugin.is_scheduler:
+        raise PluginError(plugin.name, "it does not implement choose_worker", origin=plugin.origin)
+    others = [hook for hook in plugin.hooks if hook not in _SUPERVISORS]
+    if others:
+        cause = f"it also implements {', '.join(others)}, which only new workers would hear"
+        hint = "Select it in the settings and reload."
+        raise PluginError(plugin.name, cause, origin=plugin.origin, hint=hint)
+    return registry
+
+
+def _tell_start(staff: _Staff, telemetry: Telemetry, version: str) -> None:
+    settings, limit = staff.settings, staff.limit
+    telemetry.emit(
+        HOST_STARTING,
+        name=settings.name,
+        version=version,
+        pid=os.getpid(),
+        workers=settings.workers,
+    )
+    if limit < settings.limits.max_connections_per_worker:
+        allowed = limit + RESERVED_DESCRIPTORS + len(staff.served)
+        telemetry.emit(DESCRIPTORS_CAPPED, allowed=allowed, connections=limit)
+
+
+def _listen(
+    staff: _Staff, handed: Handover | None, inherited: list[socket.socket], failed: str
+) -> tuple[list[ListeningSocket], str]:
+    """Return the listeners, bound now or before, and why the generation cannot start, or ""."""
+    if handed is None:
+        return open_all(staff.served), failed
+    taken: list[ListeningSocket] = []
+    if not failed:
+        try:
+            taken = take_listeners(staff.served, handed.sockets, inherited)
+        except ListenError as error:
+            failed = str(error)
+    used = {inherited[number] for number in handed.serving.sockets}
+    used |= {listener.sock for listener in taken}
+    for sock in set(inherited) - used:
+        sock.close()
+    return taken, failed
 
 
 def tell_bug(error: Exception, telemetry: Telemetry) -> ExitCode:
@@ -91,8 +250,11 @@ def assign(settings: Settings, registry: Registry) -> list[tuple[Listen, str]]:
     Raises:
         PluginError: a listener's plugin is not selected, or is no protocol.
         SettingsError: no plugin, or not just one, could serve a listener.
+        LimitsError: there are more listeners than a notification can name.
     """
     listens = settings.listen or (Listen(address=DEFAULT_ADDRESS),)
+    if len(listens) > MAX_LISTENERS:
+        raise LimitsError(f"{len(listens)} listeners are too many: {MAX_LISTENERS} are possible")
     served = []
     for listen in listens:
         if listen.plugin is not None:
@@ -120,23 +282,21 @@ def _nobody_serves(listen: Listen, registry: Registry) -> SettingsError:
     return SettingsError([Problem("listen", "", message, "")])
 
 
-@contextmanager
-def bound(served: list[tuple[Listen, str]]) -> Iterator[list[ListeningSocket]]:
-    """Bind all listeners, or none; close those that are still open at the end.
+def open_all(served: list[tuple[Listen, str]]) -> list[ListeningSocket]:
+    """Bind all listeners, or none.
 
     Raises:
         ListenError: the machine refuses one of them.
     """
-    if len(served) > MAX_LISTENERS:
-        raise LimitsError(f"{len(served)} listeners are too many: {MAX_LISTENERS} are possible")
     sockets: list[ListeningSocket] = []
     try:
         for index, (listen, plugin) in enumerate(served):
             sockets.append(open_listener(listen, index, plugin))
-        yield sockets
-    finally:
+    except BaseException:
         for listener in sockets:
             listener.close()
+        raise
+    return sockets
 
 
 def max_connections(limits: Limits, listeners: int) -> int:

@@ -41,13 +41,19 @@ class ListeningSocket:
         view: what plugins see of it.
         sock: the socket; workers inherit it and accept from it.
         wanted: the backlog asked for; the kernel caps it silently at net.core.somaxconn.
+        configured: the address as the settings have it: with port 0 if any will do.
         netlink: by what the kernel is asked for the queue's length, if it needs that.
     """
 
     def __init__(
-        self, sock: socket.socket, view: Listener, wanted: int, file: tuple[str, int] | None
+        self,
+        sock: socket.socket,
+        view: Listener,
+        wanted: int,
+        file: tuple[str, int] | None,
+        configured: str,
     ) -> None:
-        self.sock, self.view, self.wanted = sock, view, wanted
+        self.sock, self.view, self.wanted, self.configured = sock, view, wanted, configured
         self.netlink: socket.socket | None = None
         self._file = file
         self._owner = os.getpid()
@@ -55,6 +61,11 @@ class ListeningSocket:
     def fileno(self) -> int:
         """Return the socket's descriptor."""
         return self.sock.fileno()
+
+    @property
+    def file(self) -> tuple[str, int] | None:
+        """The path and inode of the socket file, as long as it is ours."""
+        return self._file
 
     def shut_gate(self) -> None:
         """Let nobody new in, and cut nobody off who is coming in.
@@ -86,6 +97,11 @@ class ListeningSocket:
         """Close the socket and remove its file."""
         self.unlink()
         self.sock.close()
+        self.leave()
+
+    def leave(self) -> None:
+        """Close what is this object's alone: another one has the socket and its file."""
+        self._file = None
         if self.netlink is not None:
             self.netlink.close()
 
@@ -121,7 +137,25 @@ def open_listener(listen: Listen, index: int, plugin: str) -> ListeningSocket:
         if file is not None:
             Path(file[0]).unlink(missing_ok=True)
         raise _listen_error(listen.address, error) from error
-    return ListeningSocket(sock, Listener(index, text, plugin), listen.backlog, file)
+    view = Listener(index, text, plugin)
+    return ListeningSocket(sock, view, listen.backlog, file, str(address))
+
+
+def inherit_listener(
+    sock: socket.socket, listen: Listen, view: Listener, file: tuple[str, int] | None
+) -> ListeningSocket:
+    """Go on with a socket that is bound already, as the settings have it now.
+
+    Raises:
+        ListenError: the machine refuses; the socket stays as it was.
+    """
+    try:
+        sock.listen(listen.backlog)
+        if file is not None and os.stat(file[0]).st_ino == file[1]:
+            os.chmod(file[0], listen.mode)
+    except OSError as error:
+        raise _listen_error(listen.address, error) from error
+    return ListeningSocket(sock, view, listen.backlog, file, str(listen.parsed))
 
 
 def reopen(sock: socket.socket) -> None:

@@ -122,6 +122,20 @@ class LogWriter:
         self._dropped = 0
         self._later = None
 
+    def mute(self) -> None:
+        """Write nothing any more, in a child that a plugin has forked."""
+        self.forget()
+        self._write = len
+
+    def state(self) -> tuple[list[bytes], int]:
+        """Return the lines that wait, and how many were dropped, for whoever takes over."""
+        return list(self._waiting), self._dropped
+
+    def restore(self, waiting: list[bytes], dropped: int) -> None:
+        """Take over what another writer to the same descriptor had still to write."""
+        self._waiting.extendleft(reversed(waiting))
+        self._dropped += dropped
+
     def flush(self) -> None:
         """Write what waits, as far as it is taken."""
         waiting = self._waiting

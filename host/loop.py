@@ -11,6 +11,8 @@ from collections.abc import Callable
 from itertools import count
 from typing import Protocol
 
+from host import strays
+
 Handler = Callable[[int], object]
 """Called with the epoll event mask of its descriptor."""
 
@@ -155,6 +157,10 @@ class Loop:
         self._calls.append(function)
         os.eventfd_write(self._wake, 1)
 
+    def refresh(self) -> None:
+        """Read the clock anew: before the first turn, `now` may be old."""
+        self.now = self._clock()
+
     def stop(self) -> None:
         """Make `run` return at the end of the present turn."""
         self._stopping = True
@@ -163,6 +169,7 @@ class Loop:
         """Take turns until `stop` is called."""
         while not self._stopping:
             self.run_once()
+        strays.end_if_stray()
 
     def run_once(self, timeout: float | None = None) -> None:
         """Wait for events, at most `timeout` seconds (None: as long as it takes); handle them."""
@@ -175,6 +182,10 @@ class Loop:
             timeout = due if timeout is None else min(due, timeout)
         events = self._poll(timeout, self._max_events)
         self.now = self._clock()
+        if not events and timers and timers[0][0] <= self.now:
+            # A wait that a signal (SIGCONT) interrupts when its time is up has asked nobody: what
+            # has arrived meanwhile comes before the timers that would act on its absence.
+            events = self._poll(0, self._max_events)
         self.on_wake()
         handlers = self._handlers
         for fd, mask in events:
@@ -184,6 +195,15 @@ class Loop:
         if timers and timers[0][0] <= self.now:
             self._run_timers()
         self.on_rest()
+
+    def forsake(self) -> None:
+        """Handle nothing any more, in a child that a plugin has forked."""
+        self._handlers.clear()
+        self._timers.clear()
+        self._calls.clear()
+        self.on_wake = self.on_rest = _nothing
+        self._epoll.close()
+        self._stopping = True
 
     def close(self) -> None:
         """Close the epoll instance and the wake-up descriptor."""

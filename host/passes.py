@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from host.candidate import Candidate
 from host.control import notification
-from host.dispatch import Candidate, Dispatcher
+from host.dispatch import Dispatcher
 from host.listeners import ListeningSocket
 from host.loop import EDGE, READ, Loop, TimerHandle
 from host.scoreboard import Scoreboard
 
 Send = Callable[[int, bytes], bool]
+_ASK_AGAIN_SECONDS = 0.01
 
 
 class Passes:
@@ -25,6 +28,7 @@ class Passes:
         listeners: the bound listeners.
         send: sends bytes to the worker with this pid without waiting; False if they were not taken.
         blind: some listener's queue length is not known: then every claim brings the next pass.
+        wake: the eventfd of passes before an exec or fork; else one is made. `close` closes it.
 
     Attributes:
         wake: the eventfd by which workers wake the supervisor.
@@ -39,14 +43,17 @@ class Passes:
         *,
         send: Send,
         blind: bool,
+        wake: int | None = None,
     ) -> None:
         self._loop, self._dispatcher, self._scoreboard = loop, dispatcher, scoreboard
         self._indexes = tuple(listener.view.index for listener in listeners)
         self._listeners = tuple(listeners)
-        self._send, self._blind = send, blind
+        self._send, self.blind = send, blind
         self._timer: TimerHandle | None = None
         self._going = False
-        self.wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        if wake is None:
+            wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.wake = wake
 
     def start(self) -> None:
         """Begin to watch the listeners."""
@@ -56,8 +63,13 @@ class Passes:
             self._loop.add(listener.fileno(), READ | EDGE, self._on_edge(listener.view.index))
 
     def stop(self) -> None:
-        """Do no more passes: the listeners are closed."""
-        self._going = False
+        """Do no more passes, and watch nothing any more."""
+        if self._going:
+            self._going = False
+            self._loop.remove(self.wake)
+            for listener in self._listeners:
+                if listener.fileno() >= 0:
+                    self._loop.remove(listener.fileno())
 
     def close(self) -> None:
         """Close the eventfd."""
@@ -68,12 +80,22 @@ class Passes:
         dispatcher, sent = self._dispatcher, False
         while not sent:
             sent = True
-            for worker, count in dispatcher.plan(listener, self._loop.now):
+            try:
+                planned = dispatcher.plan(listener, self._loop.now)
+            except OSError:  # the kernel did not tell the queue's length: ENOBUFS (netlink(7))
+                again = self._loop.now + _ASK_AGAIN_SECONDS
+                self._loop.call_at(again, functools.partial(self._run_again, listener))
+                return
+            for worker, count in planned:
                 if not self._notify(worker, listener, count):
                     dispatcher.unsent(worker, listener, count)
                     sent = False
-        self._scoreboard.starved = dispatcher.starved or self._blind
+        self._scoreboard.starved = dispatcher.starved or self.blind
         self._arm()
+
+    def _run_again(self, listener: int) -> None:
+        if self._going:
+            self.run(listener)
 
     def run_all(self) -> None:
         """Do a pass for each listener."""
@@ -81,11 +103,15 @@ class Passes:
             for listener in self._indexes:
                 self.run(listener)
 
-    def quiet(self) -> bool:
-        """Do a pass for each listener; tell whether nobody waits and nothing is under way."""
+    def quiet(self, listeners: Sequence[int] | None = None) -> bool:
+        """Do a pass for each listener; tell whether nobody waits and nothing is under way.
+
+        Args:
+            listeners: which of them are looked at; all if it is left out.
+        """
         self._dispatcher.check(self._loop.now)
         self.run_all()
-        return self._dispatcher.quiet
+        return self._dispatcher.quiet(self._indexes if listeners is None else listeners)
 
     def _notify(self, worker: Candidate, listener: int, count: int) -> bool:
         return self._send(worker.pid, notification(listener, count))

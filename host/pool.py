@@ -7,133 +7,71 @@ The rules of this file
 
 States of a worker
 
-    state      entered when            left when
-    STARTING   it was forked           it says it is ready; or it ends, or start_timeout passes
-    READY      it said so              it ends, or is told to drain
-    DRAINING   it was told to drain    it ends; at the deadline it is killed
-    KILLED     it was sent SIGKILL     it ends
+    state      entered when                left when
+    STARTING   it was forked               it says it is ready; or it ends, or start_timeout passes
+    READY      it said so                  it ends, or is told to drain, or hangs
+    DRAINING   it was told to drain        it ends; at the deadline it is doomed
+    DOOMED     it is to be made to end     it ends: it prints its stacks, gets SIGABRT if it
+                                           hung while it served, then SIGKILL
+
+    A READY worker can be *retiring*: it serves, but its slot is being filled again, and when its
+    successor is ready it is told to drain. So is every worker of an older generation.
 
 What the end of a worker leads to
 
     while …            the worker was …           then
     first start        STARTING                   the host stops: WORKER_START
+    running            of an older generation     nothing: its slot is filled by the new one
+    running            retiring                   nothing: its successor is on its way
     running            anything, respawn          the slot is filled again, at once or after a pause
     running            anything, no respawn       nothing; when the last has gone: WORKERS_GONE
     stopping           anything                   nothing; when the last has gone: the host stops
 
-The pause before a slot is filled again is 0 the first time, then doubles from 0.5 s up to the limit
-while its workers keep dying young. A worker that was ready and then ended by SIGKILL does not
-count as one that dies young: somebody or something outside decided that, and it says nothing
-about the next one.
+The pause before a slot is filled again is 0 the first time, then doubles from 0.5 s up to a limit
+while its workers keep dying young. The limit is `pause_max` for workers that never got ready, and
+less for those that did: they serve between their deaths. A SIGKILL that neither the host nor
+the kernel for want of memory has sent came from outside and says nothing about the next worker,
+unless it meets several in a row before they are ready.
 """
 
 from __future__ import annotations
 
 import random
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from enum import Enum, auto
 
 from host.errors import ExitCode
+from host.members import (
+    Abort,
+    Action,
+    Drain,
+    Dump,
+    Finish,
+    Fork,
+    Kill,
+    Member,
+    Policy,
+    Ready,
+    State,
+)
 
 YOUNG_SECONDS = 10.0
 """A worker that lives longer than this has a clean record: the next end is its first."""
 FIRST_PAUSE_SECONDS = 0.5
+SERVED_PAUSE_MAX_SECONDS = 2.0
+"""The longest pause after a worker that was ready: at most eight starts in ten seconds."""
+EARLY_KILLS = 3
+"""So many workers in a row that are killed before they are ready are no accident."""
 JITTER = 0.2
-GRACE_SECONDS = 0.25
+GRACE_SECONDS = 0.2
 """How long after its deadline a draining worker is left to end by itself."""
 QUICK_SECONDS = 1.0
 """How long a worker has to end when the host stops at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What the settings say about the pool.
-
-    Attributes:
-        workers: how many slots.
-        respawn: whether a worker that ends is replaced.
-        start_timeout: seconds a worker has to become ready.
-        drain_timeout: seconds a draining worker has to end.
-        pause_max: the longest pause in seconds before a slot is filled again.
-    """
-
-    workers: int
-    respawn: bool
-    start_timeout: float
-    drain_timeout: float
-    pause_max: float
-
-
-@dataclass(frozen=True, slots=True)
-class Fork:
-    """Start a worker in this slot; then call `forked` or `fork_failed`."""
-
-    slot: int
-
-
-@dataclass(frozen=True, slots=True)
-class Drain:
-    """Tell a worker to drain until `deadline`."""
-
-    pid: int
-    deadline: float
-
-
-@dataclass(frozen=True, slots=True)
-class Kill:
-    """Send SIGKILL, because of `cause`."""
-
-    pid: int
-    cause: str
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """Tell that all slots are ready for the first time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """End the supervisor; no worker is left."""
-
-    code: ExitCode
-
-
-Action = Fork | Drain | Kill | Ready | Finish
-
-
-class State(Enum):
-    """Where a worker is in its life."""
-
-    STARTING = auto()
-    READY = auto()
-    DRAINING = auto()
-    KILLED = auto()
-
-
-@dataclass(slots=True)
-class Member:
-    """One living worker.
-
-    Attributes:
-        slot: its slot.
-        pid: its process id.
-        born: when it was forked.
-        state: where it is in its life.
-        deadline: when its state must have been left, or None.
-        was_ready: whether it ever got ready.
-        expected: whether it was asked to go.
-    """
-
-    slot: int
-    pid: int
-    born: float
-    state: State
-    deadline: float | None
-    was_ready: bool = False
-    expected: bool = False
+DUMP_SECONDS = 0.15
+"""How long a worker has to print its stacks."""
+ABORT_SECONDS = 0.5
+"""How long a worker has to die of SIGABRT."""
 
 
 @dataclass(slots=True)
@@ -141,6 +79,7 @@ class _Record:
     """What is remembered of a slot: how often its workers died young, and when it is due."""
 
     deaths: int = 0
+    early: int = 0
     due: float | None = None
 
 
@@ -149,17 +88,26 @@ class Pool:
 
     Args:
         policy: what the settings say.
+        older: living workers of older generations, which serve until this one is ready.
         jitter: gives a number from 0 to 1, for the spread of pauses.
 
     Attributes:
         members: the living workers by pid.
+        workers: how many slots there shall be.
         stopping: whether the host is stopping.
+        on_hold: whether nobody is to be started, since this generation cannot.
     """
 
-    def __init__(self, policy: Policy, jitter: Callable[[], float] = random.random) -> None:
-        self.policy = policy
-        self.members: dict[int, Member] = {}
-        self.stopping = False
+    def __init__(
+        self,
+        policy: Policy,
+        older: Iterable[Member] = (),
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.policy, self.generation, self.workers = policy, policy.generation, policy.workers
+        self.members: dict[int, Member] = {member.pid: member for member in older}
+        self.stopping = self.on_hold = False
+        self._first = not self.members
         self._records = {slot: _Record() for slot in range(policy.workers)}
         self._jitter = jitter
         self._complete = False
@@ -167,18 +115,24 @@ class Pool:
 
     @property
     def ready_count(self) -> int:
-        """How many workers are ready."""
-        return sum(member.state is State.READY for member in self.members.values())
+        """How many workers of this generation are ready and stay."""
+        return sum(self._stays(member, State.READY) for member in self.members.values())
 
     @property
     def complete(self) -> bool:
-        """Whether all slots have been ready at one time: the first start is over."""
+        """Whether all slots have been ready at one time: the start is over."""
         return self._complete
+
+    @property
+    def was_complete(self) -> bool:
+        """Whether all slots have been ready at one time, in this generation or one before."""
+        return self._complete or not self._first
 
     def deadline(self) -> float | None:
         """Return when `tick` is to be called next, or None."""
         times = [member.deadline for member in self.members.values()]
-        times += [record.due for record in self._records.values()]
+        if not self.on_hold:
+            times += [record.due for record in self._records.values()]
         return min((time for time in times if time is not None), default=None)
 
     def start(self, now: float) -> list[Action]:
@@ -187,26 +141,50 @@ class Pool:
             record.due = now
         return self.tick(now)
 
-    def forked(self, slot: int, pid: int, now: float) -> None:
+    def forked(self, slot: int, pid: int, now: float) -> Member:
         """Take note of a worker that has been forked."""
-        self.members[pid] = Member(slot, pid, now, State.STARTING, now + self.policy.start_timeout)
+        deadline = now + self.policy.start_timeout
+        member = Member(slot, pid, now, State.STARTING, deadline, self.generation)
+        self.members[pid] = member
+        return member
 
     def fork_failed(self, slot: int, now: float) -> float:
         """Take note that a fork failed; return after how many seconds it is tried again."""
-        pause = self._pause(self._records[slot])
+        pause = self._pause(self._records[slot], self.policy.pause_max)
         self._records[slot].due = now + pause
         return pause
 
     def ready(self, pid: int, now: float) -> list[Action]:
-        """Take note that a worker says it is ready."""
+        """Take note that a worker says it is ready; who it replaces is told to drain."""
         member = self.members.get(pid)
         if member is None or member.state is not State.STARTING:
             return []
         member.state, member.deadline, member.was_ready = State.READY, None, True
-        if not self._complete and self.ready_count == self.policy.workers:
+        if member.generation == self.generation:
+            self._records[member.slot].early = 0
+        actions: list[Action] = []
+        if not self._complete and self.ready_count == self.workers:
             self._complete = True
-            return [Ready()]
-        return []
+            actions.append(Ready())
+        for other in self.members.values():
+            if (
+                other.retiring
+                and other.slot == member.slot
+                and member.generation == self.generation == other.generation
+            ):
+                actions += self.drain(other.pid, now)
+        return actions
+
+    def release_older(self, now: float) -> list[Action]:
+        """Have the workers of older generations drain: this one has taken over."""
+        older = [each.pid for each in self.members.values() if each.generation != self.generation]
+        return [action for pid in older for action in self.drain(pid, now)]
+
+    def abandon(self, now: float) -> list[Action]:
+        """Have the workers of this generation drain, which never got to serve."""
+        self.on_hold = True
+        mine = [each.pid for each in self.members.values() if each.generation == self.generation]
+        return [action for pid in mine for action in self.drain(pid, now)]
 
     def drain(self, pid: int, now: float, deadline: float | None = None) -> list[Action]:
         """Make one worker leave, by `deadline` or else within the drain timeout."""
@@ -219,8 +197,54 @@ class Pool:
         member.deadline = deadline + GRACE_SECONDS
         return [Drain(pid, deadline)]
 
-    def exited(self, pid: int, code: int | None, number: int | None, now: float) -> list[Action]:
-        """Take note that a worker has ended, by exit `code` or by signal `number`."""
+    def retire(self, pid: int, now: float) -> list[Action]:
+        """Make one worker leave as soon as its successor is ready; at once if it gets none."""
+        member = self.members.get(pid)
+        if member is None or not self._stays(member, State.READY) or self.stopping:
+            return []
+        if not self.policy.respawn or self.on_hold:
+            return self.drain(pid, now)
+        member.retiring = True
+        self._records[member.slot].due = now
+        return self.tick(now)
+
+    def hung(self, pid: int, now: float, cause: str) -> list[Action]:
+        """Make a worker end whose loop does not turn any more."""
+        member = self.members.get(pid)
+        if member is None or member.state not in (State.READY, State.DRAINING):
+            return []
+        member.doom = (
+            (Dump(pid), DUMP_SECONDS),
+            (Abort(pid), ABORT_SECONDS),
+            (Kill(pid, cause), 0.0),
+        )
+        member.state = State.DOOMED
+        return self._next_step(member, now)
+
+    def scale(self, workers: int, now: float) -> list[Action]:
+        """Have so many slots from now on: fill the new ones, drain those beyond."""
+        self.workers = workers
+        actions: list[Action] = []
+        for slot in range(workers):
+            if slot not in self._records:
+                self._records[slot] = _Record(due=now)
+        for slot in [slot for slot in self._records if slot >= workers]:
+            del self._records[slot]
+        for member in self.members.values():
+            if member.slot >= workers and member.generation == self.generation:
+                actions += self.drain(member.pid, now)
+        if not self._complete and self.ready_count == workers:
+            self._complete = True
+            actions.append(Ready())
+        return actions + self.tick(now)
+
+    def exited(
+        self, pid: int, code: int | None, number: int | None, now: float, *, oom: bool = False
+    ) -> list[Action]:
+        """Take note that a worker has ended, by exit `code` or by signal `number`.
+
+        With `oom` the kernel killed it for want of memory.
+        """
         member = self.members.pop(pid, None)
         if member is None:
             return []
@@ -228,11 +252,13 @@ class Pool:
             if code != ExitCode.OK:
                 self._worsen(ExitCode.CUT_SHORT)
             return self._finish_if_empty()
-        if not self._complete and not member.was_ready:
+        if self._first and not self._complete and not member.was_ready:
             return self._give_up(ExitCode.WORKER_START, now)
         if not self.policy.respawn:
             return [] if self.members else self._give_up(ExitCode.WORKERS_GONE, now)
-        self._plan_replacement(member, number, now)
+        if self._leaves_a_gap(member):
+            outside = number == signal.SIGKILL and not oom and member.state is not State.DOOMED
+            self._plan_replacement(member, now, outside=outside)
         return self.tick(now)
 
     def stop(
@@ -255,8 +281,11 @@ class Pool:
         actions: list[Action] = []
         for member in self.members.values():
             if member.deadline is not None and member.deadline <= now:
-                actions.append(Kill(member.pid, self._overdue(member)))
-                member.state, member.deadline, member.expected = State.KILLED, None, True
+                if member.state is not State.DOOMED:
+                    self._doom(member)
+                actions += self._next_step(member, now)
+        if self.on_hold:
+            return actions
         for slot, record in self._records.items():
             if record.due is not None and record.due <= now:
                 record.due = None
@@ -265,15 +294,51 @@ class Pool:
 
     def pause_before(self, slot: int, now: float) -> float | None:
         """Return in how many seconds the slot is filled again, or None if it is not to be."""
-        due = self._records[slot].due
-        return None if due is None else max(0.0, due - now)
+        record = self._records.get(slot)
+        if record is None or record.due is None or self.on_hold:
+            return None
+        return max(0.0, record.due - now)
 
     # Inside
+
+    def _stays(self, member: Member, *states: State) -> bool:
+        """Tell whether a worker is one of those that this generation is made of."""
+        return (
+            member.generation == self.generation
+            and not member.retiring
+            and member.state in states
+            and member.slot < self.workers
+        )
+
+    def _leaves_a_gap(self, member: Member) -> bool:
+        if member.generation != self.generation or member.slot not in self._records:
+            return False
+        if self._records[member.slot].due is not None:
+            return False  # it is being filled already
+        return not any(
+            each.slot == member.slot and self._stays(each, State.STARTING, State.READY)
+            for each in self.members.values()
+        )
+
+    def _doom(self, member: Member) -> None:
+        """Begin to end a worker whose time is up: its stacks say what it was at."""
+        if member.state is State.STARTING:
+            cause = f"not ready after {self.policy.start_timeout:g} s (start_timeout_seconds)"
+        else:
+            cause = "still there at the drain deadline"
+        member.doom = ((Dump(member.pid), DUMP_SECONDS), (Kill(member.pid, cause), 0.0))
+        member.state, member.expected = State.DOOMED, True
+
+    def _next_step(self, member: Member, now: float) -> list[Action]:
+        (action, seconds), *rest = member.doom
+        member.doom = tuple(rest)
+        member.deadline = now + seconds if rest else None
+        return [action]
 
     def _hurry(self, member: Member, now: float) -> list[Action]:
         """Have a worker end at once, unless it is about to."""
         soon = now + QUICK_SECONDS
-        if member.state is State.KILLED or (
+        if member.state is State.DOOMED or (
             member.state is State.DRAINING
             and member.deadline is not None
             and member.deadline <= soon
@@ -282,28 +347,29 @@ class Pool:
         member.state, member.deadline, member.expected = State.DRAINING, soon, True
         return [Drain(member.pid, now)]
 
-    def _overdue(self, member: Member) -> str:
-        if member.state is State.STARTING:
-            return f"not ready after {self.policy.start_timeout:g} s (start_timeout_seconds)"
-        return "still there at the drain deadline"
-
-    def _plan_replacement(self, member: Member, number: int | None, now: float) -> None:
+    def _plan_replacement(self, member: Member, now: float, *, outside: bool) -> None:
         record = self._records[member.slot]
-        killed = member.was_ready and number == signal.SIGKILL
         if now - member.born >= YOUNG_SECONDS:
             record.deaths = 0
-        if (member.expected and member.was_ready) or killed:
+        if outside and not member.was_ready:
+            record.early += 1
+        if (member.was_ready and (member.expected or member.state is State.DOOMED)) or (
+            outside and record.early < EARLY_KILLS
+        ):
             record.due = now
-        else:
-            record.due = now + self._pause(record)
+            return
+        limit = self.policy.pause_max
+        if member.was_ready:
+            limit = min(limit, SERVED_PAUSE_MAX_SECONDS)
+        record.due = now + self._pause(record, limit)
 
-    def _pause(self, record: _Record) -> float:
+    def _pause(self, record: _Record, limit: float) -> float:
         record.deaths += 1
         if record.deaths == 1:
             return 0.0
         # Beyond 2**16 the limit has long been reached; the power must not grow without end.
         pause = FIRST_PAUSE_SECONDS * 2.0 ** min(record.deaths - 2, 16)
-        return min(pause, self.policy.pause_max) * (1 + JITTER * (2 * self._jitter() - 1))
+        return min(pause, limit) * (1 + JITTER * (2 * self._jitter() - 1))
 
     def _give_up(self, code: ExitCode, now: float) -> list[Action]:
         self._worsen(code)

@@ -7,7 +7,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+
+from host import strays
+from host.errors import ExitCode
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -15,15 +19,27 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a process ended: one of `code` and `signal` is None."""
+    """How a process ended: one of `code` and `signal` is None.
+
+    Attributes:
+        oom: whether the kernel killed it for want of memory, as far as it tells.
+    """
 
     pid: int
     code: int | None
     signal: int | None
+    oom: bool = False
+
+    @property
+    def in_order(self) -> bool:
+        """Whether it ended as the host's own processes do when they are told to."""
+        return self.code in (ExitCode.OK, ExitCode.CUT_SHORT)
 
     def __str__(self) -> str:
         if self.signal is None:
             return f"exit code {self.code}"
+        if self.oom:
+            return "killed by SIGKILL, out of memory"
         try:
             return f"killed by {signal.Signals(self.signal).name}"
         except ValueError:
@@ -40,7 +56,7 @@ def fork(child: Callable[[], int]) -> int:
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    pid = os.fork()
+    pid = strays.fork()
     if pid:
         return pid
     code = 1
@@ -65,6 +81,59 @@ def reap() -> Iterator[Exit]:
             return
         code = os.waitstatus_to_exitcode(status)
         yield Exit(pid, code if code >= 0 else None, -code if code < 0 else None)
+
+
+class OutOfMemory:
+    """Tells whether the kernel has killed anything for want of memory since it was last asked.
+
+    It counts such kills, in this process's cgroup if there is one (cgroups(7), memory.events), and
+    in the whole machine (/proc/vmstat); it does not say whom.
+    """
+
+    def __init__(self) -> None:
+        self._path = _events_path()
+        self._count = self._read()
+
+    def happened(self) -> bool:
+        """Tell whether there was one since the last call."""
+        before, self._count = self._count, self._read()
+        return self._count > before
+
+    def _read(self) -> int:
+        try:
+            with open(self._path, encoding="ascii") as file:
+                counts = dict(line.split() for line in file)
+            return int(counts.get("oom_kill", 0))
+        except (OSError, ValueError):
+            return 0
+
+
+def _events_path() -> str:
+    with suppress(OSError):
+        with open("/proc/self/cgroup", encoding="utf-8") as file:
+            group = next((line[3:].strip() for line in file if line.startswith("0::")), None)
+        path = f"/sys/fs/cgroup{group}/memory.events"
+        if group is not None and os.access(path, os.R_OK):
+            return path
+    return "/proc/vmstat"
+
+
+def resident_bytes(pid: int) -> int | None:
+    """Return how much memory a process has resident (proc(5), statm); None if it has ended."""
+    try:
+        with open(f"/proc/{pid}/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def is_stopped(pid: int) -> bool:
+    """Tell whether a process is stopped by a signal or a debugger (proc(5), stat)."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0] in ("T", "t")
+    except (OSError, IndexError):
+        return False
 
 
 def die_with_parent(parent: int) -> bool:

@@ -10,7 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from host import calls
+from host import calls, isolation
+from host.breaker import Breaker
 from host.calls import HOOKS, HostHooks, Implementation, ListenerHooks, Manager, Report
 from host.errors import PluginError
 from host.sources import listed, suggest
@@ -65,6 +66,19 @@ class Registry:
         """The names of the plugins that can serve a listener."""
         return tuple(plugin.name for plugin in self.plugins if plugin.is_protocol)
 
+    @property
+    def spared(self) -> tuple[str, ...]:
+        """The names of the plugins that somebody's connections depend on: never left out."""
+        answering = {
+            each.plugin
+            for hook, implementations in self.calls.items()
+            if hook not in HOOKS
+            for each in implementations
+        }
+        return tuple(
+            plugin.name for plugin in self.plugins if plugin.is_protocol or plugin.name in answering
+        )
+
     def protocol(self, name: str) -> Plugin:
         """Return the protocol plugin that is called `name`, or was selected by that text.
 
@@ -90,22 +104,26 @@ class Registry:
             hint=None if near else f"Select it: --plugin {name}",
         )
 
-    def bind(self, listener_plugin: str, report: Report) -> ListenerHooks:
+    def bind(
+        self, listener_plugin: str, report: Report, *, breaker: Breaker | None = None
+    ) -> ListenerHooks:
         """Bind the hooks of a listener's connections.
 
         Args:
             listener_plugin: the name of the protocol plugin that serves it.
             report: told of every failure but those of `on_readable`; see `ListenerHooks`.
+            breaker: what leaves out, for a while, who keeps failing in `on_accept` and `on_close`.
         """
+        tell = isolation.tell
         name = self.protocol(listener_plugin).name
         readable = self._audience("on_readable", name, alone=True)
         brought = [self.calls[hook] for hook in self.calls if hook not in HOOKS]
         culprits = [*readable, *itertools.chain.from_iterable(brought)]
         return ListenerHooks(
-            on_accept=calls.tell("on_accept", self._audience("on_accept", name), report),
+            on_accept=tell("on_accept", self._audience("on_accept", name), report, breaker),
             on_readable=calls.bound(readable),
-            on_close=calls.tell("on_close", self._audience("on_close", name), report),
-            on_drain=calls.tell("on_drain", self._audience("on_drain", name, alone=True), report),
+            on_close=tell("on_close", self._audience("on_close", name), report, breaker),
+            on_drain=tell("on_drain", self._audience("on_drain", name, alone=True), report),
             blame=functools.partial(calls.blame, implementations=culprits, otherwise=name),
         )
 
@@ -142,14 +160,21 @@ class Registry:
         chosen = [*wrappers, *(plain[plugin] for plugin in plugins)]
         return calls.bound(chosen, namespace=namespace, first=first)
 
-    def host_hooks(self, report: Report) -> HostHooks:
-        """Bind the hooks that belong to no listener."""
+    def host_hooks(self, report: Report, *, breaker: Breaker | None = None) -> HostHooks:
+        """Bind the hooks that belong to no listener.
+
+        Args:
+            report: told of every failure; see `HostHooks`.
+            breaker: what leaves out, for a while, who keeps failing in `on_child_exit` and
+                `choose_worker`; the others are called once in a process.
+        """
+        tell, implemented = isolation.tell, self.calls
         return HostHooks(
-            on_host_start=calls.tell("on_host_start", self.calls["on_host_start"], report),
-            on_worker_start=calls.tell("on_worker_start", self.calls["on_worker_start"], report),
-            on_worker_stop=calls.tell("on_worker_stop", self.calls["on_worker_stop"], report),
-            on_child_exit=calls.tell("on_child_exit", self.calls["on_child_exit"], report),
-            schedulers=calls.schedulers(self.calls["choose_worker"], report),
+            on_host_start=tell("on_host_start", implemented["on_host_start"], report),
+            on_worker_start=tell("on_worker_start", implemented["on_worker_start"], report),
+            on_worker_stop=tell("on_worker_stop", implemented["on_worker_stop"], report),
+            on_child_exit=tell("on_child_exit", implemented["on_child_exit"], report, breaker),
+            schedulers=isolation.schedulers(implemented["choose_worker"], report, breaker),
         )
 
     def _audience(self, hook: str, name: str, *, alone: bool = False) -> list[Implementation]:

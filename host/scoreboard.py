@@ -1,9 +1,12 @@
 """The scoreboard: shared counters, each written by one process only.
 
-One memfd (memfd_create(2)) is mapped before the first fork. It has a header and a row per slot. A
+One memfd (memfd_create(2)) is mapped before the first fork of a generation. It has a header and a
+row for each living worker: a slot may have two workers while one takes over from the other. A
 row has two parts: what the worker writes and what the supervisor writes. No lock is needed: every
 cell has one writer, and a cell is an aligned 64-bit word that CPython copies with one
 `memcpy` of a constant 8 bytes, which compilers for 64-bit machines turn into one store.
+
+Counters of a row go on from one worker to the next; so their sums are those of all workers.
 """
 
 from __future__ import annotations
@@ -14,10 +17,12 @@ from typing import Protocol
 
 WORD = 8
 HEADER_WORDS = 8
-_STARVED, _GATE_SHUT = range(2)
+_STARVED, _GATE_SHUT, _USED, _LISTENERS = range(4)
+MAX_ROWS = 4096
+"""Workers of one generation that can live at once. Rows that are not used cost no memory."""
 
-# Written by the worker, once per row.
-ACTIVE, TURN_STARTED, TURN_LASTED, HELD_BACK, CLAIMED_ALL, ACCEPTED_ALL = range(6)
+# Written by the worker, once per row. MARK says in which hook of which connection it is.
+ACTIVE, TURN_STARTED, TURN_LASTED, HELD_BACK, CLAIMED_ALL, ACCEPTED_ALL, MARK = range(7)
 # Written by the supervisor, once per row.
 SUSPENDED = 7
 _WORKER_WORDS = 8
@@ -39,17 +44,17 @@ class Cells(Protocol):
 
 
 class Row:
-    """The counters of one slot.
+    """The counters of one worker.
 
     `claimed` is raised *before* accept() is called for a notification. After it the claim is
     settled: one of accepted, spurious (nobody waited any more) and refused (accept() failed) is
     raised, and then `settled`. So `claimed - settled` is 1 while an accept is under way, else 0.
     """
 
-    __slots__ = ("_base", "_cells", "_listeners", "slot")
+    __slots__ = ("_base", "_cells", "_listeners", "number")
 
-    def __init__(self, cells: Cells, base: int, listeners: int, slot: int) -> None:
-        self._cells, self._base, self._listeners, self.slot = cells, base, listeners, slot
+    def __init__(self, cells: Cells, base: int, listeners: int, number: int) -> None:
+        self._cells, self._base, self._listeners, self.number = cells, base, listeners, number
 
     def get(self, word: int) -> int:
         """Return one of the row's own counters."""
@@ -59,6 +64,10 @@ class Row:
         """Set one of the row's own counters."""
         self._cells[self._base + word] = value
 
+    def index(self, word: int) -> int:
+        """Return the index, in the scoreboard's cells, of one of the row's own counters."""
+        return self._base + word
+
     def cell(self, listener: int, counter: int) -> int:
         """Return the index, in the scoreboard's cells, of one counter of one listener."""
         return self._base + _WORKER_WORDS + listener * _LISTENER_WORDS + counter
@@ -67,12 +76,16 @@ class Row:
         """Return one counter of one listener."""
         return self._cells[self.cell(listener, counter)]
 
+    def sum(self, counter: int) -> int:
+        """Return the sum of one counter over all listeners."""
+        return sum(self.count(listener, counter) for listener in range(self._listeners))
+
     def add(self, listener: int, counter: int, amount: int = 1) -> None:
         """Raise one counter of one listener; only its one writer may."""
         self._cells[self.cell(listener, counter)] += amount
 
     def write_off(self) -> None:
-        """Balance the row of a worker that is dead, for the one that takes over the slot.
+        """Balance the row of a worker that is dead, for the one that takes it over.
 
         What was sent and not claimed will not be, and an accept that was under way is over. The
         supervisor may write here now: nobody else does any more.
@@ -83,33 +96,57 @@ class Row:
             self.add(listener, REFUSED, claimed - sum(outcomes))
             self._cells[self.cell(listener, SETTLED)] = claimed
             self._cells[self.cell(listener, SENT)] = claimed
-        for word in (ACTIVE, TURN_STARTED, HELD_BACK):
+        for word in (ACTIVE, TURN_STARTED, HELD_BACK, MARK):
             self.put(word, 0)
+        self.put(CLAIMED_ALL, self.sum(CLAIMED))
+        self.put(ACCEPTED_ALL, self.sum(ACCEPTED))
 
 
 class Scoreboard:
-    """The shared mapping; inherited across fork, closed by whoever made it.
+    """The shared mapping of one generation; inherited across fork and exec.
 
     Args:
-        slots: how many rows.
         listeners: how many listeners each row counts for.
+        fd: the memfd of a scoreboard that exists; it is closed by `close`, too.
 
     Attributes:
         cells: the mapping as unsigned 64-bit words.
-        rows: a row per slot.
     """
 
-    def __init__(self, slots: int, listeners: int) -> None:
-        stride = _WORKER_WORDS + listeners * _LISTENER_WORDS
-        size = (HEADER_WORDS + slots * stride) * WORD
-        self._fd = os.memfd_create("scoreboard", os.MFD_CLOEXEC)
-        os.ftruncate(self._fd, size)
+    def __init__(self, listeners: int, fd: int | None = None) -> None:
+        self._stride = _WORKER_WORDS + listeners * _LISTENER_WORDS
+        size = (HEADER_WORDS + MAX_ROWS * self._stride) * WORD
+        if fd is None:
+            self._fd = os.memfd_create("scoreboard", os.MFD_CLOEXEC)
+            os.ftruncate(self._fd, size)
+        else:
+            self._fd = fd
         self._map = mmap.mmap(self._fd, size)
         self.cells = memoryview(self._map).cast("Q")
-        self.listeners = listeners
-        self.rows = tuple(
-            Row(self.cells, HEADER_WORDS + slot * stride, listeners, slot) for slot in range(slots)
-        )
+        self.cells[_LISTENERS] = self.listeners = listeners
+        self._rows: dict[int, Row] = {}
+
+    def fileno(self) -> int:
+        """Return the descriptor of the memfd."""
+        return self._fd
+
+    def row(self, number: int) -> Row:
+        """Return one row, from 0 to MAX_ROWS - 1."""
+        row = self._rows.get(number)
+        if row is None:
+            base = HEADER_WORDS + number * self._stride
+            row = self._rows[number] = Row(self.cells, base, self.listeners, number)
+        return row
+
+    def use(self, number: int) -> Row:
+        """Return one row that is taken into use; only the supervisor may."""
+        self.cells[_USED] = max(self.cells[_USED], number + 1)
+        return self.row(number)
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """All rows that have been used."""
+        return tuple(self.row(number) for number in range(self.cells[_USED]))
 
     @property
     def starved(self) -> bool:
@@ -131,9 +168,7 @@ class Scoreboard:
 
     def total(self, counter: int) -> int:
         """Return the sum of one counter over all rows and listeners."""
-        return sum(
-            row.count(listener, counter) for row in self.rows for listener in range(self.listeners)
-        )
+        return sum(row.sum(counter) for row in self.rows)
 
     def close(self) -> None:
         """Unmap and close; rows must not be used any more."""

@@ -39,6 +39,24 @@ class Signals:
             self._previous[number] = signal.signal(number, signal.SIG_IGN)
         self._previous_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
 
+    def reclaim(self) -> list[signal.Signals]:
+        """Put back handlers that a plugin has replaced; return for which signals."""
+        signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        taken = []
+        for number in self._handlers:
+            if signal.getsignal(number) is not _written_elsewhere:
+                signal.signal(number, _written_elsewhere)
+                taken.append(number)
+        return taken
+
+    def block(self) -> None:
+        """Have the signals wait: across an exec there is a time without handlers."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._handlers)
+
+    def unblock(self) -> None:
+        """Let the signals come, also those that have waited since before an exec."""
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._handlers)
+
     def fileno(self) -> int:
         """Return the descriptor that becomes readable when a signal has come."""
         return self._reader.fileno()

@@ -20,6 +20,7 @@ class CloseReason(StrEnum):
     PLUGIN_FAILED = "the plugin failed"
     DRAINED = "worker is going away"
     DEADLINE = "still open at the drain deadline"
+    OPERATOR = "closed by an operator"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import random
 import signal
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
+from host import answers, stacks, strays
 from host.acceptor import Acceptor
 from host.assignment import Assignment
+from host.breaker import Breaker
 from host.bus import EmbeddedBus
-from host.connection import Service, SocketConnection
-from host.control import Drain, Orders, Report
+from host.connection import SocketConnection
+from host.control import Ask, Drain, Notice, Report
 from host.errors import ExitCode
 from host.events import CONNECTION_CLOSED, CONNECTIONS_CUT
 from host.failures import Failures
 from host.frames import Channel
 from host.logs import LogWriter
 from host.loop import READ, Loop, TimerHandle
+from host.marks import Called, mark
 from host.processes import die_with_parent
 from host.registry import Registry
-from host.scoreboard import ACTIVE, TURN_LASTED, TURN_STARTED, Row
+from host.scoreboard import ACTIVE, MARK, TURN_LASTED, TURN_STARTED
+from host.service import Service
 from host.signals import Signals
 from host.sweeper import Sweeper
 from host.telemetry import Telemetry
+from host.uplink import Uplink
 from host.views import CloseReason, Listener
+from host.watch import beat_seconds
 from settings import Settings
 
 _LATER_SECONDS = 0.05
+_SPREAD_SHARE = 0.5
+"""The part of the time until the drain deadline that goodbyes may take."""
+
+
+_THE_SUPERVISORS = (
+    *(signal.SIGINT, signal.SIGQUIT, signal.SIGHUP),
+    *(signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU),
+)
 
 
 def run(
@@ -42,13 +57,17 @@ def run(
     log.forget()
     if not die_with_parent(assignment.parent):
         return ExitCode.OK
+    stacks.print_to(assignment.stacks)
     worker = WorkerProcess(assignment, settings, registry, telemetry)
     log.attend(worker.later)
+    strays.disown(log.mute)
+    strays.disown(worker.forsake)
     try:
         return worker.run()
     finally:
         worker.close()
         log.close()
+        strays.end_if_stray()
 
 
 class WorkerProcess:
@@ -65,24 +84,26 @@ class WorkerProcess:
         self.pid = os.getpid()
         self._assignment, self._telemetry = assignment, telemetry
         self._failures = Failures(telemetry)
-        self._hooks = registry.host_hooks(self._failures)
-        self._row: Row = assignment.scoreboard.rows[assignment.slot]
+        self._breaker = Breaker(settings.breaker, registry.spared, telemetry)
+        self._breaker.on_change = self._tell_plugins
+        self._hooks = registry.host_hooks(self._failures, breaker=self._breaker)
+        self._row = assignment.row
         self._open: set[SocketConnection] = set()
         self._touched: list[SocketConnection] = []
         self._stalled: dict[SocketConnection, float] = {}
-        self._orders = Orders()
-        self._notices: list[tuple[int, int] | Drain] = []
+        self._notices: list[Notice] = []
         self._draining = False
+        self._drain_spread = settings.lifecycle.drain_spread_seconds
+        self._beat = beat_seconds(settings.lifecycle.hang_seconds)
         self._code = ExitCode.OK
         self._loop = loop = Loop(settings.limits.max_events)
+        self._uplink = Uplink(assignment.control, loop)
         self.bus = EmbeddedBus(Channel(assignment.bus), loop, self.pid, self._isolated)
         self._signals = Signals(
             {
-                signal.SIGTERM: lambda _: self._say(Report("leaving")),
-                # From a terminal these reach the whole process group; the supervisor decides.
-                signal.SIGINT: lambda _: None,
-                signal.SIGQUIT: lambda _: None,
-                signal.SIGHUP: lambda _: None,
+                signal.SIGTERM: lambda _: self._uplink.say(Report("leaving")),
+                # From a terminal some reach the whole process group; the supervisor decides.
+                **dict.fromkeys(_THE_SUPERVISORS, lambda _: None),
             }
         )
         self._acceptor = Acceptor(
@@ -122,6 +143,7 @@ class WorkerProcess:
         self._loop.call_from_thread(lambda: self._isolated(function))
 
     def _isolated(self, function: Callable[[], object]) -> None:
+        self._row.put(MARK, mark(Called.CALLBACK))
         try:
             function()
         except BaseException as error:
@@ -133,37 +155,63 @@ class WorkerProcess:
 
     def run(self) -> int:
         """Start, serve until told to go, stop; return the exit code."""
-        if not self._hooks.on_worker_start(self):
+        self._row.put(MARK, mark(Called.ON_WORKER_START))
+        fine = self._hooks.on_worker_start(self)
+        strays.end_if_stray()
+        if not fine:
             failure = self._failures.last
             assert failure is not None
             cause = f"hook {failure.hook} of plugin {failure.plugin} raised {failure.error}"
-            self._say(Report("failed", cause, failure.traceback))
+            self._uplink.say(Report("failed", cause, failure.traceback))
             return ExitCode.WORKER_START
-        loop, control = self._loop, self._assignment.control
-        control.setblocking(False)
+        self._row.put(MARK, 0)
+        loop = self._loop
         loop.add(self._signals.fileno(), READ, self._signals.handle)
-        loop.add(control.fileno(), READ, self._on_control)
+        self._uplink.attend(self._on_orders)
         loop.on_wake, loop.on_rest = self._on_wake, self._on_rest
         self.bus.flush()  # what the plugins have put there: the loop may have to wait first
-        self._say(Report("ready"))
+        self._keep_turning()
+        self._uplink.say(Report("ready"))
         loop.run()
+        self._row.put(MARK, mark(Called.ON_WORKER_STOP))
         self._hooks.on_worker_stop(self)
         self.bus.flush()
         return self._code
 
+    def _tell_plugins(self) -> None:
+        """Report which plugins are left out, once the call under way is over."""
+        data = {"plugins": self._breaker.state()}
+        self._loop.call_at(self._loop.now, lambda: self._uplink.say(Report("plugins", data=data)))
+
+    def _keep_turning(self) -> None:
+        """Have the loop turn now and then though nothing happens: so the supervisor sees it can."""
+        if self._beat:
+            self._loop.call_at(self._loop.now + self._beat, self._keep_turning)
+
     def later(self, function: Callable[[], object]) -> None:
         """Call one of the host's own functions in a short while."""
         self._loop.call_at(time.monotonic() + _LATER_SECONDS, function)
+
+    def forsake(self) -> None:
+        """Leave everything to the parent, in a child that a plugin has forked."""
+        self._loop.forsake()
+        for connection in self._open:
+            connection.forsake()
+        for sock in self._assignment.sockets:
+            sock.close()
+        self._uplink.close()
+        self.bus.close()
 
     def close(self) -> None:
         """Close what the worker opened."""
         self._signals.close()
         self.bus.close()
         self._loop.close()
-        self._assignment.control.close()
+        self._uplink.close()
 
     def _service(self, listener: Listener, settings: Settings, registry: Registry) -> Service:
-        hooks, limits = registry.bind(listener.plugin, self._failures), settings.connection
+        hooks = registry.bind(listener.plugin, self._failures, breaker=self._breaker)
+        limits = settings.connection
         return Service(
             listener,
             worker=self,
@@ -182,6 +230,8 @@ class WorkerProcess:
             high_water=limits.high_water_bytes,
             low_water=limits.low_water_bytes,
             max_unsent=limits.max_unsent_bytes,
+            cells=self._assignment.scoreboard.cells,
+            mark=self._row.index(MARK),
         )
 
     def _on_wake(self) -> None:
@@ -208,27 +258,24 @@ class WorkerProcess:
         self.bus.flush()
         self._sweeper.arm()
         row = self._row
+        row.put(MARK, 0)
         row.put(TURN_LASTED, int(time.monotonic() * 1e9) - row.get(TURN_STARTED))
         row.put(TURN_STARTED, 0)
 
-    def _on_control(self, _mask: int) -> None:
-        try:
-            data = self._assignment.control.recv(65_536)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if data:
-            self._notices += self._orders.feed(data)
-        else:  # the supervisor is gone, and nobody would hand out what comes in
-            self._loop.remove(self._assignment.control.fileno())
-            self._notices.append(Drain(self._loop.now))
+    def _on_orders(self, notices: list[Notice] | None) -> None:
+        if notices is None:  # the supervisor is gone, and nobody would hand out what comes in
+            notices = [Drain(self._loop.now)]
+        self._notices += notices
 
-    def _carry_out(self, notice: tuple[int, int] | Drain) -> None:
-        if isinstance(notice, Drain):
-            self._drain(notice.deadline)
-        else:
-            self._acceptor.accept(*notice)
+    def _carry_out(self, notice: Notice) -> None:
+        match notice:
+            case Drain():
+                self._drain(notice.deadline)
+            case Ask():
+                for report in answers.answer(notice, self.connections, self._loop.now):
+                    self._uplink.say(report)
+            case _:
+                self._acceptor.accept(*notice)
 
     def _drain(self, deadline: float) -> None:
         """Take nothing new, tell every connection, and end when the last one has."""
@@ -237,8 +284,13 @@ class WorkerProcess:
             self._draining = True
             for sock in self._assignment.sockets:
                 sock.close()
+            spread = min(self._drain_spread, (deadline - loop.now) * _SPREAD_SHARE)
             for connection in self.connections:
-                connection.drain(deadline)
+                if spread > 0:
+                    when = loop.now + random.random() * spread
+                    loop.call_at(when, functools.partial(connection.drain, deadline))
+                else:
+                    connection.drain(deadline)
         loop.call_at(deadline, self._cut)
 
     def _cut(self) -> None:
@@ -254,6 +306,7 @@ class WorkerProcess:
         row = self._row
         row.put(ACTIVE, row.get(ACTIVE) - 1)
         if self._assignment.scoreboard.starved:
+            self._acceptor.take_again()  # the descriptor that it has had is free in a moment
             self._wake()
         if self._telemetry.debug:
             self._telemetry.emit(
@@ -265,7 +318,3 @@ class WorkerProcess:
 
     def _wake(self) -> None:
         os.eventfd_write(self._assignment.wake, 1)
-
-    def _say(self, report: Report) -> None:
-        with suppress(OSError):  # the supervisor is gone: this process ends as well
-            self._assignment.control.send(report.line())

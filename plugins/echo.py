@@ -12,8 +12,3 @@ class Echo:
     def on_readable(self, connection: Connection) -> None:
         """Send back what has arrived."""
         connection.write(connection.read())
-
-    @hookimpl
-    def on_drain(self, connection: Connection) -> None:
-        """Close: an echo client has nothing to finish."""
-        connection.close()

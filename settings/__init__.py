@@ -4,7 +4,16 @@ from settings.address import Address
 from settings.errors import Problem, SettingsError
 from settings.loading import Loaded, load
 from settings.manual import reference
-from settings.models import Connection, Dispatch, Lifecycle, Limits, Log, Settings
+from settings.models import (
+    Admin,
+    Breaker,
+    Connection,
+    Dispatch,
+    Lifecycle,
+    Limits,
+    Log,
+    Settings,
+)
 from settings.nearest import nearest
 from settings.options import validate_options
 from settings.origins import Origin
@@ -15,6 +24,8 @@ from settings.sources import presets
 
 __all__ = [
     "Address",
+    "Admin",
+    "Breaker",
     "Connection",
     "Dispatch",
     "Lifecycle",

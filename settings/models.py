@@ -38,11 +38,11 @@ class Limits(Section):
         " descriptor limits; a value beyond the process's own ends in failing accepts.",
     )
     max_events: int = Field(
-        default=10_000,
+        default=1_000,
         ge=1,
         le=1_000_000,
-        description="Events taken from the kernel in one turn of the loop. 10000 keeps system calls"
-        " rare; a larger one lets timers and signals wait longer.",
+        description="Events taken from the kernel in one turn of the loop. 1000 keeps system calls"
+        " rare; a larger one lets timers and signals wait longer, and busy workers look hung.",
     )
     idle_timeout_seconds: float = Field(
         default=0.0,
@@ -112,11 +112,11 @@ class Dispatch(Section):
     """How connections are handed to workers."""
 
     missed_claim_ms: int = Field(
-        default=50,
+        default=45,
         ge=1,
         le=60_000,
         description="Milliseconds a worker has to take a connection it was told of before others"
-        " are asked. 50 is beyond any healthy turn of the loop; a long one makes clients wait for a"
+        " are asked. 45 is beyond any healthy turn of the loop; a long one makes clients wait for a"
         " worker that hangs.",
     )
 
@@ -137,11 +137,89 @@ class Lifecycle(Section):
         " once. 30 is what service managers and orchestrators grant; a longer one may end in their"
         " SIGKILL.",
     )
+    drain_spread_seconds: float = Field(
+        default=1.0,
+        ge=0,
+        description="Seconds over which a draining worker spreads its goodbyes, at random, so that"
+        " clients do not all return at once; 0 says them all at once. It takes no more than half"
+        " of drain_timeout_seconds.",
+    )
+    shutdown_delay_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        description="Seconds for which new connections are taken after SIGTERM while the host says"
+        " that it is not ready. As long as a load balancer needs to notice; 0 stops at once.",
+    )
     respawn_backoff_max_seconds: float = Field(
         default=30.0,
         gt=0,
         description="Longest pause in seconds before a worker that keeps dying is replaced. 30"
         " spares the machine; a longer one leaves a slot empty after the cause is gone.",
+    )
+    hang_seconds: float = Field(
+        default=4.0,
+        ge=0,
+        description="Seconds a worker's loop may go without a turn before its stacks are logged and"
+        " it is killed; 0 means never. 4 lets handlers be slow; raise it above the longest call"
+        " that must be let finish.",
+    )
+    max_connections_served: int = Field(
+        default=0,
+        ge=0,
+        description="Connections after which a worker is replaced, up to a tenth more; 0 means any"
+        " number. It bounds what leaks; a small one costs a start each time.",
+    )
+    max_age_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        description="Seconds after which a worker is replaced, up to a tenth more; 0 means never."
+        " Its open connections have drain_timeout_seconds to finish.",
+    )
+    max_memory_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="Resident memory in bytes above which a worker is replaced, up to a tenth more;"
+        " 0 means any amount. Looked at once a second; a cgroup limit kills without a warning.",
+    )
+
+
+class Breaker(Section):
+    """When a plugin that serves no listener is left out for a while because it keeps failing."""
+
+    max_failures: int = Field(
+        default=10,
+        ge=1,
+        description="Failures of a plugin in one worker, within window_seconds, after which it is"
+        " left out there. 10 forgives hiccups; fewer turns one bad minute into an outage of the"
+        " plugin.",
+    )
+    window_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        description="Seconds within which failures are counted. 10 catches what fails again and"
+        " again; a longer one adds up unrelated failures.",
+    )
+    slow_call_ms: float = Field(
+        default=100.0,
+        gt=0,
+        description="Milliseconds above which a call counts as a failure, since nothing else is"
+        " served meanwhile. 100 is long for any observer; a short one blames a busy machine.",
+    )
+    open_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        description="Seconds for which the plugin is left out; then it gets another chance. 30"
+        " lets what it depends on recover; a longer one keeps out a plugin that is well again.",
+    )
+
+
+class Admin(Section):
+    """How a running host is asked and told things."""
+
+    enabled: bool = Field(
+        default=True,
+        description="Whether `python -m host status` and its like can reach this host: an abstract"
+        " Unix socket named after it, for the same user and root only. No file is written.",
     )
 
 
@@ -200,6 +278,14 @@ class Settings(Section):
     )
     lifecycle: Lifecycle = Field(
         default=Lifecycle(), description="How long starting, stopping and replacing may take."
+    )
+    breaker: Breaker = Field(
+        default=Breaker(),
+        description="When a plugin that serves no listener is left out for a while because it keeps"
+        " failing.",
+    )
+    admin: Admin = Field(
+        default=Admin(), description="How a running host is asked and told things."
     )
     log: Log = Field(default=Log(), description="What is logged and how.")
     # Not in the repr: which of these values are secret is known only to the plugin's own model.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 from typing import cast
 
-from host.connection import Service, SocketConnection
+from host.connection import SocketConnection
+from host.service import Service
 from host.testing.wire import Wire
 from host.testing.worker import FakeWorker
 from host.views import CloseReason, Listener

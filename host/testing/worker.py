@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from host.calls import ListenerHooks
-from host.connection import Service, SocketConnection
+from host.connection import SocketConnection
 from host.loop import TimerHandle
+from host.service import Service
 from host.testing.bus import MemoryBus
 from host.testing.loop import FakeLoop
 from host.views import Bus, CloseReason, Listener

@@ -111,7 +111,7 @@ def tox_environments() -> set[str]:
     """Return the names of all environments in tox.ini."""
     config = configparser.ConfigParser(interpolation=None)
     config.read(ROOT / "tox.ini", encoding="utf-8")
-    names: set[str] = set()
+    names = {each.partition(":")[2] for each in config.sections() if ":" in each}
     for entry in config["tox"]["env_list"].split():
         before, brace, rest = entry.partition("{")
         inside, _, after = rest.partition("}")

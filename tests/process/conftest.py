@@ -43,7 +43,7 @@ def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
         *flags: str,
         plugin: str | None = WHOAMI,
         listen: tuple[str, ...] = ("tcp4",),
-        workers: int = 2,
+        workers: int | None = 2,
         ready: bool = True,
         settings: dict[str, Any] | None = None,
         patient: bool = True,
@@ -51,13 +51,15 @@ def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
     ) -> Host:
         chosen = {"dispatch.missed_claim_ms": PATIENCE_MS} if patient else {}
         chosen |= settings or {}
-        given = ["--log-format", "json", "--workers", str(workers), *flags]
+        given = ["--log-format", "json", *flags]
+        if workers is not None:
+            given += ["--workers", str(workers)]
         if plugin is not None:
             given += ["--plugin", plugin]
         given += listen_flags(tmp_path, listen, len(hosts))
         for key, value in chosen.items():
             given += ["--set", f"{key}={value}"]
-        host = Host(given, cwd=tmp_path, slots=workers, **others)
+        host = Host(given, cwd=tmp_path, slots=workers or 0, **others)
         hosts.append(host)
         if ready:
             host.wait_for("host_ready")

@@ -15,7 +15,7 @@ from support.session import ask, poison
 pytestmark = pytest.mark.process
 
 MAX_WAIT_SECONDS = 0.2
-"""The limit that the host promises; a worker is given up after missed_claim_ms = 50."""
+"""The limit that the host promises; a worker is given up after missed_claim_ms = 45."""
 
 
 @pytest.mark.timing

@@ -10,6 +10,7 @@ from host.scoreboard import (
     ACTIVE,
     CLAIMED,
     HEADER_WORDS,
+    MAX_ROWS,
     REFUSED,
     SENT,
     SETTLED,
@@ -21,7 +22,10 @@ from host.scoreboard import (
 
 
 class Board:
-    """A read-only view of the counters of a supervisor's workers."""
+    """A read-only view of the counters of a supervisor's workers, row by row.
+
+    As long as no two workers share a slot, a row is a slot.
+    """
 
     def __init__(self, supervisor: int, slots: int, listeners: int) -> None:
         folder = f"/proc/{supervisor}/fd"
@@ -37,7 +41,7 @@ class Board:
         finally:
             os.close(fd)
         self._cells = memoryview(self._map).cast("Q")
-        stride = (len(self._map) // WORD - HEADER_WORDS) // slots
+        stride = (len(self._map) // WORD - HEADER_WORDS) // MAX_ROWS
         self._listeners = listeners
         self._rows = [
             Row(self._cells, HEADER_WORDS + slot * stride, listeners, slot) for slot in range(slots)

@@ -34,7 +34,7 @@ from host.scoreboard import (
 )
 from host.views import Listener
 from plugins.round_robin import RoundRobin
-from support.fakes import FakeLoop, Told, blank_cells, rows_of
+from support.fakes import FakeLoop, Told, blank_cells, member, rows_of
 
 PATIENCE = 0.05
 RETRY_SECONDS = 0.1
@@ -254,20 +254,20 @@ class World:
         if worker.short:
             worker.row.put(HELD_BACK, 1)
             worker.retry_at = self.now + RETRY_SECONDS
-            self._note("worker %d is short of descriptors", worker.row.slot)
+            self._note("worker %d is short of descriptors", worker.row.number)
             return REFUSED
         if not self.queues[listener]:
             self.spurious += 1
-            self._note("worker %d accepts nothing", worker.row.slot)
+            self._note("worker %d accepts nothing", worker.row.number)
             return SPURIOUS
         taken = self.queues[listener].popleft()
         worker.held += 1
-        self._note("worker %d accepts connection %d", worker.row.slot, taken)
+        self._note("worker %d accepts connection %d", worker.row.number, taken)
         assert worker.held <= self.setup.limit, "a worker holds more than max_connections"
         return ACCEPTED
 
     def die(self, worker: SimWorker) -> None:
-        self._note("worker %d ends", worker.row.slot)
+        self._note("worker %d ends", worker.row.number)
         worker.dead = True
         self.unreaped.append(worker)
 
@@ -287,7 +287,7 @@ class World:
         """A worker has been forked and says that it is ready."""
         self._note("worker %d is ready", slot)
         worker = self.workers[slot] = SimWorker(self, self.rows[slot], next(self._pids))
-        self.dispatcher.ready(self._seen_rows[slot], worker.pid, 0)
+        self.dispatcher.ready(self._seen_rows[slot], member(slot, worker.pid))
         self.passes.run_all()
 
     def _send(self, pid: int, data: bytes) -> bool:
@@ -295,7 +295,7 @@ class World:
         if worker.dead or len(worker.pipe) >= self.setup.pipe_size:
             return False
         [(listener, count)] = Orders().feed(data)
-        self._note("worker %d: accept %d from listener %d", worker.row.slot, count, listener)
+        self._note("worker %d: accept %d from listener %d", worker.row.number, count, listener)
         worker.pipe.append((listener, count))
         self._promised[listener] += count
         return True
@@ -328,9 +328,9 @@ class World:
             return
         while self.unreaped:
             worker = self.unreaped.pop()
-            self.dispatcher.gone(worker.row.slot)
-            self._seen_rows[worker.row.slot].write_off()
-            del self.workers[worker.row.slot]
+            self.dispatcher.gone(worker.pid)
+            self._seen_rows[worker.row.number].write_off()
+            del self.workers[worker.row.number]
         self.passes.run_all()
 
     def on_timer(self) -> None:
@@ -345,9 +345,9 @@ class World:
     def send_away(self, worker: SimWorker) -> None:
         if worker.leaving or worker.dead:
             return
-        self._note("worker %d is told to leave", worker.row.slot)
+        self._note("worker %d is told to leave", worker.row.number)
         worker.leaving = True
-        self.dispatcher.gone(worker.row.slot)
+        self.dispatcher.gone(worker.pid)
         worker.pipe.append(LEAVE)
         self.passes.run_all()
 
@@ -404,7 +404,7 @@ class World:
             worker.ending += worker.held > worker.ending
         elif choice == 9:
             worker.stopped = not worker.stopped
-            self._note("worker %d %s", worker.row.slot, "stops" if worker.stopped else "goes on")
+            self._note("worker %d %s", worker.row.number, "stops" if worker.stopped else "goes on")
         elif choice == 10:
             worker.short = not worker.short
         else:

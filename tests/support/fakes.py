@@ -7,6 +7,7 @@ from typing import Any
 
 from host.events import Event
 from host.loop import TimerHandle
+from host.members import Member, State
 from host.scoreboard import Row
 from host.telemetry import Record, Telemetry
 
@@ -22,6 +23,13 @@ def blank_cells(slots: int, listeners: int) -> memoryview:
 def rows_of(cells: Any, slots: int, listeners: int) -> list[Row]:
     """Make the rows of all slots over `cells`."""
     return [Row(cells, slot * STRIDE * (1 + listeners), listeners, slot) for slot in range(slots)]
+
+
+def member(
+    slot: int, pid: int | None = None, generation: int = 0, state: State = State.READY
+) -> Member:
+    """Make what the pool knows of a worker; the pid is 1000 + slot."""
+    return Member(slot, 1000 + slot if pid is None else pid, 0.0, state, None, generation)
 
 
 class Told(list[Record]):

@@ -192,8 +192,9 @@ def freeze(pid: int) -> None:
 
 
 def thaw(pid: int) -> None:
-    """Continue a process."""
-    os.kill(pid, signal.SIGCONT)
+    """Continue a process; harmless if it has ended."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
 
 
 class Load:

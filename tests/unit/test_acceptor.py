@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import pytest
 
 from host.acceptor import Acceptor
-from host.connection import Service
 from host.events import ACCEPT_FAILED
 from host.scoreboard import (
     ACCEPTED,
@@ -19,6 +18,7 @@ from host.scoreboard import (
     SETTLED,
     SPURIOUS,
 )
+from host.service import Service
 from host.views import Listener
 from support.dispatch_world import accepting
 from support.fakes import FakeLoop, FakeSocket, Told, blank_cells, rows_of

@@ -16,9 +16,8 @@ from host.calls import (
     blame,
     bound,
     direct,
-    schedulers,
-    tell,
 )
+from host.isolation import schedulers, tell
 
 BODIES = {
     "on_accept": [(), ("connection",)],

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.connection import Service, SocketConnection
+from host.connection import SocketConnection
 from host.loop import READ, WRITE
+from host.service import Service
 from host.views import CloseReason, Listener
 from support.fakes import FakeLoop, FakeSocket
 

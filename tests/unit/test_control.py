@@ -1,5 +1,10 @@
 """What is said over a control channel arrives whole, in whatever pieces, amid whatever rubbish."""
 
+import json
+import socket
+import struct
+from contextlib import contextmanager
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,20 +12,31 @@ from hypothesis import strategies as st
 from host.control import (
     MAX_LINE_BYTES,
     MAX_LISTENERS,
+    Ask,
+    ControlChannel,
     Drain,
     Orders,
     Report,
     Reports,
+    ask_order,
     drain_order,
     notification,
 )
 
-NOTICES = st.tuples(st.integers(0, MAX_LISTENERS - 1), st.integers(1, 0xFFFF))
+ANSWERS = st.dictionaries(st.text(), st.text() | st.integers() | st.none(), max_size=3)
+NOTIFICATIONS = st.tuples(st.integers(0, MAX_LISTENERS - 1), st.integers(1, 0xFFFF))
 DRAINS = st.builds(Drain, st.floats(allow_nan=False))
+ASKS = st.builds(Ask, st.integers(), st.text(), ANSWERS)
+NOTICES = NOTIFICATIONS | DRAINS | ASKS
 
 
 def down(notice):
-    return drain_order(notice.deadline) if isinstance(notice, Drain) else notification(*notice)
+    match notice:
+        case Drain():
+            return drain_order(notice.deadline)
+        case Ask():
+            return ask_order(notice)
+    return notification(*notice)
 
 
 def pieces(data, cuts):
@@ -37,13 +53,13 @@ def test_a_notification_takes_four_bytes():
     assert notification(2, 515) == b"\x02\x00\x03\x02"
 
 
-@given(st.lists(NOTICES | DRAINS), st.lists(st.integers(0, 10_000)))
+@given(st.lists(NOTICES), st.lists(st.integers(0, 10_000)))
 def test_orders_come_out_as_they_went_in(notices, cuts):
     data = b"".join(map(down, notices))
     assert fed(Orders(), pieces(data, cuts)) == notices
 
 
-@given(st.lists(NOTICES | DRAINS, min_size=1))
+@given(st.lists(NOTICES, min_size=1))
 def test_orders_come_out_byte_by_byte_as_soon_as_they_are_complete(notices):
     orders, taken = Orders(), []
     for notice in notices:
@@ -54,14 +70,25 @@ def test_orders_come_out_byte_by_byte_as_soon_as_they_are_complete(notices):
     assert taken == notices
 
 
-@given(st.binary())
-def test_orders_take_anything_without_an_error(data):
-    whole, single = Orders(), Orders()
+DRAIN_ORDERS = st.binary(min_size=8, max_size=8).map(lambda data: b"\xff\xff\x01\x00" + data)
+
+
+@given(st.lists(DRAIN_ORDERS | NOTIFICATIONS.map(down)), st.binary(max_size=3))
+def test_orders_take_any_records_without_an_error(records, rest):
+    whole, single, data = Orders(), Orders(), b"".join(records) + rest
     expected = [repr(each) for each in whole.feed(data)]
+    assert len(expected) == len(records)
     assert [repr(each) for byte in data for each in single.feed(bytes([byte]))] == expected
 
 
-REPORTS = st.builds(Report, st.text(), st.text(), st.text())
+def test_a_question_is_one_record_its_length_and_json():
+    """Workers of the version before a reload have to understand it."""
+    data = ask_order(Ask(7, "find", {"id": "é"}))
+    assert struct.unpack_from("<HHI", data) == (0xFFFF, 2, len(data) - 8)
+    assert json.loads(data[8:]) == {"number": 7, "question": "find", "args": {"id": "é"}}
+
+
+REPORTS = st.builds(Report, st.text(), st.text(), st.text(), ANSWERS)
 
 
 @given(st.lists(REPORTS), st.lists(st.integers(0, 10_000)))
@@ -73,6 +100,9 @@ def test_reports_come_out_as_they_went_in(reports, cuts):
 RUBBISH = {
     "an object without fields": b"{}",
     "an object with too few": b'{"kind": "ready"}',
+    "an object without data": b'{"kind": "ready", "cause": "", "traceback": ""}',
+    "data that are none": b'{"kind": "ready", "cause": "", "traceback": "", "data": 7}',
+    "data that are a text": b'{"kind": "ready", "cause": "", "traceback": "", "data": "text"}',
     "nothing": b"null",
     "a list": b"[1, 2]",
     "a text": b'"ready"',
@@ -103,7 +133,7 @@ def test_a_line_without_an_end_takes_no_more_memory_than_a_line_may():
     reports = Reports()
     for _ in range(100):
         assert reports.feed(b"x" * 4096) == []
-        assert len(reports._rest) <= MAX_LINE_BYTES
+        assert len(reports.rest) <= MAX_LINE_BYTES
     assert reports.feed(b"\n" + Report("ready").line()) == [Report("ready")]
 
 
@@ -115,3 +145,73 @@ def test_a_report_is_taken_however_much_a_worker_has_to_say(size):
     assert taken.kind == "failed"
     assert taken.cause.startswith("hook on_worker_start raised é")
     assert taken.traceback.endswith("above\n")
+
+
+def test_a_long_traceback_leaves_a_short_cause_whole():
+    [taken] = Reports().feed(Report("failed", "no such table", "x" * MAX_LINE_BYTES).line())
+    assert taken.cause == "no such table"
+
+
+def test_a_report_whose_data_are_too_long_is_refused():
+    fits = Report("answer", data={"items": "x" * (MAX_LINE_BYTES - 100)})
+    assert Reports().feed(fits.line()) == [fits]
+    with pytest.raises(ValueError, match="a report of"):
+        Report("answer", data={"items": "x" * MAX_LINE_BYTES}).line()
+
+
+# The supervisor's end
+
+
+@contextmanager
+def channel(rest=b""):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ControlChannel(ours, rest), theirs
+
+
+def test_what_a_worker_says_is_heard_until_it_is_gone():
+    with channel() as (ours, theirs):
+        assert ours.receive() == []
+        theirs.sendall(Report("ready").line() + Report("leaving").line()[:5])
+        assert ours.receive() == [Report("ready")]
+        theirs.sendall(Report("leaving").line()[5:])
+        assert ours.receive() == [Report("leaving")]
+        theirs.close()
+        assert ours.receive() is None
+
+
+def test_a_failure_is_kept():
+    with channel() as (ours, theirs):
+        assert ours.failure is None
+        theirs.sendall(Report("failed", "why", "where").line() + Report("leaving").line())
+        ours.receive()
+        assert ours.failure == Report("failed", "why", "where")
+
+
+@given(st.lists(REPORTS, min_size=1, max_size=4), st.integers(0, 10_000))
+def test_a_channel_that_takes_over_goes_on_amid_a_report(reports, cut):
+    data = b"".join(report.line() for report in reports)
+    cut %= len(data)
+    with channel() as (before, theirs):
+        if cut:
+            theirs.sendall(data[:cut])
+        heard = before.receive()
+        rest = before.rest
+    assert rest == data[:cut].rpartition(b"\n")[2]
+    with channel(rest) as (after, theirs):
+        assert after.rest == rest
+        theirs.sendall(data[cut:])
+        assert heard + after.receive() == reports
+        assert after.rest == b""
+
+
+def test_sending_tells_what_was_taken_and_never_waits():
+    with channel() as (ours, theirs):
+        count = 0
+        while ours.send(notification(1, 1)):
+            count += 1
+        theirs.settimeout(5)
+        assert Orders().feed(theirs.recv(8)) == [(1, 1)] * 2
+        theirs.close()
+        assert not ours.send(notification(1, 1))
+        assert count > 10

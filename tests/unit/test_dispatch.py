@@ -19,7 +19,7 @@ from host.scoreboard import (
 )
 from host.views import Listener
 from plugins.round_robin import RoundRobin
-from support.fakes import Told, blank_cells, rows_of
+from support.fakes import Told, blank_cells, member, rows_of
 
 PATIENCE = 0.05
 FIRST = Listener(0, "tcp://127.0.0.1:7000", "echo")
@@ -47,7 +47,7 @@ class Scene:
             clock=lambda: self.clock,
         )
         for row in self.rows:
-            self.dispatcher.ready(row, 1000 + row.slot, generation=3)
+            self.dispatcher.ready(row, member(row.number, generation=3))
 
     def plan(self, length, listener=0, now=0.0):
         """Do a pass with so many connections waiting; return the counts by slot."""
@@ -98,7 +98,7 @@ def test_listeners_are_counted_apart():
 def test_what_was_sent_to_a_worker_that_is_gone_does_not_count():
     scene = Scene()
     scene.plan(4)
-    scene.dispatcher.gone(0)
+    scene.dispatcher.gone(1000)
     assert scene.plan(4) == {1: 2}
 
 
@@ -106,15 +106,15 @@ def test_a_worker_that_takes_over_a_slot_begins_with_nothing_outstanding():
     scene = Scene(workers=1)
     scene.plan(4)
     scene.claim(0, 1)
-    scene.dispatcher.gone(0)
+    scene.dispatcher.gone(1000)
     scene.rows[0].write_off()
-    scene.dispatcher.ready(scene.rows[0], 1001, 3)
+    scene.dispatcher.ready(scene.rows[0], member(0, pid=1001, generation=3))
     assert scene.plan(3) == {0: 3}
 
 
 def test_without_workers_connections_wait():
     scene = Scene(workers=1)
-    scene.dispatcher.gone(0)
+    scene.dispatcher.gone(1000)
     assert scene.plan(1) == {}
     assert scene.dispatcher.starved
     assert scene.dispatcher.waiting == {0}
@@ -173,7 +173,7 @@ def test_a_claim_made_while_the_load_is_read_is_not_missed():
 
     scene = Scene(workers=1, limit=1)
     busy = Busy(scene.cells)
-    scene.dispatcher.ready(rows_of(busy, 1, 1)[0], 1000, 3)
+    scene.dispatcher.ready(rows_of(busy, 1, 1)[0], member(0, generation=3))
     busy.reads = -1
     assert scene.plan(1) == {0: 1}
     busy.reads = 0
@@ -310,15 +310,15 @@ def test_the_timer_runs_as_long_as_a_queue_was_not_seen_empty():
 
 def test_quiet_is_when_nobody_waits_and_everything_sent_is_settled():
     scene = Scene()
-    assert scene.dispatcher.quiet
+    assert scene.dispatcher.quiet([0])
     scene.plan(1)
-    assert not scene.dispatcher.quiet
+    assert not scene.dispatcher.quiet([0])
     scene.plan(0)
-    assert not scene.dispatcher.quiet
+    assert not scene.dispatcher.quiet([0])
     scene.claim(0, settle=False)
-    assert not scene.dispatcher.quiet
+    assert not scene.dispatcher.quiet([0])
     scene.rows[0].add(0, SETTLED)
-    assert scene.dispatcher.quiet
+    assert scene.dispatcher.quiet([0])
 
 
 # Schedulers

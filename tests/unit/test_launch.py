@@ -11,8 +11,8 @@ from host.launch import (
     DEFAULT_ADDRESS,
     RESERVED_DESCRIPTORS,
     assign,
-    bound,
     max_connections,
+    open_all,
     raise_descriptor_limit,
 )
 from host.processes import Exit
@@ -65,29 +65,29 @@ def unix(path):
     return Listen(address=f"unix:{path}")
 
 
-def test_all_listeners_are_bound_and_closed_at_the_end(tmp_path):
+def test_all_listeners_are_bound(tmp_path):
     first, second = tmp_path / "1.sock", tmp_path / "2.sock"
-    with bound([(unix(first), "echo"), (unix(second), "line")]) as sockets:
-        assert [(each.view.index, each.view.plugin) for each in sockets] == [
-            (0, "echo"),
-            (1, "line"),
-        ]
-        assert first.exists()
-        assert second.exists()
+    sockets = open_all([(unix(first), "echo"), (unix(second), "line")])
+    assert [(each.view.index, each.view.plugin) for each in sockets] == [(0, "echo"), (1, "line")]
+    assert first.exists()
+    assert second.exists()
+    for listener in sockets:
+        listener.close()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_if_one_listener_cannot_be_bound_none_is_left(tmp_path):
     served = [(unix(tmp_path / "1.sock"), "echo"), (unix(tmp_path / "no" / "2.sock"), "echo")]
-    with pytest.raises(ListenError), bound(served):
-        pass
+    with pytest.raises(ListenError):
+        open_all(served)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_more_listeners_than_a_notification_can_name_are_refused():
-    served = [(Listen(address="tcp://127.0.0.1:0"), "echo")] * (MAX_LISTENERS + 1)
-    with pytest.raises(LimitsError, match="65535 are possible"), bound(served):
-        pass
+    listens = (Listen(address="tcp://127.0.0.1:0"),) * (MAX_LISTENERS + 1)
+    many = SimpleNamespace(listen=listens)
+    with pytest.raises(LimitsError, match="65535 are possible"):
+        assign(many, Registry(["echo"]))
 
 
 @pytest.fixture

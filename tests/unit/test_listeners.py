@@ -238,7 +238,7 @@ class Kernel:
 )
 def test_where_the_kernel_does_not_tell_a_queue_length_polling_is_left(info, limit, cause):
     sock = Kernel(info)
-    listener = ListeningSocket(sock, Listener(0, "tcp://h:1", "echo"), 128, None)
+    listener = ListeningSocket(sock, Listener(0, "tcp://h:1", "echo"), 128, None, "")
     length, *rest = queue_length(listener)
     assert rest == [limit, cause]
     assert length() == (3 if limit else 0)

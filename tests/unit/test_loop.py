@@ -227,7 +227,17 @@ def test_the_loop_waits_until_the_first_call_is_due_at_most(loop, due, timeout, 
         loop.call_at(due, lambda: None)
         loop.call_at(due - 5, lambda: None).cancel()
     loop.run_once(timeout)
-    assert waited == [waits]
+    assert waited[0] == waits
+
+
+def test_what_has_arrived_comes_before_timers_after_an_interrupted_wait(loop):
+    polls = [[], [(77, 1)]]
+    loop._poll = lambda seconds, _: polls.pop(0)
+    story = []
+    loop._handlers[77] = lambda mask: story.append("event")
+    loop.call_at(99.0, lambda: story.append("timer"))
+    loop.run_once()
+    assert story == ["event", "timer"]
 
 
 def test_a_call_from_another_thread_wakes_the_loop(loop):

@@ -5,20 +5,18 @@ import signal
 import pytest
 
 from host.errors import ExitCode
+from host.members import Abort, Drain, Dump, Finish, Fork, Kill, Policy, Ready, State
 from host.pool import (
+    ABORT_SECONDS,
+    DUMP_SECONDS,
+    EARLY_KILLS,
     FIRST_PAUSE_SECONDS,
     GRACE_SECONDS,
     JITTER,
     QUICK_SECONDS,
+    SERVED_PAUSE_MAX_SECONDS,
     YOUNG_SECONDS,
-    Drain,
-    Finish,
-    Fork,
-    Kill,
-    Policy,
     Pool,
-    Ready,
-    State,
 )
 
 START, DRAIN_TIME, PAUSE_MAX = 30.0, 20.0, 4.0
@@ -27,11 +25,11 @@ START, DRAIN_TIME, PAUSE_MAX = 30.0, 20.0, 4.0
 class Staff:
     """A pool whose orders to fork are carried out: slot n gets the pids 10n, 10n+1, …"""
 
-    def __init__(self, workers=2, respawn=True, jitter=0.5):
-        policy = Policy(workers, respawn, START, DRAIN_TIME, PAUSE_MAX)
-        self.pool = Pool(policy, jitter=lambda: jitter)
+    def __init__(self, workers=2, respawn=True, jitter=0.5, older=(), first=0):
+        policy = Policy(workers, respawn, START, DRAIN_TIME, PAUSE_MAX, generation=first)
+        self.pool = Pool(policy, older, jitter=lambda: jitter)
         self.now = 100.0
-        self.generation = [0] * workers
+        self.generation = [first] * workers
 
     def do(self, actions):
         """Carry out orders to fork; return the actions, with pids in place of slots."""
@@ -64,6 +62,15 @@ class Staff:
 
     def drain(self, pid):
         return self.do(self.pool.drain(pid, self.now))
+
+    def retire(self, pid):
+        return self.do(self.pool.retire(pid, self.now))
+
+    def hung(self, pid):
+        return self.do(self.pool.hung(pid, self.now, "it hangs"))
+
+    def scale(self, workers):
+        return self.do(self.pool.scale(workers, self.now))
 
     def state(self, pid):
         return self.pool.members[pid].state
@@ -124,9 +131,10 @@ def test_who_is_not_ready_in_time_is_killed_with_the_setting_named():
     staff.start()
     assert staff.pool.deadline() == staff.now + START
     assert staff.tick(START - 1) == []
-    [kill] = staff.tick(1.0)
-    assert kill == Kill(0, "not ready after 30 s (start_timeout_seconds)")
-    assert staff.state(0) is State.KILLED
+    assert staff.tick(1.0) == [Dump(0)]
+    assert staff.state(0) is State.DOOMED
+    kill = Kill(0, "not ready after 30 s (start_timeout_seconds)")
+    assert staff.tick(DUMP_SECONDS) == [kill]
     assert staff.tick(100.0) == []
     assert staff.exited(0, number=signal.SIGKILL) == [Finish(ExitCode.WORKER_START)]
 
@@ -135,7 +143,8 @@ def test_a_replacement_that_is_not_ready_in_time_is_killed_and_replaced():
     staff = running(1)
     staff.exited(0, code=3)
     staff.tick(START)
-    assert staff.state(1) is State.KILLED
+    staff.tick(DUMP_SECONDS)
+    assert staff.state(1) is State.DOOMED
     assert staff.exited(1, number=signal.SIGKILL) == [("fork", 2)]
 
 
@@ -155,15 +164,19 @@ def test_a_fork_that_fails_is_tried_again_at_growing_intervals():
 # Replacing
 
 
-def test_a_worker_that_keeps_dying_young_is_replaced_at_growing_intervals():
+@pytest.mark.parametrize(
+    ("serves", "limit"), [(True, SERVED_PAUSE_MAX_SECONDS), (False, PAUSE_MAX)]
+)
+def test_a_worker_that_keeps_dying_young_is_replaced_at_growing_intervals(serves, limit):
     staff = running(1)
     pauses = []
     for pid in range(7):
         actions = staff.exited(pid, code=3)
         pauses.append(staff.pool.pause_before(0, staff.now) or 0.0)
         assert (actions or staff.tick(pauses[-1])) == [("fork", pid + 1)]
-        staff.ready(pid + 1)
-    assert pauses == [0.0, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
+        if serves:
+            staff.ready(pid + 1)
+    assert pauses == [min(pause, limit) for pause in (0.0, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0)]
 
 
 def test_no_number_of_deaths_is_too_much():
@@ -171,7 +184,7 @@ def test_no_number_of_deaths_is_too_much():
     record = staff.pool._records[0]
     record.deaths = 5000
     assert staff.exited(0, code=3) == []
-    assert staff.pool.pause_before(0, staff.now) == PAUSE_MAX
+    assert staff.pool.pause_before(0, staff.now) == SERVED_PAUSE_MAX_SECONDS
 
 
 @pytest.mark.parametrize(("jitter", "factor"), [(0.0, 1 - JITTER), (1.0, 1 + JITTER)])
@@ -199,10 +212,20 @@ def test_who_was_ready_and_is_killed_from_outside_is_replaced_at_once_each_time(
         staff.ready(pid + 1)
 
 
-def test_who_is_killed_before_it_was_ready_died_young():
+def test_only_several_in_a_row_who_are_killed_before_they_are_ready_died_young():
     staff = running(1)
     staff.exited(0, code=3)
-    assert staff.exited(1, number=signal.SIGKILL) == []
+    for pid in range(1, EARLY_KILLS):
+        assert staff.exited(pid, number=signal.SIGKILL) == [("fork", pid + 1)]
+    assert staff.exited(EARLY_KILLS, number=signal.SIGKILL) == []
+    assert staff.pool.pause_before(0, staff.now) == FIRST_PAUSE_SECONDS
+
+
+def test_whom_the_kernel_kills_for_want_of_memory_died_young():
+    staff = running(1)
+    staff.exited(0, code=3)
+    staff.ready(1)
+    assert staff.do(staff.pool.exited(1, None, signal.SIGKILL, staff.now, oom=True)) == []
     assert staff.pool.pause_before(0, staff.now) == FIRST_PAUSE_SECONDS
 
 
@@ -254,7 +277,8 @@ def test_who_is_not_gone_at_the_drain_deadline_is_killed():
     assert staff.state(0) is State.DRAINING
     assert staff.pool.deadline() == staff.now + DRAIN_TIME + GRACE_SECONDS
     assert staff.tick(DRAIN_TIME) == []
-    assert staff.tick(GRACE_SECONDS) == [Kill(0, "still there at the drain deadline")]
+    assert staff.tick(GRACE_SECONDS) == [Dump(0)]
+    assert staff.tick(DUMP_SECONDS) == [Kill(0, "still there at the drain deadline")]
     assert staff.exited(0, number=signal.SIGKILL) == [("fork", 1)]
 
 
@@ -263,6 +287,147 @@ def test_who_is_told_to_drain_already_or_is_unknown_is_not_told_again():
     staff.drain(0)
     assert staff.drain(0) == []
     assert staff.drain(4711) == []
+
+
+# Hanging
+
+
+def test_who_hangs_prints_its_stacks_is_aborted_and_then_killed():
+    staff = running(1)
+    assert staff.hung(0) == [Dump(0)]
+    assert staff.tick(DUMP_SECONDS) == [Abort(0)]
+    assert staff.tick(ABORT_SECONDS) == [Kill(0, "it hangs")]
+    assert staff.tick(100.0) == []
+    assert not staff.pool.members[0].expected
+    assert staff.exited(0, number=signal.SIGKILL) == [("fork", 1)]
+
+
+def test_who_hangs_while_it_drains_is_not_waited_for():
+    staff = running(1)
+    staff.drain(0)
+    assert staff.hung(0) == [Dump(0)]
+
+
+def test_who_is_starting_or_about_to_be_killed_does_not_hang():
+    staff = Staff(1)
+    staff.start()
+    assert staff.hung(0) == []
+    staff.tick(START)
+    assert staff.hung(0) == []
+
+
+# Retiring
+
+
+def test_who_retires_drains_when_its_successor_is_ready():
+    staff = running(2)
+    assert staff.retire(0) == [("fork", 1)]
+    assert staff.state(0) is State.READY
+    assert staff.retire(0) == []
+    assert staff.ready(1) == [Drain(0, staff.now + DRAIN_TIME)]
+    assert staff.exited(0, code=0) == []
+    assert sorted(staff.pool.members) == [1, 10]
+
+
+def test_whose_successor_fails_goes_on_and_another_is_tried():
+    staff = running(1)
+    staff.retire(0)
+    assert staff.exited(1, code=3) == [("fork", 2)]
+    assert staff.state(0) is State.READY
+    assert staff.ready(2) == [Drain(0, staff.now + DRAIN_TIME)]
+
+
+def test_who_dies_retiring_has_a_successor_on_its_way():
+    staff = running(1)
+    staff.retire(0)
+    assert staff.exited(0, code=3) == []
+    assert staff.ready(1) == []
+
+
+def test_without_respawn_who_retires_drains_at_once():
+    staff = running(2, respawn=False)
+    assert staff.retire(0) == [Drain(0, staff.now + DRAIN_TIME)]
+
+
+# Scaling
+
+
+def test_more_slots_are_filled_at_once():
+    staff = running(1)
+    staff.generation += [0, 0]
+    assert staff.scale(3) == [("fork", 10), ("fork", 20)]
+    assert staff.ready(10) == []
+
+
+def test_slots_beyond_the_number_drain_and_are_not_filled_again():
+    staff = running(3)
+    drained = [Drain(10, staff.now + DRAIN_TIME), Drain(20, staff.now + DRAIN_TIME)]
+    assert staff.scale(1) == drained
+    assert staff.exited(10, code=0) == []
+    assert staff.exited(20, number=signal.SIGKILL) == []
+    assert list(staff.pool.members) == [0]
+
+
+def test_a_start_is_over_when_fewer_slots_are_ready():
+    staff = Staff(2)
+    staff.start()
+    staff.ready(0)
+    assert staff.scale(1) == [Drain(10, staff.now + DRAIN_TIME), Ready()]
+
+
+# Generations
+
+
+def succeeding(**how):
+    """A pool of generation 1 whose workers are starting, with two workers of generation 0."""
+    staff = running(2)
+    older = staff.pool.members.values()
+    again = Staff(2, older=older, first=5, **how)
+    again.start()
+    return again
+
+
+def test_older_workers_serve_until_the_new_ones_are_ready():
+    staff = succeeding()
+    assert staff.ready(5) == []
+    assert staff.ready(15) == [Ready()]
+    assert staff.state(0) is State.READY
+    deadline = staff.now + DRAIN_TIME
+    assert staff.do(staff.pool.release_older(staff.now)) == [
+        Drain(0, deadline),
+        Drain(10, deadline),
+    ]
+    assert staff.exited(0, code=0) == staff.exited(10, code=9) == []
+
+
+def test_a_generation_that_fails_to_start_is_tried_again_and_stops_nobody():
+    staff = succeeding()
+    assert staff.exited(5, code=6) == [("fork", 6)]
+    assert staff.exited(6, code=6) == []
+    assert staff.pool.pause_before(0, staff.now) == FIRST_PAUSE_SECONDS
+    assert staff.state(0) is State.READY
+
+
+def test_who_dies_of_an_older_generation_is_not_replaced_by_its_like():
+    staff = succeeding()
+    assert staff.exited(0, number=signal.SIGSEGV) == []
+    assert sorted(staff.pool.members) == [5, 10, 15]
+
+
+def test_a_generation_that_is_abandoned_starts_nobody_any_more():
+    staff = succeeding()
+    drained = staff.do(staff.pool.abandon(staff.now))
+    assert drained == [Drain(5, staff.now + DRAIN_TIME), Drain(15, staff.now + DRAIN_TIME)]
+    assert staff.exited(5, code=3) == []
+    assert staff.tick(1000.0) == [Dump(15)]
+
+
+def test_without_respawn_older_workers_keep_the_host():
+    staff = succeeding(respawn=False)
+    assert staff.exited(5, code=3) == []
+    assert staff.exited(15, code=3) == []
+    assert staff.exited(0, code=0) == []
+    assert staff.exited(10, code=0) == [Finish(ExitCode.WORKERS_GONE)]
 
 
 # Stopping
@@ -305,7 +470,8 @@ def test_a_second_stop_that_is_quick_leaves_a_second():
     staff.now += 1
     assert staff.stop(quick=True) == [Drain(0, staff.now), Drain(10, staff.now)]
     assert staff.pool.deadline() == staff.now + QUICK_SECONDS
-    assert [type(action) for action in staff.tick(QUICK_SECONDS)] == [Kill, Kill]
+    assert staff.tick(QUICK_SECONDS) == [Dump(0), Dump(10)]
+    assert [type(action) for action in staff.tick(DUMP_SECONDS)] == [Kill, Kill]
 
 
 def test_a_quick_stop_makes_nothing_later():

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from host.errors import ExitCode
-from host.pool import Drain, Finish, Fork, Kill, Policy, Pool, Ready, State
+from host.members import Abort, Drain, Dump, Finish, Fork, Kill, Policy, Ready, State
+from host.pool import Pool
 
 SECONDS = st.sampled_from([0.0, 0.1, 1.0, 7.0, 40.0])
 ENDS = st.sampled_from(
@@ -29,6 +30,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.now, self.pid = 0.0, 0
         self.alive: dict[int, int] = {}  # slot by pid
         self.killed: set[int] = set()
+        self.doomed: set[int] = set()
         self.draining: dict[int, float] = {}
         self.told_ready = 0
         self.finished: ExitCode | None = None
@@ -41,7 +43,7 @@ class PoolMachine(RuleBasedStateMachine):
             match action:
                 case Fork(slot):
                     assert not self.pool.stopping, "a worker is started although the host stops"
-                    assert slot not in self.alive.values(), "two workers in one slot"
+                    assert not self.staying(slot), "two workers for one slot"
                     if self.fork_fails:
                         pause = self.pool.fork_failed(slot, self.now)
                         assert 0 <= pause <= self.policy.pause_max * 1.2
@@ -54,17 +56,32 @@ class PoolMachine(RuleBasedStateMachine):
                     assert pid not in self.killed
                     assert deadline <= self.draining.get(pid, deadline), "a deadline is put off"
                     self.draining[pid] = deadline
+                case Dump(pid) | Abort(pid):
+                    assert pid in self.alive
+                    assert pid not in self.killed, "a worker that was killed is to do something"
+                    self.doomed.add(pid)
                 case Kill(pid, cause):
+                    assert pid in self.doomed, "a worker is killed without having printed"
                     assert pid in self.alive
                     assert pid not in self.killed, "a worker is killed twice"
                     assert cause
                     self.killed.add(pid)
                 case Ready():
                     self.told_ready += 1
-                    assert self.pool.ready_count == self.policy.workers
+                    assert self.pool.ready_count == self.pool.workers
                 case Finish(code):
                     assert not self.alive, "the host ends before its workers"
                     self.finished = code
+
+    def staying(self, slot):
+        """The workers that a slot counts on."""
+        return [
+            pid
+            for pid, member in self.pool.members.items()
+            if member.slot == slot
+            and not member.retiring
+            and member.state in (State.STARTING, State.READY)
+        ]
 
     def some(self, data):
         return data.draw(st.sampled_from(sorted(self.alive)))
@@ -103,6 +120,21 @@ class PoolMachine(RuleBasedStateMachine):
         pid = self.some(data)
         self.bury(pid, *end)
 
+    @precondition(lambda self: self.alive)
+    @rule(data=st.data())
+    def retires(self, data):
+        self.do(self.pool.retire(self.some(data), self.now))
+
+    @precondition(lambda self: self.alive)
+    @rule(data=st.data())
+    def hangs(self, data):
+        self.do(self.pool.hung(self.some(data), self.now, "it hangs"))
+
+    @precondition(lambda self: self.finished is None and not self.pool.stopping)
+    @rule(workers=st.integers(1, 4))
+    def is_scaled(self, workers):
+        self.do(self.pool.scale(workers, self.now))
+
     def bury(self, pid, code, number):
         del self.alive[pid]
         self.draining.pop(pid, None)
@@ -126,22 +158,23 @@ class PoolMachine(RuleBasedStateMachine):
     def the_pool_knows_who_lives(self):
         assert {pid: member.slot for pid, member in self.pool.members.items()} == self.alive
         assert self.told_ready <= 1
-        killed = {pid for pid, each in self.pool.members.items() if each.state is State.KILLED}
-        assert killed == self.killed & self.alive.keys()
+        doomed = {pid for pid, each in self.pool.members.items() if each.state is State.DOOMED}
+        assert doomed == self.doomed & self.alive.keys()
+        assert self.killed <= self.doomed
 
     @invariant()
     def nothing_is_forgotten(self):
         """Each slot has a worker or a time at which it gets one, unless there is to be none."""
         if self.pool.stopping or not self.policy.respawn or self.finished is not None:
             return
-        for slot in range(self.policy.workers):
+        for slot in range(self.pool.workers):
             if slot not in self.alive.values():
                 assert self.pool.pause_before(slot, self.now) is not None
 
     @invariant()
     def everybody_who_leaves_has_a_deadline(self):
         for member in self.pool.members.values():
-            leaving = member.state in (State.STARTING, State.DRAINING)
+            leaving = member.state in (State.STARTING, State.DRAINING) or bool(member.doom)
             assert (member.deadline is not None) is leaving
 
     def teardown(self):

@@ -4,8 +4,10 @@ import sys
 
 import pytest
 
+from host.breaker import Breaker
 from host.errors import PluginError
 from host.loading import load
+from host.telemetry import Telemetry
 from settings import Loaded, Settings
 
 HEADER = "from host import hookimpl\n"
@@ -122,6 +124,74 @@ def test_a_failure_is_reported_and_the_others_still_hear(registry):
     assert log == ["chat accept", "last accept"]
     [(plugin, hook, error, args)] = reports
     assert (plugin, hook, str(error), args) == ("fails", "on_accept", "no more", (log,))
+
+
+FAILS = """
+@hookimpl
+def {hook}(): raise ValueError("{hook} failed")
+"""
+SUSPENDING = ["on_accept", "on_close", "on_child_exit"]
+
+
+@pytest.fixture
+def suspended(registry):
+    """Return a function that says what is reported of a plugin that fails in each of two calls.
+
+    The breaker opens at the first failure.
+    """
+
+    def count(hook, text, args=("connection",)):
+        loaded, reports = registry(bad=text, chat=PROTOCOL), []
+        policy = Settings(breaker={"max_failures": 1}).breaker
+        breaker = Breaker(policy, loaded.protocols, Telemetry())
+
+        def report(plugin, hook, error, args):
+            reports.append((plugin, hook, str(error)))
+
+        hooks = loaded.bind("chat", report, breaker=breaker)
+        if not hasattr(hooks, hook):
+            hooks = loaded.host_hooks(report, breaker=breaker)
+        for _ in range(2):
+            getattr(hooks, hook)([], *args[1:])
+        return reports
+
+    return count
+
+
+@pytest.mark.parametrize("hook", SUSPENDING)
+def test_what_may_be_called_often_is_guarded(suspended, hook):
+    args = ("connection", "gone")[: 2 if hook == "on_close" else 1]
+    assert suspended(hook, FAILS.replace("{hook}", hook), args) == [("bad", hook, f"{hook} failed")]
+
+
+@pytest.mark.parametrize("hook", ["on_host_start", "on_worker_start", "on_worker_stop"])
+def test_what_is_called_once_is_not_guarded(suspended, hook):
+    assert len(suspended(hook, FAILS.replace("{hook}", hook))) == 2
+
+
+def test_a_wrapper_of_what_belongs_to_the_protocol_is_not_guarded(suspended):
+    fails = "@hookimpl(wrapper=True)\ndef on_drain():\n    yield\n    raise ValueError"
+    assert len(suspended("on_drain", fails, ("connection", 1.5))) == 2
+
+
+def test_a_protocol_is_never_left_out(registry):
+    loaded = registry(chat=PROTOCOL, fails=PROTOCOL.replace("append", "missing"))
+    breaker = Breaker(Settings(breaker={"max_failures": 1}).breaker, loaded.protocols, Telemetry())
+    reports = []
+    bound = loaded.bind("fails", lambda *report: reports.append(report[:2]), breaker=breaker)
+    assert [bound.on_accept([]) for _ in range(3)] == [False] * 3
+    assert reports == [("fails", "on_accept")] * 3
+    assert bound.on_readable == loaded.plugins[1].object.on_readable
+
+
+def test_a_scheduler_is_guarded(registry):
+    fails = "@hookimpl\ndef choose_worker(): raise ValueError('no idea')"
+    policy = Settings(breaker={"max_failures": 1}).breaker
+    breaker = Breaker(policy, (), Telemetry())
+    [(name, ask)] = registry(bad=fails).host_hooks(nobody, breaker=breaker).schedulers
+    with pytest.raises(ValueError, match="no idea"):
+        ask("listener", ["w0"])
+    assert (name, ask("listener", ["w0"])) == ("bad", None)
 
 
 def test_blame_tells_a_wrapper_from_what_it_wraps(registry):

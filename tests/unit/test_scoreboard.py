@@ -13,6 +13,8 @@ from host.scoreboard import (
     CLAIMED,
     CLAIMED_ALL,
     HELD_BACK,
+    MARK,
+    MAX_ROWS,
     REFUSED,
     SENT,
     SETTLED,
@@ -24,13 +26,18 @@ from host.scoreboard import (
 )
 from support.fakes import blank_cells, rows_of
 
-WORDS = [ACTIVE, TURN_STARTED, TURN_LASTED, HELD_BACK, CLAIMED_ALL, ACCEPTED_ALL, SUSPENDED]
+WORDS = [
+    *(ACTIVE, TURN_STARTED, TURN_LASTED, HELD_BACK, CLAIMED_ALL, ACCEPTED_ALL),
+    *(MARK, SUSPENDED),
+]
 COUNTERS = [CLAIMED, SETTLED, ACCEPTED, SPURIOUS, REFUSED, SENT]
 
 
 @pytest.fixture
 def board():
-    board = Scoreboard(slots=3, listeners=2)
+    board = Scoreboard(listeners=2)
+    for number in range(3):
+        board.use(number)
     yield board
     board.close()
 
@@ -69,8 +76,25 @@ def test_totals_are_over_all_slots_and_listeners(board):
 
 def test_closing_gives_back_the_descriptor():
     before = sorted(os.listdir("/proc/self/fd"))
-    Scoreboard(1, 1).close()
+    Scoreboard(1).close()
     assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_scoreboard_is_found_again_by_its_descriptor(board):
+    board.rows[2].add(1, ACCEPTED, 7)
+    again = Scoreboard(2, os.dup(board.fileno()))
+    try:
+        assert len(again.rows) == 3
+        assert again.total(ACCEPTED) == 7
+        again.row(0).put(ACTIVE, 5)
+    finally:
+        again.close()
+    assert board.row(0).get(ACTIVE) == 5
+
+
+def test_the_last_row_there_is_can_be_written(board):
+    board.use(MAX_ROWS - 1).add(1, SENT, 3)
+    assert board.total(SENT) == 3
 
 
 def test_a_cell_is_named_by_its_index(board):
@@ -97,7 +121,9 @@ def test_writing_off_balances_whatever_the_worker_was_doing(outcomes, doing, unc
         row.add(0, ACCEPTED)
     claimed, accepted = row.count(0, CLAIMED), row.count(0, ACCEPTED)
     row.add(0, SENT, claimed + unclaimed)
+    row.put(MARK, 77)
     row.write_off()
+    assert (row.get(CLAIMED_ALL), row.get(ACCEPTED_ALL), row.get(MARK)) == (claimed, accepted, 0)
     assert row.count(0, CLAIMED) == row.count(0, SETTLED) == row.count(0, SENT) == claimed
     assert sum(row.count(0, each) for each in (ACCEPTED, SPURIOUS, REFUSED)) == claimed
     assert row.count(0, ACCEPTED) == accepted

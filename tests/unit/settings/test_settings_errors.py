@@ -137,8 +137,8 @@ def test_error_reads_as_a_table():
             (
                 "qqq",
                 "",
-                "unknown section, sections: [limits], [connection], [dispatch], [lifecycle], [log],"
-                " [options]",
+                "unknown section, sections: [limits], [connection], [dispatch], [lifecycle],"
+                " [breaker], [admin], [log], [options]",
                 1,
             ),
         ),

@@ -1,0 +1,82 @@
+"""What a worker answers when it is asked about its connections."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from host.connection import SocketConnection
+from host.control import Ask, Report
+from host.views import CloseReason
+
+_BATCH_BYTES = 32_768
+"""Of connections in one line, which may take twice as much; one takes some 200 bytes."""
+_RECEIVED_AT, _SENT_AT, _TCP_INFO_BYTES = 128, 200, 216
+
+
+def answer(ask: Ask, connections: Sequence[SocketConnection], now: float) -> Iterator[Report]:
+    """Answer a question, in as many reports as it takes.
+
+    Args:
+        ask: `connections` asks for all (at most `limit`); `find` for one by its `id`, and
+            `close` also closes it.
+        connections: the open ones.
+        now: the present time of the loop's clock.
+    """
+    match ask.question:
+        case "connections":
+            found = list(connections)[: ask.args["limit"]]
+        case "find" | "close":
+            found = [each for each in connections if each.id == ask.args["id"]]
+        case _:
+            found = []
+    items = [_describe(each, now) for each in found]
+    if ask.question == "close":
+        for each in found:
+            each.finish(CloseReason.OPERATOR)
+    batches: list[list[dict[str, Any]]] = [[]]
+    size = 0
+    for item in items:
+        taken = len(json.dumps(item))
+        if size + taken > _BATCH_BYTES:
+            batches.append([])
+            size = 0
+        batches[-1].append(item)
+        size += taken
+    for batch in batches:
+        data = {"number": ask.number, "items": batch, "last": batch is batches[-1]}
+        yield Report("answer", data=data)
+
+
+def _describe(connection: SocketConnection, now: float) -> dict[str, Any]:
+    received, sent = traffic(connection.sock)
+    return {
+        "id": connection.id,
+        "listener": connection.listener.address,
+        "index": connection.listener.index,
+        "claim": connection.claim,
+        "peer": connection.peer,
+        "age_seconds": round(now - connection.born, 3),
+        "idle_seconds": round(now - connection.last_active, 3),
+        "bytes_in": received,
+        "bytes_out": sent,
+    }
+
+
+def traffic(sock: socket.socket) -> tuple[int | None, int | None]:
+    """Return the bytes received and sent on a TCP socket (TCP_INFO, tcp(7)); None if not known.
+
+    The kernel counts them anyway; counting them again would cost every message.
+    """
+    if sock.family == socket.AF_UNIX:
+        return None, None
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+        received = struct.unpack_from("=Q", info, _RECEIVED_AT)[0]
+        sent, again = struct.unpack_from("=QQ", info, _SENT_AT)
+    except (OSError, struct.error):  # a kernel that does not count yet
+        return None, None
+    return received, sent - again

@@ -1,0 +1,242 @@
+"""The circuit breaker: a plugin that keeps failing in this process is left out for a while.
+
+The rules of this file
+    It does no I/O and is given the clock. Whoever calls a plugin asks its circuit before each
+    call and tells it afterwards how the call went; what comes out is whether to call, and events.
+
+Theory of operation
+    Every plugin has one circuit, for all of its hooks that are guarded, unless it is exempt.
+
+    closed      The plugin is called. When `max_failures` failures lie within `window_seconds`, the
+                circuit opens.
+    open        The plugin is passed over, for `open_seconds`.
+    half-open   One call at a time is let through. A failure opens the circuit again at once. A
+                success closes it if the call was of the hook that failed last.
+
+    A failure is an exception, or a call that took longer than `slow_call_ms`. A success of another
+    hook says nothing: a plugin that fails in `on_accept` only would else be let in again by its
+    `on_close`, to cost `max_failures` connections each time instead of one.
+
+    Time alone makes an open circuit half-open, so nothing is emitted then and nobody is called.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Collection
+from typing import Any, Protocol
+
+from host.errors import SlowCallError
+from host.events import PLUGIN_RESUMED, PLUGIN_SUSPENDED
+from host.strays import end_if_stray
+from host.telemetry import Telemetry
+
+Report = Callable[[str, str, BaseException, tuple[object, ...]], None]
+
+
+class Policy(Protocol):
+    """What the settings say about the breaker; `settings.Breaker` is one."""
+
+    @property
+    def max_failures(self) -> int:
+        """How many failures open a circuit."""
+
+    @property
+    def window_seconds(self) -> float:
+        """How long a failure counts."""
+
+    @property
+    def slow_call_ms(self) -> float:
+        """How long a call may take without being a failure."""
+
+    @property
+    def open_seconds(self) -> float:
+        """How long a circuit stays open."""
+
+
+class Breaker:
+    """The circuits of one process: of a worker, or of the supervisor.
+
+    Args:
+        policy: what the settings say.
+        exempt: the names of the plugins that are called whatever happens: the protocols.
+        telemetry: where suspensions are told.
+        clock: the monotonic clock.
+
+    Attributes:
+        on_change: called without arguments when a circuit has opened or closed; it must not raise.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        exempt: Collection[str],
+        telemetry: Telemetry,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._policy, self._exempt = policy, frozenset(exempt)
+        self._telemetry, self._clock = telemetry, clock
+        self._circuits: dict[str, Circuit] = {}
+        self.on_change: Callable[[], object] = lambda: None
+
+    def circuit(self, plugin: str) -> Circuit | None:
+        """Return the plugin's circuit, the same one each time; None if it is exempt."""
+        if plugin in self._exempt:
+            return None
+        if plugin not in self._circuits:
+            self._circuits[plugin] = Circuit(
+                plugin, self._policy, self._telemetry, self._clock, self._changed
+            )
+        return self._circuits[plugin]
+
+    def guard(
+        self, plugin: str, hook: str, function: Callable[..., Any], report: Report
+    ) -> Callable[..., Any]:
+        """Return what to call in the function's place; the function itself if there is no circuit.
+
+        It answers None while the plugin is left out. Exceptions are counted and pass through.
+
+        Args:
+            plugin: the plugin's name.
+            hook: the hook's name.
+            function: the plugin's function.
+            report: told of a call that took too long; its answer counts all the same.
+        """
+        circuit = self.circuit(plugin)
+        return function if circuit is None else circuit.guard(hook, function, report)
+
+    def state(self) -> list[dict[str, Any]]:
+        """Return a dict for each circuit that is not closed.
+
+        Its keys are `plugin`, `state` ("open" or "half-open"), `failures` (those that opened it,
+        and trials since), `hook` (the one that failed last) and `seconds_left` until it is
+        half-open.
+        """
+        return [state for circuit in self._circuits.values() if (state := circuit.state())]
+
+    def _changed(self) -> None:
+        self.on_change()
+
+
+class Circuit:
+    """One plugin's circuit. Each call is one `begin`, then one `ended` or one `failed`."""
+
+    __slots__ = (
+        *("_changed", "_clock", "_count", "_hook", "_open_seconds", "_plugin", "_recent"),
+        *("_slow_seconds", "_telemetry", "_trial", "_until", "_window_seconds"),
+    )
+
+    def __init__(
+        self,
+        plugin: str,
+        policy: Policy,
+        telemetry: Telemetry,
+        clock: Callable[[], float],
+        changed: Callable[[], object],
+    ) -> None:
+        self._plugin, self._telemetry = plugin, telemetry
+        self._clock, self._changed = clock, changed
+        self._open_seconds, self._window_seconds = policy.open_seconds, policy.window_seconds
+        self._slow_seconds = policy.slow_call_ms / 1000
+        self._recent: deque[float] = deque(maxlen=policy.max_failures)
+        self._until: float | None = None  # None is closed; else it is open until then
+        self._trial: float | None = None  # when the call began that is let through, half-open
+        self._count, self._hook = 0, ""
+
+    def begin(self) -> float | None:
+        """Return when the call begins, for `ended`; None if the plugin is to be passed over."""
+        now = self._clock()
+        if self._until is None:
+            return now
+        if now < self._until:
+            return None
+        # A trial that never ends (its generator is lost) must not keep the plugin out for ever.
+        self._until = now + self._open_seconds
+        self._trial = now
+        return now
+
+    def ended(self, hook: str, began: float, paused: float = 0.0) -> SlowCallError | None:
+        """Take note of a call that raised nothing; return what to report if it was too slow.
+
+        Args:
+            hook: the hook's name.
+            began: what `begin` returned.
+            paused: the seconds since then in which others were called: a wrapper waits for them.
+        """
+        now = self._clock()
+        took = now - began - paused
+        if took > self._slow_seconds:
+            self.failed(hook)
+            return SlowCallError(took, self._slow_seconds)
+        if began == self._trial:
+            self._trial = None
+            if hook == self._hook:
+                self._until = None
+                self._telemetry.emit(PLUGIN_RESUMED, plugin=self._plugin)
+                self._changed()
+            else:
+                self._until = now
+        return None
+
+    def failed(self, hook: str) -> None:
+        """Take note of a failure, which whoever calls has to report."""
+        now, recent = self._clock(), self._recent
+        if self._until is None:
+            recent.append(now)
+            if len(recent) < (recent.maxlen or 0) or now - recent[0] >= self._window_seconds:
+                return
+            self._count = len(recent)
+            recent.clear()
+        elif self._trial is None:
+            return  # a call that began before the circuit opened
+        else:
+            self._count += 1
+            self._trial = None
+        self._until, self._hook = now + self._open_seconds, hook
+        self._telemetry.emit(
+            PLUGIN_SUSPENDED,
+            plugin=self._plugin,
+            hook=hook,
+            count=self._count,
+            seconds=self._open_seconds,
+        )
+        self._changed()
+
+    def guard(self, hook: str, function: Callable[..., Any], report: Report) -> Callable[..., Any]:
+        """Return what to call in the function's place; see `Breaker.guard`."""
+
+        def guarded(*args: object) -> Any:
+            began = self.begin()
+            if began is None:
+                return None
+            try:
+                answer = function(*args)
+            except BaseException:
+                self.failed(hook)
+                raise
+            finally:
+                end_if_stray()
+            slow = self.ended(hook, began)
+            if slow is not None:
+                report(self._plugin, hook, slow, args)
+            return answer
+
+        return guarded
+
+    def now(self) -> float:
+        """Return the time, to measure a pause with."""
+        return self._clock()
+
+    def state(self) -> dict[str, Any] | None:
+        """Return the circuit's state, as in `Breaker.state`; None if it is closed."""
+        if self._until is None:
+            return None
+        left = 0.0 if self._trial is not None else max(0.0, self._until - self._clock())
+        return {
+            "plugin": self._plugin,
+            "state": "open" if left else "half-open",
+            "failures": self._count,
+            "hook": self._hook,
+            "seconds_left": round(left, 1),
+        }

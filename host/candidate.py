@@ -1,0 +1,163 @@
+"""A worker as dispatch and schedulers see it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from host.members import Member
+from host.scoreboard import (
+    ACCEPTED_ALL,
+    ACTIVE,
+    CLAIMED,
+    CLAIMED_ALL,
+    HELD_BACK,
+    SENT,
+    SUSPENDED,
+    TURN_LASTED,
+    TURN_STARTED,
+    Row,
+)
+
+_CERTAIN_TURNS = 3
+"""Changes that are seen at the least before a turn has begun and ended after a suspension."""
+
+
+class Candidate:
+    """A ready worker: what schedulers see of it, and what was sent to it.
+
+    Args:
+        row: its row of the scoreboard.
+        member: who it is.
+        before: how many connections its slot had accepted before it.
+
+    Attributes:
+        suspended: it has missed a claim and has not caught up since.
+        held: an operator keeps new connections from it.
+        eligible: schedulers may choose it in the present pass.
+    """
+
+    __slots__ = (
+        "_before",
+        "_clock",
+        "_row",
+        "_seen",
+        "_since",
+        "_turn",
+        "_turns",
+        "eligible",
+        "generation",
+        "held",
+        "pid",
+        "sent",
+        "slot",
+        "suspended",
+    )
+
+    def __init__(
+        self, row: Row, member: Member, before: int = 0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._row, self._clock = row, clock
+        self.slot, self.pid, self.generation = member.slot, member.pid, member.generation
+        self._before = before - row.get(ACCEPTED_ALL)
+        self.sent = row.sum(SENT)
+        self._seen, self._since = self.sent, 0.0  # the claims at the last look; since when
+        self._turn, self._turns = (0, 0), 0  # while suspended: the loop's last turn; how many came
+        self.suspended = self.held = self.eligible = False
+
+    def __repr__(self) -> str:
+        return f"<worker {self.slot} (pid {self.pid})>"
+
+    @property
+    def active(self) -> int:
+        """Connections open now."""
+        return self._row.get(ACTIVE)
+
+    @property
+    def outstanding(self) -> int:
+        """Notifications sent and not yet claimed."""
+        return self.sent - self._row.get(CLAIMED_ALL)
+
+    @property
+    def load(self) -> int:
+        """Connections that are open or will be: never too few.
+
+        A worker that acts on a notification raises `active` first; so it is read last here.
+        """
+        return self.outstanding + self.active
+
+    @property
+    def accepted(self) -> int:
+        """Connections accepted so far in this slot."""
+        return self._before + self._row.get(ACCEPTED_ALL)
+
+    @property
+    def loop_lag_seconds(self) -> float:
+        """How long the present or, between turns, the last loop turn has taken."""
+        started = self._row.get(TURN_STARTED)
+        if not started:
+            return self._row.get(TURN_LASTED) / 1e9
+        return max(0.0, self._clock() - started / 1e9)
+
+    @property
+    def held_back(self) -> bool:
+        """Whether the worker itself asks for nothing more at the moment."""
+        return self._row.get(HELD_BACK) != 0
+
+    def cell(self, listener: int, counter: int) -> int:
+        """Return the index of one of the row's counters in the scoreboard's cells."""
+        return self._row.cell(listener, counter)
+
+    def note_sent(self, listener: int, amount: int) -> int:
+        """Count notifications that are about to be sent (or, if negative, were not sent).
+
+        Returns:
+            How many of that listener have been sent to this row.
+        """
+        self.sent += amount
+        self._row.add(listener, SENT, amount)
+        return self._row.count(listener, SENT)
+
+    def expect_claims(self, now: float) -> None:
+        """Begin to wait for claims, unless some are outstanding already."""
+        if self.outstanding == 0:
+            self._seen, self._since = self.sent, now
+
+    def silent_since(self, now: float) -> float | None:
+        """Return since when it has claimed nothing, or None if there is nothing to claim.
+
+        A worker that goes on claiming is busy and not hung, however long the last one takes.
+        """
+        claimed = self._row.get(CLAIMED_ALL)
+        if claimed == self.sent:
+            return None
+        if claimed != self._seen:
+            self._seen, self._since = claimed, now
+        return self._since
+
+    def has_lost(self) -> bool:
+        """Tell whether notifications are lost or doubled; call it again and again if suspended.
+
+        A loop has read its pipe, and acted on it, by the end of the turn after this one. What
+        is not claimed then, and was sent before, never came.
+        """
+        outstanding = self.outstanding
+        if outstanding <= 0 or not self.suspended:
+            return outstanding < 0
+        turn = (self._row.get(TURN_STARTED), self._row.get(TURN_LASTED))
+        if turn != self._turn:
+            self._turn, self._turns = turn, self._turns + 1
+        return self._turns > _CERTAIN_TURNS
+
+    def level(self, listeners: int) -> None:
+        """Count as sent what is claimed, no more and no less."""
+        for listener in range(listeners):
+            claimed = self._row.count(listener, CLAIMED)
+            self._row.add(listener, SENT, claimed - self._row.count(listener, SENT))
+        self.sent = self._row.sum(SENT)
+
+    def suspend(self) -> None:
+        """Count no more on what was sent, until the worker has caught up."""
+        self.suspended = True
+        self._turns = 0
+        self._row.put(SUSPENDED, self._row.get(SUSPENDED) + 1)

@@ -1,0 +1,231 @@
+"""The commands that a running host takes: a table of names, arguments and what they are for."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from settings import nearest
+
+VERSION = 1
+"""Of the protocol: each request and each response carries it as `v`."""
+MAX_REQUEST_BYTES = 65_536
+PREFIX = "prefork/"
+"""What the name of an admin socket begins with; that of the host follows."""
+_KEYS = ("v", "id", "command", "args")
+_MAX_WORKERS = 1024
+_MAX_SHOWN = 60
+_MAX_TEXT = 500
+"""Characters of a name: an installed plugin's is short, a path to a file may be long."""
+
+
+def address(name: str) -> str:
+    """Return the abstract address (unix(7)) of the admin socket of the host `name`."""
+    return f"\0{PREFIX}{name}"
+
+
+class CommandError(Exception):
+    """A command that cannot be carried out; the text tells whoever asked why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One argument of a command.
+
+    Attributes:
+        name: its name.
+        kind: int, str or bool.
+        help: what it is, in a few words.
+        default: what it is when it is not given; None for one that must be.
+        low, high: the limits of an int.
+        form: the form of a str.
+        example: a str of that form.
+    """
+
+    name: str
+    kind: type[int | str | bool]
+    help: str
+    default: int | str | bool | None = None
+    low: int = 0
+    high: int = 0
+    form: re.Pattern[str] | None = None
+    example: str = ""
+
+    @property
+    def expected(self) -> str:
+        """What a value must be, in words."""
+        if self.kind is bool:
+            return "true or false"
+        if self.kind is int:
+            return f"a whole number from {self.low} to {self.high}"
+        return f'text such as "{self.example}"'
+
+    def fits(self, value: object) -> bool:
+        """Tell whether `value` is one that the command takes."""
+        if type(value) is not self.kind:  # a bool is an int as well, and means something else
+            return False
+        if isinstance(value, bool):
+            return True
+        if isinstance(value, int):
+            return self.low <= value <= self.high
+        assert isinstance(value, str)
+        return self.form is None or self.form.fullmatch(value) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command.
+
+    Attributes:
+        name: its name.
+        help: what it does, in one sentence.
+        arguments: what it takes.
+        changes: whether it changes anything; those that do are told in the log.
+    """
+
+    name: str
+    help: str
+    arguments: tuple[Argument, ...] = ()
+    changes: bool = True
+
+
+_ID = Argument(
+    "id",
+    str,
+    "Id of a connection, as `connections` and the log have it.",
+    # The pid of the worker and the number that it has given the connection.
+    form=re.compile(r"[0-9]{1,10}-[0-9]{1,20}", re.ASCII),
+    example="1234-17",
+)
+_SLOT = Argument("slot", int, "Slot of a worker.", low=0, high=_MAX_WORKERS - 1)
+_TABLE = (
+    Command("status", "Show how the host and its workers are.", changes=False),
+    Command(
+        "generations", "List the generations; there are several during a reload.", changes=False
+    ),
+    Command("reload", "Take on new code, settings and plugins; no connection is lost."),
+    Command(
+        "stop",
+        "Stop the host; open connections may finish until a deadline.",
+        (Argument("quick", bool, "Cut connections off instead.", default=False),),
+    ),
+    Command(
+        "scale",
+        "Have so many workers from now on, until the next reload.",
+        (Argument("workers", int, "How many workers.", low=1, high=_MAX_WORKERS),),
+    ),
+    Command("drain", "Replace a worker: another takes its slot, then it drains.", (_SLOT,)),
+    Command("suspend", "Keep new connections from a worker; those it has go on.", (_SLOT,)),
+    Command("resume", "Give a suspended worker new connections again.", (_SLOT,)),
+    Command(
+        "connections",
+        "List the open connections.",
+        (Argument("limit", int, "How many at most.", default=1000, low=1, high=100_000),),
+        changes=False,
+    ),
+    Command("close", "Close a connection.", (_ID,)),
+    Command("why", "Show why a connection is with its worker and no other.", (_ID,), changes=False),
+    Command(
+        "scheduler",
+        "Have another plugin choose the workers, until the next reload.",
+        (
+            Argument(
+                "name",
+                str,
+                "An installed scheduler, package.module:Class, or ./file.py.",
+                form=re.compile(rf".{{1,{_MAX_TEXT}}}"),
+                example="least_connections",
+            ),
+        ),
+    ),
+)
+COMMANDS: Mapping[str, Command] = {command.name: command for command in _TABLE}
+
+
+def read_request(line: bytes) -> dict[str, Any]:
+    """Return the JSON object in a line.
+
+    Raises:
+        CommandError: there is none.
+    """
+    try:
+        request = json.loads(line)
+    except (ValueError, RecursionError):
+        request = None
+    if not isinstance(request, dict):
+        raise CommandError(
+            "that is no request: expected a JSON object in one line, such as "
+            f'{{"v": {VERSION}, "command": "status"}}'
+        )
+    return request
+
+
+def parse_request(request: Mapping[str, Any]) -> tuple[Command, dict[str, Any]]:
+    """Check a request; return its command, and all arguments of that.
+
+    Raises:
+        CommandError: what is wrong with it.
+    """
+    version = request.get("v")
+    if type(version) is not int or version != VERSION:
+        raise CommandError(
+            f'expected "v": {VERSION}, the only version there is, not {shown(version)}'
+        )
+    for key in request:
+        if key not in _KEYS:
+            raise CommandError(unknown("key", key, _KEYS))
+    if "command" not in request:
+        raise CommandError(f'a request needs a "command": {", ".join(COMMANDS)}')
+    return parse(request["command"], request.get("args", {}))
+
+
+def parse(command: object, args: object) -> tuple[Command, dict[str, Any]]:
+    """Check a command and its arguments; return it and all its arguments, defaults filled in.
+
+    Raises:
+        CommandError: what is wrong, and the nearest that would be right.
+    """
+    found = COMMANDS.get(command) if isinstance(command, str) else None
+    if found is None:
+        raise CommandError(unknown("command", command, COMMANDS))
+    if not isinstance(args, dict):
+        raise CommandError(f'"args" of {found.name} must be an object, not {shown(args)}')
+    names = {argument.name: argument for argument in found.arguments}
+    for name in args:
+        if name not in names:
+            raise CommandError(unknown(f"argument of {found.name}", name, names))
+    return found, {name: _value(found, argument, args) for name, argument in names.items()}
+
+
+def _value(command: Command, argument: Argument, args: Mapping[str, object]) -> Any:
+    if argument.name not in args:
+        if argument.default is None:
+            raise CommandError(f'{command.name} needs "{argument.name}": {argument.expected}')
+        return argument.default
+    value = args[argument.name]
+    if not argument.fits(value):
+        raise CommandError(
+            f'"{argument.name}" of {command.name} must be {argument.expected}, not {shown(value)}'
+        )
+    return value
+
+
+def unknown(what: str, word: object, valid: Iterable[str]) -> str:
+    """Say that there is no such thing, and which would be right."""
+    names = list(valid)
+    meant = nearest(word, names) if isinstance(word, str) else None
+    if meant is not None:
+        return f'unknown {what} {shown(word)}, did you mean "{meant}"?'
+    return f"unknown {what} {shown(word)}; there is: {', '.join(names) or 'none'}"
+
+
+def shown(value: object) -> str:
+    """Return a value as it may stand in a message: short, and as JSON writes it."""
+    # What comes out of json.loads is of these types, but for containers, which may be large.
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    text = json.dumps(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."

@@ -1,0 +1,267 @@
+"""The crew: the living workers with the supervisor's ends of their channels."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from host import handover, processes, stacks, strays
+from host.assignment import Assignment
+from host.control import ControlChannel, Report
+from host.exchange import Exchange
+from host.generations import Generation
+from host.loop import READ, Loop
+from host.members import Kill, Member, State
+from host.scoreboard import ACCEPTED_ALL, TURN_LASTED, TURN_STARTED, Row
+from host.watch import Reading
+
+
+@dataclass(slots=True, eq=False)
+class Hand:
+    """One living worker.
+
+    Attributes:
+        member: what the pool knows of it.
+        generation: its generation.
+        row: its row of the scoreboard.
+        channel: its control channel.
+        printed: the stacks that it has printed.
+        served_before: connections that were accepted in its row before it.
+        held: whether an operator keeps new connections from it.
+        plugins: its plugins that are left out at the moment, as it has told.
+    """
+
+    member: Member
+    generation: Generation
+    row: Row
+    channel: ControlChannel
+    printed: stacks.Printed
+    served_before: int
+    held: bool = False
+    plugins: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def served(self) -> int:
+        """How many connections it has accepted."""
+        return self.row.get(ACCEPTED_ALL) - self.served_before
+
+    @property
+    def reading(self) -> Reading:
+        """What its loop shows."""
+        return Reading(self.member.pid, self.row.get(TURN_STARTED), self.row.get(TURN_LASTED))
+
+
+class Crew:
+    """Forks workers, takes them over, hears their reports, and lets go of them.
+
+    Args:
+        heard: called with a worker and a report of it.
+        run_worker: what a worker does in its process; returns the exit code.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        exchange: Exchange,
+        *,
+        heard: Callable[[Hand, Report], object],
+        run_worker: Callable[[Assignment], int],
+    ) -> None:
+        self._loop, self._exchange = loop, exchange
+        self._heard, self._run_worker = heard, run_worker
+        self._hands: dict[int, Hand] = {}
+
+    def __iter__(self) -> Iterator[Hand]:
+        return iter(tuple(self._hands.values()))
+
+    def get(self, pid: int) -> Hand | None:
+        """Return the worker with this pid, if there is one."""
+        return self._hands.get(pid)
+
+    def send(self, pid: int, data: bytes) -> bool:
+        """Send to a worker without waiting; False if it was not taken."""
+        hand = self._hands.get(pid)
+        return hand is not None and hand.channel.send(data)
+
+    def signal(self, pid: int, number: int) -> None:
+        """Send a signal; harmless if the worker has just ended."""
+        strays.end_if_stray()
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+    def fork(
+        self,
+        slot: int,
+        generation: Generation,
+        *,
+        forked: Callable[[int], Member],
+        close: Callable[[], object],
+    ) -> Hand:
+        """Start a worker.
+
+        Args:
+            slot: the slot that it fills.
+            generation: the generation that it belongs to.
+            forked: told the pid, returns what the pool knows of it.
+            close: closes, in the child, what the supervisor alone uses.
+
+        Raises:
+            OSError: EAGAIN, ENOMEM, EMFILE: the machine is short of something.
+            LimitsError: no row is free.
+        """
+        with ExitStack() as theirs, ExitStack() as ours:
+            control, bus = socket.socketpair(), socket.socketpair()
+            for mine, its in (control, bus):
+                ours.enter_context(mine)
+                theirs.enter_context(its)
+            reader, writer = os.pipe()
+            ours.callback(os.close, reader)
+            theirs.callback(os.close, writer)
+            row = generation.take_row()
+            ours.callback(generation.give_back, row)
+            assert generation.passes is not None
+            assignment = Assignment(
+                slot,
+                generation.number,
+                parent=os.getpid(),
+                control=control[1],
+                bus=bus[1],
+                stacks=writer,
+                listeners=generation.listeners,
+                sockets=tuple(listener.sock for listener in generation.sockets),
+                scoreboard=generation.scoreboard,
+                row=row,
+                wake=generation.passes.wake,
+            )
+
+            def become_worker() -> int:
+                for end in (control[0], bus[0]):
+                    end.close()
+                os.close(reader)
+                close()
+                return self._run_worker(assignment)
+
+            pid = processes.fork(become_worker)
+            try:
+                self._exchange.add(pid, bus[0])
+                member = Member(slot, pid, 0.0, State.STARTING, None)
+                printed, channel = stacks.Printed(reader), ControlChannel(control[0])
+                hand = Hand(member, generation, row, channel, printed, row.get(ACCEPTED_ALL))
+                self._take_in(hand)
+            except OSError:  # ENOSPC or ENOMEM of epoll_ctl(2): as if it had not been forked
+                self.signal(pid, signal.SIGKILL)
+                self._forget(pid, control[0], reader)
+                raise
+            ours.pop_all()
+        hand.member = forked(pid)
+        return hand
+
+    def adopt(self, worker: handover.Worker, generation: Generation) -> Hand:
+        """Take over a worker that was there before an exec."""
+        member = Member(
+            worker.slot,
+            worker.pid,
+            worker.born,
+            State(worker.state),
+            worker.deadline,
+            worker.generation,
+            was_ready=worker.was_ready,
+            expected=worker.expected,
+        )
+        if member.state is State.DOOMED:
+            member.doom = ((Kill(member.pid, "it was about to be killed before the reload"), 0.0),)
+        control = socket.socket(fileno=worker.control)
+        hand = Hand(
+            member,
+            generation,
+            generation.scoreboard.row(worker.row),
+            ControlChannel(control, worker.rest),
+            stacks.Printed(worker.stacks),
+            worker.served_before,
+            held=worker.held,
+            plugins=json.loads(worker.plugins),
+        )
+        bus = worker.bus
+        if bus is not None:
+            sock = socket.socket(fileno=bus.fd)
+            self._exchange.add(worker.pid, sock, (bus.rest, bus.queued, bus.dropped))
+        self._take_in(hand)
+        return hand
+
+    def hand_over(self, hand: Hand) -> handover.Worker:
+        """Return all that `adopt` needs."""
+        member = hand.member
+        bus = self._exchange.state(member.pid)
+        return handover.Worker(
+            slot=member.slot,
+            pid=member.pid,
+            generation=member.generation,
+            row=hand.row.number,
+            born=member.born,
+            state=member.state.value,
+            deadline=member.deadline,
+            was_ready=member.was_ready,
+            expected=member.expected,
+            served_before=hand.served_before,
+            control=hand.channel.fileno(),
+            rest=hand.channel.rest,
+            stacks=hand.printed.fileno(),
+            bus=None
+            if bus is None
+            else handover.Bus(fd=bus[0], rest=bus[1][0], queued=bus[1][1], dropped=bus[1][2]),
+            held=hand.held,
+            plugins=json.dumps(hand.plugins),
+        )
+
+    def let_go(self, hand: Hand) -> None:
+        """Take what a worker that has ended has said last, and close its channels."""
+        pid = hand.member.pid
+        del self._hands[pid]
+        hand.channel.receive_last()
+        hand.printed.read()
+        for end in (hand.channel, hand.printed):
+            self._loop.remove(end.fileno())
+            end.close()
+        self._exchange.remove(pid)
+        hand.generation.give_back(hand.row)
+
+    def close(self) -> None:
+        """Close all channels; the workers are left alone."""
+        for hand in self._hands.values():
+            hand.channel.close()
+            hand.printed.close()
+
+    def kill_all(self) -> None:
+        """Send every worker SIGKILL: only after an error of the host's own."""
+        for pid in self._hands:
+            self.signal(pid, signal.SIGKILL)
+
+    def _take_in(self, hand: Hand) -> None:
+        self._hands[hand.member.pid] = hand
+        self._loop.add(hand.channel.fileno(), READ, lambda _: self._listen(hand))
+        self._loop.add(hand.printed.fileno(), READ, lambda _: self._read(hand))
+
+    def _forget(self, pid: int, *watched: socket.socket | int) -> None:
+        """Undo what was done to take in a worker."""
+        self._hands.pop(pid, None)
+        self._exchange.remove(pid)
+        for end in watched:
+            self._loop.remove(end if isinstance(end, int) else end.fileno())
+
+    def _listen(self, hand: Hand) -> None:
+        reports = hand.channel.receive()
+        if reports is None:  # if the worker has died, its exit says more
+            self._loop.remove(hand.channel.fileno())
+            return
+        for report in reports:
+            self._heard(hand, report)
+
+    def _read(self, hand: Hand) -> None:
+        if not hand.printed.read():
+            self._loop.remove(hand.printed.fileno())

@@ -1,0 +1,153 @@
+"""Generations: the listeners, scoreboard and workers' rows between one reload and the next."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from host import events
+from host.decisions import Decisions
+from host.dispatch import Dispatcher, Policy, Report, Scheduler
+from host.errors import LimitsError
+from host.listeners import ListeningSocket, queue_length
+from host.loop import Loop
+from host.passes import Passes, Send
+from host.scoreboard import MAX_ROWS, Row, Scoreboard
+from host.telemetry import Telemetry
+from host.views import Listener
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What handing out takes beside a loop: whom to ask, within which limits, how to tell."""
+
+    schedulers: Sequence[tuple[str, Scheduler]]
+    policy: Policy
+    send: Send
+    report: Report
+    telemetry: Telemetry
+
+
+class Generation:
+    """One generation, as the supervisor has it.
+
+    Args:
+        number: how many reloads came before it.
+        listeners: what plugins see of its listeners.
+        sockets: its listeners, if it hands out what waits on them; they are the generation's.
+        scoreboard: its scoreboard; a new one is made if there is none yet.
+        taken: the rows that are in use.
+
+    Attributes:
+        began: when its start began, in seconds of the loop's clock.
+        decisions: who was chosen for its connections.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        listeners: Sequence[Listener],
+        sockets: Sequence[ListeningSocket] = (),
+        scoreboard: Scoreboard | None = None,
+        taken: Sequence[int] = (),
+    ) -> None:
+        self.number, self.listeners, self.sockets = number, tuple(listeners), tuple(sockets)
+        self.scoreboard = scoreboard or Scoreboard(len(listeners))
+        self.began = 0.0
+        self._next_row = max(taken, default=-1) + 1
+        self._free = [row for row in range(self._next_row) if row not in set(taken)]
+        self.dispatcher: Dispatcher | None = None
+        self.passes: Passes | None = None
+        self.decisions = Decisions()
+        self._asks: dict[int, Callable[[], int]] = {}
+
+    def take_row(self) -> Row:
+        """Return the first row that is free.
+
+        Raises:
+            LimitsError: all are taken.
+        """
+        if self._free:
+            return self.scoreboard.use(heapq.heappop(self._free))
+        if self._next_row == MAX_ROWS:
+            raise LimitsError(f"{MAX_ROWS} workers of one generation are alive")
+        self._next_row += 1
+        return self.scoreboard.use(self._next_row - 1)
+
+    def give_back(self, row: Row) -> None:
+        """Let others have the row of a worker that is dead."""
+        row.write_off()
+        heapq.heappush(self._free, row.number)
+
+    def hand_out(self, loop: Loop, means: Means, wake: int | None = None) -> None:
+        """Prepare to hand out what waits on the listeners; `passes.start` begins with it.
+
+        Args:
+            loop: the supervisor's loop.
+            means: what dispatch needs.
+            wake: the eventfd by which its workers wake the supervisor, if there is one already.
+        """
+        asks: list[tuple[Listener, Callable[[], int]]] = []
+        blind = False
+        for listener in self.sockets:
+            ask, known = _ask(listener, means.telemetry)
+            asks.append((listener.view, ask))
+            blind = blind or not known
+        self.dispatcher = Dispatcher(
+            self.scoreboard.cells,
+            asks,
+            means.schedulers,
+            means.policy,
+            report=means.report,
+            telemetry=means.telemetry,
+        )
+        self.decisions = self.dispatcher.decisions
+        self._asks = {view.index: ask for view, ask in asks}
+        self.passes = Passes(
+            loop,
+            self.dispatcher,
+            self.scoreboard,
+            self.sockets,
+            send=means.send,
+            blind=blind,
+            wake=wake,
+        )
+
+    def waiting(self, listener: int) -> int | None:
+        """Return how many connections wait on a listener; None if it is not known."""
+        ask = self._asks.get(listener)
+        with suppress(OSError):
+            return None if ask is None else ask()
+        return None
+
+    def retire(self, kept: Sequence[ListeningSocket]) -> None:
+        """Hand nothing out any more; close the listeners that no other generation has."""
+        descriptors = {listener.fileno() for listener in kept}
+        if self.passes is not None:
+            self.passes.stop()
+            self.passes.close()
+        for listener in self.sockets:
+            if listener.fileno() in descriptors:
+                listener.leave()
+            else:
+                listener.close()
+        self.sockets, self.dispatcher, self.passes = (), None, None
+        self._asks = {}
+
+    def close(self) -> None:
+        """Close everything."""
+        self.retire(())
+        self.scoreboard.close()
+
+
+def _ask(listener: ListeningSocket, telemetry: Telemetry) -> tuple[Callable[[], int], bool]:
+    """Return the function that tells the listener's queue length, and whether it knows it."""
+    function, limit, cause = queue_length(listener)
+    address = listener.view.address
+    if limit is None:
+        telemetry.emit(events.BACKLOG_UNKNOWN, address=address, cause=cause)
+    elif limit < listener.wanted:
+        telemetry.emit(events.BACKLOG_CAPPED, address=address, actual=limit, wanted=listener.wanted)
+    return function, limit is not None

@@ -1,0 +1,183 @@
+"""What a supervisor hands to itself across exec: everything it holds, as values.
+
+The descriptors stay open across exec under their numbers; the rest is JSON in a memfd, whose
+number is in the environment.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+VARIABLE = "PREFORK_HANDOVER"
+REHEARSAL = "PREFORK_REHEARSAL"
+"""Set for the process that tries new settings and plugins before a reload."""
+FORMAT = 1
+"""Raised with every change of what is handed over: a reload to another format is refused."""
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64"
+    )
+
+
+class Socket(_Value):
+    """One bound socket: the address as the settings have it, as bound, and its socket file."""
+
+    fd: int
+    configured: str
+    address: str
+    file: tuple[str, int] | None
+
+
+class Scores(_Value):
+    """The scoreboard of one generation, and the listeners that its rows count for."""
+
+    generation: int
+    fd: int
+    listeners: list[tuple[str, str]]  # address and plugin
+
+
+class Serving(_Value):
+    """The generation that is told of connections: its sockets by number, and its eventfd."""
+
+    generation: int
+    wake: int
+    sockets: list[int]
+
+
+class Bus(_Value):
+    """The bus channel of a worker: its descriptor, and what is in its buffers."""
+
+    fd: int
+    rest: bytes
+    queued: bytes
+    dropped: int
+
+
+class Worker(_Value):
+    """One living worker, with the supervisor's ends of its channels."""
+
+    slot: int
+    pid: int
+    generation: int
+    row: int
+    born: float
+    state: str
+    deadline: float | None
+    was_ready: bool
+    expected: bool
+    served_before: int
+    control: int
+    rest: bytes
+    stacks: int
+    bus: Bus | None
+    held: bool
+    plugins: str  # JSON in ASCII: what a worker says may have characters that UTF-8 has not
+
+
+class Topics(_Value):
+    """What the hub of the bus knows."""
+
+    hearers: list[tuple[bytes, list[int]]]
+    owners: list[tuple[bytes, int]]
+    rings: list[tuple[bytes, list[tuple[int, bytes]]]]
+
+
+class StandIn(_Value):
+    """The process that hands out connections meanwhile, and the pipe whose end ends it."""
+
+    pid: int
+    pipe: int
+
+
+class Handover(_Value):
+    """All of it.
+
+    Attributes:
+        generation: the number of the generation that is about to start.
+        started: when the host was started, in seconds of the monotonic clock.
+        reloaded: when this reload began.
+        restarts: how many workers have been replaced since the host was started.
+        accepted: connections accepted by workers that are gone, by slot.
+        sockets: all bound sockets, those for the new generation alone among them.
+        admin: name and descriptor of the admin socket.
+        log: lines that wait to be written, and how many were dropped.
+    """
+
+    format: int = FORMAT
+    generation: int
+    started: float
+    reloaded: float
+    restarts: int
+    accepted: dict[int, int]
+    sockets: list[Socket]
+    scores: list[Scores]
+    serving: Serving
+    workers: list[Worker]
+    topics: Topics
+    standin: StandIn | None
+    admin: tuple[str, int] | None
+    log: tuple[list[bytes], int]
+    hangs: list[dict[str, Any]]
+
+    def descriptors(self) -> Iterator[int]:
+        """Yield every descriptor that must stay open across exec."""
+        yield from (each.fd for each in self.sockets)
+        yield from (each.fd for each in self.scores)
+        yield self.serving.wake
+        for worker in self.workers:
+            yield from (worker.control, worker.stacks)
+            if worker.bus is not None:
+                yield worker.bus.fd
+        if self.standin is not None:
+            yield self.standin.pipe
+        if self.admin is not None:
+            yield self.admin[1]
+
+    @contextmanager
+    def inheritable(self) -> Iterator[dict[str, str]]:
+        """Let the descriptors and this record pass an exec; yield the environment for it.
+
+        If the exec fails, everything is as it was before.
+        """
+        memfd = os.memfd_create("handover", os.MFD_CLOEXEC)
+        passed = [*self.descriptors(), memfd]
+        try:
+            with open(memfd, "wb", closefd=False) as file:
+                file.write(self.model_dump_json().encode())
+            for descriptor in passed:
+                os.set_inheritable(descriptor, True)
+            yield {**os.environ, VARIABLE: str(memfd)}
+        finally:
+            for descriptor in passed:
+                os.set_inheritable(descriptor, False)
+            os.close(memfd)
+
+
+def take_over() -> Handover | None:
+    """Return what this process was handed, or None if it was started anew.
+
+    Raises:
+        ValueError: what was handed over is of another format.
+    """
+    number = os.environ.pop(VARIABLE, None)
+    if number is None:
+        return None
+    with open(int(number), "rb") as file:
+        file.seek(0)
+        data = file.read()
+    try:
+        handed = Handover.model_validate_json(data)
+    except ValidationError as error:
+        raise ValueError(f"what the process before has handed over is of no use: {error}") from None
+    if handed.format != FORMAT:
+        raise ValueError(f"what was handed over has the format {handed.format}, not {FORMAT}")
+    for descriptor in handed.descriptors():
+        os.set_inheritable(descriptor, False)
+    return handed

@@ -1,0 +1,122 @@
+"""What the pool knows of workers, and what it may have done: values for pool and supervisor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from host.errors import ExitCode
+
+MAX_WORKERS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the settings say about the pool.
+
+    Attributes:
+        workers: how many slots.
+        respawn: whether a worker that ends is replaced.
+        start_timeout: seconds a worker has to become ready.
+        drain_timeout: seconds a draining worker has to end.
+        pause_max: the longest pause in seconds before a slot is filled again.
+        generation: the number of the workers that it starts.
+    """
+
+    workers: int
+    respawn: bool
+    start_timeout: float
+    drain_timeout: float
+    pause_max: float
+    generation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """Start a worker in this slot; then call `forked` or `fork_failed`."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Tell a worker to drain until `deadline`."""
+
+    pid: int
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class Dump:
+    """Have a worker print its stacks."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """Send SIGABRT."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """Send SIGKILL, because of `cause`."""
+
+    pid: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Tell that all slots of the generation are ready for the first time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """End the supervisor; no worker is left."""
+
+    code: ExitCode
+
+
+Action = Fork | Drain | Dump | Abort | Kill | Ready | Finish
+
+
+class State(StrEnum):
+    """Where a worker is in its life; the table in host/pool.py says how it gets there."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    DOOMED = "doomed"
+
+
+@dataclass(slots=True)
+class Member:
+    """One living worker.
+
+    Attributes:
+        slot: its slot.
+        pid: its process id.
+        born: when it was forked.
+        state: where it is in its life.
+        deadline: when its state must have been left, or None.
+        generation: the generation that it belongs to.
+        was_ready: whether it ever got ready.
+        expected: whether it was asked to go.
+        retiring: whether it serves only until its successor is ready.
+        doom: what is still to be done to end it: the actions in order, each with the seconds
+            to wait after it.
+    """
+
+    slot: int
+    pid: int
+    born: float
+    state: State
+    deadline: float | None
+    generation: int = 0
+    was_ready: bool = False
+    expected: bool = False
+    retiring: bool = False
+    doom: tuple[tuple[Action, float], ...] = ()

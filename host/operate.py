@@ -1,0 +1,330 @@
+"""The commands to a running host."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from host import top as screen
+from host.commands import COMMANDS, Argument
+from host.errors import RemoteError
+from host.logs import printable
+from host.remote import (
+    LostError,
+    RefusedError,
+    SilentError,
+    Watch,
+    ask,
+    meant,
+    running,
+    strange,
+)
+
+_SECONDS = 10.0
+_RELOAD_SECONDS = 120.0
+"""A reload loads everything twice, and waits until the new workers are ready."""
+_STOP_MARGIN_SECONDS = 10.0
+_LOOK_SECONDS = 0.1
+
+Part = str | screen.Table
+
+_OPTIONS = (
+    click.Option(
+        ["--name", "host_name"],
+        metavar="NAME",
+        envvar="HOST_NAME",
+        help="Name of the host. Default: $HOST_NAME, or the only one that runs, or prefork.",
+    ),
+    click.Option(["--json", "as_json"], is_flag=True, help="Print JSON."),
+    click.Option(
+        ["--timeout"],
+        metavar="SECONDS",
+        type=click.FloatRange(0, min_open=True),
+        help="How long the host may take.",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The host that is asked, and how its answer is shown.
+
+    Attributes:
+        name: its name.
+        as_json: whether results are printed as JSON.
+        timeout: how many seconds it may take, or None if nothing was said.
+    """
+
+    name: str
+    as_json: bool
+    timeout: float | None
+
+    def ask(self, command: str, timeout: float = _SECONDS, **args: Any) -> dict[str, Any]:
+        """Return the result of a command; `timeout` is for when nothing was said."""
+        return ask(self.name, command, args, self.timeout or timeout)
+
+    def show(self, result: Mapping[str, Any], say: Callable[[], Iterable[Part]]) -> None:
+        """Print a result as JSON if that was asked for, else what `say` makes of it."""
+        if self.as_json:
+            click.echo(json.dumps(result, indent=2))
+        else:
+            screen.show(say())
+
+
+def _command(
+    name: str, arguments: tuple[Argument, ...], help: str, *more: click.Option
+) -> Callable[[Callable[..., None]], click.Command]:
+    """Make a function a command: it is called with the target, arguments and options."""
+
+    def decorate(function: Callable[..., None]) -> click.Command:
+        def run(host_name: str | None, as_json: bool, timeout: float | None, **args: Any) -> None:
+            target = Target(host_name or meant(running()), as_json, timeout)
+            try:
+                function(target, **args)
+            # A part of the answer is missing, or is something else than it should be.
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                raise strange(target.name) from error
+
+        params = [*map(_parameter, arguments), *more, *_OPTIONS]
+        return click.Command(name, callback=run, params=params, help=help)
+
+    return decorate
+
+
+def _of_table(name: str, *more: click.Option) -> Callable[[Callable[..., None]], click.Command]:
+    """Make a function the command of that name, as the table of commands has it."""
+    command = COMMANDS[name]
+    return _command(name, command.arguments, command.help, *more)
+
+
+def _parameter(argument: Argument) -> click.Parameter:
+    kind: Any = argument.kind
+    if argument.kind is int:
+        kind = click.IntRange(argument.low, argument.high)
+    if argument.default is None:
+        return click.Argument([argument.name], type=kind)
+    return click.Option(
+        [f"--{argument.name}"],
+        type=kind,
+        is_flag=argument.kind is bool,
+        default=argument.default,
+        show_default=argument.kind is not bool,
+        help=argument.help,
+    )
+
+
+# What is
+
+
+@_of_table(
+    "status",
+    click.Option(["--ready"], is_flag=True, help="Print ready or not ready; exit with 0 or 1."),
+    click.Option(["--stacks"], is_flag=True, help="Print the stacks of workers that hung, too."),
+)
+def status(target: Target, ready: bool, stacks: bool) -> None:
+    """Show the state of the host."""
+    if ready:
+        is_ready = _is_ready(target)
+        target.show({"ready": is_ready}, lambda: ["ready" if is_ready else "not ready"])
+        sys.exit(0 if is_ready else 1)
+    found = target.ask("status")
+    target.show(found, lambda: screen.overview(found, stacks=stacks))
+
+
+def _is_ready(target: Target) -> bool:
+    try:
+        return target.ask("status").get("ready") is True
+    except RemoteError:
+        return False
+
+
+@_of_table("generations")
+def generations(target: Target) -> None:
+    """Show the generations."""
+    found = target.ask("generations")
+    target.show(found, lambda: [_generations(found["generations"])])
+
+
+def _generations(found: Iterable[Mapping[str, Any]]) -> screen.Table:
+    rows = [
+        (
+            each["generation"],
+            each["state"],
+            each["workers"],
+            each["ready"],
+            each["active"],
+            None if each["seconds_left"] is None else screen.ago(each["seconds_left"]),
+        )
+        for each in found
+    ]
+    return screen.Table.of("GENERATION STATE WORKERS READY ACTIVE LEFT", rows)
+
+
+@_of_table("connections")
+def connections(target: Target, limit: int) -> None:
+    """Show the open connections."""
+    found = target.ask("connections", limit=limit)
+    target.show(found, lambda: _connections(found))
+
+
+def _connections(found: Mapping[str, Any]) -> Iterator[Part]:
+    rows = [
+        (
+            each["id"],
+            each["slot"],
+            each["listener"],
+            each["peer"],
+            screen.ago(each["age_seconds"]),
+            screen.ago(each["idle_seconds"]),
+            each["bytes_in"],
+            each["bytes_out"],
+        )
+        for each in sorted(
+            found["connections"], key=lambda each: (each["slot"], -each["age_seconds"])
+        )
+    ]
+    yield screen.Table.of("ID SLOT LISTENER PEER AGE IDLE IN OUT", rows)
+    if found["unanswered"]:
+        slots = ", ".join(map(str, found["unanswered"]))
+        yield printable(f"no answer from the workers in these slots: {slots}")
+    if found["truncated"]:
+        yield f"only {len(rows)} are shown, and there are more: raise --limit"
+
+
+@_of_table("why")
+def why(target: Target, id: str) -> None:
+    """Show who was chosen for a connection, and out of whom."""
+    found = target.ask("why", id=id)
+    target.show(found, lambda: _why(found))
+
+
+def _why(found: Mapping[str, Any]) -> Iterator[Part]:
+    chosen, when = found["slot"], screen.ago(found["seconds_ago"])
+    yield printable(
+        f"connection {found['id']} on {found['listener']}: {found['scheduler']} chose the worker "
+        f"in slot {chosen} (pid {found['pid']}) {when} ago, out of"
+    )
+    rows = [
+        (slot := each["slot"], each["active"], each["outstanding"], "chosen" * (slot == chosen))
+        for each in found["candidates"]
+    ]
+    yield screen.Table.of("SLOT ACTIVE OUTSTANDING STATE", rows)
+    if found["omitted"]:
+        yield printable(f"and {found['omitted']} more")
+
+
+@_command("top", (), "Show the state of the host, again and again.")
+def top(target: Target) -> None:
+    """Show the state of the host each second; once if nobody looks."""
+    if sys.stdout.isatty() and not target.as_json:
+        screen.watch(lambda: target.ask("status"))
+        return
+    found = target.ask("status")
+    target.show(found, lambda: screen.overview(found))
+
+
+# What is done
+
+
+@_of_table("reload")
+def reload(target: Target) -> None:
+    """Reload, and say how it went."""
+    limit = target.timeout or _RELOAD_SECONDS
+    deadline = time.monotonic() + limit
+    number = _begin_reload(target, deadline)
+    while (last := _outcome(target, number)) is None:
+        if time.monotonic() > deadline:
+            raise RemoteError(
+                f"generation {number} is not ready after {limit:g} s (--timeout); `status` tells "
+                "what goes on"
+            )
+        time.sleep(_LOOK_SECONDS)
+    said = f"generation {last['generation']} {last['outcome']}"
+    failed = last["outcome"] == "failed"
+    if target.as_json or not failed:
+        target.show(last, lambda: [printable(said)])
+    if failed:
+        reason = "\n".join(printable(line) for line in last["reason"].splitlines())
+        raise RemoteError(f"{said}, and those before it go on: {reason}")
+
+
+def _begin_reload(target: Target, deadline: float) -> int:
+    """Have a reload begun; return the number of the generation that it starts."""
+    while True:
+        left = max(0.001, deadline - time.monotonic())
+        try:
+            return int(ask(target.name, "reload", {}, left)["generation"])
+        except RefusedError as error:
+            raise RemoteError(f"nothing was reloaded, and nothing has changed: {error}") from None
+        except LostError:
+            # Another reload has re-executed the host before it had read this request.
+            if time.monotonic() > deadline:
+                raise
+
+
+def _outcome(target: Target, number: int) -> dict[str, Any] | None:
+    """Return how the reload to that generation went; None as long as it is not decided."""
+    try:
+        last = target.ask("status")["last_reload"]
+    except (LostError, SilentError):  # the host is just being re-executed
+        return None
+    if last is None or last["generation"] < number or last["outcome"] == "starting":
+        return None
+    return dict(last)
+
+
+@_of_table(
+    "stop", click.Option(["--no-wait"], is_flag=True, help="Do not wait until it has ended.")
+)
+def stop(target: Target, quick: bool, no_wait: bool) -> None:
+    """Stop the host, and wait until it is gone."""
+    with Watch(target.name, target.timeout or _SECONDS) as watch:
+        found = target.ask("stop", quick=quick)
+        if no_wait:
+            target.show(found, lambda: [f"stopping: it ends within {found['seconds']:.0f} s"])
+            return
+        limit = target.timeout or found["seconds"] + _STOP_MARGIN_SECONDS
+        if not watch.wait(limit):
+            raise RemoteError(f'host "{target.name}" has not ended within {limit:g} s')
+    target.show(found, lambda: ["stopped"])
+
+
+def _simple(name: str, say: Callable[[Mapping[str, Any]], str]) -> click.Command:
+    """Make a command that has one answer, which `say` puts in a sentence."""
+
+    def run(target: Target, **args: Any) -> None:
+        found = target.ask(name, **args)
+        target.show(found, lambda: [printable(say(found))])
+
+    return _of_table(name)(run)
+
+
+OPERATIONS: tuple[click.Command, ...] = (
+    status,
+    generations,
+    connections,
+    why,
+    top,
+    reload,
+    stop,
+    _simple("scale", "{workers} workers instead of {before}".format_map),
+    _simple(
+        "drain", "worker {slot} (pid {pid}) drains as soon as another has its place".format_map
+    ),
+    _simple(
+        "suspend",
+        "worker {slot} (pid {pid}) gets no new connections until `resume {slot}`".format_map,
+    ),
+    _simple("resume", "worker {slot} (pid {pid}) gets new connections again".format_map),
+    _simple("close", "connection {id} is closed".format_map),
+    _simple(
+        "scheduler",
+        lambda found: f"{found['scheduler']} chooses instead of {', '.join(found['before'])}",
+    ),
+)

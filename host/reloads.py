@@ -1,0 +1,207 @@
+"""Reloads: new settings and plugins are tried in a process of their own, then taken on by exec."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from host import handover
+from host.errors import HostError
+from host.events import HOST_RELOADING, RELOAD_FAILED
+from host.loop import Loop, TimerHandle
+from host.processes import Exit
+from host.telemetry import Telemetry
+from settings import Listen
+
+_MAX_OUTPUT_BYTES = 65_536
+
+
+class Plan(BaseModel):
+    """What the new settings ask for, as far as it must be known before the exec.
+
+    Attributes:
+        format: the format of handovers that the new code understands.
+        listen: what to listen on.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int
+    listen: list[Listen]
+
+
+@dataclass(slots=True, eq=False)
+class _Rehearsal:
+    """A process that loads the new settings and plugins, and says what they ask for."""
+
+    pid: int
+    output: int
+    errors: int
+    timer: TimerHandle
+    timed_out: bool = False
+    cancelled: bool = False
+
+    def close(self) -> None:
+        self.timer.cancel()
+        os.close(self.output)
+        os.close(self.errors)
+
+
+class ReloadError(HostError):
+    """A reload that does not happen: the reason in one line, and more in `details`."""
+
+    def __init__(self, reason: str, details: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.details = reason, details
+
+
+Done = Callable[[ReloadError | None], object]
+"""Told the reason why a reload fails, or None just before the process is re-executed."""
+
+
+class Reloads:
+    """Carries out one reload at a time.
+
+    Args:
+        patience: seconds that the rehearsal may take.
+        go: re-executes this process as the plan says; it returns only by an error.
+        failed: told why a reload does not happen.
+
+    Attributes:
+        wanted: a reload was asked for while it could not be begun; `begin` it as soon as it can.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        telemetry: Telemetry,
+        *,
+        patience: float,
+        go: Callable[[Plan, Callable[[], None]], object],
+        failed: Callable[[ReloadError], object],
+    ) -> None:
+        self._loop, self._telemetry, self._patience = loop, telemetry, patience
+        self._go, self._failed = go, failed
+        self._rehearsal: _Rehearsal | None = None
+        self._done: list[Done] = []
+        self.wanted = False
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a rehearsal is running."""
+        return self._rehearsal is not None
+
+    def begin(self, cause: str, done: Done | None = None) -> None:
+        """Try the new settings; if one is being tried already, again when that has ended."""
+        if done is not None:
+            self._done.append(done)
+        if self._rehearsal is not None:
+            self.wanted = True
+            return
+        self.wanted = False
+        self._telemetry.emit(HOST_RELOADING, cause=cause)
+        try:
+            self._rehearsal = self._rehearse()
+        except OSError as error:
+            self._fail(ReloadError(f"cannot start a process: {error.strerror}"))
+
+    def cancel(self) -> None:
+        """Give up a rehearsal: the host is stopping."""
+        self.wanted = False
+        if self._rehearsal is not None:
+            self._rehearsal.cancelled = True
+            os.kill(self._rehearsal.pid, signal.SIGKILL)
+
+    def reaped(self, ended: Exit) -> bool:
+        """Take note of the end of a process; False if it was no rehearsal."""
+        rehearsal = self._rehearsal
+        if rehearsal is None or ended.pid != rehearsal.pid:
+            return False
+        self._rehearsal = None
+        output, errors = _read(rehearsal.output), _read(rehearsal.errors)
+        rehearsal.close()
+        if rehearsal.cancelled:
+            self._tell(ReloadError("the host is stopping"))
+            return True
+        if self.wanted:
+            self.begin("a signal that came meanwhile")
+            return True
+        try:
+            self._go(self._plan(ended, output, errors, rehearsal.timed_out), self._succeed)
+        except ReloadError as error:
+            self._fail(error)
+        except HostError as error:
+            self._fail(ReloadError(str(error)))
+        except OSError as error:
+            self._fail(ReloadError(f"cannot re-execute: {error.strerror}"))
+        return True
+
+    def _rehearse(self) -> _Rehearsal:
+        output, errors = (os.memfd_create(name, os.MFD_CLOEXEC) for name in ("plan", "errors"))
+        environment = {**os.environ, handover.REHEARSAL: str(os.getpid())}
+        try:
+            pid = os.posix_spawn(
+                sys.executable,
+                sys.orig_argv,
+                environment,
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_DUP2, output, 1),
+                    (os.POSIX_SPAWN_DUP2, errors, 2),
+                ],
+                setsigdef=[signal.SIGPIPE],
+            )
+        except OSError:
+            os.close(output)
+            os.close(errors)
+            raise
+        timer = self._loop.call_at(self._loop.now + self._patience, self._time_out)
+        return _Rehearsal(pid, output, errors, timer)
+
+    def _time_out(self) -> None:
+        if self._rehearsal is not None:
+            self._rehearsal.timed_out = True
+            os.kill(self._rehearsal.pid, signal.SIGKILL)
+
+    def _plan(self, ended: Exit, output: str, errors: str, timed_out: bool) -> Plan:
+        if timed_out:
+            raise ReloadError(
+                f"the new settings and plugins did not load within {self._patience:g} s "
+                "(start_timeout_seconds)"
+            )
+        if ended.code != 0:
+            first, _, rest = errors.strip().removeprefix("host: ").partition("\n")
+            raise ReloadError(first or f"{ended} while the new settings were tried", rest)
+        try:
+            # What plugins print while they load comes before it.
+            plan = Plan.model_validate_json(output.strip().rpartition("\n")[2])
+        except ValidationError as error:
+            raise ReloadError("the new version does not say what it needs", str(error)) from None
+        if plan.format != handover.FORMAT:
+            raise ReloadError("the new version cannot take over from this one: restart the host")
+        return plan
+
+    def _fail(self, error: ReloadError) -> None:
+        self._telemetry.emit(RELOAD_FAILED, reason=error.reason, details=error.details)
+        self._failed(error)
+        self._tell(error)
+
+    def _succeed(self) -> None:
+        self._tell(None)
+
+    def _tell(self, error: ReloadError | None) -> None:
+        done, self._done = self._done, []
+        for each in done:
+            each(error)
+
+
+def _read(descriptor: int) -> str:
+    """Return the end of what was written: what comes last matters."""
+    size = os.fstat(descriptor).st_size
+    start = max(0, size - _MAX_OUTPUT_BYTES)
+    return os.pread(descriptor, _MAX_OUTPUT_BYTES, start).decode("utf-8", "replace")

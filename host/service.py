@@ -1,0 +1,52 @@
+"""What all connections of one listener in one worker share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from host.loop import Poller
+from host.scoreboard import Cells
+from host.views import CloseReason, Listener, Worker
+
+
+@dataclass(slots=True)
+class Service:
+    """What all connections of one listener in one worker share.
+
+    Connections are `Any` here, since their class knows this one.
+
+    Attributes:
+        on_readable: the bound hook of the listener's plugin.
+        on_accept, on_close, on_drain: bound hooks; they isolate failures and say whether there
+            were none.
+        blame: names the plugin that an exception of `on_readable` comes from.
+        report: tells of a failed hook: plugin, hook, error, the hook's arguments.
+        touched: connections that were written to or closed outside a handler of their own;
+            the worker settles them at the end of the turn.
+        stalled: connections whose peer does not take what is sent, and since when.
+        connections: all that are open in this worker.
+        on_end: called with a connection that has ended, before its plugins hear of it.
+        cells, mark: where the worker's mark is: which of these words it is.
+    """
+
+    listener: Listener
+    worker: Worker
+    loop: Poller
+    on_accept: Callable[[Any], bool]
+    on_readable: Callable[[Any], object]
+    on_close: Callable[[Any, CloseReason], object]
+    on_drain: Callable[[Any, float], object]
+    blame: Callable[[BaseException], str]
+    report: Callable[[str, str, BaseException, tuple[object, ...]], None]
+    on_end: Callable[[Any, CloseReason], None]
+    connections: set[Any]
+    touched: list[Any]
+    stalled: dict[Any, float]
+    read_size: int = 65_536
+    high_water: int = 262_144
+    low_water: int = 65_536
+    max_unsent: int = 16_777_216
+    cells: Cells = field(default_factory=lambda: [0])
+    mark: int = 0

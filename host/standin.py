@@ -1,0 +1,122 @@
+"""The stand-in: hands out connections while the supervisor re-executes itself.
+
+It is a fork of the supervisor and does its passes with the same scoreboard and channels, so nobody
+waits for the new interpreter to start. The supervisor ends it by closing a pipe.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from host import processes
+from host.generations import Generation
+from host.logs import LogWriter
+from host.loop import READ, Loop
+from host.passes import Passes, Send
+
+_PATIENCE_SECONDS = 1.0
+_LATER_SECONDS = 0.05
+
+
+def send_in(
+    generation: Generation,
+    channels: Mapping[int, int],
+    *,
+    send: Send,
+    log: LogWriter,
+    close: Callable[[], object],
+) -> tuple[int, int]:
+    """Fork a stand-in. The caller has blocked all signals that it handles.
+
+    Args:
+        generation: the one that serves.
+        channels: the descriptors of its workers' control channels, by pid.
+        send: sends to a worker, as in `Passes`.
+        log: writes the log lines.
+        close: closes what the supervisor alone uses; called in the stand-in.
+
+    Returns:
+        Its pid, and the descriptor of the pipe; closing that ends it.
+
+    Raises:
+        OSError: EAGAIN, ENOMEM, EMFILE.
+    """
+    theirs, ours = os.pipe()
+    parent = os.getpid()
+
+    def stand_in() -> int:
+        os.close(ours)
+        close()
+        return _run(generation, channels, theirs, parent, send=send, log=log)
+
+    try:
+        pid = processes.fork(stand_in)
+    except OSError:
+        os.close(ours)
+        raise
+    finally:
+        os.close(theirs)
+    return pid, ours
+
+
+def relieve(pid: int, pipe: int) -> None:
+    """End the stand-in between two passes, and reap it."""
+    os.close(pipe)
+    with suppress(ChildProcessError, ProcessLookupError):
+        descriptor = os.pidfd_open(pid)
+        try:
+            if not select.select([descriptor], [], [], _PATIENCE_SECONDS)[0]:
+                os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        finally:
+            os.close(descriptor)
+
+
+def _run(
+    generation: Generation,
+    channels: Mapping[int, int],
+    pipe: int,
+    parent: int,
+    *,
+    send: Send,
+    log: LogWriter,
+) -> int:
+    if not processes.die_with_parent(parent):
+        return 0
+    log.forget()
+    loop = Loop()
+    log.attend(lambda function: loop.call_at(loop.now + _LATER_SECONDS, function))
+    dispatcher, before = generation.dispatcher, generation.passes
+    assert dispatcher is not None
+    assert before is not None
+    passes = Passes(
+        loop,
+        dispatcher,
+        generation.scoreboard,
+        generation.sockets,
+        send=send,
+        blind=before.blind,
+        wake=before.wake,
+    )
+
+    def watch(pid: int, descriptor: int) -> None:
+        def ended(_mask: int) -> None:  # what it has said before is the supervisor's to read
+            loop.remove(descriptor)
+            dispatcher.gone(pid)
+            passes.run_all()
+
+        loop.add(descriptor, 0, ended)
+
+    for pid, descriptor in channels.items():
+        watch(pid, descriptor)
+    loop.add(pipe, READ, lambda _: loop.stop())
+    loop.refresh()
+    passes.start()
+    passes.run_all()
+    loop.run()
+    log.close()
+    return 0

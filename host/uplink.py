@@ -1,0 +1,80 @@
+"""The worker's end of the control channel."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+from host.control import Notice, Orders, Report
+from host.loop import READ, WRITE, Loop
+
+_READ_BYTES = 65_536
+_MAX_QUEUED_BYTES = 8_388_608
+
+
+class Uplink:
+    """Hears what the supervisor orders, and reports to it without ever waiting.
+
+    Args:
+        sock: a connected stream socket; `close` closes it.
+        loop: the worker's loop; `attend` begins to watch the socket.
+    """
+
+    def __init__(self, sock: socket.socket, loop: Loop) -> None:
+        sock.setblocking(False)
+        self._sock, self._loop = sock, loop
+        self._orders = Orders()
+        self._unsent = bytearray()
+        self._attended = False
+
+    def attend(self, heard: Callable[[list[Notice] | None], object]) -> None:
+        """Call `heard` with what is ordered; None means that the supervisor is gone."""
+
+        def on_event(mask: int) -> None:
+            if mask & WRITE:
+                self._flush()
+            if mask & ~WRITE and (notices := self._receive()) != []:
+                heard(notices)
+
+        wanted = READ | WRITE if self._unsent else READ
+        self._loop.add(self._sock.fileno(), wanted, on_event)
+        self._attended = True
+
+    def say(self, report: Report) -> None:
+        """Report; what is not taken waits, and what is too much is lost."""
+        line = report.line()
+        if len(self._unsent) + len(line) > _MAX_QUEUED_BYTES:
+            return
+        waits = bool(self._unsent)
+        self._unsent += line
+        if not waits:
+            self._flush()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._sock.close()
+
+    def _receive(self) -> list[Notice] | None:
+        try:
+            data = self._sock.recv(_READ_BYTES)
+        except BlockingIOError:
+            return []
+        except OSError:
+            data = b""
+        if data:
+            return self._orders.feed(data)
+        self._loop.remove(self._sock.fileno())
+        self._attended = False
+        return None
+
+    def _flush(self) -> None:
+        try:
+            sent = self._sock.send(self._unsent)
+        except BlockingIOError:
+            sent = 0
+        except OSError:  # the supervisor is gone: this process ends as well
+            sent = len(self._unsent)
+        del self._unsent[:sent]
+        if self._attended:
+            wanted = READ | WRITE if self._unsent else READ
+            self._loop.modify(self._sock.fileno(), wanted)

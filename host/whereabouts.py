@@ -1,0 +1,75 @@
+"""Says where a worker was when it died or hung: from its mark and its stacks."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+
+from host.calls import Implementation
+from host.marks import Called, Mark
+from host.stacks import frames
+from host.views import Listener
+
+
+class Whereabouts:
+    """Knows which plugin's function is where.
+
+    Args:
+        calls: the implementations of each hook.
+    """
+
+    def __init__(self, calls: Mapping[str, Iterable[Implementation]]) -> None:
+        self._calls = {hook: tuple(each) for hook, each in calls.items()}
+        self._functions: dict[tuple[str, str], list[tuple[range, Implementation]]] = {}
+        for implementations in self._calls.values():
+            for each in implementations:
+                code = getattr(inspect.unwrap(each.function), "__code__", None)
+                if code is not None:
+                    # As faulthandler writes names.
+                    file, name = (
+                        text.encode("ascii", "backslashreplace").decode()
+                        for text in (code.co_filename, code.co_name)
+                    )
+                    lines = [line for _, _, line in code.co_lines() if line is not None]
+                    span = range(code.co_firstlineno, max(lines, default=0) + 1)
+                    self._functions.setdefault((file, name), []).append((span, each))
+
+    def describe(
+        self, pid: int, mark: Mark | None, stacks: str, listeners: Sequence[Listener]
+    ) -> str:
+        """Return the plugin, hook and connection that the worker was at, as far as is known.
+
+        Args:
+            pid: the worker's process id.
+            mark: what it said it was calling.
+            stacks: what it has printed, or "".
+            listeners: those of its generation.
+        """
+        found = self._in(stacks)
+        if mark is None:
+            return f"in hook {found.hook} of plugin {found.plugin}" if found else "outside any hook"
+        listener = listeners[mark.listener] if mark.listener < len(listeners) else None
+        hook = mark.called.hook
+        if found is not None and found.hook == hook:
+            plugin = found.plugin
+        elif mark.called is Called.CALLBACK:
+            return f"in hook {found.hook} of plugin {found.plugin}" if found else f"in {hook}"
+        else:
+            plugin = self._plugin(mark.called, listener)
+        text = f"in hook {hook} of plugin {plugin}"
+        return f"{text}, connection {pid}-{mark.serial}" if mark.serial else text
+
+    def _in(self, stacks: str) -> Implementation | None:
+        """Return the outermost implementation in the stacks: whoever the host has called."""
+        last = None
+        for file, line, name in frames(stacks):
+            for span, each in self._functions.get((file, name), ()):
+                if line in span:
+                    last = each
+        return last
+
+    def _plugin(self, called: Called, listener: Listener | None) -> str:
+        if called is Called.ON_READABLE and listener is not None:
+            return listener.plugin
+        names = [each.plugin for each in self._calls.get(called.hook, ()) if not each.wrapper]
+        return " or ".join(dict.fromkeys(names)) or "?"

@@ -1,0 +1,57 @@
+"""What a supervisor is given: its plugins, its log, and what was handed over to it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from host.assignment import Assignment
+from host.handover import Handover
+from host.logs import LogWriter
+from host.registry import Registry
+from host.telemetry import Telemetry
+from host.views import Listener
+
+
+@dataclass(frozen=True, slots=True)
+class HostView:
+    """What `on_host_start` is told."""
+
+    name: str
+    pid: int
+    workers: int
+    listeners: tuple[Listener, ...]
+    hook: Callable[[str, Sequence[str]], Callable[..., Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What the supervisor is made of, apart from the settings.
+
+    Attributes:
+        registry: the loaded plugins.
+        telemetry: where events are told.
+        log: writes the log lines; the supervisor's loop has it try again when it must.
+        version: the host's own version.
+        run_worker: what a worker does in its process; returns the exit code.
+        load_scheduler: loads one scheduler plugin by name; raises PluginError.
+        max_connections: how many connections one worker may hold.
+        admin: the admin socket, if there is to be one.
+        handed: what the supervisor before an exec has handed over.
+        inherited: the sockets that it has handed over.
+        failed: why the new generation cannot start, after an exec.
+    """
+
+    registry: Registry
+    telemetry: Telemetry
+    log: LogWriter
+    version: str
+    run_worker: Callable[[Assignment], int]
+    load_scheduler: Callable[[str], Registry]
+    max_connections: int
+    admin: socket.socket | None = None
+    handed: Handover | None = None
+    inherited: Sequence[socket.socket] = ()
+    failed: str = ""

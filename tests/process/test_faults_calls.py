@@ -1,0 +1,14 @@
+"""Faults of the machine, the short form: failing system calls, full disks, jumping clocks."""
+
+from __future__ import annotations
+
+import pytest
+
+from storm.quick import holds
+
+pytestmark = pytest.mark.process
+
+
+@pytest.mark.parametrize("row", [11, 12, 26, 27])
+def test_row(row: int) -> None:
+    holds(row)

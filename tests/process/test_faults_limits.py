@@ -1,0 +1,14 @@
+"""Faults at the limits, the short form: descriptors, memory, slowness, lengths, places."""
+
+from __future__ import annotations
+
+import pytest
+
+from storm.quick import holds
+
+pytestmark = pytest.mark.process
+
+
+@pytest.mark.parametrize("row", [10, 15, 16, 17, 19])
+def test_row(row: int) -> None:
+    holds(row)

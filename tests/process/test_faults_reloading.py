@@ -1,0 +1,14 @@
+"""Reloads under load, amid signals, to broken settings, the short form."""
+
+from __future__ import annotations
+
+import pytest
+
+from storm.quick import holds
+
+pytestmark = pytest.mark.process
+
+
+@pytest.mark.parametrize("row", [22, 23, 24, 30])
+def test_row(row: int) -> None:
+    holds(row)

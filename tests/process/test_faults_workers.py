@@ -1,0 +1,14 @@
+"""Faults of workers, the short form: deaths, hangs, poison, crash loops, a stopped supervisor."""
+
+from __future__ import annotations
+
+import pytest
+
+from storm.quick import holds
+
+pytestmark = pytest.mark.process
+
+
+@pytest.mark.parametrize("row", [3, 4, 5, 6, 7, 9])
+def test_row(row: int) -> None:
+    holds(row)

@@ -1,0 +1,231 @@
+"""Many clients of one kind in a process of their own: rude, slow, or endless.
+
+The argument is the name of a function below and its arguments, as JSON; the answer is one line of
+JSON on standard output. Those that stay first say that they are there, with a line `true`.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import select
+import socket
+import struct
+import sys
+import time
+from collections import Counter
+from contextlib import suppress
+from typing import Any
+
+from clients import target_of
+
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+PAYLOAD = b"".join(b"line %d of somebody who does not stay\n" % number for number in range(40))
+
+
+def say(value: Any) -> None:
+    """Write an answer."""
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
+def connected(address: str, patience: float = 10.0, receive_bytes: int = 0) -> socket.socket:
+    """Return a connected socket."""
+    family, target = target_of(address)
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    if receive_bytes:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+    sock.settimeout(patience)
+    sock.connect(target)
+    return sock
+
+
+def resets(address: str, count: int, seed: int) -> Any:
+    """Connect, send up to a random byte, perhaps read a little, and reset."""
+    chance = random.Random(seed)
+    failures: Counter[str] = Counter()
+    for _ in range(count):
+        try:
+            with connected(address) as sock:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+                sock.sendall(PAYLOAD[: chance.randrange(len(PAYLOAD))])
+                if chance.random() < 0.3:
+                    sock.setblocking(False)
+                    sock.recv(chance.randrange(1, 2000))
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            failures[errno.errorcode.get(error.errno or 0, str(error))] += 1
+    return failures
+
+
+def trickle(address: str, count: int, every: float, seconds: float) -> Any:
+    """Stay, and send one byte every so often; tell when those that were closed were."""
+    socks: dict[int, tuple[socket.socket, float]] = {}
+    poll = select.epoll()
+    for _ in range(count):
+        began = time.monotonic()
+        sock = connected(address, 30.0)
+        sock.setblocking(False)
+        socks[sock.fileno()] = (sock, began)
+        poll.register(sock.fileno(), select.EPOLLIN)
+    say(True)
+    ages: list[float] = []
+    until, due = time.monotonic() + seconds, time.monotonic() + every
+    while (now := time.monotonic()) < until and socks:
+        for fd, _ in poll.poll(max(0.0, min(due, until) - now)):
+            sock, began = socks[fd]
+            if _over(sock):
+                ages.append(time.monotonic() - began)
+                del socks[fd]
+                sock.close()
+        if time.monotonic() >= due:
+            due += every
+            for sock, _ in socks.values():
+                with suppress(OSError):
+                    sock.send(b"x")
+    return {"closed": len(ages), "left": len(socks), "ages": sorted(ages)}
+
+
+def _over(sock: socket.socket) -> bool:
+    try:
+        return not sock.recv(4096)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def idle(
+    address: str, count: int, seconds: float, receive_bytes: int = 0, say_first: str = ""
+) -> Any:
+    """Connect, read nothing for so long; tell how many were let in."""
+    socks, failures = [], 0
+    for _ in range(count):
+        try:
+            socks.append(connected(address, 2.0, receive_bytes))
+            socks[-1].sendall(say_first.encode())
+        except OSError:
+            failures += 1
+    say(True)
+    time.sleep(seconds)
+    for sock in socks:
+        sock.close()
+    return {"connected": len(socks), "failed": failures}
+
+
+def unread(address: str, size: int, seconds: float) -> Any:
+    """Send, finish sending, and read nothing of what comes back for so long."""
+    with connected(address) as sock:
+        sock.settimeout(0.5)
+        sent = 0
+        try:
+            while sent < size:
+                sent += sock.send(bytes(65_536))
+        except TimeoutError:
+            pass
+        sock.shutdown(socket.SHUT_WR)
+        say(True)
+        time.sleep(seconds)
+    return sent
+
+
+def torrent(address: str, size: int, chunk: int, line: bool = False) -> Any:
+    """Send so many bytes without a newline, as long as they are taken; read what comes back."""
+    data = b"x" * max(chunk, 1)
+    sent, back, ended = 0, b"", None
+    cpu = time.process_time()
+    with connected(address, 10.0) as sock:
+        try:
+            while sent < size:
+                sent += sock.send(data[: size - sent])
+                if chunk == 1:
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.sendall(b"\r\n" if line else b"")
+            sock.settimeout(2.0)
+            back = sock.recv(65_536)
+        except TimeoutError:
+            ended = "no answer"
+        except OSError as error:
+            ended = errno.errorcode.get(error.errno or 0, str(error))
+    return {
+        "sent": sent,
+        "back": back[:60].decode("ascii", "replace"),
+        "ended": ended,
+        "cpu": time.process_time() - cpu,
+    }
+
+
+def knock(address: str, rate: float, seconds: float, patience: float) -> Any:
+    """Try to connect so many times a second; give up one that is not answered in time."""
+    family, target = target_of(address)
+    waiting: list[tuple[float, socket.socket]] = []
+    tried, due = 0, time.monotonic()
+    until = due + seconds
+    while (now := time.monotonic()) < until:
+        while due <= now:
+            due += 1.0 / rate
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            sock.setblocking(False)
+            sock.connect_ex(target)
+            waiting.append((now, sock))
+            tried += 1
+        while waiting and waiting[0][0] < now - patience:
+            waiting.pop(0)[1].close()
+        time.sleep(max(0.0, min(due - time.monotonic(), 0.01)))
+    for _, sock in waiting:
+        sock.close()
+    return {"tried": tried}
+
+
+def garbage(address: str, seed: int, rounds: int) -> Any:
+    """Send what no client of a line protocol should: see `NASTY`; and random bytes."""
+    chance = random.Random(seed)
+    failures: Counter[str] = Counter()
+    pieces = [*NASTY, *(os.urandom(chance.randrange(1, 3000)) for _ in range(rounds))]
+    chance.shuffle(pieces)
+    for piece in pieces:
+        try:
+            with connected(address, 5.0) as sock:
+                sock.sendall(piece)
+                sock.shutdown(socket.SHUT_WR)
+                while sock.recv(65_536):
+                    pass
+        except (ConnectionResetError, BrokenPipeError):
+            pass  # it may be closed on
+        except OSError as error:
+            failures[errno.errorcode.get(error.errno or 0, str(error))] += 1
+    return {"sent": len(pieces), "failures": failures}
+
+
+FORGERY = b'2026-01-01T00:00:00.000Z info    stopped: exit code 0\n{"event": "host_bug"}'
+NASTY = (
+    b"\xff\xfe\x80 bad utf-8 \xc3\x28\r\n",
+    b"\xed\xa0\x80 surrogate \xf4\x90\x80\x80\r\n",
+    b"NUL \x00 in \x00 it\x00\r\n",
+    b"\r\r\n\n\r\n\r\r\n",
+    b"one\rtwo\nthree\r\nfour\n\rfive\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    bytes.fromhex("16030100fa010000f60303") + b"\x11" * 240,
+    b"\x1b[2J\x1b[31mESC \x1b]0;title\x07 \x9b31m\r\n",
+    b"PING \x1b[31m\r\nNOSUCH \x07\x08\x7f\r\n" + FORGERY + b"\r\n",
+    b"\n" + FORGERY + b"\n",
+    "\u2028\u2029\u202e\u2066".encode() + b"\r\n",
+    b"%s%n%d {} {0.__class__} $(id) `id` \\x41\r\n",
+    b"/nick \x1b[31mred\r\n/join #\x00\r\n/msg \r\n/me\r\n",
+    b"\x00" * 5000,
+    b"\r\n" * 5000,
+)
+
+
+def main() -> None:
+    plan = json.loads(sys.argv[1])
+    functions = (resets, trickle, idle, unread, torrent, knock, garbage)
+    say({each.__name__: each for each in functions}[plan.pop("do")](**plan))
+
+
+if __name__ == "__main__":
+    main()

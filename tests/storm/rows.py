@@ -1,0 +1,206 @@
+"""What a row of the table is: a function that does the harm, and how its result is judged."""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import settings as host_settings
+from storm.hosts import StormHost, listen_address
+from storm.load import CROWD, Clients, Load
+from support.hosting import Load as Bursts
+
+T = TypeVar("T")
+GENEROSITY = 10.0
+"""How many times slower things may be where a machine with other things to do judges them."""
+
+Verdict = Literal["yes", "no", "skipped"]
+
+
+class SkippedError(Exception):
+    """The row cannot run here; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row: its number, what is done, what must hold, and the function that does it."""
+
+    number: int
+    fault: str
+    must: str
+    run: Callable[[Trial], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a row.
+
+    Attributes:
+        number: the row's number.
+        fault: what was done.
+        must: what must hold.
+        measured: one line with figures.
+        held: whether it held.
+        reasons: what did not hold, or why it was skipped.
+        seconds: how long it took.
+        quick: whether this was the short form.
+    """
+
+    number: int
+    fault: str
+    must: str
+    measured: str
+    held: Verdict
+    reasons: tuple[str, ...]
+    seconds: float
+    quick: bool
+
+
+ROWS: dict[int, Row] = {}
+
+
+def row(
+    number: int, fault: str, must: str
+) -> Callable[[Callable[[Trial], str]], Callable[[Trial], str]]:
+    """Enter a function into the table; it returns what was measured."""
+
+    def enter(function: Callable[[Trial], str]) -> Callable[[Trial], str]:
+        ROWS[number] = Row(number, fault, must, function)
+        return function
+
+    return enter
+
+
+class Trial:
+    """One run of one row: starts hosts and clients, ends them, and notes what does not hold.
+
+    Attributes:
+        quick: whether this is the short form.
+        folder: a folder that is removed in the end.
+        random: where chance comes from; its seed is the row's number.
+        broken: what has not held so far.
+    """
+
+    def __init__(self, number: int, *, quick: bool, folder: Path) -> None:
+        self.quick, self.folder = quick, folder
+        self.random = random.Random(number)
+        self.broken: list[str] = []
+        self._stack = ExitStack()
+        self._hosts = 0
+
+    def pick(self, quick: T, long: T) -> T:
+        """Return one of two sizes of a thing."""
+        return quick if self.quick else long
+
+    # Judging
+
+    def must(self, holds: object, what: str) -> None:
+        """Note `what` unless it holds."""
+        if not holds:
+            self.broken.append(what)
+
+    def fast(self, measured: float, limit: float, what: str) -> None:
+        """Note `what` if it took longer (or more) than the limit; the short form is generous."""
+        allowed = limit * GENEROSITY if self.quick else limit
+        self.must(measured <= allowed, f"{what}: {measured:.4g}, at most {allowed:.4g}")
+
+    # Starting
+
+    def start(
+        self,
+        plugin: str,
+        *,
+        workers: int = 4,
+        listen: tuple[str, ...] = ("tcp4",),
+        flags: tuple[str, ...] = (),
+        settings: Mapping[str, Any] | None = None,
+        ready: bool = True,
+        **launch: Any,
+    ) -> StormHost:
+        """Start a host that is ended, and looked over, at the latest when the trial is over."""
+        self._hosts += 1
+        given = ["--log-format", "json", "--workers", str(workers), *flags, "--plugin", plugin]
+        for number, kind in enumerate(listen):
+            given += ["--listen", listen_address(kind, self.folder, f"{self._hosts}-{number}")]
+        name = f"storm-{os.getpid()}-{self._hosts}"
+        given += ["--name", name]
+        for key, value in (settings or {}).items():
+            given += ["--set", f"{key}={value}"]
+        host = StormHost(given, name=name, cwd=self.folder, slots=workers, **launch)
+        self._stack.callback(self._look_over, host)
+        if ready:
+            host.wait_for("host_ready")
+        return host
+
+    def load(self, address: str, **plan: Any) -> Load:
+        """Start the clients: 8 loops and 200 sessions unless the plan says otherwise."""
+        load = Load(address, **plan)
+        self._stack.callback(load.close)
+        return load
+
+    def crowd(self, do: str, address: str, **plan: Any) -> Clients:
+        """Start many clients of one kind (a function of `crowd.py`); `answer` has their result."""
+        clients = Clients(CROWD, do=do, address=address, **plan)
+        self._stack.callback(clients.close)
+        return clients
+
+    def bursts(self) -> Bursts:
+        """Start clients that open many connections at once."""
+        clients = Bursts()
+        self._stack.callback(clients.end)
+        return clients
+
+    def _look_over(self, host: StormHost) -> None:
+        self.broken += host.finish()
+
+    def close(self) -> None:
+        """End all that was started."""
+        self._stack.close()
+
+
+def host_has(key: str) -> bool:
+    """Tell whether this host has a setting, as `lifecycle.hang_seconds`."""
+    model: Any = host_settings.Settings
+    for part in key.split("."):
+        field = model.model_fields.get(part)
+        if field is None:
+            return False
+        model = field.annotation
+    return True
+
+
+def run_row(number: int, *, quick: bool) -> Outcome:
+    """Run one row in a folder of its own; whatever happens, nothing is left of it."""
+    entry = ROWS[number]
+    began = time.monotonic()
+    measured, held, reasons = "", None, ()
+    with tempfile.TemporaryDirectory(prefix="storm-") as folder:
+        trial = Trial(number, quick=quick, folder=Path(folder))
+        try:
+            try:
+                measured = entry.run(trial)
+            finally:
+                trial.close()
+        except SkippedError as skipped:
+            held, reasons = "skipped", (str(skipped),)
+        except Exception as error:
+            trial.broken.append("".join(traceback.format_exception(error)))
+    verdict: Verdict = "skipped" if held else "no" if trial.broken else "yes"
+    return Outcome(
+        number,
+        entry.fault,
+        entry.must,
+        measured,
+        verdict,
+        reasons or tuple(trial.broken),
+        time.monotonic() - began,
+        quick,
+    )

@@ -1,0 +1,27 @@
+"""The whole table: importing the modules of the rows enters them."""
+
+from __future__ import annotations
+
+from storm import (
+    bursts,
+    clocks,
+    deaths,
+    endurance,
+    hangs,
+    injected,
+    limits,
+    logs,
+    matrix,
+    models,
+    peers,
+    reloading,
+    stopping,
+)
+from storm.rows import ROWS
+
+MODULES = (
+    *(bursts, clocks, deaths, endurance, hangs, injected, limits, logs, matrix, models),
+    *(peers, reloading, stopping),
+)
+
+__all__ = ["MODULES", "ROWS"]

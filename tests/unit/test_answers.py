@@ -1,0 +1,235 @@
+"""A worker tells of its connections in lines that are short enough, with the kernel's counts."""
+
+import json
+import socket
+import struct
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pytest
+
+from host.answers import answer, traffic
+from host.connection import SocketConnection
+from host.control import MAX_LINE_BYTES, Ask, Reports
+from host.service import Service
+from host.views import CloseReason, Listener
+from support.fakes import FakeLoop, FakeSocket
+
+LONGEST = "unix:/" + "é" * 53  # 107 bytes, and six for each letter in JSON
+
+
+class UnixSocket(FakeSocket):
+    family = socket.AF_UNIX
+
+
+class Scene:
+    """Connections of one listener, the n-th with the serial number n."""
+
+    def __init__(self, address="unix:/run/x.sock", index=0, pid=4711):
+        self.loop, self.ends = FakeLoop(), []
+        self.touched = []
+        self.service = Service(
+            Listener(index, address, "echo"),
+            worker=SimpleNamespace(pid=pid, slot=0),
+            loop=self.loop,
+            on_accept=lambda *_: True,
+            on_readable=lambda connection: connection.read(),
+            on_close=lambda *args: self.ends.append(args),
+            on_drain=print,
+            blame=lambda error: "nobody",
+            report=print,
+            on_end=lambda *_: None,
+            connections=set(),
+            touched=self.touched,
+            stalled={},
+        )
+        self.connections = []
+
+    def connect(self, sock=None, address="", claim=1):
+        serial = len(self.connections) + 1
+        made = SocketConnection(sock or UnixSocket(fd=serial), address, serial, self.service, claim)
+        self.connections.append(made)
+        return made
+
+    def ask(self, question, **args):
+        """Ask; return the parts of the answer."""
+        return list(answer(Ask(9, question, args), self.connections, self.loop.now))
+
+    def items(self, question, **args):
+        return [each for part in self.ask(question, **args) for each in part.data["items"]]
+
+
+def test_a_connection_is_described_with_its_listener_claim_and_age():
+    scene = Scene("unix:/run/x.sock", index=2)
+    scene.connect(claim=70)
+    scene.loop.now += 2.5
+    scene.connections[0].last_active = scene.loop.now - 1.25
+    assert scene.items("connections", limit=10) == [
+        {
+            "id": "4711-1",
+            "listener": "unix:/run/x.sock",
+            "index": 2,
+            "claim": 70,
+            "peer": "unix",
+            "age_seconds": 2.5,
+            "idle_seconds": 1.25,
+            "bytes_in": None,
+            "bytes_out": None,
+        }
+    ]
+
+
+@pytest.mark.parametrize(("limit", "shown"), [(1, 1), (3, 3), (10, 5)])
+def test_no_more_connections_are_told_than_asked_for(limit, shown):
+    scene = Scene()
+    for _ in range(5):
+        scene.connect()
+    [part] = scene.ask("connections", limit=limit)
+    assert len(part.data["items"]) == shown
+    assert part.data["last"]
+
+
+def test_a_thousand_connections_are_told_in_lines_that_are_short_enough():
+    scene = Scene(LONGEST, index=65_534, pid=4_194_304)
+    for _ in range(1000):
+        scene.connect(claim=2**40)
+    scene.loop.now += 1_000_000.123
+    parts = scene.ask("connections", limit=100_000)
+    lines = [part.line() for part in parts]
+    assert max(map(len, lines)) <= MAX_LINE_BYTES
+    assert Reports().feed(b"".join(lines)) == parts
+    assert [part.kind for part in parts] == ["answer"] * len(parts)
+    assert {part.data["number"] for part in parts} == {9}
+    assert [part.data["last"] for part in parts] == [False] * (len(parts) - 1) + [True]
+    told = [each["id"] for part in parts for each in part.data["items"]]
+    assert told == [each.id for each in scene.connections]
+
+
+@pytest.mark.parametrize("count", [0, 1, 200, 2000])
+def test_the_last_part_says_so_however_many_there_are(count):
+    scene = Scene()
+    for _ in range(count):
+        scene.connect()
+    parts = scene.ask("connections", limit=100_000)
+    assert sum(len(part.data["items"]) for part in parts) == count
+    assert [part.data["last"] for part in parts] == [False] * (len(parts) - 1) + [True]
+    assert all(part.data["items"] for part in parts) is (count > 0)
+
+
+def test_the_oddest_address_that_settings_take_makes_no_line_too_long():
+    scene = Scene("unix:/" + "\x01" * 106)
+    for _ in range(100):
+        scene.connect()
+    assert all(len(part.line()) <= MAX_LINE_BYTES for part in scene.ask("connections", limit=100))
+
+
+def test_one_connection_is_found_by_its_id_and_goes_on():
+    scene = Scene()
+    for _ in range(12):
+        scene.connect()
+    [found] = scene.items("find", id="4711-11")
+    assert found["id"] == "4711-11"
+    assert scene.touched == []
+    assert not scene.connections[10].closed
+
+
+def test_one_connection_is_closed_by_its_id_after_it_was_described():
+    scene = Scene()
+    for _ in range(3):
+        scene.connect()
+    [found] = scene.items("close", id="4711-2")
+    assert (found["id"], found["peer"]) == ("4711-2", "unix")
+    assert [each.closed for each in scene.connections] == [False, True, False]
+    for connection in scene.touched:
+        connection.settle()
+    assert scene.ends == [(scene.connections[1], CloseReason.OPERATOR)]
+
+
+@pytest.mark.parametrize("question", ["find", "close", "what is this"])
+def test_the_answer_about_nothing_is_empty_and_comes_all_the_same(question):
+    scene = Scene()
+    scene.connect()
+    [part] = scene.ask(question, id="4711-2")
+    assert part.data == {"number": 9, "items": [], "last": True}
+    assert not scene.connections[0].closed
+
+
+# The kernel's counts
+
+
+@contextmanager
+def tcp_pair():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        one = socket.create_connection(server.getsockname())
+        other, _ = server.accept()
+        with one, other:
+            yield one, other
+
+
+def swallow(sock, count):
+    sock.settimeout(5)
+    while count > 0:
+        count -= len(sock.recv(count))
+
+
+def test_the_kernel_counts_the_bytes_of_a_tcp_connection():
+    with tcp_pair() as (near, far):
+        assert traffic(near) == (0, 0)
+        near.sendall(b"x" * 100_000)
+        swallow(far, 100_000)
+        far.sendall(b"y" * 321)
+        swallow(near, 321)
+        assert traffic(near) == (321, 100_000)
+        assert traffic(far) == (100_000, 321)
+
+
+def test_what_was_not_read_yet_has_been_received():
+    with tcp_pair() as (near, far):
+        far.sendall(b"y" * 10)
+        near.settimeout(5)
+        near.recv(1, socket.MSG_PEEK)
+        assert traffic(near) == (10, 0)
+
+
+def test_bytes_are_told_of_a_tcp_connection():
+    with tcp_pair() as (near, far):
+        far.sendall(b"y" * 10)
+        near.settimeout(5)
+        near.recv(1, socket.MSG_PEEK)
+        scene = Scene("tcp://127.0.0.1:7000")
+        scene.connect(near, ("127.0.0.1", 50_211))
+        [told] = scene.items("connections", limit=1)
+        assert (told["peer"], told["bytes_in"], told["bytes_out"]) == ("127.0.0.1:50211", 10, 0)
+        assert json.loads(json.dumps(told)) == told
+
+
+def test_nobody_counts_the_bytes_of_a_unix_connection():
+    one, other = socket.socketpair()
+    with one, other:
+        one.sendall(b"x")
+        assert traffic(one) == (None, None)
+
+
+def test_what_was_sent_again_counts_once():
+    """As struct tcp_info of linux/tcp.h has it: received, sent and sent again."""
+
+    class Kernel:
+        family = socket.AF_INET6
+
+        def getsockopt(self, level, option, size):
+            return struct.pack("=128xQ64xQQ", 70, 1000, 100)[:size]
+
+    assert traffic(Kernel()) == (70, 900)
+
+
+def test_a_socket_that_is_closed_and_a_kernel_that_does_not_count_are_no_errors():
+    class OldKernel:
+        family = socket.AF_INET
+
+        def getsockopt(self, level, option, size):
+            return bytes(104)
+
+    assert traffic(OldKernel()) == (None, None)
+    with tcp_pair() as (near, _):
+        near.close()
+        assert traffic(near) == (None, None)

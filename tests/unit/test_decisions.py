@@ -1,0 +1,141 @@
+"""Who was chosen, out of which candidates, is found by what the worker claimed; not for ever."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from host.candidate import Candidate
+from host.decisions import MAX_SHOWN, Decision, Decisions
+from host.scoreboard import ACCEPTED_ALL, ACTIVE, CLAIMED, CLAIMED_ALL, SENT
+from support.fakes import blank_cells, member, rows_of
+
+
+def candidates(*loads):
+    """Workers with so many open connections and outstanding notifications each."""
+    rows = rows_of(blank_cells(len(loads), 1), len(loads), 1)
+    found = []
+    for row, (active, outstanding) in zip(rows, loads, strict=True):
+        row.put(ACTIVE, active)
+        found.append(Candidate(row, member(row.number)))
+        found[-1].sent += outstanding
+    return found
+
+
+def decide(decisions, workers, *slots, listener=0, first=1, now=5.0):
+    """Choose these slots one after the other in one pass; the numbers go on for each worker."""
+    decision, numbers = Decision.of(workers, now), {}
+    for slot in slots:
+        number = numbers[slot] = numbers.get(slot, first - 1) + 1
+        decisions.add(decision, workers[slot], listener, number, "some scheduler")
+    return decision
+
+
+# Decisions
+
+
+def test_a_choice_is_found_by_worker_listener_and_number():
+    decisions, workers = Decisions(), candidates((1, 0), (2, 0))
+    decide(decisions, workers, 0, listener=0)
+    decide(decisions, workers, 1, 1, listener=3, first=8)
+    found = decisions.find(1001, 3, 9)
+    assert (found.slot, found.scheduler, found.number) == (1, "some scheduler", 1)
+    assert found.decision.time == 5.0
+    assert decisions.find(1000, 0, 1).slot == 0
+    for other in ((1000, 3, 9), (1001, 0, 9), (1001, 3, 7), (1001, 3, 10), (7, 0, 1)):
+        assert decisions.find(*other) is None
+
+
+def test_candidates_are_shown_as_they_were_when_they_were_chosen_from():
+    decisions, workers = Decisions(), candidates((3, 0), (5, 2))
+    decide(decisions, workers, 0, 1, 0)
+    workers[0].sent += 40
+    workers[1]._row.put(ACTIVE, 9)
+    assert decisions.find(1000, 0, 1).candidates == [(0, 3, 0), (1, 5, 2)]
+    assert decisions.find(1001, 0, 1).candidates == [(0, 3, 1), (1, 5, 2)]
+    assert decisions.find(1000, 0, 2).candidates == [(0, 3, 1), (1, 5, 3)]
+
+
+def test_what_was_chosen_in_another_pass_counts_for_nothing():
+    decisions, workers = Decisions(), candidates((0, 0), (0, 0))
+    decide(decisions, workers, 0, 0)
+    decide(decisions, workers, 1)
+    assert decisions.find(1001, 0, 1).candidates == [(0, 0, 0), (1, 0, 0)]
+
+
+def test_of_many_candidates_the_first_are_shown_and_the_others_counted():
+    workers = candidates(*[(number, 0) for number in range(MAX_SHOWN + 3)])
+    decisions = Decisions()
+    decision = decide(decisions, workers, MAX_SHOWN + 2, 0)
+    assert [slot for slot, _, _ in decision.candidates] == list(range(MAX_SHOWN))
+    assert decision.omitted == 3
+    last = 1000 + MAX_SHOWN + 2
+    assert decisions.find(last, 0, 1).slot == MAX_SHOWN + 2  # chosen, though not shown
+    assert decisions.find(1000, 0, 1).candidates[0] == (0, 0, 0)
+    assert Decision.of(workers[:MAX_SHOWN], 0.0).omitted == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1)), max_size=30))
+def test_only_the_last_ones_are_remembered(steps):
+    decisions, workers, numbers, made = Decisions(limit=4), candidates(*[(0, 0)] * 3), {}, []
+    for slot, listener in steps:
+        number = numbers[slot, listener] = numbers.get((slot, listener), 0) + 1
+        decisions.add(Decision.of(workers, 0.0), workers[slot], listener, number, "s")
+        made.append((1000 + slot, listener, number))
+    found = [each for each in made if decisions.find(*each) is not None]
+    assert found == made[-4:]
+
+
+def test_a_notification_that_was_not_sent_is_replaced_by_the_next_with_its_number():
+    decisions, workers = Decisions(limit=2), candidates((0, 0))
+    for time in (1.0, 2.0, 3.0):
+        decide(decisions, workers, 0, now=time)
+    decide(decisions, workers, 0, first=2, now=4.0)
+    assert decisions.find(1000, 0, 1).decision.time == 3.0
+    assert decisions.find(1000, 0, 2).decision.time == 4.0
+
+
+def test_a_worker_that_has_ended_is_forgotten_and_nobody_else():
+    decisions, workers = Decisions(limit=3), candidates((0, 0), (0, 0))
+    decide(decisions, workers, 0, 1)
+    decisions.forget(1000)
+    decisions.forget(4711)
+    assert decisions.find(1000, 0, 1) is None
+    assert decisions.find(1001, 0, 1).slot == 1
+    decide(decisions, workers, 1, 1, 1, first=2)  # what is forgotten may still be due to go
+    found = [number for number in range(1, 5) if decisions.find(1001, 0, number)]
+    assert found == [2, 3, 4]
+
+
+# Candidates
+
+
+def test_what_a_slot_has_accepted_goes_on_from_the_workers_before():
+    [row] = rows_of(blank_cells(1, 1), 1, 1)
+    row.put(ACCEPTED_ALL, 70)  # by others in this row, whatever their slot was
+    worker = Candidate(row, member(0), before=500)
+    assert worker.accepted == 500
+    row.put(ACCEPTED_ALL, 72)
+    assert worker.accepted == 502
+
+
+def test_what_was_sent_to_the_row_before_is_not_outstanding():
+    [row] = rows_of(blank_cells(1, 2), 1, 2)
+    for listener, sent in ((0, 4), (1, 6)):
+        row.add(listener, SENT, sent)
+        row.add(listener, CLAIMED, sent)
+    row.put(CLAIMED_ALL, 10)
+    worker = Candidate(row, member(0))
+    assert worker.outstanding == 0
+    assert worker.note_sent(1, 2) == 8
+    assert (worker.outstanding, worker.load) == (2, 2)
+    row.put(ACTIVE, 1)
+    row.put(CLAIMED_ALL, 11)
+    assert (worker.outstanding, worker.load) == (1, 2)
+    assert worker.note_sent(1, -1) == 7
+    assert worker.outstanding == 0
+
+
+def test_a_candidate_begins_free_of_everything():
+    [one] = candidates((0, 0))
+    assert not any((one.held, one.suspended, one.eligible, one.held_back))
+    assert (one.slot, one.pid) == (0, 1000)
+    assert repr(one) == "<worker 0 (pid 1000)>"

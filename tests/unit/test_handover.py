@@ -1,0 +1,264 @@
+"""What one process image hands to the next comes over whole, and leaves nothing behind."""
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from host import handover
+from host.handover import Handover, take_over
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+SECONDS = st.floats(allow_nan=False, allow_infinity=False)
+COUNTS = st.integers(0, 2**63)
+BYTES = st.binary(max_size=40)
+FDS = st.integers(0, 2**20)
+VALUES = st.none() | st.booleans() | COUNTS | SECONDS | NAMES | st.lists(NAMES, max_size=3)
+TABLES = st.lists(st.dictionaries(NAMES, VALUES, max_size=3), max_size=2)
+
+
+def listed(strategy):
+    return st.lists(strategy, max_size=3)
+
+
+SOCKETS = st.builds(
+    handover.Socket,
+    fd=FDS,
+    configured=NAMES,
+    address=NAMES,
+    file=st.none() | st.tuples(NAMES, COUNTS),
+)
+BUSES = st.builds(handover.Bus, fd=FDS, rest=BYTES, queued=BYTES, dropped=COUNTS)
+WORKERS = st.builds(
+    handover.Worker,
+    slot=COUNTS,
+    pid=COUNTS,
+    generation=COUNTS,
+    row=COUNTS,
+    born=SECONDS,
+    state=NAMES,
+    deadline=st.none() | SECONDS,
+    was_ready=st.booleans(),
+    expected=st.booleans(),
+    served_before=COUNTS,
+    control=FDS,
+    rest=BYTES,
+    stacks=FDS,
+    bus=st.none() | BUSES,
+    held=st.booleans(),
+    plugins=NAMES,
+)
+TOPICS = st.builds(
+    handover.Topics,
+    hearers=listed(st.tuples(BYTES, listed(COUNTS))),
+    owners=listed(st.tuples(BYTES, COUNTS)),
+    rings=listed(st.tuples(BYTES, listed(st.tuples(COUNTS, BYTES)))),
+)
+HANDOVERS = st.builds(
+    Handover,
+    generation=COUNTS,
+    started=SECONDS,
+    reloaded=SECONDS,
+    restarts=COUNTS,
+    accepted=st.dictionaries(COUNTS, COUNTS, max_size=3),
+    sockets=listed(SOCKETS),
+    scores=listed(
+        st.builds(
+            handover.Scores,
+            generation=COUNTS,
+            fd=FDS,
+            listeners=listed(st.tuples(NAMES, NAMES)),
+        )
+    ),
+    serving=st.builds(handover.Serving, generation=COUNTS, wake=FDS, sockets=listed(COUNTS)),
+    workers=listed(WORKERS),
+    topics=TOPICS,
+    standin=st.none() | st.builds(handover.StandIn, pid=COUNTS, pipe=FDS),
+    admin=st.none() | st.tuples(NAMES, FDS),
+    log=st.tuples(listed(BYTES), COUNTS),
+    hangs=TABLES,
+)
+
+
+@contextmanager
+def descriptors(count=8):
+    """Open so many descriptors."""
+    opened = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(count)]
+    try:
+        yield opened
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+
+
+def made(fds, **other):
+    """A handover with each of these descriptors somewhere in it."""
+    socket, scores, wake, control, stacks, bus, pipe, admin = fds
+    worker = handover.Worker(
+        slot=1,
+        pid=4711,
+        generation=2,
+        row=3,
+        born=1.5,
+        state="ready",
+        deadline=None,
+        was_ready=True,
+        expected=False,
+        served_before=70,
+        control=control,
+        rest=b'{"kind"',
+        stacks=stacks,
+        bus=handover.Bus(fd=bus, rest=b"\xff\x00", queued=b"", dropped=2),
+        held=True,
+        plugins='[{"plugin": "census"}]',
+    )
+    fields = {
+        "generation": 3,
+        "started": 0.25,
+        "reloaded": 9.0,
+        "restarts": 4,
+        "accepted": {0: 7},
+        "sockets": [
+            handover.Socket(
+                fd=socket, configured="tcp://[::1]:0", address="tcp://[::1]:7", file=None
+            )
+        ],
+        "scores": [handover.Scores(generation=2, fd=scores, listeners=[("tcp://[::1]:7", "echo")])],
+        "serving": handover.Serving(generation=2, wake=wake, sockets=[0]),
+        "workers": [worker, worker.model_copy(update={"bus": None})],
+        "topics": handover.Topics(hearers=[(b"t", [4711])], owners=[], rings=[]),
+        "standin": handover.StandIn(pid=5, pipe=pipe),
+        "admin": ("prefork", admin),
+        "log": ([b"line\n"], 3),
+        "hangs": [{"slot": 1, "stacks": ["a", "b"]}],
+    }
+    return Handover(**(fields | other))
+
+
+@contextmanager
+def passed(data, monkeypatch):
+    """Be the process that was handed this; yield the memfd."""
+    memfd = os.memfd_create("handover", os.MFD_CLOEXEC)
+    os.write(memfd, data)
+    monkeypatch.setenv(handover.VARIABLE, str(memfd))
+    yield memfd
+    assert handover.VARIABLE not in os.environ
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(memfd)
+
+
+@given(HANDOVERS)
+def test_every_field_comes_over(handed):
+    assert Handover.model_validate_json(handed.model_dump_json()) == handed
+
+
+def test_it_comes_over_through_the_environment_and_a_descriptor(monkeypatch):
+    with descriptors() as fds:
+        handed = made(fds)
+        with handed.inheritable() as environment:
+            memfd = int(environment[handover.VARIABLE])
+            assert {**os.environ, handover.VARIABLE: str(memfd)} == environment
+            monkeypatch.setenv(handover.VARIABLE, str(os.dup(memfd)))
+            assert take_over() == handed
+            assert handover.VARIABLE not in os.environ
+            assert [os.get_inheritable(fd) for fd in fds] == [False] * len(fds)
+    assert take_over() is None
+
+
+def test_it_comes_over_an_exec(tmp_path):
+    program = """
+import os
+from host.handover import take_over
+handed = take_over()
+for descriptor in handed.descriptors():
+    assert not os.get_inheritable(descriptor)
+print(handed.model_dump_json())
+"""
+    with descriptors() as fds:
+        handed = made(fds)
+        with handed.inheritable() as environment:
+            command = [sys.executable, "-c", program]
+            said = subprocess.run(
+                command, env=environment, close_fds=False, capture_output=True, check=True
+            )
+    assert Handover.model_validate_json(said.stdout) == handed
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_descriptors_are_passed_on_inside_and_not_after(fails):
+    with descriptors() as fds:
+        handed = made(fds)
+        assert sorted(set(handed.descriptors())) == fds
+
+        def attempt():
+            with handed.inheritable() as environment:
+                memfd = int(environment[handover.VARIABLE])
+                assert all(os.get_inheritable(fd) for fd in [*fds, memfd])
+                inside.append(memfd)
+                if fails:
+                    raise OSError("no such program")
+
+        inside = []
+        if fails:
+            with pytest.raises(OSError, match="no such program"):
+                attempt()
+        else:
+            attempt()
+        assert not any(os.get_inheritable(fd) for fd in fds)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(inside[0])
+        assert handover.VARIABLE not in os.environ
+
+
+def test_what_there_is_not_has_no_descriptor():
+    handed = made(range(10, 18), standin=None, admin=None, sockets=[], scores=[], workers=[])
+    assert list(handed.descriptors()) == [12]
+
+
+def test_who_was_started_anew_was_handed_nothing(monkeypatch):
+    monkeypatch.delenv(handover.VARIABLE, raising=False)
+    assert take_over() is None
+
+
+def changed(fds=range(10, 18), **fields):
+    """A handover of which the first fields of all are changed."""
+    return json.dumps({**json.loads(made(fds).model_dump_json()), **fields}).encode()
+
+
+REFUSED = {
+    "nothing": b"",
+    "no JSON": b"rubbish",
+    "no UTF-8": b"\xff\xfe",
+    "no object": b"null",
+    "an object without fields": b"{}",
+    "a field more": changed(more=1),
+    "a field of another kind": changed(generation="three"),
+    "a worker without most fields": changed(workers=[{"slot": 1}]),
+    "bytes that are no base64": changed(topics={"hearers": [["*", []]], "owners": [], "rings": []}),
+}
+
+
+@pytest.mark.parametrize("rubbish", REFUSED)
+def test_what_cannot_be_understood_is_refused(rubbish, monkeypatch):
+    with passed(REFUSED[rubbish], monkeypatch), pytest.raises(ValueError, match="is of no use"):
+        take_over()
+
+
+def test_another_format_is_refused(monkeypatch):
+    with descriptors() as fds:
+        data = changed(fds, format=handover.FORMAT + 1)
+        with passed(data, monkeypatch), pytest.raises(ValueError, match="the format"):
+            take_over()
+
+
+@pytest.mark.parametrize("number", ["", "none", "-1"])
+def test_a_variable_that_names_no_descriptor_is_refused(number, monkeypatch):
+    monkeypatch.setenv(handover.VARIABLE, number)
+    with pytest.raises(ValueError, match=r"\w"):
+        take_over()
+    assert handover.VARIABLE not in os.environ

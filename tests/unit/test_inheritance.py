@@ -1,0 +1,218 @@
+"""Sockets that are bound already are found again by their settings, and all others are opened."""
+
+import os
+import socket
+import stat
+from contextlib import ExitStack, suppress
+
+import pytest
+
+from host.errors import ListenError
+from host.handover import Socket
+from host.inheritance import bound_before, open_missing, take_listeners
+from host.listeners import open_listener, queue_length
+from host.views import Listener
+from settings import Listen
+
+ANY = "tcp://127.0.0.1:0"
+
+
+class Scene:
+    """The sockets of the process before, and what is opened or taken from them."""
+
+    def __init__(self):
+        self._stack = ExitStack()
+        self.before = []
+
+    def open(self, *listens):
+        """Bind them as the process before has done; return them as it hands them over."""
+        for listen in listens:
+            self.before.append(self.keep(open_listener(listen, len(self.before), "old")))
+        return [
+            Socket(
+                fd=each.fileno(),
+                configured=each.configured,
+                address=each.view.address,
+                file=each.file,
+            )
+            for each in self.before
+        ]
+
+    def keep(self, listener):
+        self._stack.callback(listener.close)
+        return listener
+
+    def take(self, *served, handed):
+        """Take listeners for (listen, plugin)."""
+        socks = [each.sock for each in self.before]
+        return [self.keep(each) for each in take_listeners(served, handed, socks)]
+
+    def missing(self, *listens):
+        return [self.keep(each) for each in open_missing(listens, self.before)]
+
+    def close(self):
+        self._stack.close()
+
+
+@pytest.fixture
+def scene():
+    made = Scene()
+    yield made
+    made.close()
+
+
+def unix(folder, name="x.sock", **more):
+    return Listen(address=f"unix:{folder}/{name}", **more)
+
+
+def open_descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+
+def taken_address():
+    """An address that nobody else can listen on, and the socket that does."""
+    sock = socket.create_server(("127.0.0.1", 0))
+    return sock, f"tcp://127.0.0.1:{sock.getsockname()[1]}"
+
+
+# Taking
+
+
+def test_sockets_that_an_exec_left_open_are_sockets_again():
+    one, other = socket.socketpair()
+    fd = os.dup(one.fileno())
+    [found] = bound_before([Socket(fd=fd, configured="", address="", file=None)])
+    with one, other, found:
+        assert found.fileno() == fd
+        found.send(b"x")
+        assert other.recv(9) == b"x"
+
+
+def test_the_same_address_keeps_its_socket_and_gets_its_new_number_and_plugin(scene, tmp_path):
+    handed = scene.open(Listen(address=ANY), unix(tmp_path))
+    tcp, local = scene.before
+    served = [(unix(tmp_path), "chat"), (Listen(address=ANY), "echo")]
+    one, other = scene.take(*served, handed=handed)
+    assert (one.sock, other.sock) == (local.sock, tcp.sock)
+    assert one.view == Listener(0, f"unix:{tmp_path}/x.sock", "chat")
+    assert other.view == Listener(1, tcp.view.address, "echo")
+    assert (one.file, other.file) == (local.file, None)
+    assert (one.configured, other.configured) == (local.configured, ANY)
+
+
+def test_an_address_is_the_same_however_it_is_written(scene):
+    handed = scene.open(Listen(address="tcp://localhost:0"))
+    [one] = scene.take((Listen(address=ANY), "echo"), handed=handed)
+    assert one.sock is scene.before[0].sock
+
+
+def test_each_socket_on_any_port_is_taken_once(scene):
+    handed = scene.open(Listen(address=ANY), Listen(address=ANY))
+    three = scene.take(*[(Listen(address=ANY), "echo")] * 3, handed=handed)
+    assert [each.sock for each in three[:2]] == [each.sock for each in scene.before]
+    assert three[2].sock not in [each.sock for each in scene.before]
+    assert len({each.view.address for each in three}) == 3
+    assert [each.view.index for each in three] == [0, 1, 2]
+
+
+def test_the_port_that_any_port_became_is_another_address(scene):
+    """Settings that say a port mean that port: the socket on any port is not theirs."""
+    handed = scene.open(Listen(address=ANY))
+    address = handed[0].address
+    with pytest.raises(ListenError, match="in use"):
+        scene.take((Listen(address=address), "echo"), handed=handed)
+
+
+def test_what_nobody_asks_for_is_left_alone(scene):
+    handed = scene.open(Listen(address=ANY))
+    assert scene.take(handed=handed) == []
+    assert scene.before[0].sock.getsockname()
+
+
+def test_an_address_that_is_new_is_opened_and_numbered(scene, tmp_path):
+    handed = scene.open(Listen(address=ANY))
+    one, other = scene.take((unix(tmp_path), "chat"), (Listen(address=ANY), "echo"), handed=handed)
+    assert one.view == Listener(0, f"unix:{tmp_path}/x.sock", "chat")
+    assert stat.S_ISSOCK(os.stat(tmp_path / "x.sock").st_mode)
+    assert other.sock is scene.before[0].sock
+
+
+def test_one_that_cannot_be_opened_leaves_none_open_and_the_old_ones_as_they_were(scene, tmp_path):
+    handed = scene.open(Listen(address=ANY))
+    blocker, address = taken_address()
+    with blocker:
+        before = open_descriptors()
+        served = [unix(tmp_path), Listen(address=ANY), Listen(address=address)]
+        with pytest.raises(ListenError, match="in use"):
+            scene.take(*[(listen, "echo") for listen in served], handed=handed)
+        assert open_descriptors() == before
+    assert not os.path.exists(tmp_path / "x.sock")
+    with socket.create_connection(scene.before[0].sock.getsockname(), 5):
+        pass
+
+
+def test_the_backlog_is_as_the_settings_have_it_now(scene, tmp_path):
+    handed = scene.open(Listen(address=ANY, backlog=5), unix(tmp_path, backlog=5))
+    served = [(Listen(address=ANY, backlog=9), "echo"), (unix(tmp_path, backlog=9), "echo")]
+    for listener in scene.take(*served, handed=handed):
+        assert queue_length(listener)[1] == 9
+        assert listener.wanted == 9
+
+
+def test_the_mode_is_as_the_settings_have_it_now(scene, tmp_path):
+    handed = scene.open(unix(tmp_path))
+    assert stat.S_IMODE(os.stat(tmp_path / "x.sock").st_mode) == 0o600
+    scene.take((unix(tmp_path, mode=0o640), "echo"), handed=handed)
+    assert stat.S_IMODE(os.stat(tmp_path / "x.sock").st_mode) == 0o640
+
+
+def test_a_socket_file_that_is_gone_is_a_refusal(scene, tmp_path):
+    handed = scene.open(unix(tmp_path))
+    os.unlink(tmp_path / "x.sock")
+    with pytest.raises(ListenError, match="No such file"):
+        scene.take((unix(tmp_path), "echo"), handed=handed)
+
+
+def test_a_file_that_somebody_else_has_put_there_is_left_alone(scene, tmp_path):
+    handed = scene.open(unix(tmp_path))
+    os.unlink(tmp_path / "x.sock")
+    (tmp_path / "x.sock").write_text("mine")
+    os.chmod(tmp_path / "x.sock", 0o400)
+    with suppress(ListenError):
+        scene.take((unix(tmp_path, mode=0o666), "echo"), handed=handed)
+    assert stat.S_IMODE(os.stat(tmp_path / "x.sock").st_mode) == 0o400
+
+
+# Opening what is missing
+
+
+def test_only_what_is_not_held_is_opened(scene, tmp_path):
+    scene.open(Listen(address=ANY))
+    [opened] = scene.missing(unix(tmp_path), Listen(address=ANY))
+    assert opened.view.address == f"unix:{tmp_path}/x.sock"
+    assert scene.missing(Listen(address=ANY)) == []
+    assert scene.missing() == []
+
+
+def test_each_socket_that_is_held_counts_once(scene):
+    scene.open(Listen(address=ANY))
+    opened = scene.missing(*[Listen(address=ANY)] * 3)
+    assert len(opened) == 2
+    assert {each.configured for each in opened} == {ANY}
+
+
+def test_a_socket_that_two_generations_hold_counts_once(scene):
+    scene.open(Listen(address=ANY))
+    scene.before *= 2
+    assert len(scene.missing(*[Listen(address=ANY)] * 2)) == 1
+
+
+def test_opening_is_all_or_none(scene, tmp_path):
+    scene.open(Listen(address=ANY))
+    blocker, address = taken_address()
+    with blocker:
+        before = open_descriptors()
+        with pytest.raises(ListenError, match="in use"):
+            scene.missing(unix(tmp_path), Listen(address=address))
+        assert open_descriptors() == before
+    assert not os.path.exists(tmp_path / "x.sock")

@@ -1,0 +1,43 @@
+"""A mark is one word of the scoreboard, and says again what went into it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from host.marks import Called, Mark, mark, read_mark, serial_of
+
+WORDS = st.integers(0, 2**64 - 1)
+CALLED = st.sampled_from(Called)
+
+
+@given(CALLED, st.integers(0, 2**40 - 1), st.integers(0, 0xFFFF))
+def test_a_mark_says_what_went_into_it_and_fits_a_word(called, serial, listener):
+    word = mark(called, serial, listener)
+    assert 0 < word < 2**64
+    assert read_mark(word) == Mark(called, serial, listener)
+    assert serial_of(word) == serial
+
+
+@given(WORDS)
+def test_any_word_is_a_mark_or_none(word):
+    found = read_mark(word)
+    if word & 0xFF in list(Called):
+        assert mark(found.called, found.serial, found.listener) == word
+    else:
+        assert found is None
+
+
+def test_a_word_of_nothing_is_no_mark():
+    assert read_mark(0) is None
+
+
+@given(CALLED, CALLED, st.integers(0, 2**40 - 1), st.integers(0, 0xFFFF))
+def test_what_is_called_can_be_changed_by_its_difference(one, other, serial, listener):
+    """A connection works its mark out once, and adds what it calls."""
+    assert mark(one, serial, listener) - one + other == mark(other, serial, listener)
+
+
+@pytest.mark.parametrize("called", Called)
+def test_hooks_are_named_as_in_the_specification(called):
+    expected = "a callback" if called is Called.CALLBACK else called.name.lower()
+    assert called.hook == expected

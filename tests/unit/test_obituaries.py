@@ -1,0 +1,321 @@
+"""How each worker ended is told with its place and stacks, and once."""
+
+import socket
+from types import SimpleNamespace
+
+import pytest
+
+from host import obituaries
+from host.control import ControlChannel, Report
+from host.crew import Hand
+from host.events import (
+    WORKER_DIED,
+    WORKER_EXITED,
+    WORKER_HUNG,
+    WORKER_KILLED,
+    WORKER_START_FAILED,
+)
+from host.marks import Called, mark
+from host.members import Kill, State
+from host.obituaries import Obituaries
+from host.processes import Exit, OutOfMemory
+from host.scoreboard import MARK
+from host.views import ChildExit, Listener
+from host.whereabouts import Whereabouts
+from support.fakes import FakeLoop, Told, blank_cells, member, rows_of
+
+GENERATION = SimpleNamespace(listeners=(Listener(0, "tcp://127.0.0.1:7000", "echo"),))
+DUMP = 'Current thread 0x7f (most recent call first):\n  File "/a.py", line 1 in f\n'
+
+
+class Printed:
+    """Stacks: `text` is what was read, `coming` what will be."""
+
+    def __init__(self):
+        self.text, self.coming = "", ""
+
+    def read(self):
+        self.text, self.coming = self.text + self.coming, ""
+        return True
+
+
+class Channel:
+    def __init__(self):
+        self.failure, self.coming = None, None
+
+    def receive_last(self):
+        self.failure, self.coming = self.coming or self.failure, None
+
+
+class Memory:
+    """The kernel's counter of processes that it killed for want of memory."""
+
+    def __init__(self):
+        self.kills = self.asked = 0
+
+    def happened(self):
+        self.asked += 1
+        kills, self.kills = self.kills, 0
+        return kills > 0
+
+
+class Scene:
+    """Workers of the slots 0, 1, …: pid 1000 + slot, born at 90; it is 100."""
+
+    def __init__(self, workers=1):
+        self.loop, self.told, self.memory = FakeLoop(100.0), Told(), Memory()
+        self.stopped = set()
+        self.hands = {}
+        for row in rows_of(blank_cells(workers, 1), workers, 1):
+            who = member(row.number, generation=2)
+            who.born, who.was_ready = 90.0, True
+            self.hands[who.pid] = Hand(who, GENERATION, row, Channel(), Printed(), 0)
+        self.hand = self.hands[1000]
+        self.obituaries = Obituaries(self.loop, self.hands, self.told.telemetry, Whereabouts({}))
+
+    def at(self, called=Called.ON_READABLE, serial=7):
+        """The worker was calling this."""
+        self.hand.row.put(MARK, mark(called, serial))
+
+    def ends(self, code=None, number=None, *, failed=False, together=False):
+        """The worker ends, perhaps together with the one before; return what is found out."""
+        pid, plan = self.hand.member.pid, "replaced at once"
+        if not together:
+            self.obituaries.begin()
+        ended = self.obituaries.explain(self.hand, Exit(pid, code, number))
+        death = self.obituaries.examine(self.hand, ended)
+        self.obituaries.publish(death, failed_to_start=failed, plan=plan)
+        return death
+
+
+@pytest.fixture
+def scene(monkeypatch):
+    made = Scene(workers=2)
+    monkeypatch.setattr(made.obituaries, "_memory", made.memory)
+    monkeypatch.setattr(obituaries.processes, "is_stopped", made.stopped.__contains__)
+    return made
+
+
+# Deaths
+
+
+def test_who_dies_is_told_with_cause_place_stacks_and_what_comes_next(scene):
+    scene.at()
+    scene.hand.printed.coming = DUMP
+    death = scene.ends(number=11)
+    assert scene.told.names == ["worker_died"]
+    assert scene.told.of(WORKER_DIED) == [
+        {
+            "slot": 0,
+            "pid": 1000,
+            "cause": "killed by SIGSEGV",
+            "age_seconds": 10.0,
+            "place": "in hook on_readable of plugin echo, connection 1000-7",
+            "next": "replaced at once",
+            "traceback": DUMP.rstrip(),
+        }
+    ]
+    assert death.place == "in hook on_readable of plugin echo, connection 1000-7"
+    assert death.printed == DUMP
+
+
+def test_plugins_are_told_how_it_ended(scene):
+    scene.hand.member.expected = True
+    assert scene.ends(code=3).view == ChildExit(
+        slot=0,
+        pid=1000,
+        generation=2,
+        exit_code=3,
+        signal=None,
+        age_seconds=10.0,
+        was_ready=True,
+        expected=True,
+    )
+    assert scene.ends(number=9).view.signal == 9
+
+
+def test_who_was_asked_to_go_has_ended_and_not_died(scene):
+    scene.hand.member.expected = True
+    scene.ends(code=0)
+    assert scene.told.names == ["worker_exited"]
+    assert scene.told.of(WORKER_EXITED) == [
+        {"slot": 0, "pid": 1000, "cause": "exit code 0", "age_seconds": 10.0}
+    ]
+
+
+def test_only_deaths_that_nobody_asked_for_count_as_restarts(scene):
+    scene.ends(number=9)
+    scene.ends(code=1)
+    assert scene.obituaries.restarts == 2
+    scene.ends(code=6, failed=True)
+    scene.hand.member.expected = True
+    scene.ends(code=0)
+    assert scene.obituaries.restarts == 2
+
+
+def test_who_fails_to_start_is_told_in_its_own_words(scene):
+    scene.hand.channel.coming = Report("failed", "no such table", "line 7\n" * 100)
+    death = scene.ends(code=6, failed=True)
+    assert scene.told.names == ["worker_start_failed"]
+    [told] = scene.told.of(WORKER_START_FAILED)
+    assert told == {"slot": 0, "cause": "no such table", "traceback": "line 7\n" * 100}
+    assert death.cause == "no such table"
+
+
+def test_who_fails_to_start_without_a_word_is_told_by_its_end_place_and_stacks(scene):
+    scene.at(Called.ON_WORKER_START, 0)
+    scene.hand.printed.coming = DUMP
+    scene.ends(number=11, failed=True)
+    [told] = scene.told.of(WORKER_START_FAILED)
+    assert told["cause"] == (
+        "killed by SIGSEGV before it was ready, in hook on_worker_start of plugin ?"
+    )
+    assert told["traceback"] == DUMP.rstrip()
+
+
+def test_a_long_failure_is_heard_though_something_was_said_before_it(scene):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        scene.hand.channel = ControlChannel(ours)
+        theirs.sendall(Report("plugins", data={"plugins": ["x" * 1000]}).line())
+        theirs.sendall(Report("failed", "no such table", "x" * 65_000).line())
+        assert scene.ends(code=6, failed=True).cause == "no such table"
+
+
+def test_long_stacks_are_cut(scene):
+    scene.hand.printed.coming = DUMP * 40
+    scene.ends(number=11)
+    lines = scene.told.of(WORKER_DIED)[0]["traceback"].splitlines()
+    assert len(lines) == 61
+    assert lines[-1] == "… 20 more lines"
+
+
+# Want of memory
+
+
+@pytest.mark.parametrize(("kills", "cause"), [(0, "SIGKILL"), (1, "SIGKILL, out of memory")])
+def test_want_of_memory_is_told_only_if_the_kernel_counted_one(scene, kills, cause):
+    scene.memory.kills = kills
+    scene.ends(number=9)
+    assert scene.told.of(WORKER_DIED)[0]["cause"] == f"killed by {cause}"
+
+
+def test_of_two_workers_that_the_kernel_kills_at_once_both_are_told(scene, monkeypatch, tmp_path):
+    counts = tmp_path / "memory.events"
+    counts.write_text("oom 0\noom_kill 5\n")
+    monkeypatch.setattr(obituaries.processes, "_events_path", lambda: str(counts))
+    monkeypatch.setattr(scene.obituaries, "_memory", OutOfMemory())
+    counts.write_text("oom 2\noom_kill 7\n")
+    assert scene.ends(number=9).ended.oom
+    assert scene.ends(number=9, together=True).ended.oom
+    assert not scene.ends(number=9).ended.oom
+
+
+def test_a_kill_counts_for_one_worker(scene):
+    scene.memory.kills = 1
+    assert scene.ends(number=9).ended.oom
+    assert not scene.ends(number=9).ended.oom
+
+
+@pytest.mark.parametrize("end", [{"number": 11}, {"number": 15}, {"code": 1}])
+def test_whoever_ended_otherwise_was_not_killed_for_want_of_memory(scene, end):
+    scene.memory.kills = 1
+    assert not scene.ends(**end).ended.oom
+    assert scene.memory.kills == 1
+    assert scene.ends(number=9).ended.oom
+
+
+def test_whom_the_host_kills_was_not_killed_for_want_of_memory(scene):
+    scene.memory.kills = 1
+    scene.hand.member.state = State.DOOMED
+    assert not scene.ends(number=9).ended.oom
+
+
+# Hangs
+
+
+def hang(scene, pid=1000, seconds=4.2):
+    scene.obituaries.note_hung(pid, seconds)
+    scene.obituaries.tell_hung(pid)
+
+
+def test_who_hangs_is_told_with_its_stacks(scene):
+    scene.at()
+    scene.hand.printed.coming = DUMP
+    hang(scene)
+    place = "in hook on_readable of plugin echo, connection 1000-7"
+    assert scene.told.of(WORKER_HUNG) == [
+        {"slot": 0, "pid": 1000, "seconds": 4.2, "place": place, "traceback": DUMP.rstrip()}
+    ]
+    assert list(scene.obituaries.hangs) == [
+        {"slot": 0, "pid": 1000, "place": place, "at": 100.0, "stacks": DUMP.splitlines()}
+    ]
+
+
+@pytest.mark.parametrize(("stopped", "reason"), [(True, "is stopped"), (False, "does not react")])
+def test_who_prints_no_stacks_is_told_with_the_reason(scene, stopped, reason):
+    if stopped:
+        scene.stopped.add(1000)
+    hang(scene)
+    [told] = scene.told.of(WORKER_HUNG)
+    assert told["traceback"].startswith("no stacks: the process ")
+    assert reason in told["traceback"]
+
+
+def test_the_last_hangs_are_remembered_and_those_before_an_exec(scene):
+    before = [{"slot": number} for number in range(20, 29)]
+    scene.obituaries.take_on(3, before)
+    assert scene.obituaries.restarts == 3
+    for pid in (1000, 1001, 1000):
+        hang(scene, pid)
+    slots = [each["slot"] for each in scene.obituaries.hangs]
+    assert slots == [22, 23, 24, 25, 26, 27, 28, 0, 1, 0]
+
+
+def test_a_worker_that_has_ended_meanwhile_does_not_hang(scene):
+    hang(scene, pid=4711)
+    scene.obituaries.tell_killed(Kill(4711, "it hangs"))
+    assert scene.told == []
+    assert not scene.obituaries.hangs
+
+
+# Kills
+
+
+def test_who_is_killed_is_told_with_cause_place_and_stacks(scene):
+    scene.hand.printed.coming = DUMP
+    scene.obituaries.tell_killed(Kill(1000, "still there"))
+    assert scene.told.of(WORKER_KILLED) == [
+        {
+            "slot": 0,
+            "pid": 1000,
+            "cause": "still there",
+            "place": "outside any hook",
+            "traceback": DUMP.rstrip(),
+        }
+    ]
+
+
+def test_who_is_killed_without_stacks_is_told_with_the_reason(scene):
+    scene.stopped.add(1000)
+    scene.obituaries.tell_killed(Kill(1000, "still there"))
+    assert "is stopped" in scene.told.of(WORKER_KILLED)[0]["traceback"]
+
+
+def test_stacks_that_were_told_already_are_not_told_again(scene):
+    scene.hand.printed.coming = DUMP
+    hang(scene)
+    scene.obituaries.tell_killed(Kill(1000, "it hangs"))
+    scene.ends(number=9)
+    assert scene.told.of(WORKER_KILLED)[0]["traceback"] == ""
+    assert scene.told.of(WORKER_DIED)[0]["traceback"] == ""
+    scene.obituaries.tell_killed(Kill(1000, "another with that number"))
+    scene.ends(number=9)
+    assert scene.told.of(WORKER_KILLED)[1]["traceback"] == DUMP.rstrip()
+
+
+def test_who_dies_before_its_hang_was_told_is_told_with_its_stacks(scene):
+    scene.obituaries.note_hung(1000, 4.2)
+    scene.hand.printed.coming = DUMP
+    scene.ends(number=11)
+    assert scene.told.of(WORKER_DIED)[0]["traceback"] == DUMP.rstrip()

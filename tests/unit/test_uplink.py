@@ -1,0 +1,177 @@
+"""The worker's end of the control channel hears orders in pieces, and never waits to report."""
+
+import socket
+from contextlib import contextmanager
+
+from host.control import Ask, Drain, Report, Reports, ask_order, drain_order, notification
+from host.loop import READ, WRITE, Loop
+from host.uplink import _MAX_QUEUED_BYTES, Uplink
+from support.fakes import FakeLoop, FakeSocket
+
+SMALL, BIG = Report("leaving"), Report("plugins", data={"plugins": ["x" * 60_000]})
+
+
+class Scene:
+    """A worker's loop and end, and the supervisor's end, which reads when it is told to."""
+
+    def __init__(self):
+        self.far, mine = socket.socketpair()
+        self.far.settimeout(5)
+        self.loop, self.heard, self._reports = Loop(), [], Reports()
+        self.uplink = Uplink(mine, self.loop)
+
+    def attend(self):
+        self.uplink.attend(self.heard.append)
+        return self
+
+    def turn(self):
+        self.loop.run_once(0)
+
+    def order(self, data):
+        self.far.sendall(data)
+        self.turn()
+
+    def reports(self, count):
+        """Read until so many reports are here; the worker's loop turns meanwhile."""
+        found = []
+        self.far.setblocking(False)
+        for _ in range(10_000):
+            try:
+                found += self._reports.feed(self.far.recv(1 << 16))
+            except BlockingIOError:
+                if len(found) >= count:
+                    return found
+            self.turn()
+        raise AssertionError(f"{len(found)} reports of {count} have come")
+
+
+@contextmanager
+def scene():
+    made = Scene()
+    try:
+        yield made
+    finally:
+        made.uplink.close()
+        made.far.close()
+        made.loop.close()
+
+
+def test_orders_are_heard_when_they_are_complete():
+    with scene() as one:
+        one.attend()
+        ask = ask_order(Ask(1, "find", {"id": "7-1"}))
+        one.order(notification(1, 2)[:3])
+        assert one.heard == []
+        one.order(notification(1, 2)[3:] + drain_order(9.5) + ask[:10])
+        assert one.heard == [[(1, 2), Drain(9.5)]]
+        one.order(ask[10:])
+        assert one.heard[1:] == [[Ask(1, "find", {"id": "7-1"})]]
+
+
+def test_the_end_is_heard_once():
+    with scene() as one:
+        one.attend()
+        one.far.close()
+        one.turn()
+        one.turn()
+        assert one.heard == [None]
+
+
+def test_a_supervisor_that_was_cut_off_is_the_end_too():
+    loop, heard = FakeLoop(), []
+    uplink = Uplink(Sock([ConnectionResetError()]), loop)
+    uplink.attend(heard.append)
+    loop.handlers[7](READ)
+    assert heard == [None]
+    assert loop.watched == {}
+
+
+def test_what_was_said_last_is_heard_before_the_end():
+    with scene() as one:
+        one.attend()
+        one.far.sendall(notification(0, 1))
+        one.far.close()
+        one.turn()
+        one.turn()
+        assert one.heard == [[(0, 1)], None]
+
+
+def test_reporting_to_nobody_does_no_harm():
+    with scene() as one:
+        one.attend()
+        one.far.close()
+        one.uplink.say(SMALL)
+        one.turn()
+        one.uplink.say(SMALL)
+        assert one.heard == [None]
+
+
+def test_a_report_can_be_made_before_anybody_listens_to_orders():
+    with scene() as one:
+        one.uplink.say(SMALL)
+        assert one.reports(1) == [SMALL]
+
+
+def test_reports_wait_for_room_and_arrive_whole_and_in_order():
+    with scene() as one:
+        one.attend()
+        made = [Report("answer", data={"n": n, "pad": "x" * 9_000}) for n in range(100)]
+        for report in made:
+            one.uplink.say(report)
+        assert one.reports(len(made)) == made
+        one.uplink.say(SMALL)
+        assert one.reports(1) == [SMALL]
+
+
+def test_orders_are_heard_while_reports_wait():
+    with scene() as one:
+        one.attend()
+        for _ in range(20):
+            one.uplink.say(BIG)
+        one.order(notification(0, 3))
+        assert one.heard == [[(0, 3)]]
+        assert one.reports(20) == [BIG] * 20
+
+
+def test_what_waited_before_orders_were_listened_to_arrives_as_well():
+    with scene() as one:
+        for _ in range(20):
+            one.uplink.say(BIG)
+        one.attend()
+        assert one.reports(20) == [BIG] * 20
+
+
+class Sock(FakeSocket):
+    def setblocking(self, flag):
+        self.blocks = flag
+
+
+def test_the_socket_is_watched_for_room_only_while_something_waits():
+    loop, line = FakeLoop(), SMALL.line()
+    sock = Sock(takes=[BlockingIOError(), 5, BlockingIOError(), len(line) - 5])
+    uplink = Uplink(sock, loop)
+    assert sock.blocks is False
+    uplink.attend(print)
+    assert loop.watched == {7: READ}
+    uplink.say(SMALL)
+    for _ in range(3):
+        assert loop.watched == {7: READ | WRITE}
+        loop.handlers[7](WRITE)
+    assert loop.watched == {7: READ}
+    assert sock.taken == line
+
+
+def test_reports_beyond_what_may_wait_are_lost_whole():
+    loop = FakeLoop()
+    sock = Sock(takes=[BlockingIOError()])
+    uplink = Uplink(sock, loop)
+    uplink.attend(print)
+    fitting = _MAX_QUEUED_BYTES // len(BIG.line())
+    for _ in range(fitting + 3):
+        uplink.say(BIG)
+    uplink.say(SMALL)  # there is room for a short one still
+    while loop.watched[7] & WRITE:
+        loop.handlers[7](WRITE)
+    assert sock.taken == BIG.line() * fitting + SMALL.line()
+    uplink.say(BIG)
+    assert sock.taken.endswith(BIG.line())
