@@ -111,7 +111,8 @@ def tox_environments() -> set[str]:
     """Return the names of all environments in tox.ini."""
     config = configparser.ConfigParser(interpolation=None)
     config.read(ROOT / "tox.ini", encoding="utf-8")
-    names = {each.partition(":")[2] for each in config.sections() if ":" in each}
+    sections = {each.partition(":")[2] for each in config.sections() if ":" in each}
+    names = {name for name in sections if "{" not in name}
     for entry in config["tox"]["env_list"].split():
         before, brace, rest = entry.partition("{")
         inside, _, after = rest.partition("}")
