@@ -58,31 +58,27 @@ class Choice:
 class Decisions:
     """The last decisions, by the notification that each led to.
 
-    A worker's n-th notification of a listener is its n-th claim, and so one connection.
+    A worker's n-th notification of a listener is its n-th claim, and so one connection. They are
+    looked for one by one, since that is rare, and remembering is not.
     """
 
     def __init__(self, limit: int = MAX_REMEMBERED) -> None:
-        self._limit = limit
-        self._choices: dict[int, dict[tuple[int, int], Choice]] = {}
-        self._order: deque[tuple[int, int, int]] = deque()
+        self._last: deque[tuple[int, int, int, Choice]] = deque(maxlen=limit)
 
     def add(
         self, decision: Decision, worker: Candidate, listener: int, number: int, scheduler: str
     ) -> None:
         """Remember that `worker` was chosen for its `number`-th notification of `listener`."""
-        choices = self._choices.setdefault(worker.pid, {})
-        if (listener, number) not in choices:
-            self._order.append((worker.pid, listener, number))
-            if len(self._order) > self._limit:
-                pid, *key = self._order.popleft()
-                self._choices.get(pid, {}).pop((key[0], key[1]), None)
-        choices[listener, number] = Choice(decision, len(decision.chosen), worker.slot, scheduler)
+        choice = Choice(decision, len(decision.chosen), worker.slot, scheduler)
+        self._last.append((worker.pid, listener, number, choice))
         decision.chosen.append(worker.slot)
 
     def find(self, pid: int, listener: int, number: int) -> Choice | None:
         """Return the choice that a worker's `number`-th claim of `listener` goes back to."""
-        return self._choices.get(pid, {}).get((listener, number))
+        key = (pid, listener, number)
+        return next((each[3] for each in reversed(self._last) if each[:3] == key), None)
 
     def forget(self, pid: int) -> None:
         """Forget the choices of a worker that has ended: nobody can ask about them."""
-        self._choices.pop(pid, None)
+        kept = (each for each in self._last if each[0] != pid)
+        self._last = deque(kept, maxlen=self._last.maxlen)

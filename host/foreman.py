@@ -226,18 +226,19 @@ class Foreman:
             self._site.succession.note_failure(death.cause)
         actions = self._pool.exited(pid, ended.code, ended.signal, now, oom=ended.oom)
         self._obituaries.publish(
-            death, failed_to_start=not started_well, plan=self._plan_for(hand.member.slot)
+            death, failed_to_start=not started_well, plan=self._plan_for(hand.member)
         )
         self.carry_out(actions)
         if not started_well:
             self._site.begin_wanted_reload()
 
-    def _plan_for(self, slot: int) -> str:
-        """Say what comes after the end of a worker in a slot."""
-        if not self._pool.stopping:
-            pause = self._pool.pause_before(slot, self._loop.now)
-            if pause:
-                return f"replaced in {pause:.1f} s"
-            if self._site.settings.respawn:
-                return "replaced at once"
+    def _plan_for(self, member: members.Member) -> str:
+        """Say what comes after the end of a worker."""
+        if member.expected or member.retiring or member.generation != self._pool.generation:
+            return "it was on its way out"
+        pause = self._pool.pause_before(member.slot, self._loop.now)
+        if pause:
+            return f"replaced in {pause:.1f} s"
+        if self._site.settings.respawn and not self._pool.stopping:
+            return "replaced at once"
         return "it is not replaced"

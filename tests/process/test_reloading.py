@@ -213,7 +213,8 @@ def test_a_death_of_the_old_generation_is_noticed_after_a_reload_as_well(start: 
         reload(host)
         os.kill(pid, signal.SIGKILL)
         assert session.recv(1) == b""
-        host.wait_for("worker_exited", pid=pid)
+        died = host.wait_for("worker_died", pid=pid)
+        assert (died["cause"], died["next"]) == ("killed by SIGKILL", "it was on its way out")
     say(host)
 
 

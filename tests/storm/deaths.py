@@ -46,8 +46,9 @@ def kill_one(trial: Trial, host: StormHost) -> Death | None:
     except (AssertionError, ProcessLookupError):
         return None
     owned = host.board.active[slot]  # one that is just being accepted is counted already
+    at = time.time()  # before: the next one may be ready before this process goes on
     os.kill(pid, signal.SIGKILL)
-    return Death(pid, slot, time.time(), owned)
+    return Death(pid, slot, at, owned)
 
 
 def back_after(host: StormHost, death: Death, seconds: float = 20.0) -> float:

@@ -18,6 +18,7 @@ from support.dispatch_world import PATIENCE, RETRY_SECONDS, Setup, World
 UNIT = Path(__file__).parents[1] / "unit"
 BATCH = 1000
 FATES = ("lost", "doubled", "delayed")
+LOOKS_UNTIL_LOST = 6
 MAX_SENDS = 20_000
 """More than any world needs: a tape has 500 choices."""
 
@@ -112,8 +113,10 @@ def play(setup: Setup, tape: bytes, fate: str) -> tuple[int, str]:
             world.deliver_all()
             for worker in world.workers.values():
                 worker.short = worker.stopped = False
-            # One missed claim, and one long doubt, for each worker that was told in vain.
-            world.rest(2 * setup.workers * PATIENCE + RETRY_SECONDS, hang_up=True)
+            # One missed claim, and one long doubt, for each worker that was told in vain; and as
+            # many looks at its turns as it takes to know that a message was lost.
+            looks = LOOKS_UNTIL_LOST * PATIENCE
+            world.rest(2 * setup.workers * PATIENCE + RETRY_SECONDS + looks, hang_up=True)
             if world.waiting and any(worker.able for worker in world.workers.values()):
                 return world.strayed, "connections are left waiting"
         except AssertionError as error:

@@ -30,6 +30,7 @@ from host.scoreboard import (
     REFUSED,
     SETTLED,
     SPURIOUS,
+    TURN_LASTED,
     Row,
 )
 from host.views import Listener
@@ -152,7 +153,8 @@ class SimWorker:
                 row.put(HELD_BACK, 0)
                 yield True
                 world.woken = True
-            else:
+            else:  # a turn in which nothing was to be done
+                row.put(TURN_LASTED, row.get(TURN_LASTED) + 1)
                 yield False
 
 

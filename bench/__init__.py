@@ -1,0 +1,1 @@
+"""Compares the host with what else a server could be written with: `python -m bench`."""

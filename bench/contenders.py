@@ -1,0 +1,134 @@
+"""The servers that are compared: the host, the peers, and the floor in C."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from bench import tools
+
+OURS = "prefork"
+FLOOR = "C floor"
+PLUGINS = Path(__file__).parent / "plugins"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A server that can be started.
+
+    Attributes:
+        name: what tables call it.
+        command: its command line.
+        port_of: finds the port in what it has written so far; None until it serves.
+        package: the distribution that it needs, if any.
+        family: what `--peers` selects it by.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    port_of: Callable[[str], int | None]
+    package: str | None = None
+    family: str = ""
+
+    @property
+    def missing(self) -> str | None:
+        """The package that is not installed, or None."""
+        return self.package if self.package and package_version(self.package) is None else None
+
+
+def package_version(package: str) -> str | None:
+    """Return the version of an installed distribution, or None."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def port_of_peer(written: str) -> int | None:
+    """Find the line `port N`."""
+    for line in written.splitlines(keepends=True):
+        word, _, rest = line.partition(" ")
+        if word == "port" and line.endswith("\n"):
+            return int(rest)
+    return None
+
+
+def port_of_host(written: str) -> int | None:
+    """Find the port in the host's JSON log, once it is ready."""
+    port = None
+    for line in written.splitlines(keepends=True):
+        if not line.endswith("\n") or not line.startswith("{"):
+            continue
+        event = json.loads(line)
+        if event["event"] == "listening":
+            port = int(event["address"].rpartition(":")[2])
+        elif event["event"] == "host_ready":
+            return port
+    return None
+
+
+def ours(*plugins: str, workers: int = 1, flags: tuple[str, ...] = ()) -> Contender:
+    """Return the host with its defaults, except for what is given."""
+    command = [sys.executable, "-m", "host", "--workers", str(workers)]
+    command += ["--listen", "tcp://127.0.0.1:0", "--log-format", "json", *flags]
+    for plugin in plugins:
+        command += ["--plugin", plugin]
+    return Contender(OURS, tuple(command), port_of_host)
+
+
+def ours_with(file: str, *plugins: str, workers: int = 1, flags: tuple[str, ...] = ()) -> Contender:
+    """Return the host with plugins and with one of the benchmark's own, a file."""
+    return ours(*plugins, str(PLUGINS / file), workers=workers, flags=flags)
+
+
+def floor(fan: bool = False) -> Contender:
+    """Return the minimal server in C."""
+    program = str(tools.compiled()["floor"])
+    return Contender(FLOOR, (program, f"fan={int(fan)}"), port_of_peer)
+
+
+def _peer(name: str, module: str, package: str | None, *arguments: str) -> Contender:
+    command = (sys.executable, "-m", f"bench.peers.{module}", *arguments)
+    family = name.split(maxsplit=1)[0].lower()
+    return Contender(name, command, port_of_peer, package, family)
+
+
+ECHO = (
+    _peer("uvloop protocol", "uvloop_protocol", "uvloop"),
+    _peer("uvloop streams", "uvloop_streams", "uvloop"),
+    _peer("asyncio protocol", "asyncio_protocol", None),
+    _peer("asyncio streams", "asyncio_streams", None),
+    _peer("gevent", "gevent_server", "gevent"),
+    _peer("Twisted", "twisted_protocol", "twisted"),
+    _peer("Tornado", "tornado_server", "tornado"),
+    _peer("socketserver", "threading_server", None),
+)
+LINES = (
+    _peer("uvloop streams", "uvloop_line_streams", "uvloop"),
+    _peer("uvloop protocol, a write each", "uvloop_line_protocol", "uvloop", "each"),
+    _peer("uvloop protocol, joined", "uvloop_line_protocol", "uvloop", "joined"),
+)
+FAMILIES = ("asyncio", "uvloop", "gevent", "twisted", "tornado", "socketserver", "c")
+"""What `--peers` takes; `c` is the floor."""
+
+
+def uvloop_processes(count: int) -> Contender:
+    """Return so many uvloop processes that share a listening socket."""
+    name = "uvloop processes"
+    return _peer(name, "uvloop_processes", "uvloop", str(count))
+
+
+def echo(*names: str) -> tuple[Contender, ...]:
+    """Return echo servers by name; all of them without names."""
+    return tuple(one for one in ECHO if not names or one.name in names)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that peers need, and of what the host is made of."""
+    packages = {one.package for one in (*ECHO, *LINES) if one.package}
+    wanted = ["pluggy", "pydantic", *sorted(packages)]
+    return {name: found for name in wanted if (found := package_version(name)) is not None}

@@ -1,0 +1,128 @@
+"""Writes docs/performance.md whole: the tables goal by goal, the plots, and how to repeat it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+
+from bench import tables
+from bench.plots import draw
+from bench.results import Report
+
+_WIDTH = 108
+
+_INTRODUCTION = """\
+How much of the machine the host needs, compared with what a user would pick instead, and with a
+minimal server in C that does one `epoll_wait` for a batch of events, one `recv` and one `send` for
+each message. That server is the floor: in C, too, it could hardly be less.
+
+`python -m bench` has measured all that is on this page, and has written the page. Machines are
+noisy, so what matters are ratios: two servers take turns in short slices, and each ratio is of two
+slices that are next to each other in time. A ratio is shown as the median of all pairs, with the
+smallest and the largest. *CPU each* is the CPU time, user and system, of all processes of a server,
+divided by what it did. It stands beside throughput, because on a machine that also runs the clients
+throughput depends on them, too; the clients are in C so that they are not what is measured.
+"""
+
+_METHOD = """\
+Every server is started with its defaults on a free port of the loopback. The peers are in
+`bench/peers`, each written as its own documentation teaches; the load generator and the floor are
+in `bench/load`. A client sends a message, waits for the whole answer, checks it, and sends the next
+one. Latencies are from the sending to the answer. Opened connections stay open over all slices of a
+case.
+
+Memory per connection is what the server's processes grow by (PSS, so shared memory counts once)
+divided by the number of connections; what the kernel keeps for a socket is the same for all and not
+in it. A wake-up is a voluntary context switch of any thread.
+"""
+
+_REPEAT = """\
+On Linux, with gcc, in a checkout:
+
+```sh
+.venv/bin/pip install -e '.[bench]'
+.venv/bin/python -m bench
+```
+
+| flag | what it does |
+|---|---|
+| `--quick` | short slices and small cases: shows that everything works, not how fast it is |
+| `--workloads a,c` | only these; the letters are those above, and `scale` and `dispatch` |
+| `--peers uvloop,twisted,c` | only these families of peers; `c` is the floor |
+| `--seconds S`, `--pairs N` | how long a slice is, and how many pairs of them there are |
+| `--json FILE` | writes all readings |
+| `--from FILE` | measures nothing but shows what `--json` has written; may be repeated |
+| `--plots DIR` | draws the plots |
+| `--markdown FILE` | writes this page, with the plots in a folder beside it |
+
+`tox -e bench` does the same in an environment of its own. What continuous integration checks is
+what no other load on the machine can change: `tests/process/test_costs.py` counts system calls.
+"""
+
+_PLOTS = {
+    "a": ("echo", "latency"),
+    "b": ("bulk",),
+    "c": ("lines",),
+    "d": ("connects",),
+    "h": ("mixed",),
+    "scale": ("scale",),
+    "dispatch": ("dispatch",),
+}
+_ALT = {
+    "goals": "What was measured as a part of each goal",
+    "echo": "CPU time per message of each server",
+    "latency": "Latency of each server",
+    "bulk": "CPU time per large message of each server",
+    "lines": "CPU time per line of each server",
+    "connects": "Connections per second",
+    "mixed": "CPU time per message amid idle connections",
+    "scale": "CPU time per message with more connections and workers",
+    "dispatch": "CPU time of a dispatch pass with more candidates and listeners",
+}
+
+
+def write(report: Report, path: Path) -> None:
+    """Write the page, and its plots into a folder of the same name beside it."""
+    folder = path.with_suffix("")
+    plots = {name: f"{folder.name}/{file.name}" for name, file in draw(report, folder).items()}
+    path.write_text("\n".join(_page(report, plots)) + "\n")
+
+
+def _page(report: Report, plots: dict[str, str]) -> Iterable[str]:
+    yield "# Performance\n"
+    yield _INTRODUCTION
+    yield "## The machine\n"
+    yield from _machine(report)
+    yield "## Goals\n"
+    yield tables.markdown(tables.goals(report)) + "\n"
+    yield from _images(["goals"], plots)
+    for title, comparisons in tables.by_workload(report):
+        yield f"## {title}\n"
+        for table in tables.of_workload(comparisons):
+            yield f"{table.title}:\n"
+            yield tables.markdown(table) + "\n"
+        notes = dict.fromkeys(note for one in comparisons for note in one.notes)
+        for note in notes:
+            yield textwrap.fill(f"- not measured: {note}", _WIDTH, subsequent_indent="  ") + "\n"
+        yield from _images(_PLOTS.get(comparisons[0].workload, ()), plots)
+    yield "## How it is measured\n"
+    yield _METHOD
+    yield "## To repeat it\n"
+    yield _REPEAT.rstrip()
+
+
+def _machine(report: Report) -> Iterable[str]:
+    seconds, pairs = report.settings["seconds"], report.settings["pairs"]
+    rows = [("date", report.date), *report.machine.items()]
+    rows += [("slices", f"{seconds:g} s, {pairs:.0f} pairs")]
+    rows += [("versions", ", ".join(f"{key} {value}" for key, value in report.versions.items()))]
+    yield (
+        "| what | |\n|---|---|\n" + "\n".join(f"| {key} | {value} |" for key, value in rows) + "\n"
+    )
+
+
+def _images(names: Iterable[str], plots: dict[str, str]) -> Iterable[str]:
+    for name in names:
+        if name in plots:
+            yield f"![{_ALT[name]}]({plots[name]})\n"

@@ -1,0 +1,35 @@
+"""The workloads, each a module with `LETTER`, `TITLE`, `GOALS` and `run`."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from bench.workloads import (
+    bulk,
+    connects,
+    dispatching,
+    echo,
+    fanout,
+    idle,
+    lines,
+    mixed,
+    scale,
+    slow,
+    startup,
+)
+
+MODULES: tuple[ModuleType, ...] = (
+    echo,
+    bulk,
+    lines,
+    connects,
+    idle,
+    fanout,
+    startup,
+    mixed,
+    slow,
+    scale,
+    dispatching,
+)
+WORKLOADS = {module.LETTER: module for module in MODULES}
+GOALS = tuple(goal for module in MODULES for goal in module.GOALS)
