@@ -94,6 +94,8 @@ def _page(report: Report, plots: dict[str, str]) -> Iterable[str]:
     yield _INTRODUCTION
     yield "## The machine\n"
     yield from _machine(report)
+    if report.settings.get("quick"):
+        yield "This was a `--quick` run: it shows that all works, and little of how fast it is.\n"
     yield "## Goals\n"
     yield tables.markdown(tables.goals(report)) + "\n"
     yield from _images(["goals"], plots)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.contenders import OURS
-from bench.results import Comparison, Report, Verdict, judge
+from bench.results import MEASURES, Comparison, Report, Verdict, judge
 from bench.workloads import GOALS
 
 _OURS, _OTHERS, _GOAL, _MISSED = "#1f6fb4", "#b0b7bf", "#222222", "#c8501e"
@@ -25,6 +25,18 @@ def _pyplot() -> Any:
         raise PlotError("plots need matplotlib: pip install 'prefork[bench]'") from error
     matplotlib.use("Agg")
     return pyplot
+
+
+def _logarithmic(axis: Any, places: Sequence[float] | None = None) -> None:
+    """Scale an x axis by powers, with plain numbers: at `places`, or 1, 2 and 5 of each power."""
+    from matplotlib import ticker  # noqa: PLC0415 - as above
+
+    axis.axes.set_xscale("log")
+    locator = ticker.FixedLocator(places) if places else ticker.LogLocator(subs=(1, 2, 5))
+    axis.set_major_locator(locator)
+    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axis.set_minor_formatter(ticker.NullFormatter())
+    axis.set_minor_locator(ticker.NullLocator())
 
 
 def _save(pyplot: Any, figure: Any, path: Path) -> Path:
@@ -76,12 +88,13 @@ def _goals(pyplot: Any, verdicts: Sequence[Verdict], path: Path) -> Path:
         axes.plot([parts[0], parts[2]], [place, place], color=colour, linewidth=2)
         axes.plot(parts[1], place, "o", color=colour)
     labels = [
-        f"({one.goal.workload}) {one.goal.what}, {one.goal.against or 'itself'}"
+        f"({one.goal.workload}) {one.goal.what}"
+        + (f", against {one.goal.against}" if one.goal.against else "")
         for one in reversed(verdicts)
     ]
     axes.set_yticks(range(len(verdicts)), labels, fontsize=8)
     axes.axvline(1.0, color=_GOAL, linewidth=1)
-    axes.set_xscale("log")
+    _logarithmic(axes.xaxis)
     axes.set_xlabel("measured, as a part of the goal; left of the line it is reached")
     return _save(pyplot, figure, path)
 
@@ -100,7 +113,8 @@ def _bars(pyplot: Any, comparisons: Sequence[Comparison], measure: str, path: Pa
         values = [one.value(name, measure) for name in names]
         colours = [_OURS if name == OURS else _OTHERS for name in names]
         axes.barh(names, values, color=colours)
-        axes.bar_label(axes.containers[0], fmt="{:,.4g}", fontsize=7, padding=2)
+        shown = [MEASURES[measure].format.format(value) for value in values]
+        axes.bar_label(axes.containers[0], shown, fontsize=7, padding=2)
         axes.margins(x=0.22)
         axes.invert_yaxis()
         axes.tick_params(labelsize=7)
@@ -120,12 +134,13 @@ def _latencies(pyplot: Any, comparisons: Sequence[Comparison], path: Path) -> Pa
             colours = [_OURS if name == OURS else _OTHERS for name in one.names]
             label = {"p50_us": "p50", "p99_us": "p99", "p999_us": "p99.9"}[measure]
             axes.scatter(values, one.names, c=colours, marker=mark, label=label, edgecolors=_GOAL)
-        axes.set_xscale("log")
+        _logarithmic(axes.xaxis)
         axes.invert_yaxis()
         axes.tick_params(labelsize=7)
+        axes.tick_params(axis="x", rotation=45)
         axes.set_title(one.case, fontsize=9)
         axes.set_xlabel("µs from question to answer", fontsize=8)
-        axes.legend(fontsize=7)
+    figure.legend(*axes.get_legend_handles_labels(), fontsize=7, ncols=3, loc="upper left")
     return _save(pyplot, figure, path)
 
 
@@ -142,7 +157,7 @@ def _curves(pyplot: Any, comparisons: Sequence[Comparison], path: Path) -> Path:
                 colour = _OURS if name == OURS and key != "burst_us" else _OTHERS
                 label = words[key] or name
                 axes.plot([one.x for one in cases], values, "o-", color=colour, label=label)
-        axes.set_xscale("log")
+        _logarithmic(axes.xaxis, [one.x for one in cases])
         axes.set_ylim(bottom=0)
         axes.set_xlabel(series, fontsize=8)
         axes.set_ylabel(f"CPU µs per {cases[0].unit}", fontsize=8)
