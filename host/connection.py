@@ -14,6 +14,7 @@ from host.service import Service
 from host.views import CloseReason, Listener, Worker
 
 _DONTWAIT = socket.MSG_DONTWAIT
+_NONE: list[bytes] = []  # shared by all connections: never changed
 _SEND_SLICE = 262_144
 """How much of a backlog is offered to one send: about what a loopback socket takes at a time."""
 
@@ -24,7 +25,7 @@ class SocketConnection:
     The socket stays in blocking mode and is used with MSG_DONTWAIT: an accepted socket does not
     inherit O_NONBLOCK (accept(2)), and setting it would cost a system call per connection.
 
-    What is written is first kept as a list of chunks, for the one send at the end of the handler.
+    What is written is first kept for the one send at the end of the handler; mostly one chunk.
     What the kernel does not take moves to a bytearray (cutting off its front is cheap), to
     which further writes are added until it is empty again.
     """
@@ -41,6 +42,7 @@ class SocketConnection:
         "_mark",
         "_mask",
         "_paused",
+        "_pending",
         "_queued",
         "_service",
         "_sock",
@@ -48,6 +50,7 @@ class SocketConnection:
         "allow_half_open",
         "born",
         "claim",
+        "closed",
         "data",
         "eof",
         "held_back",
@@ -59,8 +62,9 @@ class SocketConnection:
     ) -> None:
         self._sock, self._address, self._service = sock, address, service
         self._mark = mark(Called.ON_READABLE, serial, service.listener.index)
-        self._chunks: list[bytes] = []
-        self._queued = 0
+        self._pending: bytes | None = None  # what is written first
+        self._chunks: list[bytes] = _NONE  # what is written after it
+        self._queued = 0  # bytes in all of it, if there is more than the first
         self._backlog: bytearray | None = None
         self._mask = 0
         self._handling = False  # a handler of this connection is running
@@ -70,6 +74,7 @@ class SocketConnection:
         self.held_back = False  # by the high-water mark
         self._when_writable: Callable[[SocketConnection], object] | None = None
         self._closing: CloseReason | None = None
+        self.closed = False  # as soon as it is closing: nothing more can be read or written
         self._ended = False
         self.data: Any = None
         self.allow_half_open = False
@@ -101,14 +106,11 @@ class SocketConnection:
         return self._service.worker
 
     @property
-    def closed(self) -> bool:
-        """True as soon as it is closing: nothing more can be read or written."""
-        return self._closing is not None
-
-    @property
     def unsent(self) -> int:
         """Bytes written and not yet taken by the kernel."""
-        return self._queued + (len(self._backlog) if self._backlog is not None else 0)
+        if self._backlog is not None:
+            return len(self._backlog)
+        return self._queued or len(self._pending or b"")
 
     @property
     def sock(self) -> socket.socket:
@@ -124,7 +126,7 @@ class SocketConnection:
     def read(self) -> bytes:
         """Return what has arrived, up to the read size; `b""` at the end or when there is none."""
         self._asked = True
-        if self._closing is not None or self.eof:
+        if self.closed or self.eof:
             return b""
         try:
             data = self._sock.recv(self._service.read_size, _DONTWAIT)
@@ -139,15 +141,21 @@ class SocketConnection:
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Queue `data` for the send at the end of the handler or turn."""
-        if self._closing is not None:
+        if self.closed:
             return
         if self._backlog is not None:
             self._backlog += data
             self._press()
             return
-        if not self._handling and not self._chunks:
-            self._service.touched.append(self)
         chunk = data if type(data) is bytes else bytes(data)
+        if self._pending is None:
+            if chunk:
+                self._pending = chunk
+                if not self._handling:
+                    self._service.touched.append(self)
+            return
+        if not self._queued:
+            self._chunks, self._queued = [], len(self._pending)
         self._chunks.append(chunk)
         self._queued += len(chunk)
         if self._queued > self._service.high_water:
@@ -155,12 +163,13 @@ class SocketConnection:
 
     def flush(self) -> None:
         """Send now as much of what is queued as the kernel takes."""
-        chunks = self._chunks
-        if not chunks or self._ended:
+        data = self._pending
+        if data is None or self._ended:
             return
-        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        chunks.clear()
-        self._queued = 0
+        self._pending = None
+        if self._queued:
+            data = b"".join((data, *self._chunks))
+            self._chunks, self._queued = _NONE, 0
         if not self._handling:
             self.last_active = self._service.loop.now
         try:
@@ -225,7 +234,7 @@ class SocketConnection:
                 self.settle()
             if self._ended:
                 return
-        if mask & self._mask & READ and self._closing is None:
+        if mask & self._mask & READ and not self.closed:
             service = self._service
             self.last_active = service.loop.now
             self._asked = False
@@ -236,7 +245,7 @@ class SocketConnection:
             except BaseException as error:  # SystemExit too: only this connection may end of it
                 self._fail(error)
             self._handling = False
-            if self._chunks:
+            if self._pending is not None:
                 self.flush()
             if self._attention or not self._asked:
                 self._after_handler()
@@ -257,7 +266,7 @@ class SocketConnection:
         """Send what is queued, then end with `reason`, at the latest when the turn ends."""
         if self._closing is None:
             self._closing = reason
-            self._attention = True
+            self.closed = self._attention = True
             if not self._handling:
                 self._service.touched.append(self)
 
@@ -268,7 +277,7 @@ class SocketConnection:
 
     def forsake(self) -> None:
         """Have nothing to do with the socket any more, in a child that a plugin has forked."""
-        self._ended = True
+        self._ended = self.closed = True
         self._closing = CloseReason.RESET
         self._sock.close()
 
@@ -280,7 +289,7 @@ class SocketConnection:
         if self._when_writable is not None:
             self._call_if_writable()
         if self._closing is None and self.eof and not self.allow_half_open:
-            self._closing = CloseReason.PEER_FINISHED
+            self._closing, self.closed = CloseReason.PEER_FINISHED, True
         if self._closing is not None and self._backlog is None:
             self._end(self._closing)
         else:
@@ -321,11 +330,10 @@ class SocketConnection:
         """Give up what is unsent: the connection ends with `reason` when it is settled."""
         if self._ended:
             return
-        self._chunks.clear()
-        self._queued = 0
+        self._pending, self._chunks, self._queued = None, _NONE, 0
         self._backlog = None
         self._closing = reason
-        self._attention = True
+        self.closed = self._attention = True
         if not self._handling:
             self._service.touched.append(self)
 

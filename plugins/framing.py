@@ -124,12 +124,15 @@ class LineFramer:
         stops, so it is not all.
         """
         data, at = self._data, self._at
-        lines = data[at : max(end, at + _CUT_BYTES)].split(b"\n")
+        cut = data[at : max(end, at + _CUT_BYTES)]
+        lines = cut.split(b"\n")
         lines.pop()
+        # Without a CR, and with all of it no longer than a line may be, no line needs a look.
+        plain = len(cut) <= self._max and b"\r" not in cut
         for line in lines:
             at += len(line) + 1
             self._at = at
-            yield self._checked(line)
+            yield line if plain else self._checked(line)
             if self._at != at or self._data is not data:  # the taker has fed or taken something
                 return
 

@@ -252,7 +252,7 @@ class Line:
                     self._unknown(connection, line)
             else:
                 self._line(connection, line)
-            if current.is_raw or connection.held_back or connection.closed:
+            if current._raw is not None or connection.held_back or connection.closed:
                 return True
         return False
 

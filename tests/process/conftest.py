@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
@@ -15,6 +17,7 @@ from host.testing.fixtures import hosts_of
 from support.hosting import WHOAMI, Host, Load, Refusal, Refuse, Start, command, environment
 from support.processes import everyone
 
+NUMBERS = itertools.count()
 PATIENCE_MS = 20_000
 """A machine with other things to do must not make a worker look hung that is none, or tests of
 what schedulers decide would depend on the machine. Tests of hung workers use the default."""
@@ -52,6 +55,8 @@ def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
         chosen = {"dispatch.missed_claim_ms": PATIENCE_MS} if patient else {}
         chosen |= settings or {}
         given = ["--log-format", "json", *flags]
+        if not {"--name", "--config"} & set(flags):  # hosts of other tests run beside this one
+            given += ["--name", f"test-{os.getpid()}-{next(NUMBERS)}"]
         if workers is not None:
             given += ["--workers", str(workers)]
         if plugin is not None:
