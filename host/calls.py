@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import CodeType
 from typing import Any, cast
 
@@ -24,6 +24,9 @@ Report = Callable[[str, str, BaseException, tuple[object, ...]], None]
 
 Tell = Callable[..., bool]
 """Tells everyone entitled, with the hook's arguments by position; true if nobody failed."""
+
+Timed = Callable[["Implementation"], Callable[..., Any]]
+"""Returns what is called in the place of an implementation's function, to measure it."""
 
 Scheduler = Callable[[Listener, Sequence[WorkerView]], WorkerView | None]
 
@@ -103,6 +106,15 @@ class HostHooks:
     on_worker_stop: Tell
     on_child_exit: Tell
     schedulers: tuple[tuple[str, Scheduler], ...]
+
+
+def measured(
+    implementations: Sequence[Implementation], timed: Timed | None
+) -> Sequence[Implementation]:
+    """Return the same implementations, with functions that are measured if `timed` is given."""
+    if timed is None:
+        return implementations
+    return [replace(each, function=timed(each)) for each in implementations]
 
 
 def direct(implementation: Implementation) -> Callable[..., Any]:

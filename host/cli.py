@@ -56,6 +56,7 @@ def _sources(params: dict[str, Any]) -> Sources:
         ("workers", "--workers"),
         ("log.format", "--log-format"),
         ("log.level", "--log-level"),
+        ("profile.directory", "--profile"),
     ):
         value = params[key.replace(".", "_")]
         if value is not None:
@@ -97,6 +98,12 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--log-format", metavar="FORMAT", help="text or json."),
     click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error."),
     click.option(
+        "--profile",
+        "profile_directory",
+        metavar="DIR",
+        help="Measure hooks and loop of each worker: files in DIR, and a table at the end.",
+    ),
+    click.option(
         "--set",
         "assignments",
         metavar="KEY=VALUE",
@@ -108,7 +115,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
 
 _NAMES = (
     *("config", "preset", "plugins", "listen", "workers", "respawn", "name"),
-    *("log_format", "log_level", "assignments"),
+    *("log_format", "log_level", "profile_directory", "assignments"),
 )
 
 

@@ -203,6 +203,9 @@ ACCEPT_FAILED = Event(
     Level.WARNING,
     "worker {slot}: accept on {address} failed: {error}; {consequence}",
 )
+PROFILE_LOST = Event(
+    "profile_lost", Level.WARNING, "worker {slot} (pid {pid}) cannot write its profile: {cause}"
+)
 
 # The log itself
 LINES_DROPPED = Event(

@@ -196,9 +196,13 @@ class Foreman:
                 self.retire(hand, old.cause)
         if hung:
             self._site.run_passes()
+        self.keep_signals()
+        self._loop.call_at(self._upkeep.next_look(now), self.look_after)
+
+    def keep_signals(self) -> None:
+        """Take back the handlers that a plugin has replaced."""
         for number in self._site.signals.reclaim():
             self._telemetry.emit(events.SIGNAL_RECLAIMED, signal=number.name)
-        self._loop.call_at(self._upkeep.next_look(now), self.look_after)
 
     def reap(self) -> None:
         """Bury all who have ended."""
@@ -219,6 +223,7 @@ class Foreman:
         death = self._obituaries.examine(hand, ended)
         self._site.hooks.on_child_exit(death.view)
         strays.end_if_stray()
+        self.keep_signals()
         self._site.succession.bury(hand)
         self._site.questions.gone(pid)
         started_well = hand.member.was_ready or hand.member.expected or self._pool.stopping

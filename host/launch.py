@@ -7,12 +7,14 @@ import functools
 import os
 import resource
 import socket
+import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
-from host import worker
+from host import profiling, worker
 from host.admin import AdminServer
 from host.assignment import Assignment
 from host.control import MAX_LISTENERS
@@ -32,8 +34,10 @@ from host.listeners import ListeningSocket, open_listener
 from host.loading import load
 from host.logs import Format, LogWriter, json_line, text_line
 from host.processes import die_with_parent
+from host.profiling import Profile
 from host.registry import Registry
 from host.reloads import Plan
+from host.summary import summarize
 from host.supervisor import Supervisor
 from host.telemetry import Telemetry
 from host.wiring import Wiring
@@ -85,12 +89,21 @@ def rehearse(load_settings: Callable[[], Loaded], parent: int) -> ExitCode:
 
 @dataclass(frozen=True, slots=True)
 class _Staff:
-    """What a host is to run with: its settings, plugins, listeners, and room for connections."""
+    """What a host is to run with.
+
+    Attributes:
+        loaded: its settings.
+        registry: its plugins.
+        served: what it listens on, each with the plugin that serves it.
+        limit: how many connections a worker may hold.
+        profile: where its workers write what they have measured, if they shall.
+    """
 
     loaded: Loaded
     registry: Registry
     served: list[tuple[Listen, str]]
     limit: int
+    profile: Path | None
 
     @property
     def settings(self) -> Settings:
@@ -101,7 +114,8 @@ class _Staff:
 def _engage(loaded: Loaded) -> _Staff:
     settings, registry = loaded.settings, load(loaded)
     served = assign(settings, registry)
-    return _Staff(loaded, registry, served, max_connections(settings.limits, len(served)))
+    limit = max_connections(settings.limits, len(served))
+    return _Staff(loaded, registry, served, limit, profile_directory(loaded))
 
 
 def _engage_alone(load_settings: Callable[[], Loaded]) -> _Staff:
@@ -132,9 +146,12 @@ def _run(staff: _Staff, version: str, handed: Handover | None, failed: str) -> E
         if view.address not in known:
             telemetry.emit(LISTENING, address=view.address, plugin=view.plugin)
 
+    run = profiling.run_name() if staff.profile else ""
+    profile = Profile(staff.profile, run) if staff.profile else None
+
     def run_worker(assignment: Assignment) -> int:
         try:
-            return worker.run(assignment, settings, staff.registry, telemetry, log)
+            return worker.run(assignment, settings, staff.registry, telemetry, log, profile)
         except Exception as error:
             return tell_bug(error, telemetry)
 
@@ -150,16 +167,30 @@ def _run(staff: _Staff, version: str, handed: Handover | None, failed: str) -> E
         handed=handed,
         inherited=inherited,
         failed=failed,
+        timed=profile.timed if profile else None,
     )
+    code = _supervise(settings, sockets, wiring)
+    telemetry.emit(HOST_STOPPED, code=int(code), meaning=code.description)
+    log.close()
+    if staff.profile:
+        _print(summarize(*profiling.collect(staff.profile, run), staff.profile))
+    return code
+
+
+def _supervise(settings: Settings, sockets: list[ListeningSocket], wiring: Wiring) -> ExitCode:
     try:
-        code = Supervisor(settings, sockets, wiring).run()
+        return Supervisor(settings, sockets, wiring).run()
     except HostError:
         raise
     except Exception as error:
-        code = tell_bug(error, telemetry)
-    telemetry.emit(HOST_STOPPED, code=int(code), meaning=code.description)
-    log.close()
-    return code
+        return tell_bug(error, wiring.telemetry)
+
+
+def _print(text: str) -> None:
+    """Print to standard output, if it is there and somebody takes it."""
+    if sys.stdout is not None:
+        with suppress(OSError), open(1, "wb", closefd=False) as output:
+            output.write(text.encode(errors="backslashreplace"))
 
 
 def _open_admin(
@@ -319,6 +350,24 @@ def max_connections(limits: Limits, listeners: int) -> int:
             f"or LimitNOFILE= of a service) or set it to {max(room, 1)} at most"
         )
     return room
+
+
+def profile_directory(loaded: Loaded) -> Path | None:
+    """Return where profiles are written, which is made if need be; None if there are to be none.
+
+    Raises:
+        SettingsError: nothing can be written there.
+    """
+    key, directory = "profile.directory", loaded.settings.profile.directory
+    if not directory:
+        return None
+    try:
+        return profiling.prepare(directory, profiling.run_name())
+    except (OSError, ValueError) as error:
+        cause = getattr(error, "strerror", None) or str(error)
+        message = f"cannot be written to: {cause}"
+        where = f"from {loaded.origin(key)}"
+        raise SettingsError([Problem(key, f'"{directory}"', message, where)]) from None
 
 
 def raise_descriptor_limit(needed: int) -> int:

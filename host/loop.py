@@ -16,6 +16,9 @@ from host import strays
 Handler = Callable[[int], object]
 """Called with the epoll event mask of its descriptor."""
 
+Poll = Callable[[float | None, int], list[tuple[int, int]]]
+"""Waits for events, at most so many seconds, and returns at most so many of them."""
+
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
 EDGE = select.EPOLLET
@@ -109,7 +112,7 @@ class Loop:
         self, max_events: int = 10_000, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._epoll = select.epoll()
-        self._poll = self._epoll.poll
+        self._poll: Poll = self._epoll.poll
         self._handlers: dict[int, Handler] = {}
         self._timers: list[tuple[float, int, TimerHandle]] = []
         self._cancelled = 0  # of the timers in the heap
@@ -156,6 +159,10 @@ class Loop:
         """Call `function` in the next turn. Safe in any thread; nothing else here is."""
         self._calls.append(function)
         os.eventfd_write(self._wake, 1)
+
+    def observe(self, wrap: Callable[[Poll], Poll]) -> None:
+        """Wait by means of what `wrap` makes of the wait; call it before the first turn."""
+        self._poll = wrap(self._poll)
 
     def refresh(self) -> None:
         """Read the clock anew: before the first turn, `now` may be old."""

@@ -12,7 +12,16 @@ from pydantic import BaseModel
 
 from host import calls, isolation
 from host.breaker import Breaker
-from host.calls import HOOKS, HostHooks, Implementation, ListenerHooks, Manager, Report
+from host.calls import (
+    HOOKS,
+    HostHooks,
+    Implementation,
+    ListenerHooks,
+    Manager,
+    Report,
+    Tell,
+    Timed,
+)
 from host.errors import PluginError
 from host.sources import listed, suggest
 from settings import nearest
@@ -105,7 +114,12 @@ class Registry:
         )
 
     def bind(
-        self, listener_plugin: str, report: Report, *, breaker: Breaker | None = None
+        self,
+        listener_plugin: str,
+        report: Report,
+        *,
+        breaker: Breaker | None = None,
+        timed: Timed | None = None,
     ) -> ListenerHooks:
         """Bind the hooks of a listener's connections.
 
@@ -113,21 +127,28 @@ class Registry:
             listener_plugin: the name of the protocol plugin that serves it.
             report: told of every failure but those of `on_readable`; see `ListenerHooks`.
             breaker: what leaves out, for a while, who keeps failing in `on_accept` and `on_close`.
+            timed: what measures the functions that are bound; without it they are the plugins' own.
         """
-        tell = isolation.tell
         name = self.protocol(listener_plugin).name
         readable = self._audience("on_readable", name, alone=True)
         brought = [self.calls[hook] for hook in self.calls if hook not in HOOKS]
         culprits = [*readable, *itertools.chain.from_iterable(brought)]
+
+        def tell(hook: str, *, alone: bool = False, breaker: Breaker | None = None) -> Tell:
+            heard = calls.measured(self._audience(hook, name, alone=alone), timed)
+            return isolation.tell(hook, heard, report, breaker)
+
         return ListenerHooks(
-            on_accept=tell("on_accept", self._audience("on_accept", name), report, breaker),
-            on_readable=calls.bound(readable),
-            on_close=tell("on_close", self._audience("on_close", name), report, breaker),
-            on_drain=tell("on_drain", self._audience("on_drain", name, alone=True), report),
+            on_accept=tell("on_accept", breaker=breaker),
+            on_readable=calls.bound(calls.measured(readable, timed)),
+            on_close=tell("on_close", breaker=breaker),
+            on_drain=tell("on_drain", alone=True),
             blame=functools.partial(calls.blame, implementations=culprits, otherwise=name),
         )
 
-    def hook(self, name: str, plugins: Sequence[str]) -> Callable[..., Any]:
+    def hook(
+        self, name: str, plugins: Sequence[str], *, timed: Timed | None = None
+    ) -> Callable[..., Any]:
         """Bind a hook that a plugin brings, for the plugin to call.
 
         Wrappers of any plugin are around the call. An exception passes through: inside
@@ -136,6 +157,7 @@ class Registry:
         Args:
             name: the hook's name.
             plugins: whose implementations are called, in this order.
+            timed: see `bind`.
 
         Raises:
             PluginError: one of them is not selected, or does not implement the hook.
@@ -158,23 +180,30 @@ class Registry:
         wrappers = [each for each in self.calls[name] if each.wrapper]
         first: bool = getattr(namespace, name).host_spec["firstresult"]
         chosen = [*wrappers, *(plain[plugin] for plugin in plugins)]
-        return calls.bound(chosen, namespace=namespace, first=first)
+        return calls.bound(calls.measured(chosen, timed), namespace=namespace, first=first)
 
-    def host_hooks(self, report: Report, *, breaker: Breaker | None = None) -> HostHooks:
+    def host_hooks(
+        self, report: Report, *, breaker: Breaker | None = None, timed: Timed | None = None
+    ) -> HostHooks:
         """Bind the hooks that belong to no listener.
 
         Args:
             report: told of every failure; see `HostHooks`.
             breaker: what leaves out, for a while, who keeps failing in `on_child_exit` and
                 `choose_worker`; the others are called once in a process.
+            timed: see `bind`.
         """
-        tell, implemented = isolation.tell, self.calls
+
+        def tell(hook: str, breaker: Breaker | None = None) -> Tell:
+            return isolation.tell(hook, calls.measured(self.calls[hook], timed), report, breaker)
+
+        schedulers = calls.measured(self.calls["choose_worker"], timed)
         return HostHooks(
-            on_host_start=tell("on_host_start", implemented["on_host_start"], report),
-            on_worker_start=tell("on_worker_start", implemented["on_worker_start"], report),
-            on_worker_stop=tell("on_worker_stop", implemented["on_worker_stop"], report),
-            on_child_exit=tell("on_child_exit", implemented["on_child_exit"], report, breaker),
-            schedulers=isolation.schedulers(implemented["choose_worker"], report, breaker),
+            on_host_start=tell("on_host_start"),
+            on_worker_start=tell("on_worker_start"),
+            on_worker_stop=tell("on_worker_stop"),
+            on_child_exit=tell("on_child_exit", breaker),
+            schedulers=isolation.schedulers(schedulers, report, breaker),
         )
 
     def _audience(self, hook: str, name: str, *, alone: bool = False) -> list[Implementation]:

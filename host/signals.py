@@ -39,6 +39,11 @@ class Signals:
             self._previous[number] = signal.signal(number, signal.SIG_IGN)
         self._previous_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
 
+    @property
+    def taken(self) -> bool:
+        """Whether a plugin has replaced the handler of SIGTERM: the host could not be stopped."""
+        return signal.getsignal(signal.SIGTERM) is not _written_elsewhere
+
     def reclaim(self) -> list[signal.Signals]:
         """Put back handlers that a plugin has replaced; return for which signals."""
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import signal
@@ -29,6 +30,7 @@ from host.reloads import Done, Reloads
 from host.signals import Signals
 from host.steering import Steering
 from host.succession import Succession
+from host.views import Listener, WorkerView
 from host.whereabouts import Whereabouts
 from host.wiring import HostView, Wiring
 from settings import Settings
@@ -169,7 +171,7 @@ class Supervisor:
         """Have a generation ready to hand out what waits on its listeners."""
         missed_claim = self.settings.dispatch.missed_claim_ms / 1000
         means = Means(
-            self.hooks.schedulers,
+            self._guarded(self.hooks.schedulers),
             Policy(self._wiring.max_connections, missed_claim),
             self.crew.send,
             self.failures,
@@ -218,7 +220,7 @@ class Supervisor:
             os.getpid(),
             settings.workers,
             mine.listeners,
-            self._wiring.registry.hook,
+            functools.partial(self._wiring.registry.hook, timed=self._wiring.timed),
         )
         fine = self.hooks.on_host_start(view)
         strays.end_if_stray()
@@ -298,7 +300,24 @@ class Supervisor:
             PluginError: it cannot be loaded, or is none.
         """
         registry = self._wiring.load_scheduler(plugin)
-        return registry.host_hooks(self.failures, breaker=self.breaker).schedulers
+        return self._guarded(registry.host_hooks(self.failures, breaker=self.breaker).schedulers)
+
+    def _guarded(
+        self, schedulers: Sequence[tuple[str, Scheduler]]
+    ) -> tuple[tuple[str, Scheduler], ...]:
+        """Return schedulers that cannot keep the host from being stopped."""
+
+        def guard(choose: Scheduler) -> Scheduler:
+            def ask(listener: Listener, workers: Sequence[WorkerView]) -> WorkerView | None:
+                try:
+                    return choose(listener, workers)
+                finally:
+                    if self.signals.taken:
+                        self.foreman.keep_signals()
+
+            return ask
+
+        return tuple((name, guard(choose)) for name, choose in schedulers)
 
     def reload(self, cause: str, done: Done | None = None) -> None:
         """Try the new settings and take them on, as soon as no other reload is under way."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from host.assignment import Assignment
+from host.calls import Timed
 from host.handover import Handover
 from host.logs import LogWriter
 from host.registry import Registry
@@ -42,6 +43,7 @@ class Wiring:
         handed: what the supervisor before an exec has handed over.
         inherited: the sockets that it has handed over.
         failed: why the new generation cannot start, after an exec.
+        timed: what measures the hooks that plugins bring and workers call; None measures nothing.
     """
 
     registry: Registry
@@ -55,3 +57,4 @@ class Wiring:
     handed: Handover | None = None
     inherited: Sequence[socket.socket] = ()
     failed: str = ""
+    timed: Timed | None = None

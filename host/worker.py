@@ -17,13 +17,14 @@ from host.bus import EmbeddedBus
 from host.connection import SocketConnection
 from host.control import Ask, Drain, Notice, Report
 from host.errors import ExitCode
-from host.events import CONNECTION_CLOSED, CONNECTIONS_CUT
+from host.events import CONNECTION_CLOSED, CONNECTIONS_CUT, PROFILE_LOST
 from host.failures import Failures
 from host.frames import Channel
 from host.logs import LogWriter
 from host.loop import READ, Loop, TimerHandle
 from host.marks import Called, mark
 from host.processes import die_with_parent
+from host.profiling import ANYONE, CALLBACKS, Profile
 from host.registry import Registry
 from host.scoreboard import ACTIVE, MARK, TURN_LASTED, TURN_STARTED
 from host.service import Service
@@ -52,13 +53,14 @@ def run(
     registry: Registry,
     telemetry: Telemetry,
     log: LogWriter,
+    profile: Profile | None = None,
 ) -> int:
-    """Be a worker, from just after the fork to the exit code."""
+    """Be a worker, from just after the fork to the exit code; `profile` measures it."""
     log.forget()
     if not die_with_parent(assignment.parent):
         return ExitCode.OK
     stacks.print_to(assignment.stacks)
-    worker = WorkerProcess(assignment, settings, registry, telemetry)
+    worker = WorkerProcess(assignment, settings, registry, telemetry, profile)
     log.attend(worker.later)
     strays.disown(log.mute)
     strays.disown(worker.forsake)
@@ -79,6 +81,7 @@ class WorkerProcess:
         settings: Settings,
         registry: Registry,
         telemetry: Telemetry,
+        profile: Profile | None = None,
     ) -> None:
         self.slot, self.generation = assignment.slot, assignment.generation
         self.pid = os.getpid()
@@ -86,7 +89,11 @@ class WorkerProcess:
         self._failures = Failures(telemetry)
         self._breaker = Breaker(settings.breaker, registry.spared, telemetry)
         self._breaker.on_change = self._tell_plugins
-        self._hooks = registry.host_hooks(self._failures, breaker=self._breaker)
+        self._profile = profile
+        self._timed = profile.timed if profile else None
+        called = self._call_isolated
+        self._isolated = profile.time(ANYONE, CALLBACKS, called) if profile else called
+        self._hooks = registry.host_hooks(self._failures, breaker=self._breaker, timed=self._timed)
         self._row = assignment.row
         self._open: set[SocketConnection] = set()
         self._touched: list[SocketConnection] = []
@@ -99,13 +106,7 @@ class WorkerProcess:
         self._loop = loop = Loop(settings.limits.max_events)
         self._uplink = Uplink(assignment.control, loop)
         self.bus = EmbeddedBus(Channel(assignment.bus), loop, self.pid, self._isolated)
-        self._signals = Signals(
-            {
-                signal.SIGTERM: lambda _: self._uplink.say(Report("leaving")),
-                # From a terminal some reach the whole process group; the supervisor decides.
-                **dict.fromkeys(_THE_SUPERVISORS, lambda _: None),
-            }
-        )
+        self._signals = self._watch_signals()
         self._acceptor = Acceptor(
             assignment.sockets,
             [self._service(listener, settings, registry) for listener in assignment.listeners],
@@ -121,6 +122,15 @@ class WorkerProcess:
             self._stalled,
             idle_timeout=settings.limits.idle_timeout_seconds,
             write_timeout=settings.connection.write_timeout_seconds,
+        )
+
+    def _watch_signals(self) -> Signals:
+        return Signals(
+            {
+                signal.SIGTERM: lambda _: self._uplink.say(Report("leaving")),
+                # From a terminal some reach the whole process group; the supervisor decides.
+                **dict.fromkeys(_THE_SUPERVISORS, lambda _: None),
+            }
         )
 
     def __repr__(self) -> str:
@@ -142,7 +152,7 @@ class WorkerProcess:
         """Call `function` on the loop soon; safe in any thread."""
         self._loop.call_from_thread(lambda: self._isolated(function))
 
-    def _isolated(self, function: Callable[[], object]) -> None:
+    def _call_isolated(self, function: Callable[[], object]) -> None:
         self._row.put(MARK, mark(Called.CALLBACK))
         try:
             function()
@@ -171,12 +181,24 @@ class WorkerProcess:
         loop.on_wake, loop.on_rest = self._on_wake, self._on_rest
         self.bus.flush()  # what the plugins have put there: the loop may have to wait first
         self._keep_turning()
+        if self._profile is not None:
+            self._profile.attend(loop, self._row, f"worker-{self.slot}-{self.pid}")
         self._uplink.say(Report("ready"))
         loop.run()
         self._row.put(MARK, mark(Called.ON_WORKER_STOP))
         self._hooks.on_worker_stop(self)
         self.bus.flush()
+        if self._profile is not None:
+            self._save(self._profile)
         return self._code
+
+    def _save(self, profile: Profile) -> None:
+        strays.end_if_stray()
+        try:
+            profile.save(self.slot, self.generation)
+        except OSError as error:
+            cause = error.strerror or str(error)
+            self._telemetry.emit(PROFILE_LOST, slot=self.slot, pid=self.pid, cause=cause)
 
     def _tell_plugins(self) -> None:
         """Report which plugins are left out, once the call under way is over."""
@@ -210,7 +232,9 @@ class WorkerProcess:
         self._uplink.close()
 
     def _service(self, listener: Listener, settings: Settings, registry: Registry) -> Service:
-        hooks = registry.bind(listener.plugin, self._failures, breaker=self._breaker)
+        hooks = registry.bind(
+            listener.plugin, self._failures, breaker=self._breaker, timed=self._timed
+        )
         limits = settings.connection
         return Service(
             listener,

@@ -12,6 +12,7 @@ from settings.models import (
     Lifecycle,
     Limits,
     Log,
+    Profile,
     Settings,
 )
 from settings.nearest import nearest
@@ -35,6 +36,7 @@ __all__ = [
     "Log",
     "Origin",
     "Problem",
+    "Profile",
     "Row",
     "Settings",
     "SettingsError",

@@ -237,6 +237,17 @@ class Log(Section):
     )
 
 
+class Profile(Section):
+    """Where the time of the workers goes."""
+
+    directory: str = Field(
+        default="",
+        description="Directory to which each worker writes, as it ends, what its hooks and its loop"
+        " took; the host prints a table of it. It is made if need be. Empty by default: measuring"
+        " costs half a microsecond for each call of a hook and each turn of the loop.",
+    )
+
+
 class Settings(Section):
     """All settings of a host."""
 
@@ -288,6 +299,7 @@ class Settings(Section):
         default=Admin(), description="How a running host is asked and told things."
     )
     log: Log = Field(default=Log(), description="What is logged and how.")
+    profile: Profile = Field(default=Profile(), description="Where the time of the workers goes.")
     # Not in the repr: which of these values are secret is known only to the plugin's own model.
     options: dict[str, dict[str, Any]] = Field(
         default={},

@@ -90,6 +90,7 @@ def test_open_connections_stay_and_new_ones_go_to_new_workers(start: Start, fami
     assert host.wait() == 0
 
 
+@pytest.mark.timing
 def test_what_is_open_is_cut_at_each_generations_own_deadline(start: Start) -> None:
     host = start(workers=1, settings={"lifecycle.drain_timeout_seconds": 0.5})
     with connect(host.address) as session:

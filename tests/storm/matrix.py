@@ -233,10 +233,13 @@ def naming(host: StormHost, cell: Cell, mark: int) -> list[dict[str, object]]:
 
 
 def stuck(host: StormHost, cell: Cell, mark: int) -> list[dict[str, object]]:
-    """Return the records about a worker that hangs; one that starts is killed by its time-out."""
+    """Return the records about a worker that hangs.
+
+    One that starts is killed by its own time-out, one that drains at its deadline; with its stacks.
+    """
     found = host.events("worker_hung", since=mark)
-    if cell.hook == "on_worker_start":
-        found += host.events("worker_start_failed", since=mark)
+    if cell.hook in ("on_worker_start", "on_drain", "on_worker_stop"):
+        found += host.events("worker_killed", since=mark)
     return found
 
 

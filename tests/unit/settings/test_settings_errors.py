@@ -138,7 +138,7 @@ def test_error_reads_as_a_table():
                 "qqq",
                 "",
                 "unknown section, sections: [limits], [connection], [dispatch], [lifecycle],"
-                " [breaker], [admin], [log], [options]",
+                " [breaker], [admin], [log], [profile], [options]",
                 1,
             ),
         ),
