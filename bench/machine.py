@@ -23,7 +23,7 @@ def describe() -> dict[str, str]:
         "CPU": cpu_model(),
         "cores": str(len(os.sched_getaffinity(0))),
         "memory": f"{memory:.0f} GiB",
-        "kernel": f"Linux {platform.release()}",
+        "kernel": f"Linux {platform.release().partition('-')[0]}",
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "load average at the start": f"{os.getloadavg()[0]:.1f}",
     }
