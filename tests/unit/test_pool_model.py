@@ -7,7 +7,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from host.errors import ExitCode
-from host.members import Abort, Drain, Dump, Finish, Fork, Kill, Policy, Ready, State
+from host.members import (
+    Abort,
+    Drain,
+    Dump,
+    Finish,
+    Fork,
+    Kill,
+    Member,
+    Policy,
+    Ready,
+    State,
+)
 from host.pool import Pool
 
 SECONDS = st.sampled_from([0.0, 0.1, 1.0, 7.0, 40.0])
@@ -23,12 +34,20 @@ class PoolMachine(RuleBasedStateMachine):
         workers=st.integers(1, 3),
         respawn=st.booleans(),
         jitter=st.sampled_from([0.0, 0.5, 1.0]),
+        older=st.lists(st.integers(0, 3), max_size=4),
     )
-    def start(self, workers, respawn, jitter):
-        self.policy = Policy(workers, respawn, start_timeout=5.0, drain_timeout=3.0, pause_max=8.0)
-        self.pool = Pool(self.policy, jitter=lambda: jitter)
+    def start(self, workers, respawn, jitter, older):
+        """Begin; `older` are the slots of workers of the generation before, after a reload."""
+        self.policy = Policy(
+            workers, respawn, start_timeout=5.0, drain_timeout=3.0, pause_max=8.0, generation=1
+        )
+        before = [
+            Member(slot, 1000 + number, 0.0, State.READY, None, generation=0, was_ready=True)
+            for number, slot in enumerate(older)
+        ]
+        self.pool = Pool(self.policy, before, jitter=lambda: jitter)
         self.now, self.pid = 0.0, 0
-        self.alive: dict[int, int] = {}  # slot by pid
+        self.alive: dict[int, int] = {each.pid: each.slot for each in before}  # slot by pid
         self.killed: set[int] = set()
         self.doomed: set[int] = set()
         self.draining: dict[int, float] = {}
@@ -69,6 +88,7 @@ class PoolMachine(RuleBasedStateMachine):
                 case Ready():
                     self.told_ready += 1
                     assert self.pool.ready_count == self.pool.workers
+                    self.do(self.pool.release_older(self.now))
                 case Finish(code):
                     assert not self.alive, "the host ends before its workers"
                     self.finished = code
@@ -79,6 +99,7 @@ class PoolMachine(RuleBasedStateMachine):
             pid
             for pid, member in self.pool.members.items()
             if member.slot == slot
+            and member.generation == self.pool.generation
             and not member.retiring
             and member.state in (State.STARTING, State.READY)
         ]
