@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
 import stat
@@ -35,6 +36,23 @@ def listen_flags(folder: Path, listen: tuple[str, ...], host: int) -> list[str]:
         )
         flags += ["--listen", f"{address}{equals}{plugin}"]
     return flags
+
+
+@pytest.fixture(autouse=True)
+def room(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """Let a test that measures time run alone, where others run beside each other (pytest-xdist).
+
+    Whoever waits for the second lock keeps the first, so that nobody else gets in before it.
+    """
+    folder = tmp_path_factory.getbasetemp().parent
+    alone = request.node.get_closest_marker("timing") is not None
+    with (folder / "door").open("w") as door, (folder / "room").open("w") as inside:
+        fcntl.flock(door, fcntl.LOCK_EX)
+        fcntl.flock(inside, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(door, fcntl.LOCK_UN)
+        yield
 
 
 @pytest.fixture

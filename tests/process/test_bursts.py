@@ -81,15 +81,18 @@ def test_a_burst_that_waits_whole_in_the_backlog_is_handed_out_in_one_pass(
 def test_with_default_settings_bursts_are_exact_unless_a_worker_seemed_to_hang(
     start: Start, load: Load
 ) -> None:
-    """On a machine with other things to do a worker may get no CPU for `missed_claim_ms` = 45."""
+    """On a machine with other things to do a worker may get no CPU for `missed_claim_ms` = 45.
+
+    It is suspended then; or, if that was in the middle of an accept(), somebody is told in vain.
+    """
     host = start(patient=False, workers=4)
     undisturbed = 0
     for size in (1, 10, 50, 200, 1000) * 4:
-        mark = host.mark()
+        mark, spurious = host.mark(), host.board.spurious
         result = load.burst(host.address, size)
         assert result["failures"] == {}
         assert len(result["answers"]) == size
-        if not host.events("worker_suspended", since=mark):
+        if not host.events("worker_suspended", since=mark) and host.board.spurious == spurious:
             counts, difference = spread(result["answers"], 4)
             assert difference <= 1, (size, counts)
             undisturbed += 1
