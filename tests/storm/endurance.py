@@ -11,15 +11,21 @@ from storm.reloading import only_one_generation, reload_once, reloads_exist
 from storm.rows import Trial, row
 from support.processes import children, descriptors, resident_bytes, threads
 
+CLIENTS = 8
+"""The clients that connect again and again: more or fewer of them are connected at a time."""
 GROWTH = 1.15
 """How much more resident memory is not flat."""
 
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """What there is of a host: descriptors, threads, processes, and the supervisor's memory."""
+    """What there is of a host: descriptors, threads, processes, and memory.
+
+    `sockets` are the workers': a listener, two channels, and the connections of this moment.
+    """
 
     descriptors: int
+    sockets: int
     threads: int
     processes: int
     supervisor: int
@@ -29,8 +35,11 @@ class Census:
 def census(host: StormHost) -> Census:
     """Count what there is."""
     pids = [host.pid, *(child.pid for child in children(host.pid))]
+    of_workers = [text for pid in pids[1:] for text in descriptors(pid)]
+    sockets = sum(text.startswith("socket:") for text in of_workers)
     return Census(
-        sum(len(descriptors(pid)) for pid in pids),
+        len(descriptors(host.pid)) + len(of_workers) - sockets,
+        sockets,
         sum(map(threads, pids)),
         len(pids),
         resident_bytes(host.pid),
@@ -70,6 +79,8 @@ def endurance(trial: Trial) -> str:
     for name in ("descriptors", "threads", "processes"):
         one, other = getattr(first, name), getattr(last, name)
         trial.must(one == other, f"{name}: {one} → {other}")
+    more = last.sockets - first.sockets
+    trial.must(more <= CLIENTS, f"sockets of workers: {first.sockets} → {last.sockets}")
     for name in ("supervisor", "workers"):
         growth = getattr(last, name) / getattr(first, name)
         trial.must(growth <= GROWTH, f"memory of {name}: {growth:.2f} × what it was")
