@@ -126,6 +126,17 @@ class Handover(_Value):
     log: tuple[list[bytes], int]
     hangs: list[dict[str, Any]]
 
+    @property
+    def served(self) -> frozenset[tuple[str, str]]:
+        """Address and plugin of each listener of the generation that serves."""
+        number = self.serving.generation
+        return frozenset(
+            listener
+            for scores in self.scores
+            if scores.generation == number
+            for listener in scores.listeners
+        )
+
     def descriptors(self) -> Iterator[int]:
         """Yield every descriptor that must stay open across exec."""
         yield from (each.fd for each in self.sockets)

@@ -140,10 +140,10 @@ def _run(staff: _Staff, version: str, handed: Handover | None, failed: str) -> E
         _tell_start(staff, telemetry, version)
     else:
         log.restore(*handed.log)
-    known = {each.address for each in handed.sockets} if handed else set()
+    known = handed.served if handed else frozenset()
     for listener in sockets:
         view = listener.view
-        if view.address not in known:
+        if (view.address, view.plugin) not in known:
             telemetry.emit(LISTENING, address=view.address, plugin=view.plugin)
 
     run = profiling.run_name() if staff.profile else ""

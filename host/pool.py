@@ -38,7 +38,7 @@ from __future__ import annotations
 
 import random
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 
 from host.errors import ExitCode
@@ -175,16 +175,10 @@ class Pool:
                 actions += self.drain(other.pid, now)
         return actions
 
-    def release_older(self, now: float) -> list[Action]:
-        """Have the workers of older generations drain: this one has taken over."""
-        older = [each.pid for each in self.members.values() if each.generation != self.generation]
-        return [action for pid in older for action in self.drain(pid, now)]
-
-    def abandon(self, now: float) -> list[Action]:
-        """Have the workers of this generation drain, which never got to serve."""
-        self.on_hold = True
-        mine = [each.pid for each in self.members.values() if each.generation == self.generation]
-        return [action for pid in mine for action in self.drain(pid, now)]
+    def release(self, now: float, *, but: Container[int]) -> list[Action]:
+        """Have the workers of all generations drain `but` those with these numbers."""
+        pids = [each.pid for each in self.members.values() if each.generation not in but]
+        return [action for pid in pids for action in self.drain(pid, now)]
 
     def drain(self, pid: int, now: float, deadline: float | None = None) -> list[Action]:
         """Make one worker leave, by `deadline` or else within the drain timeout."""

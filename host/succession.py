@@ -60,7 +60,6 @@ class Office(Protocol):
     serving: Generation
     coming: Generation | None
     started: float
-    handed: Handover | None
     ending: Ending | None
 
     @property
@@ -76,12 +75,6 @@ class Office(Protocol):
 
     def prepare(self, generation: Generation, wake: int | None = None) -> None:
         """Have a generation ready to hand out what waits."""
-
-    def abandon(self) -> None:
-        """Have the workers of the coming generation drain, which never got to serve."""
-
-    def close_own(self) -> None:
-        """Close what the supervisor alone uses."""
 
 
 class Succession:
@@ -150,6 +143,7 @@ class Succession:
         """Have the coming generation take over: all its workers are ready."""
         office = self._office
         assert office.coming is not None
+        self.note_outcome("starting")  # it may have failed before
         kept = {listener.fileno() for listener in office.coming.sockets}
         gone = [each for each in office.serving.sockets if each.fileno() not in kept]
         if not gone:
@@ -255,7 +249,6 @@ class Succession:
         office.signals.block()
         sent_in: tuple[int, int] | None = None
         try:
-            office.abandon()
             sent_in = self._send_stand_in()
             handed = self._hand_over([*held, *opened], sent_in)
             with handed.inheritable() as environment:

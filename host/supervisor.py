@@ -198,6 +198,7 @@ class Supervisor:
         gc.freeze()
         self.signals.unblock()
         self.foreman.look_after()
+        self._release(self.serving, mine)  # one that was to come before this one never will
         if failed:
             self.pool.on_hold = True
             self.succession.note_failure(failed)
@@ -289,7 +290,7 @@ class Supervisor:
 
     def succeeded(self) -> None:
         """Have the generations before drain: the new one has taken over."""
-        self.foreman.carry_out(self.pool.release_older(self.loop.now))
+        self._release(self.serving)
         self.run_passes()
         self.begin_wanted_reload()
 
@@ -330,14 +331,15 @@ class Supervisor:
 
     @property
     def starting(self) -> bool:
-        """Whether a generation is on its way to be ready, as far as is known."""
+        """Whether a generation is on its way to take over, as far as is known."""
         outcome = self.succession.outcome
-        return not self.pool.complete and not (outcome is not None and outcome.failed)
+        failed = outcome is not None and outcome.failed
+        return (self.coming is not None or not self.pool.complete) and not failed
 
-    def abandon(self) -> None:
-        """Have the workers of the coming generation drain, which never got to serve."""
-        if self.coming is not None:
-            self.foreman.carry_out(self.pool.abandon(self.loop.now))
+    def _release(self, *but: Generation) -> None:
+        """Have the workers of all generations drain but of these."""
+        numbers = [generation.number for generation in but]
+        self.foreman.carry_out(self.pool.release(self.loop.now, but=numbers))
 
     def begin_wanted_reload(self) -> None:
         """Begin a reload that was asked for while it could not be begun."""

@@ -134,6 +134,20 @@ def test_listeners_are_added_and_removed(
         connect(f"unix:{path}")
 
 
+def test_a_listener_that_comes_back_while_it_is_being_closed_lets_people_in(
+    sited: Host, site: Callable[..., None], tmp_path: Path
+) -> None:
+    settings = (tmp_path / "host.toml").read_text()
+    site(settings=settings.replace("tcp://127.0.0.1:0", f"unix:{tmp_path}/other.sock"))
+    sited.signal(signal.SIGHUP)
+    sited.wait_for("not_listening")  # its gate is shut, and is closed when it was quiet for a while
+    site(settings=settings)
+    sited.signal(signal.SIGHUP)
+    sited.wait_for("generation_ready", generation=2)
+    listening = sited.wait_for("listening", count=3)  # each of them was opened anew
+    assert say(sited, listening["address"])
+
+
 @pytest.fixture
 def taken() -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as other:

@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from host.errors import ExitCode
-from host.members import Abort, Drain, Dump, Finish, Fork, Kill, Policy, Ready, State
+from host.members import Abort, Drain, Dump, Finish, Fork, Kill, Member, Policy, Ready, State
 from host.pool import (
     ABORT_SECONDS,
     DUMP_SECONDS,
@@ -393,7 +393,7 @@ def test_older_workers_serve_until_the_new_ones_are_ready():
     assert staff.ready(15) == [Ready()]
     assert staff.state(0) is State.READY
     deadline = staff.now + DRAIN_TIME
-    assert staff.do(staff.pool.release_older(staff.now)) == [
+    assert staff.do(staff.pool.release(staff.now, but=[5])) == [
         Drain(0, deadline),
         Drain(10, deadline),
     ]
@@ -414,12 +414,24 @@ def test_who_dies_of_an_older_generation_is_not_replaced_by_its_like():
     assert sorted(staff.pool.members) == [5, 10, 15]
 
 
-def test_a_generation_that_is_abandoned_starts_nobody_any_more():
+def test_a_generation_that_never_came_to_serve_drains_and_the_one_that_does_stays():
+    staff = running(1)
+    serving = [*staff.pool.members.values()]
+    failed = Member(0, 99, 100.0, State.READY, None, generation=5, was_ready=True)
+    again = Staff(1, older=[*serving, failed], first=6)
+    again.start()
+    assert again.do(again.pool.release(again.now, but=(0, 6))) == [
+        Drain(99, again.now + DRAIN_TIME)
+    ]
+    assert again.state(0) is State.READY
+    assert again.exited(99, code=0) == []
+
+
+def test_a_generation_on_hold_starts_nobody():
     staff = succeeding()
-    drained = staff.do(staff.pool.abandon(staff.now))
-    assert drained == [Drain(5, staff.now + DRAIN_TIME), Drain(15, staff.now + DRAIN_TIME)]
+    staff.pool.on_hold = True
     assert staff.exited(5, code=3) == []
-    assert staff.tick(1000.0) == [Dump(15)]
+    assert staff.tick(START) == [Dump(15)]
 
 
 def test_without_respawn_older_workers_keep_the_host():
