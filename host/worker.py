@@ -100,6 +100,7 @@ class WorkerProcess:
         self._stalled: dict[SocketConnection, float] = {}
         self._notices: list[Notice] = []
         self._draining = False
+        self._untold: set[SocketConnection] = set()  # who does not know that the worker goes away
         self._drain_spread = settings.lifecycle.drain_spread_seconds
         self._beat = beat_seconds(settings.lifecycle.hang_seconds)
         self._code = ExitCode.OK
@@ -302,20 +303,29 @@ class WorkerProcess:
                 self._acceptor.accept(*notice)
 
     def _drain(self, deadline: float) -> None:
-        """Take nothing new, tell every connection, and end when the last one has."""
+        """Take nothing new, tell every connection, and end when the last one has.
+
+        A second order may come that leaves less time: who has heard nothing yet hears it then.
+        """
         loop = self._loop
         if not self._draining:
             self._draining = True
             for sock in self._assignment.sockets:
                 sock.close()
-            spread = min(self._drain_spread, (deadline - loop.now) * _SPREAD_SHARE)
-            for connection in self.connections:
-                if spread > 0:
-                    when = loop.now + random.random() * spread
-                    loop.call_at(when, functools.partial(connection.drain, deadline))
-                else:
-                    connection.drain(deadline)
+            self._untold = set(self._open)
+        spread = min(self._drain_spread, (deadline - loop.now) * _SPREAD_SHARE)
+        for connection in tuple(self._untold):
+            if spread > 0:
+                when = loop.now + random.random() * spread
+                loop.call_at(when, functools.partial(self._take_leave, connection, deadline))
+            else:
+                self._take_leave(connection, deadline)
         loop.call_at(deadline, self._cut)
+
+    def _take_leave(self, connection: SocketConnection, deadline: float) -> None:
+        if connection in self._untold:
+            self._untold.discard(connection)
+            connection.drain(deadline)
 
     def _cut(self) -> None:
         """Close what is still open at the deadline."""

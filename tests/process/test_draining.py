@@ -66,6 +66,17 @@ def goodbyes(sessions: list[socket.socket]) -> list[float]:
     return times
 
 
+def test_who_has_heard_nothing_yet_hears_it_when_the_end_comes_sooner(
+    guests: Callable[..., Any],
+) -> None:
+    host, sessions = guests(drain_spread_seconds=60, drain_timeout_seconds=120)
+    host.signal(signal.SIGINT)
+    host.wait_for("host_stopping")
+    host.signal(signal.SIGINT)
+    assert len(goodbyes(sessions)) == 20
+    host.wait()
+
+
 @pytest.mark.timing
 def test_goodbyes_are_spread(guests: Callable[..., Any]) -> None:
     host, sessions = guests(drain_spread_seconds=1.0)

@@ -11,9 +11,8 @@ from collections.abc import Callable
 import pytest
 
 from support.address import connect
-from support.hosting import FAULTY, Load, Start, eventually, spread
-from support.processes import of_session
-from support.session import ask, poison
+from support.hosting import Load, Start, eventually, spread
+from support.session import ask
 
 pytestmark = pytest.mark.process
 
@@ -111,28 +110,6 @@ def test_a_second_sigterm_changes_nothing(start: Start) -> None:
             ask(session)
     assert host.wait() == 0
     assert len(host.events("host_stopping")) == 1
-
-
-@pytest.mark.timing
-def test_a_worker_that_hangs_is_killed_at_the_deadline(start: Start) -> None:
-    host = start(
-        plugin=FAULTY,
-        settings={
-            "options.faulty.hook": "on_readable",
-            "options.faulty.how": "hang",
-            "lifecycle.drain_timeout_seconds": 0.5,
-        },
-        workers=2,
-    )
-    with connect(host.address) as session:
-        slot, _ = poison(session)
-        host.signal(signal.SIGTERM)
-        began = time.monotonic()
-        assert host.wait() == 9
-        assert time.monotonic() - began <= 0.5 + SLACK_SECONDS
-    killed = host.events("worker_killed")
-    assert [event["slot"] for event in killed] == [slot]
-    assert of_session(host.pid) == []
 
 
 def test_sigterm_to_a_worker_replaces_it_and_lets_it_finish(start: Start, load: Load) -> None:
