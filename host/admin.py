@@ -6,7 +6,6 @@ import json
 import os
 import select
 import socket
-import struct
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +17,7 @@ from host import commands
 from host.commands import MAX_REQUEST_BYTES, VERSION, CommandError
 from host.events import ADMIN_COMMAND, HOST_BUG
 from host.loop import READ, WRITE, Loop, TimerHandle
+from host.peers import credentials
 from host.telemetry import Telemetry
 
 MAX_CLIENTS = 16
@@ -33,7 +33,6 @@ _PAUSE_SECONDS = 1.0
 _ITEMS = 500
 """Items of a long list that make one piece: about 75 KB of connections, and a millisecond."""
 _PIECE_BYTES = 32_768
-_CREDENTIALS = struct.Struct("3i")
 
 Respond = Callable[[dict[str, Any]], object]
 
@@ -198,9 +197,7 @@ class AdminServer:
             self._loop.call_at(self._loop.now + _PAUSE_SECONDS, self._accept_again)
             return
         sock.setblocking(False)
-        pid, uid, _ = _CREDENTIALS.unpack(
-            sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        )
+        pid, uid = credentials(sock)
         own = os.geteuid()
         if uid not in (own, 0):
             _refuse(sock, f"not permitted: this host takes commands from uid {own} and root only")

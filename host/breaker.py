@@ -25,34 +25,13 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Collection
-from typing import Any, Protocol
+from typing import Any
 
+import settings
 from host.errors import SlowCallError
 from host.events import PLUGIN_RESUMED, PLUGIN_SUSPENDED
 from host.strays import end_if_stray
-from host.telemetry import Telemetry
-
-Report = Callable[[str, str, BaseException, tuple[object, ...]], None]
-
-
-class Policy(Protocol):
-    """What the settings say about the breaker; `settings.Breaker` is one."""
-
-    @property
-    def max_failures(self) -> int:
-        """How many failures open a circuit."""
-
-    @property
-    def window_seconds(self) -> float:
-        """How long a failure counts."""
-
-    @property
-    def slow_call_ms(self) -> float:
-        """How long a call may take without being a failure."""
-
-    @property
-    def open_seconds(self) -> float:
-        """How long a circuit stays open."""
+from host.telemetry import Report, Telemetry
 
 
 class Breaker:
@@ -70,7 +49,7 @@ class Breaker:
 
     def __init__(
         self,
-        policy: Policy,
+        policy: settings.Breaker,
         exempt: Collection[str],
         telemetry: Telemetry,
         clock: Callable[[], float] = time.monotonic,
@@ -130,7 +109,7 @@ class Circuit:
     def __init__(
         self,
         plugin: str,
-        policy: Policy,
+        policy: settings.Breaker,
         telemetry: Telemetry,
         clock: Callable[[], float],
         changed: Callable[[], object],

@@ -19,9 +19,6 @@ import pluggy
 from host import hookspecs
 from host.views import Connection, Listener, WorkerView
 
-Report = Callable[[str, str, BaseException, tuple[object, ...]], None]
-"""How a failure is told: plugin, hook, error, the hook's arguments. It must not raise."""
-
 Tell = Callable[..., bool]
 """Tells everyone entitled, with the hook's arguments by position; true if nobody failed."""
 

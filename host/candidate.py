@@ -94,10 +94,7 @@ class Candidate:
     @property
     def loop_lag_seconds(self) -> float:
         """How long the present or, between turns, the last loop turn has taken."""
-        started = self._row.get(TURN_STARTED)
-        if not started:
-            return self._row.get(TURN_LASTED) / 1e9
-        return max(0.0, self._clock() - started / 1e9)
+        return self._row.turn_seconds(self._clock())
 
     @property
     def held_back(self) -> bool:

@@ -7,7 +7,7 @@ import functools
 import importlib
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn
@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import click
 
 import settings
+from host.columns import aligned
 from host.commands import COMMANDS
 from host.errors import ExitCode, HostError, PluginError
 from host.launch import assign, launch
@@ -269,7 +270,7 @@ def plugins(sources: Sources, as_json: bool) -> None:
         came_from = f"{entry.distribution} {entry.version}" if entry.distribution else "-"
         described = f"broken: {entry.error}" if entry.error else found
         table.append((entry.name, selected, came_from, entry.origin, described))
-    click.echo(_columns(table))
+    click.echo(aligned(table, text=range(len(table[0]))))
 
 
 @main.command("settings")
@@ -297,12 +298,3 @@ def show_settings(sources: Sources, what: str | None) -> None:
         plugin.name: plugin.options for plugin in registry.plugins if plugin.options is not None
     }
     click.echo(settings.render_text(settings.render(loaded, options)), nl=False)
-
-
-def _columns(table: Sequence[tuple[str, ...]]) -> str:
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-    lines = (
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in table
-    )
-    return "\n".join(lines)

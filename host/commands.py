@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from settings import nearest
+from settings.models import MAX_WORKERS
 
 VERSION = 1
 """Of the protocol: each request and each response carries it as `v`."""
@@ -16,7 +17,6 @@ MAX_REQUEST_BYTES = 65_536
 PREFIX = "prefork/"
 """What the name of an admin socket begins with; that of the host follows."""
 _KEYS = ("v", "id", "command", "args")
-_MAX_WORKERS = 1024
 _MAX_SHOWN = 60
 _MAX_TEXT = 500
 """Characters of a name: an installed plugin's is short, a path to a file may be long."""
@@ -100,7 +100,7 @@ _ID = Argument(
     form=re.compile(r"[0-9]{1,10}-[0-9]{1,20}", re.ASCII),
     example="1234-17",
 )
-_SLOT = Argument("slot", int, "Slot of a worker.", low=0, high=_MAX_WORKERS - 1)
+_SLOT = Argument("slot", int, "Slot of a worker.", low=0, high=MAX_WORKERS - 1)
 _TABLE = (
     Command("status", "Show how the host and its workers are.", changes=False),
     Command(
@@ -115,7 +115,7 @@ _TABLE = (
     Command(
         "scale",
         "Have so many workers from now on, until the next reload.",
-        (Argument("workers", int, "How many workers.", low=1, high=_MAX_WORKERS),),
+        (Argument("workers", int, "How many workers.", low=1, high=MAX_WORKERS),),
     ),
     Command("drain", "Replace a worker: another takes its slot, then it drains.", (_SLOT,)),
     Command("suspend", "Keep new connections from a worker; those it has go on.", (_SLOT,)),

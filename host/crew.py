@@ -116,50 +116,36 @@ class Crew:
             LimitsError: no row is free.
         """
         with ExitStack() as theirs, ExitStack() as ours:
-            control, bus = socket.socketpair(), socket.socketpair()
-            for mine, its in (control, bus):
-                ours.enter_context(mine)
-                theirs.enter_context(its)
-            reader, writer = os.pipe()
-            ours.callback(os.close, reader)
-            theirs.callback(os.close, writer)
+            mine, its = _ends(ours, theirs)
             row = generation.take_row()
             ours.callback(generation.give_back, row)
-            assert generation.passes is not None
-            assignment = Assignment(
-                slot,
-                generation.number,
-                parent=os.getpid(),
-                control=control[1],
-                bus=bus[1],
-                stacks=writer,
-                listeners=generation.listeners,
-                sockets=tuple(listener.sock for listener in generation.sockets),
-                scoreboard=generation.scoreboard,
-                row=row,
-                wake=generation.passes.wake,
-            )
+            assignment = _assignment(slot, generation, row, its)
 
             def become_worker() -> int:
-                for end in (control[0], bus[0]):
-                    end.close()
-                os.close(reader)
+                mine.close()
                 close()
                 return self._run_worker(assignment)
 
             pid = processes.fork(become_worker)
             try:
-                self._exchange.add(pid, bus[0])
-                member = Member(slot, pid, 0.0, State.STARTING, None)
-                printed, channel = stacks.Printed(reader), ControlChannel(control[0])
-                hand = Hand(member, generation, row, channel, printed, row.get(ACCEPTED_ALL))
-                self._take_in(hand)
+                hand = self._take_in_new(pid, assignment, mine, generation)
             except OSError:  # ENOSPC or ENOMEM of epoll_ctl(2): as if it had not been forked
                 self.signal(pid, signal.SIGKILL)
-                self._forget(pid, control[0], reader)
+                self._forget(pid, mine)
                 raise
             ours.pop_all()
         hand.member = forked(pid)
+        return hand
+
+    def _take_in_new(
+        self, pid: int, assignment: Assignment, mine: _Ends, generation: Generation
+    ) -> Hand:
+        self._exchange.add(pid, mine.bus)
+        member = Member(assignment.slot, pid, 0.0, State.STARTING, None)  # until the pool has one
+        row, channel = assignment.row, ControlChannel(mine.control)
+        printed = stacks.Printed(mine.stacks)
+        hand = Hand(member, generation, row, channel, printed, row.get(ACCEPTED_ALL))
+        self._take_in(hand)
         return hand
 
     def adopt(self, worker: handover.Worker, generation: Generation) -> Hand:
@@ -247,12 +233,12 @@ class Crew:
         self._loop.add(hand.channel.fileno(), READ, lambda _: self._listen(hand))
         self._loop.add(hand.printed.fileno(), READ, lambda _: self._read(hand))
 
-    def _forget(self, pid: int, *watched: socket.socket | int) -> None:
+    def _forget(self, pid: int, mine: _Ends) -> None:
         """Undo what was done to take in a worker."""
         self._hands.pop(pid, None)
         self._exchange.remove(pid)
-        for end in watched:
-            self._loop.remove(end if isinstance(end, int) else end.fileno())
+        for descriptor in (mine.control.fileno(), mine.stacks):
+            self._loop.remove(descriptor)
 
     def _listen(self, hand: Hand) -> None:
         reports = hand.channel.receive()
@@ -265,3 +251,48 @@ class Crew:
     def _read(self, hand: Hand) -> None:
         if not hand.printed.read():
             self._loop.remove(hand.printed.fileno())
+
+
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """One side's ends of the channels between supervisor and worker."""
+
+    control: socket.socket
+    bus: socket.socket
+    stacks: int
+
+    def close(self) -> None:
+        self.control.close()
+        self.bus.close()
+        os.close(self.stacks)
+
+
+def _ends(ours: ExitStack, theirs: ExitStack) -> tuple[_Ends, _Ends]:
+    """Make the channels; the stacks close the ends of each side, also if this fails halfway."""
+    pairs = []
+    for _ in ("control", "bus"):
+        pairs.append(socket.socketpair())
+        ours.enter_context(pairs[-1][0])
+        theirs.enter_context(pairs[-1][1])
+    reader, writer = os.pipe()
+    ours.callback(os.close, reader)
+    theirs.callback(os.close, writer)
+    (control, its_control), (bus, its_bus) = pairs
+    return _Ends(control, bus, reader), _Ends(its_control, its_bus, writer)
+
+
+def _assignment(slot: int, generation: Generation, row: Row, its: _Ends) -> Assignment:
+    assert generation.passes is not None
+    return Assignment(
+        slot,
+        generation.number,
+        parent=os.getpid(),
+        control=its.control,
+        bus=its.bus,
+        stacks=its.stacks,
+        listeners=generation.listeners,
+        sockets=tuple(listener.sock for listener in generation.sockets),
+        scoreboard=generation.scoreboard,
+        row=row,
+        wake=generation.passes.wake,
+    )

@@ -46,11 +46,10 @@ from host.errors import NoCandidateError
 from host.events import WORKER_RESUMED, WORKER_SUSPENDED
 from host.members import Member
 from host.scoreboard import CLAIMED, SENT, SETTLED, Cells, Row
-from host.telemetry import Telemetry
+from host.telemetry import Report, Telemetry
 from host.views import Listener, WorkerView
 
 Scheduler = Callable[[Listener, Sequence[WorkerView]], WorkerView | None]
-Report = Callable[[str, str, BaseException, tuple[object, ...]], None]
 
 REREADS = 4
 """How often a pass reads while an accept is under way: each takes about 3 µs, like an accept."""
@@ -137,6 +136,14 @@ class Dispatcher:
     def workers(self) -> tuple[Candidate, ...]:
         """All workers that are taken into account, in the order of their slots."""
         return tuple(sorted(self._workers.values(), key=lambda worker: (worker.slot, worker.pid)))
+
+    def queue_length(self, listener: int) -> int:
+        """Return how many connections wait on a listener.
+
+        Raises:
+            OSError: the kernel does not tell.
+        """
+        return self._queue_lengths[listener]()
 
     def ready(self, row: Row, member: Member, before: int = 0) -> None:
         """Take a worker into account, of whose slot `before` connections were accepted already.

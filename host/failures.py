@@ -37,7 +37,7 @@ class Failure:
 
 
 class Failures:
-    """Emits an event for each failure of a hook. Its instances are `host.calls.Report`s.
+    """Emits an event for each failure of a hook. Its instances are `host.telemetry.Report`s.
 
     Attributes:
         last: the last failure that was formatted, or None; a start's always is.

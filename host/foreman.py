@@ -223,7 +223,6 @@ class Foreman:
         death = self._obituaries.examine(hand, ended)
         self._site.hooks.on_child_exit(death.view)
         strays.end_if_stray()
-        self.keep_signals()
         self._site.succession.bury(hand)
         self._site.questions.gone(pid)
         started_well = hand.member.was_ready or hand.member.expected or self._pool.stopping

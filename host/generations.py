@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from host import events
 from host.decisions import Decisions
-from host.dispatch import Dispatcher, Policy, Report, Scheduler
+from host.dispatch import Dispatcher, Policy, Scheduler
 from host.errors import LimitsError
 from host.listeners import ListeningSocket, queue_length
 from host.loop import Loop
 from host.passes import Passes, Send
 from host.scoreboard import MAX_ROWS, Row, Scoreboard
-from host.telemetry import Telemetry
+from host.telemetry import Report, Telemetry
 from host.views import Listener
 
 
@@ -61,7 +61,6 @@ class Generation:
         self.dispatcher: Dispatcher | None = None
         self.passes: Passes | None = None
         self.decisions = Decisions()
-        self._asks: dict[int, Callable[[], int]] = {}
 
     def take_row(self) -> Row:
         """Return the first row that is free.
@@ -104,7 +103,6 @@ class Generation:
             telemetry=means.telemetry,
         )
         self.decisions = self.dispatcher.decisions
-        self._asks = {view.index: ask for view, ask in asks}
         self.passes = Passes(
             loop,
             self.dispatcher,
@@ -117,9 +115,8 @@ class Generation:
 
     def waiting(self, listener: int) -> int | None:
         """Return how many connections wait on a listener; None if it is not known."""
-        ask = self._asks.get(listener)
         with suppress(OSError):
-            return None if ask is None else ask()
+            return None if self.dispatcher is None else self.dispatcher.queue_length(listener)
         return None
 
     def retire(self, kept: Sequence[ListeningSocket]) -> None:
@@ -134,11 +131,10 @@ class Generation:
             else:
                 listener.close()
         self.sockets, self.dispatcher, self.passes = (), None, None
-        self._asks = {}
 
-    def close(self) -> None:
-        """Close everything."""
-        self.retire(())
+    def close(self, kept: Sequence[ListeningSocket] = ()) -> None:
+        """Close everything but the sockets that another generation has."""
+        self.retire(kept)
         self.scoreboard.close()
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from host.breaker import Breaker
-from host.calls import Implementation, Report, Scheduler, Tell, chain, direct
+from host.calls import Implementation, Scheduler, Tell, chain, direct
+from host.telemetry import Report
 from host.views import Listener, WorkerView
 
 _Wrapper = Generator[object, object, object]

@@ -18,6 +18,7 @@ from host.telemetry import Record
 
 Format = Callable[[Record], str]
 
+_RETRY_SECONDS = 0.05
 _BLOCKS = frozenset({"traceback", "details"})
 _CONTROL = {code: f"\\x{code:02x}" for code in [*range(0x20), *range(0x7F, 0xA0)]}
 # Line and paragraph separators, and what reverses the order of the characters around it.
@@ -91,7 +92,7 @@ class LogWriter:
         self._dropped = 0
         self._source = descriptor
         self._own: int | None = None
-        self._later: Callable[[Callable[[], object]], object] | None = None
+        self._call_later: Callable[[float, Callable[[], object]], object] | None = None
         self._retrying = False
         self._write = self._choose_write()
 
@@ -108,19 +109,19 @@ class LogWriter:
         else:
             self._waiting.append(line.encode("utf-8", "backslashreplace"))
 
-    def attend(self, later: Callable[[Callable[[], object]], object]) -> None:
+    def attend(self, call_later: Callable[[float, Callable[[], object]], object]) -> None:
         """Have lines that were not taken tried again by this process's loop.
 
         Args:
-            later: calls what it is given, once, after a short while.
+            call_later: calls what it is given, once, after so many seconds.
         """
-        self._later, self._retrying = later, False
+        self._call_later, self._retrying = call_later, False
 
     def forget(self) -> None:
         """Forget lines that wait: after a fork they are the parent's to write."""
         self._waiting.clear()
         self._dropped = 0
-        self._later = None
+        self._call_later = None
 
     def mute(self) -> None:
         """Write nothing any more, in a child that a plugin has forked."""
@@ -158,9 +159,9 @@ class LogWriter:
                 self._report_dropped()
 
     def _retry(self) -> None:
-        if self._later is not None and not self._retrying:
+        if self._call_later is not None and not self._retrying:
             self._retrying = True
-            self._later(self._try_again)
+            self._call_later(_RETRY_SECONDS, self._try_again)
 
     def _try_again(self) -> None:
         self._retrying = False

@@ -155,6 +155,10 @@ class Loop:
         heapq.heappush(self._timers, (when, next(self._order), timer))
         return timer
 
+    def call_later(self, seconds: float, function: Callable[[], object]) -> TimerHandle:
+        """Call `function` once, so many seconds from this very moment: `now` may be old."""
+        return self.call_at(self._clock() + seconds, function)
+
     def call_from_thread(self, function: Callable[[], object]) -> None:
         """Call `function` in the next turn. Safe in any thread; nothing else here is."""
         self._calls.append(function)

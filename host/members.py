@@ -7,8 +7,6 @@ from enum import StrEnum
 
 from host.errors import ExitCode
 
-MAX_WORKERS = 1024
-
 
 @dataclass(frozen=True, slots=True)
 class Policy:

@@ -1,9 +1,11 @@
-"""The other end of a connection: what it is called, and how it is not reset by accident."""
+"""The other end of a connection: what it is called, who it is, how it is not reset by accident."""
 
 from __future__ import annotations
 
 import socket
+import struct
 
+_CREDENTIALS = struct.Struct("3i")
 _DISCARDS = 8
 _DISCARD_BYTES = 65_536
 
@@ -28,3 +30,13 @@ def discard_unread(sock: socket.socket) -> None:
                 return
     except OSError:
         return
+
+
+def credentials(sock: socket.socket) -> tuple[int, int]:
+    """Return pid and uid of the process at the other end of a Unix socket (unix(7), SO_PEERCRED).
+
+    The kernel has noted them at connect() or listen(). The pid is 0 in another pid namespace.
+    """
+    found = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, uid, _ = _CREDENTIALS.unpack(found)
+    return pid, uid

@@ -18,12 +18,12 @@ from host.calls import (
     Implementation,
     ListenerHooks,
     Manager,
-    Report,
     Tell,
     Timed,
 )
 from host.errors import PluginError
 from host.sources import listed, suggest
+from host.telemetry import Report
 from settings import nearest
 
 

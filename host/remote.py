@@ -16,15 +16,16 @@ from typing import Any, Self
 from host.commands import PREFIX, VERSION, address
 from host.errors import RemoteError
 from host.logs import printable
+from host.peers import credentials
+from settings.models import HOST_NAME
 
 DEFAULT = "prefork"
 """The name of a host that was given none."""
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
+_NAME = re.compile(HOST_NAME, re.ASCII)
 _LISTENS = 0x10000
 """The flag of a socket that listens (__SO_ACCEPTCON), in /proc/net/unix."""
 _READ_BYTES = 65_536
-_CREDENTIALS = struct.Struct("3i")
 _TIMEVAL = struct.Struct("@ll")
 _LOOK_SECONDS = 0.1
 
@@ -126,20 +127,13 @@ def _connected(name: str, timeout: float) -> Iterator[socket.socket]:
         except OSError as error:
             raise RemoteError(f'cannot reach host "{name}": {error.strerror}') from None
         # Anybody may take an abstract name: an answer of another user's process is worth nothing.
-        uid, own = _peer(sock)[1], os.geteuid()
+        uid, own = credentials(sock)[1], os.geteuid()
         if own not in (0, uid):
             raise RemoteError(
                 f'not permitted: host "{name}" runs as uid {uid}; ask it as that user, or as root'
             )
         sock.settimeout(timeout)
         yield sock
-
-
-def _peer(sock: socket.socket) -> tuple[int, int, int]:
-    """Return pid, uid and gid of the process that listens."""
-    found = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    pid, uid, gid = _CREDENTIALS.unpack(found)
-    return pid, uid, gid
 
 
 def _line(name: str, sock: socket.socket, deadline: float) -> bytes:
@@ -192,7 +186,7 @@ class Watch:
         self._name, self._timeout = name, timeout
         self._process: int | None = None
         with _connected(name, timeout) as sock:
-            pid = _peer(sock)[0]
+            pid = credentials(sock)[0]
             if pid:
                 with suppress(OSError):
                     self._process = os.pidfd_open(pid)

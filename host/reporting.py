@@ -13,7 +13,7 @@ from host.members import State
 from host.obituaries import Obituaries
 from host.pool import GRACE_SECONDS, Pool
 from host.processes import resident_bytes
-from host.scoreboard import ACCEPTED, ACTIVE, REFUSED, SENT, SPURIOUS, TURN_LASTED, TURN_STARTED
+from host.scoreboard import ACCEPTED, ACTIVE, REFUSED, SENT, SPURIOUS
 from host.succession import Succession
 from settings import Settings
 
@@ -34,10 +34,6 @@ class House(Protocol):
     started: float
     pid: int
     version: str
-
-    @property
-    def current(self) -> Generation:
-        """The newest generation."""
 
 
 def status(house: House) -> dict[str, Any]:
@@ -66,7 +62,9 @@ def status(house: House) -> dict[str, Any]:
             "seconds_ago": round(now - outcome.time, 3),
         },
         "hangs": [
-            {**hang, "seconds_ago": round(now - hang["at"], 3)} for hang in house.obituaries.hangs
+            {key: value for key, value in hang.items() if key != "at"}
+            | {"seconds_ago": round(now - hang["at"], 3)}
+            for hang in house.obituaries.hangs
         ],
         "restarts": house.obituaries.restarts,
     }
@@ -121,8 +119,6 @@ def _in_order(crew: Crew) -> list[Hand]:
 
 def _worker(house: House, hand: Hand) -> dict[str, Any]:
     member, row, now = hand.member, hand.row, house.loop.now
-    started = row.get(TURN_STARTED)
-    turn = now - started / 1e9 if started else row.get(TURN_LASTED) / 1e9
     state = member.state.value
     if member.state is State.READY:
         state = "retiring" if member.retiring else "serving"
@@ -142,7 +138,7 @@ def _worker(house: House, hand: Hand) -> dict[str, Any]:
         "suspended": candidate.suspended if candidate else False,
         "held": hand.held,
         "age_seconds": round(now - member.born, 3),
-        "turn_seconds": round(max(0.0, turn), 6),
+        "turn_seconds": round(row.turn_seconds(now), 6),
         "memory_bytes": resident_bytes(member.pid),
         "plugins": hand.plugins,
     }

@@ -17,7 +17,7 @@ from typing import Protocol
 
 WORD = 8
 HEADER_WORDS = 8
-_STARVED, _GATE_SHUT, _USED, _LISTENERS = range(4)
+_STARVED, _GATE_SHUT, _USED = range(3)
 MAX_ROWS = 4096
 """Workers of one generation that can live at once. Rows that are not used cost no memory."""
 
@@ -84,6 +84,11 @@ class Row:
         """Raise one counter of one listener; only its one writer may."""
         self._cells[self.cell(listener, counter)] += amount
 
+    def turn_seconds(self, now: float) -> float:
+        """Return how long the present or, between turns, the last turn of the loop has taken."""
+        started = self.get(TURN_STARTED)
+        return max(0.0, now - started / 1e9) if started else self.get(TURN_LASTED) / 1e9
+
     def write_off(self) -> None:
         """Balance the row of a worker that is dead, for the one that takes it over.
 
@@ -123,7 +128,7 @@ class Scoreboard:
             self._fd = fd
         self._map = mmap.mmap(self._fd, size)
         self.cells = memoryview(self._map).cast("Q")
-        self.cells[_LISTENERS] = self.listeners = listeners
+        self.listeners = listeners
         self._rows: dict[int, Row] = {}
 
     def fileno(self) -> int:

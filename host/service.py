@@ -8,6 +8,7 @@ from typing import Any
 
 from host.loop import Poller
 from host.scoreboard import Cells
+from host.telemetry import Report
 from host.views import CloseReason, Listener, Worker
 
 
@@ -39,7 +40,7 @@ class Service:
     on_close: Callable[[Any, CloseReason], object]
     on_drain: Callable[[Any, float], object]
     blame: Callable[[BaseException], str]
-    report: Callable[[str, str, BaseException, tuple[object, ...]], None]
+    report: Report
     on_end: Callable[[Any, CloseReason], None]
     connections: set[Any]
     touched: list[Any]

@@ -17,6 +17,7 @@ import click
 import settings
 from host.arrivals import PATTERNS, Scenario, TraceError, read_trace, synthetic
 from host.catalog import catalog
+from host.columns import aligned
 from host.errors import PluginError
 from host.loading import load
 from host.registry import Registry
@@ -307,14 +308,7 @@ def _table(outcomes: Sequence[Outcome]) -> str:
                 f"{result.p99_wait * 1000:.2f}",
             )
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if number else cell.ljust(width)
-            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    )
+    return aligned(rows, text={0})
 
 
 def _figure_class() -> Any:

@@ -19,7 +19,6 @@ from host.loop import READ, Loop
 from host.passes import Passes, Send
 
 _PATIENCE_SECONDS = 1.0
-_LATER_SECONDS = 0.05
 
 
 def send_in(
@@ -89,7 +88,7 @@ def _run(
         return 0
     log.forget()
     loop = Loop()
-    log.attend(lambda function: loop.call_at(loop.now + _LATER_SECONDS, function))
+    log.attend(loop.call_later)
     dispatcher, before = generation.dispatcher, generation.passes
     assert dispatcher is not None
     assert before is not None

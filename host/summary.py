@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
+
+from host.columns import aligned
 
 _OUTSIDE = frozenset({"on_worker_start", "on_worker_stop"})
 """Hooks that are called while the loop does not turn."""
 _BAR = 40
 _Record = Mapping[str, Any]
-_Row = Sequence[str]
 
 
 def summarize(records: Sequence[_Record], missing: int, directory: object) -> str:
@@ -54,7 +55,7 @@ def _hooks(records: Sequence[_Record]) -> str:
     ]
     rows.append(("(the host)", "all else", "-", f"{rest:.3f}", "-", "-", _percent(rest, busy)))
     heading = ("PLUGIN", "HOOK", "CALLS", "SECONDS", "MEAN us", "LONGEST ms", "BUSY %")
-    return _table(heading, rows, left=2)
+    return aligned([heading, *rows], text={0, 1})
 
 
 def _turns(records: Sequence[_Record]) -> str:
@@ -67,7 +68,7 @@ def _turns(records: Sequence[_Record]) -> str:
         (_limit(1 << place), str(count), _percent(count, total), "#" * round(_BAR * count / most))
         for place, count in enumerate(counts[first:], first)
     ]
-    return _table(("TURNS BELOW", "COUNT", "%", ""), rows, left=0)
+    return aligned([("TURNS BELOW", "COUNT", "%", ""), *rows], text={3})
 
 
 def _workers(records: Sequence[_Record]) -> str:
@@ -96,7 +97,7 @@ def _workers(records: Sequence[_Record]) -> str:
                 str(each["involuntary_switches"]),
             )
         )
-    return _table(heading, rows, left=0)
+    return aligned([heading, *rows], text=())
 
 
 def _percent(part: float, whole: float) -> str:
@@ -109,16 +110,3 @@ def _limit(microseconds: int) -> str:
     if microseconds < 1_000_000:
         return f"{microseconds / 1e3:.4g} ms"
     return f"{microseconds / 1e6:.4g} s"
-
-
-def _table(heading: _Row, rows: Iterable[_Row], left: int) -> str:
-    """Align columns: the first `left` of them, and one without a heading, are text."""
-
-    def cells(line: _Row) -> Iterator[str]:
-        for place, (cell, width) in enumerate(zip(line, widths, strict=True)):
-            text = place < left or not heading[place]
-            yield cell.ljust(width) if text else cell.rjust(width)
-
-    lines = [heading, *rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(cells(line)).rstrip() for line in lines)

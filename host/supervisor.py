@@ -30,14 +30,10 @@ from host.reloads import Done, Reloads
 from host.signals import Signals
 from host.steering import Steering
 from host.succession import Succession
-from host.views import Listener, WorkerView
 from host.whereabouts import Whereabouts
 from host.wiring import HostView, Wiring
 from settings import Settings
-
-_RETRY_SECONDS = 0.05
-_LEAVE_SECONDS = 0.1
-"""How long a worker that is told to go waits: a service manager tells all processes at once."""
+from settings.models import MAX_WORKERS
 
 
 def _policy(settings: Settings, generation: int) -> members.Policy:
@@ -75,7 +71,7 @@ class Supervisor:
         self.breaker = Breaker(settings.breaker, wiring.registry.spared, self.telemetry)
         self.hooks = wiring.registry.host_hooks(self.failures, breaker=self.breaker)
         self.loop = loop = Loop(settings.limits.max_events)
-        self.log.attend(lambda function: loop.call_at(loop.now + _RETRY_SECONDS, function))
+        self.log.attend(loop.call_later)
         self.exchange = Exchange(loop, self.telemetry)
         self.crew = Crew(loop, self.exchange, heard=self._hear, run_worker=wiring.run_worker)
         self.questions = Questions(loop, self.crew.send)
@@ -171,7 +167,7 @@ class Supervisor:
         """Have a generation ready to hand out what waits on its listeners."""
         missed_claim = self.settings.dispatch.missed_claim_ms / 1000
         means = Means(
-            self._guarded(self.hooks.schedulers),
+            self.hooks.schedulers,
             Policy(self._wiring.max_connections, missed_claim),
             self.crew.send,
             self.failures,
@@ -186,7 +182,7 @@ class Supervisor:
         failed = self._wiring.failed or self._tell_plugins(mine)
         loop = self.loop
         loop.add(self.signals.fileno(), READ, self.signals.handle)
-        loop.on_rest = self.exchange.flush
+        loop.on_rest = self._on_rest
         if self.handed is not None:
             self.succession.relieve(self.handed.standin)
         loop.refresh()
@@ -212,6 +208,12 @@ class Supervisor:
                 self.succession.note_outcome("starting")
             self.foreman.carry_out(self.pool.start(loop.now))
         self.foreman.reap()
+
+    def _on_rest(self) -> None:
+        """End a turn, in which plugins may have been called."""
+        self.exchange.flush()
+        if self.signals.taken:
+            self.foreman.keep_signals()
 
     def _tell_plugins(self, mine: Generation) -> str:
         """Tell the plugins that the host starts; return why the generation cannot, or ""."""
@@ -249,6 +251,9 @@ class Supervisor:
         """Close what the supervisor alone uses; a worker does so first of all."""
         self.signals.close()
         self.loop.close()
+        self._close_channels()
+
+    def _close_channels(self) -> None:
         self.exchange.close()
         self.crew.close()
         if self._admin is not None:
@@ -257,10 +262,7 @@ class Supervisor:
     def _forsake(self) -> None:
         """Leave everything to the parent, in a child that a plugin has forked."""
         self.loop.forsake()
-        self.exchange.close()
-        self.crew.close()
-        if self._admin is not None:
-            self._admin.close()
+        self._close_channels()
         for generation in self.succession.all_generations:
             for listener in generation.sockets:
                 listener.sock.close()
@@ -269,10 +271,9 @@ class Supervisor:
         """Close, in a new worker, what is not its generation's."""
         self.close_own()
         mine = self.current
-        kept = {listener.fileno() for listener in mine.sockets}
-        for listener in self.serving.sockets:
-            if listener.fileno() not in kept:
-                listener.sock.close()
+        for generation in self.succession.all_generations:
+            if generation is not mine:
+                generation.close(kept=mine.sockets)
 
     # Generations
 
@@ -301,24 +302,7 @@ class Supervisor:
             PluginError: it cannot be loaded, or is none.
         """
         registry = self._wiring.load_scheduler(plugin)
-        return self._guarded(registry.host_hooks(self.failures, breaker=self.breaker).schedulers)
-
-    def _guarded(
-        self, schedulers: Sequence[tuple[str, Scheduler]]
-    ) -> tuple[tuple[str, Scheduler], ...]:
-        """Return schedulers that cannot keep the host from being stopped."""
-
-        def guard(choose: Scheduler) -> Scheduler:
-            def ask(listener: Listener, workers: Sequence[WorkerView]) -> WorkerView | None:
-                try:
-                    return choose(listener, workers)
-                finally:
-                    if self.signals.taken:
-                        self.foreman.keep_signals()
-
-            return ask
-
-        return tuple((name, guard(choose)) for name, choose in schedulers)
+        return registry.host_hooks(self.failures, breaker=self.breaker).schedulers
 
     def reload(self, cause: str, done: Done | None = None) -> None:
         """Try the new settings and take them on, as soon as no other reload is under way."""
@@ -349,7 +333,7 @@ class Supervisor:
     def scale(self, workers: int, cause: str) -> bool:
         """Have so many workers from now on; False if that is none or too many."""
         before = self.pool.workers
-        limit = 1 <= workers <= members.MAX_WORKERS
+        limit = 1 <= workers <= MAX_WORKERS
         if not limit or self.ending is not None:
             return False
         self.telemetry.emit(events.WORKERS_SCALED, workers=workers, before=before, cause=cause)

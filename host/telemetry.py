@@ -9,6 +9,9 @@ from typing import Any
 
 from host.events import Event
 
+Report = Callable[[str, str, BaseException, tuple[object, ...]], None]
+"""How a plugin's failure is told: plugin, hook, error, the hook's arguments. It must not raise."""
+
 
 @dataclass(frozen=True, slots=True)
 class Record:

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from host.columns import aligned
 from host.errors import RemoteError
 from host.logs import printable
 
@@ -54,15 +55,8 @@ class Table:
 
     def plain(self) -> str:
         """Return it as text."""
-        lines = [self.columns, *self.rows]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        return "\n".join(
-            "  ".join(
-                cell.ljust(width) if heading in _LEFT else cell.rjust(width)
-                for cell, width, heading in zip(line, widths, self.columns, strict=True)
-            ).rstrip()
-            for line in lines
-        )
+        text = {number for number, heading in enumerate(self.columns) if heading in _LEFT}
+        return aligned([self.columns, *self.rows], text)
 
     def drawn(self) -> rich.table.Table:
         """Return it as a table of the library that knows the terminal's width."""

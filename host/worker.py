@@ -36,7 +36,6 @@ from host.views import CloseReason, Listener
 from host.watch import beat_seconds
 from settings import Settings
 
-_LATER_SECONDS = 0.05
 _SPREAD_SHARE = 0.5
 """The part of the time until the drain deadline that goodbyes may take."""
 
@@ -61,7 +60,7 @@ def run(
         return ExitCode.OK
     stacks.print_to(assignment.stacks)
     worker = WorkerProcess(assignment, settings, registry, telemetry, profile)
-    log.attend(worker.later)
+    log.attend(worker._loop.call_later)
     strays.disown(log.mute)
     strays.disown(worker.forsake)
     try:
@@ -146,8 +145,7 @@ class WorkerProcess:
 
     def call_later(self, seconds: float, function: Callable[[], object]) -> TimerHandle:
         """Call `function` on the loop, once, after `seconds`."""
-        due = time.monotonic() + seconds
-        return self._loop.call_at(due, lambda: self._isolated(function))
+        return self._loop.call_later(seconds, lambda: self._isolated(function))
 
     def call_from_thread(self, function: Callable[[], object]) -> None:
         """Call `function` on the loop soon; safe in any thread."""
@@ -210,10 +208,6 @@ class WorkerProcess:
         """Have the loop turn now and then though nothing happens: so the supervisor sees it can."""
         if self._beat:
             self._loop.call_at(self._loop.now + self._beat, self._keep_turning)
-
-    def later(self, function: Callable[[], object]) -> None:
-        """Call one of the host's own functions in a short while."""
-        self._loop.call_at(time.monotonic() + _LATER_SECONDS, function)
 
     def forsake(self) -> None:
         """Leave everything to the parent, in a child that a plugin has forked."""

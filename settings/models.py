@@ -12,12 +12,14 @@ from settings.section import Section
 from settings.selection import Listens, Plugins, also_text
 
 _MIB = 1024 * 1024
-_MAX_WORKERS = 1024
+MAX_WORKERS = 1024
+HOST_NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+"""What the name of a host looks like."""
 
 
 def usable_cpus() -> int:
     """Return how many CPUs this process may run on, which a container can make fewer than exist."""
-    return min(len(os.sched_getaffinity(0)), _MAX_WORKERS)
+    return min(len(os.sched_getaffinity(0)), MAX_WORKERS)
 
 
 def _misfit(message: LiteralString, high: int) -> PydanticCustomError:
@@ -253,14 +255,14 @@ class Settings(Section):
 
     name: str = Field(
         default="prefork",
-        pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$",
+        pattern=HOST_NAME,
         description="Name of this host in its log and process titles: up to 64 of a-z, 0-9, `.`,"
         " `_`, `-`. Give each host on a machine its own to tell them apart.",
     )
     workers: int = Field(
         default_factory=usable_cpus,
         ge=1,
-        le=_MAX_WORKERS,
+        le=MAX_WORKERS,
         description="Worker processes. One for each usable CPU keeps them busy without contention;"
         " many more cost memory and context switches.",
     )

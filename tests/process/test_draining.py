@@ -177,22 +177,6 @@ def test_sigint_does_not_wait(
 
 
 @pytest.mark.timing
-def test_a_second_sigint_is_quick(named: Callable[..., tuple[Host, str]]) -> None:
-    host, _ = named("echo")
-    with connect(host.address) as session:
-        session.sendall(b"x")
-        assert session.recv(1) == b"x"
-        host.signal(signal.SIGINT)
-        host.wait_for("host_stopping")
-        began = time.monotonic()
-        host.signal(signal.SIGINT)
-        assert host.wait() == 9
-        assert time.monotonic() - began <= 1.0 + SLACK_SECONDS
-        assert session.recv(1) == b""
-    assert host.events("host_stopping_now")[0]["cause"] == "a second SIGINT"
-
-
-@pytest.mark.timing
 def test_who_does_not_leave_is_cut_and_counted(
     named: Callable[..., tuple[Host, str]], load: Load
 ) -> None:

@@ -95,7 +95,7 @@ def test_a_second_interrupt_is_quick(start: Start) -> None:
         began = time.monotonic()
         assert host.wait() == 9
         assert time.monotonic() - began <= 1.5
-        host.wait_for("host_stopping_now")
+        assert host.wait_for("host_stopping_now")["cause"] == "a second SIGINT"
         assert session.recv(100) == b""
 
 

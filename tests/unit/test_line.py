@@ -3,7 +3,7 @@ import re
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from host import CloseReason, PluginError
@@ -109,6 +109,7 @@ def test_unknown_commands(ask, given_, reply):
 @given(line=st.binary(max_size=60))
 def test_each_line_has_one_reply_of_one_line_without_what_a_terminal_acts_on(shared, line):
     line = line.replace(b"\n", b"").lstrip(b"*")
+    assume(not line.strip().upper().startswith(b"QUIT"))  # which ends it, with one reply
     connection = shared.connect()
     connection.feed(line + b"\r\nECHO " + line + b"\nPING end\n")
     *replies, end, rest = connection.take().split(b"\r\n")

@@ -286,7 +286,7 @@ def test_lines_arrive_whole_in_order_and_dropped_ones_are_counted(acts):
 def test_lines_that_wait_are_tried_again_later_and_only_once_at_a_time():
     with pipe() as (reader, writer), writing(writer) as log:
         later = []
-        log.attend(later.append)
+        log.attend(lambda _, function: later.append(function))
         filling = stuff(writer)
         log(says("one"))
         log(says("two"))
@@ -302,7 +302,7 @@ def test_lines_that_wait_are_tried_again_later_and_only_once_at_a_time():
 def test_after_a_fork_waiting_lines_are_left_to_the_parent():
     with pipe() as (reader, writer), writing(writer, max_waiting=1) as log:
         later = []
-        log.attend(later.append)
+        log.attend(lambda _, function: later.append(function))
         filling = stuff(writer)
         log(says("the parent's"))
         log(says("dropped by the parent"))
