@@ -20,6 +20,7 @@ from host.commands import COMMANDS
 from host.errors import ExitCode, HostError, PluginError
 from host.launch import assign, launch
 from host.loading import PluginErrors, load
+from host.sources import suggest
 
 DISTRIBUTION = "prefork"
 
@@ -166,6 +167,16 @@ class _Group(click.Group):
         if not args or (args[0].startswith("-") and args[0] not in ("-h", "--help", "--version")):
             args = ["run", *args]
         return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; of one that there is not, name the nearest of all that there are."""
+        names = self.list_commands(ctx)
+        if args[0] not in names:
+            near = suggest(settings.nearest(args[0], names))
+            ctx.fail(f'there is no command "{args[0]}"{near}')
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Call the command; an error that has a culprit becomes one message and an exit code."""

@@ -270,8 +270,7 @@ def recovered(trial: Trial, host: StormHost) -> None:
 
 def stops_well(trial: Trial, host: StormHost, load: Load, lost: set[int]) -> None:
     """The others met with nothing but what they lost with a worker, and SIGTERM ends it all."""
-    time.sleep(0.1)
-    result = load.end()
+    result = load.end(drain=1.0)
     foreign = [
         failure
         for failure in result.failures

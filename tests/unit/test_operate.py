@@ -218,6 +218,15 @@ def test_every_command_of_the_table_can_be_given():
     assert {operation.name for operation in OPERATIONS} == {*COMMANDS, "top"}
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant_"), [("statsu", "status"), ("chekc", "check"), ("new-plugn", "new-plugin")]
+)
+def test_a_misspelt_command_is_told_with_the_nearest(typed, meant_):
+    found = CliRunner().invoke(main, [typed])
+    assert found.exit_code == ExitCode.USAGE
+    assert f'there is no command "{typed}"; did you mean "{meant_}"?' in found.output
+
+
 def test_a_host_is_found_by_its_name(host):
     fake = host(status=STATUS)
     assert fake.name in running()
