@@ -180,7 +180,8 @@ class Dispatcher:
         decision = Decision.of(candidates, now) if candidates else None
         while need > 0 and candidates:
             worker, scheduler = self._ask(view, candidates)
-            worker.expect_claims(now)
+            # From this moment: a slow scheduler is not the fault of whom it has chosen.
+            worker.expect_claims(max(now, self._clock()))
             number = worker.note_sent(listener, 1)
             assert decision is not None
             self.decisions.add(decision, worker, listener, number, scheduler)

@@ -145,11 +145,7 @@ def _worker(house: House, hand: Hand) -> dict[str, Any]:
 
 
 def _listeners(generation: Generation) -> list[dict[str, Any]]:
-    board, found = generation.scoreboard, []
-
-    def total(listener: int, counter: int) -> int:
-        return sum(row.count(listener, counter) for row in board.rows)
-
+    total, found = generation.scoreboard.total, []
     for view in generation.listeners:
         found.append(
             {

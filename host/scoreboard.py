@@ -171,9 +171,9 @@ class Scoreboard:
     def gate_shut(self, value: bool) -> None:
         self.cells[_GATE_SHUT] = int(value)
 
-    def total(self, counter: int) -> int:
-        """Return the sum of one counter over all rows and listeners."""
-        return sum(row.sum(counter) for row in self.rows)
+    def total(self, listener: int, counter: int) -> int:
+        """Return the sum of one counter of a listener over all rows."""
+        return sum(row.count(listener, counter) for row in self.rows)
 
     def close(self) -> None:
         """Unmap and close; rows must not be used any more."""

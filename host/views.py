@@ -18,7 +18,6 @@ class CloseReason(StrEnum):
     WRITE_TIMEOUT = "peer does not take what is sent"
     UNSENT_LIMIT = "too much unsent"
     PLUGIN_FAILED = "the plugin failed"
-    DRAINED = "worker is going away"
     DEADLINE = "still open at the drain deadline"
     OPERATOR = "closed by an operator"
 

@@ -69,6 +69,17 @@ class Scene:
             row.add(listener, SETTLED, count)
 
 
+def test_a_slow_scheduler_is_not_the_fault_of_whom_it_has_chosen():
+    def choose(listener, workers):
+        scene.clock += 3 * PATIENCE
+        return workers[0]
+
+    scene = Scene(schedulers=[("slow", choose)])
+    assert scene.plan(1) == {0: 1}
+    assert not scene.dispatcher.check(scene.clock + PATIENCE / 2)
+    assert scene.dispatcher.check(scene.clock + PATIENCE)
+
+
 def test_as_many_notifications_are_sent_as_connections_wait():
     assert Scene().plan(5) == {0: 3, 1: 2}
 
