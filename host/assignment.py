@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from host.scoreboard import Row, Scoreboard
 from host.views import Listener
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(NamedTuple):
     """What the supervisor gives a worker; it all comes across the fork.
 
     Attributes:

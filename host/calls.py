@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from types import CodeType
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import pluggy
 
@@ -41,8 +40,7 @@ HOOKS: Mapping[str, tuple[str, ...]] = specified(hookspecs)
 """The host's own hooks and their arguments; a plugin may bring more (`Registry.hooks`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Implementation:
+class Implementation(NamedTuple):
     """One plugin's function for one hook.
 
     Attributes:
@@ -68,8 +66,7 @@ class Implementation:
     trylast: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ListenerHooks:
+class ListenerHooks(NamedTuple):
     """The hooks of one listener's connections.
 
     Attributes:
@@ -88,8 +85,7 @@ class ListenerHooks:
     blame: Callable[[BaseException], str]
 
 
-@dataclass(frozen=True, slots=True)
-class HostHooks:
+class HostHooks(NamedTuple):
     """The hooks that belong to no listener; all plugins hear them.
 
     Attributes:
@@ -111,7 +107,7 @@ def measured(
     """Return the same implementations, with functions that are measured if `timed` is given."""
     if timed is None:
         return implementations
-    return [replace(each, function=timed(each)) for each in implementations]
+    return [each._replace(function=timed(each)) for each in implementations]
 
 
 def direct(implementation: Implementation) -> Callable[..., Any]:

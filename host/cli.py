@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import importlib
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import click
 
@@ -25,8 +23,7 @@ from host.sources import suggest
 DISTRIBUTION = "prefork"
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
+class Sources(NamedTuple):
     """Where the command line says that settings come from."""
 
     config: str | None
@@ -46,7 +43,7 @@ class Sources:
             "plugins": ([*selected, *more], "--record-trace"),
             "options.record_trace.file": (file, "--record-trace"),
         }
-        return dataclasses.replace(self, flags=flags)
+        return self._replace(flags=flags)
 
 
 def _sources(params: dict[str, Any]) -> Sources:
@@ -188,16 +185,19 @@ class _Group(click.Group):
             fail(str(error), error.exit_code)
 
 
-def installed_version() -> str:
-    """Return the version of the installed distribution."""
+def _installed_version() -> str:
     try:
         return version(DISTRIBUTION)
     except PackageNotFoundError:
         return "(not installed)"
 
 
+VERSION = _installed_version()
+"""That of the installed distribution."""
+
+
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(installed_version(), prog_name=DISTRIBUTION)
+@click.version_option(VERSION, prog_name=DISTRIBUTION)
 def main() -> None:
     """Serve any protocol with supervised worker processes; plugins hold all policy.
 
@@ -217,7 +217,7 @@ def run(sources: Sources, record_trace: str | None) -> None:
     """Run the host until it is told to stop (SIGTERM, SIGINT)."""
     if record_trace is not None:
         sources = sources.recording(record_trace)
-    code = launch(sources.load, installed_version())
+    code = launch(sources.load, VERSION)
     sys.exit(code)
 
 

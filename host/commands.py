@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from settings import nearest
 from settings.models import MAX_WORKERS
@@ -31,8 +30,7 @@ class CommandError(Exception):
     """A command that cannot be carried out; the text tells whoever asked why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Argument:
+class Argument(NamedTuple):
     """One argument of a command.
 
     Attributes:
@@ -75,8 +73,7 @@ class Argument:
         return self.form is None or self.form.fullmatch(value) is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """One command.
 
     Attributes:

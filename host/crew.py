@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from host import handover, processes, stacks, strays
 from host.assignment import Assignment
@@ -253,8 +253,7 @@ class Crew:
             self._loop.remove(hand.printed.fileno())
 
 
-@dataclass(frozen=True, slots=True)
-class _Ends:
+class _Ends(NamedTuple):
     """One side's ends of the channels between supervisor and worker."""
 
     control: socket.socket

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from string import Formatter
+from typing import NamedTuple
 
 
 class Level(IntEnum):
@@ -16,8 +16,7 @@ class Level(IntEnum):
     ERROR = 40
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One kind of event.
 
     Attributes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from host.errors import SlowCallError
 from host.events import HOOK_FAILED
@@ -26,8 +26,7 @@ CONSEQUENCES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """One failure: of which plugin, in which hook, the error in words, and its stack."""
 
     plugin: str

@@ -6,8 +6,8 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 _HEAD = struct.Struct("<IBHI")  # payload's length, kind, name's length, number
 MAX_NAME_BYTES = 512
@@ -43,8 +43,7 @@ class BadFrameError(Exception):
     """What came is no frame: the process at the other end is not to be trusted any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One frame."""
 
     kind: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from host import events
 from host.decisions import Decisions
@@ -19,8 +19,7 @@ from host.telemetry import Report, Telemetry
 from host.views import Listener
 
 
-@dataclass(frozen=True, slots=True)
-class Means:
+class Means(NamedTuple):
     """What handing out takes beside a loop: whom to ask, within which limits, how to tell."""
 
     schedulers: Sequence[tuple[str, Scheduler]]

@@ -21,8 +21,13 @@ FORMAT = 1
 
 
 class _Value(BaseModel):
+    # Built by a reload, and not by every start, which would take 8 ms more.
     model_config = ConfigDict(
-        frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64"
+        frozen=True,
+        extra="forbid",
+        ser_json_bytes="base64",
+        val_json_bytes="base64",
+        defer_build=True,
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from host.frames import Frame, Kind
 from host.views import BUS_LEFT
@@ -46,8 +46,7 @@ class _Ring:
         return self.size - before
 
 
-@dataclass(frozen=True, slots=True)
-class HubState:
+class HubState(NamedTuple):
     """What a hub knows: who hears which topic, who owns which key, what is retained."""
 
     hearers: list[tuple[bytes, list[int]]]

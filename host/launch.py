@@ -11,8 +11,8 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from host import profiling, worker
 from host.admin import AdminServer
@@ -87,8 +87,7 @@ def rehearse(load_settings: Callable[[], Loaded], parent: int) -> ExitCode:
     return ExitCode.OK
 
 
-@dataclass(frozen=True, slots=True)
-class _Staff:
+class _Staff(NamedTuple):
     """What a host is to run with.
 
     Attributes:

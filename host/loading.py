@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from types import ModuleType
-from typing import cast
+from typing import NamedTuple, cast
 
 from pydantic import BaseModel
 
@@ -52,8 +50,7 @@ class PluginErrors(PluginError):
         return "\n".join(lines)
 
 
-@dataclass(frozen=True, slots=True)
-class _Built:
+class _Built(NamedTuple):
     """A plugin that is constructed and not yet checked."""
 
     source: Source
@@ -192,7 +189,7 @@ def _problem(loaded: Loaded, name: str, message: str) -> Problem:
 
 def _joined(errors: Iterable[SettingsError]) -> SettingsError:
     return SettingsError(
-        dataclasses.replace(problem, message=f"{problem.message} ({error.subject})")
+        problem._replace(message=f"{problem.message} ({error.subject})")
         if error.subject != "settings"
         else problem
         for error in errors

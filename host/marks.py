@@ -6,8 +6,8 @@ died or while it hangs, when it cannot tell any more.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 _SERIAL_SHIFT, _LISTENER_SHIFT = 24, 8
 
@@ -29,8 +29,7 @@ class Called(IntEnum):
         return "a callback" if self is Called.CALLBACK else self.name.lower()
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """A mark taken apart: what is called, and for a connection its serial number and listener."""
 
     called: Called

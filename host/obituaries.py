@@ -5,8 +5,7 @@ from __future__ import annotations
 import signal
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from host import control, events, members, processes
 from host.crew import Crew, Hand
@@ -22,8 +21,7 @@ _HANGS_KEPT = 10
 _MAX_LINES = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Death:
+class Death(NamedTuple):
     """The end of one worker.
 
     Attributes:
@@ -86,7 +84,7 @@ class Obituaries:
             return ended
         if self._oom is None:
             self._oom = self._memory.happened()
-        return replace(ended, oom=self._oom)
+        return ended._replace(oom=self._oom)
 
     def examine(self, hand: Hand, ended: processes.Exit) -> Death:
         """Find out all that there is to tell, before the worker's channels are closed."""

@@ -29,7 +29,7 @@ class Plan(BaseModel):
         listen: what to listen on.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     format: int
     listen: list[Listen]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -11,13 +12,13 @@ import pkgutil
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
-from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
+from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distribution
+from importlib.metadata import entry_points as points
 from importlib.metadata import packages_distributions as packages
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import cast
+from typing import NamedTuple, cast
 
 from host.errors import PluginError
 from settings import nearest
@@ -26,8 +27,7 @@ GROUP = "host.plugins"
 """The entry-point group of plugins."""
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """Where a selected plugin is to be found; nothing of it has been imported.
 
     Attributes:
@@ -68,15 +68,20 @@ class Source:
 
 def installed() -> tuple[EntryPoint, ...]:
     """Return the entry points of all installed plugins, sorted by name; imports none."""
-    found = {(each.name, each.value, belongs_to(each)): each for each in entry_points(group=GROUP)}
+    found = {(each.name, each.value, belongs_to(each)): each for each in points(group=GROUP)}
     return tuple(found[key] for key in sorted(found, key=str))
 
 
 def belongs_to(entry: EntryPoint) -> tuple[str | None, str | None]:
     """Return name and version of the distribution that an entry point belongs to."""
-    if entry.dist is None:
-        return None, None
-    known = dict(entry.dist.metadata.items()) if hasattr(entry.dist.metadata, "items") else {}
+    return (None, None) if entry.dist is None else _named(entry.dist)
+
+
+@functools.lru_cache(maxsize=64)
+def _named(found: Distribution) -> tuple[str | None, str | None]:
+    """Return name and version of a distribution; its metadata is read once for all its plugins."""
+    metadata = found.metadata
+    known = dict(metadata.items()) if hasattr(metadata, "items") else {}
     return known.get("Name"), known.get("Version")
 
 

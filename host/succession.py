@@ -7,8 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from host import handover, standin
 from host.crew import Crew, Hand
@@ -32,8 +31,7 @@ from host.telemetry import Telemetry
 from host.views import Listener
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a reload went, or goes: to which generation, `state`, why, and since when."""
 
     generation: int

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from host.events import Event
 
@@ -13,8 +12,7 @@ Report = Callable[[str, str, BaseException, tuple[object, ...]], None]
 """How a plugin's failure is told: plugin, hook, error, the hook's arguments. It must not raise."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One event that happened: when (seconds since the epoch) and with which values."""
 
     event: Event

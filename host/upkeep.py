@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from host.crew import Hand
 from host.members import State
@@ -16,16 +16,14 @@ _JITTER = 0.1
 _MIB = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Hung:
+class Hung(NamedTuple):
     """A worker whose loop has not turned for so many seconds."""
 
     pid: int
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Worn:
+class Worn(NamedTuple):
     """A worker that is to be replaced, and why."""
 
     pid: int

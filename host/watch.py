@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 BEAT_SECONDS = 1.0
 """How often an idle worker's loop turns, and the supervisor looks, at the least."""
@@ -16,8 +16,7 @@ def beat_seconds(hang_seconds: float) -> float:
     return min(BEAT_SECONDS, hang_seconds / _BEATS)
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """What the scoreboard shows of one worker's loop.
 
     Attributes:

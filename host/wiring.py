@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from host.assignment import Assignment
 from host.calls import Timed
@@ -16,8 +15,7 @@ from host.telemetry import Telemetry
 from host.views import Listener
 
 
-@dataclass(frozen=True, slots=True)
-class HostView:
+class HostView(NamedTuple):
     """What `on_host_start` is told."""
 
     name: str
@@ -27,8 +25,7 @@ class HostView:
     hook: Callable[[str, Sequence[str]], Callable[..., Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Wiring:
+class Wiring(NamedTuple):
     """What the supervisor is made of, apart from the settings.
 
     Attributes:

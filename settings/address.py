@@ -5,8 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Family = Literal["tcp4", "tcp6", "unix"]
 
@@ -23,8 +22,7 @@ _PLUGIN = re.compile(PLUGIN_PATTERN)
 _ALIASES = {"localhost": "127.0.0.1", "*": "0.0.0.0"}
 
 
-@dataclass(frozen=True)
-class Address:
+class Address(NamedTuple):
     """An address to listen on.
 
     Attributes:

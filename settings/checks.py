@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -64,8 +64,7 @@ _WORDS = {
 }
 
 
-@dataclass(frozen=True)
-class Scope:
+class Scope(NamedTuple):
     """What a check needs to know of the table it looks at.
 
     Attributes:
@@ -103,8 +102,7 @@ def drop_unknown(table: Mapping[str, Any], scope: Scope, problems: list[Problem]
     return _Sieve(scope, problems).table(table, scope.model, ())
 
 
-@dataclass(frozen=True)
-class _Sieve:
+class _Sieve(NamedTuple):
     scope: Scope
     problems: list[Problem]
 
@@ -215,7 +213,7 @@ def _report(path: Path, finding: _Finding, scope: Scope) -> Problem:
     if finding.other and join(path) not in scope.origins:
         # Nobody set this value; the one it does not fit was set.
         origin = locate(scope.origins, tuple(finding.other.split(".")))
-        return replace(problem, where=f"default, {finding.other} from {origin}")
+        return problem._replace(where=f"default, {finding.other} from {origin}")
     return problem
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 MASK = "**********"
 
@@ -15,8 +15,7 @@ _SECRET_NAME = re.compile(
 _LONGEST_SHOWN = 60
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing that is wrong with the settings.
 
     Attributes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from settings.address import split
 from settings.fields import join
@@ -13,8 +13,7 @@ from settings.lines import Path
 Kind = Literal["default", "preset", "file", "environment", "flag"]
 
 
-@dataclass(frozen=True)
-class Origin:
+class Origin(NamedTuple):
     """Where a value came from.
 
     Attributes:

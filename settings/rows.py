@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 
@@ -15,8 +14,7 @@ from settings.loading import Loaded
 from settings.origins import Origin, locate
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One setting.
 
     Attributes:

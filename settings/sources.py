@@ -10,10 +10,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path as FilePath
-from typing import Any, Literal
-
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+from typing import Literal
 
 from settings import lines
 from settings.errors import MASK, Problem, is_secret_name, show
@@ -137,7 +134,12 @@ def read_environment(environ: Mapping[str, str], problems: list[Problem]) -> Lay
         elif name not in (CONFIG, PRESET):
             problems.append(_unknown_variable(name, environ[name], known))
     layer = Layer()
-    nested = _Source({name: environ[name] for name in names.values()})()
+    if not names:
+        return layer
+    # Imported only if there are variables: pydantic-settings would add 31 ms to each start.
+    from settings.environment import nest  # noqa: PLC0415
+
+    nested = nest(PREFIX, {name: environ[name] for name in names.values()})
     for path, text in values(nested, ()):
         name = names.pop(join(path))
         _put(layer, path, text, Origin("environment", f"{name} (environment)"))
@@ -186,21 +188,3 @@ def _put(layer: Layer, path: lines.Path, value: object, origin: Origin) -> None:
             layer.texts[join(path)] = value
         value = parse(path, value)
     layer.put(path, value, origin)
-
-
-class _Variables(Settings, BaseSettings):
-    model_config = SettingsConfigDict(strict=False, env_prefix=PREFIX, env_nested_delimiter="__")
-
-
-class _Source(EnvSettingsSource):
-    """Nests variables by their names, and leaves their texts as they are.
-
-    The library's own decoding stops at the first list that is not JSON.
-    """
-
-    def __init__(self, texts: Mapping[str, str]) -> None:
-        super().__init__(_Variables)
-        self.env_vars = {name.lower(): text for name, text in texts.items()}
-
-    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
-        return value

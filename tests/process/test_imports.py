@@ -1,0 +1,60 @@
+"""What a start imports: its time goes to that, and no busy machine changes what it is."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.address import connect
+from support.hosting import SUPPORT, Host, Start
+
+pytestmark = pytest.mark.process
+
+IMPORTING = str(SUPPORT / "importing.py")
+
+OF_OTHERS = {"asyncio", "dotenv", "pydantic_settings", "rich", "ssl", "statistics"}
+OF_COMMANDS = {"arrivals", "catalog", "operate", "remote", "scaffold", "simulate", "simulation"}
+UNUSED = OF_OTHERS | {"settings.environment", "host.top"} | {f"host.{one}" for one in OF_COMMANDS}
+"""What a host without variables HOST_… can do without."""
+
+
+def begin(start: Start, notes: Path) -> Host:
+    return start(plugin=IMPORTING, settings={"options.importing.notes": notes})
+
+
+def answer(host: Host) -> dict[str, Any]:
+    with connect(host.address) as client, client.makefile("rb") as lines:
+        client.sendall(b"?")
+        found: dict[str, Any] = json.loads(lines.readline())
+        return found
+
+
+def test_a_host_imports_nothing_that_it_does_not_use(start: Start, tmp_path: Path) -> None:
+    imported = set(answer(begin(start, tmp_path / "notes"))["imported"])
+    assert {"host.supervisor", "host.worker"} <= imported
+    assert imported & UNUSED == set()
+
+
+def test_the_collector_works_when_plugins_are_imported_and_passes_over_what_was(
+    start: Start, tmp_path: Path
+) -> None:
+    assert answer(begin(start, tmp_path / "notes"))["frozen"] > 10_000
+
+
+def test_nothing_is_imported_after_the_start_not_even_for_a_reload(
+    start: Start, tmp_path: Path
+) -> None:
+    # By then it could be new code, which does not fit the old that runs.
+    host = begin(start, notes := tmp_path / "notes")
+    answer(host)
+    host.signal(signal.SIGTTIN)
+    host.wait_for("worker_ready", slot=2)
+    host.signal(signal.SIGHUP)
+    host.wait_for("generation_ready")
+    answer(host)
+    assert host.stop() == 0
+    assert notes.read_text().splitlines() == []
