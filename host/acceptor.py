@@ -32,6 +32,19 @@ _RETRY_SECONDS = 0.1
 _SAY_AGAIN_SECONDS = 10.0
 
 
+class _Words:
+    """Which cells of the scoreboard count for one listener of a row."""
+
+    __slots__ = ("accepted", "claimed", "refused", "settled", "spurious")
+
+    def __init__(self, row: Row, listener: int) -> None:
+        self.claimed = row.cell(listener, CLAIMED)
+        self.settled = row.cell(listener, SETTLED)
+        self.accepted = row.cell(listener, ACCEPTED)
+        self.spurious = row.cell(listener, SPURIOUS)
+        self.refused = row.cell(listener, REFUSED)
+
+
 class Acceptor:
     """Accepts what the supervisor tells this worker to accept.
 
@@ -56,7 +69,14 @@ class Acceptor:
         wake: Callable[[], None],
         gate_shut: Callable[[], bool],
     ) -> None:
-        self._sockets, self._services, self._row = sockets, services, row
+        self._services, self._row = services, row
+        # What socket.accept() calls, too, which makes a socket object of the descriptor: that
+        # would take longer than all else that is done for a connection here.
+        self._accepts = [sock._accept for sock in sockets]  # type: ignore[attr-defined]
+        self._cells = row.cells
+        self._words = [_Words(row, listener) for listener in range(len(sockets))]
+        self._active, self._claimed_all = row.index(ACTIVE), row.index(CLAIMED_ALL)
+        self._accepted_all = row.index(ACCEPTED_ALL)
         self._loop, self._telemetry, self._wake = loop, telemetry, wake
         self._gate_shut = gate_shut
         self._serial = 0
@@ -64,43 +84,41 @@ class Acceptor:
 
     def accept(self, listener: int, notifications: int) -> None:
         """Claim that many notifications of a listener, one after the other."""
-        row, sock = self._row, self._sockets[listener]
+        cells, of_listener, accept = self._cells, self._words[listener], self._accepts[listener]
+        active, claimed_all = self._active, self._claimed_all
         for _ in range(notifications):
             # Counted as active first: the supervisor must never see less than there is, or it
             # would hand out more than max_connections_per_worker.
-            row.put(ACTIVE, row.get(ACTIVE) + 1)
-            row.add(listener, CLAIMED)
-            row.put(CLAIMED_ALL, row.get(CLAIMED_ALL) + 1)
+            cells[active] += 1
+            cells[of_listener.claimed] += 1
+            cells[claimed_all] += 1
             try:
-                accepted, address = sock.accept()
-            except BlockingIOError:
-                row.put(ACTIVE, row.get(ACTIVE) - 1)
-                row.add(listener, SPURIOUS)
-                row.add(listener, SETTLED)
+                fd, address = accept()
             except OSError as error:
-                row.put(ACTIVE, row.get(ACTIVE) - 1)
-                row.add(listener, REFUSED)
-                row.add(listener, SETTLED)
-                self._failed(listener, error)
+                cells[active] -= 1
+                none = isinstance(error, BlockingIOError)
+                cells[of_listener.spurious if none else of_listener.refused] += 1
+                cells[of_listener.settled] += 1
+                if not none:
+                    self._failed(listener, error)
             else:
-                row.add(listener, ACCEPTED)
-                row.add(listener, SETTLED)
-                row.put(ACCEPTED_ALL, row.get(ACCEPTED_ALL) + 1)
-                self._begin(accepted, address, listener)
+                cells[of_listener.accepted] += 1
+                cells[of_listener.settled] += 1
+                cells[self._accepted_all] += 1
+                self._begin(fd, address, listener, cells[of_listener.claimed])
 
-    def _begin(self, sock: socket.socket, address: object, listener: int) -> None:
+    def _begin(self, fd: int, address: object, listener: int, claim: int) -> None:
         self._serial += 1
         service = self._services[listener]
+        os.set_blocking(fd, False)  # an accepted socket does not inherit it (accept(2))
         if self._gate_shut():
-            listeners.reopen(sock)
-        connection = SocketConnection(
-            sock, address, self._serial, service, self._row.count(listener, CLAIMED)
-        )
+            listeners.reopen(fd)
+        connection = SocketConnection(fd, address, self._serial, service, claim)
         try:
             connection.watch()
         except OSError as error:  # ENOSPC or ENOMEM of epoll_ctl(2): as if it had not come
-            sock.close()
-            self._row.put(ACTIVE, self._row.get(ACTIVE) - 1)
+            service.close(fd)
+            self._cells[self._active] -= 1
             self._failed(listener, error)
             return
         service.connections.add(connection)

@@ -10,6 +10,7 @@ from typing import Any
 
 from host.connection import SocketConnection
 from host.control import Ask, Report
+from host.peers import borrow
 from host.views import CloseReason
 
 _BATCH_BYTES = 32_768
@@ -52,7 +53,7 @@ def answer(ask: Ask, connections: Sequence[SocketConnection], now: float) -> Ite
 
 
 def _describe(connection: SocketConnection, now: float) -> dict[str, Any]:
-    received, sent = traffic(connection.sock)
+    received, sent = traffic(connection.fileno())
     return {
         "id": connection.id,
         "listener": connection.listener.address,
@@ -66,8 +67,17 @@ def _describe(connection: SocketConnection, now: float) -> dict[str, Any]:
     }
 
 
-def traffic(sock: socket.socket) -> tuple[int | None, int | None]:
-    """Return the bytes received and sent on a TCP socket (TCP_INFO, tcp(7)); None if not known.
+def traffic(fd: int) -> tuple[int | None, int | None]:
+    """Return the bytes received and sent on a connection's socket; None if they are not known."""
+    try:
+        with borrow(fd) as sock:
+            return counted(sock)
+    except OSError:  # it has just ended
+        return None, None
+
+
+def counted(sock: socket.socket) -> tuple[int | None, int | None]:
+    """Return the bytes received and sent as TCP_INFO (tcp(7)) has them; None if not known.
 
     The kernel counts them anyway; counting them again would cost every message.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -13,62 +12,40 @@ from host.peers import describe, discard_unread
 from host.service import Service
 from host.views import CloseReason, Listener, Worker
 
-_DONTWAIT = socket.MSG_DONTWAIT
-_NONE: list[bytes] = []  # shared by all connections: never changed
 _SEND_SLICE = 262_144
 """How much of a backlog is offered to one send: about what a loopback socket takes at a time."""
 
 
 class SocketConnection:
-    """One accepted socket; it owns the socket and closes it.
+    """One accepted socket; it owns the descriptor and closes it.
 
-    The socket stays in blocking mode and is used with MSG_DONTWAIT: an accepted socket does not
-    inherit O_NONBLOCK (accept(2)), and setting it would cost a system call per connection.
+    The descriptor is non-blocking, and read(2) and write(2) do for a stream socket what recv(2)
+    and send(2) do: a socket object would cost each message and each connection more.
 
-    What is written is first kept for the one send at the end of the handler; mostly one chunk.
-    What the kernel does not take moves to a bytearray (cutting off its front is cheap), to
-    which further writes are added until it is empty again.
+    What is written is first kept in a list for the one send at the end of the handler. While a
+    handler runs that is the list that all connections of the service share, since only one
+    handler runs at a time. What the kernel does not take moves to a bytearray (cutting off its
+    front is cheap), to which further writes are added until it is empty again.
     """
 
     __slots__ = (
-        "_address",
-        "_asked",
-        "_attention",
-        "_backlog",
-        "_chunks",
-        "_closing",
-        "_ended",
-        "_handling",
-        "_mark",
-        "_mask",
-        "_paused",
-        "_pending",
-        "_queued",
-        "_service",
-        "_sock",
-        "_when_writable",
-        "allow_half_open",
-        "born",
-        "claim",
-        "closed",
-        "data",
-        "eof",
-        "held_back",
-        "last_active",
+        *("_address", "_asked", "_attention", "_backlog", "_chunks", "_closing", "_ended", "_fd"),
+        *("_mark", "_mask", "_paused", "_unsent", "_room", "_service"),
+        *("_when_writable", "allow_half_open", "born", "claim", "closed", "data", "eof"),
+        *("held_back", "last_active"),
     )
 
     def __init__(
-        self, sock: socket.socket, address: Any, serial: int, service: Service, claim: int = 0
+        self, fd: int, address: Any, serial: int, service: Service, claim: int = 0
     ) -> None:
-        self._sock, self._address, self._service = sock, address, service
+        self._fd, self._address, self._service = fd, address, service
         self._mark = mark(Called.ON_READABLE, serial, service.listener.index)
-        self._pending: bytes | None = None  # what is written first
-        self._chunks: list[bytes] = _NONE  # what is written after it
-        self._queued = 0  # bytes in all of it, if there is more than the first
+        self._chunks: list[bytes] | None = None  # what is written; None: `_queue` sees to it
+        self._unsent = 0  # bytes in it and in the backlog
+        self._room = service.few  # how much is read first
         self._backlog: bytearray | None = None
         self._mask = 0
-        self._handling = False  # a handler of this connection is running
-        self._asked = False  # that handler has called read()
+        self._asked = False  # the handler of the present or last event has called read()
         self._attention = False  # something other than plain traffic is to be settled
         self._paused = False  # by the plugin
         self.held_back = False  # by the high-water mark
@@ -108,18 +85,11 @@ class SocketConnection:
     @property
     def unsent(self) -> int:
         """Bytes written and not yet taken by the kernel."""
-        if self._backlog is not None:
-            return len(self._backlog)
-        return self._queued or len(self._pending or b"")
-
-    @property
-    def sock(self) -> socket.socket:
-        """The socket; it stays the connection's."""
-        return self._sock
+        return self._unsent
 
     def fileno(self) -> int:
-        """Return the socket's descriptor, -1 once it has ended."""
-        return self._sock.fileno()
+        """Return the socket's descriptor, which stays the connection's; -1 once it has ended."""
+        return self._fd
 
     # What plugins call
 
@@ -128,59 +98,59 @@ class SocketConnection:
         self._asked = True
         if self.closed or self.eof:
             return b""
+        service = self._service
+        read = service.read  # what is called is found faster in a variable than in an attribute
         try:
-            data = self._sock.recv(self._service.read_size, _DONTWAIT)
+            data = read(self._fd, self._room)
         except BlockingIOError:
             return b""
         except OSError:
             self._doom(CloseReason.RESET)
             return b""
-        if not data:
-            self.eof = self._attention = True
+        if len(data) < service.few:
+            self._room = service.few
+            if not data:
+                self.eof = self._attention = True
+        elif self._room < service.read_size:
+            data += self._read_more(data)
         return data
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Queue `data` for the send at the end of the handler or turn."""
-        if self.closed:
+        chunks = self._chunks
+        if chunks is None or type(data) is not bytes:
+            self._queue(data)
+            return
+        chunks.append(data)
+        self._unsent += len(data)
+        if self._unsent > self._service.high_water:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send now as much of what is queued as the kernel takes."""
+        chunks, unsent = self._chunks, self._unsent
+        if not chunks:
+            return
+        data = b"".join(chunks)  # the very same object if it is but one
+        chunks.clear()
+        if not unsent:
             return
         if self._backlog is not None:
             self._backlog += data
             self._press()
             return
-        chunk = data if type(data) is bytes else bytes(data)
-        if self._pending is None:
-            if chunk:
-                self._pending = chunk
-                if not self._handling:
-                    self._service.touched.append(self)
-            return
-        if not self._queued:
-            self._chunks, self._queued = [], len(self._pending)
-        self._chunks.append(chunk)
-        self._queued += len(chunk)
-        if self._queued > self._service.high_water:
-            self.flush()
-
-    def flush(self) -> None:
-        """Send now as much of what is queued as the kernel takes."""
-        data = self._pending
-        if data is None or self._ended:
-            return
-        self._pending = None
-        if self._queued:
-            data = b"".join((data, *self._chunks))
-            self._chunks, self._queued = _NONE, 0
-        if not self._handling:
-            self.last_active = self._service.loop.now
+        self._unsent = 0
+        write = self._service.write
         try:
-            sent = self._sock.send(data, _DONTWAIT)
+            sent = write(self._fd, data)
         except BlockingIOError:
             sent = 0
         except OSError:
             self._doom(CloseReason.RESET)
             return
-        if sent < len(data):
+        if sent < unsent:
             self._backlog = bytearray(memoryview(data)[sent:])
+            self._unsent = unsent - sent
             self._service.stalled[self] = self._service.loop.now
             self._press()
             self._watch()
@@ -199,8 +169,7 @@ class SocketConnection:
         """Call `function` once what is unsent is below the low-water mark."""
         self._when_writable = function
         self._attention = True
-        if not self._handling:
-            self._service.touched.append(self)
+        self._service.touched.append(self)
 
     def close(self) -> None:
         """Send what is queued, then close."""
@@ -214,61 +183,47 @@ class SocketConnection:
         Raises:
             OSError: ENOSPC or ENOMEM (epoll_ctl(2)).
         """
-        self._service.loop.add(self._sock.fileno(), READ, self.on_event)
+        self._service.loop.add(self._fd, READ, self.on_event)
         self._mask = READ
 
     def begin(self) -> None:
         """Tell the plugins that it was accepted, and see to what they did."""
-        self._handling = True
-        self._note(Called.ON_ACCEPT)
-        if not self._service.on_accept(self):
+        if not self._handle(Called.ON_ACCEPT, self._service.on_accept):
             self.finish(CloseReason.PLUGIN_FAILED)
-        self._handling = False
         self.settle()
 
     def on_event(self, mask: int) -> None:
         """Handle an event of the socket: the hot path."""
-        if mask & WRITE:
-            self._send_backlog()
-            if self._attention or self._when_writable is not None:
-                self.settle()
-            if self._ended:
-                return
-        if mask & self._mask & READ and not self.closed:
-            service = self._service
-            self.last_active = service.loop.now
-            self._asked = False
-            self._handling = True
-            service.cells[service.mark] = self._mark
-            try:
-                service.on_readable(self)
-            except BaseException as error:  # SystemExit too: only this connection may end of it
-                self._fail(error)
-            self._handling = False
-            if self._pending is not None:
-                self.flush()
-            if self._attention or not self._asked:
-                self._after_handler()
-        elif mask & ~(READ | WRITE):
-            self._hang_up()
+        if (mask != READ or self._mask != READ or self.closed) and not self._is_readable(mask):
+            return
+        service = self._service
+        self._chunks = chunks = self._chunks or service.chunks
+        self.last_active = service.loop.now
+        self._asked = False
+        service.cells[service.mark] = self._mark
+        on_readable = service.on_readable
+        try:
+            on_readable(self)
+        except BaseException as error:  # SystemExit too: only this connection may end of it
+            self._fail(error)
+        if chunks:
+            self.flush()
+        self._chunks = None
+        if self._attention or not self._asked:
+            self._after_handler()
 
     def drain(self, deadline: float) -> None:
         """Tell the plugin that the worker goes away, and see to what it did."""
-        if self._closing is not None:
-            return
-        self._handling = True
-        self._note(Called.ON_DRAIN)
-        self._service.on_drain(self, deadline)
-        self._handling = False
-        self.settle()
+        if self._closing is None:
+            self._handle(Called.ON_DRAIN, self._service.on_drain, deadline)
+            self.settle()
 
     def finish(self, reason: CloseReason) -> None:
         """Send what is queued, then end with `reason`, at the latest when the turn ends."""
         if self._closing is None:
-            self._closing = reason
-            self.closed = self._attention = True
-            if not self._handling:
-                self._service.touched.append(self)
+            self.flush()
+        if self._closing is None:
+            self._begin_to_close(reason)
 
     def abort(self, reason: CloseReason) -> None:
         """End with `reason` now; what is queued is lost."""
@@ -279,13 +234,17 @@ class SocketConnection:
         """Have nothing to do with the socket any more, in a child that a plugin has forked."""
         self._ended = self.closed = True
         self._closing = CloseReason.RESET
-        self._sock.close()
+        if self._fd >= 0:
+            self._service.close(self._fd)
 
     def settle(self) -> None:
         """Send what is queued and act on what has happened to the connection."""
-        if self._ended or self._handling:
+        if self._ended:
             return
         self.flush()
+        self._chunks = None
+        if not self._attention:
+            return
         if self._when_writable is not None:
             self._call_if_writable()
         if self._closing is None and self.eof and not self.allow_half_open:
@@ -298,23 +257,66 @@ class SocketConnection:
 
     # Inside
 
+    def _handle(self, called: Called, function: Callable[..., Any], *args: object) -> Any:
+        """Call a plugin for this connection, and send what it has written."""
+        if not self.closed:
+            self._chunks = self._chunks or self._service.chunks
+        self._note(called)
+        try:
+            return function(self, *args)
+        finally:
+            self.flush()
+            self._chunks = None
+
     def _note(self, called: Called) -> None:
         """Write the worker's mark: what is called for this connection from now on."""
         service = self._service
         service.cells[service.mark] = self._mark - Called.ON_READABLE + called
+
+    def _is_readable(self, mask: int) -> bool:
+        """Deal with an event that is not plain; tell whether the plugin is to read now."""
+        if mask & WRITE:
+            self._send_backlog()
+            if self._when_writable is not None:
+                self._attention = True
+            if self._attention:
+                self.settle()
+            if self._ended:
+                return False
+        if mask & self._mask & READ and not self.closed:
+            return True
+        if mask & ~(READ | WRITE):
+            self._hang_up()
+        return False
+
+    def _read_more(self, start: bytes) -> bytes:
+        """Read what follows the first few bytes, and read much at once from now on."""
+        size = self._service.read_size
+        self._room = size
+        try:
+            return self._service.read(self._fd, size - len(start))
+        except OSError:  # nothing more; or an error, which the next read meets again
+            return b""
+
+    def _queue(self, data: bytes | bytearray | memoryview) -> None:
+        """Queue what is written while no handler of this connection runs, or what is no bytes."""
+        if self.closed:
+            return
+        if self._chunks is None:
+            self._chunks = []
+            self.last_active = self._service.loop.now
+            self._service.touched.append(self)
+        self.write(bytes(data))
 
     def _call_if_writable(self) -> None:
         function = self._when_writable
         if function is None or self._closing is not None or self.unsent > self._service.low_water:
             return
         self._when_writable = None
-        self._handling = True
         try:
-            function(self)
+            self._handle(Called.ON_READABLE, function)
         except BaseException as error:
             self._fail(error)
-        self._handling = False
-        self.flush()
 
     def _after_handler(self) -> None:
         if not (self._asked or self._paused or self._closing is not None):
@@ -330,12 +332,16 @@ class SocketConnection:
         """Give up what is unsent: the connection ends with `reason` when it is settled."""
         if self._ended:
             return
-        self._pending, self._chunks, self._queued = None, _NONE, 0
-        self._backlog = None
+        if self._chunks is not None:
+            self._chunks.clear()
+        self._unsent, self._backlog = 0, None
+        self._begin_to_close(reason)
+
+    def _begin_to_close(self, reason: CloseReason) -> None:
         self._closing = reason
         self.closed = self._attention = True
-        if not self._handling:
-            self._service.touched.append(self)
+        self._chunks = None
+        self._service.touched.append(self)
 
     def _press(self) -> None:
         """Hold the peer back above the high-water mark; give up above the hard cap."""
@@ -352,13 +358,14 @@ class SocketConnection:
             return
         try:
             with memoryview(backlog) as view, view[:_SEND_SLICE] as part:
-                sent = self._sock.send(part, _DONTWAIT)
+                sent = self._service.write(self._fd, part)
         except BlockingIOError:
             return
         except OSError:
             self._doom(CloseReason.RESET)
             return
         del backlog[:sent]
+        self._unsent -= sent
         self.last_active = self._service.loop.now
         if backlog:
             self._service.stalled[self] = self._service.loop.now
@@ -384,32 +391,34 @@ class SocketConnection:
             wanted |= WRITE
         if wanted == self._mask:
             return
-        loop, fd = self._service.loop, self._sock.fileno()
+        loop = self._service.loop
         if not wanted:
-            loop.remove(fd)
+            loop.remove(self._fd)
         elif not self._mask:
-            loop.add(fd, wanted, self.on_event)
+            loop.add(self._fd, wanted, self.on_event)
         else:
-            loop.modify(fd, wanted)
+            loop.modify(self._fd, wanted)
         self._mask = wanted
 
     def _hang_up(self) -> None:
         """Find out what an error or hang-up event without data means."""
-        if self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        if self._service.error(self._fd):
             self.abort(CloseReason.RESET)
         elif self._mask & READ:
             self.on_event(READ)
 
     def _end(self, reason: CloseReason) -> None:
         self._ended = True
-        service = self._service
-        service.stalled.pop(self, None)
+        service, fd = self._service, self._fd
         if self._mask:
-            service.loop.remove(self._sock.fileno())
+            service.loop.remove(fd)
             self._mask = 0
+        if service.stalled:
+            service.stalled.pop(self, None)
         if not self.eof and reason is not CloseReason.RESET:
-            discard_unread(self._sock)
+            discard_unread(service.read, fd)
         service.on_end(self, reason)
-        self._sock.close()
+        self._fd = -1
+        service.close(fd)
         self._note(Called.ON_CLOSE)
         service.on_close(self, reason)

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from host.errors import ListenError
+from host.peers import borrow
 from host.views import Listener
 from settings import Listen
 
@@ -158,9 +159,9 @@ def inherit_listener(
     return ListeningSocket(sock, view, listen.backlog, file, str(listen.parsed))
 
 
-def reopen(sock: socket.socket) -> None:
+def reopen(fd: int) -> None:
     """Undo, for an accepted socket, the shut gate that it has inherited from its listener."""
-    with suppress(OSError):
+    with suppress(OSError), borrow(fd) as sock:
         if sock.family == socket.AF_INET:
             sock.setsockopt(socket.IPPROTO_IP, _IP_MINTTL, 0)
         elif sock.family == socket.AF_INET6:

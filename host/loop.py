@@ -200,9 +200,11 @@ class Loop:
         self.on_wake()
         handlers = self._handlers
         for fd, mask in events:
-            handler = handlers.get(fd)
-            if handler is not None:
-                handler(mask)
+            try:
+                handler = handlers[fd]
+            except KeyError:  # removed by what was called for an event before it
+                continue
+            handler(mask)
         if timers and timers[0][0] <= self.now:
             self._run_timers()
         self.on_rest()

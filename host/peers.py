@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
+from collections.abc import Callable
 
 _CREDENTIALS = struct.Struct("3i")
 _DISCARDS = 8
@@ -18,18 +20,33 @@ def describe(address: object) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def discard_unread(sock: socket.socket) -> None:
-    """Read what has already arrived, before `sock` is closed.
+def discard_unread(read: Callable[[int, int], bytes], fd: int) -> None:
+    """Read what has already arrived, before a non-blocking socket is closed.
 
     Closing over it would reset the peer (RFC 1122, 4.2.2.13), which may cost it the answer that it
     has not read yet. A peer that goes on sending is not waited for.
     """
     try:
         for _ in range(_DISCARDS):
-            if not sock.recv(_DISCARD_BYTES, socket.MSG_DONTWAIT):
+            if not read(fd, _DISCARD_BYTES):
                 return
     except OSError:
         return
+
+
+def borrow(fd: int) -> socket.socket:
+    """Return a socket object of a copy of `fd`, for what a descriptor alone cannot do; close it.
+
+    Raises:
+        OSError: it is no socket, or no descriptor is left.
+    """
+    return socket.socket(fileno=os.dup(fd))
+
+
+def pending_error(fd: int) -> int:
+    """Return the error that waits on a socket, 0 for none, and clear it (socket(7), SO_ERROR)."""
+    with borrow(fd) as sock:
+        return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 
 def credentials(sock: socket.socket) -> tuple[int, int]:

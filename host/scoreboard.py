@@ -30,7 +30,7 @@ _WORKER_WORDS = 8
 CLAIMED, SETTLED, ACCEPTED, SPURIOUS, REFUSED = range(5)
 # Written by the supervisor, once per row and listener.
 SENT = 5
-_LISTENER_WORDS = 8
+LISTENER_WORDS = 8
 
 
 class Cells(Protocol):
@@ -49,20 +49,26 @@ class Row:
     `claimed` is raised *before* accept() is called for a notification. After it the claim is
     settled: one of accepted, spurious (nobody waited any more) and refused (accept() failed) is
     raised, and then `settled`. So `claimed - settled` is 1 while an accept is under way, else 0.
+
+    Args:
+        cells: the scoreboard's cells.
+        base: the index of the row's first one.
+        listeners: for how many listeners it counts.
+        number: the row's number.
     """
 
-    __slots__ = ("_base", "_cells", "_listeners", "number")
+    __slots__ = ("_base", "_listeners", "cells", "number")
 
     def __init__(self, cells: Cells, base: int, listeners: int, number: int) -> None:
-        self._cells, self._base, self._listeners, self.number = cells, base, listeners, number
+        self.cells, self._base, self._listeners, self.number = cells, base, listeners, number
 
     def get(self, word: int) -> int:
         """Return one of the row's own counters."""
-        return self._cells[self._base + word]
+        return self.cells[self._base + word]
 
     def put(self, word: int, value: int) -> None:
         """Set one of the row's own counters."""
-        self._cells[self._base + word] = value
+        self.cells[self._base + word] = value
 
     def index(self, word: int) -> int:
         """Return the index, in the scoreboard's cells, of one of the row's own counters."""
@@ -70,11 +76,11 @@ class Row:
 
     def cell(self, listener: int, counter: int) -> int:
         """Return the index, in the scoreboard's cells, of one counter of one listener."""
-        return self._base + _WORKER_WORDS + listener * _LISTENER_WORDS + counter
+        return self._base + _WORKER_WORDS + listener * LISTENER_WORDS + counter
 
     def count(self, listener: int, counter: int) -> int:
         """Return one counter of one listener."""
-        return self._cells[self.cell(listener, counter)]
+        return self.cells[self.cell(listener, counter)]
 
     def sum(self, counter: int) -> int:
         """Return the sum of one counter over all listeners."""
@@ -82,7 +88,7 @@ class Row:
 
     def add(self, listener: int, counter: int, amount: int = 1) -> None:
         """Raise one counter of one listener; only its one writer may."""
-        self._cells[self.cell(listener, counter)] += amount
+        self.cells[self.cell(listener, counter)] += amount
 
     def turn_seconds(self, now: float) -> float:
         """Return how long the present or, between turns, the last turn of the loop has taken."""
@@ -99,8 +105,8 @@ class Row:
             claimed = self.count(listener, CLAIMED)
             outcomes = (self.count(listener, each) for each in (ACCEPTED, SPURIOUS, REFUSED))
             self.add(listener, REFUSED, claimed - sum(outcomes))
-            self._cells[self.cell(listener, SETTLED)] = claimed
-            self._cells[self.cell(listener, SENT)] = claimed
+            self.cells[self.cell(listener, SETTLED)] = claimed
+            self.cells[self.cell(listener, SENT)] = claimed
         for word in (ACTIVE, TURN_STARTED, HELD_BACK, MARK):
             self.put(word, 0)
         self.put(CLAIMED_ALL, self.sum(CLAIMED))
@@ -119,7 +125,7 @@ class Scoreboard:
     """
 
     def __init__(self, listeners: int, fd: int | None = None) -> None:
-        self._stride = _WORKER_WORDS + listeners * _LISTENER_WORDS
+        self._stride = _WORKER_WORDS + listeners * LISTENER_WORDS
         size = (HEADER_WORDS + MAX_ROWS * self._stride) * WORD
         if fd is None:
             self._fd = os.memfd_create("scoreboard", os.MFD_CLOEXEC)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from typing import cast
 
 from host.connection import SocketConnection
@@ -48,9 +47,10 @@ class FakeConnection(SocketConnection):
         self._wire = wire = Wire(worker.loop.number())
         wire.announces = service is not None
         wire.arrived += received
-        sock = cast("socket.socket", wire)
-        super().__init__(sock, address, worker.serial(), service or worker.service(PLAIN_LISTENER))
         worker.loop.attach(wire.fileno(), wire)
+        worker.wires[wire.fileno()] = wire
+        service = service or worker.service(PLAIN_LISTENER)
+        super().__init__(wire.fileno(), address, worker.serial(), service)
         worker.open.add(self)
         self.watch()
 

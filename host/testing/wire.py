@@ -6,7 +6,7 @@ from host.loop import READ, WRITE
 
 
 class Wire:
-    """Stands in for the socket; the peer's end is driven by the test.
+    """Stands in for the descriptor; the peer's end is driven by the test.
 
     Attributes:
         arrived: what the peer has sent and nobody has read yet.
@@ -39,13 +39,13 @@ class Wire:
             mask |= WRITE
         return mask
 
-    # The part of a socket that connections use
+    # What connections do with a descriptor
 
     def fileno(self) -> int:
         """Return the number it goes by in the loop, -1 once it is closed."""
         return -1 if self.closed else self._fd
 
-    def recv(self, size: int, _flags: int = 0) -> bytes:
+    def read(self, size: int) -> bytes:
         """Return what has arrived."""
         if self.broken:
             raise ConnectionResetError
@@ -57,7 +57,7 @@ class Wire:
         del self.arrived[:size]
         return data
 
-    def send(self, data: bytes | memoryview, _flags: int = 0) -> int:
+    def write(self, data: bytes | memoryview) -> int:
         """Take as much as there is room for."""
         if self.broken:
             raise BrokenPipeError
@@ -66,10 +66,6 @@ class Wire:
             raise BlockingIOError
         self.sent += data[:size]
         return size
-
-    def getsockopt(self, _level: int, _option: int) -> int:
-        """Return SO_ERROR: errors are told by recv and send here."""
-        return 0
 
     def close(self) -> None:
         """Close the host's end; what was sent is still there for the peer."""

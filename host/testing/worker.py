@@ -12,6 +12,7 @@ from host.loop import TimerHandle
 from host.service import Service
 from host.testing.bus import MemoryBus
 from host.testing.loop import FakeLoop
+from host.testing.wire import Wire
 from host.views import Bus, CloseReason, Listener
 
 
@@ -52,6 +53,7 @@ class FakeWorker:
     Attributes:
         failures: what plugins have raised so far.
         dead: whether it was killed; then none of its timers is called any more.
+        wires: the wires of the connections that are open, by number.
         endings: for each connection that has ended why; two reasons if it ended twice.
     """
 
@@ -71,6 +73,7 @@ class FakeWorker:
         self._open: set[SocketConnection] = set()
         self._touched: list[SocketConnection] = []
         self.stalled: dict[SocketConnection, float] = {}
+        self.wires: dict[int, Wire] = {}
         self.endings: dict[SocketConnection, list[CloseReason]] = {}
         self._serial = 0
         self.bus: Bus = (bus or MemoryBus()).join(self.pid, self.loop, self._isolated)
@@ -163,6 +166,10 @@ class FakeWorker:
             high_water=marks.high_water,
             low_water=marks.low_water,
             max_unsent=marks.max_unsent,
+            read=lambda fd, size: self.wires[fd].read(size),
+            write=lambda fd, data: self.wires[fd].write(data),
+            close=lambda fd: self.wires.pop(fd).close(),
+            error=lambda _: 0,  # it is told by reading and writing here
         )
 
     def _on_end(self, connection: SocketConnection, _reason: CloseReason) -> None:

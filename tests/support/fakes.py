@@ -94,7 +94,7 @@ class FakeLoop:
 
 
 class FakeSocket:
-    """A socket whose peer and kernel follow a script.
+    """A socket, or what is behind a descriptor, whose peer and kernel follow a script.
 
     Args:
         arrives: what each recv() gives, or raises; b"" is the end, and nothing more blocks.
@@ -144,8 +144,23 @@ class FakeSocket:
         self.taken += offered[:item]
         return min(item, len(offered))
 
-    def getsockopt(self, level: int, option: int) -> int:
-        return self.error
-
     def close(self) -> None:
         self.closed = True
+
+
+class FakeDescriptors(dict[int, FakeSocket]):
+    """The sockets behind descriptors, and what a service does with these."""
+
+    def open(self, sock: FakeSocket) -> int:
+        """Return the descriptor of a socket."""
+        self[sock.fileno()] = sock
+        return sock.fileno()
+
+    def calls(self) -> dict[str, object]:
+        """Return the arguments of `Service`."""
+        return {
+            "read": lambda fd, size: self[fd].recv(size),
+            "write": lambda fd, data: self[fd].send(data),
+            "close": lambda fd: self.pop(fd).close(),
+            "error": lambda fd: self[fd].error,
+        }

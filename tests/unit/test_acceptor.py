@@ -21,24 +21,32 @@ from host.scoreboard import (
 from host.service import Service
 from host.views import Listener
 from support.dispatch_world import accepting
-from support.fakes import FakeLoop, FakeSocket, Told, blank_cells, rows_of
+from support.fakes import FakeDescriptors, FakeLoop, FakeSocket, Told, blank_cells, rows_of
 
 SHORT = [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM]
 ADDRESS = ("127.0.0.1", 50211)
 
 
+@pytest.fixture(autouse=True)
+def unblocked(monkeypatch):
+    """Return the descriptors that were made non-blocking."""
+    unblocked = []
+    monkeypatch.setattr("os.set_blocking", lambda fd, blocking: unblocked.append((fd, blocking)))
+    return unblocked
+
+
 class ListeningFake:
     """A listening socket whose accept() follows a script; an empty one blocks."""
 
-    def __init__(self, story):
-        self.script, self._story = [], story
+    def __init__(self, story, descriptors):
+        self.script, self._story, self.descriptors = [], story, descriptors
 
-    def accept(self):
+    def _accept(self):
         self._story.append("accept()")
         item = self.script.pop(0) if self.script else BlockingIOError()
         if isinstance(item, OSError):
             raise item
-        return item, ADDRESS
+        return self.descriptors.open(item), ADDRESS
 
 
 class Written:
@@ -59,7 +67,8 @@ class Scene:
     def __init__(self):
         self.story, self.accepted, self.wakes = [], [], []
         self.loop, self.told = FakeLoop(), Told()
-        self.sockets = [ListeningFake(self.story), ListeningFake(self.story)]
+        self.descriptors = FakeDescriptors()
+        self.sockets = [ListeningFake(self.story, self.descriptors) for _ in range(2)]
         self.open, self.gate_shut = set(), False
         self.cells = Written(self.story)
         [self.row] = rows_of(self.cells, 1, 2)
@@ -88,6 +97,7 @@ class Scene:
             connections=self.open,
             touched=[],
             stalled={},
+            **self.descriptors.calls(),
         )
 
     def accept(self, *script, listener=0, notifications=None):
@@ -104,7 +114,7 @@ def client(fd=7):
     return FakeSocket(fd=fd)
 
 
-def test_as_many_are_accepted_as_notified():
+def test_as_many_are_accepted_as_notified(unblocked):
     scene = Scene()
     scene.accept(client(7), client(8), client(9))
     assert scene.counts() == [3, 3, 3, 0, 0]
@@ -112,6 +122,7 @@ def test_as_many_are_accepted_as_notified():
     assert [connection.id for _, connection in scene.accepted] == ["7-1", "7-2", "7-3"]
     assert len(scene.open) == 3
     assert set(scene.loop.watched) == {7, 8, 9}
+    assert unblocked == [(7, False), (8, False), (9, False)]
 
 
 def test_each_listener_has_counters_and_plugins_of_its_own():
@@ -211,11 +222,9 @@ def test_a_connection_that_cannot_be_watched_is_given_up():
 
 
 @pytest.mark.parametrize("gate_shut", [True, False])
-def test_what_comes_in_through_a_shut_gate_is_opened(gate_shut):
-    scene = Scene()
-    sock, options = client(), []
-    sock.family = 2  # AF_INET
-    sock.setsockopt = lambda *option: options.append(option)
+def test_what_comes_in_through_a_shut_gate_is_opened(gate_shut, monkeypatch):
+    scene, reopened = Scene(), []
+    monkeypatch.setattr("host.listeners.reopen", reopened.append)
     scene.gate_shut = gate_shut
-    scene.accept(sock)
-    assert options == ([(0, 21, 0)] if gate_shut else [])  # IPPROTO_IP, IP_MINTTL
+    scene.accept(client(7))
+    assert reopened == ([7] if gate_shut else [])

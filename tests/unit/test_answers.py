@@ -8,18 +8,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from host.answers import answer, traffic
+from host.answers import answer, counted, traffic
 from host.connection import SocketConnection
 from host.control import MAX_LINE_BYTES, Ask, Reports
 from host.service import Service
 from host.views import CloseReason, Listener
-from support.fakes import FakeLoop, FakeSocket
+from support.fakes import FakeLoop
 
+NO_FD = -1
 LONGEST = "unix:/" + "é" * 53  # 107 bytes, and six for each letter in JSON
-
-
-class UnixSocket(FakeSocket):
-    family = socket.AF_UNIX
 
 
 class Scene:
@@ -42,12 +39,13 @@ class Scene:
             connections=set(),
             touched=self.touched,
             stalled={},
+            close=lambda fd: None,
         )
         self.connections = []
 
-    def connect(self, sock=None, address="", claim=1):
+    def connect(self, fd=NO_FD, address="", claim=1):
         serial = len(self.connections) + 1
-        made = SocketConnection(sock or UnixSocket(fd=serial), address, serial, self.service, claim)
+        made = SocketConnection(fd, address, serial, self.service, claim)
         self.connections.append(made)
         return made
 
@@ -174,13 +172,13 @@ def swallow(sock, count):
 
 def test_the_kernel_counts_the_bytes_of_a_tcp_connection():
     with tcp_pair() as (near, far):
-        assert traffic(near) == (0, 0)
+        assert counted(near) == (0, 0)
         near.sendall(b"x" * 100_000)
         swallow(far, 100_000)
         far.sendall(b"y" * 321)
         swallow(near, 321)
-        assert traffic(near) == (321, 100_000)
-        assert traffic(far) == (100_000, 321)
+        assert counted(near) == (321, 100_000)
+        assert counted(far) == (100_000, 321)
 
 
 def test_what_was_not_read_yet_has_been_received():
@@ -188,7 +186,7 @@ def test_what_was_not_read_yet_has_been_received():
         far.sendall(b"y" * 10)
         near.settimeout(5)
         near.recv(1, socket.MSG_PEEK)
-        assert traffic(near) == (10, 0)
+        assert counted(near) == (10, 0)
 
 
 def test_bytes_are_told_of_a_tcp_connection():
@@ -197,7 +195,7 @@ def test_bytes_are_told_of_a_tcp_connection():
         near.settimeout(5)
         near.recv(1, socket.MSG_PEEK)
         scene = Scene("tcp://127.0.0.1:7000")
-        scene.connect(near, ("127.0.0.1", 50_211))
+        scene.connect(near.fileno(), ("127.0.0.1", 50_211))
         [told] = scene.items("connections", limit=1)
         assert (told["peer"], told["bytes_in"], told["bytes_out"]) == ("127.0.0.1:50211", 10, 0)
         assert json.loads(json.dumps(told)) == told
@@ -207,7 +205,7 @@ def test_nobody_counts_the_bytes_of_a_unix_connection():
     one, other = socket.socketpair()
     with one, other:
         one.sendall(b"x")
-        assert traffic(one) == (None, None)
+        assert counted(one) == (None, None)
 
 
 def test_what_was_sent_again_counts_once():
@@ -219,7 +217,7 @@ def test_what_was_sent_again_counts_once():
         def getsockopt(self, level, option, size):
             return struct.pack("=128xQ64xQQ", 70, 1000, 100)[:size]
 
-    assert traffic(Kernel()) == (70, 900)
+    assert counted(Kernel()) == (70, 900)
 
 
 def test_a_socket_that_is_closed_and_a_kernel_that_does_not_count_are_no_errors():
@@ -229,7 +227,10 @@ def test_a_socket_that_is_closed_and_a_kernel_that_does_not_count_are_no_errors(
         def getsockopt(self, level, option, size):
             return bytes(104)
 
-    assert traffic(OldKernel()) == (None, None)
+    assert counted(OldKernel()) == (None, None)
     with tcp_pair() as (near, _):
+        fd = near.fileno()
+        assert traffic(fd) == (0, 0)
         near.close()
-        assert traffic(near) == (None, None)
+        assert counted(near) == (None, None)
+        assert traffic(fd) == (None, None)

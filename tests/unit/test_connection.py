@@ -12,7 +12,7 @@ from host.connection import SocketConnection
 from host.loop import READ, WRITE
 from host.service import Service
 from host.views import CloseReason, Listener
-from support.fakes import FakeLoop, FakeSocket
+from support.fakes import FakeDescriptors, FakeLoop, FakeSocket
 
 HANG_UP = 0x18  # EPOLLERR | EPOLLHUP
 RESET = ConnectionResetError(errno.ECONNRESET, "reset")
@@ -23,7 +23,7 @@ class Worker:
     """What the worker and the plugins are to connections; what happens is kept in lists."""
 
     def __init__(self, **limits):
-        self.loop = FakeLoop()
+        self.loop, self.descriptors = FakeLoop(), FakeDescriptors()
         self.ends, self.closes, self.reports, self.drains = [], [], [], []
         self.touched, self.stalled, self.open = [], {}, set()
         self.accept = lambda connection: True
@@ -43,6 +43,7 @@ class Worker:
             connections=self.open,
             touched=self.touched,
             stalled=self.stalled,
+            **self.descriptors.calls(),
             **limits,
         )
         self._serial = 0
@@ -63,7 +64,8 @@ class Worker:
         """Accept a connection; return it and its socket."""
         self._serial += 1
         sock = FakeSocket(arrives, takes, fd=6 + self._serial)
-        connection = SocketConnection(sock, address, self._serial, self.service)
+        fd = self.descriptors.open(sock)
+        connection = SocketConnection(fd, address, self._serial, self.service)
         connection.watch()
         connection.begin()
         return connection, sock

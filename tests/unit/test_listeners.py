@@ -16,6 +16,7 @@ from host.listeners import (
     _parse_rqlen,
     open_listener,
     queue_length,
+    reopen,
 )
 from host.views import Listener
 from settings import Listen
@@ -243,3 +244,28 @@ def test_where_the_kernel_does_not_tell_a_queue_length_polling_is_left(info, lim
     assert rest == [limit, cause]
     assert length() == (3 if limit else 0)
     listener.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "level", "option"),
+    [("127.0.0.1", socket.IPPROTO_IP, 21), ("::1", socket.IPPROTO_IPV6, 73)],
+)
+def test_an_accepted_socket_is_opened_again_after_the_gate_is_shut(host, level, option):
+    """IP_MINTTL and IPV6_MINHOPCOUNT; the accepted socket has inherited them."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as server:
+        server.setsockopt(level, option, 10)
+        client = socket.create_connection(server.getsockname()[:2])
+        accepted, _ = server.accept()
+        with client, accepted:
+            assert accepted.getsockopt(level, option) == 10
+            reopen(accepted.fileno())
+            assert accepted.getsockopt(level, option) == 0
+
+
+def test_a_socket_without_such_a_gate_is_left_alone():
+    one, other = socket.socketpair()
+    with one, other:
+        reopen(one.fileno())
+        one.sendall(b"x")
+        assert other.recv(1) == b"x"
