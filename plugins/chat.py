@@ -91,7 +91,7 @@ class Chat:
                 connection.call_when_writable(lambda _: self._go_on(user))
                 return
             try:
-                line = next(user.framer.feed(b""), None)
+                line = next(user.framer.cut(), None)
             except FrameTooLongError as too_long:
                 user.refuse(f"a line has {too_long.limit} bytes at most: that was not sent")
                 continue

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from operator import length_hint
 
 from host import Connection, Worker
 
+_NOTHING: Iterator[bytes] = iter(())
 _BREAKS = bytes.maketrans(b"\r\n", b"  ")
 _SHOWN = 40
 """How much of an unknown word comes back in the error reply."""
 
 
 class Commands:
-    """Answers the commands that ship.
-
-    Attributes:
-        lines: how many lines this worker has been sent; the line protocol counts them.
-    """
+    """Answers the commands that ship, and counts the lines of its worker, whoever answers them."""
 
     def __init__(self) -> None:
-        self.lines = 0
+        self._counted = 0
+        self._ahead = _NOTHING  # of what is counted, the lines that are still to be handed out
         self._worker: Worker | None = None
         self._started = time.monotonic()
         self._table: dict[bytes, Callable[[Connection, bytes], None]] = {
@@ -39,6 +38,20 @@ class Commands:
         """Begin to count for `worker`."""
         self._worker = worker
         self._started = time.monotonic()
+
+    def count(self, lines: Iterator[bytes]) -> None:
+        """Count lines that are going to be handed out one after the other."""
+        self._ahead = lines
+        self._counted += length_hint(lines)
+
+    def count_one(self) -> None:
+        """Count a line that has been handed out."""
+        self._counted += 1
+
+    def count_back(self) -> None:
+        """Count no longer what was not handed out of the lines that were counted last."""
+        self._counted -= length_hint(self._ahead)
+        self._ahead = _NOTHING
 
     def answer(self, connection: Connection, line: bytes | str) -> bool | None:
         """Answer `line` if it is one of the commands; else return None."""
@@ -77,7 +90,7 @@ class Commands:
         uptime = int(time.monotonic() - self._started)
         connections = sum(1 for _ in connection.worker.connections)
         text = b"+uptime_seconds %d connections %d lines %d\r\n"
-        connection.write(text % (uptime, connections, self.lines))
+        connection.write(text % (uptime, connections, self._counted - length_hint(self._ahead)))
 
     def _help(self, connection: Connection, _rest: bytes) -> None:
         connection.write(b"+PING [text], ECHO text, TIME, WORKER, STATS, HELP, QUIT\r\n")

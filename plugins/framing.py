@@ -12,9 +12,12 @@ later. Each byte is searched once, however it arrives, so the time is linear.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import length_hint
 from typing import Literal, Protocol
 
-_CUT_BYTES = 2048
+_CR = ord("\r")
+_CUT_BYTES = 4096
+"""Of more than this not all lines are cut at once: if the taker stops, what is cut is lost work."""
 
 
 class FrameTooLongError(ValueError):
@@ -62,79 +65,145 @@ class LineFramer:
             FrameTooLongError tells of it once. Of an unfinished line no more than `max_bytes` + 1
             bytes are kept (the one may be the CR of an end whose LF has not come), once all that
             stands before it has been handed out.
+
+    Attributes:
+        uncut: true as long as there may be more than the last `cut` has returned.
+        chunk: what the lines of the last `cut` were cut from.
     """
 
-    __slots__ = ("_at", "_data", "_max", "_skipping", "_tail")
+    __slots__ = ("_at", "_lines", "_list", "_max", "_skipping", "_tail", "chunk", "uncut")
 
     def __init__(self, max_bytes: int = 16_384) -> None:
         self._max = max_bytes
         self._tail = bytearray()  # the beginning of a line: searched, and there is no end in it
-        self._data = b""  # what follows it; before `_at` it has been handed out
+        self._list: list[bytes] = []  # lines that were cut
+        self._lines = iter(self._list)  # and, of these, those that were not handed out
+        self.chunk = b""
+        self.uncut = b""  # what follows; before `_at` it has been cut
         self._at = 0
         self._skipping = False
 
     @property
     def waiting(self) -> int:
         """How many bytes were fed and not handed out."""
-        return len(self._tail) + len(self._data) - self._at
+        self._take_back()
+        return len(self._tail) + len(self.uncut) - self._at
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Take in `data`; yield each line that is complete."""
-        if data:
-            self._data, self._at = self._data[self._at :] + data, 0
+        self._take_in(data)
         return self._hand_out()
+
+    def cut(self, data: bytes = b"") -> Iterator[bytes]:
+        """Take in `data`; return an iterator over the next lines, over none if none is complete.
+
+        It is what `feed` does, for who cannot afford a generator: the lines of about one read,
+        cut at once, and those that the last iterator has left.
+
+        Raises:
+            FrameTooLongError: the next line is too long; the next call goes on after it.
+        """
+        if (
+            len(data) > self._max
+            or len(data) > _CUT_BYTES
+            or self.uncut
+            or self._tail
+            or self._skipping
+            or length_hint(self._lines)
+        ):
+            self._take_in(data)
+            return self._cut_next()
+        return self._cut(data)
 
     def take(self, limit: int | None = None) -> bytes:
         """Take up to `limit` bytes (None: all) of what was fed and not handed out."""
+        self._take_back()
         self._skipping = False
-        end = len(self._data) if limit is None else self._at + limit - len(self._tail)
+        end = len(self.uncut) if limit is None else self._at + limit - len(self._tail)
         if not self._tail:
-            taken = self._data[self._at : end]
-            self._at += len(taken)
+            taken = self.uncut[self._at : end]
+            self._go_to(self._at + len(taken))
         elif end < self._at:
             taken = bytes(self._tail[:limit])
             del self._tail[:limit]
         else:
-            taken = bytes(self._tail) + self._data[self._at : end]
-            self._at += len(taken) - len(self._tail)
+            taken = bytes(self._tail) + self.uncut[self._at : end]
+            self._go_to(self._at + len(taken) - len(self._tail))
             self._tail.clear()
         return taken
 
     def unread(self, data: bytes) -> None:
         """Put `data`, which had been taken, in front of everything that waits."""
-        self._data, self._at = data + self.take(), 0
+        self.uncut, self._at = data + self.take(), 0
 
     def _hand_out(self) -> Iterator[bytes]:
-        while end := self._data.find(b"\n", self._at) + 1:
-            if self._skipping:
-                self._skipping, self._at = False, end
-            elif self._tail:
-                line = bytes(self._tail) + self._data[self._at : end - 1]
-                self._tail.clear()
-                self._at = end
-                yield self._checked(line)
-            else:
-                yield from self._several(end)
-        self._keep()
+        while True:
+            line = next(self._lines, None)
+            if line is None:
+                line = next(self.cut(), None)
+                if line is None:
+                    return
+            yield line
 
-    def _several(self, end: int) -> Iterator[bytes]:
-        """Hand out the line that ends at `end`, and others of those next to it.
+    def _cut(self, chunk: bytes) -> Iterator[bytes]:
+        """Cut a chunk that begins with a line and is no longer than a line may be."""
+        lines = chunk.split(b"\n")
+        if rest := lines.pop():
+            self._tail += rest
+        if _CR in chunk:
+            lines = [line[:-1] if line[-1:] == b"\r" else line for line in lines]
+        self.chunk, self._list = chunk, lines
+        self._lines = left = iter(lines)
+        return left
 
-        Cutting many with one call takes half the time; but what is cut is lost work if the taker
-        stops, so it is not all.
-        """
-        data, at = self._data, self._at
-        cut = data[at : max(end, at + _CUT_BYTES)]
-        lines = cut.split(b"\n")
-        lines.pop()
-        # Without a CR, and with all of it no longer than a line may be, no line needs a look.
-        plain = len(cut) <= self._max and b"\r" not in cut
-        for line in lines:
-            at += len(line) + 1
-            self._at = at
-            yield line if plain else self._checked(line)
-            if self._at != at or self._data is not data:  # the taker has fed or taken something
-                return
+    def _cut_next(self) -> Iterator[bytes]:
+        """Cut what comes next, if there are no lines left; any number of lines or one at least."""
+        if length_hint(self._lines):
+            return self._lines
+        if self._skipping and not self._skip():
+            return self._lines
+        data, at = self.uncut, self._at
+        end = data.find(b"\n", at) + 1
+        if not end:
+            self._keep()
+        elif self._tail or end - at > min(self._max, _CUT_BYTES):
+            self.chunk = bytes(self._tail) + data[at:end]
+            self._tail.clear()
+            self._go_to(end)
+            self._list = [self._checked(self.chunk[:-1])]
+            self._lines = iter(self._list)
+        else:
+            end = data.rfind(b"\n", at, at + min(self._max, _CUT_BYTES)) + 1
+            self._go_to(end)
+            return self._cut(data[at:end])
+        return self._lines
+
+    def _take_in(self, data: bytes) -> None:
+        if data:
+            self.uncut, self._at = self.uncut[self._at :] + data, 0
+
+    def _take_back(self) -> None:
+        """Have lines that were cut and not handed out wait as they came."""
+        left = length_hint(self._lines)
+        if left:
+            before, *_ = parts = self.chunk.rsplit(b"\n", left + 1)
+            start = len(before) + 1 if len(parts) > left + 1 else 0
+            self.uncut, self._at = self.chunk[start:] + self.uncut[self._at :], 0
+            self._tail.clear()
+            self._list.clear()  # who goes through the iterator is at its end
+
+    def _go_to(self, end: int) -> None:
+        """Note that everything before `end` is cut."""
+        self._at = end
+        if end == len(self.uncut):
+            self.uncut, self._at = b"", 0
+
+    def _skip(self) -> bool:
+        """Leave out the rest of a line that was too long; tell whether its end has come."""
+        end = self.uncut.find(b"\n", self._at) + 1
+        self._skipping = not end
+        self._go_to(end or len(self.uncut))
+        return not self._skipping
 
     def _checked(self, line: bytes) -> bytes:
         if line[-1:] == b"\r":
@@ -146,11 +215,10 @@ class LineFramer:
     def _keep(self) -> None:
         """Keep the beginning of a line, unless it is too long already."""
         tail = self._tail
-        if not self._skipping:
-            tail += memoryview(self._data)[self._at :]
-        self._data, self._at = b"", 0
+        tail += memoryview(self.uncut)[self._at :]
+        self._go_to(len(self.uncut))
         size = len(tail)
-        if size > self._max and (size > self._max + 1 or tail[-1] != 0x0D):
+        if size > self._max and (size > self._max + 1 or tail[-1] != _CR):
             tail.clear()
             self._skipping = True
             raise FrameTooLongError(self._max)

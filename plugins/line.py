@@ -11,7 +11,7 @@ listener's options:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,6 +23,7 @@ from plugins.text import harmless
 
 RawHandler = Callable[[Connection, bytes], object]
 
+_STAR = ord("*")  # a number is looked for without the error that bytes would raise and clear first
 _MAX_WORDS = 1024
 """The longest array of words; the bytes of all of them are limited like a line."""
 
@@ -185,7 +186,7 @@ class Line:
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._decode = options.encoding == "utf-8"
+        self._decode, self._arrays = options.encoding == "utf-8", options.arrays
         self._commands = Commands()
         self._on_line: Callable[[Connection, bytes | str], bool | None] = self._commands.answer
 
@@ -222,52 +223,63 @@ class Line:
 
     def _go_on(self, connection: Connection, data: bytes = b"") -> None:
         """Deal with what waits, until there is no more or the peer is to be held back."""
-        current = session(connection)
-        current.framer.feed(data)
-        more = True
+        current: Session = connection.data
+        framer, more = current.framer, True
         while more and not connection.closed:
-            if connection.held_back:
-                connection.call_when_writable(self._go_on)
-                return
-            if current.is_raw:
+            if connection.held_back or current._raw is not None:
+                framer.feed(data)
+                if connection.held_back:
+                    connection.call_when_writable(self._go_on)
+                    return
                 more = current.hand_out_raw(connection)
-                continue
-            try:
-                more = self._hand_out_lines(connection, current)
-            except FrameTooLongError as too_long:
-                self._too_long(connection, too_long)
+            else:
+                try:
+                    more = self._hand_out_lines(connection, current, framer.cut(data))
+                except FrameTooLongError as too_long:
+                    self._too_long(connection, too_long)
+            data = b""
         if current.ending:
             connection.close()
 
-    def _hand_out_lines(self, connection: Connection, current: Session) -> bool:
-        """Have lines answered until there is no more, or something else has to be done."""
-        on_line, commands, arrays = self._on_line, self._commands, self._options.arrays
-        plain = not self._decode
-        for line in current.framer.feed(b""):
-            if arrays and (current._array is not None or line[:1] == b"*"):
-                self._array_line(connection, current, line)
-            elif plain:
-                commands.lines += 1
+    def _hand_out_lines(
+        self, connection: Connection, current: Session, lines: Iterator[bytes]
+    ) -> bool:
+        """Have lines answered until something else has to be done; tell whether there is more."""
+        framer, commands, on_line = current.framer, self._commands, self._on_line
+        may_be_odd = self._decode or (self._arrays and _STAR in framer.chunk)
+        if may_be_odd or current._array is not None:
+            on_line = self._odd_line
+        else:
+            commands.count(lines)
+        try:
+            for line in lines:
                 if not on_line(connection, line):
                     self._unknown(connection, line)
-            else:
-                self._line(connection, line)
-            if current._raw is not None or connection.held_back or connection.closed:
-                return True
-        return False
+                if current._raw is not None or connection.held_back or connection.closed:
+                    return True
+        finally:
+            commands.count_back()
+        return bool(framer.uncut)
 
-    def _line(self, connection: Connection, line: bytes) -> None:
-        """Have one line answered."""
-        self._commands.lines += 1
+    def _odd_line(self, connection: Connection, line: bytes | str) -> bool | None:
+        """Have a line answered that is to be decoded, or may belong to an array of words."""
+        assert isinstance(line, bytes)
+        current = session(connection)
+        if self._arrays and (current._array is not None or line[:1] == b"*"):
+            self._array_line(connection, current, line)
+            return True
+        return self._answer(connection, line)
+
+    def _answer(self, connection: Connection, line: bytes) -> bool | None:
+        self._commands.count_one()
         given: bytes | str = line
         if self._decode:
             try:
                 given = line.decode()
             except UnicodeDecodeError:
                 error(connection, "the line is not UTF-8")
-                return
-        if not self._on_line(connection, given):
-            self._unknown(connection, line)
+                return True
+        return self._on_line(connection, given)
 
     def _unknown(self, connection: Connection, line: bytes) -> None:
         word = line.split(maxsplit=1)[0] if line.strip() else b""
@@ -311,7 +323,9 @@ class Line:
             return
         current._array = None
         # Whoever answers lines relies on there being no end of line in them.
-        self._line(connection, b" ".join(array.words).replace(b"\n", b" "))
+        line = b" ".join(array.words).replace(b"\n", b" ")
+        if not self._answer(connection, line):
+            self._unknown(connection, line)
 
     def _bad_array(self, connection: Connection) -> None:
         """Give up: nothing says where the next request begins."""

@@ -165,6 +165,45 @@ def test_the_same_generator_goes_on_after_something_was_taken_or_fed():
     assert list(lines) == [b"three", b"four"]
 
 
+@given(streams, cuts, st.lists(st.integers(0, 4), max_size=40))
+def test_cutting_gives_what_feeding_gives_however_many_are_taken_of_each_cut(stream, cuts, taken):
+    """Whoever breaks off gets the rest with the next cut, even if more was fed meanwhile."""
+    framer, found, counts = LineFramer(LIMIT), [], iter(taken)
+    for piece in [*split(stream, cuts), *[b""] * 60]:
+        try:
+            lines = framer.cut(piece)
+        except FrameTooLongError:
+            found.append(TOO_LONG)
+            continue
+        found += itertools.islice(lines, next(counts, None))
+    assert found == lines_of(stream)
+    assert not framer.uncut
+
+
+@given(streams, st.integers(0, 4), st.integers(0, 40))
+def test_what_was_cut_and_not_handed_out_is_taken_as_it_came(stream, handed_out, limit):
+    whole = LineFramer(1000)
+    lines = whole.cut(stream)
+    for _ in itertools.islice(lines, handed_out):
+        pass
+    rest = stream
+    for _ in range(min(handed_out, stream.count(b"\n"))):
+        rest = rest.partition(b"\n")[2]
+    assert whole.waiting == len(rest)
+    assert whole.take(limit) == rest[:limit]
+    assert list(lines) == [], "what was taken back is handed out no more"
+    assert whole.take() == rest[limit:]
+
+
+def test_long_input_is_not_cut_all_at_once():
+    framer = LineFramer()
+    data = b"x" * 9 + b"\n"
+    assert len(list(framer.cut(data * 10_000))) < 1000
+    assert framer.uncut
+    assert sum(len(list(framer.cut())) for _ in range(1000)) > 9000
+    assert not framer.uncut
+
+
 def test_unread_comes_first():
     framer = LineFramer()
     assert next(framer.feed(b"one\nthree\n")) == b"one"
