@@ -17,6 +17,7 @@ from host.scoreboard import (
     ACTIVE,
     CLAIMED,
     CLAIMED_ALL,
+    GATE_SHUT,
     HELD_BACK,
     REFUSED,
     SETTLED,
@@ -56,7 +57,6 @@ class Acceptor:
         services: what the connections of each listener share.
         row: this worker's row of the scoreboard.
         wake: makes the supervisor look for waiting connections.
-        gate_shut: tells whether the host is stopping and its listeners let nobody in any more.
     """
 
     def __init__(
@@ -67,7 +67,6 @@ class Acceptor:
         loop: Loop,
         telemetry: Telemetry,
         wake: Callable[[], None],
-        gate_shut: Callable[[], bool],
     ) -> None:
         self._services, self._row = services, row
         # What socket.accept() calls, too, which makes a socket object of the descriptor: that
@@ -78,7 +77,6 @@ class Acceptor:
         self._active, self._claimed_all = row.index(ACTIVE), row.index(CLAIMED_ALL)
         self._accepted_all = row.index(ACCEPTED_ALL)
         self._loop, self._telemetry, self._wake = loop, telemetry, wake
-        self._gate_shut = gate_shut
         self._serial = 0
         self._said: dict[int, float] = {}
 
@@ -111,7 +109,7 @@ class Acceptor:
         self._serial += 1
         service = self._services[listener]
         os.set_blocking(fd, False)  # an accepted socket does not inherit it (accept(2))
-        if self._gate_shut():
+        if self._cells[GATE_SHUT]:  # the host is stopping: its listeners let nobody new in
             listeners.reopen(fd)
         connection = SocketConnection(fd, address, self._serial, service, claim)
         try:

@@ -12,6 +12,10 @@ from host.peers import describe, discard_unread
 from host.service import Service
 from host.views import CloseReason, Listener, Worker
 
+# Members of an enumeration are found slowly; these are used for each connection.
+_ON_READABLE, _ON_ACCEPT = int(Called.ON_READABLE), int(Called.ON_ACCEPT)
+_ON_CLOSE, _ON_DRAIN = int(Called.ON_CLOSE), int(Called.ON_DRAIN)
+_PEER_FINISHED, _RESET = CloseReason.PEER_FINISHED, CloseReason.RESET
 _SEND_SLICE = 262_144
 """How much of a backlog is offered to one send: about what a loopback socket takes at a time."""
 
@@ -39,7 +43,7 @@ class SocketConnection:
         self, fd: int, address: Any, serial: int, service: Service, claim: int = 0
     ) -> None:
         self._fd, self._address, self._service = fd, address, service
-        self._mark = mark(Called.ON_READABLE, serial, service.listener.index)
+        self._mark = mark(_ON_READABLE, serial, service.listener.index)
         self._chunks: list[bytes] | None = None  # what is written; None: `_queue` sees to it
         self._unsent = 0  # bytes in it and in the backlog
         self._room = service.few  # how much is read first
@@ -105,7 +109,7 @@ class SocketConnection:
         except BlockingIOError:
             return b""
         except OSError:
-            self._doom(CloseReason.RESET)
+            self._doom(_RESET)
             return b""
         if len(data) < service.few:
             self._room = service.few
@@ -146,7 +150,7 @@ class SocketConnection:
         except BlockingIOError:
             sent = 0
         except OSError:
-            self._doom(CloseReason.RESET)
+            self._doom(_RESET)
             return
         if sent < unsent:
             self._backlog = bytearray(memoryview(data)[sent:])
@@ -188,7 +192,10 @@ class SocketConnection:
 
     def begin(self) -> None:
         """Tell the plugins that it was accepted, and see to what they did."""
-        if not self._handle(Called.ON_ACCEPT, self._service.on_accept):
+        on_accept = self._service.on_accept
+        if on_accept is None:
+            return
+        if not self._handle(_ON_ACCEPT, on_accept):
             self.finish(CloseReason.PLUGIN_FAILED)
         self.settle()
 
@@ -215,7 +222,7 @@ class SocketConnection:
     def drain(self, deadline: float) -> None:
         """Tell the plugin that the worker goes away, and see to what it did."""
         if self._closing is None:
-            self._handle(Called.ON_DRAIN, self._service.on_drain, deadline)
+            self._handle(_ON_DRAIN, self._service.on_drain, deadline)
             self.settle()
 
     def finish(self, reason: CloseReason) -> None:
@@ -233,7 +240,7 @@ class SocketConnection:
     def forsake(self) -> None:
         """Have nothing to do with the socket any more, in a child that a plugin has forked."""
         self._ended = self.closed = True
-        self._closing = CloseReason.RESET
+        self._closing = _RESET
         if self._fd >= 0:
             self._service.close(self._fd)
 
@@ -248,7 +255,7 @@ class SocketConnection:
         if self._when_writable is not None:
             self._call_if_writable()
         if self._closing is None and self.eof and not self.allow_half_open:
-            self._closing, self.closed = CloseReason.PEER_FINISHED, True
+            self._closing, self.closed = _PEER_FINISHED, True
         if self._closing is not None and self._backlog is None:
             self._end(self._closing)
         else:
@@ -257,7 +264,7 @@ class SocketConnection:
 
     # Inside
 
-    def _handle(self, called: Called, function: Callable[..., Any], *args: object) -> Any:
+    def _handle(self, called: int, function: Callable[..., Any], *args: object) -> Any:
         """Call a plugin for this connection, and send what it has written."""
         if not self.closed:
             self._chunks = self._chunks or self._service.chunks
@@ -268,10 +275,10 @@ class SocketConnection:
             self.flush()
             self._chunks = None
 
-    def _note(self, called: Called) -> None:
+    def _note(self, called: int) -> None:
         """Write the worker's mark: what is called for this connection from now on."""
         service = self._service
-        service.cells[service.mark] = self._mark - Called.ON_READABLE + called
+        service.cells[service.mark] = self._mark - _ON_READABLE + called
 
     def _is_readable(self, mask: int) -> bool:
         """Deal with an event that is not plain; tell whether the plugin is to read now."""
@@ -314,7 +321,7 @@ class SocketConnection:
             return
         self._when_writable = None
         try:
-            self._handle(Called.ON_READABLE, function)
+            self._handle(_ON_READABLE, function)
         except BaseException as error:
             self._fail(error)
 
@@ -362,7 +369,7 @@ class SocketConnection:
         except BlockingIOError:
             return
         except OSError:
-            self._doom(CloseReason.RESET)
+            self._doom(_RESET)
             return
         del backlog[:sent]
         self._unsent -= sent
@@ -403,7 +410,7 @@ class SocketConnection:
     def _hang_up(self) -> None:
         """Find out what an error or hang-up event without data means."""
         if self._service.error(self._fd):
-            self.abort(CloseReason.RESET)
+            self.abort(_RESET)
         elif self._mask & READ:
             self.on_event(READ)
 
@@ -415,10 +422,12 @@ class SocketConnection:
             self._mask = 0
         if service.stalled:
             service.stalled.pop(self, None)
-        if not self.eof and reason is not CloseReason.RESET:
+        if not self.eof and reason is not _RESET:
             discard_unread(service.read, fd)
         service.on_end(self, reason)
         self._fd = -1
         service.close(fd)
-        self._note(Called.ON_CLOSE)
-        service.on_close(self, reason)
+        on_close = service.on_close
+        if on_close is not None:
+            self._note(_ON_CLOSE)
+            on_close(self, reason)

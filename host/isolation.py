@@ -19,6 +19,11 @@ from host.views import Listener, WorkerView
 _Wrapper = Generator[object, object, object]
 
 
+def nobody(*_: object) -> bool:
+    """Tell nobody: what `tell` returns for a hook that nobody hears."""
+    return True
+
+
 def tell(
     hook: str,
     implementations: Sequence[Implementation],
@@ -38,7 +43,7 @@ def tell(
         return lambda *args: guarded(*args)[0]
     calls = [(each.plugin, _called(each, report, breaker)) for each in implementations]
     if not calls:
-        return lambda *_: True
+        return nobody
     if len(calls) == 1:
         return _tell_one(hook, *calls[0], report)
 

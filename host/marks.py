@@ -37,7 +37,7 @@ class Mark(NamedTuple):
     listener: int
 
 
-def mark(called: Called, serial: int = 0, listener: int = 0) -> int:
+def mark(called: int, serial: int = 0, listener: int = 0) -> int:
     """Return the word; a serial number of 0 stands for no connection."""
     return serial << _SERIAL_SHIFT | listener << _LISTENER_SHIFT | called
 

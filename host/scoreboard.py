@@ -17,7 +17,7 @@ from typing import Protocol
 
 WORD = 8
 HEADER_WORDS = 8
-_STARVED, _GATE_SHUT, _USED = range(3)
+STARVED, GATE_SHUT, _USED = range(3)
 MAX_ROWS = 4096
 """Workers of one generation that can live at once. Rows that are not used cost no memory."""
 
@@ -162,20 +162,20 @@ class Scoreboard:
     @property
     def starved(self) -> bool:
         """Set by the supervisor when connections wait and no worker may take them."""
-        return self.cells[_STARVED] != 0
+        return self.cells[STARVED] != 0
 
     @starved.setter
     def starved(self, value: bool) -> None:
-        self.cells[_STARVED] = int(value)
+        self.cells[STARVED] = int(value)
 
     @property
     def gate_shut(self) -> bool:
         """Set by the supervisor when the host stops and its listeners let nobody new in."""
-        return self.cells[_GATE_SHUT] != 0
+        return self.cells[GATE_SHUT] != 0
 
     @gate_shut.setter
     def gate_shut(self, value: bool) -> None:
-        self.cells[_GATE_SHUT] = int(value)
+        self.cells[GATE_SHUT] = int(value)
 
     def total(self, listener: int, counter: int) -> int:
         """Return the sum of one counter of a listener over all rows."""

@@ -27,7 +27,7 @@ class Service:
     Attributes:
         on_readable: the bound hook of the listener's plugin.
         on_accept, on_close, on_drain: bound hooks; they isolate failures and say whether there
-            were none.
+            were none. The first two are None if nobody hears them.
         blame: names the plugin that an exception of `on_readable` comes from.
         report: tells of a failed hook: plugin, hook, error, the hook's arguments.
         touched: connections that were written to or closed outside a handler of their own;
@@ -46,9 +46,9 @@ class Service:
     listener: Listener
     worker: Worker
     loop: Poller
-    on_accept: Callable[[Any], bool]
+    on_accept: Callable[[Any], bool] | None
     on_readable: Callable[[Any], object]
-    on_close: Callable[[Any, CloseReason], object]
+    on_close: Callable[[Any, CloseReason], object] | None
     on_drain: Callable[[Any, float], object]
     blame: Callable[[BaseException], str]
     report: Report

@@ -20,13 +20,14 @@ from host.errors import ExitCode
 from host.events import CONNECTION_CLOSED, CONNECTIONS_CUT, PROFILE_LOST
 from host.failures import Failures
 from host.frames import Channel
+from host.isolation import nobody
 from host.logs import LogWriter
 from host.loop import READ, Loop, TimerHandle
 from host.marks import Called, mark
 from host.processes import die_with_parent
 from host.profiling import ANYONE, CALLBACKS, Profile
 from host.registry import Registry
-from host.scoreboard import ACTIVE, MARK, TURN_LASTED, TURN_STARTED
+from host.scoreboard import ACTIVE, MARK, STARVED, TURN_LASTED, TURN_STARTED
 from host.service import Service
 from host.signals import Signals
 from host.sweeper import Sweeper
@@ -93,7 +94,9 @@ class WorkerProcess:
         called = self._call_isolated
         self._isolated = profile.time(ANYONE, CALLBACKS, called) if profile else called
         self._hooks = registry.host_hooks(self._failures, breaker=self._breaker, timed=self._timed)
-        self._row = assignment.row
+        self._row = row = assignment.row
+        self._cells, self._active, self._mark = row.cells, row.index(ACTIVE), row.index(MARK)
+        self._turn_started, self._turn_lasted = row.index(TURN_STARTED), row.index(TURN_LASTED)
         self._open: set[SocketConnection] = set()
         self._touched: list[SocketConnection] = []
         self._stalled: dict[SocketConnection, float] = {}
@@ -114,7 +117,6 @@ class WorkerProcess:
             loop,
             telemetry,
             wake=self._wake,
-            gate_shut=lambda: assignment.scoreboard.gate_shut,
         )
         self._sweeper = Sweeper(
             loop,
@@ -235,9 +237,9 @@ class WorkerProcess:
             listener,
             worker=self,
             loop=self._loop,
-            on_accept=hooks.on_accept,
+            on_accept=None if hooks.on_accept is nobody else hooks.on_accept,
             on_readable=hooks.on_readable,
-            on_close=hooks.on_close,
+            on_close=None if hooks.on_close is nobody else hooks.on_close,
             on_drain=hooks.on_drain,
             blame=hooks.blame,
             report=self._failures,
@@ -249,12 +251,12 @@ class WorkerProcess:
             high_water=limits.high_water_bytes,
             low_water=limits.low_water_bytes,
             max_unsent=limits.max_unsent_bytes,
-            cells=self._assignment.scoreboard.cells,
-            mark=self._row.index(MARK),
+            cells=self._cells,
+            mark=self._mark,
         )
 
     def _on_wake(self) -> None:
-        self._row.put(TURN_STARTED, int(self._loop.now * 1e9))
+        self._cells[self._turn_started] = int(self._loop.now * 1e9)
 
     def _on_rest(self) -> None:
         """End a turn: accept, settle what was touched, and say that the turn is over.
@@ -265,36 +267,38 @@ class WorkerProcess:
         if self._notices:
             notices, self._notices = self._notices, []
             for notice in notices:
-                self._carry_out(notice)
-            if self._assignment.scoreboard.starved:
+                if isinstance(notice, tuple):
+                    self._acceptor.accept(*notice)
+                else:
+                    self._carry_out(notice)
+            if self._cells[STARVED]:
                 self._wake()
         touched = self._touched
-        for connection in touched:  # grows while it is gone through, when hooks write to others
-            connection.settle()
-        touched.clear()
+        if touched:
+            for connection in touched:  # grows meanwhile, when hooks write to others
+                connection.settle()
+            touched.clear()
         if self._draining and not self._open:
             self._loop.stop()
         self.bus.flush()
         self._sweeper.arm()
-        row = self._row
-        row.put(MARK, 0)
-        row.put(TURN_LASTED, int(time.monotonic() * 1e9) - row.get(TURN_STARTED))
-        row.put(TURN_STARTED, 0)
+        cells, started = self._cells, self._turn_started
+        cells[self._mark] = 0
+        cells[self._turn_lasted] = int(time.monotonic() * 1e9) - cells[started]
+        cells[started] = 0
 
     def _on_orders(self, notices: list[Notice] | None) -> None:
         if notices is None:  # the supervisor is gone, and nobody would hand out what comes in
             notices = [Drain(self._loop.now)]
         self._notices += notices
 
-    def _carry_out(self, notice: Notice) -> None:
+    def _carry_out(self, notice: Drain | Ask) -> None:
         match notice:
             case Drain():
                 self._drain(notice.deadline)
             case Ask():
                 for report in answers.answer(notice, self.connections, self._loop.now):
                     self._uplink.say(report)
-            case _:
-                self._acceptor.accept(*notice)
 
     def _drain(self, deadline: float) -> None:
         """Take nothing new, tell every connection, and end when the last one has.
@@ -331,9 +335,8 @@ class WorkerProcess:
 
     def _on_end(self, connection: SocketConnection, reason: CloseReason) -> None:
         self._open.discard(connection)
-        row = self._row
-        row.put(ACTIVE, row.get(ACTIVE) - 1)
-        if self._assignment.scoreboard.starved:
+        self._cells[self._active] -= 1
+        if self._cells[STARVED]:
             self._acceptor.take_again()  # the descriptor that it has had is free in a moment
             self._wake()
         if self._telemetry.debug:

@@ -13,6 +13,7 @@ from host.scoreboard import (
     ACTIVE,
     CLAIMED,
     CLAIMED_ALL,
+    GATE_SHUT,
     HELD_BACK,
     REFUSED,
     SETTLED,
@@ -69,7 +70,7 @@ class Scene:
         self.loop, self.told = FakeLoop(), Told()
         self.descriptors = FakeDescriptors()
         self.sockets = [ListeningFake(self.story, self.descriptors) for _ in range(2)]
-        self.open, self.gate_shut = set(), False
+        self.open = set()
         self.cells = Written(self.story)
         [self.row] = rows_of(self.cells, 1, 2)
         self.acceptor = Acceptor(
@@ -79,7 +80,6 @@ class Scene:
             self.loop,
             self.told.telemetry,
             wake=lambda: self.wakes.append(self.row.get(HELD_BACK)),
-            gate_shut=lambda: self.gate_shut,
         )
 
     def service(self, index):
@@ -225,6 +225,6 @@ def test_a_connection_that_cannot_be_watched_is_given_up():
 def test_what_comes_in_through_a_shut_gate_is_opened(gate_shut, monkeypatch):
     scene, reopened = Scene(), []
     monkeypatch.setattr("host.listeners.reopen", reopened.append)
-    scene.gate_shut = gate_shut
+    scene.cells.cells[GATE_SHUT] = gate_shut
     scene.accept(client(7))
     assert reopened == ([7] if gate_shut else [])
