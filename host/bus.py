@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
 
 from host.frames import MAX_NAME_BYTES, MAX_PAYLOAD_BYTES, BadFrameError, Channel, Frame, Kind
@@ -32,10 +32,14 @@ class EmbeddedBus:
         loop: the worker's loop.
         member: the worker's pid.
         isolated: calls what it is given so that an exception ends up in the log.
+
+    Attributes:
+        waiting: true as long as something waits for `flush`.
     """
 
     def __init__(self, channel: Channel, loop: Loop, member: int, isolated: Isolated) -> None:
         self._channel, self._loop, self._isolated = channel, loop, isolated
+        self.waiting: Sized = channel.queue
         self._number = member
         self._ids = 0
         self._pending: dict[int, _Subscription] = {}
@@ -95,7 +99,7 @@ class EmbeddedBus:
 
     def flush(self) -> None:
         """Send what waits; the worker calls it at the end of each turn."""
-        if not self._channel.waiting:
+        if not self.waiting:
             return
         try:
             wanted = READ if self._channel.flush() else READ | WRITE

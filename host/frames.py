@@ -99,6 +99,7 @@ class Channel:
         sock: a connected stream socket; the channel closes it.
 
     Attributes:
+        queue: the frames that wait to be sent; `put` adds to it.
         dropped: how many frames the full queue has not taken, since `take_dropped`.
     """
 
@@ -106,18 +107,13 @@ class Channel:
         sock.setblocking(False)
         self._sock, self._max_queued = sock, max_queued
         self._parser = Parser()
-        self._queue: deque[bytes] = deque()
+        self.queue: deque[bytes] = deque()
         self._queued = 0
         self.dropped = 0
 
     def fileno(self) -> int:
         """Return the socket's descriptor."""
         return self._sock.fileno()
-
-    @property
-    def waiting(self) -> bool:
-        """Whether something waits to be sent."""
-        return bool(self._queue)
 
     @property
     def queued(self) -> int:
@@ -134,7 +130,7 @@ class Channel:
         if self._queued + len(packed) > room:
             self.dropped += 1
             return False
-        self._queue.append(packed)
+        self.queue.append(packed)
         self._queued += len(packed)
         return True
 
@@ -151,7 +147,7 @@ class Channel:
         Raises:
             OSError: the other end is gone.
         """
-        queue = self._queue
+        queue = self.queue
         while queue:
             data = self._next_piece()
             try:
@@ -180,13 +176,13 @@ class Channel:
 
     def state(self) -> tuple[bytes, bytes, int]:
         """Return what was read and is no whole frame yet, what waits, and what was dropped."""
-        return self._parser.rest, b"".join(self._queue), self.dropped
+        return self._parser.rest, b"".join(self.queue), self.dropped
 
     def restore(self, rest: bytes, queued: bytes, dropped: int) -> None:
         """Go on where a channel of the same socket was."""
         self._parser = Parser(rest)
         if queued:
-            self._queue.append(queued)
+            self.queue.append(queued)
         self._queued, self.dropped = len(queued), dropped
 
     def close(self) -> None:
@@ -195,7 +191,7 @@ class Channel:
 
     def _next_piece(self) -> bytes:
         """Take so many frames off the queue as fit one send."""
-        queue, pieces, size = self._queue, [], 0
+        queue, pieces, size = self.queue, [], 0
         while queue and size < _SEND_BYTES:
             pieces.append(queue.popleft())
             size += len(pieces[-1])

@@ -102,6 +102,7 @@ class WorkerProcess:
         self._stalled: dict[SocketConnection, float] = {}
         self._notices: list[Notice] = []
         self._draining = False
+        self._idle_timeout = settings.limits.idle_timeout_seconds
         self._untold: set[SocketConnection] = set()  # who does not know that the worker goes away
         self._drain_spread = settings.lifecycle.drain_spread_seconds
         self._beat = beat_seconds(settings.lifecycle.hang_seconds)
@@ -122,7 +123,7 @@ class WorkerProcess:
             loop,
             self._open,
             self._stalled,
-            idle_timeout=settings.limits.idle_timeout_seconds,
+            idle_timeout=self._idle_timeout,
             write_timeout=settings.connection.write_timeout_seconds,
         )
 
@@ -280,8 +281,10 @@ class WorkerProcess:
             touched.clear()
         if self._draining and not self._open:
             self._loop.stop()
-        self.bus.flush()
-        self._sweeper.arm()
+        if self.bus.waiting:
+            self.bus.flush()
+        if self._stalled or self._idle_timeout:
+            self._sweeper.arm()
         cells, started = self._cells, self._turn_started
         cells[self._mark] = 0
         cells[self._turn_lasted] = int(time.monotonic() * 1e9) - cells[started]

@@ -61,6 +61,7 @@ class _Line(Channel):
     def __init__(self, bus: MemoryBus, member: int, number: int) -> None:
         self._bus, self._member, self._fd = bus, member, number
         self.arrived: deque[bytes] = deque()
+        self.queue = deque()  # the hub takes everything at once
         self.dropped = 0
 
     def ready(self) -> int:
@@ -70,11 +71,6 @@ class _Line(Channel):
     def fileno(self) -> int:
         """Return the number it goes by in the loop."""
         return self._fd
-
-    @property
-    def waiting(self) -> bool:
-        """Whether something waits to be sent: the hub takes everything at once."""
-        return False
 
     def put(self, packed: bytes) -> bool:
         """Hand a frame to the hub."""

@@ -88,9 +88,9 @@ def test_a_channel_passes_frames_both_ways_and_tells_of_the_end():
         frame = Frame(Kind.PUBLISH, 3, b"topic", b"payload")
         assert list(other.receive()) == []
         assert one.put(frame.pack())
-        assert one.waiting
+        assert one.queue
         assert one.flush()
-        assert not one.waiting
+        assert not one.queue
         assert list(other.receive()) == [frame]
         one.close()
         assert other.receive() is None
