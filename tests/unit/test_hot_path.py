@@ -1,0 +1,191 @@
+"""What a message, a line and a connection cost in bytecodes, which no busy machine changes.
+
+The limits are a tenth above what Python 3.11 counts; later versions have fewer and larger ones.
+Every user pays for a limit that is raised.
+"""
+
+import socket
+import sys
+from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
+
+import pytest
+
+from host.acceptor import Acceptor
+from host.connection import SocketConnection
+from host.loop import Loop
+from host.scoreboard import ACTIVE, MARK, Scoreboard
+from host.service import Service
+from host.views import Listener
+from plugins.echo import Echo
+from plugins.line import Line, Options
+
+CLIENTS = 20
+MESSAGE = b"x" * 63 + b"\n"
+
+
+class Scene:
+    """The parts of a worker that see messages, with real sockets."""
+
+    def __init__(self, stack, on_readable, on_accept=None):
+        self.loop = Loop(1000)
+        stack.callback(self.loop.close)
+        self.board = Scoreboard(1)
+        stack.callback(self.board.close)
+        self.row = self.board.use(0)
+        self.touched, self.open = [], set()
+        self.service = Service(
+            Listener(0, "tcp://127.0.0.1:7000", "echo"),
+            worker=SimpleNamespace(pid=1, slot=0),
+            loop=self.loop,
+            on_accept=on_accept,
+            on_readable=on_readable,
+            on_close=None,
+            on_drain=print,
+            blame=repr,
+            report=lambda *failure: pytest.fail(str(failure)),
+            on_end=self._on_end,
+            connections=self.open,
+            touched=self.touched,
+            stalled={},
+            cells=self.row.cells,
+            mark=self.row.index(MARK),
+        )
+        self.loop.on_rest = self._on_rest
+
+    def _on_end(self, connection, reason):
+        self.open.discard(connection)
+        self.row.put(ACTIVE, self.row.get(ACTIVE) - 1)
+
+    def _on_rest(self):
+        for connection in self.touched:
+            connection.settle()
+        self.touched.clear()
+
+    def connect(self, stack):
+        """Return a client whose connection is served."""
+        ours, client = socket.socketpair()
+        stack.enter_context(client)
+        ours.setblocking(False)
+        connection = SocketConnection(ours.detach(), "", 1, self.service)
+        connection.watch()
+        connection.begin()
+        stack.callback(connection.forsake)
+        return client
+
+
+@contextmanager
+def counted():
+    """Count the bytecodes that are run in the block, but for the block's own."""
+    counts = SimpleNamespace(total=0)
+
+    def trace(frame, event, _):
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        counts.total += event == "opcode"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield counts
+    finally:
+        sys.settrace(before)
+
+
+@pytest.fixture
+def stack():
+    with ExitStack() as stack:
+        yield stack
+
+
+def cost_of(scene, clients, message):
+    """Return how many bytecodes one message takes, and check that it is answered."""
+    for _ in range(20):  # the interpreter adapts
+        for client in clients:
+            client.send(message)
+        scene.loop.run_once(0)
+        for client in clients:
+            assert client.recv(len(message)) == message
+    for client in clients:
+        client.send(message)
+    with counted() as counts:
+        scene.loop.run_once(0)
+    return counts.total / len(clients)
+
+
+def echo():
+    return Echo().on_readable
+
+
+def lines():
+    def on_line(connection, line):
+        connection.write(line + b"\n")
+        return True
+
+    line = Line(Options())
+    line.on_host_start(SimpleNamespace(hook=lambda *_: on_line))
+
+    def on_accept(connection):
+        line.on_accept(connection)
+        return True
+
+    return line.on_readable, on_accept
+
+
+def test_a_message(stack):
+    scene = Scene(stack, echo())
+    clients = [scene.connect(stack) for _ in range(CLIENTS)]
+    assert cost_of(scene, clients, MESSAGE) <= 250
+
+
+def test_a_large_message(stack):
+    scene = Scene(stack, echo())
+    clients = [scene.connect(stack) for _ in range(CLIENTS)]
+    assert cost_of(scene, clients, 16 * 1024 * b"x") <= 250
+
+
+def test_a_line_by_itself(stack):
+    plugin = lines()
+    scene = Scene(
+        stack, plugin.on_readable, lambda connection: plugin.on_accept(connection) or True
+    )
+    clients = [scene.connect(stack) for _ in range(CLIENTS)]
+    assert cost_of(scene, clients, MESSAGE) <= 490
+
+
+def test_a_line_among_others(stack):
+    plugin = lines()
+    scene = Scene(
+        stack, plugin.on_readable, lambda connection: plugin.on_accept(connection) or True
+    )
+    clients = [scene.connect(stack) for _ in range(CLIENTS)]
+    one, many = cost_of(scene, clients, MESSAGE), cost_of(scene, clients, 16 * MESSAGE)
+    assert (many - one) / 15 <= 72
+
+
+def test_a_connection_from_its_notification_to_its_end(stack):
+    scene = Scene(stack, echo())
+    server = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=CLIENTS))
+    server.setblocking(False)
+    acceptor = Acceptor(
+        [server], [scene.service], scene.row, scene.loop, SimpleNamespace(emit=print), wake=print
+    )
+
+    def life(client):
+        acceptor.accept(0, 1)
+        scene.loop.run_once(1)
+        client.close()
+        scene.loop.run_once(1)
+        assert not scene.open
+
+    def connected():
+        client = socket.create_connection(server.getsockname())
+        client.send(MESSAGE)
+        return stack.enter_context(client)
+
+    for _ in range(20):
+        life(connected())
+    client = connected()
+    with counted() as counts:
+        life(client)
+    assert counts.total <= 1220
