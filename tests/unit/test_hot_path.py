@@ -145,19 +145,13 @@ def test_a_large_message(stack):
 
 
 def test_a_line_by_itself(stack):
-    plugin = lines()
-    scene = Scene(
-        stack, plugin.on_readable, lambda connection: plugin.on_accept(connection) or True
-    )
+    scene = Scene(stack, *lines())
     clients = [scene.connect(stack) for _ in range(CLIENTS)]
     assert cost_of(scene, clients, MESSAGE) <= 490
 
 
 def test_a_line_among_others(stack):
-    plugin = lines()
-    scene = Scene(
-        stack, plugin.on_readable, lambda connection: plugin.on_accept(connection) or True
-    )
+    scene = Scene(stack, *lines())
     clients = [scene.connect(stack) for _ in range(CLIENTS)]
     one, many = cost_of(scene, clients, MESSAGE), cost_of(scene, clients, 16 * MESSAGE)
     assert (many - one) / 15 <= 72
