@@ -184,9 +184,10 @@ class Circuit:
 
     def guard(self, hook: str, function: Callable[..., Any], report: Report) -> Callable[..., Any]:
         """Return what to call in the function's place; see `Breaker.guard`."""
+        clock, allowed = self._clock, self._slow_seconds
 
         def guarded(*args: object) -> Any:
-            began = self.begin()
+            began = clock() if self._until is None else self.begin()
             if began is None:
                 return None
             try:
@@ -196,6 +197,9 @@ class Circuit:
                 raise
             finally:
                 end_if_stray()
+            # There is nothing to note of a quick call while the circuit is closed.
+            if self._until is None and clock() - began <= allowed:
+                return answer
             slow = self.ended(hook, began)
             if slow is not None:
                 report(self._plugin, hook, slow, args)

@@ -12,6 +12,7 @@ from host.scoreboard import (
     CLAIMED,
     CLAIMED_ALL,
     HELD_BACK,
+    LISTENER_WORDS,
     SENT,
     SUSPENDED,
     TURN_LASTED,
@@ -32,38 +33,36 @@ class Candidate:
         before: how many connections its slot had accepted before it.
 
     Attributes:
+        cells: the scoreboard's cells.
+        accounts: where in them its counters of the first listener begin.
+        held_back_cell: where in them the worker says that it wants nothing more at the moment.
         suspended: it has missed a claim and has not caught up since.
         held: an operator keeps new connections from it.
-        eligible: schedulers may choose it in the present pass.
+        eligible: schedulers may choose it.
+        room: how many more it can be sent at the least before its load has to be looked at.
     """
 
     __slots__ = (
-        "_before",
-        "_clock",
-        "_row",
-        "_seen",
-        "_since",
-        "_turn",
-        "_turns",
-        "eligible",
-        "generation",
-        "held",
-        "pid",
-        "sent",
-        "slot",
-        "suspended",
+        *("_active", "_before", "_claimed", "_clock", "_row"),
+        *("_seen", "_since", "_turn", "_turns"),
+        *("accounts", "cells", "held_back_cell", "eligible", "generation", "held"),
+        *("pid", "room", "sent", "slot", "suspended"),
     )
 
     def __init__(
         self, row: Row, member: Member, before: int = 0, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._row, self._clock = row, clock
+        self.cells, self.accounts = row.cells, row.cell(0, 0)
+        self._active, self._claimed = row.index(ACTIVE), row.index(CLAIMED_ALL)
+        self.held_back_cell = row.index(HELD_BACK)
         self.slot, self.pid, self.generation = member.slot, member.pid, member.generation
         self._before = before - row.get(ACCEPTED_ALL)
-        self.sent = row.sum(SENT)
+        self.recount()
         self._seen, self._since = self.sent, 0.0  # the claims at the last look; since when
         self._turn, self._turns = (0, 0), 0  # while suspended: the loop's last turn; how many came
         self.suspended = self.held = self.eligible = False
+        self.room = 0
 
     def __repr__(self) -> str:
         return f"<worker {self.slot} (pid {self.pid})>"
@@ -71,12 +70,12 @@ class Candidate:
     @property
     def active(self) -> int:
         """Connections open now."""
-        return self._row.get(ACTIVE)
+        return self.cells[self._active]
 
     @property
     def outstanding(self) -> int:
         """Notifications sent and not yet claimed."""
-        return self.sent - self._row.get(CLAIMED_ALL)
+        return self.sent - self.cells[self._claimed]
 
     @property
     def load(self) -> int:
@@ -99,11 +98,22 @@ class Candidate:
     @property
     def held_back(self) -> bool:
         """Whether the worker itself asks for nothing more at the moment."""
-        return self._row.get(HELD_BACK) != 0
+        return self.cells[self.held_back_cell] != 0
 
     def cell(self, listener: int, counter: int) -> int:
         """Return the index of one of the row's counters in the scoreboard's cells."""
-        return self._row.cell(listener, counter)
+        return self.accounts + listener * LISTENER_WORDS + counter
+
+    @property
+    def load_cells(self) -> tuple[int, int]:
+        """Where, in `cells`, are how many connections are open, and how many claims were made."""
+        return self._active, self._claimed
+
+    def consider(self, limit: int) -> bool:
+        """Look whether schedulers may choose it, of which `limit` is the most it may hold."""
+        self.room = limit - self.load
+        self.eligible = self.room > 0 and not (self.suspended or self.held or self.held_back)
+        return self.eligible
 
     def note_sent(self, listener: int, amount: int) -> int:
         """Count notifications that are about to be sent (or, if negative, were not sent).
@@ -112,13 +122,20 @@ class Candidate:
             How many of that listener have been sent to this row.
         """
         self.sent += amount
-        self._row.add(listener, SENT, amount)
-        return self._row.count(listener, SENT)
+        self.room -= amount
+        cells, at = self.cells, self.accounts + listener * LISTENER_WORDS + SENT
+        cells[at] = number = cells[at] + amount
+        return number
 
-    def expect_claims(self, now: float) -> None:
-        """Begin to wait for claims, unless some are outstanding already."""
-        if self.outstanding == 0:
-            self._seen, self._since = self.sent, now
+    def recount(self) -> None:
+        """Read how much was sent."""
+        self.sent = self._row.sum(SENT)
+
+    def expect_claims(self, amount: int, now: float) -> None:
+        """Begin to wait for claims of what was just sent, unless more is outstanding already."""
+        claimed = self.cells[self._claimed]
+        if claimed == self.sent - amount:
+            self._seen, self._since = claimed, now
 
     def silent_since(self, now: float) -> float | None:
         """Return since when it has claimed nothing, or None if there is nothing to claim.
@@ -151,10 +168,10 @@ class Candidate:
         for listener in range(listeners):
             claimed = self._row.count(listener, CLAIMED)
             self._row.add(listener, SENT, claimed - self._row.count(listener, SENT))
-        self.sent = self._row.sum(SENT)
+        self.recount()
 
     def suspend(self) -> None:
         """Count no more on what was sent, until the worker has caught up."""
-        self.suspended = True
+        self.suspended, self.eligible = True, False
         self._turns = 0
         self._row.put(SUSPENDED, self._row.get(SUSPENDED) + 1)

@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 _RECORD = struct.Struct("<HH")
+notification = _RECORD.pack
+"""Writes a notification: the listener, and of how many connections, 1 to 65535."""
 _DEADLINE = struct.Struct("<d")
 _ORDER = 0xFFFF
 _DRAIN, _ASK = 1, 2
@@ -48,11 +50,6 @@ class Ask:
 
 Notice = tuple[int, int] | Drain | Ask
 """What a worker is told: a notification, or an order."""
-
-
-def notification(listener: int, count: int) -> bytes:
-    """Write a notification of `count` connections, 1 to 65535, on `listener`."""
-    return _RECORD.pack(listener, count)
 
 
 def drain_order(deadline: float) -> bytes:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from operator import attrgetter, itemgetter
 
 from host.candidate import Candidate
+from host.scoreboard import Cells
 
 MAX_REMEMBERED = 4096
 MAX_SHOWN = 16
 """Of more candidates than this only the first are remembered."""
 
+_SENT = attrgetter("sent")
 
-@dataclass(slots=True)
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """The candidates of one pass, and whom they were chosen from one after the other.
 
@@ -27,16 +31,10 @@ class Decision:
     time: float
     candidates: tuple[tuple[int, int, int], ...]
     omitted: int
-    chosen: list[int] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, candidates: Sequence[Candidate], now: float) -> Decision:
-        """Write down the candidates of a pass."""
-        shown = [(one.slot, one.active, one.outstanding) for one in candidates[:MAX_SHOWN]]
-        return cls(now, tuple(shown), max(0, len(candidates) - MAX_SHOWN))
+    chosen: list[int]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Choice:
     """One choice of a decision: the how-manieth it was, the slot, and the scheduler."""
 
@@ -55,28 +53,58 @@ class Choice:
         ]
 
 
+_Looked = tuple[float, list[int], int, list[int], tuple[int, ...], list[int]]
+"""A pass as it is written down: the time, the slots of the candidates that are remembered, how many
+more there were, what each was sent, its cells, and the slots chosen so far."""
+
+
 class Decisions:
     """The last decisions, by the notification that each led to.
 
     A worker's n-th notification of a listener is its n-th claim, and so one connection. They are
-    looked for one by one, since that is rare, and remembering is not.
+    looked for one by one and made sense of only then: that is rare, and remembering is not.
     """
 
     def __init__(self, limit: int = MAX_REMEMBERED) -> None:
-        self._last: deque[tuple[int, int, int, Choice]] = deque(maxlen=limit)
+        self._last: deque[tuple[int, int, int, int, str, _Looked]] = deque(maxlen=limit)
+        self._candidates: Sequence[Candidate] = ()
+        self._shown: Sequence[Candidate] = ()
+        self._slots: list[int] = []
+        self._read: Callable[[Cells], tuple[int, ...]]
+
+    def begin(self, candidates: Sequence[Candidate], now: float) -> _Looked:
+        """Write down the candidates of a pass, at least one; what is returned is for `add`."""
+        if candidates is not self._candidates:
+            self._attend(candidates)
+        shown = self._shown
+        read = self._read(shown[0].cells)
+        return now, self._slots, len(candidates) - len(shown), list(map(_SENT, shown)), read, []
+
+    def _attend(self, candidates: Sequence[Candidate]) -> None:
+        """Prepare to read the cells of these candidates in one go."""
+        self._candidates, self._shown = candidates, candidates[:MAX_SHOWN]
+        self._slots = [one.slot for one in self._shown]
+        self._read = itemgetter(*[at for one in self._shown for at in one.load_cells])
 
     def add(
-        self, decision: Decision, worker: Candidate, listener: int, number: int, scheduler: str
+        self, looked: _Looked, worker: Candidate, listener: int, number: int, scheduler: str
     ) -> None:
         """Remember that `worker` was chosen for its `number`-th notification of `listener`."""
-        choice = Choice(decision, len(decision.chosen), worker.slot, scheduler)
-        self._last.append((worker.pid, listener, number, choice))
-        decision.chosen.append(worker.slot)
+        chosen = looked[-1]
+        self._last.append((worker.pid, listener, number, len(chosen), scheduler, looked))
+        chosen.append(worker.slot)
 
     def find(self, pid: int, listener: int, number: int) -> Choice | None:
         """Return the choice that a worker's `number`-th claim of `listener` goes back to."""
         key = (pid, listener, number)
-        return next((each[3] for each in reversed(self._last) if each[:3] == key), None)
+        found = next((each[3:] for each in reversed(self._last) if each[:3] == key), None)
+        if found is None:
+            return None
+        place, scheduler, (time, slots, omitted, sent, cells, chosen) = found
+        loads = zip(slots, cells[::2], sent, cells[1::2], strict=True)
+        candidates = tuple((slot, active, all_ - claimed) for slot, active, all_, claimed in loads)
+        decision = Decision(time, candidates, omitted, chosen)
+        return Choice(decision, place, chosen[place], scheduler)
 
     def forget(self, pid: int) -> None:
         """Forget the choices of a worker that has ended: nobody can ask about them."""

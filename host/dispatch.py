@@ -32,20 +32,29 @@ Theory of operation
     worker is stopped just there) it sends what the argument above asks for. Thus without faults
     nothing is spurious, and what a scheduler decides is what happens; with faults nobody
     waits longer than for any missed claim.
+
+    A pass looks at no more workers than it must. Who has settled all that was sent to it claims
+    nothing until it is sent something, so it adds nothing to the sums: each listener has a list of
+    the others, and only these are read. Who may be chosen is kept from pass to pass. A
+    worker's load was read when it became a candidate, and only what is sent raises it: so it has at
+    least the `room` that it had then, less what it was sent, and is looked at again when
+    that is used up. Whether it holds back, which it says when it likes, is looked at when it is
+    chosen. Who is left out is looked at in each pass.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from host.candidate import Candidate
-from host.decisions import Decision, Decisions
+from host.decisions import Decisions
 from host.errors import NoCandidateError
 from host.events import WORKER_RESUMED, WORKER_SUSPENDED
 from host.members import Member
-from host.scoreboard import CLAIMED, SENT, SETTLED, Cells, Row
+from host.scoreboard import CLAIMED, LISTENER_WORDS, SENT, SETTLED, Cells, Row
 from host.telemetry import Report, Telemetry
 from host.views import Listener, WorkerView
 
@@ -90,6 +99,7 @@ class Dispatcher:
     Attributes:
         schedulers: name and function of each plugin that is asked, in order.
         decisions: who was chosen, by whom, and out of which candidates.
+        starved: whether connections were left waiting because no worker may take them.
     """
 
     def __init__(
@@ -113,19 +123,16 @@ class Dispatcher:
         self._patience = policy.missed_claim_seconds
         self._workers: dict[int, Candidate] = {}
         self._trusted: tuple[Candidate, ...] = ()
-        self._claimed: list[list[int]] = [[] for _ in listeners]
-        self._settled: list[list[int]] = [[] for _ in listeners]
-        self._sent: list[int] = [0 for _ in listeners]
+        self._candidates: tuple[Candidate, ...] = ()
+        self._left_out: tuple[Candidate, ...] = ()  # trusted, but full, held, or holding back
+        # For each listener, where the counters begin of those who may have anything to settle.
+        self._accounts: list[set[int]] = [set() for _ in listeners]
         self._unsettled: set[int] = set()
         self._told: set[Candidate] = set()  # to whom something was sent that may be unclaimed
         self._starving: set[int] = set()
+        self.starved = False
         self._doubted: dict[int, float] = {}
         self._turn = 0
-
-    @property
-    def starved(self) -> bool:
-        """Whether connections were left waiting because no worker may take them."""
-        return bool(self._starving)
 
     @property
     def waiting(self) -> frozenset[int]:
@@ -150,13 +157,15 @@ class Dispatcher:
 
         A pass for every listener should follow.
         """
-        self._workers[member.pid] = Candidate(row, member, before, self._clock)
+        worker = self._workers[member.pid] = Candidate(row, member, before, self._clock)
+        worker.consider(self._max_connections)
         self._resort()
 
     def gone(self, pid: int) -> None:
         """Forget a worker that dies or leaves, and what was sent to it. A pass should follow."""
         worker = self._workers.pop(pid, None)
         if worker is not None:
+            worker.eligible = False
             self._told.discard(worker)
             self._resort()
 
@@ -166,7 +175,16 @@ class Dispatcher:
         if worker is None:
             return False
         worker.held = held
+        worker.consider(self._max_connections)
+        self._sort()
         return True
+
+    def recount(self) -> None:
+        """Take up what another process has sent on this scoreboard. Passes should follow."""
+        for worker in self._workers.values():
+            worker.recount()
+            worker.consider(self._max_connections)
+        self._resort()
 
     def plan(self, listener: int, now: float) -> list[tuple[Candidate, int]]:
         """Do one pass: return which workers to notify, and of how many connections.
@@ -174,28 +192,37 @@ class Dispatcher:
         What is returned counts as sent; say `unsent` of what could not be sent.
         """
         need = self._need(listener, now)
+        if need <= 0:
+            self._note_left(listener, 0)
+            return []
+        cells, limit, view = self._cells, self._max_connections, self._listeners[listener]
+        if self._left_out and [each for each in self._left_out if each.consider(limit)]:
+            self._sort()  # somebody may be chosen again
+        if not self._candidates:
+            self._note_left(listener, need)
+            return []
         counts: dict[Candidate, int] = {}
-        candidates = self._candidates() if need > 0 else ()
-        view = self._listeners[listener]
-        decision = Decision.of(candidates, now) if candidates else None
-        while need > 0 and candidates:
-            worker, scheduler = self._ask(view, candidates)
-            # From this moment: a slow scheduler is not the fault of whom it has chosen.
-            worker.expect_claims(max(now, self._clock()))
+        looked = self.decisions.begin(self._candidates, now)
+        while need > 0 and self._candidates:
+            worker, scheduler = self._ask(view, self._candidates)
+            if cells[worker.held_back_cell]:  # it says so when it likes: nobody else could know
+                worker.consider(limit)
+                self._sort()
+                continue
             number = worker.note_sent(listener, 1)
-            assert decision is not None
-            self.decisions.add(decision, worker, listener, number, scheduler)
-            self._sent[listener] += 1
+            self.decisions.add(looked, worker, listener, number, scheduler)
             counts[worker] = counts.get(worker, 0) + 1
             need -= 1
-            if worker.load >= self._max_connections:
-                worker.eligible = False
-                candidates = tuple(one for one in candidates if one is not worker)
-        if need > 0:
-            self._starving.add(listener)
-        else:
-            self._starving.discard(listener)
-        self._told |= counts.keys()
+            if worker.room <= 0 and not worker.consider(limit):
+                self._sort()
+        if need > 0 or self.starved:
+            self._note_left(listener, need)
+        accounts, asked = self._accounts[listener], self._clock()
+        for worker, count in counts.items():
+            # From this moment: a slow scheduler is not the fault of whom it has chosen.
+            worker.expect_claims(count, asked if asked > now else now)
+            accounts.add(worker.accounts + listener * LISTENER_WORDS)
+        self._told.update(counts)
         return list(counts.items())
 
     def unsent(self, worker: Candidate, listener: int, amount: int) -> None:
@@ -209,10 +236,12 @@ class Dispatcher:
         for worker in self._workers.values():
             if worker.has_lost():
                 worker.level(len(self._listeners))
+                worker.consider(self._max_connections)
                 changed = True
             if worker.suspended:
                 if worker.outstanding == 0:
                     worker.suspended = False
+                    worker.consider(self._max_connections)
                     changed = True
                     self._telemetry.emit(WORKER_RESUMED, slot=worker.slot, pid=worker.pid)
             elif worker in self._told:
@@ -226,10 +255,19 @@ class Dispatcher:
             self._resort()
         return changed
 
-    def next_check(self, now: float) -> float | None:
-        """Return when `check` is due, or None if nothing is under way."""
+    def next_check(self, now: float, planned: float = math.inf) -> float | None:
+        """Return when `check` is due, or None if nothing is under way.
+
+        Args:
+            now: the time.
+            planned: when one is planned. If that is no later than the next look at claims, the
+                answer may be None: it is in time for whatever was sent before it was planned, and
+                for what was sent since, whose claims are not missed so soon.
+        """
         if self._doubted:
             return now + SECOND_LOOK_SECONDS
+        if planned <= now + self._patience * LOOK_AGAIN:
+            return None
         silent = [since for each in self._told if (since := each.silent_since(now)) is not None]
         if silent:
             return min(now + self._patience * LOOK_AGAIN, min(silent) + self._patience)
@@ -263,23 +301,41 @@ class Dispatcher:
             milliseconds=round(self._patience * 1000),
         )
 
+    def _note_left(self, listener: int, left: int) -> None:
+        """Note how many connections of a listener a pass has left waiting."""
+        if left > 0:
+            self._starving.add(listener)
+            self.starved = True
+        elif self.starved:
+            self._starving.discard(listener)
+            self.starved = bool(self._starving)
+
     def _resort(self) -> None:
-        """Work out anew whom the passes count on, and which cells they read."""
-        self._trusted = trusted = tuple(each for each in self.workers if not each.suspended)
+        """Work out anew whom the passes count on, and which counters they read."""
+        self._trusted = tuple(each for each in self.workers if not each.suspended)
         for listener in range(len(self._listeners)):
-            self._claimed[listener] = [worker.cell(listener, CLAIMED) for worker in trusted]
-            self._settled[listener] = [worker.cell(listener, SETTLED) for worker in trusted]
-            self._sent[listener] = sum(
-                self._cells[worker.cell(listener, SENT)] for worker in trusted
-            )
+            self._accounts[listener] = {worker.cell(listener, 0) for worker in self._trusted}
+        self._sort()
+
+    def _sort(self) -> None:
+        """Tell apart who may be chosen and who is left out."""
+        self._candidates = tuple([each for each in self._trusted if each.eligible])
+        self._left_out = tuple([each for each in self._trusted if not each.eligible])
 
     def _need(self, listener: int, now: float) -> int:
         """Read the queue length, then the claims, and return how many notifications are needed."""
-        cells, ask, sent = self._cells, self._queue_lengths[listener], self._sent[listener]
+        cells, ask, accounts = self._cells, self._queue_lengths[listener], self._accounts[listener]
+        if accounts:
+            accounts = {each for each in accounts if cells[each + SETTLED] != cells[each + SENT]}
+            self._accounts[listener] = accounts
         for _ in range(REREADS):
-            settled = sum([cells[index] for index in self._settled[listener]])
+            settled = claimed = sent = 0
+            for each in accounts:
+                settled += cells[each + SETTLED]
             length = ask()
-            claimed = sum([cells[index] for index in self._claimed[listener]])
+            for each in accounts:
+                claimed += cells[each + CLAIMED]
+                sent += cells[each + SENT]
             if claimed == settled:
                 break
         if length:
@@ -288,20 +344,12 @@ class Dispatcher:
             self._unsettled.discard(listener)
         need = length - (sent - claimed)
         if claimed == settled or need <= 0:
-            self._doubted.pop(listener, None)
+            if self._doubted:
+                self._doubted.pop(listener, None)
             return need
         if now - self._doubted.setdefault(listener, now) >= self._patience:
             return need
         return length - (sent - settled)
-
-    def _candidates(self) -> tuple[Candidate, ...]:
-        limit = self._max_connections
-        candidates = []
-        for worker in self._trusted:
-            worker.eligible = not (worker.held_back or worker.held) and worker.load < limit
-            if worker.eligible:
-                candidates.append(worker)
-        return tuple(candidates)
 
     def _ask(self, listener: Listener, candidates: tuple[Candidate, ...]) -> tuple[Candidate, str]:
         """Return who takes the next connection, and the name of the scheduler that says so."""
@@ -311,10 +359,9 @@ class Dispatcher:
             except BaseException as error:  # a plugin may raise SystemExit: the next one is asked
                 self._report(plugin, "choose_worker", error, (listener,))
                 continue
-            if chosen is None:
-                continue
             if isinstance(chosen, Candidate) and chosen.eligible:
                 return chosen, plugin
-            self._report(plugin, "choose_worker", NoCandidateError(chosen), (listener,))
+            if chosen is not None:
+                self._report(plugin, "choose_worker", NoCandidateError(chosen), (listener,))
         self._turn += 1
         return candidates[self._turn % len(candidates)], LAST_RESORT

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from host.candidate import Candidate
 from host.control import notification
 from host.dispatch import Dispatcher
 from host.listeners import ListeningSocket
@@ -50,7 +50,9 @@ class Passes:
         self._listeners = tuple(listeners)
         self._send, self.blind = send, blind
         self._timer: TimerHandle | None = None
+        self._planned = math.inf  # when the timer is due
         self._going = False
+        self._starved: bool | None = None  # the mark in the scoreboard; None if another has set it
         if wake is None:
             wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.wake = wake
@@ -60,7 +62,8 @@ class Passes:
         self._going = True
         self._loop.add(self.wake, READ, self._on_wake)
         for listener in self._listeners:
-            self._loop.add(listener.fileno(), READ | EDGE, self._on_edge(listener.view.index))
+            on_edge = functools.partial(self.run, listener.view.index)
+            self._loop.add(listener.fileno(), READ | EDGE, on_edge)
 
     def stop(self) -> None:
         """Do no more passes, and watch nothing any more."""
@@ -75,7 +78,7 @@ class Passes:
         """Close the eventfd."""
         os.close(self.wake)
 
-    def run(self, listener: int) -> None:
+    def run(self, listener: int, _mask: int = 0) -> None:
         """Do one pass for a listener, and another one for whatever could not be sent."""
         dispatcher, sent = self._dispatcher, False
         while not sent:
@@ -87,15 +90,23 @@ class Passes:
                 self._loop.call_at(again, functools.partial(self._run_again, listener))
                 return
             for worker, count in planned:
-                if not self._notify(worker, listener, count):
+                if not self._send(worker.pid, notification(listener, count)):
                     dispatcher.unsent(worker, listener, count)
                     sent = False
-        self._scoreboard.starved = dispatcher.starved or self.blind
+        starved = dispatcher.starved or self.blind
+        if starved is not self._starved:
+            self._scoreboard.starved = self._starved = starved
         self._arm()
 
     def _run_again(self, listener: int) -> None:
         if self._going:
             self.run(listener)
+
+    def recount(self) -> None:
+        """Go on after another process has done passes on the same scoreboard."""
+        self._starved = None
+        self._dispatcher.recount()
+        self.run_all()
 
     def run_all(self) -> None:
         """Do a pass for each listener."""
@@ -113,12 +124,6 @@ class Passes:
         self.run_all()
         return self._dispatcher.quiet(self._indexes if listeners is None else listeners)
 
-    def _notify(self, worker: Candidate, listener: int, count: int) -> bool:
-        return self._send(worker.pid, notification(listener, count))
-
-    def _on_edge(self, listener: int) -> Callable[[int], None]:
-        return lambda _mask: self.run(listener)
-
     def _on_wake(self, _mask: int) -> None:
         with suppress(BlockingIOError):
             os.eventfd_read(self.wake)
@@ -127,15 +132,15 @@ class Passes:
 
     def _arm(self) -> None:
         """Have the missed-claim timer run as long as there is something to look after."""
-        due = self._dispatcher.next_check(self._loop.now)
-        if due is None or (self._timer is not None and self._timer.when <= due):
+        due = self._dispatcher.next_check(self._loop.now, self._planned)
+        if due is None or self._planned <= due:
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(due, self._check)
+        self._planned, self._timer = due, self._loop.call_at(due, self._check)
 
     def _check(self) -> None:
-        self._timer = None
+        self._planned, self._timer = math.inf, None
         if not self._going:
             return
         if self._dispatcher.check(self._loop.now):

@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from host import control, events, members, strays
 from host.admin import AdminServer
@@ -26,7 +26,7 @@ from host.loop import READ, Loop
 from host.obituaries import Obituaries
 from host.pool import Pool
 from host.questions import Questions
-from host.reloads import Done, Reloads
+from host.reloads import Done, Plan, Reloads
 from host.signals import Signals
 from host.steering import Steering
 from host.succession import Succession
@@ -100,7 +100,7 @@ class Supervisor:
             loop,
             self.telemetry,
             patience=settings.lifecycle.start_timeout_seconds,
-            go=self.succession.re_execute,
+            go=self._re_execute,
             failed=self.succession.note_refusal,
         )
         self.foreman = Foreman(self)
@@ -114,6 +114,13 @@ class Supervisor:
         if sock is None:
             return None
         return AdminServer(self.loop, self.telemetry, sock, Steering(self).handle)
+
+    def _re_execute(self, plan: Plan, succeed: Callable[[], None]) -> None:
+        try:
+            self.succession.re_execute(plan, succeed)
+        finally:  # reached if it fails; the stand-in may have handed out connections meanwhile
+            if self.serving.passes is not None:
+                self.serving.passes.recount()
 
     def _hear(self, hand: Hand, report: control.Report) -> None:
         self.foreman.hear(hand, report)

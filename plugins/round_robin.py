@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from operator import attrgetter
 
 from host import Listener, WorkerView, hookimpl
+
+_SLOT = attrgetter("slot")
 
 
 class RoundRobin:
@@ -25,6 +29,6 @@ class RoundRobin:
         if last is None:
             chosen = workers[listener.index % len(workers)]
         else:
-            chosen = next((worker for worker in workers if worker.slot > last), workers[0])
+            chosen = workers[bisect_right(workers, last, key=_SLOT) % len(workers)]
         self._last[listener.index] = chosen.slot
         return chosen

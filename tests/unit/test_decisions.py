@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host.candidate import Candidate
-from host.decisions import MAX_SHOWN, Decision, Decisions
+from host.decisions import MAX_SHOWN, Decisions
 from host.scoreboard import ACCEPTED_ALL, ACTIVE, CLAIMED, CLAIMED_ALL, SENT
 from support.fakes import blank_cells, member, rows_of
 
@@ -22,11 +22,10 @@ def candidates(*loads):
 
 def decide(decisions, workers, *slots, listener=0, first=1, now=5.0):
     """Choose these slots one after the other in one pass; the numbers go on for each worker."""
-    decision, numbers = Decision.of(workers, now), {}
+    looked, numbers = decisions.begin(workers, now), {}
     for slot in slots:
         number = numbers[slot] = numbers.get(slot, first - 1) + 1
-        decisions.add(decision, workers[slot], listener, number, "some scheduler")
-    return decision
+        decisions.add(looked, workers[slot], listener, number, "some scheduler")
 
 
 # Decisions
@@ -54,6 +53,15 @@ def test_candidates_are_shown_as_they_were_when_they_were_chosen_from():
     assert decisions.find(1000, 0, 2).candidates == [(0, 3, 1), (1, 5, 3)]
 
 
+def test_each_pass_has_the_candidates_of_its_own():
+    decisions, workers = Decisions(), candidates((1, 0), (2, 0), (3, 0))
+    decide(decisions, workers, 0)
+    decide(decisions, workers[1:], 1)
+    decide(decisions, workers[2:], 0)
+    assert decisions.find(1000, 0, 1).candidates == [(0, 1, 0), (1, 2, 0), (2, 3, 0)]
+    assert decisions.find(1002, 0, 1).candidates == [(2, 3, 0)]
+
+
 def test_what_was_chosen_in_another_pass_counts_for_nothing():
     decisions, workers = Decisions(), candidates((0, 0), (0, 0))
     decide(decisions, workers, 0, 0)
@@ -64,13 +72,15 @@ def test_what_was_chosen_in_another_pass_counts_for_nothing():
 def test_of_many_candidates_the_first_are_shown_and_the_others_counted():
     workers = candidates(*[(number, 0) for number in range(MAX_SHOWN + 3)])
     decisions = Decisions()
-    decision = decide(decisions, workers, MAX_SHOWN + 2, 0)
+    decide(decisions, workers, MAX_SHOWN + 2, 0)
+    decision = decisions.find(1000, 0, 1).decision
     assert [slot for slot, _, _ in decision.candidates] == list(range(MAX_SHOWN))
     assert decision.omitted == 3
     last = 1000 + MAX_SHOWN + 2
     assert decisions.find(last, 0, 1).slot == MAX_SHOWN + 2  # chosen, though not shown
     assert decisions.find(1000, 0, 1).candidates[0] == (0, 0, 0)
-    assert Decision.of(workers[:MAX_SHOWN], 0.0).omitted == 0
+    decide(decisions, workers[:MAX_SHOWN], 0, first=2)
+    assert decisions.find(1000, 0, 2).decision.omitted == 0
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1)), max_size=30))
@@ -78,7 +88,7 @@ def test_only_the_last_ones_are_remembered(steps):
     decisions, workers, numbers, made = Decisions(limit=4), candidates(*[(0, 0)] * 3), {}, []
     for slot, listener in steps:
         number = numbers[slot, listener] = numbers.get((slot, listener), 0) + 1
-        decisions.add(Decision.of(workers, 0.0), workers[slot], listener, number, "s")
+        decisions.add(decisions.begin(workers, 0.0), workers[slot], listener, number, "s")
         made.append((1000 + slot, listener, number))
     found = [each for each in made if decisions.find(*each) is not None]
     assert found == made[-4:]

@@ -29,7 +29,7 @@ SECOND = Listener(1, "tcp://127.0.0.1:7001", "echo")
 class Scene:
     """A dispatcher, its scoreboard, and queues whose lengths the test sets."""
 
-    def __init__(self, workers=2, listeners=(FIRST,), schedulers=None, limit=100):
+    def __init__(self, workers=2, listeners=(FIRST,), schedulers=None, limit=100, active=()):
         self.cells = blank_cells(workers, len(listeners))
         self.rows = rows_of(self.cells, workers, len(listeners))
         self.lengths = [0 for _ in listeners]
@@ -46,6 +46,8 @@ class Scene:
             telemetry=self.told.telemetry,
             clock=lambda: self.clock,
         )
+        for slot, count in enumerate(active):
+            self.hold(slot, count)
         for row in self.rows:
             self.dispatcher.ready(row, member(row.number, generation=3))
 
@@ -132,12 +134,41 @@ def test_without_workers_connections_wait():
 
 
 def test_only_who_has_room_is_asked_to_accept():
-    scene = Scene(limit=2)
-    scene.hold(0, 1)
+    scene = Scene(limit=2, active=(1, 0))
     assert scene.plan(9) == {0: 1, 1: 2}
     assert scene.dispatcher.starved
     scene.hold(0, 0)
     assert scene.plan(9) == {0: 1}
+
+
+def test_who_is_full_is_looked_at_again_in_the_next_pass():
+    scene = Scene(limit=3, active=(3, 3))
+    assert scene.plan(2) == {}
+    scene.hold(1, 1)
+    assert scene.plan(4) == {1: 2}
+    assert scene.dispatcher.starved
+    scene.hold(0, 1)
+    assert scene.plan(4) == {0: 2}
+    assert not scene.dispatcher.starved
+
+
+def test_what_is_sent_to_a_worker_by_any_listener_takes_room():
+    scene = Scene(workers=1, listeners=(FIRST, SECOND), limit=5)
+    assert scene.plan(3, 0) == {0: 3}
+    scene.claim(0, 3, listener=0)
+    assert scene.plan(3, 1) == {0: 2}
+    scene.hold(0, 2)  # one has gone, and the two that were sent are still to come
+    assert scene.plan(3, 1) == {0: 1}
+
+
+def test_room_that_connections_have_left_is_found_when_it_is_needed():
+    scene = Scene(workers=1, limit=3)
+    for _ in range(9):
+        assert scene.plan(2) == {0: 2}
+        scene.claim(0, 2)
+        assert scene.plan(0) == {}
+        scene.hold(0, 1)
+        scene.hold(0, 0)
 
 
 def test_the_mark_goes_when_nobody_waits_any_more():
@@ -161,19 +192,45 @@ def test_who_holds_back_is_asked_nothing():
     scene = Scene()
     scene.rows[0].put(HELD_BACK, 1)
     assert scene.plan(2) == {1: 2}
+    scene.rows[1].put(HELD_BACK, 1)
+    assert scene.plan(3) == {}
+    assert scene.dispatcher.starved
+    scene.rows[0].put(HELD_BACK, 0)
+    assert scene.plan(3) == {0: 1}
+    assert scene.reports == []
+
+
+def test_what_another_process_has_sent_is_counted():
+    scene = Scene(limit=3)
+    assert scene.plan(2) == {0: 1, 1: 1}
+    scene.rows[0].add(0, SENT, 1)
+    scene.rows[1].add(0, SENT, 2)
+    scene.claim(1, 2)
+    scene.dispatcher.recount()
+    assert scene.plan(5) == {0: 1}
+    assert scene.dispatcher.starved
+
+
+def test_who_is_held_is_asked_nothing_until_it_is_freed():
+    scene = Scene()
+    assert scene.dispatcher.hold(1000, True)
+    assert scene.plan(2) == {1: 2}
+    assert scene.dispatcher.hold(1000, False)
+    assert scene.plan(4) == {0: 1, 1: 1}
+    assert not scene.dispatcher.hold(4711, True)
 
 
 def test_a_claim_made_while_the_load_is_read_is_not_missed():
     class Busy:
         """Cells in which worker 0 claims between the two reads that its load takes."""
 
-        reads = 0
+        reads = None
 
         def __init__(self, cells):
             self.cells = cells
 
         def __getitem__(self, index):
-            if index in (ACTIVE, CLAIMED_ALL):
+            if index in (ACTIVE, CLAIMED_ALL) and self.reads is not None:
                 self.reads += 1
                 if self.reads == 2:
                     scene.claim(0)
@@ -185,10 +242,10 @@ def test_a_claim_made_while_the_load_is_read_is_not_missed():
     scene = Scene(workers=1, limit=1)
     busy = Busy(scene.cells)
     scene.dispatcher.ready(rows_of(busy, 1, 1)[0], member(0, generation=3))
-    busy.reads = -1
     assert scene.plan(1) == {0: 1}
     busy.reads = 0
     assert scene.plan(2) == {}
+    assert busy.reads == 2
 
 
 # An accept that is under way
@@ -319,6 +376,17 @@ def test_the_timer_runs_as_long_as_a_queue_was_not_seen_empty():
     assert scene.dispatcher.next_check(2.0) is None
 
 
+def test_a_check_that_is_planned_for_soon_is_in_time():
+    scene = Scene()
+    scene.plan(1, now=1.0)
+    look = PATIENCE * LOOK_AGAIN
+    assert scene.dispatcher.next_check(1.0, 1.0 + look) is None
+    assert scene.dispatcher.next_check(1.0, 1.0 + PATIENCE) == 1.0 + look
+    scene.claim(0, settle=False)
+    scene.plan(1, now=1.0)
+    assert scene.dispatcher.next_check(1.0, 1.0 + look) == 1.0 + SECOND_LOOK_SECONDS
+
+
 def test_quiet_is_when_nobody_waits_and_everything_sent_is_settled():
     scene = Scene()
     assert scene.dispatcher.quiet([0])
@@ -379,6 +447,28 @@ def test_a_worker_that_is_no_candidate_any_more_is_no_answer():
     assert [str(error) for _, _, error, _ in scene.reports] == [
         "choose_worker answered <worker 0 (pid 1000)>, which is none of the candidates"
     ]
+
+
+@pytest.mark.parametrize("how", ["gone", "suspended", "held"])
+def test_a_worker_that_a_scheduler_has_kept_is_no_answer(how):
+    kept = []
+
+    def keeps(listener, workers):
+        kept.extend(workers)
+        return kept[0]
+
+    scene = Scene(schedulers=[("keeps", keeps)])
+    assert scene.plan(1, now=1.0) == {0: 1}
+    if how == "gone":
+        scene.dispatcher.gone(1000)
+    elif how == "held":
+        scene.dispatcher.hold(1000, True)
+    else:
+        scene.dispatcher.check(2.0)
+    assert scene.plan(2, now=2.0)[1] >= 1
+    assert {str(error) for _, _, error, _ in scene.reports} == {
+        "choose_worker answered <worker 0 (pid 1000)>, which is none of the candidates"
+    }
 
 
 def test_without_an_answer_workers_take_turns():

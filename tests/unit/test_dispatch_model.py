@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from host.dispatch import Dispatcher
 from host.events import WORKER_SUSPENDED
+from host.scoreboard import CLAIMED, SENT
 from support.dispatch_world import PATIENCE, RETRY_SECONDS, Setup, World
 
 LONG_TAPES = st.binary(min_size=150, max_size=500)
@@ -120,14 +121,40 @@ def test_whoever_stops_or_dies_keeps_nobody_waiting(setup, tape):
 # The model has teeth
 
 
+def unclaimed(dispatcher, listener):
+    """Read how many notifications are outstanding."""
+    cells = dispatcher._cells
+    return sum(cells[at + SENT] - cells[at + CLAIMED] for at in dispatcher._accounts[listener])
+
+
+class Forgetful(Dispatcher):
+    """Takes who has claimed everything for one that has nothing under way."""
+
+    def _need(self, listener, now):
+        cells = self._cells
+        self._accounts[listener] = {
+            at for at in self._accounts[listener] if cells[at + CLAIMED] != cells[at + SENT]
+        }
+        return super()._need(listener, now)
+
+
+class Careless(Dispatcher):
+    """Never looks again at the load of a worker that had room once."""
+
+    def plan(self, listener, now):
+        for worker in self._candidates:
+            worker.room = 1_000
+        return super().plan(listener, now)
+
+
 class ClaimsFirst(Dispatcher):
     """Reads the claims before the queue length: a claim and its accept in between are missed."""
 
     def _need(self, listener, now):
-        claimed = sum(self._cells[index] for index in self._claimed[listener])
+        outstanding = unclaimed(self, listener)
         length = self._queue_lengths[listener]()
         (self._unsettled.add if length else self._unsettled.discard)(listener)
-        return length - (self._sent[listener] - claimed)
+        return length - outstanding
 
 
 class Hasty(Dispatcher):
@@ -135,16 +162,17 @@ class Hasty(Dispatcher):
 
     def _need(self, listener, now):
         length = self._queue_lengths[listener]()
-        claimed = sum(self._cells[index] for index in self._claimed[listener])
+        outstanding = unclaimed(self, listener)
         (self._unsettled.add if length else self._unsettled.discard)(listener)
-        return length - (self._sent[listener] - claimed)
+        return length - outstanding
 
 
 class TooTrusting(Dispatcher):
     """Goes on counting on a worker that has missed a claim."""
 
-    def _suspend(self, worker):
-        self._told.discard(worker)
+    def check(self, now):
+        self._told.clear()
+        return super().check(now)
 
 
 class OnePerPass(Dispatcher):
@@ -157,6 +185,8 @@ class OnePerPass(Dispatcher):
 MUTANTS = [
     (ClaimsFirst, Setup(workers=1), faultless, "nobody was told of a connection"),
     (Hasty, Setup(workers=1), faultless, "a worker was told to accept what was not there"),
+    (Forgetful, Setup(workers=1), faultless, "a worker was told to accept what was not there"),
+    (Careless, Setup(limit=2), limited, "max_connections"),
     (OnePerPass, Setup(), faultless, "nobody was told of a connection"),
     (TooTrusting, Setup(faults=True), faulty, "connections are left waiting"),
 ]

@@ -79,6 +79,21 @@ def test_the_mark_tells_workers_that_somebody_waits():
         assert world.starved
 
 
+def test_the_mark_is_set_anew_after_another_process_has_had_it():
+    with closing(World(Setup(workers=1, limit=1))) as world:
+        for _ in range(2):
+            world.connect(0)
+        world.on_edge()
+        world.starved = False
+        world.passes.recount()
+        assert world.starved
+        world.queues[0].clear()
+        world.passes.recount()
+        world.starved = True
+        world.passes.recount()
+        assert not world.starved
+
+
 def test_where_queues_are_not_known_workers_always_tell():
     with closing(World(Setup(blind=True))) as world:
         assert world.starved
