@@ -15,7 +15,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from host.errors import ListenError
-from host.peers import borrow
 from host.views import Listener
 from settings import Listen
 
@@ -161,7 +160,7 @@ def inherit_listener(
 
 def reopen(fd: int) -> None:
     """Undo, for an accepted socket, the shut gate that it has inherited from its listener."""
-    with suppress(OSError), borrow(fd) as sock:
+    with suppress(OSError), socket.socket(fileno=os.dup(fd)) as sock:
         if sock.family == socket.AF_INET:
             sock.setsockopt(socket.IPPROTO_IP, _IP_MINTTL, 0)
         elif sock.family == socket.AF_INET6:

@@ -184,20 +184,21 @@ class Loop:
 
     def run_once(self, timeout: float | None = None) -> None:
         """Wait for events, at most `timeout` seconds (None: as long as it takes); handle them."""
-        timers = self._timers
+        timers, clock, poll = self._timers, self._clock, self._poll
         while timers and timers[0][2].function is None:
             heapq.heappop(timers)
             self._cancelled -= 1
         if timers:
-            due = max(0.0, timers[0][0] - self._clock())
+            due = max(0.0, timers[0][0] - clock())
             timeout = due if timeout is None else min(due, timeout)
-        events = self._poll(timeout, self._max_events)
-        self.now = self._clock()
+        events = poll(timeout, self._max_events)
+        self.now = clock()
         if not events and timers and timers[0][0] <= self.now:
             # A wait that a signal (SIGCONT) interrupts when its time is up has asked nobody: what
             # has arrived meanwhile comes before the timers that would act on its absence.
-            events = self._poll(0, self._max_events)
-        self.on_wake()
+            events = poll(0, self._max_events)
+        on_wake = self.on_wake
+        on_wake()
         handlers = self._handlers
         for fd, mask in events:
             try:
@@ -207,7 +208,8 @@ class Loop:
             handler(mask)
         if timers and timers[0][0] <= self.now:
             self._run_timers()
-        self.on_rest()
+        on_rest = self.on_rest  # not sooner: what was called may have changed it
+        on_rest()
 
     def forsake(self) -> None:
         """Handle nothing any more, in a child that a plugin has forked."""

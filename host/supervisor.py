@@ -25,6 +25,7 @@ from host.listeners import ListeningSocket
 from host.loop import READ, Loop
 from host.obituaries import Obituaries
 from host.pool import Pool
+from host.processes import Batch
 from host.questions import Questions
 from host.reloads import Done, Plan, Reloads
 from host.signals import Signals
@@ -105,6 +106,8 @@ class Supervisor:
         )
         self.foreman = Foreman(self)
         self._code = ExitCode.OK
+        # While it waits for a core, connections come together; workers are not made to wait.
+        self._batch = Batch()
         self._admin = self._open_admin(wiring.admin)
         self.signals = self._watch_signals()
         strays.disown(self.log.mute)
@@ -116,9 +119,11 @@ class Supervisor:
         return AdminServer(self.loop, self.telemetry, sock, Steering(self).handle)
 
     def _re_execute(self, plan: Plan, succeed: Callable[[], None]) -> None:
+        self._batch.end()  # the next one begins as this one has begun
         try:
             self.succession.re_execute(plan, succeed)
         finally:  # reached if it fails; the stand-in may have handed out connections meanwhile
+            self._batch.begin()
             if self.serving.passes is not None:
                 self.serving.passes.recount()
 
@@ -161,12 +166,14 @@ class Supervisor:
         Raises:
             PluginError: a plugin's `on_host_start` failed; nothing was started.
         """
+        self._batch.begin()
         try:
             self._start()
             self.loop.run()
             return self._code
         finally:
             self._close()
+            self._batch.end()
 
     # Starting and ending
 
@@ -276,6 +283,7 @@ class Supervisor:
 
     def become_worker(self) -> None:
         """Close, in a new worker, what is not its generation's."""
+        self._batch.end()
         self.close_own()
         mine = self.current
         for generation in self.succession.all_generations:

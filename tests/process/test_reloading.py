@@ -91,6 +91,15 @@ def test_open_connections_stay_and_new_ones_go_to_new_workers(start: Start, fami
     assert host.wait() == 0
 
 
+def test_the_supervisor_preempts_nobody_and_workers_are_scheduled_as_usual(start: Start) -> None:
+    host = start(workers=2)
+    for _ in range(2):
+        assert os.sched_getscheduler(host.pid) == os.SCHED_BATCH
+        workers = list(host.workers.values())
+        assert [os.sched_getscheduler(pid) for pid in workers] == [os.SCHED_OTHER] * 2
+        reload(host)
+
+
 @pytest.mark.timing
 def test_what_is_open_is_cut_at_each_generations_own_deadline(start: Start) -> None:
     host = start(workers=1, settings={"lifecycle.drain_timeout_seconds": 0.5})

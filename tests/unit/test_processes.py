@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from host import processes
-from host.processes import Exit, OutOfMemory, is_stopped, resident_bytes
+from host.processes import Batch, Exit, OutOfMemory, is_stopped, resident_bytes
 
 NO_PROCESS = 2**22 + 1  # above the highest pid_max (proc(5))
 EVENTS = "low 0\nhigh 3\nmax 0\noom {}\noom_kill {}\noom_group_kill 0\n"
@@ -151,3 +151,40 @@ def test_a_process_that_has_ended_and_was_not_reaped_is_not_stopped():
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         assert not is_stopped(process.pid)
         assert not resident_bytes(process.pid)
+
+
+@pytest.fixture
+def policies(monkeypatch):
+    """Keep the policy of this process in a list instead of the kernel; the last one counts."""
+    policies = [os.SCHED_OTHER]
+    monkeypatch.setattr(os, "sched_getscheduler", lambda pid: policies[-1])
+    monkeypatch.setattr(os, "sched_setscheduler", lambda pid, policy, _: policies.append(policy))
+    return policies
+
+
+def test_who_is_scheduled_in_batches_is_so_until_it_ends(policies):
+    batch = Batch()
+    batch.end()
+    batch.begin()
+    batch.begin()
+    batch.end()
+    batch.end()
+    assert policies == [os.SCHED_OTHER, os.SCHED_BATCH, os.SCHED_OTHER]
+
+
+def test_a_policy_that_an_operator_has_chosen_stays(policies):
+    policies.append(os.SCHED_RR)
+    batch = Batch()
+    batch.begin()
+    batch.end()
+    assert policies == [os.SCHED_OTHER, os.SCHED_RR]
+
+
+def test_where_no_policy_may_be_chosen_nothing_happens(policies, monkeypatch):
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    batch = Batch()
+    batch.begin()
+    batch.end()
