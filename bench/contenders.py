@@ -98,6 +98,7 @@ def _peer(name: str, module: str, package: str | None, *arguments: str) -> Conte
 
 
 ECHO = (
+    _peer("Python loop", "bare_loop", None),
     _peer("uvloop protocol", "uvloop_protocol", "uvloop"),
     _peer("uvloop streams", "uvloop_streams", "uvloop"),
     _peer("asyncio protocol", "asyncio_protocol", None),
@@ -112,7 +113,7 @@ LINES = (
     _peer("uvloop protocol, a write each", "uvloop_line_protocol", "uvloop", "each"),
     _peer("uvloop protocol, joined", "uvloop_line_protocol", "uvloop", "joined"),
 )
-FAMILIES = ("asyncio", "uvloop", "gevent", "twisted", "tornado", "socketserver", "c")
+FAMILIES = ("python", "asyncio", "uvloop", "gevent", "twisted", "tornado", "socketserver", "c")
 """What `--peers` takes; `c` is the floor."""
 
 

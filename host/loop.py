@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 import os
 import select
 import time
@@ -24,6 +25,7 @@ WRITE = select.EPOLLOUT
 EDGE = select.EPOLLET
 
 
+_NEVER = math.inf
 _FEW_CANCELLED = 64
 
 
@@ -95,6 +97,7 @@ class Loop:
         "_calls",
         "_cancelled",
         "_clock",
+        "_due",
         "_epoll",
         "_handlers",
         "_max_events",
@@ -115,6 +118,7 @@ class Loop:
         self._poll: Poll = self._epoll.poll
         self._handlers: dict[int, Handler] = {}
         self._timers: list[tuple[float, int, TimerHandle]] = []
+        self._due = _NEVER  # when the first of them is
         self._cancelled = 0  # of the timers in the heap
         self._order = count()
         self._calls: deque[Callable[[], object]] = deque()
@@ -153,6 +157,7 @@ class Loop:
         """Call `function` once at `when`, in seconds of the loop's clock."""
         timer = TimerHandle(when, function, self._note_cancelled)
         heapq.heappush(self._timers, (when, next(self._order), timer))
+        self._due = min(self._due, when)
         return timer
 
     def call_later(self, seconds: float, function: Callable[[], object]) -> TimerHandle:
@@ -184,16 +189,14 @@ class Loop:
 
     def run_once(self, timeout: float | None = None) -> None:
         """Wait for events, at most `timeout` seconds (None: as long as it takes); handle them."""
-        timers, clock, poll = self._timers, self._clock, self._poll
-        while timers and timers[0][2].function is None:
-            heapq.heappop(timers)
-            self._cancelled -= 1
-        if timers:
-            due = max(0.0, timers[0][0] - clock())
-            timeout = due if timeout is None else min(due, timeout)
+        due, clock, poll = self._due, self._clock, self._poll
+        if due is not _NEVER:
+            wait = max(0.0, due - clock())
+            if timeout is None or wait < timeout:
+                timeout = wait
         events = poll(timeout, self._max_events)
         self.now = clock()
-        if not events and timers and timers[0][0] <= self.now:
+        if not events and due <= self.now:
             # A wait that a signal (SIGCONT) interrupts when its time is up has asked nobody: what
             # has arrived meanwhile comes before the timers that would act on its absence.
             events = poll(0, self._max_events)
@@ -206,7 +209,7 @@ class Loop:
             except KeyError:  # removed by what was called for an event before it
                 continue
             handler(mask)
-        if timers and timers[0][0] <= self.now:
+        if self._due <= self.now:
             self._run_timers()
         on_rest = self.on_rest  # not sooner: what was called may have changed it
         on_rest()
@@ -215,6 +218,7 @@ class Loop:
         """Handle nothing any more, in a child that a plugin has forked."""
         self._handlers.clear()
         self._timers.clear()
+        self._due = _NEVER
         self._calls.clear()
         self.on_wake = self.on_rest = _nothing
         self._epoll.close()
@@ -233,6 +237,15 @@ class Loop:
             self._timers[:] = [entry for entry in self._timers if entry[2].function is not None]
             heapq.heapify(self._timers)
             self._cancelled = 0
+        self._find_due()
+
+    def _find_due(self) -> None:
+        """Find out when the next timer is due, leaving out those that were cancelled."""
+        timers = self._timers
+        while timers and timers[0][2].function is None:
+            heapq.heappop(timers)
+            self._cancelled -= 1
+        self._due = timers[0][0] if timers else _NEVER
 
     def _run_timers(self) -> None:
         timers, now = self._timers, self.now
@@ -243,6 +256,7 @@ class Loop:
                 self._cancelled -= 1
             else:
                 function()
+        self._find_due()
 
     def _run_calls(self, _mask: int) -> None:
         os.eventfd_read(self._wake)
