@@ -29,8 +29,12 @@ class ServerError(Exception):
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of servers: ours without settings of a host."""
+    """Return the environment of servers: ours without settings of a host.
+
+    What was compiled is kept, as it is where a package was installed.
+    """
     kept = {key: value for key, value in os.environ.items() if not key.startswith("HOST_")}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
     path = kept.get("PYTHONPATH")
     return kept | {"PYTHONPATH": f"{ROOT}:{path}" if path else str(ROOT)}
 
