@@ -118,9 +118,11 @@ def _page(report: Report, plots: dict[str, str]) -> Iterable[str]:
 
 
 def _machine(report: Report) -> Iterable[str]:
-    seconds, pairs = report.settings["seconds"], report.settings["pairs"]
+    seconds = report.settings["seconds"]
+    counts = [len(pairs) for one in report.comparisons for pairs in one.pairs.values()]
+    few, many = min((count for count in counts if count > 1), default=1), max(counts, default=1)
     rows = [("date", report.date), *report.machine.items()]
-    rows += [("slices", f"{seconds:g} s, {pairs:.0f} pairs")]
+    rows += [("slices", f"{seconds:g} s, {few} to {many} pairs")]
     rows += [("versions", ", ".join(f"{key} {value}" for key, value in report.versions.items()))]
     yield (
         "| what | |\n|---|---|\n" + "\n".join(f"| {key} | {value} |" for key, value in rows) + "\n"
