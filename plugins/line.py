@@ -234,9 +234,11 @@ class Line:
                 more = current.hand_out_raw(connection)
             else:
                 try:
-                    more = self._hand_out_lines(connection, current, framer.cut(data))
+                    lines = framer.cut(data)
                 except FrameTooLongError as too_long:
                     self._too_long(connection, too_long)
+                else:  # one that a plugin's own framer raises is the plugin's
+                    more = self._hand_out_lines(connection, current, lines)
             data = b""
         if current.ending:
             connection.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from host import Connection, hookimpl
+from plugins.framing import LineFramer
 from plugins.line import session
 
 
@@ -35,6 +36,14 @@ class Fails:
     @hookimpl
     def on_line(self) -> bool:
         raise RuntimeError("no")
+
+
+class Frames:
+    """Has a framer of its own, for which what it is given is too long."""
+
+    @hookimpl
+    def on_line(self, line: bytes) -> bool:
+        return not list(LineFramer(len(line) - 1).feed(line))
 
 
 class Raw:

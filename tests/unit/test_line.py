@@ -216,6 +216,15 @@ def test_one_that_raises_is_named_and_ends_the_connection_alone(harness):
     assert other.take() == b"+shy\r\n"
 
 
+def test_what_a_plugins_own_framer_raises_is_not_taken_for_a_line_too_long(harness):
+    frames = "support.liners:Frames"
+    started = harness("line", frames, options={"line": {"commands": [frames]}}, raises=False)
+    connection = started.connect()
+    connection.feed(b"PING\r\n")
+    assert (connection.take(), connection.reason) == (b"", CloseReason.PLUGIN_FAILED)
+    assert started.failures[0].plugin == frames
+
+
 # Raw bytes
 
 RAW_STREAM = (
