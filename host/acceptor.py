@@ -6,11 +6,13 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from host import listeners
 from host.connection import SocketConnection
 from host.events import ACCEPT_FAILED
 from host.loop import Loop
+from host.peers import borrow
 from host.scoreboard import (
     ACCEPTED,
     ACCEPTED_ALL,
@@ -94,10 +96,10 @@ class Acceptor:
                 fd, address = accept()
             except OSError as error:
                 cells[active] -= 1
-                none = isinstance(error, BlockingIOError)
-                cells[of_listener.spurious if none else of_listener.refused] += 1
+                nobody_waits = isinstance(error, BlockingIOError)
+                cells[of_listener.spurious if nobody_waits else of_listener.refused] += 1
                 cells[of_listener.settled] += 1
-                if not none:
+                if not nobody_waits:
                     self._failed(listener, error)
             else:
                 cells[of_listener.accepted] += 1
@@ -110,7 +112,8 @@ class Acceptor:
         service = self._services[listener]
         os.set_blocking(fd, False)  # an accepted socket does not inherit it (accept(2))
         if self._cells[GATE_SHUT]:  # the host is stopping: its listeners let nobody new in
-            listeners.reopen(fd)
+            with suppress(OSError), borrow(fd) as sock:
+                listeners.reopen(sock)
         connection = SocketConnection(fd, address, self._serial, service, claim)
         try:
             connection.watch()

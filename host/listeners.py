@@ -158,9 +158,9 @@ def inherit_listener(
     return ListeningSocket(sock, view, listen.backlog, file, str(listen.parsed))
 
 
-def reopen(fd: int) -> None:
+def reopen(sock: socket.socket) -> None:
     """Undo, for an accepted socket, the shut gate that it has inherited from its listener."""
-    with suppress(OSError), socket.socket(fileno=os.dup(fd)) as sock:
+    with suppress(OSError):
         if sock.family == socket.AF_INET:
             sock.setsockopt(socket.IPPROTO_IP, _IP_MINTTL, 0)
         elif sock.family == socket.AF_INET6:

@@ -1,6 +1,7 @@
 """Each notification is claimed before accept() and settled after it; capacity is waited for."""
 
 import errno
+import socket
 from types import SimpleNamespace
 
 import pytest
@@ -224,7 +225,10 @@ def test_a_connection_that_cannot_be_watched_is_given_up():
 @pytest.mark.parametrize("gate_shut", [True, False])
 def test_what_comes_in_through_a_shut_gate_is_opened(gate_shut, monkeypatch):
     scene, reopened = Scene(), []
-    monkeypatch.setattr("host.listeners.reopen", reopened.append)
+    monkeypatch.setattr("host.listeners.reopen", lambda sock: reopened.append(sock.family))
     scene.cells.cells[GATE_SHUT] = gate_shut
-    scene.accept(client(7))
-    assert reopened == ([7] if gate_shut else [])
+    one, other = socket.socketpair()
+    with one, other:
+        scene.accept(client(one.fileno()))
+    assert reopened == ([socket.AF_UNIX] if gate_shut else [])
+    assert len(scene.open) == 1

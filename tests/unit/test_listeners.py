@@ -259,13 +259,13 @@ def test_an_accepted_socket_is_opened_again_after_the_gate_is_shut(host, level, 
         accepted, _ = server.accept()
         with client, accepted:
             assert accepted.getsockopt(level, option) == 10
-            reopen(accepted.fileno())
+            reopen(accepted)
             assert accepted.getsockopt(level, option) == 0
 
 
 def test_a_socket_without_such_a_gate_is_left_alone():
     one, other = socket.socketpair()
     with one, other:
-        reopen(one.fileno())
+        reopen(one)
         one.sendall(b"x")
         assert other.recv(1) == b"x"
