@@ -34,9 +34,9 @@ class SocketConnection:
 
     __slots__ = (
         *("_address", "_asked", "_attention", "_backlog", "_chunks", "_closing", "_ended", "_fd"),
-        *("_mark", "_mask", "_paused", "_unsent", "_room", "_service"),
+        *("_mark", "_mask", "_paused", "_room", "_service"),
         *("_when_writable", "allow_half_open", "born", "claim", "closed", "data", "eof"),
-        *("held_back", "last_active"),
+        *("held_back", "last_active", "unsent"),
     )
 
     def __init__(
@@ -45,7 +45,7 @@ class SocketConnection:
         self._fd, self._address, self._service = fd, address, service
         self._mark = mark(_ON_READABLE, serial, service.listener.index)
         self._chunks: list[bytes] | None = None  # what is written; None: `_queue` sees to it
-        self._unsent = 0  # bytes in it and in the backlog
+        self.unsent = 0  # bytes in it and in the backlog
         self._room = service.few  # how much is read first
         self._backlog: bytearray | None = None
         self._mask = 0
@@ -86,11 +86,6 @@ class SocketConnection:
         """The worker that serves it."""
         return self._service.worker
 
-    @property
-    def unsent(self) -> int:
-        """Bytes written and not yet taken by the kernel."""
-        return self._unsent
-
     def fileno(self) -> int:
         """Return the socket's descriptor, which stays the connection's; -1 once it has ended."""
         return self._fd
@@ -126,13 +121,13 @@ class SocketConnection:
             self._queue(data)
             return
         chunks.append(data)
-        self._unsent += len(data)
-        if self._unsent > self._service.high_water:
+        self.unsent += len(data)
+        if self.unsent > self._service.high_water:
             self.flush()
 
     def flush(self) -> None:
         """Send now as much of what is queued as the kernel takes."""
-        chunks, unsent = self._chunks, self._unsent
+        chunks, unsent = self._chunks, self.unsent
         if not chunks:
             return
         data = b"".join(chunks)  # the very same object if it is but one
@@ -143,7 +138,7 @@ class SocketConnection:
             self._backlog += data
             self._press()
             return
-        self._unsent = 0
+        self.unsent = 0
         write = self._service.write
         try:
             sent = write(self._fd, data)
@@ -154,7 +149,7 @@ class SocketConnection:
             return
         if sent < unsent:
             self._backlog = bytearray(memoryview(data)[sent:])
-            self._unsent = unsent - sent
+            self.unsent = unsent - sent
             self._service.stalled[self] = self._service.loop.now
             self._press()
             self._watch()
@@ -341,7 +336,7 @@ class SocketConnection:
             return
         if self._chunks is not None:
             self._chunks.clear()
-        self._unsent, self._backlog = 0, None
+        self.unsent, self._backlog = 0, None
         self._begin_to_close(reason)
 
     def _begin_to_close(self, reason: CloseReason) -> None:
@@ -372,7 +367,7 @@ class SocketConnection:
             self._doom(_RESET)
             return
         del backlog[:sent]
-        self._unsent -= sent
+        self.unsent -= sent
         self.last_active = self._service.loop.now
         if backlog:
             self._service.stalled[self] = self._service.loop.now
