@@ -419,9 +419,9 @@ class SocketConnection:
             service.stalled.pop(self, None)
         if not self.eof and reason is not _RESET:
             discard_unread(service.read, fd)
+        service.close(fd)  # first: who is told that it has ended may count on its descriptor
         service.on_end(self, reason)
         self._fd = -1
-        service.close(fd)
         on_close = service.on_close
         if on_close is not None:
             self._note(_ON_CLOSE)

@@ -340,7 +340,7 @@ class WorkerProcess:
         self._open.discard(connection)
         self._cells[self._active] -= 1
         if self._cells[STARVED]:
-            self._acceptor.take_again()  # the descriptor that it has had is free in a moment
+            self._acceptor.take_again()  # the descriptor that it has had is free
             self._wake()
         if self._telemetry.debug:
             self._telemetry.emit(

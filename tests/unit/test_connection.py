@@ -556,6 +556,17 @@ def test_the_worker_forgets_a_connection_before_plugins_hear_of_its_end():
     assert worker.ends == [(connection, CloseReason.PLUGIN)]
 
 
+def test_the_descriptor_is_free_when_the_worker_hears_of_the_end():
+    """It counts one connection less from then on, and the supervisor may send another one."""
+    worker = Worker()
+    connection, sock = worker.connect()
+    seen = []
+    worker.service.on_end = lambda *_: seen.append(sock.closed)
+    connection.close()
+    worker.rest()
+    assert seen == [True]
+
+
 def test_on_close_may_write_to_others():
     worker = Worker()
     first, _ = worker.connect()
