@@ -1,4 +1,4 @@
-"""A connection over a socket: reads on demand, sends once a turn, ends with a reason."""
+"""A connection over a socket: reads on demand, hears what happens, ends with a reason."""
 
 from __future__ import annotations
 
@@ -9,58 +9,45 @@ from host.errors import NothingReadError
 from host.loop import READ, WRITE
 from host.marks import Called, mark, serial_of
 from host.peers import describe, discard_unread
-from host.service import Service
+from host.sending import NO_EVENT, SendingHalf
+from host.service import FEW_BYTES, Service
 from host.views import CloseReason, Listener, Worker
 
 # Members of an enumeration are found slowly; these are used for each connection.
 _ON_READABLE, _ON_ACCEPT = int(Called.ON_READABLE), int(Called.ON_ACCEPT)
 _ON_CLOSE, _ON_DRAIN = int(Called.ON_CLOSE), int(Called.ON_DRAIN)
 _PEER_FINISHED, _RESET = CloseReason.PEER_FINISHED, CloseReason.RESET
-_SEND_SLICE = 262_144
-"""How much of a backlog is offered to one send: about what a loopback socket takes at a time."""
 
 
-class SocketConnection:
+class SocketConnection(SendingHalf):
     """One accepted socket; it owns the descriptor and closes it.
 
     The descriptor is non-blocking, and read(2) and write(2) do for a stream socket what recv(2)
     and send(2) do: a socket object would cost each message and each connection more.
-
-    What is written is first kept in a list for the one send at the end of the handler. While a
-    handler runs that is the list that all connections of the service share, since only one
-    handler runs at a time. What the kernel does not take moves to a bytearray (cutting off its
-    front is cheap), to which further writes are added until it is empty again.
     """
 
     __slots__ = (
-        *("_address", "_asked", "_attention", "_backlog", "_chunks", "_closing", "_ended", "_fd"),
-        *("_mark", "_mask", "_paused", "_room", "_service"),
-        *("_when_writable", "allow_half_open", "born", "claim", "closed", "data", "eof"),
-        *("held_back", "last_active", "unsent"),
+        *("_address", "_asked", "_closing", "_ended", "_mark", "_mask", "_paused", "_room"),
+        *("_when_writable", "allow_half_open", "born", "claim", "data", "eof"),
     )
 
     def __init__(
         self, fd: int, address: Any, serial: int, service: Service, claim: int = 0
     ) -> None:
-        self._fd, self._address, self._service = fd, address, service
+        super().__init__(fd, service)
+        self._address = address
         self._mark = mark(_ON_READABLE, serial, service.listener.index)
-        self._chunks: list[bytes] | None = None  # what is written; None: `_queue` sees to it
-        self.unsent = 0  # bytes in it and in the backlog
-        self._room = service.few  # how much is read first
-        self._backlog: bytearray | None = None
-        self._mask = 0
+        self._room = service.few  # how much is read first; 0: nothing any more
+        self._mask = 0  # what is watched for
         self._asked = False  # the handler of the present or last event has called read()
-        self._attention = False  # something other than plain traffic is to be settled
         self._paused = False  # by the plugin
-        self.held_back = False  # by the high-water mark
         self._when_writable: Callable[[SocketConnection], object] | None = None
         self._closing: CloseReason | None = None
-        self.closed = False  # as soon as it is closing: nothing more can be read or written
         self._ended = False
         self.data: Any = None
         self.allow_half_open = False
         self.eof = False
-        self.born = self.last_active = service.loop.now
+        self.born = self.last_active
         self.claim = claim
 
     def __repr__(self) -> str:
@@ -95,64 +82,26 @@ class SocketConnection:
     def read(self) -> bytes:
         """Return what has arrived, up to the read size; `b""` at the end or when there is none."""
         self._asked = True
-        if self.closed or self.eof:
+        service, room = self._service, self._room
+        if not room:
             return b""
-        service = self._service
         read = service.read  # what is called is found faster in a variable than in an attribute
         try:
-            data = read(self._fd, self._room)
+            data = read(self._fd, room)
         except BlockingIOError:
             return b""
         except OSError:
             self._doom(_RESET)
             return b""
-        if len(data) < service.few:
-            self._room = service.few
-            if not data:
+        if len(data) < FEW_BYTES:
+            if data:
+                self._room = service.few
+            else:
+                self._room = 0
                 self.eof = self._attention = True
-        elif self._room < service.read_size:
+        elif room < service.read_size:
             data += self._read_more(data)
         return data
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Queue `data` for the send at the end of the handler or turn."""
-        chunks = self._chunks
-        if chunks is None or type(data) is not bytes:
-            self._queue(data)
-            return
-        chunks.append(data)
-        self.unsent += len(data)
-        if self.unsent > self._service.high_water:
-            self.flush()
-
-    def flush(self) -> None:
-        """Send now as much of what is queued as the kernel takes."""
-        chunks, unsent = self._chunks, self.unsent
-        if not chunks:
-            return
-        data = b"".join(chunks)  # the very same object if it is but one
-        chunks.clear()
-        if not unsent:
-            return
-        if self._backlog is not None:
-            self._backlog += data
-            self._press()
-            return
-        self.unsent = 0
-        write = self._service.write
-        try:
-            sent = write(self._fd, data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self._doom(_RESET)
-            return
-        if sent < unsent:
-            self._backlog = bytearray(memoryview(data)[sent:])
-            self.unsent = unsent - sent
-            self._service.stalled[self] = self._service.loop.now
-            self._press()
-            self._watch()
 
     def pause_reading(self) -> None:
         """Leave what arrives in the kernel until `resume_reading()`."""
@@ -183,7 +132,7 @@ class SocketConnection:
             OSError: ENOSPC or ENOMEM (epoll_ctl(2)).
         """
         self._service.loop.add(self._fd, READ, self.on_event)
-        self._mask = READ
+        self._mask = self._plain = READ
 
     def begin(self) -> None:
         """Tell the plugins that it was accepted, and see to what they did."""
@@ -196,10 +145,11 @@ class SocketConnection:
 
     def on_event(self, mask: int) -> None:
         """Handle an event of the socket: the hot path."""
-        if (mask != READ or self._mask != READ or self.closed) and not self._is_readable(mask):
+        if mask == self._plain:
+            self._first = None
+        elif not self._is_readable(mask):
             return
         service = self._service
-        self._chunks = chunks = self._chunks or service.chunks
         self.last_active = service.loop.now
         self._asked = False
         service.cells[service.mark] = self._mark
@@ -208,9 +158,18 @@ class SocketConnection:
             on_readable(self)
         except BaseException as error:  # SystemExit too: only this connection may end of it
             self._fail(error)
-        if chunks:
+        data, self._first = self._first, b""
+        if data:  # what `flush` does, without a call: most handlers write one piece
+            write = service.write
+            try:
+                sent = write(self._fd, data)
+            except OSError as error:
+                self._not_sent(data, error)
+            else:
+                if sent != len(data):
+                    self._keep(data, sent)
+        elif self._pieces is not None:
             self.flush()
-        self._chunks = None
         if self._attention or not self._asked:
             self._after_handler()
 
@@ -236,6 +195,7 @@ class SocketConnection:
         """Have nothing to do with the socket any more, in a child that a plugin has forked."""
         self._ended = self.closed = True
         self._closing = _RESET
+        self._forget()
         if self._fd >= 0:
             self._service.close(self._fd)
 
@@ -244,7 +204,6 @@ class SocketConnection:
         if self._ended:
             return
         self.flush()
-        self._chunks = None
         if not self._attention:
             return
         if self._when_writable is not None:
@@ -261,14 +220,11 @@ class SocketConnection:
 
     def _handle(self, called: int, function: Callable[..., Any], *args: object) -> Any:
         """Call a plugin for this connection, and send what it has written."""
-        if not self.closed:
-            self._chunks = self._chunks or self._service.chunks
         self._note(called)
         try:
             return function(self, *args)
         finally:
             self.flush()
-            self._chunks = None
 
     def _note(self, called: int) -> None:
         """Write the worker's mark: what is called for this connection from now on."""
@@ -286,6 +242,8 @@ class SocketConnection:
             if self._ended:
                 return False
         if mask & self._mask & READ and not self.closed:
+            if self._mask == READ and self._nothing_waits():
+                self._plain, self._first = READ, None
             return True
         if mask & ~(READ | WRITE):
             self._hang_up()
@@ -299,16 +257,6 @@ class SocketConnection:
             return self._service.read(self._fd, size - len(start))
         except OSError:  # nothing more; or an error, which the next read meets again
             return b""
-
-    def _queue(self, data: bytes | bytearray | memoryview) -> None:
-        """Queue what is written while no handler of this connection runs, or what is no bytes."""
-        if self.closed:
-            return
-        if self._chunks is None:
-            self._chunks = []
-            self.last_active = self._service.loop.now
-            self._service.touched.append(self)
-        self.write(bytes(data))
 
     def _call_if_writable(self) -> None:
         function = self._when_writable
@@ -334,50 +282,19 @@ class SocketConnection:
         """Give up what is unsent: the connection ends with `reason` when it is settled."""
         if self._ended:
             return
-        if self._chunks is not None:
-            self._chunks.clear()
-        self.unsent, self._backlog = 0, None
+        self._backlog = None
         self._begin_to_close(reason)
 
     def _begin_to_close(self, reason: CloseReason) -> None:
         self._closing = reason
         self.closed = self._attention = True
-        self._chunks = None
+        self._forget()
         self._service.touched.append(self)
 
-    def _press(self) -> None:
-        """Hold the peer back above the high-water mark; give up above the hard cap."""
-        assert self._backlog is not None
-        if len(self._backlog) > self._service.max_unsent:
-            self._doom(CloseReason.UNSENT_LIMIT)
-        elif not self.held_back and len(self._backlog) > self._service.high_water:
-            self.held_back = True
-            self._watch()
-
-    def _send_backlog(self) -> None:
-        backlog = self._backlog
-        if backlog is None:
-            return
-        try:
-            with memoryview(backlog) as view, view[:_SEND_SLICE] as part:
-                sent = self._service.write(self._fd, part)
-        except BlockingIOError:
-            return
-        except OSError:
-            self._doom(_RESET)
-            return
-        del backlog[:sent]
-        self.unsent -= sent
-        self.last_active = self._service.loop.now
-        if backlog:
-            self._service.stalled[self] = self._service.loop.now
-        else:
-            self._backlog = None
-            self._service.stalled.pop(self, None)
-            self._attention = True
-        if self.held_back and len(backlog) <= self._service.low_water:
-            self.held_back = False
-            self._attention = True
+    def _forget(self) -> None:
+        """Read nothing more, and send no more than the backlog."""
+        self._room = 0
+        self._drop()
 
     def _watch(self) -> None:
         """Watch the socket for what is wanted of it now; not at all if that is nothing.
@@ -393,6 +310,7 @@ class SocketConnection:
             wanted |= WRITE
         if wanted == self._mask:
             return
+        self._plain = NO_EVENT
         loop = self._service.loop
         if not wanted:
             loop.remove(self._fd)

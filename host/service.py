@@ -13,7 +13,7 @@ from host.scoreboard import Cells
 from host.telemetry import Report
 from host.views import CloseReason, Listener, Worker
 
-_FEW_BYTES = 448
+FEW_BYTES = 448
 """With its head a bytes object of that size is one of CPython's small ones (up to 512 bytes), which
 are had and given back several times faster."""
 
@@ -39,8 +39,6 @@ class Service:
         few: how much is read first as long as no more comes.
         read, write, close, error: what is done with descriptors: read(2), write(2), close(2), and
             what error waits on one (0 for none).
-        chunks: what the handler that is running has written to its own connection; empty between
-            handlers.
     """
 
     listener: Listener
@@ -67,8 +65,7 @@ class Service:
     close: Callable[[int], None] = os.close
     error: Callable[[int], int] = pending_error
     few: int = field(init=False)
-    chunks: list[bytes] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Work out what follows from the rest."""
-        self.few = min(_FEW_BYTES, self.read_size)
+        self.few = min(FEW_BYTES, self.read_size)

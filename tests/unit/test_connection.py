@@ -261,6 +261,15 @@ def test_a_mutable_buffer_is_copied():
     assert sock.taken == b"before"
 
 
+@pytest.mark.parametrize("wrong", ["text", 5, None, ["a"]])
+def test_only_bytes_can_be_written(wrong):
+    worker = Worker()
+    connection, _ = worker.connect()
+    with pytest.raises(TypeError, match="bytes-like"):
+        connection.write(wrong)
+    assert connection.unsent == 0
+
+
 def test_unsent_counts_bytes_whatever_a_buffer_is_made_of():
     worker = Worker()
     connection, _ = worker.connect()
@@ -307,6 +316,26 @@ def test_what_another_connections_handler_writes_is_sent_at_the_end_of_the_turn(
     assert sock.sends == []
     worker.rest()
     assert sock.sends == [b"ab"]
+
+
+def test_what_others_have_written_goes_in_front_of_what_the_handler_writes():
+    worker = Worker()
+    connection, sock = worker.connect(b"x")
+    connection.write(b"from others, ")
+    worker.handler = writes(b"one ", b"two")
+    worker.turn(connection)
+    assert sock.sends == [b"from others, one two"]
+
+
+def test_reading_that_is_paused_and_resumed_loses_nothing_that_waits():
+    worker = Worker()
+    connection, sock = worker.connect(b"x")
+    connection.write(b"one ")
+    connection.pause_reading()
+    connection.resume_reading()
+    worker.handler = writes(b"two")
+    worker.turn(connection)
+    assert sock.sends == [b"one two"]
 
 
 def test_what_a_peer_does_not_take_waits_for_it():
@@ -697,26 +726,75 @@ def takes_of(script):
     return [BlockingIOError() if item == "block" else item for item in script]
 
 
-@given(st.lists(CHUNKS, max_size=6), TAKES, st.integers(0, 40), st.integers(0, 40))
-def test_a_peer_gets_exactly_what_was_written_in_order(handlers, takes, high, low):
-    worker = Worker(high_water=max(high, low), low_water=low)
-    connection, sock = worker.connect(takes=takes_of(takes))
-    written = b""
-    for number, chunks in enumerate(handlers):
+WRITES = st.lists(
+    st.tuples(
+        st.sampled_from(
+            ["within", "within, flushing", "outside", "outside, pausing", "at the end of a turn"]
+        ),
+        CHUNKS,
+    ),
+    max_size=8,
+)
+
+
+class Author:
+    """Writes to a connection, within its handler and outside, and looks at what arrives."""
+
+    def __init__(self, worker, connection, sock):
+        self.worker, self.connection, self.sock = worker, connection, sock
+        self.written = b""
+
+    def write(self, chunks, flushing=False):
         for chunk in chunks:
-            connection.write(chunk)
-            written += chunk
-        if number % 2:
-            worker.rest()
-        if worker.loop.watched.get(7, 0) & WRITE:
+            self.connection.write(chunk)
+            self.written += chunk
+            self.check()
+            if flushing:
+                self.connection.flush()
+
+    def write_within(self, chunks, flushing=False):
+        def handler(connection):
+            connection.read()
+            self.write(chunks, flushing)
+
+        self.worker.handler = handler
+        if self.is_watched(READ):
+            self.worker.event(self.connection)
+
+    def pause(self):
+        self.connection.pause_reading()
+        self.connection.resume_reading()
+
+    def is_watched(self, mask):
+        return self.worker.loop.watched.get(7, 0) & mask
+
+    def check(self):
+        assert self.written.startswith(self.sock.taken)
+        assert len(self.written) - len(self.sock.taken) == self.connection.unsent
+
+
+@given(WRITES, TAKES, st.integers(0, 40), st.integers(0, 40))
+def test_a_peer_gets_exactly_what_was_written_in_order(writings, takes, high, low):
+    worker = Worker(high_water=max(high, low), low_water=low)
+    connection, sock = worker.connect(*[b"x"] * 8, takes=takes_of(takes))
+    author = Author(worker, connection, sock)
+    ways = {
+        "within": author.write_within,
+        "within, flushing": lambda chunks: author.write_within(chunks, flushing=True),
+        "outside": author.write,
+        "outside, pausing": lambda chunks: (author.write(chunks), author.pause()),
+        "at the end of a turn": lambda chunks: (author.write(chunks), worker.rest()),
+    }
+    for way, chunks in writings:
+        ways[way](chunks)
+        if author.is_watched(WRITE):
             worker.turn(connection, WRITE)
-        assert written.startswith(sock.taken)
-        assert len(written) - len(sock.taken) == connection.unsent
+        author.check()
     connection.close()
     worker.rest()
     while worker.loop.watched:
         worker.turn(connection, WRITE)
-    assert sock.taken == written
+    assert sock.taken == author.written
     assert worker.reasons == [CloseReason.PLUGIN]
 
 

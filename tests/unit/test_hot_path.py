@@ -135,26 +135,26 @@ def lines():
 def test_a_message(stack):
     scene = Scene(stack, echo())
     clients = [scene.connect(stack) for _ in range(CLIENTS)]
-    assert cost_of(scene, clients, MESSAGE) <= 250
+    assert cost_of(scene, clients, MESSAGE) <= 178
 
 
 def test_a_large_message(stack):
     scene = Scene(stack, echo())
     clients = [scene.connect(stack) for _ in range(CLIENTS)]
-    assert cost_of(scene, clients, 16 * 1024 * b"x") <= 250
+    assert cost_of(scene, clients, 16 * 1024 * b"x") <= 178
 
 
 def test_a_line_by_itself(stack):
     scene = Scene(stack, *lines())
     clients = [scene.connect(stack) for _ in range(CLIENTS)]
-    assert cost_of(scene, clients, MESSAGE) <= 490
+    assert cost_of(scene, clients, MESSAGE) <= 424
 
 
 def test_a_line_among_others(stack):
     scene = Scene(stack, *lines())
     clients = [scene.connect(stack) for _ in range(CLIENTS)]
     one, many = cost_of(scene, clients, MESSAGE), cost_of(scene, clients, 16 * MESSAGE)
-    assert (many - one) / 15 <= 72
+    assert (many - one) / 15 <= 80
 
 
 def test_a_connection_from_its_notification_to_its_end(stack):

@@ -1,0 +1,162 @@
+"""The sending half of a connection: sends once a turn, keeps what the peer does not take."""
+
+from __future__ import annotations
+
+from host.service import Service
+from host.views import CloseReason
+
+_SEND_SLICE = 262_144
+"""How much of a backlog is offered to one send: about what a loopback socket takes at a time."""
+NO_EVENT = 0
+"""A mask that no event has."""
+
+
+class SendingHalf:
+    """What a connection writes, until the kernel has taken it.
+
+    What is written waits for the one send at the end of the handler: the first piece by itself,
+    which is all that most handlers write, and from the second one on in a list. What the kernel
+    does not take moves to a bytearray (cutting off its front is cheap), to which further writes
+    are added until it is empty again.
+    """
+
+    __slots__ = (
+        *("_attention", "_backlog", "_fd", "_first", "_in_pieces", "_pieces", "_plain"),
+        *("_service", "closed", "held_back", "last_active"),
+    )
+
+    def __init__(self, fd: int, service: Service) -> None:
+        self._fd, self._service = fd, service
+        # What is written first; None: nothing yet, and it needs nothing but to be sent.
+        self._first: bytes | None = b""
+        self._pieces: list[bytes] | None = None  # all that is written, if it is more than one
+        self._in_pieces = 0  # bytes in them
+        self._backlog: bytearray | None = None  # if there is one, nothing waits in front of it
+        self._plain = NO_EVENT  # the event that needs the handler and nothing else
+        self._attention = False  # something other than plain traffic is to be settled
+        self.held_back = False  # by the high-water mark
+        self.closed = False  # as soon as it is closing: nothing more can be read or written
+        self.last_active = service.loop.now
+
+    @property
+    def unsent(self) -> int:
+        """Bytes written and not yet taken by the kernel."""
+        return len(self._first or b"") + self._in_pieces + len(self._backlog or b"")
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Queue `data` for the send at the end of the handler or turn."""
+        if type(data) is not bytes:
+            data = bytes(memoryview(data))
+        if self._first is None:
+            self._first = data
+            return
+        pieces = self._pieces
+        if pieces is None:
+            self._queue(data)
+            return
+        pieces.append(data)
+        self._in_pieces = size = self._in_pieces + len(data)
+        if size > self._service.high_water:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send now as much of what is queued as the kernel takes."""
+        data, pieces = self._first, self._pieces
+        if pieces is not None:
+            data = b"".join(pieces)
+            self._pieces, self._in_pieces = None, 0
+        if not data:
+            return
+        self._first = b""
+        write = self._service.write
+        try:
+            sent = write(self._fd, data)
+        except OSError as error:
+            self._not_sent(data, error)
+        else:
+            if sent != len(data):
+                self._keep(data, sent)
+
+    # Inside
+
+    def _queue(self, data: bytes) -> None:
+        """Queue the second piece, or the first one that is not simply sent after the handler."""
+        if self.closed:
+            return
+        service, first = self._service, self._first
+        self.last_active = service.loop.now
+        if self._backlog is not None:
+            self._backlog += data
+            self._press()
+        elif first:
+            self._first, self._pieces = b"", [first, data]
+            self._in_pieces = len(first) + len(data)
+            if self._in_pieces > service.high_water:
+                self.flush()
+        else:
+            self._first, self._plain = data, NO_EVENT
+            service.touched.append(self)
+
+    def _not_sent(self, data: bytes, error: OSError) -> None:
+        """Deal with the error that a send has met."""
+        if isinstance(error, BlockingIOError):
+            self._keep(data, 0)
+        else:
+            self._doom(CloseReason.RESET)
+
+    def _keep(self, data: bytes, sent: int) -> None:
+        """Have what the kernel did not take wait for the peer."""
+        self._backlog = bytearray(memoryview(data)[sent:])
+        self._service.stalled[self] = self._service.loop.now
+        self._press()
+        self._watch()
+
+    def _nothing_waits(self) -> bool:
+        """Tell whether all that was written is sent."""
+        return not self._first and self._pieces is None and self._backlog is None
+
+    def _drop(self) -> None:
+        """Send no more than the backlog."""
+        self._first, self._pieces, self._in_pieces = b"", None, 0
+        self._plain = NO_EVENT
+
+    def _press(self) -> None:
+        """Hold the peer back above the high-water mark; give up above the hard cap."""
+        assert self._backlog is not None
+        if len(self._backlog) > self._service.max_unsent:
+            self._doom(CloseReason.UNSENT_LIMIT)
+        elif not self.held_back and len(self._backlog) > self._service.high_water:
+            self.held_back = True
+            self._watch()
+
+    def _send_backlog(self) -> None:
+        backlog = self._backlog
+        if backlog is None:
+            return
+        try:
+            with memoryview(backlog) as view, view[:_SEND_SLICE] as part:
+                sent = self._service.write(self._fd, part)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._doom(CloseReason.RESET)
+            return
+        del backlog[:sent]
+        self.last_active = self._service.loop.now
+        if backlog:
+            self._service.stalled[self] = self._service.loop.now
+        else:
+            self._backlog = None
+            self._service.stalled.pop(self, None)
+            self._attention = True
+        if self.held_back and len(backlog) <= self._service.low_water:
+            self.held_back = False
+            self._attention = True
+
+    def _doom(self, reason: CloseReason) -> None:
+        """Give up what is unsent: the connection ends with `reason` when it is settled."""
+        raise NotImplementedError
+
+    def _watch(self) -> None:
+        """Watch the socket for what is wanted of it now; not at all if that is nothing."""
+        raise NotImplementedError
