@@ -109,6 +109,7 @@ ECHO = (
     _peer("socketserver", "threading_server", None),
 )
 LINES = (
+    _peer("Python loop, a call a line", "bare_lines", None),
     _peer("uvloop streams", "uvloop_line_streams", "uvloop"),
     _peer("uvloop protocol, a write each", "uvloop_line_protocol", "uvloop", "each"),
     _peer("uvloop protocol, joined", "uvloop_line_protocol", "uvloop", "joined"),

@@ -16,7 +16,8 @@ _INTRODUCTION = """\
 How much of the machine the host needs, compared with what a user would pick instead, and with a
 minimal server in C that does one `epoll_wait` for a batch of events, one `recv` and one `send` for
 each message. That server is the floor: in C, too, it could hardly be less. The *Python loop* makes
-the same three calls and does nothing else: no server in Python could do with less.
+the same three calls and does nothing else: no server in Python could do with less. For lines it
+also makes one call each.
 [Where the time goes](costs.md) says what a message, a line, a connection and a start consist of.
 
 `python -m bench` has measured all that is on this page, and has written the page. Machines are
