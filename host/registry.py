@@ -147,8 +147,13 @@ class Registry:
         )
 
     def hook(
-        self, name: str, plugins: Sequence[str], *, timed: Timed | None = None
-    ) -> Callable[..., Any]:
+        self,
+        name: str,
+        plugins: Sequence[str],
+        arguments: Sequence[str] | None = None,
+        *,
+        timed: Timed | None = None,
+    ) -> Callable[..., Any] | None:
         """Bind a hook that a plugin brings, for the plugin to call.
 
         Wrappers of any plugin are around the call. An exception passes through: inside
@@ -157,7 +162,11 @@ class Registry:
         Args:
             name: the hook's name.
             plugins: whose implementations are called, in this order.
+            arguments: what it is called with; all that is specified if it is not given.
             timed: see `bind`.
+
+        Returns:
+            None if somebody is to be called who takes more than these arguments.
 
         Raises:
             PluginError: one of them is not selected, or does not implement the hook.
@@ -180,6 +189,10 @@ class Registry:
         wrappers = [each for each in self.calls[name] if each.wrapper]
         first: bool = getattr(namespace, name).host_spec["firstresult"]
         chosen = [*wrappers, *(plain[plugin] for plugin in plugins)]
+        if arguments is not None:
+            if any(each.wrapper or not set(each.arguments) <= {*arguments} for each in chosen):
+                return None
+            chosen = [each._replace(expected=tuple(arguments)) for each in chosen]
         return calls.bound(calls.measured(chosen, timed), namespace=namespace, first=first)
 
     def host_hooks(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 
 class CloseReason(StrEnum):
@@ -226,7 +226,15 @@ class Host(Protocol):
     def listeners(self) -> tuple[Listener, ...]:
         """The bound listeners."""
 
-    def hook(self, name: str, plugins: Sequence[str]) -> Callable[..., Any]:
+    @overload
+    def hook(self, name: str, plugins: Sequence[str]) -> Callable[..., Any]: ...
+    @overload
+    def hook(
+        self, name: str, plugins: Sequence[str], arguments: Sequence[str]
+    ) -> Callable[..., Any] | None: ...
+    def hook(
+        self, name: str, plugins: Sequence[str], arguments: Sequence[str] | None = None
+    ) -> Callable[..., Any] | None:
         """Bind a hook that this plugin brings (its `hookspecs`), for this plugin to call.
 
         The arguments are given by position. If the specification says `firstresult`, the first
@@ -236,6 +244,11 @@ class Host(Protocol):
         Args:
             name: the hook's name.
             plugins: the plugins whose implementations are called, in this order.
+            arguments: the names of the arguments that it will be called with, if these are not
+                all: an implementation need not take what it does not use.
+
+        Returns:
+            What to call. None if an implementation takes more than `arguments`, or is wrapped.
 
         Raises:
             PluginError: one of them is not selected, or does not implement the hook.

@@ -22,7 +22,7 @@ class HostView(NamedTuple):
     pid: int
     workers: int
     listeners: tuple[Listener, ...]
-    hook: Callable[[str, Sequence[str]], Callable[..., Any]]
+    hook: Callable[..., Any]
 
 
 class Wiring(NamedTuple):

@@ -12,6 +12,8 @@ listener's options:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
+from operator import length_hint
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,8 +24,12 @@ from plugins.framing import FrameTooLongError, LineFramer
 from plugins.text import harmless
 
 RawHandler = Callable[[Connection, bytes], object]
+Answer = bytes | bool | None
+"""What `on_line` returns."""
 
 _STAR = ord("*")  # a number is looked for without the error that bytes would raise and clear first
+_TOGETHER = 16
+"""How many lines are answered before what waits for the peer is looked at again."""
 _MAX_WORDS = 1024
 """The longest array of words; the bytes of all of them are limited like a line."""
 
@@ -67,27 +73,27 @@ class Specs:
     """The hook that the line protocol brings."""
 
     @hookspec(firstresult=True)
-    def on_line(self, connection: Connection, line: bytes | str) -> bool | None:
-        r"""Tell that a line has arrived; the first plugin that answers True has taken it.
+    def on_line(self, connection: Connection, line: bytes | str) -> Answer:
+        r"""Tell that a line has arrived; the first plugin that answers has taken it.
 
         Runs in: the worker that serves the connection.
         Calls: once per line, in the plugins named by the option `commands`, in that order.
         Blocking: no.
 
         Args:
-            connection: to reply to, with `write`; `session(connection)` has more.
+            connection: for whoever writes by itself, closes, or has a state; `session(connection)`
+                has more. Lines are answered faster if no plugin takes this argument.
             line: the line without its end; bytes, or str if the option `encoding` says so.
-        Returns: True if the line has been dealt with, None to leave it to the next plugin. A line
-            that nobody takes gets an error reply.
+        Returns: the reply, with its end; True if the line has been dealt with otherwise; None to
+            leave it to the next plugin. A line that nobody takes gets an error reply.
         Fails: the connection is closed, others go on.
 
         Example:
-            from host import Connection, hookimpl
+            from host import hookimpl
 
             @hookimpl
-            def on_line(connection: Connection, line: bytes) -> bool:
-                connection.write(b"+you said " + line + b"\r\n")
-                return True
+            def on_line(line: bytes) -> bytes:
+                return b"+you said " + line + b"\r\n"
         """
 
 
@@ -188,12 +194,15 @@ class Line:
         self._options = options
         self._decode, self._arrays = options.encoding == "utf-8", options.arrays
         self._commands = Commands()
-        self._on_line: Callable[[Connection, bytes | str], bool | None] = self._commands.answer
+        self._on_line: Callable[[Connection, bytes | str], Answer] = self._commands.answer
+        self._reply: Callable[[bytes], Answer] | None = None  # if it needs the line alone
 
     @hookimpl
     def on_host_start(self, host: Host) -> None:
         """Bind the plugins that answer."""
-        self._on_line = host.hook("on_line", self._options.commands)
+        commands = self._options.commands
+        self._on_line = host.hook("on_line", commands)
+        self._reply = host.hook("on_line", commands, ("line",))
 
     @hookimpl
     def on_worker_start(self, worker: Worker) -> None:
@@ -217,7 +226,7 @@ class Line:
         self._go_on(connection, connection.read())
 
     @hookimpl
-    def on_line(self, connection: Connection, line: bytes | str) -> bool | None:
+    def on_line(self, connection: Connection, line: bytes | str) -> Answer:
         """Answer the commands that ship."""
         return self._commands.answer(connection, line)
 
@@ -251,19 +260,58 @@ class Line:
         may_be_odd = self._decode or (self._arrays and _STAR in framer.chunk)
         if may_be_odd or current._array is not None:
             on_line = self._odd_line
+        elif self._reply is not None:
+            return self._reply_to_lines(connection, self._reply, lines) or bool(framer.uncut)
         else:
             commands.count(lines)
         try:
             for line in lines:
-                if not on_line(connection, line):
-                    self._unknown(connection, line)
+                answer = on_line(connection, line)
+                if answer is not True:
+                    self._say(connection, line, answer)
                 if current._raw is not None or connection.held_back or connection.closed:
                     return True
         finally:
             commands.count_back()
         return bool(framer.uncut)
 
-    def _odd_line(self, connection: Connection, line: bytes | str) -> bool | None:
+    def _reply_to_lines(
+        self, connection: Connection, reply: Callable[[bytes], Answer], lines: Iterator[bytes]
+    ) -> bool:
+        """Have lines answered by who can do nothing but answer; tell whether some are left.
+
+        They are not counted: nobody is among those who answer who could tell how many there were.
+        """
+        while left := length_hint(lines):
+            if connection.held_back or connection.closed:
+                return True
+            some = list(lines if left <= _TOGETHER else islice(lines, _TOGETHER))
+            answers: list[Any] = []
+            try:
+                answers.extend(map(reply, some))
+            finally:  # what was answered before a failure is sent
+                try:
+                    connection.write(b"".join(answers))
+                except TypeError:  # not all of it are replies
+                    for line, answer in zip(some, answers, strict=False):
+                        self._say(connection, line, answer)
+        return False
+
+    def _say(self, connection: Connection, line: bytes, answer: object) -> None:
+        """Do what the answer of `on_line` says."""
+        if isinstance(answer, bytes):
+            connection.write(answer)
+        elif answer is None or answer is False:
+            word = line.split(maxsplit=1)[0] if line.strip() else b""
+            error(connection, self._commands.unknown(word))
+        elif answer is not True:
+            names = " or ".join(self._options.commands)
+            raise TypeError(
+                f"on_line of {names} returned {type(answer).__name__}; it must be the reply as"
+                " bytes, True for a line that is dealt with, or None for one that is not"
+            )
+
+    def _odd_line(self, connection: Connection, line: bytes | str) -> Answer:
         """Have a line answered that is to be decoded, or may belong to an array of words."""
         assert isinstance(line, bytes)
         current = session(connection)
@@ -272,7 +320,7 @@ class Line:
             return True
         return self._answer(connection, line)
 
-    def _answer(self, connection: Connection, line: bytes) -> bool | None:
+    def _answer(self, connection: Connection, line: bytes) -> Answer:
         self._commands.count_one()
         given: bytes | str = line
         if self._decode:
@@ -282,10 +330,6 @@ class Line:
                 error(connection, "the line is not UTF-8")
                 return True
         return self._on_line(connection, given)
-
-    def _unknown(self, connection: Connection, line: bytes) -> None:
-        word = line.split(maxsplit=1)[0] if line.strip() else b""
-        error(connection, self._commands.unknown(word))
 
     def _too_long(self, connection: Connection, too_long: FrameTooLongError) -> None:
         if self._options.long_lines != "skip":
@@ -326,8 +370,7 @@ class Line:
         current._array = None
         # Whoever answers lines relies on there being no end of line in them.
         line = b" ".join(array.words).replace(b"\n", b" ")
-        if not self._answer(connection, line):
-            self._unknown(connection, line)
+        self._say(connection, line, self._answer(connection, line))
 
     def _bad_array(self, connection: Connection) -> None:
         """Give up: nothing says where the next request begins."""

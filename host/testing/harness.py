@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -32,7 +32,7 @@ class FakeHost:
     pid: int
     workers: int
     listeners: tuple[Listener, ...]
-    hook: Callable[[str, Sequence[str]], Callable[..., Any]]
+    hook: Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True)

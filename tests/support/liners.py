@@ -38,6 +38,53 @@ class Fails:
         raise RuntimeError("no")
 
 
+class Capitals:
+    """Returns its replies, and needs nothing but the line for that. `NO` is left to others."""
+
+    @hookimpl
+    def on_line(self, line: bytes) -> bytes | bool | None:
+        match line:
+            case b"NO":
+                return None
+            case b"HUSH":
+                return True
+            case b"FAIL":
+                raise RuntimeError("no")
+        return line.upper() + b"\r\n"
+
+
+class Mixed:
+    """Returns some replies, writes others, and closes."""
+
+    @hookimpl
+    def on_line(self, connection: Connection, line: bytes) -> bytes | bool | None:
+        match line:
+            case b"NO":
+                return None
+            case b"WRITE":
+                connection.write(b"WRITTEN\r\n")
+                return True
+            case b"BOTH":
+                connection.write(b"WRITTEN, ")
+                return b"RETURNED\r\n"
+            case b"BLOCK":
+                session(connection).block(2, lambda each, block: each.write(block + b"\r\n"))
+                return b"GO ON\r\n"
+            case b"CLOSE":
+                connection.write(b"BYE\r\n")
+                connection.close()
+                return True
+        return b"RETURNED\r\n"
+
+
+class Words:
+    """Returns what is no reply."""
+
+    @hookimpl
+    def on_line(self, line: bytes) -> str:
+        return line.decode()
+
+
 class Frames:
     """Has a framer of its own, for which what it is given is too long."""
 

@@ -24,6 +24,7 @@ QUIT = (b"QUIT\r\n", b"+bye\r\n")
 LIMIT = 64
 
 KEEP, SHY, FAILS, RAW = (f"support.liners:{name}" for name in ("Keep", "Shy", "Fails", "Raw"))
+CAPITALS, MIXED, WORDS = (f"support.liners:{name}" for name in ("Capitals", "Mixed", "Words"))
 RAW_OPTIONS = {"line": {"commands": [RAW, "line"], "max_line_bytes": LIMIT}}
 
 
@@ -225,6 +226,78 @@ def test_what_a_plugins_own_framer_raises_is_not_taken_for_a_line_too_long(harne
     assert started.failures[0].plugin == frames
 
 
+# Replies that are returned
+
+
+@pytest.mark.parametrize("commands", [[CAPITALS], [CAPITALS, "line"]])
+@pytest.mark.parametrize("count", [1, 15, 16, 17, 40])
+def test_replies_can_be_returned(connect, commands, count):
+    """Both ways: by plugins that need the line alone, and by those that take the connection."""
+    connection = connect(CAPITALS, commands=commands)
+    lines = [b"line %d" % number for number in range(count)]
+    connection.feed(b"".join(line + b"\r\n" for line in lines))
+    assert connection.take() == b"".join(line.upper() + b"\r\n" for line in lines)
+
+
+@pytest.mark.parametrize("options", [{}, {"arrays": False}])
+def test_lines_that_are_not_answered_with_a_reply_do_not_disturb_the_others(connect, options):
+    connection = connect(CAPITALS, commands=[CAPITALS], **options)
+    connection.feed(b"a\nHUSH\nb\nNO\nc\n")
+    unknown = b'-ERR unknown command "NO"; try HELP\r\n'
+    assert connection.take() == b"A\r\nB\r\n" + unknown + b"C\r\n"
+
+
+def test_what_is_returned_and_what_is_written_comes_in_the_order_of_the_lines(connect):
+    connection = connect(MIXED, commands=[MIXED])
+    connection.feed(b"x\nWRITE\nx\nNO\nBOTH\nBLOCK\nabx\nCLOSE\nx\n")
+    assert connection.take().split(b"\r\n") == [
+        b"RETURNED",
+        b"WRITTEN",
+        b"RETURNED",
+        b'-ERR unknown command "NO"; try HELP',
+        b"WRITTEN, RETURNED",
+        b"GO ON",
+        b"ab",
+        b"RETURNED",
+        b"BYE",
+        b"",
+    ]
+    assert connection.reason is CloseReason.PLUGIN
+
+
+def test_an_array_can_be_answered_with_a_returned_reply(connect):
+    connection = connect(CAPITALS, commands=[CAPITALS])
+    connection.feed(b"one\n*2\r\n$3\r\ntwo\r\n$5\r\nthree\r\nfour\n")
+    assert connection.take() == b"ONE\r\nTWO THREE\r\nFOUR\r\n"
+
+
+def test_with_an_encoding_plugins_get_text_even_if_they_need_the_line_alone(harness):
+    options = {"line": {"commands": [KEEP], "encoding": "utf-8"}}
+    started = harness("line", KEEP, options=options)
+    started.connect().feed("größe\n".encode())
+    assert started.plugin(KEEP).lines == ["größe"]
+
+
+@pytest.mark.parametrize("commands", [[WORDS], [WORDS, "line"]])
+def test_a_reply_that_is_no_bytes_is_refused(harness, commands):
+    started = harness("line", WORDS, options={"line": {"commands": commands}}, raises=False)
+    connection = started.connect()
+    connection.feed(b"one\n")
+    assert (connection.take(), connection.reason) == (b"", CloseReason.PLUGIN_FAILED)
+    assert re.match(
+        f"on_line of {WORDS}.* returned str; it must be", str(started.failures[0].error)
+    )
+
+
+@pytest.mark.parametrize("commands", [[CAPITALS], [CAPITALS, "line"]])
+def test_what_was_answered_before_a_failure_is_sent(harness, commands):
+    started = harness("line", CAPITALS, options={"line": {"commands": commands}}, raises=False)
+    connection = started.connect()
+    connection.feed(b"a\nb\nFAIL\nc\n")
+    assert (connection.take(), connection.reason) == (b"A\r\nB\r\n", CloseReason.PLUGIN_FAILED)
+    assert [failure.plugin for failure in started.failures] == [CAPITALS]
+
+
 # Raw bytes
 
 RAW_STREAM = (
@@ -345,6 +418,23 @@ def test_a_client_that_does_not_read_is_held_back_and_loses_nothing(harness, kin
         assert connection.unsent < 10_100
     assert received == replies
     assert connection.reason is CloseReason.PEER_FINISHED
+
+
+@pytest.mark.parametrize("commands", [[CAPITALS], [CAPITALS, "line"]])
+def test_a_client_that_does_not_read_returned_replies_is_held_back(harness, commands):
+    options = {"line": {"commands": commands}}
+    connection = harness("line", CAPITALS, options=options, settings=MARKS).connect()
+    lines = [b"%06d" % number + 94 * b"x" + b"\r\n" for number in range(5000)]
+    connection.window = 0
+    connection.feed(b"".join(lines))
+    assert connection.held_back
+    assert connection.unsent < 10_000 + 16 * 102
+    connection.window = 777
+    received = bytearray()
+    while part := connection.take():
+        received += part
+        assert connection.unsent < 10_000 + 16 * 102
+    assert received == b"".join(lines).upper()
 
 
 @pytest.mark.parametrize("kind", ["lines", "arrays"])

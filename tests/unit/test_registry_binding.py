@@ -248,6 +248,39 @@ def test_protocol_says_why_not(registry):
         loaded.protocol("zebra")
 
 
+BRINGS = """
+from host import hookspec
+
+class Specs:
+    @hookspec(firstresult=True)
+    def on_word(self, connection, word): ...
+
+class Protocol:
+    hookspecs = Specs
+    @hookimpl
+    def on_readable(self, connection): connection.read()
+"""
+LOUD = "@hookimpl\ndef on_word(word): return word.upper() if word != 'no' else None\n"
+FULL = "@hookimpl\ndef on_word(word, connection): return connection + word\n"
+AROUND = "@hookimpl(wrapper=True)\ndef on_word(word):\n    return (yield)\n"
+
+
+def test_a_hook_is_bound_to_the_arguments_that_its_implementations_take(registry):
+    loaded = registry(brings=BRINGS, loud=LOUD, still=LOUD.replace("upper", "lower"), full=FULL)
+    assert loaded.hook("on_word", ["loud"])("c", "a") == "A"
+    assert loaded.hook("on_word", ["loud"], ["word"]) is loaded.plugins[1].object.on_word
+    call = loaded.hook("on_word", ["loud", "still"], ["word"])
+    assert (call("a"), call("no")) == ("A", None)
+    assert loaded.hook("on_word", ["loud", "full"], ["word"]) is None
+    assert loaded.hook("on_word", ["full"], ["word", "connection"])("w", "c") == "cw"
+
+
+def test_a_wrapped_hook_is_called_with_all_arguments_only(registry):
+    loaded = registry(brings=BRINGS, loud=LOUD, around=AROUND)
+    assert loaded.hook("on_word", ["loud"], ["word"]) is None
+    assert loaded.hook("on_word", ["loud"])("c", "a") == "A"
+
+
 def test_two_loads_share_nothing(registry):
     first, second = registry(chat=PROTOCOL), registry(chat=PROTOCOL)
     assert first.manager is not second.manager
