@@ -81,7 +81,7 @@ class SendingHalf:
 
     def _queue(self, data: bytes) -> None:
         """Queue the second piece, or the first one that is not simply sent after the handler."""
-        if self.closed:
+        if self.closed or not data:
             return
         service, first = self._service, self._first
         self.last_active = service.loop.now
@@ -95,7 +95,9 @@ class SendingHalf:
                 self.flush()
         else:
             self._first, self._plain = data, NO_EVENT
-            service.touched.append(self)
+            touched = service.touched
+            if not touched or touched[-1] is not self:  # it may flush after each of many writes
+                touched.append(self)
 
     def _not_sent(self, data: bytes, error: OSError) -> None:
         """Deal with the error that a send has met."""

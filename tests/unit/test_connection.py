@@ -293,6 +293,23 @@ def test_flush_sends_within_the_handler():
     assert sock.sends == [b"now", b"later"]
 
 
+def test_many_flushes_in_one_turn_leave_nothing_behind():
+    worker = Worker()
+    connection, sock = worker.connect(b"x")
+
+    def handler(each):
+        each.read()
+        for _ in range(100):
+            each.write(b"")
+            each.write(b"x")
+            each.flush()
+
+    worker.handler = handler
+    worker.event(connection)
+    assert sock.sends == [b"x"] * 100
+    assert len(worker.touched) <= 1
+
+
 def test_much_is_sent_early():
     worker = Worker(high_water=10)
     connection, sock = worker.connect(b"x")
