@@ -99,6 +99,7 @@ class SocketConnection(SendingHalf):
             else:
                 self._room = 0
                 self.eof = self._attention = True
+                service.touched.append(self)  # it may not be its own handler that reads
         elif room < service.read_size:
             data += self._read_more(data)
         return data

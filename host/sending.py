@@ -31,7 +31,7 @@ class SendingHalf:
         self._first: bytes | None = b""
         self._pieces: list[bytes] | None = None  # all that is written, if it is more than one
         self._in_pieces = 0  # bytes in them
-        self._backlog: bytearray | None = None  # if there is one, nothing waits in front of it
+        self._backlog: bytearray | None = None  # if there is one, all that is written goes to it
         self._plain = NO_EVENT  # the event that needs the handler and nothing else
         self._attention = False  # something other than plain traffic is to be settled
         self.held_back = False  # by the high-water mark
@@ -80,7 +80,7 @@ class SendingHalf:
     # Inside
 
     def _queue(self, data: bytes) -> None:
-        """Queue the second piece, or the first one that is not simply sent after the handler."""
+        """Queue a second piece, one of others, or one behind a backlog."""
         if self.closed or not data:
             return
         service, first = self._service, self._first
@@ -98,6 +98,8 @@ class SendingHalf:
             touched = service.touched
             if not touched or touched[-1] is not self:  # it may flush after each of many writes
                 touched.append(self)
+            if len(data) > service.high_water:
+                self.flush()
 
     def _not_sent(self, data: bytes, error: OSError) -> None:
         """Deal with the error that a send has met."""

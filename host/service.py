@@ -30,8 +30,9 @@ class Service:
             were none. The first two are None if nobody hears them.
         blame: names the plugin that an exception of `on_readable` comes from.
         report: tells of a failed hook: plugin, hook, error, the hook's arguments.
-        touched: connections that were written to or closed outside a handler of their own;
-            the worker settles them at the end of the turn.
+        touched: connections to which something has happened that their event's handling does not
+            see to: writes by others or after a flush, the end. The worker settles them at the end
+            of the turn.
         stalled: connections whose peer does not take what is sent, and since when.
         connections: all that are open in this worker.
         on_end: called with a connection that has ended, before its plugins hear of it.

@@ -299,7 +299,11 @@ class Connection(Protocol):
 
     @property
     def held_back(self) -> bool:
-        """True while more than `high_water_bytes` are unsent: the host reads no more from it."""
+        """True while more than `high_water_bytes` are unsent: the host reads no more from it.
+
+        What is unsent is found out by sending: after the handler, or earlier once it has written
+        more than that in several pieces.
+        """
 
     def read(self) -> bytes:
         """Return what has arrived, up to `read_size_bytes`.

@@ -235,6 +235,15 @@ def test_a_hang_up_without_an_error_is_read():
     assert worker.reasons == [CloseReason.PEER_FINISHED]
 
 
+def test_an_end_that_another_connections_handler_reads_is_seen_to_in_that_turn():
+    worker = Worker()
+    first, _ = worker.connect(b"x")
+    second, _ = worker.connect(b"")
+    worker.handler = lambda connection: (connection.read(), second.read())
+    worker.turn(first)
+    assert worker.closes == [(second, CloseReason.PEER_FINISHED)]
+
+
 # Writing
 
 
@@ -291,6 +300,13 @@ def test_flush_sends_within_the_handler():
     worker.handler = handler
     worker.turn(connection)
     assert sock.sends == [b"now", b"later"]
+
+
+def test_much_that_others_write_is_sent_early():
+    worker = Worker(high_water=4, low_water=2)
+    connection, sock = worker.connect(takes=[1])
+    connection.write(b"0123456789")
+    assert (sock.taken, connection.unsent, connection.held_back) == (b"0", 9, True)
 
 
 def test_many_flushes_in_one_turn_leave_nothing_behind():
