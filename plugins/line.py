@@ -299,7 +299,7 @@ class Line:
 
     def _say(self, connection: Connection, line: bytes, answer: object) -> None:
         """Do what the answer of `on_line` says."""
-        if isinstance(answer, bytes):
+        if isinstance(answer, bytes | bytearray | memoryview):
             connection.write(answer)
         elif answer is None or answer is False:
             word = line.split(maxsplit=1)[0] if line.strip() else b""

@@ -42,12 +42,14 @@ class Capitals:
     """Returns its replies, and needs nothing but the line for that. `NO` is left to others."""
 
     @hookimpl
-    def on_line(self, line: bytes) -> bytes | bool | None:
+    def on_line(self, line: bytes) -> bytes | bytearray | bool | None:
         match line:
             case b"NO":
                 return None
             case b"HUSH":
                 return True
+            case b"ARRAY":
+                return bytearray(b"bytes in an array\r\n")
             case b"FAIL":
                 raise RuntimeError("no")
         return line.upper() + b"\r\n"

@@ -239,6 +239,14 @@ def test_replies_can_be_returned(connect, commands, count):
     assert connection.take() == b"".join(line.upper() + b"\r\n" for line in lines)
 
 
+@pytest.mark.parametrize("others", [b"", b"HUSH\n"])
+@pytest.mark.parametrize("commands", [[CAPITALS], [CAPITALS, "line"]])
+def test_a_reply_may_be_any_bytes_like_object(connect, commands, others):
+    connection = connect(CAPITALS, commands=commands)
+    connection.feed(b"a\n" + others + b"ARRAY\n")
+    assert connection.take() == b"A\r\nbytes in an array\r\n"
+
+
 @pytest.mark.parametrize("options", [{}, {"arrays": False}])
 def test_lines_that_are_not_answered_with_a_reply_do_not_disturb_the_others(connect, options):
     connection = connect(CAPITALS, commands=[CAPITALS], **options)
