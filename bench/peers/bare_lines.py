@@ -6,13 +6,9 @@ that write by themselves. What it costs more than answers joined in one expressi
 
 from __future__ import annotations
 
-import os
-import select
-import socket
 import sys
 
-READ_BYTES = 65_536
-EVENTS = 1000
+from bench.peers.bare_loop import serve
 
 
 def answer(line: bytes) -> bytes:
@@ -20,26 +16,12 @@ def answer(line: bytes) -> bytes:
     return line + b"\n"
 
 
-def main() -> None:
-    """Serve until killed; each read is to end with a line."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    print("port", listener.getsockname()[1], flush=True)
-    poller, door = select.epoll(), listener.fileno()
-    poller.register(door, select.EPOLLIN)
-    read, write = os.read, os.write
-    while True:
-        for fd, _mask in poller.poll(None, EVENTS):
-            if fd == door:
-                accepted = listener.accept()[0].detach()
-                poller.register(accepted, select.EPOLLIN)
-            elif data := read(fd, READ_BYTES):
-                lines = data.split(b"\n")
-                assert not lines.pop()
-                write(fd, b"".join([answer(line) for line in lines]))
-            else:
-                os.close(fd)
+def answers(data: bytes) -> bytes:
+    """Return the replies to what was read, which is to end with a line."""
+    lines = data.split(b"\n")
+    assert not lines.pop()
+    return b"".join([answer(line) for line in lines])
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(serve(answers))

@@ -10,13 +10,14 @@ import os
 import select
 import socket
 import sys
+from collections.abc import Callable
 
 READ_BYTES = 65_536
 EVENTS = 1000
 
 
-def main() -> None:
-    """Serve until killed."""
+def serve(answer: Callable[[bytes], bytes] | None = None) -> None:
+    """Serve until killed; answer what is read with itself, or with what `answer` makes of it."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     print("port", listener.getsockname()[1], flush=True)
@@ -29,10 +30,10 @@ def main() -> None:
                 accepted = listener.accept()[0].detach()
                 poller.register(accepted, select.EPOLLIN)
             elif data := read(fd, READ_BYTES):
-                write(fd, data)
+                write(fd, data if answer is None else answer(data))
             else:
                 os.close(fd)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(serve())
