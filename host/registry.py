@@ -166,7 +166,7 @@ class Registry:
             timed: see `bind`.
 
         Returns:
-            None if somebody is to be called who takes more than these arguments.
+            None if somebody is to be called who takes more than these arguments, or a wrapper is.
 
         Raises:
             PluginError: one of them is not selected, or does not implement the hook.
