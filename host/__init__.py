@@ -2,7 +2,7 @@
 
 from host.errors import PluginError
 from host.hookspecs import hookimpl, hookspec
-from host.views import (
+from host.interfaces import (
     BUS_LEFT,
     BUS_LOST,
     Bus,

@@ -10,8 +10,8 @@ from typing import Any
 
 from host.connection import SocketConnection
 from host.control import Ask, Report
+from host.interfaces import CloseReason
 from host.peers import borrow
-from host.views import CloseReason
 
 _BATCH_BYTES = 32_768
 """Of connections in one line, which may take twice as much; one takes some 200 bytes."""

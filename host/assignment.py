@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 from typing import NamedTuple
 
+from host.interfaces import Listener
 from host.scoreboard import Row, Scoreboard
-from host.views import Listener
 
 
 class Assignment(NamedTuple):

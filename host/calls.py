@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, cast
 import pluggy
 
 from host import hookspecs
-from host.views import Connection, Listener, WorkerView
+from host.interfaces import Connection, Listener, WorkerView
 
 Tell = Callable[..., bool]
 """Tells everyone entitled, with the hook's arguments by position; true if nobody failed."""

@@ -13,12 +13,11 @@ from typing import Any, NamedTuple, NoReturn
 import click
 
 import settings
-from host.columns import aligned
 from host.commands import COMMANDS
 from host.errors import ExitCode, HostError, PluginError
 from host.launch import assign, launch
 from host.loading import PluginErrors, load
-from host.sources import suggest
+from host.text import aligned, suggest
 
 DISTRIBUTION = "prefork"
 

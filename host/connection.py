@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from host.errors import NothingReadError
+from host.interfaces import CloseReason, Listener, Worker
 from host.loop import READ, WRITE
 from host.marks import Called, mark, serial_of
 from host.peers import describe, discard_unread
 from host.sending import NO_EVENT, SendingHalf
 from host.service import FEW_BYTES, Service
-from host.views import CloseReason, Listener, Worker
 
 # Members of an enumeration are found slowly; these are used for each connection.
 _ON_READABLE, _ON_ACCEPT = int(Called.ON_READABLE), int(Called.ON_ACCEPT)

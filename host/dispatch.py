@@ -53,10 +53,10 @@ from host.candidate import Candidate
 from host.decisions import Decisions
 from host.errors import NoCandidateError
 from host.events import WORKER_RESUMED, WORKER_SUSPENDED
+from host.interfaces import Listener, WorkerView
 from host.members import Member
 from host.scoreboard import CLAIMED, LISTENER_WORDS, SENT, SETTLED, Cells, Row
 from host.telemetry import Report, Telemetry
-from host.views import Listener, WorkerView
 
 Scheduler = Callable[[Listener, Sequence[WorkerView]], WorkerView | None]
 

@@ -11,12 +11,12 @@ from host import events
 from host.decisions import Decisions
 from host.dispatch import Dispatcher, Policy, Scheduler
 from host.errors import LimitsError
+from host.interfaces import Listener
 from host.listeners import ListeningSocket, queue_length
 from host.loop import Loop
 from host.passes import Passes, Send
 from host.scoreboard import MAX_ROWS, Row, Scoreboard
 from host.telemetry import Report, Telemetry
-from host.views import Listener
 
 
 class Means(NamedTuple):

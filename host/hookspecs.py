@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import pluggy
 
-from host.views import ChildExit, CloseReason, Connection, Host, Listener, Worker, WorkerView
+from host.interfaces import ChildExit, CloseReason, Connection, Host, Listener, Worker, WorkerView
 
 NAMESPACE = "host"
 """The project name that pluggy's markers and the plugin manager share."""

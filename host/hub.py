@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from host.frames import Frame, Kind
-from host.views import BUS_LEFT
+from host.interfaces import BUS_LEFT
 
 MAX_RETAINED = 1000
 """Messages of one topic that are retained at most."""

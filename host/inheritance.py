@@ -6,8 +6,8 @@ import socket
 from collections.abc import Iterable, Sequence
 
 from host.handover import Socket
+from host.interfaces import Listener
 from host.listeners import ListeningSocket, inherit_listener, open_listener
-from host.views import Listener
 from settings import Listen
 
 

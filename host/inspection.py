@@ -14,7 +14,8 @@ from typing import Any, cast
 from host import hookspecs
 from host.calls import HOOKS, Implementation
 from host.errors import PluginError
-from host.sources import Source, listed, shorten, suggest
+from host.sources import Source
+from host.text import listed, shorten, suggest
 from settings import nearest
 
 Hooks = Mapping[str, tuple[str, ...]]

@@ -13,8 +13,8 @@ from typing import Any, cast
 
 from host.breaker import Breaker
 from host.calls import Implementation, Scheduler, Tell, chain, direct
+from host.interfaces import Listener, WorkerView
 from host.telemetry import Report
-from host.views import Listener, WorkerView
 
 _Wrapper = Generator[object, object, object]
 

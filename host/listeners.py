@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from host.errors import ListenError
-from host.views import Listener
+from host.interfaces import Listener
 from settings import Listen
 
 _IP_MINTTL = 21

@@ -15,7 +15,8 @@ from host.calls import HOOKS, Implementation, Manager, specified
 from host.errors import PluginError
 from host.inspection import Hooks, implementations, plugin_class, unheard
 from host.registry import Plugin, Registry
-from host.sources import Importer, Source, failed, find, installed, listed, shorten, suggest
+from host.sources import Importer, Source, failed, find, installed
+from host.text import listed, shorten, suggest
 from settings import Loaded, Problem, SettingsError, nearest, validate_options
 
 DEFAULTS = ("round_robin",)

@@ -15,22 +15,12 @@ from typing import Any
 
 from host.events import LINES_DROPPED, Level
 from host.telemetry import Record
+from host.text import printable
 
 Format = Callable[[Record], str]
 
 _RETRY_SECONDS = 0.05
 _BLOCKS = frozenset({"traceback", "details"})
-_CONTROL = {code: f"\\x{code:02x}" for code in [*range(0x20), *range(0x7F, 0xA0)]}
-# Line and paragraph separators, and what reverses the order of the characters around it.
-_CONTROL |= {code: f"\\u{code:04x}" for code in [*range(0x2028, 0x202F), *range(0x2066, 0x206A)]}
-
-
-def printable(text: str) -> str:
-    """Return `text` with every control character spelled out.
-
-    What a client sends ends up in log lines; it must neither forge one nor reach a terminal.
-    """
-    return text.translate(_CONTROL).encode("utf-8", "backslashreplace").decode()
 
 
 def _stamp(seconds: float) -> str:

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 from host import control, events, members, processes
 from host.crew import Crew, Hand
+from host.interfaces import ChildExit
 from host.loop import Loop
 from host.marks import read_mark
 from host.scoreboard import MARK
 from host.stacks import trim
 from host.telemetry import Telemetry
-from host.views import ChildExit
 from host.whereabouts import Whereabouts
 
 _HANGS_KEPT = 10

@@ -14,7 +14,6 @@ import click
 from host import top as screen
 from host.commands import COMMANDS, Argument
 from host.errors import RemoteError
-from host.logs import printable
 from host.remote import (
     LostError,
     RefusedError,
@@ -25,6 +24,7 @@ from host.remote import (
     running,
     strange,
 )
+from host.text import printable
 
 _SECONDS = 10.0
 _RELOAD_SECONDS = 120.0

@@ -22,8 +22,8 @@ from host.calls import (
     Timed,
 )
 from host.errors import PluginError
-from host.sources import listed, suggest
 from host.telemetry import Report
+from host.text import listed, suggest
 from settings import nearest
 
 

@@ -15,8 +15,8 @@ from typing import Any, Self
 
 from host.commands import PREFIX, VERSION, address
 from host.errors import RemoteError
-from host.logs import printable
 from host.peers import credentials
+from host.text import printable
 from settings.models import HOST_NAME
 
 DEFAULT = "prefork"

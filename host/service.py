@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from host.interfaces import CloseReason, Listener, Worker
 from host.loop import Poller
 from host.peers import pending_error
 from host.scoreboard import Cells
 from host.telemetry import Report
-from host.views import CloseReason, Listener, Worker
 
 FEW_BYTES = 448
 """With its head a bytes object of that size is one of CPython's small ones (up to 512 bytes), which

@@ -17,13 +17,13 @@ import click
 import settings
 from host.arrivals import PATTERNS, Scenario, TraceError, read_trace, synthetic
 from host.catalog import catalog
-from host.columns import aligned
 from host.errors import PluginError
+from host.interfaces import Listener, WorkerView
 from host.loading import load
 from host.registry import Registry
 from host.simulation import Choose, Result, run
-from host.sources import find, installed, suggest
-from host.views import Listener, WorkerView
+from host.sources import find, installed
+from host.text import aligned, suggest
 
 WORKERS = 4
 CONNECTIONS = 10_000

@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from host.arrivals import Arrival, Scenario
-from host.views import Listener, WorkerView
+from host.interfaces import Listener, WorkerView
 
 Choose = Callable[[Listener, Sequence[WorkerView]], WorkerView]
 

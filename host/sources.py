@@ -21,6 +21,7 @@ from types import CodeType, ModuleType
 from typing import NamedTuple, cast
 
 from host.errors import PluginError
+from host.text import listed, shorten, suggest
 from settings import nearest
 
 GROUP = "host.plugins"
@@ -169,16 +170,6 @@ def _distribution_of(package: str) -> tuple[str | None, str | None]:
         except PackageNotFoundError:
             continue
     return None, None
-
-
-def suggest(near: str | None) -> str:
-    """Return the tail of a message that suggests the nearest valid name, if there is one."""
-    return f'; did you mean "{near}"?' if near else ""
-
-
-def listed(names: Iterable[str]) -> str:
-    """Return names as messages list them."""
-    return ", ".join(names)
 
 
 class Importer:
@@ -355,11 +346,3 @@ def _homes(source: Source) -> Iterator[str]:
         yield from (os.path.join(folder, "") for folder in spec.submodule_search_locations)
     elif spec and spec.origin:
         yield spec.origin
-
-
-def shorten(filename: str) -> str:
-    """Return a file's name as messages show it: relative if it is below the current folder."""
-    try:
-        return str(Path(filename).relative_to(Path.cwd()))
-    except (ValueError, OSError):
-        return filename

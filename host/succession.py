@@ -19,6 +19,7 @@ from host.generations import Generation
 from host.handover import Handover
 from host.hub import HubState
 from host.inheritance import open_missing
+from host.interfaces import Listener
 from host.listeners import ListeningSocket
 from host.logs import LogWriter
 from host.loop import Loop
@@ -28,7 +29,6 @@ from host.reloads import Plan, ReloadError
 from host.scoreboard import Scoreboard
 from host.signals import Signals
 from host.telemetry import Telemetry
-from host.views import Listener
 
 
 class Outcome(NamedTuple):

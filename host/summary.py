@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from host.columns import aligned
+from host.text import aligned
 
 _OUTSIDE = frozenset({"on_worker_start", "on_worker_stop"})
 """Hooks that are called while the loop does not turn."""

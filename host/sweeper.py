@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from host.connection import SocketConnection
-from host.views import CloseReason, Timer
+from host.interfaces import CloseReason, Timer
 
 _SHORTEST_NAP = 0.05
 

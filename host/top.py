@@ -13,9 +13,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from host.columns import aligned
 from host.errors import RemoteError
-from host.logs import printable
+from host.text import aligned, printable
 
 if TYPE_CHECKING:
     import rich.console

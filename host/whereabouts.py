@@ -6,9 +6,9 @@ import inspect
 from collections.abc import Iterable, Mapping, Sequence
 
 from host.calls import Implementation
+from host.interfaces import Listener
 from host.marks import Called, Mark
 from host.stacks import frames
-from host.views import Listener
 
 
 class Whereabouts:

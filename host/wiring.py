@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from host.assignment import Assignment
 from host.calls import Timed
 from host.handover import Handover
+from host.interfaces import Listener
 from host.logs import LogWriter
 from host.registry import Registry
 from host.telemetry import Telemetry
-from host.views import Listener
 
 
 class HostView(NamedTuple):

@@ -20,6 +20,7 @@ from host.errors import ExitCode
 from host.events import CONNECTION_CLOSED, CONNECTIONS_CUT, PROFILE_LOST
 from host.failures import Failures
 from host.frames import Channel
+from host.interfaces import CloseReason, Listener
 from host.isolation import nobody
 from host.logs import LogWriter
 from host.loop import READ, Loop, TimerHandle
@@ -33,7 +34,6 @@ from host.signals import Signals
 from host.sweeper import Sweeper
 from host.telemetry import Telemetry
 from host.uplink import Uplink
-from host.views import CloseReason, Listener
 from host.watch import beat_seconds
 from settings import Settings
 

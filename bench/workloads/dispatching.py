@@ -9,10 +9,10 @@ from bench.contenders import OURS
 from bench.contest import Bench
 from bench.results import Comparison, Goal, several
 from host.dispatch import Dispatcher, Policy
+from host.interfaces import Listener
 from host.members import Member, State
 from host.scoreboard import ACCEPTED, ACTIVE, CLAIMED, CLAIMED_ALL, SETTLED, Row
 from host.telemetry import Telemetry
-from host.views import Listener
 from plugins.round_robin import RoundRobin
 
 LETTER = "dispatch"

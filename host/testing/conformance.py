@@ -8,9 +8,9 @@ import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from host.interfaces import CloseReason
 from host.testing.connection import FakeConnection
 from host.testing.harness import Harness, Options
-from host.views import CloseReason
 
 Exchange = tuple[bytes, bytes]
 """A request and its reply."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import cast
 
 from host.connection import SocketConnection
+from host.interfaces import CloseReason, Listener
 from host.service import Service
 from host.testing.wire import Wire
 from host.testing.worker import FakeWorker
-from host.views import CloseReason, Listener
 
 PLAIN_LISTENER = Listener(0, "tcp://127.0.0.1:7000", "test")
 

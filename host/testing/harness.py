@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import settings as host_settings
 from host.calls import HostHooks
+from host.interfaces import CloseReason, Listener
 from host.loading import load
 from host.registry import Registry
 from host.sweeper import Sweeper
@@ -17,7 +18,6 @@ from host.testing.bus import MemoryBus
 from host.testing.connection import FakeConnection
 from host.testing.loop import FakeLoop
 from host.testing.worker import Failure, FakeWorker, Marks
-from host.views import CloseReason, Listener
 from settings import Settings
 
 Options = Mapping[str, Mapping[str, object]]

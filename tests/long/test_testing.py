@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-import host.views
+import host.interfaces
 from host import BUS_LEFT, CloseReason, PluginError
 from host.catalog import catalog
 from host.testing import FakeConnection, FakeWorker, Harness, MemoryBus, check_protocol
@@ -28,9 +28,9 @@ def names_of(kind):
 @pytest.mark.parametrize(
     ("fake", "kind"),
     [
-        (FakeConnection(), host.views.Connection),
-        (FakeWorker(), host.views.Worker),
-        (FakeWorker().bus, host.views.Bus),
+        (FakeConnection(), host.interfaces.Connection),
+        (FakeWorker(), host.interfaces.Worker),
+        (FakeWorker().bus, host.interfaces.Bus),
     ],
     ids=["connection", "worker", "bus"],
 )

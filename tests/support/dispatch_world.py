@@ -18,6 +18,7 @@ from typing import Any
 
 from host.control import Orders
 from host.dispatch import SECOND_LOOK_SECONDS, Dispatcher, Policy
+from host.interfaces import Listener
 from host.loop import READ
 from host.passes import Passes
 from host.scoreboard import (
@@ -33,7 +34,6 @@ from host.scoreboard import (
     TURN_LASTED,
     Row,
 )
-from host.views import Listener
 from plugins.round_robin import RoundRobin
 from support.fakes import FakeLoop, Told, blank_cells, member, rows_of
 

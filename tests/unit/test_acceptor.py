@@ -8,6 +8,7 @@ import pytest
 
 from host.acceptor import Acceptor
 from host.events import ACCEPT_FAILED
+from host.interfaces import Listener
 from host.scoreboard import (
     ACCEPTED,
     ACCEPTED_ALL,
@@ -21,7 +22,6 @@ from host.scoreboard import (
     SPURIOUS,
 )
 from host.service import Service
-from host.views import Listener
 from support.dispatch_world import accepting
 from support.fakes import FakeDescriptors, FakeLoop, FakeSocket, Told, blank_cells, rows_of
 

@@ -11,8 +11,8 @@ import pytest
 from host.answers import answer, counted, traffic
 from host.connection import SocketConnection
 from host.control import MAX_LINE_BYTES, Ask, Reports
+from host.interfaces import CloseReason, Listener
 from host.service import Service
-from host.views import CloseReason, Listener
 from support.fakes import FakeLoop
 
 NO_FD = -1

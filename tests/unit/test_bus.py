@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from host.bus import EmbeddedBus
 from host.exchange import Exchange
 from host.frames import Channel, Frame, Kind
+from host.interfaces import BUS_LEFT, BUS_LOST
 from host.loop import Loop
-from host.views import BUS_LEFT, BUS_LOST
 from support.fakes import Told
 
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host.connection import SocketConnection
+from host.interfaces import CloseReason, Listener
 from host.loop import READ, WRITE
 from host.service import Service
-from host.views import CloseReason, Listener
 from support.fakes import FakeDescriptors, FakeLoop, FakeSocket
 
 HANG_UP = 0x18  # EPOLLERR | EPOLLHUP

@@ -13,10 +13,10 @@ import pytest
 
 from host.acceptor import Acceptor
 from host.connection import SocketConnection
+from host.interfaces import Listener
 from host.loop import Loop
 from host.scoreboard import ACTIVE, MARK, Scoreboard
 from host.service import Service
-from host.views import Listener
 from plugins.echo import Echo
 from plugins.line import Line, Options
 

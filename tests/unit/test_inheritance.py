@@ -10,8 +10,8 @@ import pytest
 from host.errors import ListenError
 from host.handover import Socket
 from host.inheritance import bound_before, open_missing, take_listeners
+from host.interfaces import Listener
 from host.listeners import open_listener, queue_length
-from host.views import Listener
 from settings import Listen
 
 ANY = "tcp://127.0.0.1:0"

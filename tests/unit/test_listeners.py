@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host.errors import ListenError
+from host.interfaces import Listener
 from host.listeners import (
     ListeningSocket,
     _is_stale,
@@ -18,7 +19,6 @@ from host.listeners import (
     queue_length,
     reopen,
 )
-from host.views import Listener
 from settings import Listen
 
 ANSWER, ERROR = 20, 2

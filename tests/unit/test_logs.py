@@ -21,8 +21,9 @@ from host.events import (
     Event,
     Level,
 )
-from host.logs import LogWriter, json_line, printable, text_line
+from host.logs import LogWriter, json_line, text_line
 from host.telemetry import Record
+from host.text import printable
 
 STAMP = "2026-01-02T03:04:05.678Z"
 SECONDS = 1767323045.6789

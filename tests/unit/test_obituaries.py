@@ -15,12 +15,12 @@ from host.events import (
     WORKER_KILLED,
     WORKER_START_FAILED,
 )
+from host.interfaces import ChildExit, Listener
 from host.marks import Called, mark
 from host.members import Kill, State
 from host.obituaries import Obituaries
 from host.processes import Exit, OutOfMemory
 from host.scoreboard import MARK
-from host.views import ChildExit, Listener
 from host.whereabouts import Whereabouts
 from support.fakes import FakeLoop, Told, blank_cells, member, rows_of
 

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from host.interfaces import CloseReason
 from host.sweeper import Sweeper
-from host.views import CloseReason
 from support.fakes import FakeLoop
 
 

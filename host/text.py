@@ -1,0 +1,53 @@
+"""Wording that several packages share: columns, names in messages, characters made visible."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+
+_CONTROL = {code: f"\\x{code:02x}" for code in [*range(0x20), *range(0x7F, 0xA0)]}
+# Line and paragraph separators, and what reverses the order of the characters around it.
+_CONTROL |= {code: f"\\u{code:04x}" for code in [*range(0x2028, 0x202F), *range(0x2066, 0x206A)]}
+
+
+def aligned(lines: Sequence[Sequence[str]], text: Collection[int]) -> str:
+    """Return lines whose columns are as wide as their longest cell.
+
+    Args:
+        lines: the cells of each line, as many in each.
+        text: the numbers of the columns that begin at the left; the others are numbers.
+    """
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column in text else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def printable(text: str) -> str:
+    """Return `text` with every control character spelled out.
+
+    What a client sends ends up in log lines; it must neither forge one nor reach a terminal.
+    """
+    return text.translate(_CONTROL).encode("utf-8", "backslashreplace").decode()
+
+
+def suggest(near: str | None) -> str:
+    """Return the tail of a message that suggests the nearest valid name, if there is one."""
+    return f'; did you mean "{near}"?' if near else ""
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names as messages list them."""
+    return ", ".join(names)
+
+
+def shorten(filename: str) -> str:
+    """Return a file's name as messages show it: relative if it is below the current folder."""
+    try:
+        return str(Path(filename).relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return filename
