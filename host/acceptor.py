@@ -11,8 +11,8 @@ from contextlib import suppress
 from host import listeners
 from host.connection import SocketConnection
 from host.events import ACCEPT_FAILED
-from host.loop import Loop
 from host.peers import borrow
+from host.runtime.loop import Loop
 from host.scoreboard import (
     ACCEPTED,
     ACCEPTED_ALL,

@@ -16,8 +16,8 @@ from typing import Any
 from host import commands
 from host.commands import MAX_REQUEST_BYTES, VERSION, CommandError
 from host.events import ADMIN_COMMAND, HOST_BUG
-from host.loop import READ, WRITE, Loop, TimerHandle
 from host.peers import credentials
+from host.runtime.loop import READ, WRITE, Loop, TimerHandle
 from host.telemetry import Telemetry
 
 MAX_CLIENTS = 16

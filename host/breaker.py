@@ -30,7 +30,7 @@ from typing import Any
 import settings
 from host.errors import SlowCallError
 from host.events import PLUGIN_RESUMED, PLUGIN_SUSPENDED
-from host.strays import end_if_stray
+from host.runtime.forks import end_if_stray
 from host.telemetry import Report, Telemetry
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from host.frames import MAX_NAME_BYTES, MAX_PAYLOAD_BYTES, BadFrameError, Channel, Frame, Kind
 from host.interfaces import BUS_LOST, Message
-from host.loop import READ, WRITE, Loop
+from host.runtime.loop import READ, WRITE, Loop
 
 Call = Callable[..., object]
 Isolated = Callable[[Callable[[], object]], None]

@@ -11,13 +11,14 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from host import handover, processes, stacks, strays
+from host import handover
 from host.assignment import Assignment
 from host.control import ControlChannel, Report
 from host.exchange import Exchange
 from host.generations import Generation
-from host.loop import READ, Loop
 from host.members import Kill, Member, State
+from host.runtime import forks, processes, stacks
+from host.runtime.loop import READ, Loop
 from host.scoreboard import ACCEPTED_ALL, TURN_LASTED, TURN_STARTED, Row
 from host.watch import Reading
 
@@ -91,7 +92,7 @@ class Crew:
 
     def signal(self, pid: int, number: int) -> None:
         """Send a signal; harmless if the worker has just ended."""
-        strays.end_if_stray()
+        forks.end_if_stray()
         with suppress(ProcessLookupError):
             os.kill(pid, number)
 

@@ -7,7 +7,7 @@ from typing import Protocol
 from host.events import HOST_STOPPING
 from host.gate import Gate
 from host.generations import Generation
-from host.loop import Loop
+from host.runtime.loop import Loop
 from host.telemetry import Telemetry
 
 

@@ -7,7 +7,7 @@ import socket
 from host.events import BUS_DROPPED
 from host.frames import BadFrameError, Channel, Frame, Kind
 from host.hub import Hub
-from host.loop import READ, WRITE, Loop
+from host.runtime.loop import READ, WRITE, Loop
 from host.telemetry import Telemetry
 
 

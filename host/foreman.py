@@ -5,18 +5,19 @@ from __future__ import annotations
 import signal
 from typing import Protocol, assert_never
 
-from host import control, events, members, processes, stacks, strays
+from host import control, events, members
 from host.calls import HostHooks
 from host.crew import Crew, Hand
 from host.ending import Ending
 from host.errors import ExitCode, LimitsError
 from host.generations import Generation
-from host.loop import Loop, TimerHandle
 from host.obituaries import Obituaries
 from host.pool import Pool
 from host.questions import Questions
 from host.reloads import Reloads
-from host.signals import Signals
+from host.runtime import forks, processes, stacks
+from host.runtime.loop import Loop, TimerHandle
+from host.runtime.signals import Signals
 from host.succession import Succession
 from host.telemetry import Telemetry
 from host.upkeep import Upkeep
@@ -80,7 +81,7 @@ class Foreman:
 
     def carry_out(self, actions: list[members.Action]) -> None:
         """Do what the pool has decided."""
-        strays.end_if_stray()
+        forks.end_if_stray()
         for action in actions:
             match action:
                 case members.Fork():
@@ -222,7 +223,7 @@ class Foreman:
             hand.generation.dispatcher.gone(pid)
         death = self._obituaries.examine(hand, ended)
         self._site.hooks.on_child_exit(death.view)
-        strays.end_if_stray()
+        forks.end_if_stray()
         self._site.succession.bury(hand)
         self._site.questions.gone(pid)
         started_well = hand.member.was_ready or hand.member.expected or self._pool.stopping

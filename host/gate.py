@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from host.listeners import ListeningSocket
-from host.loop import Loop
+from host.runtime.loop import Loop
 
 STEP_SECONDS = 0.005
 QUIET_SECONDS = 0.05

@@ -13,8 +13,8 @@ from host.dispatch import Dispatcher, Policy, Scheduler
 from host.errors import LimitsError
 from host.interfaces import Listener
 from host.listeners import ListeningSocket, queue_length
-from host.loop import Loop
 from host.passes import Passes, Send
+from host.runtime.loop import Loop
 from host.scoreboard import MAX_ROWS, Row, Scoreboard
 from host.telemetry import Report, Telemetry
 

@@ -33,10 +33,10 @@ from host.inheritance import bound_before, take_listeners
 from host.listeners import ListeningSocket, open_listener
 from host.loading import load
 from host.logs import Format, LogWriter, json_line, text_line
-from host.processes import die_with_parent
 from host.profiling import Profile
 from host.registry import Registry
 from host.reloads import Plan
+from host.runtime.processes import die_with_parent
 from host.summary import summarize
 from host.supervisor import Supervisor
 from host.telemetry import Telemetry

@@ -7,13 +7,14 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from host import control, events, members, processes
+from host import control, events, members
 from host.crew import Crew, Hand
 from host.interfaces import ChildExit
-from host.loop import Loop
 from host.marks import read_mark
+from host.runtime import processes
+from host.runtime.loop import Loop
+from host.runtime.stacks import trim
 from host.scoreboard import MARK
-from host.stacks import trim
 from host.telemetry import Telemetry
 from host.whereabouts import Whereabouts
 

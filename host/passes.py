@@ -11,7 +11,7 @@ from contextlib import suppress
 from host.control import notification
 from host.dispatch import Dispatcher
 from host.listeners import ListeningSocket
-from host.loop import EDGE, READ, Loop, TimerHandle
+from host.runtime.loop import EDGE, READ, Loop, TimerHandle
 from host.scoreboard import Scoreboard
 
 Send = Callable[[int, bytes], bool]

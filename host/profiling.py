@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from host.calls import Implementation
-from host.loop import Loop, Poll
+from host.runtime.loop import Loop, Poll
 from host.scoreboard import ACCEPTED_ALL, Row
 
 ANYONE, CALLBACKS = "(any)", "callbacks"

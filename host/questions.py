@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from host.control import Ask, ask_order
-from host.loop import Loop, TimerHandle
+from host.runtime.loop import Loop, TimerHandle
 
 ANSWER_SECONDS = 1.0
 """How long a worker has to answer: what it does meanwhile comes first."""

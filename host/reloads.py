@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from host import handover
 from host.errors import HostError
 from host.events import HOST_RELOADING, RELOAD_FAILED
-from host.loop import Loop, TimerHandle
-from host.processes import Exit
+from host.runtime.loop import Loop, TimerHandle
+from host.runtime.processes import Exit
 from host.telemetry import Telemetry
 from settings import Listen
 

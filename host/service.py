@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from host.interfaces import CloseReason, Listener, Worker
-from host.loop import Poller
 from host.peers import pending_error
+from host.runtime.loop import Poller
 from host.scoreboard import Cells
 from host.telemetry import Report
 

@@ -12,11 +12,11 @@ import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from host import processes
 from host.generations import Generation
 from host.logs import LogWriter
-from host.loop import READ, Loop
 from host.passes import Passes, Send
+from host.runtime import processes
+from host.runtime.loop import READ, Loop
 
 _PATIENCE_SECONDS = 1.0
 

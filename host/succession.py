@@ -22,12 +22,12 @@ from host.inheritance import open_missing
 from host.interfaces import Listener
 from host.listeners import ListeningSocket
 from host.logs import LogWriter
-from host.loop import Loop
 from host.members import Member, State
 from host.obituaries import Obituaries
 from host.reloads import Plan, ReloadError
+from host.runtime.loop import Loop
+from host.runtime.signals import Signals
 from host.scoreboard import Scoreboard
-from host.signals import Signals
 from host.telemetry import Telemetry
 
 

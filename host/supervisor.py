@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 
-from host import control, events, members, strays
+from host import control, events, members
 from host.admin import AdminServer
 from host.breaker import Breaker
 from host.crew import Crew, Hand
@@ -22,13 +22,14 @@ from host.failures import Failures
 from host.foreman import Foreman
 from host.generations import Generation, Means
 from host.listeners import ListeningSocket
-from host.loop import READ, Loop
 from host.obituaries import Obituaries
 from host.pool import Pool
-from host.processes import Batch
 from host.questions import Questions
 from host.reloads import Done, Plan, Reloads
-from host.signals import Signals
+from host.runtime import forks
+from host.runtime.loop import READ, Loop
+from host.runtime.processes import Batch
+from host.runtime.signals import Signals
 from host.steering import Steering
 from host.succession import Succession
 from host.whereabouts import Whereabouts
@@ -110,8 +111,8 @@ class Supervisor:
         self._batch = Batch()
         self._admin = self._open_admin(wiring.admin)
         self.signals = self._watch_signals()
-        strays.disown(self.log.mute)
-        strays.disown(self._forsake)
+        forks.disown(self.log.mute)
+        forks.disown(self._forsake)
 
     def _open_admin(self, sock: socket.socket | None) -> AdminServer | None:
         if sock is None:
@@ -240,7 +241,7 @@ class Supervisor:
             functools.partial(self._wiring.registry.hook, timed=self._wiring.timed),
         )
         fine = self.hooks.on_host_start(view)
-        strays.end_if_stray()
+        forks.end_if_stray()
         if fine:
             return ""
         failure = self.failures.last

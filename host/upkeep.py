@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from host.crew import Hand
 from host.members import State
-from host.processes import resident_bytes
+from host.runtime.processes import resident_bytes
 from host.watch import BEAT_SECONDS, Watch
 from settings import Lifecycle
 

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 
 from host.control import Notice, Orders, Report
-from host.loop import READ, WRITE, Loop
+from host.runtime.loop import READ, WRITE, Loop
 
 _READ_BYTES = 65_536
 _MAX_QUEUED_BYTES = 8_388_608

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from host.calls import Implementation
 from host.interfaces import Listener
 from host.marks import Called, Mark
-from host.stacks import frames
+from host.runtime.stacks import frames
 
 
 class Whereabouts:

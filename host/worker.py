@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 
-from host import answers, stacks, strays
+from host import answers
 from host.acceptor import Acceptor
 from host.assignment import Assignment
 from host.breaker import Breaker
@@ -23,14 +23,15 @@ from host.frames import Channel
 from host.interfaces import CloseReason, Listener
 from host.isolation import nobody
 from host.logs import LogWriter
-from host.loop import READ, Loop, TimerHandle
 from host.marks import Called, mark
-from host.processes import die_with_parent
 from host.profiling import ANYONE, CALLBACKS, Profile
 from host.registry import Registry
+from host.runtime import forks, stacks
+from host.runtime.loop import READ, Loop, TimerHandle
+from host.runtime.processes import die_with_parent
+from host.runtime.signals import Signals
 from host.scoreboard import ACTIVE, MARK, STARVED, TURN_LASTED, TURN_STARTED
 from host.service import Service
-from host.signals import Signals
 from host.sweeper import Sweeper
 from host.telemetry import Telemetry
 from host.uplink import Uplink
@@ -62,14 +63,14 @@ def run(
     stacks.print_to(assignment.stacks)
     worker = WorkerProcess(assignment, settings, registry, telemetry, profile)
     log.attend(worker._loop.call_later)
-    strays.disown(log.mute)
-    strays.disown(worker.forsake)
+    forks.disown(log.mute)
+    forks.disown(worker.forsake)
     try:
         return worker.run()
     finally:
         worker.close()
         log.close()
-        strays.end_if_stray()
+        forks.end_if_stray()
 
 
 class WorkerProcess:
@@ -169,7 +170,7 @@ class WorkerProcess:
         """Start, serve until told to go, stop; return the exit code."""
         self._row.put(MARK, mark(Called.ON_WORKER_START))
         fine = self._hooks.on_worker_start(self)
-        strays.end_if_stray()
+        forks.end_if_stray()
         if not fine:
             failure = self._failures.last
             assert failure is not None
@@ -195,7 +196,7 @@ class WorkerProcess:
         return self._code
 
     def _save(self, profile: Profile) -> None:
-        strays.end_if_stray()
+        forks.end_if_stray()
         try:
             profile.save(self.slot, self.generation)
         except OSError as error:

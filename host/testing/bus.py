@@ -9,7 +9,7 @@ from typing import cast
 from host.bus import EmbeddedBus
 from host.frames import Channel, Frame, Parser
 from host.hub import Hub
-from host.loop import READ, Loop
+from host.runtime.loop import READ, Loop
 from host.testing.loop import FakeLoop
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from host.loop import TimerHandle
+from host.runtime.loop import TimerHandle
 
 MOST_TURNS = 1_000_000
 """A test that takes more turns than that at once goes round in circles."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from host.loop import READ, WRITE
+from host.runtime.loop import READ, WRITE
 
 
 class Wire:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from host.calls import ListenerHooks
 from host.connection import SocketConnection
 from host.interfaces import Bus, CloseReason, Listener
-from host.loop import TimerHandle
+from host.runtime.loop import TimerHandle
 from host.service import Service
 from host.testing.bus import MemoryBus
 from host.testing.loop import FakeLoop

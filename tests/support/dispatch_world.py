@@ -19,8 +19,8 @@ from typing import Any
 from host.control import Orders
 from host.dispatch import SECOND_LOOK_SECONDS, Dispatcher, Policy
 from host.interfaces import Listener
-from host.loop import READ
 from host.passes import Passes
+from host.runtime.loop import READ
 from host.scoreboard import (
     ACCEPTED,
     ACCEPTED_ALL,

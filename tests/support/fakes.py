@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from host.events import Event
-from host.loop import TimerHandle
 from host.members import Member, State
+from host.runtime.loop import TimerHandle
 from host.scoreboard import Row
 from host.telemetry import Record, Telemetry
 

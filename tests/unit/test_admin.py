@@ -24,7 +24,7 @@ from host.admin import (
 )
 from host.commands import MAX_REQUEST_BYTES, CommandError, address
 from host.events import ADMIN_COMMAND, HOST_BUG
-from host.loop import Loop
+from host.runtime.loop import Loop
 from support.fakes import Told
 
 DEADLINE_SECONDS = 10.0

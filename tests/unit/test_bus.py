@@ -11,7 +11,7 @@ from host.bus import EmbeddedBus
 from host.exchange import Exchange
 from host.frames import Channel, Frame, Kind
 from host.interfaces import BUS_LEFT, BUS_LOST
-from host.loop import Loop
+from host.runtime.loop import Loop
 from support.fakes import Told
 
 

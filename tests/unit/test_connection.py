@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from host.connection import SocketConnection
 from host.interfaces import CloseReason, Listener
-from host.loop import READ, WRITE
+from host.runtime.loop import READ, WRITE
 from host.service import Service
 from support.fakes import FakeDescriptors, FakeLoop, FakeSocket
 

@@ -15,7 +15,7 @@ from host.launch import (
     open_all,
     raise_descriptor_limit,
 )
-from host.processes import Exit
+from host.runtime.processes import Exit
 from settings import Limits, Listen, Settings, SettingsError
 
 

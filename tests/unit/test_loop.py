@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.loop import EDGE, READ, WRITE, Loop
+from host.runtime.loop import EDGE, READ, WRITE, Loop
 
 
 class Clock:

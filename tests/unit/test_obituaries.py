@@ -19,7 +19,7 @@ from host.interfaces import ChildExit, Listener
 from host.marks import Called, mark
 from host.members import Kill, State
 from host.obituaries import Obituaries
-from host.processes import Exit, OutOfMemory
+from host.runtime.processes import Exit, OutOfMemory
 from host.scoreboard import MARK
 from host.whereabouts import Whereabouts
 from support.fakes import FakeLoop, Told, blank_cells, member, rows_of

@@ -26,9 +26,9 @@ from host.admin import AdminServer
 from host.cli import main
 from host.commands import COMMANDS, CommandError, address
 from host.errors import ExitCode, RemoteError
-from host.loop import Loop
 from host.operate import OPERATIONS
 from host.remote import ask, meant, running
+from host.runtime.loop import Loop
 from host.telemetry import Telemetry
 from host.top import Rates, Table, ago, frame
 from walkthrough import ROOT, blocks
@@ -566,7 +566,7 @@ def test_a_reload_that_takes_too_long_is_given_up(host):
 PROCESS = """
 import os, sys
 from host.admin import AdminServer
-from host.loop import Loop
+from host.runtime.loop import Loop
 from host.telemetry import Telemetry
 
 def handle(command, args, reply):

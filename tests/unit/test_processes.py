@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from host import processes
-from host.processes import Batch, Exit, OutOfMemory, is_stopped, resident_bytes
+from host.runtime import processes
+from host.runtime.processes import Batch, Exit, OutOfMemory, is_stopped, resident_bytes
 
 NO_PROCESS = 2**22 + 1  # above the highest pid_max (proc(5))
 EVENTS = "low 0\nhigh 3\nmax 0\noom {}\noom_kill {}\noom_group_kill 0\n"

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from host.signals import Signals
+from host.runtime.signals import Signals
 
 
 @pytest.fixture

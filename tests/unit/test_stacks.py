@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from host import loop
-from host.stacks import MAX_BYTES, SIGNAL, Printed, frames, trim
+from host.runtime import loop
+from host.runtime.stacks import MAX_BYTES, SIGNAL, Printed, frames, trim
 
 
 @contextmanager

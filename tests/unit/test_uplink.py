@@ -4,7 +4,7 @@ import socket
 from contextlib import contextmanager
 
 from host.control import Ask, Drain, Report, Reports, ask_order, drain_order, notification
-from host.loop import READ, WRITE, Loop
+from host.runtime.loop import READ, WRITE, Loop
 from host.uplink import _MAX_QUEUED_BYTES, Uplink
 from support.fakes import FakeLoop, FakeSocket
 

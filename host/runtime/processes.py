@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-from host import strays
 from host.errors import ExitCode
+from host.runtime import forks
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -80,7 +80,7 @@ def fork(child: Callable[[], int]) -> int:
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    pid = strays.fork()
+    pid = forks.fork()
     if pid:
         return pid
     code = 1

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Protocol
 
-from host import strays
+from host.runtime import forks
 
 Handler = Callable[[int], object]
 """Called with the epoll event mask of its descriptor."""
@@ -185,7 +185,7 @@ class Loop:
         """Take turns until `stop` is called."""
         while not self._stopping:
             self.run_once()
-        strays.end_if_stray()
+        forks.end_if_stray()
 
     def run_once(self, timeout: float | None = None) -> None:
         """Wait for events, at most `timeout` seconds (None: as long as it takes); handle them."""

@@ -1,0 +1,1 @@
+"""This process: its loop, its signals, its children."""
