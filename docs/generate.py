@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import settings
-from host import events, hookspecs
+from host import hookspecs
 from host.calls import HOOKS
+from host.telemetry import events
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -107,7 +108,7 @@ _EVENTS_INTRODUCTION = """\
 What the log tells. In JSON lines `event` is the name, and each field is a key beside `time`,
 `level` and `pid`. Text lines show the sentence. A field named `traceback` is printed below it.
 
-This page is made from `host/events.py` by `docs/generate.py`.
+This page is made from `host/telemetry/events.py` by `docs/generate.py`.
 """
 
 

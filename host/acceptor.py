@@ -10,7 +10,6 @@ from contextlib import suppress
 
 from host import listeners
 from host.connection import SocketConnection
-from host.events import ACCEPT_FAILED
 from host.peers import borrow
 from host.runtime.loop import Loop
 from host.scoreboard import (
@@ -27,7 +26,8 @@ from host.scoreboard import (
     Row,
 )
 from host.service import Service
-from host.telemetry import Telemetry
+from host.telemetry.emitter import Telemetry
+from host.telemetry.events import ACCEPT_FAILED
 
 # The process or the machine has no more to give: nothing is gained by trying again at once.
 _CAPACITY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})

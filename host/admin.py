@@ -15,10 +15,10 @@ from typing import Any
 
 from host import commands
 from host.commands import MAX_REQUEST_BYTES, VERSION, CommandError
-from host.events import ADMIN_COMMAND, HOST_BUG
 from host.peers import credentials
 from host.runtime.loop import READ, WRITE, Loop, TimerHandle
-from host.telemetry import Telemetry
+from host.telemetry.emitter import Telemetry
+from host.telemetry.events import ADMIN_COMMAND, HOST_BUG
 
 MAX_CLIENTS = 16
 IDLE_SECONDS = 60.0

@@ -29,9 +29,9 @@ from typing import Any
 
 import settings
 from host.errors import SlowCallError
-from host.events import PLUGIN_RESUMED, PLUGIN_SUSPENDED
 from host.runtime.forks import end_if_stray
-from host.telemetry import Report, Telemetry
+from host.telemetry.emitter import Report, Telemetry
+from host.telemetry.events import PLUGIN_RESUMED, PLUGIN_SUSPENDED
 
 
 class Breaker:

@@ -52,11 +52,11 @@ from dataclasses import dataclass
 from host.candidate import Candidate
 from host.decisions import Decisions
 from host.errors import NoCandidateError
-from host.events import WORKER_RESUMED, WORKER_SUSPENDED
 from host.interfaces import Listener, WorkerView
 from host.members import Member
 from host.scoreboard import CLAIMED, LISTENER_WORDS, SENT, SETTLED, Cells, Row
-from host.telemetry import Report, Telemetry
+from host.telemetry.emitter import Report, Telemetry
+from host.telemetry.events import WORKER_RESUMED, WORKER_SUSPENDED
 
 Scheduler = Callable[[Listener, Sequence[WorkerView]], WorkerView | None]
 

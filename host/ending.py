@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from host.events import HOST_STOPPING
 from host.gate import Gate
 from host.generations import Generation
 from host.runtime.loop import Loop
-from host.telemetry import Telemetry
+from host.telemetry.emitter import Telemetry
+from host.telemetry.events import HOST_STOPPING
 
 
 class Stoppable(Protocol):

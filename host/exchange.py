@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import socket
 
-from host.events import BUS_DROPPED
 from host.frames import BadFrameError, Channel, Frame, Kind
 from host.hub import Hub
 from host.runtime.loop import READ, WRITE, Loop
-from host.telemetry import Telemetry
+from host.telemetry.emitter import Telemetry
+from host.telemetry.events import BUS_DROPPED
 
 
 class Exchange:

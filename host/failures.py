@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from host.errors import SlowCallError
-from host.events import HOOK_FAILED
-from host.telemetry import Telemetry
+from host.telemetry.emitter import Telemetry
+from host.telemetry.events import HOOK_FAILED
 
 BURST = 10
 PER_SECONDS = 10.0
@@ -36,7 +36,7 @@ class Failure(NamedTuple):
 
 
 class Failures:
-    """Emits an event for each failure of a hook. Its instances are `host.telemetry.Report`s.
+    """Emits an event for each failure of a hook. Its instances are `host.telemetry.emitter.Report`s.
 
     Attributes:
         last: the last failure that was formatted, or None; a start's always is.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from typing import Protocol, assert_never
 
-from host import control, events, members
+from host import control, members
 from host.calls import HostHooks
 from host.crew import Crew, Hand
 from host.ending import Ending
@@ -19,7 +19,8 @@ from host.runtime import forks, processes, stacks
 from host.runtime.loop import Loop, TimerHandle
 from host.runtime.signals import Signals
 from host.succession import Succession
-from host.telemetry import Telemetry
+from host.telemetry import events
+from host.telemetry.emitter import Telemetry
 from host.upkeep import Upkeep
 from settings import Settings
 

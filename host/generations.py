@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from host import events
 from host.decisions import Decisions
 from host.dispatch import Dispatcher, Policy, Scheduler
 from host.errors import LimitsError
@@ -16,7 +15,8 @@ from host.listeners import ListeningSocket, queue_length
 from host.passes import Passes, Send
 from host.runtime.loop import Loop
 from host.scoreboard import MAX_ROWS, Row, Scoreboard
-from host.telemetry import Report, Telemetry
+from host.telemetry import events
+from host.telemetry.emitter import Report, Telemetry
 
 
 class Means(NamedTuple):

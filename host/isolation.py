@@ -14,7 +14,7 @@ from typing import Any, cast
 from host.breaker import Breaker
 from host.calls import Implementation, Scheduler, Tell, chain, direct
 from host.interfaces import Listener, WorkerView
-from host.telemetry import Report
+from host.telemetry.emitter import Report
 
 _Wrapper = Generator[object, object, object]
 

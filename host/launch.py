@@ -19,7 +19,18 @@ from host.admin import AdminServer
 from host.assignment import Assignment
 from host.control import MAX_LISTENERS
 from host.errors import ExitCode, HostError, LimitsError, ListenError, PluginError
-from host.events import (
+from host.handover import FORMAT, REHEARSAL, Handover, take_over
+from host.inheritance import bound_before, take_listeners
+from host.listeners import ListeningSocket, open_listener
+from host.loading import load
+from host.profiling import Profile
+from host.registry import Registry
+from host.reloads import Plan
+from host.runtime.processes import die_with_parent
+from host.summary import summarize
+from host.supervisor import Supervisor
+from host.telemetry.emitter import Telemetry
+from host.telemetry.events import (
     ADMIN_UNAVAILABLE,
     DESCRIPTORS_CAPPED,
     HOST_BUG,
@@ -28,18 +39,7 @@ from host.events import (
     LISTENING,
     Level,
 )
-from host.handover import FORMAT, REHEARSAL, Handover, take_over
-from host.inheritance import bound_before, take_listeners
-from host.listeners import ListeningSocket, open_listener
-from host.loading import load
-from host.logs import Format, LogWriter, json_line, text_line
-from host.profiling import Profile
-from host.registry import Registry
-from host.reloads import Plan
-from host.runtime.processes import die_with_parent
-from host.summary import summarize
-from host.supervisor import Supervisor
-from host.telemetry import Telemetry
+from host.telemetry.logs import Format, LogWriter, json_line, text_line
 from host.wiring import Wiring
 from settings import Limits, Listen, Loaded, Problem, Settings, SettingsError
 

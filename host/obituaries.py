@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from host import control, events, members
+from host import control, members
 from host.crew import Crew, Hand
 from host.interfaces import ChildExit
 from host.marks import read_mark
@@ -15,7 +15,8 @@ from host.runtime import processes
 from host.runtime.loop import Loop
 from host.runtime.stacks import trim
 from host.scoreboard import MARK
-from host.telemetry import Telemetry
+from host.telemetry import events
+from host.telemetry.emitter import Telemetry
 from host.whereabouts import Whereabouts
 
 _HANGS_KEPT = 10

@@ -22,7 +22,7 @@ from host.calls import (
     Timed,
 )
 from host.errors import PluginError
-from host.telemetry import Report
+from host.telemetry.emitter import Report
 from host.text import listed, suggest
 from settings import nearest
 

@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from host import handover
 from host.errors import HostError
-from host.events import HOST_RELOADING, RELOAD_FAILED
 from host.runtime.loop import Loop, TimerHandle
 from host.runtime.processes import Exit
-from host.telemetry import Telemetry
+from host.telemetry.emitter import Telemetry
+from host.telemetry.events import HOST_RELOADING, RELOAD_FAILED
 from settings import Listen
 
 _MAX_OUTPUT_BYTES = 65_536

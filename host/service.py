@@ -11,7 +11,7 @@ from host.interfaces import CloseReason, Listener, Worker
 from host.peers import pending_error
 from host.runtime.loop import Poller
 from host.scoreboard import Cells
-from host.telemetry import Report
+from host.telemetry.emitter import Report
 
 FEW_BYTES = 448
 """With its head a bytes object of that size is one of CPython's small ones (up to 512 bytes), which

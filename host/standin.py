@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from host.generations import Generation
-from host.logs import LogWriter
 from host.passes import Passes, Send
 from host.runtime import processes
 from host.runtime.loop import READ, Loop
+from host.telemetry.logs import LogWriter
 
 _PATIENCE_SECONDS = 1.0
 

@@ -11,13 +11,13 @@ from host.commands import CommandError
 from host.crew import Hand
 from host.dispatch import Scheduler
 from host.errors import HostError
-from host.events import SCHEDULER_SWAPPED, WORKER_FREED, WORKER_HELD
 from host.foreman import Foreman
 from host.members import State
 from host.questions import Item, Questions
 from host.reloads import Done, ReloadError
 from host.reporting import House
-from host.telemetry import Telemetry
+from host.telemetry.emitter import Telemetry
+from host.telemetry.events import SCHEDULER_SWAPPED, WORKER_FREED, WORKER_HELD
 
 
 class Steerable(House, Protocol):

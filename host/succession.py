@@ -12,7 +12,6 @@ from typing import NamedTuple, Protocol
 from host import handover, standin
 from host.crew import Crew, Hand
 from host.ending import Ending
-from host.events import GENERATION_FAILED, GENERATION_READY, NOT_LISTENING
 from host.exchange import Exchange
 from host.gate import PATIENCE_SECONDS, Gate
 from host.generations import Generation
@@ -21,14 +20,15 @@ from host.hub import HubState
 from host.inheritance import open_missing
 from host.interfaces import Listener
 from host.listeners import ListeningSocket
-from host.logs import LogWriter
 from host.members import Member, State
 from host.obituaries import Obituaries
 from host.reloads import Plan, ReloadError
 from host.runtime.loop import Loop
 from host.runtime.signals import Signals
 from host.scoreboard import Scoreboard
-from host.telemetry import Telemetry
+from host.telemetry.emitter import Telemetry
+from host.telemetry.events import GENERATION_FAILED, GENERATION_READY, NOT_LISTENING
+from host.telemetry.logs import LogWriter
 
 
 class Outcome(NamedTuple):

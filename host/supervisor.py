@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 
-from host import control, events, members
+from host import control, members
 from host.admin import AdminServer
 from host.breaker import Breaker
 from host.crew import Crew, Hand
@@ -32,6 +32,7 @@ from host.runtime.processes import Batch
 from host.runtime.signals import Signals
 from host.steering import Steering
 from host.succession import Succession
+from host.telemetry import events
 from host.whereabouts import Whereabouts
 from host.wiring import HostView, Wiring
 from settings import Settings

@@ -10,9 +10,9 @@ from host.assignment import Assignment
 from host.calls import Timed
 from host.handover import Handover
 from host.interfaces import Listener
-from host.logs import LogWriter
 from host.registry import Registry
-from host.telemetry import Telemetry
+from host.telemetry.emitter import Telemetry
+from host.telemetry.logs import LogWriter
 
 
 class HostView(NamedTuple):

@@ -17,12 +17,10 @@ from host.bus import EmbeddedBus
 from host.connection import SocketConnection
 from host.control import Ask, Drain, Notice, Report
 from host.errors import ExitCode
-from host.events import CONNECTION_CLOSED, CONNECTIONS_CUT, PROFILE_LOST
 from host.failures import Failures
 from host.frames import Channel
 from host.interfaces import CloseReason, Listener
 from host.isolation import nobody
-from host.logs import LogWriter
 from host.marks import Called, mark
 from host.profiling import ANYONE, CALLBACKS, Profile
 from host.registry import Registry
@@ -33,7 +31,9 @@ from host.runtime.signals import Signals
 from host.scoreboard import ACTIVE, MARK, STARVED, TURN_LASTED, TURN_STARTED
 from host.service import Service
 from host.sweeper import Sweeper
-from host.telemetry import Telemetry
+from host.telemetry.emitter import Telemetry
+from host.telemetry.events import CONNECTION_CLOSED, CONNECTIONS_CUT, PROFILE_LOST
+from host.telemetry.logs import LogWriter
 from host.uplink import Uplink
 from host.watch import beat_seconds
 from settings import Settings

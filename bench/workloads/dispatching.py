@@ -12,7 +12,7 @@ from host.dispatch import Dispatcher, Policy
 from host.interfaces import Listener
 from host.members import Member, State
 from host.scoreboard import ACCEPTED, ACTIVE, CLAIMED, CLAIMED_ALL, SETTLED, Row
-from host.telemetry import Telemetry
+from host.telemetry.emitter import Telemetry
 from plugins.round_robin import RoundRobin
 
 LETTER = "dispatch"

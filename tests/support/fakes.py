@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from host.events import Event
 from host.members import Member, State
 from host.runtime.loop import TimerHandle
 from host.scoreboard import Row
-from host.telemetry import Record, Telemetry
+from host.telemetry.emitter import Record, Telemetry
+from host.telemetry.events import Event
 
 STRIDE = 8
 """How many cells a row begins with; as many follow for each listener."""

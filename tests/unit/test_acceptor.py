@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import pytest
 
 from host.acceptor import Acceptor
-from host.events import ACCEPT_FAILED
 from host.interfaces import Listener
 from host.scoreboard import (
     ACCEPTED,
@@ -22,6 +21,7 @@ from host.scoreboard import (
     SPURIOUS,
 )
 from host.service import Service
+from host.telemetry.events import ACCEPT_FAILED
 from support.dispatch_world import accepting
 from support.fakes import FakeDescriptors, FakeLoop, FakeSocket, Told, blank_cells, rows_of
 

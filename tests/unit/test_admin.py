@@ -23,8 +23,8 @@ from host.admin import (
     _pieces,
 )
 from host.commands import MAX_REQUEST_BYTES, CommandError, address
-from host.events import ADMIN_COMMAND, HOST_BUG
 from host.runtime.loop import Loop
+from host.telemetry.events import ADMIN_COMMAND, HOST_BUG
 from support.fakes import Told
 
 DEADLINE_SECONDS = 10.0

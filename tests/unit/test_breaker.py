@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from host.breaker import Breaker
 from host.calls import HOOKS, Implementation
 from host.errors import SlowCallError
-from host.events import PLUGIN_RESUMED, PLUGIN_SUSPENDED
 from host.isolation import schedulers, tell
+from host.telemetry.events import PLUGIN_RESUMED, PLUGIN_SUSPENDED
 from settings import Settings
 from support.fakes import Told
 

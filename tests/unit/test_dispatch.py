@@ -3,7 +3,6 @@
 import pytest
 
 from host.dispatch import LOOK_AGAIN, SECOND_LOOK_SECONDS, Dispatcher, Policy
-from host.events import WORKER_RESUMED, WORKER_SUSPENDED
 from host.interfaces import Listener
 from host.scoreboard import (
     ACCEPTED,
@@ -18,6 +17,7 @@ from host.scoreboard import (
     TURN_LASTED,
     TURN_STARTED,
 )
+from host.telemetry.events import WORKER_RESUMED, WORKER_SUSPENDED
 from plugins.round_robin import RoundRobin
 from support.fakes import Told, blank_cells, member, rows_of
 

@@ -13,8 +13,8 @@ from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 from host.dispatch import Dispatcher
-from host.events import WORKER_SUSPENDED
 from host.scoreboard import CLAIMED, SENT
+from host.telemetry.events import WORKER_SUSPENDED
 from support.dispatch_world import PATIENCE, RETRY_SECONDS, Setup, World
 
 LONG_TAPES = st.binary(min_size=150, max_size=500)

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from host.ending import Ending
-from host.events import HOST_STOPPING
 from host.gate import PATIENCE_SECONDS, QUIET_SECONDS
+from host.telemetry.events import HOST_STOPPING
 from support.fakes import FakeLoop, Told
 
 

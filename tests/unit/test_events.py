@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 import host
-from host import events
-from host.events import EVENTS, Event, Level
-from host.logs import json_line, text_line
-from host.telemetry import Record, Telemetry
+from host.telemetry import events
+from host.telemetry.emitter import Record, Telemetry
+from host.telemetry.events import EVENTS, Event, Level
+from host.telemetry.logs import json_line, text_line
 from support.fakes import Told
 
 FOLDER = Path(host.__file__).parent

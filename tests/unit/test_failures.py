@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from host.events import HOOK_FAILED
 from host.failures import BURST, CONSEQUENCES, PER_SECONDS, TOLD_BY_THE_CALLER, Failures
 from host.hookspecs import on_accept
+from host.telemetry.events import HOOK_FAILED
 from support.fakes import Told
 
 

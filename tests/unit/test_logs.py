@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.events import (
+from host.telemetry.emitter import Record
+from host.telemetry.events import (
     CONNECTION_CLOSED,
     HOOK_FAILED,
     HOST_STARTING,
@@ -21,8 +22,7 @@ from host.events import (
     Event,
     Level,
 )
-from host.logs import LogWriter, json_line, text_line
-from host.telemetry import Record
+from host.telemetry.logs import LogWriter, json_line, text_line
 from host.text import printable
 
 STAMP = "2026-01-02T03:04:05.678Z"

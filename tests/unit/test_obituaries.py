@@ -8,19 +8,19 @@ import pytest
 from host import obituaries
 from host.control import ControlChannel, Report
 from host.crew import Hand
-from host.events import (
-    WORKER_DIED,
-    WORKER_EXITED,
-    WORKER_HUNG,
-    WORKER_KILLED,
-    WORKER_START_FAILED,
-)
 from host.interfaces import ChildExit, Listener
 from host.marks import Called, mark
 from host.members import Kill, State
 from host.obituaries import Obituaries
 from host.runtime.processes import Exit, OutOfMemory
 from host.scoreboard import MARK
+from host.telemetry.events import (
+    WORKER_DIED,
+    WORKER_EXITED,
+    WORKER_HUNG,
+    WORKER_KILLED,
+    WORKER_START_FAILED,
+)
 from host.whereabouts import Whereabouts
 from support.fakes import FakeLoop, Told, blank_cells, member, rows_of
 

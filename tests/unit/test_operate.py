@@ -29,7 +29,7 @@ from host.errors import ExitCode, RemoteError
 from host.operate import OPERATIONS
 from host.remote import ask, meant, running
 from host.runtime.loop import Loop
-from host.telemetry import Telemetry
+from host.telemetry.emitter import Telemetry
 from host.top import Rates, Table, ago, frame
 from walkthrough import ROOT, blocks
 
@@ -567,7 +567,7 @@ PROCESS = """
 import os, sys
 from host.admin import AdminServer
 from host.runtime.loop import Loop
-from host.telemetry import Telemetry
+from host.telemetry.emitter import Telemetry
 
 def handle(command, args, reply):
     reply.result({"seconds": 30.0, **args})

@@ -7,7 +7,7 @@ import pytest
 from host.breaker import Breaker
 from host.errors import PluginError
 from host.loading import load
-from host.telemetry import Telemetry
+from host.telemetry.emitter import Telemetry
 from settings import Loaded, Settings
 
 HEADER = "from host import hookimpl\n"

@@ -9,9 +9,9 @@ import pytest
 
 from host import handover
 from host.errors import ListenError
-from host.events import HOST_RELOADING, RELOAD_FAILED
 from host.reloads import Plan, Reloads
 from host.runtime.processes import Exit
+from host.telemetry.events import HOST_RELOADING, RELOAD_FAILED
 from settings import Listen
 from support.fakes import FakeLoop, Told
 

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host import hub
-from host.events import Event, Level
 from host.frames import Channel, Frame, Kind, Parser
 from host.hub import Hub
-from host.logs import LogWriter
-from host.telemetry import Record
+from host.telemetry.emitter import Record
+from host.telemetry.events import Event, Level
+from host.telemetry.logs import LogWriter
 
 # The hub
 

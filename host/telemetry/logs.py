@@ -13,8 +13,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from host.events import LINES_DROPPED, Level
-from host.telemetry import Record
+from host.telemetry.emitter import Record
+from host.telemetry.events import LINES_DROPPED, Level
 from host.text import printable
 
 Format = Callable[[Record], str]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from host.events import Event
+from host.telemetry.events import Event
 
 Report = Callable[[str, str, BaseException, tuple[object, ...]], None]
 """How a plugin's failure is told: plugin, hook, error, the hook's arguments. It must not raise."""

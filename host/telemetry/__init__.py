@@ -1,0 +1,1 @@
+"""What the host has to tell: events, and who hears them."""
