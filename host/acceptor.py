@@ -10,9 +10,7 @@ from contextlib import suppress
 
 from host import listeners
 from host.connection import SocketConnection
-from host.peers import borrow
-from host.runtime.loop import Loop
-from host.scoreboard import (
+from host.ipc.scoreboard import (
     ACCEPTED,
     ACCEPTED_ALL,
     ACTIVE,
@@ -25,6 +23,8 @@ from host.scoreboard import (
     SPURIOUS,
     Row,
 )
+from host.peers import borrow
+from host.runtime.loop import Loop
 from host.service import Service
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import ACCEPT_FAILED

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from host.connection import SocketConnection
-from host.control import Ask, Report
 from host.interfaces import CloseReason
+from host.ipc.protocol import Ask, Report
 from host.peers import borrow
 
 _BATCH_BYTES = 32_768

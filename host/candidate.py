@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from host.members import Member
-from host.scoreboard import (
+from host.ipc.scoreboard import (
     ACCEPTED_ALL,
     ACTIVE,
     CLAIMED,
@@ -19,6 +18,7 @@ from host.scoreboard import (
     TURN_STARTED,
     Row,
 )
+from host.members import Member
 
 _CERTAIN_TURNS = 3
 """Changes that are seen at the least before a turn has begun and ended after a suspension."""

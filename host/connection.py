@@ -7,7 +7,7 @@ from typing import Any
 
 from host.errors import NothingReadError
 from host.interfaces import CloseReason, Listener, Worker
-from host.marks import Called, mark, serial_of
+from host.ipc.current_call import Called, mark, serial_of
 from host.peers import describe, discard_unread
 from host.runtime.loop import READ, WRITE
 from host.sending import NO_EVENT, SendingHalf

@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from host import handover
-from host.assignment import Assignment
-from host.control import ControlChannel, Report
 from host.exchange import Exchange
 from host.generations import Generation
+from host.ipc.assignment import Assignment
+from host.ipc.heartbeat import Reading
+from host.ipc.protocol import ControlChannel, Report
+from host.ipc.scoreboard import ACCEPTED_ALL, TURN_LASTED, TURN_STARTED, Row
 from host.members import Kill, Member, State
 from host.runtime import forks, processes, stacks
 from host.runtime.loop import READ, Loop
-from host.scoreboard import ACCEPTED_ALL, TURN_LASTED, TURN_STARTED, Row
-from host.watch import Reading
 
 
 @dataclass(slots=True, eq=False)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 
 from host.candidate import Candidate
-from host.scoreboard import Cells
+from host.ipc.scoreboard import Cells
 
 MAX_REMEMBERED = 4096
 MAX_SHOWN = 16

@@ -53,8 +53,8 @@ from host.candidate import Candidate
 from host.decisions import Decisions
 from host.errors import NoCandidateError
 from host.interfaces import Listener, WorkerView
+from host.ipc.scoreboard import CLAIMED, LISTENER_WORDS, SENT, SETTLED, Cells, Row
 from host.members import Member
-from host.scoreboard import CLAIMED, LISTENER_WORDS, SENT, SETTLED, Cells, Row
 from host.telemetry.emitter import Report, Telemetry
 from host.telemetry.events import WORKER_RESUMED, WORKER_SUSPENDED
 

@@ -36,7 +36,7 @@ class Failure(NamedTuple):
 
 
 class Failures:
-    """Emits an event for each failure of a hook. Its instances are `host.telemetry.emitter.Report`s.
+    """Emits an event for each failure of a hook; each instance is a `ReportFailure`.
 
     Attributes:
         last: the last failure that was formatted, or None; a start's always is.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import signal
 from typing import Protocol, assert_never
 
-from host import control, members
+from host import members
 from host.calls import HostHooks
 from host.crew import Crew, Hand
 from host.ending import Ending
 from host.errors import ExitCode, LimitsError
 from host.generations import Generation
+from host.ipc import protocol
 from host.obituaries import Obituaries
 from host.pool import Pool
 from host.questions import Questions
@@ -140,11 +141,11 @@ class Foreman:
             return
         if hand.generation.dispatcher is not None:
             hand.generation.dispatcher.gone(order.pid)
-        if not hand.channel.send(control.drain_order(order.deadline)):
+        if not hand.channel.send(protocol.drain_order(order.deadline)):
             again = self._loop.now + _RETRY_SECONDS
             self._loop.call_at(again, lambda: self._order_drain(order))
 
-    def hear(self, hand: Hand, report: control.Report) -> None:
+    def hear(self, hand: Hand, report: protocol.Report) -> None:
         """Go by what a worker reports."""
         match report.kind:
             case "ready":

@@ -11,10 +11,10 @@ from host.decisions import Decisions
 from host.dispatch import Dispatcher, Policy, Scheduler
 from host.errors import LimitsError
 from host.interfaces import Listener
+from host.ipc.scoreboard import MAX_ROWS, Row, Scoreboard
 from host.listeners import ListeningSocket, queue_length
 from host.passes import Passes, Send
 from host.runtime.loop import Loop
-from host.scoreboard import MAX_ROWS, Row, Scoreboard
 from host.telemetry import events
 from host.telemetry.emitter import Report, Telemetry
 

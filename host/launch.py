@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 from host import profiling, worker
 from host.admin import AdminServer
-from host.assignment import Assignment
-from host.control import MAX_LISTENERS
 from host.errors import ExitCode, HostError, LimitsError, ListenError, PluginError
 from host.handover import FORMAT, REHEARSAL, Handover, take_over
 from host.inheritance import bound_before, take_listeners
+from host.ipc.assignment import Assignment
+from host.ipc.protocol import MAX_LISTENERS
 from host.listeners import ListeningSocket, open_listener
 from host.loading import load
 from host.profiling import Profile

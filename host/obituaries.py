@@ -7,14 +7,15 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from host import control, members
+from host import members
 from host.crew import Crew, Hand
 from host.interfaces import ChildExit
-from host.marks import read_mark
+from host.ipc import protocol
+from host.ipc.current_call import read_mark
+from host.ipc.scoreboard import MARK
 from host.runtime import processes
 from host.runtime.loop import Loop
 from host.runtime.stacks import trim
-from host.scoreboard import MARK
 from host.telemetry import events
 from host.telemetry.emitter import Telemetry
 from host.whereabouts import Whereabouts
@@ -40,7 +41,7 @@ class Death(NamedTuple):
     view: ChildExit
     place: str
     printed: str
-    failure: control.Report | None
+    failure: protocol.Report | None
 
     @property
     def cause(self) -> str:

@@ -8,11 +8,11 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from host.control import notification
 from host.dispatch import Dispatcher
+from host.ipc.protocol import notification
+from host.ipc.scoreboard import Scoreboard
 from host.listeners import ListeningSocket
 from host.runtime.loop import EDGE, READ, Loop, TimerHandle
-from host.scoreboard import Scoreboard
 
 Send = Callable[[int, bytes], bool]
 _ASK_AGAIN_SECONDS = 0.01

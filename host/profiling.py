@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from host.calls import Implementation
+from host.ipc.scoreboard import ACCEPTED_ALL, Row
 from host.runtime.loop import Loop, Poll
-from host.scoreboard import ACCEPTED_ALL, Row
 
 ANYONE, CALLBACKS = "(any)", "callbacks"
 """What stands for plugin and hook where a plugin has asked to be called: timers, threads, the bus.

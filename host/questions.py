@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from host.control import Ask, ask_order
+from host.ipc.protocol import Ask, ask_order
 from host.runtime.loop import Loop, TimerHandle
 
 ANSWER_SECONDS = 1.0

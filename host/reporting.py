@@ -8,12 +8,12 @@ from host.breaker import Breaker
 from host.crew import Crew, Hand
 from host.ending import Ending
 from host.generations import Generation
+from host.ipc.scoreboard import ACCEPTED, ACTIVE, REFUSED, SENT, SPURIOUS
 from host.members import State
 from host.obituaries import Obituaries
 from host.pool import GRACE_SECONDS, Pool
 from host.runtime.loop import Loop
 from host.runtime.processes import resident_bytes
-from host.scoreboard import ACCEPTED, ACTIVE, REFUSED, SENT, SPURIOUS
 from host.succession import Succession
 from settings import Settings
 

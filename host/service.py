@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from host.interfaces import CloseReason, Listener, Worker
+from host.ipc.scoreboard import Cells
 from host.peers import pending_error
 from host.runtime.loop import Poller
-from host.scoreboard import Cells
 from host.telemetry.emitter import Report
 
 FEW_BYTES = 448

@@ -19,13 +19,13 @@ from host.handover import Handover
 from host.hub import HubState
 from host.inheritance import open_missing
 from host.interfaces import Listener
+from host.ipc.scoreboard import Scoreboard
 from host.listeners import ListeningSocket
 from host.members import Member, State
 from host.obituaries import Obituaries
 from host.reloads import Plan, ReloadError
 from host.runtime.loop import Loop
 from host.runtime.signals import Signals
-from host.scoreboard import Scoreboard
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import GENERATION_FAILED, GENERATION_READY, NOT_LISTENING
 from host.telemetry.logs import LogWriter

@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 
-from host import control, members
+from host import members
 from host.admin import AdminServer
 from host.breaker import Breaker
 from host.crew import Crew, Hand
@@ -21,6 +21,7 @@ from host.exchange import Exchange
 from host.failures import Failures
 from host.foreman import Foreman
 from host.generations import Generation, Means
+from host.ipc import protocol
 from host.listeners import ListeningSocket
 from host.obituaries import Obituaries
 from host.pool import Pool
@@ -129,7 +130,7 @@ class Supervisor:
             if self.serving.passes is not None:
                 self.serving.passes.recount()
 
-    def _hear(self, hand: Hand, report: control.Report) -> None:
+    def _hear(self, hand: Hand, report: protocol.Report) -> None:
         self.foreman.hear(hand, report)
 
     def finish(self, code: ExitCode) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from host.crew import Hand
+from host.ipc.heartbeat import BEAT_SECONDS, Watch
 from host.members import State
 from host.runtime.processes import resident_bytes
-from host.watch import BEAT_SECONDS, Watch
 from settings import Lifecycle
 
 _JITTER = 0.1

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from host.calls import Implementation
 from host.interfaces import Listener
-from host.marks import Called, Mark
+from host.ipc.current_call import Called, Mark
 from host.runtime.stacks import frames
 
 

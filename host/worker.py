@@ -11,31 +11,31 @@ from collections.abc import Callable, Sequence
 
 from host import answers
 from host.acceptor import Acceptor
-from host.assignment import Assignment
 from host.breaker import Breaker
 from host.bus import EmbeddedBus
 from host.connection import SocketConnection
-from host.control import Ask, Drain, Notice, Report
 from host.errors import ExitCode
 from host.failures import Failures
 from host.frames import Channel
 from host.interfaces import CloseReason, Listener
+from host.ipc.assignment import Assignment
+from host.ipc.current_call import Called, mark
+from host.ipc.heartbeat import beat_seconds
+from host.ipc.protocol import Ask, Drain, Notice, Report
+from host.ipc.scoreboard import ACTIVE, MARK, STARVED, TURN_LASTED, TURN_STARTED
+from host.ipc.worker_end import Uplink
 from host.isolation import nobody
-from host.marks import Called, mark
 from host.profiling import ANYONE, CALLBACKS, Profile
 from host.registry import Registry
 from host.runtime import forks, stacks
 from host.runtime.loop import READ, Loop, TimerHandle
 from host.runtime.processes import die_with_parent
 from host.runtime.signals import Signals
-from host.scoreboard import ACTIVE, MARK, STARVED, TURN_LASTED, TURN_STARTED
 from host.service import Service
 from host.sweeper import Sweeper
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import CONNECTION_CLOSED, CONNECTIONS_CUT, PROFILE_LOST
 from host.telemetry.logs import LogWriter
-from host.uplink import Uplink
-from host.watch import beat_seconds
 from settings import Settings
 
 _SPREAD_SHARE = 0.5

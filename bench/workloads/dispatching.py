@@ -10,8 +10,8 @@ from bench.contest import Bench
 from bench.results import Comparison, Goal, several
 from host.dispatch import Dispatcher, Policy
 from host.interfaces import Listener
+from host.ipc.scoreboard import ACCEPTED, ACTIVE, CLAIMED, CLAIMED_ALL, SETTLED, Row
 from host.members import Member, State
-from host.scoreboard import ACCEPTED, ACTIVE, CLAIMED, CLAIMED_ALL, SETTLED, Row
 from host.telemetry.emitter import Telemetry
 from plugins.round_robin import RoundRobin
 

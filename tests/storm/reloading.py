@@ -123,7 +123,7 @@ def refused(host: StormHost, place: Place, breaking: Callable[[Place], object], 
         return [f"{event['reason']} {event.get('details', '')}" for event in failed]
 
     if not soon(lambda: bool(reasons()) or not host.alive, 25.0):
-        return f"no reason: {[event['event'] for event in host.telemetry.events(since=mark)]}"
+        return f"no reason: {[event['event'] for event in host.events(since=mark)]}"
     if not host.alive:
         return "the host has ended"
     if phrase not in reasons()[0]:
@@ -163,7 +163,7 @@ def signals(trial: Trial) -> str:
     trial.must(not result.failed, f"failures: {result.causes()}")
     stop_amid(trial, host)
     return (
-        f"1,000 SIGHUP: {generations} generations; mixed: {len(host.telemetry.events('workers_scaled'))}"
+        f"1,000 SIGHUP: {generations} generations; mixed: {len(host.events('workers_scaled'))}"
         f" changes of the number, {wanted} workers in the end; {result.served:,} served,"
         f" {result.failed} failed"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 
-from host.scoreboard import (
+from host.ipc.scoreboard import (
     ACCEPTED,
     ACTIVE,
     CLAIMED,

@@ -16,12 +16,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from host.control import Orders
 from host.dispatch import SECOND_LOOK_SECONDS, Dispatcher, Policy
 from host.interfaces import Listener
-from host.passes import Passes
-from host.runtime.loop import READ
-from host.scoreboard import (
+from host.ipc.protocol import Orders
+from host.ipc.scoreboard import (
     ACCEPTED,
     ACCEPTED_ALL,
     ACTIVE,
@@ -34,6 +32,8 @@ from host.scoreboard import (
     TURN_LASTED,
     Row,
 )
+from host.passes import Passes
+from host.runtime.loop import READ
 from plugins.round_robin import RoundRobin
 from support.fakes import FakeLoop, Told, blank_cells, member, rows_of
 

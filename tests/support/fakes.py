@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from host.ipc.scoreboard import Row
 from host.members import Member, State
 from host.runtime.loop import TimerHandle
-from host.scoreboard import Row
 from host.telemetry.emitter import Record, Telemetry
 from host.telemetry.events import Event
 

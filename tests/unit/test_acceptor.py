@@ -8,7 +8,7 @@ import pytest
 
 from host.acceptor import Acceptor
 from host.interfaces import Listener
-from host.scoreboard import (
+from host.ipc.scoreboard import (
     ACCEPTED,
     ACCEPTED_ALL,
     ACTIVE,

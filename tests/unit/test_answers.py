@@ -10,8 +10,8 @@ import pytest
 
 from host.answers import answer, counted, traffic
 from host.connection import SocketConnection
-from host.control import MAX_LINE_BYTES, Ask, Reports
 from host.interfaces import CloseReason, Listener
+from host.ipc.protocol import MAX_LINE_BYTES, Ask, Reports
 from host.service import Service
 from support.fakes import FakeLoop
 

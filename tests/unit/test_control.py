@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.control import (
+from host.ipc.protocol import (
     MAX_LINE_BYTES,
     MAX_LISTENERS,
     Ask,

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from host.candidate import Candidate
 from host.decisions import MAX_SHOWN, Decisions
-from host.scoreboard import ACCEPTED_ALL, ACTIVE, CLAIMED, CLAIMED_ALL, SENT
+from host.ipc.scoreboard import ACCEPTED_ALL, ACTIVE, CLAIMED, CLAIMED_ALL, SENT
 from support.fakes import blank_cells, member, rows_of
 
 

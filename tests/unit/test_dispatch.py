@@ -4,7 +4,7 @@ import pytest
 
 from host.dispatch import LOOK_AGAIN, SECOND_LOOK_SECONDS, Dispatcher, Policy
 from host.interfaces import Listener
-from host.scoreboard import (
+from host.ipc.scoreboard import (
     ACCEPTED,
     ACCEPTED_ALL,
     ACTIVE,

@@ -13,7 +13,7 @@ from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 from host.dispatch import Dispatcher
-from host.scoreboard import CLAIMED, SENT
+from host.ipc.scoreboard import CLAIMED, SENT
 from host.telemetry.events import WORKER_SUSPENDED
 from support.dispatch_world import PATIENCE, RETRY_SECONDS, Setup, World
 

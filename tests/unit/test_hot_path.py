@@ -14,8 +14,8 @@ import pytest
 from host.acceptor import Acceptor
 from host.connection import SocketConnection
 from host.interfaces import Listener
+from host.ipc.scoreboard import ACTIVE, MARK, Scoreboard
 from host.runtime.loop import Loop
-from host.scoreboard import ACTIVE, MARK, Scoreboard
 from host.service import Service
 from plugins.echo import Echo
 from plugins.line import Line, Options

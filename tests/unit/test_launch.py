@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from host.control import MAX_LISTENERS
 from host.errors import ExitCode, LimitsError, ListenError
+from host.ipc.protocol import MAX_LISTENERS
 from host.launch import (
     DEFAULT_ADDRESS,
     RESERVED_DESCRIPTORS,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.marks import Called, Mark, mark, read_mark, serial_of
+from host.ipc.current_call import Called, Mark, mark, read_mark, serial_of
 
 WORDS = st.integers(0, 2**64 - 1)
 CALLED = st.sampled_from(Called)

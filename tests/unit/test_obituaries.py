@@ -6,14 +6,14 @@ from types import SimpleNamespace
 import pytest
 
 from host import obituaries
-from host.control import ControlChannel, Report
 from host.crew import Hand
 from host.interfaces import ChildExit, Listener
-from host.marks import Called, mark
+from host.ipc.current_call import Called, mark
+from host.ipc.protocol import ControlChannel, Report
+from host.ipc.scoreboard import MARK
 from host.members import Kill, State
 from host.obituaries import Obituaries
 from host.runtime.processes import Exit, OutOfMemory
-from host.scoreboard import MARK
 from host.telemetry.events import (
     WORKER_DIED,
     WORKER_EXITED,

@@ -9,9 +9,9 @@ import pytest
 
 from host import calls, profiling
 from host.calls import Implementation
+from host.ipc.scoreboard import ACCEPTED_ALL, Scoreboard
 from host.profiling import ANYONE, CALLBACKS, Profile, collect, prepare, run_name
 from host.runtime.loop import Loop
-from host.scoreboard import ACCEPTED_ALL, Scoreboard
 from host.summary import summarize
 
 RUN = "7-1234"

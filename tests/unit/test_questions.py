@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from host.control import Ask, Orders
+from host.ipc.protocol import Ask, Orders
 from host.questions import ANSWER_SECONDS, Questions
 from support.fakes import FakeLoop
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.scoreboard import (
+from host.ipc.scoreboard import (
     ACCEPTED,
     ACCEPTED_ALL,
     ACTIVE,

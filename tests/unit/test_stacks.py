@@ -31,7 +31,9 @@ def child(program):
     """Run a program whose stacks come up a pipe; it prints a line when it is where it shall be."""
     reader, writer = os.pipe()
     printed = Printed(reader)
-    text = "import signal; signal.alarm(60)\nfrom host.runtime import stacks\n" + textwrap.dedent(program)
+    text = "import signal; signal.alarm(60)\nfrom host.runtime import stacks\n" + textwrap.dedent(
+        program
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", text, str(writer)],
         pass_fds=[writer],

@@ -6,8 +6,8 @@ import pytest
 
 from host import upkeep
 from host.crew import Hand
+from host.ipc.scoreboard import ACCEPTED_ALL, TURN_LASTED, TURN_STARTED
 from host.members import State
-from host.scoreboard import ACCEPTED_ALL, TURN_LASTED, TURN_STARTED
 from host.upkeep import Hung, Upkeep, Worn
 from settings import Lifecycle
 from support.fakes import blank_cells, member, rows_of

@@ -3,9 +3,9 @@
 import socket
 from contextlib import contextmanager
 
-from host.control import Ask, Drain, Report, Reports, ask_order, drain_order, notification
+from host.ipc.protocol import Ask, Drain, Report, Reports, ask_order, drain_order, notification
+from host.ipc.worker_end import _MAX_QUEUED_BYTES, Uplink
 from host.runtime.loop import READ, WRITE, Loop
-from host.uplink import _MAX_QUEUED_BYTES, Uplink
 from support.fakes import FakeLoop, FakeSocket
 
 SMALL, BIG = Report("leaving"), Report("plugins", data={"plugins": ["x" * 60_000]})

@@ -2,7 +2,7 @@
 
 import pytest
 
-from host.watch import BEAT_SECONDS, Reading, Watch, beat_seconds
+from host.ipc.heartbeat import BEAT_SECONDS, Reading, Watch, beat_seconds
 
 SECOND = 1_000_000_000
 

@@ -6,7 +6,7 @@ import socket
 from typing import NamedTuple
 
 from host.interfaces import Listener
-from host.scoreboard import Row, Scoreboard
+from host.ipc.scoreboard import Row, Scoreboard
 
 
 class Assignment(NamedTuple):

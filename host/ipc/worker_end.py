@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
-from host.control import Notice, Orders, Report
+from host.ipc.protocol import Notice, Orders, Report
 from host.runtime.loop import READ, WRITE, Loop
 
 _READ_BYTES = 65_536

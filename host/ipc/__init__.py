@@ -1,0 +1,1 @@
+"""Everything that crosses between supervisor and worker."""
