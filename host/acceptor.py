@@ -8,7 +8,6 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from host import listeners
 from host.connection import SocketConnection
 from host.ipc.scoreboard import (
     ACCEPTED,
@@ -23,7 +22,8 @@ from host.ipc.scoreboard import (
     SPURIOUS,
     Row,
 )
-from host.peers import borrow
+from host.net import listeners
+from host.net.sockets import borrow
 from host.runtime.loop import Loop
 from host.service import Service
 from host.telemetry.emitter import Telemetry

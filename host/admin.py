@@ -15,7 +15,7 @@ from typing import Any
 
 from host import commands
 from host.commands import MAX_REQUEST_BYTES, VERSION, CommandError
-from host.peers import credentials
+from host.net.sockets import credentials
 from host.runtime.loop import READ, WRITE, Loop, TimerHandle
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import ADMIN_COMMAND, HOST_BUG

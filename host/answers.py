@@ -11,7 +11,7 @@ from typing import Any
 from host.connection import SocketConnection
 from host.interfaces import CloseReason
 from host.ipc.protocol import Ask, Report
-from host.peers import borrow
+from host.net.sockets import borrow
 
 _BATCH_BYTES = 32_768
 """Of connections in one line, which may take twice as much; one takes some 200 bytes."""

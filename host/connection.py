@@ -8,7 +8,7 @@ from typing import Any
 from host.errors import NothingReadError
 from host.interfaces import CloseReason, Listener, Worker
 from host.ipc.current_call import Called, mark, serial_of
-from host.peers import describe, discard_unread
+from host.net.sockets import describe, discard_unread
 from host.runtime.loop import READ, WRITE
 from host.sending import NO_EVENT, SendingHalf
 from host.service import FEW_BYTES, Service

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from host import handover
-from host.exchange import Exchange
+from host.bus.supervisor_end import Exchange
 from host.generations import Generation
 from host.ipc.assignment import Assignment
 from host.ipc.heartbeat import Reading

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from host.gate import Gate
 from host.generations import Generation
+from host.net.quiesce import Gate
 from host.runtime.loop import Loop
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import HOST_STOPPING

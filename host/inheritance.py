@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from host.handover import Socket
 from host.interfaces import Listener
-from host.listeners import ListeningSocket, inherit_listener, open_listener
+from host.net.listeners import ListeningSocket, inherit_listener, open_listener
 from settings import Listen
 
 

@@ -21,8 +21,8 @@ from host.handover import FORMAT, REHEARSAL, Handover, take_over
 from host.inheritance import bound_before, take_listeners
 from host.ipc.assignment import Assignment
 from host.ipc.protocol import MAX_LISTENERS
-from host.listeners import ListeningSocket, open_listener
 from host.loading import load
+from host.net.listeners import ListeningSocket, open_listener
 from host.profiling import Profile
 from host.registry import Registry
 from host.reloads import Plan

@@ -11,7 +11,7 @@ from contextlib import suppress
 from host.dispatch import Dispatcher
 from host.ipc.protocol import notification
 from host.ipc.scoreboard import Scoreboard
-from host.listeners import ListeningSocket
+from host.net.listeners import ListeningSocket
 from host.runtime.loop import EDGE, READ, Loop, TimerHandle
 
 Send = Callable[[int, bytes], bool]

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from host.commands import PREFIX, VERSION, address
 from host.errors import RemoteError
-from host.peers import credentials
+from host.net.sockets import credentials
 from host.text import printable
 from settings.models import HOST_NAME
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from host.interfaces import CloseReason, Listener, Worker
 from host.ipc.scoreboard import Cells
-from host.peers import pending_error
+from host.net.sockets import pending_error
 from host.runtime.loop import Poller
 from host.telemetry.emitter import Report
 

@@ -10,18 +10,18 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from host import handover, standin
+from host.bus.hub import HubState
+from host.bus.supervisor_end import Exchange
 from host.crew import Crew, Hand
 from host.ending import Ending
-from host.exchange import Exchange
-from host.gate import PATIENCE_SECONDS, Gate
 from host.generations import Generation
 from host.handover import Handover
-from host.hub import HubState
 from host.inheritance import open_missing
 from host.interfaces import Listener
 from host.ipc.scoreboard import Scoreboard
-from host.listeners import ListeningSocket
 from host.members import Member, State
+from host.net.listeners import ListeningSocket
+from host.net.quiesce import PATIENCE_SECONDS, Gate
 from host.obituaries import Obituaries
 from host.reloads import Plan, ReloadError
 from host.runtime.loop import Loop

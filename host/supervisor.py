@@ -13,16 +13,16 @@ from collections.abc import Callable, Sequence
 from host import members
 from host.admin import AdminServer
 from host.breaker import Breaker
+from host.bus.supervisor_end import Exchange
 from host.crew import Crew, Hand
 from host.dispatch import Policy, Scheduler
 from host.ending import Ending
 from host.errors import ExitCode, PluginError
-from host.exchange import Exchange
 from host.failures import Failures
 from host.foreman import Foreman
 from host.generations import Generation, Means
 from host.ipc import protocol
-from host.listeners import ListeningSocket
+from host.net.listeners import ListeningSocket
 from host.obituaries import Obituaries
 from host.pool import Pool
 from host.questions import Questions

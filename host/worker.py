@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from host import answers
 from host.acceptor import Acceptor
 from host.breaker import Breaker
-from host.bus import EmbeddedBus
+from host.bus.frames import Channel
+from host.bus.worker_end import EmbeddedBus
 from host.connection import SocketConnection
 from host.errors import ExitCode
 from host.failures import Failures
-from host.frames import Channel
 from host.interfaces import CloseReason, Listener
 from host.ipc.assignment import Assignment
 from host.ipc.current_call import Called, mark

@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import cast
 
-from host.bus import EmbeddedBus
-from host.frames import Channel, Frame, Parser
-from host.hub import Hub
+from host.bus.frames import Channel, Frame, Parser
+from host.bus.hub import Hub
+from host.bus.worker_end import EmbeddedBus
 from host.runtime.loop import READ, Loop
 from host.testing.loop import FakeLoop
 

@@ -7,8 +7,8 @@ import os
 import socket
 from typing import NoReturn
 
-from host import listeners
 from host.cli import main
+from host.net import listeners
 
 
 def _silent(_sock: socket.socket) -> NoReturn:

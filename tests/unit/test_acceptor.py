@@ -225,7 +225,7 @@ def test_a_connection_that_cannot_be_watched_is_given_up():
 @pytest.mark.parametrize("gate_shut", [True, False])
 def test_what_comes_in_through_a_shut_gate_is_opened(gate_shut, monkeypatch):
     scene, reopened = Scene(), []
-    monkeypatch.setattr("host.listeners.reopen", lambda sock: reopened.append(sock.family))
+    monkeypatch.setattr("host.net.listeners.reopen", lambda sock: reopened.append(sock.family))
     scene.cells.cells[GATE_SHUT] = gate_shut
     one, other = socket.socketpair()
     with one, other:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.bus import EmbeddedBus
-from host.exchange import Exchange
-from host.frames import Channel, Frame, Kind
+from host.bus.frames import Channel, Frame, Kind
+from host.bus.supervisor_end import Exchange
+from host.bus.worker_end import EmbeddedBus
 from host.interfaces import BUS_LEFT, BUS_LOST
 from host.runtime.loop import Loop
 from support.fakes import Told

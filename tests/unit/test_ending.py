@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from host.ending import Ending
-from host.gate import PATIENCE_SECONDS, QUIET_SECONDS
+from host.net.quiesce import PATIENCE_SECONDS, QUIET_SECONDS
 from host.telemetry.events import HOST_STOPPING
 from support.fakes import FakeLoop, Told
 

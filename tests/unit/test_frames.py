@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.frames import (
+from host.bus.frames import (
     MAX_NAME_BYTES,
     MAX_PAYLOAD_BYTES,
     BadFrameError,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from host.gate import PATIENCE_SECONDS, QUIET_SECONDS, Gate
+from host.net.quiesce import PATIENCE_SECONDS, QUIET_SECONDS, Gate
 from support.fakes import FakeLoop
 
 

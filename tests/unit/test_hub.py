@@ -6,9 +6,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from host import hub
-from host.frames import Frame, Kind, Parser
-from host.hub import Hub
+from host.bus import hub
+from host.bus.frames import Frame, Kind, Parser
+from host.bus.hub import Hub
 
 
 class Scene:

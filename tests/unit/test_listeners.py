@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from host.errors import ListenError
 from host.interfaces import Listener
-from host.listeners import (
+from host.net.listeners import (
     ListeningSocket,
     _is_stale,
     _parse_rqlen,

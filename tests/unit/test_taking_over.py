@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host import hub
-from host.frames import Channel, Frame, Kind, Parser
-from host.hub import Hub
+from host.bus import hub
+from host.bus.frames import Channel, Frame, Kind, Parser
+from host.bus.hub import Hub
 from host.telemetry.emitter import Record
 from host.telemetry.events import Event, Level
 from host.telemetry.logs import LogWriter

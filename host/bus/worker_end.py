@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sized
 from dataclasses import dataclass
 
-from host.frames import MAX_NAME_BYTES, MAX_PAYLOAD_BYTES, BadFrameError, Channel, Frame, Kind
+from host.bus.frames import MAX_NAME_BYTES, MAX_PAYLOAD_BYTES, BadFrameError, Channel, Frame, Kind
 from host.interfaces import BUS_LOST, Message
 from host.runtime.loop import READ, WRITE, Loop
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from host.listeners import ListeningSocket
+from host.net.listeners import ListeningSocket
 from host.runtime.loop import Loop
 
 STEP_SECONDS = 0.005

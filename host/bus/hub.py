@@ -12,7 +12,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from host.frames import Frame, Kind
+from host.bus.frames import Frame, Kind
 from host.interfaces import BUS_LEFT
 
 MAX_RETAINED = 1000

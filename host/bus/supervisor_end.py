@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 
-from host.frames import BadFrameError, Channel, Frame, Kind
-from host.hub import Hub
+from host.bus.frames import BadFrameError, Channel, Frame, Kind
+from host.bus.hub import Hub
 from host.runtime.loop import READ, WRITE, Loop
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import BUS_DROPPED

@@ -1,0 +1,1 @@
+"""Listening sockets, and what the kernel says of them."""
