@@ -15,7 +15,7 @@ from pathlib import Path
 
 import settings
 from host import hookspecs
-from host.calls import HOOKS
+from host.plugin.binding import HOOKS
 from host.telemetry import events
 
 FOLDER = Path(__file__).resolve().parent

@@ -16,7 +16,7 @@ import settings
 from host.commands import COMMANDS
 from host.errors import ExitCode, HostError, PluginError
 from host.launch import assign, launch
-from host.loading import PluginErrors, load
+from host.plugin.loading import PluginErrors, load
 from host.text import aligned, suggest
 
 DISTRIBUTION = "prefork"
@@ -267,7 +267,7 @@ def _lines(error: PluginError) -> list[str]:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def plugins(sources: Sources, as_json: bool) -> None:
     """List the plugins that are installed or selected, without importing any of them."""
-    from host import catalog  # noqa: PLC0415  (as the commands of other modules)
+    from host.plugin import catalog  # noqa: PLC0415  (as the commands of other modules)
 
     entries = catalog.catalog(sources.load().settings.plugins)
     if as_json:

@@ -6,13 +6,13 @@ import signal
 from typing import Protocol, assert_never
 
 from host import members
-from host.calls import HostHooks
 from host.crew import Crew, Hand
 from host.ending import Ending
 from host.errors import ExitCode, LimitsError
 from host.generations import Generation
 from host.ipc import protocol
 from host.obituaries import Obituaries
+from host.plugin.binding import HostHooks
 from host.pool import Pool
 from host.questions import Questions
 from host.reloads import Reloads

@@ -21,10 +21,10 @@ from host.handover import FORMAT, REHEARSAL, Handover, take_over
 from host.inheritance import bound_before, take_listeners
 from host.ipc.assignment import Assignment
 from host.ipc.protocol import MAX_LISTENERS
-from host.loading import load
 from host.net.listeners import ListeningSocket, open_listener
+from host.plugin.loading import load
+from host.plugin.registry import Registry
 from host.profiling import Profile
-from host.registry import Registry
 from host.reloads import Plan
 from host.runtime.processes import die_with_parent
 from host.summary import summarize

@@ -22,8 +22,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
-from host.calls import Implementation
 from host.ipc.scoreboard import ACCEPTED_ALL, Row
+from host.plugin.binding import Implementation
 from host.runtime.loop import Loop, Poll
 
 ANYONE, CALLBACKS = "(any)", "callbacks"

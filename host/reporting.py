@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from host.breaker import Breaker
 from host.crew import Crew, Hand
 from host.ending import Ending
 from host.generations import Generation
 from host.ipc.scoreboard import ACCEPTED, ACTIVE, REFUSED, SENT, SPURIOUS
 from host.members import State
 from host.obituaries import Obituaries
+from host.plugin.circuit_breaker import Breaker
 from host.pool import GRACE_SECONDS, Pool
 from host.runtime.loop import Loop
 from host.runtime.processes import resident_bytes

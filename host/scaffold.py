@@ -13,7 +13,7 @@ from string import Template
 import click
 
 from host.errors import ExitCode, HostError
-from host.sources import installed
+from host.plugin.discovery import installed
 
 KINDS = ("protocol", "scheduler")
 

@@ -16,13 +16,13 @@ import click
 
 import settings
 from host.arrivals import PATTERNS, Scenario, TraceError, read_trace, synthetic
-from host.catalog import catalog
 from host.errors import PluginError
 from host.interfaces import Listener, WorkerView
-from host.loading import load
-from host.registry import Registry
+from host.plugin.catalog import catalog
+from host.plugin.discovery import find, installed
+from host.plugin.loading import load
+from host.plugin.registry import Registry
 from host.simulation import Choose, Result, run
-from host.sources import find, installed
 from host.text import aligned, suggest
 
 WORKERS = 4

@@ -12,18 +12,18 @@ from collections.abc import Callable, Sequence
 
 from host import members
 from host.admin import AdminServer
-from host.breaker import Breaker
 from host.bus.supervisor_end import Exchange
 from host.crew import Crew, Hand
 from host.dispatch import Policy, Scheduler
 from host.ending import Ending
 from host.errors import ExitCode, PluginError
-from host.failures import Failures
 from host.foreman import Foreman
 from host.generations import Generation, Means
 from host.ipc import protocol
 from host.net.listeners import ListeningSocket
 from host.obituaries import Obituaries
+from host.plugin.circuit_breaker import Breaker
+from host.plugin.failures import Failures
 from host.pool import Pool
 from host.questions import Questions
 from host.reloads import Done, Plan, Reloads

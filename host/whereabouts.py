@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 
-from host.calls import Implementation
 from host.interfaces import Listener
 from host.ipc.current_call import Called, Mark
+from host.plugin.binding import Implementation
 from host.runtime.stacks import frames
 
 

@@ -11,12 +11,10 @@ from collections.abc import Callable, Sequence
 
 from host import answers
 from host.acceptor import Acceptor
-from host.breaker import Breaker
 from host.bus.frames import Channel
 from host.bus.worker_end import EmbeddedBus
 from host.connection import SocketConnection
 from host.errors import ExitCode
-from host.failures import Failures
 from host.interfaces import CloseReason, Listener
 from host.ipc.assignment import Assignment
 from host.ipc.current_call import Called, mark
@@ -24,9 +22,11 @@ from host.ipc.heartbeat import beat_seconds
 from host.ipc.protocol import Ask, Drain, Notice, Report
 from host.ipc.scoreboard import ACTIVE, MARK, STARVED, TURN_LASTED, TURN_STARTED
 from host.ipc.worker_end import Uplink
-from host.isolation import nobody
+from host.plugin.circuit_breaker import Breaker
+from host.plugin.failures import Failures
+from host.plugin.isolation import nobody
+from host.plugin.registry import Registry
 from host.profiling import ANYONE, CALLBACKS, Profile
-from host.registry import Registry
 from host.runtime import forks, stacks
 from host.runtime.loop import READ, Loop, TimerHandle
 from host.runtime.processes import die_with_parent

@@ -9,10 +9,10 @@ from types import TracebackType
 from typing import Any, Self
 
 import settings as host_settings
-from host.calls import HostHooks
 from host.interfaces import CloseReason, Listener
-from host.loading import load
-from host.registry import Registry
+from host.plugin.binding import HostHooks
+from host.plugin.loading import load
+from host.plugin.registry import Registry
 from host.sweeper import Sweeper
 from host.testing.bus import MemoryBus
 from host.testing.connection import FakeConnection

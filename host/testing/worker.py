@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from host.calls import ListenerHooks
 from host.connection import SocketConnection
 from host.interfaces import Bus, CloseReason, Listener
+from host.plugin.binding import ListenerHooks
 from host.runtime.loop import TimerHandle
 from host.service import Service
 from host.testing.bus import MemoryBus

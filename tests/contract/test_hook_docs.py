@@ -11,9 +11,9 @@ import pytest
 
 import host
 from host import ChildExit, CloseReason, Listener, hookspecs
-from host.calls import HOOKS, Holder, Manager
-from host.inspection import implementations
-from host.sources import Source
+from host.plugin.binding import HOOKS, Holder, Manager
+from host.plugin.checks import implementations
+from host.plugin.discovery import Source
 
 GENERATOR = Path(__file__).resolve().parents[2] / "docs" / "generate.py"
 

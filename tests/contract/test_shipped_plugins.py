@@ -8,8 +8,8 @@ import pytest
 
 import host
 import plugins
-from host.catalog import catalog
-from host.loading import DEFAULTS, load
+from host.plugin.catalog import catalog
+from host.plugin.loading import DEFAULTS, load
 from settings import Loaded, Settings
 
 SHIPPED = sorted(

@@ -3,7 +3,7 @@
 import pytest
 
 import settings
-from host.loading import load
+from host.plugin.loading import load
 from walkthrough import ROOT, blocks
 
 PAGES = ["docs/bus.md", "docs/line.md"]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from host.calls import HOOKS, specified
 from host.errors import ExitCode
+from host.plugin.binding import HOOKS, specified
 from plugins.line import Specs
 from walkthrough import ROOT
 

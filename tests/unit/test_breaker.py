@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.breaker import Breaker
-from host.calls import HOOKS, Implementation
 from host.errors import SlowCallError
-from host.isolation import schedulers, tell
+from host.plugin.binding import HOOKS, Implementation
+from host.plugin.circuit_breaker import Breaker
+from host.plugin.isolation import schedulers, tell
 from host.telemetry.events import PLUGIN_RESUMED, PLUGIN_SUSPENDED
 from settings import Settings
 from support.fakes import Told

@@ -8,16 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host import hookspecs
-from host.calls import (
-    HOOKS,
-    Holder,
-    Implementation,
-    Manager,
-    blame,
-    bound,
-    direct,
-)
-from host.isolation import schedulers, tell
+from host.plugin.binding import HOOKS, Holder, Implementation, Manager, blame, bound, direct
+from host.plugin.isolation import schedulers, tell
 
 BODIES = {
     "on_accept": [(), ("connection",)],

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from host.failures import BURST, CONSEQUENCES, PER_SECONDS, TOLD_BY_THE_CALLER, Failures
 from host.hookspecs import on_accept
+from host.plugin.failures import BURST, CONSEQUENCES, PER_SECONDS, TOLD_BY_THE_CALLER, Failures
 from host.telemetry.events import HOOK_FAILED
 from support.fakes import Told
 

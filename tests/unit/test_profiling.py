@@ -7,9 +7,10 @@ import sys
 
 import pytest
 
-from host import calls, profiling
-from host.calls import Implementation
+from host import profiling
 from host.ipc.scoreboard import ACCEPTED_ALL, Scoreboard
+from host.plugin import binding
+from host.plugin.binding import Implementation
 from host.profiling import ANYONE, CALLBACKS, Profile, collect, prepare, run_name
 from host.runtime.loop import Loop
 from host.summary import summarize
@@ -125,7 +126,7 @@ class TestWrappers:
                 implementation(wrapper, plugin="wraps", wrapper=True),
                 implementation(plain),
             ]
-            return calls.bound(calls.measured(both, profile.timed))("it")
+            return binding.bound(binding.measured(both, profile.timed))("it")
 
         return call
 
@@ -178,7 +179,7 @@ class TestWrappers:
 
 def test_without_a_measure_implementations_are_as_they_are():
     both = [implementation(print), implementation(repr)]
-    assert calls.measured(both, None) is both
+    assert binding.measured(both, None) is both
 
 
 class TestLoop:

@@ -12,8 +12,8 @@ import pytest
 import settings
 from host import Listener
 from host.arrivals import TraceLine
-from host.calls import HostHooks, ListenerHooks
-from host.loading import load
+from host.plugin.binding import HostHooks, ListenerHooks
+from host.plugin.loading import load
 
 LISTENER = Listener(0, "tcp://127.0.0.1:7000", "echo")
 

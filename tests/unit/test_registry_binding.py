@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
-from host.breaker import Breaker
 from host.errors import PluginError
-from host.loading import load
+from host.plugin.circuit_breaker import Breaker
+from host.plugin.loading import load
 from host.telemetry.emitter import Telemetry
 from settings import Loaded, Settings
 

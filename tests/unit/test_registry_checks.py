@@ -6,7 +6,7 @@ from textwrap import dedent, indent
 import pytest
 
 from host.errors import PluginError
-from host.loading import load
+from host.plugin.loading import load
 from settings import Loaded, Settings
 
 

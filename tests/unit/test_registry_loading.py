@@ -8,9 +8,9 @@ import sys
 import pytest
 from pydantic import BaseModel
 
-from host.catalog import catalog
 from host.errors import PluginError
-from host.loading import PluginErrors, load, selection
+from host.plugin.catalog import catalog
+from host.plugin.loading import PluginErrors, load, selection
 from settings import Loaded, Settings, SettingsError
 
 ECHO = """
@@ -366,7 +366,7 @@ class TestCatalogue:
 def test_loading_warns_of_nothing(tmp_path):
     write("echo.py", ECHO)
     code = (
-        "from host.loading import load\nfrom settings import Loaded, Settings\n"
+        "from host.plugin.loading import load\nfrom settings import Loaded, Settings\n"
         "load(Loaded(Settings(plugins=('./echo.py', 'no:round_robin'))))\n"
     )
     result = subprocess.run(

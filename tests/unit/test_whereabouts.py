@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from host.calls import HOOKS, Implementation
 from host.interfaces import Listener
 from host.ipc.current_call import Called, Mark
+from host.plugin.binding import HOOKS, Implementation
 from host.whereabouts import Whereabouts
 
 LISTENERS = [Listener(0, "tcp://127.0.0.1:7000", "echo"), Listener(1, "unix:/x", "chat")]

@@ -10,9 +10,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from host import calls, isolation
-from host.breaker import Breaker
-from host.calls import (
+from host.errors import PluginError
+from host.plugin import binding, isolation
+from host.plugin.binding import (
     HOOKS,
     HostHooks,
     Implementation,
@@ -21,7 +21,7 @@ from host.calls import (
     Tell,
     Timed,
 )
-from host.errors import PluginError
+from host.plugin.circuit_breaker import Breaker
 from host.telemetry.emitter import Report
 from host.text import listed, suggest
 from settings import nearest
@@ -135,15 +135,15 @@ class Registry:
         culprits = [*readable, *itertools.chain.from_iterable(brought)]
 
         def tell(hook: str, *, alone: bool = False, breaker: Breaker | None = None) -> Tell:
-            heard = calls.measured(self._audience(hook, name, alone=alone), timed)
+            heard = binding.measured(self._audience(hook, name, alone=alone), timed)
             return isolation.tell(hook, heard, report, breaker)
 
         return ListenerHooks(
             on_accept=tell("on_accept", breaker=breaker),
-            on_readable=calls.bound(calls.measured(readable, timed)),
+            on_readable=binding.bound(binding.measured(readable, timed)),
             on_close=tell("on_close", breaker=breaker),
             on_drain=tell("on_drain", alone=True),
-            blame=functools.partial(calls.blame, implementations=culprits, otherwise=name),
+            blame=functools.partial(binding.blame, implementations=culprits, otherwise=name),
         )
 
     def hook(
@@ -171,7 +171,7 @@ class Registry:
         Raises:
             PluginError: one of them is not selected, or does not implement the hook.
         """
-        namespace = next((each for each in self.brought if name in calls.specified(each)), None)
+        namespace = next((each for each in self.brought if name in binding.specified(each)), None)
         if namespace is None:
             raise LookupError(f"no plugin brings a hook named {name}")
         plain = {each.plugin: each for each in self.calls[name] if not each.wrapper}
@@ -193,7 +193,7 @@ class Registry:
             if any(each.wrapper or not set(each.arguments) <= {*arguments} for each in chosen):
                 return None
             chosen = [each._replace(expected=tuple(arguments)) for each in chosen]
-        return calls.bound(calls.measured(chosen, timed), namespace=namespace, first=first)
+        return binding.bound(binding.measured(chosen, timed), namespace=namespace, first=first)
 
     def host_hooks(
         self, report: Report, *, breaker: Breaker | None = None, timed: Timed | None = None
@@ -208,9 +208,9 @@ class Registry:
         """
 
         def tell(hook: str, breaker: Breaker | None = None) -> Tell:
-            return isolation.tell(hook, calls.measured(self.calls[hook], timed), report, breaker)
+            return isolation.tell(hook, binding.measured(self.calls[hook], timed), report, breaker)
 
-        schedulers = calls.measured(self.calls["choose_worker"], timed)
+        schedulers = binding.measured(self.calls["choose_worker"], timed)
         return HostHooks(
             on_host_start=tell("on_host_start"),
             on_worker_start=tell("on_worker_start"),

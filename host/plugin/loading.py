@@ -10,12 +10,12 @@ from typing import NamedTuple, cast
 
 from pydantic import BaseModel
 
-from host import calls
-from host.calls import HOOKS, Implementation, Manager, specified
 from host.errors import PluginError
-from host.inspection import Hooks, implementations, plugin_class, unheard
-from host.registry import Plugin, Registry
-from host.sources import Importer, Source, failed, find, installed
+from host.plugin import binding
+from host.plugin.binding import HOOKS, Implementation, Manager, specified
+from host.plugin.checks import Hooks, implementations, plugin_class, unheard
+from host.plugin.discovery import Importer, Source, failed, find, installed
+from host.plugin.registry import Plugin, Registry
 from host.text import listed, shorten, suggest
 from settings import Loaded, Problem, SettingsError, nearest, validate_options
 
@@ -301,7 +301,7 @@ def _register(
     for plugin in reversed(plugins):
         members = [each for each in found if each.plugin == plugin.name]
         try:
-            manager.register(calls.Holder(members), name=plugin.name)
+            manager.register(binding.Holder(members), name=plugin.name)
         except Exception as error:
             cause = f"pluggy refuses it: {error}"
             raise PluginError(plugin.name, cause, origin=plugin.origin) from error

@@ -11,9 +11,9 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from host.breaker import Breaker
-from host.calls import Implementation, Scheduler, Tell, chain, direct
 from host.interfaces import Listener, WorkerView
+from host.plugin.binding import Implementation, Scheduler, Tell, chain, direct
+from host.plugin.circuit_breaker import Breaker
 from host.telemetry.emitter import Report
 
 _Wrapper = Generator[object, object, object]

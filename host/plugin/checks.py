@@ -12,9 +12,9 @@ from types import FunctionType, MethodType, ModuleType
 from typing import Any, cast
 
 from host import hookspecs
-from host.calls import HOOKS, Implementation
 from host.errors import PluginError
-from host.sources import Source
+from host.plugin.binding import HOOKS, Implementation
+from host.plugin.discovery import Source
 from host.text import listed, shorten, suggest
 from settings import nearest
 

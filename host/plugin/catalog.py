@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from host.calls import HOOKS
 from host.errors import PluginError
-from host.loading import DEFAULTS, selection
-from host.sources import Source, find, installed, locate_entry
+from host.plugin.binding import HOOKS
+from host.plugin.discovery import Source, find, installed, locate_entry
+from host.plugin.loading import DEFAULTS, selection
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
