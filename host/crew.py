@@ -16,8 +16,9 @@ from host.bus.supervisor_end import Exchange
 from host.generations import Generation
 from host.ipc.assignment import Assignment
 from host.ipc.heartbeat import Reading
-from host.ipc.protocol import ControlChannel, Report
+from host.ipc.protocol import Report
 from host.ipc.scoreboard import ACCEPTED_ALL, TURN_LASTED, TURN_STARTED, Row
+from host.ipc.supervisor_end import ControlChannel
 from host.members import Kill, Member, State
 from host.runtime import forks, processes, stacks
 from host.runtime.loop import READ, Loop

@@ -12,7 +12,8 @@ from host.dispatch import Dispatcher, Policy, Scheduler
 from host.errors import LimitsError
 from host.interfaces import Listener
 from host.ipc.scoreboard import MAX_ROWS, Row, Scoreboard
-from host.net.listeners import ListeningSocket, queue_length
+from host.net.listeners import ListeningSocket
+from host.net.queue_length import queue_length
 from host.passes import Passes, Send
 from host.runtime.loop import Loop
 from host.telemetry import events

@@ -1,27 +1,17 @@
-"""Finds and imports a selected plugin: by entry point, by dotted name, or by file."""
+"""Finds a selected plugin: by entry point, by dotted name, or by file. Nothing is imported."""
 
 from __future__ import annotations
 
 import functools
-import hashlib
-import importlib
-import importlib.util
-import inspect
-import os
-import pkgutil
-import sys
-import traceback
-from collections.abc import Iterable, Iterator, Sequence
-from importlib.machinery import SourceFileLoader
+from collections.abc import Iterable, Sequence
 from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distribution
 from importlib.metadata import entry_points as points
 from importlib.metadata import packages_distributions as packages
 from pathlib import Path
-from types import CodeType, ModuleType
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from host.errors import PluginError
-from host.text import listed, shorten, suggest
+from host.text import listed, suggest
 from settings import nearest
 
 GROUP = "host.plugins"
@@ -170,179 +160,3 @@ def _distribution_of(package: str) -> tuple[str | None, str | None]:
         except PackageNotFoundError:
             continue
     return None, None
-
-
-class Importer:
-    """Imports sources, each file once; `undo()` takes files out of `sys.modules` again."""
-
-    def __init__(self) -> None:
-        self._files: dict[Path, ModuleType] = {}
-
-    def undo(self) -> None:
-        """Forget the modules that were made from files."""
-        for module in self._files.values():
-            sys.modules.pop(module.__name__, None)
-        self._files.clear()
-
-    def load(self, source: Source) -> object:
-        """Import a source and return its module, or the class or whatever else it names.
-
-        Raises:
-            PluginError: if that fails, whatever the plugin raises.
-        """
-        try:
-            module = self._file(source.path) if source.path else _module(source)
-        except PluginError:
-            raise
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            raise failed(source, error, "importing it failed") from error
-        found: object = module
-        for step in filter(None, source.attribute.split(".")):
-            if not hasattr(found, step):
-                raise _no_attribute(source, found, step)
-            found = getattr(found, step)
-        return found
-
-    def _file(self, path: Path) -> ModuleType:
-        resolved = path.resolve()
-        if resolved in self._files:
-            return self._files[resolved]
-        digest = hashlib.sha256(os.fsencode(resolved)).hexdigest()[:8]
-        # The same in each process and after a reload, so that what is pickled can be read there;
-        # two loads at a time (the settings are checked, then used) get different ones.
-        name = unique = f"prefork_file_{resolved.stem}_{digest}"
-        number = 1
-        while unique in sys.modules:
-            number += 1
-            unique = f"{name}_{number}"
-        loader = _FileLoader(unique, str(resolved))
-        spec = importlib.util.spec_from_file_location(unique, resolved, loader=loader)
-        module = importlib.util.module_from_spec(cast("importlib.machinery.ModuleSpec", spec))
-        sys.modules[unique] = module
-        try:
-            loader.exec_module(module)
-        except BaseException:
-            del sys.modules[unique]
-            raise
-        self._files[resolved] = module
-        return module
-
-
-class _FileLoader(SourceFileLoader):
-    """Compiles anew each time: no `__pycache__` beside a file that is edited and run in place."""
-
-    def get_code(self, fullname: str) -> CodeType:
-        path = self.get_filename(fullname)
-        return self.source_to_code(self.get_data(path), path)
-
-
-def _module(source: Source) -> ModuleType:
-    try:
-        return importlib.import_module(source.module)
-    except ModuleNotFoundError as error:
-        missing = error.name or ""
-        if missing != source.module and not source.module.startswith(f"{missing}."):
-            raise  # found, but something that it imports is not
-        parent, _, last = missing.rpartition(".")
-        search = getattr(sys.modules.get(parent), "__path__", None) if parent else None
-        names = [each.name for each in pkgutil.iter_modules(search)]
-        near = nearest(last, names)
-        within = f" in the package {parent}" if parent else ""
-        hint = None
-        if not parent and (Path(last).is_dir() or Path(f"{last}.py").is_file()):
-            hint = (
-                f'"{last}" is in the current folder, which is not searched for modules: '
-                "install it, set PYTHONPATH, or select ./FILE.py."
-            )
-            near = None
-        raise PluginError(
-            source.name,
-            f'there is no module "{last}"{within}{suggest(near)}',
-            origin=source.origin,
-            hint=hint,
-        ) from None
-
-
-def _no_attribute(source: Source, holder: object, missing: str) -> PluginError:
-    module = getattr(holder, "__name__", "")
-    classes = [
-        name
-        for name, value in vars(holder).items()
-        if inspect.isclass(value) and value.__module__ == module
-    ]
-    near = nearest(missing, classes)
-    home = source.target.partition(":")[0]
-    return PluginError(
-        source.name,
-        f'there is no "{missing}" in {home}{suggest(near)}\nclasses in there: '
-        f"{listed(sorted(classes)) or 'none'}",
-        origin=source.origin,
-        where=shorten(getattr(holder, "__file__", None) or home),
-    )
-
-
-def failed(
-    source: Source, error: BaseException, what: str, subject: type | None = None
-) -> PluginError:
-    """Return the plugin error for an exception of the plugin's own code.
-
-    It shows the last place within the plugin, which need not be the last one of all: the cause
-    of a wrong call is where it is made.
-
-    Args:
-        source: the plugin.
-        error: what its code raised.
-        what: what the host was doing.
-        subject: the class to point at if none of its code was reached.
-    """
-    where = None
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if os.path.dirname(frame.filename) != os.path.dirname(__file__)
-        and not frame.filename.startswith("<frozen importlib")
-    ]
-    if isinstance(error, SyntaxError) and error.filename:
-        where = f"{shorten(error.filename)}:{error.lineno}  {(error.text or '').strip()}".rstrip()
-    elif frames:
-        homes = tuple(_homes(source))
-        own = [frame for frame in frames if homes and frame.filename.startswith(homes)]
-        last = (own or frames)[-1]
-        where = f"{shorten(last.filename)}:{last.lineno}  {last.line or ''}".rstrip()
-    elif subject:
-        where = _class_place(subject)
-    text = error.msg if isinstance(error, SyntaxError) else str(error)
-    cause = f"{what}: {type(error).__name__}" + (f": {text}" if text else "")
-    hint = None
-    if isinstance(error, ModuleNotFoundError) and source.path and error.name:
-        beside = source.path.parent / f"{error.name.partition('.')[0]}.py"
-        if beside.is_file():
-            hint = f"{beside} exists, but the folder of a plugin file is not searched for modules."
-    if isinstance(error, SystemExit):
-        hint = "A plugin must not exit: raise an exception that says what is wrong."
-    return PluginError(source.name, cause, origin=source.origin, where=where, hint=hint)
-
-
-def _class_place(subject: type) -> str | None:
-    try:
-        line = inspect.getsourcelines(subject)[1]
-        return f"{shorten(inspect.getfile(subject))}:{line}  class {subject.__name__}"
-    except (OSError, TypeError):
-        return None
-
-
-def _homes(source: Source) -> Iterator[str]:
-    """Yield what the names of the plugin's own files begin with."""
-    if source.path:
-        yield str(source.path.resolve())
-        return
-    try:
-        spec = importlib.util.find_spec(source.module.partition(".")[0])
-    except (ImportError, ValueError):
-        return
-    if spec and spec.submodule_search_locations:
-        yield from (os.path.join(folder, "") for folder in spec.submodule_search_locations)
-    elif spec and spec.origin:
-        yield spec.origin

@@ -14,7 +14,8 @@ from host.errors import PluginError
 from host.plugin import binding
 from host.plugin.binding import HOOKS, Implementation, Manager, specified
 from host.plugin.checks import Hooks, implementations, plugin_class, unheard
-from host.plugin.discovery import Importer, Source, failed, find, installed
+from host.plugin.discovery import Source, find, installed
+from host.plugin.importing import Importer, failed
 from host.plugin.registry import Plugin, Registry
 from host.text import listed, shorten, suggest
 from settings import Loaded, Problem, SettingsError, nearest, validate_options

@@ -13,7 +13,6 @@ from host.ipc.protocol import (
     MAX_LINE_BYTES,
     MAX_LISTENERS,
     Ask,
-    ControlChannel,
     Drain,
     Orders,
     Report,
@@ -22,6 +21,7 @@ from host.ipc.protocol import (
     drain_order,
     notification,
 )
+from host.ipc.supervisor_end import ControlChannel
 
 ANSWERS = st.dictionaries(st.text(), st.text() | st.integers() | st.none(), max_size=3)
 NOTIFICATIONS = st.tuples(st.integers(0, MAX_LISTENERS - 1), st.integers(1, 0xFFFF))

@@ -11,14 +11,8 @@ from hypothesis import strategies as st
 
 from host.errors import ListenError
 from host.interfaces import Listener
-from host.net.listeners import (
-    ListeningSocket,
-    _is_stale,
-    _parse_rqlen,
-    open_listener,
-    queue_length,
-    reopen,
-)
+from host.net.listeners import ListeningSocket, _is_stale, open_listener, reopen
+from host.net.queue_length import _parse_rqlen, queue_length
 from settings import Listen
 
 ANSWER, ERROR = 20, 2

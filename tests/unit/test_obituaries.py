@@ -9,8 +9,9 @@ from host import obituaries
 from host.crew import Hand
 from host.interfaces import ChildExit, Listener
 from host.ipc.current_call import Called, mark
-from host.ipc.protocol import ControlChannel, Report
+from host.ipc.protocol import Report
 from host.ipc.scoreboard import MARK
+from host.ipc.supervisor_end import ControlChannel
 from host.members import Kill, State
 from host.obituaries import Obituaries
 from host.runtime.processes import Exit, OutOfMemory
