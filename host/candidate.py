@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from host.ipc.assignment import WorkerId
 from host.ipc.scoreboard import (
     ACCEPTED_ALL,
     ACTIVE,
@@ -18,7 +19,6 @@ from host.ipc.scoreboard import (
     TURN_STARTED,
     Row,
 )
-from host.members import Member
 
 _CERTAIN_TURNS = 3
 """Changes that are seen at the least before a turn has begun and ended after a suspension."""
@@ -29,7 +29,7 @@ class Candidate:
 
     Args:
         row: its row of the scoreboard.
-        member: who it is.
+        worker: who it is.
         before: how many connections its slot had accepted before it.
 
     Attributes:
@@ -50,13 +50,17 @@ class Candidate:
     )
 
     def __init__(
-        self, row: Row, member: Member, before: int = 0, clock: Callable[[], float] = time.monotonic
+        self,
+        row: Row,
+        worker: WorkerId,
+        before: int = 0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._row, self._clock = row, clock
         self.cells, self.accounts = row.cells, row.cell(0, 0)
         self._active, self._claimed = row.index(ACTIVE), row.index(CLAIMED_ALL)
         self.held_back_cell = row.index(HELD_BACK)
-        self.slot, self.pid, self.generation = member.slot, member.pid, member.generation
+        self.slot, self.pid, self.generation = worker
         self._before = before - row.get(ACCEPTED_ALL)
         self.recount()
         self._seen, self._since = self.sent, 0.0  # the claims at the last look; since when

@@ -53,8 +53,8 @@ from host.candidate import Candidate
 from host.decisions import Decisions
 from host.errors import NoCandidateError
 from host.interfaces import Listener, WorkerView
+from host.ipc.assignment import WorkerId
 from host.ipc.scoreboard import CLAIMED, LISTENER_WORDS, SENT, SETTLED, Cells, Row
-from host.members import Member
 from host.telemetry.emitter import Report, Telemetry
 from host.telemetry.events import WORKER_RESUMED, WORKER_SUSPENDED
 
@@ -152,12 +152,12 @@ class Dispatcher:
         """
         return self._queue_lengths[listener]()
 
-    def ready(self, row: Row, member: Member, before: int = 0) -> None:
+    def ready(self, row: Row, who: WorkerId, before: int = 0) -> None:
         """Take a worker into account, of whose slot `before` connections were accepted already.
 
         A pass for every listener should follow.
         """
-        worker = self._workers[member.pid] = Candidate(row, member, before, self._clock)
+        worker = self._workers[who.pid] = Candidate(row, who, before, self._clock)
         worker.consider(self._max_connections)
         self._resort()
 

@@ -178,7 +178,7 @@ class Foreman:
         actions = self._pool.ready(member.pid, now)
         if member.state is members.State.READY and hand.generation.dispatcher is not None:
             before = self._site.succession.accepted.get(member.slot, 0)
-            hand.generation.dispatcher.ready(hand.row, member, before)
+            hand.generation.dispatcher.ready(hand.row, member.id, before)
         self.carry_out(actions)
         self._site.run_passes()
 

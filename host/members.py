@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from host.errors import ExitCode
+from host.ipc.assignment import WorkerId
 
 
 class Policy(NamedTuple):
@@ -118,3 +119,8 @@ class Member:
     expected: bool = False
     retiring: bool = False
     doom: tuple[tuple[Action, float], ...] = ()
+
+    @property
+    def id(self) -> WorkerId:
+        """Who it is."""
+        return WorkerId(self.slot, self.pid, self.generation)

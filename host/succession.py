@@ -220,7 +220,7 @@ class Succession:
         for hand in office.crew:
             if hand.generation is serving and hand.member.state is State.READY:
                 before = self.accepted.get(hand.member.slot, 0)
-                serving.dispatcher.ready(hand.row, hand.member, before)
+                serving.dispatcher.ready(hand.row, hand.member.id, before)
                 serving.dispatcher.hold(hand.member.pid, hand.held)
 
     # Handing over

@@ -1,4 +1,4 @@
-"""What a worker is given on its way."""
+"""What a worker is given at its start, and who it is."""
 
 from __future__ import annotations
 
@@ -7,6 +7,14 @@ from typing import NamedTuple
 
 from host.interfaces import Listener
 from host.ipc.scoreboard import Row, Scoreboard
+
+
+class WorkerId(NamedTuple):
+    """Who a worker is: its slot, its process, its generation."""
+
+    slot: int
+    pid: int
+    generation: int
 
 
 class Assignment(NamedTuple):

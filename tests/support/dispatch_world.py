@@ -35,7 +35,7 @@ from host.ipc.scoreboard import (
 from host.passes import Passes
 from host.runtime.loop import READ
 from plugins.round_robin import RoundRobin
-from support.fakes import FakeLoop, Told, blank_cells, member, rows_of
+from support.fakes import FakeLoop, Told, blank_cells, rows_of, worker_id
 
 PATIENCE = 0.05
 RETRY_SECONDS = 0.1
@@ -289,7 +289,7 @@ class World:
         """A worker has been forked and says that it is ready."""
         self._note("worker %d is ready", slot)
         worker = self.workers[slot] = SimWorker(self, self.rows[slot], next(self._pids))
-        self.dispatcher.ready(self._seen_rows[slot], member(slot, worker.pid))
+        self.dispatcher.ready(self._seen_rows[slot], worker_id(slot, worker.pid))
         self.passes.run_all()
 
     def _send(self, pid: int, data: bytes) -> bool:

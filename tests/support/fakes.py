@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from host.ipc.assignment import WorkerId
 from host.ipc.scoreboard import Row
 from host.members import Member, State
 from host.runtime.loop import TimerHandle
@@ -23,6 +24,11 @@ def blank_cells(slots: int, listeners: int) -> memoryview:
 def rows_of(cells: Any, slots: int, listeners: int) -> list[Row]:
     """Make the rows of all slots over `cells`."""
     return [Row(cells, slot * STRIDE * (1 + listeners), listeners, slot) for slot in range(slots)]
+
+
+def worker_id(slot: int, pid: int | None = None, generation: int = 0) -> WorkerId:
+    """Make who a worker is; the pid is 1000 + slot."""
+    return WorkerId(slot, 1000 + slot if pid is None else pid, generation)
 
 
 def member(

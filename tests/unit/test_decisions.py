@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from host.candidate import Candidate
 from host.decisions import MAX_SHOWN, Decisions
 from host.ipc.scoreboard import ACCEPTED_ALL, ACTIVE, CLAIMED, CLAIMED_ALL, SENT
-from support.fakes import blank_cells, member, rows_of
+from support.fakes import blank_cells, rows_of, worker_id
 
 
 def candidates(*loads):
@@ -15,7 +15,7 @@ def candidates(*loads):
     found = []
     for row, (active, outstanding) in zip(rows, loads, strict=True):
         row.put(ACTIVE, active)
-        found.append(Candidate(row, member(row.number)))
+        found.append(Candidate(row, worker_id(row.number)))
         found[-1].sent += outstanding
     return found
 
@@ -121,7 +121,7 @@ def test_a_worker_that_has_ended_is_forgotten_and_nobody_else():
 def test_what_a_slot_has_accepted_goes_on_from_the_workers_before():
     [row] = rows_of(blank_cells(1, 1), 1, 1)
     row.put(ACCEPTED_ALL, 70)  # by others in this row, whatever their slot was
-    worker = Candidate(row, member(0), before=500)
+    worker = Candidate(row, worker_id(0), before=500)
     assert worker.accepted == 500
     row.put(ACCEPTED_ALL, 72)
     assert worker.accepted == 502
@@ -133,7 +133,7 @@ def test_what_was_sent_to_the_row_before_is_not_outstanding():
         row.add(listener, SENT, sent)
         row.add(listener, CLAIMED, sent)
     row.put(CLAIMED_ALL, 10)
-    worker = Candidate(row, member(0))
+    worker = Candidate(row, worker_id(0))
     assert worker.outstanding == 0
     assert worker.note_sent(1, 2) == 8
     assert (worker.outstanding, worker.load) == (2, 2)

@@ -19,7 +19,7 @@ from host.ipc.scoreboard import (
 )
 from host.telemetry.events import WORKER_RESUMED, WORKER_SUSPENDED
 from plugins.round_robin import RoundRobin
-from support.fakes import Told, blank_cells, member, rows_of
+from support.fakes import Told, blank_cells, rows_of, worker_id
 
 PATIENCE = 0.05
 FIRST = Listener(0, "tcp://127.0.0.1:7000", "echo")
@@ -49,7 +49,7 @@ class Scene:
         for slot, count in enumerate(active):
             self.hold(slot, count)
         for row in self.rows:
-            self.dispatcher.ready(row, member(row.number, generation=3))
+            self.dispatcher.ready(row, worker_id(row.number, generation=3))
 
     def plan(self, length, listener=0, now=0.0):
         """Do a pass with so many connections waiting; return the counts by slot."""
@@ -121,7 +121,7 @@ def test_a_worker_that_takes_over_a_slot_begins_with_nothing_outstanding():
     scene.claim(0, 1)
     scene.dispatcher.gone(1000)
     scene.rows[0].write_off()
-    scene.dispatcher.ready(scene.rows[0], member(0, pid=1001, generation=3))
+    scene.dispatcher.ready(scene.rows[0], worker_id(0, pid=1001, generation=3))
     assert scene.plan(3) == {0: 3}
 
 
@@ -241,7 +241,7 @@ def test_a_claim_made_while_the_load_is_read_is_not_missed():
 
     scene = Scene(workers=1, limit=1)
     busy = Busy(scene.cells)
-    scene.dispatcher.ready(rows_of(busy, 1, 1)[0], member(0, generation=3))
+    scene.dispatcher.ready(rows_of(busy, 1, 1)[0], worker_id(0, generation=3))
     assert scene.plan(1) == {0: 1}
     busy.reads = 0
     assert scene.plan(2) == {}
