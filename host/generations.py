@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from host.decisions import Decisions
-from host.dispatch import Dispatcher, Policy, Scheduler
+from host.dispatch.dispatcher import Dispatcher, Policy, Scheduler
+from host.dispatch.history import Decisions
+from host.dispatch.runner import Passes, Send
 from host.errors import LimitsError
 from host.interfaces import Listener
 from host.ipc.scoreboard import MAX_ROWS, Row, Scoreboard
 from host.net.listeners import ListeningSocket
 from host.net.queue_length import queue_length
-from host.passes import Passes, Send
 from host.runtime.loop import Loop
 from host.telemetry import events
 from host.telemetry.emitter import Report, Telemetry

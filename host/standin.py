@@ -12,8 +12,8 @@ import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
+from host.dispatch.runner import Passes, Send
 from host.generations import Generation
-from host.passes import Passes, Send
 from host.runtime import processes
 from host.runtime.loop import READ, Loop
 from host.telemetry.logs import LogWriter

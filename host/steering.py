@@ -9,7 +9,7 @@ from host import reporting
 from host.admin import Reply
 from host.commands import CommandError
 from host.crew import Hand
-from host.dispatch import Scheduler
+from host.dispatch.dispatcher import Scheduler
 from host.errors import HostError
 from host.foreman import Foreman
 from host.members import State

@@ -14,7 +14,7 @@ from host import members
 from host.admin import AdminServer
 from host.bus.supervisor_end import Exchange
 from host.crew import Crew, Hand
-from host.dispatch import Policy, Scheduler
+from host.dispatch.dispatcher import Policy, Scheduler
 from host.ending import Ending
 from host.errors import ExitCode, PluginError
 from host.foreman import Foreman

@@ -8,7 +8,7 @@ from statistics import median
 from bench.contenders import OURS
 from bench.contest import Bench
 from bench.results import Comparison, Goal, several
-from host.dispatch import Dispatcher, Policy
+from host.dispatch.dispatcher import Dispatcher, Policy
 from host.interfaces import Listener
 from host.ipc.scoreboard import ACCEPTED, ACTIVE, CLAIMED, CLAIMED_ALL, SETTLED, Row
 from host.members import Member, State

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from host.decisions import MAX_REMEMBERED
+from host.dispatch.history import MAX_REMEMBERED
 from support.address import connect
 from support.hosting import CENSUS, Host, Load, Start, eventually
 from support.processes import children, descriptors, resident_bytes, threads

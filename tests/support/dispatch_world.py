@@ -4,7 +4,7 @@ Everyone acts in single reads and writes of what is shared. Where the dispatcher
 a cell or asks for a queue's length, others may act first. Who acts when is read from a tape, so
 that a search for a bad order of events is a search for a tape.
 
-Around the dispatcher is host/passes.py itself. Starting, burying and sending workers away is as in
+Around the dispatcher is host/dispatch/runner.py itself. Starting, burying and sending workers away is as in
 host/supervisor.py; `accepting` does what host/acceptor.py does, and tests/unit/test_acceptor.py
 holds it to that.
 """
@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from host.dispatch import SECOND_LOOK_SECONDS, Dispatcher, Policy
+from host.dispatch.dispatcher import SECOND_LOOK_SECONDS, Dispatcher, Policy
+from host.dispatch.runner import Passes
 from host.interfaces import Listener
 from host.ipc.protocol import Orders
 from host.ipc.scoreboard import (
@@ -32,7 +33,6 @@ from host.ipc.scoreboard import (
     TURN_LASTED,
     Row,
 )
-from host.passes import Passes
 from host.runtime.loop import READ
 from plugins.round_robin import RoundRobin
 from support.fakes import FakeLoop, Told, blank_cells, rows_of, worker_id

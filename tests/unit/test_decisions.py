@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.candidate import Candidate
-from host.decisions import MAX_SHOWN, Decisions
+from host.dispatch.candidate import Candidate
+from host.dispatch.history import MAX_SHOWN, Decisions
 from host.ipc.scoreboard import ACCEPTED_ALL, ACTIVE, CLAIMED, CLAIMED_ALL, SENT
 from support.fakes import blank_cells, rows_of, worker_id
 

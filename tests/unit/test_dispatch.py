@@ -2,7 +2,7 @@
 
 import pytest
 
-from host.dispatch import LOOK_AGAIN, SECOND_LOOK_SECONDS, Dispatcher, Policy
+from host.dispatch.dispatcher import LOOK_AGAIN, SECOND_LOOK_SECONDS, Dispatcher, Policy
 from host.interfaces import Listener
 from host.ipc.scoreboard import (
     ACCEPTED,

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
-from host.dispatch import Dispatcher
+from host.dispatch.dispatcher import Dispatcher
 from host.ipc.scoreboard import CLAIMED, SENT
 from host.telemetry.events import WORKER_SUSPENDED
 from support.dispatch_world import PATIENCE, RETRY_SECONDS, Setup, World

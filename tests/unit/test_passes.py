@@ -4,7 +4,7 @@ from contextlib import closing
 
 import pytest
 
-from host.dispatch import LOOK_AGAIN
+from host.dispatch.dispatcher import LOOK_AGAIN
 from support.dispatch_world import PATIENCE, Setup, World
 
 

@@ -49,8 +49,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from host.candidate import Candidate
-from host.decisions import Decisions
+from host.dispatch.candidate import Candidate
+from host.dispatch.history import Decisions
 from host.errors import NoCandidateError
 from host.interfaces import Listener, WorkerView
 from host.ipc.assignment import WorkerId

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 
-from host.candidate import Candidate
+from host.dispatch.candidate import Candidate
 from host.ipc.scoreboard import Cells
 
 MAX_REMEMBERED = 4096

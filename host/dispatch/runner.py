@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from host.dispatch import Dispatcher
+from host.dispatch.dispatcher import Dispatcher
 from host.ipc.protocol import notification
 from host.ipc.scoreboard import Scoreboard
 from host.net.listeners import ListeningSocket
