@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, NoReturn
 import click
 
 import settings
-from host.commands import COMMANDS
+from host.control.commands import COMMANDS
 from host.errors import ExitCode, HostError, PluginError
 from host.launch import assign, launch
 from host.plugin.loading import PluginErrors, load

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from host import profiling, worker
-from host.admin import AdminServer
+from host.control.server import AdminServer
 from host.errors import ExitCode, HostError, LimitsError, ListenError, PluginError
 from host.handover import FORMAT, REHEARSAL, Handover, take_over
 from host.inheritance import bound_before, take_listeners

@@ -12,9 +12,7 @@ from typing import Any
 import click
 
 from host import top as screen
-from host.commands import COMMANDS, Argument
-from host.errors import RemoteError
-from host.remote import (
+from host.control.client import (
     LostError,
     RefusedError,
     SilentError,
@@ -24,6 +22,8 @@ from host.remote import (
     running,
     strange,
 )
+from host.control.commands import COMMANDS, Argument
+from host.errors import RemoteError
 from host.text import printable
 
 _SECONDS = 10.0

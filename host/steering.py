@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from host import reporting
-from host.admin import Reply
-from host.commands import CommandError
+from host.control.commands import CommandError
+from host.control.server import Reply
 from host.crew import Hand
 from host.dispatch.dispatcher import Scheduler
 from host.errors import HostError

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from host import members
-from host.admin import AdminServer
 from host.bus.supervisor_end import Exchange
+from host.control.server import AdminServer
 from host.crew import Crew, Hand
 from host.dispatch.dispatcher import Policy, Scheduler
 from host.ending import Ending

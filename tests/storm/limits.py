@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 
-from host import remote
+from host.control import client
 from storm.hosts import POLITE, StormHost, soon
 from storm.load import pass_time
 from storm.peers import unhandled
@@ -169,7 +169,7 @@ def control_answers(trial: Trial, host: StormHost, seconds: float) -> str:
     until, took = time.monotonic() + seconds, []
     while time.monotonic() < until:
         began = time.monotonic()
-        remote.ask(host.name, "generations", {}, 10.0)
+        client.ask(host.name, "generations", {}, 10.0)
         took.append(time.monotonic() - began)
         time.sleep(0.05)
     took.sort()

@@ -15,14 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.admin import (
-    IDLE_SECONDS,
-    MAX_CLIENTS,
-    TAKE_SECONDS,
-    AdminServer,
-    _pieces,
-)
-from host.commands import MAX_REQUEST_BYTES, CommandError, address
+from host.control.commands import MAX_REQUEST_BYTES, CommandError, address
+from host.control.server import IDLE_SECONDS, MAX_CLIENTS, TAKE_SECONDS, AdminServer, _pieces
 from host.runtime.loop import Loop
 from host.telemetry.events import ADMIN_COMMAND, HOST_BUG
 from support.fakes import Told

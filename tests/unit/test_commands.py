@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.commands import (
+from host.control.commands import (
     COMMANDS,
     MAX_REQUEST_BYTES,
     CommandError,

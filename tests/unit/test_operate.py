@@ -22,12 +22,12 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from host.admin import AdminServer
 from host.cli import main
-from host.commands import COMMANDS, CommandError, address
+from host.control.client import ask, meant, running
+from host.control.commands import COMMANDS, CommandError, address
+from host.control.server import AdminServer
 from host.errors import ExitCode, RemoteError
 from host.operate import OPERATIONS
-from host.remote import ask, meant, running
 from host.runtime.loop import Loop
 from host.telemetry.emitter import Telemetry
 from host.top import Rates, Table, ago, frame
@@ -565,7 +565,7 @@ def test_a_reload_that_takes_too_long_is_given_up(host):
 
 PROCESS = """
 import os, sys
-from host.admin import AdminServer
+from host.control.server import AdminServer
 from host.runtime.loop import Loop
 from host.telemetry.emitter import Telemetry
 

@@ -13,8 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from host import commands
-from host.commands import MAX_REQUEST_BYTES, VERSION, CommandError
+from host.control import commands
+from host.control.commands import MAX_REQUEST_BYTES, VERSION, CommandError
 from host.net.sockets import credentials
 from host.runtime.loop import READ, WRITE, Loop, TimerHandle
 from host.telemetry.emitter import Telemetry

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Self
 
-from host.commands import PREFIX, VERSION, address
+from host.control.commands import PREFIX, VERSION, address
 from host.errors import RemoteError
 from host.net.sockets import credentials
 from host.text import printable

@@ -1,0 +1,1 @@
+"""Commands to a running host: the table, the server, the client."""
