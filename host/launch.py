@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from host import profiling, worker
+from host import worker
 from host.control.server import AdminServer
 from host.errors import ExitCode, HostError, LimitsError, ListenError, PluginError
 from host.handover import FORMAT, REHEARSAL, Handover, take_over
@@ -24,10 +24,11 @@ from host.ipc.protocol import MAX_LISTENERS
 from host.net.listeners import ListeningSocket, open_listener
 from host.plugin.loading import load
 from host.plugin.registry import Registry
-from host.profiling import Profile
+from host.profiling import recorder
+from host.profiling.recorder import Profile
+from host.profiling.report import summarize
 from host.reloads import Plan
 from host.runtime.processes import die_with_parent
-from host.summary import summarize
 from host.supervisor import Supervisor
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import (
@@ -145,7 +146,7 @@ def _run(staff: _Staff, version: str, handed: Handover | None, failed: str) -> E
         if (view.address, view.plugin) not in known:
             telemetry.emit(LISTENING, address=view.address, plugin=view.plugin)
 
-    run = profiling.run_name() if staff.profile else ""
+    run = recorder.run_name() if staff.profile else ""
     profile = Profile(staff.profile, run) if staff.profile else None
 
     def run_worker(assignment: Assignment) -> int:
@@ -172,7 +173,7 @@ def _run(staff: _Staff, version: str, handed: Handover | None, failed: str) -> E
     telemetry.emit(HOST_STOPPED, code=int(code), meaning=code.description)
     log.close()
     if staff.profile:
-        _print(summarize(*profiling.collect(staff.profile, run), staff.profile))
+        _print(summarize(*recorder.collect(staff.profile, run), staff.profile))
     return code
 
 
@@ -361,7 +362,7 @@ def profile_directory(loaded: Loaded) -> Path | None:
     if not directory:
         return None
     try:
-        return profiling.prepare(directory, profiling.run_name())
+        return recorder.prepare(directory, recorder.run_name())
     except (OSError, ValueError) as error:
         cause = getattr(error, "strerror", None) or str(error)
         message = f"cannot be written to: {cause}"

@@ -26,7 +26,7 @@ from host.plugin.circuit_breaker import Breaker
 from host.plugin.failures import Failures
 from host.plugin.isolation import nobody
 from host.plugin.registry import Registry
-from host.profiling import ANYONE, CALLBACKS, Profile
+from host.profiling.recorder import ANYONE, CALLBACKS, Profile
 from host.runtime import forks, stacks
 from host.runtime.loop import READ, Loop, TimerHandle
 from host.runtime.processes import die_with_parent

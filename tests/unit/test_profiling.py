@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from host import profiling
 from host.ipc.scoreboard import ACCEPTED_ALL, Scoreboard
 from host.plugin import binding
 from host.plugin.binding import Implementation
-from host.profiling import ANYONE, CALLBACKS, Profile, collect, prepare, run_name
+from host.profiling import recorder
+from host.profiling.recorder import ANYONE, CALLBACKS, Profile, collect, prepare, run_name
+from host.profiling.report import summarize
 from host.runtime.loop import Loop
-from host.summary import summarize
 
 RUN = "7-1234"
 
@@ -298,7 +298,7 @@ class TestPreparing:
 
     def test_the_name_of_a_run_is_the_same_after_an_exec(self):
         program = (
-            "import os, sys; from host.profiling import run_name; print(run_name(), flush=True);"
+            "import os, sys; from host.profiling.recorder import run_name; print(run_name(), flush=True);"
             "sys.argv[1:] and os.execv(sys.executable, [sys.executable, '-c', sys.argv[1]])"
         )
         done = subprocess.run(
@@ -395,4 +395,4 @@ def test_what_was_measured_can_be_summarized(profile, loop, row, clock, tmp_path
     profile.attend(loop, row, "worker-0-1")
     loop.on_rest()
     profile.save(0, 0)
-    assert "echo        on_readable" in summarize(*profiling.collect(tmp_path, RUN), tmp_path)
+    assert "echo        on_readable" in summarize(*recorder.collect(tmp_path, RUN), tmp_path)
