@@ -15,14 +15,14 @@ from typing import Any, NoReturn
 import click
 
 import settings
-from host.arrivals import PATTERNS, Scenario, TraceError, read_trace, synthetic
 from host.errors import PluginError
 from host.interfaces import Listener, WorkerView
 from host.plugin.catalog import catalog
 from host.plugin.discovery import find, installed
 from host.plugin.loading import load
 from host.plugin.registry import Registry
-from host.simulation import Choose, Result, run
+from host.simulation.arrivals import PATTERNS, Scenario, TraceError, read_trace, synthetic
+from host.simulation.model import Choose, Result, run
 from host.text import aligned, suggest
 
 WORKERS = 4

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 import settings
 from host import Listener, PluginError
-from host.arrivals import PATTERNS, Arrival, Scenario, TraceError, read_trace, synthetic
 from host.simulate import scheduler, simulate
-from host.simulation import Clock, SimulatedWorker, gini, max_mean, run
+from host.simulation.arrivals import PATTERNS, Arrival, Scenario, TraceError, read_trace, synthetic
+from host.simulation.model import Clock, SimulatedWorker, gini, max_mean, run
 
 LISTENER = Listener(0, "tcp://127.0.0.1:7000", "echo")
 

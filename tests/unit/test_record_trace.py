@@ -11,9 +11,9 @@ import pytest
 
 import settings
 from host import Listener
-from host.arrivals import TraceLine
 from host.plugin.binding import HostHooks, ListenerHooks
 from host.plugin.loading import load
+from host.simulation.arrivals import TraceLine
 
 LISTENER = Listener(0, "tcp://127.0.0.1:7000", "echo")
 

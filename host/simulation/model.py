@@ -32,8 +32,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from host.arrivals import Arrival, Scenario
 from host.interfaces import Listener, WorkerView
+from host.simulation.arrivals import Arrival, Scenario
 
 Choose = Callable[[Listener, Sequence[WorkerView]], WorkerView]
 

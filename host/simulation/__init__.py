@@ -1,0 +1,1 @@
+"""Schedulers in simulated time."""
