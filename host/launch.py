@@ -14,7 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from host import worker
 from host.control.server import AdminServer
 from host.errors import ExitCode, HostError, LimitsError, ListenError, PluginError
 from host.handover import FORMAT, REHEARSAL, Handover, take_over
@@ -42,6 +41,7 @@ from host.telemetry.events import (
 )
 from host.telemetry.logs import Format, LogWriter, json_line, text_line
 from host.wiring import Wiring
+from host.worker import process
 from settings import Limits, Listen, Loaded, Problem, Settings, SettingsError
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:7000"
@@ -151,7 +151,7 @@ def _run(staff: _Staff, version: str, handed: Handover | None, failed: str) -> E
 
     def run_worker(assignment: Assignment) -> int:
         try:
-            return worker.run(assignment, settings, staff.registry, telemetry, log, profile)
+            return process.run(assignment, settings, staff.registry, telemetry, log, profile)
         except Exception as error:
             return tell_bug(error, telemetry)
 

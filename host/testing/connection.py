@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import cast
 
-from host.connection import SocketConnection
 from host.interfaces import CloseReason, Listener
-from host.service import Service
 from host.testing.wire import Wire
 from host.testing.worker import FakeWorker
+from host.worker.connection import SocketConnection
+from host.worker.context import Service
 
 PLAIN_LISTENER = Listener(0, "tcp://127.0.0.1:7000", "test")
 

@@ -13,11 +13,11 @@ from host.interfaces import CloseReason, Listener
 from host.plugin.binding import HostHooks
 from host.plugin.loading import load
 from host.plugin.registry import Registry
-from host.sweeper import Sweeper
 from host.testing.bus import MemoryBus
 from host.testing.connection import FakeConnection
 from host.testing.loop import FakeLoop
 from host.testing.worker import Failure, FakeWorker, Marks
+from host.worker.timeouts import Sweeper
 from settings import Settings
 
 Options = Mapping[str, Mapping[str, object]]

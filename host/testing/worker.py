@@ -6,14 +6,14 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from host.connection import SocketConnection
 from host.interfaces import Bus, CloseReason, Listener
 from host.plugin.binding import ListenerHooks
 from host.runtime.loop import TimerHandle
-from host.service import Service
 from host.testing.bus import MemoryBus
 from host.testing.loop import FakeLoop
 from host.testing.wire import Wire
+from host.worker.connection import SocketConnection
+from host.worker.context import Service
 
 
 @dataclass(frozen=True, slots=True)

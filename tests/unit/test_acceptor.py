@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from host.acceptor import Acceptor
 from host.interfaces import Listener
 from host.ipc.scoreboard import (
     ACCEPTED,
@@ -20,8 +19,9 @@ from host.ipc.scoreboard import (
     SETTLED,
     SPURIOUS,
 )
-from host.service import Service
 from host.telemetry.events import ACCEPT_FAILED
+from host.worker.acceptor import Acceptor
+from host.worker.context import Service
 from support.dispatch_world import accepting
 from support.fakes import FakeDescriptors, FakeLoop, FakeSocket, Told, blank_cells, rows_of
 

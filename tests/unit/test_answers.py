@@ -8,11 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from host.answers import answer, counted, traffic
-from host.connection import SocketConnection
 from host.interfaces import CloseReason, Listener
 from host.ipc.protocol import MAX_LINE_BYTES, Ask, Reports
-from host.service import Service
+from host.worker.answers import answer, counted, traffic
+from host.worker.connection import SocketConnection
+from host.worker.context import Service
 from support.fakes import FakeLoop
 
 NO_FD = -1

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.connection import SocketConnection
 from host.interfaces import CloseReason, Listener
 from host.runtime.loop import READ, WRITE
-from host.service import Service
+from host.worker.connection import SocketConnection
+from host.worker.context import Service
 from support.fakes import FakeDescriptors, FakeLoop, FakeSocket
 
 HANG_UP = 0x18  # EPOLLERR | EPOLLHUP

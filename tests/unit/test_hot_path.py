@@ -11,12 +11,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from host.acceptor import Acceptor
-from host.connection import SocketConnection
 from host.interfaces import Listener
 from host.ipc.scoreboard import ACTIVE, MARK, Scoreboard
 from host.runtime.loop import Loop
-from host.service import Service
+from host.worker.acceptor import Acceptor
+from host.worker.connection import SocketConnection
+from host.worker.context import Service
 from plugins.echo import Echo
 from plugins.line import Line, Options
 

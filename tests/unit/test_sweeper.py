@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host.interfaces import CloseReason
-from host.sweeper import Sweeper
+from host.worker.timeouts import Sweeper
 from support.fakes import FakeLoop
 
 

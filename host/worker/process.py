@@ -9,11 +9,8 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 
-from host import answers
-from host.acceptor import Acceptor
 from host.bus.frames import Channel
 from host.bus.worker_end import EmbeddedBus
-from host.connection import SocketConnection
 from host.errors import ExitCode
 from host.interfaces import CloseReason, Listener
 from host.ipc.assignment import Assignment
@@ -31,11 +28,14 @@ from host.runtime import forks, stacks
 from host.runtime.loop import READ, Loop, TimerHandle
 from host.runtime.processes import die_with_parent
 from host.runtime.signals import Signals
-from host.service import Service
-from host.sweeper import Sweeper
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import CONNECTION_CLOSED, CONNECTIONS_CUT, PROFILE_LOST
 from host.telemetry.logs import LogWriter
+from host.worker import answers
+from host.worker.acceptor import Acceptor
+from host.worker.connection import SocketConnection
+from host.worker.context import Service
+from host.worker.timeouts import Sweeper
 from settings import Settings
 
 _SPREAD_SHARE = 0.5

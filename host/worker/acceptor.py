@@ -8,7 +8,6 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from host.connection import SocketConnection
 from host.ipc.scoreboard import (
     ACCEPTED,
     ACCEPTED_ALL,
@@ -25,9 +24,10 @@ from host.ipc.scoreboard import (
 from host.net import listeners
 from host.net.sockets import borrow
 from host.runtime.loop import Loop
-from host.service import Service
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import ACCEPT_FAILED
+from host.worker.connection import SocketConnection
+from host.worker.context import Service
 
 # The process or the machine has no more to give: nothing is gained by trying again at once.
 _CAPACITY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from host.interfaces import CloseReason
-from host.service import Service
+from host.worker.context import Service
 
 _SEND_SLICE = 262_144
 """How much of a backlog is offered to one send: about what a loopback socket takes at a time."""

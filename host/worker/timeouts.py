@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from host.connection import SocketConnection
 from host.interfaces import CloseReason, Timer
+from host.worker.connection import SocketConnection
 
 _SHORTEST_NAP = 0.05
 

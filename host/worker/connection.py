@@ -10,8 +10,8 @@ from host.interfaces import CloseReason, Listener, Worker
 from host.ipc.current_call import Called, mark, serial_of
 from host.net.sockets import describe, discard_unread
 from host.runtime.loop import READ, WRITE
-from host.sending import NO_EVENT, SendingHalf
-from host.service import FEW_BYTES, Service
+from host.worker.context import FEW_BYTES, Service
+from host.worker.sending import NO_EVENT, SendingHalf
 
 # Members of an enumeration are found slowly; these are used for each connection.
 _ON_READABLE, _ON_ACCEPT = int(Called.ON_READABLE), int(Called.ON_ACCEPT)

@@ -8,10 +8,10 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from host.connection import SocketConnection
 from host.interfaces import CloseReason
 from host.ipc.protocol import Ask, Report
 from host.net.sockets import borrow
+from host.worker.connection import SocketConnection
 
 _BATCH_BYTES = 32_768
 """Of connections in one line, which may take twice as much; one takes some 200 bytes."""
