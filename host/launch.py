@@ -16,8 +16,6 @@ from typing import NamedTuple
 
 from host.control.server import AdminServer
 from host.errors import ExitCode, HostError, LimitsError, ListenError, PluginError
-from host.handover import FORMAT, REHEARSAL, Handover, take_over
-from host.inheritance import bound_before, take_listeners
 from host.ipc.assignment import Assignment
 from host.ipc.protocol import MAX_LISTENERS
 from host.net.listeners import ListeningSocket, open_listener
@@ -26,9 +24,12 @@ from host.plugin.registry import Registry
 from host.profiling import recorder
 from host.profiling.recorder import Profile
 from host.profiling.report import summarize
-from host.reloads import Plan
 from host.runtime.processes import die_with_parent
-from host.supervisor import Supervisor
+from host.supervisor.dependencies import Wiring
+from host.supervisor.process import Supervisor
+from host.supervisor.reload.handover import FORMAT, REHEARSAL, Handover, take_over
+from host.supervisor.reload.rehearsal import Plan
+from host.supervisor.reload.sockets import bound_before, take_listeners
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import (
     ADMIN_UNAVAILABLE,
@@ -40,7 +41,6 @@ from host.telemetry.events import (
     Level,
 )
 from host.telemetry.logs import Format, LogWriter, json_line, text_line
-from host.wiring import Wiring
 from host.worker import process
 from settings import Limits, Listen, Loaded, Problem, Settings, SettingsError
 

@@ -11,7 +11,7 @@ from bench.results import Comparison, Goal, several
 from host.dispatch.dispatcher import Dispatcher, Policy
 from host.interfaces import Listener
 from host.ipc.scoreboard import ACCEPTED, ACTIVE, CLAIMED, CLAIMED_ALL, SETTLED, Row
-from host.members import Member, State
+from host.supervisor.workers.states import Member, State
 from host.telemetry.emitter import Telemetry
 from plugins.round_robin import RoundRobin
 

@@ -35,7 +35,7 @@ def answer(host: Host) -> dict[str, Any]:
 
 def test_a_host_imports_nothing_that_it_does_not_use(start: Start, tmp_path: Path) -> None:
     imported = set(answer(begin(start, tmp_path / "notes"))["imported"])
-    assert {"host.supervisor", "host.worker.process"} <= imported
+    assert {"host.supervisor.process", "host.worker.process"} <= imported
     assert imported & UNUSED == set()
 
 

@@ -5,7 +5,7 @@ a cell or asks for a queue's length, others may act first. Who acts when is read
 that a search for a bad order of events is a search for a tape.
 
 Around the dispatcher is host/dispatch/runner.py itself. Starting, burying and sending workers away is as in
-host/supervisor.py; `accepting` does what host/worker/acceptor.py does, and tests/unit/test_acceptor.py
+host/supervisor/process.py; `accepting` does what host/worker/acceptor.py does, and tests/unit/test_acceptor.py
 holds it to that.
 """
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from host.ipc.assignment import WorkerId
 from host.ipc.scoreboard import Row
-from host.members import Member, State
 from host.runtime.loop import TimerHandle
+from host.supervisor.workers.states import Member, State
 from host.telemetry.emitter import Record, Telemetry
 from host.telemetry.events import Event
 

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from host.ending import Ending
 from host.net.quiesce import PATIENCE_SECONDS, QUIET_SECONDS
+from host.supervisor.shutdown import Ending
 from host.telemetry.events import HOST_STOPPING
 from support.fakes import FakeLoop, Told
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host import handover
-from host.handover import Handover, take_over
+from host.supervisor.reload import handover
+from host.supervisor.reload.handover import Handover, take_over
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 SECONDS = st.floats(allow_nan=False, allow_infinity=False)
@@ -173,7 +173,7 @@ def test_it_comes_over_through_the_environment_and_a_descriptor(monkeypatch):
 def test_it_comes_over_an_exec(tmp_path):
     program = """
 import os
-from host.handover import take_over
+from host.supervisor.reload.handover import take_over
 handed = take_over()
 for descriptor in handed.descriptors():
     assert not os.get_inheritable(descriptor)

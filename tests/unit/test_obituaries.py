@@ -5,16 +5,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from host import obituaries
-from host.crew import Hand
 from host.interfaces import ChildExit, Listener
 from host.ipc.current_call import Called, mark
 from host.ipc.protocol import Report
 from host.ipc.scoreboard import MARK
 from host.ipc.supervisor_end import ControlChannel
-from host.members import Kill, State
-from host.obituaries import Obituaries
 from host.runtime.processes import Exit, OutOfMemory
+from host.supervisor.workers import exits
+from host.supervisor.workers.exits import Obituaries
+from host.supervisor.workers.handles import Hand
+from host.supervisor.workers.last_call import Whereabouts
+from host.supervisor.workers.states import Kill, State
 from host.telemetry.events import (
     WORKER_DIED,
     WORKER_EXITED,
@@ -22,7 +23,6 @@ from host.telemetry.events import (
     WORKER_KILLED,
     WORKER_START_FAILED,
 )
-from host.whereabouts import Whereabouts
 from support.fakes import FakeLoop, Told, blank_cells, member, rows_of
 
 GENERATION = SimpleNamespace(listeners=(Listener(0, "tcp://127.0.0.1:7000", "echo"),))
@@ -93,7 +93,7 @@ class Scene:
 def scene(monkeypatch):
     made = Scene(workers=2)
     monkeypatch.setattr(made.obituaries, "_memory", made.memory)
-    monkeypatch.setattr(obituaries.processes, "is_stopped", made.stopped.__contains__)
+    monkeypatch.setattr(exits.processes, "is_stopped", made.stopped.__contains__)
     return made
 
 
@@ -204,7 +204,7 @@ def test_want_of_memory_is_told_only_if_the_kernel_counted_one(scene, kills, cau
 def test_of_two_workers_that_the_kernel_kills_at_once_both_are_told(scene, monkeypatch, tmp_path):
     counts = tmp_path / "memory.events"
     counts.write_text("oom 0\noom_kill 5\n")
-    monkeypatch.setattr(obituaries.processes, "_events_path", lambda: str(counts))
+    monkeypatch.setattr(exits.processes, "_events_path", lambda: str(counts))
     monkeypatch.setattr(scene.obituaries, "_memory", OutOfMemory())
     counts.write_text("oom 2\noom_kill 7\n")
     assert scene.ends(number=9).ended.oom

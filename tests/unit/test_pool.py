@@ -1,12 +1,11 @@
-"""What the pool does about each fact: the tables of host/pool.py, line by line."""
+"""What the pool does about each fact: the tables of host/supervisor/workers/pool.py, line by line."""
 
 import signal
 
 import pytest
 
 from host.errors import ExitCode
-from host.members import Abort, Drain, Dump, Finish, Fork, Kill, Member, Policy, Ready, State
-from host.pool import (
+from host.supervisor.workers.pool import (
     ABORT_SECONDS,
     DUMP_SECONDS,
     EARLY_KILLS,
@@ -17,6 +16,18 @@ from host.pool import (
     SERVED_PAUSE_MAX_SECONDS,
     YOUNG_SECONDS,
     Pool,
+)
+from host.supervisor.workers.states import (
+    Abort,
+    Drain,
+    Dump,
+    Finish,
+    Fork,
+    Kill,
+    Member,
+    Policy,
+    Ready,
+    State,
 )
 
 START, DRAIN_TIME, PAUSE_MAX = 30.0, 20.0, 4.0

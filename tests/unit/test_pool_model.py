@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from host.errors import ExitCode
-from host.members import (
+from host.supervisor.workers.pool import Pool
+from host.supervisor.workers.states import (
     Abort,
     Drain,
     Dump,
@@ -19,7 +20,6 @@ from host.members import (
     Ready,
     State,
 )
-from host.pool import Pool
 
 SECONDS = st.sampled_from([0.0, 0.1, 1.0, 7.0, 40.0])
 ENDS = st.sampled_from(

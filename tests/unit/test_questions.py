@@ -5,7 +5,7 @@ import json
 import pytest
 
 from host.ipc.protocol import Ask, Orders
-from host.questions import ANSWER_SECONDS, Questions
+from host.supervisor.workers.queries import ANSWER_SECONDS, Questions
 from support.fakes import FakeLoop
 
 

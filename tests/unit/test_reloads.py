@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from host import handover
 from host.errors import ListenError
-from host.reloads import Plan, Reloads
 from host.runtime.processes import Exit
+from host.supervisor.reload import handover
+from host.supervisor.reload.rehearsal import Plan, Reloads
 from host.telemetry.events import HOST_RELOADING, RELOAD_FAILED
 from settings import Listen
 from support.fakes import FakeLoop, Told

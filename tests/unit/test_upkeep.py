@@ -4,11 +4,11 @@ import os
 
 import pytest
 
-from host import upkeep
-from host.crew import Hand
 from host.ipc.scoreboard import ACCEPTED_ALL, TURN_LASTED, TURN_STARTED
-from host.members import State
-from host.upkeep import Hung, Upkeep, Worn
+from host.supervisor.workers import health
+from host.supervisor.workers.handles import Hand
+from host.supervisor.workers.health import Hung, Upkeep, Worn
+from host.supervisor.workers.states import State
 from settings import Lifecycle
 from support.fakes import blank_cells, member, rows_of
 
@@ -90,7 +90,7 @@ def test_who_is_old_enough_is_worn_out_and_nobody_before():
 
 def test_who_takes_too_much_memory_is_worn_out(monkeypatch):
     taken = {1000: 199 * MIB, 1001: 221 * MIB, 1002: None}
-    monkeypatch.setattr(upkeep, "resident_bytes", taken.get)
+    monkeypatch.setattr(health, "resident_bytes", taken.get)
     scene = Scene(3, max_memory_bytes=200 * MIB)
     assert scene.look() == ([], [Worn(1001, "it takes 221 MiB of memory (max_memory_bytes)")])
 

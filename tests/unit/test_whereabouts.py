@@ -9,7 +9,7 @@ import pytest
 from host.interfaces import Listener
 from host.ipc.current_call import Called, Mark
 from host.plugin.binding import HOOKS, Implementation
-from host.whereabouts import Whereabouts
+from host.supervisor.workers.last_call import Whereabouts
 
 LISTENERS = [Listener(0, "tcp://127.0.0.1:7000", "echo"), Listener(1, "unix:/x", "chat")]
 

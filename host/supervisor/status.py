@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from host.crew import Crew, Hand
-from host.ending import Ending
-from host.generations import Generation
 from host.ipc.scoreboard import ACCEPTED, ACTIVE, REFUSED, SENT, SPURIOUS
-from host.members import State
-from host.obituaries import Obituaries
 from host.plugin.circuit_breaker import Breaker
-from host.pool import GRACE_SECONDS, Pool
 from host.runtime.loop import Loop
 from host.runtime.processes import resident_bytes
-from host.succession import Succession
+from host.supervisor.generations import Generation
+from host.supervisor.reload.succession import Succession
+from host.supervisor.shutdown import Ending
+from host.supervisor.workers.exits import Obituaries
+from host.supervisor.workers.handles import Crew, Hand
+from host.supervisor.workers.pool import GRACE_SECONDS, Pool
+from host.supervisor.workers.states import State
 from settings import Settings
 
 

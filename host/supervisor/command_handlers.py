@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from host import reporting
 from host.control.commands import CommandError
 from host.control.server import Reply
-from host.crew import Hand
 from host.dispatch.dispatcher import Scheduler
 from host.errors import HostError
-from host.foreman import Foreman
-from host.members import State
-from host.questions import Item, Questions
-from host.reloads import Done, ReloadError
-from host.reporting import House
+from host.supervisor import status
+from host.supervisor.lifecycle import Foreman
+from host.supervisor.reload.rehearsal import Done, ReloadError
+from host.supervisor.status import House
+from host.supervisor.workers.handles import Hand
+from host.supervisor.workers.queries import Item, Questions
+from host.supervisor.workers.states import State
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import SCHEDULER_SWAPPED, WORKER_FREED, WORKER_HELD
 
@@ -57,8 +57,8 @@ class Steering:
     def __init__(self, host: Steerable) -> None:
         self._host = host
         self._commands: dict[str, Callable[[dict[str, Any], Reply], None]] = {
-            "status": lambda _, reply: reply.result(reporting.status(host)),
-            "generations": lambda _, reply: reply.result(reporting.generations(host)),
+            "status": lambda _, reply: reply.result(status.status(host)),
+            "generations": lambda _, reply: reply.result(status.generations(host)),
             "reload": lambda _, reply: self._reload(reply),
             "stop": lambda args, reply: self._stop(reply, **args),
             "scale": lambda args, reply: self._scale(reply, **args),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable, Sequence
 
-from host.handover import Socket
 from host.interfaces import Listener
 from host.net.listeners import ListeningSocket, inherit_listener, open_listener
+from host.supervisor.reload.handover import Socket
 from settings import Listen
 
 

@@ -9,23 +9,23 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from host import handover, standin
 from host.bus.hub import HubState
 from host.bus.supervisor_end import Exchange
-from host.crew import Crew, Hand
-from host.ending import Ending
-from host.generations import Generation
-from host.handover import Handover
-from host.inheritance import open_missing
 from host.interfaces import Listener
 from host.ipc.scoreboard import Scoreboard
-from host.members import Member, State
 from host.net.listeners import ListeningSocket
 from host.net.quiesce import PATIENCE_SECONDS, Gate
-from host.obituaries import Obituaries
-from host.reloads import Plan, ReloadError
 from host.runtime.loop import Loop
 from host.runtime.signals import Signals
+from host.supervisor.generations import Generation
+from host.supervisor.reload import handover, stand_in
+from host.supervisor.reload.handover import Handover
+from host.supervisor.reload.rehearsal import Plan, ReloadError
+from host.supervisor.reload.sockets import open_missing
+from host.supervisor.shutdown import Ending
+from host.supervisor.workers.exits import Obituaries
+from host.supervisor.workers.handles import Crew, Hand
+from host.supervisor.workers.states import Member, State
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import GENERATION_FAILED, GENERATION_READY, NOT_LISTENING
 from host.telemetry.logs import LogWriter
@@ -215,7 +215,7 @@ class Succession:
         """End the stand-in; only then it is certain what each worker has been told."""
         office, serving = self._office, self._office.serving
         if stand_in is not None:
-            standin.relieve(stand_in.pid, stand_in.pipe)
+            stand_in.relieve(stand_in.pid, stand_in.pipe)
         assert serving.dispatcher is not None
         for hand in office.crew:
             if hand.generation is serving and hand.member.state is State.READY:
@@ -254,7 +254,7 @@ class Succession:
                 os.execve(sys.executable, sys.orig_argv, environment)
         except BaseException:
             if sent_in is not None:
-                standin.relieve(*sent_in)
+                stand_in.relieve(*sent_in)
             for listener in opened:
                 listener.close()
             raise
@@ -274,7 +274,7 @@ class Succession:
             office.loop.close()
             office.exchange.close()
 
-        return standin.send_in(
+        return stand_in.send_in(
             office.serving, channels, send=office.crew.send, log=office.log, close=close
         )
 

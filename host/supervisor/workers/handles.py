@@ -11,17 +11,17 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from host import handover
 from host.bus.supervisor_end import Exchange
-from host.generations import Generation
 from host.ipc.assignment import Assignment
 from host.ipc.heartbeat import Reading
 from host.ipc.protocol import Report
 from host.ipc.scoreboard import ACCEPTED_ALL, TURN_LASTED, TURN_STARTED, Row
 from host.ipc.supervisor_end import ControlChannel
-from host.members import Kill, Member, State
 from host.runtime import forks, processes, stacks
 from host.runtime.loop import READ, Loop
+from host.supervisor.generations import Generation
+from host.supervisor.reload import handover
+from host.supervisor.workers.states import Kill, Member, State
 
 
 @dataclass(slots=True, eq=False)

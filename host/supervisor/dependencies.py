@@ -6,11 +6,11 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from host.handover import Handover
 from host.interfaces import Listener
 from host.ipc.assignment import Assignment
 from host.plugin.binding import Timed
 from host.plugin.registry import Registry
+from host.supervisor.reload.handover import Handover
 from host.telemetry.emitter import Telemetry
 from host.telemetry.logs import LogWriter
 

@@ -42,7 +42,7 @@ from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 
 from host.errors import ExitCode
-from host.members import (
+from host.supervisor.workers.states import (
     Abort,
     Action,
     Drain,

@@ -10,39 +10,39 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 
-from host import members
 from host.bus.supervisor_end import Exchange
 from host.control.server import AdminServer
-from host.crew import Crew, Hand
 from host.dispatch.dispatcher import Policy, Scheduler
-from host.ending import Ending
 from host.errors import ExitCode, PluginError
-from host.foreman import Foreman
-from host.generations import Generation, Means
 from host.ipc import protocol
 from host.net.listeners import ListeningSocket
-from host.obituaries import Obituaries
 from host.plugin.circuit_breaker import Breaker
 from host.plugin.failures import Failures
-from host.pool import Pool
-from host.questions import Questions
-from host.reloads import Done, Plan, Reloads
 from host.runtime import forks
 from host.runtime.loop import READ, Loop
 from host.runtime.processes import Batch
 from host.runtime.signals import Signals
-from host.steering import Steering
-from host.succession import Succession
+from host.supervisor.command_handlers import Steering
+from host.supervisor.dependencies import HostView, Wiring
+from host.supervisor.generations import Generation, Means
+from host.supervisor.lifecycle import Foreman
+from host.supervisor.reload.rehearsal import Done, Plan, Reloads
+from host.supervisor.reload.succession import Succession
+from host.supervisor.shutdown import Ending
+from host.supervisor.workers import states
+from host.supervisor.workers.exits import Obituaries
+from host.supervisor.workers.handles import Crew, Hand
+from host.supervisor.workers.last_call import Whereabouts
+from host.supervisor.workers.pool import Pool
+from host.supervisor.workers.queries import Questions
 from host.telemetry import events
-from host.whereabouts import Whereabouts
-from host.wiring import HostView, Wiring
 from settings import Settings
 from settings.models import MAX_WORKERS
 
 
-def _policy(settings: Settings, generation: int) -> members.Policy:
+def _policy(settings: Settings, generation: int) -> states.Policy:
     lifecycle = settings.lifecycle
-    return members.Policy(
+    return states.Policy(
         workers=settings.workers,
         respawn=settings.respawn,
         start_timeout=lifecycle.start_timeout_seconds,
@@ -87,7 +87,7 @@ class Supervisor:
         number = self.handed.generation if self.handed else 0
         mine = Generation(number, [listener.view for listener in sockets], sockets)
         mine.began = self.handed.reloaded if self.handed else self.started
-        older: list[members.Member] = []
+        older: list[states.Member] = []
         if self.handed is None:
             self.serving = mine
         else:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from host import handover
 from host.errors import HostError
 from host.runtime.loop import Loop, TimerHandle
 from host.runtime.processes import Exit
+from host.supervisor.reload import handover
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import HOST_RELOADING, RELOAD_FAILED
 from settings import Listen

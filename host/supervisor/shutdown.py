@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from host.generations import Generation
 from host.net.quiesce import Gate
 from host.runtime.loop import Loop
+from host.supervisor.generations import Generation
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import HOST_STOPPING
 

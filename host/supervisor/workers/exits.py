@@ -7,8 +7,6 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from host import members
-from host.crew import Crew, Hand
 from host.interfaces import ChildExit
 from host.ipc import protocol
 from host.ipc.current_call import read_mark
@@ -16,9 +14,11 @@ from host.ipc.scoreboard import MARK
 from host.runtime import processes
 from host.runtime.loop import Loop
 from host.runtime.stacks import trim
+from host.supervisor.workers import states
+from host.supervisor.workers.handles import Crew, Hand
+from host.supervisor.workers.last_call import Whereabouts
 from host.telemetry import events
 from host.telemetry.emitter import Telemetry
-from host.whereabouts import Whereabouts
 
 _HANGS_KEPT = 10
 _MAX_LINES = 60
@@ -36,7 +36,7 @@ class Death(NamedTuple):
         failure: why it failed to start, if it has said so.
     """
 
-    member: members.Member
+    member: states.Member
     ended: processes.Exit
     view: ChildExit
     place: str
@@ -83,7 +83,7 @@ class Obituaries:
 
     def explain(self, hand: Hand, ended: processes.Exit) -> processes.Exit:
         """Add whether the kernel killed the worker for want of memory, if it may have."""
-        if ended.signal != signal.SIGKILL or hand.member.state is members.State.DOOMED:
+        if ended.signal != signal.SIGKILL or hand.member.state is states.State.DOOMED:
             return ended
         if self._oom is None:
             self._oom = self._memory.happened()
@@ -133,7 +133,7 @@ class Obituaries:
             "cause": str(death.ended),
             "age_seconds": round(death.view.age_seconds, 3),
         }
-        if member.expected and (member.state is members.State.DOOMED or death.ended.in_order):
+        if member.expected and (member.state is states.State.DOOMED or death.ended.in_order):
             self._telemetry.emit(events.WORKER_EXITED, **known)
             return
         self.restarts += not member.expected
@@ -171,7 +171,7 @@ class Obituaries:
             }
         )
 
-    def tell_killed(self, order: members.Kill) -> None:
+    def tell_killed(self, order: states.Kill) -> None:
         """Tell of a worker that is about to be killed, with its stacks if nobody has seen them."""
         hand = self._crew.get(order.pid)
         if hand is None:

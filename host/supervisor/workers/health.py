@@ -6,10 +6,10 @@ import random
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from host.crew import Hand
 from host.ipc.heartbeat import BEAT_SECONDS, Watch
-from host.members import State
 from host.runtime.processes import resident_bytes
+from host.supervisor.workers.handles import Hand
+from host.supervisor.workers.states import State
 from settings import Lifecycle
 
 _JITTER = 0.1

@@ -5,24 +5,24 @@ from __future__ import annotations
 import signal
 from typing import Protocol, assert_never
 
-from host import members
-from host.crew import Crew, Hand
-from host.ending import Ending
 from host.errors import ExitCode, LimitsError
-from host.generations import Generation
 from host.ipc import protocol
-from host.obituaries import Obituaries
 from host.plugin.binding import HostHooks
-from host.pool import Pool
-from host.questions import Questions
-from host.reloads import Reloads
 from host.runtime import forks, processes, stacks
 from host.runtime.loop import Loop, TimerHandle
 from host.runtime.signals import Signals
-from host.succession import Succession
+from host.supervisor.generations import Generation
+from host.supervisor.reload.rehearsal import Reloads
+from host.supervisor.reload.succession import Succession
+from host.supervisor.shutdown import Ending
+from host.supervisor.workers import states
+from host.supervisor.workers.exits import Obituaries
+from host.supervisor.workers.handles import Crew, Hand
+from host.supervisor.workers.health import Upkeep
+from host.supervisor.workers.pool import Pool
+from host.supervisor.workers.queries import Questions
 from host.telemetry import events
 from host.telemetry.emitter import Telemetry
-from host.upkeep import Upkeep
 from settings import Settings
 
 _RETRY_SECONDS = 0.05
@@ -81,26 +81,26 @@ class Foreman:
         self._upkeep = Upkeep(site.settings.lifecycle)
         self._timer: TimerHandle | None = None
 
-    def carry_out(self, actions: list[members.Action]) -> None:
+    def carry_out(self, actions: list[states.Action]) -> None:
         """Do what the pool has decided."""
         forks.end_if_stray()
         for action in actions:
             match action:
-                case members.Fork():
+                case states.Fork():
                     self._fork(action.slot)
-                case members.Drain():
+                case states.Drain():
                     self._order_drain(action)
-                case members.Dump():
+                case states.Dump():
                     self._crew.signal(action.pid, stacks.SIGNAL)
-                case members.Abort():
+                case states.Abort():
                     self._obituaries.tell_hung(action.pid)
                     self._crew.signal(action.pid, signal.SIGABRT)
-                case members.Kill():
+                case states.Kill():
                     self._obituaries.tell_killed(action)
                     self._crew.signal(action.pid, signal.SIGKILL)
-                case members.Ready():
+                case states.Ready():
                     self._site.generation_ready()
-                case members.Finish():
+                case states.Finish():
                     self._site.finish(action.code)
                 case _:
                     assert_never(action)
@@ -134,7 +134,7 @@ class Foreman:
             return
         self._telemetry.emit(events.WORKER_STARTED, slot=slot, pid=hand.member.pid)
 
-    def _order_drain(self, order: members.Drain) -> None:
+    def _order_drain(self, order: states.Drain) -> None:
         """Tell a worker to drain; a full pipe is tried again until the worker is gone."""
         hand = self._crew.get(order.pid)
         if hand is None:
@@ -176,7 +176,7 @@ class Foreman:
             events.WORKER_READY, slot=member.slot, pid=member.pid, seconds=now - member.born
         )
         actions = self._pool.ready(member.pid, now)
-        if member.state is members.State.READY and hand.generation.dispatcher is not None:
+        if member.state is states.State.READY and hand.generation.dispatcher is not None:
             before = self._site.succession.accepted.get(member.slot, 0)
             hand.generation.dispatcher.ready(hand.row, member.id, before)
         self.carry_out(actions)
@@ -239,7 +239,7 @@ class Foreman:
         if not started_well:
             self._site.begin_wanted_reload()
 
-    def _plan_for(self, member: members.Member) -> str:
+    def _plan_for(self, member: states.Member) -> str:
         """Say what comes after the end of a worker."""
         if member.expected or member.retiring or member.generation != self._pool.generation:
             return "it was on its way out"

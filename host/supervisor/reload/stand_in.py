@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from host.dispatch.runner import Passes, Send
-from host.generations import Generation
 from host.runtime import processes
 from host.runtime.loop import READ, Loop
+from host.supervisor.generations import Generation
 from host.telemetry.logs import LogWriter
 
 _PATIENCE_SECONDS = 1.0

@@ -1,0 +1,1 @@
+"""The supervisor process, the parent of all others."""

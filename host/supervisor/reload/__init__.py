@@ -1,0 +1,1 @@
+"""A reload: new settings are rehearsed, then the process is re-executed and takes over from itself."""

@@ -1,0 +1,1 @@
+"""What the supervisor knows of its workers, and decides about them."""
