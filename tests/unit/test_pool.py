@@ -1,4 +1,4 @@
-"""What the pool does about each fact: the tables of host/supervisor/workers/pool.py, line by line."""
+"""What the pool does about each fact: its tables, line by line."""
 
 import signal
 

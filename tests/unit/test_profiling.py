@@ -298,7 +298,8 @@ class TestPreparing:
 
     def test_the_name_of_a_run_is_the_same_after_an_exec(self):
         program = (
-            "import os, sys; from host.profiling.recorder import run_name; print(run_name(), flush=True);"
+            "import os, sys; from host.profiling.recorder import run_name\n"
+            "print(run_name(), flush=True)\n"
             "sys.argv[1:] and os.execv(sys.executable, [sys.executable, '-c', sys.argv[1]])"
         )
         done = subprocess.run(

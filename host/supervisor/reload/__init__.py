@@ -1,1 +1,1 @@
-"""A reload: new settings are rehearsed, then the process is re-executed and takes over from itself."""
+"""A reload: rehearse the new settings, re-execute the process, take over from it."""

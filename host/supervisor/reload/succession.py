@@ -211,11 +211,11 @@ class Succession:
         office.prepare(serving, handed.serving.wake)
         return serving, [hand.member for hand in hands]
 
-    def relieve(self, stand_in: handover.StandIn | None) -> None:
+    def relieve(self, process: handover.StandIn | None) -> None:
         """End the stand-in; only then it is certain what each worker has been told."""
         office, serving = self._office, self._office.serving
-        if stand_in is not None:
-            stand_in.relieve(stand_in.pid, stand_in.pipe)
+        if process is not None:
+            stand_in.relieve(process.pid, process.pipe)
         assert serving.dispatcher is not None
         for hand in office.crew:
             if hand.generation is serving and hand.member.state is State.READY:

@@ -83,7 +83,7 @@ Action = Fork | Drain | Dump | Abort | Kill | Ready | Finish
 
 
 class State(StrEnum):
-    """Where a worker is in its life; the table in host/supervisor/workers/pool.py says how it gets there."""
+    """Where a worker is in its life; the table in `pool` says how it gets there."""
 
     STARTING = "starting"
     READY = "ready"
