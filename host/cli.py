@@ -15,8 +15,8 @@ import click
 import settings
 from host.control.commands import COMMANDS
 from host.errors import ExitCode, HostError, PluginError
-from host.launch import assign, launch
 from host.plugin.loading import PluginErrors, load
+from host.startup.launch import assign, launch
 from host.text import aligned, suggest
 
 DISTRIBUTION = "prefork"

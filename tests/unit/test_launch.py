@@ -7,7 +7,8 @@ import pytest
 
 from host.errors import ExitCode, LimitsError, ListenError
 from host.ipc.protocol import MAX_LISTENERS
-from host.launch import (
+from host.runtime.processes import Exit
+from host.startup.launch import (
     DEFAULT_ADDRESS,
     RESERVED_DESCRIPTORS,
     assign,
@@ -15,7 +16,6 @@ from host.launch import (
     open_all,
     raise_descriptor_limit,
 )
-from host.runtime.processes import Exit
 from settings import Limits, Listen, Settings, SettingsError
 
 
@@ -111,12 +111,12 @@ def test_a_limit_that_suffices_is_left_alone(descriptors):
 
 
 def test_a_default_that_does_not_fit_is_lowered(monkeypatch):
-    monkeypatch.setattr("host.launch.raise_descriptor_limit", lambda needed: 1000)
+    monkeypatch.setattr("host.startup.launch.raise_descriptor_limit", lambda needed: 1000)
     assert max_connections(Limits(), 1) == 1000 - 1 - RESERVED_DESCRIPTORS
 
 
 def test_a_wish_that_does_not_fit_is_refused(monkeypatch):
-    monkeypatch.setattr("host.launch.raise_descriptor_limit", lambda needed: 1000)
+    monkeypatch.setattr("host.startup.launch.raise_descriptor_limit", lambda needed: 1000)
     room = 1000 - 1 - RESERVED_DESCRIPTORS
     with pytest.raises(LimitsError, match=f"set it to {room} at most") as caught:
         max_connections(Limits(max_connections_per_worker=60_000), 1)
