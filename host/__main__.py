@@ -12,7 +12,7 @@ def main() -> None:
     more before the first fork: 27 of the 260 ms that a start would take.
     """
     gc.disable()
-    from host.cli import main as run  # noqa: PLC0415  (for that)
+    from host.cli.main import main as run  # noqa: PLC0415  (for that)
 
     gc.freeze()
     gc.enable()

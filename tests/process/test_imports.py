@@ -18,7 +18,9 @@ IMPORTING = str(SUPPORT / "importing.py")
 
 OF_OTHERS = {"asyncio", "dotenv", "pydantic_settings", "rich", "ssl", "statistics"}
 OF_COMMANDS = {"arrivals", "catalog", "operate", "remote", "scaffold", "simulate", "simulation"}
-UNUSED = OF_OTHERS | {"settings.environment", "host.top"} | {f"host.{one}" for one in OF_COMMANDS}
+UNUSED = (
+    OF_OTHERS | {"settings.environment", "host.cli.screen"} | {f"host.{one}" for one in OF_COMMANDS}
+)
 """What a host without variables HOST_… can do without."""
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from host.cli.simulate import simulate
 from host.errors import ExitCode
-from host.simulate import simulate
 from support.address import connect
 from support.hosting import Load, Start, eventually, spread
 from support.session import ask

@@ -7,7 +7,7 @@ import os
 import socket
 from typing import NoReturn
 
-from host.cli import main
+from host.cli.main import main
 from host.net import listeners
 
 

@@ -22,15 +22,15 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from host.cli import main
+from host.cli.main import main
+from host.cli.operate import OPERATIONS
+from host.cli.screen import Rates, Table, ago, frame
 from host.control.client import ask, meant, running
 from host.control.commands import COMMANDS, CommandError, address
 from host.control.server import AdminServer
 from host.errors import ExitCode, RemoteError
-from host.operate import OPERATIONS
 from host.runtime.loop import Loop
 from host.telemetry.emitter import Telemetry
-from host.top import Rates, Table, ago, frame
 from walkthrough import ROOT, blocks
 
 DEADLINE_SECONDS = 10.0

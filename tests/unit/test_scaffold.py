@@ -4,8 +4,8 @@ import tomllib
 import pytest
 from click.testing import CliRunner
 
+from host.cli.new_plugin import KINDS, ScaffoldError, check_name, new_plugin, package
 from host.errors import ExitCode
-from host.scaffold import KINDS, ScaffoldError, check_name, new_plugin, package
 
 
 @pytest.fixture

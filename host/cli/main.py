@@ -135,9 +135,9 @@ def fail(message: str, code: ExitCode) -> NoReturn:
 
 
 _ELSEWHERE = {
-    "new-plugin": ("host.scaffold", "new_plugin"),
-    "simulate": ("host.simulate", "simulate"),
-    **dict.fromkeys((*COMMANDS, "top"), ("host.operate", "OPERATIONS")),
+    "new-plugin": ("host.cli.new_plugin", "new_plugin"),
+    "simulate": ("host.cli.simulate", "simulate"),
+    **dict.fromkeys((*COMMANDS, "top"), ("host.cli.operate", "OPERATIONS")),
 }
 """The commands of other modules, imported when they are called: a host starts 20 ms earlier."""
 
