@@ -47,7 +47,7 @@ def package(name: str, kind: str) -> dict[str, str]:
         f"{words['module']}.py": "module.py.tmpl",
         f"tests/test_{name}.py": "test.py.tmpl",
     }
-    folder = resources.files("host") / "templates" / kind
+    folder = resources.files("host.cli") / "templates" / kind
     return {
         path: Template((folder / template).read_text(encoding="utf-8")).substitute(words)
         for path, template in places.items()

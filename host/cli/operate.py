@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from host.cli import screen as screen
+from host.cli import screen
 from host.control.client import (
     LostError,
     RefusedError,

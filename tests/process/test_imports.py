@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,18 @@ pytestmark = pytest.mark.process
 IMPORTING = str(SUPPORT / "importing.py")
 
 OF_OTHERS = {"asyncio", "dotenv", "pydantic_settings", "rich", "ssl", "statistics"}
-OF_COMMANDS = {"arrivals", "catalog", "operate", "remote", "scaffold", "simulate", "simulation"}
-UNUSED = (
-    OF_OTHERS | {"settings.environment", "host.cli.screen"} | {f"host.{one}" for one in OF_COMMANDS}
-)
+OF_COMMANDS = {
+    "host.cli.new_plugin",
+    "host.cli.operate",
+    "host.cli.screen",
+    "host.cli.simulate",
+    "host.control.client",
+    "host.plugin.catalog",
+    "host.simulation.arrivals",
+    "host.simulation.model",
+    "settings.environment",
+}
+UNUSED = OF_OTHERS | OF_COMMANDS
 """What a host without variables HOST_… can do without."""
 
 
@@ -33,6 +42,10 @@ def answer(host: Host) -> dict[str, Any]:
         client.sendall(b"?")
         found: dict[str, Any] = json.loads(lines.readline())
         return found
+
+
+def test_what_is_not_imported_is_there() -> None:
+    assert [name for name in sorted(OF_COMMANDS) if find_spec(name) is None] == []
 
 
 def test_a_host_imports_nothing_that_it_does_not_use(start: Start, tmp_path: Path) -> None:

@@ -4,9 +4,9 @@ Everyone acts in single reads and writes of what is shared. Where the dispatcher
 a cell or asks for a queue's length, others may act first. Who acts when is read from a tape, so
 that a search for a bad order of events is a search for a tape.
 
-Around the dispatcher is `host.dispatch.runner` itself. How workers are started, reaped and sent away
-is as in `host.supervisor.lifecycle`; `accepting` does what `host.worker.acceptor` does, and the tests
-of that module hold it to that.
+Around the dispatcher is `host.dispatch.runner` itself. How workers are started, reaped and sent
+away is as in `host.supervisor.lifecycle`; `accepting` does what `host.worker.acceptor` does, and
+the tests of that module hold it to that.
 """
 
 from __future__ import annotations
