@@ -13,7 +13,7 @@ from host.interfaces import Listener
 from host.ipc.scoreboard import ACCEPTED, ACTIVE, CLAIMED, CLAIMED_ALL, SETTLED, Row
 from host.supervisor.workers.states import Member, State
 from host.telemetry.emitter import Telemetry
-from plugins.round_robin import RoundRobin
+from plugins.schedulers.round_robin import RoundRobin
 
 LETTER = "dispatch"
 TITLE = "Cost of a dispatch pass"

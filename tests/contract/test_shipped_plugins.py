@@ -15,9 +15,8 @@ from settings import Loaded, Settings
 SHIPPED = sorted(
     entry.name for entry in entry_points(group="host.plugins") if entry.dist.name == "prefork"
 )
-FILES = sorted(
-    path for path in Path(plugins.__file__).parent.glob("*.py") if path.name != "__init__.py"
-)
+FOLDER = Path(plugins.__file__).parent
+FILES = sorted(path for path in FOLDER.rglob("*.py"))
 
 
 def test_defaults_are_installed():
@@ -39,7 +38,7 @@ def test_the_catalogue_tells_without_importing_what_loading_finds(name):
     assert listed.implements == registry.plugins[0].hooks
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(FOLDER)))
 def test_imports_only_public_names_of_the_host(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module.partition(".")[0] == "host":

@@ -34,7 +34,7 @@ from host.ipc.scoreboard import (
     Row,
 )
 from host.runtime.loop import READ
-from plugins.round_robin import RoundRobin
+from plugins.schedulers.round_robin import RoundRobin
 from support.fakes import FakeLoop, Told, blank_cells, rows_of, worker_id
 
 PATIENCE = 0.05

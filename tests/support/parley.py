@@ -13,7 +13,7 @@ from typing import Any
 
 from host import BUS_LEFT, BUS_LOST, CloseReason, Listener, Message
 from plugins.chat import Chat
-from plugins.chatting.limits import Options
+from plugins.chat.options import Options
 
 LISTENER = Listener(0, "tcp://127.0.0.1:7000", "chat")
 CLAIMS = "(claims)"

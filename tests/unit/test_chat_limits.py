@@ -2,7 +2,7 @@
 
 import pytest
 
-from plugins.chatting.limits import Options
+from plugins.chat.options import Options
 from support.parley import Parley, trio
 
 

@@ -18,7 +18,7 @@ from host.ipc.scoreboard import (
     TURN_STARTED,
 )
 from host.telemetry.events import WORKER_RESUMED, WORKER_SUSPENDED
-from plugins.round_robin import RoundRobin
+from plugins.schedulers.round_robin import RoundRobin
 from support.fakes import Told, blank_cells, rows_of, worker_id
 
 PATIENCE = 0.05

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from itertools import count
 
 from host import CloseReason, Connection, Worker, hookimpl
-from plugins.chatting.desk import Desk
-from plugins.chatting.limits import Options
-from plugins.chatting.users import User
-from plugins.chatting.verbs import Verbs
+from plugins.chat.commands import Verbs
+from plugins.chat.membership import Desk
+from plugins.chat.options import Options
+from plugins.chat.users import User
+from plugins.encoding import harmless
 from plugins.framing import FrameTooLongError
-from plugins.text import harmless
 
 _WARNING_SECONDS = 1.0
 """How often someone who sends too fast is told so."""

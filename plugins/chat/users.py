@@ -5,8 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 
 from host import Connection, Timer
-from plugins.chatting.limits import Options
-from plugins.chatting.telnet import Telnet
+from plugins.chat.options import Options
+from plugins.chat.telnet import Telnet
 from plugins.framing import LineFramer
 
 

@@ -8,10 +8,10 @@ import json
 from collections.abc import Callable, Iterable
 
 from host import Message, Worker
-from plugins.chatting.desk import Desk
-from plugins.chatting.limits import Options
-from plugins.chatting.names import room_of
-from plugins.chatting.users import User
+from plugins.chat.membership import Desk
+from plugins.chat.names import room_of
+from plugins.chat.options import Options
+from plugins.chat.users import User
 
 HELP = (
     "/nick NAME        be called NAME",

@@ -11,12 +11,12 @@ import random
 from collections.abc import Callable
 
 from host import Timer, Worker
-from plugins.chatting.limits import Options
-from plugins.chatting.names import fold, nick_of, room_of
-from plugins.chatting.presence import Presence
-from plugins.chatting.rooms import Rooms
-from plugins.chatting.roster import Arrived, Asked, Change, Joined, Left, Person, Quit, Renamed
-from plugins.chatting.users import User, Wait
+from plugins.chat.names import fold, nick_of, room_of
+from plugins.chat.options import Options
+from plugins.chat.presence import Presence
+from plugins.chat.rooms import Rooms
+from plugins.chat.roster import Arrived, Asked, Change, Joined, Left, Person, Quit, Renamed
+from plugins.chat.users import User, Wait
 
 PATIENCE_SECONDS = 10.0
 """After this a user is told that the bus does not answer, and is closed."""

@@ -1,0 +1,1 @@
+"""The schedulers that ship: each chooses which worker takes a connection."""
