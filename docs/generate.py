@@ -13,8 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import settings
-from host import hookspecs
+from host import hookspecs, settings
 from host.plugin.binding import HOOKS
 from host.telemetry import events
 

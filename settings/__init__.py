@@ -1,10 +1,10 @@
 """The settings of a host: models, sources, presets and the reports about them."""
 
-from settings.address import Address
-from settings.errors import Problem, SettingsError
-from settings.loading import Loaded, load
-from settings.manual import reference
-from settings.models import (
+from host.settings.address import Address
+from host.settings.errors import Problem, SettingsError
+from host.settings.loading import Loaded, load
+from host.settings.manual import reference
+from host.settings.models import (
     Admin,
     Breaker,
     Connection,
@@ -15,13 +15,13 @@ from settings.models import (
     Profile,
     Settings,
 )
-from settings.nearest import nearest
-from settings.options import validate_options
-from settings.origins import Origin
-from settings.rows import Row, render, render_text
-from settings.schemas import schema
-from settings.selection import Listen
-from settings.sources import presets
+from host.settings.nearest import nearest
+from host.settings.options import validate_options
+from host.settings.origins import Origin
+from host.settings.rows import Row, render, render_text
+from host.settings.schemas import schema
+from host.settings.selection import Listen
+from host.settings.sources import presets
 
 __all__ = [
     "Address",

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from settings.errors import MASK, Problem, show
-from settings.fields import (
+from host.settings.errors import MASK, Problem, show
+from host.settings.fields import (
     either,
     expected,
     field_at,
@@ -23,9 +23,9 @@ from settings.fields import (
     named,
     sections,
 )
-from settings.lines import Path
-from settings.nearest import nearest
-from settings.origins import Origin, locate
+from host.settings.lines import Path
+from host.settings.nearest import nearest
+from host.settings.origins import Origin, locate
 
 # Errors that say "not the type or range of this field"; the field itself can then be put in words.
 _PLAIN = frozenset(

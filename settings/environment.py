@@ -8,7 +8,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
-from settings.models import Settings
+from host.settings.models import Settings
 
 
 def nest(prefix: str, variables: Mapping[str, str]) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 from pydantic.fields import FieldInfo
 
-from settings.errors import is_secret_name
-from settings.lines import Path
+from host.settings.errors import is_secret_name
+from host.settings.lines import Path
 
 _SECRETS = (SecretStr, SecretBytes, Secret)
 _NOUNS = {int: "integer", float: "number", bool: "true or false", str: "string"}

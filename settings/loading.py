@@ -10,12 +10,12 @@ from types import MappingProxyType
 
 from pydantic import ValidationError
 
-from settings.checks import Scope, drop_unknown, explain
-from settings.errors import Problem, SettingsError
-from settings.fields import join
-from settings.models import Settings
-from settings.origins import DEFAULT, Layer, Origin, values
-from settings.sources import (
+from host.settings.checks import Scope, drop_unknown, explain
+from host.settings.errors import Problem, SettingsError
+from host.settings.fields import join
+from host.settings.models import Settings
+from host.settings.origins import DEFAULT, Layer, Origin, values
+from host.settings.sources import (
     CONFIG,
     PRESET,
     Flags,

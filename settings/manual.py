@@ -7,12 +7,12 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from settings.errors import show
-from settings.fields import alternatives, bounds, is_section, sections
-from settings.lines import Path
-from settings.models import Settings, usable_cpus
-from settings.selection import Listen
-from settings.sources import CONFIG, PREFIX, PRESET, variable
+from host.settings.errors import show
+from host.settings.fields import alternatives, bounds, is_section, sections
+from host.settings.lines import Path
+from host.settings.models import Settings, usable_cpus
+from host.settings.selection import Listen
+from host.settings.sources import CONFIG, PREFIX, PRESET, variable
 
 _INTRODUCTION = f"""\
 # Settings

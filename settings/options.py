@@ -6,11 +6,11 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from settings.checks import Scope, drop_unknown, explain, follow
-from settings.errors import Problem, SettingsError
-from settings.fields import join
-from settings.lines import Path
-from settings.loading import Loaded
+from host.settings.checks import Scope, drop_unknown, explain, follow
+from host.settings.errors import Problem, SettingsError
+from host.settings.fields import join
+from host.settings.lines import Path
+from host.settings.loading import Loaded
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from settings.address import split
-from settings.fields import join
-from settings.lines import Path
+from host.settings.address import split
+from host.settings.fields import join
+from host.settings.lines import Path
 
 Kind = Literal["default", "preset", "file", "environment", "flag"]
 

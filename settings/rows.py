@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 
-from settings.errors import MASK, is_secret_name, show
-from settings.fields import join, key_of
-from settings.lines import Path
-from settings.loading import Loaded
-from settings.origins import Origin, locate
+from host.settings.errors import MASK, is_secret_name, show
+from host.settings.fields import join, key_of
+from host.settings.lines import Path
+from host.settings.loading import Loaded
+from host.settings.origins import Origin, locate
 
 
 class Row(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from settings.models import Settings
+from host.settings.models import Settings
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -17,8 +17,8 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails
 
-from settings import address as addresses
-from settings.section import Section
+from host.settings import address as addresses
+from host.settings.section import Section
 
 _SELECTION = re.compile(
     rf"{addresses.PLUGIN_PATTERN}|^no:{addresses.NAME}$|^.+\.py(?::[A-Za-z_]\w*)?$"

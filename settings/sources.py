@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Literal
 
-from settings import lines
-from settings.errors import MASK, Problem, is_secret_name, show
-from settings.fields import join, leaves, sections
-from settings.models import Settings
-from settings.nearest import nearest
-from settings.origins import Layer, Origin, locate, values
-from settings.texts import parse
+from host.settings import lines
+from host.settings.errors import MASK, Problem, is_secret_name, show
+from host.settings.fields import join, leaves, sections
+from host.settings.models import Settings
+from host.settings.nearest import nearest
+from host.settings.origins import Layer, Origin, locate, values
+from host.settings.texts import parse
 
 PREFIX = "HOST_"
 CONFIG = "HOST_CONFIG"
@@ -137,7 +137,7 @@ def read_environment(environ: Mapping[str, str], problems: list[Problem]) -> Lay
     if not names:
         return layer
     # Imported only if there are variables: pydantic-settings would add 31 ms to each start.
-    from settings.environment import nest  # noqa: PLC0415
+    from host.settings.environment import nest  # noqa: PLC0415
 
     nested = nest(PREFIX, {name: environ[name] for name in names.values()})
     for path, text in values(nested, ()):

@@ -8,9 +8,9 @@ from typing import NoReturn
 
 from pydantic import TypeAdapter, ValidationError
 
-from settings.fields import field_at
-from settings.lines import Path
-from settings.models import Settings
+from host.settings.fields import field_at
+from host.settings.lines import Path
+from host.settings.models import Settings
 
 _LISTS = ("plugins", "listen")
 

@@ -11,9 +11,9 @@ from bench.results import Comparison, Goal, several
 from host.dispatch.dispatcher import Dispatcher, Policy
 from host.interfaces import Listener
 from host.ipc.scoreboard import ACCEPTED, ACTIVE, CLAIMED, CLAIMED_ALL, SETTLED, Row
+from host.plugins.schedulers.round_robin import RoundRobin
 from host.supervisor.workers.states import Member, State
 from host.telemetry.emitter import Telemetry
-from plugins.schedulers.round_robin import RoundRobin
 
 LETTER = "dispatch"
 TITLE = "Cost of a dispatch pass"

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import click
 
-import settings
+from host import settings
 from host.control.commands import COMMANDS
 from host.errors import ExitCode, HostError, PluginError
 from host.plugin.loading import PluginErrors, load

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import click
 
-import settings
+from host import settings
 from host.errors import PluginError
 from host.interfaces import Listener, WorkerView
 from host.plugin.catalog import catalog

@@ -16,8 +16,8 @@ from typing import Any, Self
 from host.control.commands import PREFIX, VERSION, address
 from host.errors import RemoteError
 from host.net.sockets import credentials
+from host.settings.models import HOST_NAME
 from host.text import printable
-from settings.models import HOST_NAME
 
 DEFAULT = "prefork"
 """The name of a host that was given none."""

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from settings import nearest
-from settings.models import MAX_WORKERS
+from host.settings import nearest
+from host.settings.models import MAX_WORKERS
 
 VERSION = 1
 """Of the protocol: each request and each response carries it as `v`."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from host.errors import ListenError
 from host.interfaces import Listener
-from settings import Listen
+from host.settings import Listen
 
 _IP_MINTTL = 21
 _IPV6_MINHOPCOUNT = 73

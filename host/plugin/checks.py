@@ -15,8 +15,8 @@ from host import hookspecs
 from host.errors import PluginError
 from host.plugin.binding import HOOKS, Implementation
 from host.plugin.discovery import Source
+from host.settings import nearest
 from host.text import listed, shorten, suggest
-from settings import nearest
 
 Hooks = Mapping[str, tuple[str, ...]]
 

@@ -27,7 +27,7 @@ from collections import deque
 from collections.abc import Callable, Collection
 from typing import Any
 
-import settings
+from host import settings
 from host.errors import SlowCallError
 from host.runtime.forks import end_if_stray
 from host.telemetry.emitter import Report, Telemetry

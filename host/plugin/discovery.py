@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from host.errors import PluginError
+from host.settings import nearest
 from host.text import listed, suggest
-from settings import nearest
 
 GROUP = "host.plugins"
 """The entry-point group of plugins."""

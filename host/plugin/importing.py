@@ -18,8 +18,8 @@ from typing import cast
 
 from host.errors import PluginError
 from host.plugin.discovery import Source
+from host.settings import nearest
 from host.text import listed, shorten, suggest
-from settings import nearest
 
 
 class Importer:

@@ -17,8 +17,8 @@ from host.plugin.checks import Hooks, implementations, plugin_class, unheard
 from host.plugin.discovery import Source, find, installed
 from host.plugin.importing import Importer, failed
 from host.plugin.registry import Plugin, Registry
+from host.settings import Loaded, Problem, SettingsError, nearest, validate_options
 from host.text import listed, shorten, suggest
-from settings import Loaded, Problem, SettingsError, nearest, validate_options
 
 DEFAULTS = ("round_robin",)
 """Plugins that are loaded unless `no:NAME` leaves them out; they come last."""

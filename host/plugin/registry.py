@@ -22,9 +22,9 @@ from host.plugin.binding import (
     Timed,
 )
 from host.plugin.circuit_breaker import Breaker
+from host.settings import nearest
 from host.telemetry.emitter import Report
 from host.text import listed, suggest
-from settings import nearest
 
 
 @dataclass(frozen=True, slots=True, eq=False)

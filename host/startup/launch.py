@@ -25,6 +25,7 @@ from host.profiling import recorder
 from host.profiling.recorder import Profile
 from host.profiling.report import summarize
 from host.runtime.processes import die_with_parent
+from host.settings import Limits, Listen, Loaded, Problem, Settings, SettingsError
 from host.supervisor.dependencies import Wiring
 from host.supervisor.process import Supervisor
 from host.supervisor.reload.handover import FORMAT, REHEARSAL, Handover, take_over
@@ -42,7 +43,6 @@ from host.telemetry.events import (
 )
 from host.telemetry.logs import Format, LogWriter, json_line, text_line
 from host.worker import process
-from settings import Limits, Listen, Loaded, Problem, Settings, SettingsError
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:7000"
 """Where a host listens that was not told anything: only programs of this machine reach it."""

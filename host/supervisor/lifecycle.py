@@ -11,6 +11,7 @@ from host.plugin.binding import HostHooks
 from host.runtime import forks, processes, stacks
 from host.runtime.loop import Loop, TimerHandle
 from host.runtime.signals import Signals
+from host.settings import Settings
 from host.supervisor.generations import Generation
 from host.supervisor.reload.rehearsal import Reloads
 from host.supervisor.reload.succession import Succession
@@ -23,7 +24,6 @@ from host.supervisor.workers.pool import Pool
 from host.supervisor.workers.queries import Questions
 from host.telemetry import events
 from host.telemetry.emitter import Telemetry
-from settings import Settings
 
 _RETRY_SECONDS = 0.05
 _LEAVE_SECONDS = 0.1

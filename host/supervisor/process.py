@@ -22,6 +22,8 @@ from host.runtime import forks
 from host.runtime.loop import READ, Loop
 from host.runtime.processes import Batch
 from host.runtime.signals import Signals
+from host.settings import Settings
+from host.settings.models import MAX_WORKERS
 from host.supervisor.command_handlers import Steering
 from host.supervisor.dependencies import HostView, Wiring
 from host.supervisor.generations import Generation, Means
@@ -36,8 +38,6 @@ from host.supervisor.workers.last_call import Whereabouts
 from host.supervisor.workers.pool import Pool
 from host.supervisor.workers.queries import Questions
 from host.telemetry import events
-from settings import Settings
-from settings.models import MAX_WORKERS
 
 
 def _policy(settings: Settings, generation: int) -> states.Policy:

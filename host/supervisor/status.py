@@ -8,6 +8,7 @@ from host.ipc.scoreboard import ACCEPTED, ACTIVE, REFUSED, SENT, SPURIOUS
 from host.plugin.circuit_breaker import Breaker
 from host.runtime.loop import Loop
 from host.runtime.processes import resident_bytes
+from host.settings import Settings
 from host.supervisor.generations import Generation
 from host.supervisor.reload.succession import Succession
 from host.supervisor.shutdown import Ending
@@ -15,7 +16,6 @@ from host.supervisor.workers.exits import Obituaries
 from host.supervisor.workers.handles import Crew, Hand
 from host.supervisor.workers.pool import GRACE_SECONDS, Pool
 from host.supervisor.workers.states import State
-from settings import Settings
 
 
 class House(Protocol):

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-import settings as host_settings
+import host.settings as host_settings
 from host.interfaces import CloseReason, Listener
 from host.plugin.binding import HostHooks
 from host.plugin.loading import load
 from host.plugin.registry import Registry
+from host.settings import Settings
 from host.testing.bus import MemoryBus
 from host.testing.connection import FakeConnection
 from host.testing.loop import FakeLoop
 from host.testing.worker import Failure, FakeWorker, Marks
 from host.worker.timeouts import Sweeper
-from settings import Settings
 
 Options = Mapping[str, Mapping[str, object]]
 """Options by the name of the plugin, as the sections `[options.NAME]`."""

@@ -28,6 +28,7 @@ from host.runtime import forks, stacks
 from host.runtime.loop import READ, Loop, TimerHandle
 from host.runtime.processes import die_with_parent
 from host.runtime.signals import Signals
+from host.settings import Settings
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import CONNECTION_CLOSED, CONNECTIONS_CUT, PROFILE_LOST
 from host.telemetry.logs import LogWriter
@@ -36,7 +37,6 @@ from host.worker.acceptor import Acceptor
 from host.worker.connection import SocketConnection
 from host.worker.context import Service
 from host.worker.timeouts import Sweeper
-from settings import Settings
 
 _SPREAD_SHARE = 0.5
 """The part of the time until the drain deadline that goodbyes may take."""

@@ -8,10 +8,10 @@ import json
 from collections.abc import Callable, Iterable
 
 from host import Message, Worker
-from plugins.chat.membership import Desk
-from plugins.chat.names import room_of
-from plugins.chat.options import Options
-from plugins.chat.users import User
+from host.plugins.chat.membership import Desk
+from host.plugins.chat.names import room_of
+from host.plugins.chat.options import Options
+from host.plugins.chat.users import User
 
 HELP = (
     "/nick NAME        be called NAME",

@@ -11,12 +11,12 @@ import random
 from collections.abc import Callable
 
 from host import Timer, Worker
-from plugins.chat.names import fold, nick_of, room_of
-from plugins.chat.options import Options
-from plugins.chat.presence import Presence
-from plugins.chat.rooms import Rooms
-from plugins.chat.roster import Arrived, Asked, Change, Joined, Left, Person, Quit, Renamed
-from plugins.chat.users import User, Wait
+from host.plugins.chat.names import fold, nick_of, room_of
+from host.plugins.chat.options import Options
+from host.plugins.chat.presence import Presence
+from host.plugins.chat.rooms import Rooms
+from host.plugins.chat.roster import Arrived, Asked, Change, Joined, Left, Person, Quit, Renamed
+from host.plugins.chat.users import User, Wait
 
 PATIENCE_SECONDS = 10.0
 """After this a user is told that the bus does not answer, and is closed."""

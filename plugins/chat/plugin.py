@@ -7,12 +7,12 @@ from collections.abc import Callable
 from itertools import count
 
 from host import CloseReason, Connection, Worker, hookimpl
-from plugins.chat.commands import Verbs
-from plugins.chat.membership import Desk
-from plugins.chat.options import Options
-from plugins.chat.users import User
-from plugins.encoding import harmless
-from plugins.framing import FrameTooLongError
+from host.plugins.chat.commands import Verbs
+from host.plugins.chat.membership import Desk
+from host.plugins.chat.options import Options
+from host.plugins.chat.users import User
+from host.plugins.encoding import harmless
+from host.plugins.framing import FrameTooLongError
 
 _WARNING_SECONDS = 1.0
 """How often someone who sends too fast is told so."""

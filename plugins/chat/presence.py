@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterable
 
 from host import BUS_LEFT, BUS_LOST, Message, Worker
-from plugins.chat.roster import Change, Roster
+from host.plugins.chat.roster import Change, Roster
 
 TOPIC = "chat.presence"
 

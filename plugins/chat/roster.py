@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from plugins.chat.names import fold
+from host.plugins.chat.names import fold
 
 LOST = "connection lost"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 
 from host import Connection, Timer
-from plugins.chat.options import Options
-from plugins.chat.telnet import Telnet
-from plugins.framing import LineFramer
+from host.plugins.chat.options import Options
+from host.plugins.chat.telnet import Telnet
+from host.plugins.framing import LineFramer
 
 
 class Wait(StrEnum):

@@ -1,5 +1,5 @@
 """The line protocol: one request a line, one reply a line; the base of other text protocols."""
 
-from plugins.line.plugin import Line, Options, Session, error, session
+from host.plugins.line.plugin import Line, Options, Session, error, session
 
 __all__ = ["Line", "Options", "Session", "error", "session"]

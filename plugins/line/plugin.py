@@ -19,9 +19,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from host import Connection, Host, Worker, hookimpl, hookspec
-from plugins.encoding import harmless
-from plugins.framing import FrameTooLongError, LineFramer
-from plugins.line.commands import Commands
+from host.plugins.encoding import harmless
+from host.plugins.framing import FrameTooLongError, LineFramer
+from host.plugins.line.commands import Commands
 
 RawHandler = Callable[[Connection, bytes], object]
 Answer = bytes | bool | None

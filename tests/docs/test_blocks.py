@@ -2,7 +2,7 @@
 
 import pytest
 
-import settings
+from host import settings
 from host.plugin.loading import load
 from walkthrough import ROOT, blocks
 

@@ -12,8 +12,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-import settings
-from host import Listener, PluginError
+from host import Listener, PluginError, settings
 from host.cli.simulate import scheduler, simulate
 from host.simulation.arrivals import PATTERNS, Arrival, Scenario, TraceError, read_trace, synthetic
 from host.simulation.model import Clock, SimulatedWorker, gini, max_mean, run

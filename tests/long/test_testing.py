@@ -8,9 +8,9 @@ import pytest
 import host.interfaces
 from host import BUS_LEFT, CloseReason, PluginError
 from host.plugin.catalog import catalog
+from host.plugins.echo import Echo
+from host.settings import SettingsError
 from host.testing import FakeConnection, FakeWorker, Harness, MemoryBus, check_protocol
-from plugins.echo import Echo
-from settings import SettingsError
 
 DEVIANTS = "support.deviants"
 CONVERSATION = [(b"one\n", b"ONE\n"), (b"two words\n", b"TWO WORDS\n")]
@@ -330,7 +330,7 @@ def test_a_conversation_has_requests(conversation):
 def test_importing_the_pytest_plugin_does_not_import_what_takes_long():
     code = (
         "import sys, host.testing.fixtures\n"
-        "slow = {'pydantic', 'settings', 'host.plugin.loading'}\n"
+        "slow = {'pydantic', 'host.settings', 'host.plugin.loading'}\n"
         "print(sorted(slow & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -27,7 +27,7 @@ OF_COMMANDS = {
     "host.plugin.catalog",
     "host.simulation.arrivals",
     "host.simulation.model",
-    "settings.environment",
+    "host.settings.environment",
 }
 UNUSED = OF_OTHERS | OF_COMMANDS
 """What a host without variables HOST_… can do without."""

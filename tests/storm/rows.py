@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import settings as host_settings
+import host.settings as host_settings
 from storm.hosts import StormHost, listen_address
 from storm.load import CROWD, Clients, Load
 from support.hosting import Load as Bursts

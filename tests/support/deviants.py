@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from host import Connection, hookimpl
-from plugins.framing import FrameTooLongError, LineFramer
+from host.plugins.framing import FrameTooLongError, LineFramer
 
 
 class Right:

@@ -33,8 +33,8 @@ from host.ipc.scoreboard import (
     TURN_LASTED,
     Row,
 )
+from host.plugins.schedulers.round_robin import RoundRobin
 from host.runtime.loop import READ
-from plugins.schedulers.round_robin import RoundRobin
 from support.fakes import FakeLoop, Told, blank_cells, rows_of, worker_id
 
 PATIENCE = 0.05

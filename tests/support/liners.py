@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from host import Connection, hookimpl
-from plugins.framing import LineFramer
-from plugins.line import session
+from host.plugins.framing import LineFramer
+from host.plugins.line import session
 
 
 class Keep:

@@ -12,8 +12,8 @@ from itertools import count
 from typing import Any
 
 from host import BUS_LEFT, BUS_LOST, CloseReason, Listener, Message
-from plugins.chat import Chat
-from plugins.chat.options import Options
+from host.plugins.chat import Chat
+from host.plugins.chat.options import Options
 
 LISTENER = Listener(0, "tcp://127.0.0.1:7000", "chat")
 CLAIMS = "(claims)"

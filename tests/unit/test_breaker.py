@@ -10,8 +10,8 @@ from host.errors import SlowCallError
 from host.plugin.binding import HOOKS, Implementation
 from host.plugin.circuit_breaker import Breaker
 from host.plugin.isolation import schedulers, tell
+from host.settings import Settings
 from host.telemetry.events import PLUGIN_RESUMED, PLUGIN_SUSPENDED
-from settings import Settings
 from support.fakes import Told
 
 LIMITS = {"max_failures": 3, "window_seconds": 10, "slow_call_ms": 100, "open_seconds": 30}

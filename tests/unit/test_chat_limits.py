@@ -2,7 +2,7 @@
 
 import pytest
 
-from plugins.chat.options import Options
+from host.plugins.chat.options import Options
 from support.parley import Parley, trio
 
 

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from plugins.chat.names import fold
+from host.plugins.chat.names import fold
 from support.parley import Client, Parley
 
 NICKS = st.sampled_from(["ada", "ADA", "bob", "Carl"])

@@ -6,11 +6,11 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugins.chat.names import fold, nick_of, room_of
-from plugins.chat.telnet import Telnet
-from plugins.chat.users import Bucket
-from plugins.encoding import harmless
-from plugins.framing import FrameTooLongError, LineFramer
+from host.plugins.chat.names import fold, nick_of, room_of
+from host.plugins.chat.telnet import Telnet
+from host.plugins.chat.users import Bucket
+from host.plugins.encoding import harmless
+from host.plugins.framing import FrameTooLongError, LineFramer
 
 IAC, SB, SE = b"\xff", b"\xfa", b"\xf0"
 PLAIN = st.binary(max_size=8).map(lambda data: data.replace(IAC, b"").replace(b"\0", b""))

@@ -17,8 +17,8 @@ from host.ipc.scoreboard import (
     TURN_LASTED,
     TURN_STARTED,
 )
+from host.plugins.schedulers.round_robin import RoundRobin
 from host.telemetry.events import WORKER_RESUMED, WORKER_SUSPENDED
-from plugins.schedulers.round_robin import RoundRobin
 from support.fakes import Told, blank_cells, rows_of, worker_id
 
 PATIENCE = 0.05

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugins.framing import (
+from host.plugins.framing import (
     FrameSyntaxError,
     FrameTooLongError,
     LengthFramer,

@@ -13,12 +13,12 @@ import pytest
 
 from host.interfaces import Listener
 from host.ipc.scoreboard import ACTIVE, MARK, Scoreboard
+from host.plugins.echo import Echo
+from host.plugins.line import Line, Options
 from host.runtime.loop import Loop
 from host.worker.acceptor import Acceptor
 from host.worker.connection import SocketConnection
 from host.worker.context import Service
-from plugins.echo import Echo
-from plugins.line import Line, Options
 
 CLIENTS = 20
 MESSAGE = b"x" * 63 + b"\n"

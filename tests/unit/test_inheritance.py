@@ -11,9 +11,9 @@ from host.errors import ListenError
 from host.interfaces import Listener
 from host.net.listeners import open_listener
 from host.net.queue_length import queue_length
+from host.settings import Listen
 from host.supervisor.reload.handover import Socket
 from host.supervisor.reload.sockets import bound_before, open_missing, take_listeners
-from settings import Listen
 
 ANY = "tcp://127.0.0.1:0"
 

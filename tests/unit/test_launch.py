@@ -8,6 +8,7 @@ import pytest
 from host.errors import ExitCode, LimitsError, ListenError
 from host.ipc.protocol import MAX_LISTENERS
 from host.runtime.processes import Exit
+from host.settings import Limits, Listen, Settings, SettingsError
 from host.startup.launch import (
     DEFAULT_ADDRESS,
     RESERVED_DESCRIPTORS,
@@ -16,7 +17,6 @@ from host.startup.launch import (
     open_all,
     raise_descriptor_limit,
 )
-from settings import Limits, Listen, Settings, SettingsError
 
 
 class Registry:

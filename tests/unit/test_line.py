@@ -7,8 +7,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from host import CloseReason, PluginError
+from host.plugins.line import Session, error
 from host.testing import Harness, check_protocol
-from plugins.line import Session, error
 
 CONVERSATION = [
     (b"PING\r\n", b"+PONG\r\n"),

@@ -13,7 +13,7 @@ from host.errors import ListenError
 from host.interfaces import Listener
 from host.net.listeners import ListeningSocket, _is_stale, open_listener, reopen
 from host.net.queue_length import _parse_rqlen, queue_length
-from settings import Listen
+from host.settings import Listen
 
 ANSWER, ERROR = 20, 2
 RQLEN = 4

@@ -9,8 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-import settings
-from host import Listener
+from host import Listener, settings
 from host.plugin.binding import HostHooks, ListenerHooks
 from host.plugin.loading import load
 from host.simulation.arrivals import TraceLine

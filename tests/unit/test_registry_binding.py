@@ -7,8 +7,8 @@ import pytest
 from host.errors import PluginError
 from host.plugin.circuit_breaker import Breaker
 from host.plugin.loading import load
+from host.settings import Loaded, Settings
 from host.telemetry.emitter import Telemetry
-from settings import Loaded, Settings
 
 HEADER = "from host import hookimpl\n"
 PROTOCOL = """

@@ -7,7 +7,7 @@ import pytest
 
 from host.errors import PluginError
 from host.plugin.loading import load
-from settings import Loaded, Settings
+from host.settings import Loaded, Settings
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from host.errors import PluginError
 from host.plugin.catalog import catalog
 from host.plugin.loading import PluginErrors, load, selection
-from settings import Loaded, Settings, SettingsError
+from host.settings import Loaded, Settings, SettingsError
 
 ECHO = """
 from host import hookimpl
@@ -366,7 +366,7 @@ class TestCatalogue:
 def test_loading_warns_of_nothing(tmp_path):
     write("echo.py", ECHO)
     code = (
-        "from host.plugin.loading import load\nfrom settings import Loaded, Settings\n"
+        "from host.plugin.loading import load\nfrom host.settings import Loaded, Settings\n"
         "load(Loaded(Settings(plugins=('./echo.py', 'no:round_robin'))))\n"
     )
     result = subprocess.run(

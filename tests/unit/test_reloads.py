@@ -9,10 +9,10 @@ import pytest
 
 from host.errors import ListenError
 from host.runtime.processes import Exit
+from host.settings import Listen
 from host.supervisor.reload import handover
 from host.supervisor.reload.rehearsal import Plan, Reloads
 from host.telemetry.events import HOST_RELOADING, RELOAD_FAILED
-from settings import Listen
 from support.fakes import FakeLoop, Told
 
 PATIENCE = 5.0

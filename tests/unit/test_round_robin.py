@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host import Listener
-from plugins.schedulers.round_robin import RoundRobin
+from host.plugins.schedulers.round_robin import RoundRobin
 
 
 def workers(*slots):

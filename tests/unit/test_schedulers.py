@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host import Listener
-from plugins.schedulers import least_loaded, power_of_two_choices, weighted
-from plugins.schedulers.least_connections import LeastConnections
-from plugins.schedulers.round_robin import RoundRobin
+from host.plugins.schedulers import least_loaded, power_of_two_choices, weighted
+from host.plugins.schedulers.least_connections import LeastConnections
+from host.plugins.schedulers.round_robin import RoundRobin
 
 LISTENER = Listener(0, "tcp://127.0.0.1:7000", "echo")
 OTHER = Listener(1, "tcp://127.0.0.1:7001", "echo")

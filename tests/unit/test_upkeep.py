@@ -5,11 +5,11 @@ import os
 import pytest
 
 from host.ipc.scoreboard import ACCEPTED_ALL, TURN_LASTED, TURN_STARTED
+from host.settings import Lifecycle
 from host.supervisor.workers import health
 from host.supervisor.workers.handles import Hand
 from host.supervisor.workers.health import Hung, Upkeep, Worn
 from host.supervisor.workers.states import State
-from settings import Lifecycle
 from support.fakes import blank_cells, member, rows_of
 
 MIB = 1024 * 1024

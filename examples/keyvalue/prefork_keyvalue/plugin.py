@@ -11,7 +11,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from host import Connection, Host, hookimpl
-from plugins.line import session
+from host.plugins.line import session
 from prefork_keyvalue.store import COUNTER_LIMIT, Store
 
 MAX_KEY_BYTES = 250
@@ -54,7 +54,7 @@ class BadRequestError(Exception):
 
 
 class KeyValue:
-    """A key-value store that `plugins.line` hands its lines to."""
+    """A key-value store that `host.plugins.line` hands its lines to."""
 
     def __init__(self, options: Options) -> None:
         self._options = options

@@ -13,10 +13,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from host.errors import HostError
 from host.runtime.loop import Loop, TimerHandle
 from host.runtime.processes import Exit
+from host.settings import Listen
 from host.supervisor.reload import handover
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import HOST_RELOADING, RELOAD_FAILED
-from settings import Listen
 
 _MAX_OUTPUT_BYTES = 65_536
 

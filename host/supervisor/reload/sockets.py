@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from host.interfaces import Listener
 from host.net.listeners import ListeningSocket, inherit_listener, open_listener
+from host.settings import Listen
 from host.supervisor.reload.handover import Socket
-from settings import Listen
 
 
 def bound_before(sockets: Iterable[Socket]) -> list[socket.socket]:

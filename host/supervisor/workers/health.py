@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from host.ipc.heartbeat import BEAT_SECONDS, Watch
 from host.runtime.processes import resident_bytes
+from host.settings import Lifecycle
 from host.supervisor.workers.handles import Hand
 from host.supervisor.workers.states import State
-from settings import Lifecycle
 
 _JITTER = 0.1
 _MIB = 1024 * 1024

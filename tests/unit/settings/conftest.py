@@ -2,7 +2,7 @@
 
 import pytest
 
-import settings
+from host import settings
 
 
 @pytest.fixture

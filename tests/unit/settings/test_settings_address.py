@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from settings import Address, Listen, Settings
-from settings.address import parse, split
+from host.settings import Address, Listen, Settings
+from host.settings.address import parse, split
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 import pytest
 
-from settings import Problem, SettingsError, nearest
-from settings.errors import is_secret_name, show
+from host.settings import Problem, SettingsError, nearest
+from host.settings.errors import is_secret_name, show
 
 FILE = "from host.toml:{}"
 

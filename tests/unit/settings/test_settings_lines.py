@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from settings.fields import join
-from settings.lines import find
-from settings.origins import values
-from settings.sources import presets
+from host.settings.fields import join
+from host.settings.lines import find
+from host.settings.origins import values
+from host.settings.sources import presets
 
 
 def lines(text):

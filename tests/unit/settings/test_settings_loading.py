@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-import settings
-from settings import Origin, Settings
+from host import settings
+from host.settings import Origin, Settings
 
 
 def test_without_sources_everything_is_default(load):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from settings import SettingsError, render, render_text, validate_options
+from host.settings import SettingsError, render, render_text, validate_options
 
 
 class Room(BaseModel):

@@ -6,10 +6,10 @@ import re
 import pytest
 from pydantic import BaseModel, SecretStr
 
-import settings
-from settings import Listen, Settings
-from settings.fields import join, leaves
-from settings.sources import variables
+from host import settings
+from host.settings import Listen, Settings
+from host.settings.fields import join, leaves
+from host.settings.sources import variables
 
 KEYS = [join(path) for path, _ in leaves(Settings)]
 
