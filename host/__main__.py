@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
+import sys
+from contextlib import suppress
 
 
 def main() -> None:
@@ -12,11 +15,25 @@ def main() -> None:
     more before the first fork: 27 of the 260 ms that a start would take.
     """
     gc.disable()
+    _look_last_in_the_working_directory()
     from host.cli.main import main as run  # noqa: PLC0415  (for that)
 
     gc.freeze()
     gc.enable()
     run()
+
+
+def _look_last_in_the_working_directory() -> None:
+    """Have the user's own modules found, after all that is installed and never instead of it.
+
+    `python -m host` would look there first, and `prefork` not at all. With `-P` or PYTHONSAFEPATH
+    nobody looks there.
+    """
+    if sys.flags.safe_path:
+        return
+    with suppress(FileNotFoundError):  # it has been removed
+        here = os.getcwd()
+        sys.path[:] = [*(folder for folder in sys.path if folder not in ("", here)), here]
 
 
 if __name__ == "__main__":

@@ -12,16 +12,12 @@ With pytest the fixtures `host_server` and `harness` are there once the host is 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from host.testing.bus import MemoryBus
+from host.testing.conformance import check_protocol
 from host.testing.connection import FakeConnection
+from host.testing.harness import Harness
 from host.testing.running import RunningHost
 from host.testing.worker import Failure, FakeWorker
-
-if TYPE_CHECKING:
-    from host.testing.conformance import check_protocol
-    from host.testing.harness import Harness
 
 __all__ = [
     "Failure",
@@ -32,17 +28,3 @@ __all__ = [
     "RunningHost",
     "check_protocol",
 ]
-
-
-def __getattr__(name: str) -> object:
-    # Both load plugins, which takes pydantic: 0.4 s. Pytest imports this package in every project
-    # of an environment that the host is installed in, whether it tests plugins or not.
-    if name == "Harness":
-        from host.testing.harness import Harness  # noqa: PLC0415
-
-        return Harness
-    if name == "check_protocol":
-        from host.testing.conformance import check_protocol  # noqa: PLC0415
-
-        return check_protocol
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from host.testing.fixtures import hosts_of
+from prefork_pytest import hosts_of
 from support.hosting import WHOAMI, Host, Load, Refusal, Refuse, Start, command, environment
 from support.processes import everyone
 

@@ -11,7 +11,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 300
 
-_PARTS = ("host", "plugins", "settings", "pyproject.toml", "README.md", "LICENSE")
+_PARTS = (
+    "host",
+    "plugins",
+    "settings",
+    "prefork_pytest.py",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+)
 _LEAVINGS = shutil.ignore_patterns("__pycache__", "*.egg-info", "build", ".*")
 
 
@@ -22,10 +30,7 @@ class Environment:
         self.folder = folder
         self.python = folder / "venv" / "bin" / "python"
         subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
-        # A build leaves files beside what it builds.
-        (folder / "prefork").mkdir()
-        for name in _PARTS:
-            copy(ROOT / name, folder / "prefork" / name)
+        copy_checkout(folder / "prefork")
 
     def install(self, *what: str | Path) -> None:
         """Install with pip: folders are built as they would be for a release."""
@@ -42,8 +47,19 @@ class Environment:
         self, *arguments: str | Path, cwd: Path | None = None, code: int = 0, **env: str
     ) -> subprocess.CompletedProcess[str]:
         """Run this environment's interpreter; it must end with `code`."""
+        return self.run_script("python", *arguments, cwd=cwd, code=code, **env)
+
+    def run_script(
+        self,
+        script: str,
+        *arguments: str | Path,
+        cwd: Path | None = None,
+        code: int = 0,
+        **env: str,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a script that is installed in this environment; it must end with `code`."""
         done = subprocess.run(
-            [str(self.python), *map(str, arguments)],
+            [str(self.python.with_name(script)), *map(str, arguments)],
             cwd=cwd or self.folder,
             env=environment() | env,
             stdin=subprocess.DEVNULL,
@@ -57,15 +73,22 @@ class Environment:
         return done
 
 
+def copy_checkout(target: Path) -> None:
+    """Copy what the host is built from: a build leaves files beside what it builds."""
+    target.mkdir()
+    for name in _PARTS:
+        copy(ROOT / name, target / name)
+
+
 def copy(source: Path, target: Path) -> None:
     """Copy a file, or a folder without what builds and tests leave there."""
     if source.is_dir():
-        shutil.copytree(source, target, ignore=_LEAVINGS)
+        shutil.copytree(source, target, ignore=_LEAVINGS, symlinks=True)
     elif source.exists():
         shutil.copy2(source, target)
 
 
 def environment() -> dict[str, str]:
     """Return this process's environment without what would reach into another interpreter."""
-    foreign = ("HOST_", "PYTHON", "VIRTUAL_ENV", "TOX_", "COVERAGE_", "PYTEST_")
+    foreign = ("HOST_", "PREFORK_", "PYTHON", "VIRTUAL_ENV", "TOX_", "COVERAGE_", "PYTEST_")
     return {name: text for name, text in os.environ.items() if not name.startswith(foreign)}

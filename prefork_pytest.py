@@ -1,4 +1,9 @@
-"""The pytest plugin: fixtures that start harnesses and real hosts, and clean up after them."""
+"""The pytest plugin: fixtures that start harnesses and real hosts, and clean up after them.
+
+Pytest imports this module in every project of an environment that the host is installed in. So it
+imports nothing of the host before a fixture is used: that would take time, and a project with a
+module of its own called `host` would get ours instead.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from host.testing.running import RunningHost
-
 if TYPE_CHECKING:
-    from host.testing.harness import Harness
+    from host.testing import Harness, RunningHost
 
 _HOSTS: pytest.StashKey[list[RunningHost]] = pytest.StashKey()
 
@@ -43,6 +46,8 @@ def host_server(
     Each runs in an interpreter of its own, on free ports, with `tmp_path` as working directory.
     All have ended, by force if need be, when the test has.
     """
+    from host.testing import RunningHost  # noqa: PLC0415  (see above)
+
     hosts = hosts_of(request.node)
 
     def start(
@@ -89,8 +94,7 @@ def host_server(
 @pytest.fixture
 def harness() -> Iterator[Callable[..., Harness]]:
     """Start harnesses, with the arguments of `host.testing.Harness`; the end stops them."""
-    # The class takes 0.4 s to import, in every run of pytest; see host.testing.
-    from host.testing.harness import Harness  # noqa: PLC0415
+    from host.testing import Harness  # noqa: PLC0415  (see above)
 
     started: list[Harness] = []
 
