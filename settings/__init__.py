@@ -1,9 +1,11 @@
 """The settings of a host: models, sources, presets and the reports about them."""
 
 from host.settings.address import Address
+from host.settings.effective import Row, render, render_text
 from host.settings.errors import Problem, SettingsError
+from host.settings.json_schema import schema
+from host.settings.listen import Listen
 from host.settings.loading import Loaded, load
-from host.settings.manual import reference
 from host.settings.models import (
     Admin,
     Breaker,
@@ -15,13 +17,11 @@ from host.settings.models import (
     Profile,
     Settings,
 )
-from host.settings.nearest import nearest
-from host.settings.options import validate_options
 from host.settings.origins import Origin
-from host.settings.rows import Row, render, render_text
-from host.settings.schemas import schema
-from host.settings.selection import Listen
+from host.settings.plugin_options import validate_options
+from host.settings.reference import reference
 from host.settings.sources import presets
+from host.settings.suggestions import nearest
 
 __all__ = [
     "Address",

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 from pydantic.fields import FieldInfo
 
 from host.settings.errors import is_secret_name
-from host.settings.lines import Path
+from host.settings.toml_lines import Path
 
 _SECRETS = (SecretStr, SecretBytes, Secret)
 _NOUNS = {int: "integer", float: "number", bool: "true or false", str: "string"}

@@ -10,11 +10,11 @@ from types import MappingProxyType
 
 from pydantic import ValidationError
 
-from host.settings.checks import Scope, drop_unknown, explain
 from host.settings.errors import Problem, SettingsError
 from host.settings.fields import join
 from host.settings.models import Settings
 from host.settings.origins import DEFAULT, Layer, Origin, values
+from host.settings.problems import Scope, drop_unknown, explain
 from host.settings.sources import (
     CONFIG,
     PRESET,

@@ -8,8 +8,10 @@ from typing import Any, Literal, LiteralString
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from host.settings.listen import Listens
+from host.settings.plugin_selection import Plugins
 from host.settings.section import Section
-from host.settings.selection import Listens, Plugins, also_text
+from host.settings.validators import also_text
 
 _MIB = 1024 * 1024
 MAX_WORKERS = 1024

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from host.settings.address import split
 from host.settings.fields import join
-from host.settings.lines import Path
+from host.settings.toml_lines import Path
 
 Kind = Literal["default", "preset", "file", "environment", "flag"]
 

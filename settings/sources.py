@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Literal
 
-from host.settings import lines
+from host.settings import toml_lines
 from host.settings.errors import MASK, Problem, is_secret_name, show
 from host.settings.fields import join, leaves, sections
 from host.settings.models import Settings
-from host.settings.nearest import nearest
 from host.settings.origins import Layer, Origin, locate, values
-from host.settings.texts import parse
+from host.settings.parsing import parse
+from host.settings.suggestions import nearest
 
 PREFIX = "HOST_"
 CONFIG = "HOST_CONFIG"
@@ -35,7 +35,7 @@ def presets() -> list[str]:
     return sorted(path.stem for path in _PRESETS.glob("*.toml"))
 
 
-def variable(path: lines.Path) -> str:
+def variable(path: toml_lines.Path) -> str:
     """Return the name of the environment variable that sets the key at `path`."""
     return PREFIX + "__".join(str(part).upper() for part in path)
 
@@ -92,7 +92,7 @@ def read_file(
         return Layer()
     suffix = " (preset)" if kind == "preset" else ""
     layer = Layer(table)
-    for key_path, line in lines.find(text).items():
+    for key_path, line in toml_lines.find(text).items():
         layer.origins[join(key_path)] = Origin(kind, f"{shown}:{line}{suffix}")
     for key_path, _ in values(table, ()):
         layer.origins.setdefault(join(key_path), locate(layer.origins, key_path))
@@ -182,7 +182,7 @@ def read_flags(flags: Flags) -> Layer:
     return layer
 
 
-def _put(layer: Layer, path: lines.Path, value: object, origin: Origin) -> None:
+def _put(layer: Layer, path: toml_lines.Path, value: object, origin: Origin) -> None:
     if isinstance(value, str):
         if path[0] == "options":
             layer.texts[join(path)] = value

@@ -9,10 +9,10 @@ from pydantic.fields import FieldInfo
 
 from host.settings.errors import show
 from host.settings.fields import alternatives, bounds, is_section, sections
-from host.settings.lines import Path
+from host.settings.listen import Listen
 from host.settings.models import Settings, usable_cpus
-from host.settings.selection import Listen
 from host.settings.sources import CONFIG, PREFIX, PRESET, variable
+from host.settings.toml_lines import Path
 
 _INTRODUCTION = f"""\
 # Settings

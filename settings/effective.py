@@ -9,9 +9,9 @@ from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 
 from host.settings.errors import MASK, is_secret_name, show
 from host.settings.fields import join, key_of
-from host.settings.lines import Path
 from host.settings.loading import Loaded
 from host.settings.origins import Origin, locate
+from host.settings.toml_lines import Path
 
 
 class Row(NamedTuple):

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host.settings.fields import join
-from host.settings.lines import find
 from host.settings.origins import values
 from host.settings.sources import presets
+from host.settings.toml_lines import find
 
 
 def lines(text):

@@ -1,33 +1,19 @@
-"""The lists of the settings: which plugins are selected, and what listens where."""
+"""What to listen on: an address, the plugin that serves it, and the options of a listener."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     Field,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
     field_validator,
 )
-from pydantic_core import InitErrorDetails
 
 from host.settings import address as addresses
 from host.settings.section import Section
-
-_SELECTION = re.compile(
-    rf"{addresses.PLUGIN_PATTERN}|^no:{addresses.NAME}$|^.+\.py(?::[A-Za-z_]\w*)?$"
-)
-
-
-def _as_tuple(value: object) -> object:
-    # TOML and JSON know only lists; strict mode would refuse them for a tuple.
-    return tuple(value) if isinstance(value, list) else value
+from host.settings.validators import also_text, as_tuple, distinct
 
 
 def _as_mode(value: object) -> object:
@@ -48,16 +34,6 @@ def _as_listen(value: object) -> object:
     return value
 
 
-def _check_selection(value: str) -> str:
-    if not _SELECTION.fullmatch(value):
-        raise ValueError('expected NAME, "package.module:Class", "./file.py" or "no:NAME"')
-    return value
-
-
-def _plugin_identity(item: object) -> object:
-    return item if isinstance(item, str) else None
-
-
 def _listen_identity(item: object) -> object:
     """Return what two entries may not share, or None for one that cannot collide."""
     match item:
@@ -74,53 +50,6 @@ def _listen_identity(item: object) -> object:
     except ValueError:
         return None
     return None if parsed.family != "unix" and parsed.port == 0 else parsed
-
-
-def _distinct(identity: Callable[[object], object], message: str) -> WrapValidator:
-    """Make a validator that reports repeated items, beside whatever else is wrong with the list.
-
-    A validator that runs after the items would be silent about repetitions as long as one item is
-    invalid, and the operator would learn of them only at the next start.
-    """
-
-    def validate(value: object, handler: ValidatorFunctionWrapHandler) -> object:
-        details: list[InitErrorDetails] = []
-        items: object = None
-        try:
-            items = handler(value)
-        except ValidationError as error:
-            details += [
-                InitErrorDetails(
-                    type=one["type"], loc=one["loc"], input=one["input"], ctx=one.get("ctx", {})
-                )
-                for one in error.errors(include_url=False)
-            ]
-        seen: dict[object, int] = {}
-        for index, item in enumerate(value if isinstance(value, list | tuple) else ()):
-            key = identity(item)
-            if key is not None and seen.setdefault(key, index) != index:
-                cause = ValueError(message.format(first=seen[key]))
-                details.append(
-                    InitErrorDetails(
-                        type="value_error", loc=(index,), input=item, ctx={"error": cause}
-                    )
-                )
-        if details:
-            raise ValidationError.from_exception_data("list", details)
-        return items
-
-    return WrapValidator(validate)
-
-
-def also_text(schema: dict[str, Any]) -> None:
-    """Let a JSON Schema also admit a string, for the value or for each element of a list."""
-    target = schema.get("items", schema)
-    inner = dict(target)
-    target.clear()
-    target["anyOf"] = [inner, {"type": "string"}]
-    for kept in ("default", "description", "title"):
-        if schema is target and kept in inner:
-            target[kept] = inner.pop(kept)
 
 
 class Listen(Section):
@@ -171,13 +100,8 @@ class Listen(Section):
         return addresses.parse(self.address)
 
 
-Plugins = Annotated[
-    tuple[Annotated[str, AfterValidator(_check_selection)], ...],
-    _distinct(_plugin_identity, "selected twice, first as plugins[{first}]"),
-    BeforeValidator(_as_tuple),
-]
 Listens = Annotated[
     tuple[Annotated[Listen, BeforeValidator(_as_listen)], ...],
-    _distinct(_listen_identity, "same address as listen[{first}]"),
-    BeforeValidator(_as_tuple),
+    distinct(_listen_identity, "same address as listen[{first}]"),
+    BeforeValidator(as_tuple),
 ]

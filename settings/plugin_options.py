@@ -6,11 +6,11 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from host.settings.checks import Scope, drop_unknown, explain, follow
 from host.settings.errors import Problem, SettingsError
 from host.settings.fields import join
-from host.settings.lines import Path
 from host.settings.loading import Loaded
+from host.settings.problems import Scope, drop_unknown, explain, follow
+from host.settings.toml_lines import Path
 
 Model = TypeVar("Model", bound=BaseModel)
 

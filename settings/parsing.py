@@ -9,8 +9,8 @@ from typing import NoReturn
 from pydantic import TypeAdapter, ValidationError
 
 from host.settings.fields import field_at
-from host.settings.lines import Path
 from host.settings.models import Settings
+from host.settings.toml_lines import Path
 
 _LISTS = ("plugins", "listen")
 

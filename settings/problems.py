@@ -23,9 +23,9 @@ from host.settings.fields import (
     named,
     sections,
 )
-from host.settings.lines import Path
-from host.settings.nearest import nearest
 from host.settings.origins import Origin, locate
+from host.settings.suggestions import nearest
+from host.settings.toml_lines import Path
 
 # Errors that say "not the type or range of this field"; the field itself can then be put in words.
 _PLAIN = frozenset(
