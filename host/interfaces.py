@@ -298,7 +298,7 @@ class Connection(Protocol):
         """Bytes written and not yet taken by the kernel."""
 
     @property
-    def held_back(self) -> bool:
+    def congested(self) -> bool:
         """True while more than `high_water_bytes` are unsent: the host reads no more from it.
 
         What is unsent is found out by sending: after the handler, or earlier once it has written
@@ -326,7 +326,7 @@ class Connection(Protocol):
         """Call `function` with this connection once no more than `low_water_bytes` are unsent.
 
         That is at the end of the turn at the earliest. A plugin that makes much of little input
-        stops at `held_back` and goes on here. An exception counts as one of `on_readable`.
+        stops at `congested` and goes on here. An exception counts as one of `on_readable`.
         """
 
     def pause_reading(self) -> None:

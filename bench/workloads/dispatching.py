@@ -8,11 +8,11 @@ from statistics import median
 from bench.contenders import OURS
 from bench.contest import Bench
 from bench.results import Comparison, Goal, several
-from host.dispatch.dispatcher import Dispatcher, Policy
+from host.dispatch.dispatcher import Dispatcher, DispatchPolicy
 from host.interfaces import Listener
+from host.ipc.assignment import WorkerId
 from host.ipc.scoreboard import ACCEPTED, ACTIVE, CLAIMED, CLAIMED_ALL, SETTLED, Row
 from host.plugins.schedulers.round_robin import RoundRobin
-from host.supervisor.workers.states import Member, State
 from host.telemetry.emitter import Telemetry
 
 LETTER = "dispatch"
@@ -36,13 +36,12 @@ class World:
             cells,
             [(view, lambda: self.waiting) for view in views],
             [("round_robin", RoundRobin().choose_worker)],
-            Policy(65_536, 0.045),
+            DispatchPolicy(65_536, 0.045),
             report=self._report,
             telemetry=Telemetry(lambda _record: None),
         )
         for row in self.rows:
-            member = Member(row.number, 1000 + row.number, 0.0, State.READY, None, 0)
-            self.dispatcher.ready(row, member)
+            self.dispatcher.ready(row, WorkerId(row.number, 1000 + row.number, 0))
 
     def _report(self, plugin: str, hook: str, error: BaseException, args: object) -> None:
         raise error

@@ -11,7 +11,7 @@ from host.telemetry.emitter import Telemetry
 from host.telemetry.events import BUS_DROPPED
 
 
-class Exchange:
+class BusRouter:
     """Passes frames between the workers, and never waits for any of them.
 
     A worker that does not take what is sent to it loses messages beyond its queue, and is told how

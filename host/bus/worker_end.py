@@ -24,7 +24,7 @@ class _Subscription:
     live: bool = False
 
 
-class EmbeddedBus:
+class LocalBus:
     """Speaks to the hub in the supervisor; implements `host.Bus`.
 
     Args:

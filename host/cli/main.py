@@ -110,8 +110,17 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
 
 
 _NAMES = (
-    *("config", "preset", "plugins", "listen", "workers", "respawn", "name"),
-    *("log_format", "log_level", "profile_directory", "assignments"),
+    "config",
+    "preset",
+    "plugins",
+    "listen",
+    "workers",
+    "respawn",
+    "name",
+    "log_format",
+    "log_level",
+    "profile_directory",
+    "assignments",
 )
 
 

@@ -13,14 +13,14 @@ import click
 
 from host.cli import screen
 from host.control.client import (
+    ExitWatch,
     LostError,
     RefusedError,
     SilentError,
-    Watch,
     ask,
-    meant,
+    bad_answer,
+    default_name,
     running,
-    strange,
 )
 from host.control.commands import COMMANDS, Argument
 from host.errors import RemoteError
@@ -84,12 +84,12 @@ def _command(
 
     def decorate(function: Callable[..., None]) -> click.Command:
         def run(host_name: str | None, as_json: bool, timeout: float | None, **args: Any) -> None:
-            target = Target(host_name or meant(running()), as_json, timeout)
+            target = Target(host_name or default_name(running()), as_json, timeout)
             try:
                 function(target, **args)
             # A part of the answer is missing, or is something else than it should be.
             except (AttributeError, KeyError, TypeError, ValueError) as error:
-                raise strange(target.name) from error
+                raise bad_answer(target.name) from error
 
         params = [*map(_parameter, arguments), *more, *_OPTIONS]
         return click.Command(name, callback=run, params=params, help=help)
@@ -284,7 +284,7 @@ def _outcome(target: Target, number: int) -> dict[str, Any] | None:
 )
 def stop(target: Target, quick: bool, no_wait: bool) -> None:
     """Stop the host, and wait until it is gone."""
-    with Watch(target.name, target.timeout or _SECONDS) as watch:
+    with ExitWatch(target.name, target.timeout or _SECONDS) as watch:
         found = target.ask("stop", quick=quick)
         if no_wait:
             target.show(found, lambda: [f"stopping: it ends within {found['seconds']:.0f} s"])

@@ -75,7 +75,7 @@ def running() -> list[str]:
     return sorted(name for name in found if _NAME.fullmatch(name))
 
 
-def meant(names: Sequence[str]) -> str:
+def default_name(names: Sequence[str]) -> str:
     """Return which of the hosts that run is meant where nothing is said.
 
     Raises:
@@ -157,18 +157,18 @@ def _result(name: str, line: bytes) -> dict[str, Any]:
             return dict(response["result"])
         message = str(response["error"])
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise strange(name) from None
+        raise bad_answer(name) from None
     raise RefusedError("\n".join(printable(each) for each in message.splitlines()))
 
 
-def strange(name: str) -> RemoteError:
+def bad_answer(name: str) -> RemoteError:
     """Return the error that says that an answer is not understood."""
     return RemoteError(
         f'host "{name}" gives an answer that is not understood here: is it of another version?'
     )
 
 
-class Watch:
+class ExitWatch:
     """Tells when a host has ended.
 
     It looks at its process. Where that cannot be seen, in another pid namespace, it looks whether

@@ -124,7 +124,7 @@ class _Client:
         return line
 
 
-class AdminServer:
+class ControlServer:
     """Serves the clients of the admin socket, and never waits for any of them.
 
     Only processes of the same user, and root's, are let in. Of a client one request is under way at

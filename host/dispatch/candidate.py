@@ -11,8 +11,8 @@ from host.ipc.scoreboard import (
     ACTIVE,
     CLAIMED,
     CLAIMED_ALL,
-    HELD_BACK,
     LISTENER_WORDS,
+    REFUSING,
     SENT,
     SUSPENDED,
     TURN_LASTED,
@@ -35,7 +35,7 @@ class Candidate:
     Attributes:
         cells: the scoreboard's cells.
         accounts: where in them its counters of the first listener begin.
-        held_back_cell: where in them the worker says that it wants nothing more at the moment.
+        refusing_cell: where in them the worker says that it wants nothing more at the moment.
         suspended: it has missed a claim and has not caught up since.
         held: an operator keeps new connections from it.
         eligible: schedulers may choose it.
@@ -43,10 +43,26 @@ class Candidate:
     """
 
     __slots__ = (
-        *("_active", "_before", "_claimed", "_clock", "_row"),
-        *("_seen", "_since", "_turn", "_turns"),
-        *("accounts", "cells", "held_back_cell", "eligible", "generation", "held"),
-        *("pid", "room", "sent", "slot", "suspended"),
+        "_active",
+        "_before",
+        "_claimed",
+        "_clock",
+        "_row",
+        "_seen",
+        "_since",
+        "_turn",
+        "_turns",
+        "accounts",
+        "cells",
+        "eligible",
+        "generation",
+        "held",
+        "pid",
+        "refusing_cell",
+        "room",
+        "sent",
+        "slot",
+        "suspended",
     )
 
     def __init__(
@@ -59,7 +75,7 @@ class Candidate:
         self._row, self._clock = row, clock
         self.cells, self.accounts = row.cells, row.cell(0, 0)
         self._active, self._claimed = row.index(ACTIVE), row.index(CLAIMED_ALL)
-        self.held_back_cell = row.index(HELD_BACK)
+        self.refusing_cell = row.index(REFUSING)
         self.slot, self.pid, self.generation = worker
         self._before = before - row.get(ACCEPTED_ALL)
         self.recount()
@@ -100,9 +116,9 @@ class Candidate:
         return self._row.turn_seconds(self._clock())
 
     @property
-    def held_back(self) -> bool:
+    def refusing(self) -> bool:
         """Whether the worker itself asks for nothing more at the moment."""
-        return self.cells[self.held_back_cell] != 0
+        return self.cells[self.refusing_cell] != 0
 
     def cell(self, listener: int, counter: int) -> int:
         """Return the index of one of the row's counters in the scoreboard's cells."""
@@ -116,7 +132,7 @@ class Candidate:
     def consider(self, limit: int) -> bool:
         """Look whether schedulers may choose it, of which `limit` is the most it may hold."""
         self.room = limit - self.load
-        self.eligible = self.room > 0 and not (self.suspended or self.held or self.held_back)
+        self.eligible = self.room > 0 and not (self.suspended or self.held or self.refusing)
         return self.eligible
 
     def note_sent(self, listener: int, amount: int) -> int:

@@ -50,12 +50,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from host.dispatch.candidate import Candidate
-from host.dispatch.history import Decisions
+from host.dispatch.history import ChoiceHistory
 from host.errors import NoCandidateError
 from host.interfaces import Listener, WorkerView
 from host.ipc.assignment import WorkerId
 from host.ipc.scoreboard import CLAIMED, LISTENER_WORDS, SENT, SETTLED, Cells, Row
-from host.telemetry.emitter import Report, Telemetry
+from host.telemetry.emitter import ReportFailure, Telemetry
 from host.telemetry.events import WORKER_RESUMED, WORKER_SUSPENDED
 
 Scheduler = Callable[[Listener, Sequence[WorkerView]], WorkerView | None]
@@ -72,7 +72,7 @@ SECOND_LOOK_SECONDS = 0.001
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class DispatchPolicy:
     """What the settings say about dispatch.
 
     Attributes:
@@ -107,9 +107,9 @@ class Dispatcher:
         cells: Cells,
         listeners: Sequence[tuple[Listener, Callable[[], int]]],
         schedulers: Sequence[tuple[str, Scheduler]],
-        policy: Policy,
+        policy: DispatchPolicy,
         *,
-        report: Report,
+        report: ReportFailure,
         telemetry: Telemetry,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -117,7 +117,7 @@ class Dispatcher:
         self._listeners = tuple(listener for listener, _ in listeners)
         self._queue_lengths = tuple(queue_length for _, queue_length in listeners)
         self.schedulers = tuple(schedulers)
-        self.decisions = Decisions()
+        self.decisions = ChoiceHistory()
         self._report, self._telemetry, self._clock = report, telemetry, clock
         self._max_connections = policy.max_connections
         self._patience = policy.missed_claim_seconds
@@ -205,7 +205,7 @@ class Dispatcher:
         looked = self.decisions.begin(self._candidates, now)
         while need > 0 and self._candidates:
             worker, scheduler = self._ask(view, self._candidates)
-            if cells[worker.held_back_cell]:  # it says so when it likes: nobody else could know
+            if cells[worker.refusing_cell]:  # it says so when it likes: nobody else could know
                 worker.consider(limit)
                 self._sort()
                 continue

@@ -18,7 +18,7 @@ _SENT = attrgetter("sent")
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class Pass:
     """The candidates of one pass, and whom they were chosen from one after the other.
 
     Attributes:
@@ -38,7 +38,7 @@ class Decision:
 class Choice:
     """One choice of a decision: the how-manieth it was, the slot, and the scheduler."""
 
-    decision: Decision
+    decision: Pass
     number: int
     slot: int
     scheduler: str
@@ -58,7 +58,7 @@ _Looked = tuple[float, list[int], int, list[int], tuple[int, ...], list[int]]
 more there were, what each was sent, its cells, and the slots chosen so far."""
 
 
-class Decisions:
+class ChoiceHistory:
     """The last decisions, by the notification that each led to.
 
     A worker's n-th notification of a listener is its n-th claim, and so one connection. They are
@@ -103,7 +103,7 @@ class Decisions:
         place, scheduler, (time, slots, omitted, sent, cells, chosen) = found
         loads = zip(slots, cells[::2], sent, cells[1::2], strict=True)
         candidates = tuple((slot, active, all_ - claimed) for slot, active, all_, claimed in loads)
-        decision = Decision(time, candidates, omitted, chosen)
+        decision = Pass(time, candidates, omitted, chosen)
         return Choice(decision, place, chosen[place], scheduler)
 
     def forget(self, pid: int) -> None:

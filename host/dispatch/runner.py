@@ -18,7 +18,7 @@ Send = Callable[[int, bytes], bool]
 _ASK_AGAIN_SECONDS = 0.01
 
 
-class Passes:
+class DispatchRunner:
     """Does a pass whenever something may have changed.
 
     That is: on an edge of a listener, when the supervisor says so (`run_all`), when a worker

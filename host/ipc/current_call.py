@@ -1,7 +1,7 @@
-"""Marks: in which hook of which connection a worker is, as one word of the scoreboard.
+"""The current call: which hook of which connection a worker is in, as one word of the scoreboard.
 
-A worker writes its mark before it calls a plugin, so that what it was at can be told after it has
-died or while it hangs, when it cannot tell any more.
+A worker writes it before it calls a plugin, so that what it was at can be told after it has died or
+while it hangs, when it cannot tell any more.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 _SERIAL_SHIFT, _LISTENER_SHIFT = 24, 8
 
 
-class Called(IntEnum):
+class CallKind(IntEnum):
     """What a worker is calling; 0 stands for nothing."""
 
     ON_READABLE = 1
@@ -26,18 +26,18 @@ class Called(IntEnum):
     @property
     def hook(self) -> str:
         """The hook's name; a timer, a call from a thread and the bus call back without one."""
-        return "a callback" if self is Called.CALLBACK else self.name.lower()
+        return "a callback" if self is CallKind.CALLBACK else self.name.lower()
 
 
-class Mark(NamedTuple):
+class CurrentCall(NamedTuple):
     """A mark taken apart: what is called, and for a connection its serial number and listener."""
 
-    called: Called
+    called: CallKind
     serial: int
     listener: int
 
 
-def mark(called: int, serial: int = 0, listener: int = 0) -> int:
+def pack_call(called: int, serial: int = 0, listener: int = 0) -> int:
     """Return the word; a serial number of 0 stands for no connection."""
     return serial << _SERIAL_SHIFT | listener << _LISTENER_SHIFT | called
 
@@ -47,10 +47,10 @@ def serial_of(word: int) -> int:
     return word >> _SERIAL_SHIFT
 
 
-def read_mark(word: int) -> Mark | None:
+def unpack_call(word: int) -> CurrentCall | None:
     """Take a word apart; None if nothing is called. A worker is not trusted: it may be rubbish."""
     try:
-        called = Called(word & 0xFF)
+        called = CallKind(word & 0xFF)
     except ValueError:
         return None
-    return Mark(called, serial_of(word), word >> _LISTENER_SHIFT & 0xFFFF)
+    return CurrentCall(called, serial_of(word), word >> _LISTENER_SHIFT & 0xFFFF)

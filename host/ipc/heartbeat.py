@@ -30,7 +30,7 @@ class Reading(NamedTuple):
     lasted: int
 
 
-class Watch:
+class HangDetector:
     """Remembers since when each worker's loop has not turned.
 
     A loop that turns shows it: each turn has its own start, and its own length in nanoseconds. The

@@ -46,7 +46,7 @@ class Ask:
     args: dict[str, Any]
 
 
-Notice = tuple[int, int] | Drain | Ask
+Instruction = tuple[int, int] | Drain | Ask
 """What a worker is told: a notification, or an order."""
 
 
@@ -61,16 +61,16 @@ def ask_order(ask: Ask) -> bytes:
     return _RECORD.pack(_ORDER, _ASK) + _LENGTH.pack(len(body)) + body
 
 
-class Orders:
+class OrderParser:
     """Takes apart what comes down, in whatever pieces it comes."""
 
     def __init__(self) -> None:
         self._rest = b""
 
-    def feed(self, data: bytes) -> list[Notice]:
+    def feed(self, data: bytes) -> list[Instruction]:
         """Return the notifications and orders that are complete, in order."""
         data = self._rest + data if self._rest else data
-        taken: list[Notice] = []
+        taken: list[Instruction] = []
         at = 0
         while at + 4 <= len(data):
             listener, count = _RECORD.unpack_from(data, at)
@@ -131,7 +131,7 @@ class Report:
         return shorter.line()
 
 
-class Reports:
+class ReportParser:
     """Takes apart what comes up. A worker is not trusted: its plugins may write anywhere.
 
     Attributes:

@@ -21,8 +21,8 @@ STARVED, GATE_SHUT, _USED = range(3)
 MAX_ROWS = 4096
 """Workers of one generation that can live at once. Rows that are not used cost no memory."""
 
-# Written by the worker, once per row. MARK says in which hook of which connection it is.
-ACTIVE, TURN_STARTED, TURN_LASTED, HELD_BACK, CLAIMED_ALL, ACCEPTED_ALL, MARK = range(7)
+# Written by the worker, once per row. CURRENT_CALL says in which hook of which connection it is.
+ACTIVE, TURN_STARTED, TURN_LASTED, REFUSING, CLAIMED_ALL, ACCEPTED_ALL, CURRENT_CALL = range(7)
 # Written by the supervisor, once per row.
 SUSPENDED = 7
 _WORKER_WORDS = 8
@@ -107,7 +107,7 @@ class Row:
             self.add(listener, REFUSED, claimed - sum(outcomes))
             self.cells[self.cell(listener, SETTLED)] = claimed
             self.cells[self.cell(listener, SENT)] = claimed
-        for word in (ACTIVE, TURN_STARTED, HELD_BACK, MARK):
+        for word in (ACTIVE, TURN_STARTED, REFUSING, CURRENT_CALL):
             self.put(word, 0)
         self.put(CLAIMED_ALL, self.sum(CLAIMED))
         self.put(ACCEPTED_ALL, self.sum(ACCEPTED))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import socket
 from contextlib import suppress
 
-from host.ipc.protocol import MAX_LINE_BYTES, Report, Reports
+from host.ipc.protocol import MAX_LINE_BYTES, Report, ReportParser
 
 
-class ControlChannel:
+class SupervisorChannel:
     """The supervisor's end of one worker's control channel.
 
     Args:
@@ -22,7 +22,7 @@ class ControlChannel:
     def __init__(self, sock: socket.socket, rest: bytes = b"") -> None:
         sock.setblocking(False)
         self._sock = sock
-        self._reports = Reports(rest)
+        self._reports = ReportParser(rest)
         self.failure: Report | None = None
 
     def fileno(self) -> int:

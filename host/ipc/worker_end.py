@@ -5,14 +5,14 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
-from host.ipc.protocol import Notice, Orders, Report
+from host.ipc.protocol import Instruction, OrderParser, Report
 from host.runtime.loop import READ, WRITE, Loop
 
 _READ_BYTES = 65_536
 _MAX_QUEUED_BYTES = 8_388_608
 
 
-class Uplink:
+class WorkerChannel:
     """Hears what the supervisor orders, and reports to it without ever waiting.
 
     Args:
@@ -23,11 +23,11 @@ class Uplink:
     def __init__(self, sock: socket.socket, loop: Loop) -> None:
         sock.setblocking(False)
         self._sock, self._loop = sock, loop
-        self._orders = Orders()
+        self._orders = OrderParser()
         self._unsent = bytearray()
         self._attended = False
 
-    def attend(self, heard: Callable[[list[Notice] | None], object]) -> None:
+    def attend(self, heard: Callable[[list[Instruction] | None], object]) -> None:
         """Call `heard` with what is ordered; None means that the supervisor is gone."""
 
         def on_event(mask: int) -> None:
@@ -54,7 +54,7 @@ class Uplink:
         """Close the socket."""
         self._sock.close()
 
-    def _receive(self) -> list[Notice] | None:
+    def _receive(self) -> list[Instruction] | None:
         try:
             data = self._sock.recv(_READ_BYTES)
         except BlockingIOError:

@@ -29,12 +29,12 @@ from typing import Any
 
 from host import settings
 from host.errors import SlowCallError
-from host.runtime.forks import end_if_stray
-from host.telemetry.emitter import Report, Telemetry
+from host.runtime.forks import exit_if_plugin_fork
+from host.telemetry.emitter import ReportFailure, Telemetry
 from host.telemetry.events import PLUGIN_RESUMED, PLUGIN_SUSPENDED
 
 
-class Breaker:
+class CircuitBreaker:
     """The circuits of one process: of a worker, or of the supervisor.
 
     Args:
@@ -70,7 +70,7 @@ class Breaker:
         return self._circuits[plugin]
 
     def guard(
-        self, plugin: str, hook: str, function: Callable[..., Any], report: Report
+        self, plugin: str, hook: str, function: Callable[..., Any], report: ReportFailure
     ) -> Callable[..., Any]:
         """Return what to call in the function's place; the function itself if there is no circuit.
 
@@ -102,8 +102,18 @@ class Circuit:
     """One plugin's circuit. Each call is one `begin`, then one `ended` or one `failed`."""
 
     __slots__ = (
-        *("_changed", "_clock", "_count", "_hook", "_open_seconds", "_plugin", "_recent"),
-        *("_slow_seconds", "_telemetry", "_trial", "_until", "_window_seconds"),
+        "_changed",
+        "_clock",
+        "_count",
+        "_hook",
+        "_open_seconds",
+        "_plugin",
+        "_recent",
+        "_slow_seconds",
+        "_telemetry",
+        "_trial",
+        "_until",
+        "_window_seconds",
     )
 
     def __init__(
@@ -182,8 +192,10 @@ class Circuit:
         )
         self._changed()
 
-    def guard(self, hook: str, function: Callable[..., Any], report: Report) -> Callable[..., Any]:
-        """Return what to call in the function's place; see `Breaker.guard`."""
+    def guard(
+        self, hook: str, function: Callable[..., Any], report: ReportFailure
+    ) -> Callable[..., Any]:
+        """Return what to call in the function's place; see `CircuitBreaker.guard`."""
         clock, allowed = self._clock, self._slow_seconds
 
         def guarded(*args: object) -> Any:
@@ -196,7 +208,7 @@ class Circuit:
                 self.failed(hook)
                 raise
             finally:
-                end_if_stray()
+                exit_if_plugin_fork()
             # There is nothing to note of a quick call while the circuit is closed.
             if self._until is None and clock() - began <= allowed:
                 return answer
@@ -212,7 +224,7 @@ class Circuit:
         return self._clock()
 
     def state(self) -> dict[str, Any] | None:
-        """Return the circuit's state, as in `Breaker.state`; None if it is closed."""
+        """Return the circuit's state, as in `CircuitBreaker.state`; None if it is closed."""
         if self._until is None:
             return None
         left = 0.0 if self._trial is not None else max(0.0, self._until - self._clock())

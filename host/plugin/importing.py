@@ -47,7 +47,7 @@ class Importer:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            raise failed(source, error, "importing it failed") from error
+            raise import_error(source, error, "importing it failed") from error
         found: object = module
         for step in filter(None, source.attribute.split(".")):
             if not hasattr(found, step):
@@ -133,7 +133,7 @@ def _no_attribute(source: Source, holder: object, missing: str) -> PluginError:
     )
 
 
-def failed(
+def import_error(
     source: Source, error: BaseException, what: str, subject: type | None = None
 ) -> PluginError:
     """Return the plugin error for an exception of the plugin's own code.

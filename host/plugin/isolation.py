@@ -13,13 +13,13 @@ from typing import Any, cast
 
 from host.interfaces import Listener, WorkerView
 from host.plugin.binding import Implementation, Scheduler, Tell, chain, direct
-from host.plugin.circuit_breaker import Breaker
-from host.telemetry.emitter import Report
+from host.plugin.circuit_breaker import CircuitBreaker
+from host.telemetry.emitter import ReportFailure
 
 _Wrapper = Generator[object, object, object]
 
 
-def nobody(*_: object) -> bool:
+def no_listeners(*_: object) -> bool:
     """Tell nobody: what `tell` returns for a hook that nobody hears."""
     return True
 
@@ -27,8 +27,8 @@ def nobody(*_: object) -> bool:
 def tell(
     hook: str,
     implementations: Sequence[Implementation],
-    report: Report,
-    breaker: Breaker | None = None,
+    report: ReportFailure,
+    breaker: CircuitBreaker | None = None,
 ) -> Tell:
     """Bind `hook` to those who hear it, given in the order in which they are called.
 
@@ -43,7 +43,7 @@ def tell(
         return lambda *args: guarded(*args)[0]
     calls = [(each.plugin, _called(each, report, breaker)) for each in implementations]
     if not calls:
-        return nobody
+        return no_listeners
     if len(calls) == 1:
         return _tell_one(hook, *calls[0], report)
 
@@ -61,7 +61,7 @@ def tell(
     return tell_all
 
 
-def _tell_one(hook: str, plugin: str, function: Callable[..., Any], report: Report) -> Tell:
+def _tell_one(hook: str, plugin: str, function: Callable[..., Any], report: ReportFailure) -> Tell:
     def tell_one(*args: object) -> bool:
         try:
             function(*args)
@@ -73,13 +73,17 @@ def _tell_one(hook: str, plugin: str, function: Callable[..., Any], report: Repo
     return tell_one
 
 
-def _called(each: Implementation, report: Report, breaker: Breaker | None) -> Callable[..., Any]:
+def _called(
+    each: Implementation, report: ReportFailure, breaker: CircuitBreaker | None
+) -> Callable[..., Any]:
     function = direct(each)
     return breaker.guard(each.plugin, each.hook, function, report) if breaker else function
 
 
 def schedulers(
-    implementations: Sequence[Implementation], report: Report, breaker: Breaker | None = None
+    implementations: Sequence[Implementation],
+    report: ReportFailure,
+    breaker: CircuitBreaker | None = None,
 ) -> tuple[tuple[str, Scheduler], ...]:
     """Bind `choose_worker`; see `HostHooks.schedulers`.
 
@@ -112,8 +116,8 @@ class _Guarded:
         self,
         hook: str,
         implementations: Sequence[Implementation],
-        report: Report,
-        breaker: Breaker | None,
+        report: ReportFailure,
+        breaker: CircuitBreaker | None,
     ) -> None:
         self._hook, self._report, self._breaker = hook, report, breaker
         self._expected = implementations[0].expected

@@ -15,7 +15,7 @@ from host.plugin import binding
 from host.plugin.binding import HOOKS, Implementation, Manager, specified
 from host.plugin.checks import Hooks, implementations, plugin_class, unheard
 from host.plugin.discovery import Source, find, installed
-from host.plugin.importing import Importer, failed
+from host.plugin.importing import Importer, import_error
 from host.plugin.registry import Plugin, Registry
 from host.settings import Loaded, Problem, SettingsError, nearest, validate_options
 from host.text import listed, shorten, suggest
@@ -286,7 +286,7 @@ def _construct(source: Source, target: type, options: BaseModel | None) -> objec
     except BaseException as error:
         given = "with its validated options" if options else "without arguments, having no Options"
         what = f"{target.__name__}, called {given}, failed"
-        raise failed(source, error, what, subject=target) from error
+        raise import_error(source, error, what, subject=target) from error
 
 
 def _register(

@@ -21,9 +21,9 @@ from host.plugin.binding import (
     Tell,
     Timed,
 )
-from host.plugin.circuit_breaker import Breaker
+from host.plugin.circuit_breaker import CircuitBreaker
 from host.settings import nearest
-from host.telemetry.emitter import Report
+from host.telemetry.emitter import ReportFailure
 from host.text import listed, suggest
 
 
@@ -76,7 +76,7 @@ class Registry:
         return tuple(plugin.name for plugin in self.plugins if plugin.is_protocol)
 
     @property
-    def spared(self) -> tuple[str, ...]:
+    def never_suspended(self) -> tuple[str, ...]:
         """The names of the plugins that somebody's connections depend on: never left out."""
         answering = {
             each.plugin
@@ -116,9 +116,9 @@ class Registry:
     def bind(
         self,
         listener_plugin: str,
-        report: Report,
+        report: ReportFailure,
         *,
-        breaker: Breaker | None = None,
+        breaker: CircuitBreaker | None = None,
         timed: Timed | None = None,
     ) -> ListenerHooks:
         """Bind the hooks of a listener's connections.
@@ -134,7 +134,7 @@ class Registry:
         brought = [self.calls[hook] for hook in self.calls if hook not in HOOKS]
         culprits = [*readable, *itertools.chain.from_iterable(brought)]
 
-        def tell(hook: str, *, alone: bool = False, breaker: Breaker | None = None) -> Tell:
+        def tell(hook: str, *, alone: bool = False, breaker: CircuitBreaker | None = None) -> Tell:
             heard = binding.measured(self._audience(hook, name, alone=alone), timed)
             return isolation.tell(hook, heard, report, breaker)
 
@@ -196,7 +196,11 @@ class Registry:
         return binding.bound(binding.measured(chosen, timed), namespace=namespace, first=first)
 
     def host_hooks(
-        self, report: Report, *, breaker: Breaker | None = None, timed: Timed | None = None
+        self,
+        report: ReportFailure,
+        *,
+        breaker: CircuitBreaker | None = None,
+        timed: Timed | None = None,
     ) -> HostHooks:
         """Bind the hooks that belong to no listener.
 
@@ -207,7 +211,7 @@ class Registry:
             timed: see `bind`.
         """
 
-        def tell(hook: str, breaker: Breaker | None = None) -> Tell:
+        def tell(hook: str, breaker: CircuitBreaker | None = None) -> Tell:
             return isolation.tell(hook, binding.measured(self.calls[hook], timed), report, breaker)
 
         schedulers = binding.measured(self.calls["choose_worker"], timed)

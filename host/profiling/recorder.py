@@ -144,7 +144,7 @@ class Profile:
         self._row, self._accepted = row, row.get(ACCEPTED_ALL)
         self._last = self._began = self._clock()
         loop.observe(self._time_poll)
-        loop.on_rest = self._time_rest(loop.on_rest)
+        loop.on_turn_end = self._time_rest(loop.on_turn_end)
         self._part = self._directory / f"{name}.{self._run}.part"
         self._file = self._directory / f"{name}.json"
         with suppress(OSError):  # to be told when the file is written, if it cannot be

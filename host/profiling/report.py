@@ -45,7 +45,11 @@ def _hooks(records: Sequence[_Record]) -> str:
     rest = busy - sum(took for (_, hook), (_, took, _) in totals.items() if hook not in _OUTSIDE)
     rows = [
         (
-            *(plugin, hook, str(calls), f"{seconds:.3f}", f"{seconds / calls * 1e6:.1f}"),
+            plugin,
+            hook,
+            str(calls),
+            f"{seconds:.3f}",
+            f"{seconds / calls * 1e6:.1f}",
             f"{longest * 1e3:.3f}",
             "-" if hook in _OUTSIDE else _percent(seconds, busy),
         )
@@ -73,8 +77,20 @@ def _turns(records: Sequence[_Record]) -> str:
 
 def _workers(records: Sequence[_Record]) -> str:
     heading = (
-        *("SLOT", "PID", "SECONDS", "BUSY %", "TURNS", "EVENTS", "EVENTS/TURN", "LONGEST ms"),
-        *("WAITS", "ACCEPTED", "USER s", "SYSTEM s", "SWITCHED", "PREEMPTED"),
+        "SLOT",
+        "PID",
+        "SECONDS",
+        "BUSY %",
+        "TURNS",
+        "EVENTS",
+        "EVENTS/TURN",
+        "LONGEST ms",
+        "WAITS",
+        "ACCEPTED",
+        "USER s",
+        "SYSTEM s",
+        "SWITCHED",
+        "PREEMPTED",
     )
     rows = []
     for each in records:

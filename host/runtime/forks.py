@@ -22,16 +22,16 @@ class _Process:
     """
 
     def __init__(self) -> None:
-        self.forsake: list[Callable[[], object]] = []
+        self.release: list[Callable[[], object]] = []
         self.forking = self.is_stray = False
 
     def born(self) -> None:
         """Find out, in a new child, whose it is."""
         if self.forking:
-            self.forsake.clear()
+            self.release.clear()
             return
         self.is_stray = True
-        for function in self.forsake:
+        for function in self.release:
             with suppress(Exception):  # whatever cannot be taken away: the rest is
                 function()
 
@@ -40,14 +40,14 @@ _this = _Process()
 os.register_at_fork(after_in_child=_this.born)
 
 
-def disown(function: Callable[[], object]) -> None:
+def release_in_plugin_fork(function: Callable[[], object]) -> None:
     """Have `function` take from a stray child what is this process's: close it, and call nobody."""
-    _this.forsake.append(function)
+    _this.release.append(function)
 
 
 def fork() -> int:
     """Fork a process of the host's own (fork(2)); what was disowned before it is not in it."""
-    end_if_stray()
+    exit_if_plugin_fork()
     _this.forking = True
     try:
         return os.fork()
@@ -55,7 +55,7 @@ def fork() -> int:
         _this.forking = False
 
 
-def end_if_stray() -> None:
+def exit_if_plugin_fork() -> None:
     """End this process at once if a plugin has forked it."""
     if _this.is_stray:
         os._exit(0)

@@ -107,8 +107,8 @@ class Loop:
         "_timers",
         "_wake",
         "now",
-        "on_rest",
-        "on_wake",
+        "on_turn_begin",
+        "on_turn_end",
     )
 
     def __init__(
@@ -126,8 +126,8 @@ class Loop:
         self._clock = clock
         self._stopping = False
         self.now = clock()
-        self.on_wake: Callable[[], object] = _nothing
-        self.on_rest: Callable[[], object] = _nothing
+        self.on_turn_begin: Callable[[], object] = _nothing
+        self.on_turn_end: Callable[[], object] = _nothing
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.add(self._wake, READ, self._run_calls)
 
@@ -185,7 +185,7 @@ class Loop:
         """Take turns until `stop` is called."""
         while not self._stopping:
             self.run_once()
-        forks.end_if_stray()
+        forks.exit_if_plugin_fork()
 
     def run_once(self, timeout: float | None = None) -> None:
         """Wait for events, at most `timeout` seconds (None: as long as it takes); handle them."""
@@ -200,8 +200,8 @@ class Loop:
             # A wait that a signal (SIGCONT) interrupts when its time is up has asked nobody: what
             # has arrived meanwhile comes before the timers that would act on its absence.
             events = poll(0, self._max_events)
-        on_wake = self.on_wake
-        on_wake()
+        on_turn_begin = self.on_turn_begin
+        on_turn_begin()
         handlers = self._handlers
         for fd, mask in events:
             try:
@@ -211,16 +211,16 @@ class Loop:
             handler(mask)
         if self._due <= self.now:
             self._run_timers()
-        on_rest = self.on_rest  # not sooner: what was called may have changed it
-        on_rest()
+        on_turn_end = self.on_turn_end  # not sooner: what was called may have changed it
+        on_turn_end()
 
-    def forsake(self) -> None:
+    def release(self) -> None:
         """Handle nothing any more, in a child that a plugin has forked."""
         self._handlers.clear()
         self._timers.clear()
         self._due = _NEVER
         self._calls.clear()
-        self.on_wake = self.on_rest = _nothing
+        self.on_turn_begin = self.on_turn_end = _nothing
         self._epoll.close()
         self._stopping = True
 

@@ -45,7 +45,7 @@ class Exit(NamedTuple):
             return f"killed by signal {self.signal}"
 
 
-class Batch:
+class BatchScheduling:
     """Schedules this process so that it preempts nobody when it wakes (sched(7), SCHED_BATCH).
 
     It then runs when a core is free or whoever has it stops, which on a busy machine is a little

@@ -46,19 +46,19 @@ class Signals:
         self._previous_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
 
     @property
-    def taken(self) -> bool:
+    def replaced(self) -> bool:
         """Whether a plugin has replaced the handler of SIGTERM: the host could not be stopped."""
         return getsignal(signal.SIGTERM) is not _written_elsewhere
 
-    def reclaim(self) -> list[signal.Signals]:
+    def restore(self) -> list[signal.Signals]:
         """Put back handlers that a plugin has replaced; return for which signals."""
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        taken = []
+        replaced = []
         for number in self._handlers:
             if getsignal(number) is not _written_elsewhere:
                 signal.signal(number, _written_elsewhere)
-                taken.append(number)
-        return taken
+                replaced.append(number)
+        return replaced
 
     def block(self) -> None:
         """Have the signals wait: across an exec there is a time without handlers."""

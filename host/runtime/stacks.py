@@ -28,7 +28,7 @@ def print_to(descriptor: int) -> None:
     faulthandler.register(SIGNAL, file=descriptor, all_threads=True, chain=False)
 
 
-class Printed:
+class StackReader:
     """The supervisor's end of the pipe: what a worker has printed so far.
 
     Args:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from host.control.server import AdminServer
+from host.control.server import ControlServer
 from host.errors import ExitCode, HostError, LimitsError, ListenError, PluginError
 from host.ipc.assignment import Assignment
 from host.ipc.protocol import MAX_LISTENERS
@@ -26,7 +26,7 @@ from host.profiling.recorder import Profile
 from host.profiling.report import summarize
 from host.runtime.processes import die_with_parent
 from host.settings import Limits, Listen, Loaded, Problem, Settings, SettingsError
-from host.supervisor.dependencies import Wiring
+from host.supervisor.dependencies import Dependencies
 from host.supervisor.process import Supervisor
 from host.supervisor.reload.handover import FORMAT, REHEARSAL, Handover, take_over
 from host.supervisor.reload.rehearsal import Plan
@@ -67,14 +67,14 @@ def launch(load_settings: Callable[[], Loaded], version: str) -> ExitCode:
     handed = take_over()
     failed = ""
     try:
-        staff = _engage(load_settings()) if handed is None else _engage_alone(load_settings)
+        staff = prepare(load_settings()) if handed is None else _prepare_alone(load_settings)
     except (HostError, SettingsError) as error:
         if handed is None:
             raise
         # What was tried a moment ago cannot be loaded any more. The workers that there are serve
         # on; they must not lose their supervisor.
         name = handed.admin[0] if handed.admin else "prefork"
-        staff = _engage(Loaded(Settings(name=name, plugins=("echo",))))
+        staff = prepare(Loaded(Settings(name=name, plugins=("echo",))))
         failed = str(error)
     return _run(staff, version, handed, failed)
 
@@ -82,13 +82,13 @@ def launch(load_settings: Callable[[], Loaded], version: str) -> ExitCode:
 def rehearse(load_settings: Callable[[], Loaded], parent: int) -> ExitCode:
     """Load settings and plugins, and print what they ask for; everything else stays as it is."""
     die_with_parent(parent)
-    staff = _engage_alone(load_settings)
+    staff = _prepare_alone(load_settings)
     plan = Plan(format=FORMAT, listen=[listen for listen, _ in staff.served])
     print(f"\n{plan.model_dump_json()}", flush=True)
     return ExitCode.OK
 
 
-class _Staff(NamedTuple):
+class Prepared(NamedTuple):
     """What a host is to run with.
 
     Attributes:
@@ -111,17 +111,18 @@ class _Staff(NamedTuple):
         return self.loaded.settings
 
 
-def _engage(loaded: Loaded) -> _Staff:
+def prepare(loaded: Loaded) -> Prepared:
+    """Load the plugins that settings select, and find out what they are to serve."""
     settings, registry = loaded.settings, load(loaded)
     served = assign(settings, registry)
     limit = max_connections(settings.limits, len(served))
-    return _Staff(loaded, registry, served, limit, profile_directory(loaded))
+    return Prepared(loaded, registry, served, limit, profile_directory(loaded))
 
 
-def _engage_alone(load_settings: Callable[[], Loaded]) -> _Staff:
+def _prepare_alone(load_settings: Callable[[], Loaded]) -> Prepared:
     """Load settings and plugins where nobody is there to interrupt: if a plugin does, it fails."""
     try:
-        return _engage(load_settings())
+        return prepare(load_settings())
     except KeyboardInterrupt as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{last.filename}:{last.lineno}"
@@ -130,7 +131,7 @@ def _engage_alone(load_settings: Callable[[], Loaded]) -> _Staff:
         ) from None
 
 
-def _run(staff: _Staff, version: str, handed: Handover | None, failed: str) -> ExitCode:
+def _run(staff: Prepared, version: str, handed: Handover | None, failed: str) -> ExitCode:
     settings = staff.settings
     log = LogWriter(2, _format(settings), Level[settings.log.level.upper()])
     telemetry = Telemetry(log, debug=settings.log.level == "debug")
@@ -155,7 +156,7 @@ def _run(staff: _Staff, version: str, handed: Handover | None, failed: str) -> E
         except Exception as error:
             return tell_bug(error, telemetry)
 
-    wiring = Wiring(
+    wiring = Dependencies(
         staff.registry,
         telemetry,
         log,
@@ -177,7 +178,9 @@ def _run(staff: _Staff, version: str, handed: Handover | None, failed: str) -> E
     return code
 
 
-def _supervise(settings: Settings, sockets: list[ListeningSocket], wiring: Wiring) -> ExitCode:
+def _supervise(
+    settings: Settings, sockets: list[ListeningSocket], wiring: Dependencies
+) -> ExitCode:
     try:
         return Supervisor(settings, sockets, wiring).run()
     except HostError:
@@ -206,7 +209,7 @@ def _open_admin(
     if not settings.admin.enabled:
         return None
     try:
-        return AdminServer.bind(settings.name)
+        return ControlServer.bind(settings.name)
     except OSError as error:
         cause = error.strerror or str(error)
         telemetry.emit(ADMIN_UNAVAILABLE, address=f"@prefork/{settings.name}", cause=cause)
@@ -235,7 +238,7 @@ def _load_scheduler(loaded: Loaded, name: str) -> Registry:
     return registry
 
 
-def _tell_start(staff: _Staff, telemetry: Telemetry, version: str) -> None:
+def _tell_start(staff: Prepared, telemetry: Telemetry, version: str) -> None:
     settings, limit = staff.settings, staff.limit
     telemetry.emit(
         HOST_STARTING,
@@ -250,7 +253,7 @@ def _tell_start(staff: _Staff, telemetry: Telemetry, version: str) -> None:
 
 
 def _listen(
-    staff: _Staff, handed: Handover | None, inherited: list[socket.socket], failed: str
+    staff: Prepared, handed: Handover | None, inherited: list[socket.socket], failed: str
 ) -> tuple[list[ListeningSocket], str]:
     """Return the listeners, bound now or before, and why the generation cannot start, or ""."""
     if handed is None:

@@ -10,12 +10,12 @@ from host.control.server import Reply
 from host.dispatch.dispatcher import Scheduler
 from host.errors import HostError
 from host.supervisor import status
-from host.supervisor.lifecycle import Foreman
+from host.supervisor.lifecycle import WorkerLifecycle
 from host.supervisor.reload.rehearsal import Done, ReloadError
 from host.supervisor.status import House
-from host.supervisor.workers.handles import Hand
-from host.supervisor.workers.queries import Item, Questions
-from host.supervisor.workers.states import State
+from host.supervisor.workers.handles import WorkerHandle
+from host.supervisor.workers.queries import Item, WorkerQueries
+from host.supervisor.workers.states import WorkerState
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import SCHEDULER_SWAPPED, WORKER_FREED, WORKER_HELD
 
@@ -24,8 +24,8 @@ class Steerable(House, Protocol):
     """What can be done to the supervisor."""
 
     telemetry: Telemetry
-    questions: Questions
-    foreman: Foreman
+    questions: WorkerQueries
+    foreman: WorkerLifecycle
 
     def reload(self, cause: str, done: Done | None = None) -> None:
         """Try the new settings and take them on."""
@@ -47,7 +47,7 @@ class Steerable(House, Protocol):
         """Whether a generation is on its way to be ready."""
 
 
-class Steering:
+class CommandHandlers:
     """The commands, by name.
 
     Args:
@@ -112,14 +112,14 @@ class Steering:
             raise CommandError("the host is stopping")
         reply.result({"workers": workers, "before": before})
 
-    def _serving(self, slot: int) -> Hand:
+    def _serving(self, slot: int) -> WorkerHandle:
         """Return the worker that serves in a slot."""
         for hand in self._host.crew:
             member = hand.member
             if (
                 member.slot == slot
                 and hand.generation is self._host.serving
-                and member.state is State.READY
+                and member.state is WorkerState.READY
                 and not member.retiring
             ):
                 return hand
@@ -185,7 +185,7 @@ class Steering:
 
         self._host.questions.ask([hand.member.pid], question, {"id": wanted}, done)
 
-    def _explain(self, reply: Reply, hand: Hand, item: Item) -> None:
+    def _explain(self, reply: Reply, hand: WorkerHandle, item: Item) -> None:
         pid = hand.member.pid
         choice = hand.generation.decisions.find(pid, item["index"], item["claim"])
         if choice is None:

@@ -25,7 +25,7 @@ class HostView(NamedTuple):
     hook: Callable[..., Any]
 
 
-class Wiring(NamedTuple):
+class Dependencies(NamedTuple):
     """What the supervisor is made of, apart from the settings.
 
     Attributes:

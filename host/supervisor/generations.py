@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from host.dispatch.dispatcher import Dispatcher, Policy, Scheduler
-from host.dispatch.history import Decisions
-from host.dispatch.runner import Passes, Send
+from host.dispatch.dispatcher import Dispatcher, DispatchPolicy, Scheduler
+from host.dispatch.history import ChoiceHistory
+from host.dispatch.runner import DispatchRunner, Send
 from host.errors import LimitsError
 from host.interfaces import Listener
 from host.ipc.scoreboard import MAX_ROWS, Row, Scoreboard
@@ -17,16 +17,16 @@ from host.net.listeners import ListeningSocket
 from host.net.queue_length import queue_length
 from host.runtime.loop import Loop
 from host.telemetry import events
-from host.telemetry.emitter import Report, Telemetry
+from host.telemetry.emitter import ReportFailure, Telemetry
 
 
 class Means(NamedTuple):
     """What handing out takes beside a loop: whom to ask, within which limits, how to tell."""
 
     schedulers: Sequence[tuple[str, Scheduler]]
-    policy: Policy
+    policy: DispatchPolicy
     send: Send
-    report: Report
+    report: ReportFailure
     telemetry: Telemetry
 
 
@@ -59,8 +59,8 @@ class Generation:
         self._next_row = max(taken, default=-1) + 1
         self._free = [row for row in range(self._next_row) if row not in set(taken)]
         self.dispatcher: Dispatcher | None = None
-        self.passes: Passes | None = None
-        self.decisions = Decisions()
+        self.passes: DispatchRunner | None = None
+        self.decisions = ChoiceHistory()
 
     def take_row(self) -> Row:
         """Return the first row that is free.
@@ -103,7 +103,7 @@ class Generation:
             telemetry=means.telemetry,
         )
         self.decisions = self.dispatcher.decisions
-        self.passes = Passes(
+        self.passes = DispatchRunner(
             loop,
             self.dispatcher,
             self.scoreboard,

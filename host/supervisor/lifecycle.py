@@ -13,15 +13,15 @@ from host.runtime.loop import Loop, TimerHandle
 from host.runtime.signals import Signals
 from host.settings import Settings
 from host.supervisor.generations import Generation
-from host.supervisor.reload.rehearsal import Reloads
+from host.supervisor.reload.rehearsal import Reloader
 from host.supervisor.reload.succession import Succession
-from host.supervisor.shutdown import Ending
+from host.supervisor.shutdown import Shutdown
 from host.supervisor.workers import states
-from host.supervisor.workers.exits import Obituaries
-from host.supervisor.workers.handles import Crew, Hand
-from host.supervisor.workers.health import Upkeep
+from host.supervisor.workers.exits import ExitReports
+from host.supervisor.workers.handles import WorkerHandle, Workers
+from host.supervisor.workers.health import HealthCheck
 from host.supervisor.workers.pool import Pool
-from host.supervisor.workers.queries import Questions
+from host.supervisor.workers.queries import WorkerQueries
 from host.telemetry import events
 from host.telemetry.emitter import Telemetry
 
@@ -37,15 +37,15 @@ class Site(Protocol):
     loop: Loop
     telemetry: Telemetry
     hooks: HostHooks
-    crew: Crew
+    crew: Workers
     pool: Pool
-    questions: Questions
-    obituaries: Obituaries
+    questions: WorkerQueries
+    obituaries: ExitReports
     succession: Succession
-    reloads: Reloads
+    reloads: Reloader
     signals: Signals
     coming: Generation | None
-    ending: Ending | None
+    ending: Shutdown | None
 
     @property
     def current(self) -> Generation:
@@ -67,7 +67,7 @@ class Site(Protocol):
         """End: no worker is left."""
 
 
-class Foreman:
+class WorkerLifecycle:
     """Starts, drains, kills and buries workers.
 
     Args:
@@ -78,27 +78,27 @@ class Foreman:
         self._site = site
         self._loop, self._pool, self._crew = site.loop, site.pool, site.crew
         self._telemetry, self._obituaries = site.telemetry, site.obituaries
-        self._upkeep = Upkeep(site.settings.lifecycle)
+        self._upkeep = HealthCheck(site.settings.lifecycle)
         self._timer: TimerHandle | None = None
 
     def carry_out(self, actions: list[states.Action]) -> None:
         """Do what the pool has decided."""
-        forks.end_if_stray()
+        forks.exit_if_plugin_fork()
         for action in actions:
             match action:
-                case states.Fork():
+                case states.ForkWorker():
                     self._fork(action.slot)
-                case states.Drain():
+                case states.DrainWorker():
                     self._order_drain(action)
-                case states.Dump():
+                case states.DumpWorker():
                     self._crew.signal(action.pid, stacks.SIGNAL)
-                case states.Abort():
+                case states.AbortWorker():
                     self._obituaries.tell_hung(action.pid)
                     self._crew.signal(action.pid, signal.SIGABRT)
-                case states.Kill():
+                case states.KillWorker():
                     self._obituaries.tell_killed(action)
                     self._crew.signal(action.pid, signal.SIGKILL)
-                case states.Ready():
+                case states.AllReady():
                     self._site.generation_ready()
                 case states.Finish():
                     self._site.finish(action.code)
@@ -134,7 +134,7 @@ class Foreman:
             return
         self._telemetry.emit(events.WORKER_STARTED, slot=slot, pid=hand.member.pid)
 
-    def _order_drain(self, order: states.Drain) -> None:
+    def _order_drain(self, order: states.DrainWorker) -> None:
         """Tell a worker to drain; a full pipe is tried again until the worker is gone."""
         hand = self._crew.get(order.pid)
         if hand is None:
@@ -145,7 +145,7 @@ class Foreman:
             again = self._loop.now + _RETRY_SECONDS
             self._loop.call_at(again, lambda: self._order_drain(order))
 
-    def hear(self, hand: Hand, report: protocol.Report) -> None:
+    def hear(self, hand: WorkerHandle, report: protocol.Report) -> None:
         """Go by what a worker reports."""
         match report.kind:
             case "ready":
@@ -159,7 +159,7 @@ class Foreman:
             case "answer":
                 self._site.questions.answered(hand.member.pid, report.data)
 
-    def retire(self, hand: Hand, cause: str) -> None:
+    def retire(self, hand: WorkerHandle, cause: str) -> None:
         """Have a worker replaced, its successor ready first, unless the host is stopping."""
         if self._site.ending is not None or self._crew.get(hand.member.pid) is None:
             return
@@ -170,13 +170,13 @@ class Foreman:
             )
         self.carry_out(actions)
 
-    def _worker_ready(self, hand: Hand) -> None:
+    def _worker_ready(self, hand: WorkerHandle) -> None:
         member, now = hand.member, self._loop.now
         self._telemetry.emit(
             events.WORKER_READY, slot=member.slot, pid=member.pid, seconds=now - member.born
         )
         actions = self._pool.ready(member.pid, now)
-        if member.state is states.State.READY and hand.generation.dispatcher is not None:
+        if member.state is states.WorkerState.READY and hand.generation.dispatcher is not None:
             before = self._site.succession.accepted.get(member.slot, 0)
             hand.generation.dispatcher.ready(hand.row, member.id, before)
         self.carry_out(actions)
@@ -204,7 +204,7 @@ class Foreman:
 
     def keep_signals(self) -> None:
         """Take back the handlers that a plugin has replaced."""
-        for number in self._site.signals.reclaim():
+        for number in self._site.signals.restore():
             self._telemetry.emit(events.SIGNAL_RECLAIMED, signal=number.name)
 
     def reap(self) -> None:
@@ -218,14 +218,14 @@ class Foreman:
                 self._telemetry.emit(events.UNKNOWN_CHILD, pid=ended.pid, cause=str(ended))
         self._site.run_passes()
 
-    def _bury(self, hand: Hand, ended: processes.Exit) -> None:
+    def _bury(self, hand: WorkerHandle, ended: processes.Exit) -> None:
         """Take leave of one worker: tell the plugins, then do what the pool decides."""
         now, pid = self._loop.now, hand.member.pid
         if hand.generation.dispatcher is not None:
             hand.generation.dispatcher.gone(pid)
         death = self._obituaries.examine(hand, ended)
         self._site.hooks.on_child_exit(death.view)
-        forks.end_if_stray()
+        forks.exit_if_plugin_fork()
         self._site.succession.bury(hand)
         self._site.questions.gone(pid)
         started_well = hand.member.was_ready or hand.member.expected or self._pool.stopping
@@ -239,7 +239,7 @@ class Foreman:
         if not started_well:
             self._site.begin_wanted_reload()
 
-    def _plan_for(self, member: states.Member) -> str:
+    def _plan_for(self, member: states.WorkerRecord) -> str:
         """Say what comes after the end of a worker."""
         if member.expected or member.retiring or member.generation != self._pool.generation:
             return "it was on its way out"

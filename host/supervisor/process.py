@@ -10,39 +10,39 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 
-from host.bus.supervisor_end import Exchange
-from host.control.server import AdminServer
-from host.dispatch.dispatcher import Policy, Scheduler
+from host.bus.supervisor_end import BusRouter
+from host.control.server import ControlServer
+from host.dispatch.dispatcher import DispatchPolicy, Scheduler
 from host.errors import ExitCode, PluginError
 from host.ipc import protocol
 from host.net.listeners import ListeningSocket
-from host.plugin.circuit_breaker import Breaker
+from host.plugin.circuit_breaker import CircuitBreaker
 from host.plugin.failures import Failures
 from host.runtime import forks
 from host.runtime.loop import READ, Loop
-from host.runtime.processes import Batch
+from host.runtime.processes import BatchScheduling
 from host.runtime.signals import Signals
 from host.settings import Settings
 from host.settings.models import MAX_WORKERS
-from host.supervisor.command_handlers import Steering
-from host.supervisor.dependencies import HostView, Wiring
+from host.supervisor.command_handlers import CommandHandlers
+from host.supervisor.dependencies import Dependencies, HostView
 from host.supervisor.generations import Generation, Means
-from host.supervisor.lifecycle import Foreman
-from host.supervisor.reload.rehearsal import Done, Plan, Reloads
+from host.supervisor.lifecycle import WorkerLifecycle
+from host.supervisor.reload.rehearsal import Done, Plan, Reloader
 from host.supervisor.reload.succession import Succession
-from host.supervisor.shutdown import Ending
+from host.supervisor.shutdown import Shutdown
 from host.supervisor.workers import states
-from host.supervisor.workers.exits import Obituaries
-from host.supervisor.workers.handles import Crew, Hand
-from host.supervisor.workers.last_call import Whereabouts
+from host.supervisor.workers.exits import ExitReports
+from host.supervisor.workers.handles import WorkerHandle, Workers
+from host.supervisor.workers.last_call import LastCall
 from host.supervisor.workers.pool import Pool
-from host.supervisor.workers.queries import Questions
+from host.supervisor.workers.queries import WorkerQueries
 from host.telemetry import events
 
 
-def _policy(settings: Settings, generation: int) -> states.Policy:
+def _policy(settings: Settings, generation: int) -> states.PoolPolicy:
     lifecycle = settings.lifecycle
-    return states.Policy(
+    return states.PoolPolicy(
         workers=settings.workers,
         respawn=settings.respawn,
         start_timeout=lifecycle.start_timeout_seconds,
@@ -67,27 +67,29 @@ class Supervisor:
     """
 
     def __init__(
-        self, settings: Settings, sockets: Sequence[ListeningSocket], wiring: Wiring
+        self, settings: Settings, sockets: Sequence[ListeningSocket], wiring: Dependencies
     ) -> None:
         self.settings, self.telemetry, self.log = settings, wiring.telemetry, wiring.log
         self._wiring, self.handed = wiring, wiring.handed
         self.failures = Failures(self.telemetry)
-        self.breaker = Breaker(settings.breaker, wiring.registry.spared, self.telemetry)
+        self.breaker = CircuitBreaker(
+            settings.breaker, wiring.registry.never_suspended, self.telemetry
+        )
         self.hooks = wiring.registry.host_hooks(self.failures, breaker=self.breaker)
         self.loop = loop = Loop(settings.limits.max_events)
         self.log.attend(loop.call_later)
-        self.exchange = Exchange(loop, self.telemetry)
-        self.crew = Crew(loop, self.exchange, heard=self._hear, run_worker=wiring.run_worker)
-        self.questions = Questions(loop, self.crew.send)
+        self.exchange = BusRouter(loop, self.telemetry)
+        self.crew = Workers(loop, self.exchange, heard=self._hear, run_worker=wiring.run_worker)
+        self.questions = WorkerQueries(loop, self.crew.send)
         self.pid, self.version = os.getpid(), wiring.version
         self.coming: Generation | None = None
-        self.ending: Ending | None = None
+        self.ending: Shutdown | None = None
         self.started = time.monotonic()
         self.succession = Succession(self)
         number = self.handed.generation if self.handed else 0
         mine = Generation(number, [listener.view for listener in sockets], sockets)
         mine.began = self.handed.reloaded if self.handed else self.started
-        older: list[states.Member] = []
+        older: list[states.WorkerRecord] = []
         if self.handed is None:
             self.serving = mine
         else:
@@ -95,31 +97,31 @@ class Supervisor:
             self.serving, older = self.succession.take_on(self.handed, wiring.inherited)
             self.started = self.handed.started
         self.pool = Pool(_policy(settings, number), older)
-        self.obituaries = Obituaries(
-            loop, self.crew, self.telemetry, Whereabouts(wiring.registry.calls)
+        self.obituaries = ExitReports(
+            loop, self.crew, self.telemetry, LastCall(wiring.registry.calls)
         )
         if self.handed is not None:
             self.obituaries.take_on(self.handed.restarts, self.handed.hangs)
-        self.reloads = Reloads(
+        self.reloads = Reloader(
             loop,
             self.telemetry,
             patience=settings.lifecycle.start_timeout_seconds,
             go=self._re_execute,
             failed=self.succession.note_refusal,
         )
-        self.foreman = Foreman(self)
+        self.foreman = WorkerLifecycle(self)
         self._code = ExitCode.OK
         # While it waits for a core, connections come together; workers are not made to wait.
-        self._batch = Batch()
+        self._batch = BatchScheduling()
         self._admin = self._open_admin(wiring.admin)
         self.signals = self._watch_signals()
-        forks.disown(self.log.mute)
-        forks.disown(self._forsake)
+        forks.release_in_plugin_fork(self.log.mute)
+        forks.release_in_plugin_fork(self._release)
 
-    def _open_admin(self, sock: socket.socket | None) -> AdminServer | None:
+    def _open_admin(self, sock: socket.socket | None) -> ControlServer | None:
         if sock is None:
             return None
-        return AdminServer(self.loop, self.telemetry, sock, Steering(self).handle)
+        return ControlServer(self.loop, self.telemetry, sock, CommandHandlers(self).handle)
 
     def _re_execute(self, plan: Plan, succeed: Callable[[], None]) -> None:
         self._batch.end()  # the next one begins as this one has begun
@@ -130,7 +132,7 @@ class Supervisor:
             if self.serving.passes is not None:
                 self.serving.passes.recount()
 
-    def _hear(self, hand: Hand, report: protocol.Report) -> None:
+    def _hear(self, hand: WorkerHandle, report: protocol.Report) -> None:
         self.foreman.hear(hand, report)
 
     def finish(self, code: ExitCode) -> None:
@@ -185,7 +187,7 @@ class Supervisor:
         missed_claim = self.settings.dispatch.missed_claim_ms / 1000
         means = Means(
             self.hooks.schedulers,
-            Policy(self._wiring.max_connections, missed_claim),
+            DispatchPolicy(self._wiring.max_connections, missed_claim),
             self.crew.send,
             self.failures,
             self.telemetry,
@@ -199,7 +201,7 @@ class Supervisor:
         failed = self._wiring.failed or self._tell_plugins(mine)
         loop = self.loop
         loop.add(self.signals.fileno(), READ, self.signals.handle)
-        loop.on_rest = self._on_rest
+        loop.on_turn_end = self._on_turn_end
         if self.handed is not None:
             self.succession.relieve(self.handed.standin)
         loop.refresh()
@@ -211,7 +213,7 @@ class Supervisor:
         gc.freeze()
         self.signals.unblock()
         self.foreman.look_after()
-        self._release(self.serving, mine)  # one that was to come before this one never will
+        self._drain_others(self.serving, mine)  # one that was to come before this one never will
         if failed:
             self.pool.on_hold = True
             self.succession.note_failure(failed)
@@ -226,10 +228,10 @@ class Supervisor:
             self.foreman.carry_out(self.pool.start(loop.now))
         self.foreman.reap()
 
-    def _on_rest(self) -> None:
+    def _on_turn_end(self) -> None:
         """End a turn, in which plugins may have been called."""
         self.exchange.flush()
-        if self.signals.taken:
+        if self.signals.replaced:
             self.foreman.keep_signals()
 
     def _tell_plugins(self, mine: Generation) -> str:
@@ -243,7 +245,7 @@ class Supervisor:
             functools.partial(self._wiring.registry.hook, timed=self._wiring.timed),
         )
         fine = self.hooks.on_host_start(view)
-        forks.end_if_stray()
+        forks.exit_if_plugin_fork()
         if fine:
             return ""
         failure = self.failures.last
@@ -276,9 +278,9 @@ class Supervisor:
         if self._admin is not None:
             self._admin.close()
 
-    def _forsake(self) -> None:
+    def _release(self) -> None:
         """Leave everything to the parent, in a child that a plugin has forked."""
-        self.loop.forsake()
+        self.loop.release()
         self._close_channels()
         for generation in self.succession.all_generations:
             for listener in generation.sockets:
@@ -309,7 +311,7 @@ class Supervisor:
 
     def succeeded(self) -> None:
         """Have the generations before drain: the new one has taken over."""
-        self._release(self.serving)
+        self._drain_others(self.serving)
         self.run_passes()
         self.begin_wanted_reload()
 
@@ -338,7 +340,7 @@ class Supervisor:
         failed = outcome is not None and outcome.failed
         return (self.coming is not None or not self.pool.complete) and not failed
 
-    def _release(self, *but: Generation) -> None:
+    def _drain_others(self, *but: Generation) -> None:
         """Have the workers of all generations drain but of these."""
         numbers = [generation.number for generation in but]
         self.foreman.carry_out(self.pool.release(self.loop.now, but=numbers))
@@ -378,7 +380,7 @@ class Supervisor:
             lifecycle = self.settings.lifecycle
             self.reloads.cancel()
             delay = lifecycle.shutdown_delay_seconds if delayed else 0.0
-            self.ending = Ending(self, lifecycle.drain_timeout_seconds, delay)
+            self.ending = Shutdown(self, lifecycle.drain_timeout_seconds, delay)
             self.ending.begin(cause)
         return self.ending.deadline - self.loop.now
 
@@ -387,7 +389,7 @@ class Supervisor:
         self.telemetry.emit(events.HOST_STOPPING_NOW, cause=cause)
         self.reloads.cancel()
         if self.ending is None:
-            self.ending = Ending(self, 0.0, 0.0)
+            self.ending = Shutdown(self, 0.0, 0.0)
         self.ending.hurry()
         self.foreman.carry_out(self.pool.stop(self.loop.now, quick=True))
 

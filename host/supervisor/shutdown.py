@@ -23,7 +23,7 @@ class Stoppable(Protocol):
         """Have all workers drain: the listeners are closed."""
 
 
-class Ending:
+class Shutdown:
     """One stop, from the signal to the last worker.
 
     Args:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from host.ipc.scoreboard import ACCEPTED, ACTIVE, REFUSED, SENT, SPURIOUS
-from host.plugin.circuit_breaker import Breaker
+from host.plugin.circuit_breaker import CircuitBreaker
 from host.runtime.loop import Loop
 from host.runtime.processes import resident_bytes
 from host.settings import Settings
 from host.supervisor.generations import Generation
 from host.supervisor.reload.succession import Succession
-from host.supervisor.shutdown import Ending
-from host.supervisor.workers.exits import Obituaries
-from host.supervisor.workers.handles import Crew, Hand
+from host.supervisor.shutdown import Shutdown
+from host.supervisor.workers.exits import ExitReports
+from host.supervisor.workers.handles import WorkerHandle, Workers
 from host.supervisor.workers.pool import GRACE_SECONDS, Pool
-from host.supervisor.workers.states import State
+from host.supervisor.workers.states import WorkerState
 
 
 class House(Protocol):
@@ -23,14 +23,14 @@ class House(Protocol):
 
     settings: Settings
     loop: Loop
-    crew: Crew
+    crew: Workers
     pool: Pool
-    breaker: Breaker
-    obituaries: Obituaries
+    breaker: CircuitBreaker
+    obituaries: ExitReports
     succession: Succession
     serving: Generation
     coming: Generation | None
-    ending: Ending | None
+    ending: Shutdown | None
     started: float
     pid: int
     version: str
@@ -87,7 +87,7 @@ def generations(house: House) -> dict[str, Any]:
                 if draining
                 else ("starting" if generation is house.coming else "serving"),
                 "workers": len(hands),
-                "ready": sum(hand.member.state is State.READY for hand in hands),
+                "ready": sum(hand.member.state is WorkerState.READY for hand in hands),
                 "active": sum(hand.row.get(ACTIVE) for hand in hands),
                 "seconds_left": None if left is None else round(left, 3),
             }
@@ -113,16 +113,16 @@ def _state(house: House) -> str:
     return "serving" if house.pool.complete else "starting"
 
 
-def _in_order(crew: Crew) -> list[Hand]:
+def _in_order(crew: Workers) -> list[WorkerHandle]:
     return sorted(crew, key=lambda hand: (hand.member.slot, hand.member.generation))
 
 
-def _worker(house: House, hand: Hand) -> dict[str, Any]:
+def _worker(house: House, hand: WorkerHandle) -> dict[str, Any]:
     member, row, now = hand.member, hand.row, house.loop.now
     state = member.state.value
-    if member.state is State.READY:
+    if member.state is WorkerState.READY:
         state = "retiring" if member.retiring else "serving"
-    elif member.state is State.DOOMED:
+    elif member.state is WorkerState.ENDING:
         state = "killed"
     dispatcher = hand.generation.dispatcher
     candidates = {each.pid: each for each in dispatcher.workers} if dispatcher else {}

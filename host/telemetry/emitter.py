@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from host.telemetry.events import Event
 
-Report = Callable[[str, str, BaseException, tuple[object, ...]], None]
+ReportFailure = Callable[[str, str, BaseException, tuple[object, ...]], None]
 """How a plugin's failure is told: plugin, hook, error, the hook's arguments. It must not raise."""
 
 

@@ -8,7 +8,7 @@ from typing import cast
 
 from host.bus.frames import Channel, Frame, Parser
 from host.bus.hub import Hub
-from host.bus.worker_end import EmbeddedBus
+from host.bus.worker_end import LocalBus
 from host.runtime.loop import READ, Loop
 from host.testing.loop import FakeLoop
 
@@ -28,13 +28,13 @@ class MemoryBus:
 
     def join(
         self, member: int, loop: FakeLoop, isolated: Callable[[Callable[[], object]], None]
-    ) -> EmbeddedBus:
+    ) -> LocalBus:
         """Return the end of a worker, which goes by the number `member`."""
         line = _Line(self, member, loop.number())
         loop.attach(line.fileno(), line)
         self._lines[member] = line
         self._hub.join(member)
-        return EmbeddedBus(line, cast("Loop", loop), member, isolated)
+        return LocalBus(line, cast("Loop", loop), member, isolated)
 
     def leave(self, member: int) -> None:
         """Let a worker die: it owns nothing any more, and the others are told."""

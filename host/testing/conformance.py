@@ -12,7 +12,7 @@ from host.interfaces import CloseReason
 from host.testing.connection import FakeConnection
 from host.testing.harness import Harness, Options
 
-Exchange = tuple[bytes, bytes]
+BusRouter = tuple[bytes, bytes]
 """A request and its reply."""
 
 _SHOWN = 80
@@ -36,9 +36,9 @@ class _Subject:
     """What is checked."""
 
     plugins: tuple[str, ...]
-    conversation: tuple[Exchange, ...]
+    conversation: tuple[BusRouter, ...]
     greeting: bytes | re.Pattern[bytes]
-    farewell: Exchange | None
+    farewell: BusRouter | None
     unfinished: bytes
     max_kept: int
     options: Options
@@ -79,10 +79,10 @@ class _Subject:
 
 def check_protocol(
     selection: str | Sequence[str],
-    conversation: Sequence[Exchange],
+    conversation: Sequence[BusRouter],
     *,
     greeting: bytes | re.Pattern[bytes] = b"",
-    farewell: Exchange | None = None,
+    farewell: BusRouter | None = None,
     unfinished: bytes = b"x",
     max_kept_bytes: int = 2_097_152,
     options: Options | None = None,
@@ -261,14 +261,14 @@ def _slow_reader(subject: _Subject) -> None:
         connection.window = 0
         connection.feed(subject.requests * rounds)
         # One read's worth of requests may be answered beyond the mark, if replies are as long as
-        # requests; a plugin that makes much of little input stops at `held_back`.
+        # requests; a plugin that makes much of little input stops at `congested`.
         allowed = high + 4096 + 2 * biggest
         if connection.unsent > allowed:
             raise _NotConformingError(
                 f"{connection.unsent} bytes wait for a peer that does not read, {allowed} are "
-                "allowed: stop at connection.held_back, go on with connection.call_when_writable"
+                "allowed: stop at connection.congested, go on with connection.call_when_writable"
             )
-        if subject.replies and not connection.held_back:
+        if subject.replies and not connection.congested:
             raise _NotConformingError(
                 f"a peer that does not read is not held back: {rounds} times the conversation was "
                 f"sent, {connection.unsent} bytes wait"

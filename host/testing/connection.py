@@ -8,7 +8,7 @@ from host.interfaces import CloseReason, Listener
 from host.testing.wire import Wire
 from host.testing.worker import FakeWorker
 from host.worker.connection import SocketConnection
-from host.worker.context import Service
+from host.worker.context import ListenerContext
 
 PLAIN_LISTENER = Listener(0, "tcp://127.0.0.1:7000", "test")
 
@@ -41,7 +41,7 @@ class FakeConnection(SocketConnection):
         *,
         worker: FakeWorker | None = None,
         address: tuple[str, int] | str = ("127.0.0.1", 50_211),
-        service: Service | None = None,
+        service: ListenerContext | None = None,
     ) -> None:
         worker = worker or FakeWorker()
         self._wire = wire = Wire(worker.loop.number())

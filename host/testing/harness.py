@@ -18,7 +18,7 @@ from host.testing.bus import MemoryBus
 from host.testing.connection import FakeConnection
 from host.testing.loop import FakeLoop
 from host.testing.worker import Failure, FakeWorker, Marks
-from host.worker.timeouts import Sweeper
+from host.worker.timeouts import Timeouts
 
 Options = Mapping[str, Mapping[str, object]]
 """Options by the name of the plugin, as the sections `[options.NAME]`."""
@@ -237,8 +237,8 @@ class Harness:
             for connection in worker.connections:
                 connection.abort(CloseReason.DEADLINE)
 
-    def _sweeper(self, worker: FakeWorker) -> Sweeper:
-        sweeper = Sweeper(
+    def _sweeper(self, worker: FakeWorker) -> Timeouts:
+        sweeper = Timeouts(
             self.loop,
             worker.open,
             worker.stalled,

@@ -13,7 +13,7 @@ from host.testing.bus import MemoryBus
 from host.testing.loop import FakeLoop
 from host.testing.wire import Wire
 from host.worker.connection import SocketConnection
-from host.worker.context import Service
+from host.worker.context import ListenerContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class FakeWorker:
 
     def service(
         self, listener: Listener, hooks: ListenerHooks | None = None, marks: Marks | None = None
-    ) -> Service:
+    ) -> ListenerContext:
         """Return what the connections of a listener have in common; without hooks nobody hears."""
         marks = marks or Marks()
 
@@ -148,7 +148,7 @@ class FakeWorker:
             if hooks is not None:
                 hooks.on_close(connection, reason)
 
-        return Service(
+        return ListenerContext(
             listener,
             worker=self,
             loop=self.loop,

@@ -15,8 +15,8 @@ from host.ipc.scoreboard import (
     CLAIMED,
     CLAIMED_ALL,
     GATE_SHUT,
-    HELD_BACK,
     REFUSED,
+    REFUSING,
     SETTLED,
     SPURIOUS,
     Row,
@@ -27,7 +27,7 @@ from host.runtime.loop import Loop
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import ACCEPT_FAILED
 from host.worker.connection import SocketConnection
-from host.worker.context import Service
+from host.worker.context import ListenerContext
 
 # The process or the machine has no more to give: nothing is gained by trying again at once.
 _CAPACITY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -64,7 +64,7 @@ class Acceptor:
     def __init__(
         self,
         sockets: Sequence[socket.socket],
-        services: Sequence[Service],
+        services: Sequence[ListenerContext],
         row: Row,
         loop: Loop,
         telemetry: Telemetry,
@@ -133,8 +133,8 @@ class Acceptor:
         """
         number = error.errno or 0
         short = number in _CAPACITY or number == errno.ENOSPC
-        if short and not self._row.get(HELD_BACK):
-            self._row.put(HELD_BACK, 1)
+        if short and not self._row.get(REFUSING):
+            self._row.put(REFUSING, 1)
             self._loop.call_at(self._loop.now + _RETRY_SECONDS, self.take_again)
         now = self._loop.now
         if now < self._said.get(number, 0.0):
@@ -150,6 +150,6 @@ class Acceptor:
 
     def take_again(self) -> None:
         """Ask for connections again, if this worker has run out of something a moment ago."""
-        if self._row.get(HELD_BACK):
-            self._row.put(HELD_BACK, 0)
+        if self._row.get(REFUSING):
+            self._row.put(REFUSING, 0)
             self._wake()

@@ -7,15 +7,15 @@ from typing import Any
 
 from host.errors import NothingReadError
 from host.interfaces import CloseReason, Listener, Worker
-from host.ipc.current_call import Called, mark, serial_of
+from host.ipc.current_call import CallKind, pack_call, serial_of
 from host.net.sockets import describe, discard_unread
 from host.runtime.loop import READ, WRITE
-from host.worker.context import FEW_BYTES, Service
+from host.worker.context import FEW_BYTES, ListenerContext
 from host.worker.sending import NO_EVENT, SendingHalf
 
 # Members of an enumeration are found slowly; these are used for each connection.
-_ON_READABLE, _ON_ACCEPT = int(Called.ON_READABLE), int(Called.ON_ACCEPT)
-_ON_CLOSE, _ON_DRAIN = int(Called.ON_CLOSE), int(Called.ON_DRAIN)
+_ON_READABLE, _ON_ACCEPT = int(CallKind.ON_READABLE), int(CallKind.ON_ACCEPT)
+_ON_CLOSE, _ON_DRAIN = int(CallKind.ON_CLOSE), int(CallKind.ON_DRAIN)
 _PEER_FINISHED, _RESET = CloseReason.PEER_FINISHED, CloseReason.RESET
 
 
@@ -27,16 +27,28 @@ class SocketConnection(SendingHalf):
     """
 
     __slots__ = (
-        *("_address", "_asked", "_closing", "_ended", "_mark", "_mask", "_paused", "_room"),
-        *("_when_writable", "allow_half_open", "born", "claim", "data", "eof"),
+        "_address",
+        "_asked",
+        "_call_word",
+        "_closing",
+        "_ended",
+        "_mask",
+        "_paused",
+        "_room",
+        "_when_writable",
+        "allow_half_open",
+        "born",
+        "claim",
+        "data",
+        "eof",
     )
 
     def __init__(
-        self, fd: int, address: Any, serial: int, service: Service, claim: int = 0
+        self, fd: int, address: Any, serial: int, service: ListenerContext, claim: int = 0
     ) -> None:
         super().__init__(fd, service)
         self._address = address
-        self._mark = mark(_ON_READABLE, serial, service.listener.index)
+        self._call_word = pack_call(_ON_READABLE, serial, service.listener.index)
         self._room = service.few  # how much is read first; 0: nothing any more
         self._mask = 0  # what is watched for
         self._asked = False  # the handler of the present or last event has called read()
@@ -56,7 +68,7 @@ class SocketConnection(SendingHalf):
     @property
     def id(self) -> str:
         """Unique among all connections of this host."""
-        return f"{self._service.worker.pid}-{serial_of(self._mark)}"
+        return f"{self._service.worker.pid}-{serial_of(self._call_word)}"
 
     @property
     def peer(self) -> str:
@@ -153,7 +165,7 @@ class SocketConnection(SendingHalf):
         service = self._service
         self.last_active = service.loop.now
         self._asked = False
-        service.cells[service.mark] = self._mark
+        service.cells[service.call_cell] = self._call_word
         on_readable = service.on_readable
         try:
             on_readable(self)
@@ -192,7 +204,7 @@ class SocketConnection(SendingHalf):
         self._doom(reason)
         self.settle()
 
-    def forsake(self) -> None:
+    def release(self) -> None:
         """Have nothing to do with the socket any more, in a child that a plugin has forked."""
         self._ended = self.closed = True
         self._closing = _RESET
@@ -211,7 +223,7 @@ class SocketConnection(SendingHalf):
             self._call_if_writable()
         if self._closing is None and self.eof and not self.allow_half_open:
             self._closing, self.closed = _PEER_FINISHED, True
-        if self._closing is not None and self._backlog is None:
+        if self._closing is not None and self._unsent is None:
             self._end(self._closing)
         else:
             self._attention = False
@@ -230,12 +242,12 @@ class SocketConnection(SendingHalf):
     def _note(self, called: int) -> None:
         """Write the worker's mark: what is called for this connection from now on."""
         service = self._service
-        service.cells[service.mark] = self._mark - _ON_READABLE + called
+        service.cells[service.call_cell] = self._call_word - _ON_READABLE + called
 
     def _is_readable(self, mask: int) -> bool:
         """Deal with an event that is not plain; tell whether the plugin is to read now."""
         if mask & WRITE:
-            self._send_backlog()
+            self._send_unsent()
             if self._when_writable is not None:
                 self._attention = True
             if self._attention:
@@ -283,7 +295,7 @@ class SocketConnection(SendingHalf):
         """Give up what is unsent: the connection ends with `reason` when it is settled."""
         if self._ended:
             return
-        self._backlog = None
+        self._unsent = None
         self._begin_to_close(reason)
 
     def _begin_to_close(self, reason: CloseReason) -> None:
@@ -293,7 +305,7 @@ class SocketConnection(SendingHalf):
         self._service.touched.append(self)
 
     def _forget(self) -> None:
-        """Read nothing more, and send no more than the backlog."""
+        """Read nothing more, and send nothing more than what is unsent."""
         self._room = 0
         self._drop()
 
@@ -305,9 +317,9 @@ class SocketConnection(SendingHalf):
         if self._ended:
             return
         wanted = 0
-        if not (self.eof or self._paused or self.held_back or self._closing is not None):
+        if not (self.eof or self._paused or self.congested or self._closing is not None):
             wanted = READ
-        if self._backlog is not None or self._when_writable is not None:
+        if self._unsent is not None or self._when_writable is not None:
             wanted |= WRITE
         if wanted == self._mask:
             return

@@ -11,7 +11,7 @@ from host.interfaces import CloseReason, Listener, Worker
 from host.ipc.scoreboard import Cells
 from host.net.sockets import pending_error
 from host.runtime.loop import Poller
-from host.telemetry.emitter import Report
+from host.telemetry.emitter import ReportFailure
 
 FEW_BYTES = 448
 """With its head a bytes object of that size is one of CPython's small ones (up to 512 bytes), which
@@ -19,7 +19,7 @@ are had and given back several times faster."""
 
 
 @dataclass(slots=True)
-class Service:
+class ListenerContext:
     """What all connections of one listener in one worker share.
 
     Connections are `Any` here, since their class knows this one.
@@ -36,7 +36,7 @@ class Service:
         stalled: connections whose peer does not take what is sent, and since when.
         connections: all that are open in this worker.
         on_end: called with a connection that has ended, before its plugins hear of it.
-        cells, mark: where the worker's mark is: which of these words it is.
+        cells, call_cell: the scoreboard's cells, and which of them says what is being called.
         few: how much is read first as long as no more comes.
         read, write, close, error: what is done with descriptors: read(2), write(2), close(2), and
             what error waits on one (0 for none).
@@ -50,7 +50,7 @@ class Service:
     on_close: Callable[[Any, CloseReason], object] | None
     on_drain: Callable[[Any, float], object]
     blame: Callable[[BaseException], str]
-    report: Report
+    report: ReportFailure
     on_end: Callable[[Any, CloseReason], None]
     connections: set[Any]
     touched: list[Any]
@@ -60,7 +60,7 @@ class Service:
     low_water: int = 65_536
     max_unsent: int = 16_777_216
     cells: Cells = field(default_factory=lambda: [0])
-    mark: int = 0
+    call_cell: int = 0
     read: Callable[[int, int], bytes] = os.read
     write: Callable[[int, bytes | memoryview], int] = os.write
     close: Callable[[int], None] = os.close

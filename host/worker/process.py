@@ -10,18 +10,18 @@ import time
 from collections.abc import Callable, Sequence
 
 from host.bus.frames import Channel
-from host.bus.worker_end import EmbeddedBus
+from host.bus.worker_end import LocalBus
 from host.errors import ExitCode
 from host.interfaces import CloseReason, Listener
 from host.ipc.assignment import Assignment
-from host.ipc.current_call import Called, mark
+from host.ipc.current_call import CallKind, pack_call
 from host.ipc.heartbeat import beat_seconds
-from host.ipc.protocol import Ask, Drain, Notice, Report
-from host.ipc.scoreboard import ACTIVE, MARK, STARVED, TURN_LASTED, TURN_STARTED
-from host.ipc.worker_end import Uplink
-from host.plugin.circuit_breaker import Breaker
+from host.ipc.protocol import Ask, Drain, Instruction, Report
+from host.ipc.scoreboard import ACTIVE, CURRENT_CALL, STARVED, TURN_LASTED, TURN_STARTED
+from host.ipc.worker_end import WorkerChannel
+from host.plugin.circuit_breaker import CircuitBreaker
 from host.plugin.failures import Failures
-from host.plugin.isolation import nobody
+from host.plugin.isolation import no_listeners
 from host.plugin.registry import Registry
 from host.profiling.recorder import ANYONE, CALLBACKS, Profile
 from host.runtime import forks, stacks
@@ -35,8 +35,8 @@ from host.telemetry.logs import LogWriter
 from host.worker import answers
 from host.worker.acceptor import Acceptor
 from host.worker.connection import SocketConnection
-from host.worker.context import Service
-from host.worker.timeouts import Sweeper
+from host.worker.context import ListenerContext
+from host.worker.timeouts import Timeouts
 
 _SPREAD_SHARE = 0.5
 """The part of the time until the drain deadline that goodbyes may take."""
@@ -63,14 +63,14 @@ def run(
     stacks.print_to(assignment.stacks)
     worker = WorkerProcess(assignment, settings, registry, telemetry, profile)
     log.attend(worker._loop.call_later)
-    forks.disown(log.mute)
-    forks.disown(worker.forsake)
+    forks.release_in_plugin_fork(log.mute)
+    forks.release_in_plugin_fork(worker.release)
     try:
         return worker.run()
     finally:
         worker.close()
         log.close()
-        forks.end_if_stray()
+        forks.exit_if_plugin_fork()
 
 
 class WorkerProcess:
@@ -88,7 +88,7 @@ class WorkerProcess:
         self.pid = os.getpid()
         self._assignment, self._telemetry = assignment, telemetry
         self._failures = Failures(telemetry)
-        self._breaker = Breaker(settings.breaker, registry.spared, telemetry)
+        self._breaker = CircuitBreaker(settings.breaker, registry.never_suspended, telemetry)
         self._breaker.on_change = self._tell_plugins
         self._profile = profile
         self._timed = profile.timed if profile else None
@@ -96,12 +96,16 @@ class WorkerProcess:
         self._isolated = profile.time(ANYONE, CALLBACKS, called) if profile else called
         self._hooks = registry.host_hooks(self._failures, breaker=self._breaker, timed=self._timed)
         self._row = row = assignment.row
-        self._cells, self._active, self._mark = row.cells, row.index(ACTIVE), row.index(MARK)
+        self._cells, self._active, self._call_cell = (
+            row.cells,
+            row.index(ACTIVE),
+            row.index(CURRENT_CALL),
+        )
         self._turn_started, self._turn_lasted = row.index(TURN_STARTED), row.index(TURN_LASTED)
         self._open: set[SocketConnection] = set()
         self._touched: list[SocketConnection] = []
         self._stalled: dict[SocketConnection, float] = {}
-        self._notices: list[Notice] = []
+        self._notices: list[Instruction] = []
         self._draining = False
         self._idle_timeout = settings.limits.idle_timeout_seconds
         self._untold: set[SocketConnection] = set()  # who does not know that the worker goes away
@@ -109,8 +113,8 @@ class WorkerProcess:
         self._beat = beat_seconds(settings.lifecycle.hang_seconds)
         self._code = ExitCode.OK
         self._loop = loop = Loop(settings.limits.max_events)
-        self._uplink = Uplink(assignment.control, loop)
-        self.bus = EmbeddedBus(Channel(assignment.bus), loop, self.pid, self._isolated)
+        self._uplink = WorkerChannel(assignment.control, loop)
+        self.bus = LocalBus(Channel(assignment.bus), loop, self.pid, self._isolated)
         self._signals = self._watch_signals()
         self._acceptor = Acceptor(
             assignment.sockets,
@@ -120,7 +124,7 @@ class WorkerProcess:
             telemetry,
             wake=self._wake,
         )
-        self._sweeper = Sweeper(
+        self._sweeper = Timeouts(
             loop,
             self._open,
             self._stalled,
@@ -156,7 +160,7 @@ class WorkerProcess:
         self._loop.call_from_thread(lambda: self._isolated(function))
 
     def _call_isolated(self, function: Callable[[], object]) -> None:
-        self._row.put(MARK, mark(Called.CALLBACK))
+        self._row.put(CURRENT_CALL, pack_call(CallKind.CALLBACK))
         try:
             function()
         except BaseException as error:
@@ -168,27 +172,27 @@ class WorkerProcess:
 
     def run(self) -> int:
         """Start, serve until told to go, stop; return the exit code."""
-        self._row.put(MARK, mark(Called.ON_WORKER_START))
+        self._row.put(CURRENT_CALL, pack_call(CallKind.ON_WORKER_START))
         fine = self._hooks.on_worker_start(self)
-        forks.end_if_stray()
+        forks.exit_if_plugin_fork()
         if not fine:
             failure = self._failures.last
             assert failure is not None
             cause = f"hook {failure.hook} of plugin {failure.plugin} raised {failure.error}"
             self._uplink.say(Report("failed", cause, failure.traceback))
             return ExitCode.WORKER_START
-        self._row.put(MARK, 0)
+        self._row.put(CURRENT_CALL, 0)
         loop = self._loop
         loop.add(self._signals.fileno(), READ, self._signals.handle)
         self._uplink.attend(self._on_orders)
-        loop.on_wake, loop.on_rest = self._on_wake, self._on_rest
+        loop.on_turn_begin, loop.on_turn_end = self._on_wake, self._on_turn_end
         self.bus.flush()  # what the plugins have put there: the loop may have to wait first
         self._keep_turning()
         if self._profile is not None:
             self._profile.attend(loop, self._row, f"worker-{self.slot}-{self.pid}")
         self._uplink.say(Report("ready"))
         loop.run()
-        self._row.put(MARK, mark(Called.ON_WORKER_STOP))
+        self._row.put(CURRENT_CALL, pack_call(CallKind.ON_WORKER_STOP))
         self._hooks.on_worker_stop(self)
         self.bus.flush()
         if self._profile is not None:
@@ -196,7 +200,7 @@ class WorkerProcess:
         return self._code
 
     def _save(self, profile: Profile) -> None:
-        forks.end_if_stray()
+        forks.exit_if_plugin_fork()
         try:
             profile.save(self.slot, self.generation)
         except OSError as error:
@@ -213,11 +217,11 @@ class WorkerProcess:
         if self._beat:
             self._loop.call_at(self._loop.now + self._beat, self._keep_turning)
 
-    def forsake(self) -> None:
+    def release(self) -> None:
         """Leave everything to the parent, in a child that a plugin has forked."""
-        self._loop.forsake()
+        self._loop.release()
         for connection in self._open:
-            connection.forsake()
+            connection.release()
         for sock in self._assignment.sockets:
             sock.close()
         self._uplink.close()
@@ -230,18 +234,20 @@ class WorkerProcess:
         self._loop.close()
         self._uplink.close()
 
-    def _service(self, listener: Listener, settings: Settings, registry: Registry) -> Service:
+    def _service(
+        self, listener: Listener, settings: Settings, registry: Registry
+    ) -> ListenerContext:
         hooks = registry.bind(
             listener.plugin, self._failures, breaker=self._breaker, timed=self._timed
         )
         limits = settings.connection
-        return Service(
+        return ListenerContext(
             listener,
             worker=self,
             loop=self._loop,
-            on_accept=None if hooks.on_accept is nobody else hooks.on_accept,
+            on_accept=None if hooks.on_accept is no_listeners else hooks.on_accept,
             on_readable=hooks.on_readable,
-            on_close=None if hooks.on_close is nobody else hooks.on_close,
+            on_close=None if hooks.on_close is no_listeners else hooks.on_close,
             on_drain=hooks.on_drain,
             blame=hooks.blame,
             report=self._failures,
@@ -254,13 +260,13 @@ class WorkerProcess:
             low_water=limits.low_water_bytes,
             max_unsent=limits.max_unsent_bytes,
             cells=self._cells,
-            mark=self._mark,
+            call_cell=self._call_cell,
         )
 
     def _on_wake(self) -> None:
         self._cells[self._turn_started] = int(self._loop.now * 1e9)
 
-    def _on_rest(self) -> None:
+    def _on_turn_end(self) -> None:
         """End a turn: accept, settle what was touched, and say that the turn is over.
 
         Accepting comes last because a new socket may get the number of one that was closed in
@@ -287,11 +293,11 @@ class WorkerProcess:
         if self._stalled or self._idle_timeout:
             self._sweeper.arm()
         cells, started = self._cells, self._turn_started
-        cells[self._mark] = 0
+        cells[self._call_cell] = 0
         cells[self._turn_lasted] = int(time.monotonic() * 1e9) - cells[started]
         cells[started] = 0
 
-    def _on_orders(self, notices: list[Notice] | None) -> None:
+    def _on_orders(self, notices: list[Instruction] | None) -> None:
         if notices is None:  # the supervisor is gone, and nobody would hand out what comes in
             notices = [Drain(self._loop.now)]
         self._notices += notices

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from host.interfaces import CloseReason
-from host.worker.context import Service
+from host.worker.context import ListenerContext
 
 _SEND_SLICE = 262_144
-"""How much of a backlog is offered to one send: about what a loopback socket takes at a time."""
+"""How much of it is offered to one send(2): about what a loopback socket takes at a time."""
 NO_EVENT = 0
 """A mask that no event has."""
 
@@ -21,27 +21,36 @@ class SendingHalf:
     """
 
     __slots__ = (
-        *("_attention", "_backlog", "_fd", "_first", "_in_pieces", "_pieces", "_plain"),
-        *("_service", "closed", "held_back", "last_active"),
+        "_attention",
+        "_fd",
+        "_first",
+        "_in_pieces",
+        "_pieces",
+        "_plain",
+        "_service",
+        "_unsent",
+        "closed",
+        "congested",
+        "last_active",
     )
 
-    def __init__(self, fd: int, service: Service) -> None:
+    def __init__(self, fd: int, service: ListenerContext) -> None:
         self._fd, self._service = fd, service
         # What is written first; None: nothing yet, and it needs nothing but to be sent.
         self._first: bytes | None = b""
         self._pieces: list[bytes] | None = None  # all that is written, if it is more than one
         self._in_pieces = 0  # bytes in them
-        self._backlog: bytearray | None = None  # if there is one, all that is written goes to it
+        self._unsent: bytearray | None = None  # if there is one, all that is written goes to it
         self._plain = NO_EVENT  # the event that needs the handler and nothing else
         self._attention = False  # something other than plain traffic is to be settled
-        self.held_back = False  # by the high-water mark
+        self.congested = False  # by the high-water mark
         self.closed = False  # as soon as it is closing: nothing more can be read or written
         self.last_active = service.loop.now
 
     @property
     def unsent(self) -> int:
         """Bytes written and not yet taken by the kernel."""
-        return len(self._first or b"") + self._in_pieces + len(self._backlog or b"")
+        return len(self._first or b"") + self._in_pieces + len(self._unsent or b"")
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Queue `data` for the send at the end of the handler or turn."""
@@ -80,13 +89,13 @@ class SendingHalf:
     # Inside
 
     def _queue(self, data: bytes) -> None:
-        """Queue a second piece, one of others, or one behind a backlog."""
+        """Queue a second piece, one of others, or one behind what is unsent."""
         if self.closed or not data:
             return
         service, first = self._service, self._first
         self.last_active = service.loop.now
-        if self._backlog is not None:
-            self._backlog += data
+        if self._unsent is not None:
+            self._unsent += data
             self._press()
         elif first:
             self._first, self._pieces = b"", [first, data]
@@ -110,51 +119,51 @@ class SendingHalf:
 
     def _keep(self, data: bytes, sent: int) -> None:
         """Have what the kernel did not take wait for the peer."""
-        self._backlog = bytearray(memoryview(data)[sent:])
+        self._unsent = bytearray(memoryview(data)[sent:])
         self._service.stalled[self] = self._service.loop.now
         self._press()
         self._watch()
 
     def _nothing_waits(self) -> bool:
         """Tell whether all that was written is sent."""
-        return not self._first and self._pieces is None and self._backlog is None
+        return not self._first and self._pieces is None and self._unsent is None
 
     def _drop(self) -> None:
-        """Send no more than the backlog."""
+        """Send nothing more than what is unsent."""
         self._first, self._pieces, self._in_pieces = b"", None, 0
         self._plain = NO_EVENT
 
     def _press(self) -> None:
         """Hold the peer back above the high-water mark; give up above the hard cap."""
-        assert self._backlog is not None
-        if len(self._backlog) > self._service.max_unsent:
+        assert self._unsent is not None
+        if len(self._unsent) > self._service.max_unsent:
             self._doom(CloseReason.UNSENT_LIMIT)
-        elif not self.held_back and len(self._backlog) > self._service.high_water:
-            self.held_back = True
+        elif not self.congested and len(self._unsent) > self._service.high_water:
+            self.congested = True
             self._watch()
 
-    def _send_backlog(self) -> None:
-        backlog = self._backlog
-        if backlog is None:
+    def _send_unsent(self) -> None:
+        unsent = self._unsent
+        if unsent is None:
             return
         try:
-            with memoryview(backlog) as view, view[:_SEND_SLICE] as part:
+            with memoryview(unsent) as view, view[:_SEND_SLICE] as part:
                 sent = self._service.write(self._fd, part)
         except BlockingIOError:
             return
         except OSError:
             self._doom(CloseReason.RESET)
             return
-        del backlog[:sent]
+        del unsent[:sent]
         self.last_active = self._service.loop.now
-        if backlog:
+        if unsent:
             self._service.stalled[self] = self._service.loop.now
         else:
-            self._backlog = None
+            self._unsent = None
             self._service.stalled.pop(self, None)
             self._attention = True
-        if self.held_back and len(backlog) <= self._service.low_water:
-            self.held_back = False
+        if self.congested and len(unsent) <= self._service.low_water:
+            self.congested = False
             self._attention = True
 
     def _doom(self, reason: CloseReason) -> None:

@@ -20,7 +20,7 @@ class Clock(Protocol):
         """Call `function` once at `when`."""
 
 
-class Sweeper:
+class Timeouts:
     """Looks through the connections when the earliest deadline among them can have passed.
 
     One timer serves all: a timer per connection would have to be moved at every event. So a

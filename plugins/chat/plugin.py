@@ -87,7 +87,7 @@ class Chat:
         """Do what the lines say that wait, as long as nothing takes time or has to be read."""
         connection = user.connection
         while user.wait is None and not connection.closed:
-            if connection.held_back:
+            if connection.congested:
                 connection.call_when_writable(lambda _: self._go_on(user))
                 return
             try:

@@ -235,9 +235,9 @@ class Line:
         current: Session = connection.data
         framer, more = current.framer, True
         while more and not connection.closed:
-            if connection.held_back or current._raw is not None:
+            if connection.congested or current._raw is not None:
                 framer.feed(data)
-                if connection.held_back:
+                if connection.congested:
                     connection.call_when_writable(self._go_on)
                     return
                 more = current.hand_out_raw(connection)
@@ -269,7 +269,7 @@ class Line:
                 answer = on_line(connection, line)
                 if answer is not True:
                     self._say(connection, line, answer)
-                if current._raw is not None or connection.held_back or connection.closed:
+                if current._raw is not None or connection.congested or connection.closed:
                     return True
         finally:
             commands.count_back()
@@ -283,7 +283,7 @@ class Line:
         They are not counted: nobody is among those who answer who could tell how many there were.
         """
         while left := length_hint(lines):
-            if connection.held_back or connection.closed:
+            if connection.congested or connection.closed:
                 return True
             some = list(lines if left <= _TOGETHER else islice(lines, _TOGETHER))
             answers: list[Any] = []

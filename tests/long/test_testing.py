@@ -81,9 +81,9 @@ def test_a_peer_that_does_not_read():
     connection.call_when_writable(called.append)
     connection.write(b"x" * 300_000)
     assert connection.sent == b"x" * 100
-    assert (connection.held_back, connection.unsent, called) == (True, 299_900, [])
+    assert (connection.congested, connection.unsent, called) == (True, 299_900, [])
     connection.window = 250_000
-    assert (connection.held_back, called) == (False, [connection])
+    assert (connection.congested, called) == (False, [connection])
     connection.window = None
     assert connection.take() == b"x" * 300_000
     assert connection.unsent == 0
@@ -295,7 +295,7 @@ def test_all_shipped_protocols_are_checked():
         ("Splits", "byte by byte", r"request 1, b'one\\n': expected b'ONE\\n', got b'O\\nN"),
         ("OneAtATime", "several at once", "expected b'ONE\\\\nTWO"),
         ("Hoards", "oversize", "bytes are kept of a message that does not end, 2097152 are allow"),
-        ("Floods", "slow reader", "stop at connection.held_back"),
+        ("Floods", "slow reader", "stop at connection.congested"),
         ("Trusts", "junk", "UnicodeDecodeError: .*; raised by on_readable of plugin .*; round"),
         ("Forgets", "close in the middle", "ValueError: the line is not finished; raised by on_"),
         ("Stays", "farewell", "nothing is answered after the farewell"),

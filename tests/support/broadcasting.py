@@ -24,7 +24,7 @@ class Broadcasting:
     def on_worker_start(self, worker: Worker) -> None:
         def send() -> None:
             for connection in self._listeners:
-                if not connection.held_back:
+                if not connection.congested:
                     connection.write(self._block)
             worker.call_later(self._every, send)
 

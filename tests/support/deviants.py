@@ -21,7 +21,7 @@ class Right:
         try:
             for line in connection.data.feed(data):
                 self.reply(connection, line)
-                if connection.held_back and not connection.closed:
+                if connection.congested and not connection.closed:
                     connection.call_when_writable(self.answer)
                     return
                 if connection.closed:

@@ -16,18 +16,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from host.dispatch.dispatcher import SECOND_LOOK_SECONDS, Dispatcher, Policy
-from host.dispatch.runner import Passes
+from host.dispatch.dispatcher import SECOND_LOOK_SECONDS, Dispatcher, DispatchPolicy
+from host.dispatch.runner import DispatchRunner
 from host.interfaces import Listener
-from host.ipc.protocol import Orders
+from host.ipc.protocol import OrderParser
 from host.ipc.scoreboard import (
     ACCEPTED,
     ACCEPTED_ALL,
     ACTIVE,
     CLAIMED,
     CLAIMED_ALL,
-    HELD_BACK,
     REFUSED,
+    REFUSING,
     SETTLED,
     SPURIOUS,
     TURN_LASTED,
@@ -150,7 +150,7 @@ class SimWorker:
                     world.woken = True
             elif self.retry_at is not None and self.retry_at <= world.now:
                 self.retry_at = None
-                row.put(HELD_BACK, 0)
+                row.put(REFUSING, 0)
                 yield True
                 world.woken = True
             else:  # a turn in which nothing was to be done
@@ -221,12 +221,12 @@ class World:
             between,
             [(view, self._queue_length(view.index)) for view in listeners],
             [("round_robin", RoundRobin().choose_worker)],
-            Policy(setup.limit, setup.patience),
+            DispatchPolicy(setup.limit, setup.patience),
             report=self._report,
             telemetry=self.told.telemetry,
             clock=lambda: self.now,
         )
-        self.passes = Passes(
+        self.passes = DispatchRunner(
             self.loop,
             self.dispatcher,
             self,
@@ -254,7 +254,7 @@ class World:
     def accept(self, worker: SimWorker, listener: int) -> int:
         self._promised[listener] -= 1
         if worker.short:
-            worker.row.put(HELD_BACK, 1)
+            worker.row.put(REFUSING, 1)
             worker.retry_at = self.now + RETRY_SECONDS
             self._note("worker %d is short of descriptors", worker.row.number)
             return REFUSED
@@ -296,7 +296,7 @@ class World:
         [worker] = [worker for worker in self.workers.values() if worker.pid == pid]
         if worker.dead or len(worker.pipe) >= self.setup.pipe_size:
             return False
-        [(listener, count)] = Orders().feed(data)
+        [(listener, count)] = OrderParser().feed(data)
         self._note("worker %d: accept %d from listener %d", worker.row.number, count, listener)
         worker.pipe.append((listener, count))
         self._promised[listener] += count
@@ -319,7 +319,7 @@ class World:
             self.loop.handlers[1_000_000 + listener](READ)
             self._check_passes()
 
-    def on_wake(self) -> None:
+    def on_turn_begin(self) -> None:
         if self.woken:
             self.woken = False
             self.loop.handlers[self.passes.wake](READ)
@@ -369,7 +369,7 @@ class World:
         elif choice < 7:
             self.on_edge()
         elif choice == 7:
-            self.on_wake()
+            self.on_turn_begin()
             self.on_child()
         elif choice == 8:
             self.on_timer()
@@ -426,7 +426,7 @@ class World:
         while True:
             busy = False
             self.on_edge()
-            self.on_wake()
+            self.on_turn_begin()
             self.on_child()
             for worker in tuple(self.workers.values()):
                 if hang_up:

@@ -8,7 +8,7 @@ from typing import Any
 from host.ipc.assignment import WorkerId
 from host.ipc.scoreboard import Row
 from host.runtime.loop import TimerHandle
-from host.supervisor.workers.states import Member, State
+from host.supervisor.workers.states import WorkerRecord, WorkerState
 from host.telemetry.emitter import Record, Telemetry
 from host.telemetry.events import Event
 
@@ -32,10 +32,10 @@ def worker_id(slot: int, pid: int | None = None, generation: int = 0) -> WorkerI
 
 
 def member(
-    slot: int, pid: int | None = None, generation: int = 0, state: State = State.READY
-) -> Member:
+    slot: int, pid: int | None = None, generation: int = 0, state: WorkerState = WorkerState.READY
+) -> WorkerRecord:
     """Make what the pool knows of a worker; the pid is 1000 + slot."""
-    return Member(slot, 1000 + slot if pid is None else pid, 0.0, state, None, generation)
+    return WorkerRecord(slot, 1000 + slot if pid is None else pid, 0.0, state, None, generation)
 
 
 class Told(list[Record]):
@@ -163,7 +163,7 @@ class FakeDescriptors(dict[int, FakeSocket]):
         return sock.fileno()
 
     def calls(self) -> dict[str, object]:
-        """Return the arguments of `Service`."""
+        """Return the arguments of `ListenerContext`."""
         return {
             "read": lambda fd, size: self[fd].recv(size),
             "write": lambda fd, data: self[fd].send(data),

@@ -223,7 +223,7 @@ class Client:
         self.worker, self.listener = place, LISTENER
         self.id, self.peer, self.data = "1-1", "127.0.0.1:1", None
         self.received, self._arrived = b"", b""
-        self.closed = self.held_back = self.paused = self.ended = False
+        self.closed = self.congested = self.paused = self.ended = False
         self.unsent = 0
         self.when_writable: Callable[[Any], object] | None = None
         place.connections.append(self)
@@ -249,7 +249,7 @@ class Client:
         self._read()
 
     def _read(self) -> None:
-        if self._arrived and not (self.paused or self.closed or self.held_back):
+        if self._arrived and not (self.paused or self.closed or self.congested):
             self.worker.chat.on_readable(self)
 
     def leave(self, reason: CloseReason = CloseReason.PEER_FINISHED) -> None:

@@ -14,14 +14,14 @@ from host.ipc.scoreboard import (
     CLAIMED,
     CLAIMED_ALL,
     GATE_SHUT,
-    HELD_BACK,
     REFUSED,
+    REFUSING,
     SETTLED,
     SPURIOUS,
 )
 from host.telemetry.events import ACCEPT_FAILED
 from host.worker.acceptor import Acceptor
-from host.worker.context import Service
+from host.worker.context import ListenerContext
 from support.dispatch_world import accepting
 from support.fakes import FakeDescriptors, FakeLoop, FakeSocket, Told, blank_cells, rows_of
 
@@ -80,11 +80,11 @@ class Scene:
             self.row,
             self.loop,
             self.told.telemetry,
-            wake=lambda: self.wakes.append(self.row.get(HELD_BACK)),
+            wake=lambda: self.wakes.append(self.row.get(REFUSING)),
         )
 
     def service(self, index):
-        return Service(
+        return ListenerContext(
             Listener(index, f"tcp://127.0.0.1:{7000 + index}", "echo"),
             worker=SimpleNamespace(pid=7, slot=0),
             loop=self.loop,
@@ -173,7 +173,7 @@ def test_an_aborted_connection_keeps_nobody_from_being_accepted():
     scene = Scene()
     scene.accept(OSError(errno.ECONNABORTED, "aborted"), client())
     assert scene.counts() == [2, 2, 1, 0, 1]
-    assert scene.row.get(HELD_BACK) == 0
+    assert scene.row.get(REFUSING) == 0
     [event] = scene.told.of(ACCEPT_FAILED)
     assert event["address"] == "tcp://127.0.0.1:7000"
     assert event["error"].startswith("ECONNABORTED (")
@@ -185,11 +185,11 @@ def test_without_capacity_a_worker_holds_back_for_a_moment(number):
     scene = Scene()
     scene.accept(OSError(number, "short"), OSError(number, "short"))
     assert scene.counts() == [2, 2, 0, 0, 2]
-    assert (scene.row.get(ACTIVE), scene.row.get(HELD_BACK)) == (0, 1)
+    assert (scene.row.get(ACTIVE), scene.row.get(REFUSING)) == (0, 1)
     [due] = scene.loop.due
     assert scene.wakes == []
     scene.loop.advance(due)
-    assert scene.row.get(HELD_BACK) == 0
+    assert scene.row.get(REFUSING) == 0
     assert scene.wakes == [0]
     [event] = scene.told.of(ACCEPT_FAILED)
     assert event["consequence"] == "connections wait until there is room"
@@ -219,7 +219,7 @@ def test_a_connection_that_cannot_be_watched_is_given_up():
     assert sock.closed
     assert scene.row.get(ACTIVE) == 0
     assert (scene.accepted, scene.open) == ([], set())
-    assert scene.row.get(HELD_BACK) == 1
+    assert scene.row.get(REFUSING) == 1
 
 
 @pytest.mark.parametrize("gate_shut", [True, False])

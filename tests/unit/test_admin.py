@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host.control.commands import MAX_REQUEST_BYTES, CommandError, address
-from host.control.server import IDLE_SECONDS, MAX_CLIENTS, TAKE_SECONDS, AdminServer, _pieces
+from host.control.server import IDLE_SECONDS, MAX_CLIENTS, TAKE_SECONDS, ControlServer, _pieces
 from host.runtime.loop import Loop
 from host.telemetry.events import ADMIN_COMMAND, HOST_BUG
 from support.fakes import Told
@@ -84,10 +84,10 @@ class Scene:
         self.now = 1000.0
         self.loop, self.told = Loop(clock=lambda: self.now), Told()
         self.asked, self.answers, self.clients = [], {}, []
-        self.server = self.serve(AdminServer.bind(self.name))
+        self.server = self.serve(ControlServer.bind(self.name))
 
     def serve(self, sock):
-        return AdminServer(self.loop, self.told.telemetry, sock, self.handle)
+        return ControlServer(self.loop, self.told.telemetry, sock, self.handle)
 
     def handle(self, command, args, reply):
         self.asked.append((command, args))
@@ -509,7 +509,7 @@ def test_an_event_of_another_socket_is_no_hang_up(scene):
 
 def test_a_name_is_taken_by_one(scene):
     with pytest.raises(OSError, match="in use") as caught:
-        AdminServer.bind(scene.name)
+        ControlServer.bind(scene.name)
     assert caught.value.errno == errno.EADDRINUSE
 
 

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import pytest
 
 from host.interfaces import CloseReason, Listener
-from host.ipc.protocol import MAX_LINE_BYTES, Ask, Reports
+from host.ipc.protocol import MAX_LINE_BYTES, Ask, ReportParser
 from host.worker.answers import answer, counted, traffic
 from host.worker.connection import SocketConnection
-from host.worker.context import Service
+from host.worker.context import ListenerContext
 from support.fakes import FakeLoop
 
 NO_FD = -1
@@ -25,7 +25,7 @@ class Scene:
     def __init__(self, address="unix:/run/x.sock", index=0, pid=4711):
         self.loop, self.ends = FakeLoop(), []
         self.touched = []
-        self.service = Service(
+        self.service = ListenerContext(
             Listener(index, address, "echo"),
             worker=SimpleNamespace(pid=pid, slot=0),
             loop=self.loop,
@@ -95,7 +95,7 @@ def test_a_thousand_connections_are_told_in_lines_that_are_short_enough():
     parts = scene.ask("connections", limit=100_000)
     lines = [part.line() for part in parts]
     assert max(map(len, lines)) <= MAX_LINE_BYTES
-    assert Reports().feed(b"".join(lines)) == parts
+    assert ReportParser().feed(b"".join(lines)) == parts
     assert [part.kind for part in parts] == ["answer"] * len(parts)
     assert {part.data["number"] for part in parts} == {9}
     assert [part.data["last"] for part in parts] == [False] * (len(parts) - 1) + [True]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from host.errors import SlowCallError
 from host.plugin.binding import HOOKS, Implementation
-from host.plugin.circuit_breaker import Breaker
+from host.plugin.circuit_breaker import CircuitBreaker
 from host.plugin.isolation import schedulers, tell
 from host.settings import Settings
 from host.telemetry.events import PLUGIN_RESUMED, PLUGIN_SUSPENDED
@@ -25,7 +25,7 @@ class Scene:
     def __init__(self, exempt=("proto",), **limits):
         self.now, self.told, self.changes = 1000.0, Told(), 0
         policy = Settings(breaker={**LIMITS, **limits}).breaker
-        self.breaker = Breaker(policy, exempt, self.told.telemetry, clock=lambda: self.now)
+        self.breaker = CircuitBreaker(policy, exempt, self.told.telemetry, clock=lambda: self.now)
         self.breaker.on_change = self._change
         self.heard, self.reports = [], []
         self.raising, self.taking, self.answers = set(), {}, {}

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host.bus.frames import Channel, Frame, Kind
-from host.bus.supervisor_end import Exchange
-from host.bus.worker_end import EmbeddedBus
+from host.bus.supervisor_end import BusRouter
+from host.bus.worker_end import LocalBus
 from host.interfaces import BUS_LEFT, BUS_LOST
 from host.runtime.loop import Loop
 from support.fakes import Told
@@ -20,7 +20,7 @@ class Office:
 
     def __init__(self, members, max_queued=None):
         self.loop, self.told, self.failures = Loop(), Told(), []
-        self.exchange = Exchange(self.loop, self.told.telemetry)
+        self.exchange = BusRouter(self.loop, self.told.telemetry)
         self.max_queued = max_queued
         self.buses, self.sockets = {}, {}
         for member in members:
@@ -31,7 +31,7 @@ class Office:
         self.exchange.add(member, ours)
         self.sockets[member] = theirs
         channel = Channel(theirs) if self.max_queued is None else Channel(theirs, self.max_queued)
-        self.buses[member] = EmbeddedBus(channel, self.loop, member, self.isolated)
+        self.buses[member] = LocalBus(channel, self.loop, member, self.isolated)
         return self.buses[member]
 
     def isolated(self, function):

@@ -194,11 +194,11 @@ def test_a_slow_reader_is_closed_and_the_others_are_told_why():
 
 def test_one_who_does_not_read_the_answers_is_not_answered_further():
     parley, ada, *_ = trio()
-    ada.held_back = True
+    ada.congested = True
     ada._arrived = b"/help\n/help\n"
     parley[0].chat.on_readable(ada)
     assert ada.take() == []
-    ada.held_back = False
+    ada.congested = False
     ada.when_writable(ada)
     assert len(ada.take()) > 10
 

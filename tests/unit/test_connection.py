@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from host.interfaces import CloseReason, Listener
 from host.runtime.loop import READ, WRITE
 from host.worker.connection import SocketConnection
-from host.worker.context import Service
+from host.worker.context import ListenerContext
 from support.fakes import FakeDescriptors, FakeLoop, FakeSocket
 
 HANG_UP = 0x18  # EPOLLERR | EPOLLHUP
@@ -29,7 +29,7 @@ class Worker:
         self.accept = lambda connection: True
         self.handler = lambda connection: connection.read()
         self.on_drain = lambda connection, deadline: None
-        self.service = Service(
+        self.service = ListenerContext(
             Listener(0, "tcp://127.0.0.1:7000", "echo"),
             worker=SimpleNamespace(pid=4711, slot=1),
             loop=self.loop,
@@ -306,7 +306,7 @@ def test_much_that_others_write_is_sent_early():
     worker = Worker(high_water=4, low_water=2)
     connection, sock = worker.connect(takes=[1])
     connection.write(b"0123456789")
-    assert (sock.taken, connection.unsent, connection.held_back) == (b"0", 9, True)
+    assert (sock.taken, connection.unsent, connection.congested) == (b"0", 9, True)
 
 
 def test_many_flushes_in_one_turn_leave_nothing_behind():
@@ -406,11 +406,11 @@ def test_a_peer_that_takes_nothing_is_not_read_from_above_the_high_water_mark():
     connection, _ = worker.connect(b"x", takes=[1, 7, 1])
     worker.handler = writes(b"123456789abc")
     worker.turn(connection)
-    assert connection.held_back
+    assert connection.congested
     assert worker.loop.watched == {7: WRITE}
     worker.turn(connection, WRITE)
     assert connection.unsent == 4
-    assert not connection.held_back
+    assert not connection.congested
     assert worker.loop.watched == {7: READ | WRITE}
 
 
@@ -419,11 +419,11 @@ def test_between_the_marks_nothing_changes():
     connection, _ = worker.connect(b"x", takes=[1, 5])
     worker.handler = writes(b"12345678901")
     worker.turn(connection)
-    assert not connection.held_back
+    assert not connection.congested
     connection.write(b"1")
-    assert connection.held_back
+    assert connection.congested
     worker.turn(connection, WRITE)
-    assert (connection.unsent, connection.held_back) == (6, True)
+    assert (connection.unsent, connection.congested) == (6, True)
     assert worker.loop.watched == {7: WRITE}
 
 

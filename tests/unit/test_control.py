@@ -14,14 +14,14 @@ from host.ipc.protocol import (
     MAX_LISTENERS,
     Ask,
     Drain,
-    Orders,
+    OrderParser,
     Report,
-    Reports,
+    ReportParser,
     ask_order,
     drain_order,
     notification,
 )
-from host.ipc.supervisor_end import ControlChannel
+from host.ipc.supervisor_end import SupervisorChannel
 
 ANSWERS = st.dictionaries(st.text(), st.text() | st.integers() | st.none(), max_size=3)
 NOTIFICATIONS = st.tuples(st.integers(0, MAX_LISTENERS - 1), st.integers(1, 0xFFFF))
@@ -56,12 +56,12 @@ def test_a_notification_takes_four_bytes():
 @given(st.lists(NOTICES), st.lists(st.integers(0, 10_000)))
 def test_orders_come_out_as_they_went_in(notices, cuts):
     data = b"".join(map(down, notices))
-    assert fed(Orders(), pieces(data, cuts)) == notices
+    assert fed(OrderParser(), pieces(data, cuts)) == notices
 
 
 @given(st.lists(NOTICES, min_size=1))
 def test_orders_come_out_byte_by_byte_as_soon_as_they_are_complete(notices):
-    orders, taken = Orders(), []
+    orders, taken = OrderParser(), []
     for notice in notices:
         for byte in down(notice):
             assert taken == notices[: len(taken)]
@@ -75,7 +75,7 @@ DRAIN_ORDERS = st.binary(min_size=8, max_size=8).map(lambda data: b"\xff\xff\x01
 
 @given(st.lists(DRAIN_ORDERS | NOTIFICATIONS.map(down)), st.binary(max_size=3))
 def test_orders_take_any_records_without_an_error(records, rest):
-    whole, single, data = Orders(), Orders(), b"".join(records) + rest
+    whole, single, data = OrderParser(), OrderParser(), b"".join(records) + rest
     expected = [repr(each) for each in whole.feed(data)]
     assert len(expected) == len(records)
     assert [repr(each) for byte in data for each in single.feed(bytes([byte]))] == expected
@@ -94,7 +94,7 @@ REPORTS = st.builds(Report, st.text(), st.text(), st.text(), ANSWERS)
 @given(st.lists(REPORTS), st.lists(st.integers(0, 10_000)))
 def test_reports_come_out_as_they_went_in(reports, cuts):
     data = b"".join(report.line() for report in reports)
-    assert fed(Reports(), pieces(data, cuts)) == reports
+    assert fed(ReportParser(), pieces(data, cuts)) == reports
 
 
 RUBBISH = {
@@ -117,7 +117,7 @@ RUBBISH = {
 @pytest.mark.parametrize("rubbish", RUBBISH)
 def test_what_is_no_report_is_left_out(rubbish):
     data = Report("ready").line() + RUBBISH[rubbish] + b"\n" + Report("leaving").line()
-    assert Reports().feed(data) == [Report("ready"), Report("leaving")]
+    assert ReportParser().feed(data) == [Report("ready"), Report("leaving")]
 
 
 @given(
@@ -126,11 +126,11 @@ def test_what_is_no_report_is_left_out(rubbish):
 )
 def test_bytes_of_any_kind_between_reports_are_left_out(lines, cuts):
     data = b"".join(report.line() + rubbish + b"\n" for report, rubbish in lines)
-    assert fed(Reports(), pieces(data, cuts)) == [report for report, _ in lines]
+    assert fed(ReportParser(), pieces(data, cuts)) == [report for report, _ in lines]
 
 
 def test_a_line_without_an_end_takes_no_more_memory_than_a_line_may():
-    reports = Reports()
+    reports = ReportParser()
     for _ in range(100):
         assert reports.feed(b"x" * 4096) == []
         assert len(reports.rest) <= MAX_LINE_BYTES
@@ -141,20 +141,20 @@ def test_a_line_without_an_end_takes_no_more_memory_than_a_line_may():
 def test_a_report_is_taken_however_much_a_worker_has_to_say(size):
     report = Report("failed", "hook on_worker_start raised " + "é" * size, "above\n" * size)
     line = report.line()
-    [taken] = fed(Reports(), [line[at : at + 65_536] for at in range(0, len(line), 65_536)])
+    [taken] = fed(ReportParser(), [line[at : at + 65_536] for at in range(0, len(line), 65_536)])
     assert taken.kind == "failed"
     assert taken.cause.startswith("hook on_worker_start raised é")
     assert taken.traceback.endswith("above\n")
 
 
 def test_a_long_traceback_leaves_a_short_cause_whole():
-    [taken] = Reports().feed(Report("failed", "no such table", "x" * MAX_LINE_BYTES).line())
+    [taken] = ReportParser().feed(Report("failed", "no such table", "x" * MAX_LINE_BYTES).line())
     assert taken.cause == "no such table"
 
 
 def test_a_report_whose_data_are_too_long_is_refused():
     fits = Report("answer", data={"items": "x" * (MAX_LINE_BYTES - 100)})
-    assert Reports().feed(fits.line()) == [fits]
+    assert ReportParser().feed(fits.line()) == [fits]
     with pytest.raises(ValueError, match="a report of"):
         Report("answer", data={"items": "x" * MAX_LINE_BYTES}).line()
 
@@ -166,7 +166,7 @@ def test_a_report_whose_data_are_too_long_is_refused():
 def channel(rest=b""):
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        yield ControlChannel(ours, rest), theirs
+        yield SupervisorChannel(ours, rest), theirs
 
 
 def test_what_a_worker_says_is_heard_until_it_is_gone():
@@ -211,7 +211,7 @@ def test_sending_tells_what_was_taken_and_never_waits():
         while ours.send(notification(1, 1)):
             count += 1
         theirs.settimeout(5)
-        assert Orders().feed(theirs.recv(8)) == [(1, 1)] * 2
+        assert OrderParser().feed(theirs.recv(8)) == [(1, 1)] * 2
         theirs.close()
         assert not ours.send(notification(1, 1))
         assert count > 10

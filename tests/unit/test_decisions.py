@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host.dispatch.candidate import Candidate
-from host.dispatch.history import MAX_SHOWN, Decisions
+from host.dispatch.history import MAX_SHOWN, ChoiceHistory
 from host.ipc.scoreboard import ACCEPTED_ALL, ACTIVE, CLAIMED, CLAIMED_ALL, SENT
 from support.fakes import blank_cells, rows_of, worker_id
 
@@ -32,7 +32,7 @@ def decide(decisions, workers, *slots, listener=0, first=1, now=5.0):
 
 
 def test_a_choice_is_found_by_worker_listener_and_number():
-    decisions, workers = Decisions(), candidates((1, 0), (2, 0))
+    decisions, workers = ChoiceHistory(), candidates((1, 0), (2, 0))
     decide(decisions, workers, 0, listener=0)
     decide(decisions, workers, 1, 1, listener=3, first=8)
     found = decisions.find(1001, 3, 9)
@@ -44,7 +44,7 @@ def test_a_choice_is_found_by_worker_listener_and_number():
 
 
 def test_candidates_are_shown_as_they_were_when_they_were_chosen_from():
-    decisions, workers = Decisions(), candidates((3, 0), (5, 2))
+    decisions, workers = ChoiceHistory(), candidates((3, 0), (5, 2))
     decide(decisions, workers, 0, 1, 0)
     workers[0].sent += 40
     workers[1]._row.put(ACTIVE, 9)
@@ -54,7 +54,7 @@ def test_candidates_are_shown_as_they_were_when_they_were_chosen_from():
 
 
 def test_each_pass_has_the_candidates_of_its_own():
-    decisions, workers = Decisions(), candidates((1, 0), (2, 0), (3, 0))
+    decisions, workers = ChoiceHistory(), candidates((1, 0), (2, 0), (3, 0))
     decide(decisions, workers, 0)
     decide(decisions, workers[1:], 1)
     decide(decisions, workers[2:], 0)
@@ -63,7 +63,7 @@ def test_each_pass_has_the_candidates_of_its_own():
 
 
 def test_what_was_chosen_in_another_pass_counts_for_nothing():
-    decisions, workers = Decisions(), candidates((0, 0), (0, 0))
+    decisions, workers = ChoiceHistory(), candidates((0, 0), (0, 0))
     decide(decisions, workers, 0, 0)
     decide(decisions, workers, 1)
     assert decisions.find(1001, 0, 1).candidates == [(0, 0, 0), (1, 0, 0)]
@@ -71,7 +71,7 @@ def test_what_was_chosen_in_another_pass_counts_for_nothing():
 
 def test_of_many_candidates_the_first_are_shown_and_the_others_counted():
     workers = candidates(*[(number, 0) for number in range(MAX_SHOWN + 3)])
-    decisions = Decisions()
+    decisions = ChoiceHistory()
     decide(decisions, workers, MAX_SHOWN + 2, 0)
     decision = decisions.find(1000, 0, 1).decision
     assert [slot for slot, _, _ in decision.candidates] == list(range(MAX_SHOWN))
@@ -85,7 +85,7 @@ def test_of_many_candidates_the_first_are_shown_and_the_others_counted():
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1)), max_size=30))
 def test_only_the_last_ones_are_remembered(steps):
-    decisions, workers, numbers, made = Decisions(limit=4), candidates(*[(0, 0)] * 3), {}, []
+    decisions, workers, numbers, made = ChoiceHistory(limit=4), candidates(*[(0, 0)] * 3), {}, []
     for slot, listener in steps:
         number = numbers[slot, listener] = numbers.get((slot, listener), 0) + 1
         decisions.add(decisions.begin(workers, 0.0), workers[slot], listener, number, "s")
@@ -95,7 +95,7 @@ def test_only_the_last_ones_are_remembered(steps):
 
 
 def test_a_notification_that_was_not_sent_is_replaced_by_the_next_with_its_number():
-    decisions, workers = Decisions(limit=2), candidates((0, 0))
+    decisions, workers = ChoiceHistory(limit=2), candidates((0, 0))
     for time in (1.0, 2.0, 3.0):
         decide(decisions, workers, 0, now=time)
     decide(decisions, workers, 0, first=2, now=4.0)
@@ -104,7 +104,7 @@ def test_a_notification_that_was_not_sent_is_replaced_by_the_next_with_its_numbe
 
 
 def test_a_worker_that_has_ended_is_forgotten_and_nobody_else():
-    decisions, workers = Decisions(limit=3), candidates((0, 0), (0, 0))
+    decisions, workers = ChoiceHistory(limit=3), candidates((0, 0), (0, 0))
     decide(decisions, workers, 0, 1)
     decisions.forget(1000)
     decisions.forget(4711)
@@ -146,6 +146,6 @@ def test_what_was_sent_to_the_row_before_is_not_outstanding():
 
 def test_a_candidate_begins_free_of_everything():
     [one] = candidates((0, 0))
-    assert not any((one.held, one.suspended, one.eligible, one.held_back))
+    assert not any((one.held, one.suspended, one.eligible, one.refusing))
     assert (one.slot, one.pid) == (0, 1000)
     assert repr(one) == "<worker 0 (pid 1000)>"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from host.dispatch.dispatcher import LOOK_AGAIN, SECOND_LOOK_SECONDS, Dispatcher, Policy
+from host.dispatch.dispatcher import LOOK_AGAIN, SECOND_LOOK_SECONDS, Dispatcher, DispatchPolicy
 from host.interfaces import Listener
 from host.ipc.scoreboard import (
     ACCEPTED,
@@ -10,7 +10,7 @@ from host.ipc.scoreboard import (
     ACTIVE,
     CLAIMED,
     CLAIMED_ALL,
-    HELD_BACK,
+    REFUSING,
     SENT,
     SETTLED,
     SUSPENDED,
@@ -41,7 +41,7 @@ class Scene:
             self.cells,
             [(each, lambda index=each.index: self.lengths[index]) for each in listeners],
             schedulers,
-            Policy(limit, PATIENCE),
+            DispatchPolicy(limit, PATIENCE),
             report=lambda *failure: self.reports.append(failure),
             telemetry=self.told.telemetry,
             clock=lambda: self.clock,
@@ -190,12 +190,12 @@ def test_one_listener_may_starve_while_another_does_not():
 
 def test_who_holds_back_is_asked_nothing():
     scene = Scene()
-    scene.rows[0].put(HELD_BACK, 1)
+    scene.rows[0].put(REFUSING, 1)
     assert scene.plan(2) == {1: 2}
-    scene.rows[1].put(HELD_BACK, 1)
+    scene.rows[1].put(REFUSING, 1)
     assert scene.plan(3) == {}
     assert scene.dispatcher.starved
-    scene.rows[0].put(HELD_BACK, 0)
+    scene.rows[0].put(REFUSING, 0)
     assert scene.plan(3) == {0: 1}
     assert scene.reports == []
 

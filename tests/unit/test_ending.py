@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from host.net.quiesce import PATIENCE_SECONDS, QUIET_SECONDS
-from host.supervisor.shutdown import Ending
+from host.supervisor.shutdown import Shutdown
 from host.telemetry.events import HOST_STOPPING
 from support.fakes import FakeLoop, Told
 
@@ -55,7 +55,7 @@ class Host:
 
 
 def ending(host, patience=30.0, delay=0.0):
-    made = Ending(host, patience, delay)
+    made = Shutdown(host, patience, delay)
     made.begin("SIGTERM")
     return made
 
@@ -157,6 +157,6 @@ def test_a_stop_in_a_hurry_while_workers_drain_only_moves_the_deadline():
 
 def test_a_stop_that_begins_in_a_hurry_needs_no_beginning():
     host = Host()
-    Ending(host, 0.0, 0.0).hurry()
+    Shutdown(host, 0.0, 0.0).hurry()
     assert host.drained == [(100.0, 100.0)]
     assert host.told == []

@@ -12,13 +12,13 @@ from types import SimpleNamespace
 import pytest
 
 from host.interfaces import Listener
-from host.ipc.scoreboard import ACTIVE, MARK, Scoreboard
+from host.ipc.scoreboard import ACTIVE, CURRENT_CALL, Scoreboard
 from host.plugins.echo import Echo
 from host.plugins.line import Line, Options
 from host.runtime.loop import Loop
 from host.worker.acceptor import Acceptor
 from host.worker.connection import SocketConnection
-from host.worker.context import Service
+from host.worker.context import ListenerContext
 
 CLIENTS = 20
 MESSAGE = b"x" * 63 + b"\n"
@@ -34,7 +34,7 @@ class Scene:
         stack.callback(self.board.close)
         self.row = self.board.use(0)
         self.touched, self.open = [], set()
-        self.service = Service(
+        self.service = ListenerContext(
             Listener(0, "tcp://127.0.0.1:7000", "echo"),
             worker=SimpleNamespace(pid=1, slot=0),
             loop=self.loop,
@@ -49,15 +49,15 @@ class Scene:
             touched=self.touched,
             stalled={},
             cells=self.row.cells,
-            mark=self.row.index(MARK),
+            call_cell=self.row.index(CURRENT_CALL),
         )
-        self.loop.on_rest = self._on_rest
+        self.loop.on_turn_end = self._on_turn_end
 
     def _on_end(self, connection, reason):
         self.open.discard(connection)
         self.row.put(ACTIVE, self.row.get(ACTIVE) - 1)
 
-    def _on_rest(self):
+    def _on_turn_end(self):
         for connection in self.touched:
             connection.settle()
         self.touched.clear()
@@ -70,7 +70,7 @@ class Scene:
         connection = SocketConnection(ours.detach(), "", 1, self.service)
         connection.watch()
         connection.begin()
-        stack.callback(connection.forsake)
+        stack.callback(connection.release)
         return client
 
 

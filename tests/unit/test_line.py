@@ -415,7 +415,7 @@ def test_a_client_that_does_not_read_is_held_back_and_loses_nothing(harness, kin
     connection = harness("line", settings=MARKS).connect()
     connection.window = 0
     connection.feed(requests)
-    assert connection.held_back
+    assert connection.congested
     assert connection.unsent < 10_100
     assert connection.unread > len(requests) - 70_000
     connection.feed_eof()
@@ -435,7 +435,7 @@ def test_a_client_that_does_not_read_returned_replies_is_held_back(harness, comm
     lines = [b"%06d" % number + 94 * b"x" + b"\r\n" for number in range(5000)]
     connection.window = 0
     connection.feed(b"".join(lines))
-    assert connection.held_back
+    assert connection.congested
     assert connection.unsent < 10_000 + 16 * 102
     connection.window = 777
     received = bytearray()

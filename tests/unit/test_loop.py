@@ -126,8 +126,8 @@ def test_a_turn_has_one_time_a_beginning_and_an_end(loop, clock, ready):
         clock.now += 5
         story.append(("event", loop.now))
 
-    loop.on_wake = lambda: story.append(("wake", loop.now))
-    loop.on_rest = lambda: story.append(("rest", loop.now))
+    loop.on_turn_begin = lambda: story.append(("wake", loop.now))
+    loop.on_turn_end = lambda: story.append(("rest", loop.now))
     loop.add(ready, READ, handler)
     loop.call_at(100.0, lambda: story.append(("timer", loop.now)))
     clock.now = 101.0
@@ -266,7 +266,7 @@ def test_a_call_asked_for_by_a_call_is_made_in_the_next_turn(loop):
 
 def test_run_ends_with_the_turn_in_which_it_is_stopped(loop):
     story = []
-    loop.on_rest = lambda: story.append("rest")
+    loop.on_turn_end = lambda: story.append("rest")
     loop.call_from_thread(lambda: (loop.stop(), story.append("stop")))
     loop.run()
     assert story == ["stop", "rest"]

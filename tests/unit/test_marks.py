@@ -4,40 +4,40 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.ipc.current_call import Called, Mark, mark, read_mark, serial_of
+from host.ipc.current_call import CallKind, CurrentCall, pack_call, serial_of, unpack_call
 
 WORDS = st.integers(0, 2**64 - 1)
-CALLED = st.sampled_from(Called)
+CALLED = st.sampled_from(CallKind)
 
 
 @given(CALLED, st.integers(0, 2**40 - 1), st.integers(0, 0xFFFF))
 def test_a_mark_says_what_went_into_it_and_fits_a_word(called, serial, listener):
-    word = mark(called, serial, listener)
+    word = pack_call(called, serial, listener)
     assert 0 < word < 2**64
-    assert read_mark(word) == Mark(called, serial, listener)
+    assert unpack_call(word) == CurrentCall(called, serial, listener)
     assert serial_of(word) == serial
 
 
 @given(WORDS)
 def test_any_word_is_a_mark_or_none(word):
-    found = read_mark(word)
-    if word & 0xFF in list(Called):
-        assert mark(found.called, found.serial, found.listener) == word
+    found = unpack_call(word)
+    if word & 0xFF in list(CallKind):
+        assert pack_call(found.called, found.serial, found.listener) == word
     else:
         assert found is None
 
 
 def test_a_word_of_nothing_is_no_mark():
-    assert read_mark(0) is None
+    assert unpack_call(0) is None
 
 
 @given(CALLED, CALLED, st.integers(0, 2**40 - 1), st.integers(0, 0xFFFF))
 def test_what_is_called_can_be_changed_by_its_difference(one, other, serial, listener):
     """A connection works its mark out once, and adds what it calls."""
-    assert mark(one, serial, listener) - one + other == mark(other, serial, listener)
+    assert pack_call(one, serial, listener) - one + other == pack_call(other, serial, listener)
 
 
-@pytest.mark.parametrize("called", Called)
+@pytest.mark.parametrize("called", CallKind)
 def test_hooks_are_named_as_in_the_specification(called):
-    expected = "a callback" if called is Called.CALLBACK else called.name.lower()
+    expected = "a callback" if called is CallKind.CALLBACK else called.name.lower()
     assert called.hook == expected

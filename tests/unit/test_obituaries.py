@@ -6,16 +6,16 @@ from types import SimpleNamespace
 import pytest
 
 from host.interfaces import ChildExit, Listener
-from host.ipc.current_call import Called, mark
+from host.ipc.current_call import CallKind, pack_call
 from host.ipc.protocol import Report
-from host.ipc.scoreboard import MARK
-from host.ipc.supervisor_end import ControlChannel
+from host.ipc.scoreboard import CURRENT_CALL
+from host.ipc.supervisor_end import SupervisorChannel
 from host.runtime.processes import Exit, OutOfMemory
 from host.supervisor.workers import exits
-from host.supervisor.workers.exits import Obituaries
-from host.supervisor.workers.handles import Hand
-from host.supervisor.workers.last_call import Whereabouts
-from host.supervisor.workers.states import Kill, State
+from host.supervisor.workers.exits import ExitReports
+from host.supervisor.workers.handles import WorkerHandle
+from host.supervisor.workers.last_call import LastCall
+from host.supervisor.workers.states import KillWorker, WorkerState
 from host.telemetry.events import (
     WORKER_DIED,
     WORKER_EXITED,
@@ -70,13 +70,13 @@ class Scene:
         for row in rows_of(blank_cells(workers, 1), workers, 1):
             who = member(row.number, generation=2)
             who.born, who.was_ready = 90.0, True
-            self.hands[who.pid] = Hand(who, GENERATION, row, Channel(), Printed(), 0)
+            self.hands[who.pid] = WorkerHandle(who, GENERATION, row, Channel(), Printed(), 0)
         self.hand = self.hands[1000]
-        self.obituaries = Obituaries(self.loop, self.hands, self.told.telemetry, Whereabouts({}))
+        self.obituaries = ExitReports(self.loop, self.hands, self.told.telemetry, LastCall({}))
 
-    def at(self, called=Called.ON_READABLE, serial=7):
+    def at(self, called=CallKind.ON_READABLE, serial=7):
         """The worker was calling this."""
-        self.hand.row.put(MARK, mark(called, serial))
+        self.hand.row.put(CURRENT_CALL, pack_call(called, serial))
 
     def ends(self, code=None, number=None, *, failed=False, together=False):
         """The worker ends, perhaps together with the one before; return what is found out."""
@@ -164,7 +164,7 @@ def test_who_fails_to_start_is_told_in_its_own_words(scene):
 
 
 def test_who_fails_to_start_without_a_word_is_told_by_its_end_place_and_stacks(scene):
-    scene.at(Called.ON_WORKER_START, 0)
+    scene.at(CallKind.ON_WORKER_START, 0)
     scene.hand.printed.coming = DUMP
     scene.ends(number=11, failed=True)
     [told] = scene.told.of(WORKER_START_FAILED)
@@ -177,7 +177,7 @@ def test_who_fails_to_start_without_a_word_is_told_by_its_end_place_and_stacks(s
 def test_a_long_failure_is_heard_though_something_was_said_before_it(scene):
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        scene.hand.channel = ControlChannel(ours)
+        scene.hand.channel = SupervisorChannel(ours)
         theirs.sendall(Report("plugins", data={"plugins": ["x" * 1000]}).line())
         theirs.sendall(Report("failed", "no such table", "x" * 65_000).line())
         assert scene.ends(code=6, failed=True).cause == "no such table"
@@ -228,7 +228,7 @@ def test_whoever_ended_otherwise_was_not_killed_for_want_of_memory(scene, end):
 
 def test_whom_the_host_kills_was_not_killed_for_want_of_memory(scene):
     scene.memory.kills = 1
-    scene.hand.member.state = State.DOOMED
+    scene.hand.member.state = WorkerState.ENDING
     assert not scene.ends(number=9).ended.oom
 
 
@@ -275,7 +275,7 @@ def test_the_last_hangs_are_remembered_and_those_before_an_exec(scene):
 
 def test_a_worker_that_has_ended_meanwhile_does_not_hang(scene):
     hang(scene, pid=4711)
-    scene.obituaries.tell_killed(Kill(4711, "it hangs"))
+    scene.obituaries.tell_killed(KillWorker(4711, "it hangs"))
     assert scene.told == []
     assert not scene.obituaries.hangs
 
@@ -285,7 +285,7 @@ def test_a_worker_that_has_ended_meanwhile_does_not_hang(scene):
 
 def test_who_is_killed_is_told_with_cause_place_and_stacks(scene):
     scene.hand.printed.coming = DUMP
-    scene.obituaries.tell_killed(Kill(1000, "still there"))
+    scene.obituaries.tell_killed(KillWorker(1000, "still there"))
     assert scene.told.of(WORKER_KILLED) == [
         {
             "slot": 0,
@@ -299,18 +299,18 @@ def test_who_is_killed_is_told_with_cause_place_and_stacks(scene):
 
 def test_who_is_killed_without_stacks_is_told_with_the_reason(scene):
     scene.stopped.add(1000)
-    scene.obituaries.tell_killed(Kill(1000, "still there"))
+    scene.obituaries.tell_killed(KillWorker(1000, "still there"))
     assert "is stopped" in scene.told.of(WORKER_KILLED)[0]["traceback"]
 
 
 def test_stacks_that_were_told_already_are_not_told_again(scene):
     scene.hand.printed.coming = DUMP
     hang(scene)
-    scene.obituaries.tell_killed(Kill(1000, "it hangs"))
+    scene.obituaries.tell_killed(KillWorker(1000, "it hangs"))
     scene.ends(number=9)
     assert scene.told.of(WORKER_KILLED)[0]["traceback"] == ""
     assert scene.told.of(WORKER_DIED)[0]["traceback"] == ""
-    scene.obituaries.tell_killed(Kill(1000, "another with that number"))
+    scene.obituaries.tell_killed(KillWorker(1000, "another with that number"))
     scene.ends(number=9)
     assert scene.told.of(WORKER_KILLED)[1]["traceback"] == DUMP.rstrip()
 

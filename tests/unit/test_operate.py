@@ -25,9 +25,9 @@ from rich.console import Console
 from host.cli.main import main
 from host.cli.operate import OPERATIONS
 from host.cli.screen import Rates, Table, ago, frame
-from host.control.client import ask, meant, running
+from host.control.client import ask, default_name, running
 from host.control.commands import COMMANDS, CommandError, address
-from host.control.server import AdminServer
+from host.control.server import ControlServer
 from host.errors import ExitCode, RemoteError
 from host.runtime.loop import Loop
 from host.telemetry.emitter import Telemetry
@@ -148,12 +148,12 @@ class FakeHost:
         self.name = f"test-operate-{os.getpid()}-{next(NUMBERS)}"
         self.answers, self.asked = answers, []
         self._loop, self._telemetry = Loop(), Telemetry()
-        self._server = self._serve(AdminServer.bind(self.name))
+        self._server = self._serve(ControlServer.bind(self.name))
         self._thread = threading.Thread(target=self._loop.run)
         self._thread.start()
 
     def _serve(self, sock):
-        return AdminServer(self._loop, self._telemetry, sock, self._handle)
+        return ControlServer(self._loop, self._telemetry, sock, self._handle)
 
     def _handle(self, command, args, reply):
         self.asked.append((command, args))
@@ -245,12 +245,12 @@ def test_one_that_only_connects_does_not_run(host):
     ("names", "name"), [([], "prefork"), (["a"], "a"), (["a", "prefork"], "prefork")]
 )
 def test_the_only_host_is_meant_where_no_name_is_given(names, name):
-    assert meant(names) == name
+    assert default_name(names) == name
 
 
 def test_of_several_hosts_one_must_be_named():
     with pytest.raises(RemoteError, match=r"several hosts run here \(a, b\): say which one with"):
-        meant(["a", "b"])
+        default_name(["a", "b"])
 
 
 @pytest.mark.parametrize("name", ["no-such-host", "No Host", "x" * 200, "\x1b[31m", "a/b"])
@@ -565,7 +565,7 @@ def test_a_reload_that_takes_too_long_is_given_up(host):
 
 PROCESS = """
 import os, sys
-from host.control.server import AdminServer
+from host.control.server import ControlServer
 from host.runtime.loop import Loop
 from host.telemetry.emitter import Telemetry
 
@@ -574,11 +574,11 @@ def handle(command, args, reply):
     if args["quick"]:
         loop.stop()
 
-sock = AdminServer.bind(sys.argv[1])
+sock = ControlServer.bind(sys.argv[1])
 if sys.argv[2] == "forked" and os.fork():
     os._exit(0)  # whoever listened is gone, the socket is not
 loop = Loop()
-server = AdminServer(loop, Telemetry(), sock, handle)
+server = ControlServer(loop, Telemetry(), sock, handle)
 print("ready", flush=True)
 loop.run()
 """

@@ -45,7 +45,7 @@ def test_a_wake_up_brings_a_pass_for_all(world):
     for listener in range(2):
         world.connect(listener)
     world.woken = True
-    world.on_wake()
+    world.on_turn_begin()
     assert pipes(world) == [[(0, 1)], [(1, 1)]]
 
 

@@ -18,16 +18,16 @@ from host.supervisor.workers.pool import (
     Pool,
 )
 from host.supervisor.workers.states import (
-    Abort,
-    Drain,
-    Dump,
+    AbortWorker,
+    AllReady,
+    DrainWorker,
+    DumpWorker,
     Finish,
-    Fork,
-    Kill,
-    Member,
-    Policy,
-    Ready,
-    State,
+    ForkWorker,
+    KillWorker,
+    PoolPolicy,
+    WorkerRecord,
+    WorkerState,
 )
 
 START, DRAIN_TIME, PAUSE_MAX = 30.0, 20.0, 4.0
@@ -37,7 +37,7 @@ class Staff:
     """A pool whose orders to fork are carried out: slot n gets the pids 10n, 10n+1, …"""
 
     def __init__(self, workers=2, respawn=True, jitter=0.5, older=(), first=0):
-        policy = Policy(workers, respawn, START, DRAIN_TIME, PAUSE_MAX, generation=first)
+        policy = PoolPolicy(workers, respawn, START, DRAIN_TIME, PAUSE_MAX, generation=first)
         self.pool = Pool(policy, older, jitter=lambda: jitter)
         self.now = 100.0
         self.generation = [first] * workers
@@ -46,7 +46,7 @@ class Staff:
         """Carry out orders to fork; return the actions, with pids in place of slots."""
         done = []
         for action in actions:
-            if isinstance(action, Fork):
+            if isinstance(action, ForkWorker):
                 pid = 10 * action.slot + self.generation[action.slot]
                 self.generation[action.slot] += 1
                 self.pool.forked(action.slot, pid, self.now)
@@ -108,7 +108,7 @@ def test_ready_is_told_once_when_all_slots_are():
     staff.start()
     assert staff.ready(0) == []
     assert not staff.pool.complete
-    assert staff.ready(10) == [Ready()]
+    assert staff.ready(10) == [AllReady()]
     assert staff.pool.complete
     assert staff.pool.ready_count == 2
     staff.exited(0, code=3)
@@ -125,7 +125,7 @@ def test_a_worker_that_fails_during_the_first_start_stops_the_host():
     staff = Staff(3)
     staff.start()
     staff.ready(10)
-    assert staff.exited(0, code=6) == [Drain(10, staff.now), Drain(20, staff.now)]
+    assert staff.exited(0, code=6) == [DrainWorker(10, staff.now), DrainWorker(20, staff.now)]
     assert staff.exited(10, code=0) == []
     assert staff.exited(20, code=0) == [Finish(ExitCode.WORKER_START)]
 
@@ -142,9 +142,9 @@ def test_who_is_not_ready_in_time_is_killed_with_the_setting_named():
     staff.start()
     assert staff.pool.deadline() == staff.now + START
     assert staff.tick(START - 1) == []
-    assert staff.tick(1.0) == [Dump(0)]
-    assert staff.state(0) is State.DOOMED
-    kill = Kill(0, "not ready after 30 s (start_timeout_seconds)")
+    assert staff.tick(1.0) == [DumpWorker(0)]
+    assert staff.state(0) is WorkerState.ENDING
+    kill = KillWorker(0, "not ready after 30 s (start_timeout_seconds)")
     assert staff.tick(DUMP_SECONDS) == [kill]
     assert staff.tick(100.0) == []
     assert staff.exited(0, number=signal.SIGKILL) == [Finish(ExitCode.WORKER_START)]
@@ -155,19 +155,19 @@ def test_a_replacement_that_is_not_ready_in_time_is_killed_and_replaced():
     staff.exited(0, code=3)
     staff.tick(START)
     staff.tick(DUMP_SECONDS)
-    assert staff.state(1) is State.DOOMED
+    assert staff.state(1) is WorkerState.ENDING
     assert staff.exited(1, number=signal.SIGKILL) == [("fork", 2)]
 
 
 def test_a_fork_that_fails_is_tried_again_at_growing_intervals():
-    pool = Pool(Policy(1, True, START, DRAIN_TIME, PAUSE_MAX), jitter=lambda: 0.5)
-    assert pool.start(0.0) == [Fork(0)]
+    pool = Pool(PoolPolicy(1, True, START, DRAIN_TIME, PAUSE_MAX), jitter=lambda: 0.5)
+    assert pool.start(0.0) == [ForkWorker(0)]
     assert pool.fork_failed(0, 0.0) == 0.0
-    assert pool.tick(0.0) == [Fork(0)]
+    assert pool.tick(0.0) == [ForkWorker(0)]
     assert pool.fork_failed(0, 0.0) == 0.5
     assert pool.tick(0.25) == []
     assert pool.pause_before(0, 0.25) == 0.25
-    assert pool.tick(0.5) == [Fork(0)]
+    assert pool.tick(0.5) == [ForkWorker(0)]
     assert pool.pause_before(0, 0.5) is None
     assert pool.fork_failed(0, 0.5) == 1.0
 
@@ -244,7 +244,7 @@ def test_whom_the_kernel_kills_for_want_of_memory_died_young():
 def test_who_left_when_asked_to_is_replaced_at_once(end):
     staff = running(1)
     for pid in range(3):
-        assert staff.drain(pid) == [Drain(pid, staff.now + DRAIN_TIME)]
+        assert staff.drain(pid) == [DrainWorker(pid, staff.now + DRAIN_TIME)]
         assert staff.pool.members[pid].expected
         assert staff.exited(pid, **end) == [("fork", pid + 1)]
         staff.ready(pid + 1)
@@ -265,7 +265,7 @@ def test_without_respawn_nobody_is_replaced_and_the_last_to_go_ends_the_host():
 
 
 def test_without_respawn_a_host_that_ends_starts_nobody():
-    pool = Pool(Policy(2, False, START, DRAIN_TIME, PAUSE_MAX), jitter=lambda: 0.5)
+    pool = Pool(PoolPolicy(2, False, START, DRAIN_TIME, PAUSE_MAX), jitter=lambda: 0.5)
     pool.start(0.0)
     pool.forked(0, 1, 0.0)
     pool.fork_failed(1, 0.0)
@@ -285,11 +285,11 @@ def test_the_end_of_somebody_unknown_changes_nothing():
 def test_who_is_not_gone_at_the_drain_deadline_is_killed():
     staff = running(1)
     staff.drain(0)
-    assert staff.state(0) is State.DRAINING
+    assert staff.state(0) is WorkerState.DRAINING
     assert staff.pool.deadline() == staff.now + DRAIN_TIME + GRACE_SECONDS
     assert staff.tick(DRAIN_TIME) == []
-    assert staff.tick(GRACE_SECONDS) == [Dump(0)]
-    assert staff.tick(DUMP_SECONDS) == [Kill(0, "still there at the drain deadline")]
+    assert staff.tick(GRACE_SECONDS) == [DumpWorker(0)]
+    assert staff.tick(DUMP_SECONDS) == [KillWorker(0, "still there at the drain deadline")]
     assert staff.exited(0, number=signal.SIGKILL) == [("fork", 1)]
 
 
@@ -305,9 +305,9 @@ def test_who_is_told_to_drain_already_or_is_unknown_is_not_told_again():
 
 def test_who_hangs_prints_its_stacks_is_aborted_and_then_killed():
     staff = running(1)
-    assert staff.hung(0) == [Dump(0)]
-    assert staff.tick(DUMP_SECONDS) == [Abort(0)]
-    assert staff.tick(ABORT_SECONDS) == [Kill(0, "it hangs")]
+    assert staff.hung(0) == [DumpWorker(0)]
+    assert staff.tick(DUMP_SECONDS) == [AbortWorker(0)]
+    assert staff.tick(ABORT_SECONDS) == [KillWorker(0, "it hangs")]
     assert staff.tick(100.0) == []
     assert not staff.pool.members[0].expected
     assert staff.exited(0, number=signal.SIGKILL) == [("fork", 1)]
@@ -316,7 +316,7 @@ def test_who_hangs_prints_its_stacks_is_aborted_and_then_killed():
 def test_who_hangs_while_it_drains_is_not_waited_for():
     staff = running(1)
     staff.drain(0)
-    assert staff.hung(0) == [Dump(0)]
+    assert staff.hung(0) == [DumpWorker(0)]
 
 
 def test_who_is_starting_or_about_to_be_killed_does_not_hang():
@@ -333,9 +333,9 @@ def test_who_is_starting_or_about_to_be_killed_does_not_hang():
 def test_who_retires_drains_when_its_successor_is_ready():
     staff = running(2)
     assert staff.retire(0) == [("fork", 1)]
-    assert staff.state(0) is State.READY
+    assert staff.state(0) is WorkerState.READY
     assert staff.retire(0) == []
-    assert staff.ready(1) == [Drain(0, staff.now + DRAIN_TIME)]
+    assert staff.ready(1) == [DrainWorker(0, staff.now + DRAIN_TIME)]
     assert staff.exited(0, code=0) == []
     assert sorted(staff.pool.members) == [1, 10]
 
@@ -344,8 +344,8 @@ def test_whose_successor_fails_goes_on_and_another_is_tried():
     staff = running(1)
     staff.retire(0)
     assert staff.exited(1, code=3) == [("fork", 2)]
-    assert staff.state(0) is State.READY
-    assert staff.ready(2) == [Drain(0, staff.now + DRAIN_TIME)]
+    assert staff.state(0) is WorkerState.READY
+    assert staff.ready(2) == [DrainWorker(0, staff.now + DRAIN_TIME)]
 
 
 def test_who_dies_retiring_has_a_successor_on_its_way():
@@ -357,7 +357,7 @@ def test_who_dies_retiring_has_a_successor_on_its_way():
 
 def test_without_respawn_who_retires_drains_at_once():
     staff = running(2, respawn=False)
-    assert staff.retire(0) == [Drain(0, staff.now + DRAIN_TIME)]
+    assert staff.retire(0) == [DrainWorker(0, staff.now + DRAIN_TIME)]
 
 
 # Scaling
@@ -372,7 +372,7 @@ def test_more_slots_are_filled_at_once():
 
 def test_slots_beyond_the_number_drain_and_are_not_filled_again():
     staff = running(3)
-    drained = [Drain(10, staff.now + DRAIN_TIME), Drain(20, staff.now + DRAIN_TIME)]
+    drained = [DrainWorker(10, staff.now + DRAIN_TIME), DrainWorker(20, staff.now + DRAIN_TIME)]
     assert staff.scale(1) == drained
     assert staff.exited(10, code=0) == []
     assert staff.exited(20, number=signal.SIGKILL) == []
@@ -383,7 +383,7 @@ def test_a_start_is_over_when_fewer_slots_are_ready():
     staff = Staff(2)
     staff.start()
     staff.ready(0)
-    assert staff.scale(1) == [Drain(10, staff.now + DRAIN_TIME), Ready()]
+    assert staff.scale(1) == [DrainWorker(10, staff.now + DRAIN_TIME), AllReady()]
 
 
 # Generations
@@ -401,12 +401,12 @@ def succeeding(**how):
 def test_older_workers_serve_until_the_new_ones_are_ready():
     staff = succeeding()
     assert staff.ready(5) == []
-    assert staff.ready(15) == [Ready()]
-    assert staff.state(0) is State.READY
+    assert staff.ready(15) == [AllReady()]
+    assert staff.state(0) is WorkerState.READY
     deadline = staff.now + DRAIN_TIME
     assert staff.do(staff.pool.release(staff.now, but=[5])) == [
-        Drain(0, deadline),
-        Drain(10, deadline),
+        DrainWorker(0, deadline),
+        DrainWorker(10, deadline),
     ]
     assert staff.exited(0, code=0) == staff.exited(10, code=9) == []
 
@@ -416,7 +416,7 @@ def test_a_generation_that_fails_to_start_is_tried_again_and_stops_nobody():
     assert staff.exited(5, code=6) == [("fork", 6)]
     assert staff.exited(6, code=6) == []
     assert staff.pool.pause_before(0, staff.now) == FIRST_PAUSE_SECONDS
-    assert staff.state(0) is State.READY
+    assert staff.state(0) is WorkerState.READY
 
 
 def test_who_dies_of_an_older_generation_is_not_replaced_by_its_like():
@@ -428,13 +428,13 @@ def test_who_dies_of_an_older_generation_is_not_replaced_by_its_like():
 def test_a_generation_that_never_came_to_serve_drains_and_the_one_that_does_stays():
     staff = running(1)
     serving = [*staff.pool.members.values()]
-    failed = Member(0, 99, 100.0, State.READY, None, generation=5, was_ready=True)
+    failed = WorkerRecord(0, 99, 100.0, WorkerState.READY, None, generation=5, was_ready=True)
     again = Staff(1, older=[*serving, failed], first=6)
     again.start()
     assert again.do(again.pool.release(again.now, but=(0, 6))) == [
-        Drain(99, again.now + DRAIN_TIME)
+        DrainWorker(99, again.now + DRAIN_TIME)
     ]
-    assert again.state(0) is State.READY
+    assert again.state(0) is WorkerState.READY
     assert again.exited(99, code=0) == []
 
 
@@ -442,7 +442,7 @@ def test_a_generation_on_hold_starts_nobody():
     staff = succeeding()
     staff.pool.on_hold = True
     assert staff.exited(5, code=3) == []
-    assert staff.tick(START) == [Dump(15)]
+    assert staff.tick(START) == [DumpWorker(15)]
 
 
 def test_without_respawn_older_workers_keep_the_host():
@@ -459,14 +459,14 @@ def test_without_respawn_older_workers_keep_the_host():
 def test_stopping_drains_everybody_and_replaces_nobody():
     staff = running()
     deadline = staff.now + DRAIN_TIME
-    assert staff.stop() == [Drain(0, deadline), Drain(10, deadline)]
+    assert staff.stop() == [DrainWorker(0, deadline), DrainWorker(10, deadline)]
     assert staff.exited(0, code=0) == []
     assert staff.exited(10, code=0) == [Finish(ExitCode.OK)]
 
 
 def test_stopping_may_have_a_deadline_of_its_own():
     staff = running(1)
-    assert staff.stop(deadline=105.0) == [Drain(0, 105.0)]
+    assert staff.stop(deadline=105.0) == [DrainWorker(0, 105.0)]
     assert staff.pool.deadline() == 105.0 + GRACE_SECONDS
 
 
@@ -482,7 +482,7 @@ def test_a_pause_ends_with_the_host():
 def test_stopping_during_the_first_start_drains_who_is_starting():
     staff = Staff(1)
     staff.start()
-    assert staff.stop() == [Drain(0, staff.now + DRAIN_TIME)]
+    assert staff.stop() == [DrainWorker(0, staff.now + DRAIN_TIME)]
     assert staff.ready(0) == []
     assert staff.exited(0, code=0) == [Finish(ExitCode.OK)]
 
@@ -491,10 +491,10 @@ def test_a_second_stop_that_is_quick_leaves_a_second():
     staff = running()
     staff.stop()
     staff.now += 1
-    assert staff.stop(quick=True) == [Drain(0, staff.now), Drain(10, staff.now)]
+    assert staff.stop(quick=True) == [DrainWorker(0, staff.now), DrainWorker(10, staff.now)]
     assert staff.pool.deadline() == staff.now + QUICK_SECONDS
-    assert staff.tick(QUICK_SECONDS) == [Dump(0), Dump(10)]
-    assert [type(action) for action in staff.tick(DUMP_SECONDS)] == [Kill, Kill]
+    assert staff.tick(QUICK_SECONDS) == [DumpWorker(0), DumpWorker(10)]
+    assert [type(action) for action in staff.tick(DUMP_SECONDS)] == [KillWorker, KillWorker]
 
 
 def test_a_quick_stop_makes_nothing_later():
@@ -528,4 +528,4 @@ def test_the_first_thing_that_went_wrong_is_the_exit_code():
 
 
 def test_without_workers_nothing_is_due():
-    assert Pool(Policy(2, True, START, DRAIN_TIME, PAUSE_MAX)).deadline() is None
+    assert Pool(PoolPolicy(2, True, START, DRAIN_TIME, PAUSE_MAX)).deadline() is None

@@ -9,16 +9,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from host.errors import ExitCode
 from host.supervisor.workers.pool import Pool
 from host.supervisor.workers.states import (
-    Abort,
-    Drain,
-    Dump,
+    AbortWorker,
+    AllReady,
+    DrainWorker,
+    DumpWorker,
     Finish,
-    Fork,
-    Kill,
-    Member,
-    Policy,
-    Ready,
-    State,
+    ForkWorker,
+    KillWorker,
+    PoolPolicy,
+    WorkerRecord,
+    WorkerState,
 )
 
 SECONDS = st.sampled_from([0.0, 0.1, 1.0, 7.0, 40.0])
@@ -38,11 +38,13 @@ class PoolMachine(RuleBasedStateMachine):
     )
     def start(self, workers, respawn, jitter, older):
         """Begin; `older` are the slots of workers of the generation before, after a reload."""
-        self.policy = Policy(
+        self.policy = PoolPolicy(
             workers, respawn, start_timeout=5.0, drain_timeout=3.0, pause_max=8.0, generation=1
         )
         before = [
-            Member(slot, 1000 + number, 0.0, State.READY, None, generation=0, was_ready=True)
+            WorkerRecord(
+                slot, 1000 + number, 0.0, WorkerState.READY, None, generation=0, was_ready=True
+            )
             for number, slot in enumerate(older)
         ]
         self.pool = Pool(self.policy, before, jitter=lambda: jitter)
@@ -60,7 +62,7 @@ class PoolMachine(RuleBasedStateMachine):
         for action in actions:
             assert self.finished is None, "the host acts after its end"
             match action:
-                case Fork(slot):
+                case ForkWorker(slot):
                     assert not self.pool.stopping, "a worker is started although the host stops"
                     assert not self.staying(slot), "two workers for one slot"
                     if self.fork_fails:
@@ -70,22 +72,22 @@ class PoolMachine(RuleBasedStateMachine):
                         self.pid += 1
                         self.alive[self.pid] = slot
                         self.pool.forked(slot, self.pid, self.now)
-                case Drain(pid, deadline):
+                case DrainWorker(pid, deadline):
                     assert pid in self.alive
                     assert pid not in self.killed
                     assert deadline <= self.draining.get(pid, deadline), "a deadline is put off"
                     self.draining[pid] = deadline
-                case Dump(pid) | Abort(pid):
+                case DumpWorker(pid) | AbortWorker(pid):
                     assert pid in self.alive
                     assert pid not in self.killed, "a worker that was killed is to do something"
                     self.doomed.add(pid)
-                case Kill(pid, cause):
+                case KillWorker(pid, cause):
                     assert pid in self.doomed, "a worker is killed without having printed"
                     assert pid in self.alive
                     assert pid not in self.killed, "a worker is killed twice"
                     assert cause
                     self.killed.add(pid)
-                case Ready():
+                case AllReady():
                     self.told_ready += 1
                     assert self.pool.ready_count == self.pool.workers
                     self.do(self.pool.release(self.now, but=[1]))
@@ -101,7 +103,7 @@ class PoolMachine(RuleBasedStateMachine):
             if member.slot == slot
             and member.generation == self.pool.generation
             and not member.retiring
-            and member.state in (State.STARTING, State.READY)
+            and member.state in (WorkerState.STARTING, WorkerState.READY)
         ]
 
     def some(self, data):
@@ -179,7 +181,9 @@ class PoolMachine(RuleBasedStateMachine):
     def the_pool_knows_who_lives(self):
         assert {pid: member.slot for pid, member in self.pool.members.items()} == self.alive
         assert self.told_ready <= 1
-        doomed = {pid for pid, each in self.pool.members.items() if each.state is State.DOOMED}
+        doomed = {
+            pid for pid, each in self.pool.members.items() if each.state is WorkerState.ENDING
+        }
         assert doomed == self.doomed & self.alive.keys()
         assert self.killed <= self.doomed
 
@@ -195,7 +199,9 @@ class PoolMachine(RuleBasedStateMachine):
     @invariant()
     def everybody_who_leaves_has_a_deadline(self):
         for member in self.pool.members.values():
-            leaving = member.state in (State.STARTING, State.DRAINING) or bool(member.doom)
+            leaving = member.state in (WorkerState.STARTING, WorkerState.DRAINING) or bool(
+                member.forced_end
+            )
             assert (member.deadline is not None) is leaving
 
     def teardown(self):

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from host.runtime import processes
-from host.runtime.processes import Batch, Exit, OutOfMemory, is_stopped, resident_bytes
+from host.runtime.processes import BatchScheduling, Exit, OutOfMemory, is_stopped, resident_bytes
 
 NO_PROCESS = 2**22 + 1  # above the highest pid_max (proc(5))
 EVENTS = "low 0\nhigh 3\nmax 0\noom {}\noom_kill {}\noom_group_kill 0\n"
@@ -163,7 +163,7 @@ def policies(monkeypatch):
 
 
 def test_who_is_scheduled_in_batches_is_so_until_it_ends(policies):
-    batch = Batch()
+    batch = BatchScheduling()
     batch.end()
     batch.begin()
     batch.begin()
@@ -174,7 +174,7 @@ def test_who_is_scheduled_in_batches_is_so_until_it_ends(policies):
 
 def test_a_policy_that_an_operator_has_chosen_stays(policies):
     policies.append(os.SCHED_RR)
-    batch = Batch()
+    batch = BatchScheduling()
     batch.begin()
     batch.end()
     assert policies == [os.SCHED_OTHER, os.SCHED_RR]
@@ -185,6 +185,6 @@ def test_where_no_policy_may_be_chosen_nothing_happens(policies, monkeypatch):
         raise PermissionError
 
     monkeypatch.setattr(os, "sched_setscheduler", refuse)
-    batch = Batch()
+    batch = BatchScheduling()
     batch.begin()
     batch.end()

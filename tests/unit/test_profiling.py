@@ -191,7 +191,7 @@ class TestLoop:
         row.put(ACCEPTED_ALL, 40)
 
         def measured(*turns):
-            loop.on_rest = lambda: clock.passes(waits[0][2])
+            loop.on_turn_end = lambda: clock.passes(waits[0][2])
             profile.attend(loop, row, "worker-0-1")
             for wait, events, busy in turns:
                 waits[:] = [(wait, [(-1 - number, 1) for number in range(events)], busy)]
@@ -394,6 +394,6 @@ class TestSummary:
 def test_what_was_measured_can_be_summarized(profile, loop, row, clock, tmp_path):
     profile.timed(implementation(clock.passes))(2)
     profile.attend(loop, row, "worker-0-1")
-    loop.on_rest()
+    loop.on_turn_end()
     profile.save(0, 0)
     assert "echo        on_readable" in summarize(*recorder.collect(tmp_path, RUN), tmp_path)

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from host.ipc.protocol import Ask, Orders
-from host.supervisor.workers.queries import ANSWER_SECONDS, Questions
+from host.ipc.protocol import Ask, OrderParser
+from host.supervisor.workers.queries import ANSWER_SECONDS, WorkerQueries
 from support.fakes import FakeLoop
 
 
@@ -15,12 +15,12 @@ class Scene:
     def __init__(self, deaf=()):
         self.loop, self.deaf = FakeLoop(), deaf
         self.asked, self.outcomes = [], []
-        self.questions = Questions(self.loop, self.send)
+        self.questions = WorkerQueries(self.loop, self.send)
 
     def send(self, pid, data):
         if pid in self.deaf:
             return False
-        self.asked.append((pid, *Orders().feed(data)))
+        self.asked.append((pid, *OrderParser().feed(data)))
         return True
 
     def ask(self, *pids, question="connections", **args):

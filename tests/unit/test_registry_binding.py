@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from host.errors import PluginError
-from host.plugin.circuit_breaker import Breaker
+from host.plugin.circuit_breaker import CircuitBreaker
 from host.plugin.loading import load
 from host.settings import Loaded, Settings
 from host.telemetry.emitter import Telemetry
@@ -67,7 +67,7 @@ def told(call, *args):
     return log
 
 
-def nobody(*report):
+def no_listeners(*report):
     raise AssertionError(report)
 
 
@@ -83,7 +83,7 @@ def test_a_listeners_plugin_hears_first_and_other_protocols_nothing(registry):
         eager=watcher("(tryfirst=True)"),
         late=watcher("(trylast=True)"),
         last=watcher(),
-    ).bind("chat", nobody)
+    ).bind("chat", no_listeners)
     order = ["chat", "eager", "first", "last", "late"]
     assert told(bound.on_accept) == [f"{name} accept" for name in order]
     order = ["chat", "first", "eager", "late", "last"]
@@ -93,20 +93,20 @@ def test_a_listeners_plugin_hears_first_and_other_protocols_nothing(registry):
 
 
 def test_everyone_hears_what_belongs_to_no_listener(registry):
-    bound = registry(first=watcher(), chat=PROTOCOL, last=watcher()).host_hooks(nobody)
+    bound = registry(first=watcher(), chat=PROTOCOL, last=watcher()).host_hooks(no_listeners)
     assert told(bound.on_worker_start) == ["first start", "chat start", "last start"]
     assert told(bound.on_worker_stop) == []
 
 
 def test_on_readable_is_the_plugins_own_method(registry):
     loaded = registry(chat=PROTOCOL, first=watcher())
-    assert loaded.bind("chat", nobody).on_readable == loaded.plugins[0].object.on_readable
+    assert loaded.bind("chat", no_listeners).on_readable == loaded.plugins[0].object.on_readable
 
 
 @pytest.mark.parametrize("hook", ["on_accept", "on_readable", "on_drain"])
 def test_wrappers_of_plugins_that_are_no_protocol_run_around(registry, hook):
     bound = registry(chat=PROTOCOL, wrap=WRAPPER.replace("{hook}", hook), other=PROTOCOL).bind(
-        "chat", nobody
+        "chat", no_listeners
     )
     args = (1.5,) if hook == "on_drain" else ()
     said = told(getattr(bound, hook), *args)
@@ -143,7 +143,7 @@ def suspended(registry):
     def count(hook, text, args=("connection",)):
         loaded, reports = registry(bad=text, chat=PROTOCOL), []
         policy = Settings(breaker={"max_failures": 1}).breaker
-        breaker = Breaker(policy, loaded.protocols, Telemetry())
+        breaker = CircuitBreaker(policy, loaded.protocols, Telemetry())
 
         def report(plugin, hook, error, args):
             reports.append((plugin, hook, str(error)))
@@ -176,7 +176,9 @@ def test_a_wrapper_of_what_belongs_to_the_protocol_is_not_guarded(suspended):
 
 def test_a_protocol_is_never_left_out(registry):
     loaded = registry(chat=PROTOCOL, fails=PROTOCOL.replace("append", "missing"))
-    breaker = Breaker(Settings(breaker={"max_failures": 1}).breaker, loaded.protocols, Telemetry())
+    breaker = CircuitBreaker(
+        Settings(breaker={"max_failures": 1}).breaker, loaded.protocols, Telemetry()
+    )
     reports = []
     bound = loaded.bind("fails", lambda *report: reports.append(report[:2]), breaker=breaker)
     assert [bound.on_accept([]) for _ in range(3)] == [False] * 3
@@ -187,8 +189,8 @@ def test_a_protocol_is_never_left_out(registry):
 def test_a_scheduler_is_guarded(registry):
     fails = "@hookimpl\ndef choose_worker(): raise ValueError('no idea')"
     policy = Settings(breaker={"max_failures": 1}).breaker
-    breaker = Breaker(policy, (), Telemetry())
-    [(name, ask)] = registry(bad=fails).host_hooks(nobody, breaker=breaker).schedulers
+    breaker = CircuitBreaker(policy, (), Telemetry())
+    [(name, ask)] = registry(bad=fails).host_hooks(no_listeners, breaker=breaker).schedulers
     with pytest.raises(ValueError, match="no idea"):
         ask("listener", ["w0"])
     assert (name, ask("listener", ["w0"])) == ("bad", None)
@@ -196,12 +198,12 @@ def test_a_scheduler_is_guarded(registry):
 
 def test_blame_tells_a_wrapper_from_what_it_wraps(registry):
     wrap = WRAPPER.replace("{hook}", "on_readable").replace('append("after")', "missing()")
-    bound = registry(chat=PROTOCOL, wrap=wrap).bind("chat", nobody)
+    bound = registry(chat=PROTOCOL, wrap=wrap).bind("chat", no_listeners)
     with pytest.raises(AttributeError) as caught:
         bound.on_readable([])
     assert bound.blame(caught.value) == "wrap"
     with pytest.raises(AttributeError) as caught:
-        registry(chat=PROTOCOL).bind("chat", nobody).on_readable(None)
+        registry(chat=PROTOCOL).bind("chat", no_listeners).on_readable(None)
     assert bound.blame(caught.value) == "chat"
 
 
@@ -213,7 +215,7 @@ def test_schedulers_are_asked_in_order(registry):
             first=chooses.replace("{order}", ""),
             eager=chooses.replace("{order}", "(tryfirst=True)"),
         )
-        .host_hooks(nobody)
+        .host_hooks(no_listeners)
         .schedulers
     )
     assert [name for name, _ in schedulers] == ["eager", "first", "late"]
@@ -243,7 +245,7 @@ def test_protocol_says_why_not(registry):
     with pytest.raises(PluginError, match="it cannot serve a listener"):
         loaded.protocol("watch")
     with pytest.raises(PluginError, match='not selected; did you mean "chat"'):
-        loaded.bind("chart", nobody)
+        loaded.bind("chart", no_listeners)
     with pytest.raises(PluginError, match="Select it: --plugin zebra"):
         loaded.protocol("zebra")
 
@@ -292,4 +294,4 @@ def test_one_function_for_two_hooks_and_two_plugins(registry):
     shared = "@hookimpl\ndef on_accept(connection): connection.append(1)\non_readable = on_accept"
     loaded = registry(one=shared, two=shared)
     assert loaded.protocols == ("one", "two")
-    assert told(loaded.bind("two", nobody).on_accept) == [1]
+    assert told(loaded.bind("two", no_listeners).on_accept) == [1]

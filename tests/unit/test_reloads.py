@@ -11,7 +11,7 @@ from host.errors import ListenError
 from host.runtime.processes import Exit
 from host.settings import Listen
 from host.supervisor.reload import handover
-from host.supervisor.reload.rehearsal import Plan, Reloads
+from host.supervisor.reload.rehearsal import Plan, Reloader
 from host.telemetry.events import HOST_RELOADING, RELOAD_FAILED
 from support.fakes import FakeLoop, Told
 
@@ -29,7 +29,7 @@ class Scene:
         self._patch = patch
         self.loop, self.told = FakeLoop(), Told()
         self.went, self.error, self.outcomes, self.failed = [], None, [], []
-        self.reloads = Reloads(
+        self.reloads = Reloader(
             self.loop,
             self.told.telemetry,
             patience=PATIENCE,

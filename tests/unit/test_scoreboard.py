@@ -12,10 +12,10 @@ from host.ipc.scoreboard import (
     ACTIVE,
     CLAIMED,
     CLAIMED_ALL,
-    HELD_BACK,
-    MARK,
+    CURRENT_CALL,
     MAX_ROWS,
     REFUSED,
+    REFUSING,
     SENT,
     SETTLED,
     SPURIOUS,
@@ -27,8 +27,8 @@ from host.ipc.scoreboard import (
 from support.fakes import blank_cells, rows_of
 
 WORDS = [
-    *(ACTIVE, TURN_STARTED, TURN_LASTED, HELD_BACK, CLAIMED_ALL, ACCEPTED_ALL),
-    *(MARK, SUSPENDED),
+    *(ACTIVE, TURN_STARTED, TURN_LASTED, REFUSING, CLAIMED_ALL, ACCEPTED_ALL),
+    *(CURRENT_CALL, SUSPENDED),
 ]
 COUNTERS = [CLAIMED, SETTLED, ACCEPTED, SPURIOUS, REFUSED, SENT]
 
@@ -110,7 +110,7 @@ def test_a_cell_is_named_by_its_index(board):
 def test_writing_off_balances_whatever_the_worker_was_doing(outcomes, doing, unclaimed):
     [row] = rows_of(blank_cells(1, 1), 1, 1)
     row.put(ACTIVE, 3)
-    row.put(HELD_BACK, 1)
+    row.put(REFUSING, 1)
     row.put(TURN_STARTED, 17)
     for outcome in outcomes:
         for counter in (CLAIMED, outcome, SETTLED):
@@ -121,10 +121,14 @@ def test_writing_off_balances_whatever_the_worker_was_doing(outcomes, doing, unc
         row.add(0, ACCEPTED)
     claimed, accepted = row.count(0, CLAIMED), row.count(0, ACCEPTED)
     row.add(0, SENT, claimed + unclaimed)
-    row.put(MARK, 77)
+    row.put(CURRENT_CALL, 77)
     row.write_off()
-    assert (row.get(CLAIMED_ALL), row.get(ACCEPTED_ALL), row.get(MARK)) == (claimed, accepted, 0)
+    assert (row.get(CLAIMED_ALL), row.get(ACCEPTED_ALL), row.get(CURRENT_CALL)) == (
+        claimed,
+        accepted,
+        0,
+    )
     assert row.count(0, CLAIMED) == row.count(0, SETTLED) == row.count(0, SENT) == claimed
     assert sum(row.count(0, each) for each in (ACCEPTED, SPURIOUS, REFUSED)) == claimed
     assert row.count(0, ACCEPTED) == accepted
-    assert [row.get(word) for word in (ACTIVE, HELD_BACK, TURN_STARTED)] == [0, 0, 0]
+    assert [row.get(word) for word in (ACTIVE, REFUSING, TURN_STARTED)] == [0, 0, 0]

@@ -12,13 +12,13 @@ from contextlib import contextmanager
 import pytest
 
 from host.runtime import loop
-from host.runtime.stacks import MAX_BYTES, SIGNAL, Printed, frames, trim
+from host.runtime.stacks import MAX_BYTES, SIGNAL, StackReader, frames, trim
 
 
 @contextmanager
 def pipe():
     reader, writer = os.pipe()
-    printed = Printed(reader)
+    printed = StackReader(reader)
     try:
         yield printed, writer
     finally:
@@ -30,7 +30,7 @@ def pipe():
 def child(program):
     """Run a program whose stacks come up a pipe; it prints a line when it is where it shall be."""
     reader, writer = os.pipe()
-    printed = Printed(reader)
+    printed = StackReader(reader)
     text = "import signal; signal.alarm(60)\nfrom host.runtime import stacks\n" + textwrap.dedent(
         program
     )
@@ -76,7 +76,7 @@ def test_what_is_printed_is_read_without_waiting_for_more():
 
 def test_the_end_is_told_and_what_came_before_it_kept():
     reader, writer = os.pipe()
-    printed = Printed(reader)
+    printed = StackReader(reader)
     os.write(writer, b"last words")
     os.close(writer)
     assert not printed.read()

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host.interfaces import CloseReason
-from host.worker.timeouts import Sweeper
+from host.worker.timeouts import Timeouts
 from support.fakes import FakeLoop
 
 
@@ -30,7 +30,7 @@ class Connection:
 class Scene:
     def __init__(self, idle=10.0, write=20.0):
         self.loop, self.open, self.stalled = FakeLoop(now=100.0), set(), {}
-        self.sweeper = Sweeper(
+        self.sweeper = Timeouts(
             self.loop, self.open, self.stalled, idle_timeout=idle, write_timeout=write
         )
 

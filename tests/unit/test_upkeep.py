@@ -7,9 +7,9 @@ import pytest
 from host.ipc.scoreboard import ACCEPTED_ALL, TURN_LASTED, TURN_STARTED
 from host.settings import Lifecycle
 from host.supervisor.workers import health
-from host.supervisor.workers.handles import Hand
-from host.supervisor.workers.health import Hung, Upkeep, Worn
-from host.supervisor.workers.states import State
+from host.supervisor.workers.handles import WorkerHandle
+from host.supervisor.workers.health import DueForReplacement, HealthCheck, Hung
+from host.supervisor.workers.states import WorkerState
 from support.fakes import blank_cells, member, rows_of
 
 MIB = 1024 * 1024
@@ -20,11 +20,12 @@ class Scene:
     """Workers of the slots 0, 1, …: pid 1000 + slot, born at 60; all have been ready."""
 
     def __init__(self, workers=1, before=0, **limits):
-        self.upkeep = Upkeep(Lifecycle(**({"hang_seconds": 0} | limits)))
+        self.upkeep = HealthCheck(Lifecycle(**({"hang_seconds": 0} | limits)))
         self.now = 100.0
         rows = rows_of(blank_cells(workers, 1), workers, 1)
         self.hands = [
-            Hand(member(row.number), None, row, None, None, served_before=before) for row in rows
+            WorkerHandle(member(row.number), None, row, None, None, served_before=before)
+            for row in rows
         ]
         for hand in self.hands:
             hand.member.born, hand.member.was_ready = 60.0, True
@@ -68,7 +69,7 @@ def test_who_has_served_enough_is_worn_out_and_nobody_before():
     scene.serve(0, 11)
     assert scene.look() == (
         [],
-        [Worn(1000, "it has served 110 connections (max_connections_served)")],
+        [DueForReplacement(1000, "it has served 110 connections (max_connections_served)")],
     )
 
 
@@ -85,14 +86,17 @@ def test_who_is_old_enough_is_worn_out_and_nobody_before():
     scene.now = 1059.0
     assert scene.worn == []
     scene.now = 1160.0
-    assert scene.look() == ([], [Worn(1000, "it is 1100 s old (max_age_seconds)")])
+    assert scene.look() == ([], [DueForReplacement(1000, "it is 1100 s old (max_age_seconds)")])
 
 
 def test_who_takes_too_much_memory_is_worn_out(monkeypatch):
     taken = {1000: 199 * MIB, 1001: 221 * MIB, 1002: None}
     monkeypatch.setattr(health, "resident_bytes", taken.get)
     scene = Scene(3, max_memory_bytes=200 * MIB)
-    assert scene.look() == ([], [Worn(1001, "it takes 221 MiB of memory (max_memory_bytes)")])
+    assert scene.look() == (
+        [],
+        [DueForReplacement(1001, "it takes 221 MiB of memory (max_memory_bytes)")],
+    )
 
 
 def test_memory_is_that_of_the_process():
@@ -125,7 +129,7 @@ def test_the_limit_of_a_worker_does_not_change_from_look_to_look():
     assert [scene.worn for _ in range(50)] == [[1000]] * 50
 
 
-@pytest.mark.parametrize("state", [State.STARTING, State.DRAINING, State.DOOMED])
+@pytest.mark.parametrize("state", [WorkerState.STARTING, WorkerState.DRAINING, WorkerState.ENDING])
 def test_only_who_is_ready_is_worn_out(state):
     scene = Scene(max_connections_served=1)
     scene.serve(0, 10)
@@ -163,11 +167,11 @@ def test_who_does_not_turn_is_found_with_the_time():
 
 def test_a_draining_worker_is_watched_as_well():
     scene = Scene(hang_seconds=4)
-    scene.hands[0].member.state = State.DRAINING
+    scene.hands[0].member.state = WorkerState.DRAINING
     assert scene.hung_after(4.5)[0] == Hung(1000, pytest.approx(4, abs=0.3))
 
 
-@pytest.mark.parametrize("state", [State.STARTING, State.DRAINING])
+@pytest.mark.parametrize("state", [WorkerState.STARTING, WorkerState.DRAINING])
 def test_who_has_not_been_ready_may_take_its_time(state):
     """Its loop does not turn while it imports; nor does one that is told to go meanwhile."""
     scene = Scene(hang_seconds=4)
@@ -179,7 +183,7 @@ def test_who_has_not_been_ready_may_take_its_time(state):
 def test_who_is_about_to_be_killed_is_not_found_again():
     scene = Scene(hang_seconds=4)
     assert scene.hung_after(4.5)
-    scene.hands[0].member.state = State.DOOMED
+    scene.hands[0].member.state = WorkerState.ENDING
     assert scene.hung_after(10) == []
 
 

@@ -3,8 +3,8 @@
 import socket
 from contextlib import contextmanager
 
-from host.ipc.protocol import Ask, Drain, Report, Reports, ask_order, drain_order, notification
-from host.ipc.worker_end import _MAX_QUEUED_BYTES, Uplink
+from host.ipc.protocol import Ask, Drain, Report, ReportParser, ask_order, drain_order, notification
+from host.ipc.worker_end import _MAX_QUEUED_BYTES, WorkerChannel
 from host.runtime.loop import READ, WRITE, Loop
 from support.fakes import FakeLoop, FakeSocket
 
@@ -17,8 +17,8 @@ class Scene:
     def __init__(self):
         self.far, mine = socket.socketpair()
         self.far.settimeout(5)
-        self.loop, self.heard, self._reports = Loop(), [], Reports()
-        self.uplink = Uplink(mine, self.loop)
+        self.loop, self.heard, self._reports = Loop(), [], ReportParser()
+        self.uplink = WorkerChannel(mine, self.loop)
 
     def attend(self):
         self.uplink.attend(self.heard.append)
@@ -79,7 +79,7 @@ def test_the_end_is_heard_once():
 
 def test_a_supervisor_that_was_cut_off_is_the_end_too():
     loop, heard = FakeLoop(), []
-    uplink = Uplink(Sock([ConnectionResetError()]), loop)
+    uplink = WorkerChannel(Sock([ConnectionResetError()]), loop)
     uplink.attend(heard.append)
     loop.handlers[7](READ)
     assert heard == [None]
@@ -149,7 +149,7 @@ class Sock(FakeSocket):
 def test_the_socket_is_watched_for_room_only_while_something_waits():
     loop, line = FakeLoop(), SMALL.line()
     sock = Sock(takes=[BlockingIOError(), 5, BlockingIOError(), len(line) - 5])
-    uplink = Uplink(sock, loop)
+    uplink = WorkerChannel(sock, loop)
     assert sock.blocks is False
     uplink.attend(print)
     assert loop.watched == {7: READ}
@@ -164,7 +164,7 @@ def test_the_socket_is_watched_for_room_only_while_something_waits():
 def test_reports_beyond_what_may_wait_are_lost_whole():
     loop = FakeLoop()
     sock = Sock(takes=[BlockingIOError()])
-    uplink = Uplink(sock, loop)
+    uplink = WorkerChannel(sock, loop)
     uplink.attend(print)
     fitting = _MAX_QUEUED_BYTES // len(BIG.line())
     for _ in range(fitting + 3):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from host.ipc.heartbeat import BEAT_SECONDS, Reading, Watch, beat_seconds
+from host.ipc.heartbeat import BEAT_SECONDS, HangDetector, Reading, beat_seconds
 
 SECOND = 1_000_000_000
 
@@ -11,7 +11,7 @@ class Scene:
     """A watch that looks whenever it says that it wants to, at one worker's loop."""
 
     def __init__(self, limit=4.0):
-        self.watch, self.now = Watch(limit), 100.0
+        self.watch, self.now = HangDetector(limit), 100.0
         self.reading = Reading(7, 0, 5)
         self.look()
 
@@ -87,7 +87,7 @@ def test_a_worker_with_the_number_of_a_dead_one_begins_anew():
 
 
 def test_a_turn_that_began_before_its_worker_was_first_looked_at_counts_from_there():
-    watch = Watch(4.0)
+    watch = HangDetector(4.0)
     watch.look([], 100.0)
     for now in (101.0, 102.0, 103.0, 104.0):
         assert watch.look([Reading(7, int(100.2 * SECOND), 0)], now) == []
@@ -97,7 +97,7 @@ def test_a_turn_that_began_before_its_worker_was_first_looked_at_counts_from_the
 
 
 def test_without_a_limit_nobody_hangs():
-    watch = Watch(0)
+    watch = HangDetector(0)
     assert watch.next_look(1.0) is None
     assert watch.look([Reading(1, 1, 1)], 1e6) == []
     assert watch.look([Reading(1, 1, 1)], 2e6) == []

@@ -64,7 +64,7 @@ Done = Callable[[ReloadError | None], object]
 """Told the reason why a reload fails, or None just before the process is re-executed."""
 
 
-class Reloads:
+class Reloader:
     """Carries out one reload at a time.
 
     Args:

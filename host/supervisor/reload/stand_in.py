@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from host.dispatch.runner import Passes, Send
+from host.dispatch.runner import DispatchRunner, Send
 from host.runtime import processes
 from host.runtime.loop import READ, Loop
 from host.supervisor.generations import Generation
@@ -34,7 +34,7 @@ def send_in(
     Args:
         generation: the one that serves.
         channels: the descriptors of its workers' control channels, by pid.
-        send: sends to a worker, as in `Passes`.
+        send: sends to a worker, as in `DispatchRunner`.
         log: writes the log lines.
         close: closes what the supervisor alone uses; called in the stand-in.
 
@@ -92,7 +92,7 @@ def _run(
     dispatcher, before = generation.dispatcher, generation.passes
     assert dispatcher is not None
     assert before is not None
-    passes = Passes(
+    passes = DispatchRunner(
         loop,
         dispatcher,
         generation.scoreboard,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from host.bus.hub import HubState
-from host.bus.supervisor_end import Exchange
+from host.bus.supervisor_end import BusRouter
 from host.interfaces import Listener
 from host.ipc.scoreboard import Scoreboard
 from host.net.listeners import ListeningSocket
@@ -22,10 +22,10 @@ from host.supervisor.reload import handover, stand_in
 from host.supervisor.reload.handover import Handover
 from host.supervisor.reload.rehearsal import Plan, ReloadError
 from host.supervisor.reload.sockets import open_missing
-from host.supervisor.shutdown import Ending
-from host.supervisor.workers.exits import Obituaries
-from host.supervisor.workers.handles import Crew, Hand
-from host.supervisor.workers.states import Member, State
+from host.supervisor.shutdown import Shutdown
+from host.supervisor.workers.exits import ExitReports
+from host.supervisor.workers.handles import WorkerHandle, Workers
+from host.supervisor.workers.states import WorkerRecord, WorkerState
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import GENERATION_FAILED, GENERATION_READY, NOT_LISTENING
 from host.telemetry.logs import LogWriter
@@ -51,14 +51,14 @@ class Office(Protocol):
     loop: Loop
     log: LogWriter
     telemetry: Telemetry
-    crew: Crew
-    exchange: Exchange
+    crew: Workers
+    exchange: BusRouter
     signals: Signals
-    obituaries: Obituaries
+    obituaries: ExitReports
     serving: Generation
     coming: Generation | None
     started: float
-    ending: Ending | None
+    ending: Shutdown | None
 
     @property
     def admin(self) -> tuple[str, int] | None:
@@ -97,7 +97,7 @@ class Succession:
         coming = [office.coming] if office.coming else []
         return [*self.older, office.serving, *coming]
 
-    def bury(self, hand: Hand) -> None:
+    def bury(self, hand: WorkerHandle) -> None:
         """Let go of a worker that has ended, and of its generation if it was the last."""
         slot = hand.member.slot
         self.accepted[slot] = self.accepted.get(slot, 0) + hand.served
@@ -180,7 +180,7 @@ class Succession:
 
     def take_on(
         self, handed: Handover, inherited: Sequence[socket.socket]
-    ) -> tuple[Generation, list[Member]]:
+    ) -> tuple[Generation, list[WorkerRecord]]:
         """Take on what was handed over; return the generation that serves, and all workers.
 
         Args:
@@ -191,7 +191,7 @@ class Succession:
         for scores in handed.scores:
             number = scores.generation
             views = [Listener(index, *each) for index, each in enumerate(scores.listeners)]
-            taken = [each.row for each in handed.workers if each.generation == number]
+            replaced = [each.row for each in handed.workers if each.generation == number]
             board = Scoreboard(len(views), scores.fd)
             listening: Sequence[ListeningSocket] = ()
             if number == handed.serving.generation:
@@ -200,7 +200,7 @@ class Succession:
                     for view, which in zip(views, handed.serving.sockets, strict=True)
                     for sock in [handed.sockets[which]]
                 ]
-            generations[number] = Generation(number, views, listening, board, taken)
+            generations[number] = Generation(number, views, listening, board, replaced)
         serving = generations.pop(handed.serving.generation)
         self.older, self.accepted = list(generations.values()), dict(handed.accepted)
         office.exchange.hub.restore(
@@ -218,7 +218,7 @@ class Succession:
             stand_in.relieve(process.pid, process.pipe)
         assert serving.dispatcher is not None
         for hand in office.crew:
-            if hand.generation is serving and hand.member.state is State.READY:
+            if hand.generation is serving and hand.member.state is WorkerState.READY:
                 before = self.accepted.get(hand.member.slot, 0)
                 serving.dispatcher.ready(hand.row, hand.member.id, before)
                 serving.dispatcher.hold(hand.member.pid, hand.held)

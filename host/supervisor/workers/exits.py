@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 
 from host.interfaces import ChildExit
 from host.ipc import protocol
-from host.ipc.current_call import read_mark
-from host.ipc.scoreboard import MARK
+from host.ipc.current_call import unpack_call
+from host.ipc.scoreboard import CURRENT_CALL
 from host.runtime import processes
 from host.runtime.loop import Loop
 from host.runtime.stacks import trim
 from host.supervisor.workers import states
-from host.supervisor.workers.handles import Crew, Hand
-from host.supervisor.workers.last_call import Whereabouts
+from host.supervisor.workers.handles import WorkerHandle, Workers
+from host.supervisor.workers.last_call import LastCall
 from host.telemetry import events
 from host.telemetry.emitter import Telemetry
 
@@ -24,7 +24,7 @@ _HANGS_KEPT = 10
 _MAX_LINES = 60
 
 
-class Death(NamedTuple):
+class ExitReport(NamedTuple):
     """The end of one worker.
 
     Attributes:
@@ -36,7 +36,7 @@ class Death(NamedTuple):
         failure: why it failed to start, if it has said so.
     """
 
-    member: states.Member
+    member: states.WorkerRecord
     ended: processes.Exit
     view: ChildExit
     place: str
@@ -53,7 +53,7 @@ class Death(NamedTuple):
         )
 
 
-class Obituaries:
+class ExitReports:
     """Tells of workers that end, hang, or have to be killed.
 
     Attributes:
@@ -64,9 +64,9 @@ class Obituaries:
     def __init__(
         self,
         loop: Loop,
-        crew: Crew,
+        crew: Workers,
         telemetry: Telemetry,
-        whereabouts: Whereabouts,
+        whereabouts: LastCall,
     ) -> None:
         self._loop, self._crew, self._telemetry = loop, crew, telemetry
         self._whereabouts = whereabouts
@@ -81,15 +81,15 @@ class Obituaries:
         """Begin with workers that have ended at about the same time."""
         self._oom = None
 
-    def explain(self, hand: Hand, ended: processes.Exit) -> processes.Exit:
+    def explain(self, hand: WorkerHandle, ended: processes.Exit) -> processes.Exit:
         """Add whether the kernel killed the worker for want of memory, if it may have."""
-        if ended.signal != signal.SIGKILL or hand.member.state is states.State.DOOMED:
+        if ended.signal != signal.SIGKILL or hand.member.state is states.WorkerState.ENDING:
             return ended
         if self._oom is None:
             self._oom = self._memory.happened()
         return ended._replace(oom=self._oom)
 
-    def examine(self, hand: Hand, ended: processes.Exit) -> Death:
+    def examine(self, hand: WorkerHandle, ended: processes.Exit) -> ExitReport:
         """Find out all that there is to tell, before the worker's channels are closed."""
         hand.channel.receive_last()
         hand.printed.read()
@@ -105,14 +105,14 @@ class Obituaries:
             expected=member.expected,
         )
         printed = hand.printed.text
-        return Death(member, ended, view, self._place(hand), printed, hand.channel.failure)
+        return ExitReport(member, ended, view, self._place(hand), printed, hand.channel.failure)
 
     def take_on(self, restarts: int, hangs: Iterable[dict[str, Any]]) -> None:
         """Go on with what the supervisor before an exec remembered."""
         self.restarts = restarts
         self.hangs.extend(hangs)
 
-    def publish(self, death: Death, *, failed_to_start: bool, plan: str) -> None:
+    def publish(self, death: ExitReport, *, failed_to_start: bool, plan: str) -> None:
         """Tell of it, and of what comes next."""
         member = death.member
         self._hung.pop(member.pid, None)
@@ -133,7 +133,7 @@ class Obituaries:
             "cause": str(death.ended),
             "age_seconds": round(death.view.age_seconds, 3),
         }
-        if member.expected and (member.state is states.State.DOOMED or death.ended.in_order):
+        if member.expected and (member.state is states.WorkerState.ENDING or death.ended.in_order):
             self._telemetry.emit(events.WORKER_EXITED, **known)
             return
         self.restarts += not member.expected
@@ -171,7 +171,7 @@ class Obituaries:
             }
         )
 
-    def tell_killed(self, order: states.Kill) -> None:
+    def tell_killed(self, order: states.KillWorker) -> None:
         """Tell of a worker that is about to be killed, with its stacks if nobody has seen them."""
         hand = self._crew.get(order.pid)
         if hand is None:
@@ -187,12 +187,12 @@ class Obituaries:
             traceback=stacks,
         )
 
-    def _place(self, hand: Hand) -> str:
-        mark = read_mark(hand.row.get(MARK))
+    def _place(self, hand: WorkerHandle) -> str:
+        call = unpack_call(hand.row.get(CURRENT_CALL))
         pid, listeners = hand.member.pid, hand.generation.listeners
-        return self._whereabouts.describe(pid, mark, hand.printed.text, listeners)
+        return self._whereabouts.describe(pid, call, hand.printed.text, listeners)
 
-    def _printed(self, hand: Hand) -> str:
+    def _printed(self, hand: WorkerHandle) -> str:
         hand.printed.read()
         if hand.printed.text:
             return _cut(hand.printed.text)

@@ -11,21 +11,21 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from host.bus.supervisor_end import Exchange
+from host.bus.supervisor_end import BusRouter
 from host.ipc.assignment import Assignment
 from host.ipc.heartbeat import Reading
 from host.ipc.protocol import Report
 from host.ipc.scoreboard import ACCEPTED_ALL, TURN_LASTED, TURN_STARTED, Row
-from host.ipc.supervisor_end import ControlChannel
+from host.ipc.supervisor_end import SupervisorChannel
 from host.runtime import forks, processes, stacks
 from host.runtime.loop import READ, Loop
 from host.supervisor.generations import Generation
 from host.supervisor.reload import handover
-from host.supervisor.workers.states import Kill, Member, State
+from host.supervisor.workers.states import KillWorker, WorkerRecord, WorkerState
 
 
 @dataclass(slots=True, eq=False)
-class Hand:
+class WorkerHandle:
     """One living worker.
 
     Attributes:
@@ -39,11 +39,11 @@ class Hand:
         plugins: its plugins that are left out at the moment, as it has told.
     """
 
-    member: Member
+    member: WorkerRecord
     generation: Generation
     row: Row
-    channel: ControlChannel
-    printed: stacks.Printed
+    channel: SupervisorChannel
+    printed: stacks.StackReader
     served_before: int
     held: bool = False
     plugins: list[dict[str, Any]] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Hand:
         return Reading(self.member.pid, self.row.get(TURN_STARTED), self.row.get(TURN_LASTED))
 
 
-class Crew:
+class Workers:
     """Forks workers, takes them over, hears their reports, and lets go of them.
 
     Args:
@@ -70,19 +70,19 @@ class Crew:
     def __init__(
         self,
         loop: Loop,
-        exchange: Exchange,
+        exchange: BusRouter,
         *,
-        heard: Callable[[Hand, Report], object],
+        heard: Callable[[WorkerHandle, Report], object],
         run_worker: Callable[[Assignment], int],
     ) -> None:
         self._loop, self._exchange = loop, exchange
         self._heard, self._run_worker = heard, run_worker
-        self._hands: dict[int, Hand] = {}
+        self._hands: dict[int, WorkerHandle] = {}
 
-    def __iter__(self) -> Iterator[Hand]:
+    def __iter__(self) -> Iterator[WorkerHandle]:
         return iter(tuple(self._hands.values()))
 
-    def get(self, pid: int) -> Hand | None:
+    def get(self, pid: int) -> WorkerHandle | None:
         """Return the worker with this pid, if there is one."""
         return self._hands.get(pid)
 
@@ -93,7 +93,7 @@ class Crew:
 
     def signal(self, pid: int, number: int) -> None:
         """Send a signal; harmless if the worker has just ended."""
-        forks.end_if_stray()
+        forks.exit_if_plugin_fork()
         with suppress(ProcessLookupError):
             os.kill(pid, number)
 
@@ -102,9 +102,9 @@ class Crew:
         slot: int,
         generation: Generation,
         *,
-        forked: Callable[[int], Member],
+        forked: Callable[[int], WorkerRecord],
         close: Callable[[], object],
-    ) -> Hand:
+    ) -> WorkerHandle:
         """Start a worker.
 
         Args:
@@ -141,36 +141,40 @@ class Crew:
 
     def _take_in_new(
         self, pid: int, assignment: Assignment, mine: _Ends, generation: Generation
-    ) -> Hand:
+    ) -> WorkerHandle:
         self._exchange.add(pid, mine.bus)
-        member = Member(assignment.slot, pid, 0.0, State.STARTING, None)  # until the pool has one
-        row, channel = assignment.row, ControlChannel(mine.control)
-        printed = stacks.Printed(mine.stacks)
-        hand = Hand(member, generation, row, channel, printed, row.get(ACCEPTED_ALL))
+        member = WorkerRecord(
+            assignment.slot, pid, 0.0, WorkerState.STARTING, None
+        )  # until the pool has one
+        row, channel = assignment.row, SupervisorChannel(mine.control)
+        printed = stacks.StackReader(mine.stacks)
+        hand = WorkerHandle(member, generation, row, channel, printed, row.get(ACCEPTED_ALL))
         self._take_in(hand)
         return hand
 
-    def adopt(self, worker: handover.Worker, generation: Generation) -> Hand:
+    def adopt(self, worker: handover.Worker, generation: Generation) -> WorkerHandle:
         """Take over a worker that was there before an exec."""
-        member = Member(
+        member = WorkerRecord(
             worker.slot,
             worker.pid,
             worker.born,
-            State(worker.state),
+            WorkerState(worker.state),
             worker.deadline,
             worker.generation,
             was_ready=worker.was_ready,
             expected=worker.expected,
         )
-        if member.state is State.DOOMED:
-            member.doom = ((Kill(member.pid, "it was about to be killed before the reload"), 0.0),)
+        if member.state is WorkerState.ENDING:
+            member.forced_end = (
+                (KillWorker(member.pid, "it was about to be killed before the reload"), 0.0),
+            )
         control = socket.socket(fileno=worker.control)
-        hand = Hand(
+        hand = WorkerHandle(
             member,
             generation,
             generation.scoreboard.row(worker.row),
-            ControlChannel(control, worker.rest),
-            stacks.Printed(worker.stacks),
+            SupervisorChannel(control, worker.rest),
+            stacks.StackReader(worker.stacks),
             worker.served_before,
             held=worker.held,
             plugins=json.loads(worker.plugins),
@@ -182,7 +186,7 @@ class Crew:
         self._take_in(hand)
         return hand
 
-    def hand_over(self, hand: Hand) -> handover.Worker:
+    def hand_over(self, hand: WorkerHandle) -> handover.Worker:
         """Return all that `adopt` needs."""
         member = hand.member
         bus = self._exchange.state(member.pid)
@@ -207,7 +211,7 @@ class Crew:
             plugins=json.dumps(hand.plugins),
         )
 
-    def let_go(self, hand: Hand) -> None:
+    def let_go(self, hand: WorkerHandle) -> None:
         """Take what a worker that has ended has said last, and close its channels."""
         pid = hand.member.pid
         del self._hands[pid]
@@ -230,7 +234,7 @@ class Crew:
         for pid in self._hands:
             self.signal(pid, signal.SIGKILL)
 
-    def _take_in(self, hand: Hand) -> None:
+    def _take_in(self, hand: WorkerHandle) -> None:
         self._hands[hand.member.pid] = hand
         self._loop.add(hand.channel.fileno(), READ, lambda _: self._listen(hand))
         self._loop.add(hand.printed.fileno(), READ, lambda _: self._read(hand))
@@ -242,7 +246,7 @@ class Crew:
         for descriptor in (mine.control.fileno(), mine.stacks):
             self._loop.remove(descriptor)
 
-    def _listen(self, hand: Hand) -> None:
+    def _listen(self, hand: WorkerHandle) -> None:
         reports = hand.channel.receive()
         if reports is None:  # if the worker has died, its exit says more
             self._loop.remove(hand.channel.fileno())
@@ -250,7 +254,7 @@ class Crew:
         for report in reports:
             self._heard(hand, report)
 
-    def _read(self, hand: Hand) -> None:
+    def _read(self, hand: WorkerHandle) -> None:
         if not hand.printed.read():
             self._loop.remove(hand.printed.fileno())
 

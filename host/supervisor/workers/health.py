@@ -6,11 +6,11 @@ import random
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from host.ipc.heartbeat import BEAT_SECONDS, Watch
+from host.ipc.heartbeat import BEAT_SECONDS, HangDetector
 from host.runtime.processes import resident_bytes
 from host.settings import Lifecycle
-from host.supervisor.workers.handles import Hand
-from host.supervisor.workers.states import State
+from host.supervisor.workers.handles import WorkerHandle
+from host.supervisor.workers.states import WorkerState
 
 _JITTER = 0.1
 _MIB = 1024 * 1024
@@ -23,14 +23,14 @@ class Hung(NamedTuple):
     seconds: float
 
 
-class Worn(NamedTuple):
+class DueForReplacement(NamedTuple):
     """A worker that is to be replaced, and why."""
 
     pid: int
     cause: str
 
 
-class Upkeep:
+class HealthCheck:
     """Looks at the workers about once a second.
 
     Args:
@@ -39,27 +39,30 @@ class Upkeep:
     """
 
     def __init__(self, limits: Lifecycle) -> None:
-        self._limits, self._watch = limits, Watch(limits.hang_seconds)
+        self._limits, self._watch = limits, HangDetector(limits.hang_seconds)
         self._worn = bool(
             limits.max_connections_served or limits.max_age_seconds or limits.max_memory_bytes
         )
 
-    def look(self, hands: Iterable[Hand], now: float) -> tuple[list[Hung], list[Worn]]:
+    def look(
+        self, hands: Iterable[WorkerHandle], now: float
+    ) -> tuple[list[Hung], list[DueForReplacement]]:
         """Return who hangs and who is worn out."""
         # Beats count only after a worker was ready (it may import for long before).
         ready = [
             each
             for each in hands
-            if each.member.was_ready and each.member.state in (State.READY, State.DRAINING)
+            if each.member.was_ready
+            and each.member.state in (WorkerState.READY, WorkerState.DRAINING)
         ]
         hung = [Hung(*each) for each in self._watch.look([each.reading for each in ready], now)]
         worn = []
         if self._worn:
             for hand in ready:
-                if hand.member.state is State.READY and not hand.member.retiring:
+                if hand.member.state is WorkerState.READY and not hand.member.retiring:
                     cause = self._cause(hand, now)
                     if cause:
-                        worn.append(Worn(hand.member.pid, cause))
+                        worn.append(DueForReplacement(hand.member.pid, cause))
         return hung, worn
 
     def next_look(self, now: float) -> float:
@@ -67,7 +70,7 @@ class Upkeep:
         due = self._watch.next_look(now)
         return now + BEAT_SECONDS if due is None else min(due, now + BEAT_SECONDS)
 
-    def _cause(self, hand: Hand, now: float) -> str:
+    def _cause(self, hand: WorkerHandle, now: float) -> str:
         limits, pid = self._limits, hand.member.pid
         more = 1 + _JITTER * random.Random(pid).random()
         if limits.max_connections_served and hand.served >= limits.max_connections_served * more:

@@ -1,4 +1,4 @@
-"""Says where a worker was when it died or hung: from its mark and its stacks."""
+"""Says where a worker was when it died or hung: from its current call and its stacks."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import inspect
 from collections.abc import Iterable, Mapping, Sequence
 
 from host.interfaces import Listener
-from host.ipc.current_call import Called, Mark
+from host.ipc.current_call import CallKind, CurrentCall
 from host.plugin.binding import Implementation
 from host.runtime.stacks import frames
 
 
-class Whereabouts:
+class LastCall:
     """Knows which plugin's function is where.
 
     Args:
@@ -35,29 +35,29 @@ class Whereabouts:
                     self._functions.setdefault((file, name), []).append((span, each))
 
     def describe(
-        self, pid: int, mark: Mark | None, stacks: str, listeners: Sequence[Listener]
+        self, pid: int, call: CurrentCall | None, stacks: str, listeners: Sequence[Listener]
     ) -> str:
         """Return the plugin, hook and connection that the worker was at, as far as is known.
 
         Args:
             pid: the worker's process id.
-            mark: what it said it was calling.
+            call: what it said it was calling.
             stacks: what it has printed, or "".
             listeners: those of its generation.
         """
         found = self._in(stacks)
-        if mark is None:
+        if call is None:
             return f"in hook {found.hook} of plugin {found.plugin}" if found else "outside any hook"
-        listener = listeners[mark.listener] if mark.listener < len(listeners) else None
-        hook = mark.called.hook
+        listener = listeners[call.listener] if call.listener < len(listeners) else None
+        hook = call.called.hook
         if found is not None and found.hook == hook:
             plugin = found.plugin
-        elif mark.called is Called.CALLBACK:
+        elif call.called is CallKind.CALLBACK:
             return f"in hook {found.hook} of plugin {found.plugin}" if found else f"in {hook}"
         else:
-            plugin = self._plugin(mark.called, listener)
+            plugin = self._plugin(call.called, listener)
         text = f"in hook {hook} of plugin {plugin}"
-        return f"{text}, connection {pid}-{mark.serial}" if mark.serial else text
+        return f"{text}, connection {pid}-{call.serial}" if call.serial else text
 
     def _in(self, stacks: str) -> Implementation | None:
         """Return the outermost implementation in the stacks: whoever the host has called."""
@@ -68,8 +68,8 @@ class Whereabouts:
                     last = each
         return last
 
-    def _plugin(self, called: Called, listener: Listener | None) -> str:
-        if called is Called.ON_READABLE and listener is not None:
+    def _plugin(self, called: CallKind, listener: Listener | None) -> str:
+        if called is CallKind.ON_READABLE and listener is not None:
             return listener.plugin
         names = [each.plugin for each in self._calls.get(called.hook, ()) if not each.wrapper]
         return " or ".join(dict.fromkeys(names)) or "?"

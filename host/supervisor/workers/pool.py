@@ -43,17 +43,17 @@ from dataclasses import dataclass
 
 from host.errors import ExitCode
 from host.supervisor.workers.states import (
-    Abort,
+    AbortWorker,
     Action,
-    Drain,
-    Dump,
+    AllReady,
+    DrainWorker,
+    DumpWorker,
     Finish,
-    Fork,
-    Kill,
-    Member,
-    Policy,
-    Ready,
-    State,
+    ForkWorker,
+    KillWorker,
+    PoolPolicy,
+    WorkerRecord,
+    WorkerState,
 )
 
 YOUNG_SECONDS = 10.0
@@ -100,12 +100,12 @@ class Pool:
 
     def __init__(
         self,
-        policy: Policy,
-        older: Iterable[Member] = (),
+        policy: PoolPolicy,
+        older: Iterable[WorkerRecord] = (),
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.policy, self.generation, self.workers = policy, policy.generation, policy.workers
-        self.members: dict[int, Member] = {member.pid: member for member in older}
+        self.members: dict[int, WorkerRecord] = {member.pid: member for member in older}
         self.stopping = self.on_hold = False
         self._first = not self.members
         self._records = {slot: _Record() for slot in range(policy.workers)}
@@ -116,7 +116,7 @@ class Pool:
     @property
     def ready_count(self) -> int:
         """How many workers of this generation are ready and stay."""
-        return sum(self._stays(member, State.READY) for member in self.members.values())
+        return sum(self._stays(member, WorkerState.READY) for member in self.members.values())
 
     @property
     def complete(self) -> bool:
@@ -141,10 +141,10 @@ class Pool:
             record.due = now
         return self.tick(now)
 
-    def forked(self, slot: int, pid: int, now: float) -> Member:
+    def forked(self, slot: int, pid: int, now: float) -> WorkerRecord:
         """Take note of a worker that has been forked."""
         deadline = now + self.policy.start_timeout
-        member = Member(slot, pid, now, State.STARTING, deadline, self.generation)
+        member = WorkerRecord(slot, pid, now, WorkerState.STARTING, deadline, self.generation)
         self.members[pid] = member
         return member
 
@@ -157,15 +157,15 @@ class Pool:
     def ready(self, pid: int, now: float) -> list[Action]:
         """Take note that a worker says it is ready; who it replaces is told to drain."""
         member = self.members.get(pid)
-        if member is None or member.state is not State.STARTING:
+        if member is None or member.state is not WorkerState.STARTING:
             return []
-        member.state, member.deadline, member.was_ready = State.READY, None, True
+        member.state, member.deadline, member.was_ready = WorkerState.READY, None, True
         if member.generation == self.generation:
             self._records[member.slot].early = 0
         actions: list[Action] = []
         if not self._complete and self.ready_count == self.workers:
             self._complete = True
-            actions.append(Ready())
+            actions.append(AllReady())
         for other in self.members.values():
             if (
                 other.retiring
@@ -183,18 +183,18 @@ class Pool:
     def drain(self, pid: int, now: float, deadline: float | None = None) -> list[Action]:
         """Make one worker leave, by `deadline` or else within the drain timeout."""
         member = self.members.get(pid)
-        if member is None or member.state not in (State.STARTING, State.READY):
+        if member is None or member.state not in (WorkerState.STARTING, WorkerState.READY):
             return []
         if deadline is None:
             deadline = now + self.policy.drain_timeout
-        member.state, member.expected = State.DRAINING, True
+        member.state, member.expected = WorkerState.DRAINING, True
         member.deadline = deadline + GRACE_SECONDS
-        return [Drain(pid, deadline)]
+        return [DrainWorker(pid, deadline)]
 
     def retire(self, pid: int, now: float) -> list[Action]:
         """Make one worker leave as soon as its successor is ready; at once if it gets none."""
         member = self.members.get(pid)
-        if member is None or not self._stays(member, State.READY) or self.stopping:
+        if member is None or not self._stays(member, WorkerState.READY) or self.stopping:
             return []
         if not self.policy.respawn or self.on_hold:
             return self.drain(pid, now)
@@ -205,14 +205,14 @@ class Pool:
     def hung(self, pid: int, now: float, cause: str) -> list[Action]:
         """Make a worker end whose loop does not turn any more."""
         member = self.members.get(pid)
-        if member is None or member.state not in (State.READY, State.DRAINING):
+        if member is None or member.state not in (WorkerState.READY, WorkerState.DRAINING):
             return []
-        member.doom = (
-            (Dump(pid), DUMP_SECONDS),
-            (Abort(pid), ABORT_SECONDS),
-            (Kill(pid, cause), 0.0),
+        member.forced_end = (
+            (DumpWorker(pid), DUMP_SECONDS),
+            (AbortWorker(pid), ABORT_SECONDS),
+            (KillWorker(pid, cause), 0.0),
         )
-        member.state = State.DOOMED
+        member.state = WorkerState.ENDING
         return self._next_step(member, now)
 
     def scale(self, workers: int, now: float) -> list[Action]:
@@ -229,7 +229,7 @@ class Pool:
                 actions += self.drain(member.pid, now)
         if not self._complete and self.ready_count == workers:
             self._complete = True
-            actions.append(Ready())
+            actions.append(AllReady())
         return actions + self.tick(now)
 
     def exited(
@@ -251,7 +251,9 @@ class Pool:
         if not self.policy.respawn:
             return [] if self.members else self._give_up(ExitCode.WORKERS_GONE, now)
         if self._leaves_a_gap(member):
-            outside = number == signal.SIGKILL and not oom and member.state is not State.DOOMED
+            outside = (
+                number == signal.SIGKILL and not oom and member.state is not WorkerState.ENDING
+            )
             self._plan_replacement(member, now, outside=outside)
         return self.tick(now)
 
@@ -275,15 +277,15 @@ class Pool:
         actions: list[Action] = []
         for member in self.members.values():
             if member.deadline is not None and member.deadline <= now:
-                if member.state is not State.DOOMED:
-                    self._doom(member)
+                if member.state is not WorkerState.ENDING:
+                    self._force_end(member)
                 actions += self._next_step(member, now)
         if self.on_hold:
             return actions
         for slot, record in self._records.items():
             if record.due is not None and record.due <= now:
                 record.due = None
-                actions.append(Fork(slot))
+                actions.append(ForkWorker(slot))
         return actions
 
     def pause_before(self, slot: int, now: float) -> float | None:
@@ -295,7 +297,7 @@ class Pool:
 
     # Inside
 
-    def _stays(self, member: Member, *states: State) -> bool:
+    def _stays(self, member: WorkerRecord, *states: WorkerState) -> bool:
         """Tell whether a worker is one of those that this generation is made of."""
         return (
             member.generation == self.generation
@@ -304,50 +306,53 @@ class Pool:
             and member.slot < self.workers
         )
 
-    def _leaves_a_gap(self, member: Member) -> bool:
+    def _leaves_a_gap(self, member: WorkerRecord) -> bool:
         if member.generation != self.generation or member.slot not in self._records:
             return False
         if self._records[member.slot].due is not None:
             return False  # it is being filled already
         return not any(
-            each.slot == member.slot and self._stays(each, State.STARTING, State.READY)
+            each.slot == member.slot and self._stays(each, WorkerState.STARTING, WorkerState.READY)
             for each in self.members.values()
         )
 
-    def _doom(self, member: Member) -> None:
+    def _force_end(self, member: WorkerRecord) -> None:
         """Begin to end a worker whose time is up: its stacks say what it was at."""
-        if member.state is State.STARTING:
+        if member.state is WorkerState.STARTING:
             cause = f"not ready after {self.policy.start_timeout:g} s (start_timeout_seconds)"
         else:
             cause = "still there at the drain deadline"
-        member.doom = ((Dump(member.pid), DUMP_SECONDS), (Kill(member.pid, cause), 0.0))
-        member.state, member.expected = State.DOOMED, True
+        member.forced_end = (
+            (DumpWorker(member.pid), DUMP_SECONDS),
+            (KillWorker(member.pid, cause), 0.0),
+        )
+        member.state, member.expected = WorkerState.ENDING, True
 
-    def _next_step(self, member: Member, now: float) -> list[Action]:
-        (action, seconds), *rest = member.doom
-        member.doom = tuple(rest)
+    def _next_step(self, member: WorkerRecord, now: float) -> list[Action]:
+        (action, seconds), *rest = member.forced_end
+        member.forced_end = tuple(rest)
         member.deadline = now + seconds if rest else None
         return [action]
 
-    def _hurry(self, member: Member, now: float) -> list[Action]:
+    def _hurry(self, member: WorkerRecord, now: float) -> list[Action]:
         """Have a worker end at once, unless it is about to."""
         soon = now + QUICK_SECONDS
-        if member.state is State.DOOMED or (
-            member.state is State.DRAINING
+        if member.state is WorkerState.ENDING or (
+            member.state is WorkerState.DRAINING
             and member.deadline is not None
             and member.deadline <= soon
         ):
             return []
-        member.state, member.deadline, member.expected = State.DRAINING, soon, True
-        return [Drain(member.pid, now)]
+        member.state, member.deadline, member.expected = WorkerState.DRAINING, soon, True
+        return [DrainWorker(member.pid, now)]
 
-    def _plan_replacement(self, member: Member, now: float, *, outside: bool) -> None:
+    def _plan_replacement(self, member: WorkerRecord, now: float, *, outside: bool) -> None:
         record = self._records[member.slot]
         if now - member.born >= YOUNG_SECONDS:
             record.deaths = 0
         if outside and not member.was_ready:
             record.early += 1
-        if (member.was_ready and (member.expected or member.state is State.DOOMED)) or (
+        if (member.was_ready and (member.expected or member.state is WorkerState.ENDING)) or (
             outside and record.early < EARLY_KILLS
         ):
             record.due = now

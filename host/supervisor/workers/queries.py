@@ -27,7 +27,7 @@ class _Question:
     timer: TimerHandle | None = None
 
 
-class Questions:
+class WorkerQueries:
     """The questions that are under way.
 
     Args:

@@ -10,7 +10,7 @@ from host.errors import ExitCode
 from host.ipc.assignment import WorkerId
 
 
-class Policy(NamedTuple):
+class PoolPolicy(NamedTuple):
     """What the settings say about the pool.
 
     Attributes:
@@ -31,14 +31,14 @@ class Policy(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Fork:
+class ForkWorker:
     """Start a worker in this slot; then call `forked` or `fork_failed`."""
 
     slot: int
 
 
 @dataclass(frozen=True, slots=True)
-class Drain:
+class DrainWorker:
     """Tell a worker to drain until `deadline`."""
 
     pid: int
@@ -46,21 +46,21 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
-class Dump:
+class DumpWorker:
     """Have a worker print its stacks."""
 
     pid: int
 
 
 @dataclass(frozen=True, slots=True)
-class Abort:
+class AbortWorker:
     """Send SIGABRT."""
 
     pid: int
 
 
 @dataclass(frozen=True, slots=True)
-class Kill:
+class KillWorker:
     """Send SIGKILL, because of `cause`."""
 
     pid: int
@@ -68,7 +68,7 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class AllReady:
     """Tell that all slots of the generation are ready for the first time."""
 
 
@@ -79,20 +79,20 @@ class Finish:
     code: ExitCode
 
 
-Action = Fork | Drain | Dump | Abort | Kill | Ready | Finish
+Action = ForkWorker | DrainWorker | DumpWorker | AbortWorker | KillWorker | AllReady | Finish
 
 
-class State(StrEnum):
+class WorkerState(StrEnum):
     """Where a worker is in its life; the table in `pool` says how it gets there."""
 
     STARTING = "starting"
     READY = "ready"
     DRAINING = "draining"
-    DOOMED = "doomed"
+    ENDING = "doomed"
 
 
 @dataclass(slots=True)
-class Member:
+class WorkerRecord:
     """One living worker.
 
     Attributes:
@@ -112,13 +112,13 @@ class Member:
     slot: int
     pid: int
     born: float
-    state: State
+    state: WorkerState
     deadline: float | None
     generation: int = 0
     was_ready: bool = False
     expected: bool = False
     retiring: bool = False
-    doom: tuple[tuple[Action, float], ...] = ()
+    forced_end: tuple[tuple[Action, float], ...] = ()
 
     @property
     def id(self) -> WorkerId:
