@@ -51,3 +51,8 @@ def shorten(filename: str) -> str:
         return str(Path(filename).relative_to(Path.cwd()))
     except (ValueError, OSError):
         return filename
+
+
+def reason(error: BaseException) -> str:
+    """Return why something failed: for an OSError without its number and file."""
+    return getattr(error, "strerror", None) or str(error)

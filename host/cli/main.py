@@ -16,7 +16,8 @@ from host import settings
 from host.control.commands import COMMANDS
 from host.errors import ExitCode, HostError, PluginError
 from host.plugin.loading import PluginErrors, load
-from host.startup.launch import assign, launch
+from host.startup.launch import launch
+from host.startup.prepare import assign
 from host.text import aligned, suggest
 
 DISTRIBUTION = "prefork"

@@ -289,6 +289,11 @@ def _construct(source: Source, target: type, options: BaseModel | None) -> objec
         raise import_error(source, error, what, subject=target) from error
 
 
+def load_none() -> Registry:
+    """Return a registry without any plugin."""
+    return _register((), (), (), HOOKS)
+
+
 def _register(
     plugins: Sequence[Plugin],
     found: Sequence[Implementation],

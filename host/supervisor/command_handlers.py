@@ -1,8 +1,9 @@
-"""Carries out the commands that a running host is given."""
+"""Carries out the commands that a running host is given: a method for each, with its name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from host.control.commands import CommandError
@@ -11,8 +12,8 @@ from host.dispatch.dispatcher import Scheduler
 from host.errors import HostError
 from host.supervisor import status
 from host.supervisor.lifecycle import WorkerLifecycle
-from host.supervisor.reload.rehearsal import Done, ReloadError
-from host.supervisor.status import House
+from host.supervisor.reload.rehearsal import Reloader, ReloadError
+from host.supervisor.status import HostState
 from host.supervisor.workers.handles import WorkerHandle
 from host.supervisor.workers.queries import Item, WorkerQueries
 from host.supervisor.workers.states import WorkerState
@@ -20,133 +21,111 @@ from host.telemetry.emitter import Telemetry
 from host.telemetry.events import SCHEDULER_SWAPPED, WORKER_FREED, WORKER_HELD
 
 
-class Steerable(House, Protocol):
-    """What can be done to the supervisor."""
+class Stop(Protocol):
+    """Begins to stop the host; returns in how many seconds it has ended at the latest."""
+
+    def __call__(self, cause: str, *, quick: bool = False, delayed: bool = False) -> float:
+        """Stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandParts:
+    """What commands work with.
+
+    Attributes:
+        state: where what they tell is to be found.
+        load_schedulers: loads a scheduler plugin by name and returns who is asked from then on;
+            raises PluginError.
+        stop: stops the host.
+    """
 
     telemetry: Telemetry
-    questions: WorkerQueries
-    foreman: WorkerLifecycle
-
-    def reload(self, cause: str, done: Done | None = None) -> None:
-        """Try the new settings and take them on."""
-
-    def stop(self, cause: str, *, delayed: bool = False) -> float:
-        """Stop without cutting anybody off; return in how many seconds at the latest."""
-
-    def stop_now(self, cause: str) -> None:
-        """Stop at once."""
-
-    def scale(self, workers: int, cause: str) -> bool:
-        """Have so many workers from now on."""
-
-    def schedulers_of(self, plugin: str) -> Sequence[tuple[str, Scheduler]]:
-        """Load a scheduler plugin; return whom to ask from then on."""
-
-    @property
-    def starting(self) -> bool:
-        """Whether a generation is on its way to be ready."""
+    state: HostState
+    lifecycle: WorkerLifecycle
+    queries: WorkerQueries
+    reloader: Reloader
+    load_schedulers: Callable[[str], Sequence[tuple[str, Scheduler]]]
+    stop: Stop
 
 
 class CommandHandlers:
-    """The commands, by name.
+    """The commands of `host.control.commands`, each a method that takes a reply and its arguments.
 
     Args:
-        host: the supervisor.
+        parts: what they work with.
     """
 
-    def __init__(self, host: Steerable) -> None:
-        self._host = host
-        self._commands: dict[str, Callable[[dict[str, Any], Reply], None]] = {
-            "status": lambda _, reply: reply.result(status.status(host)),
-            "generations": lambda _, reply: reply.result(status.generations(host)),
-            "reload": lambda _, reply: self._reload(reply),
-            "stop": lambda args, reply: self._stop(reply, **args),
-            "scale": lambda args, reply: self._scale(reply, **args),
-            "drain": lambda args, reply: self._drain(reply, **args),
-            "suspend": lambda args, reply: self._hold(reply, **args, held=True),
-            "resume": lambda args, reply: self._hold(reply, **args, held=False),
-            "connections": lambda args, reply: self._connections(reply, **args),
-            "close": lambda args, reply: self._one(reply, "close", **args),
-            "why": lambda args, reply: self._one(reply, "find", **args),
-            "scheduler": lambda args, reply: self._swap(reply, **args),
-        }
+    def __init__(self, parts: CommandParts) -> None:
+        self._parts, self._host = parts, parts.state
 
     def handle(self, command: str, args: dict[str, Any], reply: Reply) -> None:
-        """Carry out one command, with arguments that have been checked.
+        """Carry out one command of the table, with arguments that have been checked.
 
         Raises:
             CommandError: it cannot be done; nothing has changed.
         """
-        self._commands[command](args, reply)
+        getattr(self, command)(reply, **args)
 
-    def _drain(self, reply: Reply, slot: int) -> None:
-        hand = self._serving(slot)
-        self._host.foreman.retire(hand, "a command")
-        reply.result({"slot": hand.member.slot, "pid": hand.member.pid})
+    def status(self, reply: Reply) -> None:
+        """Tell the whole state of the host."""
+        reply.result(status.status(self._host))
 
-    def _reload(self, reply: Reply) -> None:
-        host = self._host
-        if host.ending is not None:
+    def generations(self, reply: Reply) -> None:
+        """Tell what each generation is at."""
+        reply.result(status.generations(self._host))
+
+    def reload(self, reply: Reply) -> None:
+        """Take on new code, settings and plugins; the reply comes just before the exec."""
+        if self._host.shutdown.begun:
             raise CommandError("the host is stopping")
-        if host.starting:
+        reloader, generations = self._parts.reloader, self._host.generations
+        if reloader.starting:
             raise CommandError("a generation is starting; try again when it is ready")
 
         def done(error: ReloadError | None) -> None:
             if error is None:
-                reply.result({"generation": host.succession.next_number})
+                reply.result({"generation": generations.next_number})
             else:
-                reply.error("\n".join(filter(None, [error.reason, error.details])))
+                reply.error(error.text)
 
-        host.reload("a command", done)
+        reloader.request("a command", done)
 
-    def _stop(self, reply: Reply, *, quick: bool) -> None:
+    def stop(self, reply: Reply, *, quick: bool) -> None:
+        """Stop the host; the reply comes before it begins."""
         if quick:
             reply.result({"seconds": 1.0})
-            self._host.stop_now("a command")
+            self._parts.stop("a command", quick=True)
         else:
-            reply.result({"seconds": round(self._host.stop("a command", delayed=True), 3)})
+            reply.result({"seconds": round(self._parts.stop("a command", delayed=True), 3)})
 
-    def _scale(self, reply: Reply, workers: int) -> None:
+    def scale(self, reply: Reply, workers: int) -> None:
+        """Have so many workers."""
         before = self._host.pool.workers
-        if not self._host.scale(workers, "a command"):
+        if not self._parts.lifecycle.scale(workers, "a command"):
             raise CommandError("the host is stopping")
         reply.result({"workers": workers, "before": before})
 
-    def _serving(self, slot: int) -> WorkerHandle:
-        """Return the worker that serves in a slot."""
-        for hand in self._host.crew:
-            member = hand.member
-            if (
-                member.slot == slot
-                and hand.generation is self._host.serving
-                and member.state is WorkerState.READY
-                and not member.retiring
-            ):
-                return hand
-        slots = sorted({hand.member.slot for hand in self._host.crew})
-        raise CommandError(f"no worker serves in slot {slot}; slots: {', '.join(map(str, slots))}")
+    def drain(self, reply: Reply, slot: int) -> None:
+        """Replace a worker, its successor ready first."""
+        handle = self._serving(slot)
+        self._parts.lifecycle.retire(handle, "a command")
+        reply.result({"slot": handle.record.slot, "pid": handle.record.pid})
 
-    def _hold(self, reply: Reply, slot: int, *, held: bool) -> None:
-        host, hand = self._host, self._serving(slot)
-        dispatcher, passes = host.serving.dispatcher, host.serving.passes
-        assert dispatcher is not None
-        assert passes is not None
-        if held != hand.held:
-            hand.held = held
-            dispatcher.hold(hand.member.pid, held)
-            if held:
-                host.telemetry.emit(WORKER_HELD, slot=slot, pid=hand.member.pid)
-            else:
-                host.telemetry.emit(WORKER_FREED, slot=slot, pid=hand.member.pid)
-            passes.run_all()
-        reply.result({"slot": slot, "pid": hand.member.pid})
+    def suspend(self, reply: Reply, slot: int) -> None:
+        """Keep new connections from a worker."""
+        self._hold(reply, slot, held=True)
 
-    def _connections(self, reply: Reply, limit: int) -> None:
-        hands = {hand.member.pid: hand.member.slot for hand in self._host.crew}
+    def resume(self, reply: Reply, slot: int) -> None:
+        """Give new connections to a worker again."""
+        self._hold(reply, slot, held=False)
+
+    def connections(self, reply: Reply, limit: int) -> None:
+        """List the open connections, `limit` at most."""
+        slots = {handle.record.pid: handle.record.slot for handle in self._host.workers}
 
         def done(answers: dict[int, list[Item]], unanswered: list[int]) -> None:
             found = [
-                {"slot": hands[pid], **_shown(item)}
+                {"slot": slots[pid], **_shown(item)}
                 for pid, items in answers.items()
                 for item in items
             ]
@@ -154,40 +133,101 @@ class CommandHandlers:
             reply.result(
                 {
                     "connections": found[:limit],
-                    "unanswered": sorted(hands[pid] for pid in unanswered),
+                    "unanswered": sorted(slots[pid] for pid in unanswered),
                     "truncated": total > limit,
                 }
             )
 
         # One more than wanted, to know whether there are more.
-        self._host.questions.ask(hands, "connections", {"limit": limit + 1}, done)
+        self._parts.queries.ask(slots, "connections", {"limit": limit + 1}, done)
 
-    def _one(self, reply: Reply, question: str, id: str) -> None:
-        """Ask the worker of one connection, whose id begins with its pid."""
-        wanted = id
-        pid_text, _, serial = wanted.partition("-")
-        hand = None
+    def close(self, reply: Reply, id: str) -> None:
+        """Close a connection."""
+        self._ask_about_one(reply, "close", id, lambda _handle, _item: reply.result({"id": id}))
+
+    def why(self, reply: Reply, id: str) -> None:
+        """Tell why a connection is with its worker and no other."""
+        self._ask_about_one(
+            reply, "find", id, lambda handle, item: self._explain(reply, handle, item)
+        )
+
+    def scheduler(self, reply: Reply, name: str) -> None:
+        """Have another plugin choose the workers."""
+        dispatcher = self._host.generations.handing_out.dispatcher
+        before = [each for each, _ in dispatcher.schedulers]
+        try:
+            dispatcher.schedulers = tuple(self._parts.load_schedulers(name))
+        except HostError as error:
+            raise CommandError(str(error)) from error
+        self._parts.telemetry.emit(
+            SCHEDULER_SWAPPED, plugin=name, before=", ".join(before) or "none"
+        )
+        reply.result({"scheduler": name, "before": before})
+
+    def _serving(self, slot: int) -> WorkerHandle:
+        """Return the worker that serves in a slot.
+
+        Raises:
+            CommandError: there is none.
+        """
+        host = self._host
+        for handle in host.workers:
+            record = handle.record
+            if (
+                record.slot == slot
+                and handle.generation is host.generations.serving
+                and record.state is WorkerState.READY
+                and not record.retiring
+            ):
+                return handle
+        slots = sorted({handle.record.slot for handle in host.workers})
+        raise CommandError(f"no worker serves in slot {slot}; slots: {', '.join(map(str, slots))}")
+
+    def _hold(self, reply: Reply, slot: int, *, held: bool) -> None:
+        handle, handing_out = self._serving(slot), self._host.generations.handing_out
+        pid = handle.record.pid
+        if held != handle.held:
+            handle.held = held
+            handing_out.dispatcher.hold(pid, held)
+            if held:
+                self._parts.telemetry.emit(WORKER_HELD, slot=slot, pid=pid)
+            else:
+                self._parts.telemetry.emit(WORKER_FREED, slot=slot, pid=pid)
+            handing_out.runner.run_all()
+        reply.result({"slot": slot, "pid": pid})
+
+    def _ask_about_one(
+        self, reply: Reply, question: str, id: str, found: Callable[[WorkerHandle, Item], object]
+    ) -> None:
+        """Ask the worker of one connection, whose id begins with the worker's pid.
+
+        Args:
+            reply: told if there is no such connection, or no answer.
+            question: what the worker is asked.
+            id: the connection's id.
+            found: called with the worker and its answer.
+        """
+        pid_text, _, serial = id.partition("-")
+        handle = None
         if pid_text.isdecimal() and serial.isdecimal():
-            hand = self._host.crew.get(int(pid_text))
-        if hand is None:
-            raise CommandError(f"no connection {wanted}: no worker here has that process id")
+            handle = self._host.workers.get(int(pid_text))
+        if handle is None:
+            raise CommandError(f"no connection {id}: no worker here has that process id")
 
         def done(answers: dict[int, list[Item]], unanswered: list[int]) -> None:
             items = [item for each in answers.values() for item in each]
             if unanswered:
-                reply.error(f"worker {hand.member.slot} does not answer")
+                reply.error(f"worker {handle.record.slot} does not answer")
             elif not items:
-                reply.error(f"no connection {wanted} is open")
-            elif question == "close":
-                reply.result({"id": wanted})
+                reply.error(f"no connection {id} is open")
             else:
-                self._explain(reply, hand, items[0])
+                found(handle, items[0])
 
-        self._host.questions.ask([hand.member.pid], question, {"id": wanted}, done)
+        self._parts.queries.ask([handle.record.pid], question, {"id": id}, done)
 
-    def _explain(self, reply: Reply, hand: WorkerHandle, item: Item) -> None:
-        pid = hand.member.pid
-        choice = hand.generation.decisions.find(pid, item["index"], item["claim"])
+    def _explain(self, reply: Reply, handle: WorkerHandle, item: Item) -> None:
+        pid = handle.record.pid
+        choice = handle.generation.choices.find(pid, item["index"], item["claim"])
         if choice is None:
             reply.error("how it came to its worker is no longer remembered")
             return
@@ -206,18 +246,6 @@ class CommandHandlers:
                 "omitted": choice.decision.omitted,
             }
         )
-
-    def _swap(self, reply: Reply, name: str) -> None:
-        host = self._host
-        dispatcher = host.serving.dispatcher
-        assert dispatcher is not None
-        before = [each for each, _ in dispatcher.schedulers]
-        try:
-            dispatcher.schedulers = tuple(host.schedulers_of(name))
-        except HostError as error:
-            raise CommandError(str(error)) from error
-        host.telemetry.emit(SCHEDULER_SWAPPED, plugin=name, before=", ".join(before) or "none")
-        reply.result({"scheduler": name, "before": before})
 
 
 def _shown(item: Item) -> Item:

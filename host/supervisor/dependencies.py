@@ -36,7 +36,7 @@ class Dependencies(NamedTuple):
         run_worker: what a worker does in its process; returns the exit code.
         load_scheduler: loads one scheduler plugin by name; raises PluginError.
         max_connections: how many connections one worker may hold.
-        admin: the admin socket, if there is to be one.
+        control: the control socket, if there is to be one; the supervisor closes it.
         handed: what the supervisor before an exec has handed over.
         inherited: the sockets that it has handed over.
         failed: why the new generation cannot start, after an exec.
@@ -50,7 +50,7 @@ class Dependencies(NamedTuple):
     run_worker: Callable[[Assignment], int]
     load_scheduler: Callable[[str], Registry]
     max_connections: int
-    admin: socket.socket | None = None
+    control: socket.socket | None = None
     handed: Handover | None = None
     inherited: Sequence[socket.socket] = ()
     failed: str = ""

@@ -1,48 +1,56 @@
-"""Generations: the listeners, scoreboard and workers' rows between one reload and the next."""
+"""Generations: what belongs together between one reload and the next, and which of them serves."""
 
 from __future__ import annotations
 
+import functools
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import NamedTuple
 
+from host import errors
+from host.dispatch.candidate import Candidate
 from host.dispatch.dispatcher import Dispatcher, DispatchPolicy, Scheduler
 from host.dispatch.history import ChoiceHistory
 from host.dispatch.runner import DispatchRunner, Send
-from host.errors import LimitsError
 from host.interfaces import Listener
+from host.ipc.assignment import WorkerId
 from host.ipc.scoreboard import MAX_ROWS, Row, Scoreboard
 from host.net.listeners import ListeningSocket
 from host.net.queue_length import queue_length
+from host.net.quiesce import PATIENCE_SECONDS, Gate
 from host.runtime.loop import Loop
 from host.telemetry import events
 from host.telemetry.emitter import ReportFailure, Telemetry
 
 
-class Means(NamedTuple):
-    """What handing out takes beside a loop: whom to ask, within which limits, how to tell."""
+class HandingOut(NamedTuple):
+    """What hands out the connections that wait on a generation's listeners.
 
-    schedulers: Sequence[tuple[str, Scheduler]]
-    policy: DispatchPolicy
-    send: Send
-    report: ReportFailure
-    telemetry: Telemetry
+    Attributes:
+        dispatcher: decides which worker is told of how many.
+        runner: looks at the listeners and tells the workers.
+    """
+
+    dispatcher: Dispatcher
+    runner: DispatchRunner
 
 
 class Generation:
-    """One generation, as the supervisor has it.
+    """The listeners, the scoreboard and the workers' rows between one reload and the next.
 
     Args:
         number: how many reloads came before it.
         listeners: what plugins see of its listeners.
-        sockets: its listeners, if it hands out what waits on them; they are the generation's.
-        scoreboard: its scoreboard; a new one is made if there is none yet.
-        taken: the rows that are in use.
+        sockets: its listening sockets, if it hands out what waits on them; it closes them.
+        scoreboard: its scoreboard; a new one is made if there is none yet. It closes it.
+        rows_in_use: the rows whose workers are alive.
 
     Attributes:
         began: when its start began, in seconds of the loop's clock.
-        decisions: who was chosen for its connections.
+        handing_out: what hands out its connections; None before it can and when it only drains.
+        choices: who was chosen for its connections.
     """
 
     def __init__(
@@ -51,16 +59,21 @@ class Generation:
         listeners: Sequence[Listener],
         sockets: Sequence[ListeningSocket] = (),
         scoreboard: Scoreboard | None = None,
-        taken: Sequence[int] = (),
+        rows_in_use: Iterable[int] = (),
     ) -> None:
         self.number, self.listeners, self.sockets = number, tuple(listeners), tuple(sockets)
         self.scoreboard = scoreboard or Scoreboard(len(listeners))
         self.began = 0.0
-        self._next_row = max(taken, default=-1) + 1
-        self._free = [row for row in range(self._next_row) if row not in set(taken)]
-        self.dispatcher: Dispatcher | None = None
-        self.passes: DispatchRunner | None = None
-        self.decisions = ChoiceHistory()
+        self.handing_out: HandingOut | None = None
+        self.choices = ChoiceHistory()
+        used = set(rows_in_use)
+        self._next_row = max(used, default=-1) + 1
+        self._free = [row for row in range(self._next_row) if row not in used]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no worker of it is alive."""
+        return len(self._free) == self._next_row
 
     def take_row(self) -> Row:
         """Return the first row that is free.
@@ -71,7 +84,7 @@ class Generation:
         if self._free:
             return self.scoreboard.use(heapq.heappop(self._free))
         if self._next_row == MAX_ROWS:
-            raise LimitsError(f"{MAX_ROWS} workers of one generation are alive")
+            raise errors.LimitsError(f"{MAX_ROWS} workers of one generation are alive")
         self._next_row += 1
         return self.scoreboard.use(self._next_row - 1)
 
@@ -80,57 +93,46 @@ class Generation:
         row.write_off()
         heapq.heappush(self._free, row.number)
 
-    def hand_out(self, loop: Loop, means: Means, wake: int | None = None) -> None:
-        """Prepare to hand out what waits on the listeners; `passes.start` begins with it.
+    def add_candidate(self, row: Row, worker: WorkerId, accepted_before: int) -> None:
+        """Let schedulers choose a worker that is ready; a pass should follow.
 
         Args:
-            loop: the supervisor's loop.
-            means: what dispatch needs.
-            wake: the eventfd by which its workers wake the supervisor, if there is one already.
+            row: its row of the scoreboard.
+            worker: who it is.
+            accepted_before: how many connections its slot had accepted before it.
         """
-        asks: list[tuple[Listener, Callable[[], int]]] = []
-        blind = False
-        for listener in self.sockets:
-            ask, known = _ask(listener, means.telemetry)
-            asks.append((listener.view, ask))
-            blind = blind or not known
-        self.dispatcher = Dispatcher(
-            self.scoreboard.cells,
-            asks,
-            means.schedulers,
-            means.policy,
-            report=means.report,
-            telemetry=means.telemetry,
-        )
-        self.decisions = self.dispatcher.decisions
-        self.passes = DispatchRunner(
-            loop,
-            self.dispatcher,
-            self.scoreboard,
-            self.sockets,
-            send=means.send,
-            blind=blind,
-            wake=wake,
-        )
+        if self.handing_out is not None:
+            self.handing_out.dispatcher.ready(row, worker, accepted_before)
+
+    def remove_candidate(self, pid: int) -> None:
+        """Choose a worker no more; what it was told of and has not claimed goes to others."""
+        if self.handing_out is not None:
+            self.handing_out.dispatcher.gone(pid)
+
+    def candidate(self, pid: int) -> Candidate | None:
+        """Return a worker as schedulers see it; None if they do not."""
+        workers = self.handing_out.dispatcher.workers if self.handing_out else ()
+        return next((each for each in workers if each.pid == pid), None)
 
     def waiting(self, listener: int) -> int | None:
         """Return how many connections wait on a listener; None if it is not known."""
         with suppress(OSError):
-            return None if self.dispatcher is None else self.dispatcher.queue_length(listener)
+            if self.handing_out is not None:
+                return self.handing_out.dispatcher.queue_length(listener)
         return None
 
     def retire(self, kept: Sequence[ListeningSocket]) -> None:
         """Hand nothing out any more; close the listeners that no other generation has."""
         descriptors = {listener.fileno() for listener in kept}
-        if self.passes is not None:
-            self.passes.stop()
-            self.passes.close()
+        if self.handing_out is not None:
+            self.handing_out.runner.stop()
+            self.handing_out.runner.close()
         for listener in self.sockets:
             if listener.fileno() in descriptors:
                 listener.leave()
             else:
                 listener.close()
-        self.sockets, self.dispatcher, self.passes = (), None, None
+        self.sockets, self.handing_out = (), None
 
     def close(self, kept: Sequence[ListeningSocket] = ()) -> None:
         """Close everything but the sockets that another generation has."""
@@ -138,12 +140,241 @@ class Generation:
         self.scoreboard.close()
 
 
-def _ask(listener: ListeningSocket, telemetry: Telemetry) -> tuple[Callable[[], int], bool]:
-    """Return the function that tells the listener's queue length, and whether it knows it."""
-    function, limit, cause = queue_length(listener)
-    address = listener.view.address
-    if limit is None:
-        telemetry.emit(events.BACKLOG_UNKNOWN, address=address, cause=cause)
-    elif limit < listener.wanted:
-        telemetry.emit(events.BACKLOG_CAPPED, address=address, actual=limit, wanted=listener.wanted)
-    return function, limit is not None
+@dataclass(frozen=True, slots=True)
+class DispatchSetup:
+    """How every generation hands out its connections.
+
+    Attributes:
+        schedulers: who is asked which worker takes a connection, each with its plugin's name.
+        policy: the limits that dispatch keeps to.
+        send: sends to a worker without waiting.
+        report: told what a scheduler raises.
+    """
+
+    loop: Loop
+    telemetry: Telemetry
+    schedulers: Sequence[tuple[str, Scheduler]]
+    policy: DispatchPolicy
+    send: Send
+    report: ReportFailure
+
+    def prepare(self, generation: Generation, wake: int | None = None) -> None:
+        """Have a generation ready to hand out what waits; `runner.start` begins with it.
+
+        Args:
+            generation: it closes what is made here.
+            wake: the eventfd by which its workers wake the supervisor, if there is one already.
+        """
+        queues: list[tuple[Listener, Callable[[], int]]] = []
+        blind = False
+        for listener in generation.sockets:
+            length, known = self._queue_length(listener)
+            queues.append((listener.view, length))
+            blind = blind or not known
+        dispatcher = Dispatcher(
+            generation.scoreboard.cells,
+            queues,
+            self.schedulers,
+            self.policy,
+            report=self.report,
+            telemetry=self.telemetry,
+        )
+        runner = DispatchRunner(
+            self.loop,
+            dispatcher,
+            generation.scoreboard,
+            generation.sockets,
+            send=self.send,
+            blind=blind,
+            wake=wake,
+        )
+        generation.choices = dispatcher.decisions
+        generation.handing_out = HandingOut(dispatcher, runner)
+
+    def _queue_length(self, listener: ListeningSocket) -> tuple[Callable[[], int], bool]:
+        """Return the function that tells a listener's queue length, and whether it knows it."""
+        function, limit, cause = queue_length(listener)
+        address, wanted = listener.view.address, listener.wanted
+        if limit is None:
+            self.telemetry.emit(events.BACKLOG_UNKNOWN, address=address, cause=cause)
+        elif limit < wanted:
+            self.telemetry.emit(events.BACKLOG_CAPPED, address=address, actual=limit, wanted=wanted)
+        return function, limit is not None
+
+
+class Outcome(NamedTuple):
+    """How a reload went, or goes: to which generation, `state`, why, and since when."""
+
+    generation: int
+    state: str
+    reason: str
+    time: float
+
+    @property
+    def failed(self) -> bool:
+        """Whether the generation cannot start, as far as is known."""
+        return self.state == "failed"
+
+
+class Generations:
+    """All generations with anything open, and which of them connections are handed to.
+
+    A generation starts as `coming`, takes over as `serving`, and then is one of the `older` ones
+    until its last worker has ended. The first one serves from the beginning.
+
+    Args:
+        serving: the generation that serves; it can hand out its connections.
+        coming: the generation that is starting and will take over.
+        older: those that only drain, oldest first.
+        accepted: connections accepted by workers that are gone, by slot.
+
+    Attributes:
+        outcome: how the last reload went, if there was one.
+        stopping: whether nobody is let in any more: then no generation takes over.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        telemetry: Telemetry,
+        serving: Generation,
+        *,
+        coming: Generation | None = None,
+        older: Iterable[Generation] = (),
+        accepted: Mapping[int, int] | None = None,
+    ) -> None:
+        self._loop, self._telemetry = loop, telemetry
+        self.serving, self.coming, self.older = serving, coming, list(older)
+        self.accepted = dict(accepted or {})
+        self.outcome: Outcome | None = None
+        self.stopping = False
+
+    @property
+    def all(self) -> list[Generation]:
+        """All generations with anything open, oldest first."""
+        return [*self.older, *self.with_listeners]
+
+    @property
+    def with_listeners(self) -> list[Generation]:
+        """The generation that serves and, if there is one, the one that will take over."""
+        return [self.serving, self.coming] if self.coming else [self.serving]
+
+    @property
+    def current(self) -> Generation:
+        """The newest generation: the one that workers are started for."""
+        return self.coming or self.serving
+
+    @property
+    def next_number(self) -> int:
+        """The number of the generation that a reload would start."""
+        return max(each.number for each in self.all) + 1
+
+    @property
+    def handing_out(self) -> HandingOut:
+        """What hands out the connections now."""
+        assert self.serving.handing_out is not None  # see DispatchSetup.prepare
+        return self.serving.handing_out
+
+    def run_passes(self) -> None:
+        """Look what waits on each listener, and hand it out."""
+        self.handing_out.runner.run_all()
+
+    def worker_gone(self, slot: int, pid: int, served: int, generation: Generation) -> None:
+        """Take note that a worker has ended, and close its generation if it was the last.
+
+        Args:
+            slot: its slot.
+            pid: its process id.
+            served: how many connections it has accepted.
+            generation: its generation, to which its row has been given back.
+        """
+        self.accepted[slot] = self.accepted.get(slot, 0) + served
+        generation.choices.forget(pid)
+        self._close_if_over(generation)
+
+    def _close_if_over(self, generation: Generation) -> None:
+        if generation in self.older and generation.is_empty:
+            self.older.remove(generation)
+            generation.close()
+
+    def switch(self, done: Callable[[], object]) -> None:
+        """Have the coming generation take over, whose workers are all ready; then call `done`.
+
+        Listeners that it does not have are closed without a reset: nobody who was let in is cut
+        off, so what waits there is handed out first.
+        """
+        assert self.coming is not None
+        self.note_outcome("starting")  # it may have failed before
+        kept = {listener.fileno() for listener in self.coming.sockets}
+        gone = [each for each in self.serving.sockets if each.fileno() not in kept]
+        take_over = functools.partial(self._take_over, done)
+        if not gone:
+            take_over()
+            return
+        indexes = [listener.view.index for listener in gone]
+        for listener in gone:
+            self._telemetry.emit(events.NOT_LISTENING, address=listener.view.address)
+        quiet = functools.partial(self.handing_out.runner.quiet, indexes)
+        gate = Gate(self._loop, gone, quiet=quiet, done=take_over)
+        gate.shut(self._loop.now, PATIENCE_SECONDS)
+
+    def _take_over(self, done: Callable[[], object]) -> None:
+        if self.coming is None or self.stopping:
+            return
+        before, self.serving, self.coming = self.serving, self.coming, None
+        self.older.append(before)
+        before.retire(self.serving.sockets)
+        self._close_if_over(before)
+        self.handing_out.runner.start()
+        self.note_outcome("ready")
+        self._telemetry.emit(
+            events.GENERATION_READY,
+            generation=self.serving.number,
+            seconds=self._loop.now - self.serving.began,
+        )
+        done()
+
+    def stop_listening(self) -> list[ListeningSocket]:
+        """Tell the workers that nobody is let in any more; return the sockets to be closed."""
+        self.stopping = True
+        for generation in self.with_listeners:
+            generation.scoreboard.gate_shut = True
+        return [each for generation in self.with_listeners for each in generation.sockets]
+
+    def note_outcome(self, state: str, reason: str = "") -> None:
+        """Remember how the reload goes: `starting`, `ready` or `failed`."""
+        self.outcome = Outcome(self.current.number, state, reason, self._loop.now)
+
+    def note_refusal(self, reason: str) -> None:
+        """Remember why a reload did not happen."""
+        self.outcome = Outcome(self.next_number, "failed", reason, self._loop.now)
+
+    def note_failure(self, reason: str) -> None:
+        """Remember, and tell the first time, that the newest generation does not start."""
+        if self.outcome is None or not self.outcome.failed:
+            first, _, details = reason.partition("\n")
+            self._telemetry.emit(
+                events.GENERATION_FAILED,
+                generation=self.current.number,
+                reason=first,
+                details=details,
+            )
+        self.note_outcome("failed", reason)
+
+    def close(self) -> None:
+        """Close everything."""
+        for generation in self.all:
+            generation.close()
+
+    def close_all_but_current(self) -> None:
+        """Close, in a new worker, what is not its generation's."""
+        current = self.current
+        for generation in self.all:
+            if generation is not current:
+                generation.close(kept=current.sockets)
+
+    def release_sockets(self) -> None:
+        """Close the listening sockets in a process that a plugin has forked; they stay bound."""
+        for generation in self.all:
+            for listener in generation.sockets:
+                listener.sock.close()

@@ -1,20 +1,20 @@
-"""The foreman: does with the workers what the pool decides, and hears what becomes of them."""
+"""The life of the workers: does what the pool decides, and tells the pool what becomes of them."""
 
 from __future__ import annotations
 
 import signal
-from typing import Protocol, assert_never
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import assert_never
 
 from host.errors import ExitCode, LimitsError
 from host.ipc import protocol
 from host.plugin.binding import HostHooks
 from host.runtime import forks, processes, stacks
 from host.runtime.loop import Loop, TimerHandle
-from host.runtime.signals import Signals
-from host.settings import Settings
-from host.supervisor.generations import Generation
-from host.supervisor.reload.rehearsal import Reloader
-from host.supervisor.reload.succession import Succession
+from host.settings import Lifecycle
+from host.settings.models import MAX_WORKERS
+from host.supervisor.generations import Generations
 from host.supervisor.shutdown import Shutdown
 from host.supervisor.workers import states
 from host.supervisor.workers.exits import ExitReports
@@ -24,66 +24,153 @@ from host.supervisor.workers.pool import Pool
 from host.supervisor.workers.queries import WorkerQueries
 from host.telemetry import events
 from host.telemetry.emitter import Telemetry
+from host.text import reason
 
 _RETRY_SECONDS = 0.05
 _LEAVE_SECONDS = 0.1
 """How long a worker that is told to go waits: a service manager tells all processes at once."""
 
 
-class Site(Protocol):
-    """What the foreman needs of the supervisor."""
+@dataclass(frozen=True, slots=True)
+class LifecycleParts:
+    """What the life of the workers is made of."""
 
-    settings: Settings
     loop: Loop
     telemetry: Telemetry
     hooks: HostHooks
-    crew: Workers
     pool: Pool
-    questions: WorkerQueries
-    obituaries: ExitReports
-    succession: Succession
-    reloads: Reloader
-    signals: Signals
-    coming: Generation | None
-    ending: Shutdown | None
-
-    @property
-    def current(self) -> Generation:
-        """The newest generation: the one that workers are started for."""
-
-    def become_worker(self) -> None:
-        """Close, in a new worker, what is not its generation's."""
-
-    def generation_ready(self) -> None:
-        """Go on after all workers of the newest generation have got ready."""
-
-    def begin_wanted_reload(self) -> None:
-        """Begin a reload that was asked for while it could not be begun."""
-
-    def run_passes(self) -> None:
-        """Look what waits on each listener, and hand it out."""
-
-    def finish(self, code: ExitCode) -> None:
-        """End: no worker is left."""
+    workers: Workers
+    generations: Generations
+    exits: ExitReports
+    queries: WorkerQueries
+    shutdown: Shutdown
 
 
 class WorkerLifecycle:
-    """Starts, drains, kills and buries workers.
+    """Starts, drains, kills and reaps workers.
 
     Args:
-        site: the supervisor.
+        parts: what it works with.
+        limits: when a worker counts as hung, and when it is due for replacement.
+        become_worker: closes, in a new worker, what is not its own.
+        on_settled: called when a generation has taken over, or a worker has failed to start: a
+            reload that had to wait may begin.
+        on_empty: called with the exit code when no worker is left and none is to come.
+        on_other_child: called with the end of a process that is no worker; tells whether it is
+            one that the host has started.
     """
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
-        self._loop, self._pool, self._crew = site.loop, site.pool, site.crew
-        self._telemetry, self._obituaries = site.telemetry, site.obituaries
-        self._upkeep = HealthCheck(site.settings.lifecycle)
+    def __init__(
+        self,
+        parts: LifecycleParts,
+        limits: Lifecycle,
+        *,
+        become_worker: Callable[[], object],
+        on_settled: Callable[[], object],
+        on_empty: Callable[[ExitCode], object],
+        on_other_child: Callable[[processes.Exit], bool],
+    ) -> None:
+        self._parts, self._health = parts, HealthCheck(limits)
+        self._become_worker, self._on_settled = become_worker, on_settled
+        self._on_empty, self._on_other_child = on_empty, on_other_child
         self._timer: TimerHandle | None = None
 
-    def carry_out(self, actions: list[states.Action]) -> None:
+    def start(self) -> None:
+        """Fill all slots with workers of the newest generation."""
+        self._execute(self._parts.pool.start(self._parts.loop.now))
+
+    def hold(self) -> None:
+        """Start no worker: the newest generation cannot."""
+        self._parts.pool.on_hold = True
+
+    def drain_all(self, deadline: float) -> None:
+        """Have all workers drain until `deadline`: the host stops."""
+        self._execute(self._parts.pool.stop(self._parts.loop.now, deadline=deadline))
+
+    def end_all(self) -> None:
+        """Have all workers end at once: the host stops."""
+        self._execute(self._parts.pool.stop(self._parts.loop.now, quick=True))
+
+    def drain_others(self, *kept: int) -> None:
+        """Have the workers of all generations drain but of those with these numbers."""
+        self._execute(self._parts.pool.release(self._parts.loop.now, but=kept))
+
+    def scale(self, workers: int, cause: str) -> bool:
+        """Have so many workers from now on; False if it cannot be so many, or the host stops."""
+        parts = self._parts
+        if parts.shutdown.begun or not 1 <= workers <= MAX_WORKERS:
+            return False
+        before = parts.pool.workers
+        parts.telemetry.emit(events.WORKERS_SCALED, workers=workers, before=before, cause=cause)
+        self._execute(parts.pool.scale(workers, parts.loop.now))
+        parts.generations.run_passes()
+        return True
+
+    def scale_by(self, workers: int, cause: str) -> None:
+        """Have so many workers more, or fewer if negative, within the limits."""
+        self.scale(self._parts.pool.workers + workers, cause)
+
+    def retire(self, handle: WorkerHandle, cause: str) -> None:
+        """Have a worker replaced, its successor ready first, unless the host is stopping."""
+        parts, record = self._parts, handle.record
+        if parts.shutdown.begun or parts.workers.get(record.pid) is None:
+            return
+        actions = parts.pool.retire(record.pid, parts.loop.now)
+        if actions:
+            parts.telemetry.emit(
+                events.WORKER_RECYCLED, slot=record.slot, pid=record.pid, cause=cause
+            )
+        self._execute(actions)
+
+    def handle_report(self, handle: WorkerHandle, report: protocol.Report) -> None:
+        """Act on what a worker reports."""
+        match report.kind:
+            case "ready":
+                self._handle_ready(handle)
+            case "leaving":
+                due = self._parts.loop.now + _LEAVE_SECONDS
+                self._parts.loop.call_at(due, lambda: self.retire(handle, "it was sent SIGTERM"))
+            case "plugins":
+                told = report.data.get("plugins")
+                handle.plugins = [each for each in told if each] if isinstance(told, list) else []
+            case "answer":
+                self._parts.queries.take_answer(handle.record.pid, report.data)
+
+    def reap(self) -> None:
+        """Take note of all children that have ended."""
+        parts = self._parts
+        parts.exits.begin_reaping()
+        for ended in processes.reap():
+            handle = parts.workers.get(ended.pid)
+            if handle is not None:
+                self._handle_exit(handle, parts.exits.add_out_of_memory(handle, ended))
+            elif not self._on_other_child(ended):
+                parts.telemetry.emit(events.UNKNOWN_CHILD, pid=ended.pid, cause=str(ended))
+        parts.generations.run_passes()
+
+    def check_health(self) -> float:
+        """See to workers that hang or are due for replacement; return when to look again."""
+        parts, now = self._parts, self._parts.loop.now
+        hung, due = self._health.look(parts.workers, now)
+        for each in hung:
+            parts.exits.record_hang(each.pid, each.seconds)
+            cause = "its loop did not turn (hang_seconds)"
+            self._execute(parts.pool.hung(each.pid, now, cause))
+            handle = parts.workers.get(each.pid)
+            if handle is not None:
+                handle.generation.remove_candidate(each.pid)
+        for old in due:
+            handle = parts.workers.get(old.pid)
+            if handle is not None:
+                self.retire(handle, old.cause)
+        if hung:
+            parts.generations.run_passes()
+        return self._health.next_look(now)
+
+    def _execute(self, actions: list[states.Action]) -> None:
         """Do what the pool has decided."""
         forks.exit_if_plugin_fork()
+        parts = self._parts
         for action in actions:
             match action:
                 case states.ForkWorker():
@@ -91,161 +178,115 @@ class WorkerLifecycle:
                 case states.DrainWorker():
                     self._order_drain(action)
                 case states.DumpWorker():
-                    self._crew.signal(action.pid, stacks.SIGNAL)
+                    parts.workers.signal(action.pid, stacks.SIGNAL)
                 case states.AbortWorker():
-                    self._obituaries.tell_hung(action.pid)
-                    self._crew.signal(action.pid, signal.SIGABRT)
+                    parts.exits.report_hang(action.pid)
+                    parts.workers.signal(action.pid, signal.SIGABRT)
                 case states.KillWorker():
-                    self._obituaries.tell_killed(action)
-                    self._crew.signal(action.pid, signal.SIGKILL)
+                    parts.exits.report_kill(action)
+                    parts.workers.signal(action.pid, signal.SIGKILL)
                 case states.AllReady():
-                    self._site.generation_ready()
+                    self._handle_all_ready()
                 case states.Finish():
-                    self._site.finish(action.code)
+                    self._on_empty(action.code)
                 case _:
                     assert_never(action)
-        self._arm_pool()
+        self._arm_timer()
 
-    def _arm_pool(self) -> None:
-        due, timer = self._pool.deadline(), self._timer
+    def _arm_timer(self) -> None:
+        due, timer = self._parts.pool.deadline(), self._timer
         if due is None or (timer is not None and timer.when <= due):
             return  # a call that comes too early does nothing, and asks again when to come
         if timer is not None:
             timer.cancel()
-        self._timer = self._loop.call_at(due, self._tick)
+        self._timer = self._parts.loop.call_at(due, self._on_timer)
 
-    def _tick(self) -> None:
+    def _on_timer(self) -> None:
         self._timer = None
-        self.carry_out(self._pool.tick(self._loop.now))
+        self._execute(self._parts.pool.tick(self._parts.loop.now))
 
     def _fork(self, slot: int) -> None:
-        now = self._loop.now
+        parts, now = self._parts, self._parts.loop.now
         try:
-            hand = self._crew.fork(
+            handle = parts.workers.fork(
                 slot,
-                self._site.current,
-                forked=lambda pid: self._pool.forked(slot, pid, now),
-                close=self._site.become_worker,
+                parts.generations.current,
+                forked=lambda pid: parts.pool.forked(slot, pid, now),
+                close=self._become_worker,
             )
         except (OSError, LimitsError) as error:
-            seconds = self._pool.fork_failed(slot, now)
-            reason = getattr(error, "strerror", None) or str(error)
-            self._telemetry.emit(events.FORK_FAILED, slot=slot, error=reason, seconds=seconds)
+            seconds = parts.pool.fork_failed(slot, now)
+            parts.telemetry.emit(
+                events.FORK_FAILED, slot=slot, error=reason(error), seconds=seconds
+            )
             return
-        self._telemetry.emit(events.WORKER_STARTED, slot=slot, pid=hand.member.pid)
+        parts.telemetry.emit(events.WORKER_STARTED, slot=slot, pid=handle.record.pid)
 
     def _order_drain(self, order: states.DrainWorker) -> None:
         """Tell a worker to drain; a full pipe is tried again until the worker is gone."""
-        hand = self._crew.get(order.pid)
-        if hand is None:
+        handle = self._parts.workers.get(order.pid)
+        if handle is None:
             return
-        if hand.generation.dispatcher is not None:
-            hand.generation.dispatcher.gone(order.pid)
-        if not hand.channel.send(protocol.drain_order(order.deadline)):
-            again = self._loop.now + _RETRY_SECONDS
-            self._loop.call_at(again, lambda: self._order_drain(order))
+        handle.generation.remove_candidate(order.pid)
+        if not handle.channel.send(protocol.drain_order(order.deadline)):
+            again = self._parts.loop.now + _RETRY_SECONDS
+            self._parts.loop.call_at(again, lambda: self._order_drain(order))
 
-    def hear(self, hand: WorkerHandle, report: protocol.Report) -> None:
-        """Go by what a worker reports."""
-        match report.kind:
-            case "ready":
-                self._worker_ready(hand)
-            case "leaving":
-                due = self._loop.now + _LEAVE_SECONDS
-                self._loop.call_at(due, lambda: self.retire(hand, "it was sent SIGTERM"))
-            case "plugins":
-                told = report.data.get("plugins")
-                hand.plugins = [each for each in told if each] if isinstance(told, list) else []
-            case "answer":
-                self._site.questions.answered(hand.member.pid, report.data)
-
-    def retire(self, hand: WorkerHandle, cause: str) -> None:
-        """Have a worker replaced, its successor ready first, unless the host is stopping."""
-        if self._site.ending is not None or self._crew.get(hand.member.pid) is None:
-            return
-        actions = self._pool.retire(hand.member.pid, self._loop.now)
-        if actions:
-            self._telemetry.emit(
-                events.WORKER_RECYCLED, slot=hand.member.slot, pid=hand.member.pid, cause=cause
-            )
-        self.carry_out(actions)
-
-    def _worker_ready(self, hand: WorkerHandle) -> None:
-        member, now = hand.member, self._loop.now
-        self._telemetry.emit(
-            events.WORKER_READY, slot=member.slot, pid=member.pid, seconds=now - member.born
+    def _handle_ready(self, handle: WorkerHandle) -> None:
+        parts, record, now = self._parts, handle.record, self._parts.loop.now
+        parts.telemetry.emit(
+            events.WORKER_READY, slot=record.slot, pid=record.pid, seconds=now - record.born
         )
-        actions = self._pool.ready(member.pid, now)
-        if member.state is states.WorkerState.READY and hand.generation.dispatcher is not None:
-            before = self._site.succession.accepted.get(member.slot, 0)
-            hand.generation.dispatcher.ready(hand.row, member.id, before)
-        self.carry_out(actions)
-        self._site.run_passes()
+        actions = parts.pool.ready(record.pid, now)
+        if record.state is states.WorkerState.READY:
+            before = parts.generations.accepted.get(record.slot, 0)
+            handle.generation.add_candidate(handle.row, record.id, before)
+        self._execute(actions)
+        parts.generations.run_passes()
 
-    def look_after(self) -> None:
-        """See to workers that hang or are worn out, and look again later."""
-        now = self._loop.now
-        hung, worn = self._upkeep.look(self._crew, now)
-        for each in hung:
-            self._obituaries.note_hung(each.pid, each.seconds)
-            cause = "its loop did not turn (hang_seconds)"
-            self.carry_out(self._pool.hung(each.pid, now, cause))
-            hand = self._crew.get(each.pid)
-            if hand is not None and hand.generation.dispatcher is not None:
-                hand.generation.dispatcher.gone(each.pid)
-        for old in worn:
-            hand = self._crew.get(old.pid)
-            if hand is not None:
-                self.retire(hand, old.cause)
-        if hung:
-            self._site.run_passes()
-        self.keep_signals()
-        self._loop.call_at(self._upkeep.next_look(now), self.look_after)
+    def _handle_all_ready(self) -> None:
+        """Go on after all workers of the newest generation have got ready."""
+        parts = self._parts
+        if parts.generations.coming is None:
+            parts.telemetry.emit(events.HOST_READY, workers=parts.pool.workers)
+        elif not parts.shutdown.begun:
+            parts.generations.switch(self._handle_switched)
 
-    def keep_signals(self) -> None:
-        """Take back the handlers that a plugin has replaced."""
-        for number in self._site.signals.restore():
-            self._telemetry.emit(events.SIGNAL_RECLAIMED, signal=number.name)
+    def _handle_switched(self) -> None:
+        """Have the generations before drain: the new one has taken over."""
+        self.drain_others(self._parts.generations.serving.number)
+        self._parts.generations.run_passes()
+        self._on_settled()
 
-    def reap(self) -> None:
-        """Bury all who have ended."""
-        self._obituaries.begin()
-        for ended in processes.reap():
-            hand = self._crew.get(ended.pid)
-            if hand is not None:
-                self._bury(hand, self._obituaries.explain(hand, ended))
-            elif not self._site.reloads.reaped(ended):
-                self._telemetry.emit(events.UNKNOWN_CHILD, pid=ended.pid, cause=str(ended))
-        self._site.run_passes()
-
-    def _bury(self, hand: WorkerHandle, ended: processes.Exit) -> None:
-        """Take leave of one worker: tell the plugins, then do what the pool decides."""
-        now, pid = self._loop.now, hand.member.pid
-        if hand.generation.dispatcher is not None:
-            hand.generation.dispatcher.gone(pid)
-        death = self._obituaries.examine(hand, ended)
-        self._site.hooks.on_child_exit(death.view)
+    def _handle_exit(self, handle: WorkerHandle, ended: processes.Exit) -> None:
+        """Let go of one worker: tell the plugins, then do what the pool decides."""
+        parts, record, now = self._parts, handle.record, self._parts.loop.now
+        pid, generation = record.pid, handle.generation
+        generation.remove_candidate(pid)
+        report = parts.exits.make(handle, ended)
+        parts.hooks.on_child_exit(report.view)
         forks.exit_if_plugin_fork()
-        self._site.succession.bury(hand)
-        self._site.questions.gone(pid)
-        started_well = hand.member.was_ready or hand.member.expected or self._pool.stopping
-        if not started_well and hand.generation is self._site.coming:
-            self._site.succession.note_failure(death.cause)
-        actions = self._pool.exited(pid, ended.code, ended.signal, now, oom=ended.oom)
-        self._obituaries.publish(
-            death, failed_to_start=not started_well, plan=self._plan_for(hand.member)
-        )
-        self.carry_out(actions)
+        served = handle.served
+        parts.workers.let_go(handle)
+        parts.generations.worker_gone(record.slot, pid, served, generation)
+        parts.queries.forget_worker(pid)
+        started_well = record.was_ready or record.expected or parts.pool.stopping
+        if not started_well and generation is parts.generations.coming:
+            parts.generations.note_failure(report.cause)
+        actions = parts.pool.exited(pid, ended.code, ended.signal, now, oom=ended.oom)
+        parts.exits.publish(report, failed_to_start=not started_well, plan=self._plan_for(record))
+        self._execute(actions)
         if not started_well:
-            self._site.begin_wanted_reload()
+            self._on_settled()
 
-    def _plan_for(self, member: states.WorkerRecord) -> str:
+    def _plan_for(self, record: states.WorkerRecord) -> str:
         """Say what comes after the end of a worker."""
-        if member.expected or member.retiring or member.generation != self._pool.generation:
+        pool = self._parts.pool
+        if record.expected or record.retiring or record.generation != pool.generation:
             return "it was on its way out"
-        pause = self._pool.pause_before(member.slot, self._loop.now)
+        pause = pool.pause_before(record.slot, self._parts.loop.now)
         if pause:
             return f"replaced in {pause:.1f} s"
-        if self._site.settings.respawn and not self._pool.stopping:
+        if pool.policy.respawn and not pool.stopping:
             return "replaced at once"
         return "it is not replaced"

@@ -1,73 +1,82 @@
-"""The end of a host: accept for a while, shut the gate, have the workers drain."""
+"""The end of a host: accept for a while, close the listeners, have the workers drain."""
 
 from __future__ import annotations
 
-from typing import Protocol
+import math
+from collections.abc import Callable
 
 from host.net.quiesce import Gate
 from host.runtime.loop import Loop
-from host.supervisor.generations import Generation
+from host.settings import Lifecycle
+from host.supervisor.generations import Generations
 from host.telemetry.emitter import Telemetry
-from host.telemetry.events import HOST_STOPPING
-
-
-class Stoppable(Protocol):
-    """What the end needs of the supervisor."""
-
-    loop: Loop
-    telemetry: Telemetry
-    serving: Generation
-    coming: Generation | None
-
-    def drain_all(self, deadline: float) -> None:
-        """Have all workers drain: the listeners are closed."""
+from host.telemetry.events import HOST_STOPPING, HOST_STOPPING_NOW
 
 
 class Shutdown:
-    """One stop, from the signal to the last worker.
+    """The one stop of a host, from the signal to the last worker.
 
     Args:
-        host: the supervisor.
-        patience: seconds that open connections have to finish.
-        delay: seconds for which connections are taken before that.
+        generations: their listeners are closed.
+        limits: how long connections are taken, and how long open ones have to finish.
+        on_closed: called once when nobody waits in a queue any more and the listeners are closed,
+            with the deadline by which the workers have to end.
 
     Attributes:
-        deadline: when the host has to have stopped, in seconds of the loop's clock.
+        begun: whether the host stops.
+        deadline: when it has to have stopped, in seconds of the loop's clock.
     """
 
-    def __init__(self, host: Stoppable, patience: float, delay: float) -> None:
-        self._host, self._patience, self._delay = host, patience, delay
+    def __init__(
+        self,
+        loop: Loop,
+        telemetry: Telemetry,
+        generations: Generations,
+        limits: Lifecycle,
+        *,
+        on_closed: Callable[[float], object],
+    ) -> None:
+        self._loop, self._telemetry, self._generations = loop, telemetry, generations
+        self._limits, self._on_closed = limits, on_closed
         self._gate: Gate | None = None
-        self.deadline = host.loop.now + delay + patience
+        self.begun = False
+        self.deadline = math.inf
 
-    def begin(self, cause: str) -> None:
-        """Stop: at once, or after the delay."""
-        host = self._host
-        host.telemetry.emit(HOST_STOPPING, cause=cause, seconds=self._patience)
-        if self._delay:
-            host.loop.call_at(host.loop.now + self._delay, self._shut_gate)
+    def begin(self, cause: str, *, delayed: bool = False) -> None:
+        """Stop without cutting anybody off; nothing happens if that is under way.
+
+        Args:
+            cause: why, for the log.
+            delayed: whether connections are taken for `shutdown_delay_seconds` first.
+        """
+        if self.begun:
+            return
+        self.begun = True
+        patience = self._limits.drain_timeout_seconds
+        delay = self._limits.shutdown_delay_seconds if delayed else 0.0
+        self.deadline = self._loop.now + delay + patience
+        self._telemetry.emit(HOST_STOPPING, cause=cause, seconds=patience)
+        if delay:
+            self._loop.call_at(self._loop.now + delay, self._shut_gate)
         else:
             self._shut_gate()
 
-    def hurry(self) -> None:
-        """Close the listeners now."""
-        self.deadline = self._host.loop.now
+    def hurry(self, cause: str) -> None:
+        """Close the listeners now, whether or not a stop is under way."""
+        self._telemetry.emit(HOST_STOPPING_NOW, cause=cause)
+        self.begun, self.deadline = True, self._loop.now
         self._shut_gate()
         if self._gate is not None:
             self._gate.close()
 
     def _shut_gate(self) -> None:
-        host = self._host
-        if self._gate is not None or host.serving.passes is None:
+        if self._gate is not None:
             return
-        generations = [host.serving, *([host.coming] if host.coming else [])]
-        for generation in generations:
-            generation.scoreboard.gate_shut = True
-        sockets = [listener for generation in generations for listener in generation.sockets]
-        self._gate = Gate(host.loop, sockets, quiet=host.serving.passes.quiet, done=self._drain)
-        self._gate.shut(host.loop.now, self.deadline - host.loop.now)
+        sockets = self._generations.stop_listening()
+        quiet = self._generations.handing_out.runner.quiet
+        self._gate = Gate(self._loop, sockets, quiet=quiet, done=self._drain)
+        self._gate.shut(self._loop.now, self.deadline - self._loop.now)
 
     def _drain(self) -> None:
-        if self._host.serving.passes is not None:
-            self._host.serving.passes.stop()
-        self._host.drain_all(self.deadline)
+        self._generations.handing_out.runner.stop()
+        self._on_closed(self.deadline)

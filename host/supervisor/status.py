@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 from host.ipc.scoreboard import ACCEPTED, ACTIVE, REFUSED, SENT, SPURIOUS
 from host.plugin.circuit_breaker import CircuitBreaker
 from host.runtime.loop import Loop
 from host.runtime.processes import resident_bytes
-from host.settings import Settings
-from host.supervisor.generations import Generation
-from host.supervisor.reload.succession import Succession
+from host.supervisor.generations import Generation, Generations
 from host.supervisor.shutdown import Shutdown
 from host.supervisor.workers.exits import ExitReports
 from host.supervisor.workers.handles import WorkerHandle, Workers
@@ -18,41 +17,43 @@ from host.supervisor.workers.pool import GRACE_SECONDS, Pool
 from host.supervisor.workers.states import WorkerState
 
 
-class House(Protocol):
-    """What can be told of the supervisor."""
+@dataclass(frozen=True, slots=True)
+class HostState:
+    """Where what a host tells about itself is to be found.
 
-    settings: Settings
-    loop: Loop
-    crew: Workers
-    pool: Pool
-    breaker: CircuitBreaker
-    obituaries: ExitReports
-    succession: Succession
-    serving: Generation
-    coming: Generation | None
-    ending: Shutdown | None
-    started: float
-    pid: int
+    Attributes:
+        started: when the host was started, in seconds of the loop's clock; a reload keeps it.
+    """
+
+    name: str
     version: str
+    pid: int
+    started: float
+    loop: Loop
+    breaker: CircuitBreaker
+    pool: Pool
+    workers: Workers
+    exits: ExitReports
+    generations: Generations
+    shutdown: Shutdown
 
 
-def status(house: House) -> dict[str, Any]:
+def status(host: HostState) -> dict[str, Any]:
     """Return the whole state of the host; nobody has to be asked for it."""
-    now, outcome = house.loop.now, house.succession.outcome
-    dispatcher = house.serving.dispatcher
+    now, outcome, serving = host.loop.now, host.generations.outcome, host.generations.serving
     return {
-        "name": house.settings.name,
-        "version": house.version,
-        "pid": house.pid,
-        "generation": house.serving.number,
-        "uptime_seconds": round(now - house.started, 3),
-        "state": _state(house),
-        "ready": is_ready(house),
-        "workers_wanted": house.pool.workers,
-        "schedulers": [name for name, _ in dispatcher.schedulers] if dispatcher else [],
-        "workers": [_worker(house, hand) for hand in _in_order(house.crew)],
-        "listeners": _listeners(house.serving),
-        "plugins": house.breaker.state(),
+        "name": host.name,
+        "version": host.version,
+        "pid": host.pid,
+        "generation": serving.number,
+        "uptime_seconds": round(now - host.started, 3),
+        "state": _state(host),
+        "ready": is_ready(host),
+        "workers_wanted": host.pool.workers,
+        "schedulers": [name for name, _ in host.generations.handing_out.dispatcher.schedulers],
+        "workers": [_worker(handle, now) for handle in _in_order(host.workers)],
+        "listeners": _listeners(serving),
+        "plugins": host.breaker.state(),
         "last_reload": None
         if outcome is None
         else {
@@ -64,83 +65,80 @@ def status(house: House) -> dict[str, Any]:
         "hangs": [
             {key: value for key, value in hang.items() if key != "at"}
             | {"seconds_ago": round(now - hang["at"], 3)}
-            for hang in house.obituaries.hangs
+            for hang in host.exits.hangs
         ],
-        "restarts": house.obituaries.restarts,
+        "restarts": host.exits.restarts,
     }
 
 
-def generations(house: House) -> dict[str, Any]:
+def generations(host: HostState) -> dict[str, Any]:
     """Return what each generation with anything alive is at, oldest first."""
-    found = []
-    for generation in house.succession.all_generations:
-        hands = [hand for hand in house.crew if hand.generation is generation]
-        deadlines = [hand.member.deadline for hand in hands if hand.member.deadline is not None]
-        draining = generation is not house.serving and generation is not house.coming
-        left = None
-        if draining and deadlines:
-            left = max(0.0, max(deadlines) - GRACE_SECONDS - house.loop.now)
-        found.append(
-            {
-                "generation": generation.number,
-                "state": "draining"
-                if draining
-                else ("starting" if generation is house.coming else "serving"),
-                "workers": len(hands),
-                "ready": sum(hand.member.state is WorkerState.READY for hand in hands),
-                "active": sum(hand.row.get(ACTIVE) for hand in hands),
-                "seconds_left": None if left is None else round(left, 3),
-            }
-        )
-    return {"generations": found}
+    return {"generations": [_generation(host, each) for each in host.generations.all]}
 
 
-def is_ready(house: House) -> bool:
-    """Tell whether new connections should be sent here."""
-    return house.ending is None and house.pool.was_complete and _anybody(house)
-
-
-def _anybody(house: House) -> bool:
-    dispatcher = house.serving.dispatcher
-    return dispatcher is not None and bool(dispatcher.workers)
-
-
-def _state(house: House) -> str:
-    if house.ending is not None:
-        return "stopping"
-    if house.coming is not None:
-        return "reloading"
-    return "serving" if house.pool.complete else "starting"
-
-
-def _in_order(crew: Workers) -> list[WorkerHandle]:
-    return sorted(crew, key=lambda hand: (hand.member.slot, hand.member.generation))
-
-
-def _worker(house: House, hand: WorkerHandle) -> dict[str, Any]:
-    member, row, now = hand.member, hand.row, house.loop.now
-    state = member.state.value
-    if member.state is WorkerState.READY:
-        state = "retiring" if member.retiring else "serving"
-    elif member.state is WorkerState.ENDING:
-        state = "killed"
-    dispatcher = hand.generation.dispatcher
-    candidates = {each.pid: each for each in dispatcher.workers} if dispatcher else {}
-    candidate = candidates.get(member.pid)
+def _generation(host: HostState, generation: Generation) -> dict[str, Any]:
+    handles = [handle for handle in host.workers if handle.generation is generation]
+    seconds_left = None
+    if generation is host.generations.serving:
+        state = "serving"
+    elif generation is host.generations.coming:
+        state = "starting"
+    else:
+        state = "draining"
+        deadlines = [each.record.deadline for each in handles if each.record.deadline is not None]
+        if deadlines:
+            seconds = max(deadlines) - GRACE_SECONDS - host.loop.now
+            seconds_left = round(max(0.0, seconds), 3)
     return {
-        "slot": member.slot,
-        "pid": member.pid,
-        "generation": member.generation,
+        "generation": generation.number,
+        "state": state,
+        "workers": len(handles),
+        "ready": sum(handle.record.state is WorkerState.READY for handle in handles),
+        "active": sum(handle.row.get(ACTIVE) for handle in handles),
+        "seconds_left": seconds_left,
+    }
+
+
+def is_ready(host: HostState) -> bool:
+    """Tell whether new connections should be sent here."""
+    candidates = host.generations.handing_out.dispatcher.workers
+    return not host.shutdown.begun and host.pool.was_complete and bool(candidates)
+
+
+def _state(host: HostState) -> str:
+    if host.shutdown.begun:
+        return "stopping"
+    if host.generations.coming is not None:
+        return "reloading"
+    return "serving" if host.pool.complete else "starting"
+
+
+def _in_order(workers: Workers) -> list[WorkerHandle]:
+    return sorted(workers, key=lambda handle: (handle.record.slot, handle.record.generation))
+
+
+def _worker(handle: WorkerHandle, now: float) -> dict[str, Any]:
+    record, row = handle.record, handle.row
+    state = record.state.value
+    if record.state is WorkerState.READY:
+        state = "retiring" if record.retiring else "serving"
+    elif record.state is WorkerState.ENDING:
+        state = "killed"
+    candidate = handle.generation.candidate(record.pid)
+    return {
+        "slot": record.slot,
+        "pid": record.pid,
+        "generation": record.generation,
         "state": state,
         "active": row.get(ACTIVE),
-        "accepted": hand.served,
+        "accepted": handle.served,
         "outstanding": candidate.outstanding if candidate else 0,
         "suspended": candidate.suspended if candidate else False,
-        "held": hand.held,
-        "age_seconds": round(now - member.born, 3),
+        "held": handle.held,
+        "age_seconds": round(now - record.born, 3),
         "turn_seconds": round(row.turn_seconds(now), 6),
-        "memory_bytes": resident_bytes(member.pid),
-        "plugins": hand.plugins,
+        "memory_bytes": resident_bytes(record.pid),
+        "plugins": handle.plugins,
     }
 
 

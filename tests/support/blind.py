@@ -8,15 +8,15 @@ import socket
 from typing import NoReturn
 
 from host.cli.main import main
-from host.net import listeners
+from host.net import queue_length
 
 
 def _silent(_sock: socket.socket) -> NoReturn:
     raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
 
-listeners._tcp_queue = _silent
-listeners._unix_queue = _silent
+queue_length._tcp_queue = _silent
+queue_length._unix_queue = _silent
 
 if __name__ == "__main__":
     main()

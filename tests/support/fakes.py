@@ -31,7 +31,7 @@ def worker_id(slot: int, pid: int | None = None, generation: int = 0) -> WorkerI
     return WorkerId(slot, 1000 + slot if pid is None else pid, generation)
 
 
-def member(
+def record(
     slot: int, pid: int | None = None, generation: int = 0, state: WorkerState = WorkerState.READY
 ) -> WorkerRecord:
     """Make what the pool knows of a worker; the pid is 1000 + slot."""

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 VARIABLE = "PREFORK_HANDOVER"
 REHEARSAL = "PREFORK_REHEARSAL"
 """Set for the process that tries new settings and plugins before a reload."""
-FORMAT = 1
+FORMAT = 2
 """Raised with every change of what is handed over: a reload to another format is refused."""
 
 
@@ -111,7 +111,7 @@ class Handover(_Value):
         restarts: how many workers have been replaced since the host was started.
         accepted: connections accepted by workers that are gone, by slot.
         sockets: all bound sockets, those for the new generation alone among them.
-        admin: name and descriptor of the admin socket.
+        control: name and descriptor of the control socket, if there is one.
         log: lines that wait to be written, and how many were dropped.
     """
 
@@ -126,8 +126,8 @@ class Handover(_Value):
     serving: Serving
     workers: list[Worker]
     topics: Topics
-    standin: StandIn | None
-    admin: tuple[str, int] | None
+    stand_in: StandIn | None
+    control: tuple[str, int] | None
     log: tuple[list[bytes], int]
     hangs: list[dict[str, Any]]
 
@@ -151,10 +151,10 @@ class Handover(_Value):
             yield from (worker.control, worker.stacks)
             if worker.bus is not None:
                 yield worker.bus.fd
-        if self.standin is not None:
-            yield self.standin.pipe
-        if self.admin is not None:
-            yield self.admin[1]
+        if self.stand_in is not None:
+            yield self.stand_in.pipe
+        if self.control is not None:
+            yield self.control[1]
 
     @contextmanager
     def inheritable(self) -> Iterator[dict[str, str]]:
@@ -176,7 +176,7 @@ class Handover(_Value):
             os.close(memfd)
 
 
-def take_over() -> Handover | None:
+def receive() -> Handover | None:
     """Return what this process was handed, or None if it was started anew.
 
     Raises:

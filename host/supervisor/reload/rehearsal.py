@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -14,7 +14,9 @@ from host.errors import HostError
 from host.runtime.loop import Loop, TimerHandle
 from host.runtime.processes import Exit
 from host.settings import Listen
+from host.supervisor.generations import Generations
 from host.supervisor.reload import handover
+from host.supervisor.workers.pool import Pool
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import HOST_RELOADING, RELOAD_FAILED
 
@@ -33,6 +35,13 @@ class Plan(BaseModel):
 
     format: int
     listen: list[Listen]
+
+
+class Program(NamedTuple):
+    """What is executed for a reload: the file, and all arguments, the program's name first."""
+
+    file: str
+    arguments: list[str]
 
 
 @dataclass(slots=True, eq=False)
@@ -59,36 +68,47 @@ class ReloadError(HostError):
         super().__init__(reason)
         self.reason, self.details = reason, details
 
+    @property
+    def text(self) -> str:
+        """The reason and the details."""
+        return "\n".join(filter(None, [self.reason, self.details]))
+
 
 Done = Callable[[ReloadError | None], object]
 """Told the reason why a reload fails, or None just before the process is re-executed."""
 
 
 class Reloader:
-    """Carries out one reload at a time.
+    """Carries out one reload at a time: a rehearsal first, then the exec.
 
     Args:
+        pool: tells whether the workers of the newest generation have all been ready.
+        generations: told why a reload does not happen.
+        program: what is executed to rehearse.
         patience: seconds that the rehearsal may take.
-        go: re-executes this process as the plan says; it returns only by an error.
-        failed: told why a reload does not happen.
+        reexec: re-executes this process as the plan says; it returns only by an error.
 
     Attributes:
-        wanted: a reload was asked for while it could not be begun; `begin` it as soon as it can.
+        wanted: whether a reload was asked for while none could begin.
     """
 
     def __init__(
         self,
         loop: Loop,
         telemetry: Telemetry,
+        pool: Pool,
+        generations: Generations,
+        program: Program,
         *,
         patience: float,
-        go: Callable[[Plan, Callable[[], None]], object],
-        failed: Callable[[ReloadError], object],
+        reexec: Callable[[Plan, Callable[[], None]], object],
     ) -> None:
-        self._loop, self._telemetry, self._patience = loop, telemetry, patience
-        self._go, self._failed = go, failed
+        self._loop, self._telemetry = loop, telemetry
+        self._pool, self._generations = pool, generations
+        self._program, self._patience, self._reexec = program, patience, reexec
         self._rehearsal: _Rehearsal | None = None
         self._done: list[Done] = []
+        self._stopped = False
         self.wanted = False
 
     @property
@@ -96,11 +116,28 @@ class Reloader:
         """Whether a rehearsal is running."""
         return self._rehearsal is not None
 
-    def begin(self, cause: str, done: Done | None = None) -> None:
-        """Try the new settings; if one is being tried already, again when that has ended."""
+    @property
+    def starting(self) -> bool:
+        """Whether a generation is on its way to take over, as far as is known."""
+        outcome = self._generations.outcome
+        failed = outcome is not None and outcome.failed
+        return (self._generations.coming is not None or not self._pool.complete) and not failed
+
+    def request(self, cause: str, done: Done | None = None) -> None:
+        """Try the new settings and take them on, as soon as no other reload is under way.
+
+        Args:
+            cause: why, for the log.
+            done: told how it ends; not while a generation is starting, when none can begin.
+        """
+        if self._stopped:
+            return
+        if self.starting:
+            self.wanted = True
+            return
         if done is not None:
             self._done.append(done)
-        if self._rehearsal is not None:
+        if self.under_way:
             self.wanted = True
             return
         self.wanted = False
@@ -110,15 +147,20 @@ class Reloader:
         except OSError as error:
             self._fail(ReloadError(f"cannot start a process: {error.strerror}"))
 
-    def cancel(self) -> None:
-        """Give up a rehearsal: the host is stopping."""
-        self.wanted = False
+    def begin_wanted(self) -> None:
+        """Begin a reload that was asked for while none could begin, if one can now."""
+        if self.wanted and not self.under_way and not self.starting:
+            self.request("a signal that came meanwhile")
+
+    def stop(self) -> None:
+        """Reload no more, and give up a rehearsal: the host is stopping."""
+        self._stopped, self.wanted = True, False
         if self._rehearsal is not None:
             self._rehearsal.cancelled = True
             os.kill(self._rehearsal.pid, signal.SIGKILL)
 
-    def reaped(self, ended: Exit) -> bool:
-        """Take note of the end of a process; False if it was no rehearsal."""
+    def handle_exit(self, ended: Exit) -> bool:
+        """Go on when the rehearsal has ended; False if the process was no rehearsal."""
         rehearsal = self._rehearsal
         if rehearsal is None or ended.pid != rehearsal.pid:
             return False
@@ -127,27 +169,30 @@ class Reloader:
         rehearsal.close()
         if rehearsal.cancelled:
             self._tell(ReloadError("the host is stopping"))
-            return True
-        if self.wanted:
-            self.begin("a signal that came meanwhile")
-            return True
+        elif self.wanted:
+            self.request("a signal that came meanwhile")
+        else:
+            self._finish(ended, output, errors, rehearsal.timed_out)
+        return True
+
+    def _finish(self, ended: Exit, output: str, errors: str, timed_out: bool) -> None:
+        """Re-execute if the rehearsal went well."""
         try:
-            self._go(self._plan(ended, output, errors, rehearsal.timed_out), self._succeed)
+            self._reexec(self._plan(ended, output, errors, timed_out), self._succeed)
         except ReloadError as error:
             self._fail(error)
         except HostError as error:
             self._fail(ReloadError(str(error)))
         except OSError as error:
             self._fail(ReloadError(f"cannot re-execute: {error.strerror}"))
-        return True
 
     def _rehearse(self) -> _Rehearsal:
         output, errors = (os.memfd_create(name, os.MFD_CLOEXEC) for name in ("plan", "errors"))
         environment = {**os.environ, handover.REHEARSAL: str(os.getpid())}
         try:
             pid = os.posix_spawn(
-                sys.executable,
-                sys.orig_argv,
+                self._program.file,
+                self._program.arguments,
                 environment,
                 file_actions=[
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -188,7 +233,7 @@ class Reloader:
 
     def _fail(self, error: ReloadError) -> None:
         self._telemetry.emit(RELOAD_FAILED, reason=error.reason, details=error.details)
-        self._failed(error)
+        self._generations.note_refusal(error.text)
         self._tell(error)
 
     def _succeed(self) -> None:

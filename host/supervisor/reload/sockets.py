@@ -1,14 +1,18 @@
-"""Inheritance: finds, among the sockets that are bound already, those that settings ask for."""
+"""Which of the sockets that are bound already are those that settings ask for."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
 
 from host.interfaces import Listener
 from host.net.listeners import ListeningSocket, inherit_listener, open_listener
 from host.settings import Listen
 from host.supervisor.reload.handover import Socket
+
+Held = TypeVar("Held")
 
 
 def bound_before(sockets: Iterable[Socket]) -> list[socket.socket]:
@@ -24,20 +28,13 @@ def open_missing(
     Raises:
         ListenError: the machine refuses one of them.
     """
-    left = {each.fileno(): each.configured for each in held}
-    opened: list[ListeningSocket] = []
-    try:
-        for listen in listens:
-            wanted = str(listen.parsed)
-            found = next((fd for fd, configured in left.items() if configured == wanted), None)
-            if found is None:
+    wanted = list(listens)
+    different = {each.fileno(): each for each in held}.values()  # two generations may have one
+    matches = match_sockets(wanted, different, lambda each: each.configured)
+    with _opening() as opened:
+        for listen, match in zip(wanted, matches, strict=True):
+            if match is None:
                 opened.append(open_listener(listen, 0, listen.plugin or ""))
-            else:
-                del left[found]
-    except BaseException:
-        for listener in opened:
-            listener.close()
-        raise
     return opened
 
 
@@ -54,22 +51,47 @@ def take_listeners(
     Raises:
         ListenError: the machine refuses one of them; none is left open that was opened here.
     """
-    left = list(zip(handed, socks, strict=True))
+    wanted, held = list(served), list(zip(handed, socks, strict=True))
+    matches = match_sockets([each for each, _ in wanted], held, lambda each: each[0].configured)
     taken: list[ListeningSocket] = []
-    opened: list[ListeningSocket] = []
-    try:
-        for index, (listen, plugin) in enumerate(served):
-            wanted = str(listen.parsed)
-            found = next((each for each in left if each[0].configured == wanted), None)
-            if found is None:
+    with _opening() as opened:
+        for index, ((listen, plugin), match) in enumerate(zip(wanted, matches, strict=True)):
+            if match is None:
                 opened.append(open_listener(listen, index, plugin))
                 taken.append(opened[-1])
-                continue
-            left.remove(found)
-            view = Listener(index, found[0].address, plugin)
-            taken.append(inherit_listener(found[1], listen, view, found[0].file))
+            else:
+                view = Listener(index, match[0].address, plugin)
+                taken.append(inherit_listener(match[1], listen, view, match[0].file))
+    return taken
+
+
+def match_sockets(
+    wanted: Iterable[Listen], held: Iterable[Held], configured: Callable[[Held], str]
+) -> list[Held | None]:
+    """Return, for each address that is wanted, a socket held that was bound for it, or None.
+
+    Each socket is returned once: port 0 may be asked for several times.
+
+    Args:
+        wanted: what is to be listened on.
+        held: the sockets that there are.
+        configured: tells the address that a socket was bound for, as the settings had it.
+    """
+    left, matches = list(held), []
+    for listen in wanted:
+        address = str(listen.parsed)
+        place = next((n for n, each in enumerate(left) if configured(each) == address), None)
+        matches.append(None if place is None else left.pop(place))
+    return matches
+
+
+@contextmanager
+def _opening() -> Iterator[list[ListeningSocket]]:
+    """Yield a list for listeners that are opened; an error closes them all."""
+    opened: list[ListeningSocket] = []
+    try:
+        yield opened
     except BaseException:
         for listener in opened:
             listener.close()
         raise
-    return taken

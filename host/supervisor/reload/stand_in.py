@@ -21,7 +21,7 @@ from host.telemetry.logs import LogWriter
 _PATIENCE_SECONDS = 1.0
 
 
-def send_in(
+def start(
     generation: Generation,
     channels: Mapping[int, int],
     *,
@@ -62,7 +62,7 @@ def send_in(
     return pid, ours
 
 
-def relieve(pid: int, pipe: int) -> None:
+def stop(pid: int, pipe: int) -> None:
     """End the stand-in between two passes, and reap it."""
     os.close(pipe)
     with suppress(ChildProcessError, ProcessLookupError):
@@ -89,10 +89,9 @@ def _run(
     log.forget()
     loop = Loop()
     log.attend(loop.call_later)
-    dispatcher, before = generation.dispatcher, generation.passes
-    assert dispatcher is not None
-    assert before is not None
-    passes = DispatchRunner(
+    assert generation.handing_out is not None  # it is the one that serves
+    dispatcher, before = generation.handing_out
+    runner = DispatchRunner(
         loop,
         dispatcher,
         generation.scoreboard,
@@ -106,7 +105,7 @@ def _run(
         def ended(_mask: int) -> None:  # what it has said before is the supervisor's to read
             loop.remove(descriptor)
             dispatcher.gone(pid)
-            passes.run_all()
+            runner.run_all()
 
         loop.add(descriptor, 0, ended)
 
@@ -114,8 +113,8 @@ def _run(
         watch(pid, descriptor)
     loop.add(pipe, READ, lambda _: loop.stop())
     loop.refresh()
-    passes.start()
-    passes.run_all()
+    runner.start()
+    runner.run_all()
     loop.run()
     log.close()
     return 0

@@ -1,4 +1,4 @@
-"""Obituaries: says how each worker ended, where it was, and what comes next."""
+"""Reports of how each worker ended or hung: where it was, and what comes next."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class ExitReport(NamedTuple):
     """The end of one worker.
 
     Attributes:
-        member: who it was.
+        record: who it was.
         ended: how.
         view: what plugins are told.
         place: where it was.
-        printed: the stacks that it printed.
+        printed: the stacks that it has printed.
         failure: why it failed to start, if it has said so.
     """
 
-    member: states.WorkerRecord
+    record: states.WorkerRecord
     ended: processes.Exit
     view: ChildExit
     place: str
@@ -54,7 +54,7 @@ class ExitReport(NamedTuple):
 
 
 class ExitReports:
-    """Tells of workers that end, hang, or have to be killed.
+    """Makes and publishes the reports of workers that end, hang, or have to be killed.
 
     Attributes:
         hangs: the last workers that hung: slot, pid, place, time and stacks.
@@ -64,99 +64,99 @@ class ExitReports:
     def __init__(
         self,
         loop: Loop,
-        crew: Workers,
+        workers: Workers,
         telemetry: Telemetry,
-        whereabouts: LastCall,
+        last_call: LastCall,
     ) -> None:
-        self._loop, self._crew, self._telemetry = loop, crew, telemetry
-        self._whereabouts = whereabouts
+        self._loop, self._workers, self._telemetry = loop, workers, telemetry
+        self._last_call = last_call
         self._memory = processes.OutOfMemory()
         self._oom: bool | None = None  # whether it happened lately; None if nobody has looked
         self._hung: dict[int, float] = {}
-        self._told: set[int] = set()  # whose stacks are in the log
+        self._told: set[int] = set()  # pids whose stacks are in the log
         self.hangs: deque[dict[str, Any]] = deque(maxlen=_HANGS_KEPT)
         self.restarts = 0
 
-    def begin(self) -> None:
-        """Begin with workers that have ended at about the same time."""
+    def begin_reaping(self) -> None:
+        """Begin with workers that have ended at about the same time: they are judged together."""
         self._oom = None
 
-    def explain(self, hand: WorkerHandle, ended: processes.Exit) -> processes.Exit:
+    def add_out_of_memory(self, handle: WorkerHandle, ended: processes.Exit) -> processes.Exit:
         """Add whether the kernel killed the worker for want of memory, if it may have."""
-        if ended.signal != signal.SIGKILL or hand.member.state is states.WorkerState.ENDING:
+        if ended.signal != signal.SIGKILL or handle.record.state is states.WorkerState.ENDING:
             return ended
         if self._oom is None:
             self._oom = self._memory.happened()
         return ended._replace(oom=self._oom)
 
-    def examine(self, hand: WorkerHandle, ended: processes.Exit) -> ExitReport:
-        """Find out all that there is to tell, before the worker's channels are closed."""
-        hand.channel.receive_last()
-        hand.printed.read()
-        member = hand.member
+    def make(self, handle: WorkerHandle, ended: processes.Exit) -> ExitReport:
+        """Make the report of a worker that has ended, before its channels are closed."""
+        handle.channel.receive_last()
+        handle.stack_reader.read()
+        record = handle.record
         view = ChildExit(
-            slot=member.slot,
-            pid=member.pid,
-            generation=member.generation,
+            slot=record.slot,
+            pid=record.pid,
+            generation=record.generation,
             exit_code=ended.code,
             signal=ended.signal,
-            age_seconds=self._loop.now - member.born,
-            was_ready=member.was_ready,
-            expected=member.expected,
+            age_seconds=self._loop.now - record.born,
+            was_ready=record.was_ready,
+            expected=record.expected,
         )
-        printed = hand.printed.text
-        return ExitReport(member, ended, view, self._place(hand), printed, hand.channel.failure)
+        printed = handle.stack_reader.text
+        return ExitReport(record, ended, view, self._place(handle), printed, handle.channel.failure)
 
-    def take_on(self, restarts: int, hangs: Iterable[dict[str, Any]]) -> None:
+    def restore(self, restarts: int, hangs: Iterable[dict[str, Any]]) -> None:
         """Go on with what the supervisor before an exec remembered."""
         self.restarts = restarts
         self.hangs.extend(hangs)
 
-    def publish(self, death: ExitReport, *, failed_to_start: bool, plan: str) -> None:
-        """Tell of it, and of what comes next."""
-        member = death.member
-        self._hung.pop(member.pid, None)
-        told = member.pid in self._told
-        self._told.discard(member.pid)
+    def publish(self, report: ExitReport, *, failed_to_start: bool, plan: str) -> None:
+        """Emit the event of an end, and say what comes next."""
+        record = report.record
+        self._hung.pop(record.pid, None)
+        told = record.pid in self._told
+        self._told.discard(record.pid)
         if failed_to_start:
-            failure = death.failure
+            failure = report.failure
             self._telemetry.emit(
                 events.WORKER_START_FAILED,
-                slot=member.slot,
-                cause=death.cause,
-                traceback=failure.traceback if failure else _cut(death.printed),
+                slot=record.slot,
+                cause=report.cause,
+                traceback=failure.traceback if failure else _cut(report.printed),
             )
             return
         known = {
-            "slot": member.slot,
-            "pid": member.pid,
-            "cause": str(death.ended),
-            "age_seconds": round(death.view.age_seconds, 3),
+            "slot": record.slot,
+            "pid": record.pid,
+            "cause": str(report.ended),
+            "age_seconds": round(report.view.age_seconds, 3),
         }
-        if member.expected and (member.state is states.WorkerState.ENDING or death.ended.in_order):
+        if record.expected and (record.state is states.WorkerState.ENDING or report.ended.in_order):
             self._telemetry.emit(events.WORKER_EXITED, **known)
             return
-        self.restarts += not member.expected
+        self.restarts += not record.expected
         self._telemetry.emit(
             events.WORKER_DIED,
             **known,
-            place=death.place,
+            place=report.place,
             next=plan,
-            traceback="" if told else _cut(death.printed),
+            traceback="" if told else _cut(report.printed),
         )
 
-    def note_hung(self, pid: int, seconds: float) -> None:
+    def record_hang(self, pid: int, seconds: float) -> None:
         """Remember for how long a worker has hung; its stacks are on the way."""
         self._hung[pid] = seconds
 
-    def tell_hung(self, pid: int) -> None:
+    def report_hang(self, pid: int) -> None:
         """Tell of a worker that hangs, with the stacks that it has printed meanwhile."""
-        hand = self._crew.get(pid)
-        if hand is None:
+        handle = self._workers.get(pid)
+        if handle is None:
             return
         self._told.add(pid)
-        printed = self._printed(hand)
-        place, slot = self._place(hand), hand.member.slot
+        printed = self._printed(handle)
+        place, slot = self._place(handle), handle.record.slot
         seconds = self._hung.get(pid, 0.0)
         self._telemetry.emit(
             events.WORKER_HUNG, slot=slot, pid=pid, seconds=seconds, place=place, traceback=printed
@@ -171,32 +171,32 @@ class ExitReports:
             }
         )
 
-    def tell_killed(self, order: states.KillWorker) -> None:
+    def report_kill(self, order: states.KillWorker) -> None:
         """Tell of a worker that is about to be killed, with its stacks if nobody has seen them."""
-        hand = self._crew.get(order.pid)
-        if hand is None:
+        handle = self._workers.get(order.pid)
+        if handle is None:
             return
-        stacks = "" if order.pid in self._told else self._printed(hand)
+        stacks = "" if order.pid in self._told else self._printed(handle)
         self._told.add(order.pid)
         self._telemetry.emit(
             events.WORKER_KILLED,
-            slot=hand.member.slot,
+            slot=handle.record.slot,
             pid=order.pid,
             cause=order.cause,
-            place=self._place(hand),
+            place=self._place(handle),
             traceback=stacks,
         )
 
-    def _place(self, hand: WorkerHandle) -> str:
-        call = unpack_call(hand.row.get(CURRENT_CALL))
-        pid, listeners = hand.member.pid, hand.generation.listeners
-        return self._whereabouts.describe(pid, call, hand.printed.text, listeners)
+    def _place(self, handle: WorkerHandle) -> str:
+        call = unpack_call(handle.row.get(CURRENT_CALL))
+        pid, listeners = handle.record.pid, handle.generation.listeners
+        return self._last_call.describe(pid, call, handle.stack_reader.text, listeners)
 
-    def _printed(self, hand: WorkerHandle) -> str:
-        hand.printed.read()
-        if hand.printed.text:
-            return _cut(hand.printed.text)
-        if processes.is_stopped(hand.member.pid):
+    def _printed(self, handle: WorkerHandle) -> str:
+        handle.stack_reader.read()
+        if handle.stack_reader.text:
+            return _cut(handle.stack_reader.text)
+        if processes.is_stopped(handle.record.pid):
             return "no stacks: the process is stopped (SIGSTOP or a debugger)"
         return "no stacks: the process does not react to signals"
 

@@ -1,8 +1,7 @@
-"""The crew: the living workers with the supervisor's ends of their channels."""
+"""The living workers, each with the supervisor's ends of its channels."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -20,8 +19,7 @@ from host.ipc.supervisor_end import SupervisorChannel
 from host.runtime import forks, processes, stacks
 from host.runtime.loop import READ, Loop
 from host.supervisor.generations import Generation
-from host.supervisor.reload import handover
-from host.supervisor.workers.states import KillWorker, WorkerRecord, WorkerState
+from host.supervisor.workers.states import WorkerRecord, WorkerState
 
 
 @dataclass(slots=True, eq=False)
@@ -29,21 +27,21 @@ class WorkerHandle:
     """One living worker.
 
     Attributes:
-        member: what the pool knows of it.
+        record: what the pool knows of it.
         generation: its generation.
         row: its row of the scoreboard.
         channel: its control channel.
-        printed: the stacks that it has printed.
+        stack_reader: reads the stacks that it prints.
         served_before: connections that were accepted in its row before it.
         held: whether an operator keeps new connections from it.
         plugins: its plugins that are left out at the moment, as it has told.
     """
 
-    member: WorkerRecord
+    record: WorkerRecord
     generation: Generation
     row: Row
     channel: SupervisorChannel
-    printed: stacks.StackReader
+    stack_reader: stacks.StackReader
     served_before: int
     held: bool = False
     plugins: list[dict[str, Any]] = field(default_factory=list)
@@ -56,40 +54,41 @@ class WorkerHandle:
     @property
     def reading(self) -> Reading:
         """What its loop shows."""
-        return Reading(self.member.pid, self.row.get(TURN_STARTED), self.row.get(TURN_LASTED))
+        return Reading(self.record.pid, self.row.get(TURN_STARTED), self.row.get(TURN_LASTED))
 
 
 class Workers:
-    """Forks workers, takes them over, hears their reports, and lets go of them.
+    """Forks workers, hears their reports, and lets go of them.
 
     Args:
-        heard: called with a worker and a report of it.
+        router: carries the messages between them.
+        on_report: called with a worker and a report of it.
         run_worker: what a worker does in its process; returns the exit code.
     """
 
     def __init__(
         self,
         loop: Loop,
-        exchange: BusRouter,
+        router: BusRouter,
         *,
-        heard: Callable[[WorkerHandle, Report], object],
+        on_report: Callable[[WorkerHandle, Report], object],
         run_worker: Callable[[Assignment], int],
     ) -> None:
-        self._loop, self._exchange = loop, exchange
-        self._heard, self._run_worker = heard, run_worker
-        self._hands: dict[int, WorkerHandle] = {}
+        self._loop, self._router = loop, router
+        self._on_report, self._run_worker = on_report, run_worker
+        self._handles: dict[int, WorkerHandle] = {}
 
     def __iter__(self) -> Iterator[WorkerHandle]:
-        return iter(tuple(self._hands.values()))
+        return iter(tuple(self._handles.values()))
 
     def get(self, pid: int) -> WorkerHandle | None:
         """Return the worker with this pid, if there is one."""
-        return self._hands.get(pid)
+        return self._handles.get(pid)
 
     def send(self, pid: int, data: bytes) -> bool:
         """Send to a worker without waiting; False if it was not taken."""
-        hand = self._hands.get(pid)
-        return hand is not None and hand.channel.send(data)
+        handle = self._handles.get(pid)
+        return handle is not None and handle.channel.send(data)
 
     def signal(self, pid: int, number: int) -> None:
         """Send a signal; harmless if the worker has just ended."""
@@ -122,6 +121,7 @@ class Workers:
             row = generation.take_row()
             ours.callback(generation.give_back, row)
             assignment = _assignment(slot, generation, row, its)
+            channel, reader = SupervisorChannel(mine.control), stacks.StackReader(mine.stacks)
 
             def become_worker() -> int:
                 mine.close()
@@ -129,134 +129,81 @@ class Workers:
                 return self._run_worker(assignment)
 
             pid = processes.fork(become_worker)
+            # Until the pool has a record of it:
+            record = WorkerRecord(slot, pid, 0.0, WorkerState.STARTING, None)
+            served = row.get(ACCEPTED_ALL)
+            handle = WorkerHandle(record, generation, row, channel, reader, served)
             try:
-                hand = self._take_in_new(pid, assignment, mine, generation)
+                self.add(handle, mine.bus)
             except OSError:  # ENOSPC or ENOMEM of epoll_ctl(2): as if it had not been forked
                 self.signal(pid, signal.SIGKILL)
-                self._forget(pid, mine)
+                self._remove(handle)
                 raise
             ours.pop_all()
-        hand.member = forked(pid)
-        return hand
+        handle.record = forked(pid)
+        return handle
 
-    def _take_in_new(
-        self, pid: int, assignment: Assignment, mine: _Ends, generation: Generation
-    ) -> WorkerHandle:
-        self._exchange.add(pid, mine.bus)
-        member = WorkerRecord(
-            assignment.slot, pid, 0.0, WorkerState.STARTING, None
-        )  # until the pool has one
-        row, channel = assignment.row, SupervisorChannel(mine.control)
-        printed = stacks.StackReader(mine.stacks)
-        hand = WorkerHandle(member, generation, row, channel, printed, row.get(ACCEPTED_ALL))
-        self._take_in(hand)
-        return hand
+    def add(
+        self,
+        handle: WorkerHandle,
+        bus: socket.socket | None,
+        bus_state: tuple[bytes, bytes, int] | None = None,
+    ) -> None:
+        """Watch the channels of a living worker.
 
-    def adopt(self, worker: handover.Worker, generation: Generation) -> WorkerHandle:
-        """Take over a worker that was there before an exec."""
-        member = WorkerRecord(
-            worker.slot,
-            worker.pid,
-            worker.born,
-            WorkerState(worker.state),
-            worker.deadline,
-            worker.generation,
-            was_ready=worker.was_ready,
-            expected=worker.expected,
-        )
-        if member.state is WorkerState.ENDING:
-            member.forced_end = (
-                (KillWorker(member.pid, "it was about to be killed before the reload"), 0.0),
-            )
-        control = socket.socket(fileno=worker.control)
-        hand = WorkerHandle(
-            member,
-            generation,
-            generation.scoreboard.row(worker.row),
-            SupervisorChannel(control, worker.rest),
-            stacks.StackReader(worker.stacks),
-            worker.served_before,
-            held=worker.held,
-            plugins=json.loads(worker.plugins),
-        )
-        bus = worker.bus
+        Args:
+            handle: the worker; its channels are closed when it is let go.
+            bus: its bus channel, if that is open; the router closes it.
+            bus_state: what is in that channel's buffers, as `BusRouter.state` has told.
+
+        Raises:
+            OSError: ENOSPC or ENOMEM of epoll_ctl(2).
+        """
+        pid = handle.record.pid
         if bus is not None:
-            sock = socket.socket(fileno=bus.fd)
-            self._exchange.add(worker.pid, sock, (bus.rest, bus.queued, bus.dropped))
-        self._take_in(hand)
-        return hand
+            self._router.add(pid, bus, bus_state)
+        self._handles[pid] = handle
+        self._loop.add(handle.channel.fileno(), READ, lambda _: self._read_reports(handle))
+        self._loop.add(handle.stack_reader.fileno(), READ, lambda _: self._read_stacks(handle))
 
-    def hand_over(self, hand: WorkerHandle) -> handover.Worker:
-        """Return all that `adopt` needs."""
-        member = hand.member
-        bus = self._exchange.state(member.pid)
-        return handover.Worker(
-            slot=member.slot,
-            pid=member.pid,
-            generation=member.generation,
-            row=hand.row.number,
-            born=member.born,
-            state=member.state.value,
-            deadline=member.deadline,
-            was_ready=member.was_ready,
-            expected=member.expected,
-            served_before=hand.served_before,
-            control=hand.channel.fileno(),
-            rest=hand.channel.rest,
-            stacks=hand.printed.fileno(),
-            bus=None
-            if bus is None
-            else handover.Bus(fd=bus[0], rest=bus[1][0], queued=bus[1][1], dropped=bus[1][2]),
-            held=hand.held,
-            plugins=json.dumps(hand.plugins),
-        )
-
-    def let_go(self, hand: WorkerHandle) -> None:
+    def let_go(self, handle: WorkerHandle) -> None:
         """Take what a worker that has ended has said last, and close its channels."""
-        pid = hand.member.pid
-        del self._hands[pid]
-        hand.channel.receive_last()
-        hand.printed.read()
-        for end in (hand.channel, hand.printed):
-            self._loop.remove(end.fileno())
-            end.close()
-        self._exchange.remove(pid)
-        hand.generation.give_back(hand.row)
+        handle.channel.receive_last()
+        handle.stack_reader.read()
+        self._remove(handle)
+        handle.channel.close()
+        handle.stack_reader.close()
+        handle.generation.give_back(handle.row)
 
     def close(self) -> None:
         """Close all channels; the workers are left alone."""
-        for hand in self._hands.values():
-            hand.channel.close()
-            hand.printed.close()
+        for handle in self._handles.values():
+            handle.channel.close()
+            handle.stack_reader.close()
 
     def kill_all(self) -> None:
         """Send every worker SIGKILL: only after an error of the host's own."""
-        for pid in self._hands:
+        for pid in self._handles:
             self.signal(pid, signal.SIGKILL)
 
-    def _take_in(self, hand: WorkerHandle) -> None:
-        self._hands[hand.member.pid] = hand
-        self._loop.add(hand.channel.fileno(), READ, lambda _: self._listen(hand))
-        self._loop.add(hand.printed.fileno(), READ, lambda _: self._read(hand))
-
-    def _forget(self, pid: int, mine: _Ends) -> None:
-        """Undo what was done to take in a worker."""
-        self._hands.pop(pid, None)
-        self._exchange.remove(pid)
-        for descriptor in (mine.control.fileno(), mine.stacks):
+    def _remove(self, handle: WorkerHandle) -> None:
+        """Watch the channels no more; they may not all have been watched."""
+        self._handles.pop(handle.record.pid, None)
+        self._router.remove(handle.record.pid)
+        for descriptor in (handle.channel.fileno(), handle.stack_reader.fileno()):
             self._loop.remove(descriptor)
 
-    def _listen(self, hand: WorkerHandle) -> None:
-        reports = hand.channel.receive()
+    def _read_reports(self, handle: WorkerHandle) -> None:
+        reports = handle.channel.receive()
         if reports is None:  # if the worker has died, its exit says more
-            self._loop.remove(hand.channel.fileno())
+            self._loop.remove(handle.channel.fileno())
             return
         for report in reports:
-            self._heard(hand, report)
+            self._on_report(handle, report)
 
-    def _read(self, hand: WorkerHandle) -> None:
-        if not hand.printed.read():
-            self._loop.remove(hand.printed.fileno())
+    def _read_stacks(self, handle: WorkerHandle) -> None:
+        if not handle.stack_reader.read():
+            self._loop.remove(handle.stack_reader.fileno())
 
 
 class _Ends(NamedTuple):
@@ -287,7 +234,7 @@ def _ends(ours: ExitStack, theirs: ExitStack) -> tuple[_Ends, _Ends]:
 
 
 def _assignment(slot: int, generation: Generation, row: Row, its: _Ends) -> Assignment:
-    assert generation.passes is not None
+    assert generation.handing_out is not None  # workers are started for no other
     return Assignment(
         slot,
         generation.number,
@@ -299,5 +246,5 @@ def _assignment(slot: int, generation: Generation, row: Row, its: _Ends) -> Assi
         sockets=tuple(listener.sock for listener in generation.sockets),
         scoreboard=generation.scoreboard,
         row=row,
-        wake=generation.passes.wake,
+        wake=generation.handing_out.runner.wake,
     )

@@ -1,4 +1,4 @@
-"""Upkeep: finds the workers that hang, and those that have served long enough."""
+"""Finds the workers that hang, and those that are due for replacement."""
 
 from __future__ import annotations
 
@@ -39,43 +39,45 @@ class HealthCheck:
     """
 
     def __init__(self, limits: Lifecycle) -> None:
-        self._limits, self._watch = limits, HangDetector(limits.hang_seconds)
-        self._worn = bool(
+        self._limits, self._hang_detector = limits, HangDetector(limits.hang_seconds)
+        self._has_limits = bool(
             limits.max_connections_served or limits.max_age_seconds or limits.max_memory_bytes
         )
 
     def look(
-        self, hands: Iterable[WorkerHandle], now: float
+        self, handles: Iterable[WorkerHandle], now: float
     ) -> tuple[list[Hung], list[DueForReplacement]]:
-        """Return who hangs and who is worn out."""
+        """Return which workers hang, and which are due for replacement."""
         # Beats count only after a worker was ready (it may import for long before).
         ready = [
             each
-            for each in hands
-            if each.member.was_ready
-            and each.member.state in (WorkerState.READY, WorkerState.DRAINING)
+            for each in handles
+            if each.record.was_ready
+            and each.record.state in (WorkerState.READY, WorkerState.DRAINING)
         ]
-        hung = [Hung(*each) for each in self._watch.look([each.reading for each in ready], now)]
-        worn = []
-        if self._worn:
-            for hand in ready:
-                if hand.member.state is WorkerState.READY and not hand.member.retiring:
-                    cause = self._cause(hand, now)
+        hung = [
+            Hung(*each) for each in self._hang_detector.look([each.reading for each in ready], now)
+        ]
+        due = []
+        if self._has_limits:
+            for handle in ready:
+                if handle.record.state is WorkerState.READY and not handle.record.retiring:
+                    cause = self._cause(handle, now)
                     if cause:
-                        worn.append(DueForReplacement(hand.member.pid, cause))
-        return hung, worn
+                        due.append(DueForReplacement(handle.record.pid, cause))
+        return hung, due
 
     def next_look(self, now: float) -> float:
         """Return when to look again."""
-        due = self._watch.next_look(now)
+        due = self._hang_detector.next_look(now)
         return now + BEAT_SECONDS if due is None else min(due, now + BEAT_SECONDS)
 
-    def _cause(self, hand: WorkerHandle, now: float) -> str:
-        limits, pid = self._limits, hand.member.pid
+    def _cause(self, handle: WorkerHandle, now: float) -> str:
+        limits, pid = self._limits, handle.record.pid
         more = 1 + _JITTER * random.Random(pid).random()
-        if limits.max_connections_served and hand.served >= limits.max_connections_served * more:
-            return f"it has served {hand.served} connections (max_connections_served)"
-        age = now - hand.member.born
+        if limits.max_connections_served and handle.served >= limits.max_connections_served * more:
+            return f"it has served {handle.served} connections (max_connections_served)"
+        age = now - handle.record.born
         if limits.max_age_seconds and age >= limits.max_age_seconds * more:
             return f"it is {age:.0f} s old (max_age_seconds)"
         if limits.max_memory_bytes:

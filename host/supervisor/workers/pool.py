@@ -10,8 +10,8 @@ States of a worker
     state      entered when                left when
     STARTING   it was forked               it says it is ready; or it ends, or start_timeout passes
     READY      it said so                  it ends, or is told to drain, or hangs
-    DRAINING   it was told to drain        it ends; at the deadline it is doomed
-    DOOMED     it is to be made to end     it ends: it prints its stacks, gets SIGABRT if it
+    DRAINING   it was told to drain        it ends; at the deadline it is ended
+    ENDING     it is to be made to end     it ends: it prints its stacks, gets SIGABRT if it
                                            hung while it served, then SIGKILL
 
     A READY worker can be *retiring*: it serves, but its slot is being filled again, and when its
@@ -75,7 +75,7 @@ ABORT_SECONDS = 0.5
 
 
 @dataclass(slots=True)
-class _Record:
+class _SlotHistory:
     """What is remembered of a slot: how often its workers died young, and when it is due."""
 
     deaths: int = 0
@@ -92,7 +92,7 @@ class Pool:
         jitter: gives a number from 0 to 1, for the spread of pauses.
 
     Attributes:
-        members: the living workers by pid.
+        records: the living workers by pid.
         workers: how many slots there shall be.
         stopping: whether the host is stopping.
         on_hold: whether nobody is to be started, since this generation cannot.
@@ -105,10 +105,10 @@ class Pool:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.policy, self.generation, self.workers = policy, policy.generation, policy.workers
-        self.members: dict[int, WorkerRecord] = {member.pid: member for member in older}
+        self.records: dict[int, WorkerRecord] = {record.pid: record for record in older}
         self.stopping = self.on_hold = False
-        self._first = not self.members
-        self._records = {slot: _Record() for slot in range(policy.workers)}
+        self._first = not self.records
+        self._slots = {slot: _SlotHistory() for slot in range(policy.workers)}
         self._jitter = jitter
         self._complete = False
         self._code = ExitCode.OK
@@ -116,7 +116,7 @@ class Pool:
     @property
     def ready_count(self) -> int:
         """How many workers of this generation are ready and stay."""
-        return sum(self._stays(member, WorkerState.READY) for member in self.members.values())
+        return sum(self._stays(record, WorkerState.READY) for record in self.records.values())
 
     @property
     def complete(self) -> bool:
@@ -130,103 +130,103 @@ class Pool:
 
     def deadline(self) -> float | None:
         """Return when `tick` is to be called next, or None."""
-        times = [member.deadline for member in self.members.values()]
+        times = [record.deadline for record in self.records.values()]
         if not self.on_hold:
-            times += [record.due for record in self._records.values()]
+            times += [slot.due for slot in self._slots.values()]
         return min((time for time in times if time is not None), default=None)
 
     def start(self, now: float) -> list[Action]:
         """Fill all slots."""
-        for record in self._records.values():
-            record.due = now
+        for slot in self._slots.values():
+            slot.due = now
         return self.tick(now)
 
     def forked(self, slot: int, pid: int, now: float) -> WorkerRecord:
         """Take note of a worker that has been forked."""
         deadline = now + self.policy.start_timeout
-        member = WorkerRecord(slot, pid, now, WorkerState.STARTING, deadline, self.generation)
-        self.members[pid] = member
-        return member
+        record = WorkerRecord(slot, pid, now, WorkerState.STARTING, deadline, self.generation)
+        self.records[pid] = record
+        return record
 
     def fork_failed(self, slot: int, now: float) -> float:
         """Take note that a fork failed; return after how many seconds it is tried again."""
-        pause = self._pause(self._records[slot], self.policy.pause_max)
-        self._records[slot].due = now + pause
+        pause = self._pause(self._slots[slot], self.policy.pause_max)
+        self._slots[slot].due = now + pause
         return pause
 
     def ready(self, pid: int, now: float) -> list[Action]:
         """Take note that a worker says it is ready; who it replaces is told to drain."""
-        member = self.members.get(pid)
-        if member is None or member.state is not WorkerState.STARTING:
+        record = self.records.get(pid)
+        if record is None or record.state is not WorkerState.STARTING:
             return []
-        member.state, member.deadline, member.was_ready = WorkerState.READY, None, True
-        if member.generation == self.generation:
-            self._records[member.slot].early = 0
+        record.state, record.deadline, record.was_ready = WorkerState.READY, None, True
+        if record.generation == self.generation:
+            self._slots[record.slot].early = 0
         actions: list[Action] = []
         if not self._complete and self.ready_count == self.workers:
             self._complete = True
             actions.append(AllReady())
-        for other in self.members.values():
+        for other in self.records.values():
             if (
                 other.retiring
-                and other.slot == member.slot
-                and member.generation == self.generation == other.generation
+                and other.slot == record.slot
+                and record.generation == self.generation == other.generation
             ):
                 actions += self.drain(other.pid, now)
         return actions
 
     def release(self, now: float, *, but: Container[int]) -> list[Action]:
         """Have the workers of all generations drain `but` those with these numbers."""
-        pids = [each.pid for each in self.members.values() if each.generation not in but]
+        pids = [each.pid for each in self.records.values() if each.generation not in but]
         return [action for pid in pids for action in self.drain(pid, now)]
 
     def drain(self, pid: int, now: float, deadline: float | None = None) -> list[Action]:
         """Make one worker leave, by `deadline` or else within the drain timeout."""
-        member = self.members.get(pid)
-        if member is None or member.state not in (WorkerState.STARTING, WorkerState.READY):
+        record = self.records.get(pid)
+        if record is None or record.state not in (WorkerState.STARTING, WorkerState.READY):
             return []
         if deadline is None:
             deadline = now + self.policy.drain_timeout
-        member.state, member.expected = WorkerState.DRAINING, True
-        member.deadline = deadline + GRACE_SECONDS
+        record.state, record.expected = WorkerState.DRAINING, True
+        record.deadline = deadline + GRACE_SECONDS
         return [DrainWorker(pid, deadline)]
 
     def retire(self, pid: int, now: float) -> list[Action]:
         """Make one worker leave as soon as its successor is ready; at once if it gets none."""
-        member = self.members.get(pid)
-        if member is None or not self._stays(member, WorkerState.READY) or self.stopping:
+        record = self.records.get(pid)
+        if record is None or not self._stays(record, WorkerState.READY) or self.stopping:
             return []
         if not self.policy.respawn or self.on_hold:
             return self.drain(pid, now)
-        member.retiring = True
-        self._records[member.slot].due = now
+        record.retiring = True
+        self._slots[record.slot].due = now
         return self.tick(now)
 
     def hung(self, pid: int, now: float, cause: str) -> list[Action]:
         """Make a worker end whose loop does not turn any more."""
-        member = self.members.get(pid)
-        if member is None or member.state not in (WorkerState.READY, WorkerState.DRAINING):
+        record = self.records.get(pid)
+        if record is None or record.state not in (WorkerState.READY, WorkerState.DRAINING):
             return []
-        member.forced_end = (
+        record.forced_end = (
             (DumpWorker(pid), DUMP_SECONDS),
             (AbortWorker(pid), ABORT_SECONDS),
             (KillWorker(pid, cause), 0.0),
         )
-        member.state = WorkerState.ENDING
-        return self._next_step(member, now)
+        record.state = WorkerState.ENDING
+        return self._next_step(record, now)
 
     def scale(self, workers: int, now: float) -> list[Action]:
         """Have so many slots from now on: fill the new ones, drain those beyond."""
         self.workers = workers
         actions: list[Action] = []
         for slot in range(workers):
-            if slot not in self._records:
-                self._records[slot] = _Record(due=now)
-        for slot in [slot for slot in self._records if slot >= workers]:
-            del self._records[slot]
-        for member in self.members.values():
-            if member.slot >= workers and member.generation == self.generation:
-                actions += self.drain(member.pid, now)
+            if slot not in self._slots:
+                self._slots[slot] = _SlotHistory(due=now)
+        for slot in [slot for slot in self._slots if slot >= workers]:
+            del self._slots[slot]
+        for record in self.records.values():
+            if record.slot >= workers and record.generation == self.generation:
+                actions += self.drain(record.pid, now)
         if not self._complete and self.ready_count == workers:
             self._complete = True
             actions.append(AllReady())
@@ -239,22 +239,22 @@ class Pool:
 
         With `oom` the kernel killed it for want of memory.
         """
-        member = self.members.pop(pid, None)
-        if member is None:
+        record = self.records.pop(pid, None)
+        if record is None:
             return []
         if self.stopping:
             if code != ExitCode.OK:
                 self._worsen(ExitCode.CUT_SHORT)
             return self._finish_if_empty()
-        if self._first and not self._complete and not member.was_ready:
+        if self._first and not self._complete and not record.was_ready:
             return self._give_up(ExitCode.WORKER_START, now)
         if not self.policy.respawn:
-            return [] if self.members else self._give_up(ExitCode.WORKERS_GONE, now)
-        if self._leaves_a_gap(member):
+            return [] if self.records else self._give_up(ExitCode.WORKERS_GONE, now)
+        if self._leaves_a_gap(record):
             outside = (
-                number == signal.SIGKILL and not oom and member.state is not WorkerState.ENDING
+                number == signal.SIGKILL and not oom and record.state is not WorkerState.ENDING
             )
-            self._plan_replacement(member, now, outside=outside)
+            self._plan_replacement(record, now, outside=outside)
         return self.tick(now)
 
     def stop(
@@ -262,112 +262,123 @@ class Pool:
     ) -> list[Action]:
         """Make all workers leave: by `deadline`, or within the drain timeout, or at once."""
         self.stopping = True
-        for record in self._records.values():
-            record.due = None
+        for slot in self._slots.values():
+            slot.due = None
         actions: list[Action] = []
-        for member in self.members.values():
+        for record in self.records.values():
             if quick:
-                actions += self._hurry(member, now)
+                actions += self._hurry(record, now)
             else:
-                actions += self.drain(member.pid, now, deadline)
+                actions += self.drain(record.pid, now, deadline)
         return actions + self._finish_if_empty()
 
     def tick(self, now: float) -> list[Action]:
         """Do what is due."""
         actions: list[Action] = []
-        for member in self.members.values():
-            if member.deadline is not None and member.deadline <= now:
-                if member.state is not WorkerState.ENDING:
-                    self._force_end(member)
-                actions += self._next_step(member, now)
+        for record in self.records.values():
+            if record.deadline is not None and record.deadline <= now:
+                if record.state is not WorkerState.ENDING:
+                    self._force_end(record)
+                actions += self._next_step(record, now)
         if self.on_hold:
             return actions
-        for slot, record in self._records.items():
-            if record.due is not None and record.due <= now:
-                record.due = None
-                actions.append(ForkWorker(slot))
+        for number, slot in self._slots.items():
+            if slot.due is not None and slot.due <= now:
+                slot.due = None
+                actions.append(ForkWorker(number))
         return actions
 
     def pause_before(self, slot: int, now: float) -> float | None:
         """Return in how many seconds the slot is filled again, or None if it is not to be."""
-        record = self._records.get(slot)
-        if record is None or record.due is None or self.on_hold:
+        history = self._slots.get(slot)
+        if history is None or history.due is None or self.on_hold:
             return None
-        return max(0.0, record.due - now)
+        return max(0.0, history.due - now)
 
-    # Inside
-
-    def _stays(self, member: WorkerRecord, *states: WorkerState) -> bool:
+    def _stays(self, record: WorkerRecord, *states: WorkerState) -> bool:
         """Tell whether a worker is one of those that this generation is made of."""
         return (
-            member.generation == self.generation
-            and not member.retiring
-            and member.state in states
-            and member.slot < self.workers
+            record.generation == self.generation
+            and not record.retiring
+            and record.state in states
+            and record.slot < self.workers
         )
 
-    def _leaves_a_gap(self, member: WorkerRecord) -> bool:
-        if member.generation != self.generation or member.slot not in self._records:
+    def _leaves_a_gap(self, record: WorkerRecord) -> bool:
+        if record.generation != self.generation or record.slot not in self._slots:
             return False
-        if self._records[member.slot].due is not None:
+        if self._slots[record.slot].due is not None:
             return False  # it is being filled already
         return not any(
-            each.slot == member.slot and self._stays(each, WorkerState.STARTING, WorkerState.READY)
-            for each in self.members.values()
+            each.slot == record.slot and self._stays(each, WorkerState.STARTING, WorkerState.READY)
+            for each in self.records.values()
         )
 
-    def _force_end(self, member: WorkerRecord) -> None:
+    def _force_end(self, record: WorkerRecord) -> None:
         """Begin to end a worker whose time is up: its stacks say what it was at."""
-        if member.state is WorkerState.STARTING:
+        if record.state is WorkerState.STARTING:
             cause = f"not ready after {self.policy.start_timeout:g} s (start_timeout_seconds)"
         else:
             cause = "still there at the drain deadline"
-        member.forced_end = (
-            (DumpWorker(member.pid), DUMP_SECONDS),
-            (KillWorker(member.pid, cause), 0.0),
+        record.forced_end = (
+            (DumpWorker(record.pid), DUMP_SECONDS),
+            (KillWorker(record.pid, cause), 0.0),
         )
-        member.state, member.expected = WorkerState.ENDING, True
+        record.state, record.expected = WorkerState.ENDING, True
 
-    def _next_step(self, member: WorkerRecord, now: float) -> list[Action]:
-        (action, seconds), *rest = member.forced_end
-        member.forced_end = tuple(rest)
-        member.deadline = now + seconds if rest else None
+    def _next_step(self, record: WorkerRecord, now: float) -> list[Action]:
+        (action, seconds), *rest = record.forced_end
+        record.forced_end = tuple(rest)
+        record.deadline = now + seconds if rest else None
         return [action]
 
-    def _hurry(self, member: WorkerRecord, now: float) -> list[Action]:
+    def _hurry(self, record: WorkerRecord, now: float) -> list[Action]:
         """Have a worker end at once, unless it is about to."""
         soon = now + QUICK_SECONDS
-        if member.state is WorkerState.ENDING or (
-            member.state is WorkerState.DRAINING
-            and member.deadline is not None
-            and member.deadline <= soon
+        if record.state is WorkerState.ENDING or (
+            record.state is WorkerState.DRAINING
+            and record.deadline is not None
+            and record.deadline <= soon
         ):
             return []
-        member.state, member.deadline, member.expected = WorkerState.DRAINING, soon, True
-        return [DrainWorker(member.pid, now)]
+        record.state, record.deadline, record.expected = WorkerState.DRAINING, soon, True
+        return [DrainWorker(record.pid, now)]
 
-    def _plan_replacement(self, member: WorkerRecord, now: float, *, outside: bool) -> None:
-        record = self._records[member.slot]
-        if now - member.born >= YOUNG_SECONDS:
-            record.deaths = 0
-        if outside and not member.was_ready:
-            record.early += 1
-        if (member.was_ready and (member.expected or member.state is WorkerState.ENDING)) or (
-            outside and record.early < EARLY_KILLS
+    def _plan_replacement(self, record: WorkerRecord, now: float, *, outside: bool) -> None:
+        """Decide when a slot is filled again whose worker has ended.
+
+        At once, if the end says nothing about the next worker: it was ready and the host wanted it
+        to go or found it hung, or something outside the host has killed it. Otherwise after a
+        pause, which grows with each worker of the slot that dies young. Several kills
+        in a row before a worker is ready are no accident: from then on they count as deaths.
+
+        Args:
+            record: the worker that has ended.
+            now: the time.
+            outside: whether neither the host nor the kernel, for want of memory, has killed it.
+        """
+        slot = self._slots[record.slot]
+        if now - record.born >= YOUNG_SECONDS:
+            slot.deaths = 0
+        if outside and not record.was_ready:
+            slot.early += 1
+        if (record.was_ready and (record.expected or record.state is WorkerState.ENDING)) or (
+            outside and slot.early < EARLY_KILLS
         ):
-            record.due = now
+            slot.due = now
             return
         limit = self.policy.pause_max
-        if member.was_ready:
+        if record.was_ready:
             limit = min(limit, SERVED_PAUSE_MAX_SECONDS)
-        record.due = now + self._pause(record, limit)
+        slot.due = now + self._pause(slot, limit)
 
-    def _pause(self, record: _Record, limit: float) -> float:
-        record.deaths += 1
-        if record.deaths == 1:
+    def _pause(self, slot: _SlotHistory, limit: float) -> float:
+        """Return how many seconds to wait after one more death in a slot, `limit` at most."""
+        slot.deaths += 1
+        if slot.deaths == 1:
             return 0.0
         # Beyond 2**16 the limit has long been reached; the power must not grow without end.
-        pause = FIRST_PAUSE_SECONDS * 2.0 ** min(record.deaths - 2, 16)
+        pause = FIRST_PAUSE_SECONDS * 2.0 ** min(slot.deaths - 2, 16)
         return min(pause, limit) * (1 + JITTER * (2 * self._jitter() - 1))
 
     def _give_up(self, code: ExitCode, now: float) -> list[Action]:
@@ -379,4 +390,4 @@ class Pool:
             self._code = code
 
     def _finish_if_empty(self) -> list[Action]:
-        return [] if self.members else [Finish(self._code)]
+        return [] if self.records else [Finish(self._code)]

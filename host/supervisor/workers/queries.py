@@ -1,4 +1,4 @@
-"""Questions to workers: asked of many at a time, answered by a deadline or not at all."""
+"""Queries to workers: asked of many at a time, answered by a deadline or not at all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Done = Callable[[dict[int, list[Item]], list[int]], object]
 
 
 @dataclass(slots=True, eq=False)
-class _Question:
+class _Query:
     waited_for: set[int]
     done: Done
     items: dict[int, list[Item]] = field(default_factory=dict)
@@ -37,13 +37,13 @@ class WorkerQueries:
     def __init__(self, loop: Loop, send: Callable[[int, bytes], bool]) -> None:
         self._loop, self._send = loop, send
         self._numbers = itertools.count(1)
-        self._open: dict[int, _Question] = {}
+        self._open: dict[int, _Query] = {}
 
     def ask(self, pids: Iterable[int], question: str, args: dict[str, Any], done: Done) -> None:
         """Ask workers; `done` is called once, when all have answered or the time is up."""
         number = next(self._numbers)
         order = ask_order(Ask(number, question, args))
-        asked = self._open[number] = _Question(set(), done)
+        asked = self._open[number] = _Query(set(), done)
         for pid in pids:
             if self._send(pid, order):
                 asked.waited_for.add(pid)
@@ -54,7 +54,7 @@ class WorkerQueries:
         )
         self._finish_if_complete(number)
 
-    def answered(self, pid: int, data: dict[str, Any]) -> None:
+    def take_answer(self, pid: int, data: dict[str, Any]) -> None:
         """Take a part of an answer; a worker is not trusted to have been asked."""
         number, items = data.get("number"), data.get("items")
         asked = self._open.get(number) if isinstance(number, int) else None
@@ -70,7 +70,7 @@ class WorkerQueries:
             asked.waited_for.discard(pid)
             self._finish_if_complete(number)
 
-    def gone(self, pid: int) -> None:
+    def forget_worker(self, pid: int) -> None:
         """Wait no more for a worker that has ended."""
         for number, asked in list(self._open.items()):
             if pid in asked.waited_for:  # it has nothing to tell any more

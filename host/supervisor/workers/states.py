@@ -1,4 +1,4 @@
-"""What the pool knows of workers, and what it may have done: values for pool and supervisor."""
+"""What the pool knows of workers, and what it has done with them."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class WorkerState(StrEnum):
     STARTING = "starting"
     READY = "ready"
     DRAINING = "draining"
-    ENDING = "doomed"
+    ENDING = "ending"
 
 
 @dataclass(slots=True)

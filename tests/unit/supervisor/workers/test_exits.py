@@ -23,7 +23,7 @@ from host.telemetry.events import (
     WORKER_KILLED,
     WORKER_START_FAILED,
 )
-from support.fakes import FakeLoop, Told, blank_cells, member, rows_of
+from support.fakes import FakeLoop, Told, blank_cells, record, rows_of
 
 GENERATION = SimpleNamespace(listeners=(Listener(0, "tcp://127.0.0.1:7000", "echo"),))
 DUMP = 'Current thread 0x7f (most recent call first):\n  File "/a.py", line 1 in f\n'
@@ -66,27 +66,27 @@ class Scene:
     def __init__(self, workers=1):
         self.loop, self.told, self.memory = FakeLoop(100.0), Told(), Memory()
         self.stopped = set()
-        self.hands = {}
+        self.handles = {}
         for row in rows_of(blank_cells(workers, 1), workers, 1):
-            who = member(row.number, generation=2)
+            who = record(row.number, generation=2)
             who.born, who.was_ready = 90.0, True
-            self.hands[who.pid] = WorkerHandle(who, GENERATION, row, Channel(), Printed(), 0)
-        self.hand = self.hands[1000]
-        self.obituaries = ExitReports(self.loop, self.hands, self.told.telemetry, LastCall({}))
+            self.handles[who.pid] = WorkerHandle(who, GENERATION, row, Channel(), Printed(), 0)
+        self.handle = self.handles[1000]
+        self.obituaries = ExitReports(self.loop, self.handles, self.told.telemetry, LastCall({}))
 
     def at(self, called=CallKind.ON_READABLE, serial=7):
         """The worker was calling this."""
-        self.hand.row.put(CURRENT_CALL, pack_call(called, serial))
+        self.handle.row.put(CURRENT_CALL, pack_call(called, serial))
 
     def ends(self, code=None, number=None, *, failed=False, together=False):
         """The worker ends, perhaps together with the one before; return what is found out."""
-        pid, plan = self.hand.member.pid, "replaced at once"
+        pid, plan = self.handle.record.pid, "replaced at once"
         if not together:
-            self.obituaries.begin()
-        ended = self.obituaries.explain(self.hand, Exit(pid, code, number))
-        death = self.obituaries.examine(self.hand, ended)
-        self.obituaries.publish(death, failed_to_start=failed, plan=plan)
-        return death
+            self.obituaries.begin_reaping()
+        ended = self.obituaries.add_out_of_memory(self.handle, Exit(pid, code, number))
+        report = self.obituaries.make(self.handle, ended)
+        self.obituaries.publish(report, failed_to_start=failed, plan=plan)
+        return report
 
 
 @pytest.fixture
@@ -102,8 +102,8 @@ def scene(monkeypatch):
 
 def test_who_dies_is_told_with_cause_place_stacks_and_what_comes_next(scene):
     scene.at()
-    scene.hand.printed.coming = DUMP
-    death = scene.ends(number=11)
+    scene.handle.stack_reader.coming = DUMP
+    report = scene.ends(number=11)
     assert scene.told.names == ["worker_died"]
     assert scene.told.of(WORKER_DIED) == [
         {
@@ -116,12 +116,12 @@ def test_who_dies_is_told_with_cause_place_stacks_and_what_comes_next(scene):
             "traceback": DUMP.rstrip(),
         }
     ]
-    assert death.place == "in hook on_readable of plugin echo, connection 1000-7"
-    assert death.printed == DUMP
+    assert report.place == "in hook on_readable of plugin echo, connection 1000-7"
+    assert report.printed == DUMP
 
 
 def test_plugins_are_told_how_it_ended(scene):
-    scene.hand.member.expected = True
+    scene.handle.record.expected = True
     assert scene.ends(code=3).view == ChildExit(
         slot=0,
         pid=1000,
@@ -136,7 +136,7 @@ def test_plugins_are_told_how_it_ended(scene):
 
 
 def test_who_was_asked_to_go_has_ended_and_not_died(scene):
-    scene.hand.member.expected = True
+    scene.handle.record.expected = True
     scene.ends(code=0)
     assert scene.told.names == ["worker_exited"]
     assert scene.told.of(WORKER_EXITED) == [
@@ -149,23 +149,23 @@ def test_only_deaths_that_nobody_asked_for_count_as_restarts(scene):
     scene.ends(code=1)
     assert scene.obituaries.restarts == 2
     scene.ends(code=6, failed=True)
-    scene.hand.member.expected = True
+    scene.handle.record.expected = True
     scene.ends(code=0)
     assert scene.obituaries.restarts == 2
 
 
 def test_who_fails_to_start_is_told_in_its_own_words(scene):
-    scene.hand.channel.coming = Report("failed", "no such table", "line 7\n" * 100)
-    death = scene.ends(code=6, failed=True)
+    scene.handle.channel.coming = Report("failed", "no such table", "line 7\n" * 100)
+    report = scene.ends(code=6, failed=True)
     assert scene.told.names == ["worker_start_failed"]
     [told] = scene.told.of(WORKER_START_FAILED)
     assert told == {"slot": 0, "cause": "no such table", "traceback": "line 7\n" * 100}
-    assert death.cause == "no such table"
+    assert report.cause == "no such table"
 
 
 def test_who_fails_to_start_without_a_word_is_told_by_its_end_place_and_stacks(scene):
     scene.at(CallKind.ON_WORKER_START, 0)
-    scene.hand.printed.coming = DUMP
+    scene.handle.stack_reader.coming = DUMP
     scene.ends(number=11, failed=True)
     [told] = scene.told.of(WORKER_START_FAILED)
     assert told["cause"] == (
@@ -177,14 +177,14 @@ def test_who_fails_to_start_without_a_word_is_told_by_its_end_place_and_stacks(s
 def test_a_long_failure_is_heard_though_something_was_said_before_it(scene):
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        scene.hand.channel = SupervisorChannel(ours)
+        scene.handle.channel = SupervisorChannel(ours)
         theirs.sendall(Report("plugins", data={"plugins": ["x" * 1000]}).line())
         theirs.sendall(Report("failed", "no such table", "x" * 65_000).line())
         assert scene.ends(code=6, failed=True).cause == "no such table"
 
 
 def test_long_stacks_are_cut(scene):
-    scene.hand.printed.coming = DUMP * 40
+    scene.handle.stack_reader.coming = DUMP * 40
     scene.ends(number=11)
     lines = scene.told.of(WORKER_DIED)[0]["traceback"].splitlines()
     assert len(lines) == 61
@@ -228,7 +228,7 @@ def test_whoever_ended_otherwise_was_not_killed_for_want_of_memory(scene, end):
 
 def test_whom_the_host_kills_was_not_killed_for_want_of_memory(scene):
     scene.memory.kills = 1
-    scene.hand.member.state = WorkerState.ENDING
+    scene.handle.record.state = WorkerState.ENDING
     assert not scene.ends(number=9).ended.oom
 
 
@@ -236,13 +236,13 @@ def test_whom_the_host_kills_was_not_killed_for_want_of_memory(scene):
 
 
 def hang(scene, pid=1000, seconds=4.2):
-    scene.obituaries.note_hung(pid, seconds)
-    scene.obituaries.tell_hung(pid)
+    scene.obituaries.record_hang(pid, seconds)
+    scene.obituaries.report_hang(pid)
 
 
 def test_who_hangs_is_told_with_its_stacks(scene):
     scene.at()
-    scene.hand.printed.coming = DUMP
+    scene.handle.stack_reader.coming = DUMP
     hang(scene)
     place = "in hook on_readable of plugin echo, connection 1000-7"
     assert scene.told.of(WORKER_HUNG) == [
@@ -265,7 +265,7 @@ def test_who_prints_no_stacks_is_told_with_the_reason(scene, stopped, reason):
 
 def test_the_last_hangs_are_remembered_and_those_before_an_exec(scene):
     before = [{"slot": number} for number in range(20, 29)]
-    scene.obituaries.take_on(3, before)
+    scene.obituaries.restore(3, before)
     assert scene.obituaries.restarts == 3
     for pid in (1000, 1001, 1000):
         hang(scene, pid)
@@ -275,7 +275,7 @@ def test_the_last_hangs_are_remembered_and_those_before_an_exec(scene):
 
 def test_a_worker_that_has_ended_meanwhile_does_not_hang(scene):
     hang(scene, pid=4711)
-    scene.obituaries.tell_killed(KillWorker(4711, "it hangs"))
+    scene.obituaries.report_kill(KillWorker(4711, "it hangs"))
     assert scene.told == []
     assert not scene.obituaries.hangs
 
@@ -284,8 +284,8 @@ def test_a_worker_that_has_ended_meanwhile_does_not_hang(scene):
 
 
 def test_who_is_killed_is_told_with_cause_place_and_stacks(scene):
-    scene.hand.printed.coming = DUMP
-    scene.obituaries.tell_killed(KillWorker(1000, "still there"))
+    scene.handle.stack_reader.coming = DUMP
+    scene.obituaries.report_kill(KillWorker(1000, "still there"))
     assert scene.told.of(WORKER_KILLED) == [
         {
             "slot": 0,
@@ -299,24 +299,24 @@ def test_who_is_killed_is_told_with_cause_place_and_stacks(scene):
 
 def test_who_is_killed_without_stacks_is_told_with_the_reason(scene):
     scene.stopped.add(1000)
-    scene.obituaries.tell_killed(KillWorker(1000, "still there"))
+    scene.obituaries.report_kill(KillWorker(1000, "still there"))
     assert "is stopped" in scene.told.of(WORKER_KILLED)[0]["traceback"]
 
 
 def test_stacks_that_were_told_already_are_not_told_again(scene):
-    scene.hand.printed.coming = DUMP
+    scene.handle.stack_reader.coming = DUMP
     hang(scene)
-    scene.obituaries.tell_killed(KillWorker(1000, "it hangs"))
+    scene.obituaries.report_kill(KillWorker(1000, "it hangs"))
     scene.ends(number=9)
     assert scene.told.of(WORKER_KILLED)[0]["traceback"] == ""
     assert scene.told.of(WORKER_DIED)[0]["traceback"] == ""
-    scene.obituaries.tell_killed(KillWorker(1000, "another with that number"))
+    scene.obituaries.report_kill(KillWorker(1000, "another with that number"))
     scene.ends(number=9)
     assert scene.told.of(WORKER_KILLED)[1]["traceback"] == DUMP.rstrip()
 
 
 def test_who_dies_before_its_hang_was_told_is_told_with_its_stacks(scene):
-    scene.obituaries.note_hung(1000, 4.2)
-    scene.hand.printed.coming = DUMP
+    scene.obituaries.record_hang(1000, 4.2)
+    scene.handle.stack_reader.coming = DUMP
     scene.ends(number=11)
     assert scene.told.of(WORKER_DIED)[0]["traceback"] == DUMP.rstrip()

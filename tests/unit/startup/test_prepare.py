@@ -9,14 +9,9 @@ from host.errors import ExitCode, LimitsError, ListenError
 from host.ipc.protocol import MAX_LISTENERS
 from host.runtime.processes import Exit
 from host.settings import Limits, Listen, Settings, SettingsError
-from host.startup.launch import (
-    DEFAULT_ADDRESS,
-    RESERVED_DESCRIPTORS,
-    assign,
-    max_connections,
-    open_all,
-    raise_descriptor_limit,
-)
+from host.startup.limits import RESERVED_DESCRIPTORS, max_connections, raise_descriptor_limit
+from host.startup.prepare import DEFAULT_ADDRESS, assign
+from host.supervisor.reload.sockets import take_listeners
 
 
 class Registry:
@@ -67,7 +62,7 @@ def unix(path):
 
 def test_all_listeners_are_bound(tmp_path):
     first, second = tmp_path / "1.sock", tmp_path / "2.sock"
-    sockets = open_all([(unix(first), "echo"), (unix(second), "line")])
+    sockets = take_listeners([(unix(first), "echo"), (unix(second), "line")], (), ())
     assert [(each.view.index, each.view.plugin) for each in sockets] == [(0, "echo"), (1, "line")]
     assert first.exists()
     assert second.exists()
@@ -79,7 +74,7 @@ def test_all_listeners_are_bound(tmp_path):
 def test_if_one_listener_cannot_be_bound_none_is_left(tmp_path):
     served = [(unix(tmp_path / "1.sock"), "echo"), (unix(tmp_path / "no" / "2.sock"), "echo")]
     with pytest.raises(ListenError):
-        open_all(served)
+        take_listeners(served, (), ())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -110,16 +105,14 @@ def test_a_limit_that_suffices_is_left_alone(descriptors):
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == (500, descriptors)
 
 
-def test_a_default_that_does_not_fit_is_lowered(monkeypatch):
-    monkeypatch.setattr("host.startup.launch.raise_descriptor_limit", lambda needed: 1000)
-    assert max_connections(Limits(), 1) == 1000 - 1 - RESERVED_DESCRIPTORS
+def test_a_default_that_does_not_fit_is_lowered():
+    assert max_connections(Limits(), 1, lambda needed: 1000) == 1000 - 1 - RESERVED_DESCRIPTORS
 
 
-def test_a_wish_that_does_not_fit_is_refused(monkeypatch):
-    monkeypatch.setattr("host.startup.launch.raise_descriptor_limit", lambda needed: 1000)
+def test_a_wish_that_does_not_fit_is_refused():
     room = 1000 - 1 - RESERVED_DESCRIPTORS
     with pytest.raises(LimitsError, match=f"set it to {room} at most") as caught:
-        max_connections(Limits(max_connections_per_worker=60_000), 1)
+        max_connections(Limits(max_connections_per_worker=60_000), 1, lambda needed: 1000)
     assert caught.value.exit_code is ExitCode.LIMITS
 
 

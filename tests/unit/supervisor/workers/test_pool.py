@@ -84,7 +84,7 @@ class Staff:
         return self.do(self.pool.scale(workers, self.now))
 
     def state(self, pid):
-        return self.pool.members[pid].state
+        return self.pool.records[pid].state
 
 
 def running(workers=2, **how):
@@ -192,7 +192,7 @@ def test_a_worker_that_keeps_dying_young_is_replaced_at_growing_intervals(serves
 
 def test_no_number_of_deaths_is_too_much():
     staff = running(1)
-    record = staff.pool._records[0]
+    record = staff.pool._slots[0]
     record.deaths = 5000
     assert staff.exited(0, code=3) == []
     assert staff.pool.pause_before(0, staff.now) == SERVED_PAUSE_MAX_SECONDS
@@ -245,7 +245,7 @@ def test_who_left_when_asked_to_is_replaced_at_once(end):
     staff = running(1)
     for pid in range(3):
         assert staff.drain(pid) == [DrainWorker(pid, staff.now + DRAIN_TIME)]
-        assert staff.pool.members[pid].expected
+        assert staff.pool.records[pid].expected
         assert staff.exited(pid, **end) == [("fork", pid + 1)]
         staff.ready(pid + 1)
 
@@ -309,7 +309,7 @@ def test_who_hangs_prints_its_stacks_is_aborted_and_then_killed():
     assert staff.tick(DUMP_SECONDS) == [AbortWorker(0)]
     assert staff.tick(ABORT_SECONDS) == [KillWorker(0, "it hangs")]
     assert staff.tick(100.0) == []
-    assert not staff.pool.members[0].expected
+    assert not staff.pool.records[0].expected
     assert staff.exited(0, number=signal.SIGKILL) == [("fork", 1)]
 
 
@@ -337,7 +337,7 @@ def test_who_retires_drains_when_its_successor_is_ready():
     assert staff.retire(0) == []
     assert staff.ready(1) == [DrainWorker(0, staff.now + DRAIN_TIME)]
     assert staff.exited(0, code=0) == []
-    assert sorted(staff.pool.members) == [1, 10]
+    assert sorted(staff.pool.records) == [1, 10]
 
 
 def test_whose_successor_fails_goes_on_and_another_is_tried():
@@ -376,7 +376,7 @@ def test_slots_beyond_the_number_drain_and_are_not_filled_again():
     assert staff.scale(1) == drained
     assert staff.exited(10, code=0) == []
     assert staff.exited(20, number=signal.SIGKILL) == []
-    assert list(staff.pool.members) == [0]
+    assert list(staff.pool.records) == [0]
 
 
 def test_a_start_is_over_when_fewer_slots_are_ready():
@@ -392,7 +392,7 @@ def test_a_start_is_over_when_fewer_slots_are_ready():
 def succeeding(**how):
     """A pool of generation 1 whose workers are starting, with two workers of generation 0."""
     staff = running(2)
-    older = staff.pool.members.values()
+    older = staff.pool.records.values()
     again = Staff(2, older=older, first=5, **how)
     again.start()
     return again
@@ -422,12 +422,12 @@ def test_a_generation_that_fails_to_start_is_tried_again_and_stops_nobody():
 def test_who_dies_of_an_older_generation_is_not_replaced_by_its_like():
     staff = succeeding()
     assert staff.exited(0, number=signal.SIGSEGV) == []
-    assert sorted(staff.pool.members) == [5, 10, 15]
+    assert sorted(staff.pool.records) == [5, 10, 15]
 
 
 def test_a_generation_that_never_came_to_serve_drains_and_the_one_that_does_stays():
     staff = running(1)
-    serving = [*staff.pool.members.values()]
+    serving = [*staff.pool.records.values()]
     failed = WorkerRecord(0, 99, 100.0, WorkerState.READY, None, generation=5, was_ready=True)
     again = Staff(1, older=[*serving, failed], first=6)
     again.start()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host.supervisor.reload import handover
-from host.supervisor.reload.handover import Handover, take_over
+from host.supervisor.reload.handover import Handover, receive
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 SECONDS = st.floats(allow_nan=False, allow_infinity=False)
@@ -78,8 +78,8 @@ HANDOVERS = st.builds(
     serving=st.builds(handover.Serving, generation=COUNTS, wake=FDS, sockets=listed(COUNTS)),
     workers=listed(WORKERS),
     topics=TOPICS,
-    standin=st.none() | st.builds(handover.StandIn, pid=COUNTS, pipe=FDS),
-    admin=st.none() | st.tuples(NAMES, FDS),
+    stand_in=st.none() | st.builds(handover.StandIn, pid=COUNTS, pipe=FDS),
+    control=st.none() | st.tuples(NAMES, FDS),
     log=st.tuples(listed(BYTES), COUNTS),
     hangs=TABLES,
 )
@@ -98,7 +98,7 @@ def descriptors(count=8):
 
 def made(fds, **other):
     """A handover with each of these descriptors somewhere in it."""
-    socket, scores, wake, control, stacks, bus, pipe, admin = fds
+    socket, scores, wake, control, stacks, bus, pipe, control_socket = fds
     worker = handover.Worker(
         slot=1,
         pid=4711,
@@ -132,8 +132,8 @@ def made(fds, **other):
         "serving": handover.Serving(generation=2, wake=wake, sockets=[0]),
         "workers": [worker, worker.model_copy(update={"bus": None})],
         "topics": handover.Topics(hearers=[(b"t", [4711])], owners=[], rings=[]),
-        "standin": handover.StandIn(pid=5, pipe=pipe),
-        "admin": ("prefork", admin),
+        "stand_in": handover.StandIn(pid=5, pipe=pipe),
+        "control": ("prefork", control_socket),
         "log": ([b"line\n"], 3),
         "hangs": [{"slot": 1, "stacks": ["a", "b"]}],
     }
@@ -164,17 +164,17 @@ def test_it_comes_over_through_the_environment_and_a_descriptor(monkeypatch):
             memfd = int(environment[handover.VARIABLE])
             assert {**os.environ, handover.VARIABLE: str(memfd)} == environment
             monkeypatch.setenv(handover.VARIABLE, str(os.dup(memfd)))
-            assert take_over() == handed
+            assert receive() == handed
             assert handover.VARIABLE not in os.environ
             assert [os.get_inheritable(fd) for fd in fds] == [False] * len(fds)
-    assert take_over() is None
+    assert receive() is None
 
 
 def test_it_comes_over_an_exec(tmp_path):
     program = """
 import os
-from host.supervisor.reload.handover import take_over
-handed = take_over()
+from host.supervisor.reload.handover import receive
+handed = receive()
 for descriptor in handed.descriptors():
     assert not os.get_inheritable(descriptor)
 print(handed.model_dump_json())
@@ -216,13 +216,13 @@ def test_descriptors_are_passed_on_inside_and_not_after(fails):
 
 
 def test_what_there_is_not_has_no_descriptor():
-    handed = made(range(10, 18), standin=None, admin=None, sockets=[], scores=[], workers=[])
+    handed = made(range(10, 18), stand_in=None, control=None, sockets=[], scores=[], workers=[])
     assert list(handed.descriptors()) == [12]
 
 
 def test_who_was_started_anew_was_handed_nothing(monkeypatch):
     monkeypatch.delenv(handover.VARIABLE, raising=False)
-    assert take_over() is None
+    assert receive() is None
 
 
 def changed(fds=range(10, 18), **fields):
@@ -246,19 +246,19 @@ REFUSED = {
 @pytest.mark.parametrize("rubbish", REFUSED)
 def test_what_cannot_be_understood_is_refused(rubbish, monkeypatch):
     with passed(REFUSED[rubbish], monkeypatch), pytest.raises(ValueError, match="is of no use"):
-        take_over()
+        receive()
 
 
 def test_another_format_is_refused(monkeypatch):
     with descriptors() as fds:
         data = changed(fds, format=handover.FORMAT + 1)
         with passed(data, monkeypatch), pytest.raises(ValueError, match="the format"):
-            take_over()
+            receive()
 
 
 @pytest.mark.parametrize("number", ["", "none", "-1"])
 def test_a_variable_that_names_no_descriptor_is_refused(number, monkeypatch):
     monkeypatch.setenv(handover.VARIABLE, number)
     with pytest.raises(ValueError, match=r"\w"):
-        take_over()
+        receive()
     assert handover.VARIABLE not in os.environ

@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,7 +12,7 @@ from host.errors import ListenError
 from host.runtime.processes import Exit
 from host.settings import Listen
 from host.supervisor.reload import handover
-from host.supervisor.reload.rehearsal import Plan, Reloader
+from host.supervisor.reload.rehearsal import Plan, Program, Reloader
 from host.telemetry.events import HOST_RELOADING, RELOAD_FAILED
 from support.fakes import FakeLoop, Told
 
@@ -22,19 +23,30 @@ GOOD = f"print({PLAN.model_dump_json()!r})"
 FOR_EVER = "signal.pause()"
 
 
+class Generations:
+    """What is known of generations: whether one is coming, how it goes, and why none came."""
+
+    def __init__(self):
+        self.coming = self.outcome = None
+        self.refusals = []
+        self.note_refusal = self.refusals.append
+
+
 class Scene:
     """Reloads whose program is a script; `went` are the plans that were taken on."""
 
-    def __init__(self, patch):
-        self._patch = patch
+    def __init__(self):
         self.loop, self.told = FakeLoop(), Told()
-        self.went, self.error, self.outcomes, self.failed = [], None, [], []
+        self.went, self.error, self.outcomes = [], None, []
+        self.pool, self.generations = SimpleNamespace(complete=True), Generations()
         self.reloads = Reloader(
             self.loop,
             self.told.telemetry,
+            self.pool,
+            self.generations,
+            Program(sys.executable, []),
             patience=PATIENCE,
-            go=self._go,
-            failed=self.failed.append,
+            reexec=self._go,
         )
 
     def _go(self, plan, succeed):
@@ -45,11 +57,15 @@ class Scene:
 
     def program(self, script):
         text = f"import os, signal, sys; signal.alarm(60)\n{script}"
-        self._patch.setattr(sys, "orig_argv", ["prefork", "-c", text])
+        self.execute(sys.executable, "prefork", "-c", text)
+
+    def execute(self, file, *arguments):
+        """Have another program be what is executed."""
+        self.reloads._program = Program(file, list(arguments))
 
     def begin(self, script=GOOD, cause="SIGHUP", done=None):
         self.program(script)
-        self.reloads.begin(cause, done or self.outcomes.append)
+        self.reloads.request(cause, done or self.outcomes.append)
 
     @property
     def pid(self):
@@ -64,7 +80,7 @@ class Scene:
         pid, status = os.waitpid(self.pid, 0)
         code = os.waitstatus_to_exitcode(status)
         ended = Exit(pid, code if code >= 0 else None, -code if code < 0 else None)
-        assert self.reloads.reaped(ended)
+        assert self.reloads.handle_exit(ended)
 
     def run(self, script=GOOD):
         self.begin(script)
@@ -75,19 +91,19 @@ class Scene:
         """Why the reload has failed: the reason and the details, as everybody was told."""
         [told] = self.told.of(RELOAD_FAILED)
         [error] = self.outcomes
-        assert self.failed == [error]
+        assert self.generations.refusals == [error.text]
         assert told == {"reason": error.reason, "details": error.details}
         assert self.went == [] or self.error is not None
         return error.reason, error.details
 
 
 @pytest.fixture
-def scene(monkeypatch):
-    made = Scene(monkeypatch)
+def scene():
+    made = Scene()
     before = os.listdir("/proc/self/fd")
     yield made
     if made.reloads.under_way:
-        made.reloads.cancel()
+        made.reloads.stop()
         made.reap()
     assert made.loop.due == []
     assert os.listdir("/proc/self/fd") == before
@@ -103,7 +119,7 @@ def test_what_succeeds_is_taken_on_as_it_was_planned(scene):
     scene.reap()
     assert scene.went == [PLAN]
     assert scene.outcomes == [None]
-    assert scene.failed == []
+    assert scene.generations.refusals == []
     assert not scene.reloads.under_way
     assert scene.told.names == ["host_reloading"]
     assert scene.told.of(HOST_RELOADING) == [{"cause": "SIGHUP"}]
@@ -111,7 +127,7 @@ def test_what_succeeds_is_taken_on_as_it_was_planned(scene):
 
 def test_nobody_need_wait_for_the_outcome(scene):
     scene.program(GOOD)
-    scene.reloads.begin("SIGHUP")
+    scene.reloads.request("SIGHUP")
     scene.reap()
     assert scene.went == [PLAN]
 
@@ -200,9 +216,9 @@ def test_a_plan_that_cannot_be_taken_on_is_a_failure(scene, error, reason):
     assert scene.failure[0].startswith(reason)
 
 
-def test_a_process_that_cannot_be_started_is_a_failure(scene, monkeypatch):
-    monkeypatch.setattr(sys, "executable", "/no/such/python")
-    scene.begin()
+def test_a_process_that_cannot_be_started_is_a_failure(scene):
+    scene.execute("/no/such/python", "python")
+    scene.reloads.request("SIGHUP", scene.outcomes.append)
     assert scene.failure == ("cannot start a process: No such file or directory", "")
     assert not scene.reloads.under_way
 
@@ -247,7 +263,7 @@ def test_the_one_that_is_tried_again_has_its_own_patience(scene):
 def test_what_is_cancelled_ends_and_goes_nowhere(scene):
     scene.begin(FOR_EVER)
     scene.begin()
-    scene.reloads.cancel()
+    scene.reloads.stop()
     assert not scene.reloads.wanted
     scene.reap()
     assert scene.went == []
@@ -258,31 +274,60 @@ def test_what_is_cancelled_ends_and_goes_nowhere(scene):
 def test_what_is_cancelled_when_it_has_just_succeeded_goes_nowhere(scene):
     scene.begin()
     scene.wait()
-    scene.reloads.cancel()
+    scene.reloads.stop()
     scene.reap()
     assert scene.went == []
 
 
 def test_without_a_rehearsal_there_is_nothing_to_cancel(scene):
     scene.reloads.wanted = True
-    scene.reloads.cancel()
+    scene.reloads.stop()
     assert not scene.reloads.wanted
 
 
-def test_the_end_of_another_process_is_no_rehearsals(scene):
-    assert not scene.reloads.reaped(Exit(4711, 0, None))
+def test_what_is_asked_for_while_a_generation_starts_waits_for_it(scene):
+    scene.program(GOOD)
+    scene.generations.coming = object()
+    scene.reloads.request("SIGHUP")
+    scene.reloads.begin_wanted()
+    assert not scene.reloads.under_way
+    scene.generations.coming = None
+    scene.reloads.begin_wanted()
+    scene.reap()
+    assert scene.went == [PLAN]
+
+
+def test_a_generation_that_cannot_start_is_not_waited_for(scene):
+    scene.program(GOOD)
+    scene.pool.complete = False
+    scene.reloads.request("SIGHUP")
+    assert not scene.reloads.under_way
+    scene.generations.outcome = SimpleNamespace(failed=True)
+    scene.reloads.begin_wanted()
+    scene.reap()
+    assert scene.went == [PLAN]
+
+
+def test_a_host_that_stops_reloads_no_more(scene):
+    scene.reloads.stop()
     scene.begin()
-    assert not scene.reloads.reaped(Exit(4711, 0, None))
+    assert not scene.reloads.under_way
+    assert scene.told == []
+
+
+def test_the_end_of_another_process_is_no_rehearsals(scene):
+    assert not scene.reloads.handle_exit(Exit(4711, 0, None))
+    scene.begin()
+    assert not scene.reloads.handle_exit(Exit(4711, 0, None))
     assert scene.reloads.under_way
     scene.reap()
     assert scene.went == [PLAN]
 
 
-def test_a_signal_that_python_ignores_is_not_ignored_in_the_other(scene, monkeypatch):
+def test_a_signal_that_python_ignores_is_not_ignored_in_the_other(scene):
     """Python ignores SIGPIPE, and what is ignored stays so across exec (signal(7))."""
     assert signal.getsignal(signal.SIGPIPE) is signal.SIG_IGN
-    monkeypatch.setattr(sys, "executable", "/bin/sh")
-    monkeypatch.setattr(sys, "orig_argv", ["sh", "-c", "kill -PIPE $$"])
-    scene.reloads.begin("SIGHUP", scene.outcomes.append)
+    scene.execute("/bin/sh", "sh", "-c", "kill -PIPE $$")
+    scene.reloads.request("SIGHUP", scene.outcomes.append)
     scene.reap()
     assert scene.failure[0] == "killed by SIGPIPE while the new settings were tried"

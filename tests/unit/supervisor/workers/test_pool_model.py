@@ -99,11 +99,11 @@ class PoolMachine(RuleBasedStateMachine):
         """The workers that a slot counts on."""
         return [
             pid
-            for pid, member in self.pool.members.items()
-            if member.slot == slot
-            and member.generation == self.pool.generation
-            and not member.retiring
-            and member.state in (WorkerState.STARTING, WorkerState.READY)
+            for pid, record in self.pool.records.items()
+            if record.slot == slot
+            and record.generation == self.pool.generation
+            and not record.retiring
+            and record.state in (WorkerState.STARTING, WorkerState.READY)
         ]
 
     def some(self, data):
@@ -179,10 +179,10 @@ class PoolMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_pool_knows_who_lives(self):
-        assert {pid: member.slot for pid, member in self.pool.members.items()} == self.alive
+        assert {pid: record.slot for pid, record in self.pool.records.items()} == self.alive
         assert self.told_ready <= 1
         doomed = {
-            pid for pid, each in self.pool.members.items() if each.state is WorkerState.ENDING
+            pid for pid, each in self.pool.records.items() if each.state is WorkerState.ENDING
         }
         assert doomed == self.doomed & self.alive.keys()
         assert self.killed <= self.doomed
@@ -198,11 +198,11 @@ class PoolMachine(RuleBasedStateMachine):
 
     @invariant()
     def everybody_who_leaves_has_a_deadline(self):
-        for member in self.pool.members.values():
-            leaving = member.state in (WorkerState.STARTING, WorkerState.DRAINING) or bool(
-                member.forced_end
+        for record in self.pool.records.values():
+            leaving = record.state in (WorkerState.STARTING, WorkerState.DRAINING) or bool(
+                record.forced_end
             )
-            assert (member.deadline is not None) is leaving
+            assert (record.deadline is not None) is leaving
 
     def teardown(self):
         """A host that is told to stop always ends, whatever its workers do."""

@@ -29,7 +29,9 @@ class Scene:
         return self.asked[-1][1].number if self.asked else None
 
     def answer(self, pid, number, *items, **more):
-        self.questions.answered(pid, {"number": number, "items": list(items), "last": True} | more)
+        self.questions.take_answer(
+            pid, {"number": number, "items": list(items), "last": True} | more
+        )
 
 
 def item(what):
@@ -86,9 +88,9 @@ def test_nobody_to_ask_is_an_answer():
 def test_who_dies_is_not_waited_for_and_ends_each_question_that_waits_for_nobody_else():
     scene = Scene()
     one, other = scene.ask(1), scene.ask(1, 2)
-    scene.questions.gone(4711)
-    scene.questions.gone(1)
-    scene.questions.gone(1)
+    scene.questions.forget_worker(4711)
+    scene.questions.forget_worker(1)
+    scene.questions.forget_worker(1)
     assert scene.outcomes == [({}, [])]
     scene.answer(1, other, item("from the dead"))
     scene.answer(2, other)
@@ -111,7 +113,7 @@ def test_of_an_answer_that_breaks_off_is_told_what_has_come():
     scene = Scene()
     number = scene.ask(1, 2)
     scene.answer(1, number, item("a"), last=False)
-    scene.questions.gone(1)
+    scene.questions.forget_worker(1)
     scene.answer(2, number)
     assert scene.outcomes == [({1: [item("a")], 2: []}, [])]
 
@@ -154,7 +156,7 @@ def test_who_was_not_asked_or_has_answered_is_not_listened_to():
 def test_what_is_no_answer_ends_nothing(nonsense):
     scene = Scene()
     number = scene.ask(1)
-    scene.questions.answered(1, nonsense)
+    scene.questions.take_answer(1, nonsense)
     assert scene.outcomes == []
     scene.answer(1, number, item("a"))
     assert scene.outcomes == [({1: [item("a")]}, [])]
@@ -171,7 +173,7 @@ def test_whoever_is_told_may_ask_again():
     scene = Scene()
     again = []
     scene.questions.ask([1], "find", {}, lambda *_: again.append(scene.ask(1)))
-    scene.questions.gone(1)
+    scene.questions.forget_worker(1)
     [number] = again
     scene.answer(1, number, item("a"))
     assert scene.outcomes == [({1: [item("a")]}, [])]

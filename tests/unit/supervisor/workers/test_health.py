@@ -10,7 +10,7 @@ from host.supervisor.workers import health
 from host.supervisor.workers.handles import WorkerHandle
 from host.supervisor.workers.health import DueForReplacement, HealthCheck, Hung
 from host.supervisor.workers.states import WorkerState
-from support.fakes import blank_cells, member, rows_of
+from support.fakes import blank_cells, record, rows_of
 
 MIB = 1024 * 1024
 SECOND = 1_000_000_000
@@ -23,20 +23,20 @@ class Scene:
         self.upkeep = HealthCheck(Lifecycle(**({"hang_seconds": 0} | limits)))
         self.now = 100.0
         rows = rows_of(blank_cells(workers, 1), workers, 1)
-        self.hands = [
-            WorkerHandle(member(row.number), None, row, None, None, served_before=before)
+        self.handles = [
+            WorkerHandle(record(row.number), None, row, None, None, served_before=before)
             for row in rows
         ]
-        for hand in self.hands:
-            hand.member.born, hand.member.was_ready = 60.0, True
-            hand.row.put(ACCEPTED_ALL, before)
+        for handle in self.handles:
+            handle.record.born, handle.record.was_ready = 60.0, True
+            handle.row.put(ACCEPTED_ALL, before)
 
     def serve(self, slot, count):
-        row = self.hands[slot].row
+        row = self.handles[slot].row
         row.put(ACCEPTED_ALL, row.get(ACCEPTED_ALL) + count)
 
     def look(self):
-        return self.upkeep.look(self.hands, self.now)
+        return self.upkeep.look(self.handles, self.now)
 
     @property
     def worn(self):
@@ -101,7 +101,7 @@ def test_who_takes_too_much_memory_is_worn_out(monkeypatch):
 
 def test_memory_is_that_of_the_process():
     scene = Scene(max_memory_bytes=1024)
-    scene.hands[0].member.pid = os.getpid()
+    scene.handles[0].record.pid = os.getpid()
     [worn] = scene.look()[1]
     assert worn.pid == os.getpid()
     assert "MiB of memory" in worn.cause
@@ -110,8 +110,8 @@ def test_memory_is_that_of_the_process():
 def test_the_limits_of_those_who_were_started_together_differ_by_up_to_a_tenth():
     scene, served = Scene(300, max_connections_served=10_000), {}
     for count in range(10_000, 11_001, 10):
-        for hand in scene.hands:
-            hand.row.put(ACCEPTED_ALL, count)
+        for handle in scene.handles:
+            handle.row.put(ACCEPTED_ALL, count)
         for pid in scene.worn:
             served.setdefault(pid, count)
     assert len(served) == 300
@@ -133,7 +133,7 @@ def test_the_limit_of_a_worker_does_not_change_from_look_to_look():
 def test_only_who_is_ready_is_worn_out(state):
     scene = Scene(max_connections_served=1)
     scene.serve(0, 10)
-    scene.hands[0].member.state = state
+    scene.handles[0].record.state = state
     assert scene.worn == []
 
 
@@ -141,7 +141,7 @@ def test_who_is_being_replaced_is_not_worn_out_again():
     scene = Scene(max_connections_served=1)
     scene.serve(0, 10)
     assert scene.worn == [1000]
-    scene.hands[0].member.retiring = True
+    scene.handles[0].record.retiring = True
     assert scene.worn == []
 
 
@@ -157,7 +157,7 @@ def test_who_does_not_turn_is_found_with_the_time():
     scene = Scene(2, hang_seconds=4)
     assert scene.hung_after(3.9) == []
     for number in range(3):
-        scene.hands[0].row.put(TURN_LASTED, 1000 + number)
+        scene.handles[0].row.put(TURN_LASTED, 1000 + number)
         scene.now += 1
         found = scene.look()[0]
     [(pid, seconds)] = [(each.pid, each.seconds) for each in found]
@@ -167,7 +167,7 @@ def test_who_does_not_turn_is_found_with_the_time():
 
 def test_a_draining_worker_is_watched_as_well():
     scene = Scene(hang_seconds=4)
-    scene.hands[0].member.state = WorkerState.DRAINING
+    scene.handles[0].record.state = WorkerState.DRAINING
     assert scene.hung_after(4.5)[0] == Hung(1000, pytest.approx(4, abs=0.3))
 
 
@@ -175,20 +175,20 @@ def test_a_draining_worker_is_watched_as_well():
 def test_who_has_not_been_ready_may_take_its_time(state):
     """Its loop does not turn while it imports; nor does one that is told to go meanwhile."""
     scene = Scene(hang_seconds=4)
-    scene.hands[0].member.state, scene.hands[0].member.was_ready = state, False
-    scene.hands[0].row.put(TURN_STARTED, 1 * SECOND)
+    scene.handles[0].record.state, scene.handles[0].record.was_ready = state, False
+    scene.handles[0].row.put(TURN_STARTED, 1 * SECOND)
     assert scene.hung_after(60) == []
 
 
 def test_who_is_about_to_be_killed_is_not_found_again():
     scene = Scene(hang_seconds=4)
     assert scene.hung_after(4.5)
-    scene.hands[0].member.state = WorkerState.ENDING
+    scene.handles[0].record.state = WorkerState.ENDING
     assert scene.hung_after(10) == []
 
 
 def test_a_retiring_worker_is_watched_too():
     scene = Scene(hang_seconds=4, max_connections_served=1)
-    scene.hands[0].member.retiring = True
+    scene.handles[0].record.retiring = True
     scene.serve(0, 10)
     assert [each.pid for each in scene.hung_after(4.5)][:1] == [1000]

@@ -1,0 +1,40 @@
+"""Opens what a host listens on: anew, or those that an exec has left open."""
+
+from __future__ import annotations
+
+import socket
+
+from host.errors import ListenError
+from host.net.listeners import ListeningSocket
+from host.startup.prepare import Prepared
+from host.supervisor.reload.handover import Handover
+from host.supervisor.reload.sockets import take_listeners
+
+
+def open_or_take(
+    prepared: Prepared, handed: Handover | None, inherited: list[socket.socket], failed: str
+) -> tuple[list[ListeningSocket], str]:
+    """Return the listeners, bound now or before, and why the generation cannot start, or "".
+
+    Args:
+        prepared: what the host is to run with.
+        handed: what the supervisor before an exec has handed over.
+        inherited: the sockets in it; those that nobody uses any more are closed.
+        failed: why the generation cannot start, if that is known already.
+
+    Raises:
+        ListenError: the machine refuses an address, and there was no supervisor before.
+    """
+    if handed is None:
+        return take_listeners(prepared.served, (), ()), failed
+    taken: list[ListeningSocket] = []
+    if not failed:
+        try:
+            taken = take_listeners(prepared.served, handed.sockets, inherited)
+        except ListenError as error:
+            failed = str(error)
+    used = {inherited[number] for number in handed.serving.sockets}
+    used |= {listener.sock for listener in taken}
+    for sock in set(inherited) - used:
+        sock.close()
+    return taken, failed

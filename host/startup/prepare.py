@@ -1,0 +1,129 @@
+"""What settings ask for, before anything is opened or started: plugins, listeners, limits."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from host.errors import HostError, LimitsError
+from host.ipc.protocol import MAX_LISTENERS
+from host.plugin.loading import load, load_none
+from host.plugin.registry import Registry
+from host.profiling import recorder
+from host.settings import Listen, Loaded, Problem, Settings, SettingsError
+from host.startup.limits import max_connections
+from host.text import reason
+
+DEFAULT_ADDRESS = "tcp://127.0.0.1:7000"
+"""Where a host listens that was not told anything: only programs of this machine reach it."""
+
+
+class Prepared(NamedTuple):
+    """What a host is to run with.
+
+    Attributes:
+        loaded: its settings.
+        registry: its plugins.
+        served: what it listens on, each with the plugin that serves it.
+        limit: how many connections a worker may hold.
+        profile: where its workers write what they have measured, if they shall.
+    """
+
+    loaded: Loaded
+    registry: Registry
+    served: list[tuple[Listen, str]]
+    limit: int
+    profile: Path | None
+
+    @property
+    def settings(self) -> Settings:
+        """The settings alone."""
+        return self.loaded.settings
+
+
+def prepare(loaded: Loaded) -> Prepared:
+    """Load the plugins that settings select, and find out what they are to serve."""
+    settings, registry = loaded.settings, load(loaded)
+    served = assign(settings, registry)
+    limit = max_connections(settings.limits, len(served))
+    return Prepared(loaded, registry, served, limit, profile_directory(loaded))
+
+
+def prepare_uninterrupted(load_settings: Callable[[], Loaded]) -> Prepared:
+    """Load settings and plugins where nobody is there to interrupt: if a plugin does, it fails."""
+    try:
+        return prepare(load_settings())
+    except KeyboardInterrupt as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{last.filename}:{last.lineno}"
+        raise HostError(
+            f"KeyboardInterrupt was raised while plugins were loaded: {place}"
+        ) from None
+
+
+def prepare_none(name: str) -> Prepared:
+    """Return what a host runs with that only looks after the workers it has.
+
+    Args:
+        name: the host's name.
+    """
+    loaded = Loaded(Settings(name=name))
+    limit = max_connections(loaded.settings.limits, 0)
+    return Prepared(loaded, load_none(), [], limit, None)
+
+
+def assign(settings: Settings, registry: Registry) -> list[tuple[Listen, str]]:
+    """Return what to listen on, each with the name of the plugin that serves it.
+
+    Raises:
+        PluginError: a listener's plugin is not selected, or is no protocol.
+        SettingsError: no plugin, or not just one, could serve a listener.
+        LimitsError: there are more listeners than a notification can name.
+    """
+    listens = settings.listen or (Listen(address=DEFAULT_ADDRESS),)
+    if len(listens) > MAX_LISTENERS:
+        raise LimitsError(f"{len(listens)} listeners are too many: {MAX_LISTENERS} are possible")
+    served = []
+    for listen in listens:
+        if listen.plugin is not None:
+            served.append((listen, registry.protocol(listen.plugin).name))
+        elif len(registry.protocols) == 1:
+            served.append((listen, registry.protocols[0]))
+        else:
+            raise _nobody_serves(listen, registry)
+    return served
+
+
+def _nobody_serves(listen: Listen, registry: Registry) -> SettingsError:
+    if not registry.protocols:
+        names = ", ".join(plugin.name for plugin in registry.plugins) or "none"
+        message = (
+            f"none of the selected plugins ({names}) is a protocol, so nobody serves "
+            f"{listen.address}: select one, for example --plugin echo"
+        )
+        return SettingsError([Problem("plugins", "", message, "")])
+    names = ", ".join(registry.protocols)
+    message = (
+        f"several of the selected plugins could serve {listen.address} ({names}): say which one, "
+        f"for example {listen.address}={registry.protocols[0]}"
+    )
+    return SettingsError([Problem("listen", "", message, "")])
+
+
+def profile_directory(loaded: Loaded) -> Path | None:
+    """Return where profiles are written, which is made if need be; None if there are to be none.
+
+    Raises:
+        SettingsError: nothing can be written there.
+    """
+    key, directory = "profile.directory", loaded.settings.profile.directory
+    if not directory:
+        return None
+    try:
+        return recorder.prepare(directory, recorder.run_name())
+    except (OSError, ValueError) as error:
+        message = f"cannot be written to: {reason(error)}"
+        where = f"from {loaded.origin(key)}"
+        raise SettingsError([Problem(key, f'"{directory}"', message, where)]) from None

@@ -1,0 +1,170 @@
+"""How the supervisor becomes a new process image, with all that it holds in the new one's hands."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from host.bus.supervisor_end import BusRouter
+from host.net.listeners import ListeningSocket
+from host.runtime.loop import Loop
+from host.runtime.processes import BatchScheduling
+from host.runtime.signals import Signals
+from host.supervisor.generations import Generations
+from host.supervisor.reload import handover, stand_in
+from host.supervisor.reload.rehearsal import Plan, Program
+from host.supervisor.reload.sockets import open_missing
+from host.supervisor.workers.exits import ExitReports
+from host.supervisor.workers.handles import WorkerHandle, Workers
+from host.telemetry.logs import LogWriter
+
+
+@dataclass(frozen=True, slots=True)
+class ReexecParts:
+    """What is handed over, or must rest meanwhile.
+
+    Attributes:
+        program: what is executed.
+        control: the name and the descriptor of the control socket, if there is one.
+        started: when the host was started, in seconds of the loop's clock.
+    """
+
+    program: Program
+    loop: Loop
+    log: LogWriter
+    signals: Signals
+    batch: BatchScheduling
+    router: BusRouter
+    workers: Workers
+    exits: ExitReports
+    generations: Generations
+    control: tuple[str, int] | None
+    started: float
+
+
+def reexec(parts: ReexecParts, plan: Plan, on_certain: Callable[[], object]) -> None:
+    """Open what the plan adds, and re-execute this process (execve(2)). Returns by an error only.
+
+    Args:
+        parts: what is handed over.
+        plan: what the new settings ask for.
+        on_certain: called when nothing but the exec itself can fail any more.
+
+    Raises:
+        ListenError: a new address is refused; nothing has changed.
+        OSError: this process cannot be re-executed; nothing has changed.
+    """
+    held = [each for one in parts.generations.with_listeners for each in one.sockets]
+    opened = open_missing(plan.listen, held)
+    parts.signals.block()
+    parts.batch.end()  # the next one begins as this one has begun
+    process: handover.StandIn | None = None
+    try:
+        process = _start_stand_in(parts)
+        handed = _hand_over(parts, [*held, *opened], process)
+        with handed.inheritable() as environment:
+            on_certain()
+            os.execve(*parts.program, environment)
+    except BaseException:
+        if process is not None:
+            stand_in.stop(process.pid, process.pipe)
+        for listener in opened:
+            listener.close()
+        raise
+    finally:  # reached after an error only; the stand-in may have handed out connections meanwhile
+        parts.signals.unblock()
+        parts.batch.begin()
+        parts.generations.handing_out.runner.recount()
+
+
+def _start_stand_in(parts: ReexecParts) -> handover.StandIn:
+    serving = parts.generations.serving
+    channels = {
+        handle.record.pid: handle.channel.fileno()
+        for handle in parts.workers
+        if handle.generation is serving
+    }
+
+    def close() -> None:
+        parts.signals.close()
+        parts.loop.close()
+        parts.router.close()
+
+    pid, pipe = stand_in.start(
+        serving, channels, send=parts.workers.send, log=parts.log, close=close
+    )
+    return handover.StandIn(pid=pid, pipe=pipe)
+
+
+def _hand_over(
+    parts: ReexecParts, listeners: Sequence[ListeningSocket], process: handover.StandIn
+) -> handover.Handover:
+    generations, serving = parts.generations, parts.generations.serving
+    sockets = {each.fileno(): each for each in listeners}  # two generations may have one
+    numbers = {descriptor: number for number, descriptor in enumerate(sockets)}
+    topics = parts.router.hub.state()
+    workers = [_worker(handle, parts.router) for handle in parts.workers]
+    alive = {worker.generation for worker in workers} | {serving.number}
+    return handover.Handover(
+        generation=generations.next_number,
+        started=parts.started,
+        reloaded=parts.loop.now,
+        restarts=parts.exits.restarts,
+        accepted=generations.accepted,
+        sockets=[
+            handover.Socket(
+                fd=each.fileno(),
+                configured=each.configured,
+                address=each.view.address,
+                file=each.file,
+            )
+            for each in sockets.values()
+        ],
+        scores=[
+            handover.Scores(
+                generation=each.number,
+                fd=each.scoreboard.fileno(),
+                listeners=[(view.address, view.plugin) for view in each.listeners],
+            )
+            for each in generations.all
+            if each.number in alive
+        ],
+        serving=handover.Serving(
+            generation=serving.number,
+            wake=generations.handing_out.runner.wake,
+            sockets=[numbers[each.fileno()] for each in serving.sockets],
+        ),
+        workers=workers,
+        topics=handover.Topics(hearers=topics.hearers, owners=topics.owners, rings=topics.rings),
+        stand_in=process,
+        control=parts.control,
+        log=parts.log.state(),
+        hangs=list(parts.exits.hangs),
+    )
+
+
+def _worker(handle: WorkerHandle, router: BusRouter) -> handover.Worker:
+    record = handle.record
+    bus = router.state(record.pid)
+    return handover.Worker(
+        slot=record.slot,
+        pid=record.pid,
+        generation=record.generation,
+        row=handle.row.number,
+        born=record.born,
+        state=record.state.value,
+        deadline=record.deadline,
+        was_ready=record.was_ready,
+        expected=record.expected,
+        served_before=handle.served_before,
+        control=handle.channel.fileno(),
+        rest=handle.channel.rest,
+        stacks=handle.stack_reader.fileno(),
+        bus=None
+        if bus is None
+        else handover.Bus(fd=bus[0], rest=bus[1][0], queued=bus[1][1], dropped=bus[1][2]),
+        held=handle.held,
+        plugins=json.dumps(handle.plugins),
+    )

@@ -1,0 +1,131 @@
+"""How a re-executed supervisor takes over all that the one before has handed to it."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from host.bus.hub import HubState
+from host.bus.supervisor_end import BusRouter
+from host.interfaces import Listener
+from host.ipc.scoreboard import Scoreboard
+from host.ipc.supervisor_end import SupervisorChannel
+from host.net.listeners import ListeningSocket
+from host.runtime.loop import Loop
+from host.runtime.stacks import StackReader
+from host.supervisor.generations import DispatchSetup, Generation, Generations
+from host.supervisor.reload import handover, stand_in
+from host.supervisor.workers.handles import WorkerHandle, Workers
+from host.supervisor.workers.states import KillWorker, WorkerRecord, WorkerState
+from host.telemetry.emitter import Telemetry
+
+
+@dataclass(frozen=True, slots=True)
+class TakeoverParts:
+    """What takes in what was handed over."""
+
+    loop: Loop
+    telemetry: Telemetry
+    router: BusRouter
+    workers: Workers
+    dispatching: DispatchSetup
+
+
+def take_over(
+    handed: handover.Handover,
+    inherited: Sequence[socket.socket],
+    coming: Generation,
+    parts: TakeoverParts,
+) -> Generations:
+    """Take over generations, workers and the bus; nobody is told of a connection yet.
+
+    Args:
+        handed: what was handed over.
+        inherited: the sockets in it, which the generation that serves will close.
+        coming: the generation that is to take over.
+        parts: what takes it in.
+    """
+    found = {each.generation: _generation(each, handed, inherited) for each in handed.scores}
+    topics = handed.topics
+    parts.router.hub.restore(HubState(topics.hearers, topics.owners, topics.rings))
+    for worker in handed.workers:
+        _adopt(worker, found[worker.generation], parts.workers)
+    serving = found.pop(handed.serving.generation)
+    parts.dispatching.prepare(serving, handed.serving.wake)
+    return Generations(
+        parts.loop,
+        parts.telemetry,
+        serving,
+        coming=coming,
+        older=found.values(),
+        accepted=handed.accepted,
+    )
+
+
+def end_stand_in(
+    process: handover.StandIn | None, generations: Generations, workers: Workers
+) -> None:
+    """End the stand-in, if there is one; then tell dispatch of the workers that serve.
+
+    Not sooner: only then it is certain what each worker has been told.
+    """
+    if process is not None:
+        stand_in.stop(process.pid, process.pipe)
+    serving = generations.serving
+    for handle in workers:
+        record = handle.record
+        if handle.generation is serving and record.state is WorkerState.READY:
+            before = generations.accepted.get(record.slot, 0)
+            serving.add_candidate(handle.row, record.id, before)
+            generations.handing_out.dispatcher.hold(record.pid, handle.held)
+
+
+def _generation(
+    scores: handover.Scores, handed: handover.Handover, inherited: Sequence[socket.socket]
+) -> Generation:
+    """Return a generation with its scoreboard and, if it serves, its listening sockets."""
+    number = scores.generation
+    views = [Listener(index, *each) for index, each in enumerate(scores.listeners)]
+    listening: list[ListeningSocket] = []
+    if number == handed.serving.generation:
+        for view, which in zip(views, handed.serving.sockets, strict=True):
+            known = handed.sockets[which]
+            listening.append(
+                ListeningSocket(inherited[which], view, 0, known.file, known.configured)
+            )
+    rows = [each.row for each in handed.workers if each.generation == number]
+    return Generation(number, views, listening, Scoreboard(len(views), scores.fd), rows)
+
+
+def _adopt(worker: handover.Worker, generation: Generation, workers: Workers) -> None:
+    """Take in a worker that was there before the exec."""
+    record = WorkerRecord(
+        worker.slot,
+        worker.pid,
+        worker.born,
+        WorkerState(worker.state),
+        worker.deadline,
+        worker.generation,
+        was_ready=worker.was_ready,
+        expected=worker.expected,
+    )
+    if record.state is WorkerState.ENDING:
+        kill = KillWorker(record.pid, "it was about to be killed before the reload")
+        record.forced_end = ((kill, 0.0),)
+    handle = WorkerHandle(
+        record,
+        generation,
+        generation.scoreboard.row(worker.row),
+        SupervisorChannel(socket.socket(fileno=worker.control), worker.rest),
+        StackReader(worker.stacks),
+        worker.served_before,
+        held=worker.held,
+        plugins=json.loads(worker.plugins),
+    )
+    bus = worker.bus
+    if bus is None:
+        workers.add(handle, None)
+    else:
+        workers.add(handle, socket.socket(fileno=bus.fd), (bus.rest, bus.queued, bus.dropped))
