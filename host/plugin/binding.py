@@ -2,7 +2,7 @@
 
 Once plugins are frozen, who hears a hook is known, so it is worked out once. A pluggy call
 costs over a microsecond and a direct one a tenth of that; pluggy's own call is left for hooks
-that have wrappers. Both ways behave alike; tests/unit/test_calls.py holds them to it. What
+that have wrappers. Both ways behave alike; tests/unit/plugin/test_binding.py holds them to it. What
 isolates those who hear a hook from each other is in isolation.py.
 """
 
