@@ -1,194 +1,23 @@
-"""The commands to a running host, with a host that is none: it gives the answers it is told."""
+"""The commands to a running host: which it is asked, what is printed, and the exit codes."""
 
-import fcntl
-import io
-import itertools
 import json
 import os
-import pty
 import re
-import select
 import signal
-import socket
-import struct
 import subprocess
 import sys
-import termios
-import threading
-import time
 from contextlib import contextmanager, suppress
 
 import pytest
 from click.testing import CliRunner
-from rich.console import Console
 
 from host.cli.main import main
 from host.cli.operate import OPERATIONS
-from host.cli.screen import Rates, Table, ago, frame
-from host.control.client import ask, default_name, running
-from host.control.commands import COMMANDS, CommandError, address
-from host.control.server import ControlServer
-from host.errors import ExitCode, RemoteError
-from host.runtime.loop import Loop
-from host.telemetry.emitter import Telemetry
+from host.control.client import running
+from host.control.commands import COMMANDS, CommandError
+from host.errors import ExitCode
+from support.fake_host import EVIL, READY, SPELLED, STATUS, TROUBLED, Drop, new_name
 from walkthrough import ROOT, blocks
-
-DEADLINE_SECONDS = 10.0
-NOBODY = 65534
-NUMBERS = itertools.count()
-EVIL = "\x1b[31m[bold]evil\r\n\u202e"
-SPELLED = r"\x1b[31m[bold]evil\x0d\x0a\u202e"
-
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-
-
-def worker(slot, **more):
-    return {
-        "slot": slot,
-        "pid": 4_000_000 + slot,
-        "generation": 1,
-        "state": "serving",
-        "active": 12_345,
-        "accepted": 10_000_000,
-        "outstanding": 3,
-        "suspended": False,
-        "held": False,
-        "age_seconds": 200.0,
-        "turn_seconds": 0.0123,
-        "memory_bytes": 31 * 1_048_576,
-        "plugins": [],
-    } | more
-
-
-LISTENER = {
-    "index": 0,
-    "address": "tcp://127.0.0.1:7000",
-    "plugin": "echo",
-    "waiting": 0,
-    "accepted": 20_000_000,
-    "spurious": 5,
-    "refused": 0,
-}
-STATUS = {
-    "name": "fake",
-    "version": "0.1.0",
-    "pid": 81,
-    "generation": 1,
-    "uptime_seconds": 90_000.0,
-    "state": "serving",
-    "ready": True,
-    "workers_wanted": 2,
-    "schedulers": ["least_connections", "round_robin"],
-    "workers": [worker(0), worker(1)],
-    "listeners": [LISTENER],
-    "last_reload": None,
-    "hangs": [],
-    "restarts": 0,
-}
-READY = {"generation": 1, "outcome": "ready", "reason": "", "seconds_ago": 5.0}
-TROUBLED = STATUS | {
-    "state": "reloading",
-    "ready": False,
-    "workers": [
-        worker(0, held=True, suspended=True),
-        worker(1, suspended=True, memory_bytes=None),
-        worker(2, state="draining", held=True),
-        worker(2, generation=2),
-        worker(
-            3,
-            state="starting",
-            plugins=[
-                {
-                    "plugin": EVIL,
-                    "state": "open",
-                    "failures": 10,
-                    "hook": "on_accept",
-                    "seconds_left": 12.3,
-                }
-            ],
-        ),
-    ],
-    "listeners": [LISTENER | {"waiting": None, "plugin": EVIL}],
-    "last_reload": READY | {"outcome": "failed", "reason": f"{EVIL}, line 1\nline 2"},
-    "hangs": [
-        {
-            "slot": 1,
-            "pid": 77,
-            "place": f"in hook on_readable of plugin {EVIL}",
-            "seconds_ago": 61.0,
-            "stacks": [f"File {EVIL}"],
-        }
-    ],
-    "restarts": 7,
-    "plugins": [
-        {
-            "plugin": "watcher",
-            "state": "half-open",
-            "failures": 3,
-            "hook": "on_child_exit",
-            "seconds_left": 0.0,
-        }
-    ],
-}
-
-
-class Drop:
-    """An answer that is none: the connection breaks, as when a host re-executes itself."""
-
-
-class FakeHost:
-    """Serves the admin socket in a thread.
-
-    Args:
-        answers: for each command its result, or an exception, or a list of these: each answers one
-            request, and the last all that come after it.
-    """
-
-    def __init__(self, **answers):
-        self.name = f"test-operate-{os.getpid()}-{next(NUMBERS)}"
-        self.answers, self.asked = answers, []
-        self._loop, self._telemetry = Loop(), Telemetry()
-        self._server = self._serve(ControlServer.bind(self.name))
-        self._thread = threading.Thread(target=self._loop.run)
-        self._thread.start()
-
-    def _serve(self, sock):
-        return ControlServer(self._loop, self._telemetry, sock, self._handle)
-
-    def _handle(self, command, args, reply):
-        self.asked.append((command, args))
-        answer = self.answers[command]
-        if isinstance(answer, list):
-            answer = answer.pop(0) if len(answer) > 1 else answer[0]
-        if answer is Drop:
-            inherited = socket.socket(fileno=os.dup(self._server.fileno()))
-            self._loop.remove(self._server.fileno())
-            self._server.close()
-            self._server = self._serve(inherited)
-        elif isinstance(answer, Exception):
-            raise answer
-        elif answer is not None:
-            reply.result(answer)
-
-    def close(self):
-        self._loop.call_from_thread(self._loop.stop)
-        self._thread.join(DEADLINE_SECONDS)
-        assert not self._thread.is_alive()
-        self._server.close()
-        self._loop.close()
-
-
-@pytest.fixture
-def host():
-    started = []
-
-    def start(**answers):
-        started.append(FakeHost(**answers))
-        return started[-1]
-
-    yield start
-    for each in started:
-        each.close()
 
 
 def run(*args, env=None):
@@ -211,20 +40,8 @@ def refused(host, *args):
     return result.stderr.removeprefix("host: ").rstrip("\n")
 
 
-# Whom it asks
-
-
 def test_every_command_of_the_table_can_be_given():
     assert {operation.name for operation in OPERATIONS} == {*COMMANDS, "top"}
-
-
-@pytest.mark.parametrize(
-    ("typed", "meant_"), [("statsu", "status"), ("chekc", "check"), ("new-plugn", "new-plugin")]
-)
-def test_a_misspelt_command_is_told_with_the_nearest(typed, meant_):
-    found = CliRunner().invoke(main, [typed])
-    assert found.exit_code == ExitCode.USAGE
-    assert f'there is no command "{typed}"; did you mean "{meant_}"?' in found.output
 
 
 def test_a_host_is_found_by_its_name(host):
@@ -232,25 +49,6 @@ def test_a_host_is_found_by_its_name(host):
     assert fake.name in running()
     assert run("status", env={"HOST_NAME": fake.name}).exit_code == 0
     assert fake.asked == [("status", {})]
-
-
-def test_one_that_only_connects_does_not_run(host):
-    fake = host()
-    with socket.socket(socket.AF_UNIX) as bound:
-        bound.bind(address(f"{fake.name}-bound"))
-        assert f"{fake.name}-bound" not in running()
-
-
-@pytest.mark.parametrize(
-    ("names", "name"), [([], "prefork"), (["a"], "a"), (["a", "prefork"], "prefork")]
-)
-def test_the_only_host_is_meant_where_no_name_is_given(names, name):
-    assert default_name(names) == name
-
-
-def test_of_several_hosts_one_must_be_named():
-    with pytest.raises(RemoteError, match=r"several hosts run here \(a, b\): say which one with"):
-        default_name(["a", "b"])
 
 
 @pytest.mark.parametrize("name", ["no-such-host", "No Host", "x" * 200, "\x1b[31m", "a/b"])
@@ -263,70 +61,6 @@ def test_no_such_host_names_those_that_run(host, name):
     assert re.search(rf"; running: .*\b{fake.name}\b", result.stderr)
 
 
-@as_root
-def test_a_host_of_another_user_is_not_asked(host):
-    fake = host(status=STATUS)
-    try:
-        os.seteuid(NOBODY)
-        with pytest.raises(RemoteError, match=f'"{fake.name}" runs as uid 0; ask it as that user'):
-            ask(fake.name, "status", {}, DEADLINE_SECONDS)
-    finally:
-        os.seteuid(0)
-    assert not fake.asked
-
-
-@as_root
-def test_root_asks_hosts_of_other_users():
-    with listening(as_user=NOBODY) as (name, sock):
-        answer = threading.Thread(target=answer_one, args=(sock, b'{"ok": true, "result": {}}\n'))
-        answer.start()
-        assert ask(name, "status", {}, DEADLINE_SECONDS) == {}
-        answer.join()
-
-
-@contextmanager
-def listening(as_user=None):
-    name = f"test-operate-{os.getpid()}-{next(NUMBERS)}"
-    with socket.socket(socket.AF_UNIX) as sock:
-        try:
-            if as_user is not None:
-                os.seteuid(as_user)
-            sock.bind(address(name))
-            sock.listen(1)
-        finally:
-            if as_user is not None:
-                os.seteuid(0)
-        yield name, sock
-
-
-def answer_one(sock, line):
-    client, _ = sock.accept()
-    with client:
-        client.recv(1000)
-        client.sendall(line)
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        (b"", "has closed the connection without an answer"),
-        (b'{"ok": true, "resu', "has closed the connection without an answer"),
-        (b"[]\n", "gives an answer that is not understood here: is it of another version?"),
-        (b"junk\n", "is not understood"),
-        (b'{"ok": true}\n', "is not understood"),
-        (b'{"ok": true, "result": 1}\n', "is not understood"),
-        (b'{"ok": false}\n', "is not understood"),
-    ],
-)
-def test_an_answer_that_is_none(line, message):
-    with listening() as (name, sock):
-        answer = threading.Thread(target=answer_one, args=(sock, line))
-        answer.start()
-        with pytest.raises(RemoteError, match=message):
-            ask(name, "status", {}, DEADLINE_SECONDS)
-        answer.join()
-
-
 def test_one_that_hangs_is_given_up(host):
     fake = host(status=None)
     message = refused(fake, "status", "--timeout", "0.05")
@@ -336,25 +70,11 @@ def test_one_that_hangs_is_given_up(host):
     )
 
 
-def test_one_that_lets_nobody_in_is_given_up():
-    with listening() as (name, _):
-        waiting = [socket.socket(socket.AF_UNIX) for _ in range(2)]
-        for each in waiting:
-            each.connect(address(name))
-        with pytest.raises(RemoteError, match=r"not answered within 0\.05 s"):
-            ask(name, "status", {}, 0.05)
-        for each in waiting:
-            each.close()
-
-
 def test_a_host_that_misses_a_part_is_of_another_version(host):
     fake = host(status={"name": "fake"}, scale={"workers": 3})
     assert "is not understood here" in refused(fake, "status")
     assert "is not understood here" in refused(fake, "scale", "3")
     assert json.loads(say(fake, "status", "--json")) == {"name": "fake"}
-
-
-# What it prints
 
 
 def test_status_is_a_table(host):
@@ -511,9 +231,6 @@ def test_arguments_are_checked_before_anybody_is_asked(args):
     assert run(*args, "--name", "no-such-host").exit_code == ExitCode.USAGE
 
 
-# Reloading
-
-
 def starting(generation):
     return STATUS | {"last_reload": READY | {"generation": generation, "outcome": "starting"}}
 
@@ -561,8 +278,6 @@ def test_a_reload_that_takes_too_long_is_given_up(host):
     )
 
 
-# Stopping
-
 PROCESS = """
 import os, sys
 from host.control.server import ControlServer
@@ -587,7 +302,7 @@ loop.run()
 @contextmanager
 def process(kind):
     """A host in a process of its own."""
-    name = f"test-operate-{os.getpid()}-{next(NUMBERS)}"
+    name = new_name()
     with subprocess.Popen(
         [sys.executable, "-c", PROCESS, name, kind],
         stdout=subprocess.PIPE,
@@ -620,157 +335,10 @@ def test_a_host_that_is_not_there_cannot_be_stopped():
     assert run("stop", "--name", "no-such-host").exit_code == ExitCode.REMOTE
 
 
-# The view that goes on
-
-
 def test_top_prints_once_where_nobody_looks(host):
     fake = host(status=STATUS)
     assert say(fake, "top") == say(fake, "status")
     assert json.loads(say(fake, "top", "--json")) == STATUS
-
-
-def drawn(status, height=24, note="", seen=()):
-    rates = Rates()
-    for moment, each in enumerate([*seen, status]):
-        rates.update(each, float(moment))
-    output = io.StringIO()
-    console = Console(
-        width=80, height=height, file=output, force_terminal=True, color_system=None, markup=False
-    )
-    console.print(frame(status, rates, height, note))
-    lines = output.getvalue().splitlines()
-    assert max(map(len, lines)) <= 80
-    assert len(lines) <= height or height < 12
-    assert "\x1b" not in output.getvalue()
-    return lines
-
-
-def test_a_frame_has_rates_and_fits_80_columns():
-    before = STATUS | {
-        "workers": [worker(0, accepted=9_999_000)],
-        "listeners": [LISTENER | {"accepted": 19_999_000}],
-    }
-    lines = drawn(STATUS, seen=[before])
-    assert lines[2:] == [
-        "",
-        "LISTENER             PLUGIN WAITING ACCEPTED RATE SPURIOUS REFUSED",
-        "tcp://127.0.0.1:7000 echo         0 20000000 1000        5       0",
-        "",
-        "SLOT     PID GEN STATE   ACTIVE ACCEPTED RATE OUTSTANDING AGE   TURN MEMORY",
-        "   0 4000000   1 serving  12345 10000000 1000           3  3m 12.3ms    31M",
-        "   1 4000001   1 serving  12345 10000000    -           3  3m 12.3ms    31M",
-        "",
-        "q: quit",
-    ]
-
-
-def test_of_many_workers_a_frame_shows_what_there_is_room_for():
-    many = STATUS | {"workers": [worker(slot) for slot in range(100)]}
-    lines = drawn(many)
-    assert sum(" serving " in line for line in lines) == 14
-    assert len(lines) == 24
-    assert "86 more workers: `status` shows them" in lines
-    assert sum(" serving " in line for line in drawn(many, height=5)) == 1
-
-
-def test_a_frame_of_troubles_harms_no_terminal():
-    lines = drawn(TROUBLED, note=f"no answer {EVIL}")
-    assert lines[0] == f"no answer {SPELLED}"
-    assert any(line.startswith("worker 1 (pid 77) hung 1m ago") for line in lines)
-
-
-def test_rates_of_a_slot_whose_count_begins_anew_are_not_negative():
-    rates = Rates()
-    rates.update(STATUS, 1.0)
-    rates.update(STATUS | {"workers": [worker(0, accepted=1)]}, 2.0)
-    assert rates.of("worker 4000000") == "0"
-    assert rates.of("worker 4000001") is None
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0s"), (59.4, "59s"), (60, "1m"), (3600, "1h"), (200_000, "2d")]
-)
-def test_times_are_in_their_largest_unit(seconds, text):
-    assert ago(seconds) == text
-
-
-def test_a_table_without_rows():
-    assert Table.of("ID PEER", []).plain() == "ID  PEER"
-
-
-class Terminal:
-    """A terminal of 80 columns with a command in it."""
-
-    def __init__(self, *args):
-        self._ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
-        self.said = b""
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "host", *args],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
-            env=os.environ | {"TERM": "xterm-256color"},
-        )
-        os.close(theirs)
-
-    def wait_for(self, text, seconds=DEADLINE_SECONDS):
-        deadline = time.monotonic() + seconds
-        while text not in self.said:
-            left = deadline - time.monotonic()
-            assert left > 0, self.said
-            if select.select([self._ours], [], [], left)[0]:
-                try:
-                    self.said += os.read(self._ours, 65_536)
-                except OSError:  # EIO: the command has ended
-                    assert text in self.said, self.said
-
-    def type(self, keys):
-        os.write(self._ours, keys)
-
-    def close(self):
-        self.process.kill()
-        self.process.wait()
-        os.close(self._ours)
-
-
-@pytest.fixture
-def terminal():
-    started = []
-
-    def start(*args):
-        started.append(Terminal(*args))
-        return started[-1]
-
-    yield start
-    for each in started:
-        each.close()
-
-
-@pytest.mark.parametrize("how", ["q", "Ctrl-C"])
-def test_top_goes_on_until_it_is_told_to_end(host, terminal, how):
-    fake = host(status=[STATUS, CommandError("too busy"), STATUS | {"version": "9.9"}])
-    shown = terminal("top", "--name", fake.name)
-    shown.wait_for(b"fake 0.1.0")
-    shown.type(b" ")
-    shown.wait_for(b"too busy")
-    shown.wait_for(b"fake 9.9")
-    if how == "q":
-        shown.type(b"q")
-    else:
-        shown.process.send_signal(signal.SIGINT)
-    assert shown.process.wait(DEADLINE_SECONDS) == 0
-    shown.wait_for(b"\x1b[?1049l")  # the screen is what it was before
-
-
-def test_on_a_terminal_status_has_colours(host, terminal):
-    shown = terminal("status", "--name", host(status=STATUS).name)
-    assert shown.process.wait(DEADLINE_SECONDS) == 0
-    shown.wait_for(b"\x1b[32mserving")
-
-
-# What the page says
 
 
 def test_the_program_of_the_page_works_as_written(host, capsys):
