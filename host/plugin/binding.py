@@ -2,8 +2,8 @@
 
 Once plugins are frozen, who hears a hook is known, so it is worked out once. A pluggy call
 costs over a microsecond and a direct one a tenth of that; pluggy's own call is left for hooks
-that have wrappers. Both ways behave alike; tests/unit/plugin/test_binding.py holds them to it. What
-isolates those who hear a hook from each other is in isolation.py.
+that have wrappers. Both ways behave alike: tests/unit/plugin/test_binding.py and test_isolation.py
+compare them. What isolates those who hear a hook from each other is in isolation.py.
 """
 
 from __future__ import annotations

@@ -1,39 +1,16 @@
 """What pluggy passes over in silence is refused, in words that say where and what to change."""
 
-import sys
 from textwrap import dedent, indent
 
 import pytest
 
-from host.errors import PluginError
-from host.plugin.loading import load
-from host.settings import Loaded, Settings
+from support.plugin_files import load_text, refusal_of
 
-
-@pytest.fixture(autouse=True)
-def _own_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    before = set(sys.modules)
-    yield
-    for name in set(sys.modules) - before:
-        if name.startswith("prefork_file_"):
-            del sys.modules[name]
-
-
-def load_file(text):
-    with open("chat.py", "w", encoding="utf-8") as file:
-        file.write("from host import hookimpl\n" + dedent(text))
-    return load(Loaded(Settings(plugins=("./chat.py", "no:round_robin"))))
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 def load_class(body):
-    return load_file("class Chat:\n" + indent(dedent(body), "    "))
-
-
-def refusal(text):
-    with pytest.raises(PluginError) as caught:
-        load_file(text)
-    return str(caught.value)
+    return load_text("class Chat:\n" + indent(dedent(body), "    "))
 
 
 # Each: the body of a class from line 3 of the file on, the place shown, and what must be said.
@@ -143,7 +120,7 @@ TRAPS = {
 @pytest.mark.parametrize("trap", TRAPS)
 def test_trap_is_refused(trap):
     body, place, expected = TRAPS[trap]
-    said = refusal("class Chat:\n" + indent(body, "    "))
+    said = refusal_of("class Chat:\n" + indent(body, "    "))
     assert said.splitlines()[0] == 'plugin "chat" (file ./chat.py) cannot be used'
     if place:
         assert f"  {place}\n" in said
@@ -152,7 +129,7 @@ def test_trap_is_refused(trap):
 
 
 def test_every_fault_of_a_plugin_is_said_once_under_one_heading():
-    said = refusal(
+    said = refusal_of(
         """
         @hookimpl
         def on_acept(connection): ...
@@ -189,7 +166,7 @@ def test_what_is_in_order_is_accepted(body):
 
 
 def test_a_decorator_that_keeps_the_signature_is_accepted():
-    registry = load_file(
+    registry = load_text(
         """
         import functools
 
@@ -212,7 +189,7 @@ def test_a_decorator_that_keeps_the_signature_is_accepted():
 
 
 def test_a_subclass_that_forgets_the_mark_is_refused():
-    said = refusal(
+    said = refusal_of(
         """
         import types
         base = types.new_class("Base", exec_body=lambda names: names.update(
@@ -230,12 +207,12 @@ def test_a_subclass_that_forgets_the_mark_is_refused():
 class TestWhichClass:
     def test_several_are_listed(self):
         one = "class {}:\n    @hookimpl\n    def on_accept(self, connection): ...\n"
-        said = refusal(one.format("Chat") + one.format("Talk"))
+        said = refusal_of(one.format("Chat") + one.format("Talk"))
         assert "2 classes with hooks: Chat, Talk" in said
         assert "Name one: ./chat.py:Chat" in said
 
     def test_hooks_at_module_level_and_in_a_class(self):
-        said = refusal(
+        said = refusal_of(
             """
             class Chat:
                 @hookimpl
@@ -248,65 +225,5 @@ class TestWhichClass:
         assert "both at module level and in a class: Chat" in said
 
     def test_forgotten_marks_show_which_class_was_meant(self):
-        said = refusal("class Chat:\n    def on_readable(self, connection): ...\n")
+        said = refusal_of("class Chat:\n    def on_readable(self, connection): ...\n")
         assert "@hookimpl is missing" in said
-
-
-class TestFailures:
-    @pytest.mark.parametrize(
-        ("text", "place", "cause"),
-        [
-            ("def f():\n    return 1 / 0\n\nf()", "chat.py:3  return 1 / 0", "ZeroDivisionError"),
-            ("import sys\nsys.exit('bye')", "chat.py:3  sys.exit('bye')", "SystemExit: bye"),
-            ("import json\njson.loads('{')", "chat.py:3  json.loads('{')", "JSONDecodeError"),
-            ("def broken(:\n    pass", "chat.py:2  def broken(:", "SyntaxError: invalid syntax"),
-            ("import no_such_thing", "chat.py:2  import no_such_thing", "ModuleNotFoundError"),
-            ("raise BaseException", "chat.py:2  raise BaseException", "BaseException"),
-        ],
-    )
-    def test_import(self, text, place, cause):
-        said = refusal(text)
-        assert f"  {place}\n" in said
-        assert f"importing it failed: {cause}" in said
-
-    def test_import_of_a_file_beside_it(self, tmp_path):
-        (tmp_path / "beside_chat.py").write_text("")
-        assert "beside_chat.py exists, but" in refusal("import beside_chat")
-
-    def test_constructor(self):
-        said = refusal(
-            """
-            class Chat:
-                def __init__(self):
-                    raise OSError("no database")
-
-                @hookimpl
-                def on_accept(self, connection): ...
-            """
-        )
-        assert 'chat.py:5  raise OSError("no database")' in said
-        assert "Chat, called without arguments, having no Options, failed: OSError" in said
-
-    def test_constructor_with_other_arguments(self):
-        said = refusal(
-            """
-            class Chat:
-                def __init__(self, options): ...
-
-                @hookimpl
-                def on_accept(self, connection): ...
-            """
-        )
-        assert "chat.py:3  class Chat" in said
-        assert "called without arguments, having no Options, failed: TypeError" in said
-
-    def test_interrupt_is_the_operators(self):
-        with pytest.raises(KeyboardInterrupt):
-            load_file("raise KeyboardInterrupt")
-        assert not [name for name in sys.modules if name.startswith("prefork_file_")]
-
-    def test_what_is_neither_module_nor_class(self, tmp_path):
-        (tmp_path / "chat.py").write_text("thing = 1\n")
-        settings = Settings().model_copy(update={"plugins": ("./chat.py:thing",)})
-        with pytest.raises(PluginError, match=r"a module or a class, and this is neither .*int"):
-            load(Loaded(settings))

@@ -1,14 +1,13 @@
 """Who hears which hook, in which order, and who is named when one fails."""
 
-import sys
-
 import pytest
 
 from host.errors import PluginError
 from host.plugin.circuit_breaker import CircuitBreaker
 from host.plugin.loading import load
-from host.settings import Loaded, Settings
+from host.settings import Settings
 from host.telemetry.emitter import Telemetry
+from support.plugin_files import loaded, write
 
 HEADER = "from host import hookimpl\n"
 PROTOCOL = """
@@ -44,21 +43,15 @@ class Wrapper:
 
 
 @pytest.fixture
-def registry(tmp_path, monkeypatch):
+def registry(own_folder):
     """Return a function that loads files, given as name and text, in that order."""
-    monkeypatch.chdir(tmp_path)
-    before = set(sys.modules)
 
     def make(**files):
         for name, text in files.items():
-            (tmp_path / f"{name}.py").write_text(HEADER + text.replace("{name}", name))
-        selected = (*(f"./{name}.py" for name in files), "no:round_robin")
-        return load(Loaded(Settings(plugins=selected)))
+            write(f"{name}.py", HEADER + text.replace("{name}", name))
+        return load(loaded(*(f"./{name}.py" for name in files)))
 
-    yield make
-    for name in set(sys.modules) - before:
-        if name.startswith("prefork_file_"):
-            del sys.modules[name]
+    return make
 
 
 def told(call, *args):

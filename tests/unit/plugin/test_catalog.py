@@ -1,0 +1,82 @@
+"""What is installed and selected is listed without being imported."""
+
+import sys
+
+import pytest
+
+from host.plugin.catalog import catalog
+from support.plugin_files import ECHO, HOOK, write
+
+pytestmark = pytest.mark.usefixtures("own_folder")
+
+
+def test_lists_what_is_installed_and_selected_without_importing_it(install):
+    site = install("sample-dist", "2.1", b_second="sample_second", a_first="sample_first:Echo")
+    write(site / "sample_first.py", "raise RuntimeError\n" + ECHO)
+    write(site / "sample_second.py", "raise RuntimeError\n" + HOOK)
+    write("mine.py", ECHO)
+    entries = catalog(["./mine.py", "a_first", "nobody", "no:round_robin"])
+    others = [entry for entry in entries if entry.distribution != "prefork"]
+    assert [(e.name, e.version, e.implements, e.selected) for e in others] == [
+        ("a_first", "2.1", ("on_readable",), True),
+        ("b_second", "2.1", ("on_accept",), False),
+        ("mine", None, ("on_readable",), True),
+        ("nobody", None, None, True),
+    ]
+    assert 'no plugin "nobody" is installed' in entries[-1].error
+    assert entries[-2].as_dict()["origin"] == "./mine.py"
+    assert "sample_first" not in sys.modules
+
+
+def test_a_package_is_not_imported_for_its_modules(install):
+    site = install("sample-dist", deep="sample_deep.inner.protocol:Echo")
+    (site / "sample_deep" / "inner").mkdir(parents=True)
+    write(site / "sample_deep" / "__init__.py", "raise RuntimeError")
+    write(site / "sample_deep" / "inner" / "protocol.py", ECHO)
+    [entry] = [entry for entry in catalog() if entry.name == "deep"]
+    assert entry.implements == ("on_readable",)
+
+
+def test_broken_metadata_and_duplicates_are_shown(install):
+    install("sample-one", twice="sample_x:A", bad="what is this!")
+    install("sample-two", twice="sample_y:A")
+    entries = {(entry.name, entry.distribution): entry for entry in catalog()}
+    assert "several distributions" in entries["twice", "sample-one"].error
+    assert "several distributions" in entries["twice", "sample-two"].error
+    assert "not of the form" in entries["bad", None].error
+
+
+def test_a_wrong_selection_is_shown_too():
+    assert "that is none" in catalog(["no:ecko"])[-1].error
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (ECHO + ECHO.replace("Echo", "Other"), None),
+        (ECHO, ("on_readable",)),
+        ("from host import *\nimport host\n@host.hookimpl\ndef on_close(): ...", ("on_close",)),
+        (
+            "@hookimpl(specname='on_accept')\ndef greet(connection): ...",
+            ("on_accept",),
+        ),
+        ("def broken(:", None),
+        ("x = 1", ()),
+    ],
+)
+def test_source_is_read_as_far_as_it_tells(text, expected):
+    write("some.py", text)
+    [entry] = [entry for entry in catalog(["./some.py"]) if entry.name == "some"]
+    assert entry.implements == expected
+
+
+def test_inherited_hooks_count_if_their_class_is_in_the_file():
+    more = "class More(Echo):\n    @hookimpl\n    def on_close(): ...\n"
+    write("some.py", ECHO + more)
+    text = "./some.py:More"
+    assert catalog([text])[-1].implements in (("on_readable", "on_close"), None)
+    [entry] = [entry for entry in catalog([text]) if entry.selected and entry.name == "some:More"]
+    assert entry.implements == ("on_readable", "on_close")
+    write("some.py", "from x import Base\nclass More(Base): ...")
+    [entry] = [entry for entry in catalog([text]) if entry.name == "some:More"]
+    assert entry.implements is None

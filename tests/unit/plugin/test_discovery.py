@@ -1,0 +1,72 @@
+"""Plugins are found by entry point, dotted name and file; if not, it is said what is nearest."""
+
+import re
+import sys
+
+import pytest
+
+from host.plugin.loading import load
+from support.plugin_files import ECHO, HOOK, loaded, names, refusal, write
+
+pytestmark = pytest.mark.usefixtures("own_folder")
+
+
+class TestFinding:
+    def test_by_file(self):
+        write("my_echo.py", ECHO)
+        [plugin] = load(loaded("./my_echo.py")).plugins
+        assert (plugin.name, plugin.origin) == ("my_echo", "file ./my_echo.py")
+        assert type(plugin.object).__name__ == "Echo"
+        assert (plugin.hooks, plugin.is_protocol) == (("on_readable",), True)
+
+    def test_by_file_and_class(self):
+        write("both.py", ECHO + ECHO.replace("Echo", "Other"))
+        registry = load(loaded("./both.py:Other", "./both.py:Echo"))
+        assert names(registry) == ["both:Other", "both:Echo"]
+        assert [type(each.object).__module__ for each in registry.plugins] == [
+            type(registry.plugins[0].object).__module__
+        ] * 2
+
+    def test_by_dotted_name(self, monkeypatch):
+        write("sample_dotted.py", ECHO)
+        monkeypatch.syspath_prepend(".")
+        registry = load(loaded("sample_dotted:Echo"))
+        assert registry.plugins[0].origin == "module sample_dotted:Echo"
+
+    def test_by_entry_point_imports_only_what_is_selected(self, install):
+        site = install("sample-dist", "2.1", first="sample_first:Echo", second="sample_second")
+        write(site / "sample_first.py", ECHO)
+        write(site / "sample_second.py", "raise RuntimeError")
+        [plugin] = load(loaded("first")).plugins
+        assert plugin.origin == "sample-dist 2.1, entry point sample_first:Echo"
+        assert "sample_second" not in sys.modules
+
+
+class TestNotFound:
+    def test_name(self, install):
+        install("sample-dist", chatty="sample_chatty")
+        write("chaty.py", HOOK)
+        said = refusal("chaty")
+        assert 'no plugin "chaty" is installed; did you mean "chatty"?' in said
+        assert re.search(r"installed: .*\bchatty\b", said)
+        assert "select it as ./chaty.py" in said
+
+    def test_file(self, tmp_path):
+        write("my_protocol.py", HOOK)
+        said = refusal("./my_protcol.py")
+        assert f'no file my_protcol.py in {tmp_path}; did you mean "my_protocol.py"?' in said
+        assert "no folder nowhere" in refusal("./nowhere/x.py")
+        (tmp_path / "folder").mkdir()
+        assert "this is a folder" in refusal("./folder")
+
+    def test_two_distributions_offer_one_name(self, install):
+        install("sample-one", "1.0", parley="sample_one:Chat", fine="sample_fine:Echo")
+        site = install("sample-two", "2.0", parley="sample_two:Chat")
+        write(site / "sample_fine.py", ECHO)
+        assert names(load(loaded("fine"))) == ["fine"]
+        said = refusal("parley")
+        assert "sample-one 1.0 (sample_one:Chat), sample-two 2.0 (sample_two:Chat)" in said
+
+    def test_broken_entry_point(self, install):
+        install("sample-dist", parley="not:a valid value!")
+        assert "is not of the form module:Class" in refusal("parley")
