@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from bench import tables
@@ -11,6 +11,8 @@ from bench.plots import draw
 from bench.results import Report
 
 _WIDTH = 108
+
+Draw = Callable[[Report, Path], dict[str, Path]]
 
 _INTRODUCTION = """\
 How much of the machine the host needs, compared with what a user would pick instead, and with a
@@ -86,8 +88,14 @@ _ALT = {
 }
 
 
-def write(report: Report, path: Path) -> None:
-    """Write the page, and its plots into a folder of the same name beside it."""
+def write(report: Report, path: Path, draw: Draw = draw) -> None:
+    """Write the page, and its plots into a folder of the same name beside it.
+
+    Args:
+        report: what was measured.
+        path: the page's file.
+        draw: draws the plots into a folder; returns the file of each.
+    """
     folder = path.with_suffix("")
     plots = {name: f"{folder.name}/{file.name}" for name, file in draw(report, folder).items()}
     path.write_text("\n".join(_page(report, plots)) + "\n")

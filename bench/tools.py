@@ -33,13 +33,16 @@ def digest() -> str:
     return hashlib.sha256(content + " ".join(FLAGS).encode()).hexdigest()[:16]
 
 
-def compiled() -> dict[str, Path]:
+def compiled(cache: Path | None = None) -> dict[str, Path]:
     """Return where the programs are, after compiling them if they have changed.
+
+    Args:
+        cache: the folder for what is compiled, if not `cache_folder()`.
 
     Raises:
         ToolError: there is no gcc, or it failed.
     """
-    folder = cache_folder() / digest()
+    folder = (cache or cache_folder()) / digest()
     found = {name: folder / name for name in PROGRAMS}
     missing = [name for name, path in found.items() if not path.exists()]
     if not missing:

@@ -3,7 +3,7 @@
 Frames of workers go in (`receive`), frames for workers come out through `send`. Every message
 passes the hub, also on its way back to the worker that sent it: so there is one order of the
 messages of a topic, the same for all. State is bounded: what waits for a worker by its channel,
-what is retained by the limits below (the topic published to longest ago goes first).
+what is retained by `HubLimits` (the topic published to longest ago goes first).
 """
 
 from __future__ import annotations
@@ -15,14 +15,9 @@ from typing import NamedTuple
 from host.bus.frames import Frame, Kind
 from host.interfaces import BUS_LEFT
 
-MAX_RETAINED = 1000
-"""Messages of one topic that are retained at most."""
-MAX_RETAINED_BYTES = 67_108_864
-"""Bytes that all retained messages take at most, with what Python needs for each."""
 _RING_BYTES = 1_500
 _MESSAGE_BYTES = 120
 """About what an empty ring and an empty message cost (CPython, 64 bits)."""
-MAX_CLAIMS = 1_000_000
 
 Send = Callable[[int, bytes], object]
 
@@ -46,6 +41,24 @@ class _Ring:
         return self.size - before
 
 
+class HubLimits(NamedTuple):
+    """How much a hub keeps.
+
+    Attributes:
+        retained: messages of one topic that are retained at most.
+        retained_bytes: bytes that all retained messages take at most, with what Python needs for
+            each.
+        keys: keys that may have an owner at the same time.
+    """
+
+    retained: int = 1000
+    retained_bytes: int = 67_108_864
+    keys: int = 1_000_000
+
+
+_LIMITS = HubLimits()
+
+
 class HubState(NamedTuple):
     """What a hub knows: who hears which topic, who owns which key, what is retained."""
 
@@ -59,10 +72,11 @@ class Hub:
 
     Args:
         send: takes the number of a member and a packed frame for it.
+        limits: how much it keeps.
     """
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, send: Send, limits: HubLimits = _LIMITS) -> None:
+        self._send, self._limits = send, limits
         self._members: set[int] = set()
         self._hearers: dict[bytes, dict[int, None]] = {}
         self._owners: dict[bytes, int] = {}
@@ -84,7 +98,7 @@ class Hub:
         self._owners.update(state.owners)
         for topic, messages in state.rings:
             for sender, payload in messages:
-                self._retain(topic, sender, payload, MAX_RETAINED)
+                self._retain(topic, sender, payload, self._limits.retained)
 
     def join(self, member: int) -> None:
         """Take in a member."""
@@ -140,7 +154,7 @@ class Hub:
             self._hearers.pop(topic, None)
 
     def _claim(self, member: int, key: bytes) -> None:
-        free = key not in self._owners and len(self._owners) < MAX_CLAIMS
+        free = key not in self._owners and len(self._owners) < self._limits.keys
         if free:
             self._owners[key] = member
         self._send(member, Frame(Kind.CLAIMED, int(free), key).pack())
@@ -148,6 +162,6 @@ class Hub:
     def _retain(self, topic: bytes, sender: int, payload: bytes, keep: int) -> None:
         ring = self._rings.setdefault(topic, _Ring())
         self._rings.move_to_end(topic)
-        self._retained += ring.add(sender, payload, min(keep, MAX_RETAINED))
-        while self._retained > MAX_RETAINED_BYTES and self._rings:
+        self._retained += ring.add(sender, payload, min(keep, self._limits.retained))
+        while self._retained > self._limits.retained_bytes and self._rings:
             self._retained -= self._rings.popitem(last=False)[1].size

@@ -50,16 +50,25 @@ class BatchScheduling:
 
     It then runs when a core is free or whoever has it stops, which on a busy machine is a little
     later, and finds more to do at once. Another policy than the usual one is left alone.
+
+    Args:
+        policy_of: returns the policy of a process (sched_getscheduler(2)).
+        set_policy: sets it (sched_setscheduler(2)).
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        policy_of: Callable[[int], int] = os.sched_getscheduler,
+        set_policy: Callable[[int, int, os.sched_param], None] = os.sched_setscheduler,
+    ) -> None:
+        self._policy_of, self._set_policy = policy_of, set_policy
         self._begun = False
 
     def begin(self) -> None:
         """Begin; harmless where that is not allowed."""
         with suppress(OSError):
-            if os.sched_getscheduler(0) == os.SCHED_OTHER:
-                os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+            if self._policy_of(0) == os.SCHED_OTHER:
+                self._set_policy(0, os.SCHED_BATCH, os.sched_param(0))
                 self._begun = True
 
     def end(self) -> None:
@@ -67,7 +76,7 @@ class BatchScheduling:
         if self._begun:
             self._begun = False
             with suppress(OSError):
-                os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+                self._set_policy(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def fork(child: Callable[[], int]) -> int:
@@ -112,10 +121,13 @@ class OutOfMemory:
 
     It counts such kills, in this process's cgroup if there is one (cgroups(7), memory.events), and
     in the whole machine (/proc/vmstat); it does not say whom.
+
+    Args:
+        path: the file with the counts, if not the one that this machine has.
     """
 
-    def __init__(self) -> None:
-        self._path = _events_path()
+    def __init__(self, path: str | None = None) -> None:
+        self._path = _events_path() if path is None else path
         self._count = self._read()
 
     def happened(self) -> bool:

@@ -170,12 +170,13 @@ def test_a_series_is_one_table():
     assert [row[0] for row in table.rows] == ["1", "10"]
 
 
-def test_what_the_page_says_fits_the_screen(monkeypatch, tmp_path):
-    monkeypatch.setattr(page, "draw", lambda _report, folder: {"goals": folder / "goals.png"})
+def test_what_the_page_says_fits_the_screen(tmp_path):
     report = Report("2026-01-01", {"CPU": "x"}, {"uvloop": "1"}, {"seconds": 1.0, "pairs": 7.0})
     report.comparisons = [comparison((1.0, 2.0))]
     report.comparisons[0].notes = ["peer: " + "it has not started " * 20]
-    page.write(report, tmp_path / "performance.md")
+    page.write(
+        report, tmp_path / "performance.md", lambda _, folder: {"goals": folder / "goals.png"}
+    )
     text = (tmp_path / "performance.md").read_text()
     assert "](performance/goals.png)" in text
     assert [line for line in text.splitlines() if len(line) > 110 and line[0] != "|"] == []
@@ -195,7 +196,6 @@ def test_names_on_the_command_line_are_checked(capsys):
 
 
 def test_a_missing_compiler_is_said(monkeypatch, tmp_path):
-    monkeypatch.setattr(tools, "cache_folder", lambda: tmp_path)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(tools.ToolError, match="gcc is missing"):
-        tools.compiled()
+        tools.compiled(tmp_path)

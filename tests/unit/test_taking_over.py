@@ -6,13 +6,11 @@ import select
 import socket
 from contextlib import contextmanager
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.bus import hub
 from host.bus.frames import Channel, Frame, Kind, Parser
-from host.bus.hub import Hub
+from host.bus.hub import Hub, HubLimits
 from host.telemetry.emitter import Record
 from host.telemetry.events import Event, Level
 from host.telemetry.logs import LogWriter
@@ -43,9 +41,9 @@ STEPS = st.lists(
 class Recorded:
     """A hub, and what it sends."""
 
-    def __init__(self):
+    def __init__(self, **limits):
         self.sent, self.members = [], set()
-        self.hub = Hub(lambda *each: self.sent.append(each))
+        self.hub = Hub(lambda *each: self.sent.append(each), HubLimits(**limits))
 
     def do(self, steps):
         for step in steps:
@@ -67,33 +65,26 @@ class Recorded:
             self.do([(9, Frame(Kind.PUBLISH, 0, name, b"who hears?"))])
 
 
-@contextmanager
-def small_limits():
-    """Limits so low that rings and claims meet them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hub, "MAX_RETAINED", 2)
-        patch.setattr(hub, "MAX_RETAINED_BYTES", 6_000)
-        patch.setattr(hub, "MAX_CLAIMS", 2)
-        yield
+SMALL = {"retained": 2, "retained_bytes": 6_000, "keys": 2}
+"""Limits so low that rings and claims meet them."""
 
 
 @given(STEPS, STEPS, st.booleans())
 def test_a_hub_that_takes_over_sends_what_the_one_before_would_have_sent(before, after, join_first):
-    with small_limits():
-        one, other = Recorded(), Recorded()
-        one.do([("join", 1), ("join", 2), *before])
-        joins = [("join", member) for member in sorted(one.members)]
-        if join_first:
-            other.do(joins)
-        other.hub.restore(one.hub.state())
-        if not join_first:
-            other.do(joins)
-        one.sent.clear()
-        for each in (one, other):
-            each.do(after)
-            each.ask_everything()
-        assert other.sent == one.sent
-        assert other.hub.state() == one.hub.state()
+    one, other = Recorded(**SMALL), Recorded(**SMALL)
+    one.do([("join", 1), ("join", 2), *before])
+    joins = [("join", member) for member in sorted(one.members)]
+    if join_first:
+        other.do(joins)
+    other.hub.restore(one.hub.state())
+    if not join_first:
+        other.do(joins)
+    one.sent.clear()
+    for each in (one, other):
+        each.do(after)
+        each.ask_everything()
+    assert other.sent == one.sent
+    assert other.hub.state() == one.hub.state()
 
 
 def test_a_state_is_no_part_of_the_hub():

@@ -6,17 +6,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from host.bus import hub
 from host.bus.frames import Frame, Kind, Parser
-from host.bus.hub import Hub
+from host.bus.hub import Hub, HubLimits
 
 
 class Scene:
     """A hub and what it has sent to each member."""
 
-    def __init__(self, *members):
+    def __init__(self, *members, **limits):
         self.sent = {member: [] for member in members}
-        self.hub = Hub(self.take)
+        self.hub = Hub(self.take, HubLimits(**limits))
         for member in members:
             self.hub.join(member)
 
@@ -84,10 +83,8 @@ def test_what_is_retained_comes_first_and_then_the_word_that_it_was_all():
     assert retained(scene, 2, b"b") == []
 
 
-def test_rings_are_bounded_and_the_topic_of_longest_ago_goes_first(monkeypatch):
-    monkeypatch.setattr(hub, "MAX_RETAINED", 4)
-    monkeypatch.setattr(hub, "MAX_RETAINED_BYTES", 20_000)
-    scene = Scene(1)
+def test_rings_are_bounded_and_the_topic_of_longest_ago_goes_first():
+    scene = Scene(1, retained=4, retained_bytes=20_000)
     for number in range(9):
         scene.publish(1, b"a", b"%d" % number, retain=100)
     assert retained(scene, 1, b"a") == [b"5", b"6", b"7", b"8"]
@@ -99,9 +96,8 @@ def test_rings_are_bounded_and_the_topic_of_longest_ago_goes_first(monkeypatch):
     assert len(retained(scene, 1, b"c")) == 1
 
 
-def test_topics_with_nothing_in_them_count_too(monkeypatch):
-    monkeypatch.setattr(hub, "MAX_RETAINED_BYTES", 100_000)
-    scene = Scene(1)
+def test_topics_with_nothing_in_them_count_too():
+    scene = Scene(1, retained_bytes=100_000)
     for number in range(10_000):
         scene.publish(1, b"%d" % number, b"", retain=1)
     kept = sum(len(retained(scene, 1, b"%d" % number)) for number in range(10_000))
@@ -123,9 +119,8 @@ def test_a_key_has_one_owner_until_it_is_given_up():
     assert scene.claims(2)[-1] == (b"k", True)
 
 
-def test_there_is_a_limit_of_claims(monkeypatch):
-    monkeypatch.setattr(hub, "MAX_CLAIMS", 2)
-    scene = Scene(1)
+def test_there_is_a_limit_of_keys_that_have_an_owner():
+    scene = Scene(1, keys=2)
     for key in (b"a", b"b", b"c"):
         scene.say(1, Kind.CLAIM, key)
     assert scene.claims(1) == [(b"a", True), (b"b", True), (b"c", False)]

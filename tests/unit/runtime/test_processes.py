@@ -43,9 +43,6 @@ def test_an_end_is_told_in_words(ended, words):
     assert str(ended) == words
 
 
-# Want of memory
-
-
 class Kernel:
     """The file with the kernel's counts."""
 
@@ -58,14 +55,12 @@ class Kernel:
 
 
 @pytest.fixture
-def kernel(tmp_path, monkeypatch):
-    made = Kernel(tmp_path / "memory.events")
-    monkeypatch.setattr(processes, "_events_path", lambda: str(made.path))
-    return made
+def kernel(tmp_path):
+    return Kernel(tmp_path / "memory.events")
 
 
 def test_a_kill_for_want_of_memory_is_told_once(kernel):
-    memory = OutOfMemory()
+    memory = OutOfMemory(str(kernel.path))
     assert not memory.happened()
     kernel.count(1)
     assert memory.happened()
@@ -77,7 +72,7 @@ def test_a_kill_for_want_of_memory_is_told_once(kernel):
 
 def test_kills_before_somebody_asked_are_nobodys(kernel):
     kernel.count(5)
-    memory = OutOfMemory()
+    memory = OutOfMemory(str(kernel.path))
     assert not memory.happened()
     kernel.count(6)
     assert memory.happened()
@@ -86,13 +81,13 @@ def test_kills_before_somebody_asked_are_nobodys(kernel):
 @pytest.mark.parametrize("text", ["", "oom {}\n", "rubbish\n", "oom_kill many\n", "a b c\n"])
 def test_a_kernel_that_does_not_count_tells_of_none(kernel, text):
     kernel.count(1, text)
-    memory = OutOfMemory()
+    memory = OutOfMemory(str(kernel.path))
     kernel.count(2, text)
     assert not memory.happened()
 
 
 def test_a_file_that_is_gone_tells_of_none(kernel):
-    memory = OutOfMemory()
+    memory = OutOfMemory(str(kernel.path))
     kernel.path.unlink()
     assert not memory.happened()
 
@@ -102,9 +97,6 @@ def test_this_machine_has_such_a_file():
     with open(path, encoding="ascii") as file:
         assert "oom_kill" in dict(line.split() for line in file)
     assert not OutOfMemory().happened()
-
-
-# Memory
 
 
 def test_the_memory_of_this_process_is_about_what_the_kernel_says():
@@ -122,9 +114,6 @@ def test_memory_that_is_touched_counts():
 def test_nothing_is_known_of_a_process_that_does_not_exist():
     assert resident_bytes(NO_PROCESS) is None
     assert not is_stopped(NO_PROCESS)
-
-
-# Stops
 
 
 def test_a_process_is_stopped_from_the_signal_that_stops_it_to_the_one_that_lets_it_go_on():
@@ -153,17 +142,25 @@ def test_a_process_that_has_ended_and_was_not_reaped_is_not_stopped():
         assert not resident_bytes(process.pid)
 
 
-@pytest.fixture
-def policies(monkeypatch):
-    """Keep the policy of this process in a list instead of the kernel; the last one counts."""
-    policies = [os.SCHED_OTHER]
-    monkeypatch.setattr(os, "sched_getscheduler", lambda pid: policies[-1])
-    monkeypatch.setattr(os, "sched_setscheduler", lambda pid, policy, _: policies.append(policy))
-    return policies
+class Policies(list):
+    """The policies that a process has had; the last one is its own."""
+
+    def policy_of(self, pid):
+        assert pid == 0
+        return self[-1]
+
+    def set_policy(self, pid, policy, parameter):
+        assert (pid, parameter.sched_priority) == (0, 0)
+        self.append(policy)
 
 
-def test_who_is_scheduled_in_batches_is_so_until_it_ends(policies):
-    batch = BatchScheduling()
+def scheduling(policies):
+    return BatchScheduling(policies.policy_of, policies.set_policy)
+
+
+def test_who_is_scheduled_in_batches_is_so_until_it_ends():
+    policies = Policies([os.SCHED_OTHER])
+    batch = scheduling(policies)
     batch.end()
     batch.begin()
     batch.begin()
@@ -172,19 +169,18 @@ def test_who_is_scheduled_in_batches_is_so_until_it_ends(policies):
     assert policies == [os.SCHED_OTHER, os.SCHED_BATCH, os.SCHED_OTHER]
 
 
-def test_a_policy_that_an_operator_has_chosen_stays(policies):
-    policies.append(os.SCHED_RR)
-    batch = BatchScheduling()
+def test_a_policy_that_an_operator_has_chosen_stays():
+    policies = Policies([os.SCHED_RR])
+    batch = scheduling(policies)
     batch.begin()
     batch.end()
-    assert policies == [os.SCHED_OTHER, os.SCHED_RR]
+    assert policies == [os.SCHED_RR]
 
 
-def test_where_no_policy_may_be_chosen_nothing_happens(policies, monkeypatch):
+def test_where_no_policy_may_be_chosen_nothing_happens():
     def refuse(*_):
         raise PermissionError
 
-    monkeypatch.setattr(os, "sched_setscheduler", refuse)
-    batch = BatchScheduling()
+    batch = BatchScheduling(lambda _: os.SCHED_OTHER, refuse)
     batch.begin()
     batch.end()
