@@ -71,8 +71,6 @@ def split(data, cuts):
 cuts = st.lists(st.integers(0, 200), max_size=12)
 
 
-# Lines
-
 streams = st.lists(
     st.one_of(st.sampled_from([b"\n", b"\r\n", b"\r", b"\r\r\n"]), st.binary(max_size=LIMIT + 2)),
     max_size=12,
@@ -134,9 +132,6 @@ def test_a_line_too_long_is_told_before_its_end():
 @pytest.mark.parametrize("line", [b"a\rb", b"\ra", b"a\r", b"\r"])
 def test_a_carriage_return_elsewhere_belongs_to_the_line(line):
     assert collect(LineFramer(LIMIT), line + b"\r\n") == [line]
-
-
-# The taker stops in the middle
 
 
 def test_a_line_counts_as_taken_only_when_it_has_been_handed_out():
@@ -270,9 +265,6 @@ def test_messages_and_blocks_in_turn_however_they_are_cut(kind, parts, cuts):
     assert framer.take() == b""
 
 
-# Time
-
-
 @pytest.mark.parametrize("piece", [1, 7, 1000])
 def test_a_long_line_in_small_pieces_takes_linear_time(counted, piece):
     size = 20_000
@@ -314,9 +306,6 @@ def test_a_line_that_does_not_end_costs_no_more_memory_than_the_limit():
         assert tracemalloc.get_traced_memory()[0] - before < 20_000
     finally:
         tracemalloc.stop()
-
-
-# Length and netstring
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])

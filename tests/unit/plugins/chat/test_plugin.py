@@ -313,3 +313,34 @@ def test_who_gets_no_answer_for_long_is_told_so_and_closed(line, what, others):
     parley.settle()
     assert bob.lines == [others]
     assert parley.rosters()[0] == parley.rosters()[1]
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        (b"a\x1b[31mred\x1b[0m", "ared"),
+        (b"a\x1b]0;title\x07x", "a ]0;title x"),
+        (b"a\x00b\x07c\x7fd", "a b c d"),
+        ("a\x9b2Jb\x85c".encode(), "ab c"),
+        ("a\u202eb\u2066c\u2028d".encode(), "a b c d"),
+        (b"caf\xe9", "caf\ufffd"),
+        (b"\xfe\xc0\x80x", "\ufffd\ufffd\ufffdx"),
+        (b"a\rb", "a b"),
+        ("ünïcode ✓ 👍🏽".encode(), "ünïcode ✓ 👍🏽"),
+    ],
+)
+def test_nothing_that_a_terminal_acts_on_reaches_others(sent, shown):
+    parley, ada, bob, _ = trio()
+    ada.feed(sent + b"\n")
+    ada.feed(b"/me " + sent + b"\n")
+    ada.feed(b"/msg bob " + sent + b"\n")
+    ada.feed(b"/quit " + sent + b"\n")
+    parley.settle(0)
+    assert sorted(bob.lines) == sorted(
+        [
+            f"[#lobby] ada: {shown}",
+            f"[#lobby] * ada {shown.strip()}",
+            f"[from ada] {shown.strip()}",
+            f"-- ada has quit ({shown.strip()})",
+        ]
+    )

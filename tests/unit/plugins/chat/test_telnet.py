@@ -1,16 +1,13 @@
-"""Telnet's bytes, names, escape sequences, token buckets: for any input, however it is cut."""
+"""Telnet's commands are taken out of any input and refused, however it is cut."""
 
-import unicodedata
 from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.plugins.chat.names import fold, nick_of, room_of
 from host.plugins.chat.telnet import Telnet
-from host.plugins.chat.users import Bucket
-from host.plugins.encoding import harmless
 from host.plugins.framing import FrameTooLongError, LineFramer
+from support.parley import trio
 
 IAC, SB, SE = b"\xff", b"\xfa", b"\xf0"
 PLAIN = st.binary(max_size=8).map(lambda data: data.replace(IAC, b"").replace(b"\0", b""))
@@ -85,54 +82,10 @@ def test_what_is_no_telnet_at_all_does_not_swallow_line_ends():
     assert lines([b"a\xff\nb\n"])[0] == [b"a", b"b"]
 
 
-@given(st.text())
-def test_harmless_text_has_nothing_that_acts(text):
-    shown = harmless(text)
-    assert len(shown) <= len(text)
-    for char in shown:
-        assert unicodedata.category(char) not in ("Cc", "Zl", "Zp")
-        assert unicodedata.bidirectional(char) not in (
-            "LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI",
-        )  # fmt: skip
-    assert harmless(shown) == shown
-
-
-@given(st.text(max_size=30), st.integers(1, 20))
-def test_names_are_short_and_plain_and_found_again_in_any_case(given_name, limit):
-    nick, problem = nick_of(given_name, limit)
-    if not problem:
-        assert 1 <= len(nick) <= limit
-        assert len(fold(nick).encode()) <= 4 * limit
-        assert harmless(nick) == nick
-        assert not any(char.isspace() or char in "[]:#*/,()" for char in nick)
-        for other in (nick.upper(), nick.lower(), nick.swapcase()):
-            assert fold(other) == fold(nick) or fold(fold(other)) == fold(fold(nick))
-    room, problem = room_of("#" + given_name, limit)
-    if not problem:
-        assert room_of(room, limit) == (room, "")
-        assert 2 <= len(room) <= limit + 1
-
-
-def test_names_of_many_scripts():
-    for name in ("ada", "Jürgen", "北京", "Ольга", "हिन्दी", "علي", "a-b_c.d", "_x", "4711"):
-        assert nick_of(name, 20)[1] == "", name
-        assert room_of(f"#{name}", 20)[1] == "", name
-    for name in ("", " ", "a b", "-a", "a:b", "#a", "a\u200db", "a\u202eb", "\u0301a", "\u1160"):
-        assert nick_of(name, 20)[1], name
-    assert nick_of("\ufdfa", 2)[1], "18 characters once it is folded"
-
-
-@given(st.floats(0.1, 100), st.integers(1, 20), st.lists(st.floats(0, 3), max_size=60))
-def test_a_bucket_gives_no_more_than_burst_and_rate(rate, burst, pauses):
-    now, bucket, taken = 100.0, Bucket(rate, burst, 100.0), 0
-    for pause in pauses:
-        now += pause
-        taken += bucket.take(now)
-        assert taken <= burst + (now - 100.0) * rate + 1e-6
-
-
-def test_a_bucket_is_full_again_after_a_while():
-    bucket = Bucket(2.0, 3, 0.0)
-    assert [bucket.take(0.0) for _ in range(4)] == [True, True, True, False]
-    assert [bucket.take(0.5), bucket.take(0.5)] == [True, False]
-    assert [bucket.take(100.0) for _ in range(4)] == [True, True, True, False]
+def test_telnet_commands_are_taken_out_and_refused():
+    parley, ada, bob, _ = trio()
+    for byte in b"\xff\xfd\x01\xff\xfb\x18hel\xff\xfa\x18\x00xterm\xff\xf0lo\r\0":
+        ada.feed(bytes([byte]))
+    parley.settle(0)
+    assert ada.received == b"\xff\xfc\x01\xff\xfe\x18[#lobby] ada: hello\r\n"
+    assert bob.lines == ["[#lobby] ada: hello"]

@@ -39,25 +39,6 @@ def shared():
         yield harness
 
 
-@pytest.fixture
-def connect(harness):
-    def connect(*plugins, **options):
-        return harness("line", *plugins, options={"line": options}).connect()
-
-    return connect
-
-
-@pytest.fixture
-def ask(connect):
-    connection = connect()
-
-    def ask(data):
-        connection.feed(data)
-        return connection.take()
-
-    return ask
-
-
 @pytest.mark.parametrize("options", [{}, {"encoding": "utf-8"}, {"long_lines": "close"}])
 def test_conforms(options):
     check_protocol("line", CONVERSATION, farewell=QUIT, options={"line": options})
@@ -66,45 +47,6 @@ def test_conforms(options):
 @pytest.mark.parametrize("unfinished", [b"*1\r\n$9\r\n", b"*1000\r\n$0\r\n\r\n", b"ECHO \xff\r"])
 def test_other_messages_without_end(unfinished):
     check_protocol("line", CONVERSATION, unfinished=unfinished)
-
-
-# Commands
-
-
-def test_time(ask):
-    assert re.fullmatch(rb"\+\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\r\n", ask(b"TIME\r\n"))
-
-
-def test_worker(connect):
-    connection = connect()
-    connection.feed(b"WORKER\r\n")
-    assert connection.take() == b"+slot 0 pid %d\r\n" % connection.worker.pid
-
-
-def test_stats_count_requests_of_both_kinds(harness):
-    started = harness("line")
-    connection, _other = started.connect(), started.connect()
-    connection.feed(b"PING\r\n*1\r\n$4\r\nPING\r\nSTATS\r\n")
-    assert connection.take().endswith(b"+uptime_seconds 0 connections 2 lines 3\r\n")
-
-
-@pytest.mark.parametrize(
-    ("given_", "reply"),
-    [
-        ("ECOH x", 'unknown command "ECOH"; did you mean ECHO?'),
-        ("stat", 'unknown command "stat"; did you mean STATS?'),
-        ("xyzzy plugh", 'unknown command "xyzzy"; try HELP'),
-        ("   ", "empty line; try HELP"),
-        ("x" * 100, f'unknown command "{"x" * 40}"; try HELP'),
-        ("\x1b[31mred", 'unknown command "red"; try HELP'),
-        ("a\rb", 'unknown command "a"; try HELP'),
-        ("\x00\x07\x7f", 'unknown command "   "; try HELP'),
-        ("\u202eevil\u2066", 'unknown command " evil "; try HELP'),
-        ("\x9b31m", 'unknown command ""; try HELP'),
-    ],
-)
-def test_unknown_commands(ask, given_, reply):
-    assert ask(given_.encode() + b"\r\n") == f"-ERR {reply}\r\n".encode()
 
 
 @given(line=st.binary(max_size=60))
@@ -127,9 +69,6 @@ def test_error_takes_out_what_a_client_must_not_forge(connect):
     connection = connect()
     error(connection, "no\r\n+OK\x1b[2J")
     assert connection.take() == b"-ERR no  +OK\r\n"
-
-
-# Lines that are too long
 
 
 @pytest.mark.parametrize(
@@ -161,9 +100,6 @@ def test_the_limit(connect, size, fits, piece, end):
     assert connection.take() == reply + b"\r\n"
 
 
-# Encoding
-
-
 def test_invalid_bytes_have_an_error_reply_and_the_connection_goes_on(connect):
     connection = connect(encoding="utf-8")
     connection.feed(b"ECHO \xff\r\nECHO gr\xc3\xbc\xc3\x9fe\r\n")
@@ -176,9 +112,6 @@ def test_what_plugins_are_given(harness, encoding, line):
     started.connect().feed(b"caf\xc3\xa9\n*2\r\n$3\r\na\nb\r\n$1\r\nc\r\n")
     joined = "a b c" if encoding == "utf-8" else b"a b c"
     assert started.plugin(KEEP).lines == [line, joined]
-
-
-# Other plugins' commands
 
 
 @pytest.mark.parametrize(
@@ -224,9 +157,6 @@ def test_what_a_plugins_own_framer_raises_is_not_taken_for_a_line_too_long(harne
     connection.feed(b"PING\r\n")
     assert (connection.take(), connection.reason) == (b"", CloseReason.PLUGIN_FAILED)
     assert started.failures[0].plugin == frames
-
-
-# Replies that are returned
 
 
 @pytest.mark.parametrize("commands", [[CAPITALS], [CAPITALS, "line"]])
@@ -306,8 +236,6 @@ def test_what_was_answered_before_a_failure_is_sent(harness, commands):
     assert [failure.plugin for failure in started.failures] == [CAPITALS]
 
 
-# Raw bytes
-
 RAW_STREAM = (
     b"PING 1\r\n"
     b"BLOCK 5\r\na\r\n\nb"
@@ -354,9 +282,6 @@ def test_a_count_is_at_least_one(count):
         Session(100).block(count, lambda *_: None)
 
 
-# Requests as arrays
-
-
 @pytest.mark.parametrize(
     "request_",
     [
@@ -393,8 +318,6 @@ def test_arrays_can_be_left_out(connect):
     connection.feed(b"*1\r\n")
     assert connection.take() == b'-ERR unknown command "*1"; try HELP\r\n'
 
-
-# Clients that do not read
 
 MARKS = {
     "connection.high_water_bytes": 10_000,
