@@ -334,9 +334,6 @@ def test_what_json_cannot_write_is_written_as_text(scene):
     assert scene.client().ask()["result"] == {"address": ["a", 1], "7": "{1}"}
 
 
-# Those that do harm
-
-
 def test_a_flood_costs_one_request_a_turn_and_keeps_nobody_out(scene):
     floods = [scene.client() for _ in range(3)]
     sent = (request() * 20_000)[:2_000_000]
@@ -502,9 +499,6 @@ def test_an_event_of_another_socket_is_no_hang_up(scene):
     scene.server._on_event(served, select.EPOLLHUP | select.EPOLLIN | select.EPOLLOUT)
     replies[0].result({"still": "there"})
     assert client.response()["result"] == {"still": "there"}
-
-
-# The socket
 
 
 def test_a_name_is_taken_by_one(scene):

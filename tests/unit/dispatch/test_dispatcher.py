@@ -248,9 +248,6 @@ def test_a_claim_made_while_the_load_is_read_is_not_missed():
     assert busy.reads == 2
 
 
-# An accept that is under way
-
-
 def test_an_accept_under_way_is_waited_for():
     scene = Scene()
     scene.plan(1)
@@ -285,9 +282,6 @@ def test_a_doubt_is_forgotten_when_nothing_is_needed():
     scene.plan(1, now=1.0)
     scene.plan(0, now=2.0)
     assert scene.plan(1, now=3.0) == {}
-
-
-# Missed claims
 
 
 def test_who_misses_a_claim_is_suspended_and_others_take_over():
@@ -398,9 +392,6 @@ def test_quiet_is_when_nobody_waits_and_everything_sent_is_settled():
     assert not scene.dispatcher.quiet([0])
     scene.rows[0].add(0, SETTLED)
     assert scene.dispatcher.quiet([0])
-
-
-# Schedulers
 
 
 def choose(slot):

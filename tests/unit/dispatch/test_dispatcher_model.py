@@ -118,9 +118,6 @@ def test_whoever_stops_or_dies_keeps_nobody_waiting(setup, tape):
     run(faulty, setup, tape)
 
 
-# The model has teeth
-
-
 def unclaimed(dispatcher, listener):
     """Read how many notifications are outstanding."""
     cells = dispatcher._cells

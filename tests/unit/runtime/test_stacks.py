@@ -58,9 +58,6 @@ def read_all(printed):
     return printed.text
 
 
-# Reading
-
-
 def test_what_is_printed_is_read_without_waiting_for_more():
     with pipe() as (printed, writer):
         assert printed.read()
@@ -100,9 +97,6 @@ def test_bytes_that_are_no_text_are_spelled_out():
         os.write(writer, b"a\xffb")
         printed.read()
         assert printed.text == r"a\xffb"
-
-
-# Printing
 
 
 def test_a_process_prints_where_it_is_when_it_is_told_to_and_goes_on():
@@ -177,9 +171,6 @@ def test_nobody_who_does_not_read_makes_a_process_wait():
     """
     with child(program) as (process, _):
         assert process.stdout.readline() == b"on\n"
-
-
-# Understanding
 
 
 def dump_here():

@@ -8,10 +8,9 @@ import pytest
 
 import host
 from host.telemetry import events
-from host.telemetry.emitter import Record, Telemetry
+from host.telemetry.emitter import Record
 from host.telemetry.events import EVENTS, Event, Level
 from host.telemetry.logs import json_line, text_line
-from support.fakes import Told
 
 FOLDER = Path(host.__file__).parent
 
@@ -83,24 +82,6 @@ class TestEvent:
     def test_extra_fields_are_not_in_the_sentence(self, event):
         shown = {name for _, name, _, _ in string.Formatter().parse(event.sentence) if name}
         assert not shown & set(event.extra)
-
-
-def test_everyone_who_listens_hears_an_event():
-    first, second = [], []
-    telemetry = Telemetry(first.append)
-    telemetry.listen(second.append)
-    telemetry.emit(events.WORKER_RESUMED, slot=1, pid=7)
-    [record] = first
-    assert second == [record]
-    assert (record.event, record.fields) == (events.WORKER_RESUMED, {"slot": 1, "pid": 7})
-
-
-@pytest.mark.parametrize("fields", [{"slot": 1}, {"slot": 1, "pid": 7, "odd": 0}])
-def test_an_event_with_other_fields_than_in_the_table_is_refused(fields):
-    told = Told()
-    with pytest.raises(AssertionError, match="worker_resumed"):
-        told.telemetry.emit(events.WORKER_RESUMED, **fields)
-    assert told == []
 
 
 def test_levels_are_those_of_the_logging_module():

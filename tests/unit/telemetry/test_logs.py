@@ -47,9 +47,6 @@ def failed(**fields):
     return Record(HOOK_FAILED, SECONDS, given | fields)
 
 
-# Text
-
-
 def test_a_text_line_has_time_level_and_a_sentence():
     record = Record(WORKER_READY, SECONDS, {"slot": 1, "pid": 4711, "seconds": 0.12345})
     assert text_line(record) == f"{STAMP} info    worker 1 (pid 4711) ready after 0.123 s\n"
@@ -110,9 +107,6 @@ def test_nobody_forges_a_line(error, peer, traceback):
         assert unicodedata.bidirectional(character) not in bidirectional
 
 
-# JSON
-
-
 @given(NASTY, st.none() | st.integers())
 def test_a_json_line_is_one_line_of_ascii_with_all_fields(error, connection):
     line = json_line(failed(error=error, connection=connection))
@@ -131,9 +125,6 @@ def test_a_json_line_tells_which_process_wrote_it():
 
 def test_what_json_does_not_know_is_written_in_words():
     assert json.loads(json_line(says(Level)))["what"] == str(Level)
-
-
-# Writing
 
 
 @contextmanager
