@@ -23,9 +23,10 @@ MAX_SENDS = 20_000
 """More than any world needs: a tape has 500 choices."""
 
 
-def unit_test(name: str) -> Any:
+def unit_test(path: str) -> Any:
     """Load a module of the unit tests, for the model in it."""
-    spec = importlib.util.spec_from_file_location(f"storm_{name}", UNIT / f"{name}.py")
+    name = f"storm_{Path(path).stem}"
+    spec = importlib.util.spec_from_file_location(name, UNIT / path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -39,7 +40,7 @@ def unit_test(name: str) -> Any:
     "0 disagreements",
 )
 def pool_model(trial: Trial) -> str:
-    machine = unit_test("test_pool_model").PoolMachine
+    machine = unit_test("supervisor/workers/test_pool_model.py").PoolMachine
     runs = 0
     until = time.monotonic() + trial.pick(8.0, 3600.0)
     wanted = trial.pick(300, 100_000)
