@@ -11,7 +11,7 @@ import pytest
 
 from host.errors import ExitCode
 from host.plugin.binding import HOOKS, specified
-from host.plugins.line import Specs
+from host.plugins.line.plugin import Specs
 from walkthrough import ROOT
 
 PAGES = [
