@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import CodeType
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVarTuple, cast
 
 import pluggy
 
@@ -25,6 +26,8 @@ Timed = Callable[["Implementation"], Callable[..., Any]]
 """Returns what is called in the place of an implementation's function, to measure it."""
 
 Scheduler = Callable[[Listener, Sequence[WorkerView]], WorkerView | None]
+
+_Arguments = TypeVarTuple("_Arguments")
 
 
 def specified(namespace: object) -> dict[str, tuple[str, ...]]:
@@ -85,20 +88,31 @@ class ListenerHooks(NamedTuple):
     blame: Callable[[BaseException], str]
 
 
-class HostHooks(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class HostHooks:
     """The hooks that belong to no listener; all plugins hear them.
 
     Attributes:
-        schedulers: whom to ask for a worker, in order, with the plugin's name. They are not
+        bound: what tells each of them, by its specification.
+        schedulers: who is asked for a worker, in order, with the plugin's name. They are not
             isolated, unless a plugin wraps `choose_worker`: then there is one entry, named
             after the outermost wrapper, in which each failure is reported and counts as None.
     """
 
-    on_host_start: Tell
-    on_worker_start: Tell
-    on_worker_stop: Tell
-    on_child_exit: Tell
+    bound: Mapping[Callable[..., object], Tell]
     schedulers: tuple[tuple[str, Scheduler], ...]
+
+    def tell(self, hook: Callable[[*_Arguments], None], *args: *_Arguments) -> bool:
+        """Tell every plugin.
+
+        Args:
+            hook: the hook's specification, such as `hookspecs.on_worker_start`.
+            args: the hook's arguments, in the order of the specification.
+
+        Returns:
+            Whether no plugin has failed.
+        """
+        return self.bound[hook](*args)
 
 
 def measured(
