@@ -2,8 +2,9 @@
 
 Once plugins are frozen, who hears a hook is known, so it is worked out once. A pluggy call
 costs over a microsecond and a direct one a tenth of that; pluggy's own call is left for hooks
-that have wrappers. Both ways behave alike: tests/unit/plugin/test_binding.py and test_isolation.py
-compare them. What isolates those who hear a hook from each other is in isolation.py.
+that have wrappers and are not isolated. All ways behave alike: tests/unit/plugin/test_binding.py
+and test_isolation.py compare them. What isolates those who hear a hook from each other is in
+isolation.py.
 """
 
 from __future__ import annotations
@@ -157,7 +158,7 @@ def bound(
         first: whether the first answer other than None ends the call and is its result.
     """
     if any(each.wrapper for each in implementations):
-        call = chain(implementations[0].hook, implementations, namespace=namespace)
+        call = chain(implementations, namespace)
         names = implementations[0].expected
         return lambda *args: call(**dict(zip(names, args, strict=True)))
     functions = [direct(each) for each in implementations]
@@ -221,7 +222,7 @@ class Manager(pluggy.PluginManager):
 
 
 class Holder:
-    """What pluggy registers in a plugin's stead: the implementations as plain attributes."""
+    """What pluggy registers in the place of a plugin: implementations as plain attributes."""
 
     def __init__(self, implementations: Iterable[Implementation]) -> None:
         self.marks: dict[str, pluggy.HookimplOpts] = {}
@@ -237,27 +238,13 @@ class Holder:
             }
 
 
-def chain(
-    hook: str,
-    implementations: Sequence[Implementation],
-    replace: Callable[[Implementation], Callable[..., object]] | None = None,
-    namespace: object = None,
-) -> pluggy.HookCaller:
-    """Return pluggy's own call of exactly these implementations, in this order."""
+def chain(implementations: Sequence[Implementation], namespace: object = None) -> pluggy.HookCaller:
+    """Return pluggy's own call of exactly these implementations of one hook, in this order."""
     manager = Manager()
     if namespace is not None:
         manager.add_hookspecs(cast("type", namespace))
     # The last one registered is called first; the order is settled, so wishes no longer count.
     for number, each in reversed(list(enumerate(implementations))):
-        function = replace(each) if replace else each.function
-        plain = Implementation(
-            each.plugin,
-            hook,
-            function,
-            each.arguments,
-            each.expected,
-            each.attribute,
-            wrapper=each.wrapper,
-        )
+        plain = each._replace(tryfirst=False, trylast=False)
         manager.register(Holder([plain]), name=f"{each.plugin} {number}")
-    return cast("pluggy.HookCaller", getattr(manager.hook, hook))
+    return cast("pluggy.HookCaller", getattr(manager.hook, implementations[0].hook))
