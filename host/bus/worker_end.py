@@ -113,8 +113,6 @@ class LocalBus:
         """Close the channel."""
         self._channel.close()
 
-    # What the hub says
-
     def _put(self, kind: Kind, number: int, name: bytes, payload: bytes = b"") -> bool:
         return self._channel.put(Frame(kind, number, name, payload).pack())
 

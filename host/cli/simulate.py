@@ -167,9 +167,6 @@ def _installed_schedulers() -> list[str]:
     return [entry.name for entry in catalog() if "choose_worker" in (entry.implements or ())]
 
 
-# What is simulated
-
-
 def _scenarios(
     *,
     patterns: tuple[str, ...],
@@ -276,9 +273,6 @@ def _asker(registry: Registry) -> Choose:
         return workers[0]  # not reached: round_robin, a default plugin, always answers
 
     return choose
-
-
-# What is shown
 
 
 def report(outcomes: Sequence[Outcome]) -> str:

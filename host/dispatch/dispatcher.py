@@ -284,8 +284,6 @@ class Dispatcher:
             for listener in listeners
         )
 
-    # Inside
-
     def _suspend(self, worker: Candidate) -> None:
         if worker.suspended:
             return

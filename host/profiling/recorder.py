@@ -80,8 +80,6 @@ class Profile:
         self._accepted = 0
         self._file = self._part = directory
 
-    # Hooks
-
     def timed(self, implementation: Implementation) -> Callable[..., Any]:
         """Return what to call in the place of a plugin's function."""
         each = implementation
@@ -131,8 +129,6 @@ class Profile:
     def _timing(self, plugin: str, hook: str) -> Timing:
         return self._timings.setdefault((plugin, hook), Timing())
 
-    # The loop
-
     def attend(self, loop: Loop, row: Row, name: str) -> None:
         """Measure the worker's loop from now on; what it calls at rest is set already.
 
@@ -179,8 +175,6 @@ class Profile:
                 self._longest = took
 
         return rested
-
-    # What comes out
 
     def save(self, slot: int, generation: int) -> None:
         """Write the worker's file, at once whole; its `.part` is gone then.
