@@ -202,7 +202,7 @@ class Dispatcher:
             self._note_left(listener, need)
             return []
         counts: dict[Candidate, int] = {}
-        looked = self.decisions.begin(self._candidates, now)
+        looked = self.decisions.begin_pass(self._candidates, now)
         while need > 0 and self._candidates:
             worker, scheduler = self._ask(view, self._candidates)
             if cells[worker.refusing_cell]:  # it says so when it likes: nobody else could know
@@ -210,7 +210,7 @@ class Dispatcher:
                 self._sort()
                 continue
             number = worker.note_sent(listener, 1)
-            self.decisions.add(looked, worker, listener, number, scheduler)
+            self.decisions.record_choice(looked, worker, listener, number, scheduler)
             counts[worker] = counts.get(worker, 0) + 1
             need -= 1
             if worker.room <= 0 and not worker.consider(limit):

@@ -17,11 +17,11 @@ from host.telemetry.emitter import ReportFailure
 
 
 def no_listeners(*_: object) -> bool:
-    """Tell nobody: what `tell` returns for a hook that nobody hears."""
+    """Tell nobody: what `isolated` returns for a hook that nobody hears."""
     return True
 
 
-def tell(
+def isolated(
     hook: str,
     implementations: Sequence[Implementation],
     report: ReportFailure,

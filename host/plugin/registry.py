@@ -137,7 +137,7 @@ class Registry:
 
         def tell(hook: str) -> Tell:
             heard = binding.measured(self._audience(hook, name), timed)
-            return isolation.tell(hook, heard, report, breaker if ROWS[hook].suspends else None)
+            return isolation.isolated(hook, heard, report, breaker if ROWS[hook].suspends else None)
 
         return ListenerHooks(
             on_accept=tell("on_accept"),
@@ -215,7 +215,7 @@ class Registry:
             if row.audience is Audience.EVERY:
                 heard = binding.measured(self.calls[row.name], timed)
                 suspending = breaker if row.suspends else None
-                bound[row.specification] = isolation.tell(row.name, heard, report, suspending)
+                bound[row.specification] = isolation.isolated(row.name, heard, report, suspending)
         schedulers = binding.measured(self.calls["choose_worker"], timed)
         return HostHooks(bound, isolation.schedulers(schedulers, report, breaker))
 

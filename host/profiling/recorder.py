@@ -49,7 +49,7 @@ class Timing:
         self.calls = 0
         self.seconds = self.longest = 0.0
 
-    def add(self, seconds: float, inner: float) -> None:
+    def add_call(self, seconds: float, inner: float) -> None:
         """Count a call, in which other timed calls took `inner` seconds."""
         self.calls += 1
         self.seconds += seconds - inner
@@ -89,7 +89,7 @@ class Profile:
 
     def time(self, plugin: str, hook: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return what to call in a function's place; its time counts for that plugin and hook."""
-        clock, add = self._clock, self._timing(plugin, hook).add
+        clock, add_call = self._clock, self._timing(plugin, hook).add_call
 
         @functools.wraps(function)
         def timed(*args: object) -> Any:
@@ -99,7 +99,7 @@ class Profile:
                 return function(*args)
             finally:
                 took = clock() - began
-                add(took, self._inner)
+                add_call(took, self._inner)
                 self._inner = outer + took
 
         return timed

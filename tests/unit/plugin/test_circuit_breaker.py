@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from host.errors import SlowCallError
 from host.plugin.binding import HOOKS, Implementation
 from host.plugin.circuit_breaker import CircuitBreaker
-from host.plugin.isolation import schedulers, tell
+from host.plugin.isolation import isolated, schedulers
 from host.settings import Settings
 from host.telemetry.events import PLUGIN_RESUMED, PLUGIN_SUSPENDED
 from support.fakes import Told
@@ -58,7 +58,7 @@ class Scene:
         return Implementation(name, hook, called, arguments, arguments, hook, wrapper=wrapper)
 
     def tell(self, *plugins):
-        return tell(plugins[0].hook, plugins, self.report, self.breaker)
+        return isolated(plugins[0].hook, plugins, self.report, self.breaker)
 
     def schedulers(self, *names, wrapper=None):
         plugins = [self.plugin(name, "choose_worker") for name in names]
