@@ -196,7 +196,7 @@ def _connections(found: Mapping[str, Any]) -> Iterator[Part]:
 
 @_of_table("why")
 def why(target: Target, id: str) -> None:
-    """Show who was chosen for a connection, and out of whom."""
+    """Show which worker was chosen for a connection, and out of which candidates."""
     found = target.ask("why", id=id)
     target.show(found, lambda: _why(found))
 

@@ -23,7 +23,7 @@ from host.plugin.loading import load
 from host.plugin.registry import Registry
 from host.simulation.arrivals import PATTERNS, Scenario, TraceError, read_trace, synthetic
 from host.simulation.model import Choose, Result, run
-from host.text import aligned, suggest
+from host.text import aligned, reason, suggest
 
 WORKERS = 4
 CONNECTIONS = 10_000
@@ -338,4 +338,4 @@ def _draw(outcomes: Sequence[Outcome], path: Path, figure_class: Any) -> None:
     try:
         figure.savefig(path, format="png", dpi=120)
     except OSError as error:
-        raise click.UsageError(f"--plot {path}: {error.strerror}") from None
+        raise click.UsageError(f"--plot {path}: {reason(error)}") from None

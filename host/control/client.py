@@ -17,7 +17,7 @@ from host.control.commands import PREFIX, VERSION, address
 from host.errors import RemoteError
 from host.net.sockets import credentials
 from host.settings.models import HOST_NAME
-from host.text import printable
+from host.text import printable, reason
 
 DEFAULT = "prefork"
 """The name of a host that was given none."""
@@ -63,7 +63,7 @@ class SilentError(RemoteError):
 
 
 def running() -> list[str]:
-    """Return the names of the hosts that run in this network namespace, whoever's they are."""
+    """Return the names of the hosts that run in this network namespace, those of all users."""
     found = set()
     with suppress(OSError), open("/proc/net/unix", encoding="utf-8", errors="replace") as sockets:
         for line in sockets:
@@ -125,7 +125,7 @@ def _connected(name: str, timeout: float) -> Iterator[socket.socket]:
         except BlockingIOError:
             raise SilentError(name, timeout) from None
         except OSError as error:
-            raise RemoteError(f'cannot reach host "{name}": {error.strerror}') from None
+            raise RemoteError(f'cannot reach host "{name}": {reason(error)}') from None
         # Anybody may take an abstract name: an answer of another user's process is worth nothing.
         uid, own = credentials(sock)[1], os.geteuid()
         if own not in (0, uid):

@@ -27,7 +27,7 @@ def address(name: str) -> str:
 
 
 class CommandError(Exception):
-    """A command that cannot be carried out; the text tells whoever asked why."""
+    """A command that cannot be carried out; the text tells the client why."""
 
 
 class Argument(NamedTuple):

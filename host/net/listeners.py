@@ -11,6 +11,7 @@ from pathlib import Path
 
 from host.errors import ListenError
 from host.interfaces import Listener
+from host.net.sockets import describe
 from host.settings import Listen
 
 _IP_MINTTL = 21
@@ -175,8 +176,7 @@ def _bind_tcp(sock: socket.socket, host: str, port: int) -> str:
         # Else [::]:80 would take 0.0.0.0:80 as well, depending on a sysctl (ipv6(7)).
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     sock.bind((host, port))
-    host, port = sock.getsockname()[:2]
-    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+    return f"tcp://{describe(sock.getsockname())}"
 
 
 def _bind_unix(sock: socket.socket, path: str, mode: int) -> tuple[str, int] | None:
