@@ -58,7 +58,7 @@ class Target:
     Attributes:
         name: its name.
         as_json: whether results are printed as JSON.
-        timeout: how many seconds it may take, or None if nothing was said.
+        timeout: how many seconds it may take, or None without --timeout.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Target:
     timeout: float | None
 
     def ask(self, command: str, timeout: float = _SECONDS, **args: Any) -> dict[str, Any]:
-        """Return the result of a command; `timeout` is for when nothing was said."""
+        """Return the result of a command; `timeout` counts without --timeout."""
         return ask(self.name, command, args, self.timeout or timeout)
 
     def show(self, result: Mapping[str, Any], say: Callable[[], Iterable[Part]]) -> None:

@@ -1,4 +1,4 @@
-"""Asks running hosts: the client of the admin socket."""
+"""Asks running hosts: the client of the control socket."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from host.settings.models import HOST_NAME
 from host.text import printable, reason
 
 DEFAULT = "prefork"
-"""The name of a host that was given none."""
+"""The name that hosts have by default."""
 
 _NAME = re.compile(HOST_NAME, re.ASCII)
 _LISTENS = 0x10000
@@ -42,7 +42,7 @@ class NoHostError(RemoteError):
 
 
 class RefusedError(RemoteError):
-    """The host does not do what it was asked to; the text is its own."""
+    """The host refuses to do what it was asked; the text is the host's."""
 
 
 class LostError(RemoteError):
@@ -76,7 +76,7 @@ def running() -> list[str]:
 
 
 def default_name(names: Sequence[str]) -> str:
-    """Return which of the hosts that run is meant where nothing is said.
+    """Return the name of the host that is meant when the user names none.
 
     Raises:
         RemoteError: there are several, and none has the name that hosts have by default.

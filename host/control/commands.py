@@ -14,7 +14,7 @@ VERSION = 1
 """Of the protocol: each request and each response carries it as `v`."""
 MAX_REQUEST_BYTES = 65_536
 PREFIX = "prefork/"
-"""What the name of an admin socket begins with; that of the host follows."""
+"""What the name of a control socket begins with; that of the host follows."""
 _KEYS = ("v", "id", "command", "args")
 _MAX_SHOWN = 60
 _MAX_TEXT = 500
@@ -22,7 +22,7 @@ _MAX_TEXT = 500
 
 
 def address(name: str) -> str:
-    """Return the abstract address (unix(7)) of the admin socket of the host `name`."""
+    """Return the abstract address (unix(7)) of the control socket of the host `name`."""
     return f"\0{PREFIX}{name}"
 
 
@@ -284,7 +284,7 @@ def _value(command: Command, argument: Argument, args: Mapping[str, object]) -> 
 
 
 def unknown(what: str, word: object, valid: Iterable[str]) -> str:
-    """Say that there is no such thing, and which would be right."""
+    """Return the message that a word is unknown, with the nearest valid one or all of them."""
     names = list(valid)
     meant = nearest(word, names) if isinstance(word, str) else None
     if meant is not None:

@@ -63,7 +63,7 @@ class ListeningSocket:
         return self._file
 
     def shut_gate(self) -> None:
-        """Let nobody new in, and cut nobody off who is coming in.
+        """Refuse new connections, and reset none that is being made.
 
         Closing a listening socket resets connections that the kernel has completed and nobody has
         accepted. With IP_MINTTL at 255 (ip(7)) the kernel drops new SYNs silently, as they have
@@ -95,7 +95,7 @@ class ListeningSocket:
         self.leave()
 
     def leave(self) -> None:
-        """Close what is this object's alone: another one has the socket and its file."""
+        """Close what only this object holds; another one goes on with the socket and its file."""
         self._file = None
         if self.netlink is not None:
             self.netlink.close()
@@ -154,7 +154,7 @@ def inherit_listener(
 
 
 def reopen(sock: socket.socket) -> None:
-    """Undo, for an accepted socket, the shut gate that it has inherited from its listener."""
+    """Undo what `shut_gate` has set on the listener, for a socket accepted from it."""
     with suppress(OSError):
         if sock.family == socket.AF_INET:
             sock.setsockopt(socket.IPPROTO_IP, _IP_MINTTL, 0)

@@ -1,4 +1,4 @@
-"""Hooks bound to those who hear them: named, and as cheap as a direct call.
+"""Hooks bound to the plugins that hear them, as cheap to call as a function.
 
 Once plugins are frozen, who hears a hook is known, so it is worked out once. A pluggy call
 costs over a microsecond and a direct one a tenth of that; pluggy's own call is left for hooks
@@ -41,7 +41,7 @@ def specified(namespace: object) -> dict[str, tuple[str, ...]]:
 
 
 HOOKS: Mapping[str, tuple[str, ...]] = specified(hookspecs)
-"""The host's own hooks and their arguments; a plugin may bring more (`Registry.hooks`)."""
+"""The host's own hooks and their arguments; a plugin may bring more (`Registry.brought`)."""
 
 
 class Implementation(NamedTuple):

@@ -1,4 +1,4 @@
-"""Tells of hooks that failed: named, with their stacks, and not more often than anyone reads."""
+"""Reports failures of hooks: with plugin, hook and stack, and so many in a time at most."""
 
 from __future__ import annotations
 

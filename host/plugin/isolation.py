@@ -1,4 +1,4 @@
-"""Hooks told and asked so that one plugin's failure keeps nobody else from being called.
+"""Hooks called so that one plugin's failure keeps no other plugin from being called.
 
 Each failure is reported by the plugin's name. With a breaker, a plugin that keeps failing is
 left out for a while; a plugin that has no circuit is called as directly as without one.
