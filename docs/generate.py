@@ -36,6 +36,11 @@ arguments have no default values. Plugins are called in the order in which they 
 This page is made from the specifications in `host/hookspecs.py` by `docs/generate.py`.
 """
 
+_LEFT_OUT = """\
+A plugin that is no protocol and keeps failing is left out for a while: it is not called for the
+hooks with "yes" in the last column.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class HookDoc:
@@ -77,11 +82,12 @@ def _text(lines: list[str]) -> str:
 
 def hooks() -> str:
     """Return the page about hooks."""
-    sections = [_INTRODUCTION, "| hook | runs in |\n|---|---|"]
+    table = ["| hook | runs in | called | may be left out |\n|---|---|---|---|"]
+    for row in hookspecs.TABLE:
+        cells = [f"[`{row.name}`](#{row.name})", row.process.value, row.audience.value]
+        table.append(f"| {' | '.join(cells)} | {'yes' if row.suspends else 'no'} |")
     docs = {name: parse(getattr(hookspecs, name).__doc__) for name in HOOKS}
-    for name, doc in docs.items():
-        runs_in = re.split(r"[,.]", " ".join(doc.parts["Runs in"].split()))[0]
-        sections[-1] += f"\n| [`{name}`](#{name}) | {runs_in} |"
+    sections = [_INTRODUCTION, "\n".join(table), _LEFT_OUT]
     sections.extend(_section(name, doc) for name, doc in docs.items())
     return "\n\n".join(section.strip("\n") for section in sections) + "\n"
 

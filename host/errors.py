@@ -39,7 +39,7 @@ class HostError(Exception):
 
 
 class PluginError(HostError):
-    """A plugin is at fault: its author, or whoever selected it, can mend it.
+    """A plugin is at fault: its author, or the user who selected it, can mend it.
 
     Attributes:
         plugin: the name it was selected by.

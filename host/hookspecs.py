@@ -3,11 +3,16 @@
 Grammar: `on_*` tells (answers are ignored, everyone entitled hears it), `choose_*` asks (the
 first answer other than None wins). An implementation is marked with `hookimpl` and may leave
 out arguments that it does not need. Arguments have no default values.
+
+`TABLE`, at the end, has a row for each hook: where it runs, who hears it, what follows from a
+failure. What calls the hooks, reports their failures and describes them is made from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from typing import NamedTuple
 
 import pluggy
 
@@ -18,6 +23,56 @@ NAMESPACE = "host"
 
 hookspec = pluggy.HookspecMarker(NAMESPACE)
 hookimpl = pluggy.HookimplMarker(NAMESPACE)
+
+
+class Process(Enum):
+    """The kinds of process that call hooks, as the specifications name them."""
+
+    SUPERVISOR = "the supervisor"
+    WORKER = "the worker"
+
+
+class Audience(Enum):
+    """Which plugins hear a hook, as the specifications say it."""
+
+    EVERY = "in every plugin"
+    LISTENER = "first the listener's protocol plugin, then every plugin that is no protocol"
+    PROTOCOL = "the listener's protocol plugin alone"
+    FIRST_ANSWER = "plugins in order until one answers"
+
+
+OTHERS_HEAR_IT = "the others still hear it"
+"""What follows from a failure that stops nothing."""
+
+
+class Hook(NamedTuple):
+    """What the host knows of a hook besides its specification.
+
+    Attributes:
+        specification: the function in this module that specifies it.
+        process: the kind of process that calls it.
+        audience: who hears it.
+        call_number: what a worker writes into the scoreboard before it calls the hook, 1 to 255;
+            None for a hook of the supervisor. Workers of two releases share a scoreboard during
+            a reload, so a number is never given to another hook. 7 stands for no hook.
+        suspends: whether a plugin that keeps failing is left out of it for a while.
+        in_turn: whether a worker calls it within a turn of its loop.
+        consequence: what follows from a failure, for the log. None if the caller gives up because
+            of the failure, and tells so itself.
+    """
+
+    specification: Callable[..., object]
+    process: Process
+    audience: Audience
+    call_number: int | None = None
+    suspends: bool = False
+    in_turn: bool = True
+    consequence: str | None = OTHERS_HEAR_IT
+
+    @property
+    def name(self) -> str:
+        """The hook's name."""
+        return self.specification.__name__
 
 
 @hookspec
@@ -121,15 +176,17 @@ def on_close(connection: Connection, reason: CloseReason) -> None:
     """Tell that a connection has ended: the place to give back what belongs to it.
 
     Runs in: the worker that served the connection.
-    Calls: exactly once per accepted connection, in the plugins that heard `on_accept`. Only a
-        plugin that has been left out (see there) may miss one of the two and hear the other, so
-        it should keep what belongs to a connection where it goes away with the connection.
+    Calls: exactly once per accepted connection; first the listener's protocol plugin, then
+        every plugin that is no protocol, as for `on_accept`. Only a plugin that has been left
+        out (see there) may miss one of the two and hear the other, so it should keep what
+        belongs to a connection where it goes away with the connection.
     Blocking: no.
 
     Args:
         connection: the connection; nothing can be read or written any more.
         reason: why it ended.
-    Fails: logged; the others still hear it.
+    Fails: logged; the others still hear it. A plugin that keeps failing is left out for a
+        while, as for `on_accept`.
 
     Example:
         from host import CloseReason, Connection, hookimpl
@@ -245,3 +302,52 @@ def choose_worker(listener: Listener, workers: Sequence[WorkerView]) -> WorkerVi
         def choose_worker(listener: Listener, workers: Sequence[WorkerView]) -> WorkerView:
             return min(workers, key=lambda worker: worker.active + worker.outstanding)
     """
+
+
+TABLE = (
+    Hook(on_host_start, Process.SUPERVISOR, Audience.EVERY, consequence=None),
+    Hook(
+        on_worker_start,
+        Process.WORKER,
+        Audience.EVERY,
+        call_number=5,
+        in_turn=False,
+        consequence=None,
+    ),
+    Hook(
+        on_accept,
+        Process.WORKER,
+        Audience.LISTENER,
+        call_number=2,
+        suspends=True,
+        consequence="the connection is closed",
+    ),
+    Hook(
+        on_readable,
+        Process.WORKER,
+        Audience.PROTOCOL,
+        call_number=1,
+        consequence="the connection is closed",
+    ),
+    Hook(on_close, Process.WORKER, Audience.LISTENER, call_number=3, suspends=True),
+    Hook(
+        on_drain,
+        Process.WORKER,
+        Audience.PROTOCOL,
+        call_number=4,
+        consequence="the connection is closed at the deadline",
+    ),
+    Hook(on_worker_stop, Process.WORKER, Audience.EVERY, call_number=6, in_turn=False),
+    Hook(on_child_exit, Process.SUPERVISOR, Audience.EVERY, suspends=True),
+    Hook(
+        choose_worker,
+        Process.SUPERVISOR,
+        Audience.FIRST_ANSWER,
+        suspends=True,
+        consequence="the next scheduler is asked",
+    ),
+)
+"""A row for each hook, in the order of the specifications."""
+
+ROWS: Mapping[str, Hook] = {row.name: row for row in TABLE}
+"""The same by name."""

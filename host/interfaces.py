@@ -163,7 +163,7 @@ class Bus(Protocol):
         """Ask to be the one owner of `key` among all members.
 
         `done(True)` is called when this member owns it now, `done(False)` if it is owned already,
-        be it by this member.
+        even if this member is the owner.
         """
 
     def release(self, key: str) -> None:

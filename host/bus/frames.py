@@ -19,19 +19,20 @@ _SEND_BYTES = 262_144
 
 
 class Kind(IntEnum):
-    """What a frame says; `number` and `name` mean what stands behind it."""
+    """What a frame says; `number` and `name` mean what stands behind it.
 
-    # from a worker
+    Those up to `RELEASE` come from a worker, those from `MESSAGE` on go to one.
+    """
+
     SUBSCRIBE = 1  # number: the subscription; name: the topic
     UNSUBSCRIBE = 2  # name: the topic
     PUBLISH = 3  # number: how many to retain; name: the topic
-    CLAIM = 4  # name: the key
+    OWN = 4  # name: the key
     RELEASE = 5  # name: the key
-    # to a worker
     MESSAGE = 6  # number: the sender; name: the topic
     RETAINED = 7  # number: the subscription; name: the topic; the payload begins with the sender
     SUBSCRIBED = 8  # number: the subscription
-    CLAIMED = 9  # number: 1 or 0; name: the key
+    OWNED = 9  # number: 1 or 0; name: the key
     LOST = 10  # number: how many frames were dropped
 
 
@@ -123,8 +124,9 @@ class Channel:
     def put(self, packed: bytes) -> bool:
         """Queue a frame; False if it was dropped, since too much waits already.
 
-        There is as much room again for all but messages, so that who asks gets its answer, and
-        what is given up is free, while messages are dropped.
+        Only messages fill the first half of the queue. All other frames may fill the second half
+        too: while messages are dropped, a subscription is still confirmed, a question whether a
+        key is owned still answered, and a key that is released becomes free.
         """
         room = self._max_queued if packed[_KIND_AT] in _MESSAGES else 2 * self._max_queued
         if self._queued + len(packed) > room:

@@ -31,7 +31,7 @@ class _Ring:
         self.messages: deque[tuple[int, bytes]] = deque()
         self.size = _RING_BYTES
 
-    def add(self, sender: int, payload: bytes, keep: int) -> int:
+    def add_message(self, sender: int, payload: bytes, keep: int) -> int:
         """Add a message, keep the last `keep`; return by how many bytes the ring has grown."""
         before = self.size if self.messages else 0
         self.messages.append((sender, payload))
@@ -68,7 +68,7 @@ class HubState(NamedTuple):
 
 
 class Hub:
-    """Knows the members (worker processes, by pid), their subscriptions and claims.
+    """Knows the members (worker processes, by pid), their subscriptions and the keys that they own.
 
     Args:
         send: takes the number of a member and a packed frame for it.
@@ -126,8 +126,8 @@ class Hub:
                 self._subscribe(member, frame.name, frame.number)
             case Kind.UNSUBSCRIBE:
                 self._unsubscribe(member, frame.name)
-            case Kind.CLAIM:
-                self._claim(member, frame.name)
+            case Kind.OWN:
+                self._own(member, frame.name)
             case Kind.RELEASE:
                 if self._owners.get(frame.name) == member:
                     del self._owners[frame.name]
@@ -153,15 +153,15 @@ class Hub:
         if not hearers:
             self._hearers.pop(topic, None)
 
-    def _claim(self, member: int, key: bytes) -> None:
+    def _own(self, member: int, key: bytes) -> None:
         free = key not in self._owners and len(self._owners) < self._limits.keys
         if free:
             self._owners[key] = member
-        self._send(member, Frame(Kind.CLAIMED, int(free), key).pack())
+        self._send(member, Frame(Kind.OWNED, int(free), key).pack())
 
     def _retain(self, topic: bytes, sender: int, payload: bytes, keep: int) -> None:
         ring = self._rings.setdefault(topic, _Ring())
         self._rings.move_to_end(topic)
-        self._retained += ring.add(sender, payload, min(keep, self._limits.retained))
+        self._retained += ring.add_message(sender, payload, min(keep, self._limits.retained))
         while self._retained > self._limits.retained_bytes and self._rings:
             self._retained -= self._rings.popitem(last=False)[1].size

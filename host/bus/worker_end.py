@@ -44,7 +44,7 @@ class LocalBus:
         self._ids = 0
         self._pending: dict[int, _Subscription] = {}
         self._subscriptions: dict[str, list[_Subscription]] = {}
-        self._claims: dict[bytes, deque[Callable[[bool], object]]] = {}
+        self._owning: dict[bytes, deque[Callable[[bool], object]]] = {}
         self._watched = READ
         loop.add(channel.fileno(), READ, self._on_event)
 
@@ -86,10 +86,10 @@ class LocalBus:
             self._put(Kind.UNSUBSCRIBE, 0, _name(topic))
 
     def claim(self, key: str, done: Callable[[bool], object]) -> None:
-        """Ask to be the one owner of `key`; `done` is told whether that is so."""
+        """Ask to be the one owner of `key`; `done` is called with whether this worker owns it."""
         name = _name(key)
-        if self._put(Kind.CLAIM, 0, name):
-            self._claims.setdefault(name, deque()).append(done)
+        if self._put(Kind.OWN, 0, name):
+            self._owning.setdefault(name, deque()).append(done)
         else:
             self._loop.call_at(self._loop.now, lambda: self._isolated(lambda: done(False)))
 
@@ -112,8 +112,6 @@ class LocalBus:
     def close(self) -> None:
         """Close the channel."""
         self._channel.close()
-
-    # What the hub says
 
     def _put(self, kind: Kind, number: int, name: bytes, payload: bytes = b"") -> bool:
         return self._channel.put(Frame(kind, number, name, payload).pack())
@@ -138,18 +136,18 @@ class LocalBus:
                 message = Message(
                     frame.name.decode(), frame.payload, str(frame.number), retained=False
                 )
-                self._tell(message)
+                self._deliver(message)
             case Kind.RETAINED:
                 self._retained(frame)
             case Kind.SUBSCRIBED:
                 self._subscribed(frame.number)
-            case Kind.CLAIMED:
-                self._claimed(frame.name, frame.number == 1)
+            case Kind.OWNED:
+                self._owned(frame.name, frame.number == 1)
             case Kind.LOST:
                 count = b"%d" % frame.number
-                self._tell(Message(BUS_LOST, count, self.member, retained=False))
+                self._deliver(Message(BUS_LOST, count, self.member, retained=False))
 
-    def _tell(self, message: Message) -> None:
+    def _deliver(self, message: Message) -> None:
         for subscription in tuple(self._subscriptions.get(message.topic, ())):
             if subscription.live or message.topic == BUS_LOST:
                 self._call(subscription.callback, message)
@@ -168,12 +166,12 @@ class LocalBus:
             if subscription.ready is not None:
                 self._call(subscription.ready)
 
-    def _claimed(self, key: bytes, owned: bool) -> None:
-        waiting = self._claims.get(key)
+    def _owned(self, key: bytes, owned: bool) -> None:
+        waiting = self._owning.get(key)
         if waiting:
             done = waiting.popleft()
             if not waiting:
-                del self._claims[key]
+                del self._owning[key]
             self._call(done, owned)
 
     def _call(self, function: Call, *args: object) -> None:

@@ -35,7 +35,7 @@ class Sources(NamedTuple):
         return settings.load(flags=self.flags, file=file or self.config, preset=self.preset)
 
     def recording(self, file: str) -> Sources:
-        """Also select the plugin that records connections, whoever selected the others."""
+        """Also select the plugin that records connections, wherever the others were selected."""
         selected = self.load().settings.plugins
         more = () if "record_trace" in selected else ("record_trace",)
         flags = {

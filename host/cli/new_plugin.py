@@ -14,6 +14,7 @@ import click
 
 from host.errors import ExitCode, HostError
 from host.plugin.discovery import installed
+from host.text import reason
 
 KINDS = ("protocol", "scheduler")
 
@@ -90,7 +91,7 @@ def write(files: Mapping[str, str], folder: Path) -> None:
             "name or --into DIR"
         ) from error
     except OSError as error:
-        raise ScaffoldError(f"cannot write {error.filename}: {error.strerror}") from error
+        raise ScaffoldError(f"cannot write {error.filename}: {reason(error)}") from error
 
 
 @click.command("new-plugin")

@@ -22,7 +22,7 @@ from host.control.client import (
     default_name,
     running,
 )
-from host.control.commands import COMMANDS, Argument
+from host.control.commands import COMMANDS, Argument, Command
 from host.errors import RemoteError
 from host.text import printable
 
@@ -58,7 +58,7 @@ class Target:
     Attributes:
         name: its name.
         as_json: whether results are printed as JSON.
-        timeout: how many seconds it may take, or None if nothing was said.
+        timeout: how many seconds it may take, or None without --timeout.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Target:
     timeout: float | None
 
     def ask(self, command: str, timeout: float = _SECONDS, **args: Any) -> dict[str, Any]:
-        """Return the result of a command; `timeout` is for when nothing was said."""
+        """Return the result of a command; `timeout` counts without --timeout."""
         return ask(self.name, command, args, self.timeout or timeout)
 
     def show(self, result: Mapping[str, Any], say: Callable[[], Iterable[Part]]) -> None:
@@ -117,9 +117,6 @@ def _parameter(argument: Argument) -> click.Parameter:
         show_default=argument.kind is not bool,
         help=argument.help,
     )
-
-
-# What is
 
 
 @_of_table(
@@ -199,7 +196,7 @@ def _connections(found: Mapping[str, Any]) -> Iterator[Part]:
 
 @_of_table("why")
 def why(target: Target, id: str) -> None:
-    """Show who was chosen for a connection, and out of whom."""
+    """Show which worker was chosen for a connection, and out of which candidates."""
     found = target.ask("why", id=id)
     target.show(found, lambda: _why(found))
 
@@ -227,9 +224,6 @@ def top(target: Target) -> None:
         return
     found = target.ask("status")
     target.show(found, lambda: screen.overview(found))
-
-
-# What is done
 
 
 @_of_table("reload")
@@ -295,14 +289,23 @@ def stop(target: Target, quick: bool, no_wait: bool) -> None:
     target.show(found, lambda: ["stopped"])
 
 
-def _simple(name: str, say: Callable[[Mapping[str, Any]], str]) -> click.Command:
-    """Make a command that has one answer, which `say` puts in a sentence."""
+def _sentence(command: Command, result: Mapping[str, Any]) -> str:
+    """Return the command's sentence about its result; lists are written with commas."""
+    fields = {
+        name: ", ".join(value) if isinstance(value, list) else value
+        for name, value in result.items()
+    }
+    return printable(command.sentence.format_map(fields))
+
+
+def _with_sentence(command: Command) -> click.Command:
+    """Make a command whose result is shown as its sentence in the table."""
 
     def run(target: Target, **args: Any) -> None:
-        found = target.ask(name, **args)
-        target.show(found, lambda: [printable(say(found))])
+        found = target.ask(command.name, **args)
+        target.show(found, lambda: [_sentence(command, found)])
 
-    return _of_table(name)(run)
+    return _of_table(command.name)(run)
 
 
 OPERATIONS: tuple[click.Command, ...] = (
@@ -313,18 +316,6 @@ OPERATIONS: tuple[click.Command, ...] = (
     top,
     reload,
     stop,
-    _simple("scale", "{workers} workers instead of {before}".format_map),
-    _simple(
-        "drain", "worker {slot} (pid {pid}) drains as soon as another has its place".format_map
-    ),
-    _simple(
-        "suspend",
-        "worker {slot} (pid {pid}) gets no new connections until `resume {slot}`".format_map,
-    ),
-    _simple("resume", "worker {slot} (pid {pid}) gets new connections again".format_map),
-    _simple("close", "connection {id} is closed".format_map),
-    _simple(
-        "scheduler",
-        lambda found: f"{found['scheduler']} chooses instead of {', '.join(found['before'])}",
-    ),
+    *(_with_sentence(command) for command in COMMANDS.values() if command.sentence),
 )
+"""A command line for each command of the table, and `top`."""

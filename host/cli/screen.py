@@ -229,9 +229,6 @@ def overview(status: Mapping[str, Any], *, stacks: bool = False) -> list[str | T
     return [*parts, "", "\n".join(found)] if found else parts
 
 
-# Again and again
-
-
 def frame(
     status: Mapping[str, Any], rates: Rates, height: int, note: str = ""
 ) -> rich.console.Group:

@@ -23,7 +23,7 @@ from host.plugin.loading import load
 from host.plugin.registry import Registry
 from host.simulation.arrivals import PATTERNS, Scenario, TraceError, read_trace, synthetic
 from host.simulation.model import Choose, Result, run
-from host.text import aligned, suggest
+from host.text import aligned, reason, suggest
 
 WORKERS = 4
 CONNECTIONS = 10_000
@@ -167,9 +167,6 @@ def _installed_schedulers() -> list[str]:
     return [entry.name for entry in catalog() if "choose_worker" in (entry.implements or ())]
 
 
-# What is simulated
-
-
 def _scenarios(
     *,
     patterns: tuple[str, ...],
@@ -278,9 +275,6 @@ def _asker(registry: Registry) -> Choose:
     return choose
 
 
-# What is shown
-
-
 def report(outcomes: Sequence[Outcome]) -> str:
     """Return the outcomes as aligned tables, one for each scenario."""
     parts = []
@@ -344,4 +338,4 @@ def _draw(outcomes: Sequence[Outcome], path: Path, figure_class: Any) -> None:
     try:
         figure.savefig(path, format="png", dpi=120)
     except OSError as error:
-        raise click.UsageError(f"--plot {path}: {error.strerror}") from None
+        raise click.UsageError(f"--plot {path}: {reason(error)}") from None

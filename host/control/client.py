@@ -1,4 +1,4 @@
-"""Asks running hosts: the client of the admin socket."""
+"""Asks running hosts: the client of the control socket."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from host.control.commands import PREFIX, VERSION, address
 from host.errors import RemoteError
 from host.net.sockets import credentials
 from host.settings.models import HOST_NAME
-from host.text import printable
+from host.text import printable, reason
 
 DEFAULT = "prefork"
-"""The name of a host that was given none."""
+"""The name that hosts have by default."""
 
 _NAME = re.compile(HOST_NAME, re.ASCII)
 _LISTENS = 0x10000
@@ -42,7 +42,7 @@ class NoHostError(RemoteError):
 
 
 class RefusedError(RemoteError):
-    """The host does not do what it was asked to; the text is its own."""
+    """The host refuses to do what it was asked; the text is the host's."""
 
 
 class LostError(RemoteError):
@@ -63,7 +63,7 @@ class SilentError(RemoteError):
 
 
 def running() -> list[str]:
-    """Return the names of the hosts that run in this network namespace, whoever's they are."""
+    """Return the names of the hosts that run in this network namespace, those of all users."""
     found = set()
     with suppress(OSError), open("/proc/net/unix", encoding="utf-8", errors="replace") as sockets:
         for line in sockets:
@@ -76,7 +76,7 @@ def running() -> list[str]:
 
 
 def default_name(names: Sequence[str]) -> str:
-    """Return which of the hosts that run is meant where nothing is said.
+    """Return the name of the host that is meant when the user names none.
 
     Raises:
         RemoteError: there are several, and none has the name that hosts have by default.
@@ -125,7 +125,7 @@ def _connected(name: str, timeout: float) -> Iterator[socket.socket]:
         except BlockingIOError:
             raise SilentError(name, timeout) from None
         except OSError as error:
-            raise RemoteError(f'cannot reach host "{name}": {error.strerror}') from None
+            raise RemoteError(f'cannot reach host "{name}": {reason(error)}') from None
         # Anybody may take an abstract name: an answer of another user's process is worth nothing.
         uid, own = credentials(sock)[1], os.geteuid()
         if own not in (0, uid):

@@ -1,4 +1,4 @@
-"""The commands that a running host takes: a table of names, arguments and what they are for."""
+"""The commands that a running host takes: a table of names, arguments and results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ VERSION = 1
 """Of the protocol: each request and each response carries it as `v`."""
 MAX_REQUEST_BYTES = 65_536
 PREFIX = "prefork/"
-"""What the name of an admin socket begins with; that of the host follows."""
+"""What the name of a control socket begins with; that of the host follows."""
 _KEYS = ("v", "id", "command", "args")
 _MAX_SHOWN = 60
 _MAX_TEXT = 500
@@ -22,12 +22,12 @@ _MAX_TEXT = 500
 
 
 def address(name: str) -> str:
-    """Return the abstract address (unix(7)) of the admin socket of the host `name`."""
+    """Return the abstract address (unix(7)) of the control socket of the host `name`."""
     return f"\0{PREFIX}{name}"
 
 
 class CommandError(Exception):
-    """A command that cannot be carried out; the text tells whoever asked why."""
+    """A command that cannot be carried out; the text tells the client why."""
 
 
 class Argument(NamedTuple):
@@ -79,14 +79,19 @@ class Command(NamedTuple):
     Attributes:
         name: its name.
         help: what it does, in one sentence.
+        result: the names of the fields of its result.
         arguments: what it takes.
         changes: whether it changes anything; those that do are told in the log.
+        sentence: what the command line prints of the result, with fields of the result in braces;
+            empty for a command that the command line shows in a way of its own.
     """
 
     name: str
     help: str
+    result: tuple[str, ...]
     arguments: tuple[Argument, ...] = ()
     changes: bool = True
+    sentence: str = ""
 
 
 _ID = Argument(
@@ -98,36 +103,103 @@ _ID = Argument(
     example="1234-17",
 )
 _SLOT = Argument("slot", int, "Slot of a worker.", low=0, high=MAX_WORKERS - 1)
+_STATUS = (
+    "name",
+    "version",
+    "pid",
+    "generation",
+    "uptime_seconds",
+    "state",
+    "ready",
+    "workers_wanted",
+    "schedulers",
+    "workers",
+    "listeners",
+    "plugins",
+    "last_reload",
+    "hangs",
+    "restarts",
+)
+_WHY = (
+    "id",
+    "listener",
+    "slot",
+    "pid",
+    "scheduler",
+    "seconds_ago",
+    "candidates",
+    "omitted",
+)
 _TABLE = (
-    Command("status", "Show how the host and its workers are.", changes=False),
+    Command("status", "Show how the host and its workers are.", _STATUS, changes=False),
     Command(
-        "generations", "List the generations; there are several during a reload.", changes=False
+        "generations",
+        "List the generations; there are several during a reload.",
+        ("generations",),
+        changes=False,
     ),
-    Command("reload", "Take on new code, settings and plugins; no connection is lost."),
+    Command(
+        "reload", "Take on new code, settings and plugins; no connection is lost.", ("generation",)
+    ),
     Command(
         "stop",
         "Stop the host; open connections may finish until a deadline.",
+        ("seconds",),
         (Argument("quick", bool, "Cut connections off instead.", default=False),),
     ),
     Command(
         "scale",
         "Have so many workers from now on, until the next reload.",
+        ("workers", "before"),
         (Argument("workers", int, "How many workers.", low=1, high=MAX_WORKERS),),
+        sentence="{workers} workers instead of {before}",
     ),
-    Command("drain", "Replace a worker: another takes its slot, then it drains.", (_SLOT,)),
-    Command("suspend", "Keep new connections from a worker; those it has go on.", (_SLOT,)),
-    Command("resume", "Give a suspended worker new connections again.", (_SLOT,)),
+    Command(
+        "drain",
+        "Replace a worker: another takes its slot, then it drains.",
+        ("slot", "pid"),
+        (_SLOT,),
+        sentence="worker {slot} (pid {pid}) drains as soon as another has its place",
+    ),
+    Command(
+        "suspend",
+        "Keep new connections from a worker; those it has go on.",
+        ("slot", "pid"),
+        (_SLOT,),
+        sentence="worker {slot} (pid {pid}) gets no new connections until `resume {slot}`",
+    ),
+    Command(
+        "resume",
+        "Give a suspended worker new connections again.",
+        ("slot", "pid"),
+        (_SLOT,),
+        sentence="worker {slot} (pid {pid}) gets new connections again",
+    ),
     Command(
         "connections",
         "List the open connections.",
+        ("connections", "unanswered", "truncated"),
         (Argument("limit", int, "How many at most.", default=1000, low=1, high=100_000),),
         changes=False,
     ),
-    Command("close", "Close a connection.", (_ID,)),
-    Command("why", "Show why a connection is with its worker and no other.", (_ID,), changes=False),
+    Command(
+        "close",
+        "Close a connection.",
+        ("id",),
+        (_ID,),
+        sentence="connection {id} is closed",
+    ),
+    Command(
+        "why",
+        "Show why a connection is with its worker and no other.",
+        _WHY,
+        (_ID,),
+        changes=False,
+    ),
     Command(
         "scheduler",
         "Have another plugin choose the workers, until the next reload.",
+        ("scheduler", "before"),
         (
             Argument(
                 "name",
@@ -137,6 +209,7 @@ _TABLE = (
                 example="least_connections",
             ),
         ),
+        sentence="{scheduler} chooses instead of {before}",
     ),
 )
 COMMANDS: Mapping[str, Command] = {command.name: command for command in _TABLE}
@@ -211,7 +284,7 @@ def _value(command: Command, argument: Argument, args: Mapping[str, object]) -> 
 
 
 def unknown(what: str, word: object, valid: Iterable[str]) -> str:
-    """Say that there is no such thing, and which would be right."""
+    """Return the message that a word is unknown, with the nearest valid one or all of them."""
     names = list(valid)
     meant = nearest(word, names) if isinstance(word, str) else None
     if meant is not None:

@@ -21,7 +21,7 @@ from host.ipc.scoreboard import (
 )
 
 _CERTAIN_TURNS = 3
-"""Changes that are seen at the least before a turn has begun and ended after a suspension."""
+"""After so many changes of the turn, at least one turn has begun and ended since a suspension."""
 
 
 class Candidate:
@@ -34,12 +34,13 @@ class Candidate:
 
     Attributes:
         cells: the scoreboard's cells.
-        accounts: where in them its counters of the first listener begin.
-        refusing_cell: where in them the worker says that it wants nothing more at the moment.
-        suspended: it has missed a claim and has not caught up since.
-        held: an operator keeps new connections from it.
-        eligible: schedulers may choose it.
-        room: how many more it can be sent at the least before its load has to be looked at.
+        accounts: the index in `cells` of the worker's first counter for the first listener;
+            those for the next listeners follow.
+        refusing_cell: the index in `cells` of the flag by which the worker refuses connections.
+        suspended: whether it has missed a claim and has not caught up since.
+        held: whether an operator keeps new connections from it.
+        eligible: whether schedulers may choose it.
+        room: so many notifications can be sent to it before its load has to be looked at again.
     """
 
     __slots__ = (

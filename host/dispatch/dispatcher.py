@@ -98,7 +98,7 @@ class Dispatcher:
 
     Attributes:
         schedulers: name and function of each plugin that is asked, in order.
-        decisions: who was chosen, by whom, and out of which candidates.
+        decisions: which worker was chosen, by which scheduler, out of which candidates.
         starved: whether connections were left waiting because no worker may take them.
     """
 
@@ -128,7 +128,7 @@ class Dispatcher:
         # For each listener, where the counters begin of those who may have anything to settle.
         self._accounts: list[set[int]] = [set() for _ in listeners]
         self._unsettled: set[int] = set()
-        self._told: set[Candidate] = set()  # to whom something was sent that may be unclaimed
+        self._told: set[Candidate] = set()  # they were sent something that may be unclaimed
         self._starving: set[int] = set()
         self.starved = False
         self._doubted: dict[int, float] = {}
@@ -202,7 +202,7 @@ class Dispatcher:
             self._note_left(listener, need)
             return []
         counts: dict[Candidate, int] = {}
-        looked = self.decisions.begin(self._candidates, now)
+        looked = self.decisions.begin_pass(self._candidates, now)
         while need > 0 and self._candidates:
             worker, scheduler = self._ask(view, self._candidates)
             if cells[worker.refusing_cell]:  # it says so when it likes: nobody else could know
@@ -210,7 +210,7 @@ class Dispatcher:
                 self._sort()
                 continue
             number = worker.note_sent(listener, 1)
-            self.decisions.add(looked, worker, listener, number, scheduler)
+            self.decisions.record_choice(looked, worker, listener, number, scheduler)
             counts[worker] = counts.get(worker, 0) + 1
             need -= 1
             if worker.room <= 0 and not worker.consider(limit):
@@ -219,7 +219,7 @@ class Dispatcher:
             self._note_left(listener, need)
         accounts, asked = self._accounts[listener], self._clock()
         for worker, count in counts.items():
-            # From this moment: a slow scheduler is not the fault of whom it has chosen.
+            # From this moment: a slow scheduler is not the fault of the worker that it chose.
             worker.expect_claims(count, asked if asked > now else now)
             accounts.add(worker.accounts + listener * LISTENER_WORDS)
         self._told.update(counts)
@@ -284,8 +284,6 @@ class Dispatcher:
             for listener in listeners
         )
 
-    # Inside
-
     def _suspend(self, worker: Candidate) -> None:
         if worker.suspended:
             return
@@ -311,7 +309,7 @@ class Dispatcher:
             self.starved = bool(self._starving)
 
     def _resort(self) -> None:
-        """Work out anew whom the passes count on, and which counters they read."""
+        """Work out anew which workers the passes count on, and which counters they read."""
         self._trusted = tuple(each for each in self.workers if not each.suspended)
         for listener in range(len(self._listeners)):
             self._accounts[listener] = {worker.cell(listener, 0) for worker in self._trusted}

@@ -1,4 +1,4 @@
-"""Remembers who was chosen for each connection, by whom, and out of which candidates."""
+"""Remembers, for each connection, the chosen worker, the scheduler and the candidates."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SENT = attrgetter("sent")
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """The candidates of one pass, and whom they were chosen from one after the other.
+    """One pass over the waiting connections: the candidates, and the choices made one by one.
 
     Attributes:
         time: when it was, in seconds of the monotonic clock.
@@ -36,7 +36,14 @@ class Pass:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One choice of a decision: the how-manieth it was, the slot, and the scheduler."""
+    """One choice of a pass.
+
+    Attributes:
+        decision: the pass.
+        number: how many choices the pass had made before this one.
+        slot: the slot of the worker that was chosen.
+        scheduler: the name of the plugin that chose it.
+    """
 
     decision: Pass
     number: int
@@ -59,10 +66,11 @@ more there were, what each was sent, its cells, and the slots chosen so far."""
 
 
 class ChoiceHistory:
-    """The last decisions, by the notification that each led to.
+    """The last choices, by the notification that each led to.
 
-    A worker's n-th notification of a listener is its n-th claim, and so one connection. They are
-    looked for one by one and made sense of only then: that is rare, and remembering is not.
+    A worker's n-th notification of a listener is answered by its n-th claim, which is one
+    connection. Choices are kept as they come and worked out only when one is looked for: every
+    connection makes a choice, and few are asked about.
     """
 
     def __init__(self, limit: int = MAX_REMEMBERED) -> None:
@@ -72,8 +80,8 @@ class ChoiceHistory:
         self._slots: list[int] = []
         self._read: Callable[[Cells], tuple[int, ...]]
 
-    def begin(self, candidates: Sequence[Candidate], now: float) -> _Looked:
-        """Write down the candidates of a pass, at least one; what is returned is for `add`."""
+    def begin_pass(self, candidates: Sequence[Candidate], now: float) -> _Looked:
+        """Write down a pass and its candidates, at least one; return it, for `record_choice`."""
         if candidates is not self._candidates:
             self._attend(candidates)
         shown = self._shown
@@ -86,7 +94,7 @@ class ChoiceHistory:
         self._slots = [one.slot for one in self._shown]
         self._read = itemgetter(*[at for one in self._shown for at in one.load_cells])
 
-    def add(
+    def record_choice(
         self, looked: _Looked, worker: Candidate, listener: int, number: int, scheduler: str
     ) -> None:
         """Remember that `worker` was chosen for its `number`-th notification of `listener`."""

@@ -6,51 +6,57 @@ while it hangs, when it cannot tell any more.
 
 from __future__ import annotations
 
-from enum import IntEnum
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, NewType
+
+from host.hookspecs import ROWS, TABLE
 
 _SERIAL_SHIFT, _LISTENER_SHIFT = 24, 8
 
+CallKind = NewType("CallKind", int)
+"""What a worker is calling: a hook, by its number in the table of hooks, or `CALLBACK`."""
 
-class CallKind(IntEnum):
-    """What a worker is calling; 0 stands for nothing."""
+CALLBACK = CallKind(7)
+"""A timer, a call from a thread or the bus calls back: a plugin's function that is no hook."""
 
-    ON_READABLE = 1
-    ON_ACCEPT = 2
-    ON_CLOSE = 3
-    ON_DRAIN = 4
-    ON_WORKER_START = 5
-    ON_WORKER_STOP = 6
-    CALLBACK = 7
+_NAMES = {CallKind(row.call_number): row.name for row in TABLE if row.call_number is not None}
+_NAMES[CALLBACK] = "a callback"
+KINDS = frozenset(_NAMES)
 
-    @property
-    def hook(self) -> str:
-        """The hook's name; a timer, a call from a thread and the bus call back without one."""
-        return "a callback" if self is CallKind.CALLBACK else self.name.lower()
+
+def kind_of(hook: Callable[..., object]) -> CallKind:
+    """Return the kind of a call of `hook`, a specification of a hook that a worker calls."""
+    number = ROWS[hook.__name__].call_number
+    assert number is not None, f"{hook.__name__} is a hook of the supervisor"
+    return CallKind(number)
 
 
 class CurrentCall(NamedTuple):
-    """A mark taken apart: what is called, and for a connection its serial number and listener."""
+    """A word taken apart: what is called, and for a connection its serial number and listener."""
 
     called: CallKind
     serial: int
     listener: int
 
+    @property
+    def hook(self) -> str:
+        """The hook's name, or "a callback"."""
+        return _NAMES[self.called]
 
-def pack_call(called: int, serial: int = 0, listener: int = 0) -> int:
+
+def pack_call(called: CallKind, serial: int = 0, listener: int = 0) -> int:
     """Return the word; a serial number of 0 stands for no connection."""
     return serial << _SERIAL_SHIFT | listener << _LISTENER_SHIFT | called
 
 
 def serial_of(word: int) -> int:
-    """Return the serial number in a mark."""
+    """Return the serial number in a word."""
     return word >> _SERIAL_SHIFT
 
 
 def unpack_call(word: int) -> CurrentCall | None:
     """Take a word apart; None if nothing is called. A worker is not trusted: it may be rubbish."""
-    try:
-        called = CallKind(word & 0xFF)
-    except ValueError:
+    called = CallKind(word & 0xFF)
+    if called not in KINDS:
         return None
     return CurrentCall(called, serial_of(word), word >> _LISTENER_SHIFT & 0xFFFF)

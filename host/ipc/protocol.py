@@ -122,7 +122,7 @@ class Report:
         if len(line) <= MAX_LINE_BYTES:
             return line
         cause, traceback = self.cause, self.traceback
-        if not cause and not traceback:  # whoever fills in the data keeps it short
+        if not cause and not traceback:  # the caller keeps the data short
             raise ValueError(f"a report of {len(line)} bytes")
         if len(traceback) >= len(cause):
             shorter = replace(self, traceback=traceback[len(traceback) // 2 + 1 :])

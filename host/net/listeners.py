@@ -11,6 +11,7 @@ from pathlib import Path
 
 from host.errors import ListenError
 from host.interfaces import Listener
+from host.net.sockets import describe
 from host.settings import Listen
 
 _IP_MINTTL = 21
@@ -62,7 +63,7 @@ class ListeningSocket:
         return self._file
 
     def shut_gate(self) -> None:
-        """Let nobody new in, and cut nobody off who is coming in.
+        """Refuse new connections, and reset none that is being made.
 
         Closing a listening socket resets connections that the kernel has completed and nobody has
         accepted. With IP_MINTTL at 255 (ip(7)) the kernel drops new SYNs silently, as they have
@@ -94,7 +95,7 @@ class ListeningSocket:
         self.leave()
 
     def leave(self) -> None:
-        """Close what is this object's alone: another one has the socket and its file."""
+        """Close what only this object holds; another one goes on with the socket and its file."""
         self._file = None
         if self.netlink is not None:
             self.netlink.close()
@@ -153,7 +154,7 @@ def inherit_listener(
 
 
 def reopen(sock: socket.socket) -> None:
-    """Undo, for an accepted socket, the shut gate that it has inherited from its listener."""
+    """Undo what `shut_gate` has set on the listener, for a socket accepted from it."""
     with suppress(OSError):
         if sock.family == socket.AF_INET:
             sock.setsockopt(socket.IPPROTO_IP, _IP_MINTTL, 0)
@@ -175,8 +176,7 @@ def _bind_tcp(sock: socket.socket, host: str, port: int) -> str:
         # Else [::]:80 would take 0.0.0.0:80 as well, depending on a sysctl (ipv6(7)).
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     sock.bind((host, port))
-    host, port = sock.getsockname()[:2]
-    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+    return f"tcp://{describe(sock.getsockname())}"
 
 
 def _bind_unix(sock: socket.socket, path: str, mode: int) -> tuple[str, int] | None:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 
 from host.net.listeners import ListeningSocket
+from host.text import reason
 
 QueueLength = Callable[[], int]
 
@@ -30,7 +31,7 @@ def queue_length(listener: ListeningSocket) -> tuple[QueueLength, int | None, st
         both = ask(listener)
         limit = both()[1]
     except OSError as error:
-        return _poll_queue(listener.sock), None, error.strerror or str(error)
+        return _poll_queue(listener.sock), None, reason(error)
     if not limit:
         return _poll_queue(listener.sock), None, "it reports a limit of 0"
     if ask is _tcp_queue:
@@ -65,20 +66,10 @@ def _tcp_length(sock: socket.socket) -> QueueLength:
 
 
 _SOCK_DIAG_BY_FAMILY = 20
-
-
 _UDIAG_SHOW_RQLEN = 0x10
-
-
 _UNIX_DIAG_RQLEN = 4
-
-
 _NETLINK_SOCK_DIAG = 4
-
-
 _NLM_F_REQUEST = 1
-
-
 _NLMSG_ERROR = struct.pack("=H", 2)
 
 

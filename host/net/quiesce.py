@@ -1,4 +1,4 @@
-"""The quiesce gate: stop without resetting anybody who was let in by the kernel."""
+"""The quiesce gate: stops listening without a reset of connections that are completed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PATIENCE_SECONDS = 2.0
 
 
 class Gate:
-    """Shuts the listeners' gates, and closes them once nobody is left in their queues.
+    """Shuts the listeners' gates, and closes the listeners once their queues are empty.
 
     Meanwhile dispatch goes on as ever.
 

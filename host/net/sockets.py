@@ -1,4 +1,4 @@
-"""The other end of a connection: what it is called, who it is, how it is not reset by accident."""
+"""Sockets: their addresses as text, errors and credentials, and closing without a reset."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DISCARD_BYTES = 65_536
 
 
 def describe(address: object) -> str:
-    """Return the text for an address of accept(): `127.0.0.1:50211`, `[::1]:50211`, or `unix`."""
+    """Return the text for a socket's address: `127.0.0.1:50211`, `[::1]:50211`, or `unix`."""
     if not isinstance(address, tuple):
         return "unix"
     host, port = address[:2]

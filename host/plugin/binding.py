@@ -1,17 +1,19 @@
-"""Hooks bound to those who hear them: named, and as cheap as a direct call.
+"""Hooks bound to the plugins that hear them, as cheap to call as a function.
 
 Once plugins are frozen, who hears a hook is known, so it is worked out once. A pluggy call
 costs over a microsecond and a direct one a tenth of that; pluggy's own call is left for hooks
-that have wrappers. Both ways behave alike: tests/unit/plugin/test_binding.py and test_isolation.py
-compare them. What isolates those who hear a hook from each other is in isolation.py.
+that have wrappers and are not isolated. All ways behave alike: tests/unit/plugin/test_binding.py
+and test_isolation.py compare them. What isolates those who hear a hook from each other is in
+isolation.py.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import CodeType
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVarTuple, cast
 
 import pluggy
 
@@ -26,6 +28,8 @@ Timed = Callable[["Implementation"], Callable[..., Any]]
 
 Scheduler = Callable[[Listener, Sequence[WorkerView]], WorkerView | None]
 
+_Arguments = TypeVarTuple("_Arguments")
+
 
 def specified(namespace: object) -> dict[str, tuple[str, ...]]:
     """Return the hooks that a module or class specifies, each with its arguments, in order."""
@@ -37,7 +41,7 @@ def specified(namespace: object) -> dict[str, tuple[str, ...]]:
 
 
 HOOKS: Mapping[str, tuple[str, ...]] = specified(hookspecs)
-"""The host's own hooks and their arguments; a plugin may bring more (`Registry.hooks`)."""
+"""The host's own hooks and their arguments; a plugin may bring more (`Registry.brought`)."""
 
 
 class Implementation(NamedTuple):
@@ -85,20 +89,31 @@ class ListenerHooks(NamedTuple):
     blame: Callable[[BaseException], str]
 
 
-class HostHooks(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class HostHooks:
     """The hooks that belong to no listener; all plugins hear them.
 
     Attributes:
-        schedulers: whom to ask for a worker, in order, with the plugin's name. They are not
+        bound: what tells each of them, by its specification.
+        schedulers: who is asked for a worker, in order, with the plugin's name. They are not
             isolated, unless a plugin wraps `choose_worker`: then there is one entry, named
             after the outermost wrapper, in which each failure is reported and counts as None.
     """
 
-    on_host_start: Tell
-    on_worker_start: Tell
-    on_worker_stop: Tell
-    on_child_exit: Tell
+    bound: Mapping[Callable[..., object], Tell]
     schedulers: tuple[tuple[str, Scheduler], ...]
+
+    def tell(self, hook: Callable[[*_Arguments], None], *args: *_Arguments) -> bool:
+        """Tell every plugin.
+
+        Args:
+            hook: the hook's specification, such as `hookspecs.on_worker_start`.
+            args: the hook's arguments, in the order of the specification.
+
+        Returns:
+            Whether no plugin has failed.
+        """
+        return self.bound[hook](*args)
 
 
 def measured(
@@ -143,7 +158,7 @@ def bound(
         first: whether the first answer other than None ends the call and is its result.
     """
     if any(each.wrapper for each in implementations):
-        call = chain(implementations[0].hook, implementations, namespace=namespace)
+        call = chain(implementations, namespace)
         names = implementations[0].expected
         return lambda *args: call(**dict(zip(names, args, strict=True)))
     functions = [direct(each) for each in implementations]
@@ -207,7 +222,7 @@ class Manager(pluggy.PluginManager):
 
 
 class Holder:
-    """What pluggy registers in a plugin's stead: the implementations as plain attributes."""
+    """What pluggy registers in the place of a plugin: implementations as plain attributes."""
 
     def __init__(self, implementations: Iterable[Implementation]) -> None:
         self.marks: dict[str, pluggy.HookimplOpts] = {}
@@ -223,27 +238,13 @@ class Holder:
             }
 
 
-def chain(
-    hook: str,
-    implementations: Sequence[Implementation],
-    replace: Callable[[Implementation], Callable[..., object]] | None = None,
-    namespace: object = None,
-) -> pluggy.HookCaller:
-    """Return pluggy's own call of exactly these implementations, in this order."""
+def chain(implementations: Sequence[Implementation], namespace: object = None) -> pluggy.HookCaller:
+    """Return pluggy's own call of exactly these implementations of one hook, in this order."""
     manager = Manager()
     if namespace is not None:
         manager.add_hookspecs(cast("type", namespace))
     # The last one registered is called first; the order is settled, so wishes no longer count.
     for number, each in reversed(list(enumerate(implementations))):
-        function = replace(each) if replace else each.function
-        plain = Implementation(
-            each.plugin,
-            hook,
-            function,
-            each.arguments,
-            each.expected,
-            each.attribute,
-            wrapper=each.wrapper,
-        )
+        plain = each._replace(tryfirst=False, trylast=False)
         manager.register(Holder([plain]), name=f"{each.plugin} {number}")
-    return cast("pluggy.HookCaller", getattr(manager.hook, hook))
+    return cast("pluggy.HookCaller", getattr(manager.hook, implementations[0].hook))

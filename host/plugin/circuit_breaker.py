@@ -1,8 +1,9 @@
 """The circuit breaker: a plugin that keeps failing in this process is left out for a while.
 
 The rules of this file
-    It does no I/O and is given the clock. Whoever calls a plugin asks its circuit before each
-    call and tells it afterwards how the call went; what comes out is whether to call, and events.
+    It does no I/O and is given the clock. The caller of a plugin asks the plugin's circuit before
+    each call and tells it afterwards how the call went; what comes out is whether to call, and
+    events.
 
 Theory of operation
     Every plugin has one circuit, for all of its hooks that are guarded, unless it is exempt.
@@ -85,6 +86,23 @@ class CircuitBreaker:
         circuit = self.circuit(plugin)
         return function if circuit is None else circuit.guard(hook, function, report)
 
+    def guard_wrapper(
+        self, plugin: str, hook: str, function: Callable[..., Any], report: ReportFailure
+    ) -> Callable[..., Any]:
+        """Return what to call in the place of a wrapper; see `guard`.
+
+        While the plugin is left out the inner call is made without it. The time that the inner
+        call takes is not the wrapper's.
+
+        Args:
+            plugin: the plugin's name.
+            hook: the hook's name.
+            function: the wrapper; its first argument makes the inner call and returns its result.
+            report: told of a call that took too long; its answer counts all the same.
+        """
+        circuit = self.circuit(plugin)
+        return function if circuit is None else circuit.guard_wrapper(hook, function, report)
+
     def state(self) -> list[dict[str, Any]]:
         """Return a dict for each circuit that is not closed.
 
@@ -99,7 +117,7 @@ class CircuitBreaker:
 
 
 class Circuit:
-    """One plugin's circuit. Each call is one `begin`, then one `ended` or one `failed`."""
+    """One plugin's circuit: for each call `begin_call`, then `end_call` or `record_failure`."""
 
     __slots__ = (
         "_changed",
@@ -133,8 +151,8 @@ class Circuit:
         self._trial: float | None = None  # when the call began that is let through, half-open
         self._count, self._hook = 0, ""
 
-    def begin(self) -> float | None:
-        """Return when the call begins, for `ended`; None if the plugin is to be passed over."""
+    def begin_call(self) -> float | None:
+        """Return when the call begins, for `end_call`; None if the plugin is to be passed over."""
         now = self._clock()
         if self._until is None:
             return now
@@ -145,18 +163,18 @@ class Circuit:
         self._trial = now
         return now
 
-    def ended(self, hook: str, began: float, paused: float = 0.0) -> SlowCallError | None:
+    def end_call(self, hook: str, began: float, paused: float = 0.0) -> SlowCallError | None:
         """Take note of a call that raised nothing; return what to report if it was too slow.
 
         Args:
             hook: the hook's name.
-            began: what `begin` returned.
+            began: what `begin_call` returned.
             paused: the seconds since then in which others were called: a wrapper waits for them.
         """
         now = self._clock()
         took = now - began - paused
         if took > self._slow_seconds:
-            self.failed(hook)
+            self.record_failure(hook)
             return SlowCallError(took, self._slow_seconds)
         if began == self._trial:
             self._trial = None
@@ -168,8 +186,8 @@ class Circuit:
                 self._until = now
         return None
 
-    def failed(self, hook: str) -> None:
-        """Take note of a failure, which whoever calls has to report."""
+    def record_failure(self, hook: str) -> None:
+        """Take note of a failure, which the caller has to report."""
         now, recent = self._clock(), self._recent
         if self._until is None:
             recent.append(now)
@@ -199,29 +217,58 @@ class Circuit:
         clock, allowed = self._clock, self._slow_seconds
 
         def guarded(*args: object) -> Any:
-            began = clock() if self._until is None else self.begin()
+            began = clock() if self._until is None else self.begin_call()
             if began is None:
                 return None
             try:
                 answer = function(*args)
             except BaseException:
-                self.failed(hook)
+                self.record_failure(hook)
                 raise
             finally:
                 exit_if_plugin_fork()
             # There is nothing to note of a quick call while the circuit is closed.
             if self._until is None and clock() - began <= allowed:
                 return answer
-            slow = self.ended(hook, began)
+            slow = self.end_call(hook, began)
             if slow is not None:
                 report(self._plugin, hook, slow, args)
             return answer
 
         return guarded
 
-    def now(self) -> float:
-        """Return the time, to measure a pause with."""
-        return self._clock()
+    def guard_wrapper(
+        self, hook: str, function: Callable[..., Any], report: ReportFailure
+    ) -> Callable[..., Any]:
+        """Return what to call in the wrapper's place; see `CircuitBreaker.guard_wrapper`."""
+        clock = self._clock
+
+        def guarded(inner: Callable[[], object], *args: object) -> Any:
+            began = self.begin_call()
+            if began is None:
+                return inner()
+            paused = 0.0
+
+            def timed_inner() -> object:
+                nonlocal paused
+                left = clock()
+                result = inner()
+                paused = clock() - left
+                return result
+
+            try:
+                answer = function(timed_inner, *args)
+            except BaseException:
+                self.record_failure(hook)
+                raise
+            finally:
+                exit_if_plugin_fork()
+            slow = self.end_call(hook, began, paused)
+            if slow is not None:
+                report(self._plugin, hook, slow, args)
+            return answer
+
+        return guarded
 
     def state(self) -> dict[str, Any] | None:
         """Return the circuit's state, as in `CircuitBreaker.state`; None if it is closed."""

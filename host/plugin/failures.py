@@ -1,4 +1,4 @@
-"""Tells of hooks that failed: named, with their stacks, and not more often than anyone reads."""
+"""Reports failures of hooks: with plugin, hook and stack, and so many in a time at most."""
 
 from __future__ import annotations
 
@@ -8,22 +8,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from host.errors import SlowCallError
+from host.hookspecs import OTHERS_HEAR_IT, ROWS
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import HOOK_FAILED
 
 BURST = 10
 PER_SECONDS = 10.0
 """Of one plugin and hook, the first ten failures of ten seconds are told; the rest are counted."""
-
-TOLD_BY_THE_CALLER = frozenset({"on_host_start", "on_worker_start"})
-"""Whoever gives up because of these says so, with the failure as the reason."""
-
-CONSEQUENCES = {
-    "on_accept": "the connection is closed",
-    "on_readable": "the connection is closed",
-    "on_drain": "the connection is closed at the deadline",
-    "choose_worker": "the next scheduler is asked",
-}
 
 
 class Failure(NamedTuple):
@@ -51,16 +42,17 @@ class Failures:
         self, plugin: str, hook: str, error: BaseException, args: tuple[object, ...]
     ) -> None:
         """Tell of one failure: of which plugin, in which hook, called with what."""
-        told_by_caller = hook in TOLD_BY_THE_CALLER
+        # Also told of are callbacks, and hooks that a plugin brings.
+        consequence = ROWS[hook].consequence if hook in ROWS else OTHERS_HEAR_IT
+        told_by_caller = consequence is None
         unsaid = None if told_by_caller else self._unsaid(plugin, hook)
         if unsaid is None and not told_by_caller:
             return  # nothing is formatted that nobody reads: a client may bring this about
         what = "".join(traceback.format_exception_only(error)).strip().replace("\n", "; ")
         stack = "".join(traceback.format_exception(error))
         self.last = Failure(plugin, hook, what, stack)
-        if told_by_caller:
+        if consequence is None:
             return
-        consequence = CONSEQUENCES.get(hook, "the others still hear it")
         if isinstance(error, SlowCallError):
             consequence = "nothing else was served meanwhile"
         if unsaid:

@@ -1,4 +1,4 @@
-"""Hooks told and asked so that one plugin's failure keeps nobody else from being called.
+"""Hooks called so that one plugin's failure keeps no other plugin from being called.
 
 Each failure is reported by the plugin's name. With a breaker, a plugin that keeps failing is
 left out for a while; a plugin that has no circuit is called as directly as without one.
@@ -6,25 +6,22 @@ left out for a while; a plugin that has no circuit is called as directly as with
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from host.interfaces import Listener, WorkerView
-from host.plugin.binding import Implementation, Scheduler, Tell, chain, direct
+from host.plugin.binding import Implementation, Scheduler, Tell, direct
 from host.plugin.circuit_breaker import CircuitBreaker
 from host.telemetry.emitter import ReportFailure
 
-_Wrapper = Generator[object, object, object]
-
 
 def no_listeners(*_: object) -> bool:
-    """Tell nobody: what `tell` returns for a hook that nobody hears."""
+    """Tell nobody: what `isolated` returns for a hook that nobody hears."""
     return True
 
 
-def tell(
+def isolated(
     hook: str,
     implementations: Sequence[Implementation],
     report: ReportFailure,
@@ -39,8 +36,8 @@ def tell(
         breaker: what leaves out those who keep failing; to be left out is not to fail.
     """
     if any(implementation.wrapper for implementation in implementations):
-        guarded = _Guarded(hook, implementations, report, breaker)
-        return lambda *args: guarded(*args)[0]
+        wrapped = _Wrapped(hook, implementations, report, breaker)
+        return lambda *args: wrapped(*args)[0]
     calls = [(each.plugin, _called(each, report, breaker)) for each in implementations]
     if not calls:
         return no_listeners
@@ -74,9 +71,13 @@ def _tell_one(hook: str, plugin: str, function: Callable[..., Any], report: Repo
 
 
 def _called(
-    each: Implementation, report: ReportFailure, breaker: CircuitBreaker | None
+    each: Implementation,
+    report: ReportFailure,
+    breaker: CircuitBreaker | None,
+    function: Callable[..., Any] | None = None,
 ) -> Callable[..., Any]:
-    function = direct(each)
+    """Return what is called for an implementation, or for a `function` that stands for it."""
+    function = function or direct(each)
     return breaker.guard(each.plugin, each.hook, function, report) if breaker else function
 
 
@@ -91,10 +92,10 @@ def schedulers(
     """
     if not any(implementation.wrapper for implementation in implementations):
         return tuple((each.plugin, _called(each, report, breaker)) for each in implementations)
-    guarded = _Guarded("choose_worker", implementations, report, breaker)
+    wrapped = _Wrapped("choose_worker", implementations, report, breaker, asks=True)
 
     def ask(listener: Listener, workers: Sequence[WorkerView]) -> WorkerView | None:
-        return cast("WorkerView | None", guarded(listener, workers)[1])
+        return cast("WorkerView | None", wrapped(listener, workers)[1])
 
     return ((implementations[0].plugin, ask),)
 
@@ -107,10 +108,22 @@ class _Turn:
     fine: bool = field(default=True)
 
 
-class _Guarded:
-    """Pluggy's call of one hook in which nobody's failure keeps others from being called."""
+class _Wrapped:
+    """A hook with wrappers, in which nobody's failure keeps others from being called.
 
-    __slots__ = ("_breaker", "_call", "_expected", "_hook", "_report", "_turns")
+    It does what pluggy does: wrappers are entered in order, the others are called in order, and
+    the wrappers are left in reverse, each with the result so far.
+
+    Args:
+        hook: the hook's name.
+        implementations: who is called, in order.
+        report: told of every failure.
+        breaker: what leaves out those who keep failing.
+        asks: whether the first answer other than None ends the call and is its result; else the
+            result is the list of them.
+    """
+
+    __slots__ = ("_asks", "_breaker", "_call", "_hook", "_plain", "_report")
 
     def __init__(
         self,
@@ -118,111 +131,96 @@ class _Guarded:
         implementations: Sequence[Implementation],
         report: ReportFailure,
         breaker: CircuitBreaker | None,
+        *,
+        asks: bool = False,
     ) -> None:
         self._hook, self._report, self._breaker = hook, report, breaker
-        self._expected = implementations[0].expected
-        self._turns: list[_Turn] = []  # a stack, since a hook may be told within itself
-        self._call = chain(hook, implementations, self._guard)
+        self._asks = asks
+        self._plain = [
+            (each.plugin, _called(each, report, breaker, _checked(direct(each)) if asks else None))
+            for each in implementations
+            if not each.wrapper
+        ]
+        call: Callable[[_Turn], object] = self._call_plain
+        for each in reversed(implementations):
+            if each.wrapper:
+                call = self._around(each, call)
+        self._call = call
 
     def __call__(self, *args: object) -> tuple[bool, object]:
         turn = _Turn(args)
-        self._turns.append(turn)
-        try:
-            result = self._call(**dict(zip(self._expected, args, strict=True)))
-        finally:
-            self._turns.pop()
+        result = self._call(turn)
         return turn.fine, result
 
-    def _fail(self, plugin: str, error: BaseException) -> None:
-        turn = self._turns[-1]
+    def _fail(self, turn: _Turn, plugin: str, error: BaseException) -> None:
         turn.fine = False
         self._report(plugin, self._hook, error, turn.args)
 
-    def _slow(self, plugin: str, hook: str, error: BaseException, _: tuple[object, ...]) -> None:
-        self._report(plugin, hook, error, self._turns[-1].args)
-
-    def _guard(self, implementation: Implementation) -> Callable[..., object]:
-        plugin, function = implementation.plugin, implementation.function
-        if implementation.wrapper:
-            return self._guard_wrapper(implementation)
-        called = self._check(function) if self._hook == "choose_worker" else function
-        if self._breaker is not None:
-            called = self._breaker.guard(plugin, self._hook, called, self._slow)
-
-        @functools.wraps(function)
-        def guarded(*args: object) -> object:
+    def _call_plain(self, turn: _Turn) -> object:
+        """Call those who are no wrappers."""
+        answers = []
+        for plugin, function in self._plain:
             try:
-                return called(*args)
+                answer = function(*turn.args)
             except BaseException as error:
-                self._fail(plugin, error)
-                return None
+                self._fail(turn, plugin, error)
+                continue
+            if answer is not None:
+                if self._asks:
+                    return answer
+                answers.append(answer)
+        return None if self._asks else answers
 
-        return guarded
+    def _around(
+        self, wrapper: Implementation, rest: Callable[[_Turn], object]
+    ) -> Callable[[_Turn], object]:
+        """Return a call of `rest` with the wrapper around it, and without it once it has failed."""
+        plugin, function = wrapper.plugin, _wrapping(direct(wrapper))
+        if self._breaker is not None:
+            function = self._breaker.guard_wrapper(plugin, self._hook, function, self._report)
 
-    def _check(self, function: Callable[..., object]) -> Callable[..., object]:
-        """Refuse an answer that is no candidate here, where its author is still known."""
+        def call(turn: _Turn) -> object:
+            results: list[object] = []
 
-        def checked(*args: object) -> object:
-            answer = function(*args)
-            workers = cast("Sequence[object]", self._turns[-1].args[1])
-            if answer is not None and answer not in workers:
-                raise ValueError(f"the answer is none of the candidates: {answer!r}")
-            return answer
+            def inner() -> object:
+                results.append(rest(turn))
+                return results[0]
 
-        return checked
+            try:
+                return function(inner, *turn.args)
+            except BaseException as error:
+                self._fail(turn, plugin, error)
+            return results[0] if results else rest(turn)
 
-    def _guard_wrapper(self, implementation: Implementation) -> Callable[..., object]:
-        """Go on without a wrapper that fails: as if it had only passed on what it was sent."""
-        plugin, hook = implementation.plugin, self._hook
-        function = cast("Callable[..., _Wrapper]", implementation.function)
-        circuit = None if self._breaker is None else self._breaker.circuit(plugin)
-
-        def failed(error: BaseException) -> None:
-            self._fail(plugin, error)
-            if circuit is not None:
-                circuit.failed(hook)
-
-        @functools.wraps(function)
-        def guarded(*args: object) -> _Wrapper:
-            began = circuit.begin() if circuit else 0.0
-            if began is None:
-                return (yield None)
-            inner = _enter(function, args)
-            if isinstance(inner, BaseException):
-                failed(inner)
-                return (yield None)
-            left = circuit.now() if circuit else 0.0
-            outcome = yield None
-            paused = circuit.now() - left if circuit else 0.0
-            result, error = _leave(inner, outcome)
-            if error is not None:
-                failed(error)
-            elif circuit and (slow := circuit.ended(hook, began, paused)):
-                self._slow(plugin, hook, slow, args)
-            return result
-
-        return guarded
+        return call
 
 
-def _enter(function: Callable[..., _Wrapper], args: tuple[object, ...]) -> _Wrapper | BaseException:
-    """Run a wrapper up to its yield; return it, or what went wrong."""
-    try:
-        wrapper = function(*args)
-        next(wrapper)
-    except StopIteration:
-        return RuntimeError("the wrapper did not yield")
-    except BaseException as error:
-        return error
-    return wrapper
+def _checked(function: Callable[..., object]) -> Callable[..., object]:
+    """Refuse an answer that is no candidate here, where its author is still known."""
+
+    def checked(listener: Listener, workers: Sequence[object]) -> object:
+        answer = function(listener, workers)
+        if answer is not None and answer not in workers:
+            raise ValueError(f"the answer is none of the candidates: {answer!r}")
+        return answer
+
+    return checked
 
 
-def _leave(wrapper: _Wrapper, outcome: object) -> tuple[object, BaseException | None]:
-    """Run a wrapper from its yield to its end; return its result, and what went wrong."""
-    try:
-        wrapper.send(outcome)
+def _wrapping(generator: Callable[..., Generator[object, object, object]]) -> Callable[..., object]:
+    """Return a wrapper as a function: its first argument is called where the wrapper yields."""
+
+    def wrapping(inner: Callable[[], object], *args: object) -> object:
+        wrapper = generator(*args)
+        try:
+            next(wrapper)
+        except StopIteration:
+            raise RuntimeError("the wrapper did not yield") from None
+        try:
+            wrapper.send(inner())
+        except StopIteration as end:
+            return end.value
         wrapper.close()
-    except StopIteration as end:
-        return end.value, None
-    except BaseException as error:
-        return outcome, error
-    return outcome, RuntimeError("the wrapper yielded twice")
+        raise RuntimeError("the wrapper yielded twice")
+
+    return wrapping

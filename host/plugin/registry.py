@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from host.errors import PluginError
+from host.hookspecs import ROWS, TABLE, Audience
 from host.plugin import binding, isolation
 from host.plugin.binding import (
     HOOKS,
@@ -126,23 +127,23 @@ class Registry:
         Args:
             listener_plugin: the name of the protocol plugin that serves it.
             report: told of every failure but those of `on_readable`; see `ListenerHooks`.
-            breaker: what leaves out, for a while, who keeps failing in `on_accept` and `on_close`.
+            breaker: what leaves out, for a while, who keeps failing in the hooks that suspend.
             timed: what measures the functions that are bound; without it they are the plugins' own.
         """
         name = self.protocol(listener_plugin).name
-        readable = self._audience("on_readable", name, alone=True)
+        readable = self._audience("on_readable", name)
         brought = [self.calls[hook] for hook in self.calls if hook not in HOOKS]
         culprits = [*readable, *itertools.chain.from_iterable(brought)]
 
-        def tell(hook: str, *, alone: bool = False, breaker: CircuitBreaker | None = None) -> Tell:
-            heard = binding.measured(self._audience(hook, name, alone=alone), timed)
-            return isolation.tell(hook, heard, report, breaker)
+        def tell(hook: str) -> Tell:
+            heard = binding.measured(self._audience(hook, name), timed)
+            return isolation.isolated(hook, heard, report, breaker if ROWS[hook].suspends else None)
 
         return ListenerHooks(
-            on_accept=tell("on_accept", breaker=breaker),
+            on_accept=tell("on_accept"),
             on_readable=binding.bound(binding.measured(readable, timed)),
-            on_close=tell("on_close", breaker=breaker),
-            on_drain=tell("on_drain", alone=True),
+            on_close=tell("on_close"),
+            on_drain=tell("on_drain"),
             blame=functools.partial(binding.blame, implementations=culprits, otherwise=name),
         )
 
@@ -206,28 +207,23 @@ class Registry:
 
         Args:
             report: told of every failure; see `HostHooks`.
-            breaker: what leaves out, for a while, who keeps failing in `on_child_exit` and
-                `choose_worker`; the others are called once in a process.
+            breaker: what leaves out, for a while, who keeps failing in the hooks that suspend.
             timed: see `bind`.
         """
-
-        def tell(hook: str, breaker: CircuitBreaker | None = None) -> Tell:
-            return isolation.tell(hook, binding.measured(self.calls[hook], timed), report, breaker)
-
+        bound = {}
+        for row in TABLE:
+            if row.audience is Audience.EVERY:
+                heard = binding.measured(self.calls[row.name], timed)
+                suspending = breaker if row.suspends else None
+                bound[row.specification] = isolation.isolated(row.name, heard, report, suspending)
         schedulers = binding.measured(self.calls["choose_worker"], timed)
-        return HostHooks(
-            on_host_start=tell("on_host_start"),
-            on_worker_start=tell("on_worker_start"),
-            on_worker_stop=tell("on_worker_stop"),
-            on_child_exit=tell("on_child_exit", breaker),
-            schedulers=isolation.schedulers(schedulers, report, breaker),
-        )
+        return HostHooks(bound, isolation.schedulers(schedulers, report, breaker))
 
-    def _audience(self, hook: str, name: str, *, alone: bool = False) -> list[Implementation]:
+    def _audience(self, hook: str, name: str) -> list[Implementation]:
         """Return who hears a hook of a listener: wrappers, its own plugin, then the others."""
         foreign = set(self.protocols) - {name}
         heard = [each for each in self.calls[hook] if each.plugin not in foreign]
         wrappers = [each for each in heard if each.wrapper]
         own = [each for each in heard if not each.wrapper and each.plugin == name]
         others = [each for each in heard if not each.wrapper and each.plugin != name]
-        return [*wrappers, *own, *([] if alone else others)]
+        return [*wrappers, *own, *(others if ROWS[hook].audience is Audience.LISTENER else ())]

@@ -49,7 +49,7 @@ class Timing:
         self.calls = 0
         self.seconds = self.longest = 0.0
 
-    def add(self, seconds: float, inner: float) -> None:
+    def add_call(self, seconds: float, inner: float) -> None:
         """Count a call, in which other timed calls took `inner` seconds."""
         self.calls += 1
         self.seconds += seconds - inner
@@ -80,8 +80,6 @@ class Profile:
         self._accepted = 0
         self._file = self._part = directory
 
-    # Hooks
-
     def timed(self, implementation: Implementation) -> Callable[..., Any]:
         """Return what to call in the place of a plugin's function."""
         each = implementation
@@ -91,7 +89,7 @@ class Profile:
 
     def time(self, plugin: str, hook: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return what to call in a function's place; its time counts for that plugin and hook."""
-        clock, add = self._clock, self._timing(plugin, hook).add
+        clock, add_call = self._clock, self._timing(plugin, hook).add_call
 
         @functools.wraps(function)
         def timed(*args: object) -> Any:
@@ -101,7 +99,7 @@ class Profile:
                 return function(*args)
             finally:
                 took = clock() - began
-                add(took, self._inner)
+                add_call(took, self._inner)
                 self._inner = outer + took
 
         return timed
@@ -130,8 +128,6 @@ class Profile:
 
     def _timing(self, plugin: str, hook: str) -> Timing:
         return self._timings.setdefault((plugin, hook), Timing())
-
-    # The loop
 
     def attend(self, loop: Loop, row: Row, name: str) -> None:
         """Measure the worker's loop from now on; what it calls at rest is set already.
@@ -179,8 +175,6 @@ class Profile:
                 self._longest = took
 
         return rested
-
-    # What comes out
 
     def save(self, slot: int, generation: int) -> None:
         """Write the worker's file, at once whole; its `.part` is gone then.

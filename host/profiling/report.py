@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
+from host.hookspecs import TABLE
 from host.text import aligned
 
-_OUTSIDE = frozenset({"on_worker_start", "on_worker_stop"})
+_OUTSIDE = frozenset(row.name for row in TABLE if not row.in_turn)
 """Hooks that are called while the loop does not turn."""
 _BAR = 40
 _Record = Mapping[str, Any]

@@ -1,8 +1,9 @@
-"""Strays: processes that a plugin has forked, and that must not go on as a second worker.
+"""Processes that a plugin has forked: they must not go on as a second worker or supervisor.
 
-A child of os.fork() has everything of its parent: the sockets, the epoll instance, the hook that it
-returns from into the host's own code. So it loses what is the host's right at its birth, and is
-ended as soon as it comes back to the host. What the plugin's own code does in it is the plugin's.
+A child of os.fork() has copies of all that its parent has: the sockets, the epoll instance, and the
+call stack, so that it would return from the plugin's hook into the host's own code. Therefore the
+host's resources are released in the child as soon as it exists, and it exits as soon as it returns
+to the host. What the plugin's own code does in the child before that is left to the plugin.
 """
 
 from __future__ import annotations
@@ -16,23 +17,23 @@ class _Process:
     """What is known of this process.
 
     Attributes:
-        forsake: what takes from a stray child that which is not its own.
+        release: called in a child that a plugin has forked, to release the host's resources.
         forking: whether the host itself is forking.
-        is_stray: whether a plugin has forked this process.
+        is_plugin_fork: whether a plugin has forked this process.
     """
 
     def __init__(self) -> None:
         self.release: list[Callable[[], object]] = []
-        self.forking = self.is_stray = False
+        self.forking = self.is_plugin_fork = False
 
     def born(self) -> None:
-        """Find out, in a new child, whose it is."""
+        """Release the host's resources in a new child, if a plugin has forked it."""
         if self.forking:
             self.release.clear()
             return
-        self.is_stray = True
+        self.is_plugin_fork = True
         for function in self.release:
-            with suppress(Exception):  # whatever cannot be taken away: the rest is
+            with suppress(Exception):  # if one resource cannot be released, the others are
                 function()
 
 
@@ -41,12 +42,19 @@ os.register_at_fork(after_in_child=_this.born)
 
 
 def release_in_plugin_fork(function: Callable[[], object]) -> None:
-    """Have `function` take from a stray child what is this process's: close it, and call nobody."""
+    """Have `function` called in each child that a plugin forks.
+
+    Args:
+        function: closes what belongs to this process; it must not call plugins.
+    """
     _this.release.append(function)
 
 
 def fork() -> int:
-    """Fork a process of the host's own (fork(2)); what was disowned before it is not in it."""
+    """Fork a process of the host's own (fork(2)).
+
+    Functions given to `release_in_plugin_fork` before are forgotten in the child.
+    """
     exit_if_plugin_fork()
     _this.forking = True
     try:
@@ -57,5 +65,5 @@ def fork() -> int:
 
 def exit_if_plugin_fork() -> None:
     """End this process at once if a plugin has forked it."""
-    if _this.is_stray:
+    if _this.is_plugin_fork:
         os._exit(0)

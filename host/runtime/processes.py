@@ -48,8 +48,8 @@ class Exit(NamedTuple):
 class BatchScheduling:
     """Schedules this process so that it preempts nobody when it wakes (sched(7), SCHED_BATCH).
 
-    It then runs when a core is free or whoever has it stops, which on a busy machine is a little
-    later, and finds more to do at once. Another policy than the usual one is left alone.
+    It then runs when a core is free or the process on it stops, which on a busy machine is a
+    little later, and finds more to do at once. Another policy than the usual one is left alone.
 
     Args:
         policy_of: returns the policy of a process (sched_getscheduler(2)).
@@ -120,7 +120,7 @@ class OutOfMemory:
     """Tells whether the kernel has killed anything for want of memory since it was last asked.
 
     It counts such kills, in this process's cgroup if there is one (cgroups(7), memory.events), and
-    in the whole machine (/proc/vmstat); it does not say whom.
+    in the whole machine (/proc/vmstat); it does not say which process was killed.
 
     Args:
         path: the file with the counts, if not the one that this machine has.

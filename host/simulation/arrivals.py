@@ -11,6 +11,8 @@ from statistics import fmean
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from host.text import reason
+
 MAX_REQUESTS = 1000
 """Into how many requests a recorded connection is divided at most."""
 
@@ -158,7 +160,7 @@ def read_trace(path: Path, workers: int, least_work: float) -> Scenario:
         with path.open("rb") as lines:
             records = sorted(_trace_lines(path, lines), key=lambda record: record.at)
     except OSError as error:
-        raise TraceError(f"{path}: {error.strerror}") from error
+        raise TraceError(f"{path}: {reason(error)}") from error
     if len(records) < 2:
         raise TraceError(f"{path}: expected two connections or more, found {len(records)}")
     listeners = {address: i for i, address in enumerate(dict.fromkeys(r.listener for r in records))}

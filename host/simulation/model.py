@@ -9,7 +9,7 @@ The model
     evenly over that time, the first one on arrival. A worker is one loop: it takes
     requests in the order in which they come, and each to its end (first in, first out). No
     processor sharing: a handler that runs is not interrupted for another one, which is
-    just why it matters who waits behind whom. What comes during a turn of the loop is served
+    just why it matters what waits behind what. What comes during a turn of the loop is served
     in the next turn. A connection is outstanding until its first request is begun, from then on
     active, until its time is over and its last request done.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from host.control.commands import CommandError
-from host.control.server import Reply
+from host.control.replies import Reply
 from host.dispatch.dispatcher import Scheduler
 from host.errors import HostError
 from host.supervisor import status

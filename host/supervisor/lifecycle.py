@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from host.errors import ExitCode, LimitsError
+from host.hookspecs import on_child_exit
 from host.ipc import protocol
 from host.plugin.binding import HostHooks
 from host.runtime import forks, processes, stacks
@@ -264,7 +265,7 @@ class WorkerLifecycle:
         pid, generation = record.pid, handle.generation
         generation.remove_candidate(pid)
         report = parts.exits.make(handle, ended)
-        parts.hooks.on_child_exit(report.view)
+        parts.hooks.tell(on_child_exit, report.view)
         forks.exit_if_plugin_fork()
         served = handle.served
         parts.workers.let_go(handle)

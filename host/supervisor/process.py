@@ -14,6 +14,7 @@ from host.bus.supervisor_end import BusRouter
 from host.control.server import ControlServer
 from host.dispatch.dispatcher import DispatchPolicy, Scheduler
 from host.errors import ExitCode, PluginError
+from host.hookspecs import on_host_start
 from host.net.listeners import ListeningSocket
 from host.plugin.binding import HostHooks
 from host.plugin.circuit_breaker import CircuitBreaker
@@ -186,7 +187,7 @@ class Supervisor:
             mine.listeners,
             functools.partial(given.registry.hook, timed=given.timed),
         )
-        fine = self._hooks.on_host_start(view)
+        fine = self._hooks.tell(on_host_start, view)
         forks.exit_if_plugin_fork()
         if fine:
             return ""

@@ -40,7 +40,6 @@ class Event(NamedTuple):
         )
 
 
-# The host
 HOST_STARTING = Event(
     "host_starting", Level.INFO, "{name} {version} starting: pid {pid}, {workers} workers"
 )
@@ -103,7 +102,6 @@ HOST_BUG = Event(
     "host_bug", Level.ERROR, "a fault of the host itself: {error}; please report it", ("traceback",)
 )
 
-# Workers, told by the supervisor
 WORKER_STARTED = Event("worker_started", Level.DEBUG, "worker {slot} started: pid {pid}")
 WORKER_READY = Event(
     "worker_ready", Level.INFO, "worker {slot} (pid {pid}) ready after {seconds:.3f} s"
@@ -156,14 +154,12 @@ UNKNOWN_CHILD = Event(
     "unknown_child", Level.DEBUG, "reaped process {pid}, which is no worker: {cause}"
 )
 
-# The bus
 BUS_DROPPED = Event(
     "bus_dropped",
     Level.WARNING,
     "worker with pid {pid} does not take what is published on the bus: messages to it are dropped",
 )
 
-# Hooks
 HOOK_FAILED = Event(
     "hook_failed",
     Level.ERROR,
@@ -179,7 +175,6 @@ PLUGIN_SUSPENDED = Event(
 )
 PLUGIN_RESUMED = Event("plugin_resumed", Level.INFO, "plugin {plugin} is called again")
 
-# Commands to a running host
 ADMIN_COMMAND = Event(
     "admin_command", Level.INFO, "command {command} from uid {uid}, pid {peer_pid}"
 )
@@ -190,7 +185,6 @@ ADMIN_UNAVAILABLE = Event(
     "give each host a --name of its own",
 )
 
-# Connections, told by workers
 CONNECTION_CLOSED = Event(
     "connection_closed", Level.DEBUG, "connection {connection} from {peer} ended: {reason}"
 )
@@ -206,7 +200,6 @@ PROFILE_LOST = Event(
     "profile_lost", Level.WARNING, "worker {slot} (pid {pid}) cannot write its profile: {cause}"
 )
 
-# The log itself
 LINES_DROPPED = Event(
     "lines_dropped", Level.WARNING, "{count} log lines dropped: the log was not taken fast enough"
 )

@@ -63,7 +63,7 @@ class LogWriter:
     A pipe or terminal is opened anew through /proc/self/fd (proc(5)), so that O_NONBLOCK is ours
     alone and not the shell's; a socket is sent to with MSG_DONTWAIT. Where neither is allowed,
     poll(2) is asked before each write. A regular file is written to as it is: it never makes
-    anyone wait for a reader, and its offset is shared with whoever else writes there.
+    anyone wait for a reader, and its offset is shared with all who write there.
 
     Lines that are not taken wait in a bounded queue; beyond that they are dropped and counted.
 
@@ -119,7 +119,7 @@ class LogWriter:
         self._write = len
 
     def state(self) -> tuple[list[bytes], int]:
-        """Return the lines that wait, and how many were dropped, for whoever takes over."""
+        """Return the lines that wait, and how many were dropped, for the writer that takes over."""
         return list(self._waiting), self._dropped
 
     def restore(self, waiting: list[bytes], dropped: int) -> None:
@@ -137,7 +137,7 @@ class LogWriter:
                 self._retry()
                 return
             except OSError:
-                # Whoever reads the log is gone, or the disk is full: that must not end a server.
+                # The reader of the log is gone, or the disk is full: that must not end a server.
                 self._dropped += len(waiting)
                 waiting.clear()
                 return

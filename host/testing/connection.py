@@ -59,8 +59,6 @@ class FakeConnection(SocketConnection):
         """The worker, with what only tests may call."""
         return cast("FakeWorker", self.worker)
 
-    # The peer's side
-
     def feed(self, data: bytes) -> None:
         """Have the peer send `data`."""
         if self._wire.finished:

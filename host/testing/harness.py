@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import host.settings as host_settings
+from host.hookspecs import on_host_start, on_worker_start, on_worker_stop
 from host.interfaces import CloseReason, Listener
 from host.plugin.binding import HostHooks
 from host.plugin.loading import load
@@ -145,10 +146,10 @@ class Harness:
                 member.listeners,
                 member.registry.hook,
             )
-            member.hooks.on_host_start(host)
+            member.hooks.tell(on_host_start, host)
             member.worker.raise_failures()
         for member in self._members:
-            member.hooks.on_worker_start(member.worker)
+            member.hooks.tell(on_worker_start, member.worker)
             member.worker.raise_failures()
         self.run()
 
@@ -225,7 +226,7 @@ class Harness:
         self._cut()
         self.run()
         for member in self._members:
-            member.hooks.on_worker_stop(member.worker)
+            member.hooks.tell(on_worker_stop, member.worker)
             member.worker.raise_failures()
 
     def _raise_failures(self) -> None:

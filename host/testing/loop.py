@@ -37,8 +37,6 @@ class FakeLoop:
         self._numbers = 100
         self._running = False
 
-    # What the host's own classes call
-
     def add(self, fd: int, events: int, handler: Callable[[int], object]) -> None:
         """Watch a source."""
         self._watched[fd] = (events, handler)
@@ -60,8 +58,6 @@ class FakeLoop:
     def call_from_thread(self, function: Callable[[], object]) -> None:
         """Call `function` in the next turn."""
         self._calls.append(function)
-
-    # What tests call
 
     def number(self) -> int:
         """Return a number for a source."""

@@ -1,23 +1,19 @@
-"""A real host for tests: a fresh interpreter, free ports, and waiting for what it says."""
+"""A real host for tests: a fresh interpreter, free ports, and an end in any case."""
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from signal import SIGKILL, SIGTERM, Signals
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-PATIENCE_SECONDS = 20.0
-"""How long anything may take that takes milliseconds on a machine with nothing else to do."""
+from host.testing.event_log import PATIENCE_SECONDS, EventLog
 
 _LAUNCHER = """
 import ctypes, os, signal, sys
@@ -30,8 +26,8 @@ os.execv(sys.argv[2], sys.argv[2:])
 """PR_SET_PDEATHSIG (prctl(2)), which exec keeps: the host does not outlive the test's process."""
 
 
-class RunningHost:
-    """A host that runs; a context manager that ends it. Its JSON log is read by a thread.
+class RunningHost(EventLog):
+    """A host that runs, with its JSON log; a context manager that ends it.
 
     Args:
         flags: the command line, without `python -m host`.
@@ -53,11 +49,11 @@ class RunningHost:
         env: Mapping[str, str] | None = None,
         python: Iterable[str] = (),
     ) -> None:
-        self._command = [sys.executable, *python, "-m", "host", *flags]
-        self._rest = b""
+        command = [sys.executable, *python, "-m", "host", *flags]
+        super().__init__(" ".join(command))
         ours = {key: value for key, value in os.environ.items() if not key.startswith("HOST_")}
         self._process = subprocess.Popen(
-            self._launch(self._command),
+            self._launch(command),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -66,11 +62,8 @@ class RunningHost:
             start_new_session=True,
         )
         self.pid = self._process.pid
-        self._events: list[dict[str, Any]] = []
-        self.other_output: list[str] = []
-        self._news = threading.Condition()
-        self._ended = False
-        self._listen()
+        assert self._process.stdout is not None
+        self.start_reading(self._process.stdout.fileno())
 
     def __enter__(self) -> Self:
         return self
@@ -82,63 +75,6 @@ class RunningHost:
         _traceback: TracebackType | None,
     ) -> None:
         self.clean_up()
-
-    # What it says
-
-    def mark(self) -> int:
-        """Return a place in what it tells; with `since` only what comes after it counts."""
-        with self._news:
-            return len(self._events)
-
-    def events(
-        self, name: str | None = None, since: int = 0, **fields: object
-    ) -> list[dict[str, Any]]:
-        """Return what it has told so far: events of that name (None: any) with those fields."""
-        with self._news:
-            return [
-                event
-                for event in self._events[since:]
-                if name in (None, event["event"])
-                and all(event.get(key) == value for key, value in fields.items())
-            ]
-
-    def wait_for(
-        self,
-        name: str,
-        *,
-        since: int = 0,
-        count: int = 1,
-        seconds: float = PATIENCE_SECONDS,
-        **fields: object,
-    ) -> dict[str, Any]:
-        """Wait for the `count`-th event of that name with those fields; return it.
-
-        Raises:
-            AssertionError: it has not come in time, or will not; with all that the host has said.
-        """
-        deadline = time.monotonic() + seconds
-        wanted = f"event {name}" + (f" with {fields}" if fields else "")
-        while True:
-            with self._news:
-                found = self.events(name, since, **fields)
-                if len(found) >= count:
-                    return found[count - 1]
-                left = deadline - time.monotonic()
-                if self._ended or left <= 0:
-                    how = "the host has ended" if self._ended else f"{seconds:g} s have passed"
-                    raise AssertionError(
-                        f"{how}, and {len(found)} of {count} came: {wanted}\n{self.said()}"
-                    )
-                self._news.wait(left)
-
-    def said(self) -> str:
-        """Return everything that the host has said, with its command line."""
-        with self._news:
-            return "\n".join(
-                [" ".join(self._command), *map(json.dumps, self._events), *self.other_output]
-            )
-
-    # What it is
 
     @property
     def addresses(self) -> list[str]:
@@ -179,8 +115,6 @@ class RunningHost:
         name, _, port = place.removeprefix("//").rpartition(":")
         return socket.create_connection((name.strip("[]"), int(port)), timeout)
 
-    # What is done to it
-
     def signal(self, number: Signals) -> None:
         """Send the supervisor a signal."""
         self._process.send_signal(number)
@@ -201,7 +135,7 @@ class RunningHost:
             code = self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"still running after {seconds:g} s\n{self.said()}") from None
-        self._reader.join(seconds)
+        self.join(seconds)
         return code
 
     def stop(self, seconds: float = PATIENCE_SECONDS) -> int:
@@ -220,41 +154,9 @@ class RunningHost:
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, SIGKILL)
             self._process.wait()
-            self._reader.join(PATIENCE_SECONDS)
-            if self._process.stdout is not None and not self._reader.is_alive():
+            if self.join(PATIENCE_SECONDS) and self._process.stdout is not None:
                 self._process.stdout.close()
 
     def _launch(self, command: list[str]) -> list[str]:
         """Return what is started, so that the host does not outlive this process."""
         return [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command]
-
-    def _listen(self) -> None:
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        fd = self._process.stdout.fileno()
-        while data := os.read(fd, 65_536):
-            *lines, self._rest = (self._rest + data).split(b"\n")
-            with self._news:
-                go_on = [self._take(line.decode("utf-8", "replace")) for line in lines]
-                self._news.notify_all()
-            if not all(go_on):
-                return
-        with self._news:
-            if self._rest:
-                self._take(self._rest.decode("utf-8", "replace"))
-            self._ended = True
-            self._news.notify_all()
-
-    def _take(self, line: str) -> bool:
-        """Take a line; tell whether to read on."""
-        try:
-            event = json.loads(line)
-            event["event"]
-        except (ValueError, TypeError, KeyError):
-            self.other_output.append(line)
-        else:
-            self._events.append(event)
-        return True

@@ -39,8 +39,6 @@ class Wire:
             mask |= WRITE
         return mask
 
-    # What connections do with a descriptor
-
     def fileno(self) -> int:
         """Return the number it goes by in the loop, -1 once it is closed."""
         return -1 if self.closed else self._fd

@@ -82,8 +82,6 @@ class FakeWorker:
     def __repr__(self) -> str:
         return f"<fake worker {self.slot}>"
 
-    # What plugins see
-
     @property
     def connections(self) -> Sequence[SocketConnection]:
         """The connections open in this worker, as a snapshot."""
@@ -96,8 +94,6 @@ class FakeWorker:
     def call_from_thread(self, function: Callable[[], object]) -> None:
         """Call `function` in the next turn."""
         self.loop.call_from_thread(lambda: self._isolated(function))
-
-    # What tests call
 
     def run(self) -> None:
         """Run turns until nothing is left to be done now; raise what plugins have raised."""
@@ -124,8 +120,6 @@ class FakeWorker:
         failure = Failure(plugin, hook, error)
         self.failures.append(failure)
         self._unraised.append(failure)
-
-    # What fake connections call
 
     @property
     def open(self) -> set[SocketConnection]:

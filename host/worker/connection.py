@@ -6,16 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 from host.errors import NothingReadError
+from host.hookspecs import on_accept, on_close, on_drain, on_readable
 from host.interfaces import CloseReason, Listener, Worker
-from host.ipc.current_call import CallKind, pack_call, serial_of
+from host.ipc.current_call import kind_of, pack_call, serial_of
 from host.net.sockets import describe, discard_unread
 from host.runtime.loop import READ, WRITE
 from host.worker.context import FEW_BYTES, ListenerContext
 from host.worker.sending import NO_EVENT, SendingHalf
 
-# Members of an enumeration are found slowly; these are used for each connection.
-_ON_READABLE, _ON_ACCEPT = int(CallKind.ON_READABLE), int(CallKind.ON_ACCEPT)
-_ON_CLOSE, _ON_DRAIN = int(CallKind.ON_CLOSE), int(CallKind.ON_DRAIN)
+_ON_READABLE, _ON_ACCEPT = kind_of(on_readable), kind_of(on_accept)
+_ON_CLOSE, _ON_DRAIN = kind_of(on_close), kind_of(on_drain)
 _PEER_FINISHED, _RESET = CloseReason.PEER_FINISHED, CloseReason.RESET
 
 

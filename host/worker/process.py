@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from host.bus.frames import Channel
 from host.bus.worker_end import LocalBus
 from host.errors import ExitCode
+from host.hookspecs import on_worker_start, on_worker_stop
 from host.interfaces import CloseReason, Listener
 from host.ipc.assignment import Assignment
-from host.ipc.current_call import CallKind, pack_call
+from host.ipc.current_call import CALLBACK, kind_of, pack_call
 from host.ipc.heartbeat import beat_seconds
 from host.ipc.protocol import Ask, Drain, Instruction, Report
 from host.ipc.scoreboard import ACTIVE, CURRENT_CALL, STARVED, TURN_LASTED, TURN_STARTED
@@ -160,7 +161,7 @@ class WorkerProcess:
         self._loop.call_from_thread(lambda: self._isolated(function))
 
     def _call_isolated(self, function: Callable[[], object]) -> None:
-        self._row.put(CURRENT_CALL, pack_call(CallKind.CALLBACK))
+        self._row.put(CURRENT_CALL, pack_call(CALLBACK))
         try:
             function()
         except BaseException as error:
@@ -172,8 +173,8 @@ class WorkerProcess:
 
     def run(self) -> int:
         """Start, serve until told to go, stop; return the exit code."""
-        self._row.put(CURRENT_CALL, pack_call(CallKind.ON_WORKER_START))
-        fine = self._hooks.on_worker_start(self)
+        self._row.put(CURRENT_CALL, pack_call(kind_of(on_worker_start)))
+        fine = self._hooks.tell(on_worker_start, self)
         forks.exit_if_plugin_fork()
         if not fine:
             failure = self._failures.last
@@ -192,8 +193,8 @@ class WorkerProcess:
             self._profile.attend(loop, self._row, f"worker-{self.slot}-{self.pid}")
         self._uplink.say(Report("ready"))
         loop.run()
-        self._row.put(CURRENT_CALL, pack_call(CallKind.ON_WORKER_STOP))
-        self._hooks.on_worker_stop(self)
+        self._row.put(CURRENT_CALL, pack_call(kind_of(on_worker_stop)))
+        self._hooks.tell(on_worker_stop, self)
         self.bus.flush()
         if self._profile is not None:
             self._save(self._profile)

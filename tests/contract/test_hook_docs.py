@@ -1,10 +1,7 @@
 """The hook specifications are the manual: complete, in one form, and their examples run."""
 
-import importlib.util
 import inspect
 import re
-import sys
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -14,23 +11,7 @@ from host import ChildExit, CloseReason, Listener, hookspecs
 from host.plugin.binding import HOOKS, Holder, Manager
 from host.plugin.checks import implementations
 from host.plugin.discovery import Source
-
-GENERATOR = Path(__file__).resolve().parents[2] / "docs" / "generate.py"
-
-
-def load_generator():
-    spec = importlib.util.spec_from_file_location("docs_generate", GENERATOR)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-generate = load_generator()
-
-
-def doc_of(hook):
-    return generate.parse(getattr(hookspecs, hook).__doc__)
+from support.manual import doc_of, generate
 
 
 def test_the_public_names_are_these():

@@ -12,6 +12,7 @@ import pytest
 from host.errors import ExitCode
 from host.plugin.binding import HOOKS, specified
 from host.plugins.line.plugin import Specs
+from support.pages import table
 from walkthrough import ROOT
 
 PAGES = [
@@ -78,14 +79,6 @@ def test_operations_lists_the_exit_codes():
     assert table(ROOT / "docs" / "operations.md", "exit code") == [
         [str(int(code)), code.name, code.description] for code in ExitCode
     ]
-
-
-def table(page: Path, first: str) -> list[list[str]]:
-    """Return the rows of the table whose first column has that heading."""
-    text = page.read_text(encoding="utf-8")
-    found = re.search(rf"^\| {first} \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE)
-    assert found, f"{page.name} has no table that begins with {first!r}"
-    return [[cell.strip() for cell in row.strip("|").split("|")] for row in found[1].splitlines()]
 
 
 def test_the_commands_that_the_readme_lists_are_those_that_there_are():

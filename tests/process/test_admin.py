@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from host.control.commands import COMMANDS
 from support.address import connect
 from support.asking import PREFIX, Asker, RefusedError, fresh_name, query
 from support.hosting import Host, Load, Start, eventually, freeze, thaw
@@ -48,6 +49,35 @@ def slots_of_new(host: Host, count: int) -> set[int]:
     """Return the slots that serve so many new connections, which are open at the same time."""
     with ExitStack() as closing:
         return {ask(closing.enter_context(connect(host.address)))[0] for _ in range(count)}
+
+
+def test_each_result_has_the_fields_that_the_table_names(
+    named: Callable[..., tuple[Host, str]],
+) -> None:
+    host, name = named()
+    with connect(host.address) as session:
+        ask(session)
+        (opened,) = query(name, "connections")["connections"]
+        args: dict[str, dict[str, Any]] = {
+            "status": {},
+            "generations": {},
+            "connections": {},
+            "why": {"id": opened["id"]},
+            "close": {"id": opened["id"]},
+            "suspend": {"slot": 0},
+            "resume": {"slot": 0},
+            "scheduler": {"name": "least_connections"},
+            "scale": {"workers": 3},
+            "drain": {"slot": 1},
+            "reload": {},
+            "stop": {"quick": False},
+        }
+        assert set(args) == set(COMMANDS)
+        for command, given in args.items():
+            if command == "stop":
+                host.wait_for("generation_ready", generation=1)
+            assert set(query(name, command, **given)) == set(COMMANDS[command].result), command
+    assert host.wait() == 0
 
 
 def test_status_tells_how_everything_is(

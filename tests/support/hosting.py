@@ -98,11 +98,11 @@ class Host(RunningHost):
 
     def listen(self) -> None:
         """Read the log again, after `deaf_after`."""
-        self._reader.join(DEADLINE_SECONDS)
-        self._listen()
+        self.join(DEADLINE_SECONDS)
+        self.start_reading(self._process.stdout.fileno())
 
-    def _take(self, line: str) -> bool:
-        go_on = super()._take(line)
+    def _add_line(self, line: str) -> bool:
+        go_on = super()._add_line(line)
         if self._deaf_after is None or not self.events(self._deaf_after):
             return go_on
         self._deaf_after = None
@@ -110,7 +110,7 @@ class Host(RunningHost):
 
     def hang_up(self) -> None:
         """Close our end of its log; only for a host that is deaf by now."""
-        self._reader.join(DEADLINE_SECONDS)
+        self.join(DEADLINE_SECONDS)
         assert self._process.stdout is not None
         self._process.stdout.close()
 
@@ -128,7 +128,7 @@ class Host(RunningHost):
     def wait(self, seconds: float = DEADLINE_SECONDS) -> int:
         """Wait for the host's end, and for all that it has said; return the exit code."""
         code = super().wait(seconds)
-        assert not self._reader.is_alive(), f"its output is still held open\n{self.said()}"
+        assert self.join(0), f"its output is still held open\n{self.said()}"
         return code
 
     def clean_up(self, seconds: float = DEADLINE_SECONDS) -> None:

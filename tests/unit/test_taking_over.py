@@ -26,7 +26,7 @@ STEPS = st.lists(
         MEMBERS,
         st.builds(
             Frame,
-            st.sampled_from([Kind.SUBSCRIBE, Kind.UNSUBSCRIBE, Kind.CLAIM, Kind.RELEASE]),
+            st.sampled_from([Kind.SUBSCRIBE, Kind.UNSUBSCRIBE, Kind.OWN, Kind.RELEASE]),
             st.integers(0, 9),
             NAMES,
         ),
@@ -61,7 +61,7 @@ class Recorded:
         """Have a new member ask for all that can be asked for."""
         self.do([("join", 9)])
         for name in (b"a", b"b", b"bus.left"):
-            self.do([(9, Frame(Kind.SUBSCRIBE, 1, name)), (9, Frame(Kind.CLAIM, 0, name))])
+            self.do([(9, Frame(Kind.SUBSCRIBE, 1, name)), (9, Frame(Kind.OWN, 0, name))])
             self.do([(9, Frame(Kind.PUBLISH, 0, name, b"who hears?"))])
 
 
@@ -89,7 +89,7 @@ def test_a_hub_that_takes_over_sends_what_the_one_before_would_have_sent(before,
 
 def test_a_state_is_no_part_of_the_hub():
     one = Recorded()
-    one.do([("join", 1), (1, Frame(Kind.SUBSCRIBE, 1, b"a")), (1, Frame(Kind.CLAIM, 0, b"k"))])
+    one.do([("join", 1), (1, Frame(Kind.SUBSCRIBE, 1, b"a")), (1, Frame(Kind.OWN, 0, b"k"))])
     state = one.hub.state()
     one.do([(1, Frame(Kind.PUBLISH, 2, b"a", b"x")), (1, Frame(Kind.UNSUBSCRIBE, 0, b"a"))])
     one.do([("leave", 1)])

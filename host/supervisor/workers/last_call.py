@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterable, Mapping, Sequence
 
 from host.interfaces import Listener
-from host.ipc.current_call import CallKind, CurrentCall
+from host.ipc.current_call import CALLBACK, CurrentCall
 from host.plugin.binding import Implementation
 from host.runtime.stacks import frames
 
@@ -49,13 +49,13 @@ class LastCall:
         if call is None:
             return f"in hook {found.hook} of plugin {found.plugin}" if found else "outside any hook"
         listener = listeners[call.listener] if call.listener < len(listeners) else None
-        hook = call.called.hook
+        hook = call.hook
         if found is not None and found.hook == hook:
             plugin = found.plugin
-        elif call.called is CallKind.CALLBACK:
+        elif call.called == CALLBACK:
             return f"in hook {found.hook} of plugin {found.plugin}" if found else f"in {hook}"
         else:
-            plugin = self._plugin(call.called, listener)
+            plugin = self._plugin(hook, listener)
         text = f"in hook {hook} of plugin {plugin}"
         return f"{text}, connection {pid}-{call.serial}" if call.serial else text
 
@@ -68,8 +68,8 @@ class LastCall:
                     last = each
         return last
 
-    def _plugin(self, called: CallKind, listener: Listener | None) -> str:
-        if called is CallKind.ON_READABLE and listener is not None:
+    def _plugin(self, hook: str, listener: Listener | None) -> str:
+        if hook == "on_readable" and listener is not None:
             return listener.plugin
-        names = [each.plugin for each in self._calls.get(called.hook, ()) if not each.wrapper]
+        names = [each.plugin for each in self._calls.get(hook, ()) if not each.wrapper]
         return " or ".join(dict.fromkeys(names)) or "?"

@@ -124,14 +124,14 @@ def test_a_full_channel_drops_counts_and_keeps_the_order_of_the_rest(sizes):
 def test_answers_have_room_of_their_own_when_messages_are_dropped():
     """A worker waits for each answer; how many there are is up to what it has asked."""
     packed = Frame(Kind.MESSAGE, 0, b"t", bytes(90)).pack()
-    answer = Frame(Kind.CLAIMED, 1, b"key").pack()
+    answer = Frame(Kind.OWNED, 1, b"key").pack()
     with channels(max_queued=len(packed) * 3) as (one, other):
         while one.put(packed):
             pass
         assert one.put(answer)
         assert not one.put(packed)
         one.flush()
-        assert [frame.kind for frame in other.receive()] == [Kind.MESSAGE] * 3 + [Kind.CLAIMED]
+        assert [frame.kind for frame in other.receive()] == [Kind.MESSAGE] * 3 + [Kind.OWNED]
         count = 0
         while one.put(answer):
             count += 1

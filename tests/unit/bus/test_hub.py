@@ -36,7 +36,7 @@ class Scene:
         return [
             (frame.name, frame.number == 1)
             for frame in self.sent[member]
-            if frame.kind == Kind.CLAIMED
+            if frame.kind == Kind.OWNED
         ]
 
 
@@ -107,29 +107,29 @@ def test_topics_with_nothing_in_them_count_too():
 
 def test_a_key_has_one_owner_until_it_is_given_up():
     scene = Scene(1, 2)
-    scene.say(1, Kind.CLAIM, b"k")
-    scene.say(2, Kind.CLAIM, b"k")
-    scene.say(1, Kind.CLAIM, b"k")
+    scene.say(1, Kind.OWN, b"k")
+    scene.say(2, Kind.OWN, b"k")
+    scene.say(1, Kind.OWN, b"k")
     scene.say(2, Kind.RELEASE, b"k")  # not its own
-    scene.say(2, Kind.CLAIM, b"k")
+    scene.say(2, Kind.OWN, b"k")
     assert scene.claims(1) == [(b"k", True), (b"k", False)]
     assert scene.claims(2) == [(b"k", False), (b"k", False)]
     scene.say(1, Kind.RELEASE, b"k")
-    scene.say(2, Kind.CLAIM, b"k")
+    scene.say(2, Kind.OWN, b"k")
     assert scene.claims(2)[-1] == (b"k", True)
 
 
 def test_there_is_a_limit_of_keys_that_have_an_owner():
     scene = Scene(1, keys=2)
     for key in (b"a", b"b", b"c"):
-        scene.say(1, Kind.CLAIM, key)
+        scene.say(1, Kind.OWN, key)
     assert scene.claims(1) == [(b"a", True), (b"b", True), (b"c", False)]
 
 
 def test_who_leaves_owns_nothing_hears_nothing_and_the_others_are_told_once():
     scene = Scene(1, 2)
     scene.say(1, Kind.SUBSCRIBE, b"a", 1)
-    scene.say(1, Kind.CLAIM, b"k")
+    scene.say(1, Kind.OWN, b"k")
     for member in (1, 2):
         scene.say(member, Kind.SUBSCRIBE, b"bus.left", 2)
     said = len(scene.sent[1])
@@ -138,7 +138,7 @@ def test_who_leaves_owns_nothing_hears_nothing_and_the_others_are_told_once():
     scene.publish(2, b"a", b"x")
     assert len(scene.sent[1]) == said
     assert scene.heard(2) == [(b"bus.left", b"1")]
-    scene.say(2, Kind.CLAIM, b"k")
+    scene.say(2, Kind.OWN, b"k")
     assert scene.claims(2) == [(b"k", True)]
 
 
@@ -195,7 +195,7 @@ class Model(RuleBasedStateMachine):
         if member in self.members:
             free = key not in self.owners
             self.owners.setdefault(key, member)
-            self.scene.say(member, Kind.CLAIM, key)
+            self.scene.say(member, Kind.OWN, key)
             self.answers[member].append((key, free))
 
     @rule(member=MEMBERS, key=KEYS)

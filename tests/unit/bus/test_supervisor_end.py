@@ -86,7 +86,7 @@ def test_frames_that_only_the_hub_sends_do_nothing():
     with connected() as scene:
         hearer = Subscriber(scene.buses[2], "t")
         scene.run()
-        for kind in (Kind.MESSAGE, Kind.RETAINED, Kind.SUBSCRIBED, Kind.CLAIMED, Kind.LOST, 0, 99):
+        for kind in (Kind.MESSAGE, Kind.RETAINED, Kind.SUBSCRIBED, Kind.OWNED, Kind.LOST, 0, 99):
             scene.sockets[1].send(Frame(kind, 1, b"t", b"x").pack())
         scene.run()
         assert hearer.payloads == ["ready"]

@@ -12,9 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from host.cli.main import main
-from host.cli.operate import OPERATIONS
 from host.control.client import running
-from host.control.commands import COMMANDS, CommandError
+from host.control.commands import CommandError
 from host.errors import ExitCode
 from support.fake_host import EVIL, READY, SPELLED, STATUS, TROUBLED, Drop, new_name
 from walkthrough import ROOT, blocks
@@ -38,10 +37,6 @@ def refused(host, *args):
     assert result.exit_code == ExitCode.REMOTE == 10, result.output
     assert result.stderr.startswith("host: ")
     return result.stderr.removeprefix("host: ").rstrip("\n")
-
-
-def test_every_command_of_the_table_can_be_given():
-    assert {operation.name for operation in OPERATIONS} == {*COMMANDS, "top"}
 
 
 def test_a_host_is_found_by_its_name(host):
@@ -349,9 +344,3 @@ def test_the_program_of_the_page_works_as_written(host, capsys):
     exec(program.text.replace('"prefork"', repr(fake.name)), {})
     assert capsys.readouterr().out == shown.text
     assert fake.asked == [("scale", {"workers": 4})]
-
-
-def test_the_page_lists_every_command():
-    text = (ROOT / "docs" / "control.md").read_text(encoding="utf-8")
-    listed = re.findall(r"^\| `([a-z]+)[^`]*` \| ", text.partition("## What they")[0], re.MULTILINE)
-    assert sorted(listed) == sorted(operation.name for operation in OPERATIONS)

@@ -16,7 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host.control.commands import MAX_REQUEST_BYTES, CommandError, address
-from host.control.server import IDLE_SECONDS, MAX_CLIENTS, TAKE_SECONDS, ControlServer, _pieces
+from host.control.connection import IDLE_SECONDS, TAKE_SECONDS
+from host.control.replies import pieces
+from host.control.server import MAX_CLIENTS, ControlServer
 from host.runtime.loop import Loop
 from host.telemetry.events import ADMIN_COMMAND, HOST_BUG
 from support.fakes import Told
@@ -496,7 +498,7 @@ def test_an_event_of_another_socket_is_no_hang_up(scene):
     client.send(request())
     scene.until(lambda: bool(replies))
     [served] = scene.server._clients
-    scene.server._on_event(served, select.EPOLLHUP | select.EPOLLIN | select.EPOLLOUT)
+    served.on_event(select.EPOLLHUP | select.EPOLLIN | select.EPOLLOUT)
     replies[0].result({"still": "there"})
     assert client.response()["result"] == {"still": "there"}
 
@@ -550,8 +552,8 @@ JSON = st.recursive(
 @given(st.dictionaries(st.text(), JSON, max_size=4), st.lists(JSON, max_size=3))
 def test_pieces_make_one_line_of_the_same_json(values, items):
     response = {**values, "result": {"long": items * 700, "short": items}}
-    pieces = list(_pieces(response))
-    line = b"".join(pieces)
+    written = list(pieces(response))
+    line = b"".join(written)
     assert json.loads(line) == response
     assert line.count(b"\n") == 1
     assert line.endswith(b"\n")
@@ -559,7 +561,7 @@ def test_pieces_make_one_line_of_the_same_json(values, items):
 
 def test_pieces_of_a_long_list_are_short():
     response = {"v": 1, "result": {"connections": [{"id": f"1-{n}"} for n in range(10_000)]}}
-    pieces = list(_pieces(response))
-    assert len(pieces) > 3
-    assert max(map(len, pieces)) < 60_000
-    assert json.loads(b"".join(pieces)) == response
+    written = list(pieces(response))
+    assert len(written) > 3
+    assert max(map(len, written)) < 60_000
+    assert json.loads(b"".join(written)) == response

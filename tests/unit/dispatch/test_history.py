@@ -22,10 +22,10 @@ def candidates(*loads):
 
 def decide(decisions, workers, *slots, listener=0, first=1, now=5.0):
     """Choose these slots one after the other in one pass; the numbers go on for each worker."""
-    looked, numbers = decisions.begin(workers, now), {}
+    looked, numbers = decisions.begin_pass(workers, now), {}
     for slot in slots:
         number = numbers[slot] = numbers.get(slot, first - 1) + 1
-        decisions.add(looked, workers[slot], listener, number, "some scheduler")
+        decisions.record_choice(looked, workers[slot], listener, number, "some scheduler")
 
 
 def test_a_choice_is_found_by_worker_listener_and_number():
@@ -85,7 +85,8 @@ def test_only_the_last_ones_are_remembered(steps):
     decisions, workers, numbers, made = ChoiceHistory(limit=4), candidates(*[(0, 0)] * 3), {}, []
     for slot, listener in steps:
         number = numbers[slot, listener] = numbers.get((slot, listener), 0) + 1
-        decisions.add(decisions.begin(workers, 0.0), workers[slot], listener, number, "s")
+        looked = decisions.begin_pass(workers, 0.0)
+        decisions.record_choice(looked, workers[slot], listener, number, "s")
         made.append((1000 + slot, listener, number))
     found = [each for each in made if decisions.find(*each) is not None]
     assert found == made[-4:]

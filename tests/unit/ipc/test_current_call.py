@@ -4,10 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.ipc.current_call import CallKind, CurrentCall, pack_call, serial_of, unpack_call
+from host.hookspecs import TABLE, on_host_start
+from host.ipc.current_call import (
+    CALLBACK,
+    KINDS,
+    CurrentCall,
+    kind_of,
+    pack_call,
+    serial_of,
+    unpack_call,
+)
 
 WORDS = st.integers(0, 2**64 - 1)
-CALLED = st.sampled_from(CallKind)
+CALLED = st.sampled_from(sorted(KINDS))
 
 
 @given(CALLED, st.integers(0, 2**40 - 1), st.integers(0, 0xFFFF))
@@ -21,7 +30,7 @@ def test_a_mark_says_what_went_into_it_and_fits_a_word(called, serial, listener)
 @given(WORDS)
 def test_any_word_is_a_mark_or_none(word):
     found = unpack_call(word)
-    if word & 0xFF in list(CallKind):
+    if word & 0xFF in KINDS:
         assert pack_call(found.called, found.serial, found.listener) == word
     else:
         assert found is None
@@ -37,7 +46,15 @@ def test_what_is_called_can_be_changed_by_its_difference(one, other, serial, lis
     assert pack_call(one, serial, listener) - one + other == pack_call(other, serial, listener)
 
 
-@pytest.mark.parametrize("called", CallKind)
-def test_hooks_are_named_as_in_the_specification(called):
-    expected = "a callback" if called is CallKind.CALLBACK else called.name.lower()
-    assert called.hook == expected
+@pytest.mark.parametrize("row", [row for row in TABLE if row.call_number], ids=lambda row: row.name)
+def test_hooks_are_named_as_in_the_specification(row):
+    assert CurrentCall(kind_of(row.specification), 0, 0).hook == row.name
+
+
+def test_what_is_no_hook_is_a_callback():
+    assert CurrentCall(CALLBACK, 0, 0).hook == "a callback"
+
+
+def test_a_hook_of_the_supervisor_is_no_call_of_a_worker():
+    with pytest.raises(AssertionError, match="on_host_start is a hook of the supervisor"):
+        kind_of(on_host_start)

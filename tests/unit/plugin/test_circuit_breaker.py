@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from host.errors import SlowCallError
 from host.plugin.binding import HOOKS, Implementation
 from host.plugin.circuit_breaker import CircuitBreaker
-from host.plugin.isolation import schedulers, tell
+from host.plugin.isolation import isolated, schedulers
 from host.settings import Settings
 from host.telemetry.events import PLUGIN_RESUMED, PLUGIN_SUSPENDED
 from support.fakes import Told
@@ -58,7 +58,7 @@ class Scene:
         return Implementation(name, hook, called, arguments, arguments, hook, wrapper=wrapper)
 
     def tell(self, *plugins):
-        return tell(plugins[0].hook, plugins, self.report, self.breaker)
+        return isolated(plugins[0].hook, plugins, self.report, self.breaker)
 
     def schedulers(self, *names, wrapper=None):
         plugins = [self.plugin(name, "choose_worker") for name in names]
@@ -259,31 +259,31 @@ class TestHalfOpen:
     def test_a_call_that_began_before_it_opened_does_not_close_it(self):
         scene = Scene()
         circuit = scene.breaker.circuit("bad")
-        began = circuit.begin()
+        began = circuit.begin_call()
         for _ in range(3):
-            circuit.begin()
-            circuit.failed("on_accept")
-        assert circuit.ended("on_accept", began) is None
-        circuit.failed("on_accept")  # nor does it keep it open for longer
+            circuit.begin_call()
+            circuit.record_failure("on_accept")
+        assert circuit.end_call("on_accept", began) is None
+        circuit.record_failure("on_accept")  # nor does it keep it open for longer
         [state] = scene.breaker.state()
         assert (state["state"], state["failures"]) == ("open", 3)
         scene.now += 30
-        trial = circuit.begin()
-        circuit.ended("on_accept", began, paused=30)
+        trial = circuit.begin_call()
+        circuit.end_call("on_accept", began, paused=30)
         assert scene.states == {"bad": "half-open"}
-        circuit.ended("on_accept", trial)
+        circuit.end_call("on_accept", trial)
         assert scene.states == {}
 
     def test_a_trial_that_never_ends_does_not_keep_a_plugin_out_for_ever(self):
         scene = Scene(max_failures=1)
         circuit = scene.breaker.circuit("bad")
-        circuit.failed("on_accept")
+        circuit.record_failure("on_accept")
         scene.now += 30
-        assert circuit.begin() == scene.now
+        assert circuit.begin_call() == scene.now
         scene.now += 29.5
-        assert circuit.begin() is None
+        assert circuit.begin_call() is None
         scene.now += 0.5
-        assert circuit.begin() == scene.now
+        assert circuit.begin_call() == scene.now
 
 
 class TestExempt:

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from host.hookspecs import on_accept
-from host.plugin.failures import BURST, CONSEQUENCES, PER_SECONDS, TOLD_BY_THE_CALLER, Failures
+from host.hookspecs import TABLE
+from host.plugin.failures import BURST, PER_SECONDS, Failures
 from host.telemetry.events import HOOK_FAILED
 from support.fakes import Told
 
@@ -46,7 +46,11 @@ def test_a_failure_without_a_connection_has_none():
 
 @pytest.mark.parametrize(
     ("hook", "consequence"),
-    [*CONSEQUENCES.items(), ("on_close", "the others still hear it")],
+    [
+        *((row.name, row.consequence) for row in TABLE if row.consequence is not None),
+        ("on_worker_stop", "the others still hear it"),
+        ("on_line", "the others still hear it"),
+    ],
 )
 def test_the_consequence_is_told(hook, consequence):
     scene = Scene()
@@ -85,7 +89,7 @@ def test_what_is_left_out_is_not_even_formatted():
     assert formatted == []
 
 
-@pytest.mark.parametrize("hook", sorted(TOLD_BY_THE_CALLER))
+@pytest.mark.parametrize("hook", ["on_host_start", "on_worker_start"])
 def test_what_stops_a_process_is_left_to_it_to_tell(hook):
     scene = Scene()
     scene.fail(hook)
@@ -124,8 +128,3 @@ def test_failures_now_and_then_are_all_told():
         scene.now += PER_SECONDS
     assert len(scene.events) == 3 * BURST
     assert all("more" not in event["consequence"] for event in scene.events)
-
-
-def test_consequences_are_of_hooks_that_exist():
-    module = __import__(on_accept.__module__, fromlist=["x"])
-    assert all(hasattr(module, hook) for hook in CONSEQUENCES | dict.fromkeys(TOLD_BY_THE_CALLER))

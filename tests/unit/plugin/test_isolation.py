@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host.plugin.binding import HOOKS
-from host.plugin.isolation import schedulers, tell
+from host.plugin.isolation import isolated, schedulers
 from support.implementations import (
     MEMBERS,
     Log,
@@ -21,7 +21,7 @@ from support.implementations import (
 def test_telling_is_what_pluggy_does(members, hook):
     ordered, call, host_log, pluggy_log = build(members, hook)
     values = dict(zip(HOOKS[hook], ("first", "second"), strict=False))
-    assert tell(hook, ordered, host_log.report)(*values.values()) is True
+    assert isolated(hook, ordered, host_log.report)(*values.values()) is True
     call(**values)
     assert host_log == pluggy_log
 
@@ -43,7 +43,7 @@ def test_asking_is_what_pluggy_does(members):
 def test_each_failure_is_named_and_keeps_nobody_else_from_being_called(members, hook):
     ordered, _, log, _ = build(members, hook, fail=True)
     args = ("first", "second")[: len(HOOKS[hook])]
-    fine = tell(hook, ordered, log.report)(*args)
+    fine = isolated(hook, ordered, log.report)(*args)
     failing = {f"p{number}" for number, member in enumerate(members) if member[4]}
     assert fine is not bool(failing)
     assert {entry[0] for entry in log} - {"failed"} == {each.plugin for each in ordered}
@@ -64,7 +64,7 @@ def test_a_failing_scheduler_does_not_keep_the_next_from_being_asked(members):
 
 
 def test_telling_nobody_succeeds():
-    assert tell("on_accept", [], Log().report)("connection") is True
+    assert isolated("on_accept", [], Log().report)("connection") is True
 
 
 def test_a_hook_may_be_told_within_itself():
@@ -80,7 +80,7 @@ def test_a_hook_may_be_told_within_itself():
         yield
 
     wrapper = implementation("trace", around, hook="on_accept", wrapper=True)
-    told = tell("on_accept", [wrapper, implementation("echo", on_accept)], log.report)
+    told = isolated("on_accept", [wrapper, implementation("echo", on_accept)], log.report)
     assert told("outer") is True
     assert log == [
         ("failed", "echo", "on_accept", "inner failed", ("inner",)),
@@ -103,7 +103,7 @@ def test_a_wrapper_that_breaks_the_rules_is_named_and_the_rest_goes_on(function,
         log.append("heard")
 
     wrapper = implementation("trace", function, hook="on_accept", wrapper=True)
-    told = tell("on_accept", [wrapper, implementation("echo", on_accept)], log.report)
+    told = isolated("on_accept", [wrapper, implementation("echo", on_accept)], log.report)
     assert told("connection") is False
     assert sorted(log, key=str) == [
         ("failed", "trace", "on_accept", said, ("connection",)),

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from host import Listener, settings
+from host.hookspecs import on_worker_start, on_worker_stop
 from host.plugin.binding import HostHooks, ListenerHooks
 from host.plugin.loading import load
 from host.simulation.arrivals import TraceLine
@@ -48,10 +49,10 @@ class Recorder:
         self.failures.append((plugin, hook, str(error)))
 
     def start(self):
-        return self._host.on_worker_start(SimpleNamespace(slot=self._slot))
+        return self._host.tell(on_worker_start, SimpleNamespace(slot=self._slot))
 
     def stop(self):
-        return self._host.on_worker_stop(SimpleNamespace(slot=self._slot))
+        return self._host.tell(on_worker_stop, SimpleNamespace(slot=self._slot))
 
     def serve(self, name, reads=1):
         connection = Connection(name)

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from host.hookspecs import on_readable, on_worker_start
 from host.interfaces import ChildExit, Listener
-from host.ipc.current_call import CallKind, pack_call
+from host.ipc.current_call import kind_of, pack_call
 from host.ipc.protocol import Report
 from host.ipc.scoreboard import CURRENT_CALL
 from host.ipc.supervisor_end import SupervisorChannel
@@ -74,9 +75,9 @@ class Scene:
         self.handle = self.handles[1000]
         self.obituaries = ExitReports(self.loop, self.handles, self.told.telemetry, LastCall({}))
 
-    def at(self, called=CallKind.ON_READABLE, serial=7):
-        """The worker was calling this."""
-        self.handle.row.put(CURRENT_CALL, pack_call(called, serial))
+    def at(self, hook=on_readable, serial=7):
+        """The worker was calling this hook."""
+        self.handle.row.put(CURRENT_CALL, pack_call(kind_of(hook), serial))
 
     def ends(self, code=None, number=None, *, failed=False, together=False):
         """The worker ends, perhaps together with the one before; return what is found out."""
@@ -164,7 +165,7 @@ def test_who_fails_to_start_is_told_in_its_own_words(scene):
 
 
 def test_who_fails_to_start_without_a_word_is_told_by_its_end_place_and_stacks(scene):
-    scene.at(CallKind.ON_WORKER_START, 0)
+    scene.at(on_worker_start, 0)
     scene.handle.stack_reader.coming = DUMP
     scene.ends(number=11, failed=True)
     [told] = scene.told.of(WORKER_START_FAILED)

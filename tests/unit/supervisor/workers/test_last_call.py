@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
+from host.hookspecs import on_accept, on_close, on_drain, on_readable, on_worker_start
 from host.interfaces import Listener
-from host.ipc.current_call import CallKind, CurrentCall
+from host.ipc.current_call import CALLBACK, CurrentCall, kind_of
 from host.plugin.binding import HOOKS, Implementation
 from host.supervisor.workers.last_call import LastCall
 
@@ -81,14 +82,14 @@ def test_whoever_the_host_has_called_is_named_and_not_whom_that_called():
 
 @pytest.mark.parametrize(("listener", "plugin"), [(0, "echo"), (1, "chat")])
 def test_a_mark_alone_names_the_plugin_of_the_listener(listener, plugin):
-    pack_call = CurrentCall(CallKind.ON_READABLE, 12, listener)
+    pack_call = CurrentCall(kind_of(on_readable), 12, listener)
     assert describe(pack_call) == f"in hook on_readable of plugin {plugin}, connection 4711-12"
 
 
 def test_a_mark_alone_names_all_plugins_that_implement_the_hook():
-    pack_call = CurrentCall(CallKind.ON_ACCEPT, 3, 1)
+    pack_call = CurrentCall(kind_of(on_accept), 3, 1)
     assert describe(pack_call) == "in hook on_accept of plugin echo or census, connection 4711-3"
-    assert describe(CurrentCall(CallKind.ON_CLOSE, 3, 1)).startswith(
+    assert describe(CurrentCall(kind_of(on_close), 3, 1)).startswith(
         "in hook on_close of plugin chat,"
     )
 
@@ -99,13 +100,13 @@ def test_wrappers_and_second_implementations_are_no_further_suspects():
         *plugin("echo", "on_accept"),
         *plugin("echo", "on_accept", file="/plugins/more.py"),
     )
-    assert describe(CurrentCall(CallKind.ON_ACCEPT, 1, 0), host=host).startswith(
+    assert describe(CurrentCall(kind_of(on_accept), 1, 0), host=host).startswith(
         "in hook on_accept of plugin echo,"
     )
 
 
 def test_stacks_tell_which_of_several_plugins_it_was():
-    pack_call = CurrentCall(CallKind.ON_ACCEPT, 3, 1)
+    pack_call = CurrentCall(kind_of(on_accept), 3, 1)
     text = stacks(("/plugins/census.py", "on_accept"))
     assert describe(pack_call, text) == "in hook on_accept of plugin census, connection 4711-3"
 
@@ -113,19 +114,19 @@ def test_stacks_tell_which_of_several_plugins_it_was():
 def test_stacks_of_another_hook_are_older_than_the_mark():
     """What was printed may be from when it hung before; the mark is from now."""
     text = stacks(("/plugins/census.py", "on_worker_start"))
-    pack_call = CurrentCall(CallKind.ON_READABLE, 3, 1)
+    pack_call = CurrentCall(kind_of(on_readable), 3, 1)
     assert describe(pack_call, text) == "in hook on_readable of plugin chat, connection 4711-3"
 
 
 def test_a_hook_without_a_connection_is_told_without_one():
     assert (
-        describe(CurrentCall(CallKind.ON_WORKER_START, 0, 0))
+        describe(CurrentCall(kind_of(on_worker_start), 0, 0))
         == "in hook on_worker_start of plugin census"
     )
 
 
 def test_a_callback_is_named_by_the_stacks_if_they_know_more():
-    pack_call = CurrentCall(CallKind.CALLBACK, 0, 0)
+    pack_call = CurrentCall(CALLBACK, 0, 0)
     assert describe(pack_call) == "in a callback"
     assert describe(pack_call, stacks(("/plugins/echo.py", "tick"))) == "in a callback"
     text = stacks(("/plugins/census.py", "on_worker_start"))
@@ -133,11 +134,11 @@ def test_a_callback_is_named_by_the_stacks_if_they_know_more():
 
 
 def test_a_mark_that_cannot_be_is_no_error():
-    pack_call = CurrentCall(CallKind.ON_READABLE, 5, 65_535)
+    pack_call = CurrentCall(kind_of(on_readable), 5, 65_535)
     text = describe(pack_call)
     assert text == "in hook on_readable of plugin echo or chat, connection 4711-5"
     assert (
-        describe(CurrentCall(CallKind.ON_DRAIN, 5, 0))
+        describe(CurrentCall(kind_of(on_drain), 5, 0))
         == "in hook on_drain of plugin ?, connection 4711-5"
     )
 
@@ -145,7 +146,7 @@ def test_a_mark_that_cannot_be_is_no_error():
 def test_functions_without_code_are_left_out():
     host = whereabouts(implementation("odd", "on_accept", functools.partial(print)))
     assert describe(text=stacks(("x.py", "print")), host=host) == "outside any hook"
-    assert "plugin odd" in describe(CurrentCall(CallKind.ON_ACCEPT, 1, 0), host=host)
+    assert "plugin odd" in describe(CurrentCall(kind_of(on_accept), 1, 0), host=host)
 
 
 def test_methods_are_found_by_their_function():
@@ -218,7 +219,7 @@ def test_two_plugins_of_one_file_are_told_apart(tmp_path):
     file, text = real_stacks(tmp_path, TWO)
     plugins = {"one": ("on_accept", "One().on_accept"), "two": ("on_accept", "Two().on_accept")}
     host = host_of(file, TWO, **plugins)
-    pack_call = CurrentCall(CallKind.ON_ACCEPT, 1, 0)
+    pack_call = CurrentCall(kind_of(on_accept), 1, 0)
     assert describe(pack_call, text, host) == "in hook on_accept of plugin one, connection 4711-1"
 
 
