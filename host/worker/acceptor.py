@@ -56,7 +56,7 @@ class Acceptor:
 
     Args:
         sockets: the listening sockets, by listener number.
-        services: what the connections of each listener share.
+        contexts: what the connections of each listener share, by listener number.
         row: this worker's row of the scoreboard.
         wake: makes the supervisor look for waiting connections.
     """
@@ -64,13 +64,13 @@ class Acceptor:
     def __init__(
         self,
         sockets: Sequence[socket.socket],
-        services: Sequence[ListenerContext],
+        contexts: Sequence[ListenerContext],
         row: Row,
         loop: Loop,
         telemetry: Telemetry,
         wake: Callable[[], None],
     ) -> None:
-        self._services, self._row = services, row
+        self._contexts, self._row = contexts, row
         # What socket.accept() calls, too, which makes a socket object of the descriptor: that
         # would take longer than all else that is done for a connection here.
         self._accepts = [sock._accept for sock in sockets]  # type: ignore[attr-defined]
@@ -109,20 +109,20 @@ class Acceptor:
 
     def _begin(self, fd: int, address: object, listener: int, claim: int) -> None:
         self._serial += 1
-        service = self._services[listener]
+        context = self._contexts[listener]
         os.set_blocking(fd, False)  # an accepted socket does not inherit it (accept(2))
         if self._cells[GATE_SHUT]:  # the host is stopping: its listeners let nobody new in
             with suppress(OSError), borrow(fd) as sock:
                 listeners.reopen(sock)
-        connection = SocketConnection(fd, address, self._serial, service, claim)
+        connection = SocketConnection(fd, address, self._serial, context, claim)
         try:
             connection.watch()
         except OSError as error:  # ENOSPC or ENOMEM of epoll_ctl(2): as if it had not come
-            service.close(fd)
+            context.close(fd)
             self._cells[self._active] -= 1
             self._failed(listener, error)
             return
-        service.connections.add(connection)
+        context.open.add(connection)
         connection.begin()
 
     def _failed(self, listener: int, error: OSError) -> None:
@@ -142,8 +142,8 @@ class Acceptor:
         self._said[number] = now + _SAY_AGAIN_SECONDS
         self._telemetry.emit(
             ACCEPT_FAILED,
-            slot=self._services[listener].worker.slot,
-            address=self._services[listener].listener.address,
+            slot=self._contexts[listener].worker.slot,
+            address=self._contexts[listener].listener.address,
             error=f"{errno.errorcode.get(number, number)} ({os.strerror(number)})",
             consequence="connections wait until there is room" if short else "others go on",
         )

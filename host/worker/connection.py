@@ -44,12 +44,12 @@ class SocketConnection(SendingHalf):
     )
 
     def __init__(
-        self, fd: int, address: Any, serial: int, service: ListenerContext, claim: int = 0
+        self, fd: int, address: Any, serial: int, context: ListenerContext, claim: int = 0
     ) -> None:
-        super().__init__(fd, service)
+        super().__init__(fd, context)
         self._address = address
-        self._call_word = pack_call(_ON_READABLE, serial, service.listener.index)
-        self._room = service.few  # how much is read first; 0: nothing any more
+        self._call_word = pack_call(_ON_READABLE, serial, context.listener.index)
+        self._room = context.few  # how much is read first; 0: nothing any more
         self._mask = 0  # what is watched for
         self._asked = False  # the handler of the present or last event has called read()
         self._paused = False  # by the plugin
@@ -68,7 +68,7 @@ class SocketConnection(SendingHalf):
     @property
     def id(self) -> str:
         """Unique among all connections of this host."""
-        return f"{self._service.worker.pid}-{serial_of(self._call_word)}"
+        return f"{self._context.worker.pid}-{serial_of(self._call_word)}"
 
     @property
     def peer(self) -> str:
@@ -78,12 +78,12 @@ class SocketConnection(SendingHalf):
     @property
     def listener(self) -> Listener:
         """The listener that it came in on."""
-        return self._service.listener
+        return self._context.listener
 
     @property
     def worker(self) -> Worker:
         """The worker that serves it."""
-        return self._service.worker
+        return self._context.worker
 
     def fileno(self) -> int:
         """Return the socket's descriptor, which stays the connection's; -1 once it has ended."""
@@ -94,10 +94,10 @@ class SocketConnection(SendingHalf):
     def read(self) -> bytes:
         """Return what has arrived, up to the read size; `b""` at the end or when there is none."""
         self._asked = True
-        service, room = self._service, self._room
+        context, room = self._context, self._room
         if not room:
             return b""
-        read = service.read  # what is called is found faster in a variable than in an attribute
+        read = context.read  # what is called is found faster in a variable than in an attribute
         try:
             data = read(self._fd, room)
         except BlockingIOError:
@@ -107,12 +107,12 @@ class SocketConnection(SendingHalf):
             return b""
         if len(data) < FEW_BYTES:
             if data:
-                self._room = service.few
+                self._room = context.few
             else:
                 self._room = 0
                 self.eof = self._attention = True
-                service.touched.append(self)  # it may not be its own handler that reads
-        elif room < service.read_size:
+                context.touched.append(self)  # it may not be its own handler that reads
+        elif room < context.read_size:
             data += self._read_more(data)
         return data
 
@@ -130,7 +130,7 @@ class SocketConnection(SendingHalf):
         """Call `function` once what is unsent is below the low-water mark."""
         self._when_writable = function
         self._attention = True
-        self._service.touched.append(self)
+        self._context.touched.append(self)
 
     def close(self) -> None:
         """Send what is queued, then close."""
@@ -144,12 +144,12 @@ class SocketConnection(SendingHalf):
         Raises:
             OSError: ENOSPC or ENOMEM (epoll_ctl(2)).
         """
-        self._service.loop.add(self._fd, READ, self.on_event)
+        self._context.loop.add(self._fd, READ, self.on_event)
         self._mask = self._plain = READ
 
     def begin(self) -> None:
         """Tell the plugins that it was accepted, and see to what they did."""
-        on_accept = self._service.on_accept
+        on_accept = self._context.on_accept
         if on_accept is None:
             return
         if not self._handle(_ON_ACCEPT, on_accept):
@@ -162,18 +162,18 @@ class SocketConnection(SendingHalf):
             self._first = None
         elif not self._is_readable(mask):
             return
-        service = self._service
-        self.last_active = service.loop.now
+        context = self._context
+        self.last_active = context.loop.now
         self._asked = False
-        service.cells[service.call_cell] = self._call_word
-        on_readable = service.on_readable
+        context.cells[context.call_cell] = self._call_word
+        on_readable = context.on_readable
         try:
             on_readable(self)
         except BaseException as error:  # SystemExit too: only this connection may end of it
             self._fail(error)
         data, self._first = self._first, b""
         if data:  # what `flush` does, without a call: most handlers write one piece
-            write = service.write
+            write = context.write
             try:
                 sent = write(self._fd, data)
             except OSError as error:
@@ -189,7 +189,7 @@ class SocketConnection(SendingHalf):
     def drain(self, deadline: float) -> None:
         """Tell the plugin that the worker goes away, and see to what it did."""
         if self._closing is None:
-            self._handle(_ON_DRAIN, self._service.on_drain, deadline)
+            self._handle(_ON_DRAIN, self._context.on_drain, deadline)
             self.settle()
 
     def finish(self, reason: CloseReason) -> None:
@@ -210,7 +210,7 @@ class SocketConnection(SendingHalf):
         self._closing = _RESET
         self._forget()
         if self._fd >= 0:
-            self._service.close(self._fd)
+            self._context.close(self._fd)
 
     def settle(self) -> None:
         """Send what is queued and act on what has happened to the connection."""
@@ -241,8 +241,8 @@ class SocketConnection(SendingHalf):
 
     def _note(self, called: int) -> None:
         """Write the worker's mark: what is called for this connection from now on."""
-        service = self._service
-        service.cells[service.call_cell] = self._call_word - _ON_READABLE + called
+        context = self._context
+        context.cells[context.call_cell] = self._call_word - _ON_READABLE + called
 
     def _is_readable(self, mask: int) -> bool:
         """Deal with an event that is not plain; tell whether the plugin is to read now."""
@@ -264,16 +264,18 @@ class SocketConnection(SendingHalf):
 
     def _read_more(self, start: bytes) -> bytes:
         """Read what follows the first few bytes, and read much at once from now on."""
-        size = self._service.read_size
+        size = self._context.read_size
         self._room = size
         try:
-            return self._service.read(self._fd, size - len(start))
+            return self._context.read(self._fd, size - len(start))
         except OSError:  # nothing more; or an error, which the next read meets again
             return b""
 
     def _call_if_writable(self) -> None:
         function = self._when_writable
-        if function is None or self._closing is not None or self.unsent > self._service.low_water:
+        if function is None or self._closing is not None:
+            return
+        if self.unsent > self._context.limits.low_water_bytes:
             return
         self._when_writable = None
         try:
@@ -287,8 +289,8 @@ class SocketConnection(SendingHalf):
         self.settle()
 
     def _fail(self, error: BaseException) -> None:
-        service = self._service
-        service.report(service.blame(error), "on_readable", error, (self,))
+        context = self._context
+        context.report(context.blame(error), "on_readable", error, (self,))
         self.finish(CloseReason.PLUGIN_FAILED)
 
     def _doom(self, reason: CloseReason) -> None:
@@ -302,7 +304,7 @@ class SocketConnection(SendingHalf):
         self._closing = reason
         self.closed = self._attention = True
         self._forget()
-        self._service.touched.append(self)
+        self._context.touched.append(self)
 
     def _forget(self) -> None:
         """Read nothing more, and send nothing more than what is unsent."""
@@ -324,7 +326,7 @@ class SocketConnection(SendingHalf):
         if wanted == self._mask:
             return
         self._plain = NO_EVENT
-        loop = self._service.loop
+        loop = self._context.loop
         if not wanted:
             loop.remove(self._fd)
         elif not self._mask:
@@ -335,25 +337,25 @@ class SocketConnection(SendingHalf):
 
     def _hang_up(self) -> None:
         """Find out what an error or hang-up event without data means."""
-        if self._service.error(self._fd):
+        if self._context.error(self._fd):
             self.abort(_RESET)
         elif self._mask & READ:
             self.on_event(READ)
 
     def _end(self, reason: CloseReason) -> None:
         self._ended = True
-        service, fd = self._service, self._fd
+        context, fd = self._context, self._fd
         if self._mask:
-            service.loop.remove(fd)
+            context.loop.remove(fd)
             self._mask = 0
-        if service.stalled:
-            service.stalled.pop(self, None)
+        if context.stalled:
+            context.stalled.pop(self, None)
         if not self.eof and reason is not _RESET:
-            discard_unread(service.read, fd)
-        service.close(fd)  # first: who is told that it has ended may count on its descriptor
-        service.on_end(self, reason)
+            discard_unread(context.read, fd)
+        context.close(fd)  # first: who is told that it has ended may count on its descriptor
+        context.on_end(self, reason)
         self._fd = -1
-        on_close = service.on_close
+        on_close = context.on_close
         if on_close is not None:
             self._note(_ON_CLOSE)
             on_close(self, reason)

@@ -35,7 +35,7 @@ from host.telemetry.logs import LogWriter
 from host.worker import answers
 from host.worker.acceptor import Acceptor
 from host.worker.connection import SocketConnection
-from host.worker.context import ListenerContext
+from host.worker.context import ListenerContext, Turn
 from host.worker.timeouts import Timeouts
 
 _SPREAD_SHARE = 0.5
@@ -102,9 +102,8 @@ class WorkerProcess:
             row.index(CURRENT_CALL),
         )
         self._turn_started, self._turn_lasted = row.index(TURN_STARTED), row.index(TURN_LASTED)
-        self._open: set[SocketConnection] = set()
-        self._touched: list[SocketConnection] = []
-        self._stalled: dict[SocketConnection, float] = {}
+        self._turn = turn = Turn()
+        self._open, self._touched, self._stalled = turn.open, turn.touched, turn.stalled
         self._notices: list[Instruction] = []
         self._draining = False
         self._idle_timeout = settings.limits.idle_timeout_seconds
@@ -118,16 +117,15 @@ class WorkerProcess:
         self._signals = self._watch_signals()
         self._acceptor = Acceptor(
             assignment.sockets,
-            [self._service(listener, settings, registry) for listener in assignment.listeners],
+            [self._context(listener, settings, registry) for listener in assignment.listeners],
             self._row,
             loop,
             telemetry,
             wake=self._wake,
         )
-        self._sweeper = Timeouts(
+        self._timeouts = Timeouts(
             loop,
-            self._open,
-            self._stalled,
+            self._turn,
             idle_timeout=self._idle_timeout,
             write_timeout=settings.connection.write_timeout_seconds,
         )
@@ -234,13 +232,12 @@ class WorkerProcess:
         self._loop.close()
         self._uplink.close()
 
-    def _service(
+    def _context(
         self, listener: Listener, settings: Settings, registry: Registry
     ) -> ListenerContext:
         hooks = registry.bind(
             listener.plugin, self._failures, breaker=self._breaker, timed=self._timed
         )
-        limits = settings.connection
         return ListenerContext(
             listener,
             worker=self,
@@ -252,13 +249,8 @@ class WorkerProcess:
             blame=hooks.blame,
             report=self._failures,
             on_end=self._on_end,
-            connections=self._open,
-            touched=self._touched,
-            stalled=self._stalled,
-            read_size=limits.read_size_bytes,
-            high_water=limits.high_water_bytes,
-            low_water=limits.low_water_bytes,
-            max_unsent=limits.max_unsent_bytes,
+            limits=settings.connection,
+            turn=self._turn,
             cells=self._cells,
             call_cell=self._call_cell,
         )
@@ -291,7 +283,7 @@ class WorkerProcess:
         if self.bus.waiting:
             self.bus.flush()
         if self._stalled or self._idle_timeout:
-            self._sweeper.arm()
+            self._timeouts.arm()
         cells, started = self._cells, self._turn_started
         cells[self._call_cell] = 0
         cells[self._turn_lasted] = int(time.monotonic() * 1e9) - cells[started]

@@ -22,20 +22,20 @@ class SendingHalf:
 
     __slots__ = (
         "_attention",
+        "_context",
         "_fd",
         "_first",
         "_in_pieces",
         "_pieces",
         "_plain",
-        "_service",
         "_unsent",
         "closed",
         "congested",
         "last_active",
     )
 
-    def __init__(self, fd: int, service: ListenerContext) -> None:
-        self._fd, self._service = fd, service
+    def __init__(self, fd: int, context: ListenerContext) -> None:
+        self._fd, self._context = fd, context
         # What is written first; None: nothing yet, and it needs nothing but to be sent.
         self._first: bytes | None = b""
         self._pieces: list[bytes] | None = None  # all that is written, if it is more than one
@@ -45,7 +45,7 @@ class SendingHalf:
         self._attention = False  # something other than plain traffic is to be settled
         self.congested = False  # by the high-water mark
         self.closed = False  # as soon as it is closing: nothing more can be read or written
-        self.last_active = service.loop.now
+        self.last_active = context.loop.now
 
     @property
     def unsent(self) -> int:
@@ -65,7 +65,7 @@ class SendingHalf:
             return
         pieces.append(data)
         self._in_pieces = size = self._in_pieces + len(data)
-        if size > self._service.high_water:
+        if size > self._context.high_water:
             self.flush()
 
     def flush(self) -> None:
@@ -77,7 +77,7 @@ class SendingHalf:
         if not data:
             return
         self._first = b""
-        write = self._service.write
+        write = self._context.write
         try:
             sent = write(self._fd, data)
         except OSError as error:
@@ -92,22 +92,22 @@ class SendingHalf:
         """Queue a second piece, one of others, or one behind what is unsent."""
         if self.closed or not data:
             return
-        service, first = self._service, self._first
-        self.last_active = service.loop.now
+        context, first = self._context, self._first
+        self.last_active = context.loop.now
         if self._unsent is not None:
             self._unsent += data
             self._press()
         elif first:
             self._first, self._pieces = b"", [first, data]
             self._in_pieces = len(first) + len(data)
-            if self._in_pieces > service.high_water:
+            if self._in_pieces > context.high_water:
                 self.flush()
         else:
             self._first, self._plain = data, NO_EVENT
-            touched = service.touched
+            touched = context.touched
             if not touched or touched[-1] is not self:  # it may flush after each of many writes
                 touched.append(self)
-            if len(data) > service.high_water:
+            if len(data) > context.high_water:
                 self.flush()
 
     def _not_sent(self, data: bytes, error: OSError) -> None:
@@ -120,7 +120,7 @@ class SendingHalf:
     def _keep(self, data: bytes, sent: int) -> None:
         """Have what the kernel did not take wait for the peer."""
         self._unsent = bytearray(memoryview(data)[sent:])
-        self._service.stalled[self] = self._service.loop.now
+        self._context.stalled[self] = self._context.loop.now
         self._press()
         self._watch()
 
@@ -135,34 +135,35 @@ class SendingHalf:
 
     def _press(self) -> None:
         """Hold the peer back above the high-water mark; give up above the hard cap."""
-        assert self._unsent is not None
-        if len(self._unsent) > self._service.max_unsent:
+        context, unsent = self._context, self._unsent
+        assert unsent is not None
+        if len(unsent) > context.limits.max_unsent_bytes:
             self._doom(CloseReason.UNSENT_LIMIT)
-        elif not self.congested and len(self._unsent) > self._service.high_water:
+        elif not self.congested and len(unsent) > context.high_water:
             self.congested = True
             self._watch()
 
     def _send_unsent(self) -> None:
-        unsent = self._unsent
+        context, unsent = self._context, self._unsent
         if unsent is None:
             return
         try:
             with memoryview(unsent) as view, view[:_SEND_SLICE] as part:
-                sent = self._service.write(self._fd, part)
+                sent = context.write(self._fd, part)
         except BlockingIOError:
             return
         except OSError:
             self._doom(CloseReason.RESET)
             return
         del unsent[:sent]
-        self.last_active = self._service.loop.now
+        self.last_active = now = context.loop.now
         if unsent:
-            self._service.stalled[self] = self._service.loop.now
+            context.stalled[self] = now
         else:
             self._unsent = None
-            self._service.stalled.pop(self, None)
+            context.stalled.pop(self, None)
             self._attention = True
-        if self.congested and len(unsent) <= self._service.low_water:
+        if self.congested and len(unsent) <= context.limits.low_water_bytes:
             self.congested = False
             self._attention = True
 

@@ -19,9 +19,10 @@ from host.ipc.scoreboard import (
     SETTLED,
     SPURIOUS,
 )
+from host.settings import ConnectionLimits
 from host.telemetry.events import ACCEPT_FAILED
 from host.worker.acceptor import Acceptor
-from host.worker.context import ListenerContext
+from host.worker.context import ListenerContext, Turn
 from support.dispatch_world import accepting
 from support.fakes import FakeDescriptors, FakeLoop, FakeSocket, Told, blank_cells, rows_of
 
@@ -71,19 +72,20 @@ class Scene:
         self.loop, self.told = FakeLoop(), Told()
         self.descriptors = FakeDescriptors()
         self.sockets = [ListeningFake(self.story, self.descriptors) for _ in range(2)]
-        self.open = set()
+        self.turn = Turn()
+        self.open = self.turn.open
         self.cells = Written(self.story)
         [self.row] = rows_of(self.cells, 1, 2)
         self.acceptor = Acceptor(
             self.sockets,
-            [self.service(index) for index in range(2)],
+            [self.context(index) for index in range(2)],
             self.row,
             self.loop,
             self.told.telemetry,
             wake=lambda: self.wakes.append(self.row.get(REFUSING)),
         )
 
-    def service(self, index):
+    def context(self, index):
         return ListenerContext(
             Listener(index, f"tcp://127.0.0.1:{7000 + index}", "echo"),
             worker=SimpleNamespace(pid=7, slot=0),
@@ -95,9 +97,8 @@ class Scene:
             blame=lambda error: "echo",
             report=lambda *failure: None,
             on_end=lambda connection, reason: None,
-            connections=self.open,
-            touched=[],
-            stalled={},
+            limits=ConnectionLimits(),
+            turn=self.turn,
             **self.descriptors.calls(),
         )
 

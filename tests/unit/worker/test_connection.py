@@ -10,13 +10,22 @@ from hypothesis import strategies as st
 
 from host.interfaces import CloseReason, Listener
 from host.runtime.loop import READ, WRITE
+from host.settings import ConnectionLimits
 from host.worker.connection import SocketConnection
-from host.worker.context import ListenerContext
+from host.worker.context import ListenerContext, Turn
 from support.fakes import FakeDescriptors, FakeLoop, FakeSocket
 
 HANG_UP = 0x18  # EPOLLERR | EPOLLHUP
 RESET = ConnectionResetError(errno.ECONNRESET, "reset")
 PIPE = BrokenPipeError(errno.EPIPE, "broken pipe")
+
+
+def limits_of(**sizes):
+    """Make the settings `[connection]`; the low-water mark is never above the high one."""
+    given = {f"{name}_bytes": size for name, size in sizes.items()}
+    if "high_water" in sizes:
+        given.setdefault("low_water_bytes", min(65_536, sizes["high_water"]))
+    return ConnectionLimits(**given)
 
 
 class Worker:
@@ -25,11 +34,12 @@ class Worker:
     def __init__(self, **limits):
         self.loop, self.descriptors = FakeLoop(), FakeDescriptors()
         self.ends, self.closes, self.reports, self.drains = [], [], [], []
-        self.touched, self.stalled, self.open = [], {}, set()
+        turn = Turn()
+        self.touched, self.stalled = turn.touched, turn.stalled
         self.accept = lambda connection: True
         self.handler = lambda connection: connection.read()
         self.on_drain = lambda connection, deadline: None
-        self.service = ListenerContext(
+        self.context = ListenerContext(
             Listener(0, "tcp://127.0.0.1:7000", "echo"),
             worker=SimpleNamespace(pid=4711, slot=1),
             loop=self.loop,
@@ -40,11 +50,9 @@ class Worker:
             blame=lambda error: "culprit",
             report=lambda *failure: self.reports.append(failure),
             on_end=lambda *args: self.ends.append(args),
-            connections=self.open,
-            touched=self.touched,
-            stalled=self.stalled,
+            limits=limits_of(**limits),
+            turn=turn,
             **self.descriptors.calls(),
-            **limits,
         )
         self._serial = 0
 
@@ -65,7 +73,7 @@ class Worker:
         self._serial += 1
         sock = FakeSocket(arrives, takes, fd=6 + self._serial)
         fd = self.descriptors.open(sock)
-        connection = SocketConnection(fd, address, self._serial, self.service)
+        connection = SocketConnection(fd, address, self._serial, self.context)
         connection.watch()
         connection.begin()
         return connection, sock
@@ -78,7 +86,7 @@ class Worker:
         assert mask, "nothing happens that is watched for"
         connection.on_event(mask)
 
-    def rest(self):
+    def end_turn(self):
         """End the turn, as the worker does."""
         for connection in self.touched:
             connection.settle()
@@ -86,7 +94,7 @@ class Worker:
 
     def turn(self, connection, mask=READ):
         self.event(connection, mask)
-        self.rest()
+        self.end_turn()
 
     @property
     def reasons(self):
@@ -161,10 +169,10 @@ def test_a_half_open_connection_stays_until_the_plugin_closes_it():
     assert connection.eof
     assert worker.loop.watched == {}
     connection.write(b"later")
-    worker.rest()
+    worker.end_turn()
     assert sock.taken == b"later"
     connection.close()
-    worker.rest()
+    worker.end_turn()
     assert worker.reasons == [CloseReason.PLUGIN]
 
 
@@ -347,7 +355,7 @@ def test_what_another_connections_handler_writes_is_sent_at_the_end_of_the_turn(
     worker.handler = handler
     worker.event(first)
     assert sock.sends == []
-    worker.rest()
+    worker.end_turn()
     assert sock.sends == [b"ab"]
 
 
@@ -434,7 +442,7 @@ def test_above_the_hard_cap_the_connection_ends():
     worker.turn(connection)
     assert worker.reasons == []
     connection.write(b"3")
-    worker.rest()
+    worker.end_turn()
     assert worker.reasons == [CloseReason.UNSENT_LIMIT]
     assert (sock.closed, worker.stalled) == (True, {})
 
@@ -467,7 +475,7 @@ def test_a_call_when_writable_comes_at_once_if_nothing_waits():
     connection, sock = worker.connect()
     connection.call_when_writable(lambda each: each.write(b"more"))
     assert sock.taken == b""
-    worker.rest()
+    worker.end_turn()
     assert sock.taken == b"more"
 
 
@@ -492,7 +500,7 @@ def test_a_call_when_writable_waits_for_the_low_water_mark():
     assert sock.taken == b"123456789abmore"
 
 
-def test_whoever_asks_again_is_called_again_in_a_later_turn():
+def test_a_function_that_asks_again_is_called_again_in_a_later_turn():
     worker = Worker()
     connection, sock = worker.connect()
     left = [b"c", b"b", b"a"]
@@ -503,7 +511,7 @@ def test_whoever_asks_again_is_called_again_in_a_later_turn():
             each.call_when_writable(more)
 
     connection.call_when_writable(more)
-    worker.rest()
+    worker.end_turn()
     assert sock.taken == b"a"
     worker.turn(connection, WRITE)
     worker.turn(connection, WRITE)
@@ -515,7 +523,7 @@ def test_a_call_when_writable_that_fails_ends_the_connection():
     worker = Worker()
     connection, _ = worker.connect()
     connection.call_when_writable(lambda each: each.no_such_method())
-    worker.rest()
+    worker.end_turn()
     assert [report[:2] for report in worker.reports] == [("culprit", "on_readable")]
     assert worker.reasons == [CloseReason.PLUGIN_FAILED]
 
@@ -526,7 +534,7 @@ def test_a_connection_that_closes_is_not_called_when_writable():
     called = []
     connection.call_when_writable(called.append)
     connection.close()
-    worker.rest()
+    worker.end_turn()
     assert called == []
     assert worker.reasons == [CloseReason.PLUGIN]
 
@@ -551,7 +559,7 @@ def test_close_sends_first_and_drops_what_is_written_afterwards():
     assert sock.taken == b"bye"
     assert worker.reasons == [CloseReason.PLUGIN]
     connection.write(b"dropped")
-    worker.rest()
+    worker.end_turn()
     assert sock.taken == b"bye"
 
 
@@ -561,7 +569,7 @@ def test_close_waits_until_everything_is_taken_and_reads_no_more():
     worker.handler = writes(b"bye")
     worker.turn(connection)
     connection.close()
-    worker.rest()
+    worker.end_turn()
     assert worker.loop.watched == {7: WRITE}
     worker.turn(connection, WRITE)
     assert worker.reasons == []
@@ -575,7 +583,7 @@ def test_the_first_reason_counts():
     connection, _ = worker.connect()
     connection.finish(CloseReason.IDLE)
     connection.close()
-    worker.rest()
+    worker.end_turn()
     assert worker.reasons == [CloseReason.IDLE]
 
 
@@ -585,7 +593,7 @@ def test_abort_ends_at_once_and_loses_what_is_queued():
     connection.write(b"lost")
     connection.abort(CloseReason.DEADLINE)
     assert worker.reasons == [CloseReason.DEADLINE]
-    worker.rest()
+    worker.end_turn()
     assert sock.taken == b""
     assert worker.reasons == [CloseReason.DEADLINE]
 
@@ -594,7 +602,7 @@ def test_what_has_arrived_is_read_before_closing_so_that_the_peer_is_not_reset()
     worker = Worker()
     connection, sock = worker.connect(b"never", b"looked at")
     connection.close()
-    worker.rest()
+    worker.end_turn()
     assert sock.arrives == []
 
 
@@ -602,7 +610,7 @@ def test_a_flood_does_not_keep_a_connection_from_closing():
     worker = Worker()
     connection, sock = worker.connect(*[b"x"] * 100)
     connection.close()
-    worker.rest()
+    worker.end_turn()
     assert sock.closed
     assert sock.arrives
 
@@ -611,9 +619,9 @@ def test_the_worker_forgets_a_connection_before_plugins_hear_of_its_end():
     worker = Worker()
     connection, sock = worker.connect()
     seen = []
-    worker.service.on_close = lambda *args: seen.append((len(worker.ends), sock.closed))
+    worker.context.on_close = lambda *args: seen.append((len(worker.ends), sock.closed))
     connection.close()
-    worker.rest()
+    worker.end_turn()
     assert seen == [(1, True)]
     assert worker.ends == [(connection, CloseReason.PLUGIN)]
 
@@ -623,9 +631,9 @@ def test_the_descriptor_is_free_when_the_worker_hears_of_the_end():
     worker = Worker()
     connection, sock = worker.connect()
     seen = []
-    worker.service.on_end = lambda *_: seen.append(sock.closed)
+    worker.context.on_end = lambda *_: seen.append(sock.closed)
     connection.close()
-    worker.rest()
+    worker.end_turn()
     assert seen == [True]
 
 
@@ -633,9 +641,9 @@ def test_on_close_may_write_to_others():
     worker = Worker()
     first, _ = worker.connect()
     second, sock = worker.connect()
-    worker.service.on_close = lambda *_: second.write(b"gone")
+    worker.context.on_close = lambda *_: second.write(b"gone")
     first.close()
-    worker.rest()
+    worker.end_turn()
     assert sock.taken == b"gone"
 
 
@@ -699,7 +707,7 @@ def test_after_the_end_everything_is_harmless():
     worker = Worker()
     connection, sock = worker.connect()
     connection.close()
-    worker.rest()
+    worker.end_turn()
     connection.write(b"x")
     connection.flush()
     connection.pause_reading()
@@ -708,7 +716,7 @@ def test_after_the_end_everything_is_harmless():
     connection.close()
     connection.abort(CloseReason.RESET)
     connection.settle()
-    worker.rest()
+    worker.end_turn()
     assert connection.read() == b""
     assert connection.fileno() == -1
     assert (sock.sends, worker.reasons) == ([], [CloseReason.PLUGIN])
@@ -742,7 +750,7 @@ def test_each_byte_either_way_is_activity():
     assert connection.last_active == 101.0
     worker.loop.now = 102.0
     connection.write(b"abc")
-    worker.rest()
+    worker.end_turn()
     assert connection.last_active == 102.0
     worker.loop.now = 103.0
     worker.turn(connection, WRITE)
@@ -806,7 +814,7 @@ class Author:
         assert len(self.written) - len(self.sock.taken) == self.connection.unsent
 
 
-@given(WRITES, TAKES, st.integers(0, 40), st.integers(0, 40))
+@given(WRITES, TAKES, st.integers(1, 40), st.integers(0, 40))
 def test_a_peer_gets_exactly_what_was_written_in_order(writings, takes, high, low):
     worker = Worker(high_water=max(high, low), low_water=low)
     connection, sock = worker.connect(*[b"x"] * 8, takes=takes_of(takes))
@@ -816,7 +824,7 @@ def test_a_peer_gets_exactly_what_was_written_in_order(writings, takes, high, lo
         "within, flushing": lambda chunks: author.write_within(chunks, flushing=True),
         "outside": author.write,
         "outside, pausing": lambda chunks: (author.write(chunks), author.pause()),
-        "at the end of a turn": lambda chunks: (author.write(chunks), worker.rest()),
+        "at the end of a turn": lambda chunks: (author.write(chunks), worker.end_turn()),
     }
     for way, chunks in writings:
         ways[way](chunks)
@@ -824,7 +832,7 @@ def test_a_peer_gets_exactly_what_was_written_in_order(writings, takes, high, lo
             worker.turn(connection, WRITE)
         author.check()
     connection.close()
-    worker.rest()
+    worker.end_turn()
     while worker.loop.watched:
         worker.turn(connection, WRITE)
     assert sock.taken == author.written
@@ -876,7 +884,7 @@ def test_whatever_happens_a_connection_ends_once(acts, handler_acts, arrives, ke
     outside = {
         "abort": lambda: connection.abort(CloseReason.DEADLINE),
         "idle": lambda: connection.finish(CloseReason.IDLE),
-        "rest": worker.rest,
+        "rest": worker.end_turn,
         "drain": lambda: worker.ends or connection.drain(12.0),
         "on_readable": lambda: report(READ, READ),
         "on_writable": lambda: report(WRITE, WRITE),
@@ -894,9 +902,9 @@ def test_whatever_happens_a_connection_ends_once(acts, handler_acts, arrives, ke
             calls[act](connection)
         if not worker.touched:
             assert bool(worker.ends) == (connection.closed and not connection.unsent)
-    worker.rest()
+    worker.end_turn()
     connection.abort(CloseReason.DEADLINE)
-    worker.rest()
+    worker.end_turn()
     assert len(worker.closes) == len(worker.ends) == 1
     assert worker.ends == worker.closes
     assert sock.closed
@@ -910,6 +918,6 @@ def test_a_connection_that_another_one_has_closed_is_not_handed_to_its_plugin_ag
     worker.handler = handled.append
     connection.close()  # from a handler of another connection, in the same turn
     worker.event(connection, READ)
-    worker.rest()
+    worker.end_turn()
     assert handled == []
     assert worker.reasons == [CloseReason.PLUGIN]
