@@ -27,6 +27,7 @@ from host.profiling.recorder import ANYONE, CALLBACKS, Profile
 from host.runtime import forks, stacks
 from host.runtime.loop import READ, Loop, TimerHandle
 from host.runtime.processes import die_with_parent
+from host.runtime.signal_table import SIGNALS
 from host.runtime.signals import Signals
 from host.settings import Settings
 from host.telemetry.emitter import Telemetry
@@ -40,12 +41,6 @@ from host.worker.timeouts import Timeouts
 
 _SPREAD_SHARE = 0.5
 """The part of the time until the drain deadline that goodbyes may take."""
-
-
-_THE_SUPERVISORS = (
-    *(signal.SIGINT, signal.SIGQUIT, signal.SIGHUP),
-    *(signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU),
-)
 
 
 def run(
@@ -131,11 +126,11 @@ class WorkerProcess:
         )
 
     def _watch_signals(self) -> Signals:
+        ignored = [number for number, each in SIGNALS.items() if each.ignored_by_workers]
         return Signals(
             {
                 signal.SIGTERM: lambda _: self._uplink.say(Report("leaving")),
-                # From a terminal some reach the whole process group; the supervisor decides.
-                **dict.fromkeys(_THE_SUPERVISORS, lambda _: None),
+                **dict.fromkeys(ignored, lambda _: None),
             }
         )
 
