@@ -51,7 +51,7 @@ SIGNALS: Mapping[signal.Signals, SignalMeaning] = MappingProxyType(
         signal.SIGCHLD: SignalMeaning(
             supervisor="find out which worker has ended, and replace it",
             worker="nothing: child processes of a plugin are left to the plugin",
-            ignored_by_workers=False,  # a handler would interrupt what the plugin waits in
+            ignored_by_workers=False,  # without a handler it is discarded (signal(7))
         ),
     }
 )

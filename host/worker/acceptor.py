@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from host.ipc.scoreboard import (
@@ -16,7 +16,6 @@ from host.ipc.scoreboard import (
     CLAIMED_ALL,
     GATE_SHUT,
     REFUSED,
-    REFUSING,
     SETTLED,
     SPURIOUS,
     Row,
@@ -26,12 +25,12 @@ from host.net.sockets import borrow
 from host.runtime.loop import Loop
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import ACCEPT_FAILED
+from host.worker.capacity import Capacity
 from host.worker.connection import SocketConnection
 from host.worker.context import ListenerContext
 
 # The process or the machine has no more to give: nothing is gained by trying again at once.
 _CAPACITY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_RETRY_SECONDS = 0.1
 _SAY_AGAIN_SECONDS = 10.0
 
 
@@ -58,7 +57,9 @@ class Acceptor:
         sockets: the listening sockets, by listener number.
         contexts: what the connections of each listener share, by listener number.
         row: this worker's row of the scoreboard.
-        wake: makes the supervisor look for waiting connections.
+        loop: tells the time.
+        telemetry: told of accepts that fail.
+        capacity: asked to refuse connections for a moment if there is no room for more.
     """
 
     def __init__(
@@ -68,9 +69,9 @@ class Acceptor:
         row: Row,
         loop: Loop,
         telemetry: Telemetry,
-        wake: Callable[[], None],
+        capacity: Capacity,
     ) -> None:
-        self._contexts, self._row = contexts, row
+        self._contexts = contexts
         # What socket.accept() calls, too, which makes a socket object of the descriptor: that
         # would take longer than all else that is done for a connection here.
         self._accepts = [sock._accept for sock in sockets]  # type: ignore[attr-defined]
@@ -78,7 +79,7 @@ class Acceptor:
         self._words = [_Words(row, listener) for listener in range(len(sockets))]
         self._active, self._claimed_all = row.index(ACTIVE), row.index(CLAIMED_ALL)
         self._accepted_all = row.index(ACCEPTED_ALL)
-        self._loop, self._telemetry, self._wake = loop, telemetry, wake
+        self._loop, self._telemetry, self._capacity = loop, telemetry, capacity
         self._serial = 0
         self._said: dict[int, float] = {}
 
@@ -133,9 +134,8 @@ class Acceptor:
         """
         number = error.errno or 0
         short = number in _CAPACITY or number == errno.ENOSPC
-        if short and not self._row.get(REFUSING):
-            self._row.put(REFUSING, 1)
-            self._loop.call_at(self._loop.now + _RETRY_SECONDS, self.take_again)
+        if short:
+            self._capacity.refuse()
         now = self._loop.now
         if now < self._said.get(number, 0.0):
             return
@@ -147,9 +147,3 @@ class Acceptor:
             error=f"{errno.errorcode.get(number, number)} ({os.strerror(number)})",
             consequence="connections wait until there is room" if short else "others go on",
         )
-
-    def take_again(self) -> None:
-        """Ask for connections again, if this worker has run out of something a moment ago."""
-        if self._row.get(REFUSING):
-            self._row.put(REFUSING, 0)
-            self._wake()

@@ -31,6 +31,9 @@ class Timeouts:
         turn: the worker's connections; it is only read here.
         idle_timeout: seconds without a byte either way; 0 for never.
         write_timeout: seconds in which a peer takes nothing of what is unsent.
+
+    Attributes:
+        has_idle_timeout: whether there is one: then `arm` has work though no connection is stalled.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class Timeouts:
     ) -> None:
         self._loop, self._open, self._stalled = loop, turn.open, turn.stalled
         self._idle_timeout, self._write_timeout = idle_timeout, write_timeout
+        self.has_idle_timeout = idle_timeout > 0
         self._timer: Timer | None = None
         self._due = 0.0
 
