@@ -1,4 +1,4 @@
-"""A connection over a socket: reads on demand, hears what happens, ends with a reason."""
+"""A connection over a socket: reads on demand, and calls plugins when something happens."""
 
 from __future__ import annotations
 
@@ -8,19 +8,23 @@ from typing import Any
 from host.errors import NothingReadError
 from host.interfaces import CloseReason, Listener, Worker
 from host.ipc.current_call import CallKind, pack_call, serial_of
-from host.net.sockets import describe, discard_unread
+from host.net.sockets import describe
 from host.runtime.loop import READ, WRITE
+from host.worker.closing import ClosingPart
 from host.worker.context import FEW_BYTES, ListenerContext
-from host.worker.sending import NO_EVENT, SendingHalf
+from host.worker.sending import NO_EVENT
 
 # Members of an enumeration are found slowly; these are used for each connection.
-_ON_READABLE, _ON_ACCEPT = int(CallKind.ON_READABLE), int(CallKind.ON_ACCEPT)
-_ON_CLOSE, _ON_DRAIN = int(CallKind.ON_CLOSE), int(CallKind.ON_DRAIN)
+_ON_ACCEPT, _ON_READABLE = int(CallKind.ON_ACCEPT), int(CallKind.ON_READABLE)
+_ON_DRAIN = int(CallKind.ON_DRAIN)
 _PEER_FINISHED, _RESET = CloseReason.PEER_FINISHED, CloseReason.RESET
 
 
-class SocketConnection(SendingHalf):
+class SocketConnection(ClosingPart):
     """One accepted socket; it owns the descriptor and closes it.
+
+    Plugins see it as `host.Connection`. How it sends is in the module `sending`, and how it ends in
+    `closing`; here is what it reads, what it is watched for, and when plugins are called.
 
     The descriptor is non-blocking, and read(2) and write(2) do for a stream socket what recv(2)
     and send(2) do: a socket object would cost each message and each connection more.
@@ -29,18 +33,12 @@ class SocketConnection(SendingHalf):
     __slots__ = (
         "_address",
         "_asked",
-        "_call_word",
-        "_closing",
-        "_ended",
-        "_mask",
         "_paused",
-        "_room",
         "_when_writable",
         "allow_half_open",
         "born",
         "claim",
         "data",
-        "eof",
     )
 
     def __init__(
@@ -49,12 +47,12 @@ class SocketConnection(SendingHalf):
         super().__init__(fd, context)
         self._address = address
         self._call_word = pack_call(_ON_READABLE, serial, context.listener.index)
-        self._room = context.few  # how much is read first; 0: nothing any more
-        self._mask = 0  # what is watched for
+        self._room = context.few
+        self._mask = 0
         self._asked = False  # the handler of the present or last event has called read()
-        self._paused = False  # by the plugin
+        self._paused = False  # the plugin has paused reading
         self._when_writable: Callable[[SocketConnection], object] | None = None
-        self._closing: CloseReason | None = None
+        self._closing = None
         self._ended = False
         self.data: Any = None
         self.allow_half_open = False
@@ -89,8 +87,6 @@ class SocketConnection(SendingHalf):
         """Return the socket's descriptor, which stays the connection's; -1 once it has ended."""
         return self._fd
 
-    # What plugins call
-
     def read(self) -> bytes:
         """Return what has arrived, up to the read size; `b""` at the end or when there is none."""
         self._asked = True
@@ -103,7 +99,7 @@ class SocketConnection(SendingHalf):
         except BlockingIOError:
             return b""
         except OSError:
-            self._doom(_RESET)
+            self._give_up(_RESET)
             return b""
         if len(data) < FEW_BYTES:
             if data:
@@ -111,7 +107,7 @@ class SocketConnection(SendingHalf):
             else:
                 self._room = 0
                 self.eof = self._attention = True
-                context.touched.append(self)  # it may not be its own handler that reads
+                context.touched.append(self)  # the handler of another connection may have read
         elif room < context.read_size:
             data += self._read_more(data)
         return data
@@ -132,12 +128,6 @@ class SocketConnection(SendingHalf):
         self._attention = True
         self._context.touched.append(self)
 
-    def close(self) -> None:
-        """Send what is queued, then close."""
-        self.finish(CloseReason.PLUGIN)
-
-    # What the worker calls
-
     def watch(self) -> None:
         """Watch the socket.
 
@@ -157,7 +147,25 @@ class SocketConnection(SendingHalf):
         self.settle()
 
     def on_event(self, mask: int) -> None:
-        """Handle an event of the socket: the hot path."""
+        """Handle an event of the socket: the hot path.
+
+        Nearly every event is *plain*: there is something to read, nothing waits to be sent, and the
+        connection is neither paused nor closing. `_plain` is the one mask for which all of this
+        holds, so a single comparison stands for many questions. Whatever makes one of them false
+        sets `_plain` to NO_EVENT; the next event then takes the way through `_is_readable`, which
+        asks all of them and sets `_plain` again.
+
+        During the handler `_first` is None, which tells `write` with one test that this is the
+        first piece, and that it is sent when the handler is over. Afterwards it is bytes again,
+        so that a write from elsewhere is noticed and sent at the end of the turn (see `_queue`).
+
+        What is called is written to the scoreboard before the call, since a worker that dies or
+        hangs in it cannot say so any more. It is not taken back after the call, but once at the
+        end of the turn.
+
+        An exception is caught here, and not by a wrapper around the hook as with other hooks: that
+        would be one call more for each message.
+        """
         if mask == self._plain:
             self._first = None
         elif not self._is_readable(mask):
@@ -169,7 +177,7 @@ class SocketConnection(SendingHalf):
         on_readable = context.on_readable
         try:
             on_readable(self)
-        except BaseException as error:  # SystemExit too: only this connection may end of it
+        except BaseException as error:  # SystemExit too: it must end this connection only
             self._fail(error)
         data, self._first = self._first, b""
         if data:  # what `flush` does, without a call: most handlers write one piece
@@ -180,7 +188,7 @@ class SocketConnection(SendingHalf):
                 self._not_sent(data, error)
             else:
                 if sent != len(data):
-                    self._keep(data, sent)
+                    self._keep_unsent(data, sent)
         elif self._pieces is not None:
             self.flush()
         if self._attention or not self._asked:
@@ -191,26 +199,6 @@ class SocketConnection(SendingHalf):
         if self._closing is None:
             self._handle(_ON_DRAIN, self._context.on_drain, deadline)
             self.settle()
-
-    def finish(self, reason: CloseReason) -> None:
-        """Send what is queued, then end with `reason`, at the latest when the turn ends."""
-        if self._closing is None:
-            self.flush()
-        if self._closing is None:
-            self._begin_to_close(reason)
-
-    def abort(self, reason: CloseReason) -> None:
-        """End with `reason` now; what is queued is lost."""
-        self._doom(reason)
-        self.settle()
-
-    def release(self) -> None:
-        """Have nothing to do with the socket any more, in a child that a plugin has forked."""
-        self._ended = self.closed = True
-        self._closing = _RESET
-        self._forget()
-        if self._fd >= 0:
-            self._context.close(self._fd)
 
     def settle(self) -> None:
         """Send what is queued and act on what has happened to the connection."""
@@ -229,23 +217,16 @@ class SocketConnection(SendingHalf):
             self._attention = False
             self._watch()
 
-    # Inside
-
     def _handle(self, called: int, function: Callable[..., Any], *args: object) -> Any:
         """Call a plugin for this connection, and send what it has written."""
-        self._note(called)
+        self._write_call(called)
         try:
             return function(self, *args)
         finally:
             self.flush()
 
-    def _note(self, called: int) -> None:
-        """Write the worker's mark: what is called for this connection from now on."""
-        context = self._context
-        context.cells[context.call_cell] = self._call_word - _ON_READABLE + called
-
     def _is_readable(self, mask: int) -> bool:
-        """Deal with an event that is not plain; tell whether the plugin is to read now."""
+        """Handle an event that is not plain; return whether the plugin is to read now."""
         if mask & WRITE:
             self._send_unsent()
             if self._when_writable is not None:
@@ -293,24 +274,6 @@ class SocketConnection(SendingHalf):
         context.report(context.blame(error), "on_readable", error, (self,))
         self.finish(CloseReason.PLUGIN_FAILED)
 
-    def _doom(self, reason: CloseReason) -> None:
-        """Give up what is unsent: the connection ends with `reason` when it is settled."""
-        if self._ended:
-            return
-        self._unsent = None
-        self._begin_to_close(reason)
-
-    def _begin_to_close(self, reason: CloseReason) -> None:
-        self._closing = reason
-        self.closed = self._attention = True
-        self._forget()
-        self._context.touched.append(self)
-
-    def _forget(self) -> None:
-        """Read nothing more, and send nothing more than what is unsent."""
-        self._room = 0
-        self._drop()
-
     def _watch(self) -> None:
         """Watch the socket for what is wanted of it now; not at all if that is nothing.
 
@@ -341,21 +304,3 @@ class SocketConnection(SendingHalf):
             self.abort(_RESET)
         elif self._mask & READ:
             self.on_event(READ)
-
-    def _end(self, reason: CloseReason) -> None:
-        self._ended = True
-        context, fd = self._context, self._fd
-        if self._mask:
-            context.loop.remove(fd)
-            self._mask = 0
-        if context.stalled:
-            context.stalled.pop(self, None)
-        if not self.eof and reason is not _RESET:
-            discard_unread(context.read, fd)
-        context.close(fd)  # first: who is told that it has ended may count on its descriptor
-        context.on_end(self, reason)
-        self._fd = -1
-        on_close = context.on_close
-        if on_close is not None:
-            self._note(_ON_CLOSE)
-            on_close(self, reason)

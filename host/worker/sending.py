@@ -6,7 +6,7 @@ from host.interfaces import CloseReason
 from host.worker.context import ListenerContext
 
 _SEND_SLICE = 262_144
-"""How much of it is offered to one send(2): about what a loopback socket takes at a time."""
+"""How many unsent bytes one write(2) is offered: about what a loopback socket takes at a time."""
 NO_EVENT = 0
 """A mask that no event has."""
 
@@ -84,19 +84,31 @@ class SendingHalf:
             self._not_sent(data, error)
         else:
             if sent != len(data):
-                self._keep(data, sent)
-
-    # Inside
+                self._keep_unsent(data, sent)
 
     def _queue(self, data: bytes) -> None:
-        """Queue a second piece, one of others, or one behind what is unsent."""
+        """Queue a piece that `write` cannot: not the first of a handler, or not in a handler.
+
+        There are three places for it, and the order of what is sent depends on the right one. What
+        the kernel has not taken is in `_unsent`: all that follows has to go behind it. A piece that
+        follows another one begins the list `_pieces`. Any other piece becomes `_first`, as in a
+        handler, but here somebody has to send it: no handler of this connection is being called,
+        whose end would do that. So the connection is put into `touched`, for the end of the turn.
+
+        Such a piece must not be overwritten. `on_event` sets `_first` to None for a plain event,
+        without looking what is there, since looking would cost every message. So there is no plain
+        event (`_plain` is NO_EVENT) until the next event has found that nothing waits any more.
+
+        A connection that is closed never has None in `_first` nor a list in `_pieces`: `write`
+        always comes here then, and does not have to ask on its own.
+        """
         if self.closed or not data:
             return
         context, first = self._context, self._first
         self.last_active = context.loop.now
         if self._unsent is not None:
             self._unsent += data
-            self._press()
+            self._limit_unsent()
         elif first:
             self._first, self._pieces = b"", [first, data]
             self._in_pieces = len(first) + len(data)
@@ -105,7 +117,7 @@ class SendingHalf:
         else:
             self._first, self._plain = data, NO_EVENT
             touched = context.touched
-            if not touched or touched[-1] is not self:  # it may flush after each of many writes
+            if not touched or touched[-1] is not self:  # a handler may flush after each write
                 touched.append(self)
             if len(data) > context.high_water:
                 self.flush()
@@ -113,37 +125,38 @@ class SendingHalf:
     def _not_sent(self, data: bytes, error: OSError) -> None:
         """Deal with the error that a send has met."""
         if isinstance(error, BlockingIOError):
-            self._keep(data, 0)
+            self._keep_unsent(data, 0)
         else:
-            self._doom(CloseReason.RESET)
+            self._give_up(CloseReason.RESET)
 
-    def _keep(self, data: bytes, sent: int) -> None:
-        """Have what the kernel did not take wait for the peer."""
+    def _keep_unsent(self, data: bytes, sent: int) -> None:
+        """Keep what the kernel did not take until the peer makes room."""
         self._unsent = bytearray(memoryview(data)[sent:])
         self._context.stalled[self] = self._context.loop.now
-        self._press()
+        self._limit_unsent()
         self._watch()
 
     def _nothing_waits(self) -> bool:
         """Tell whether all that was written is sent."""
         return not self._first and self._pieces is None and self._unsent is None
 
-    def _drop(self) -> None:
+    def _drop_queued(self) -> None:
         """Send nothing more than what is unsent."""
         self._first, self._pieces, self._in_pieces = b"", None, 0
         self._plain = NO_EVENT
 
-    def _press(self) -> None:
-        """Hold the peer back above the high-water mark; give up above the hard cap."""
+    def _limit_unsent(self) -> None:
+        """Stop reading above the high-water mark; give the connection up above the hard cap."""
         context, unsent = self._context, self._unsent
         assert unsent is not None
         if len(unsent) > context.limits.max_unsent_bytes:
-            self._doom(CloseReason.UNSENT_LIMIT)
+            self._give_up(CloseReason.UNSENT_LIMIT)
         elif not self.congested and len(unsent) > context.high_water:
             self.congested = True
             self._watch()
 
     def _send_unsent(self) -> None:
+        """Send what is unsent as far as the kernel takes it; begin to read again if it was much."""
         context, unsent = self._context, self._unsent
         if unsent is None:
             return
@@ -153,7 +166,7 @@ class SendingHalf:
         except BlockingIOError:
             return
         except OSError:
-            self._doom(CloseReason.RESET)
+            self._give_up(CloseReason.RESET)
             return
         del unsent[:sent]
         self.last_active = now = context.loop.now
@@ -167,7 +180,7 @@ class SendingHalf:
             self.congested = False
             self._attention = True
 
-    def _doom(self, reason: CloseReason) -> None:
+    def _give_up(self, reason: CloseReason) -> None:
         """Give up what is unsent: the connection ends with `reason` when it is settled."""
         raise NotImplementedError
 
