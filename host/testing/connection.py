@@ -26,6 +26,8 @@ class FakeConnection(SocketConnection):
         echo.on_readable(connection)
         assert connection.take() == b"hello"
 
+    What it has beyond `host.Connection` is the peer's side.
+
     Args:
         received: what the peer has sent already.
         worker: the worker that it belongs to.
@@ -58,8 +60,6 @@ class FakeConnection(SocketConnection):
     def fake(self) -> FakeWorker:
         """The worker, with what only tests may call."""
         return cast("FakeWorker", self.worker)
-
-    # The peer's side
 
     def feed(self, data: bytes) -> None:
         """Have the peer send `data`."""

@@ -22,6 +22,9 @@ class Source(Protocol):
 class FakeLoop:
     """The loop of all workers of one test.
 
+    The host's own classes call the methods that the real loop has, too. Tests call `run` and
+    `advance`; fake connections, workers and the bus call `number`, `attach` and `detach`.
+
     Attributes:
         now: the clock. It starts at `time.monotonic()` and moves with `advance` only.
         rests: called at the end of each turn; true if one of them has found something to do.
@@ -36,8 +39,6 @@ class FakeLoop:
         self._calls: list[Callable[[], object]] = []
         self._numbers = 100
         self._running = False
-
-    # What the host's own classes call
 
     def add(self, fd: int, events: int, handler: Callable[[int], object]) -> None:
         """Watch a source."""
@@ -60,8 +61,6 @@ class FakeLoop:
     def call_from_thread(self, function: Callable[[], object]) -> None:
         """Call `function` in the next turn."""
         self._calls.append(function)
-
-    # What tests call
 
     def number(self) -> int:
         """Return a number for a source."""

@@ -35,6 +35,9 @@ class Failure:
 class FakeWorker:
     """A worker of a test; it is made without arguments, unless several are to be connected.
 
+    Plugins see it as `host.Worker`. Tests call `run`, `advance` and `raise_failures`; the rest is
+    for fake connections and the harness.
+
     Args:
         slot: its slot; its pid is made of it.
         bus: what connects it with other workers.
@@ -72,8 +75,6 @@ class FakeWorker:
     def __repr__(self) -> str:
         return f"<fake worker {self.slot}>"
 
-    # What plugins see
-
     @property
     def connections(self) -> Sequence[SocketConnection]:
         """The connections open in this worker, as a snapshot."""
@@ -86,8 +87,6 @@ class FakeWorker:
     def call_from_thread(self, function: Callable[[], object]) -> None:
         """Call `function` in the next turn."""
         self.loop.call_from_thread(lambda: self._isolated(function))
-
-    # What tests call
 
     def run(self) -> None:
         """Run turns until nothing is left to be done now; raise what plugins have raised."""
@@ -114,8 +113,6 @@ class FakeWorker:
         failure = Failure(plugin, hook, error)
         self.failures.append(failure)
         self._unraised.append(failure)
-
-    # What fake connections call
 
     def serial(self) -> int:
         """Return the number of the next connection."""

@@ -31,10 +31,10 @@ from host.worker.context import ListenerContext
 
 # The process or the machine has no more to give: nothing is gained by trying again at once.
 _CAPACITY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_SAY_AGAIN_SECONDS = 10.0
+_TELL_AGAIN_SECONDS = 10.0
 
 
-class _Words:
+class _Counters:
     """Which cells of the scoreboard count for one listener of a row."""
 
     __slots__ = ("accepted", "claimed", "refused", "settled", "spurious")
@@ -76,16 +76,16 @@ class Acceptor:
         # would take longer than all else that is done for a connection here.
         self._accepts = [sock._accept for sock in sockets]  # type: ignore[attr-defined]
         self._cells = row.cells
-        self._words = [_Words(row, listener) for listener in range(len(sockets))]
+        self._counters = [_Counters(row, listener) for listener in range(len(sockets))]
         self._active, self._claimed_all = row.index(ACTIVE), row.index(CLAIMED_ALL)
         self._accepted_all = row.index(ACCEPTED_ALL)
         self._loop, self._telemetry, self._capacity = loop, telemetry, capacity
         self._serial = 0
-        self._said: dict[int, float] = {}
+        self._silent_until: dict[int, float] = {}
 
     def accept(self, listener: int, notifications: int) -> None:
         """Claim that many notifications of a listener, one after the other."""
-        cells, of_listener, accept = self._cells, self._words[listener], self._accepts[listener]
+        cells, of_listener, accept = self._cells, self._counters[listener], self._accepts[listener]
         active, claimed_all = self._active, self._claimed_all
         for _ in range(notifications):
             # Counted as active first: the supervisor must never see less than there is, or it
@@ -137,9 +137,9 @@ class Acceptor:
         if short:
             self._capacity.refuse()
         now = self._loop.now
-        if now < self._said.get(number, 0.0):
+        if now < self._silent_until.get(number, 0.0):
             return
-        self._said[number] = now + _SAY_AGAIN_SECONDS
+        self._silent_until[number] = now + _TELL_AGAIN_SECONDS
         self._telemetry.emit(
             ACCEPT_FAILED,
             slot=self._contexts[listener].worker.slot,

@@ -25,7 +25,10 @@ def limits_of(**sizes):
 
 
 class Worker:
-    """What the worker and the plugins are to connections; what happens is kept in lists."""
+    """What the worker and the plugins are to connections; what happens is kept in lists.
+
+    A test may replace `accept`, `handler` and `on_drain` at any time.
+    """
 
     def __init__(self, **limits):
         self.loop, self.descriptors = FakeLoop(), FakeDescriptors()
@@ -51,8 +54,6 @@ class Worker:
             **self.descriptors.calls(),
         )
         self._serial = 0
-
-    # A test may change what is called at any time.
 
     def _accept(self, connection):
         return self.accept(connection)

@@ -152,9 +152,6 @@ def test_the_answer_about_nothing_is_empty_and_comes_all_the_same(question):
     assert not scene.connections[0].closed
 
 
-# The kernel's counts
-
-
 @contextmanager
 def tcp_pair():
     with socket.create_server(("127.0.0.1", 0)) as server:
