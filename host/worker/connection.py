@@ -254,9 +254,7 @@ class SocketConnection(ClosingPart):
 
     def _call_if_writable(self) -> None:
         function = self._when_writable
-        if function is None or self._closing is not None:
-            return
-        if self.unsent > self._context.limits.low_water_bytes:
+        if function is None or self._closing is not None or self.unsent > self._context.low_water:
             return
         self._when_writable = None
         try:

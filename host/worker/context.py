@@ -44,8 +44,8 @@ class Turn:
 class ListenerContext:
     """What all connections of one listener in one worker share.
 
-    The last six attributes repeat a value of `limits` or `turn`. They are read for each connection
-    or message, and one step to the value is faster than two.
+    The last seven attributes repeat a value of `limits` or `turn`. They are read for each
+    connection or message, and one step to the value is faster than two.
 
     Attributes:
         on_readable: the bound hook of the listener's plugin.
@@ -61,7 +61,8 @@ class ListenerContext:
             the error that is pending on one (0 for none).
         few: how many bytes a read asks for as long as no more than that comes at a time.
         read_size: how many bytes it asks for otherwise.
-        high_water: bytes written and not sent above which reading stops.
+        high_water, low_water: bytes written and not sent above which reading stops, and below which
+            it goes on.
         open, touched, stalled: those of `turn`.
     """
 
@@ -86,6 +87,7 @@ class ListenerContext:
     few: int = field(init=False)
     read_size: int = field(init=False)
     high_water: int = field(init=False)
+    low_water: int = field(init=False)
     open: set[Any] = field(init=False)
     touched: list[Any] = field(init=False)
     stalled: dict[Any, float] = field(init=False)
@@ -93,6 +95,7 @@ class ListenerContext:
     def __post_init__(self) -> None:
         """Take over from `limits` and `turn` what is read often."""
         limits, turn = self.limits, self.turn
-        self.read_size, self.high_water = limits.read_size_bytes, limits.high_water_bytes
+        self.read_size = limits.read_size_bytes
+        self.high_water, self.low_water = limits.high_water_bytes, limits.low_water_bytes
         self.few = min(FEW_BYTES, self.read_size)
         self.open, self.touched, self.stalled = turn.open, turn.touched, turn.stalled

@@ -147,11 +147,12 @@ class SendingHalf:
 
     def _limit_unsent(self) -> None:
         """Stop reading above the high-water mark; give the connection up above the hard cap."""
-        context, unsent = self._context, self._unsent
+        unsent = self._unsent
         assert unsent is not None
-        if len(unsent) > context.limits.max_unsent_bytes:
+        size = len(unsent)
+        if size > self._context.limits.max_unsent_bytes:
             self._give_up(CloseReason.UNSENT_LIMIT)
-        elif not self.congested and len(unsent) > context.high_water:
+        elif not self.congested and size > self._context.high_water:
             self.congested = True
             self._watch()
 
@@ -176,7 +177,7 @@ class SendingHalf:
             self._unsent = None
             context.stalled.pop(self, None)
             self._attention = True
-        if self.congested and len(unsent) <= context.limits.low_water_bytes:
+        if self.congested and len(unsent) <= context.low_water:
             self.congested = False
             self._attention = True
 
