@@ -92,8 +92,9 @@ class SendingHalf:
         There are three places for it, and the order of what is sent depends on the right one. What
         the kernel has not taken is in `_unsent`: all that follows has to go behind it. A piece that
         follows another one begins the list `_pieces`. Any other piece becomes `_first`, as in a
-        handler, but here somebody has to send it: no handler of this connection is being called,
-        whose end would do that. So the connection is put into `touched`, for the end of the turn.
+        handler. But it may come from a timer or from the handler of another connection, and then no
+        handler of this one ends that would send it. So the connection is put into `touched`, and
+        the end of the turn sends it.
 
         Such a piece must not be overwritten. `on_event` sets `_first` to None for a plain event,
         without looking what is there, since looking would cost every message. So there is no plain
