@@ -27,7 +27,7 @@ from host.runtime import forks, stacks
 from host.runtime.loop import READ, Loop
 from host.runtime.processes import die_with_parent
 from host.runtime.signal_table import SIGNALS
-from host.runtime.signals import Signals
+from host.runtime.signals import Handler, Signals
 from host.settings import Settings
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import CONNECTIONS_CUT, PROFILE_LOST
@@ -65,6 +65,16 @@ def run(
         worker.close()
         log.close()
         forks.exit_if_plugin_fork()
+
+
+def signal_handlers(leave: Callable[[], object]) -> dict[signal.Signals, Handler]:
+    """Return what a worker does for each signal that it handles or ignores.
+
+    Args:
+        leave: asks the supervisor to replace the worker.
+    """
+    ignored = [number for number, each in SIGNALS.items() if each.ignored_by_workers]
+    return {signal.SIGTERM: lambda _: leave(), **dict.fromkeys(ignored, lambda _: None)}
 
 
 class WorkerProcess:
@@ -115,7 +125,7 @@ class WorkerProcess:
         self._draining = Draining(turn, sockets, loop, spread, self._report_cut)
         acceptor = Acceptor(sockets, contexts, assignment.row, loop, telemetry, capacity)
         self._turns = self._turn_handler(acceptor, settings, wake)
-        self._signals = self._watch_signals()
+        self._signals = Signals(signal_handlers(lambda: self._channel.say(Report("leaving"))))
 
     def _context(
         self, listener: Listener, hooks: ListenerHooks, settings: Settings, capacity: Capacity
@@ -156,15 +166,6 @@ class WorkerProcess:
             bus=self._bus,
             wake=wake,
             execute=self._execute,
-        )
-
-    def _watch_signals(self) -> Signals:
-        ignored = [number for number, each in SIGNALS.items() if each.ignored_by_workers]
-        return Signals(
-            {
-                signal.SIGTERM: lambda _: self._channel.say(Report("leaving")),
-                **dict.fromkeys(ignored, lambda _: None),
-            }
         )
 
     def run(self) -> int:

@@ -1,4 +1,4 @@
-"""The page about operations says of each signal what the table of signals says."""
+"""What the table of signals says, the page about operations says, and a worker does."""
 
 import re
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from host.runtime.signal_table import SIGNALS
+from host.worker.process import signal_handlers
 
 PAGE = Path(__file__).parents[2] / "docs/operations.md"
 
@@ -20,6 +21,13 @@ def rows_of_page():
 def test_the_page_has_a_row_for_each_signal_and_no_other():
     expected = [(number.name, each.supervisor, each.worker) for number, each in SIGNALS.items()]
     assert rows_of_page() == expected
+
+
+def test_a_worker_has_a_handler_for_each_signal_that_does_something_in_it():
+    handlers = signal_handlers(lambda: None)
+    at_work = {number for number, each in SIGNALS.items() if not each.worker.startswith("nothing")}
+    ignored = {number for number, each in SIGNALS.items() if each.ignored_by_workers}
+    assert handlers.keys() == at_work | ignored
 
 
 @pytest.mark.parametrize("number", SIGNALS)
