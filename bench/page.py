@@ -63,7 +63,7 @@ On Linux, with gcc, in a checkout:
 
 `tox -e bench` does the same in an environment of its own. What continuous integration checks is
 what no other load on the machine can change: `tests/process/test_costs.py` counts system calls, and
-`tests/unit/test_hot_path.py` bytecodes.
+`tests/unit/worker/test_hot_path.py` bytecodes.
 """
 
 _PLOTS = {

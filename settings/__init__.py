@@ -9,7 +9,7 @@ from host.settings.loading import Loaded, load
 from host.settings.models import (
     Admin,
     Breaker,
-    Connection,
+    ConnectionLimits,
     Dispatch,
     Lifecycle,
     Limits,
@@ -27,7 +27,7 @@ __all__ = [
     "Address",
     "Admin",
     "Breaker",
-    "Connection",
+    "ConnectionLimits",
     "Dispatch",
     "Lifecycle",
     "Limits",

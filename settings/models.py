@@ -57,7 +57,7 @@ class Limits(Section):
     )
 
 
-class Connection(Section):
+class ConnectionLimits(Section):
     """How bytes move on one connection."""
 
     read_size_bytes: int = Field(
@@ -285,8 +285,8 @@ class Settings(Section):
         " Without any, tcp://127.0.0.1:7000: nothing is reachable from other machines unasked.",
     )
     limits: Limits = Field(default=Limits(), description="How much one worker takes on.")
-    connection: Connection = Field(
-        default=Connection(), description="How bytes move on one connection."
+    connection: ConnectionLimits = Field(
+        default=ConnectionLimits(), description="How bytes move on one connection."
     )
     dispatch: Dispatch = Field(
         default=Dispatch(), description="How connections are handed to workers."

@@ -26,11 +26,13 @@ class FakeConnection(SocketConnection):
         echo.on_readable(connection)
         assert connection.take() == b"hello"
 
+    What it has beyond `host.Connection` is the peer's side.
+
     Args:
         received: what the peer has sent already.
         worker: the worker that it belongs to.
         address: the peer's address; a text for a Unix socket.
-        service: what the plugins of a harness are reached by.
+        context: what the connections of a harness's listener share; it has the plugins' hooks.
     """
 
     __slots__ = ("_wire",)
@@ -41,17 +43,17 @@ class FakeConnection(SocketConnection):
         *,
         worker: FakeWorker | None = None,
         address: tuple[str, int] | str = ("127.0.0.1", 50_211),
-        service: ListenerContext | None = None,
+        context: ListenerContext | None = None,
     ) -> None:
         worker = worker or FakeWorker()
         self._wire = wire = Wire(worker.loop.number())
-        wire.announces = service is not None
+        wire.announces = context is not None
         wire.arrived += received
         worker.loop.attach(wire.fileno(), wire)
         worker.wires[wire.fileno()] = wire
-        service = service or worker.service(PLAIN_LISTENER)
-        super().__init__(wire.fileno(), address, worker.serial(), service)
-        worker.open.add(self)
+        context = context or worker.context(PLAIN_LISTENER)
+        super().__init__(wire.fileno(), address, worker.serial(), context)
+        worker.turn.open.add(self)
         self.watch()
 
     @property

@@ -18,7 +18,7 @@ from host.settings import Settings
 from host.testing.bus import MemoryBus
 from host.testing.connection import FakeConnection
 from host.testing.loop import FakeLoop
-from host.testing.worker import Failure, FakeWorker, Marks
+from host.testing.worker import Failure, FakeWorker
 from host.worker.timeouts import Timeouts
 
 Options = Mapping[str, Mapping[str, object]]
@@ -103,7 +103,7 @@ class Harness:
             )
             hooks = registry.host_hooks(worker.report)
             self._members.append(_Member(worker, registry, hooks, listeners))
-        self._sweepers = [self._sweeper(member.worker) for member in self._members]
+            self._watch_time_limits(worker)
 
     def __enter__(self) -> Self:
         self.start()
@@ -171,18 +171,12 @@ class Harness:
         member = next(each for each in self._members if each.worker.slot == worker)
         name = member.registry.protocol(protocol or member.registry.protocols[0]).name
         (listener,) = (each for each in member.listeners if each.plugin == name)
-        limits = self.settings.connection
-        service = member.worker.service(
+        context = member.worker.context(
             listener,
             member.registry.bind(name, member.worker.report),
-            Marks(
-                limits.read_size_bytes,
-                limits.high_water_bytes,
-                limits.low_water_bytes,
-                limits.max_unsent_bytes,
-            ),
+            self.settings.connection,
         )
-        connection = FakeConnection(worker=member.worker, address=address, service=service)
+        connection = FakeConnection(worker=member.worker, address=address, context=context)
         connection.begin()
         self.run()
         return connection
@@ -238,21 +232,19 @@ class Harness:
             for connection in worker.connections:
                 connection.abort(CloseReason.DEADLINE)
 
-    def _sweeper(self, worker: FakeWorker) -> Timeouts:
-        sweeper = Timeouts(
+    def _watch_time_limits(self, worker: FakeWorker) -> None:
+        timeouts = Timeouts(
             self.loop,
-            worker.open,
-            worker.stalled,
+            worker.turn,
             idle_timeout=self.settings.limits.idle_timeout_seconds,
             write_timeout=self.settings.connection.write_timeout_seconds,
         )
 
         def arm() -> bool:
-            sweeper.arm()
+            timeouts.arm()
             return False
 
         self.loop.rests.append(arm)
-        return sweeper
 
 
 def _plain(value: object) -> object:

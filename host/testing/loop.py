@@ -22,6 +22,9 @@ class Source(Protocol):
 class FakeLoop:
     """The loop of all workers of one test.
 
+    The host's own classes call the methods that the real loop has, too. Tests call `run` and
+    `advance`; fake connections, workers and the bus call `number`, `attach` and `detach`.
+
     Attributes:
         now: the clock. It starts at `time.monotonic()` and moves with `advance` only.
         rests: called at the end of each turn; true if one of them has found something to do.

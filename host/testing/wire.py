@@ -8,6 +8,8 @@ from host.runtime.loop import READ, WRITE
 class Wire:
     """Stands in for the descriptor; the peer's end is driven by the test.
 
+    The methods `read`, `write` and `close` are what connections do with a descriptor.
+
     Attributes:
         arrived: what the peer has sent and nobody has read yet.
         finished: whether the peer has finished sending.

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from host.interfaces import Bus, CloseReason, Listener
 from host.plugin.binding import ListenerHooks
 from host.runtime.loop import TimerHandle
+from host.settings import ConnectionLimits
 from host.testing.bus import MemoryBus
 from host.testing.loop import FakeLoop
 from host.testing.wire import Wire
 from host.worker.connection import SocketConnection
-from host.worker.context import ListenerContext
+from host.worker.context import ListenerContext, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +32,11 @@ class Failure:
     error: BaseException
 
 
-@dataclass(frozen=True, slots=True)
-class Marks:
-    """The settings of connections (`[connection]`), with the host's defaults."""
-
-    read_size: int = 65_536
-    high_water: int = 262_144
-    low_water: int = 65_536
-    max_unsent: int = 16_777_216
-
-
 class FakeWorker:
     """A worker of a test; it is made without arguments, unless several are to be connected.
+
+    Plugins see it as `host.Worker`. Tests call `run`, `advance` and `raise_failures`; the rest is
+    for fake connections and the harness.
 
     Args:
         slot: its slot; its pid is made of it.
@@ -53,6 +47,7 @@ class FakeWorker:
     Attributes:
         failures: what plugins have raised so far.
         dead: whether it was killed; then none of its timers is called any more.
+        turn: its connections.
         wires: the wires of the connections that are open, by number.
         endings: for each connection that has ended why; two reasons if it ended twice.
     """
@@ -70,9 +65,7 @@ class FakeWorker:
         self.raises, self.dead = raises, False
         self.failures: list[Failure] = []
         self._unraised: list[Failure] = []
-        self._open: set[SocketConnection] = set()
-        self._touched: list[SocketConnection] = []
-        self.stalled: dict[SocketConnection, float] = {}
+        self.turn = Turn()
         self.wires: dict[int, Wire] = {}
         self.endings: dict[SocketConnection, list[CloseReason]] = {}
         self._serial = 0
@@ -85,7 +78,7 @@ class FakeWorker:
     @property
     def connections(self) -> Sequence[SocketConnection]:
         """The connections open in this worker, as a snapshot."""
-        return tuple(self._open)
+        return tuple(self.turn.open)
 
     def call_later(self, seconds: float, function: Callable[[], object]) -> TimerHandle:
         """Call `function` once, when that much time has passed."""
@@ -121,21 +114,24 @@ class FakeWorker:
         self.failures.append(failure)
         self._unraised.append(failure)
 
-    @property
-    def open(self) -> set[SocketConnection]:
-        """The connections themselves."""
-        return self._open
-
     def serial(self) -> int:
         """Return the number of the next connection."""
         self._serial += 1
         return self._serial
 
-    def service(
-        self, listener: Listener, hooks: ListenerHooks | None = None, marks: Marks | None = None
+    def context(
+        self,
+        listener: Listener,
+        hooks: ListenerHooks | None = None,
+        limits: ConnectionLimits | None = None,
     ) -> ListenerContext:
-        """Return what the connections of a listener have in common; without hooks nobody hears."""
-        marks = marks or Marks()
+        """Return what the connections of a listener share.
+
+        Args:
+            listener: what plugins see of the listener.
+            hooks: the hooks of its plugins; None if the test calls the plugin itself.
+            limits: the settings `[connection]`; None for the host's defaults.
+        """
 
         def on_close(connection: SocketConnection, reason: CloseReason) -> None:
             self.endings.setdefault(connection, []).append(reason)
@@ -153,21 +149,16 @@ class FakeWorker:
             blame=hooks.blame if hooks else lambda _: "test",
             report=self.report,
             on_end=self._on_end,
-            connections=self._open,
-            touched=self._touched,
-            stalled=self.stalled,
-            read_size=marks.read_size,
-            high_water=marks.high_water,
-            low_water=marks.low_water,
-            max_unsent=marks.max_unsent,
+            limits=limits or ConnectionLimits(),
+            turn=self.turn,
             read=lambda fd, size: self.wires[fd].read(size),
             write=lambda fd, data: self.wires[fd].write(data),
             close=lambda fd: self.wires.pop(fd).close(),
-            error=lambda _: 0,  # it is told by reading and writing here
+            error=lambda _: 0,  # reading and writing raise it here
         )
 
     def _on_end(self, connection: SocketConnection, _reason: CloseReason) -> None:
-        self._open.discard(connection)
+        self.turn.open.discard(connection)
         self.loop.detach(connection.fileno())
 
     def _isolated(self, function: Callable[[], object]) -> None:
@@ -181,7 +172,7 @@ class FakeWorker:
 
     def rest(self) -> bool:
         """End a turn: settle what was touched; true if anything was."""
-        touched = self._touched
+        touched = self.turn.touched
         if not touched:
             return False
         for connection in touched:  # grows while it is gone through, when hooks write to others

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from host.ipc.scoreboard import (
@@ -16,7 +16,6 @@ from host.ipc.scoreboard import (
     CLAIMED_ALL,
     GATE_SHUT,
     REFUSED,
-    REFUSING,
     SETTLED,
     SPURIOUS,
     Row,
@@ -26,16 +25,16 @@ from host.net.sockets import borrow
 from host.runtime.loop import Loop
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import ACCEPT_FAILED
+from host.worker.capacity import Capacity
 from host.worker.connection import SocketConnection
 from host.worker.context import ListenerContext
 
 # The process or the machine has no more to give: nothing is gained by trying again at once.
 _CAPACITY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_RETRY_SECONDS = 0.1
-_SAY_AGAIN_SECONDS = 10.0
+_TELL_AGAIN_SECONDS = 10.0
 
 
-class _Words:
+class _Counters:
     """Which cells of the scoreboard count for one listener of a row."""
 
     __slots__ = ("accepted", "claimed", "refused", "settled", "spurious")
@@ -56,35 +55,37 @@ class Acceptor:
 
     Args:
         sockets: the listening sockets, by listener number.
-        services: what the connections of each listener share.
+        contexts: what the connections of each listener share, by listener number.
         row: this worker's row of the scoreboard.
-        wake: makes the supervisor look for waiting connections.
+        loop: tells the time.
+        telemetry: told of accepts that fail.
+        capacity: asked to refuse connections for a moment if there is no room for more.
     """
 
     def __init__(
         self,
         sockets: Sequence[socket.socket],
-        services: Sequence[ListenerContext],
+        contexts: Sequence[ListenerContext],
         row: Row,
         loop: Loop,
         telemetry: Telemetry,
-        wake: Callable[[], None],
+        capacity: Capacity,
     ) -> None:
-        self._services, self._row = services, row
+        self._contexts = contexts
         # What socket.accept() calls, too, which makes a socket object of the descriptor: that
         # would take longer than all else that is done for a connection here.
         self._accepts = [sock._accept for sock in sockets]  # type: ignore[attr-defined]
         self._cells = row.cells
-        self._words = [_Words(row, listener) for listener in range(len(sockets))]
+        self._counters = [_Counters(row, listener) for listener in range(len(sockets))]
         self._active, self._claimed_all = row.index(ACTIVE), row.index(CLAIMED_ALL)
         self._accepted_all = row.index(ACCEPTED_ALL)
-        self._loop, self._telemetry, self._wake = loop, telemetry, wake
+        self._loop, self._telemetry, self._capacity = loop, telemetry, capacity
         self._serial = 0
-        self._said: dict[int, float] = {}
+        self._silent_until: dict[int, float] = {}
 
     def accept(self, listener: int, notifications: int) -> None:
         """Claim that many notifications of a listener, one after the other."""
-        cells, of_listener, accept = self._cells, self._words[listener], self._accepts[listener]
+        cells, of_listener, accept = self._cells, self._counters[listener], self._accepts[listener]
         active, claimed_all = self._active, self._claimed_all
         for _ in range(notifications):
             # Counted as active first: the supervisor must never see less than there is, or it
@@ -109,20 +110,20 @@ class Acceptor:
 
     def _begin(self, fd: int, address: object, listener: int, claim: int) -> None:
         self._serial += 1
-        service = self._services[listener]
+        context = self._contexts[listener]
         os.set_blocking(fd, False)  # an accepted socket does not inherit it (accept(2))
         if self._cells[GATE_SHUT]:  # the host is stopping: its listeners let nobody new in
             with suppress(OSError), borrow(fd) as sock:
                 listeners.reopen(sock)
-        connection = SocketConnection(fd, address, self._serial, service, claim)
+        connection = SocketConnection(fd, address, self._serial, context, claim)
         try:
             connection.watch()
         except OSError as error:  # ENOSPC or ENOMEM of epoll_ctl(2): as if it had not come
-            service.close(fd)
+            context.close(fd)
             self._cells[self._active] -= 1
             self._failed(listener, error)
             return
-        service.connections.add(connection)
+        context.open.add(connection)
         connection.begin()
 
     def _failed(self, listener: int, error: OSError) -> None:
@@ -133,23 +134,16 @@ class Acceptor:
         """
         number = error.errno or 0
         short = number in _CAPACITY or number == errno.ENOSPC
-        if short and not self._row.get(REFUSING):
-            self._row.put(REFUSING, 1)
-            self._loop.call_at(self._loop.now + _RETRY_SECONDS, self.take_again)
+        if short:
+            self._capacity.refuse()
         now = self._loop.now
-        if now < self._said.get(number, 0.0):
+        if now < self._silent_until.get(number, 0.0):
             return
-        self._said[number] = now + _SAY_AGAIN_SECONDS
+        self._silent_until[number] = now + _TELL_AGAIN_SECONDS
         self._telemetry.emit(
             ACCEPT_FAILED,
-            slot=self._services[listener].worker.slot,
-            address=self._services[listener].listener.address,
+            slot=self._contexts[listener].worker.slot,
+            address=self._contexts[listener].listener.address,
             error=f"{errno.errorcode.get(number, number)} ({os.strerror(number)})",
             consequence="connections wait until there is room" if short else "others go on",
         )
-
-    def take_again(self) -> None:
-        """Ask for connections again, if this worker has run out of something a moment ago."""
-        if self._row.get(REFUSING):
-            self._row.put(REFUSING, 0)
-            self._wake()

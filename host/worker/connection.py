@@ -1,4 +1,4 @@
-"""A connection over a socket: reads on demand, hears what happens, ends with a reason."""
+"""A connection over a socket: reads on demand, and calls plugins when something happens."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ from collections.abc import Callable
 from typing import Any
 
 from host.errors import NothingReadError
-from host.hookspecs import on_accept, on_close, on_drain, on_readable
+from host.hookspecs import on_accept, on_drain, on_readable
 from host.interfaces import CloseReason, Listener, Worker
 from host.ipc.current_call import kind_of, pack_call, serial_of
-from host.net.sockets import describe, discard_unread
+from host.net.sockets import describe
 from host.runtime.loop import READ, WRITE
+from host.worker.closing import ClosingPart
 from host.worker.context import FEW_BYTES, ListenerContext
-from host.worker.sending import NO_EVENT, SendingHalf
+from host.worker.sending import NO_EVENT
 
-_ON_READABLE, _ON_ACCEPT = kind_of(on_readable), kind_of(on_accept)
-_ON_CLOSE, _ON_DRAIN = kind_of(on_close), kind_of(on_drain)
+_ON_ACCEPT, _ON_READABLE, _ON_DRAIN = kind_of(on_accept), kind_of(on_readable), kind_of(on_drain)
 _PEER_FINISHED, _RESET = CloseReason.PEER_FINISHED, CloseReason.RESET
 
 
-class SocketConnection(SendingHalf):
+class SocketConnection(ClosingPart):
     """One accepted socket; it owns the descriptor and closes it.
+
+    Plugins see it as `host.Connection`. How it sends is in the module `sending`, and how it ends in
+    `closing`; here is what it reads, what it is watched for, and when plugins are called.
 
     The descriptor is non-blocking, and read(2) and write(2) do for a stream socket what recv(2)
     and send(2) do: a socket object would cost each message and each connection more.
@@ -29,32 +32,26 @@ class SocketConnection(SendingHalf):
     __slots__ = (
         "_address",
         "_asked",
-        "_call_word",
-        "_closing",
-        "_ended",
-        "_mask",
         "_paused",
-        "_room",
         "_when_writable",
         "allow_half_open",
         "born",
         "claim",
         "data",
-        "eof",
     )
 
     def __init__(
-        self, fd: int, address: Any, serial: int, service: ListenerContext, claim: int = 0
+        self, fd: int, address: Any, serial: int, context: ListenerContext, claim: int = 0
     ) -> None:
-        super().__init__(fd, service)
+        super().__init__(fd, context)
         self._address = address
-        self._call_word = pack_call(_ON_READABLE, serial, service.listener.index)
-        self._room = service.few  # how much is read first; 0: nothing any more
-        self._mask = 0  # what is watched for
+        self._call_word = pack_call(_ON_READABLE, serial, context.listener.index)
+        self._room = context.few
+        self._mask = 0
         self._asked = False  # the handler of the present or last event has called read()
-        self._paused = False  # by the plugin
+        self._paused = False  # the plugin has paused reading
         self._when_writable: Callable[[SocketConnection], object] | None = None
-        self._closing: CloseReason | None = None
+        self._closing = None
         self._ended = False
         self.data: Any = None
         self.allow_half_open = False
@@ -68,7 +65,7 @@ class SocketConnection(SendingHalf):
     @property
     def id(self) -> str:
         """Unique among all connections of this host."""
-        return f"{self._service.worker.pid}-{serial_of(self._call_word)}"
+        return f"{self._context.worker.pid}-{serial_of(self._call_word)}"
 
     @property
     def peer(self) -> str:
@@ -78,41 +75,39 @@ class SocketConnection(SendingHalf):
     @property
     def listener(self) -> Listener:
         """The listener that it came in on."""
-        return self._service.listener
+        return self._context.listener
 
     @property
     def worker(self) -> Worker:
         """The worker that serves it."""
-        return self._service.worker
+        return self._context.worker
 
     def fileno(self) -> int:
         """Return the socket's descriptor, which stays the connection's; -1 once it has ended."""
         return self._fd
 
-    # What plugins call
-
     def read(self) -> bytes:
         """Return what has arrived, up to the read size; `b""` at the end or when there is none."""
         self._asked = True
-        service, room = self._service, self._room
+        context, room = self._context, self._room
         if not room:
             return b""
-        read = service.read  # what is called is found faster in a variable than in an attribute
+        read = context.read  # what is called is found faster in a variable than in an attribute
         try:
             data = read(self._fd, room)
         except BlockingIOError:
             return b""
         except OSError:
-            self._doom(_RESET)
+            self._give_up(_RESET)
             return b""
         if len(data) < FEW_BYTES:
             if data:
-                self._room = service.few
+                self._room = context.few
             else:
                 self._room = 0
                 self.eof = self._attention = True
-                service.touched.append(self)  # it may not be its own handler that reads
-        elif room < service.read_size:
+                context.touched.append(self)  # the handler of another connection may have read
+        elif room < context.read_size:
             data += self._read_more(data)
         return data
 
@@ -130,13 +125,7 @@ class SocketConnection(SendingHalf):
         """Call `function` once what is unsent is below the low-water mark."""
         self._when_writable = function
         self._attention = True
-        self._service.touched.append(self)
-
-    def close(self) -> None:
-        """Send what is queued, then close."""
-        self.finish(CloseReason.PLUGIN)
-
-    # What the worker calls
+        self._context.touched.append(self)
 
     def watch(self) -> None:
         """Watch the socket.
@@ -144,12 +133,12 @@ class SocketConnection(SendingHalf):
         Raises:
             OSError: ENOSPC or ENOMEM (epoll_ctl(2)).
         """
-        self._service.loop.add(self._fd, READ, self.on_event)
+        self._context.loop.add(self._fd, READ, self.on_event)
         self._mask = self._plain = READ
 
     def begin(self) -> None:
         """Tell the plugins that it was accepted, and see to what they did."""
-        on_accept = self._service.on_accept
+        on_accept = self._context.on_accept
         if on_accept is None:
             return
         if not self._handle(_ON_ACCEPT, on_accept):
@@ -157,30 +146,48 @@ class SocketConnection(SendingHalf):
         self.settle()
 
     def on_event(self, mask: int) -> None:
-        """Handle an event of the socket: the hot path."""
+        """Handle an event of the socket: the hot path.
+
+        Nearly every event is *plain*: there is something to read, nothing waits to be sent, and the
+        connection is neither paused nor closing. `_plain` is the one mask for which all of this
+        holds, so a single comparison stands for many questions. Whatever makes one of them false
+        sets `_plain` to NO_EVENT; the next event then takes the way through `_is_readable`, which
+        asks all of them and sets `_plain` again.
+
+        During the handler `_first` is None, which tells `write` with one test that this is the
+        first piece, and that it is sent when the handler is over. Afterwards it is bytes again,
+        so that a write from elsewhere is noticed and sent at the end of the turn (see `_queue`).
+
+        What is called is written to the scoreboard before the call, since a worker that dies or
+        hangs in it cannot say so any more. It is not taken back after the call, but once at the
+        end of the turn.
+
+        An exception is caught here, and not by a wrapper around the hook as with other hooks: that
+        would be one call more for each message.
+        """
         if mask == self._plain:
             self._first = None
         elif not self._is_readable(mask):
             return
-        service = self._service
-        self.last_active = service.loop.now
+        context = self._context
+        self.last_active = context.loop.now
         self._asked = False
-        service.cells[service.call_cell] = self._call_word
-        on_readable = service.on_readable
+        context.cells[context.call_cell] = self._call_word
+        on_readable = context.on_readable
         try:
             on_readable(self)
-        except BaseException as error:  # SystemExit too: only this connection may end of it
+        except BaseException as error:  # SystemExit too: it must end this connection only
             self._fail(error)
         data, self._first = self._first, b""
         if data:  # what `flush` does, without a call: most handlers write one piece
-            write = service.write
+            write = context.write
             try:
                 sent = write(self._fd, data)
             except OSError as error:
                 self._not_sent(data, error)
             else:
                 if sent != len(data):
-                    self._keep(data, sent)
+                    self._keep_unsent(data, sent)
         elif self._pieces is not None:
             self.flush()
         if self._attention or not self._asked:
@@ -189,28 +196,8 @@ class SocketConnection(SendingHalf):
     def drain(self, deadline: float) -> None:
         """Tell the plugin that the worker goes away, and see to what it did."""
         if self._closing is None:
-            self._handle(_ON_DRAIN, self._service.on_drain, deadline)
+            self._handle(_ON_DRAIN, self._context.on_drain, deadline)
             self.settle()
-
-    def finish(self, reason: CloseReason) -> None:
-        """Send what is queued, then end with `reason`, at the latest when the turn ends."""
-        if self._closing is None:
-            self.flush()
-        if self._closing is None:
-            self._begin_to_close(reason)
-
-    def abort(self, reason: CloseReason) -> None:
-        """End with `reason` now; what is queued is lost."""
-        self._doom(reason)
-        self.settle()
-
-    def release(self) -> None:
-        """Have nothing to do with the socket any more, in a child that a plugin has forked."""
-        self._ended = self.closed = True
-        self._closing = _RESET
-        self._forget()
-        if self._fd >= 0:
-            self._service.close(self._fd)
 
     def settle(self) -> None:
         """Send what is queued and act on what has happened to the connection."""
@@ -229,23 +216,16 @@ class SocketConnection(SendingHalf):
             self._attention = False
             self._watch()
 
-    # Inside
-
     def _handle(self, called: int, function: Callable[..., Any], *args: object) -> Any:
         """Call a plugin for this connection, and send what it has written."""
-        self._note(called)
+        self._write_call(called)
         try:
             return function(self, *args)
         finally:
             self.flush()
 
-    def _note(self, called: int) -> None:
-        """Write the worker's mark: what is called for this connection from now on."""
-        service = self._service
-        service.cells[service.call_cell] = self._call_word - _ON_READABLE + called
-
     def _is_readable(self, mask: int) -> bool:
-        """Deal with an event that is not plain; tell whether the plugin is to read now."""
+        """Handle an event that is not plain; return whether the plugin is to read now."""
         if mask & WRITE:
             self._send_unsent()
             if self._when_writable is not None:
@@ -264,16 +244,16 @@ class SocketConnection(SendingHalf):
 
     def _read_more(self, start: bytes) -> bytes:
         """Read what follows the first few bytes, and read much at once from now on."""
-        size = self._service.read_size
+        size = self._context.read_size
         self._room = size
         try:
-            return self._service.read(self._fd, size - len(start))
+            return self._context.read(self._fd, size - len(start))
         except OSError:  # nothing more; or an error, which the next read meets again
             return b""
 
     def _call_if_writable(self) -> None:
         function = self._when_writable
-        if function is None or self._closing is not None or self.unsent > self._service.low_water:
+        if function is None or self._closing is not None or self.unsent > self._context.low_water:
             return
         self._when_writable = None
         try:
@@ -287,27 +267,9 @@ class SocketConnection(SendingHalf):
         self.settle()
 
     def _fail(self, error: BaseException) -> None:
-        service = self._service
-        service.report(service.blame(error), "on_readable", error, (self,))
+        context = self._context
+        context.report(context.blame(error), "on_readable", error, (self,))
         self.finish(CloseReason.PLUGIN_FAILED)
-
-    def _doom(self, reason: CloseReason) -> None:
-        """Give up what is unsent: the connection ends with `reason` when it is settled."""
-        if self._ended:
-            return
-        self._unsent = None
-        self._begin_to_close(reason)
-
-    def _begin_to_close(self, reason: CloseReason) -> None:
-        self._closing = reason
-        self.closed = self._attention = True
-        self._forget()
-        self._service.touched.append(self)
-
-    def _forget(self) -> None:
-        """Read nothing more, and send nothing more than what is unsent."""
-        self._room = 0
-        self._drop()
 
     def _watch(self) -> None:
         """Watch the socket for what is wanted of it now; not at all if that is nothing.
@@ -324,7 +286,7 @@ class SocketConnection(SendingHalf):
         if wanted == self._mask:
             return
         self._plain = NO_EVENT
-        loop = self._service.loop
+        loop = self._context.loop
         if not wanted:
             loop.remove(self._fd)
         elif not self._mask:
@@ -335,25 +297,7 @@ class SocketConnection(SendingHalf):
 
     def _hang_up(self) -> None:
         """Find out what an error or hang-up event without data means."""
-        if self._service.error(self._fd):
+        if self._context.error(self._fd):
             self.abort(_RESET)
         elif self._mask & READ:
             self.on_event(READ)
-
-    def _end(self, reason: CloseReason) -> None:
-        self._ended = True
-        service, fd = self._service, self._fd
-        if self._mask:
-            service.loop.remove(fd)
-            self._mask = 0
-        if service.stalled:
-            service.stalled.pop(self, None)
-        if not self.eof and reason is not _RESET:
-            discard_unread(service.read, fd)
-        service.close(fd)  # first: who is told that it has ended may count on its descriptor
-        service.on_end(self, reason)
-        self._fd = -1
-        on_close = service.on_close
-        if on_close is not None:
-            self._note(_ON_CLOSE)
-            on_close(self, reason)

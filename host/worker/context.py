@@ -11,35 +11,59 @@ from host.interfaces import CloseReason, Listener, Worker
 from host.ipc.scoreboard import Cells
 from host.net.sockets import pending_error
 from host.runtime.loop import Poller
+from host.settings import ConnectionLimits
 from host.telemetry.emitter import ReportFailure
 
 FEW_BYTES = 448
-"""With its head a bytes object of that size is one of CPython's small ones (up to 512 bytes), which
-are had and given back several times faster."""
+"""How much a read asks for at first. CPython allocates and frees objects of up to 512 bytes several
+times faster than larger ones, and a bytes object of this size, with its header, is one of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The open connections of a worker, and those that the end of a turn has work with.
+
+    A worker makes it once, and all its listeners share it. Connections are `Any` here and below,
+    since their class knows this module.
+
+    Attributes:
+        open: all connections that are open in this worker. The acceptor adds them.
+        touched: connections to which something has happened that their own event handler does not
+            finish: a write by another handler or after a flush, or the end. They are settled at
+            the end of the turn, in this order. A connection may be in it twice.
+        stalled: connections whose peer does not take what is sent, and since when, in seconds of
+            the loop's clock. A connection enters and leaves by itself.
+    """
+
+    open: set[Any] = field(default_factory=set)
+    touched: list[Any] = field(default_factory=list)
+    stalled: dict[Any, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class ListenerContext:
     """What all connections of one listener in one worker share.
 
-    Connections are `Any` here, since their class knows this one.
+    The last seven attributes repeat a value of `limits` or `turn`. They are read for each
+    connection or message, and one step to the value is faster than two.
 
     Attributes:
         on_readable: the bound hook of the listener's plugin.
         on_accept, on_close, on_drain: bound hooks; they isolate failures and say whether there
-            were none. The first two are None if nobody hears them.
+            were none. The first two are None if no plugin implements them.
         blame: names the plugin that an exception of `on_readable` comes from.
         report: tells of a failed hook: plugin, hook, error, the hook's arguments.
-        touched: connections to which something has happened that their event's handling does not
-            see to: writes by others or after a flush, the end. The worker settles them at the end
-            of the turn.
-        stalled: connections whose peer does not take what is sent, and since when.
-        connections: all that are open in this worker.
         on_end: called with a connection that has ended, before its plugins hear of it.
+        limits: the settings `[connection]`.
+        turn: the worker's connections.
         cells, call_cell: the scoreboard's cells, and which of them says what is being called.
-        few: how much is read first as long as no more comes.
         read, write, close, error: what is done with descriptors: read(2), write(2), close(2), and
-            what error waits on one (0 for none).
+            the error that is pending on one (0 for none).
+        few: how many bytes a read asks for as long as no more than that comes at a time.
+        read_size: how many bytes it asks for otherwise.
+        high_water, low_water: bytes written and not sent above which reading stops, and below which
+            it goes on.
+        open, touched, stalled: those of `turn`.
     """
 
     listener: Listener
@@ -52,13 +76,8 @@ class ListenerContext:
     blame: Callable[[BaseException], str]
     report: ReportFailure
     on_end: Callable[[Any, CloseReason], None]
-    connections: set[Any]
-    touched: list[Any]
-    stalled: dict[Any, float]
-    read_size: int = 65_536
-    high_water: int = 262_144
-    low_water: int = 65_536
-    max_unsent: int = 16_777_216
+    limits: ConnectionLimits
+    turn: Turn
     cells: Cells = field(default_factory=lambda: [0])
     call_cell: int = 0
     read: Callable[[int, int], bytes] = os.read
@@ -66,7 +85,17 @@ class ListenerContext:
     close: Callable[[int], None] = os.close
     error: Callable[[int], int] = pending_error
     few: int = field(init=False)
+    read_size: int = field(init=False)
+    high_water: int = field(init=False)
+    low_water: int = field(init=False)
+    open: set[Any] = field(init=False)
+    touched: list[Any] = field(init=False)
+    stalled: dict[Any, float] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Work out what follows from the rest."""
+        """Take over from `limits` and `turn` what is read often."""
+        limits, turn = self.limits, self.turn
+        self.read_size = limits.read_size_bytes
+        self.high_water, self.low_water = limits.high_water_bytes, limits.low_water_bytes
         self.few = min(FEW_BYTES, self.read_size)
+        self.open, self.touched, self.stalled = turn.open, turn.touched, turn.stalled

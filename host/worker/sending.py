@@ -6,7 +6,7 @@ from host.interfaces import CloseReason
 from host.worker.context import ListenerContext
 
 _SEND_SLICE = 262_144
-"""How much of it is offered to one send(2): about what a loopback socket takes at a time."""
+"""How many unsent bytes one write(2) is offered: about what a loopback socket takes at a time."""
 NO_EVENT = 0
 """A mask that no event has."""
 
@@ -22,20 +22,20 @@ class SendingHalf:
 
     __slots__ = (
         "_attention",
+        "_context",
         "_fd",
         "_first",
         "_in_pieces",
         "_pieces",
         "_plain",
-        "_service",
         "_unsent",
         "closed",
         "congested",
         "last_active",
     )
 
-    def __init__(self, fd: int, service: ListenerContext) -> None:
-        self._fd, self._service = fd, service
+    def __init__(self, fd: int, context: ListenerContext) -> None:
+        self._fd, self._context = fd, context
         # What is written first; None: nothing yet, and it needs nothing but to be sent.
         self._first: bytes | None = b""
         self._pieces: list[bytes] | None = None  # all that is written, if it is more than one
@@ -45,7 +45,7 @@ class SendingHalf:
         self._attention = False  # something other than plain traffic is to be settled
         self.congested = False  # by the high-water mark
         self.closed = False  # as soon as it is closing: nothing more can be read or written
-        self.last_active = service.loop.now
+        self.last_active = context.loop.now
 
     @property
     def unsent(self) -> int:
@@ -65,7 +65,7 @@ class SendingHalf:
             return
         pieces.append(data)
         self._in_pieces = size = self._in_pieces + len(data)
-        if size > self._service.high_water:
+        if size > self._context.high_water:
             self.flush()
 
     def flush(self) -> None:
@@ -77,96 +77,112 @@ class SendingHalf:
         if not data:
             return
         self._first = b""
-        write = self._service.write
+        write = self._context.write
         try:
             sent = write(self._fd, data)
         except OSError as error:
             self._not_sent(data, error)
         else:
             if sent != len(data):
-                self._keep(data, sent)
-
-    # Inside
+                self._keep_unsent(data, sent)
 
     def _queue(self, data: bytes) -> None:
-        """Queue a second piece, one of others, or one behind what is unsent."""
+        """Queue a piece that `write` cannot: not the first of a handler, or not in a handler.
+
+        There are three places for it, and the order of what is sent depends on the right one. What
+        the kernel has not taken is in `_unsent`: all that follows has to go behind it. A piece that
+        follows another one begins the list `_pieces`. Any other piece becomes `_first`, as in a
+        handler. But it may come from a timer or from the handler of another connection, and then no
+        handler of this one ends that would send it. So the connection is put into `touched`, and
+        the end of the turn sends it.
+
+        Such a piece must not be overwritten. `on_event` sets `_first` to None for a plain event,
+        without looking what is there, since looking would cost every message. So there is no plain
+        event (`_plain` is NO_EVENT) until the next event has found that nothing waits any more.
+
+        A connection that is closed never has None in `_first` nor a list in `_pieces`: `write`
+        always comes here then, and does not have to ask on its own.
+        """
         if self.closed or not data:
             return
-        service, first = self._service, self._first
-        self.last_active = service.loop.now
+        context, first = self._context, self._first
+        self.last_active = context.loop.now
         if self._unsent is not None:
             self._unsent += data
-            self._press()
+            self._limit_unsent()
         elif first:
             self._first, self._pieces = b"", [first, data]
             self._in_pieces = len(first) + len(data)
-            if self._in_pieces > service.high_water:
+            if self._in_pieces > context.high_water:
                 self.flush()
         else:
             self._first, self._plain = data, NO_EVENT
-            touched = service.touched
-            if not touched or touched[-1] is not self:  # it may flush after each of many writes
+            touched = context.touched
+            if not touched or touched[-1] is not self:  # a handler may flush after each write
                 touched.append(self)
-            if len(data) > service.high_water:
+            if len(data) > context.high_water:
                 self.flush()
 
     def _not_sent(self, data: bytes, error: OSError) -> None:
         """Deal with the error that a send has met."""
         if isinstance(error, BlockingIOError):
-            self._keep(data, 0)
+            self._keep_unsent(data, 0)
         else:
-            self._doom(CloseReason.RESET)
+            self._give_up(CloseReason.RESET)
 
-    def _keep(self, data: bytes, sent: int) -> None:
-        """Have what the kernel did not take wait for the peer."""
+    def _keep_unsent(self, data: bytes, sent: int) -> None:
+        """Keep what the kernel did not take until the peer makes room."""
         self._unsent = bytearray(memoryview(data)[sent:])
-        self._service.stalled[self] = self._service.loop.now
-        self._press()
+        self._context.stalled[self] = self._context.loop.now
+        self._limit_unsent()
         self._watch()
 
     def _nothing_waits(self) -> bool:
         """Tell whether all that was written is sent."""
         return not self._first and self._pieces is None and self._unsent is None
 
-    def _drop(self) -> None:
+    def _drop_queued(self) -> None:
         """Send nothing more than what is unsent."""
         self._first, self._pieces, self._in_pieces = b"", None, 0
         self._plain = NO_EVENT
 
-    def _press(self) -> None:
-        """Hold the peer back above the high-water mark; give up above the hard cap."""
-        assert self._unsent is not None
-        if len(self._unsent) > self._service.max_unsent:
-            self._doom(CloseReason.UNSENT_LIMIT)
-        elif not self.congested and len(self._unsent) > self._service.high_water:
+    def _limit_unsent(self) -> None:
+        """Stop reading above the high-water mark; give the connection up above the hard cap."""
+        unsent = self._unsent
+        assert unsent is not None
+        size = len(unsent)
+        if size > self._context.limits.max_unsent_bytes:
+            self._give_up(CloseReason.UNSENT_LIMIT)
+        elif not self.congested and size > self._context.high_water:
             self.congested = True
             self._watch()
 
     def _send_unsent(self) -> None:
-        unsent = self._unsent
+        """Send what is unsent as far as the kernel takes it; begin to read again if it was much."""
+        context, unsent = self._context, self._unsent
         if unsent is None:
             return
         try:
             with memoryview(unsent) as view, view[:_SEND_SLICE] as part:
-                sent = self._service.write(self._fd, part)
+                sent = context.write(self._fd, part)
         except BlockingIOError:
             return
         except OSError:
-            self._doom(CloseReason.RESET)
+            self._give_up(CloseReason.RESET)
             return
         del unsent[:sent]
-        self.last_active = self._service.loop.now
+        self.last_active = now = context.loop.now
         if unsent:
-            self._service.stalled[self] = self._service.loop.now
+            context.stalled[self] = now
         else:
             self._unsent = None
-            self._service.stalled.pop(self, None)
+            context.stalled.pop(self, None)
             self._attention = True
-        if self.congested and len(unsent) <= self._service.low_water:
+        if self.congested and len(unsent) <= context.low_water:
             self.congested = False
             self._attention = True
 
-    def _doom(self, reason: CloseReason) -> None:
+    def _give_up(self, reason: CloseReason) -> None:
         """Give up what is unsent: the connection ends with `reason` when it is settled."""
         raise NotImplementedError
 

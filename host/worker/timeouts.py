@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import Protocol
 
 from host.interfaces import CloseReason, Timer
-from host.worker.connection import SocketConnection
+from host.worker.context import Turn
 
-_SHORTEST_NAP = 0.05
+_SHORTEST_WAIT_SECONDS = 0.05
 
 
 class Clock(Protocol):
-    """What the sweeper needs of the loop."""
+    """What `Timeouts` needs of the loop."""
 
     now: float
 
@@ -27,23 +27,26 @@ class Timeouts:
     deadline is met with a delay of at most a twentieth of the timeout, and never early.
 
     Args:
-        connections: all open ones; the sweeper only reads it.
-        stalled: those whose peer takes nothing, and since when; it only reads it.
+        loop: tells the time and calls back.
+        turn: the worker's connections; it is only read here.
         idle_timeout: seconds without a byte either way; 0 for never.
         write_timeout: seconds in which a peer takes nothing of what is unsent.
+
+    Attributes:
+        has_idle_timeout: whether there is one: then `arm` has work though no connection is stalled.
     """
 
     def __init__(
         self,
         loop: Clock,
-        connections: set[SocketConnection],
-        stalled: dict[SocketConnection, float],
+        turn: Turn,
         *,
         idle_timeout: float,
         write_timeout: float,
     ) -> None:
-        self._loop, self._connections, self._stalled = loop, connections, stalled
+        self._loop, self._open, self._stalled = loop, turn.open, turn.stalled
         self._idle_timeout, self._write_timeout = idle_timeout, write_timeout
+        self.has_idle_timeout = idle_timeout > 0
         self._timer: Timer | None = None
         self._due = 0.0
 
@@ -51,7 +54,7 @@ class Timeouts:
         """See to it that the next deadline is not missed; cheap when nothing is to be done."""
         if self._stalled:
             self._arm_at(self._loop.now + self._write_timeout)
-        if self._idle_timeout and self._connections:
+        if self._idle_timeout and self._open:
             self._arm_at(self._loop.now + self._idle_timeout)
 
     def _arm_at(self, when: float) -> None:
@@ -60,27 +63,27 @@ class Timeouts:
                 return
             self._timer.cancel()
         self._due = when
-        self._timer = self._loop.call_at(when, self._sweep)
+        self._timer = self._loop.call_at(when, self._check)
 
-    def _sweep(self) -> None:
+    def _check(self) -> None:
         self._timer = None
         now = self._loop.now
         for connection, since in list(self._stalled.items()):
             if now - since >= self._write_timeout:
                 connection.abort(CloseReason.WRITE_TIMEOUT)
         if self._stalled:
-            self._nap(min(self._stalled.values()), self._write_timeout)
+            self._arm_for(min(self._stalled.values()), self._write_timeout)
         if not self._idle_timeout:
             return
         oldest = now
-        for connection in list(self._connections):
+        for connection in list(self._open):
             if now - connection.last_active >= self._idle_timeout:
                 connection.finish(CloseReason.IDLE)
             else:
                 oldest = min(oldest, connection.last_active)
-        if self._connections:
-            self._nap(oldest, self._idle_timeout)
+        if self._open:
+            self._arm_for(oldest, self._idle_timeout)
 
-    def _nap(self, since: float, timeout: float) -> None:
+    def _arm_for(self, since: float, timeout: float) -> None:
         now = self._loop.now
-        self._arm_at(max(since + timeout, now + max(_SHORTEST_NAP, timeout / 20)))
+        self._arm_at(max(since + timeout, now + max(_SHORTEST_WAIT_SECONDS, timeout / 20)))

@@ -22,8 +22,8 @@ class Tells:
     @hookimpl
     def on_readable(self, connection):
         connection.read()
-        own = connection._service.on_readable == self.on_readable
-        polls = getattr(connection._service.loop._poll, "__name__", "?")
+        own = connection._context.on_readable == self.on_readable
+        polls = getattr(connection._context.loop._poll, "__name__", "?")
         connection.write(f"{int(own)} {polls}\\n".encode())
 """
 """Tells whether the function that is called is its own, and who waits."""

@@ -155,7 +155,7 @@ class FakeSocket:
 
 
 class FakeDescriptors(dict[int, FakeSocket]):
-    """The sockets behind descriptors, and what a service does with these."""
+    """The sockets behind descriptors, and what connections do with these."""
 
     def open(self, sock: FakeSocket) -> int:
         """Return the descriptor of a socket."""

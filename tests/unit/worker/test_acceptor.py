@@ -1,7 +1,9 @@
-"""Each notification is claimed before accept() and settled after it; capacity is waited for."""
+"""Each notification is claimed before accept() and settled after it; nothing is told too often."""
 
 import errno
+import os
 import socket
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
@@ -19,36 +21,32 @@ from host.ipc.scoreboard import (
     SETTLED,
     SPURIOUS,
 )
+from host.net.sockets import borrow
+from host.settings import ConnectionLimits
 from host.telemetry.events import ACCEPT_FAILED
 from host.worker.acceptor import Acceptor
-from host.worker.context import ListenerContext
+from host.worker.capacity import Capacity
+from host.worker.context import ListenerContext, Turn
 from support.dispatch_world import accepting
-from support.fakes import FakeDescriptors, FakeLoop, FakeSocket, Told, blank_cells, rows_of
+from support.fakes import FakeLoop, Told, blank_cells, rows_of
 
 SHORT = [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM]
 ADDRESS = ("127.0.0.1", 50211)
-
-
-@pytest.fixture(autouse=True)
-def unblocked(monkeypatch):
-    """Return the descriptors that were made non-blocking."""
-    unblocked = []
-    monkeypatch.setattr("os.set_blocking", lambda fd, blocking: unblocked.append((fd, blocking)))
-    return unblocked
+IP_MINTTL = 21
 
 
 class ListeningFake:
     """A listening socket whose accept() follows a script; an empty one blocks."""
 
-    def __init__(self, story, descriptors):
-        self.script, self._story, self.descriptors = [], story, descriptors
+    def __init__(self, story):
+        self.script, self._story = [], story
 
     def _accept(self):
         self._story.append("accept()")
         item = self.script.pop(0) if self.script else BlockingIOError()
         if isinstance(item, OSError):
             raise item
-        return self.descriptors.open(item), ADDRESS
+        return item.detach(), ADDRESS
 
 
 class Written:
@@ -66,24 +64,32 @@ class Written:
 
 
 class Scene:
-    def __init__(self):
-        self.story, self.accepted, self.wakes = [], [], []
+    """An acceptor with two listeners, whose clients are real sockets."""
+
+    def __init__(self, stack):
+        self.story, self.accepted, self.wakes, self._stack = [], [], [], stack
         self.loop, self.told = FakeLoop(), Told()
-        self.descriptors = FakeDescriptors()
-        self.sockets = [ListeningFake(self.story, self.descriptors) for _ in range(2)]
-        self.open = set()
+        self.sockets = [ListeningFake(self.story) for _ in range(2)]
+        self.turn = Turn()
+        self.open = self.turn.open
         self.cells = Written(self.story)
         [self.row] = rows_of(self.cells, 1, 2)
+        telemetry = self.told.telemetry
+        self.capacity = Capacity(self.row, self.turn, self.loop, telemetry, wake=self._wake)
+        contexts = [self.context(index) for index in range(2)]
         self.acceptor = Acceptor(
-            self.sockets,
-            [self.service(index) for index in range(2)],
-            self.row,
-            self.loop,
-            self.told.telemetry,
-            wake=lambda: self.wakes.append(self.row.get(REFUSING)),
+            self.sockets, contexts, self.row, self.loop, telemetry, self.capacity
         )
+        stack.callback(self._close)
 
-    def service(self, index):
+    def _wake(self):
+        self.wakes.append(self.row.get(REFUSING))
+
+    def _close(self):
+        for connection in self.open:
+            connection.release()
+
+    def context(self, index):
         return ListenerContext(
             Listener(index, f"tcp://127.0.0.1:{7000 + index}", "echo"),
             worker=SimpleNamespace(pid=7, slot=0),
@@ -95,11 +101,16 @@ class Scene:
             blame=lambda error: "echo",
             report=lambda *failure: None,
             on_end=lambda connection, reason: None,
-            connections=self.open,
-            touched=[],
-            stalled={},
-            **self.descriptors.calls(),
+            limits=ConnectionLimits(),
+            turn=self.turn,
         )
+
+    def client(self):
+        """Return the host's end of a connection, which accept() hands out; the peer stays open."""
+        ours, theirs = socket.socketpair()
+        self._stack.enter_context(ours)
+        self._stack.enter_context(theirs)
+        return ours
 
     def accept(self, *script, listener=0, notifications=None):
         self.sockets[listener].script = list(script)
@@ -111,24 +122,26 @@ class Scene:
         return [self.row.count(listener, counter) for counter in counters]
 
 
-def client(fd=7):
-    return FakeSocket(fd=fd)
+@pytest.fixture
+def scene():
+    with ExitStack() as stack:
+        yield Scene(stack)
 
 
-def test_as_many_are_accepted_as_notified(unblocked):
-    scene = Scene()
-    scene.accept(client(7), client(8), client(9))
+def test_as_many_are_accepted_as_notified(scene):
+    clients = [scene.client() for _ in range(3)]
+    descriptors = [client.fileno() for client in clients]
+    scene.accept(*clients)
     assert scene.counts() == [3, 3, 3, 0, 0]
     assert [scene.row.get(word) for word in (ACTIVE, CLAIMED_ALL, ACCEPTED_ALL)] == [3, 3, 3]
     assert [connection.id for _, connection in scene.accepted] == ["7-1", "7-2", "7-3"]
     assert len(scene.open) == 3
-    assert set(scene.loop.watched) == {7, 8, 9}
-    assert unblocked == [(7, False), (8, False), (9, False)]
+    assert list(scene.loop.watched) == descriptors
+    assert [os.get_blocking(descriptor) for descriptor in descriptors] == [False] * 3
 
 
-def test_each_listener_has_counters_and_plugins_of_its_own():
-    scene = Scene()
-    scene.accept(client(7), listener=1)
+def test_each_listener_has_counters_and_plugins_of_its_own(scene):
+    scene.accept(scene.client(), listener=1)
     assert (scene.counts(0), scene.counts(1)) == ([0] * 5, [1, 1, 1, 0, 0])
     [(index, connection)] = scene.accepted
     assert index == 1
@@ -136,9 +149,8 @@ def test_each_listener_has_counters_and_plugins_of_its_own():
     assert connection.peer == "127.0.0.1:50211"
 
 
-def test_a_notification_too_many_is_counted_as_spurious():
-    scene = Scene()
-    scene.accept(client(), notifications=3)
+def test_a_notification_too_many_is_counted_as_spurious(scene):
+    scene.accept(scene.client(), notifications=3)
     assert scene.counts() == [3, 3, 1, 2, 0]
     assert scene.row.get(ACTIVE) == 1
     assert scene.told == []
@@ -147,15 +159,14 @@ def test_a_notification_too_many_is_counted_as_spurious():
 @pytest.mark.parametrize(
     ("outcome", "script"),
     [
-        (ACCEPTED, [client()]),
-        (SPURIOUS, []),
-        (REFUSED, [OSError(errno.ECONNABORTED, "aborted")]),
+        (ACCEPTED, lambda scene: [scene.client()]),
+        (SPURIOUS, lambda scene: []),
+        (REFUSED, lambda scene: [OSError(errno.ECONNABORTED, "aborted")]),
     ],
 )
-def test_counters_are_written_in_the_order_that_the_dispatch_model_has(outcome, script):
+def test_counters_are_written_in_the_order_that_the_dispatch_model_has(scene, outcome, script):
     """What tests/unit/test_dispatch_model.py proves is proved of these steps."""
-    scene = Scene()
-    scene.accept(*script, notifications=1)
+    scene.accept(*script(scene), notifications=1)
     story = []
     cells = Written(story)
     [row] = rows_of(cells, 1, 2)
@@ -169,9 +180,8 @@ def test_counters_are_written_in_the_order_that_the_dispatch_model_has(outcome, 
     assert scene.story == story
 
 
-def test_an_aborted_connection_keeps_nobody_from_being_accepted():
-    scene = Scene()
-    scene.accept(OSError(errno.ECONNABORTED, "aborted"), client())
+def test_an_aborted_connection_keeps_nobody_from_being_accepted(scene):
+    scene.accept(OSError(errno.ECONNABORTED, "aborted"), scene.client())
     assert scene.counts() == [2, 2, 1, 0, 1]
     assert scene.row.get(REFUSING) == 0
     [event] = scene.told.of(ACCEPT_FAILED)
@@ -181,8 +191,7 @@ def test_an_aborted_connection_keeps_nobody_from_being_accepted():
 
 
 @pytest.mark.parametrize("number", SHORT)
-def test_without_capacity_a_worker_holds_back_for_a_moment(number):
-    scene = Scene()
+def test_without_capacity_a_worker_holds_back_for_a_moment(scene, number):
     scene.accept(OSError(number, "short"), OSError(number, "short"))
     assert scene.counts() == [2, 2, 0, 0, 2]
     assert (scene.row.get(ACTIVE), scene.row.get(REFUSING)) == (0, 1)
@@ -195,8 +204,7 @@ def test_without_capacity_a_worker_holds_back_for_a_moment(number):
     assert event["consequence"] == "connections wait until there is room"
 
 
-def test_the_same_error_is_told_now_and_then_and_another_one_at_once():
-    scene = Scene()
+def test_the_same_error_is_told_now_and_then_and_another_one_at_once(scene):
     for _ in range(5):
         scene.accept(OSError(errno.EMFILE, "short"))
         scene.loop.advance(scene.loop.now + 1)
@@ -207,28 +215,34 @@ def test_the_same_error_is_told_now_and_then_and_another_one_at_once():
     assert len(scene.told.of(ACCEPT_FAILED)) == 3
 
 
-def test_a_connection_that_cannot_be_watched_is_given_up():
-    scene = Scene()
-    sock = client()
+def test_a_connection_that_cannot_be_watched_is_given_up(scene):
+    client = scene.client()
+    descriptor = client.fileno()
 
     def full(fd, events, handler):
         raise OSError(errno.ENOSPC, "no watches left")
 
     scene.loop.add = full
-    scene.accept(sock)
-    assert sock.closed
+    scene.accept(client)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
     assert scene.row.get(ACTIVE) == 0
     assert (scene.accepted, scene.open) == ([], set())
     assert scene.row.get(REFUSING) == 1
 
 
 @pytest.mark.parametrize("gate_shut", [True, False])
-def test_what_comes_in_through_a_shut_gate_is_opened(gate_shut, monkeypatch):
-    scene, reopened = Scene(), []
-    monkeypatch.setattr("host.net.listeners.reopen", lambda sock: reopened.append(sock.family))
+def test_what_comes_in_through_a_shut_gate_is_opened(scene, gate_shut):
     scene.cells.cells[GATE_SHUT] = gate_shut
-    one, other = socket.socketpair()
-    with one, other:
-        scene.accept(client(one.fileno()))
-    assert reopened == ([socket.AF_UNIX] if gate_shut else [])
-    assert len(scene.open) == 1
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()),
+    ):
+        accepted, _ = server.accept()
+        # An accepted socket inherits this from a listener whose gate is shut.
+        accepted.setsockopt(socket.IPPROTO_IP, IP_MINTTL, 255)
+        scene.accept(accepted)
+        [connection] = scene.open
+        with borrow(connection.fileno()) as sock:
+            least = sock.getsockopt(socket.IPPROTO_IP, IP_MINTTL)
+    assert least == (0 if gate_shut else 255)

@@ -12,13 +12,15 @@ from types import SimpleNamespace
 import pytest
 
 from host.interfaces import Listener
-from host.ipc.scoreboard import ACTIVE, CURRENT_CALL, Scoreboard
+from host.ipc.scoreboard import CURRENT_CALL, Scoreboard
 from host.plugins.echo import Echo
 from host.plugins.line import Line, Options
 from host.runtime.loop import Loop
+from host.settings import ConnectionLimits
 from host.worker.acceptor import Acceptor
+from host.worker.capacity import Capacity
 from host.worker.connection import SocketConnection
-from host.worker.context import ListenerContext
+from host.worker.context import ListenerContext, Turn
 
 CLIENTS = 20
 MESSAGE = b"x" * 63 + b"\n"
@@ -33,8 +35,11 @@ class Scene:
         self.board = Scoreboard(1)
         stack.callback(self.board.close)
         self.row = self.board.use(0)
-        self.touched, self.open = [], set()
-        self.service = ListenerContext(
+        self.turn = Turn()
+        self.touched, self.open = self.turn.touched, self.turn.open
+        self.telemetry = SimpleNamespace(emit=print, debug=False)
+        self.capacity = Capacity(self.row, self.turn, self.loop, self.telemetry, wake=print)
+        self.context = ListenerContext(
             Listener(0, "tcp://127.0.0.1:7000", "echo"),
             worker=SimpleNamespace(pid=1, slot=0),
             loop=self.loop,
@@ -44,18 +49,13 @@ class Scene:
             on_drain=print,
             blame=repr,
             report=lambda *failure: pytest.fail(str(failure)),
-            on_end=self._on_end,
-            connections=self.open,
-            touched=self.touched,
-            stalled={},
+            on_end=self.capacity.connection_ended,
+            limits=ConnectionLimits(),
+            turn=self.turn,
             cells=self.row.cells,
             call_cell=self.row.index(CURRENT_CALL),
         )
         self.loop.on_turn_end = self._on_turn_end
-
-    def _on_end(self, connection, reason):
-        self.open.discard(connection)
-        self.row.put(ACTIVE, self.row.get(ACTIVE) - 1)
 
     def _on_turn_end(self):
         for connection in self.touched:
@@ -67,7 +67,7 @@ class Scene:
         ours, client = socket.socketpair()
         stack.enter_context(client)
         ours.setblocking(False)
-        connection = SocketConnection(ours.detach(), "", 1, self.service)
+        connection = SocketConnection(ours.detach(), "", 1, self.context)
         connection.watch()
         connection.begin()
         stack.callback(connection.release)
@@ -171,7 +171,7 @@ def test_a_connection_from_its_notification_to_its_end(stack):
     server = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=CLIENTS))
     server.setblocking(False)
     acceptor = Acceptor(
-        [server], [scene.service], scene.row, scene.loop, SimpleNamespace(emit=print), wake=print
+        [server], [scene.context], scene.row, scene.loop, scene.telemetry, scene.capacity
     )
 
     def life(client):

@@ -10,9 +10,10 @@ import pytest
 
 from host.interfaces import CloseReason, Listener
 from host.ipc.protocol import MAX_LINE_BYTES, Ask, ReportParser
+from host.settings import ConnectionLimits
 from host.worker.answers import answer, counted, traffic
 from host.worker.connection import SocketConnection
-from host.worker.context import ListenerContext
+from host.worker.context import ListenerContext, Turn
 from support.fakes import FakeLoop
 
 NO_FD = -1
@@ -24,8 +25,8 @@ class Scene:
 
     def __init__(self, address="unix:/run/x.sock", index=0, pid=4711):
         self.loop, self.ends = FakeLoop(), []
-        self.touched = []
-        self.service = ListenerContext(
+        self.turn = Turn()
+        self.context = ListenerContext(
             Listener(index, address, "echo"),
             worker=SimpleNamespace(pid=pid, slot=0),
             loop=self.loop,
@@ -36,16 +37,15 @@ class Scene:
             blame=lambda error: "nobody",
             report=print,
             on_end=lambda *_: None,
-            connections=set(),
-            touched=self.touched,
-            stalled={},
+            limits=ConnectionLimits(),
+            turn=self.turn,
             close=lambda fd: None,
         )
         self.connections = []
 
     def connect(self, fd=NO_FD, address="", claim=1):
         serial = len(self.connections) + 1
-        made = SocketConnection(fd, address, serial, self.service, claim)
+        made = SocketConnection(fd, address, serial, self.context, claim)
         self.connections.append(made)
         return made
 
@@ -127,7 +127,7 @@ def test_one_connection_is_found_by_its_id_and_goes_on():
         scene.connect()
     [found] = scene.items("find", id="4711-11")
     assert found["id"] == "4711-11"
-    assert scene.touched == []
+    assert scene.turn.touched == []
     assert not scene.connections[10].closed
 
 
@@ -138,7 +138,7 @@ def test_one_connection_is_closed_by_its_id_after_it_was_described():
     [found] = scene.items("close", id="4711-2")
     assert (found["id"], found["peer"]) == ("4711-2", "unix")
     assert [each.closed for each in scene.connections] == [False, True, False]
-    for connection in scene.touched:
+    for connection in scene.turn.touched:
         connection.settle()
     assert scene.ends == [(scene.connections[1], CloseReason.OPERATOR)]
 
@@ -150,9 +150,6 @@ def test_the_answer_about_nothing_is_empty_and_comes_all_the_same(question):
     [part] = scene.ask(question, id="4711-2")
     assert part.data == {"number": 9, "items": [], "last": True}
     assert not scene.connections[0].closed
-
-
-# The kernel's counts
 
 
 @contextmanager

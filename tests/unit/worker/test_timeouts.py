@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host.interfaces import CloseReason
+from host.worker.context import Turn
 from host.worker.timeouts import Timeouts
 from support.fakes import FakeLoop
 
@@ -29,10 +30,9 @@ class Connection:
 
 class Scene:
     def __init__(self, idle=10.0, write=20.0):
-        self.loop, self.open, self.stalled = FakeLoop(now=100.0), set(), {}
-        self.sweeper = Timeouts(
-            self.loop, self.open, self.stalled, idle_timeout=idle, write_timeout=write
-        )
+        self.loop, turn = FakeLoop(now=100.0), Turn()
+        self.open, self.stalled = turn.open, turn.stalled
+        self.timeouts = Timeouts(self.loop, turn, idle_timeout=idle, write_timeout=write)
 
     def connect(self):
         connection = Connection(self, self.loop.now)
@@ -43,21 +43,21 @@ class Scene:
         """Let time pass, with the end of a turn after each call."""
         while self.loop.due and self.loop.due[0] <= to:
             self.loop.advance(self.loop.due[0])
-            self.sweeper.arm()
+            self.timeouts.arm()
         self.loop.advance(to)
-        self.sweeper.arm()
+        self.timeouts.arm()
 
 
 def test_without_connections_nothing_is_due():
     scene = Scene()
-    scene.sweeper.arm()
+    scene.timeouts.arm()
     assert scene.loop.due == []
 
 
 def test_an_idle_connection_is_closed():
     scene = Scene()
     connection = scene.connect()
-    scene.sweeper.arm()
+    scene.timeouts.arm()
     scene.pass_time(109.9)
     assert connection.ended is None
     scene.pass_time(110.0)
@@ -65,10 +65,10 @@ def test_an_idle_connection_is_closed():
     assert scene.loop.due == []
 
 
-def test_whoever_is_active_stays():
+def test_an_active_connection_stays():
     scene = Scene()
     connection = scene.connect()
-    scene.sweeper.arm()
+    scene.timeouts.arm()
     scene.loop.now = connection.last_active = 105.0
     scene.pass_time(114.9)
     assert connection.ended is None
@@ -79,7 +79,7 @@ def test_whoever_is_active_stays():
 def test_without_an_idle_timeout_nobody_is_closed_for_being_idle():
     scene = Scene(idle=0.0)
     scene.connect()
-    scene.sweeper.arm()
+    scene.timeouts.arm()
     assert scene.loop.due == []
 
 
@@ -87,7 +87,7 @@ def test_a_peer_that_takes_nothing_is_cut_off():
     scene = Scene(idle=0.0)
     connection = scene.connect()
     scene.stalled[connection] = 100.0
-    scene.sweeper.arm()
+    scene.timeouts.arm()
     scene.pass_time(119.9)
     assert connection.ended is None
     scene.pass_time(120.0)
@@ -98,7 +98,7 @@ def test_a_peer_that_takes_something_has_its_time_anew():
     scene = Scene(idle=0.0)
     connection = scene.connect()
     scene.stalled[connection] = 100.0
-    scene.sweeper.arm()
+    scene.timeouts.arm()
     scene.stalled[connection] = 115.0
     scene.pass_time(134.9)
     assert connection.ended is None
@@ -109,9 +109,9 @@ def test_a_peer_that_takes_something_has_its_time_anew():
 def test_the_earlier_of_two_deadlines_counts():
     scene = Scene(idle=30.0, write=5.0)
     connection = scene.connect()
-    scene.sweeper.arm()
+    scene.timeouts.arm()
     scene.stalled[connection] = 100.0
-    scene.sweeper.arm()
+    scene.timeouts.arm()
     assert scene.loop.due == [105.0]
 
 
@@ -119,7 +119,7 @@ def test_one_timer_serves_all():
     scene = Scene()
     for _ in range(100):
         scene.connect()
-        scene.sweeper.arm()
+        scene.timeouts.arm()
         scene.loop.now += 0.01
     assert scene.loop.due == [110.0]
 
@@ -143,7 +143,7 @@ def test_deadlines_are_met_within_a_twentieth(steps, idle, write):
                 scene.stalled[connections[-1]] = scene.loop.now
             else:
                 scene.stalled.pop(connections[-1], None)
-        scene.sweeper.arm()
+        scene.timeouts.arm()
         for each in list(scene.open):
             assert not idle or scene.loop.now - each.last_active <= idle * 1.05 + 1e-6
         for since in scene.stalled.values():

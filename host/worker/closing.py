@@ -1,0 +1,109 @@
+"""How a connection ends: with one reason, after what is unsent or without it, and told once."""
+
+from __future__ import annotations
+
+from host.hookspecs import on_close, on_readable
+from host.interfaces import CloseReason
+from host.ipc.current_call import kind_of
+from host.net.sockets import discard_unread
+from host.worker.sending import SendingHalf
+
+_ON_READABLE, _ON_CLOSE = kind_of(on_readable), kind_of(on_close)
+_RESET = CloseReason.RESET
+
+
+class ClosingPart(SendingHalf):
+    """The end of a connection, in two steps.
+
+    At first it is *closing*: there is a reason, nothing more is read or written, and what is unsent
+    still goes out. It has *ended* when that is done or given up: the descriptor is closed, and the
+    worker and the plugins hear of it. The second step is taken by `settle`, so that hooks hear of
+    the end when no handler of the connection is being called.
+
+    The subclass sets the attributes that are declared here: a constructor of this class would be
+    one call more for each connection.
+    """
+
+    __slots__ = ("_call_word", "_closing", "_ended", "_mask", "_room", "eof")
+
+    _call_word: int  # what the scoreboard says while `on_readable` is called for it
+    _closing: CloseReason | None
+    _ended: bool
+    _mask: int  # the events that the loop watches the socket for; 0 if it does not watch it
+    _room: int  # how many bytes the next read asks for; 0 if nothing more is read
+    eof: bool  # the peer has finished sending
+
+    def close(self) -> None:
+        """Send what is queued, then close."""
+        self.finish(CloseReason.PLUGIN)
+
+    def finish(self, reason: CloseReason) -> None:
+        """Send what is queued, then end with `reason`, at the latest when the turn ends."""
+        if self._closing is None:
+            self.flush()
+        if self._closing is None:
+            self._begin_to_close(reason)
+
+    def abort(self, reason: CloseReason) -> None:
+        """End with `reason` now; what is queued is lost."""
+        self._give_up(reason)
+        self.settle()
+
+    def release(self) -> None:
+        """Have nothing to do with the socket any more, in a child that a plugin has forked."""
+        self._ended = self.closed = True
+        self._closing = _RESET
+        self._stop_traffic()
+        if self._fd >= 0:
+            self._context.close(self._fd)
+
+    def settle(self) -> None:
+        """Send what is queued and act on what has happened to the connection."""
+        raise NotImplementedError
+
+    def _give_up(self, reason: CloseReason) -> None:
+        """Give up what is unsent: the connection ends with `reason` when it is settled."""
+        if self._ended:
+            return
+        self._unsent = None
+        self._begin_to_close(reason)
+
+    def _begin_to_close(self, reason: CloseReason) -> None:
+        """Have the connection end with `reason` when all is sent and it is settled."""
+        self._closing = reason
+        self.closed = self._attention = True
+        self._stop_traffic()
+        self._context.touched.append(self)
+
+    def _stop_traffic(self) -> None:
+        """Read nothing more, and send nothing more than what is unsent."""
+        self._room = 0
+        self._drop_queued()
+
+    def _end(self, reason: CloseReason) -> None:
+        """Close the descriptor and tell the worker, then the plugins.
+
+        What has arrived and nobody has read is read first: close(2) would reset the peer otherwise,
+        which could then lose the last bytes that were sent to it.
+        """
+        self._ended = True
+        context, fd = self._context, self._fd
+        if self._mask:
+            context.loop.remove(fd)
+            self._mask = 0
+        if context.stalled:
+            context.stalled.pop(self, None)
+        if not self.eof and reason is not _RESET:
+            discard_unread(context.read, fd)
+        context.close(fd)  # before anyone hears of the end: the descriptor can be used again then
+        context.on_end(self, reason)
+        self._fd = -1
+        on_close = context.on_close
+        if on_close is not None:
+            self._write_call(_ON_CLOSE)
+            on_close(self, reason)
+
+    def _write_call(self, called: int) -> None:
+        """Write to the scoreboard which hook is called for this connection from now on."""
+        context = self._context
+        context.cells[context.call_cell] = self._call_word - _ON_READABLE + called

@@ -1,0 +1,70 @@
+"""What plugins see of the worker process: `host.Worker`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from host.bus.worker_end import Isolated
+from host.interfaces import Bus
+from host.ipc.assignment import WorkerId
+from host.ipc.current_call import CALLBACK, pack_call
+from host.ipc.scoreboard import CURRENT_CALL, Row
+from host.runtime.loop import Loop, TimerHandle
+from host.telemetry.emitter import ReportFailure
+from host.worker.connection import SocketConnection
+from host.worker.context import Turn
+
+
+class WorkerView:
+    """The worker process as plugins see it; implements `host.Worker`.
+
+    Args:
+        worker: who the worker is.
+        bus: its end of the bus.
+        loop: its loop.
+        turn: its connections.
+        isolated: calls what it is given so that an exception ends up in the log.
+    """
+
+    def __init__(
+        self, worker: WorkerId, bus: Bus, loop: Loop, turn: Turn, isolated: Isolated
+    ) -> None:
+        self.slot, self.pid, self.generation = worker
+        self.bus = bus
+        self._loop, self._turn, self._isolated = loop, turn, isolated
+
+    def __repr__(self) -> str:
+        return f"<worker {self.slot} (pid {self.pid})>"
+
+    @property
+    def connections(self) -> Sequence[SocketConnection]:
+        """The connections open in this worker, as a snapshot."""
+        return tuple(self._turn.open)
+
+    def call_later(self, seconds: float, function: Callable[[], object]) -> TimerHandle:
+        """Call `function` on the loop, once, after `seconds`."""
+        return self._loop.call_later(seconds, lambda: self._isolated(function))
+
+    def call_from_thread(self, function: Callable[[], object]) -> None:
+        """Call `function` on the loop soon; safe in any thread."""
+        self._loop.call_from_thread(lambda: self._isolated(function))
+
+
+def isolation(row: Row, report: ReportFailure) -> Isolated:
+    """Return what calls functions that plugins have given to timers, threads and the bus.
+
+    Args:
+        row: the worker's row of the scoreboard, which says what is being called.
+        report: told of the exceptions.
+    """
+
+    def isolated(function: Callable[[], object]) -> None:
+        row.put(CURRENT_CALL, pack_call(CALLBACK))
+        try:
+            function()
+        except BaseException as error:
+            module = getattr(function, "__module__", None) or "?"
+            name = getattr(function, "__qualname__", repr(function))
+            report(module, f"call of {name}", error, ())
+
+    return isolated

@@ -1,0 +1,235 @@
+"""A connection ends once, with the right reason, after what is unsent or without it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from host.interfaces import CloseReason
+from host.runtime.loop import READ, WRITE
+from support.connections import HANG_UP, PIPE, RESET, Worker, takes_of, writes
+
+ERRORS = [RESET, PIPE]
+ACTS = st.lists(
+    st.one_of(
+        st.sampled_from(
+            ["read", "write", "flush", "pause", "resume", "close", "half", "later", "fail"]
+        ),
+        st.sampled_from(
+            ["abort", "idle", "drain", "rest", "on_readable", "on_writable", "hang up"]
+        ),
+    ),
+    max_size=40,
+)
+ARRIVES = st.lists(st.sampled_from([b"some", b"", *ERRORS]), max_size=5)
+KERNEL = st.lists(st.one_of(st.integers(0, 9), st.sampled_from(["block", *ERRORS])), max_size=9)
+
+
+def test_close_sends_first_and_drops_what_is_written_afterwards():
+    worker = Worker()
+    connection, sock = worker.connect(b"x")
+
+    def handler(each):
+        each.read()
+        each.write(b"bye")
+        each.close()
+        assert each.closed
+        assert each.read() == b""
+        each.write(b"dropped")
+
+    worker.handler = handler
+    worker.turn(connection)
+    assert sock.taken == b"bye"
+    assert worker.reasons == [CloseReason.PLUGIN]
+    connection.write(b"dropped")
+    worker.end_turn()
+    assert sock.taken == b"bye"
+
+
+def test_close_waits_until_everything_is_taken_and_reads_no_more():
+    worker = Worker()
+    connection, sock = worker.connect(b"x", takes=[1, 1])
+    worker.handler = writes(b"bye")
+    worker.turn(connection)
+    connection.close()
+    worker.end_turn()
+    assert worker.loop.watched == {7: WRITE}
+    worker.turn(connection, WRITE)
+    assert worker.reasons == []
+    worker.turn(connection, WRITE)
+    assert sock.taken == b"bye"
+    assert worker.reasons == [CloseReason.PLUGIN]
+
+
+def test_the_first_reason_counts():
+    worker = Worker()
+    connection, _ = worker.connect()
+    connection.finish(CloseReason.IDLE)
+    connection.close()
+    worker.end_turn()
+    assert worker.reasons == [CloseReason.IDLE]
+
+
+def test_abort_ends_at_once_and_loses_what_is_queued():
+    worker = Worker()
+    connection, sock = worker.connect()
+    connection.write(b"lost")
+    connection.abort(CloseReason.DEADLINE)
+    assert worker.reasons == [CloseReason.DEADLINE]
+    worker.end_turn()
+    assert sock.taken == b""
+    assert worker.reasons == [CloseReason.DEADLINE]
+
+
+def test_what_has_arrived_is_read_before_closing_so_that_the_peer_is_not_reset():
+    worker = Worker()
+    connection, sock = worker.connect(b"never", b"looked at")
+    connection.close()
+    worker.end_turn()
+    assert sock.arrives == []
+
+
+def test_a_flood_does_not_keep_a_connection_from_closing():
+    worker = Worker()
+    connection, sock = worker.connect(*[b"x"] * 100)
+    connection.close()
+    worker.end_turn()
+    assert sock.closed
+    assert sock.arrives
+
+
+def test_the_worker_forgets_a_connection_before_plugins_hear_of_its_end():
+    worker = Worker()
+    connection, sock = worker.connect()
+    seen = []
+    worker.context.on_close = lambda *args: seen.append((len(worker.ends), sock.closed))
+    connection.close()
+    worker.end_turn()
+    assert seen == [(1, True)]
+    assert worker.ends == [(connection, CloseReason.PLUGIN)]
+
+
+def test_the_descriptor_is_free_when_the_worker_hears_of_the_end():
+    """It counts one connection less from then on, and the supervisor may send another one."""
+    worker = Worker()
+    connection, sock = worker.connect()
+    seen = []
+    worker.context.on_end = lambda *_: seen.append(sock.closed)
+    connection.close()
+    worker.end_turn()
+    assert seen == [True]
+
+
+def test_on_close_may_write_to_others():
+    worker = Worker()
+    first, _ = worker.connect()
+    second, sock = worker.connect()
+    worker.context.on_close = lambda *_: second.write(b"gone")
+    first.close()
+    worker.end_turn()
+    assert sock.taken == b"gone"
+
+
+@pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt])
+def test_a_handler_that_raises_ends_its_connection_and_nothing_else(error):
+    worker = Worker()
+    connection, sock = worker.connect(b"x")
+
+    def handler(each):
+        each.write(b"so far")
+        raise error("in the handler")
+
+    worker.handler = handler
+    worker.turn(connection)
+    [(plugin, hook, raised, args)] = worker.reports
+    assert (plugin, hook, args) == ("culprit", "on_readable", (connection,))
+    assert isinstance(raised, error)
+    assert sock.taken == b"so far"
+    assert worker.reasons == [CloseReason.PLUGIN_FAILED]
+
+
+def test_after_the_end_everything_is_harmless():
+    worker = Worker()
+    connection, sock = worker.connect()
+    connection.close()
+    worker.end_turn()
+    connection.write(b"x")
+    connection.flush()
+    connection.pause_reading()
+    connection.resume_reading()
+    connection.call_when_writable(lambda each: None)
+    connection.close()
+    connection.abort(CloseReason.RESET)
+    connection.settle()
+    worker.end_turn()
+    assert connection.read() == b""
+    assert connection.fileno() == -1
+    assert (sock.sends, worker.reasons) == ([], [CloseReason.PLUGIN])
+    assert (connection.unsent, worker.loop.watched) == (0, {})
+
+
+def test_a_connection_that_another_one_has_closed_is_not_handed_to_its_plugin_again():
+    worker = Worker()
+    connection, _ = worker.connect(b"too late")
+    handled = []
+    worker.handler = handled.append
+    connection.close()  # from a handler of another connection, in the same turn
+    worker.event(connection, READ)
+    worker.end_turn()
+    assert handled == []
+    assert worker.reasons == [CloseReason.PLUGIN]
+
+
+@given(ACTS, ACTS, ARRIVES, KERNEL)
+def test_whatever_happens_a_connection_ends_once(acts, handler_acts, arrives, kernel):
+    worker = Worker(high_water=12, low_water=4, max_unsent=30)
+    to_do = list(handler_acts)
+    calls = {
+        "read": lambda each: each.read(),
+        "write": lambda each: each.write(b"12345"),
+        "flush": lambda each: each.flush(),
+        "pause": lambda each: each.pause_reading(),
+        "resume": lambda each: each.resume_reading(),
+        "close": lambda each: each.close(),
+        "half": lambda each: setattr(each, "allow_half_open", True),
+        "later": lambda each: each.call_when_writable(handler),
+    }
+
+    def handler(each):
+        assert not worker.closes
+        for _ in range(3):
+            act = to_do.pop() if to_do else "read"
+            if act == "fail":
+                raise SystemExit
+            calls.get(act, lambda each: None)(each)
+
+    worker.handler = handler
+    worker.on_drain = lambda each, deadline: handler(each)
+    connection, sock = worker.connect(*arrives, takes=takes_of(kernel))
+    outside = {
+        "abort": lambda: connection.abort(CloseReason.DEADLINE),
+        "idle": lambda: connection.finish(CloseReason.IDLE),
+        "rest": worker.end_turn,
+        "drain": lambda: worker.ends or connection.drain(12.0),
+        "on_readable": lambda: report(READ, READ),
+        "on_writable": lambda: report(WRITE, WRITE),
+        "hang up": lambda: report(HANG_UP, READ | WRITE),
+    }
+
+    def report(mask, watched):
+        if worker.loop.watched.get(connection.fileno(), 0) & watched:
+            worker.event(connection, mask)
+
+    for act in acts:
+        if act in outside:
+            outside[act]()
+        elif act in calls:
+            calls[act](connection)
+        if not worker.touched:
+            assert bool(worker.ends) == (connection.closed and not connection.unsent)
+    worker.end_turn()
+    connection.abort(CloseReason.DEADLINE)
+    worker.end_turn()
+    assert len(worker.closes) == len(worker.ends) == 1
+    assert worker.ends == worker.closes
+    assert sock.closed
+    assert (worker.stalled, worker.loop.watched, worker.touched) == ({}, {}, [])
