@@ -28,7 +28,7 @@ from host.runtime.processes import die_with_parent
 from host.settings import Limits, Listen, Loaded, Problem, Settings, SettingsError
 from host.supervisor.dependencies import Dependencies
 from host.supervisor.process import Supervisor
-from host.supervisor.reload.handover import FORMAT, REHEARSAL, Handover, take_over
+from host.supervisor.reload.handover import FORMAT, Handover, rehearsed_by, take_over
 from host.supervisor.reload.rehearsal import Plan
 from host.supervisor.reload.sockets import bound_before, take_listeners
 from host.telemetry.emitter import Telemetry
@@ -61,9 +61,9 @@ def launch(load_settings: Callable[[], Loaded], version: str) -> ExitCode:
         SettingsError, PluginError, ListenError, LimitsError: it cannot start; nothing is left
             behind.
     """
-    parent = os.environ.pop(REHEARSAL, None)
+    parent = rehearsed_by()
     if parent is not None:
-        return rehearse(load_settings, int(parent))
+        return rehearse(load_settings, parent)
     handed = take_over()
     failed = ""
     try:
