@@ -25,7 +25,15 @@ from host.profiling import recorder
 from host.profiling.recorder import Profile
 from host.profiling.report import summarize
 from host.runtime.processes import die_with_parent
-from host.settings import Limits, Listen, Loaded, Problem, Settings, SettingsError
+from host.settings import (
+    Limits,
+    Listen,
+    Loaded,
+    Problem,
+    Settings,
+    SettingsError,
+    ignored_variables,
+)
 from host.supervisor.dependencies import Dependencies
 from host.supervisor.process import Supervisor
 from host.supervisor.reload.handover import FORMAT, Handover, rehearsed_by, take_over
@@ -39,6 +47,7 @@ from host.telemetry.events import (
     HOST_STARTING,
     HOST_STOPPED,
     LISTENING,
+    VARIABLES_IGNORED,
     Level,
 )
 from host.telemetry.logs import Format, LogWriter, json_line, text_line
@@ -247,6 +256,8 @@ def _tell_start(staff: Prepared, telemetry: Telemetry, version: str) -> None:
         pid=os.getpid(),
         workers=settings.workers,
     )
+    if names := ignored_variables():
+        telemetry.emit(VARIABLES_IGNORED, names=", ".join(names))
     if limit < settings.limits.max_connections_per_worker:
         allowed = limit + RESERVED_DESCRIPTORS + len(staff.served)
         telemetry.emit(DESCRIPTORS_CAPPED, allowed=allowed, connections=limit)

@@ -37,7 +37,7 @@ class RunningHost:
         flags: the command line, without `python -m host`.
         cwd: the working directory.
         env: environment variables besides those of this process; of these, settings of a host
-            (`HOST_…`) are left out.
+            (`PREFORK_…`) are left out.
         python: options of the interpreter, such as `-W error`.
 
     Attributes:
@@ -55,7 +55,7 @@ class RunningHost:
     ) -> None:
         self._command = [sys.executable, *python, "-m", "host", *flags]
         self._rest = b""
-        ours = {key: value for key, value in os.environ.items() if not key.startswith("HOST_")}
+        ours = {key: value for key, value in os.environ.items() if not key.startswith("PREFORK_")}
         self._process = subprocess.Popen(
             self._launch(self._command),
             stdin=subprocess.DEVNULL,

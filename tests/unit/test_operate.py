@@ -192,7 +192,7 @@ def host():
 
 
 def run(*args, env=None):
-    unset = {"HOST_NAME": None}
+    unset = {"PREFORK_NAME": None}
     return CliRunner().invoke(main, args, env=unset | (env or {}), catch_exceptions=False)
 
 
@@ -230,7 +230,7 @@ def test_a_misspelt_command_is_told_with_the_nearest(typed, meant_):
 def test_a_host_is_found_by_its_name(host):
     fake = host(status=STATUS)
     assert fake.name in running()
-    assert run("status", env={"HOST_NAME": fake.name}).exit_code == 0
+    assert run("status", env={"PREFORK_NAME": fake.name}).exit_code == 0
     assert fake.asked == [("status", {})]
 
 

@@ -193,32 +193,49 @@ def test_marks_must_fit_each_other(problems, toml, expected):
 @pytest.mark.parametrize(
     ("name", "value", "problem"),
     [
-        ("HOST_WORKERS", "four", ("workers", '"four"', "expected integer from 1 to 1024")),
-        ("HOST_WORKERS", "true", ("workers", '"true"', "expected integer from 1 to 1024")),
-        ("HOST_WORKERS", "", ("workers", '""', "expected integer from 1 to 1024")),
-        ("HOST_RESPAWN", "maybe", ("respawn", '"maybe"', "expected true or false")),
-        ("HOST_PLUGINS", '["a"', ("plugins", '"[\\"a\\""', "expected list")),
-        ("HOST_WORKRS", "4", ("workrs", '"4"', "unknown variable, did you mean HOST_WORKERS?")),
-        ("HOST_workers", "4", ("workers", '"4"', "unknown variable, did you mean HOST_WORKERS?")),
-        ("HOST_CONFG", "x", ("confg", '"x"', "unknown variable, did you mean HOST_CONFIG?")),
+        ("PREFORK_WORKERS", "four", ("workers", '"four"', "expected integer from 1 to 1024")),
+        ("PREFORK_WORKERS", "true", ("workers", '"true"', "expected integer from 1 to 1024")),
+        ("PREFORK_WORKERS", "", ("workers", '""', "expected integer from 1 to 1024")),
+        ("PREFORK_RESPAWN", "maybe", ("respawn", '"maybe"', "expected true or false")),
+        ("PREFORK_PLUGINS", '["a"', ("plugins", '"[\\"a\\""', "expected list")),
         (
-            "HOST_MAX_EVENTS",
+            "PREFORK_WORKRS",
             "4",
-            ("max_events", '"4"', "unknown variable, did you mean HOST_LIMITS__MAX_EVENTS?"),
+            ("workrs", '"4"', "unknown variable, did you mean PREFORK_WORKERS?"),
         ),
         (
-            "HOST_LIMITS_MAX_EVENTS",
+            "PREFORK_workers",
             "4",
-            ("limits_max_events", '"4"', "unknown variable, did you mean HOST_LIMITS__MAX_EVENTS?"),
+            ("workers", '"4"', "unknown variable, did you mean PREFORK_WORKERS?"),
         ),
-        ("HOST_QQQQ", "4", ("qqqq", '"4"', "unknown variable")),
-        ("HOST_LIMITS", "4", ("limits", '"4"', "sections are set key by key: HOST_LIMITS__KEY")),
+        ("PREFORK_CONFG", "x", ("confg", '"x"', "unknown variable, did you mean PREFORK_CONFIG?")),
         (
-            "HOST_OPTIONS__CHAT",
+            "PREFORK_MAX_EVENTS",
             "4",
-            ("options.chat", '"4"', "options are set one by one: HOST_OPTIONS__PLUGIN__KEY"),
+            ("max_events", '"4"', "unknown variable, did you mean PREFORK_LIMITS__MAX_EVENTS?"),
         ),
-        ("HOST_DB_PASSWORD", "hunter2", ("db_password", "**********", "unknown variable")),
+        (
+            "PREFORK_LIMITS_MAX_EVENTS",
+            "4",
+            (
+                "limits_max_events",
+                '"4"',
+                "unknown variable, did you mean PREFORK_LIMITS__MAX_EVENTS?",
+            ),
+        ),
+        ("PREFORK_QQQQ", "4", ("qqqq", '"4"', "unknown variable")),
+        ("PREFORK_HANDOVER", "4", ("handover", '"4"', "unknown variable")),
+        (
+            "PREFORK_LIMITS",
+            "4",
+            ("limits", '"4"', "sections are set key by key: PREFORK_LIMITS__KEY"),
+        ),
+        (
+            "PREFORK_OPTIONS__CHAT",
+            "4",
+            ("options.chat", '"4"', "options are set one by one: PREFORK_OPTIONS__PLUGIN__KEY"),
+        ),
+        ("PREFORK_DB_PASSWORD", "hunter2", ("db_password", "**********", "unknown variable")),
     ],
 )
 def test_each_mistake_in_a_variable(problems, name, value, problem):
@@ -226,13 +243,13 @@ def test_each_mistake_in_a_variable(problems, name, value, problem):
 
 
 def test_a_variable_inside_another(problems):
-    environ = {"HOST_OPTIONS__CHAT__A": "1", "HOST_OPTIONS__CHAT__A__B": "2"}
+    environ = {"PREFORK_OPTIONS__CHAT__A": "1", "PREFORK_OPTIONS__CHAT__A__B": "2"}
     assert problems(environ=environ) == [
         (
             "options.chat.a.b",
             "",
-            "HOST_OPTIONS__CHAT__A already sets what this is a part of",
-            "from HOST_OPTIONS__CHAT__A__B (environment)",
+            "PREFORK_OPTIONS__CHAT__A already sets what this is a part of",
+            "from PREFORK_OPTIONS__CHAT__A__B (environment)",
         )
     ]
 
@@ -278,8 +295,8 @@ def test_files_that_cannot_be_read(problems, tmp_path):
     assert problems(file=tmp_path) == [(str(tmp_path), "", message, where)]
     (tmp_path / "bad.toml").write_bytes(b"a = 1\nb = '\xff'")
     message = "not UTF-8 text: byte 0xff"
-    where = "from HOST_CONFIG (environment)"
-    assert problems(environ={"HOST_CONFIG": "bad.toml"}) == [("bad.toml:2", "", message, where)]
+    where = "from PREFORK_CONFIG (environment)"
+    assert problems(environ={"PREFORK_CONFIG": "bad.toml"}) == [("bad.toml:2", "", message, where)]
     ((_, _, message, _),) = problems(file="a\0b")
     assert message == "cannot be read: embedded null byte"
     (tmp_path / "loop").symlink_to("loop")
@@ -296,12 +313,12 @@ def test_unknown_presets(problems):
             "from --preset (flag)",
         )
     ]
-    assert problems(environ={"HOST_PRESET": "../x"}) == [
+    assert problems(environ={"PREFORK_PRESET": "../x"}) == [
         (
             "preset",
             '"../x"',
             "no such preset  presets: echo, everything",
-            "from HOST_PRESET (environment)",
+            "from PREFORK_PRESET (environment)",
         )
     ]
 
@@ -311,7 +328,7 @@ def test_all_problems_are_reported_at_once_and_once(problems):
         "workers = 0\nqqq = 1\nplugins = ['a', 'a', '']\n"
         "[connection]\nlow_water_bytes = 300000\nwrite_timeout_seconds = 0\n[limit]\n",
         preset="ecko",
-        environ={"HOST_WORKRS": "1", "HOST_LOG__LEVEL": "loud"},
+        environ={"PREFORK_WORKRS": "1", "PREFORK_LOG__LEVEL": "loud"},
         flags={"respawn": ("maybe", "--set respawn=maybe")},
     )
     assert sorted(key for key, *_ in found) == [

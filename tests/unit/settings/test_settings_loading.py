@@ -21,16 +21,16 @@ def test_workers_default_to_usable_cpus(load):
 
 
 def test_reads_the_environment_of_the_process_by_default(monkeypatch):
-    for name in [n for n in os.environ if n.startswith("HOST_")]:
+    for name in [n for n in os.environ if n.startswith("PREFORK_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("HOST_WORKERS", "3")
+    monkeypatch.setenv("PREFORK_WORKERS", "3")
     assert settings.load().settings.workers == 3
 
 
 SOURCES = [
     ("preset", {"preset": "everything"}, 2, "everything.toml:8 (preset)"),
     ("file", {"toml": "\nworkers = 3"}, 3, "host.toml:2"),
-    ("environment", {"environ": {"HOST_WORKERS": "4"}}, 4, "HOST_WORKERS (environment)"),
+    ("environment", {"environ": {"PREFORK_WORKERS": "4"}}, 4, "PREFORK_WORKERS (environment)"),
     ("flag", {"flags": {"workers": ("5", "--workers")}}, 5, "--workers (flag)"),
 ]
 
@@ -50,13 +50,13 @@ def test_stronger_sources_override_weaker_ones(load, strongest):
 def test_tables_merge_and_lists_replace(load):
     loaded = load(
         "listen = ['unix:/a', 'unix:/b']\n[limits]\nmax_events = 3\nidle_timeout_seconds = 1",
-        environ={"HOST_LIMITS__MAX_EVENTS": "5", "HOST_LISTEN": "unix:/c=echo"},
+        environ={"PREFORK_LIMITS__MAX_EVENTS": "5", "PREFORK_LISTEN": "unix:/c=echo"},
     )
     assert loaded.settings.limits.max_events == 5
     assert loaded.settings.limits.idle_timeout_seconds == 1.0
     assert [one.address for one in loaded.settings.listen] == ["unix:/c"]
     assert "listen[1].address" not in loaded.origins
-    assert loaded.origin("listen[0].plugin").text == "HOST_LISTEN (environment)"
+    assert loaded.origin("listen[0].plugin").text == "PREFORK_LISTEN (environment)"
     assert loaded.is_default("listen[0].backlog")
     assert loaded.origin("limits.idle_timeout_seconds").text == "host.toml:4"
 
@@ -64,12 +64,12 @@ def test_tables_merge_and_lists_replace(load):
 def test_variables_are_parsed_by_the_type_of_their_key(load):
     loaded = load(
         environ={
-            "HOST_RESPAWN": "no",
-            "HOST_NAME": "5",
-            "HOST_LIMITS__IDLE_TIMEOUT_SECONDS": "2.5",
-            "HOST_LOG__FORMAT": "json",
-            "HOST_PLUGINS": " echo, ./chat.py ,pkg.mod:Class",
-            "HOST_LISTEN": "tcp://[::1]:0=echo,unix:@x",
+            "PREFORK_RESPAWN": "no",
+            "PREFORK_NAME": "5",
+            "PREFORK_LIMITS__IDLE_TIMEOUT_SECONDS": "2.5",
+            "PREFORK_LOG__FORMAT": "json",
+            "PREFORK_PLUGINS": " echo, ./chat.py ,pkg.mod:Class",
+            "PREFORK_LISTEN": "tcp://[::1]:0=echo,unix:@x",
             "PATH": "/bin",
             "HOST": "ignored",
         }
@@ -88,8 +88,8 @@ def test_variables_are_parsed_by_the_type_of_their_key(load):
 def test_lists_may_be_json(load):
     loaded = load(
         environ={
-            "HOST_PLUGINS": '["a", "b"]',
-            "HOST_LISTEN": '[{"address": "unix:/a,b", "mode": "0660"}, "unix:/c"]',
+            "PREFORK_PLUGINS": '["a", "b"]',
+            "PREFORK_LISTEN": '[{"address": "unix:/a,b", "mode": "0660"}, "unix:/c"]',
         }
     ).settings
     assert loaded.plugins == ("a", "b")
@@ -100,7 +100,7 @@ def test_lists_may_be_json(load):
 
 
 def test_an_empty_variable_empties_a_list(load):
-    assert load("plugins = ['a']", environ={"HOST_PLUGINS": ""}).settings.plugins == ()
+    assert load("plugins = ['a']", environ={"PREFORK_PLUGINS": ""}).settings.plugins == ()
 
 
 @pytest.mark.parametrize(
@@ -120,21 +120,21 @@ def test_an_empty_variable_empties_a_list(load):
     ],
 )
 def test_options_are_parsed_if_they_can_be(load, text, value):
-    loaded = load(environ={"HOST_OPTIONS__CHAT__HISTORY": text})
+    loaded = load(environ={"PREFORK_OPTIONS__CHAT__HISTORY": text})
     assert loaded.settings.options == {"chat": {"history": value}}
 
 
 def test_options_nest_and_merge(load):
     loaded = load(
         "[options.chat]\na = 1\nb = {c = 1}",
-        environ={"HOST_OPTIONS__CHAT__B__D": "2"},
+        environ={"PREFORK_OPTIONS__CHAT__B__D": "2"},
         flags={"options.my-chat.x": ("3", "--set options.my-chat.x=3")},
     )
     assert loaded.settings.options == {"chat": {"a": 1, "b": {"c": 1, "d": 2}}, "my-chat": {"x": 3}}
     assert dict(loaded.origins) == {
         "options.chat.a": Origin("file", "host.toml:2"),
         "options.chat.b.c": Origin("file", "host.toml:3"),
-        "options.chat.b.d": Origin("environment", "HOST_OPTIONS__CHAT__B__D (environment)"),
+        "options.chat.b.d": Origin("environment", "PREFORK_OPTIONS__CHAT__B__D (environment)"),
         "options.my-chat.x": Origin("flag", "--set options.my-chat.x (flag)"),
     }
 
@@ -175,11 +175,11 @@ def test_leaving_out_needs_no_file(load):
 
 def test_variables_choose_file_and_preset_and_arguments_win(load, tmp_path):
     (tmp_path / "other.toml").write_text("name = 'other'")
-    environ = {"HOST_CONFIG": "other.toml", "HOST_PRESET": "echo"}
+    environ = {"PREFORK_CONFIG": "other.toml", "PREFORK_PRESET": "echo"}
     loaded = load(environ=environ)
     assert loaded.settings.name == "other"
     assert loaded.origin("plugins").text == "echo.toml:2 (preset)"
     loaded = load("name = 'host'", environ=environ, preset="everything")
     assert loaded.settings.name == "host"
     assert loaded.origin("plugins").text == "everything.toml:15 (preset)"
-    assert load(environ={"HOST_CONFIG": "", "HOST_PRESET": ""}).settings == Settings()
+    assert load(environ={"PREFORK_CONFIG": "", "PREFORK_PRESET": ""}).settings == Settings()

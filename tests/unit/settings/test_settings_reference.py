@@ -9,7 +9,7 @@ from pydantic import BaseModel, SecretStr
 from host import settings
 from host.settings import Listen, Settings
 from host.settings.fields import join, leaves
-from host.settings.sources import variables
+from host.settings.variables import variables
 
 KEYS = [join(path) for path, _ in leaves(Settings)]
 
@@ -92,10 +92,10 @@ def test_reference_has_a_row_for_every_key():
         assert f"| `{key.rpartition('.')[2]}` |" in page
     for name in Listen.model_fields:
         assert f"| `{name}` |" in page
-    assert "| `workers` | integer | number of usable CPUs | 1 to 1024 | `HOST_WORKERS` |" in page
+    assert "| `workers` | integer | number of usable CPUs | 1 to 1024 | `PREFORK_WORKERS` |" in page
     assert "| `mode` | integer | `0o600` | up to 0o777 |" in page
     assert "## [limits]\n" in page
-    assert page.endswith("`HOST_OPTIONS__NAME__KEY`.\n")
+    assert page.endswith("`PREFORK_OPTIONS__NAME__KEY`.\n")
 
 
 def test_reference_tables_have_six_cells_in_every_row():
