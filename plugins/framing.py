@@ -19,6 +19,13 @@ _CR = ord("\r")
 _CUT_BYTES = 4096
 """Of more than this not all lines are cut at once: if the taker stops, what is cut is lost work."""
 
+# Lines that are cut are handed out by the iterator of their list, and how many are left is asked of
+# it: the interpreter counts already, and a counter of our own would be a step in Python for each
+# line. `length_hint` may guess (PEP 424), but for a list's iterator it is exact: the list's length
+# less the iterator's place, and 0 once it has ended or the list is cleared.
+lines_left = length_hint
+"""Return how many lines an iterator from `LineFramer.cut` has still to hand out."""
+
 
 class FrameTooLongError(ValueError):
     """A message is longer than the limit.
@@ -109,7 +116,7 @@ class LineFramer:
             or self.uncut
             or self._tail
             or self._skipping
-            or length_hint(self._lines)
+            or lines_left(self._lines)
         ):
             self._take_in(data)
             return self._cut_next()
@@ -158,7 +165,7 @@ class LineFramer:
 
     def _cut_next(self) -> Iterator[bytes]:
         """Cut what comes next, if there are no lines left; any number of lines or one at least."""
-        if length_hint(self._lines):
+        if lines_left(self._lines):
             return self._lines
         if self._skipping and not self._skip():
             return self._lines
@@ -184,10 +191,13 @@ class LineFramer:
 
     def _take_back(self) -> None:
         """Have lines that were cut and not handed out wait as they came."""
-        left = length_hint(self._lines)
+        left = lines_left(self._lines)
         if left:
-            before, *_ = parts = self.chunk.rsplit(b"\n", left + 1)
-            start = len(before) + 1 if len(parts) > left + 1 else 0
+            # The chunk ends in these lines and in what the tail holds, so counting line ends from
+            # its end finds where they begin. All lines of a chunk are in the list.
+            start = 0
+            if left < len(self._list):
+                start = len(self.chunk.rsplit(b"\n", left + 1)[0]) + 1
             self.uncut, self._at = self.chunk[start:] + self.uncut[self._at :], 0
             self._tail.clear()
             self._list.clear()  # who goes through the iterator is at its end

@@ -13,14 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import islice
-from operator import length_hint
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from host import Connection, Host, Worker, hookimpl, hookspec
 from host.plugins.encoding import harmless
-from host.plugins.framing import FrameTooLongError, LineFramer
+from host.plugins.framing import FrameTooLongError, LineFramer, lines_left
 from host.plugins.line.commands import Commands
 
 RawHandler = Callable[[Connection, bytes], object]
@@ -282,7 +281,7 @@ class Line:
 
         They are not counted: nobody is among those who answer who could tell how many there were.
         """
-        while left := length_hint(lines):
+        while left := lines_left(lines):
             if connection.congested or connection.closed:
                 return True
             some = list(lines if left <= _TOGETHER else islice(lines, _TOGETHER))
