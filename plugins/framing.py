@@ -17,7 +17,7 @@ from typing import Literal, Protocol
 
 _CR = ord("\r")
 _CUT_BYTES = 4096
-"""Of more than this not all lines are cut at once: if the taker stops, what is cut is lost work."""
+"""Longer input is cut in parts: whoever stops early would have the rest cut for nothing."""
 
 # Lines that are cut are handed out by the iterator of their list, and how many are left is asked of
 # it: the interpreter counts already, and a counter of our own would be a step in Python for each
@@ -74,7 +74,7 @@ class LineFramer:
             stands before it has been handed out.
 
     Attributes:
-        uncut: true as long as there may be more than the last `cut` has returned.
+        uncut: true as long as another `cut` may return more lines.
         chunk: what the lines of the last `cut` were cut from.
     """
 
@@ -104,8 +104,9 @@ class LineFramer:
     def cut(self, data: bytes = b"") -> Iterator[bytes]:
         """Take in `data`; return an iterator over the next lines, over none if none is complete.
 
-        It is what `feed` does, for who cannot afford a generator: the lines of about one read,
-        cut at once, and those that the last iterator has left.
+        It costs less than `feed` for many short lines, since no generator runs for each of them.
+        The lines of about one read are cut at once. Lines that the last iterator has not handed
+        out are returned first, and the lines in `data` by the next call.
 
         Raises:
             FrameTooLongError: the next line is too long; the next call goes on after it.
@@ -164,7 +165,7 @@ class LineFramer:
         return left
 
     def _cut_next(self) -> Iterator[bytes]:
-        """Cut what comes next, if there are no lines left; any number of lines or one at least."""
+        """Return the lines that are left, or cut what comes next: short lines, or a long one."""
         if lines_left(self._lines):
             return self._lines
         if self._skipping and not self._skip():
@@ -190,7 +191,7 @@ class LineFramer:
             self.uncut, self._at = self.uncut[self._at :] + data, 0
 
     def _take_back(self) -> None:
-        """Have lines that were cut and not handed out wait as they came."""
+        """Put lines that were cut and not handed out back in front of what is uncut."""
         left = lines_left(self._lines)
         if left:
             # The chunk ends in these lines and in what the tail holds, so counting line ends from

@@ -21,7 +21,7 @@ class Commands:
 
     def __init__(self) -> None:
         self._counted = 0
-        self._ahead = _NOTHING  # of what is counted, the lines that are still to be handed out
+        self._ahead = _NOTHING  # the lines that are counted and not handed out yet
         self._worker: Worker | None = None
         self._started = time.monotonic()
         self._table: dict[bytes, Callable[[Connection, bytes], None]] = {
@@ -49,7 +49,7 @@ class Commands:
         self._counted += 1
 
     def count_back(self) -> None:
-        """Count no longer what was not handed out of the lines that were counted last."""
+        """Take those that were not handed out off the count again."""
         self._counted -= lines_left(self._ahead)
         self._ahead = _NOTHING
 

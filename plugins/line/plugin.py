@@ -26,9 +26,10 @@ from host.plugins.line.session import Array, State
 Answer = bytes | bool | None
 """What `on_line` returns."""
 
-_STAR = ord("*")  # a number is looked for without the error that bytes would raise and clear first
+# A number: `b"*" in chunk` would first take the bytes for a number, and raise and clear an error.
+_STAR = ord("*")
 _TOGETHER = 16
-"""How many lines are answered before what waits for the peer is looked at again."""
+"""How many lines are answered before the host is asked again whether the peer takes replies."""
 _MAX_WORDS = 1024
 """The longest array of words; the bytes of all of them are limited like a line."""
 
@@ -111,7 +112,8 @@ class Line:
         self._decode, self._arrays = options.encoding == "utf-8", options.arrays
         self._commands = Commands()
         self._on_line: Callable[[Connection, bytes | str], Answer] = self._commands.answer
-        self._reply: Callable[[bytes], Answer] | None = None  # if it needs the line alone
+        # The same without the connection, if no plugin takes it.
+        self._reply: Callable[[bytes], Answer] | None = None
 
     @hookimpl
     def on_host_start(self, host: Host) -> None:
@@ -172,7 +174,10 @@ class Line:
     def _hand_out_lines(
         self, connection: Connection, current: State, lines: Iterator[bytes]
     ) -> bool:
-        """Have lines answered until something else has to be done; tell whether there is more."""
+        """Have lines answered, one by one if need be; tell whether there is more to do.
+
+        It stops after a line that begins raw bytes, congests the connection or closes it.
+        """
         framer, commands, on_line = current.framer, self._commands, self._on_line
         may_be_odd = self._decode or (self._arrays and _STAR in framer.chunk)
         if may_be_odd or current.array is not None:
@@ -195,9 +200,10 @@ class Line:
     def _reply_to_lines(
         self, connection: Connection, reply: Callable[[bytes], Answer], lines: Iterator[bytes]
     ) -> bool:
-        """Have lines answered by who can do nothing but answer; tell whether some are left.
+        """Have lines answered by plugins that take no connection; tell whether some are left.
 
-        They are not counted: nobody is among those who answer who could tell how many there were.
+        They are not counted: the number is for STATS alone, and the commands that ship, which take
+        the connection, are not among these plugins.
         """
         while left := lines_left(lines):
             if connection.congested or connection.closed:
@@ -215,7 +221,7 @@ class Line:
         return False
 
     def _say(self, connection: Connection, line: bytes, answer: object) -> None:
-        """Do what the answer of `on_line` says."""
+        """Send the reply that `on_line` returned, or an error if nobody took the line."""
         if isinstance(answer, bytes | bytearray | memoryview):
             connection.write(answer)
         elif answer is None or answer is False:
