@@ -33,7 +33,7 @@ def environment() -> dict[str, str]:
 
     What was compiled is kept, as it is where a package was installed.
     """
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("HOST_")}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("PREFORK_")}
     kept.pop("PYTHONDONTWRITEBYTECODE", None)
     path = kept.get("PYTHONPATH")
     return kept | {"PYTHONPATH": f"{ROOT}:{path}" if path else str(ROOT)}

@@ -56,7 +56,7 @@ class RecordTrace:
     @hookimpl
     def on_worker_start(self, worker: Worker) -> None:
         """Open the file; a worker that cannot does not start."""
-        # Should it be a pipe, O_NONBLOCK has a reader that is slow or gone cost records, not time.
+        # With O_NONBLOCK a pipe whose reader is slow costs records, and the worker does not wait.
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
         try:
             self._fd = os.open(self._file, flags, 0o640)
@@ -110,8 +110,8 @@ class RecordTrace:
             raise RuntimeError(f"{self._missing} connections are missing in {self._file}")
 
     def _append(self, line: bytes) -> None:
-        """Write a line; the first one that fails is raised, which the host logs, others count."""
-        # What a full disk cut off would else be the beginning of the next record.
+        """Write a line. The first failure is raised, for the host to log it; others are counted."""
+        # After a line that a full disk has cut short a new one begins.
         data = b"\n" + line if self._torn else line
         cause = "it took only a part"
         try:

@@ -22,6 +22,7 @@ from host.settings.plugin_options import validate_options
 from host.settings.reference import reference
 from host.settings.sources import presets
 from host.settings.suggestions import nearest
+from host.settings.variables import ignored_variables
 
 __all__ = [
     "Address",
@@ -40,6 +41,7 @@ __all__ = [
     "Row",
     "Settings",
     "SettingsError",
+    "ignored_variables",
     "load",
     "nearest",
     "presets",

@@ -12,7 +12,12 @@ from host.settings.models import Settings
 
 
 def nest(prefix: str, variables: Mapping[str, str]) -> dict[str, Any]:
-    """Return the texts of variables as a table: that of `HOST_LOG__LEVEL` as `level` in `log`."""
+    """Return the texts of variables as a table, that of `PREFORK_LOG__LEVEL` as `level` in `log`.
+
+    Args:
+        prefix: What all of them begin with.
+        variables: Their texts by name.
+    """
     return _Source(prefix, variables)()
 
 

@@ -15,15 +15,8 @@ from host.settings.fields import join
 from host.settings.models import Settings
 from host.settings.origins import DEFAULT, Layer, Origin, values
 from host.settings.problems import Scope, drop_unknown, explain
-from host.settings.sources import (
-    CONFIG,
-    PRESET,
-    Flags,
-    read_environment,
-    read_file,
-    read_flags,
-    read_preset,
-)
+from host.settings.sources import Flags, read_environment, read_file, read_flags, read_preset
+from host.settings.variables import CONFIG, PRESET
 
 
 @dataclass(frozen=True)
@@ -64,8 +57,8 @@ def load(
     Args:
         flags: Dotted key → (value, the flag as typed), in the order given. Text is parsed.
         environ: Environment variables; those of this process by default.
-        file: A TOML file, overriding `HOST_CONFIG`.
-        preset: The name of a preset, overriding `HOST_PRESET`.
+        file: A TOML file, overriding `PREFORK_CONFIG`.
+        preset: The name of a preset, overriding `PREFORK_PRESET`.
 
     Raises:
         SettingsError: With everything that is wrong in any source.

@@ -18,7 +18,7 @@ class Origin(NamedTuple):
 
     Attributes:
         kind: The source.
-        text: The place for people: `host.toml:17`, `HOST_WORKERS (environment)`, `default`.
+        text: The place for people: `host.toml:17`, `PREFORK_WORKERS (environment)`, `default`.
     """
 
     kind: Kind

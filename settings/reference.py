@@ -11,8 +11,8 @@ from host.settings.errors import show
 from host.settings.fields import alternatives, bounds, is_section, sections
 from host.settings.listen import Listen
 from host.settings.models import Settings, usable_cpus
-from host.settings.sources import CONFIG, PREFIX, PRESET, variable
 from host.settings.toml_lines import Path
+from host.settings.variables import CONFIG, PREFIX, PRESET, variable
 
 _INTRODUCTION = f"""\
 # Settings
@@ -22,7 +22,13 @@ overrides those after it. Lists replace each other, tables merge.
 
 `{CONFIG}` names the file and `{PRESET}` the preset, unless a flag does. A list in a variable
 is separated by commas or written as JSON. A variable that begins with `{PREFIX}` and is not in
-these tables is an error, as is an unknown key.
+these tables is an error, as is an unknown key. Variables that Kubernetes sets for a service called
+`prefork` or `prefork-…` are ignored: `{PREFIX}SERVICE_HOST`, `{PREFIX}SERVICE_PORT`,
+`{PREFIX}SERVICE_PORT_NAME`, `{PREFIX}PORT` with a URL, and `{PREFIX}PORT_7000_TCP`, alone and with
+`_PROTO`, `_PORT` and `_ADDR`.
+
+The prefix was `HOST_` once. A variable that begins with it is ignored; if it was a setting's, a
+start and `check` warn of it.
 """
 _HEAD = """\
 | key | type | default | range | environment variable | meaning |

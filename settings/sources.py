@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path as FilePath
 from typing import Literal
 
 from host.settings import toml_lines
 from host.settings.errors import MASK, Problem, is_secret_name, show
-from host.settings.fields import join, leaves, sections
+from host.settings.fields import join, sections
 from host.settings.models import Settings
 from host.settings.origins import Layer, Origin, locate, values
 from host.settings.parsing import parse
 from host.settings.suggestions import nearest
-
-PREFIX = "HOST_"
-CONFIG = "HOST_CONFIG"
-PRESET = "HOST_PRESET"
+from host.settings.variables import CONFIG, PREFIX, PRESET, is_of_service, is_option, variables
 
 Flags = Mapping[str, tuple[object, str]]
 
@@ -33,19 +30,6 @@ _TOML_POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)
 def presets() -> list[str]:
     """Return the names of the presets that come with the host."""
     return sorted(path.stem for path in _PRESETS.glob("*.toml"))
-
-
-def variable(path: toml_lines.Path) -> str:
-    """Return the name of the environment variable that sets the key at `path`."""
-    return PREFIX + "__".join(str(part).upper() for part in path)
-
-
-def variables() -> dict[str, str]:
-    """Return the name of every environment variable with the dotted key it sets.
-
-    Those of plugins' options are not among them, since they depend on the plugins.
-    """
-    return {variable(path): join(path) for path, _ in leaves(Settings) if path != ("options",)}
 
 
 def read_preset(name: str, where: str, problems: list[Problem]) -> Layer:
@@ -125,13 +109,13 @@ def _bad_toml(shown: str, text: str, message: str) -> Problem:
 
 
 def read_environment(environ: Mapping[str, str], problems: list[Problem]) -> Layer:
-    """Read the variables that begin with HOST_; each one that sets nothing adds to `problems`."""
+    """Read the variables that begin with PREFORK_; each that sets nothing adds to `problems`."""
     known = variables()
     names: dict[str, str] = {}
     for name in sorted(n for n in environ if n.startswith(PREFIX)):
-        if name in known or _is_option(name):
+        if name in known or is_option(name):
             names[name.removeprefix(PREFIX).lower().replace("__", ".")] = name
-        elif name not in (CONFIG, PRESET):
+        elif name not in (CONFIG, PRESET) and not is_of_service(name, environ[name]):
             problems.append(_unknown_variable(name, environ[name], known))
     layer = Layer()
     if not names:
@@ -150,11 +134,6 @@ def read_environment(environ: Mapping[str, str], problems: list[Problem]) -> Lay
     return layer
 
 
-def _is_option(name: str) -> bool:
-    parts = name.removeprefix(PREFIX).split("__")
-    return name.isupper() and len(parts) >= 3 and parts[0] == "OPTIONS" and all(parts)
-
-
 def _unknown_variable(name: str, value: str, known: Mapping[str, str]) -> Problem:
     key = name.removeprefix(PREFIX).lower().replace("__", ".")
     found = MASK if is_secret_name(key) else show(value)
@@ -166,10 +145,17 @@ def _unknown_variable(name: str, value: str, known: Mapping[str, str]) -> Proble
     else:
         # A variable without its section is a likelier slip than anything spelling can find.
         ending = (n for n in known if not rest and n.endswith(f"__{head.upper()}"))
-        guess = next(ending, None) or nearest(name, [*known, CONFIG, PRESET])
+        guess = next(ending, None) or _nearest_variable(name, [*known, CONFIG, PRESET])
         hint = f", did you mean {guess}?" if guess else ""
         message = f"unknown variable{hint}"
     return Problem(key, found, message, f"from {name} (environment)")
+
+
+def _nearest_variable(name: str, known: Iterable[str]) -> str | None:
+    """Compare without the prefix: what all have in common says nothing."""
+    by_rest = {each.removeprefix(PREFIX): each for each in known}
+    found = nearest(name.removeprefix(PREFIX), by_rest)
+    return by_rest[found] if found else None
 
 
 def read_flags(flags: Flags) -> Layer:

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 def nearest(word: str, candidates: Iterable[str]) -> str | None:
     """Return the candidate most like `word`, or None when none is near enough to suggest.
 
-    Case is ignored, since `HOST_workers` and `Limits` are misspelt only in that. A wrong suggestion
-    costs the reader more than none, hence difflib's own cut-off of 0.6.
+    Case is ignored, since `PREFORK_workers` and `Limits` are misspelt only in that. A wrong
+    suggestion costs the reader more than none, hence difflib's own cut-off of 0.6.
     """
     by_folded: dict[str, str] = {}
     for candidate in candidates:

@@ -18,6 +18,7 @@ from host.errors import ExitCode, HostError, PluginError
 from host.plugin.loading import PluginErrors, load
 from host.startup.launch import launch
 from host.startup.prepare import assign
+from host.telemetry.events import VARIABLES_IGNORED
 from host.text import aligned, suggest
 
 DISTRIBUTION = "prefork"
@@ -144,6 +145,12 @@ def fail(message: str, code: ExitCode) -> NoReturn:
     sys.exit(code)
 
 
+def _ignored() -> list[str]:
+    """Return a line that lists the variables which are ignored; none if there are none."""
+    names = ", ".join(settings.ignored_variables())
+    return [VARIABLES_IGNORED.sentence.format(names=names)] if names else []
+
+
 _ELSEWHERE = {
     "new-plugin": ("host.cli.new_plugin", "new_plugin"),
     "simulate": ("host.cli.simulate", "simulate"),
@@ -189,7 +196,7 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except settings.SettingsError as error:
-            fail(str(error), ExitCode.SETTINGS)
+            fail("\n".join([str(error), *_ignored()]), ExitCode.SETTINGS)
         except HostError as error:
             fail(str(error), error.exit_code)
 
@@ -211,7 +218,7 @@ def main() -> None:
     """Serve any protocol with supervised worker processes; plugins hold all policy.
 
     Without a command the host runs: `--plugin echo` is the same as `run --plugin echo`. Flags
-    override environment variables (HOST_...), these the settings file, this the preset.
+    override environment variables (PREFORK_...), these the settings file, this the preset.
     """
 
 
@@ -245,6 +252,8 @@ def check(sources: Sources, file: str | None) -> None:
         assign(loaded.settings, load(loaded))
     except PluginError as error:
         fail(_counted(_lines(error)), ExitCode.PLUGIN)
+    for line in _ignored():
+        click.echo(f"host: {line}", err=True)
     click.echo("ok")
 
 
@@ -259,7 +268,8 @@ def _wrong_plugins(selected: tuple[str, ...]) -> list[str]:
 
 
 def _counted(lines: list[str]) -> str:
-    return "\n".join([f"{len(lines)} problem{'' if len(lines) == 1 else 's'}", *lines])
+    head = f"{len(lines)} problem{'' if len(lines) == 1 else 's'}"
+    return "\n".join([head, *lines, *_ignored()])
 
 
 def _lines(error: PluginError) -> list[str]:

@@ -38,8 +38,8 @@ _OPTIONS = (
     click.Option(
         ["--name", "host_name"],
         metavar="NAME",
-        envvar="HOST_NAME",
-        help="Name of the host. Default: $HOST_NAME, or the only one that runs, or prefork.",
+        envvar="PREFORK_NAME",
+        help="Name of the host. Default: $PREFORK_NAME, or the only one that runs, or prefork.",
     ),
     click.Option(["--json", "as_json"], is_flag=True, help="Print JSON."),
     click.Option(

@@ -21,13 +21,13 @@ from host.profiling import recorder
 from host.profiling.recorder import Profile
 from host.profiling.report import summarize
 from host.runtime.processes import die_with_parent
-from host.settings import Loaded, Settings, SettingsError
+from host.settings import Loaded, Settings, SettingsError, ignored_variables
 from host.startup.limits import RESERVED_DESCRIPTORS
 from host.startup.listening import open_or_take
 from host.startup.prepare import Prepared, prepare, prepare_none, prepare_uninterrupted
 from host.supervisor.dependencies import Dependencies
 from host.supervisor.process import Supervisor
-from host.supervisor.reload.handover import FORMAT, REHEARSAL, Handover, receive
+from host.supervisor.reload.handover import FORMAT, Handover, receive, rehearsed_by
 from host.supervisor.reload.rehearsal import Plan
 from host.supervisor.reload.sockets import bound_before
 from host.telemetry.emitter import Telemetry
@@ -38,6 +38,7 @@ from host.telemetry.events import (
     HOST_STARTING,
     HOST_STOPPED,
     LISTENING,
+    VARIABLES_IGNORED,
     Level,
 )
 from host.telemetry.logs import Format, LogWriter, json_line, text_line
@@ -57,9 +58,9 @@ def launch(load_settings: Callable[[], Loaded], version: str) -> ExitCode:
         SettingsError, PluginError, ListenError, LimitsError: it cannot start; nothing is left
             behind.
     """
-    parent = os.environ.pop(REHEARSAL, None)
+    parent = rehearsed_by()
     if parent is not None:
-        return rehearse(load_settings, int(parent))
+        return rehearse(load_settings, parent)
     handed = receive()
     failed = ""
     try:
@@ -202,6 +203,8 @@ def _tell_start(prepared: Prepared, telemetry: Telemetry, version: str) -> None:
         pid=os.getpid(),
         workers=settings.workers,
     )
+    if names := ignored_variables():
+        telemetry.emit(VARIABLES_IGNORED, names=", ".join(names))
     if limit < settings.limits.max_connections_per_worker:
         allowed = limit + RESERVED_DESCRIPTORS + len(prepared.served)
         telemetry.emit(DESCRIPTORS_CAPPED, allowed=allowed, connections=limit)

@@ -43,6 +43,11 @@ class Event(NamedTuple):
 HOST_STARTING = Event(
     "host_starting", Level.INFO, "{name} {version} starting: pid {pid}, {workers} workers"
 )
+VARIABLES_IGNORED = Event(
+    "variables_ignored",
+    Level.WARNING,
+    "ignored variables: {names}; those of settings begin with PREFORK_",
+)
 LISTENING = Event("listening", Level.INFO, "listening on {address}, served by {plugin}")
 BACKLOG_UNKNOWN = Event(
     "backlog_unknown",

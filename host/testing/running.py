@@ -33,7 +33,7 @@ class RunningHost(EventLog):
         flags: the command line, without `python -m host`.
         cwd: the working directory.
         env: environment variables besides those of this process; of these, settings of a host
-            (`HOST_…`) are left out.
+            (`PREFORK_…`) are left out.
         python: options of the interpreter, such as `-W error`.
 
     Attributes:
@@ -51,7 +51,7 @@ class RunningHost(EventLog):
     ) -> None:
         command = [sys.executable, *python, "-m", "host", *flags]
         super().__init__(" ".join(command))
-        ours = {key: value for key, value in os.environ.items() if not key.startswith("HOST_")}
+        ours = {key: value for key, value in os.environ.items() if not key.startswith("PREFORK_")}
         self._process = subprocess.Popen(
             self._launch(command),
             stdin=subprocess.DEVNULL,

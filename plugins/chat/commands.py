@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterable
 
 from host import Message, Worker
-from host.plugins.chat.membership import Desk
+from host.plugins.chat.membership import Membership
 from host.plugins.chat.names import room_of
 from host.plugins.chat.options import Options
 from host.plugins.chat.users import User
@@ -26,24 +26,29 @@ HELP = (
 )
 
 
-class Verbs:
-    """Does what a line says.
+class ChatCommands:
+    """Carries out what the lines of users say.
 
     Args:
         worker: this worker.
         options: the limits.
-        desk: does what takes time.
+        membership: does what needs an answer of the other workers.
         on_sent: told how many bytes a user was just sent on behalf of another one.
     """
 
     def __init__(
-        self, worker: Worker, options: Options, desk: Desk, on_sent: Callable[[int], object]
+        self,
+        worker: Worker,
+        options: Options,
+        membership: Membership,
+        on_sent: Callable[[int], object],
     ) -> None:
-        self._bus, self._options, self._desk, self._on_sent = worker.bus, options, desk, on_sent
+        self._bus, self._options = worker.bus, options
+        self._membership, self._on_sent = membership, on_sent
         self._table: dict[str, Callable[[User, str], object]] = {
             "nick": self._nick,
             "join": self._join,
-            "leave": desk.leave,
+            "leave": membership.leave,
             "rooms": self._rooms,
             "who": self._who,
             "msg": self._msg,
@@ -53,11 +58,11 @@ class Verbs:
         }
 
     def start(self) -> None:
-        """Begin to take in what is said to single users of this worker."""
+        """Begin to hear messages to single users of this worker."""
         self._bus.subscribe(_topic(self._bus.member), self._private)
 
     def do(self, user: User, text: str) -> None:
-        """Do what a line of a user says."""
+        """Carry out a line: a command, or plain text for the present room."""
         if text[0] != "/":
             self._say(user, f": {text}")
         elif text[1:2] == "/":
@@ -78,7 +83,7 @@ class Verbs:
             user.refuse("you are in no room: /join #lobby, for example")
             return
         line = f"[{room}] {mark}{user.nick}{text}\r\n".encode()
-        if not self._desk.rooms.say(room, user.uid, line):
+        if not self._membership.rooms.say(room, user.uid, line):
             user.refuse("the server is overloaded: that was not sent")
 
     def _me(self, user: User, rest: str) -> None:
@@ -89,13 +94,13 @@ class Verbs:
 
     def _nick(self, user: User, rest: str) -> None:
         if rest:
-            self._desk.nick(user, rest)
+            self._membership.nick(user, rest)
         else:
             user.tell(f"you are {user.nick}; /nick NAME changes that")
 
     def _join(self, user: User, rest: str) -> None:
         if rest:
-            self._desk.join(user, rest)
+            self._membership.join(user, rest)
         else:
             user.refuse("which room? /join #ROOM; /rooms lists them")
 
@@ -105,11 +110,11 @@ class Verbs:
 
     def _quit(self, user: User, rest: str) -> None:
         user.tell("goodbye")
-        self._desk.quit(user, rest or "goodbye")
+        self._membership.quit(user, rest or "goodbye")
         user.connection.close()
 
     def _rooms(self, user: User, _rest: str) -> None:
-        rooms = self._desk.presence.roster.rooms
+        rooms = self._membership.presence.roster.rooms
         limit = self._options.max_listed
         largest = heapq.nsmallest(limit, rooms.items(), key=lambda room: (-room[1], room[0]))
         names = (f"{name} ({count})" for name, count in largest)
@@ -122,7 +127,7 @@ class Verbs:
         if problem:
             user.refuse(problem)
             return
-        people = tuple(self._desk.presence.roster.people(room))
+        people = tuple(self._membership.presence.roster.people(room))
         names = (person.nick for person in people[: self._options.max_listed])
         user.tell(f"{room}: {self._list(names, len(people))}" if people else f"{room} is empty")
 
@@ -130,15 +135,13 @@ class Verbs:
         more = count - self._options.max_listed
         return ", ".join(names) + (f" and {more} more" if more > 0 else "")
 
-    # To one person only
-
     def _msg(self, user: User, rest: str) -> None:
         nick, _, text = rest.partition(" ")
         text = text.strip()
         if not text:
             user.refuse("say what to whom: /msg NICK TEXT")
             return
-        person = self._desk.presence.roster.find(nick)
+        person = self._membership.presence.roster.find(nick)
         if person is None:
             user.refuse(f"nobody is called {nick[:64]}")
         elif self._send(person.member, "say", person.uid, user.uid, user.nick, text):
@@ -152,7 +155,7 @@ class Verbs:
     def _private(self, message: Message) -> None:
         match json.loads(message.payload):
             case ["say", uid, sender, nick, text]:
-                user = self._desk.users.get(uid)
+                user = self._membership.users.get(uid)
                 if user is None:
                     self._send(message.sender, "gone", sender)
                     return
@@ -160,7 +163,7 @@ class Verbs:
                 user.connection.write(line)
                 self._on_sent(len(line))
             case ["gone", uid]:
-                user = self._desk.users.get(uid)
+                user = self._membership.users.get(uid)
                 if user is not None:
                     user.refuse("that did not arrive: its reader has just gone")
 

@@ -1,8 +1,8 @@
-"""The desk: what takes a word from the other workers, that is arriving, nicks, joining, leaving.
+"""Arriving, nicks, joining and leaving: all that needs an answer of the other workers.
 
-A user waits until its own worker has heard that it is done, and the lines that it sends meanwhile
-wait with it. So it finds what it has just done wherever it looks, and each step begins with the
-step before complete. What comes for a wait that is over is given back.
+A user waits until its own worker has heard on the bus that the step is done; the lines that it
+sends meanwhile wait too. So each step begins when the one before is complete, and its effect shows
+in whatever the user asks for next. What is granted after the wait is over is given back.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _key(nick: str) -> str:
     return f"chat.nick.{fold(nick)}"
 
 
-class Desk:
+class Membership:
     """Serves the users of one worker.
 
     Args:
@@ -53,8 +53,6 @@ class Desk:
         self.users: dict[int, User] = {}
         self.rooms = Rooms(worker, options.history, options.echo, on_sent)
         self.presence = Presence(worker, self._changed, self._lost)
-
-    # What users ask for
 
     def arrive(self, user: User) -> None:
         """Take in a user, as a guest."""
@@ -119,8 +117,6 @@ class Desk:
         if user.nick:
             self._bus.release(_key(user.nick))
 
-    # Waiting
-
     def _begin(self, user: User, wait: Wait) -> Timer:
         user.connection.pause_reading()
         user.wait = wait
@@ -138,12 +134,10 @@ class Desk:
         user.wait = user.timer = None
 
     def _give_up(self, user: User) -> None:
-        """Let a user go: what still comes would be taken for what it asks for next."""
+        """Close a user that waited too long: a late answer would pass for that to its next step."""
         user.refuse(f"no word of {user.wait}: the server is overloaded, come back later")
         self.quit(user, "overload")
         user.connection.close()
-
-    # What the bus answers
 
     def _name_guest(self, user: User, wait: Timer, tries: int) -> None:
         if user.timer is not wait:
@@ -184,8 +178,6 @@ class Desk:
         self.rooms.renew()
         for user in self.users.values():
             user.refuse("the server is overloaded: some messages were lost")
-
-    # What has changed, here or elsewhere
 
     def _changed(self, change: Change) -> None:
         person = change.person

@@ -9,7 +9,7 @@ _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
 
 
 def fold(name: str) -> str:
-    """Return what two names have in common that count as the same."""
+    """Return a name in the form in which names are compared: equal if they count as the same."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from itertools import count
 
 from host import CloseReason, Connection, Worker, hookimpl
-from host.plugins.chat.commands import Verbs
-from host.plugins.chat.membership import Desk
+from host.plugins.chat.commands import ChatCommands
+from host.plugins.chat.membership import Membership
 from host.plugins.chat.options import Options
 from host.plugins.chat.users import User
 from host.plugins.encoding import harmless
@@ -27,8 +27,9 @@ _WORDS = {
 class Chat:
     """The protocol plugin.
 
-    What others say is written to everyone without a look at each; after every so many bytes all
-    are looked at, and whoever has too much unsent goes. So nobody waits for a slow reader.
+    A message is written to all who hear it without asking whether they read. Each time that a
+    quarter of `max_unsent_bytes` has been sent, users with more than that limit unsent are closed:
+    nobody waits for a slow reader, and none holds much memory.
     """
 
     def __init__(self, options: Options, clock: Callable[[], float] = time.monotonic) -> None:
@@ -36,16 +37,16 @@ class Chat:
         self._numbers = count(1)
         self._look_after = options.max_unsent_bytes // 4
         self._sent = 0
-        self._desk: Desk
-        self._verbs: Verbs
+        self._membership: Membership
+        self._commands: ChatCommands
 
     @hookimpl
     def on_worker_start(self, worker: Worker) -> None:
-        """Meet the other workers."""
-        self._desk = Desk(worker, self._options, self._on_sent, self._go_on)
-        self._verbs = Verbs(worker, self._options, self._desk, self._on_sent)
-        self._desk.presence.start()
-        self._verbs.start()
+        """Begin to hear the other workers."""
+        self._membership = Membership(worker, self._options, self._on_sent, self._go_on)
+        self._commands = ChatCommands(worker, self._options, self._membership, self._on_sent)
+        self._membership.presence.start()
+        self._commands.start()
 
     @hookimpl
     def on_accept(self, connection: Connection) -> None:
@@ -56,7 +57,7 @@ class Chat:
         user.tell(
             "/join #lobby to enter a room and talk there, /rooms to see others, /help for more"
         )
-        self._desk.arrive(user)
+        self._membership.arrive(user)
 
     @hookimpl
     def on_readable(self, connection: Connection) -> None:
@@ -73,18 +74,18 @@ class Chat:
         """Say goodbye."""
         user: User = connection.data
         user.tell(self._options.goodbye)
-        self._desk.quit(user, "server going down")
+        self._membership.quit(user, "server going down")
         connection.close()
 
     @hookimpl
     def on_close(self, connection: Connection, reason: CloseReason) -> None:
-        """Take a user out of everything."""
+        """Take the user of a closed connection out of its rooms and give its nick back."""
         user: User | None = connection.data
         if user is not None:
-            self._desk.quit(user, _WORDS.get(reason, reason.value))
+            self._membership.quit(user, _WORDS.get(reason, reason.value))
 
     def _go_on(self, user: User) -> None:
-        """Do what the lines say that wait, as long as nothing takes time or has to be read."""
+        """Carry out the lines that wait, until the user has to wait or to read what it is sent."""
         connection = user.connection
         while user.wait is None and not connection.closed:
             if connection.congested:
@@ -105,7 +106,7 @@ class Chat:
             return
         now = self._clock()
         if user.bucket.take(now):
-            self._verbs.do(user, text)
+            self._commands.do(user, text)
         elif now - user.warned_at >= _WARNING_SECONDS:
             user.warned_at = now
             rate = self._options.messages_per_second
@@ -116,11 +117,11 @@ class Chat:
         if self._sent >= self._look_after:
             self._sent = 0
             limit = self._options.max_unsent_bytes
-            for user in tuple(self._desk.users.values()):
+            for user in tuple(self._membership.users.values()):
                 connection = user.connection
                 if connection.unsent > limit:
                     connection.flush()  # what was written in this turn has not been offered yet
                     if connection.unsent > limit:
                         user.refuse("you do not read what you are sent: goodbye")
-                        self._desk.quit(user, "does not read")
+                        self._membership.quit(user, "does not read")
                         connection.close()

@@ -25,7 +25,7 @@ _SETTLE_SECONDS = 0.05
 _CALM_SECONDS = 0.1
 """How long losses are gathered before everyone is asked for its list."""
 _ANSWER_SECONDS = 2.0
-"""After a loss, a worker that does not tell its list in this time has ended unheard."""
+"""After a loss, a worker whose list does not come in this time has ended: that message was lost."""
 
 
 class _Own:
@@ -80,8 +80,6 @@ class Presence:
         else:
             self._settling.append(function)
 
-    # What happens to this worker's own users
-
     def arrive(self, uid: int, nick: str) -> None:
         """Say that a user is there."""
         self._own[uid] = _Own(nick)
@@ -112,8 +110,6 @@ class Presence:
         if self._own.pop(uid, None) is not None:
             self._say("quit", uid, why)
 
-    # The bus
-
     def _say(self, *event: object) -> bool:
         said = self._bus.publish(TOPIC, json.dumps(event, separators=(",", ":")).encode())
         if not said:
@@ -126,7 +122,7 @@ class Presence:
             self._worker.call_later(seconds, self._say_list)
 
     def _say_list(self) -> None:
-        """Say all that has been said, in place of it."""
+        """Tell all of this worker's users in one list, which replaces what was told before."""
         self._list_due = False
         rows = [(uid, own.nick, own.rooms) for uid, own in self._own.items()]
         for at in range(0, max(len(rows), 1), _PART):
@@ -170,7 +166,7 @@ class Presence:
             self._worker.call_later(_CALM_SECONDS, self._ask_all)
 
     def _ask_all(self) -> None:
-        """Ask everyone for its list; whoever does not answer has ended unheard."""
+        """Ask all workers for their lists; one that does not answer has ended."""
         self._round_due = False
         self._on_loss()
         self._unheard = set(self.roster.members) - {self._bus.member}

@@ -90,7 +90,7 @@ class Rooms:
         return [line for _, _, line in room.ring]
 
     def leave(self, name: str, uid: int) -> None:
-        """Write nothing more to a user, or do not wait for it; harmless if it is not there."""
+        """Take out a user who is in the room or about to enter; harmless if it is neither."""
         room = self._rooms.get(name)
         if room is None:
             return
@@ -118,10 +118,10 @@ class Rooms:
         self._on_sent(len(line))
 
     def renew(self) -> None:
-        """Fetch what was said last anew: messages have been lost.
+        """Subscribe to all rooms anew: messages have been lost.
 
-        What was said since the last message that came is shown then, as far as it was kept. So
-        nothing is missing either of what comes while this worker does not listen.
+        A new subscription brings the messages that the bus has kept. Users are then shown those
+        after the last one that came, and so also those of the time between two subscriptions.
         """
         for room in tuple(self._rooms.values()):
             self._bus.unsubscribe(room.topic)
@@ -136,7 +136,7 @@ class Rooms:
                 self._worker.call_later(_RETRY_SECONDS, lambda: self._renew(room))
 
     def _listen(self, room: Room) -> None:
-        """Subscribe to a room's topic; what an earlier subscription still brings does not count."""
+        """Subscribe to a room's topic; what an earlier subscription still brings is ignored."""
         past: deque[Line] = deque(maxlen=self._history)
 
         def ready() -> None:
@@ -155,7 +155,7 @@ class Rooms:
         room.past = past
 
     def _begin(self, room: Room, past: deque[Line]) -> None:
-        """Take what a subscription has brought as what was said last; the rest will be live."""
+        """Take over the messages that a new subscription brought, and show those that are new."""
         known = set(room.ring)
         last = max((at for at, line in enumerate(past) if line in known), default=-1)
         for line in list(past)[last + 1 :]:

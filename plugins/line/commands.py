@@ -6,9 +6,9 @@ import difflib
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from operator import length_hint
 
 from host import Connection, Worker
+from host.plugins.framing import lines_left
 
 _NOTHING: Iterator[bytes] = iter(())
 _BREAKS = bytes.maketrans(b"\r\n", b"  ")
@@ -21,7 +21,7 @@ class Commands:
 
     def __init__(self) -> None:
         self._counted = 0
-        self._ahead = _NOTHING  # of what is counted, the lines that are still to be handed out
+        self._ahead = _NOTHING  # the lines that are counted and not handed out yet
         self._worker: Worker | None = None
         self._started = time.monotonic()
         self._table: dict[bytes, Callable[[Connection, bytes], None]] = {
@@ -42,15 +42,15 @@ class Commands:
     def count(self, lines: Iterator[bytes]) -> None:
         """Count lines that are going to be handed out one after the other."""
         self._ahead = lines
-        self._counted += length_hint(lines)
+        self._counted += lines_left(lines)
 
     def count_one(self) -> None:
         """Count a line that has been handed out."""
         self._counted += 1
 
     def count_back(self) -> None:
-        """Count no longer what was not handed out of the lines that were counted last."""
-        self._counted -= length_hint(self._ahead)
+        """Take those that were not handed out off the count again."""
+        self._counted -= lines_left(self._ahead)
         self._ahead = _NOTHING
 
     def answer(self, connection: Connection, line: bytes | str) -> bool | None:
@@ -90,7 +90,7 @@ class Commands:
         uptime = int(time.monotonic() - self._started)
         connections = sum(1 for _ in connection.worker.connections)
         text = b"+uptime_seconds %d connections %d lines %d\r\n"
-        connection.write(text % (uptime, connections, self._counted - length_hint(self._ahead)))
+        connection.write(text % (uptime, connections, self._counted - lines_left(self._ahead)))
 
     def _help(self, connection: Connection, _rest: bytes) -> None:
         connection.write(b"+PING [text], ECHO text, TIME, WORKER, STATS, HELP, QUIT\r\n")

@@ -13,23 +13,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import islice
-from operator import length_hint
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from host import Connection, Host, Worker, hookimpl, hookspec
 from host.plugins.encoding import harmless
-from host.plugins.framing import FrameTooLongError, LineFramer
+from host.plugins.framing import FrameTooLongError, lines_left
 from host.plugins.line.commands import Commands
+from host.plugins.line.session import Array, State
 
-RawHandler = Callable[[Connection, bytes], object]
 Answer = bytes | bool | None
 """What `on_line` returns."""
 
-_STAR = ord("*")  # a number is looked for without the error that bytes would raise and clear first
+# A number: `b"*" in chunk` would first take the bytes for a number, and raise and clear an error.
+_STAR = ord("*")
 _TOGETHER = 16
-"""How many lines are answered before what waits for the peer is looked at again."""
+"""How many lines are answered before the host is asked again whether the peer takes replies."""
 _MAX_WORDS = 1024
 """The longest array of words; the bytes of all of them are limited like a line."""
 
@@ -97,89 +97,6 @@ class Specs:
         """
 
 
-class Session:
-    """What the line protocol keeps of a connection.
-
-    Attributes:
-        data: the state of the plugin that answers lines; None until it sets it.
-        ending: whether the connection is closed as soon as all lines are answered.
-    """
-
-    __slots__ = ("_array", "_count", "_raw", "data", "ending", "framer")
-
-    def __init__(self, max_line_bytes: int) -> None:
-        self.framer = LineFramer(max_line_bytes)
-        self._raw: RawHandler | None = None
-        self._count: int | None = None
-        self._array: _Array | None = None
-        self.data: Any = None
-        self.ending = False
-
-    def raw(self, handler: RawHandler, count: int | None = None) -> None:
-        """Hand what comes next to `handler(connection, data)`, as it comes, and not as lines.
-
-        Args:
-            handler: called with each piece; never with `b""`.
-            count: after how many bytes, at least 1, lines go on by themselves; None: when `lines`
-                is called.
-        """
-        if count is not None and count < 1:
-            raise ValueError(f"count must be at least 1, not {count}")
-        self._raw, self._count = handler, count
-
-    def block(self, count: int, handler: RawHandler) -> None:
-        """Collect the next `count` bytes, at least 1; then call `handler(connection, block)` once.
-
-        Limit `count` first: the block is kept in memory until it is complete.
-        """
-        block = bytearray()
-
-        def collect(connection: Connection, data: bytes) -> None:
-            block.extend(data)
-            if len(block) == count:
-                handler(connection, bytes(block))
-
-        self.raw(collect, count)
-
-    def lines(self, rest: bytes = b"") -> None:
-        """Go back to lines; `rest` is what a raw handler was given beyond its own data."""
-        self._raw = self._count = None
-        self.framer.unread(rest)
-
-    @property
-    def is_raw(self) -> bool:
-        """Whether what comes next goes to a raw handler."""
-        return self._raw is not None
-
-    def hand_out_raw(self, connection: Connection) -> bool:
-        """Give the raw handler what waits for it; False if there is nothing."""
-        handler, piece = self._raw, self.framer.take(self._count)
-        if handler is None or not piece:
-            return False
-        if self._count is not None:
-            self._count -= len(piece)
-            if self._count == 0:
-                self._raw = self._count = None
-        handler(connection, piece)
-        return True
-
-
-class _Array:
-    """A request that comes as an array of words: how many are missing, and those that came."""
-
-    __slots__ = ("missing", "room", "words")
-
-    def __init__(self, missing: int, room: int) -> None:
-        self.missing, self.room = missing, room
-        self.words: list[bytes] = []
-
-
-def session(connection: Connection) -> Session:
-    """Return what the line protocol keeps of one of its connections."""
-    found: Session = connection.data
-    return found
-
-
 def error(connection: Connection, text: str) -> None:
     """Write an error reply; what a client must not forge is taken out of `text`."""
     connection.write(b"-ERR " + harmless(text).encode() + b"\r\n")
@@ -195,7 +112,8 @@ class Line:
         self._decode, self._arrays = options.encoding == "utf-8", options.arrays
         self._commands = Commands()
         self._on_line: Callable[[Connection, bytes | str], Answer] = self._commands.answer
-        self._reply: Callable[[bytes], Answer] | None = None  # if it needs the line alone
+        # The same without the connection, if no plugin takes it.
+        self._reply: Callable[[bytes], Answer] | None = None
 
     @hookimpl
     def on_host_start(self, host: Host) -> None:
@@ -212,7 +130,7 @@ class Line:
     @hookimpl
     def on_accept(self, connection: Connection) -> None:
         """Begin with lines."""
-        connection.data = Session(self._options.max_line_bytes)
+        connection.data = State(self._options.max_line_bytes)
 
     @hookimpl
     def on_readable(self, connection: Connection) -> None:
@@ -222,7 +140,8 @@ class Line:
     @hookimpl
     def on_drain(self, connection: Connection) -> None:
         """Close as soon as every line that has come is answered."""
-        session(connection).ending = True
+        current: State = connection.data
+        current.ending = True
         self._go_on(connection, connection.read())
 
     @hookimpl
@@ -232,10 +151,10 @@ class Line:
 
     def _go_on(self, connection: Connection, data: bytes = b"") -> None:
         """Deal with what waits, until there is no more or the peer is to be held back."""
-        current: Session = connection.data
+        current: State = connection.data
         framer, more = current.framer, True
         while more and not connection.closed:
-            if connection.congested or current._raw is not None:
+            if connection.congested or current.handler is not None:
                 framer.feed(data)
                 if connection.congested:
                     connection.call_when_writable(self._go_on)
@@ -253,12 +172,15 @@ class Line:
             connection.close()
 
     def _hand_out_lines(
-        self, connection: Connection, current: Session, lines: Iterator[bytes]
+        self, connection: Connection, current: State, lines: Iterator[bytes]
     ) -> bool:
-        """Have lines answered until something else has to be done; tell whether there is more."""
+        """Have lines answered, one by one if need be; tell whether there is more to do.
+
+        It stops after a line that begins raw bytes, congests the connection or closes it.
+        """
         framer, commands, on_line = current.framer, self._commands, self._on_line
         may_be_odd = self._decode or (self._arrays and _STAR in framer.chunk)
-        if may_be_odd or current._array is not None:
+        if may_be_odd or current.array is not None:
             on_line = self._odd_line
         elif self._reply is not None:
             return self._reply_to_lines(connection, self._reply, lines) or bool(framer.uncut)
@@ -269,7 +191,7 @@ class Line:
                 answer = on_line(connection, line)
                 if answer is not True:
                     self._say(connection, line, answer)
-                if current._raw is not None or connection.congested or connection.closed:
+                if current.handler is not None or connection.congested or connection.closed:
                     return True
         finally:
             commands.count_back()
@@ -278,11 +200,12 @@ class Line:
     def _reply_to_lines(
         self, connection: Connection, reply: Callable[[bytes], Answer], lines: Iterator[bytes]
     ) -> bool:
-        """Have lines answered by who can do nothing but answer; tell whether some are left.
+        """Have lines answered by plugins that take no connection; tell whether some are left.
 
-        They are not counted: nobody is among those who answer who could tell how many there were.
+        They are not counted: the number is for STATS alone, and the commands that ship, which take
+        the connection, are not among these plugins.
         """
-        while left := length_hint(lines):
+        while left := lines_left(lines):
             if connection.congested or connection.closed:
                 return True
             some = list(lines if left <= _TOGETHER else islice(lines, _TOGETHER))
@@ -298,7 +221,7 @@ class Line:
         return False
 
     def _say(self, connection: Connection, line: bytes, answer: object) -> None:
-        """Do what the answer of `on_line` says."""
+        """Send the reply that `on_line` returned, or an error if nobody took the line."""
         if isinstance(answer, bytes | bytearray | memoryview):
             connection.write(answer)
         elif answer is None or answer is False:
@@ -314,8 +237,8 @@ class Line:
     def _odd_line(self, connection: Connection, line: bytes | str) -> Answer:
         """Have a line answered that is to be decoded, or may belong to an array of words."""
         assert isinstance(line, bytes)
-        current = session(connection)
-        if self._arrays and (current._array is not None or line[:1] == b"*"):
+        current: State = connection.data
+        if self._arrays and (current.array is not None or line[:1] == b"*"):
             self._array_line(connection, current, line)
             return True
         return self._answer(connection, line)
@@ -337,10 +260,8 @@ class Line:
         if self._options.long_lines == "close":
             connection.close()
 
-    # Requests as arrays of words
-
-    def _array_line(self, connection: Connection, current: Session, line: bytes) -> None:
-        array = current._array
+    def _array_line(self, connection: Connection, current: State, line: bytes) -> None:
+        array = current.array
         number = line[1:]
         if not number.isdigit() or len(number) > 7:
             self._bad_array(connection)
@@ -349,7 +270,7 @@ class Line:
             if count > _MAX_WORDS:
                 self._bad_array(connection)
             elif count:
-                current._array = _Array(count, self._options.max_line_bytes)
+                current.array = Array(count, self._options.max_line_bytes)
         elif line[:1] != b"$" or int(number) > array.room:
             self._bad_array(connection)
         else:
@@ -357,8 +278,8 @@ class Line:
             current.block(int(number) + 2, self._array_word)
 
     def _array_word(self, connection: Connection, block: bytes) -> None:
-        current = session(connection)
-        array = current._array
+        current: State = connection.data
+        array = current.array
         assert array is not None
         if block[-2:] != b"\r\n":
             self._bad_array(connection)
@@ -367,7 +288,7 @@ class Line:
         array.missing -= 1
         if array.missing:
             return
-        current._array = None
+        current.array = None
         # Whoever answers lines relies on there being no end of line in them.
         line = b" ".join(array.words).replace(b"\n", b" ")
         self._say(connection, line, self._answer(connection, line))

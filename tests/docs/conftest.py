@@ -43,7 +43,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def installed(checkout: Path, commands: tuple[str, str]) -> Path:
     """The checkout after the README's first command, which has run a host that echoed."""
-    env = environment() | {"HOST_LISTEN": "tcp://127.0.0.1:0"}
+    env = environment() | {"PREFORK_LISTEN": "tcp://127.0.0.1:0"}
     host = Running(commands[0], checkout, env)
     try:
         port = int(host.wait_for(r"listening on tcp://127\.0\.0\.1:(\d+), served by echo", 300)[1])

@@ -64,7 +64,7 @@ def blocks(page: Path) -> list[Block]:
 
 def environment() -> dict[str, str]:
     """Return this process's environment without what would reach into a reader's."""
-    foreign = ("HOST_", "PYTHON", "VIRTUAL_ENV", "TOX_", "COVERAGE_", "PYTEST_")
+    foreign = ("PREFORK_", "PYTHON", "VIRTUAL_ENV", "TOX_", "COVERAGE_", "PYTEST_")
     return {name: text for name, text in os.environ.items() if not name.startswith(foreign)}
 
 
@@ -170,7 +170,7 @@ class Reader:
         if "--listen" in command:
             command = command.replace(f":{PORT}", ":0")
         else:
-            env = env | {"HOST_LISTEN": "tcp://127.0.0.1:0"}
+            env = env | {"PREFORK_LISTEN": "tcp://127.0.0.1:0"}
         self._host = host = Running(command, self.cwd, env)
         host.wait_for(r"ready: all \d+ workers serve")
         self._port = host.wait_for(r"listening on tcp://127\.0\.0\.1:(\d+),")[1]

@@ -30,7 +30,7 @@ OF_COMMANDS = {
     "host.settings.environment",
 }
 UNUSED = OF_OTHERS | OF_COMMANDS
-"""What a host without variables HOST_… can do without."""
+"""What a host without variables PREFORK_… can do without."""
 
 
 def begin(start: Start, notes: Path) -> Host:

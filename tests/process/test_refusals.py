@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from support.hosting import Load, Refuse, Start
+from support.hosting import Load, Refuse, Start, command, environment
 
 pytestmark = pytest.mark.process
 
@@ -91,17 +92,17 @@ def test_wrong_files(refuse: Refuse, tmp_path: Path, text: str, phrases: list[st
 
 def test_all_problems_at_once(refuse: Refuse, tmp_path: Path) -> None:
     (tmp_path / "host.toml").write_text("wrokers = 2\n[limits]\nmax_events = 0\n")
-    refusal = refuse("--config", "host.toml", "--log-format", "xml", env={"HOST_NMAE": "x"})
+    refusal = refuse("--config", "host.toml", "--log-format", "xml", env={"PREFORK_NMAE": "x"})
     assert refusal.code == 3
-    for phrase in ("wrokers", "limits.max_events", "log.format", "HOST_NMAE"):
+    for phrase in ("wrokers", "limits.max_events", "log.format", "PREFORK_NMAE"):
         assert phrase in refusal.message
 
 
 def test_an_unknown_variable(refuse: Refuse) -> None:
-    refusal = refuse("--plugin", "echo", env={"HOST_WROKERS": "2"})
+    refusal = refuse("--plugin", "echo", env={"PREFORK_WROKERS": "2"})
     assert refusal.code == 3
-    assert "HOST_WROKERS" in refusal.message
-    assert "HOST_WORKERS" in refusal.message
+    assert "PREFORK_WROKERS" in refusal.message
+    assert "PREFORK_WORKERS" in refusal.message
 
 
 def test_too_few_descriptors_for_what_is_asked_for(refuse: Refuse, tmp_path: Path) -> None:
@@ -150,3 +151,39 @@ def test_check_names_each_plugin_that_cannot_be_used(refuse: Refuse) -> None:
     refusal = refuse("check", "--plugin", "ehco", "--plugin", "./missing.py")
     assert refusal.code == 4, refusal.message
     assert len(refusal.message.splitlines()) == 3
+
+
+def test_a_failure_by_the_settings_lists_variables_of_the_old_prefix(refuse: Refuse) -> None:
+    refusal = refuse(env={"HOST_PLUGINS": "echo", "HOST_NAME": "node-17", "HOST_PORT": "1"})
+    assert refusal.code == 3
+    assert "one of the selected plugins" in refusal.message
+    assert refusal.message.splitlines()[-1] == (
+        "ignored variables: HOST_NAME, HOST_PLUGINS; those of settings begin with PREFORK_"
+    )
+
+
+@pytest.mark.parametrize("flags", [("--workers", "0"), ("--plugin", "ehco")])
+def test_check_lists_variables_of_the_old_prefix(refuse: Refuse, flags: tuple[str, ...]) -> None:
+    refusal = refuse("check", *flags, env={"HOST_WORKERS": "4"})
+    assert [line for line in refusal.message.splitlines() if "ignored" in line] == [
+        "ignored variables: HOST_WORKERS; those of settings begin with PREFORK_"
+    ]
+
+
+def test_check_lists_them_though_all_is_well() -> None:
+    env = environment({"HOST_WORKERS": "4", "HOST_LIMITS__MAX_EVENTS": "5"})
+    flags = command(["check", "--plugin", "echo"])
+    found = subprocess.run(flags, env=env, capture_output=True, text=True, check=True)
+    assert found.stdout == "ok\n"
+    assert found.stderr == (
+        "host: ignored variables: HOST_LIMITS__MAX_EVENTS, HOST_WORKERS; "
+        "those of settings begin with PREFORK_\n"
+    )
+
+
+def test_a_start_warns_once_of_variables_of_the_old_prefix(start: Start) -> None:
+    of_service = {"PREFORK_PORT": "tcp://10.0.0.11:7000", "PREFORK_SERVICE_HOST": "10.0.0.11"}
+    host = start(env={"HOST_NAME": "node-17", "HOST_WORKERS": "4", "HOST_PORT": "1", **of_service})
+    [warned] = host.events("variables_ignored")
+    assert (warned["level"], warned["names"]) == ("warning", "HOST_NAME, HOST_WORKERS")
+    assert len(host.workers) == 2

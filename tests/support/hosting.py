@@ -59,7 +59,7 @@ def command(
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return this process's environment without settings of a host."""
-    ours = {key: value for key, value in os.environ.items() if not key.startswith("HOST_")}
+    ours = {key: value for key, value in os.environ.items() if not key.startswith("PREFORK_")}
     return ours | dict(more or {})
 
 
@@ -70,6 +70,7 @@ class Host(RunningHost):
         flags: the command line.
         cwd: the working directory.
         slots: how many workers it has.
+        env: environment variables besides those of this process.
         program: how the interpreter runs it.
         nofile: soft and hard limit of descriptors.
         unprivileged: whether it may not raise hard limits, even as root.
@@ -82,6 +83,7 @@ class Host(RunningHost):
         *,
         cwd: Path,
         slots: int,
+        env: Mapping[str, str] | None = None,
         deaf_after: str | None = None,
         **launch: Any,
     ) -> None:
@@ -89,7 +91,7 @@ class Host(RunningHost):
         self._flags, self._launch_options = list(flags), launch
         self._deaf_after = deaf_after
         self._board: Board | None = None
-        super().__init__(self._flags, cwd=cwd)
+        super().__init__(self._flags, cwd=cwd, env=env)
 
     def _launch(self, _command: list[str]) -> list[str]:
         return command(self._flags, **self._launch_options)

@@ -340,14 +340,16 @@ class Parley:
 
     @property
     def users(self) -> list[Any]:
-        return [user for place in self.places.values() for user in place.chat._desk.users.values()]
+        return [
+            user for place in self.places.values() for user in place.chat._membership.users.values()
+        ]
 
     def rosters(self) -> list[set[tuple[str, int, str, tuple[str, ...]]]]:
         """Return each worker's roster in a form that can be compared."""
         return [
             {
                 (member, uid, person.nick, tuple(sorted(person.rooms)))
-                for member, people in place.chat._desk.presence.roster._members.items()
+                for member, people in place.chat._membership.presence.roster._members.items()
                 for uid, person in people.items()
             }
             for place in self.places.values()

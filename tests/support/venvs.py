@@ -90,5 +90,5 @@ def copy(source: Path, target: Path) -> None:
 
 def environment() -> dict[str, str]:
     """Return this process's environment without what would reach into another interpreter."""
-    foreign = ("HOST_", "PREFORK_", "PYTHON", "VIRTUAL_ENV", "TOX_", "COVERAGE_", "PYTEST_")
+    foreign = ("PREFORK_", "PYTHON", "VIRTUAL_ENV", "TOX_", "COVERAGE_", "PYTEST_")
     return {name: text for name, text in os.environ.items() if not name.startswith(foreign)}

@@ -1,7 +1,8 @@
 """What a supervisor hands to itself across exec: everything it holds, as values.
 
 The descriptors stay open across exec under their numbers; the rest is JSON in a memfd, whose
-number is in the environment.
+number is in the environment. The names of such variables begin with an underscore: no variable of a
+setting does, so neither is ever taken for the other.
 """
 
 from __future__ import annotations
@@ -13,9 +14,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-VARIABLE = "PREFORK_HANDOVER"
-REHEARSAL = "PREFORK_REHEARSAL"
-"""Set for the process that tries new settings and plugins before a reload."""
+from host.settings import Problem, SettingsError
+from host.settings.errors import show
+
+VARIABLE = "_PREFORK_HANDOVER"
+"""The number of the memfd, for the process that a reload executes anew."""
+REHEARSAL = "_PREFORK_REHEARSAL"
+"""The supervisor's pid, for the process that tries new settings and plugins before a reload."""
 FORMAT = 2
 """Raised with every change of what is handed over: a reload to another format is refused."""
 
@@ -180,14 +185,18 @@ def receive() -> Handover | None:
     """Return what this process was handed, or None if it was started anew.
 
     Raises:
+        SettingsError: the variable is not of the host's making.
         ValueError: what was handed over is of another format.
     """
     number = os.environ.pop(VARIABLE, None)
     if number is None:
         return None
-    with open(int(number), "rb") as file:
-        file.seek(0)
-        data = file.read()
+    try:
+        with open(int(number), "rb") as file:
+            file.seek(0)
+            data = file.read()
+    except (OSError, ValueError):
+        raise _not_ours(VARIABLE, number) from None
     try:
         handed = Handover.model_validate_json(data)
     except ValidationError as error:
@@ -197,3 +206,22 @@ def receive() -> Handover | None:
     for descriptor in handed.descriptors():
         os.set_inheritable(descriptor, False)
     return handed
+
+
+def rehearsed_by() -> int | None:
+    """Return the pid of the supervisor that this process tries a reload for, or None.
+
+    Raises:
+        SettingsError: the variable is not of the host's making.
+    """
+    pid = os.environ.pop(REHEARSAL, None)
+    if pid is None:
+        return None
+    if pid != str(os.getppid()):
+        raise _not_ours(REHEARSAL, pid)
+    return int(pid)
+
+
+def _not_ours(name: str, text: str) -> SettingsError:
+    message = "only a host that reloads sets this variable: unset it"
+    return SettingsError([Problem(name, show(text), message, "from the environment")])

@@ -20,7 +20,7 @@ from walkthrough import ROOT, blocks
 
 
 def run(*args, env=None):
-    unset = {"HOST_NAME": None}
+    unset = {"PREFORK_NAME": None}
     return CliRunner().invoke(main, args, env=unset | (env or {}), catch_exceptions=False)
 
 
@@ -42,7 +42,7 @@ def refused(host, *args):
 def test_a_host_is_found_by_its_name(host):
     fake = host(status=STATUS)
     assert fake.name in running()
-    assert run("status", env={"HOST_NAME": fake.name}).exit_code == 0
+    assert run("status", env={"PREFORK_NAME": fake.name}).exit_code == 0
     assert fake.asked == [("status", {})]
 
 

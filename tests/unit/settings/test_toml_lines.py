@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from host.settings.fields import join
 from host.settings.origins import values
-from host.settings.sources import presets
 from host.settings.toml_lines import find
 
 
@@ -105,12 +104,16 @@ def test_small_texts(text):
 
 
 KEYS = st.text("abc-_. \"'#[]=é\n", max_size=4)
+
+
 SCALARS = st.one_of(
     st.integers(),
     st.booleans(),
     st.text("ab\"'\\#[]{}=,\n é", max_size=8),
     st.floats(allow_nan=False),
 )
+
+
 VALUES = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3)
 )
@@ -150,7 +153,3 @@ def test_every_key_of_any_text_is_found_where_it_stands(tables):
     found = find(text)
     assert {path: found[path] for path in expected} == expected
     assert {path for path, _ in values(loaded, ())} <= set(found)
-
-
-def test_presets_exist_to_be_read():
-    assert presets() == ["echo", "everything"]

@@ -147,19 +147,19 @@ class Races(RuleBasedStateMachine):
         for roster in self.parley.rosters():
             assert roster == actual
         for place in self.parley.places.values():
-            roster = place.chat._desk.presence.roster
+            roster = place.chat._membership.presence.roster
             assert not roster._asking
             assert len(roster._nicks) == len(actual)
             assert all(count <= MEMBERS_LIMIT for count in roster.rooms.values())
 
     def check_rooms(self):
         for place in self.parley.places.values():
-            desk = place.chat._desk
+            membership = place.chat._membership
             inside = {}
-            for user in desk.users.values():
+            for user in membership.users.values():
                 for room in user.rooms:
                     inside.setdefault(room, set()).add(user.uid)
-            known = desk.rooms._rooms
+            known = membership.rooms._rooms
             assert {name: set(room.writers) for name, room in known.items()} == inside
             assert {name: room.interest for name, room in known.items()} == inside
             topics = {topic for topic in place.bus.callbacks if topic.startswith("chat.room.")}

@@ -7,7 +7,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from host import CloseReason, PluginError
-from host.plugins.line import Session, error
+from host.plugins.line import error
+from host.plugins.line.session import State
 from host.testing import Harness, check_protocol
 
 CONVERSATION = [
@@ -279,7 +280,7 @@ def test_raw_bytes_are_handed_on_as_they_come(harness, piece):
 @pytest.mark.parametrize("count", [0, -1])
 def test_a_count_is_at_least_one(count):
     with pytest.raises(ValueError, match=f"count must be at least 1, not {count}"):
-        Session(100).block(count, lambda *_: None)
+        State(100).block(count, lambda *_: None)
 
 
 @pytest.mark.parametrize(

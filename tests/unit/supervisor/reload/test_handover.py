@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from host.settings import SettingsError
 from host.supervisor.reload import handover
-from host.supervisor.reload.handover import Handover, receive
+from host.supervisor.reload.handover import Handover, receive, rehearsed_by
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 SECONDS = st.floats(allow_nan=False, allow_infinity=False)
@@ -256,9 +257,25 @@ def test_another_format_is_refused(monkeypatch):
             receive()
 
 
-@pytest.mark.parametrize("number", ["", "none", "-1"])
+@pytest.mark.parametrize("number", ["", "none", "-1", "1000000"])
 def test_a_variable_that_names_no_descriptor_is_refused(number, monkeypatch):
     monkeypatch.setenv(handover.VARIABLE, number)
-    with pytest.raises(ValueError, match=r"\w"):
+    with pytest.raises(SettingsError, match=r"_PREFORK_HANDOVER .* only a host that reloads"):
         receive()
     assert handover.VARIABLE not in os.environ
+
+
+def test_the_process_that_tries_a_reload_knows_for_whom(monkeypatch):
+    monkeypatch.delenv(handover.REHEARSAL, raising=False)
+    assert rehearsed_by() is None
+    monkeypatch.setenv(handover.REHEARSAL, str(os.getppid()))
+    assert rehearsed_by() == os.getppid()
+    assert handover.REHEARSAL not in os.environ
+
+
+@pytest.mark.parametrize("pid", ["", "yes", "-1", "0"])
+def test_a_variable_that_does_not_name_the_parent_is_refused(pid, monkeypatch):
+    monkeypatch.setenv(handover.REHEARSAL, pid)
+    with pytest.raises(SettingsError, match=r"_PREFORK_REHEARSAL .* only a host that reloads"):
+        rehearsed_by()
+    assert handover.REHEARSAL not in os.environ

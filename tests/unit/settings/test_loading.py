@@ -1,4 +1,4 @@
-"""Every source, and which one wins."""
+"""Every source, which one wins, and all their problems at once."""
 
 import os
 
@@ -16,21 +16,17 @@ def test_without_sources_everything_is_default(load):
     assert loaded.origin("limits.max_events") == Origin("default", "default")
 
 
-def test_workers_default_to_usable_cpus(load):
-    assert load().settings.workers == min(len(os.sched_getaffinity(0)), 1024)
-
-
 def test_reads_the_environment_of_the_process_by_default(monkeypatch):
-    for name in [n for n in os.environ if n.startswith("HOST_")]:
+    for name in [n for n in os.environ if n.startswith("PREFORK_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("HOST_WORKERS", "3")
+    monkeypatch.setenv("PREFORK_WORKERS", "3")
     assert settings.load().settings.workers == 3
 
 
 SOURCES = [
     ("preset", {"preset": "everything"}, 2, "everything.toml:8 (preset)"),
     ("file", {"toml": "\nworkers = 3"}, 3, "host.toml:2"),
-    ("environment", {"environ": {"HOST_WORKERS": "4"}}, 4, "HOST_WORKERS (environment)"),
+    ("environment", {"environ": {"PREFORK_WORKERS": "4"}}, 4, "PREFORK_WORKERS (environment)"),
     ("flag", {"flags": {"workers": ("5", "--workers")}}, 5, "--workers (flag)"),
 ]
 
@@ -50,91 +46,28 @@ def test_stronger_sources_override_weaker_ones(load, strongest):
 def test_tables_merge_and_lists_replace(load):
     loaded = load(
         "listen = ['unix:/a', 'unix:/b']\n[limits]\nmax_events = 3\nidle_timeout_seconds = 1",
-        environ={"HOST_LIMITS__MAX_EVENTS": "5", "HOST_LISTEN": "unix:/c=echo"},
+        environ={"PREFORK_LIMITS__MAX_EVENTS": "5", "PREFORK_LISTEN": "unix:/c=echo"},
     )
     assert loaded.settings.limits.max_events == 5
     assert loaded.settings.limits.idle_timeout_seconds == 1.0
     assert [one.address for one in loaded.settings.listen] == ["unix:/c"]
     assert "listen[1].address" not in loaded.origins
-    assert loaded.origin("listen[0].plugin").text == "HOST_LISTEN (environment)"
+    assert loaded.origin("listen[0].plugin").text == "PREFORK_LISTEN (environment)"
     assert loaded.is_default("listen[0].backlog")
     assert loaded.origin("limits.idle_timeout_seconds").text == "host.toml:4"
-
-
-def test_variables_are_parsed_by_the_type_of_their_key(load):
-    loaded = load(
-        environ={
-            "HOST_RESPAWN": "no",
-            "HOST_NAME": "5",
-            "HOST_LIMITS__IDLE_TIMEOUT_SECONDS": "2.5",
-            "HOST_LOG__FORMAT": "json",
-            "HOST_PLUGINS": " echo, ./chat.py ,pkg.mod:Class",
-            "HOST_LISTEN": "tcp://[::1]:0=echo,unix:@x",
-            "PATH": "/bin",
-            "HOST": "ignored",
-        }
-    ).settings
-    assert loaded.respawn is False
-    assert loaded.name == "5"
-    assert loaded.limits.idle_timeout_seconds == 2.5
-    assert loaded.log.format == "json"
-    assert loaded.plugins == ("echo", "./chat.py", "pkg.mod:Class")
-    assert [(one.address, one.plugin) for one in loaded.listen] == [
-        ("tcp://[::1]:0", "echo"),
-        ("unix:@x", None),
-    ]
-
-
-def test_lists_may_be_json(load):
-    loaded = load(
-        environ={
-            "HOST_PLUGINS": '["a", "b"]',
-            "HOST_LISTEN": '[{"address": "unix:/a,b", "mode": "0660"}, "unix:/c"]',
-        }
-    ).settings
-    assert loaded.plugins == ("a", "b")
-    assert [(one.address, one.mode) for one in loaded.listen] == [
-        ("unix:/a,b", 0o660),
-        ("unix:/c", 0o600),
-    ]
-
-
-def test_an_empty_variable_empties_a_list(load):
-    assert load("plugins = ['a']", environ={"HOST_PLUGINS": ""}).settings.plugins == ()
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("50", 50),
-        ("1_000", 1000),
-        ("0o17", 15),
-        ("true", True),
-        ("[1, 2]", [1, 2]),
-        ('{"a": {"b": 1}}', {"a": {"b": 1}}),
-        ("plain text", "plain text"),
-        ("NaN", "NaN"),
-        ("1\nb = 2", "1\nb = 2"),
-        ('"5"', "5"),
-        ("", ""),
-    ],
-)
-def test_options_are_parsed_if_they_can_be(load, text, value):
-    loaded = load(environ={"HOST_OPTIONS__CHAT__HISTORY": text})
-    assert loaded.settings.options == {"chat": {"history": value}}
 
 
 def test_options_nest_and_merge(load):
     loaded = load(
         "[options.chat]\na = 1\nb = {c = 1}",
-        environ={"HOST_OPTIONS__CHAT__B__D": "2"},
+        environ={"PREFORK_OPTIONS__CHAT__B__D": "2"},
         flags={"options.my-chat.x": ("3", "--set options.my-chat.x=3")},
     )
     assert loaded.settings.options == {"chat": {"a": 1, "b": {"c": 1, "d": 2}}, "my-chat": {"x": 3}}
     assert dict(loaded.origins) == {
         "options.chat.a": Origin("file", "host.toml:2"),
         "options.chat.b.c": Origin("file", "host.toml:3"),
-        "options.chat.b.d": Origin("environment", "HOST_OPTIONS__CHAT__B__D (environment)"),
+        "options.chat.b.d": Origin("environment", "PREFORK_OPTIONS__CHAT__B__D (environment)"),
         "options.my-chat.x": Origin("flag", "--set options.my-chat.x (flag)"),
     }
 
@@ -175,11 +108,46 @@ def test_leaving_out_needs_no_file(load):
 
 def test_variables_choose_file_and_preset_and_arguments_win(load, tmp_path):
     (tmp_path / "other.toml").write_text("name = 'other'")
-    environ = {"HOST_CONFIG": "other.toml", "HOST_PRESET": "echo"}
+    environ = {"PREFORK_CONFIG": "other.toml", "PREFORK_PRESET": "echo"}
     loaded = load(environ=environ)
     assert loaded.settings.name == "other"
     assert loaded.origin("plugins").text == "echo.toml:2 (preset)"
     loaded = load("name = 'host'", environ=environ, preset="everything")
     assert loaded.settings.name == "host"
     assert loaded.origin("plugins").text == "everything.toml:15 (preset)"
-    assert load(environ={"HOST_CONFIG": "", "HOST_PRESET": ""}).settings == Settings()
+    assert load(environ={"PREFORK_CONFIG": "", "PREFORK_PRESET": ""}).settings == Settings()
+
+
+def test_secrets_are_not_in_the_repr(load):
+    assert "hunter2" not in repr(load("[options.chat]\ndsn = 'hunter2'"))
+
+
+def test_all_problems_are_reported_at_once_and_once(problems):
+    found = problems(
+        "workers = 0\nqqq = 1\nplugins = ['a', 'a', '']\n"
+        "[connection]\nlow_water_bytes = 300000\nwrite_timeout_seconds = 0\n[limit]\n",
+        preset="ecko",
+        environ={"PREFORK_WORKRS": "1", "PREFORK_LOG__LEVEL": "loud"},
+        flags={"respawn": ("maybe", "--set respawn=maybe")},
+    )
+    assert sorted(key for key, *_ in found) == [
+        "connection.low_water_bytes",
+        "connection.write_timeout_seconds",
+        "limit",
+        "log.level",
+        "plugins[1]",
+        "plugins[2]",
+        "preset",
+        "qqq",
+        "respawn",
+        "workers",
+        "workrs",
+    ]
+
+
+def test_an_unknown_key_is_reported_for_each_source_that_has_it(problems):
+    found = problems("wrokers = 1", flags={"wrokers": ("2", "--set wrokers=2")})
+    assert [where for *_, where in found] == [
+        "from host.toml:1",
+        "from --set wrokers (flag)",
+    ]

@@ -1,4 +1,4 @@
-"""The grammar of addresses, and of the lists that contain them."""
+"""The grammar of addresses, and of the texts that contain them."""
 
 import contextlib
 import ipaddress
@@ -6,9 +6,8 @@ import ipaddress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
-from host.settings import Address, Listen, Settings
+from host.settings import Address
 from host.settings.address import parse, split
 
 
@@ -92,37 +91,3 @@ def test_any_text_is_an_address_or_a_value_error(text):
 )
 def test_splits_at_the_last_equals_sign(text, parts):
     assert split(text) == parts
-
-
-def test_listen_tells_its_parts():
-    listen = Listen(address="unix:/a=echo")
-    assert listen.plugin is None
-    assert listen.parsed == Address("unix", path="/a=echo")
-
-
-@pytest.mark.parametrize("mode", [0o660, "0660", "660", "0o660"])
-def test_mode_is_octal_in_text(mode):
-    settings = Settings.model_validate({"listen": [{"address": "unix:/a", "mode": mode}]})
-    assert settings.listen[0].mode == 0o660
-
-
-@pytest.mark.parametrize("mode", [True, 660, -1, "888", "rw-", 1.0])
-def test_other_modes_are_refused(mode):
-    with pytest.raises(ValidationError, match="expected file mode up to 0o777"):
-        Listen.model_validate({"address": "unix:/a", "mode": mode})
-
-
-def test_port_zero_may_repeat():
-    text = "tcp://127.0.0.1:0"
-    assert len(Settings.model_validate({"listen": [text, text]}).listen) == 2
-
-
-def test_instances_are_checked_for_repetition_too():
-    one = Listen(address="tcp://127.0.0.1:7000")
-    with pytest.raises(ValidationError, match=r"same address as listen\[0\]"):
-        Settings(listen=(one, Listen(address="tcp://localhost:7000")))
-
-
-def test_settings_are_frozen():
-    with pytest.raises(ValidationError, match="frozen"):
-        Settings().limits.max_events = 3
