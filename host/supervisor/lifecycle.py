@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -34,7 +34,11 @@ _LEAVE_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class LifecycleParts:
-    """What the life of the workers is made of."""
+    """What the life of the workers is made of.
+
+    Attributes:
+        reap: collects the children that have ended.
+    """
 
     loop: Loop
     telemetry: Telemetry
@@ -45,6 +49,7 @@ class LifecycleParts:
     exits: ExitReports
     queries: WorkerQueries
     shutdown: Shutdown
+    reap: Callable[[], Iterable[processes.Exit]] = processes.reap
 
 
 class WorkerLifecycle:
@@ -141,7 +146,7 @@ class WorkerLifecycle:
         """Take note of all children that have ended."""
         parts = self._parts
         parts.exits.begin_reaping()
-        for ended in processes.reap():
+        for ended in parts.reap():
             handle = parts.workers.get(ended.pid)
             if handle is not None:
                 self._handle_exit(handle, parts.exits.add_out_of_memory(handle, ended))
