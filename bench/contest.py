@@ -52,7 +52,7 @@ class Case:
         program: the load program.
         arguments: those of the load program.
         ours: the host.
-        others: whom it is compared with.
+        others: what it is compared with.
         series: see `Comparison`.
         x: see `Comparison`.
     """

@@ -17,7 +17,7 @@ from typing import Literal, Protocol
 
 _CR = ord("\r")
 _CUT_BYTES = 4096
-"""Longer input is cut in parts: whoever stops early would have the rest cut for nothing."""
+"""Longer input is cut in parts: where the taker stops early, the rest would be cut for nothing."""
 
 # Lines that are cut are handed out by the iterator of their list, and how many are left is asked of
 # it: the interpreter counts already, and a counter of our own would be a step in Python for each

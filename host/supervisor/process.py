@@ -6,41 +6,37 @@ import functools
 import gc
 import os
 import signal
-import sys
-import time
 from collections.abc import Callable, Sequence
 
 from host.bus.supervisor_end import BusRouter
 from host.control.server import ControlServer
-from host.dispatch.dispatcher import DispatchPolicy, Scheduler
+from host.dispatch.dispatcher import DispatchPolicy
 from host.errors import ExitCode, PluginError
 from host.hookspecs import on_host_start
 from host.net.listeners import ListeningSocket
-from host.plugin.binding import HostHooks
 from host.plugin.circuit_breaker import CircuitBreaker
 from host.plugin.failures import Failures
 from host.runtime import forks
 from host.runtime.loop import READ, Loop
 from host.runtime.processes import BatchScheduling
-from host.runtime.signals import Signals
+from host.runtime.signals import Handler, Signals
 from host.settings import Settings
+from host.supervisor.assembly import (
+    lifecycle_parts,
+    load_schedulers,
+    make_generations,
+    make_reloader,
+    make_state,
+)
 from host.supervisor.command_handlers import CommandHandlers, CommandParts
 from host.supervisor.dependencies import Dependencies, HostView
-from host.supervisor.generations import DispatchSetup, Generation, Generations
-from host.supervisor.lifecycle import LifecycleParts, WorkerLifecycle
-from host.supervisor.reload.reexec import ReexecParts, reexec
-from host.supervisor.reload.rehearsal import Program, Reloader
-from host.supervisor.reload.takeover import TakeoverParts, end_stand_in, take_over
+from host.supervisor.generations import DispatchSetup, Generation
+from host.supervisor.lifecycle import WorkerLifecycle
+from host.supervisor.reload.takeover import TakeoverParts, end_stand_in
 from host.supervisor.shutdown import Shutdown
-from host.supervisor.status import HostState
-from host.supervisor.workers.exits import ExitReports
 from host.supervisor.workers.handles import Workers
-from host.supervisor.workers.last_call import LastCall
-from host.supervisor.workers.pool import Pool
 from host.supervisor.workers.queries import WorkerQueries
-from host.supervisor.workers.states import PoolPolicy
 from host.telemetry import events
-from host.telemetry.emitter import Telemetry
 
 
 class Supervisor:
@@ -77,7 +73,7 @@ class Supervisor:
             loop, telemetry, self._hooks.schedulers, policy, self._workers.send, self._failures
         )
         parts = TakeoverParts(loop, telemetry, self._router, self._workers, dispatching)
-        self._generations = _make_generations(sockets, dependencies, parts)
+        self._generations = make_generations(sockets, dependencies, parts)
         self._shutdown = Shutdown(
             loop,
             telemetry,
@@ -87,23 +83,31 @@ class Supervisor:
         )
         # While it waits for a core, connections come together; workers are not made to wait.
         self._batch = BatchScheduling()
-        self._signals = Signals(self._signal_handlers())
-        state = _make_state(
+        self._signals = Signals(
+            signal_handlers(
+                on_stop=self._on_stop_signal,
+                stop_now=lambda number: self.stop(number.name, quick=True),
+                reload=lambda number: self._reloader.request(number.name),
+                scale_by=lambda number, workers: self._lifecycle.scale_by(workers, number.name),
+                reap=lambda _: self._lifecycle.reap(),
+            )
+        )
+        state = make_state(
             settings, dependencies, breaker, parts, self._generations, self._shutdown
         )
-        self._reloader = _make_reloader(
+        self._reloader = make_reloader(
             state, settings, dependencies, self._router, self._signals, self._batch
         )
         queries = WorkerQueries(loop, self._workers.send)
         self._lifecycle = WorkerLifecycle(
-            _lifecycle_parts(state, telemetry, self._hooks, queries),
+            lifecycle_parts(state, telemetry, self._hooks, queries),
             settings.lifecycle,
             become_worker=self._become_worker,
             on_settled=self._reloader.begin_wanted,
             on_other_child=self._reloader.handle_exit,
             on_empty=self._finish,
         )
-        load = functools.partial(_load_schedulers, dependencies, self._failures, breaker)
+        load = functools.partial(load_schedulers, dependencies, self._failures, breaker)
         commands = CommandParts(
             telemetry, state, self._lifecycle, queries, self._reloader, load, self.stop
         )
@@ -113,19 +117,6 @@ class Supervisor:
             self._control = ControlServer(loop, telemetry, dependencies.control, handle)
         forks.release_in_plugin_fork(dependencies.log.mute)
         forks.release_in_plugin_fork(self._release)
-
-    def _signal_handlers(self) -> dict[signal.Signals, Callable[[signal.Signals], object]]:
-        return {
-            signal.SIGCHLD: lambda _: self._lifecycle.reap(),
-            signal.SIGTERM: self._on_stop_signal,
-            signal.SIGINT: self._on_stop_signal,
-            signal.SIGQUIT: lambda number: self.stop(number.name, quick=True),
-            signal.SIGHUP: lambda number: self._reloader.request(number.name),
-            signal.SIGTTIN: lambda number: self._lifecycle.scale_by(1, number.name),
-            signal.SIGTTOU: lambda number: self._lifecycle.scale_by(-1, number.name),
-            # The log goes to standard error: what reads it there rotates it.
-            signal.SIGUSR1: lambda _: None,
-        }
 
     def run(self) -> ExitCode:
         """Start the workers, serve until told to stop, and return the exit code.
@@ -275,119 +266,23 @@ class Supervisor:
         self._generations.release_sockets()
 
 
-def _pool_policy(settings: Settings, generation: Generation) -> PoolPolicy:
-    lifecycle = settings.lifecycle
-    return PoolPolicy(
-        workers=settings.workers,
-        respawn=settings.respawn,
-        start_timeout=lifecycle.start_timeout_seconds,
-        drain_timeout=lifecycle.drain_timeout_seconds,
-        pause_max=lifecycle.respawn_backoff_max_seconds,
-        generation=generation.number,
-    )
-
-
-def _make_generations(
-    sockets: Sequence[ListeningSocket], dependencies: Dependencies, parts: TakeoverParts
-) -> Generations:
-    """Make the generation of these sockets; after an exec, with all that were there before."""
-    handed, views = dependencies.handed, [listener.view for listener in sockets]
-    mine = Generation(handed.generation if handed else 0, views, sockets)
-    mine.began = handed.reloaded if handed else time.monotonic()
-    if not dependencies.failed:
-        parts.dispatching.prepare(mine)
-    if handed is None:
-        return Generations(parts.loop, parts.telemetry, mine)
-    return take_over(handed, dependencies.inherited, mine, parts)
-
-
-def _make_state(
-    settings: Settings,
-    dependencies: Dependencies,
-    breaker: CircuitBreaker,
-    parts: TakeoverParts,
-    generations: Generations,
-    shutdown: Shutdown,
-) -> HostState:
-    """Make what knows of the workers; it goes on with what was handed over."""
-    handed, workers = dependencies.handed, parts.workers
-    policy = _pool_policy(settings, generations.current)
-    pool = Pool(policy, [handle.record for handle in workers])
-    last_call = LastCall(dependencies.registry.calls)
-    exits = ExitReports(parts.loop, workers, parts.telemetry, last_call)
-    if handed is not None:
-        exits.restore(handed.restarts, handed.hangs)
-    return HostState(
-        name=settings.name,
-        version=dependencies.version,
-        pid=os.getpid(),
-        started=handed.started if handed else generations.current.began,
-        loop=parts.loop,
-        breaker=breaker,
-        pool=pool,
-        workers=workers,
-        exits=exits,
-        generations=generations,
-        shutdown=shutdown,
-    )
-
-
-def _make_reloader(
-    state: HostState,
-    settings: Settings,
-    dependencies: Dependencies,
-    router: BusRouter,
-    signals: Signals,
-    batch: BatchScheduling,
-) -> Reloader:
-    control, program = dependencies.control, Program(sys.executable, sys.orig_argv)
-    parts = ReexecParts(
-        program=program,
-        loop=state.loop,
-        log=dependencies.log,
-        signals=signals,
-        batch=batch,
-        router=router,
-        workers=state.workers,
-        exits=state.exits,
-        generations=state.generations,
-        control=(state.name, control.fileno()) if control else None,
-        started=state.started,
-    )
-    return Reloader(
-        state.loop,
-        dependencies.telemetry,
-        state.pool,
-        state.generations,
-        program,
-        patience=settings.lifecycle.start_timeout_seconds,
-        reexec=functools.partial(reexec, parts),
-    )
-
-
-def _lifecycle_parts(
-    state: HostState, telemetry: Telemetry, hooks: HostHooks, queries: WorkerQueries
-) -> LifecycleParts:
-    return LifecycleParts(
-        loop=state.loop,
-        telemetry=telemetry,
-        hooks=hooks,
-        pool=state.pool,
-        workers=state.workers,
-        generations=state.generations,
-        exits=state.exits,
-        queries=queries,
-        shutdown=state.shutdown,
-    )
-
-
-def _load_schedulers(
-    dependencies: Dependencies, failures: Failures, breaker: CircuitBreaker, plugin: str
-) -> Sequence[tuple[str, Scheduler]]:
-    """Load a scheduler plugin; return who is asked from then on.
-
-    Raises:
-        PluginError: it cannot be loaded, or is none.
-    """
-    registry = dependencies.load_scheduler(plugin)
-    return registry.host_hooks(failures, breaker=breaker).schedulers
+def signal_handlers(
+    *,
+    on_stop: Handler,
+    stop_now: Handler,
+    reload: Handler,
+    scale_by: Callable[[signal.Signals, int], object],
+    reap: Handler,
+) -> dict[signal.Signals, Handler]:
+    """Return what the supervisor does at each signal of the table (host.runtime.signal_table)."""
+    return {
+        signal.SIGTERM: on_stop,
+        signal.SIGINT: on_stop,
+        signal.SIGQUIT: stop_now,
+        signal.SIGHUP: reload,
+        signal.SIGTTIN: lambda number: scale_by(number, 1),
+        signal.SIGTTOU: lambda number: scale_by(number, -1),
+        # The log goes to standard error: what reads it there rotates it.
+        signal.SIGUSR1: lambda _: None,
+        signal.SIGCHLD: reap,
+    }

@@ -4,7 +4,7 @@ Every worker keeps one and makes it from what is said on one topic, its own word
 that comes in the same order everywhere, so do the rosters. `apply` returns what has changed, for
 the announcements: what people are told is exactly what the roster says.
 
-A room has a limit of members, which is kept exactly: whoever wants to enter *asks* first. Its own
+A room has a limit of members, which is kept exactly: who wants to enter *asks* first. Its own
 worker decides when it hears that question: all who are in or have asked before count.
 """
 

@@ -17,7 +17,7 @@ _SHOWN = 40
 
 
 class Commands:
-    """Answers the commands that ship, and counts the lines of its worker, whoever answers them."""
+    """Answers the commands that ship, and counts all lines of its worker, its own or not."""
 
     def __init__(self) -> None:
         self._counted = 0

@@ -81,7 +81,7 @@ class Specs:
         Blocking: no.
 
         Args:
-            connection: for whoever writes by itself, closes, or has a state; `session(connection)`
+            connection: to write by itself, close, or have a state; `session(connection)`
                 has more. Lines are answered faster if no plugin takes this argument.
             line: the line without its end; bytes, or str if the option `encoding` says so.
         Returns: the reply, with its end; True if the line has been dealt with otherwise; None to
@@ -289,7 +289,7 @@ class Line:
         if array.missing:
             return
         current.array = None
-        # Whoever answers lines relies on there being no end of line in them.
+        # Plugins that answer lines rely on there being no end of line in them.
         line = b" ".join(array.words).replace(b"\n", b" ")
         self._say(connection, line, self._answer(connection, line))
 

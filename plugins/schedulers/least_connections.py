@@ -1,4 +1,4 @@
-"""Least connections: whoever holds the fewest takes the next one; meant for long sessions."""
+"""Least connections: the worker with the fewest takes the next one; meant for long sessions."""
 
 from __future__ import annotations
 

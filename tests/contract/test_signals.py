@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from host.runtime.signal_table import SIGNALS
+from host.supervisor import process as supervisor
 from host.worker.process import signal_handlers
 
 PAGE = Path(__file__).parents[2] / "docs/operations.md"
@@ -28,6 +29,11 @@ def test_a_worker_has_a_handler_for_each_signal_that_does_something_in_it():
     at_work = {number for number, each in SIGNALS.items() if not each.worker.startswith("nothing")}
     ignored = {number for number, each in SIGNALS.items() if each.ignored_by_workers}
     assert handlers.keys() == at_work | ignored
+
+
+def test_the_supervisor_has_a_handler_for_each_signal():
+    nothing = dict.fromkeys(("on_stop", "stop_now", "reload", "scale_by", "reap"), lambda *_: None)
+    assert supervisor.signal_handlers(**nothing).keys() == SIGNALS.keys()
 
 
 @pytest.mark.parametrize("number", SIGNALS)

@@ -162,7 +162,7 @@ class KeyValue:
             if not 0 <= flags <= MAX_FLAGS:
                 raise BadRequestError(BAD_FORMAT)
             if too_large:
-                # Whoever reads the key next must not find what should have been replaced.
+                # The next one to read the key must not find what should have been replaced.
                 self._store.delete(key, time.time())
                 raise BadRequestError(b"SERVER_ERROR object too large for cache")
         except BadRequestError:

@@ -60,7 +60,7 @@ class LastCall:
         return f"{text}, connection {pid}-{call.serial}" if call.serial else text
 
     def _in(self, stacks: str) -> Implementation | None:
-        """Return the outermost implementation in the stacks: whoever the host has called."""
+        """Return the outermost implementation in the stacks: the one that the host has called."""
         last = None
         for file, line, name in frames(stacks):
             for span, each in self._functions.get((file, name), ()):

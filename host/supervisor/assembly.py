@@ -1,0 +1,153 @@
+"""Makes the parts of a supervisor out of what it is given and what was handed over to it."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+from host.bus.supervisor_end import BusRouter
+from host.dispatch.dispatcher import Scheduler
+from host.net.listeners import ListeningSocket
+from host.plugin.binding import HostHooks
+from host.plugin.circuit_breaker import CircuitBreaker
+from host.plugin.failures import Failures
+from host.runtime.processes import BatchScheduling
+from host.runtime.signals import Signals
+from host.settings import Settings
+from host.supervisor.dependencies import Dependencies
+from host.supervisor.generations import Generation, Generations
+from host.supervisor.lifecycle import LifecycleParts
+from host.supervisor.reload.reexec import ReexecParts, reexec
+from host.supervisor.reload.rehearsal import Program, Reloader
+from host.supervisor.reload.takeover import TakeoverParts, take_over
+from host.supervisor.shutdown import Shutdown
+from host.supervisor.status import HostState
+from host.supervisor.workers.exits import ExitReports
+from host.supervisor.workers.last_call import LastCall
+from host.supervisor.workers.pool import Pool
+from host.supervisor.workers.queries import WorkerQueries
+from host.supervisor.workers.states import PoolPolicy
+from host.telemetry.emitter import Telemetry
+
+
+def _pool_policy(settings: Settings, generation: Generation) -> PoolPolicy:
+    lifecycle = settings.lifecycle
+    return PoolPolicy(
+        workers=settings.workers,
+        respawn=settings.respawn,
+        start_timeout=lifecycle.start_timeout_seconds,
+        drain_timeout=lifecycle.drain_timeout_seconds,
+        pause_max=lifecycle.respawn_backoff_max_seconds,
+        generation=generation.number,
+    )
+
+
+def make_generations(
+    sockets: Sequence[ListeningSocket], dependencies: Dependencies, parts: TakeoverParts
+) -> Generations:
+    """Make the generation of these sockets; after an exec, with all that were there before."""
+    handed, views = dependencies.handed, [listener.view for listener in sockets]
+    mine = Generation(handed.generation if handed else 0, views, sockets)
+    mine.began = handed.reloaded if handed else time.monotonic()
+    if not dependencies.failed:
+        parts.dispatching.prepare(mine)
+    if handed is None:
+        return Generations(parts.loop, parts.telemetry, mine)
+    return take_over(handed, dependencies.inherited, mine, parts)
+
+
+def make_state(
+    settings: Settings,
+    dependencies: Dependencies,
+    breaker: CircuitBreaker,
+    parts: TakeoverParts,
+    generations: Generations,
+    shutdown: Shutdown,
+) -> HostState:
+    """Make what knows of the workers; it goes on with what was handed over."""
+    handed, workers = dependencies.handed, parts.workers
+    policy = _pool_policy(settings, generations.current)
+    pool = Pool(policy, [handle.record for handle in workers])
+    last_call = LastCall(dependencies.registry.calls)
+    exits = ExitReports(parts.loop, workers, parts.telemetry, last_call)
+    if handed is not None:
+        exits.restore(handed.restarts, handed.hangs)
+    return HostState(
+        name=settings.name,
+        version=dependencies.version,
+        pid=os.getpid(),
+        started=handed.started if handed else generations.current.began,
+        loop=parts.loop,
+        breaker=breaker,
+        pool=pool,
+        workers=workers,
+        exits=exits,
+        generations=generations,
+        shutdown=shutdown,
+    )
+
+
+def make_reloader(
+    state: HostState,
+    settings: Settings,
+    dependencies: Dependencies,
+    router: BusRouter,
+    signals: Signals,
+    batch: BatchScheduling,
+) -> Reloader:
+    """Make what reloads, with all that it hands over to the process that it becomes."""
+    control, program = dependencies.control, Program(sys.executable, sys.orig_argv)
+    parts = ReexecParts(
+        program=program,
+        loop=state.loop,
+        log=dependencies.log,
+        signals=signals,
+        batch=batch,
+        router=router,
+        workers=state.workers,
+        exits=state.exits,
+        generations=state.generations,
+        control=(state.name, control.fileno()) if control else None,
+        started=state.started,
+    )
+    return Reloader(
+        state.loop,
+        dependencies.telemetry,
+        state.pool,
+        state.generations,
+        program,
+        patience=settings.lifecycle.start_timeout_seconds,
+        reexec=functools.partial(reexec, parts),
+    )
+
+
+def lifecycle_parts(
+    state: HostState, telemetry: Telemetry, hooks: HostHooks, queries: WorkerQueries
+) -> LifecycleParts:
+    """Collect what the life of the workers is made of."""
+    return LifecycleParts(
+        loop=state.loop,
+        telemetry=telemetry,
+        hooks=hooks,
+        pool=state.pool,
+        workers=state.workers,
+        generations=state.generations,
+        exits=state.exits,
+        queries=queries,
+        shutdown=state.shutdown,
+    )
+
+
+def load_schedulers(
+    dependencies: Dependencies, failures: Failures, breaker: CircuitBreaker, plugin: str
+) -> Sequence[tuple[str, Scheduler]]:
+    """Load a scheduler plugin; return who is asked from then on.
+
+    Raises:
+        PluginError: it cannot be loaded, or is none.
+    """
+    registry = dependencies.load_scheduler(plugin)
+    return registry.host_hooks(failures, breaker=breaker).schedulers
