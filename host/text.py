@@ -56,3 +56,11 @@ def shorten(filename: str) -> str:
 def reason(error: BaseException) -> str:
     """Return why something failed: for an OSError without its number and file."""
     return getattr(error, "strerror", None) or str(error)
+
+
+def shortened(text: str, limit: int) -> str:
+    """Return `text`, or its beginning and its end with what is left out counted between them."""
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"

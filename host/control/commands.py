@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -222,7 +223,7 @@ def read_request(line: bytes) -> dict[str, Any]:
         CommandError: there is none.
     """
     try:
-        request = json.loads(line)
+        request = json.loads(line, parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError):
         request = None
     if not isinstance(request, dict):
@@ -231,6 +232,14 @@ def read_request(line: bytes) -> dict[str, Any]:
             f'{{"v": {VERSION}, "command": "status"}}'
         )
     return request
+
+
+def _finite(text: str) -> float:
+    """Return a number that JSON can say: 1e999 would come back as Infinity (RFC 8259, 6)."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no number of JSON")
+    return number
 
 
 def parse_request(request: Mapping[str, Any]) -> tuple[Command, dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterable, Sequence
 from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distribution
 from importlib.metadata import entry_points as points
@@ -16,6 +17,8 @@ from host.text import listed, suggest
 
 GROUP = "host.plugins"
 """The entry-point group of plugins."""
+_REFERENCE = re.compile(r"(?P<module>[\w.]+)\s*(:\s*(?P<attribute>[\w.]+)\s*)?(\[.*\]\s*)?")
+"""An object reference (Python Packaging User Guide, "Entry points specification")."""
 
 
 class Source(NamedTuple):
@@ -88,7 +91,7 @@ def find(text: str, entries: Sequence[EntryPoint]) -> Source:
     """
     holder, colon, attribute = text.partition(":")
     if "/" in holder or holder.endswith(".py"):
-        return _find_file(text, Path(holder).expanduser(), attribute)
+        return _find_file(text, holder, attribute)
     matching = [entry for entry in entries if entry.name == text]
     if matching:
         return _find_entry(text, matching)
@@ -98,9 +101,14 @@ def find(text: str, entries: Sequence[EntryPoint]) -> Source:
     raise _unknown(text, entries)
 
 
-def _find_file(text: str, path: Path, attribute: str) -> Source:
+def _find_file(text: str, holder: str, attribute: str) -> Source:
+    path, origin = Path(holder), f"file {text}"
     name = f"{path.stem}:{attribute}" if attribute else path.stem
-    origin = f"file {text}"
+    try:
+        path = path.expanduser()
+    except RuntimeError:
+        cause = f"the home of {path.parts[0]} is not known: there may be no such user"
+        raise PluginError(name, cause, origin=origin) from None
     if path.is_dir():
         raise PluginError(name, "this is a folder, not a file", origin=origin)
     if path.is_file():
@@ -110,8 +118,15 @@ def _find_file(text: str, path: Path, attribute: str) -> Source:
     if not path.parent.is_dir():
         cause = f"there is no folder {path.parent}"
     else:
-        cause = f"there is no file {path.name} in {path.parent.resolve()}"
+        cause = f"there is no file {path.name} in {_resolved(path.parent)}"
     raise PluginError(name, f"{cause}{suggest(near)}", origin=origin)
+
+
+def _resolved(folder: Path) -> str:
+    try:
+        return str(folder.resolve())
+    except FileNotFoundError:  # getcwd(2): the working directory itself has been removed
+        return f"{folder}: the working directory has been removed"
 
 
 def _find_entry(text: str, matching: Sequence[EntryPoint]) -> Source:
@@ -132,17 +147,16 @@ def locate_entry(entry: EntryPoint) -> Source:
         PluginError: if the distribution's metadata is broken.
     """
     name, version = belongs_to(entry)
-    try:
-        module, attribute = entry.module, entry.attr
-    except AttributeError:  # what importlib.metadata raises for a value it cannot parse
+    # What importlib.metadata raises for a value that it cannot parse depends on its version.
+    match = _REFERENCE.fullmatch(entry.value)
+    if match is None:
         raise PluginError(
             entry.name,
             f'the entry point\'s value "{entry.value}" is not of the form module:Class',
             origin=f"{name} {version}",
-        ) from None
-    return Source(
-        entry.name, module, attribute or "", distribution=name, version=version, entry=True
-    )
+        )
+    module, attribute = match["module"], match["attribute"] or ""
+    return Source(entry.name, module, attribute, distribution=name, version=version, entry=True)
 
 
 def _unknown(text: str, entries: Iterable[EntryPoint]) -> PluginError:

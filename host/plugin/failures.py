@@ -11,10 +11,14 @@ from host.errors import SlowCallError
 from host.hookspecs import OTHERS_HEAR_IT, ROWS
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import HOOK_FAILED
+from host.text import shortened
 
 BURST = 10
 PER_SECONDS = 10.0
 """Of one plugin and hook, the first ten failures of ten seconds are told; the rest are counted."""
+MAX_ERROR_CHARS = 1_000
+MAX_TRACEBACK_CHARS = 65_536
+"""Longer texts are shortened in the middle: one may have all that a client has sent in it."""
 
 
 class Failure(NamedTuple):
@@ -48,8 +52,9 @@ class Failures:
         unsaid = None if told_by_caller else self._unsaid(plugin, hook)
         if unsaid is None and not told_by_caller:
             return  # nothing is formatted that nobody reads: a client may bring this about
-        what = "".join(traceback.format_exception_only(error)).strip().replace("\n", "; ")
-        stack = "".join(traceback.format_exception(error))
+        what = shortened("".join(traceback.format_exception_only(error)).strip(), MAX_ERROR_CHARS)
+        what = what.replace("\n", "; ")
+        stack = shortened("".join(traceback.format_exception(error)), MAX_TRACEBACK_CHARS)
         self.last = Failure(plugin, hook, what, stack)
         if consequence is None:
             return

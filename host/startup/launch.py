@@ -178,6 +178,8 @@ def _load_scheduler(loaded: Loaded, name: str) -> Registry:
     Raises:
         PluginError: it cannot be loaded, is no scheduler, or has to do with connections as well.
     """
+    if name.startswith("no:"):
+        raise PluginError(name, "that leaves a plugin out, and chooses none")
     settings = loaded.settings.model_copy(update={"plugins": (name,)})
     try:
         registry = load(dataclasses.replace(loaded, settings=settings))

@@ -6,6 +6,11 @@ import unicodedata
 
 _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
 """Letters and marks that show nothing (Unicode, Default_Ignorable_Code_Point)."""
+_WRITTEN_TOGETHER = (
+    frozenset({"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "IDEOGRAPHIC"}),
+    frozenset({"CJK", "HANGUL"}),
+    frozenset({"CJK", "BOPOMOFO"}),
+)
 
 
 def fold(name: str) -> str:
@@ -32,6 +37,8 @@ def _problem(what: str, name: str, max_chars: int) -> str:
         return f"{what} has {max_chars} characters at most"
     if not name or not _may_begin(name[0]) or not all(map(_may_follow, name)):
         return f"{what} has letters, digits, and - _ . after the first one"
+    if not _is_of_one_script(name):
+        return f"{what} has letters of one script: others look the same and are not"
     return ""
 
 
@@ -42,7 +49,23 @@ def _may_begin(char: str) -> bool:
 def _may_follow(char: str) -> bool:
     if char in "-." or _may_begin(char):
         return True
-    # Marks that belong to letters; those that choose a glyph (FE00 to FE0F, E0100 on) show nothing.
-    if char in _BLANK or "\ufe00" <= char <= "\ufe0f" or "\u180b" <= char <= "\u180f":
+    # Some scripts write vowels as marks, which have the script's name. Those that are hung on any
+    # letter are a part of it already (NFC) or mere decoration; those that choose a glyph (FE00 to
+    # FE0F, 180B to 180F, E0100 on) show nothing.
+    if char in _BLANK or _script(char) in ("COMBINING", "VARIATION", "MONGOLIAN", "ENCLOSING", "?"):
         return False
-    return char < "\U000e0000" and unicodedata.category(char).startswith("M")
+    return unicodedata.category(char).startswith("M")
+
+
+def _script(char: str) -> str:
+    return unicodedata.name(char, "?").split()[0]
+
+
+def _is_of_one_script(name: str) -> bool:
+    """Tell whether all letters are of one script, or of those that are written together.
+
+    A letter's name begins with that of its script, for want of the property itself in unicodedata
+    (Unicode Technical Standard 39, 5.1, has what is written together).
+    """
+    scripts = {_script(char) for char in name if unicodedata.category(char)[0] in "LM"}
+    return len(scripts) <= 1 or any(scripts <= together for together in _WRITTEN_TOGETHER)

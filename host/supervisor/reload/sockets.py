@@ -5,8 +5,10 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from errno import EADDRINUSE
 from typing import TypeVar
 
+from host.errors import ListenError
 from host.interfaces import Listener
 from host.net.listeners import ListeningSocket, inherit_listener, open_listener
 from host.settings import Listen
@@ -31,7 +33,7 @@ def open_missing(
     wanted = list(listens)
     different = {each.fileno(): each for each in held}.values()  # two generations may have one
     matches = match_sockets(wanted, different, lambda each: each.configured)
-    with _opening() as opened:
+    with _opening(each.view.address for each in different) as opened:
         for listen, match in zip(wanted, matches, strict=True):
             if match is None:
                 opened.append(open_listener(listen, 0, listen.plugin or ""))
@@ -54,7 +56,7 @@ def take_listeners(
     wanted, held = list(served), list(zip(handed, socks, strict=True))
     matches = match_sockets([each for each, _ in wanted], held, lambda each: each[0].configured)
     taken: list[ListeningSocket] = []
-    with _opening() as opened:
+    with _opening(each.address for each in handed) as opened:
         for index, ((listen, plugin), match) in enumerate(zip(wanted, matches, strict=True)):
             if match is None:
                 opened.append(open_listener(listen, index, plugin))
@@ -86,12 +88,32 @@ def match_sockets(
 
 
 @contextmanager
-def _opening() -> Iterator[list[ListeningSocket]]:
-    """Yield a list for listeners that are opened; an error closes them all."""
+def _opening(held: Iterable[str]) -> Iterator[list[ListeningSocket]]:
+    """Yield a list for listeners that are opened; an error closes them all.
+
+    Args:
+        held: the addresses that this host listens on already.
+    """
     opened: list[ListeningSocket] = []
     try:
         yield opened
-    except BaseException:
+    except BaseException as error:
+        own = [*held, *(listener.view.address for listener in opened)]
         for listener in opened:
             listener.close()
+        if isinstance(error, ListenError) and error.errno == EADDRINUSE:
+            _blame_own(error, own)
         raise
+
+
+def _blame_own(error: ListenError, own: Iterable[str]) -> None:
+    """Say so if it is a listener of this host that has the address, as `*` has those of all others.
+
+    Raises:
+        ListenError: the same error, with the address of that listener.
+    """
+    port = error.address.rpartition(":")[2]
+    for address in own:
+        if address.startswith("tcp://") and address.rpartition(":")[2] == port:
+            advice = f"this host listens on {address} itself: choose another address or port"
+            raise ListenError(error.address, error.errno, advice) from error

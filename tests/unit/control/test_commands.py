@@ -122,6 +122,7 @@ def test_what_is_wrong_with_a_request_is_named(request_, message):
         *(b"", b" ", b"status", b"[]", b"1", b"null", b'"status"', b"{", b"{}{}", b"\xff\xfe{}"),
         b"[" * MAX_REQUEST_BYTES,
         b'{"v":' + b"9" * 5000 + b"}",
+        *(b'{"id": 1e999}', b'{"id": -1e999}', b'{"id": NaN}', b'{"id": Infinity}'),
     ],
 )
 def test_a_line_that_is_no_object_is_told_what_was_expected(line):

@@ -59,6 +59,17 @@ class TestNotFound:
         (tmp_path / "folder").mkdir()
         assert "this is a folder" in refusal("./folder")
 
+    def test_file_of_a_user_that_there_is_not(self):
+        said = refusal("~nosuchuser/x.py")
+        assert "the home of ~nosuchuser is not known" in said
+
+    def test_file_where_the_working_directory_has_been_removed(self, tmp_path, monkeypatch):
+        gone = tmp_path / "gone"
+        gone.mkdir()
+        monkeypatch.chdir(gone)
+        gone.rmdir()
+        assert "the working directory has been removed" in refusal("./x.py")
+
     def test_two_distributions_offer_one_name(self, install):
         install("sample-one", "1.0", parley="sample_one:Chat", fine="sample_fine:Echo")
         site = install("sample-two", "2.0", parley="sample_two:Chat")

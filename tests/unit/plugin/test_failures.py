@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from host.hookspecs import TABLE
-from host.plugin.failures import BURST, PER_SECONDS, Failures
+from host.plugin.failures import BURST, MAX_ERROR_CHARS, MAX_TRACEBACK_CHARS, PER_SECONDS, Failures
 from host.telemetry.events import HOOK_FAILED
 from support.fakes import Told
 
@@ -62,6 +62,16 @@ def test_an_error_of_several_lines_is_told_in_one():
     scene = Scene()
     scene.fail(error=ValueError("one\ntwo"))
     assert scene.events[0]["error"] == "ValueError: one; two"
+
+
+def test_a_huge_error_is_shortened():
+    scene = Scene()
+    scene.fail(error=ValueError("a" * 10_000_000 + "the end"))
+    [event] = scene.events
+    assert len(event["error"]) < MAX_ERROR_CHARS + 100
+    assert "characters left out" in event["error"]
+    assert event["error"].endswith("the end")
+    assert len(event["traceback"]) < MAX_TRACEBACK_CHARS + 100
 
 
 def test_an_error_that_cannot_be_written_is_told_all_the_same():

@@ -101,6 +101,12 @@ def test_text_that_is_no_toml(problems, tmp_path, content, problem):
     assert problems(file="host.toml") == [(problem[0], "", problem[1], "")]
 
 
+def test_a_byte_order_mark_is_passed_over(problems, tmp_path):
+    (tmp_path / "host.toml").write_bytes(b"\xef\xbb\xbfworkers = 2\nwrokers = 3\n")
+    [(place, key, _, _)] = problems(file="host.toml")
+    assert (place, key) == ("wrokers", "3")
+
+
 def test_files_that_cannot_be_read(problems, tmp_path):
     where = "from --config (flag)"
     assert problems(file="none.toml") == [("none.toml", "", "no such file", where)]

@@ -1,5 +1,6 @@
 """Nicks and rooms: short, plain, and the same in any case."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,3 +31,29 @@ def test_names_of_many_scripts():
     for name in ("", " ", "a b", "-a", "a:b", "#a", "a\u200db", "a\u202eb", "\u0301a", "\u1160"):
         assert nick_of(name, 20)[1], name
     assert nick_of("\ufdfa", 2)[1], "18 characters once it is folded"
+
+
+@pytest.mark.parametrize(
+    "name", ["東京タワー", "ひらがな漢字", "한국漢字", "user1", "กำลัง", "Ünïcode"]
+)
+def test_letters_that_are_written_together_make_a_name(name):
+    assert nick_of(name, 20)[1] == ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "\u0430da",  # a Cyrillic a before Latin letters
+        "\u0391da",  # a Greek Alpha
+        "ad\u0105\u0328\u0328",  # marks that no letter has
+        "z\u0335a",  # a stroke through the letter before
+        "a\u20dd",  # a circle around it
+        "a\ufe0f",  # a glyph chosen
+        "a\u2060b",  # nothing to be seen
+        "a\u00adb",  # a hyphen that is not shown
+        "a\U000e0061",  # a tag
+    ],
+)
+def test_names_that_look_like_others_are_refused(name):
+    assert nick_of(name, 20)[1]
+    assert room_of(f"#{name}", 20)[1]

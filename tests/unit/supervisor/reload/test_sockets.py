@@ -152,6 +152,17 @@ def test_one_that_cannot_be_opened_leaves_none_open_and_the_old_ones_as_they_wer
         pass
 
 
+def test_a_listener_of_the_host_itself_that_has_the_port_is_named(scene):
+    handed = scene.open(Listen(address=ANY))
+    address = handed[0].address
+    port = address.rpartition(":")[2]
+    with pytest.raises(ListenError, match=f"this host listens on {address} itself"):
+        scene.take((Listen(address=f"tcp://*:{port}"), "echo"), handed=handed)
+    blocker, taken = taken_address()
+    with blocker, pytest.raises(ListenError, match="another process listens there"):
+        scene.take((Listen(address=taken), "echo"), handed=handed)
+
+
 def test_the_backlog_is_as_the_settings_have_it_now(scene, tmp_path):
     handed = scene.open(Listen(address=ANY, backlog=5), unix(tmp_path, backlog=5))
     served = [(Listen(address=ANY, backlog=9), "echo"), (unix(tmp_path, backlog=9), "echo")]
