@@ -13,7 +13,7 @@ from host.net.sockets import describe
 from host.runtime.loop import READ, WRITE
 from host.worker.closing import ClosingPart
 from host.worker.context import FEW_BYTES, ListenerContext
-from host.worker.sending import NO_EVENT
+from host.worker.sending import NO_EVENT, SendingHalf
 
 _ON_ACCEPT, _ON_READABLE, _ON_DRAIN = kind_of(on_accept), kind_of(on_readable), kind_of(on_drain)
 _PEER_FINISHED, _RESET = CloseReason.PEER_FINISHED, CloseReason.RESET
@@ -43,7 +43,7 @@ class SocketConnection(ClosingPart):
     def __init__(
         self, fd: int, address: Any, serial: int, context: ListenerContext, claim: int = 0
     ) -> None:
-        super().__init__(fd, context)
+        SendingHalf.__init__(self, fd, context)  # super() would take longer, for each connection
         self._address = address
         self._call_word = pack_call(_ON_READABLE, serial, context.listener.index)
         self._room = context.few
