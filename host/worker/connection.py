@@ -8,7 +8,7 @@ from typing import Any
 from host.errors import NothingReadError
 from host.hookspecs import on_accept, on_drain, on_readable
 from host.interfaces import CloseReason, Listener, Worker
-from host.ipc.current_call import kind_of, pack_call, serial_of
+from host.ipc.current_call import CallKind, kind_of, pack_call, serial_of
 from host.net.sockets import describe
 from host.runtime.loop import READ, WRITE
 from host.worker.closing import ClosingPart
@@ -216,7 +216,7 @@ class SocketConnection(ClosingPart):
             self._attention = False
             self._watch()
 
-    def _handle(self, called: int, function: Callable[..., Any], *args: object) -> Any:
+    def _handle(self, called: CallKind, function: Callable[..., Any], *args: object) -> Any:
         """Call a plugin for this connection, and send what it has written."""
         self._write_call(called)
         try:
