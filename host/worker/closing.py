@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from host.hookspecs import on_close, on_readable
 from host.interfaces import CloseReason
-from host.ipc.current_call import kind_of
+from host.ipc.current_call import CallKind, kind_of
 from host.net.sockets import discard_unread
 from host.worker.sending import SendingHalf
 
@@ -103,7 +103,7 @@ class ClosingPart(SendingHalf):
             self._write_call(_ON_CLOSE)
             on_close(self, reason)
 
-    def _write_call(self, called: int) -> None:
+    def _write_call(self, called: CallKind) -> None:
         """Write to the scoreboard which hook is called for this connection from now on."""
         context = self._context
         context.cells[context.call_cell] = self._call_word - _ON_READABLE + called

@@ -8,12 +8,12 @@ from typing import Any
 from host.errors import NothingReadError
 from host.hookspecs import on_accept, on_drain, on_readable
 from host.interfaces import CloseReason, Listener, Worker
-from host.ipc.current_call import kind_of, pack_call, serial_of
+from host.ipc.current_call import CallKind, kind_of, pack_call, serial_of
 from host.net.sockets import describe
 from host.runtime.loop import READ, WRITE
 from host.worker.closing import ClosingPart
 from host.worker.context import FEW_BYTES, ListenerContext
-from host.worker.sending import NO_EVENT
+from host.worker.sending import NO_EVENT, SendingHalf
 
 _ON_ACCEPT, _ON_READABLE, _ON_DRAIN = kind_of(on_accept), kind_of(on_readable), kind_of(on_drain)
 _PEER_FINISHED, _RESET = CloseReason.PEER_FINISHED, CloseReason.RESET
@@ -43,7 +43,7 @@ class SocketConnection(ClosingPart):
     def __init__(
         self, fd: int, address: Any, serial: int, context: ListenerContext, claim: int = 0
     ) -> None:
-        super().__init__(fd, context)
+        SendingHalf.__init__(self, fd, context)  # super() would take longer, for each connection
         self._address = address
         self._call_word = pack_call(_ON_READABLE, serial, context.listener.index)
         self._room = context.few
@@ -216,7 +216,7 @@ class SocketConnection(ClosingPart):
             self._attention = False
             self._watch()
 
-    def _handle(self, called: int, function: Callable[..., Any], *args: object) -> Any:
+    def _handle(self, called: CallKind, function: Callable[..., Any], *args: object) -> Any:
         """Call a plugin for this connection, and send what it has written."""
         self._write_call(called)
         try:

@@ -33,6 +33,7 @@ from host.settings import Settings
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import CONNECTIONS_CUT, PROFILE_LOST
 from host.telemetry.logs import LogWriter
+from host.text import reason
 from host.worker import answers
 from host.worker.acceptor import Acceptor
 from host.worker.capacity import Capacity
@@ -244,5 +245,4 @@ class WorkerProcess:
         try:
             profile.save(view.slot, view.generation)
         except OSError as error:
-            cause = error.strerror or str(error)
-            self._telemetry.emit(PROFILE_LOST, slot=view.slot, pid=view.pid, cause=cause)
+            self._telemetry.emit(PROFILE_LOST, slot=view.slot, pid=view.pid, cause=reason(error))
