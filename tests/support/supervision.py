@@ -14,6 +14,7 @@ from typing import Any
 
 from host.bus.supervisor_end import BusRouter
 from host.dispatch.dispatcher import DispatchPolicy
+from host.hookspecs import on_child_exit
 from host.interfaces import Listener
 from host.ipc.protocol import Instruction, OrderParser, Report
 from host.ipc.scoreboard import ACCEPTED_ALL
@@ -203,7 +204,7 @@ class Site:
             LifecycleParts(
                 loop=loop,
                 telemetry=telemetry,
-                hooks=SimpleNamespace(on_child_exit=self.child_exits.append),  # type: ignore[arg-type]
+                hooks=SimpleNamespace(tell=self._tell),  # type: ignore[arg-type]
                 pool=self.pool,
                 workers=self.workers,
                 generations=self.generations,
@@ -250,6 +251,10 @@ class Site:
             handle = self.workers.take_in(record, serving)
             serving.add_candidate(handle.row, record.id, 0)
         return Generations(loop, self.told.telemetry, serving, coming=new)
+
+    def _tell(self, hook: object, child: Any) -> None:
+        assert hook is on_child_exit
+        self.child_exits.append(child)
 
     def _reap(self) -> Iterator[Exit]:
         while self.ended:
