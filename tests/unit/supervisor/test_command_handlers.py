@@ -14,7 +14,8 @@ from host.supervisor.command_handlers import CommandHandlers, CommandParts
 from host.supervisor.reload.rehearsal import ReloadError
 from host.supervisor.workers.queries import ANSWER_SECONDS
 from host.telemetry.events import SCHEDULER_SWAPPED, WORKER_FREED, WORKER_HELD
-from support.supervision import NO_PROCESS, connect, site
+from support.generations import connect
+from support.supervision import NO_PROCESS, site
 
 STOPPED_BY = 12.3456
 

@@ -5,7 +5,8 @@ import pytest
 from host.ipc.scoreboard import ACCEPTED, ACCEPTED_ALL, ACTIVE, REFUSED, SPURIOUS, TURN_STARTED
 from host.supervisor import status
 from host.supervisor.status import is_ready
-from support.supervision import NO_PROCESS, connect, site
+from support.generations import connect
+from support.supervision import NO_PROCESS, site
 
 
 @pytest.fixture
