@@ -93,16 +93,16 @@ class Generation:
         row.write_off()
         heapq.heappush(self._free, row.number)
 
-    def add_candidate(self, row: Row, worker: WorkerId, accepted_before: int) -> None:
+    def add_candidate(self, row: Row, worker: WorkerId, accepted: int) -> None:
         """Let schedulers choose a worker that is ready; a pass should follow.
 
         Args:
             row: its row of the scoreboard.
             worker: who it is.
-            accepted_before: how many connections its slot had accepted before it.
+            accepted: how many connections have been accepted in its slot so far.
         """
         if self.handing_out is not None:
-            self.handing_out.dispatcher.ready(row, worker, accepted_before)
+            self.handing_out.dispatcher.ready(row, worker, accepted)
 
     def remove_candidate(self, pid: int) -> None:
         """Choose a worker no more; what it was told of and has not claimed goes to others."""

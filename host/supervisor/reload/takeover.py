@@ -77,8 +77,8 @@ def end_stand_in(
     for handle in workers:
         record = handle.record
         if handle.generation is serving and record.state is WorkerState.READY:
-            before = generations.accepted.get(record.slot, 0)
-            serving.add_candidate(handle.row, record.id, before)
+            accepted = generations.accepted.get(record.slot, 0) + handle.served
+            serving.add_candidate(handle.row, record.id, accepted)
             generations.handing_out.dispatcher.hold(record.pid, handle.held)
 
 

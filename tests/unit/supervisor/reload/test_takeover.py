@@ -116,6 +116,17 @@ def test_only_workers_that_serve_and_are_ready_may_be_chosen(before, take_over):
     assert after.generations.serving.candidate(second.record.pid) is None
 
 
+def test_schedulers_see_what_was_accepted_in_a_slot_before_the_exec(before, take_over):
+    before.site.generations.accepted[0] = 5
+    before.site.find(0).row.put(ACCEPTED_ALL, 7)
+    after = take_over()
+    end_stand_in(None, after.generations, after.workers)
+    candidate = after.generations.serving.candidate(NO_PROCESS)
+    assert candidate.accepted == 12
+    after.workers.get(NO_PROCESS).row.put(ACCEPTED_ALL, 8)
+    assert candidate.accepted == 13
+
+
 def test_a_report_that_came_in_part_is_completed(before, take_over):
     first = before.site.find(0)
     line = Report("plugins", data={"plugins": [{"plugin": "census"}]}).line()
