@@ -108,7 +108,11 @@ class CommandHandlers:
     def drain(self, reply: Reply, slot: int) -> None:
         """Replace a worker, its successor ready first."""
         handle = self._serving(slot)
-        self._parts.lifecycle.retire(handle, "a command")
+        if not self._parts.lifecycle.retire(handle, "a command"):
+            if self._host.shutdown.begun:
+                raise CommandError("the host is stopping")
+            number = self._host.generations.current.number
+            raise CommandError(f"generation {number} is to take over and replaces all workers")
         reply.result({"slot": handle.record.slot, "pid": handle.record.pid})
 
     def suspend(self, reply: Reply, slot: int) -> None:

@@ -116,17 +116,23 @@ class WorkerLifecycle:
         """Have so many workers more, or fewer if negative, within the limits."""
         self.scale(self._parts.pool.workers + workers, cause)
 
-    def retire(self, handle: WorkerHandle, cause: str) -> None:
-        """Have a worker replaced, its successor ready first, unless the host is stopping."""
+    def retire(self, handle: WorkerHandle, cause: str) -> bool:
+        """Have a worker replaced, its successor ready first.
+
+        Returns:
+            False if it is not to be replaced: it has ended or is about to, the host is stopping, or
+            another generation is to take over.
+        """
         parts, record = self._parts, handle.record
         if parts.shutdown.begun or parts.workers.get(record.pid) is None:
-            return
+            return False
         actions = parts.pool.retire(record.pid, parts.loop.now)
         if actions:
             parts.telemetry.emit(
                 events.WORKER_RECYCLED, slot=record.slot, pid=record.pid, cause=cause
             )
         self._execute(actions)
+        return bool(actions)
 
     def handle_report(self, handle: WorkerHandle, report: protocol.Report) -> None:
         """Act on what a worker reports."""

@@ -9,11 +9,12 @@ from host.control.commands import COMMANDS, CommandError
 from host.control.server import Reply
 from host.errors import PluginError
 from host.ipc.protocol import Ask, Drain
+from host.settings import Lifecycle as Limits
 from host.supervisor import status
 from host.supervisor.command_handlers import CommandHandlers, CommandParts
 from host.supervisor.reload.rehearsal import ReloadError
 from host.supervisor.workers.queries import ANSWER_SECONDS
-from host.telemetry.events import SCHEDULER_SWAPPED, WORKER_FREED, WORKER_HELD
+from host.telemetry.events import SCHEDULER_SWAPPED, WORKER_FREED, WORKER_HELD, WORKER_RECYCLED
 from support.generations import connect
 from support.supervision import NO_PROCESS, site
 
@@ -25,7 +26,8 @@ class Scene:
 
     def __init__(self, made):
         self.site = made
-        self.first, self.second = made.start()
+        made.start()
+        self.first, self.second = made.workers
         self.told = made.told
         self.stops, self.reloads, self.loaded = [], [], []
         self.reloader = SimpleNamespace(starting=False, request=self._reload)
@@ -153,6 +155,23 @@ def test_a_worker_is_replaced_and_then_drained(scene):
     assert scene.result("drain", slot=0) == {"slot": 0, "pid": scene.first.record.pid}
     scene.site.report(scene.site.find(0), "ready")
     assert scene.site.ends(scene.first).told() == [Drain(130.0)]
+
+
+def test_no_worker_is_replaced_by_itself_while_the_host_stops():
+    with site(limits=Limits(shutdown_delay_seconds=5.0)) as made:
+        scene = Scene(made)
+        made.shutdown.begin("SIGTERM", delayed=True)
+        assert scene.refusal("drain", slot=0) == "the host is stopping"
+        assert scene.told.of(WORKER_RECYCLED) == []
+
+
+def test_no_worker_is_replaced_by_itself_while_another_generation_is_to_take_over():
+    with site(coming=True) as made:
+        made.lifecycle.hold()
+        scene = Scene(made)
+        said = scene.refusal("drain", slot=0)
+        assert said == "generation 1 is to take over and replaces all workers"
+        assert scene.told.of(WORKER_RECYCLED) == []
 
 
 @pytest.mark.parametrize("command", ["drain", "suspend", "resume"])
