@@ -152,7 +152,7 @@ class CommandHandlers:
     def why(self, reply: Reply, id: str) -> None:
         """Tell why a connection is with its worker and no other."""
         self._ask_about_one(
-            reply, "find", id, lambda handle, item: self._explain(reply, handle, item)
+            reply, "find", id, lambda handle, item: self._explain(reply, id, handle, item)
         )
 
     def scheduler(self, reply: Reply, name: str) -> None:
@@ -229,16 +229,20 @@ class CommandHandlers:
 
         self._parts.queries.ask([handle.record.pid], question, {"id": id}, done)
 
-    def _explain(self, reply: Reply, handle: WorkerHandle, item: Item) -> None:
+    def _explain(self, reply: Reply, id: str, handle: WorkerHandle, item: Item) -> None:
         pid = handle.record.pid
-        choice = handle.generation.choices.find(pid, item["index"], item["claim"])
+        # A worker is not trusted: its plugins may write into its channel.
+        index, claim = item.get("index"), item.get("claim")
+        choice = None
+        if isinstance(index, int) and isinstance(claim, int):
+            choice = handle.generation.choices.find(pid, index, claim)
         if choice is None:
             reply.error("how it came to its worker is no longer remembered")
             return
         reply.result(
             {
-                "id": item["id"],
-                "listener": item["listener"],
+                "id": id,
+                "listener": item.get("listener"),
                 "slot": choice.slot,
                 "pid": pid,
                 "scheduler": choice.scheduler,

@@ -284,6 +284,21 @@ def test_why_a_connection_is_with_its_worker_is_told(scene):
     }
 
 
+@pytest.mark.parametrize("item", [{}, {"index": 0}, {"claim": 1}, {"index": [], "claim": {}}])
+def test_an_answer_that_lacks_what_was_asked_for_does_no_harm(scene, item):
+    responses = scene.ask("why", id=f"{NO_PROCESS}-1")
+    scene.answer(scene.first, item)
+    assert responses[0]["error"] == "how it came to its worker is no longer remembered"
+
+
+def test_an_answer_without_the_listener_still_tells_who_has_chosen(scene):
+    with connect(scene.first.generation.sockets[0]):
+        scene.site.generations.run_passes()
+    responses = scene.ask("why", id=f"{NO_PROCESS}-1")
+    scene.answer(scene.first, {"index": 0, "claim": 1})
+    assert responses[0]["result"]["scheduler"] == "first"
+
+
 def test_a_choice_that_is_forgotten_is_told_as_such(scene):
     responses = scene.ask("why", id=f"{NO_PROCESS}-1")
     scene.answer(scene.first, {"id": "a", "listener": "b", "index": 0, "claim": 1})
