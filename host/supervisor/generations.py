@@ -188,7 +188,7 @@ class DispatchSetup:
             blind=blind,
             wake=wake,
         )
-        generation.choices = dispatcher.decisions
+        generation.choices = dispatcher.choices
         generation.handing_out = HandingOut(dispatcher, runner)
 
     def _queue_length(self, listener: ListeningSocket) -> tuple[Callable[[], int], bool]:
