@@ -33,7 +33,7 @@ class CommandParts:
     """What commands work with.
 
     Attributes:
-        state: where what they tell is to be found.
+        state: what is known of the host.
         load_schedulers: loads a scheduler plugin by name and returns who is asked from then on;
             raises PluginError.
         stop: stops the host.
@@ -71,7 +71,7 @@ class CommandHandlers:
         reply.result(status.status(self._host))
 
     def generations(self, reply: Reply) -> None:
-        """Tell what each generation is at."""
+        """Tell the state of each generation."""
         reply.result(status.generations(self._host))
 
     def reload(self, reply: Reply) -> None:
@@ -99,7 +99,7 @@ class CommandHandlers:
             reply.result({"seconds": round(self._parts.stop("a command", delayed=True), 3)})
 
     def scale(self, reply: Reply, workers: int) -> None:
-        """Have so many workers."""
+        """Set the number of workers."""
         before = self._host.pool.workers
         if not self._parts.lifecycle.scale(workers, "a command"):
             raise CommandError("the host is stopping")

@@ -23,7 +23,7 @@ from host.telemetry.logs import LogWriter
 
 @dataclass(frozen=True, slots=True)
 class ReexecParts:
-    """What is handed over, or must rest meanwhile.
+    """What is handed over, and what must pause during the exec.
 
     Attributes:
         program: what is executed.

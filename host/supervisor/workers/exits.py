@@ -79,7 +79,7 @@ class ExitReports:
         self._loop, self._workers, self._telemetry = loop, workers, telemetry
         self._last_call, self._is_stopped = last_call, is_stopped
         self._memory = memory or processes.OutOfMemory()
-        self._oom: bool | None = None  # whether it happened lately; None if nobody has looked
+        self._oom: bool | None = None  # whether it happened lately; None before it is asked
         self._hung: dict[int, float] = {}
         self._told: set[int] = set()  # pids whose stacks are in the log
         self.hangs: deque[dict[str, Any]] = deque(maxlen=_HANGS_KEPT)
@@ -180,7 +180,7 @@ class ExitReports:
         )
 
     def report_kill(self, order: states.KillWorker) -> None:
-        """Tell of a worker that is about to be killed, with its stacks if nobody has seen them."""
+        """Tell of a worker that is about to be killed, with its stacks unless the log has them."""
         handle = self._workers.get(order.pid)
         if handle is None:
             return
