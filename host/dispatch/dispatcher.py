@@ -98,7 +98,7 @@ class Dispatcher:
 
     Attributes:
         schedulers: name and function of each plugin that is asked, in order.
-        decisions: which worker was chosen, by which scheduler, out of which candidates.
+        choices: which worker was chosen, by which scheduler, out of which candidates.
         starved: whether connections were left waiting because no worker may take them.
     """
 
@@ -117,7 +117,7 @@ class Dispatcher:
         self._listeners = tuple(listener for listener, _ in listeners)
         self._queue_lengths = tuple(queue_length for _, queue_length in listeners)
         self.schedulers = tuple(schedulers)
-        self.decisions = ChoiceHistory()
+        self.choices = ChoiceHistory()
         self._report, self._telemetry, self._clock = report, telemetry, clock
         self._max_connections = policy.max_connections
         self._patience = policy.missed_claim_seconds
@@ -202,7 +202,7 @@ class Dispatcher:
             self._note_left(listener, need)
             return []
         counts: dict[Candidate, int] = {}
-        looked = self.decisions.begin_pass(self._candidates, now)
+        looked = self.choices.begin_pass(self._candidates, now)
         while need > 0 and self._candidates:
             worker, scheduler = self._ask(view, self._candidates)
             if cells[worker.refusing_cell]:  # it says so when it likes: nobody else could know
@@ -210,7 +210,7 @@ class Dispatcher:
                 self._sort()
                 continue
             number = worker.note_sent(listener, 1)
-            self.decisions.record_choice(looked, worker, listener, number, scheduler)
+            self.choices.record_choice(looked, worker, listener, number, scheduler)
             counts[worker] = counts.get(worker, 0) + 1
             need -= 1
             if worker.room <= 0 and not worker.consider(limit):

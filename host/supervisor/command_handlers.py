@@ -33,7 +33,7 @@ class CommandParts:
     """What commands work with.
 
     Attributes:
-        state: where what they tell is to be found.
+        state: what is known of the host.
         load_schedulers: loads a scheduler plugin by name and returns who is asked from then on;
             raises PluginError.
         stop: stops the host.
@@ -71,7 +71,7 @@ class CommandHandlers:
         reply.result(status.status(self._host))
 
     def generations(self, reply: Reply) -> None:
-        """Tell what each generation is at."""
+        """Tell the state of each generation."""
         reply.result(status.generations(self._host))
 
     def reload(self, reply: Reply) -> None:
@@ -99,7 +99,7 @@ class CommandHandlers:
             reply.result({"seconds": round(self._parts.stop("a command", delayed=True), 3)})
 
     def scale(self, reply: Reply, workers: int) -> None:
-        """Have so many workers."""
+        """Set the number of workers."""
         before = self._host.pool.workers
         if not self._parts.lifecycle.scale(workers, "a command"):
             raise CommandError("the host is stopping")
@@ -108,7 +108,11 @@ class CommandHandlers:
     def drain(self, reply: Reply, slot: int) -> None:
         """Replace a worker, its successor ready first."""
         handle = self._serving(slot)
-        self._parts.lifecycle.retire(handle, "a command")
+        if not self._parts.lifecycle.retire(handle, "a command"):
+            if self._host.shutdown.begun:
+                raise CommandError("the host is stopping")
+            number = self._host.generations.current.number
+            raise CommandError(f"generation {number} is to take over and replaces all workers")
         reply.result({"slot": handle.record.slot, "pid": handle.record.pid})
 
     def suspend(self, reply: Reply, slot: int) -> None:
@@ -148,7 +152,7 @@ class CommandHandlers:
     def why(self, reply: Reply, id: str) -> None:
         """Tell why a connection is with its worker and no other."""
         self._ask_about_one(
-            reply, "find", id, lambda handle, item: self._explain(reply, handle, item)
+            reply, "find", id, lambda handle, item: self._explain(reply, id, handle, item)
         )
 
     def scheduler(self, reply: Reply, name: str) -> None:
@@ -225,16 +229,20 @@ class CommandHandlers:
 
         self._parts.queries.ask([handle.record.pid], question, {"id": id}, done)
 
-    def _explain(self, reply: Reply, handle: WorkerHandle, item: Item) -> None:
+    def _explain(self, reply: Reply, id: str, handle: WorkerHandle, item: Item) -> None:
         pid = handle.record.pid
-        choice = handle.generation.choices.find(pid, item["index"], item["claim"])
+        # A worker is not trusted: its plugins may write into its channel.
+        index, claim = item.get("index"), item.get("claim")
+        choice = None
+        if isinstance(index, int) and isinstance(claim, int):
+            choice = handle.generation.choices.find(pid, index, claim)
         if choice is None:
             reply.error("how it came to its worker is no longer remembered")
             return
         reply.result(
             {
-                "id": item["id"],
-                "listener": item["listener"],
+                "id": id,
+                "listener": item.get("listener"),
                 "slot": choice.slot,
                 "pid": pid,
                 "scheduler": choice.scheduler,

@@ -1,4 +1,4 @@
-"""What a supervisor is given: its plugins, its log, and what was handed over to it."""
+"""What a supervisor is given: its plugins, its log, and what the one before has handed over."""
 
 from __future__ import annotations
 
@@ -16,7 +16,15 @@ from host.telemetry.logs import LogWriter
 
 
 class HostView(NamedTuple):
-    """What `on_host_start` is told."""
+    """The host as plugins see it in `on_host_start`.
+
+    Attributes:
+        name: its name in the settings.
+        pid: the supervisor's process id.
+        workers: how many workers the settings ask for.
+        listeners: what it listens on.
+        hook: binds a hook that a plugin brings, as `Registry.hook` does.
+    """
 
     name: str
     pid: int
@@ -37,9 +45,9 @@ class Dependencies(NamedTuple):
         load_scheduler: loads one scheduler plugin by name; raises PluginError.
         max_connections: how many connections one worker may hold.
         control: the control socket, if there is to be one; the supervisor closes it.
-        handed: what the supervisor before an exec has handed over.
-        inherited: the sockets that it has handed over.
-        failed: why the new generation cannot start, after an exec.
+        handed: what the supervisor before an exec has handed over; None if there was none.
+        inherited: the bound sockets in it.
+        failed: why the new generation cannot start, after an exec; "" if it can.
         timed: what measures the hooks that plugins bring and workers call; None measures nothing.
     """
 

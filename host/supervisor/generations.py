@@ -1,4 +1,4 @@
-"""Generations: what belongs together between one reload and the next, and which of them serves."""
+"""Generations: the listeners and workers that one reload has started, and which of them serves."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class HandingOut(NamedTuple):
     """What hands out the connections that wait on a generation's listeners.
 
     Attributes:
-        dispatcher: decides which worker is told of how many.
+        dispatcher: decides which worker is told of how many connections.
         runner: looks at the listeners and tells the workers.
     """
 
@@ -38,10 +38,10 @@ class HandingOut(NamedTuple):
 
 
 class Generation:
-    """The listeners, the scoreboard and the workers' rows between one reload and the next.
+    """The listeners, the scoreboard and the workers' rows that belong to one reload.
 
     Args:
-        number: how many reloads came before it.
+        number: its number: 0 for the first one, and larger with each reload.
         listeners: what plugins see of its listeners.
         sockets: its listening sockets, if it hands out what waits on them; it closes them.
         scoreboard: its scoreboard; a new one is made if there is none yet. It closes it.
@@ -89,23 +89,23 @@ class Generation:
         return self.scoreboard.use(self._next_row - 1)
 
     def give_back(self, row: Row) -> None:
-        """Let others have the row of a worker that is dead."""
+        """Free the row of a worker that is dead, for another worker."""
         row.write_off()
         heapq.heappush(self._free, row.number)
 
-    def add_candidate(self, row: Row, worker: WorkerId, accepted_before: int) -> None:
+    def add_candidate(self, row: Row, worker: WorkerId, accepted: int) -> None:
         """Let schedulers choose a worker that is ready; a pass should follow.
 
         Args:
             row: its row of the scoreboard.
             worker: who it is.
-            accepted_before: how many connections its slot had accepted before it.
+            accepted: how many connections have been accepted in its slot so far.
         """
         if self.handing_out is not None:
-            self.handing_out.dispatcher.ready(row, worker, accepted_before)
+            self.handing_out.dispatcher.ready(row, worker, accepted)
 
     def remove_candidate(self, pid: int) -> None:
-        """Choose a worker no more; what it was told of and has not claimed goes to others."""
+        """Let schedulers choose a worker no more; what it has not claimed is given to others."""
         if self.handing_out is not None:
             self.handing_out.dispatcher.gone(pid)
 
@@ -188,7 +188,7 @@ class DispatchSetup:
             blind=blind,
             wake=wake,
         )
-        generation.choices = dispatcher.decisions
+        generation.choices = dispatcher.choices
         generation.handing_out = HandingOut(dispatcher, runner)
 
     def _queue_length(self, listener: ListeningSocket) -> tuple[Callable[[], int], bool]:
@@ -230,7 +230,7 @@ class Generations:
 
     Attributes:
         outcome: how the last reload went, if there was one.
-        stopping: whether nobody is let in any more: then no generation takes over.
+        stopping: whether the host listens no more: then no generation takes over.
     """
 
     def __init__(
@@ -276,7 +276,7 @@ class Generations:
         return self.serving.handing_out
 
     def run_passes(self) -> None:
-        """Look what waits on each listener, and hand it out."""
+        """Hand out the connections that wait on each listener."""
         self.handing_out.runner.run_all()
 
     def worker_gone(self, slot: int, pid: int, served: int, generation: Generation) -> None:
@@ -300,11 +300,11 @@ class Generations:
     def switch(self, done: Callable[[], object]) -> None:
         """Have the coming generation take over, whose workers are all ready; then call `done`.
 
-        Listeners that it does not have are closed without a reset: nobody who was let in is cut
-        off, so what waits there is handed out first.
+        Listeners that the coming generation does not have are closed. The connections that wait
+        on them are handed out first, since closing a listener would reset these.
         """
         assert self.coming is not None
-        self.note_outcome("starting")  # it may have failed before
+        self.note_outcome("starting")  # a worker of it may have failed before
         kept = {listener.fileno() for listener in self.coming.sockets}
         gone = [each for each in self.serving.sockets if each.fileno() not in kept]
         take_over = functools.partial(self._take_over, done)
@@ -335,7 +335,7 @@ class Generations:
         done()
 
     def stop_listening(self) -> list[ListeningSocket]:
-        """Tell the workers that nobody is let in any more; return the sockets to be closed."""
+        """Tell the workers that the host listens no more; return the sockets to be closed."""
         self.stopping = True
         for generation in self.with_listeners:
             generation.scoreboard.gate_shut = True
@@ -367,7 +367,7 @@ class Generations:
             generation.close()
 
     def close_all_but_current(self) -> None:
-        """Close, in a new worker, what is not its generation's."""
+        """Close, in a new worker, what belongs to other generations than its own."""
         current = self.current
         for generation in self.all:
             if generation is not current:

@@ -1,4 +1,4 @@
-"""The life of the workers: does what the pool decides, and tells the pool what becomes of them."""
+"""The life of the workers: carries out what the pool decides, and tells it what they do."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ class WorkerLifecycle:
     Args:
         parts: what it works with.
         limits: when a worker counts as hung, and when it is due for replacement.
-        become_worker: closes, in a new worker, what is not its own.
+        become_worker: closes, in a new worker, what the supervisor alone uses.
         on_settled: called when a generation has taken over, or a worker has failed to start: a
-            reload that had to wait may begin.
+            reload that has been waiting may begin.
         on_empty: called with the exit code when no worker is left and none is to come.
         on_other_child: called with the end of a process that is no worker; tells whether it is
             one that the host has started.
@@ -90,7 +90,7 @@ class WorkerLifecycle:
         self._parts.pool.on_hold = True
 
     def drain_all(self, deadline: float) -> None:
-        """Have all workers drain until `deadline`: the host stops."""
+        """Have all workers drain until `deadline` (seconds of the loop's clock): the host stops."""
         self._execute(self._parts.pool.stop(self._parts.loop.now, deadline=deadline))
 
     def end_all(self) -> None:
@@ -102,7 +102,15 @@ class WorkerLifecycle:
         self._execute(self._parts.pool.release(self._parts.loop.now, but=kept))
 
     def scale(self, workers: int, cause: str) -> bool:
-        """Have so many workers from now on; False if it cannot be so many, or the host stops."""
+        """Set the number of workers.
+
+        Args:
+            workers: how many there are to be.
+            cause: why, for the log.
+
+        Returns:
+            False if the number is out of its limits or the host is stopping: nothing has changed.
+        """
         parts = self._parts
         if parts.shutdown.begun or not 1 <= workers <= MAX_WORKERS:
             return False
@@ -113,20 +121,26 @@ class WorkerLifecycle:
         return True
 
     def scale_by(self, workers: int, cause: str) -> None:
-        """Have so many workers more, or fewer if negative, within the limits."""
+        """Add so many workers, or remove some if negative; nothing happens beyond the limits."""
         self.scale(self._parts.pool.workers + workers, cause)
 
-    def retire(self, handle: WorkerHandle, cause: str) -> None:
-        """Have a worker replaced, its successor ready first, unless the host is stopping."""
+    def retire(self, handle: WorkerHandle, cause: str) -> bool:
+        """Have a worker replaced, its successor ready first.
+
+        Returns:
+            False if it is not to be replaced: it has ended or is about to, the host is stopping, or
+            another generation is to take over.
+        """
         parts, record = self._parts, handle.record
         if parts.shutdown.begun or parts.workers.get(record.pid) is None:
-            return
+            return False
         actions = parts.pool.retire(record.pid, parts.loop.now)
         if actions:
             parts.telemetry.emit(
                 events.WORKER_RECYCLED, slot=record.slot, pid=record.pid, cause=cause
             )
         self._execute(actions)
+        return bool(actions)
 
     def handle_report(self, handle: WorkerHandle, report: protocol.Report) -> None:
         """Act on what a worker reports."""
@@ -143,7 +157,7 @@ class WorkerLifecycle:
                 self._parts.queries.take_answer(handle.record.pid, report.data)
 
     def reap(self) -> None:
-        """Take note of all children that have ended."""
+        """Handle the end of each child that has ended."""
         parts = self._parts
         parts.exits.begin_reaping()
         for ended in parts.reap():
@@ -155,7 +169,7 @@ class WorkerLifecycle:
         parts.generations.run_passes()
 
     def check_health(self) -> float:
-        """See to workers that hang or are due for replacement; return when to look again."""
+        """End workers that hang, replace those that are due for it; return when to look again."""
         parts, now = self._parts, self._parts.loop.now
         hung, due = self._health.look(parts.workers, now)
         for each in hung:
@@ -265,7 +279,7 @@ class WorkerLifecycle:
         self._on_settled()
 
     def _handle_exit(self, handle: WorkerHandle, ended: processes.Exit) -> None:
-        """Let go of one worker: tell the plugins, then do what the pool decides."""
+        """Tell the plugins of a worker's end, free what it had, and do what the pool decides."""
         parts, record, now = self._parts, handle.record, self._parts.loop.now
         pid, generation = record.pid, handle.generation
         generation.remove_candidate(pid)

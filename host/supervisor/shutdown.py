@@ -19,7 +19,7 @@ class Shutdown:
     Args:
         generations: their listeners are closed.
         limits: how long connections are taken, and how long open ones have to finish.
-        on_closed: called once when nobody waits in a queue any more and the listeners are closed,
+        on_closed: called once when no connection waits any more and the listeners are closed,
             with the deadline by which the workers have to end.
 
     Attributes:

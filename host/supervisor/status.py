@@ -19,7 +19,7 @@ from host.supervisor.workers.states import WorkerState
 
 @dataclass(frozen=True, slots=True)
 class HostState:
-    """Where what a host tells about itself is to be found.
+    """What is known of a host, in the objects that know it.
 
     Attributes:
         started: when the host was started, in seconds of the loop's clock; a reload keeps it.
@@ -39,7 +39,7 @@ class HostState:
 
 
 def status(host: HostState) -> dict[str, Any]:
-    """Return the whole state of the host; nobody has to be asked for it."""
+    """Return the whole state of the host; the supervisor knows it, and asks no worker."""
     now, outcome, serving = host.loop.now, host.generations.outcome, host.generations.serving
     return {
         "name": host.name,
@@ -72,7 +72,7 @@ def status(host: HostState) -> dict[str, Any]:
 
 
 def generations(host: HostState) -> dict[str, Any]:
-    """Return what each generation with anything alive is at, oldest first."""
+    """Return the state of each generation that has anything open, oldest first."""
     return {"generations": [_generation(host, each) for each in host.generations.all]}
 
 

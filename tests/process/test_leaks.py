@@ -57,7 +57,7 @@ def test_connections_leave_nothing_behind(
     host = start(listen=listen, workers=2)
     before: dict[str, object] = {}
     at_first: dict[str, int] = {}
-    # The supervisor remembers its last decisions, which take most room one by one.
+    # The supervisor remembers its last choices, which take most room one by one.
     for _ in range(MAX_REMEMBERED):
         with connect(host.address) as sock:
             ask(sock)

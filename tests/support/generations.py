@@ -3,12 +3,52 @@
 from __future__ import annotations
 
 import os
+import socket
 from contextlib import contextmanager
+from typing import Any
 
 from host.dispatch.dispatcher import DispatchPolicy
+from host.dispatch.runner import Send
+from host.interfaces import Listener
+from host.net.listeners import ListeningSocket, inherit_listener, open_listener
+from host.settings import Listen
 from host.supervisor.generations import DispatchSetup, Generation, Generations
+from host.telemetry.emitter import Telemetry
 from support.fakes import FakeLoop, Told
-from support.supervision import again, listening
+
+ANY_PORT = Listen(address="tcp://127.0.0.1:0")
+
+
+def listening(count: int = 1) -> list[ListeningSocket]:
+    """Open so many listeners, each on a port of its own."""
+    return [open_listener(ANY_PORT, index, "echo") for index in range(count)]
+
+
+def again(listeners: list[ListeningSocket]) -> list[ListeningSocket]:
+    """Return what another generation has of the same sockets."""
+    return [
+        inherit_listener(
+            each.sock, ANY_PORT, Listener(index, each.view.address, each.view.plugin), each.file
+        )
+        for index, each in enumerate(listeners)
+    ]
+
+
+def connect(listener: ListeningSocket) -> socket.socket:
+    """Connect to a listener; nobody accepts it."""
+    return socket.create_connection(listener.sock.getsockname())
+
+
+def dispatching(loop: Any, telemetry: Telemetry, send: Send) -> DispatchSetup:
+    """Return how generations hand out: to the first worker, which may hold ten connections."""
+    return DispatchSetup(
+        loop,
+        telemetry,
+        [("first", lambda _listener, workers: workers[0])],
+        DispatchPolicy(max_connections=10, missed_claim_seconds=1.0),
+        send,
+        report=lambda *_failure: None,
+    )
 
 
 def is_closed(generation):
@@ -33,14 +73,7 @@ class Scene:
     def __init__(self):
         self.loop, self.told = FakeLoop(100.0), Told()
         self.sent, self.switched = [], 0
-        self.setup = DispatchSetup(
-            self.loop,
-            self.told.telemetry,
-            [("first", lambda _listener, workers: workers[0])],
-            DispatchPolicy(max_connections=10, missed_claim_seconds=1.0),
-            lambda pid, data: self.sent.append((pid, data)) or True,
-            lambda *_failure: None,
-        )
+        self.setup = dispatching(self.loop, self.told.telemetry, self._send)
         self.generations = None
 
     def generation(self, number, sockets, workers=0):
@@ -67,6 +100,10 @@ class Scene:
         coming.began = 99.0
         self.generations = Generations(self.loop, self.told.telemetry, serving, coming=coming)
         return serving, coming
+
+    def _send(self, pid, data):
+        self.sent.append((pid, data))
+        return True
 
     def switch(self):
         self.generations.switch(self._count)

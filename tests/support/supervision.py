@@ -13,19 +13,17 @@ from types import SimpleNamespace
 from typing import Any
 
 from host.bus.supervisor_end import BusRouter
-from host.dispatch.dispatcher import DispatchPolicy
-from host.interfaces import Listener
+from host.hookspecs import on_child_exit
 from host.ipc.protocol import Instruction, OrderParser, Report
 from host.ipc.scoreboard import ACCEPTED_ALL
 from host.ipc.supervisor_end import SupervisorChannel
-from host.net.listeners import ListeningSocket, inherit_listener, open_listener
 from host.plugin.circuit_breaker import CircuitBreaker
 from host.runtime.loop import READ
 from host.runtime.processes import Exit
 from host.runtime.stacks import StackReader
-from host.settings import Breaker, Listen
+from host.settings import Breaker
 from host.settings import Lifecycle as Limits
-from host.supervisor.generations import DispatchSetup, Generation, Generations
+from host.supervisor.generations import Generation, Generations
 from host.supervisor.lifecycle import LifecycleParts, WorkerLifecycle
 from host.supervisor.shutdown import Shutdown
 from host.supervisor.status import HostState
@@ -36,10 +34,10 @@ from host.supervisor.workers.pool import Pool
 from host.supervisor.workers.queries import WorkerQueries
 from host.supervisor.workers.states import PoolPolicy, WorkerRecord, WorkerState
 from support.fakes import FakeLoop, Told
+from support.generations import again, dispatching, listening
 
 NO_PROCESS = 5_000_000
 """Pids from here on are nobody's: the kernel's largest is 4,194,304 (proc(5), pid_max)."""
-ANY_PORT = Listen(address="tcp://127.0.0.1:0")
 
 
 class WorkerEnds:
@@ -108,26 +106,6 @@ class FakeWorkers(Workers):
         return handle
 
 
-def listening(count: int = 1) -> list[ListeningSocket]:
-    """Open so many listeners, each on a port of its own."""
-    return [open_listener(ANY_PORT, index, "echo") for index in range(count)]
-
-
-def again(listeners: list[ListeningSocket]) -> list[ListeningSocket]:
-    """Return what another generation has of the same sockets."""
-    return [
-        inherit_listener(
-            each.sock, ANY_PORT, Listener(index, each.view.address, each.view.plugin), each.file
-        )
-        for index, each in enumerate(listeners)
-    ]
-
-
-def connect(listener: ListeningSocket) -> socket.socket:
-    """Connect to a listener; nobody accepts it."""
-    return socket.create_connection(listener.sock.getsockname())
-
-
 class Site:
     """The parts of a supervisor, wired as it wires them.
 
@@ -160,7 +138,6 @@ class Site:
         loop: Any = self.loop
         telemetry = self.told.telemetry
         self.child_exits: list[Any] = []
-        self.failures: list[tuple[Any, ...]] = []
         self.settled = 0
         self.finished: list[Any] = []
         self.others: list[Exit] = []
@@ -172,14 +149,7 @@ class Site:
             self.router,
             on_report=lambda *report: self.lifecycle.handle_report(*report),  # noqa: PLW0108
         )
-        self.dispatching = DispatchSetup(
-            loop,
-            telemetry,
-            [("first", lambda _listener, workers: workers[0])],
-            DispatchPolicy(max_connections=10, missed_claim_seconds=1.0),
-            self.workers.send,
-            lambda *failure: self.failures.append(failure),
-        )
+        self.dispatching = dispatching(loop, telemetry, self.workers.send)
         self.generations = self._make_generations(workers, coming, lost)
         policy = PoolPolicy(
             workers,
@@ -203,7 +173,7 @@ class Site:
             LifecycleParts(
                 loop=loop,
                 telemetry=telemetry,
-                hooks=SimpleNamespace(on_child_exit=self.child_exits.append),  # type: ignore[arg-type]
+                hooks=SimpleNamespace(tell=self._tell),  # type: ignore[arg-type]
                 pool=self.pool,
                 workers=self.workers,
                 generations=self.generations,
@@ -250,6 +220,10 @@ class Site:
             handle = self.workers.take_in(record, serving)
             serving.add_candidate(handle.row, record.id, 0)
         return Generations(loop, self.told.telemetry, serving, coming=new)
+
+    def _tell(self, hook: object, child: Any) -> None:
+        assert hook is on_child_exit
+        self.child_exits.append(child)
 
     def _reap(self) -> Iterator[Exit]:
         while self.ended:

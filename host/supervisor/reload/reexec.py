@@ -1,4 +1,4 @@
-"""How the supervisor becomes a new process image, with all that it holds in the new one's hands."""
+"""How the supervisor re-executes itself: it hands over all that it holds, and calls execve(2)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from host.telemetry.logs import LogWriter
 
 @dataclass(frozen=True, slots=True)
 class ReexecParts:
-    """What is handed over, or must rest meanwhile.
+    """What is handed over, and what must pause during the exec.
 
     Attributes:
         program: what is executed.
@@ -44,42 +44,12 @@ class ReexecParts:
     started: float
 
 
-def reexec(parts: ReexecParts, plan: Plan, on_certain: Callable[[], object]) -> None:
-    """Open what the plan adds, and re-execute this process (execve(2)). Returns by an error only.
-
-    Args:
-        parts: what is handed over.
-        plan: what the new settings ask for.
-        on_certain: called when nothing but the exec itself can fail any more.
+def start_stand_in(parts: ReexecParts) -> handover.StandIn:
+    """Fork the process that hands out connections until the new supervisor does.
 
     Raises:
-        ListenError: a new address is refused; nothing has changed.
-        OSError: this process cannot be re-executed; nothing has changed.
+        OSError: EAGAIN, ENOMEM, EMFILE.
     """
-    held = [each for one in parts.generations.with_listeners for each in one.sockets]
-    opened = open_missing(plan.listen, held)
-    parts.signals.block()
-    parts.batch.end()  # the next one begins as this one has begun
-    process: handover.StandIn | None = None
-    try:
-        process = _start_stand_in(parts)
-        handed = _hand_over(parts, [*held, *opened], process)
-        with handed.inheritable() as environment:
-            on_certain()
-            os.execve(*parts.program, environment)
-    except BaseException:
-        if process is not None:
-            stand_in.stop(process.pid, process.pipe)
-        for listener in opened:
-            listener.close()
-        raise
-    finally:  # reached after an error only; the stand-in may have handed out connections meanwhile
-        parts.signals.unblock()
-        parts.batch.begin()
-        parts.generations.handing_out.runner.recount()
-
-
-def _start_stand_in(parts: ReexecParts) -> handover.StandIn:
     serving = parts.generations.serving
     channels = {
         handle.record.pid: handle.channel.fileno()
@@ -98,9 +68,57 @@ def _start_stand_in(parts: ReexecParts) -> handover.StandIn:
     return handover.StandIn(pid=pid, pipe=pipe)
 
 
-def _hand_over(
+def reexec(
+    parts: ReexecParts,
+    plan: Plan,
+    on_certain: Callable[[], object],
+    start: Callable[[ReexecParts], handover.StandIn] = start_stand_in,
+) -> None:
+    """Open what the plan adds, and re-execute this process (execve(2)). Returns by an error only.
+
+    Args:
+        parts: what is handed over.
+        plan: what the new settings ask for.
+        on_certain: called when nothing but the exec itself can fail any more.
+        start: starts the stand-in; `start_stand_in` if left out.
+
+    Raises:
+        ListenError: a new address is refused; nothing has changed.
+        OSError: this process cannot be re-executed; nothing has changed.
+    """
+    held = [each for one in parts.generations.with_listeners for each in one.sockets]
+    opened = open_missing(plan.listen, held)
+    parts.signals.block()
+    parts.batch.end()  # the next one begins as this one has begun
+    process: handover.StandIn | None = None
+    try:
+        process = start(parts)
+        handed = hand_over(parts, [*held, *opened], process)
+        with handed.inheritable() as environment:
+            on_certain()
+            os.execve(*parts.program, environment)
+    except BaseException:
+        if process is not None:
+            stand_in.stop(process.pid, process.pipe)
+        for listener in opened:
+            listener.close()
+        raise
+    finally:  # reached after an error only; the stand-in may have handed out connections meanwhile
+        parts.signals.unblock()
+        parts.batch.begin()
+        parts.generations.handing_out.runner.recount()
+
+
+def hand_over(
     parts: ReexecParts, listeners: Sequence[ListeningSocket], process: handover.StandIn
 ) -> handover.Handover:
+    """Return what this supervisor holds, as values; nothing changes.
+
+    Args:
+        parts: what holds it.
+        listeners: the bound listeners, with those that the new generation alone has.
+        process: the stand-in.
+    """
     generations, serving = parts.generations, parts.generations.serving
     sockets = {each.fileno(): each for each in listeners}  # two generations may have one
     numbers = {descriptor: number for number, descriptor in enumerate(sockets)}

@@ -1,4 +1,4 @@
-"""Reloads: new settings and plugins are tried in a process of their own, then taken on by exec."""
+"""Reloads: a process of its own tries new settings and plugins before this one re-executes."""
 
 from __future__ import annotations
 
@@ -118,13 +118,13 @@ class Reloader:
 
     @property
     def starting(self) -> bool:
-        """Whether a generation is on its way to take over, as far as is known."""
+        """Whether a generation is to take over, as far as is known."""
         outcome = self._generations.outcome
         failed = outcome is not None and outcome.failed
         return (self._generations.coming is not None or not self._pool.complete) and not failed
 
     def request(self, cause: str, done: Done | None = None) -> None:
-        """Try the new settings and take them on, as soon as no other reload is under way.
+        """Try the new settings, and reload if they load, as soon as no other reload is under way.
 
         Args:
             cause: why, for the log.
@@ -178,7 +178,8 @@ class Reloader:
     def _finish(self, ended: Exit, output: str, errors: str, timed_out: bool) -> None:
         """Re-execute if the rehearsal went well."""
         try:
-            self._reexec(self._plan(ended, output, errors, timed_out), self._succeed)
+            plan = self._plan(ended, output, errors, timed_out)
+            self._reexec(plan, lambda: self._tell(None))
         except ReloadError as error:
             self._fail(error)
         except HostError as error:
@@ -235,9 +236,6 @@ class Reloader:
         self._telemetry.emit(RELOAD_FAILED, reason=error.reason, details=error.details)
         self._generations.note_refusal(error.text)
         self._tell(error)
-
-    def _succeed(self) -> None:
-        self._tell(None)
 
     def _tell(self, error: ReloadError | None) -> None:
         done, self._done = self._done, []

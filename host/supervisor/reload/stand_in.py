@@ -1,7 +1,7 @@
 """The stand-in: hands out connections while the supervisor re-executes itself.
 
-It is a fork of the supervisor and does its passes with the same scoreboard and channels, so nobody
-waits for the new interpreter to start. The supervisor ends it by closing a pipe.
+It is a fork of the supervisor and does its passes with the same scoreboard and channels, so that no
+connection waits for the new interpreter to start. The supervisor ends it by closing a pipe.
 """
 
 from __future__ import annotations

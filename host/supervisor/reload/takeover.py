@@ -1,4 +1,4 @@
-"""How a re-executed supervisor takes over all that the one before has handed to it."""
+"""How a re-executed supervisor takes over what the one before has handed over."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from host.telemetry.emitter import Telemetry
 
 @dataclass(frozen=True, slots=True)
 class TakeoverParts:
-    """What takes in what was handed over."""
+    """The parts of a supervisor that receive what was handed over."""
 
     loop: Loop
     telemetry: Telemetry
@@ -39,13 +39,13 @@ def take_over(
     coming: Generation,
     parts: TakeoverParts,
 ) -> Generations:
-    """Take over generations, workers and the bus; nobody is told of a connection yet.
+    """Take over generations, workers and the bus; workers are told of no connection yet.
 
     Args:
         handed: what was handed over.
         inherited: the sockets in it, which the generation that serves will close.
         coming: the generation that is to take over.
-        parts: what takes it in.
+        parts: what receives it.
     """
     found = {each.generation: _generation(each, handed, inherited) for each in handed.scores}
     topics = handed.topics
@@ -67,9 +67,9 @@ def take_over(
 def end_stand_in(
     process: handover.StandIn | None, generations: Generations, workers: Workers
 ) -> None:
-    """End the stand-in, if there is one; then tell dispatch of the workers that serve.
+    """End the stand-in, if there is one; then let schedulers choose the workers that serve.
 
-    Not sooner: only then it is certain what each worker has been told.
+    In this order: only when the stand-in has ended it is certain what each worker has been told.
     """
     if process is not None:
         stand_in.stop(process.pid, process.pipe)
@@ -77,8 +77,8 @@ def end_stand_in(
     for handle in workers:
         record = handle.record
         if handle.generation is serving and record.state is WorkerState.READY:
-            before = generations.accepted.get(record.slot, 0)
-            serving.add_candidate(handle.row, record.id, before)
+            accepted = generations.accepted.get(record.slot, 0) + handle.served
+            serving.add_candidate(handle.row, record.id, accepted)
             generations.handing_out.dispatcher.hold(record.pid, handle.held)
 
 
@@ -100,7 +100,7 @@ def _generation(
 
 
 def _adopt(worker: handover.Worker, generation: Generation, workers: Workers) -> None:
-    """Take in a worker that was there before the exec."""
+    """Add a worker that was there before the exec."""
     record = WorkerRecord(
         worker.slot,
         worker.pid,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from host.interfaces import ChildExit
@@ -56,6 +56,11 @@ class ExitReport(NamedTuple):
 class ExitReports:
     """Makes and publishes the reports of workers that end, hang, or have to be killed.
 
+    Args:
+        last_call: says where a worker was.
+        memory: tells whether the kernel has killed for want of memory; made here if left out.
+        is_stopped: tells whether a process is stopped, by its pid.
+
     Attributes:
         hangs: the last workers that hung: slot, pid, place, time and stacks.
         restarts: how many workers have ended that were not asked to.
@@ -67,11 +72,14 @@ class ExitReports:
         workers: Workers,
         telemetry: Telemetry,
         last_call: LastCall,
+        *,
+        memory: processes.OutOfMemory | None = None,
+        is_stopped: Callable[[int], bool] = processes.is_stopped,
     ) -> None:
         self._loop, self._workers, self._telemetry = loop, workers, telemetry
-        self._last_call = last_call
-        self._memory = processes.OutOfMemory()
-        self._oom: bool | None = None  # whether it happened lately; None if nobody has looked
+        self._last_call, self._is_stopped = last_call, is_stopped
+        self._memory = memory or processes.OutOfMemory()
+        self._oom: bool | None = None  # whether it happened lately; None before it is asked
         self._hung: dict[int, float] = {}
         self._told: set[int] = set()  # pids whose stacks are in the log
         self.hangs: deque[dict[str, Any]] = deque(maxlen=_HANGS_KEPT)
@@ -172,7 +180,7 @@ class ExitReports:
         )
 
     def report_kill(self, order: states.KillWorker) -> None:
-        """Tell of a worker that is about to be killed, with its stacks if nobody has seen them."""
+        """Tell of a worker that is about to be killed, with its stacks unless the log has them."""
         handle = self._workers.get(order.pid)
         if handle is None:
             return
@@ -196,7 +204,7 @@ class ExitReports:
         handle.stack_reader.read()
         if handle.stack_reader.text:
             return _cut(handle.stack_reader.text)
-        if processes.is_stopped(handle.record.pid):
+        if self._is_stopped(handle.record.pid):
             return "no stacks: the process is stopped (SIGSTOP or a debugger)"
         return "no stacks: the process does not react to signals"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from host.ipc.heartbeat import BEAT_SECONDS, HangDetector
@@ -36,10 +36,14 @@ class HealthCheck:
     Args:
         limits: what the settings say. Each worker may go up to a tenth beyond, by chance, so that
             those that were started together are not replaced together.
+        memory: tells how many bytes a process has resident, by its pid; None if it has ended.
     """
 
-    def __init__(self, limits: Lifecycle) -> None:
+    def __init__(
+        self, limits: Lifecycle, memory: Callable[[int], int | None] = resident_bytes
+    ) -> None:
         self._limits, self._hang_detector = limits, HangDetector(limits.hang_seconds)
+        self._memory = memory
         self._has_limits = bool(
             limits.max_connections_served or limits.max_age_seconds or limits.max_memory_bytes
         )
@@ -81,7 +85,7 @@ class HealthCheck:
         if limits.max_age_seconds and age >= limits.max_age_seconds * more:
             return f"it is {age:.0f} s old (max_age_seconds)"
         if limits.max_memory_bytes:
-            taken = resident_bytes(pid)
+            taken = self._memory(pid)
             if taken is not None and taken >= limits.max_memory_bytes * more:
                 return f"it takes {taken / _MIB:.0f} MiB of memory (max_memory_bytes)"
         return ""

@@ -95,7 +95,7 @@ class Pool:
         records: the living workers by pid.
         workers: how many slots there shall be.
         stopping: whether the host is stopping.
-        on_hold: whether nobody is to be started, since this generation cannot.
+        on_hold: whether no worker is to be started, since this generation cannot start.
     """
 
     def __init__(
@@ -216,7 +216,7 @@ class Pool:
         return self._next_step(record, now)
 
     def scale(self, workers: int, now: float) -> list[Action]:
-        """Have so many slots from now on: fill the new ones, drain those beyond."""
+        """Set the number of slots: fill the new ones, drain the workers of those that go."""
         self.workers = workers
         actions: list[Action] = []
         for slot in range(workers):

@@ -105,8 +105,8 @@ class WorkerRecord:
         was_ready: whether it ever got ready.
         expected: whether it was asked to go.
         retiring: whether it serves only until its successor is ready.
-        doom: what is still to be done to end it: the actions in order, each with the seconds
-            to wait after it.
+        forced_end: what is still to be done to end it: the actions in order, each with the
+            seconds to wait after it.
     """
 
     slot: int
@@ -122,5 +122,5 @@ class WorkerRecord:
 
     @property
     def id(self) -> WorkerId:
-        """Who it is."""
+        """What others know it by: its slot, pid and generation."""
         return WorkerId(self.slot, self.pid, self.generation)

@@ -20,94 +20,94 @@ def candidates(*loads):
     return found
 
 
-def decide(decisions, workers, *slots, listener=0, first=1, now=5.0):
+def decide(choices, workers, *slots, listener=0, first=1, now=5.0):
     """Choose these slots one after the other in one pass; the numbers go on for each worker."""
-    looked, numbers = decisions.begin_pass(workers, now), {}
+    looked, numbers = choices.begin_pass(workers, now), {}
     for slot in slots:
         number = numbers[slot] = numbers.get(slot, first - 1) + 1
-        decisions.record_choice(looked, workers[slot], listener, number, "some scheduler")
+        choices.record_choice(looked, workers[slot], listener, number, "some scheduler")
 
 
 def test_a_choice_is_found_by_worker_listener_and_number():
-    decisions, workers = ChoiceHistory(), candidates((1, 0), (2, 0))
-    decide(decisions, workers, 0, listener=0)
-    decide(decisions, workers, 1, 1, listener=3, first=8)
-    found = decisions.find(1001, 3, 9)
+    choices, workers = ChoiceHistory(), candidates((1, 0), (2, 0))
+    decide(choices, workers, 0, listener=0)
+    decide(choices, workers, 1, 1, listener=3, first=8)
+    found = choices.find(1001, 3, 9)
     assert (found.slot, found.scheduler, found.number) == (1, "some scheduler", 1)
     assert found.decision.time == 5.0
-    assert decisions.find(1000, 0, 1).slot == 0
+    assert choices.find(1000, 0, 1).slot == 0
     for other in ((1000, 3, 9), (1001, 0, 9), (1001, 3, 7), (1001, 3, 10), (7, 0, 1)):
-        assert decisions.find(*other) is None
+        assert choices.find(*other) is None
 
 
 def test_candidates_are_shown_as_they_were_when_they_were_chosen_from():
-    decisions, workers = ChoiceHistory(), candidates((3, 0), (5, 2))
-    decide(decisions, workers, 0, 1, 0)
+    choices, workers = ChoiceHistory(), candidates((3, 0), (5, 2))
+    decide(choices, workers, 0, 1, 0)
     workers[0].sent += 40
     workers[1]._row.put(ACTIVE, 9)
-    assert decisions.find(1000, 0, 1).candidates == [(0, 3, 0), (1, 5, 2)]
-    assert decisions.find(1001, 0, 1).candidates == [(0, 3, 1), (1, 5, 2)]
-    assert decisions.find(1000, 0, 2).candidates == [(0, 3, 1), (1, 5, 3)]
+    assert choices.find(1000, 0, 1).candidates == [(0, 3, 0), (1, 5, 2)]
+    assert choices.find(1001, 0, 1).candidates == [(0, 3, 1), (1, 5, 2)]
+    assert choices.find(1000, 0, 2).candidates == [(0, 3, 1), (1, 5, 3)]
 
 
 def test_each_pass_has_the_candidates_of_its_own():
-    decisions, workers = ChoiceHistory(), candidates((1, 0), (2, 0), (3, 0))
-    decide(decisions, workers, 0)
-    decide(decisions, workers[1:], 1)
-    decide(decisions, workers[2:], 0)
-    assert decisions.find(1000, 0, 1).candidates == [(0, 1, 0), (1, 2, 0), (2, 3, 0)]
-    assert decisions.find(1002, 0, 1).candidates == [(2, 3, 0)]
+    choices, workers = ChoiceHistory(), candidates((1, 0), (2, 0), (3, 0))
+    decide(choices, workers, 0)
+    decide(choices, workers[1:], 1)
+    decide(choices, workers[2:], 0)
+    assert choices.find(1000, 0, 1).candidates == [(0, 1, 0), (1, 2, 0), (2, 3, 0)]
+    assert choices.find(1002, 0, 1).candidates == [(2, 3, 0)]
 
 
 def test_what_was_chosen_in_another_pass_counts_for_nothing():
-    decisions, workers = ChoiceHistory(), candidates((0, 0), (0, 0))
-    decide(decisions, workers, 0, 0)
-    decide(decisions, workers, 1)
-    assert decisions.find(1001, 0, 1).candidates == [(0, 0, 0), (1, 0, 0)]
+    choices, workers = ChoiceHistory(), candidates((0, 0), (0, 0))
+    decide(choices, workers, 0, 0)
+    decide(choices, workers, 1)
+    assert choices.find(1001, 0, 1).candidates == [(0, 0, 0), (1, 0, 0)]
 
 
 def test_of_many_candidates_the_first_are_shown_and_the_others_counted():
     workers = candidates(*[(number, 0) for number in range(MAX_SHOWN + 3)])
-    decisions = ChoiceHistory()
-    decide(decisions, workers, MAX_SHOWN + 2, 0)
-    decision = decisions.find(1000, 0, 1).decision
+    choices = ChoiceHistory()
+    decide(choices, workers, MAX_SHOWN + 2, 0)
+    decision = choices.find(1000, 0, 1).decision
     assert [slot for slot, _, _ in decision.candidates] == list(range(MAX_SHOWN))
     assert decision.omitted == 3
     last = 1000 + MAX_SHOWN + 2
-    assert decisions.find(last, 0, 1).slot == MAX_SHOWN + 2  # chosen, though not shown
-    assert decisions.find(1000, 0, 1).candidates[0] == (0, 0, 0)
-    decide(decisions, workers[:MAX_SHOWN], 0, first=2)
-    assert decisions.find(1000, 0, 2).decision.omitted == 0
+    assert choices.find(last, 0, 1).slot == MAX_SHOWN + 2  # chosen, though not shown
+    assert choices.find(1000, 0, 1).candidates[0] == (0, 0, 0)
+    decide(choices, workers[:MAX_SHOWN], 0, first=2)
+    assert choices.find(1000, 0, 2).decision.omitted == 0
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1)), max_size=30))
 def test_only_the_last_ones_are_remembered(steps):
-    decisions, workers, numbers, made = ChoiceHistory(limit=4), candidates(*[(0, 0)] * 3), {}, []
+    choices, workers, numbers, made = ChoiceHistory(limit=4), candidates(*[(0, 0)] * 3), {}, []
     for slot, listener in steps:
         number = numbers[slot, listener] = numbers.get((slot, listener), 0) + 1
-        looked = decisions.begin_pass(workers, 0.0)
-        decisions.record_choice(looked, workers[slot], listener, number, "s")
+        looked = choices.begin_pass(workers, 0.0)
+        choices.record_choice(looked, workers[slot], listener, number, "s")
         made.append((1000 + slot, listener, number))
-    found = [each for each in made if decisions.find(*each) is not None]
+    found = [each for each in made if choices.find(*each) is not None]
     assert found == made[-4:]
 
 
 def test_a_notification_that_was_not_sent_is_replaced_by_the_next_with_its_number():
-    decisions, workers = ChoiceHistory(limit=2), candidates((0, 0))
+    choices, workers = ChoiceHistory(limit=2), candidates((0, 0))
     for time in (1.0, 2.0, 3.0):
-        decide(decisions, workers, 0, now=time)
-    decide(decisions, workers, 0, first=2, now=4.0)
-    assert decisions.find(1000, 0, 1).decision.time == 3.0
-    assert decisions.find(1000, 0, 2).decision.time == 4.0
+        decide(choices, workers, 0, now=time)
+    decide(choices, workers, 0, first=2, now=4.0)
+    assert choices.find(1000, 0, 1).decision.time == 3.0
+    assert choices.find(1000, 0, 2).decision.time == 4.0
 
 
 def test_a_worker_that_has_ended_is_forgotten_and_nobody_else():
-    decisions, workers = ChoiceHistory(limit=3), candidates((0, 0), (0, 0))
-    decide(decisions, workers, 0, 1)
-    decisions.forget(1000)
-    decisions.forget(4711)
-    assert decisions.find(1000, 0, 1) is None
-    assert decisions.find(1001, 0, 1).slot == 1
-    decide(decisions, workers, 1, 1, 1, first=2)  # what is forgotten may still be due to go
-    found = [number for number in range(1, 5) if decisions.find(1001, 0, number)]
+    choices, workers = ChoiceHistory(limit=3), candidates((0, 0), (0, 0))
+    decide(choices, workers, 0, 1)
+    choices.forget(1000)
+    choices.forget(4711)
+    assert choices.find(1000, 0, 1) is None
+    assert choices.find(1001, 0, 1).slot == 1
+    decide(choices, workers, 1, 1, 1, first=2)  # what is forgotten may still be due to go
+    found = [number for number in range(1, 5) if choices.find(1001, 0, number)]
     assert found == [2, 3, 4]

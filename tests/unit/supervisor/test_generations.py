@@ -21,8 +21,7 @@ from host.telemetry.events import (
     NOT_LISTENING,
 )
 from support.fakes import worker_id
-from support.generations import Scene, is_closed, same_descriptors
-from support.supervision import connect, listening
+from support.generations import Scene, connect, is_closed, listening, same_descriptors
 
 
 @pytest.fixture

@@ -109,9 +109,6 @@ def scene():
     assert os.listdir("/proc/self/fd") == before
 
 
-# Success
-
-
 def test_what_succeeds_is_taken_on_as_it_was_planned(scene):
     scene.begin()
     assert scene.reloads.under_way
@@ -151,9 +148,6 @@ def test_it_knows_that_it_is_one_and_whose_and_has_nothing_to_read(scene):
     scene.run(f"assert not sys.stdin.read(); sys.exit(os.environ[{handover.REHEARSAL!r}])")
     assert scene.failure == (str(os.getpid()), "")
     assert handover.REHEARSAL not in os.environ
-
-
-# Failure
 
 
 def test_what_fails_fails_with_its_first_line_as_the_reason(scene):
@@ -228,9 +222,6 @@ def test_after_a_failure_the_next_one_is_tried(scene):
     scene.run()
     assert scene.went == [PLAN]
     assert [each and each.reason for each in scene.outcomes] == ["no", None]
-
-
-# Several at once, and none
 
 
 def test_whoever_asks_again_meanwhile_has_it_tried_again(scene):

@@ -76,9 +76,6 @@ def taken_address():
     return sock, f"tcp://127.0.0.1:{sock.getsockname()[1]}"
 
 
-# Taking
-
-
 def test_sockets_that_an_exec_left_open_are_sockets_again():
     one, other = socket.socketpair()
     fd = os.dup(one.fileno())
@@ -193,9 +190,6 @@ def test_a_file_that_somebody_else_has_put_there_is_left_alone(scene, tmp_path):
     with suppress(ListenError):
         scene.take((unix(tmp_path, mode=0o666), "echo"), handed=handed)
     assert stat.S_IMODE(os.stat(tmp_path / "x.sock").st_mode) == 0o400
-
-
-# Opening what is missing
 
 
 def test_only_what_is_not_held_is_opened(scene, tmp_path):

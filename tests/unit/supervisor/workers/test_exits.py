@@ -12,7 +12,6 @@ from host.ipc.protocol import Report
 from host.ipc.scoreboard import CURRENT_CALL
 from host.ipc.supervisor_end import SupervisorChannel
 from host.runtime.processes import Exit, OutOfMemory
-from host.supervisor.workers import exits
 from host.supervisor.workers.exits import ExitReports
 from host.supervisor.workers.handles import WorkerHandle
 from host.supervisor.workers.last_call import LastCall
@@ -64,8 +63,9 @@ class Memory:
 class Scene:
     """Workers of the slots 0, 1, …: pid 1000 + slot, born at 90; it is 100."""
 
-    def __init__(self, workers=1):
-        self.loop, self.told, self.memory = FakeLoop(100.0), Told(), Memory()
+    def __init__(self, workers=1, memory=None):
+        self.loop, self.told = FakeLoop(100.0), Told()
+        self.memory = memory or Memory()
         self.stopped = set()
         self.handles = {}
         for row in rows_of(blank_cells(workers, 1), workers, 1):
@@ -73,7 +73,14 @@ class Scene:
             who.born, who.was_ready = 90.0, True
             self.handles[who.pid] = WorkerHandle(who, GENERATION, row, Channel(), Printed(), 0)
         self.handle = self.handles[1000]
-        self.obituaries = ExitReports(self.loop, self.handles, self.told.telemetry, LastCall({}))
+        self.reports = ExitReports(
+            self.loop,
+            self.handles,
+            self.told.telemetry,
+            LastCall({}),
+            memory=self.memory,
+            is_stopped=self.stopped.__contains__,
+        )
 
     def at(self, hook=on_readable, serial=7):
         """The worker was calling this hook."""
@@ -83,22 +90,16 @@ class Scene:
         """The worker ends, perhaps together with the one before; return what is found out."""
         pid, plan = self.handle.record.pid, "replaced at once"
         if not together:
-            self.obituaries.begin_reaping()
-        ended = self.obituaries.add_out_of_memory(self.handle, Exit(pid, code, number))
-        report = self.obituaries.make(self.handle, ended)
-        self.obituaries.publish(report, failed_to_start=failed, plan=plan)
+            self.reports.begin_reaping()
+        ended = self.reports.add_out_of_memory(self.handle, Exit(pid, code, number))
+        report = self.reports.make(self.handle, ended)
+        self.reports.publish(report, failed_to_start=failed, plan=plan)
         return report
 
 
 @pytest.fixture
-def scene(monkeypatch):
-    made = Scene(workers=2)
-    monkeypatch.setattr(made.obituaries, "_memory", made.memory)
-    monkeypatch.setattr(exits.processes, "is_stopped", made.stopped.__contains__)
-    return made
-
-
-# Deaths
+def scene():
+    return Scene(workers=2)
 
 
 def test_who_dies_is_told_with_cause_place_stacks_and_what_comes_next(scene):
@@ -148,11 +149,11 @@ def test_who_was_asked_to_go_has_ended_and_not_died(scene):
 def test_only_deaths_that_nobody_asked_for_count_as_restarts(scene):
     scene.ends(number=9)
     scene.ends(code=1)
-    assert scene.obituaries.restarts == 2
+    assert scene.reports.restarts == 2
     scene.ends(code=6, failed=True)
     scene.handle.record.expected = True
     scene.ends(code=0)
-    assert scene.obituaries.restarts == 2
+    assert scene.reports.restarts == 2
 
 
 def test_who_fails_to_start_is_told_in_its_own_words(scene):
@@ -192,9 +193,6 @@ def test_long_stacks_are_cut(scene):
     assert lines[-1] == "… 20 more lines"
 
 
-# Want of memory
-
-
 @pytest.mark.parametrize(("kills", "cause"), [(0, "SIGKILL"), (1, "SIGKILL, out of memory")])
 def test_want_of_memory_is_told_only_if_the_kernel_counted_one(scene, kills, cause):
     scene.memory.kills = kills
@@ -202,11 +200,10 @@ def test_want_of_memory_is_told_only_if_the_kernel_counted_one(scene, kills, cau
     assert scene.told.of(WORKER_DIED)[0]["cause"] == f"killed by {cause}"
 
 
-def test_of_two_workers_that_the_kernel_kills_at_once_both_are_told(scene, monkeypatch, tmp_path):
+def test_of_two_workers_that_the_kernel_kills_at_once_both_are_told(tmp_path):
     counts = tmp_path / "memory.events"
     counts.write_text("oom 0\noom_kill 5\n")
-    monkeypatch.setattr(exits.processes, "_events_path", lambda: str(counts))
-    monkeypatch.setattr(scene.obituaries, "_memory", OutOfMemory())
+    scene = Scene(memory=OutOfMemory(str(counts)))
     counts.write_text("oom 2\noom_kill 7\n")
     assert scene.ends(number=9).ended.oom
     assert scene.ends(number=9, together=True).ended.oom
@@ -233,12 +230,9 @@ def test_whom_the_host_kills_was_not_killed_for_want_of_memory(scene):
     assert not scene.ends(number=9).ended.oom
 
 
-# Hangs
-
-
 def hang(scene, pid=1000, seconds=4.2):
-    scene.obituaries.record_hang(pid, seconds)
-    scene.obituaries.report_hang(pid)
+    scene.reports.record_hang(pid, seconds)
+    scene.reports.report_hang(pid)
 
 
 def test_who_hangs_is_told_with_its_stacks(scene):
@@ -249,7 +243,7 @@ def test_who_hangs_is_told_with_its_stacks(scene):
     assert scene.told.of(WORKER_HUNG) == [
         {"slot": 0, "pid": 1000, "seconds": 4.2, "place": place, "traceback": DUMP.rstrip()}
     ]
-    assert list(scene.obituaries.hangs) == [
+    assert list(scene.reports.hangs) == [
         {"slot": 0, "pid": 1000, "place": place, "at": 100.0, "stacks": DUMP.splitlines()}
     ]
 
@@ -266,27 +260,24 @@ def test_who_prints_no_stacks_is_told_with_the_reason(scene, stopped, reason):
 
 def test_the_last_hangs_are_remembered_and_those_before_an_exec(scene):
     before = [{"slot": number} for number in range(20, 29)]
-    scene.obituaries.restore(3, before)
-    assert scene.obituaries.restarts == 3
+    scene.reports.restore(3, before)
+    assert scene.reports.restarts == 3
     for pid in (1000, 1001, 1000):
         hang(scene, pid)
-    slots = [each["slot"] for each in scene.obituaries.hangs]
+    slots = [each["slot"] for each in scene.reports.hangs]
     assert slots == [22, 23, 24, 25, 26, 27, 28, 0, 1, 0]
 
 
 def test_a_worker_that_has_ended_meanwhile_does_not_hang(scene):
     hang(scene, pid=4711)
-    scene.obituaries.report_kill(KillWorker(4711, "it hangs"))
+    scene.reports.report_kill(KillWorker(4711, "it hangs"))
     assert scene.told == []
-    assert not scene.obituaries.hangs
-
-
-# Kills
+    assert not scene.reports.hangs
 
 
 def test_who_is_killed_is_told_with_cause_place_and_stacks(scene):
     scene.handle.stack_reader.coming = DUMP
-    scene.obituaries.report_kill(KillWorker(1000, "still there"))
+    scene.reports.report_kill(KillWorker(1000, "still there"))
     assert scene.told.of(WORKER_KILLED) == [
         {
             "slot": 0,
@@ -300,24 +291,24 @@ def test_who_is_killed_is_told_with_cause_place_and_stacks(scene):
 
 def test_who_is_killed_without_stacks_is_told_with_the_reason(scene):
     scene.stopped.add(1000)
-    scene.obituaries.report_kill(KillWorker(1000, "still there"))
+    scene.reports.report_kill(KillWorker(1000, "still there"))
     assert "is stopped" in scene.told.of(WORKER_KILLED)[0]["traceback"]
 
 
 def test_stacks_that_were_told_already_are_not_told_again(scene):
     scene.handle.stack_reader.coming = DUMP
     hang(scene)
-    scene.obituaries.report_kill(KillWorker(1000, "it hangs"))
+    scene.reports.report_kill(KillWorker(1000, "it hangs"))
     scene.ends(number=9)
     assert scene.told.of(WORKER_KILLED)[0]["traceback"] == ""
     assert scene.told.of(WORKER_DIED)[0]["traceback"] == ""
-    scene.obituaries.report_kill(KillWorker(1000, "another with that number"))
+    scene.reports.report_kill(KillWorker(1000, "another with that number"))
     scene.ends(number=9)
     assert scene.told.of(WORKER_KILLED)[1]["traceback"] == DUMP.rstrip()
 
 
 def test_who_dies_before_its_hang_was_told_is_told_with_its_stacks(scene):
-    scene.obituaries.record_hang(1000, 4.2)
+    scene.reports.record_hang(1000, 4.2)
     scene.handle.stack_reader.coming = DUMP
     scene.ends(number=11)
     assert scene.told.of(WORKER_DIED)[0]["traceback"] == DUMP.rstrip()

@@ -5,8 +5,8 @@ import os
 import pytest
 
 from host.ipc.scoreboard import ACCEPTED_ALL, TURN_LASTED, TURN_STARTED
+from host.runtime.processes import resident_bytes
 from host.settings import Lifecycle
-from host.supervisor.workers import health
 from host.supervisor.workers.handles import WorkerHandle
 from host.supervisor.workers.health import DueForReplacement, HealthCheck, Hung
 from host.supervisor.workers.states import WorkerState
@@ -19,8 +19,8 @@ SECOND = 1_000_000_000
 class Scene:
     """Workers of the slots 0, 1, …: pid 1000 + slot, born at 60; all have been ready."""
 
-    def __init__(self, workers=1, before=0, **limits):
-        self.upkeep = HealthCheck(Lifecycle(**({"hang_seconds": 0} | limits)))
+    def __init__(self, workers=1, before=0, memory=resident_bytes, **limits):
+        self.health = HealthCheck(Lifecycle(**({"hang_seconds": 0} | limits)), memory)
         self.now = 100.0
         rows = rows_of(blank_cells(workers, 1), workers, 1)
         self.handles = [
@@ -36,36 +36,33 @@ class Scene:
         row.put(ACCEPTED_ALL, row.get(ACCEPTED_ALL) + count)
 
     def look(self):
-        return self.upkeep.look(self.handles, self.now)
+        return self.health.look(self.handles, self.now)
 
     @property
-    def worn(self):
+    def due(self):
         return [each.pid for each in self.look()[1]]
 
     def hung_after(self, seconds):
         """Look as often as is wanted; return who was found to hang."""
         found, until = [], self.now + seconds
         self.look()
-        while (due := self.upkeep.next_look(self.now)) <= until:
+        while (due := self.health.next_look(self.now)) <= until:
             self.now = due
             found += self.look()[0]
         return found
-
-
-# Worn out
 
 
 def test_without_limits_nobody_is_found():
     scene = Scene()
     scene.serve(0, 1_000_000)
     assert scene.hung_after(1000.0) == []
-    assert scene.worn == []
+    assert scene.due == []
 
 
-def test_who_has_served_enough_is_worn_out_and_nobody_before():
+def test_who_has_served_enough_is_due_and_nobody_before():
     scene = Scene(2, max_connections_served=100)
     scene.serve(0, 99)
-    assert scene.worn == []
+    assert scene.due == []
     scene.serve(0, 11)
     assert scene.look() == (
         [],
@@ -76,23 +73,22 @@ def test_who_has_served_enough_is_worn_out_and_nobody_before():
 def test_what_others_have_served_in_the_same_row_does_not_count():
     scene = Scene(before=5000, max_connections_served=100)
     scene.serve(0, 99)
-    assert scene.worn == []
+    assert scene.due == []
     scene.serve(0, 11)
-    assert scene.worn == [1000]
+    assert scene.due == [1000]
 
 
-def test_who_is_old_enough_is_worn_out_and_nobody_before():
+def test_who_is_old_enough_is_due_and_nobody_before():
     scene = Scene(max_age_seconds=1000)
     scene.now = 1059.0
-    assert scene.worn == []
+    assert scene.due == []
     scene.now = 1160.0
     assert scene.look() == ([], [DueForReplacement(1000, "it is 1100 s old (max_age_seconds)")])
 
 
-def test_who_takes_too_much_memory_is_worn_out(monkeypatch):
+def test_who_takes_too_much_memory_is_due():
     taken = {1000: 199 * MIB, 1001: 221 * MIB, 1002: None}
-    monkeypatch.setattr(health, "resident_bytes", taken.get)
-    scene = Scene(3, max_memory_bytes=200 * MIB)
+    scene = Scene(3, memory=taken.get, max_memory_bytes=200 * MIB)
     assert scene.look() == (
         [],
         [DueForReplacement(1001, "it takes 221 MiB of memory (max_memory_bytes)")],
@@ -102,9 +98,9 @@ def test_who_takes_too_much_memory_is_worn_out(monkeypatch):
 def test_memory_is_that_of_the_process():
     scene = Scene(max_memory_bytes=1024)
     scene.handles[0].record.pid = os.getpid()
-    [worn] = scene.look()[1]
-    assert worn.pid == os.getpid()
-    assert "MiB of memory" in worn.cause
+    [due] = scene.look()[1]
+    assert due.pid == os.getpid()
+    assert "MiB of memory" in due.cause
 
 
 def test_the_limits_of_those_who_were_started_together_differ_by_up_to_a_tenth():
@@ -112,7 +108,7 @@ def test_the_limits_of_those_who_were_started_together_differ_by_up_to_a_tenth()
     for count in range(10_000, 11_001, 10):
         for handle in scene.handles:
             handle.row.put(ACCEPTED_ALL, count)
-        for pid in scene.worn:
+        for pid in scene.due:
             served.setdefault(pid, count)
     assert len(served) == 300
     limits = sorted(served.values())
@@ -124,33 +120,30 @@ def test_the_limits_of_those_who_were_started_together_differ_by_up_to_a_tenth()
 def test_the_limit_of_a_worker_does_not_change_from_look_to_look():
     scene = Scene(max_connections_served=10_000)
     scene.serve(0, 10_000)
-    while not scene.worn:
+    while not scene.due:
         scene.serve(0, 1)
-    assert [scene.worn for _ in range(50)] == [[1000]] * 50
+    assert [scene.due for _ in range(50)] == [[1000]] * 50
 
 
 @pytest.mark.parametrize("state", [WorkerState.STARTING, WorkerState.DRAINING, WorkerState.ENDING])
-def test_only_who_is_ready_is_worn_out(state):
+def test_only_who_is_ready_is_due(state):
     scene = Scene(max_connections_served=1)
     scene.serve(0, 10)
     scene.handles[0].record.state = state
-    assert scene.worn == []
+    assert scene.due == []
 
 
-def test_who_is_being_replaced_is_not_worn_out_again():
+def test_who_is_being_replaced_is_not_due_again():
     scene = Scene(max_connections_served=1)
     scene.serve(0, 10)
-    assert scene.worn == [1000]
+    assert scene.due == [1000]
     scene.handles[0].record.retiring = True
-    assert scene.worn == []
+    assert scene.due == []
 
 
 @pytest.mark.parametrize(("hang_seconds", "seconds"), [(0, 1), (1, 0.25), (100, 1)])
 def test_workers_are_looked_at_once_a_second_or_as_often_as_it_takes(hang_seconds, seconds):
-    assert Scene(hang_seconds=hang_seconds).upkeep.next_look(7.0) == 7.0 + seconds
-
-
-# Hung
+    assert Scene(hang_seconds=hang_seconds).health.next_look(7.0) == 7.0 + seconds
 
 
 def test_who_does_not_turn_is_found_with_the_time():

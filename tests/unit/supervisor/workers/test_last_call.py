@@ -159,9 +159,6 @@ def test_methods_are_found_by_their_function():
     assert describe(text=text, host=host) == "in hook on_close of plugin odd"
 
 
-# Real stacks
-
-
 def real_stacks(folder, source):
     """Run a plugin's code in a process of its own, which dumps its stacks; return them."""
     file = folder / "plugin.py"

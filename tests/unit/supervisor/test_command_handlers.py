@@ -1,0 +1,321 @@
+"""Each command of the table is carried out or refused, and answered once."""
+
+import inspect
+from types import SimpleNamespace
+
+import pytest
+
+from host.control.commands import COMMANDS, CommandError
+from host.control.server import Reply
+from host.errors import PluginError
+from host.ipc.protocol import Ask, Drain
+from host.settings import Lifecycle as Limits
+from host.supervisor import status
+from host.supervisor.command_handlers import CommandHandlers, CommandParts
+from host.supervisor.reload.rehearsal import ReloadError
+from host.supervisor.workers.queries import ANSWER_SECONDS
+from host.telemetry.events import SCHEDULER_SWAPPED, WORKER_FREED, WORKER_HELD, WORKER_RECYCLED
+from support.generations import connect
+from support.supervision import NO_PROCESS, site
+
+STOPPED_BY = 12.3456
+
+
+class Scene:
+    """Two workers that serve, and the commands; `stops` and `reloads` are what was asked for."""
+
+    def __init__(self, made):
+        self.site = made
+        made.start()
+        self.first, self.second = made.workers
+        self.told = made.told
+        self.stops, self.reloads, self.loaded = [], [], []
+        self.reloader = SimpleNamespace(starting=False, request=self._reload)
+        self.schedulers = [("other", lambda _listener, workers: workers[-1])]
+        self.handlers = CommandHandlers(
+            CommandParts(
+                telemetry=made.told.telemetry,
+                state=made.state,
+                lifecycle=made.lifecycle,
+                queries=made.queries,
+                reloader=self.reloader,
+                load_schedulers=self._load,
+                stop=self._stop,
+            )
+        )
+
+    def _stop(self, cause, **how):
+        self.stops.append((cause, how))
+        return STOPPED_BY
+
+    def _reload(self, cause, done):
+        self.reloads.append((cause, done))
+
+    def _load(self, name):
+        self.loaded.append(name)
+        if isinstance(self.schedulers, Exception):
+            raise self.schedulers
+        return self.schedulers
+
+    def ask(self, command, **args):
+        """Give a command; return the list that its response comes into."""
+        responses = []
+        self.handlers.handle(command, args, Reply(responses.append, {}))
+        return responses
+
+    def result(self, command, **args):
+        """Give a command that is answered at once; return the result."""
+        [response] = self.ask(command, **args)
+        assert response["ok"]
+        return response["result"]
+
+    def refusal(self, command, **args):
+        """Give a command that is refused; return why."""
+        with pytest.raises(CommandError) as caught:
+            self.ask(command, **args)
+        return str(caught.value)
+
+    def question(self, handle):
+        """Return the question that a worker was asked last."""
+        return [each for each in self.site.ends(handle).told() if isinstance(each, Ask)][-1]
+
+    def answer(self, handle, *items):
+        number = self.question(handle).number
+        self.site.report(handle, "answer", data={"number": number, "items": list(items)})
+
+
+@pytest.fixture
+def scene():
+    with site() as made:
+        yield Scene(made)
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_each_command_has_a_method_with_its_name_and_arguments(command):
+    parameters = list(inspect.signature(getattr(CommandHandlers, command.name)).parameters)
+    assert parameters[:2] == ["self", "reply"]
+    assert parameters[2:] == [argument.name for argument in command.arguments]
+
+
+def test_each_public_method_is_a_command():
+    public = {name for name in vars(CommandHandlers) if not name.startswith("_")}
+    assert public - {"handle"} == set(COMMANDS)
+
+
+def test_status_and_generations_are_told(scene):
+    assert scene.result("status") == status.status(scene.site.state)
+    assert scene.result("generations") == status.generations(scene.site.state)
+
+
+def test_a_reload_is_answered_when_it_is_certain(scene):
+    responses = scene.ask("reload")
+    [(cause, done)] = scene.reloads
+    assert (cause, responses) == ("a command", [])
+    done(None)
+    assert responses == [{"v": 1, "ok": True, "result": {"generation": 1}}]
+
+
+def test_a_reload_that_fails_is_answered_with_the_reason(scene):
+    responses = scene.ask("reload")
+    scene.reloads[0][1](ReloadError("no such plugin", "details"))
+    assert responses == [{"v": 1, "ok": False, "error": "no such plugin\ndetails"}]
+
+
+def test_a_reload_is_refused_while_a_generation_starts_or_the_host_stops(scene):
+    scene.reloader.starting = True
+    assert scene.refusal("reload") == "a generation is starting; try again when it is ready"
+    scene.site.shutdown.begin("SIGTERM")
+    assert scene.refusal("reload") == "the host is stopping"
+    assert scene.reloads == []
+
+
+def test_a_stop_tells_how_long_it_may_take(scene):
+    assert scene.result("stop", quick=False) == {"seconds": 12.346}
+    assert scene.stops == [("a command", {"delayed": True})]
+
+
+def test_a_quick_stop_takes_a_second(scene):
+    assert scene.result("stop", quick=True) == {"seconds": 1.0}
+    assert scene.stops == [("a command", {"quick": True})]
+
+
+def test_workers_are_added_and_taken_away(scene):
+    assert scene.result("scale", workers=3) == {"workers": 3, "before": 2}
+    assert scene.result("scale", workers=1) == {"workers": 1, "before": 3}
+    assert scene.site.ends(scene.second).told() == [Drain(130.0)]
+
+
+def test_a_host_that_stops_is_not_scaled(scene):
+    scene.site.shutdown.begin("SIGTERM")
+    assert scene.refusal("scale", workers=3) == "the host is stopping"
+    assert scene.site.pool.workers == 2
+
+
+def test_a_worker_is_replaced_and_then_drained(scene):
+    assert scene.result("drain", slot=0) == {"slot": 0, "pid": scene.first.record.pid}
+    scene.site.report(scene.site.find(0), "ready")
+    assert scene.site.ends(scene.first).told() == [Drain(130.0)]
+
+
+def test_no_worker_is_replaced_by_itself_while_the_host_stops():
+    with site(limits=Limits(shutdown_delay_seconds=5.0)) as made:
+        scene = Scene(made)
+        made.shutdown.begin("SIGTERM", delayed=True)
+        assert scene.refusal("drain", slot=0) == "the host is stopping"
+        assert scene.told.of(WORKER_RECYCLED) == []
+
+
+def test_no_worker_is_replaced_by_itself_while_another_generation_is_to_take_over():
+    with site(coming=True) as made:
+        made.lifecycle.hold()
+        scene = Scene(made)
+        said = scene.refusal("drain", slot=0)
+        assert said == "generation 1 is to take over and replaces all workers"
+        assert scene.told.of(WORKER_RECYCLED) == []
+
+
+@pytest.mark.parametrize("command", ["drain", "suspend", "resume"])
+def test_a_slot_in_which_nobody_serves_is_refused(scene, command):
+    assert scene.refusal(command, slot=7) == "no worker serves in slot 7; slots: 0, 1"
+    scene.site.lifecycle.retire(scene.first, "a command")
+    assert scene.refusal(command, slot=0) == "no worker serves in slot 0; slots: 0, 1"
+
+
+def test_a_worker_is_kept_from_new_connections_and_given_them_again(scene):
+    pid, answer = scene.first.record.pid, {"slot": 0, "pid": scene.first.record.pid}
+    candidate = scene.first.generation.candidate(pid)
+    assert scene.result("suspend", slot=0) == answer
+    assert (scene.first.held, candidate.held) == (True, True)
+    assert scene.result("suspend", slot=0) == answer
+    assert scene.told.of(WORKER_HELD) == [answer]
+    assert scene.result("resume", slot=0) == answer
+    assert scene.result("resume", slot=0) == answer
+    assert (scene.first.held, candidate.held) == (False, False)
+    assert scene.told.of(WORKER_FREED) == [answer]
+
+
+def test_what_waits_for_a_worker_that_was_kept_from_it_is_handed_out_at_once(scene):
+    for slot in range(2):
+        scene.result("suspend", slot=slot)
+    with connect(scene.first.generation.sockets[0]):
+        scene.site.generations.run_passes()
+        assert scene.site.ends(scene.first).told() == []
+        scene.result("resume", slot=0)
+        assert scene.site.ends(scene.first).told() == [(0, 1)]
+
+
+def test_connections_of_all_workers_are_listed_without_what_is_for_the_host_alone(scene):
+    responses = scene.ask("connections", limit=10)
+    assert scene.question(scene.second).args == {"limit": 11}
+    scene.answer(scene.first, {"id": "5000000-1", "index": 0, "claim": 1})
+    assert responses == []
+    scene.site.end(scene.second)
+    assert responses[0]["result"] == {
+        "connections": [{"slot": 0, "id": "5000000-1"}],
+        "unanswered": [],
+        "truncated": False,
+    }
+
+
+def test_of_more_connections_than_asked_for_the_first_are_listed(scene):
+    responses = scene.ask("connections", limit=2)
+    scene.answer(scene.first, {"id": "a"}, {"id": "b"}, {"id": "c"})
+    scene.site.loop.advance(100.0 + ANSWER_SECONDS)
+    assert responses[0]["result"] == {
+        "connections": [{"slot": 0, "id": "a"}, {"slot": 0, "id": "b"}],
+        "unanswered": [1],
+        "truncated": True,
+    }
+
+
+def test_a_connection_is_closed_by_its_worker(scene):
+    id = f"{scene.second.record.pid}-17"
+    responses = scene.ask("close", id=id)
+    question = scene.question(scene.second)
+    assert (question.question, question.args) == ("close", {"id": id})
+    scene.site.report(
+        scene.second, "answer", data={"number": question.number, "items": [{"id": id}]}
+    )
+    assert responses == [{"v": 1, "ok": True, "result": {"id": id}}]
+
+
+@pytest.mark.parametrize("command", ["close", "why"])
+@pytest.mark.parametrize("id", [f"{NO_PROCESS + 9}-1", "x-1", f"{NO_PROCESS}-x", "1", ""])
+def test_a_connection_of_no_worker_is_refused(scene, command, id):
+    said = scene.refusal(command, id=id)
+    assert said == f"no connection {id}: no worker here has that process id"
+
+
+@pytest.mark.parametrize("command", ["close", "why"])
+def test_a_connection_that_is_not_open_is_not_found(scene, command):
+    id = f"{NO_PROCESS}-17"
+    responses = scene.ask(command, id=id)
+    scene.answer(scene.first)
+    assert responses == [{"v": 1, "ok": False, "error": f"no connection {id} is open"}]
+
+
+@pytest.mark.parametrize("command", ["close", "why"])
+def test_a_worker_that_does_not_answer_is_named(scene, command):
+    responses = scene.ask(command, id=f"{NO_PROCESS}-17")
+    scene.site.loop.advance(100.0 + ANSWER_SECONDS)
+    assert responses == [{"v": 1, "ok": False, "error": "worker 0 does not answer"}]
+
+
+def test_why_a_connection_is_with_its_worker_is_told(scene):
+    with connect(scene.first.generation.sockets[0]):
+        scene.site.generations.run_passes()
+    scene.site.loop.now = 102.5
+    pid = scene.first.record.pid
+    responses = scene.ask("why", id=f"{pid}-1")
+    item = {"id": f"{pid}-1", "listener": "tcp://127.0.0.1:7000", "index": 0, "claim": 1}
+    scene.answer(scene.first, item)
+    assert responses[0]["result"] == {
+        "id": f"{pid}-1",
+        "listener": "tcp://127.0.0.1:7000",
+        "slot": 0,
+        "pid": pid,
+        "scheduler": "first",
+        "seconds_ago": 2.5,
+        "candidates": [
+            {"slot": 0, "active": 0, "outstanding": 0},
+            {"slot": 1, "active": 0, "outstanding": 0},
+        ],
+        "omitted": 0,
+    }
+
+
+@pytest.mark.parametrize("item", [{}, {"index": 0}, {"claim": 1}, {"index": [], "claim": {}}])
+def test_an_answer_that_lacks_what_was_asked_for_does_no_harm(scene, item):
+    responses = scene.ask("why", id=f"{NO_PROCESS}-1")
+    scene.answer(scene.first, item)
+    assert responses[0]["error"] == "how it came to its worker is no longer remembered"
+
+
+def test_an_answer_without_the_listener_still_tells_who_has_chosen(scene):
+    with connect(scene.first.generation.sockets[0]):
+        scene.site.generations.run_passes()
+    responses = scene.ask("why", id=f"{NO_PROCESS}-1")
+    scene.answer(scene.first, {"index": 0, "claim": 1})
+    assert responses[0]["result"]["scheduler"] == "first"
+
+
+def test_a_choice_that_is_forgotten_is_told_as_such(scene):
+    responses = scene.ask("why", id=f"{NO_PROCESS}-1")
+    scene.answer(scene.first, {"id": "a", "listener": "b", "index": 0, "claim": 1})
+    assert responses[0]["error"] == "how it came to its worker is no longer remembered"
+
+
+def test_another_scheduler_is_asked_from_now_on(scene):
+    assert scene.result("scheduler", name="other") == {"scheduler": "other", "before": ["first"]}
+    assert scene.loaded == ["other"]
+    assert scene.told.of(SCHEDULER_SWAPPED) == [{"plugin": "other", "before": "first"}]
+    with connect(scene.first.generation.sockets[0]):
+        scene.site.generations.run_passes()
+    assert scene.site.ends(scene.second).told() == [(0, 1)]
+
+
+def test_a_scheduler_that_cannot_be_loaded_changes_nothing(scene):
+    scene.schedulers = PluginError("other", "it does not implement choose_worker")
+    assert "it does not implement choose_worker" in scene.refusal("scheduler", name="other")
+    assert scene.result("status")["schedulers"] == ["first"]
+    assert scene.told.of(SCHEDULER_SWAPPED) == []

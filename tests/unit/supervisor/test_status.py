@@ -1,0 +1,199 @@
+"""What a running host tells about itself."""
+
+import pytest
+
+from host.ipc.scoreboard import ACCEPTED, ACCEPTED_ALL, ACTIVE, REFUSED, SPURIOUS, TURN_STARTED
+from host.supervisor import status
+from host.supervisor.status import is_ready
+from support.generations import connect
+from support.supervision import NO_PROCESS, site
+
+
+@pytest.fixture
+def alone():
+    """A host of two workers that has just been started."""
+    with site() as made:
+        yield made
+
+
+@pytest.fixture
+def reloading():
+    """A host whose generation 1 is to take over from 0."""
+    with site(coming=True) as made:
+        yield made
+
+
+def told(site):
+    return status.status(site.state)
+
+
+def generations(site):
+    return status.generations(site.state)["generations"]
+
+
+def test_the_host_is_told_by_name_version_process_and_age(alone):
+    shown = told(alone)
+    assert (shown["name"], shown["version"], shown["pid"]) == ("prefork", "1.2.3", NO_PROCESS - 1)
+    assert shown["uptime_seconds"] == 10.0
+    assert shown["workers_wanted"] == 2
+    assert shown["schedulers"] == ["first"]
+    assert shown["plugins"] == []
+    assert shown["restarts"] == 0
+
+
+def test_a_host_is_starting_then_serving_then_stopping(alone):
+    alone.lifecycle.start()
+    for slot in range(2):
+        assert (told(alone)["state"], told(alone)["ready"]) == ("starting", False)
+        alone.report(alone.find(slot), "ready")
+    assert (told(alone)["state"], told(alone)["ready"]) == ("serving", True)
+    alone.shutdown.begin("SIGTERM")
+    assert (told(alone)["state"], told(alone)["ready"]) == ("stopping", False)
+
+
+def test_a_host_that_reloads_is_ready_for_new_connections(reloading):
+    assert (told(reloading)["state"], told(reloading)["generation"]) == ("reloading", 0)
+    assert is_ready(reloading.state)
+    reloading.start()
+    assert (told(reloading)["state"], told(reloading)["generation"]) == ("serving", 1)
+    assert is_ready(reloading.state)
+
+
+def test_a_host_whose_workers_are_all_gone_is_not_ready(alone):
+    alone.end(*alone.start(), code=1)
+    assert not is_ready(alone.state)
+
+
+def test_a_worker_is_told_with_what_it_does(alone):
+    first, second = alone.start()
+    first.row.put(ACTIVE, 3)
+    first.row.put(ACCEPTED_ALL, 7)
+    first.row.put(TURN_STARTED, int(99.75e9))
+    first.plugins = [{"plugin": "census"}]
+    second.held = True
+    [shown, other] = told(alone)["workers"]
+    assert shown == {
+        "slot": 0,
+        "pid": first.record.pid,
+        "generation": 0,
+        "state": "serving",
+        "active": 3,
+        "accepted": 7,
+        "outstanding": 0,
+        "suspended": False,
+        "held": False,
+        "age_seconds": 0.0,
+        "turn_seconds": 0.25,
+        "memory_bytes": None,
+        "plugins": [{"plugin": "census"}],
+    }
+    assert (other["slot"], other["held"]) == (1, True)
+
+
+def test_workers_are_told_in_the_order_of_their_slots(alone):
+    first, _ = alone.start()
+    alone.end(first, code=1)
+    assert [each["slot"] for each in told(alone)["workers"]] == [0, 1]
+
+
+def test_the_state_of_a_worker_is_told_in_words_of_its_own(alone):
+    alone.lifecycle.start()
+    first = alone.find(0)
+
+    def states():
+        return [each["state"] for each in told(alone)["workers"] if each["slot"] == 0]
+
+    assert states() == ["starting"]
+    for slot in range(2):
+        alone.report(alone.find(slot), "ready")
+    assert states() == ["serving"]
+    alone.lifecycle.retire(first, "a command")
+    assert states() == ["retiring", "starting"]
+    alone.report(alone.find(0), "ready")
+    assert states() == ["draining", "serving"]
+    alone.loop.advance(130.2)
+    assert states() == ["killed", "serving"]
+
+
+def test_what_was_sent_to_a_worker_and_not_accepted_is_outstanding(alone):
+    first, _ = alone.start()
+    with connect(first.generation.sockets[0]):
+        alone.generations.run_passes()
+        [listener] = told(alone)["listeners"]
+    assert told(alone)["workers"][0]["outstanding"] == 1
+    assert listener == {
+        "index": 0,
+        "address": first.generation.listeners[0].address,
+        "plugin": "echo",
+        "waiting": 1,
+        "sent": 1,
+        "accepted": 0,
+        "spurious": 0,
+        "refused": 0,
+    }
+
+
+def test_listeners_are_told_with_the_sums_of_all_workers(alone):
+    for handle in alone.start():
+        for counter, amount in ((ACCEPTED, 5), (SPURIOUS, 1), (REFUSED, 2)):
+            handle.row.add(0, counter, amount)
+    [listener] = told(alone)["listeners"]
+    assert [listener[name] for name in ("accepted", "spurious", "refused")] == [10, 2, 4]
+
+
+def test_the_last_reload_is_told_with_its_outcome(alone):
+    assert told(alone)["last_reload"] is None
+    alone.generations.note_refusal("no such file")
+    alone.loop.now = 102.5
+    assert told(alone)["last_reload"] == {
+        "generation": 1,
+        "outcome": "failed",
+        "reason": "no such file",
+        "seconds_ago": 2.5,
+    }
+
+
+def test_workers_that_hung_are_told_with_how_long_ago_it_was(alone):
+    alone.exits.restore(4, [{"slot": 1, "pid": 7, "place": "f", "at": 97.0, "stacks": ["f"]}])
+    assert told(alone)["hangs"] == [
+        {"slot": 1, "pid": 7, "place": "f", "stacks": ["f"], "seconds_ago": 3.0}
+    ]
+    assert told(alone)["restarts"] == 4
+
+
+def test_generations_are_told_oldest_first(reloading):
+    assert generations(reloading) == [
+        {
+            "generation": 0,
+            "state": "serving",
+            "workers": 2,
+            "ready": 2,
+            "active": 0,
+            "seconds_left": None,
+        },
+        {
+            "generation": 1,
+            "state": "starting",
+            "workers": 0,
+            "ready": 0,
+            "active": 0,
+            "seconds_left": None,
+        },
+    ]
+
+
+def test_a_generation_that_drains_is_told_with_its_time_and_connections(reloading):
+    reloading.find(0, 0).row.put(ACTIVE, 2)
+    reloading.find(1, 0).row.put(ACTIVE, 3)
+    reloading.start()
+    reloading.loop.now = 110.0
+    [older, serving] = generations(reloading)
+    assert (older["state"], older["active"], older["ready"]) == ("draining", 5, 0)
+    assert older["seconds_left"] == 20.0
+    assert (serving["state"], serving["ready"], serving["seconds_left"]) == ("serving", 2, None)
+
+
+def test_of_a_generation_beyond_its_deadline_no_time_is_left(reloading):
+    reloading.start()
+    reloading.loop.now = 140.0
+    assert generations(reloading)[0]["seconds_left"] == 0.0
