@@ -20,7 +20,7 @@ from host.settings.models import (
 from host.settings.origins import Origin
 from host.settings.plugin_options import validate_options
 from host.settings.reference import reference
-from host.settings.sources import presets
+from host.settings.sources import preset_names
 from host.settings.suggestions import nearest
 from host.settings.variables import ignored_variables
 
@@ -44,7 +44,7 @@ __all__ = [
     "ignored_variables",
     "load",
     "nearest",
-    "presets",
+    "preset_names",
     "reference",
     "render",
     "render_text",

@@ -27,14 +27,14 @@ _PRESETS = FilePath(__file__).parent / "presets"
 _TOML_POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
-def presets() -> list[str]:
+def preset_names() -> list[str]:
     """Return the names of the presets that come with the host."""
     return sorted(path.stem for path in _PRESETS.glob("*.toml"))
 
 
 def read_preset(name: str, where: str, problems: list[Problem]) -> Layer:
     """Read a preset; one that does not exist adds to `problems`."""
-    known = presets()
+    known = preset_names()
     if name not in known:
         guess = nearest(name, known)
         hint = f', did you mean "{guess}"?' if guess else ""

@@ -312,7 +312,7 @@ def show_settings(sources: Sources, what: str | None) -> None:
     `settings schema` prints the JSON Schema of the settings file, `settings presets` the presets.
     """
     if what == "presets":
-        click.echo("\n".join(settings.presets()))
+        click.echo("\n".join(settings.preset_names()))
         return
     loaded = sources.load()
     registry = load(loaded)

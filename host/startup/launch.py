@@ -112,7 +112,7 @@ def _run(prepared: Prepared, version: str, handed: Handover | None, failed: str)
         except Exception as error:
             return tell_bug(error, telemetry)
 
-    wiring = Dependencies(
+    dependencies = Dependencies(
         prepared.registry,
         telemetry,
         log,
@@ -126,7 +126,7 @@ def _run(prepared: Prepared, version: str, handed: Handover | None, failed: str)
         failed=failed,
         timed=profile.timed if profile else None,
     )
-    code = _supervise(settings, sockets, wiring)
+    code = _supervise(settings, sockets, dependencies)
     telemetry.emit(HOST_STOPPED, code=int(code), meaning=code.description)
     log.close()
     if prepared.profile:
@@ -135,14 +135,14 @@ def _run(prepared: Prepared, version: str, handed: Handover | None, failed: str)
 
 
 def _supervise(
-    settings: Settings, sockets: list[ListeningSocket], wiring: Dependencies
+    settings: Settings, sockets: list[ListeningSocket], dependencies: Dependencies
 ) -> ExitCode:
     try:
-        return Supervisor(settings, sockets, wiring).run()
+        return Supervisor(settings, sockets, dependencies).run()
     except HostError:
         raise
     except Exception as error:
-        return tell_bug(error, wiring.telemetry)
+        return tell_bug(error, dependencies.telemetry)
 
 
 def _print(text: str) -> None:

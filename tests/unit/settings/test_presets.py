@@ -9,7 +9,7 @@ from host.settings.fields import join, leaves
 KEYS = [join(path) for path, _ in leaves(Settings)]
 
 
-@pytest.mark.parametrize("name", settings.presets())
+@pytest.mark.parametrize("name", settings.preset_names())
 def test_presets_load(load, name):
     assert load(preset=name).settings.plugins == ("echo",)
 
@@ -25,4 +25,4 @@ def test_the_full_preset_has_every_key_with_its_default(load):
 
 
 def test_presets_exist_to_be_read():
-    assert settings.presets() == ["echo", "everything"]
+    assert settings.preset_names() == ["echo", "everything"]
