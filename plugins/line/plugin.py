@@ -28,6 +28,11 @@ Answer = bytes | bool | None
 
 # A number: `b"*" in chunk` would first take the bytes for a number, and raise and clear an error.
 _STAR = ord("*")
+_SHARE_BYTES = 4096
+"""How much is answered in one turn of the loop before the other connections get theirs: about a
+millisecond of the commands that ship."""
+_PASS_BYTES = 64
+"""What a block, or whatever else is no line, counts for at least."""
 _TOGETHER = 16
 """How many lines are answered before the host is asked again whether the peer takes replies."""
 _MAX_WORDS = 1024
@@ -150,10 +155,13 @@ class Line:
         return self._commands.answer(connection, line)
 
     def _go_on(self, connection: Connection, data: bytes = b"") -> None:
-        """Deal with what waits, until there is no more or the peer is to be held back."""
+        """Deal with what waits, until there is no more or others are to have their turn.
+
+        A peer that does not take its replies is held back, too.
+        """
         current: State = connection.data
-        framer, more = current.framer, True
-        while more and not connection.closed:
+        framer, share = current.framer, _SHARE_BYTES
+        while not connection.closed:
             if connection.congested or current.handler is not None:
                 framer.feed(data)
                 if connection.congested:
@@ -165,8 +173,15 @@ class Line:
                     lines = framer.cut(data)
                 except FrameTooLongError as too_long:
                     self._too_long(connection, too_long)
+                    more = True
                 else:  # one that a plugin's own framer raises is the plugin's
                     more = self._hand_out_lines(connection, current, lines)
+            if not more:
+                break
+            share -= len(framer.chunk) + _PASS_BYTES
+            if share <= 0:
+                connection.call_next_turn(self._go_on)
+                return
             data = b""
         if current.ending:
             connection.close()
