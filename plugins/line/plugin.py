@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from host import Connection, Host, Worker, hookimpl, hookspec
 from host.plugins.encoding import harmless
 from host.plugins.framing import FrameTooLongError, lines_left
+from host.plugins.line.arrays import AT_ONCE_BYTES, MAX_WORDS, cut_arrays
 from host.plugins.line.commands import Commands
 from host.plugins.line.session import Array, State
 
@@ -35,8 +36,6 @@ _PASS_BYTES = 64
 """What a block, or whatever else is no line, counts for at least."""
 _TOGETHER = 16
 """How many lines are answered before the host is asked again whether the peer takes replies."""
-_MAX_WORDS = 1024
-"""The longest array of words; the bytes of all of them are limited like a line."""
 
 
 class Options(BaseModel):
@@ -160,7 +159,7 @@ class Line:
         A peer that does not take its replies is held back, too.
         """
         current: State = connection.data
-        framer, share = current.framer, _SHARE_BYTES
+        framer, stop = current.framer, None
         while not connection.closed:
             if connection.congested or current.handler is not None:
                 framer.feed(data)
@@ -178,8 +177,9 @@ class Line:
                     more = self._hand_out_lines(connection, current, lines)
             if not more:
                 break
-            share -= len(framer.chunk) + _PASS_BYTES
-            if share <= 0:
+            waiting = framer.waiting
+            stop = (waiting - _SHARE_BYTES if stop is None else stop) + _PASS_BYTES
+            if waiting <= stop:
                 connection.call_next_turn(self._go_on)
                 return
             data = b""
@@ -196,6 +196,10 @@ class Line:
         framer, commands, on_line = current.framer, self._commands, self._on_line
         may_be_odd = self._decode or (self._arrays and _STAR in framer.chunk)
         if may_be_odd or current.array is not None:
+            if current.array is None and not self._decode and framer.chunk[0] == _STAR:
+                if self._hand_out_arrays(connection, current):
+                    return bool(framer.uncut)
+                lines = framer.cut()
             on_line = self._odd_line
         elif self._reply is not None:
             return self._reply_to_lines(connection, self._reply, lines) or bool(framer.uncut)
@@ -211,6 +215,23 @@ class Line:
         finally:
             commands.count_back()
         return bool(framer.uncut)
+
+    def _hand_out_arrays(self, connection: Connection, current: State) -> int:
+        """Have the arrays answered that are whole; return how many there were.
+
+        It stops as `_hand_out_lines` does; what is left goes back to the framer.
+        """
+        framer = current.framer
+        data = framer.take(AT_ONCE_BYTES)
+        lines, places, pieces = cut_arrays(data, self._options.max_line_bytes)
+        left = iter(lines)
+        framer.chunk = b""  # there is no array in these lines, whatever they hold
+        try:
+            self._hand_out_lines(connection, current, left)
+        finally:
+            rest = pieces[places[len(lines) - lines_left(left)] :]
+            framer.unread(b"\r\n".join(rest))
+        return len(lines)
 
     def _reply_to_lines(
         self, connection: Connection, reply: Callable[[bytes], Answer], lines: Iterator[bytes]
@@ -282,7 +303,7 @@ class Line:
             self._bad_array(connection)
         elif array is None:
             count = int(number)
-            if count > _MAX_WORDS:
+            if count > MAX_WORDS:
                 self._bad_array(connection)
             elif count:
                 current.array = Array(count, self._options.max_line_bytes)
