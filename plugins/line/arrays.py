@@ -6,6 +6,8 @@ Here whole arrays are read, many at a time; one that comes in parts is put toget
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 MAX_WORDS = 1024
 """The longest array of words; the bytes of all of them are limited like a line."""
 AT_ONCE_BYTES = 2048
@@ -16,7 +18,7 @@ _LENGTHS = [b"$%d" % size for size in range(AT_ONCE_BYTES + 1)]
 _length_of = _LENGTHS.__getitem__
 
 
-def cut_arrays(data: bytes, max_bytes: int) -> tuple[list[bytes], list[int], list[bytes]]:
+def cut_arrays(data: bytes, max_bytes: int) -> tuple[list[bytes], Sequence[int], list[bytes]]:
     """Cut the whole arrays with which `data` begins, up to the first that is odd or unfinished.
 
     Args:
@@ -28,7 +30,14 @@ def cut_arrays(data: bytes, max_bytes: int) -> tuple[list[bytes], list[int], lis
         the pieces, which are what is between the ends of lines in `data`.
     """
     pieces = data.split(b"\r\n")
-    lines, places, at, last = [], [0], 0, len(pieces) - 1
+    last = len(pieces) - 1
+    count = _COUNTS.get(pieces[0])
+    if count is not None and data.count(b"\n") == last:
+        alike = _cut_alike(pieces, count)
+        if alike and max(map(len, alike)) <= max_bytes:
+            step = 1 + 2 * count
+            return alike, range(0, step * len(alike) + 1, step), pieces
+    lines, places, at = [], [0], 0
     while at < last:
         count = _COUNTS.get(pieces[at])
         if count is None:
@@ -52,3 +61,21 @@ def cut_arrays(data: bytes, max_bytes: int) -> tuple[list[bytes], list[int], lis
         places.append(end)
         at = end
     return lines, places, pieces
+
+
+def _cut_alike(pieces: list[bytes], count: int) -> list[bytes]:
+    """Return the lines if all whole arrays have `count` words, as those of a pipeline often have.
+
+    All of them are compared at once, which takes a fraction of the time. Empty if they differ.
+    """
+    step = 1 + 2 * count
+    end = (len(pieces) - 1) // step * step
+    if pieces[0:end:step].count(pieces[0]) * step != end:
+        return []
+    columns = []
+    for at in range(1, step, 2):
+        words = pieces[at + 1 : end : step]
+        if pieces[at:end:step] != list(map(_length_of, map(len, words))):
+            return []
+        columns.append(words)
+    return columns[0] if count == 1 else list(map(b" ".join, zip(*columns, strict=True)))

@@ -11,6 +11,7 @@ listener's options:
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, Literal
@@ -197,7 +198,7 @@ class Line:
         may_be_odd = self._decode or (self._arrays and _STAR in framer.chunk)
         if may_be_odd or current.array is not None:
             if current.array is None and not self._decode and framer.chunk[0] == _STAR:
-                if self._hand_out_arrays(connection, current):
+                if self._hand_out_arrays(connection, current, lines):
                     return bool(framer.uncut)
                 lines = framer.cut()
             on_line = self._odd_line
@@ -216,21 +217,26 @@ class Line:
             commands.count_back()
         return bool(framer.uncut)
 
-    def _hand_out_arrays(self, connection: Connection, current: State) -> int:
+    def _hand_out_arrays(self, connection: Connection, current: State, cut: Iterator[bytes]) -> int:
         """Have the arrays answered that are whole; return how many there were.
 
         It stops as `_hand_out_lines` does; what is left goes back to the framer.
         """
-        framer = current.framer
-        data = framer.take(AT_ONCE_BYTES)
-        lines, places, pieces = cut_arrays(data, self._options.max_line_bytes)
+        framer, max_bytes = current.framer, self._options.max_line_bytes
+        lines, places, pieces = cut_arrays(framer.chunk, max_bytes)
+        is_all = lines and pieces[places[-1] :] == [b""]
+        if is_all and lines_left(cut) == framer.chunk.count(b"\n"):
+            deque(cut, 0)  # nothing of the chunk stays in the framer
+        else:
+            lines, places, pieces = cut_arrays(framer.take(AT_ONCE_BYTES), max_bytes)
         left = iter(lines)
         framer.chunk = b""  # there is no array in these lines, whatever they hold
         try:
             self._hand_out_lines(connection, current, left)
         finally:
             rest = pieces[places[len(lines) - lines_left(left)] :]
-            framer.unread(b"\r\n".join(rest))
+            if rest != [b""]:
+                framer.unread(b"\r\n".join(rest))
         return len(lines)
 
     def _reply_to_lines(

@@ -48,6 +48,12 @@ def test_the_same_lines_and_replies_whole_in_pieces_and_byte_by_byte(shared, str
     assert outcomes[0] == outcomes[1] == outcomes[2]
 
 
+def test_the_limit_holds_for_arrays_that_are_alike():
+    fits, long = array(b"a" * 30, b"b" * 33), array(b"a" * 30, b"b" * 34)
+    assert len(cut_arrays(fits * 3, LIMIT)[0]) == 3
+    assert len(cut_arrays(fits + fits + long, LIMIT)[0]) == 2
+
+
 def test_arrays_are_cut_up_to_the_first_that_is_odd_or_unfinished():
     whole = array(b"a") + array(b"b", b"c d")
     for rest in (b"", b"*", b"*1\r\n$1\r\nx", b"PING\r\n", array(b"x\r\ny"), array(b"x" * 65)):
