@@ -329,6 +329,15 @@ class Connection(Protocol):
         stops at `congested` and goes on here. An exception counts as one of `on_readable`.
         """
 
+    def call_next_turn(self, function: Callable[[Connection], object]) -> None:
+        """Call `function` with this connection in the next turn of the loop.
+
+        A plugin that has more to do for one connection than about a millisecond stops in between
+        and goes on here, so that the other connections get their turn. Nothing more is read from
+        this one until then. The call is gone with the connection. An exception counts as one of
+        `on_readable`.
+        """
+
     def pause_reading(self) -> None:
         """Leave what arrives in the kernel until `resume_reading()`; the peer is held back."""
 

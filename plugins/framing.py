@@ -6,7 +6,8 @@
 
 `feed` returns a lazy iterator: a message counts as taken only when it has been handed out. So a
 handler can stop in the middle of what has arrived, `take` the rest as raw bytes, and go on framing
-later. Each byte is searched once, however it arrives, so the time is linear.
+later. The time is linear in what was fed, however it arrives and whatever is taken of it: each byte
+is searched and copied a bounded number of times.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ from operator import length_hint
 from typing import Literal, Protocol
 
 _CR = ord("\r")
-_CUT_BYTES = 4096
+_CUT_BYTES = 2048
 """Longer input is cut in parts: where the taker stops early, the rest would be cut for nothing."""
+_FIRST_CUT_BYTES = 64
+"""How much is cut after a part that was not handed out whole. Each further cut takes twice as much,
+so what is cut for nothing is never much more than what was handed out in between."""
 
 # Lines that are cut are handed out by the iterator of their list, and how many are left is asked of
 # it: the interpreter counts already, and a counter of our own would be a step in Python for each
@@ -78,7 +82,7 @@ class LineFramer:
         chunk: what the lines of the last `cut` were cut from.
     """
 
-    __slots__ = ("_at", "_lines", "_list", "_max", "_skipping", "_tail", "chunk", "uncut")
+    __slots__ = ("_ahead", "_at", "_lines", "_list", "_max", "_skipping", "_tail", "chunk", "uncut")
 
     def __init__(self, max_bytes: int = 16_384) -> None:
         self._max = max_bytes
@@ -86,8 +90,9 @@ class LineFramer:
         self._list: list[bytes] = []  # lines that were cut
         self._lines = iter(self._list)  # and, of these, those that were not handed out
         self.chunk = b""
-        self.uncut = b""  # what follows; before `_at` it has been cut
+        self.uncut = bytearray()  # what follows; before `_at` it has been cut
         self._at = 0
+        self._ahead = _FIRST_CUT_BYTES  # how much of it the next cut takes
         self._skipping = False
 
     @property
@@ -105,8 +110,8 @@ class LineFramer:
         """Take in `data`; return an iterator over the next lines, over none if none is complete.
 
         It costs less than `feed` for many short lines, since no generator runs for each of them.
-        The lines of about one read are cut at once. Lines that the last iterator has not handed
-        out are returned first, and the lines in `data` by the next call.
+        Up to 2 KiB of lines are cut at once. Lines that the last iterator has not handed out are
+        returned first, and the lines in `data` by the next call.
 
         Raises:
             FrameTooLongError: the next line is too long; the next call goes on after it.
@@ -127,22 +132,26 @@ class LineFramer:
         """Take up to `limit` bytes (None: all) of what was fed and not handed out."""
         self._take_back()
         self._skipping = False
-        end = len(self.uncut) if limit is None else self._at + limit - len(self._tail)
-        if not self._tail:
-            taken = self.uncut[self._at : end]
-            self._go_to(self._at + len(taken))
-        elif end < self._at:
-            taken = bytes(self._tail[:limit])
-            del self._tail[:limit]
-        else:
-            taken = bytes(self._tail) + self.uncut[self._at : end]
-            self._go_to(self._at + len(taken) - len(self._tail))
-            self._tail.clear()
+        tail = self._tail
+        taken = bytes(tail[:limit])
+        del tail[: len(taken)]
+        end = len(self.uncut) if limit is None else self._at + limit - len(taken)
+        if self._at < end:
+            rest = self._copy(end)
+            self._go_to(self._at + len(rest))
+            taken = taken + rest if taken else rest
         return taken
 
     def unread(self, data: bytes) -> None:
-        """Put `data`, which had been taken, in front of everything that waits."""
-        self.uncut, self._at = data + self.take(), 0
+        """Put `data`, which had been taken, in front of everything that waits.
+
+        For what was taken last this costs as much as `data` is long, whatever waits behind it.
+        """
+        self._take_back()
+        self._skipping = False
+        data += self._tail
+        self._tail.clear()
+        self._put_back(data)
 
     def _hand_out(self) -> Iterator[bytes]:
         while True:
@@ -174,21 +183,25 @@ class LineFramer:
         end = data.find(b"\n", at) + 1
         if not end:
             self._keep()
-        elif self._tail or end - at > min(self._max, _CUT_BYTES):
-            self.chunk = bytes(self._tail) + data[at:end]
+        elif self._tail or end - at > min(self._max, self._ahead):
+            self.chunk = bytes(self._tail) + self._copy(end)
             self._tail.clear()
             self._go_to(end)
             self._list = [self._checked(self.chunk[:-1])]
             self._lines = iter(self._list)
         else:
-            end = data.rfind(b"\n", at, at + min(self._max, _CUT_BYTES)) + 1
+            end = data.rfind(b"\n", at, at + min(self._max, self._ahead)) + 1
+            self._ahead = min(2 * self._ahead, _CUT_BYTES)
+            chunk = self._copy(end)
             self._go_to(end)
-            return self._cut(data[at:end])
+            return self._cut(chunk)
         return self._lines
 
     def _take_in(self, data: bytes) -> None:
-        if data:
-            self.uncut, self._at = self.uncut[self._at :] + data, 0
+        if self._at > len(self.uncut) // 2:  # not each time: what is behind it would move each time
+            del self.uncut[: self._at]
+            self._at = 0
+        self.uncut += data
 
     def _take_back(self) -> None:
         """Put lines that were cut and not handed out back in front of what is uncut."""
@@ -199,15 +212,30 @@ class LineFramer:
             start = 0
             if left < len(self._list):
                 start = len(self.chunk.rsplit(b"\n", left + 1)[0]) + 1
-            self.uncut, self._at = self.chunk[start:] + self.uncut[self._at :], 0
             self._tail.clear()
             self._list.clear()  # who goes through the iterator is at its end
+            self._ahead = _FIRST_CUT_BYTES
+            self._put_back(self.chunk[start:])
+
+    def _put_back(self, data: bytes) -> None:
+        """Put `data` in front of what is uncut: as a rule it is still there, before `_at`."""
+        start = self._at - len(data)
+        if start >= 0 and self.uncut[start : self._at] == data:
+            self._at = start
+        else:
+            self.uncut[: self._at] = data
+            self._at = 0
+
+    def _copy(self, end: int) -> bytes:
+        """Return what is uncut, up to `end`."""
+        return bytes(self.uncut[self._at : end])
 
     def _go_to(self, end: int) -> None:
         """Note that everything before `end` is cut."""
         self._at = end
         if end == len(self.uncut):
-            self.uncut, self._at = b"", 0
+            self.uncut.clear()
+            self._at = 0
 
     def _skip(self) -> bool:
         """Leave out the rest of a line that was too long; tell whether its end has come."""

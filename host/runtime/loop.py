@@ -43,6 +43,9 @@ class Poller(Protocol):
     def remove(self, fd: int) -> None:
         """Stop watching `fd`."""
 
+    def call_from_thread(self, function: Callable[[], object]) -> None:
+        """Call `function` in the next turn."""
+
 
 def _nothing() -> None:
     """Stand in for a turn hook that nobody has set."""

@@ -29,9 +29,14 @@ class SocketConnection(ClosingPart):
     and send(2) do: a socket object would cost each message and each connection more.
     """
 
+    _asked: bool  # the handler of the present or last event has called read()
+    _next_turn: Callable[[SocketConnection], object] | None  # while it is set nothing is read
+    _when_writable: Callable[[SocketConnection], object] | None
+
     __slots__ = (
         "_address",
         "_asked",
+        "_next_turn",
         "_paused",
         "_when_writable",
         "allow_half_open",
@@ -48,9 +53,8 @@ class SocketConnection(ClosingPart):
         self._call_word = pack_call(_ON_READABLE, serial, context.listener.index)
         self._room = context.few
         self._mask = 0
-        self._asked = False  # the handler of the present or last event has called read()
         self._paused = False  # the plugin has paused reading
-        self._when_writable: Callable[[SocketConnection], object] | None = None
+        self._when_writable = self._next_turn = None
         self._closing = None
         self._ended = False
         self.data: Any = None
@@ -126,6 +130,15 @@ class SocketConnection(ClosingPart):
         self._when_writable = function
         self._attention = True
         self._context.touched.append(self)
+
+    def call_next_turn(self, function: Callable[[SocketConnection], object]) -> None:
+        """Call `function` in the next turn; nothing is read before."""
+        context = self._context
+        if self._next_turn is None:
+            context.loop.call_from_thread(self._call_for_next_turn)
+        self._next_turn = function
+        self._attention = True
+        context.touched.append(self)
 
     def watch(self) -> None:
         """Watch the socket.
@@ -256,6 +269,19 @@ class SocketConnection(ClosingPart):
         if function is None or self._closing is not None or self.unsent > self._context.low_water:
             return
         self._when_writable = None
+        self._call_later_part(function)
+
+    def _call_for_next_turn(self) -> None:
+        """Call what was to be called in this turn, and read again unless it asks once more."""
+        function, self._next_turn = self._next_turn, None
+        if function is not None and self._closing is None:
+            self.last_active = self._context.loop.now
+            self._attention = True
+            self._call_later_part(function)
+            self.settle()
+
+    def _call_later_part(self, function: Callable[[SocketConnection], object]) -> None:
+        """Call what goes on with the work of `on_readable`."""
         try:
             self._handle(_ON_READABLE, function)
         except BaseException as error:
@@ -279,7 +305,13 @@ class SocketConnection(ClosingPart):
         if self._ended:
             return
         wanted = 0
-        if not (self.eof or self._paused or self.congested or self._closing is not None):
+        if not (
+            self.eof
+            or self._paused
+            or self.congested
+            or self._closing is not None
+            or self._next_turn is not None
+        ):
             wanted = READ
         if self._unsent is not None or self._when_writable is not None:
             wanted |= WRITE

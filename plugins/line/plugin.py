@@ -11,6 +11,7 @@ listener's options:
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from host import Connection, Host, Worker, hookimpl, hookspec
 from host.plugins.encoding import harmless
 from host.plugins.framing import FrameTooLongError, lines_left
+from host.plugins.line.arrays import AT_ONCE_BYTES, MAX_WORDS, cut_arrays
 from host.plugins.line.commands import Commands
 from host.plugins.line.session import Array, State
 
@@ -28,10 +30,13 @@ Answer = bytes | bool | None
 
 # A number: `b"*" in chunk` would first take the bytes for a number, and raise and clear an error.
 _STAR = ord("*")
+_SHARE_BYTES = 4096
+"""How much is answered in one turn of the loop before the other connections get theirs: about a
+millisecond of the commands that ship."""
+_PASS_BYTES = 64
+"""What a block, or whatever else is no line, counts for at least."""
 _TOGETHER = 16
 """How many lines are answered before the host is asked again whether the peer takes replies."""
-_MAX_WORDS = 1024
-"""The longest array of words; the bytes of all of them are limited like a line."""
 
 
 class Options(BaseModel):
@@ -150,10 +155,13 @@ class Line:
         return self._commands.answer(connection, line)
 
     def _go_on(self, connection: Connection, data: bytes = b"") -> None:
-        """Deal with what waits, until there is no more or the peer is to be held back."""
+        """Deal with what waits, until there is no more or others are to have their turn.
+
+        A peer that does not take its replies is held back, too.
+        """
         current: State = connection.data
-        framer, more = current.framer, True
-        while more and not connection.closed:
+        framer, stop = current.framer, None
+        while not connection.closed:
             if connection.congested or current.handler is not None:
                 framer.feed(data)
                 if connection.congested:
@@ -165,8 +173,16 @@ class Line:
                     lines = framer.cut(data)
                 except FrameTooLongError as too_long:
                     self._too_long(connection, too_long)
+                    more = True
                 else:  # one that a plugin's own framer raises is the plugin's
                     more = self._hand_out_lines(connection, current, lines)
+            if not more:
+                break
+            waiting = framer.waiting
+            stop = (waiting - _SHARE_BYTES if stop is None else stop) + _PASS_BYTES
+            if waiting <= stop:
+                connection.call_next_turn(self._go_on)
+                return
             data = b""
         if current.ending:
             connection.close()
@@ -181,6 +197,10 @@ class Line:
         framer, commands, on_line = current.framer, self._commands, self._on_line
         may_be_odd = self._decode or (self._arrays and _STAR in framer.chunk)
         if may_be_odd or current.array is not None:
+            if current.array is None and not self._decode and framer.chunk[0] == _STAR:
+                if self._hand_out_arrays(connection, current, lines):
+                    return bool(framer.uncut)
+                lines = framer.cut()
             on_line = self._odd_line
         elif self._reply is not None:
             return self._reply_to_lines(connection, self._reply, lines) or bool(framer.uncut)
@@ -196,6 +216,28 @@ class Line:
         finally:
             commands.count_back()
         return bool(framer.uncut)
+
+    def _hand_out_arrays(self, connection: Connection, current: State, cut: Iterator[bytes]) -> int:
+        """Have the arrays answered that are whole; return how many there were.
+
+        It stops as `_hand_out_lines` does; what is left goes back to the framer.
+        """
+        framer, max_bytes = current.framer, self._options.max_line_bytes
+        lines, places, pieces = cut_arrays(framer.chunk, max_bytes)
+        is_all = lines and pieces[places[-1] :] == [b""]
+        if is_all and lines_left(cut) == framer.chunk.count(b"\n"):
+            deque(cut, 0)  # nothing of the chunk stays in the framer
+        else:
+            lines, places, pieces = cut_arrays(framer.take(AT_ONCE_BYTES), max_bytes)
+        left = iter(lines)
+        framer.chunk = b""  # there is no array in these lines, whatever they hold
+        try:
+            self._hand_out_lines(connection, current, left)
+        finally:
+            rest = pieces[places[len(lines) - lines_left(left)] :]
+            if rest != [b""]:
+                framer.unread(b"\r\n".join(rest))
+        return len(lines)
 
     def _reply_to_lines(
         self, connection: Connection, reply: Callable[[bytes], Answer], lines: Iterator[bytes]
@@ -267,7 +309,7 @@ class Line:
             self._bad_array(connection)
         elif array is None:
             count = int(number)
-            if count > _MAX_WORDS:
+            if count > MAX_WORDS:
                 self._bad_array(connection)
             elif count:
                 current.array = Array(count, self._options.max_line_bytes)

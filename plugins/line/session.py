@@ -10,6 +10,10 @@ from host.plugins.framing import LineFramer
 
 RawHandler = Callable[[Connection, bytes], object]
 
+_PIECE_BYTES = 4096
+"""How much a raw handler without a count is given at a time. One that needs little of it gives back
+the rest, which is copied, and must not be a whole read each time."""
+
 
 class Session(Protocol):
     """A connection of the line protocol, as a plugin that answers lines sees it."""
@@ -100,11 +104,12 @@ class State:
 
     def hand_out_raw(self, connection: Connection) -> bool:
         """Give the raw handler what waits for it; False if there is nothing."""
-        handler, piece = self.handler, self.framer.take(self.missing)
+        handler, missing = self.handler, self.missing
+        piece = self.framer.take(_PIECE_BYTES if missing is None else missing)
         if handler is None or not piece:
             return False
-        if self.missing is not None:
-            self.missing -= len(piece)
+        if missing is not None:
+            self.missing = missing - len(piece)
             if self.missing == 0:
                 self.handler = self.missing = None
         handler(connection, piece)

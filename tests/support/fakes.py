@@ -62,6 +62,7 @@ class FakeLoop:
         self.watched: dict[int, int] = {}
         self.handlers: dict[int, Callable[[int], object]] = {}
         self.timers: list[TimerHandle] = []
+        self.calls: list[Callable[[], object]] = []
 
     def add(self, fd: int, events: int, handler: Callable[[int], object]) -> None:
         assert fd >= 0
@@ -75,6 +76,15 @@ class FakeLoop:
     def remove(self, fd: int) -> None:
         self.watched.pop(fd, None)
         self.handlers.pop(fd, None)
+
+    def call_from_thread(self, function: Callable[[], object]) -> None:
+        self.calls.append(function)
+
+    def run_calls(self) -> None:
+        """Make the calls that are there, as the next turn does."""
+        calls, self.calls = self.calls, []
+        for call in calls:
+            call()
 
     def call_at(self, when: float, function: Callable[[], object]) -> TimerHandle:
         self.timers = [timer for timer in self.timers if timer.function is not None]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from host import Connection, hookimpl
 from host.plugins.framing import LineFramer
 from host.plugins.line import session
@@ -16,6 +18,24 @@ class Keep:
     @hookimpl
     def on_line(self, line: bytes | str) -> bool:
         self.lines.append(line)
+        return True
+
+
+class Turns:
+    """Takes every line and keeps it, and calls `at_first` once. BLOCK n: takes n bytes, too."""
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.at_first: Callable[[], object] = list
+
+    @hookimpl
+    def on_line(self, connection: Connection, line: bytes) -> bool:
+        self.lines.append(line)
+        if len(self.lines) == 1:
+            self.at_first()
+        word, _, count = line.partition(b" ")
+        if word == b"BLOCK":
+            session(connection).block(int(count), lambda *_: None)
         return True
 
 

@@ -5,8 +5,7 @@ Every user pays for a limit that is raised.
 """
 
 import socket
-import sys
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
@@ -21,6 +20,7 @@ from host.worker.acceptor import Acceptor
 from host.worker.capacity import Capacity
 from host.worker.connection import SocketConnection
 from host.worker.context import ListenerContext, Turn
+from support.bytecodes import counted_bytecodes
 
 CLIENTS = 20
 MESSAGE = b"x" * 63 + b"\n"
@@ -74,24 +74,6 @@ class Scene:
         return client
 
 
-@contextmanager
-def counted():
-    """Count the bytecodes that are run in the block, but for the block's own."""
-    counts = SimpleNamespace(total=0)
-
-    def trace(frame, event, _):
-        frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        counts.total += event == "opcode"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        yield counts
-    finally:
-        sys.settrace(before)
-
-
 @pytest.fixture
 def stack():
     with ExitStack() as stack:
@@ -108,7 +90,7 @@ def cost_of(scene, clients, message):
             assert client.recv(len(message)) == message
     for client in clients:
         client.send(message)
-    with counted() as counts:
+    with counted_bytecodes() as counts:
         scene.loop.run_once(0)
     return counts.total / len(clients)
 
@@ -189,6 +171,6 @@ def test_a_connection_from_its_notification_to_its_end(stack):
     for _ in range(20):
         life(connected())
     client = connected()
-    with counted() as counts:
+    with counted_bytecodes() as counts:
         life(client)
     assert counts.total <= 1220

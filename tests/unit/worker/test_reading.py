@@ -142,3 +142,65 @@ def test_an_end_that_another_connections_handler_reads_is_seen_to_in_that_turn()
     worker.handler = lambda connection: (connection.read(), second.read())
     worker.turn(first)
     assert worker.closes == [(second, CloseReason.PEER_FINISHED)]
+
+
+def asks_for_the_next_turn(called):
+    def handler(connection):
+        connection.read()
+        connection.call_next_turn(called)
+
+    return handler
+
+
+def test_a_call_in_the_next_turn_comes_before_anything_more_is_read():
+    worker = Worker()
+    connection, sock = worker.connect(b"x")
+    worker.handler = asks_for_the_next_turn(lambda each: each.write(b"more"))
+    worker.turn(connection)
+    assert (worker.loop.watched, sock.taken) == ({}, b"")
+    worker.loop.run_calls()
+    assert (worker.loop.watched, sock.taken) == ({7: READ}, b"more")
+    assert worker.loop.calls == []
+
+
+def test_who_asks_again_in_that_turn_is_called_once_in_each():
+    worker = Worker()
+    connection, sock = worker.connect(b"x")
+    left = [b"c", b"b", b"a"]
+
+    def more(each):
+        each.write(left.pop())
+        if left:
+            each.call_next_turn(more)
+            each.call_next_turn(more)
+
+    worker.handler = asks_for_the_next_turn(more)
+    worker.turn(connection)
+    for taken in (b"a", b"ab", b"abc"):
+        worker.loop.run_calls()
+        worker.end_turn()
+        assert sock.taken == taken
+    assert worker.loop.watched == {7: READ}
+
+
+def test_a_call_in_the_next_turn_that_fails_ends_the_connection():
+    worker = Worker()
+    connection, _ = worker.connect(b"x")
+    worker.handler = asks_for_the_next_turn(lambda each: each.no_such_method())
+    worker.turn(connection)
+    worker.loop.run_calls()
+    assert [report[:2] for report in worker.reports] == [("culprit", "on_readable")]
+    assert worker.reasons == [CloseReason.PLUGIN_FAILED]
+
+
+def test_a_call_in_the_next_turn_is_gone_with_the_connection():
+    worker = Worker()
+    connection, _ = worker.connect(b"x")
+    called = []
+    worker.handler = asks_for_the_next_turn(called.append)
+    worker.turn(connection)
+    connection.close()
+    worker.end_turn()
+    worker.loop.run_calls()
+    assert called == []
+    assert worker.reasons == [CloseReason.PLUGIN]

@@ -25,7 +25,9 @@ QUIT = (b"QUIT\r\n", b"+bye\r\n")
 LIMIT = 64
 
 KEEP, SHY, FAILS, RAW = (f"support.liners:{name}" for name in ("Keep", "Shy", "Fails", "Raw"))
-CAPITALS, MIXED, WORDS = (f"support.liners:{name}" for name in ("Capitals", "Mixed", "Words"))
+CAPITALS, MIXED, WORDS, TURNS = (
+    f"support.liners:{name}" for name in ("Capitals", "Mixed", "Words", "Turns")
+)
 RAW_OPTIONS = {"line": {"commands": [RAW, "line"], "max_line_bytes": LIMIT}}
 
 
@@ -388,4 +390,32 @@ def test_nothing_is_answered_after_quit(connect):
     connection = connect()
     connection.feed(b"PING\r\nQUIT\r\nPING\r\n")
     assert connection.take() == b"+PONG\r\n+bye\r\n"
+    assert connection.reason is CloseReason.PLUGIN
+
+
+@pytest.mark.parametrize("kind", ["lines", "blocks", "nothing but ends of lines"])
+def test_one_that_sends_much_at_once_leaves_the_others_their_turn(harness, kind):
+    """The second client's line comes while the first one's 60,000 bytes are being answered."""
+    options = {"line": {"commands": [TURNS]}}
+    started = harness("line", TURNS, options=options, settings=MARKS)
+    one, other = started.connect(), started.connect()
+    turns = started.plugin(TURNS)
+    turns.at_first = lambda: other.feed(b"other\n")
+    request = {"lines": b"one\n", "blocks": b"BLOCK 2\nab", "nothing but ends of lines": b"\n"}[
+        kind
+    ]
+    count = 60_000 // len(request)
+    one.feed(request * count)
+    assert len(turns.lines) == count + 1
+    assert turns.lines.index(b"other") * len(request) < 7000
+    assert one.unread == 0
+
+
+def test_what_waits_for_its_turn_is_answered_before_a_drain_ends_the_connection(harness):
+    started = harness("line", TURNS, options={"line": {"commands": [TURNS]}}, settings=MARKS)
+    connection = started.connect()
+    turns = started.plugin(TURNS)
+    turns.at_first = started.drain
+    connection.feed(b"one\n" * 10_000)
+    assert len(turns.lines) == 10_000
     assert connection.reason is CloseReason.PLUGIN
