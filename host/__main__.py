@@ -7,6 +7,8 @@ import os
 import sys
 from contextlib import suppress
 
+from host.runtime import streams
+
 
 def main() -> None:
     """Import the command line and run it.
@@ -15,6 +17,7 @@ def main() -> None:
     more before the first fork: 27 of the 260 ms that a start would take.
     """
     gc.disable()
+    streams.begin()
     _look_last_in_the_working_directory()
     from host.cli.main import main as run  # noqa: PLC0415  (for that)
 

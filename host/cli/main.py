@@ -7,6 +7,7 @@ import importlib
 import json
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple, NoReturn
 
@@ -16,6 +17,7 @@ from host import settings
 from host.control.commands import COMMANDS
 from host.errors import ExitCode, HostError, PluginError
 from host.plugin.loading import PluginErrors, load
+from host.runtime import streams
 from host.startup.launch import launch
 from host.startup.prepare import assign
 from host.telemetry.events import VARIABLES_IGNORED
@@ -141,7 +143,10 @@ def with_sources(command: Callable[..., None]) -> Callable[..., None]:
 
 def fail(message: str, code: ExitCode) -> NoReturn:
     """Print a message and exit."""
-    click.echo(f"host: {message}", err=True)
+    with suppress(OSError):  # nobody takes it: the code says it, too
+        click.echo(f"host: {message}", err=True)
+    if not streams.flush():
+        streams.forget()
     sys.exit(code)
 
 

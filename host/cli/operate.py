@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ from host.control.client import (
 )
 from host.control.commands import COMMANDS, Argument, Command
 from host.errors import RemoteError
+from host.runtime import streams
 from host.text import printable
 
 _SECONDS = 10.0
@@ -128,7 +130,10 @@ def status(target: Target, ready: bool, stacks: bool) -> None:
     """Show the state of the host."""
     if ready:
         is_ready = _is_ready(target)
-        target.show({"ready": is_ready}, lambda: ["ready" if is_ready else "not ready"])
+        with suppress(OSError):  # the code is what is asked for
+            target.show({"ready": is_ready}, lambda: ["ready" if is_ready else "not ready"])
+        if not streams.flush():
+            streams.forget()
         sys.exit(0 if is_ready else 1)
     found = target.ask("status")
     target.show(found, lambda: screen.overview(found, stacks=stacks))

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from host.errors import ExitCode
-from host.runtime import forks
+from host.runtime import forks, streams
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -82,25 +82,28 @@ class BatchScheduling:
 def fork(child: Callable[[], int]) -> int:
     """Fork; return the child's pid. The child runs `child` and exits with what it returns.
 
-    The child never returns into the caller's code: no `finally` of the parent runs twice.
+    The child never returns into the caller's code, whatever becomes of its standard streams: no
+    `finally` of the parent runs twice.
 
     Raises:
         OSError: EAGAIN or ENOMEM (fork(2)).
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    nothing_waits = streams.flush()
     pid = forks.fork()
     if pid:
         return pid
     code = 1
     try:
+        if not nothing_waits:
+            streams.forget()
         code = child()
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        try:
+            streams.flush()
+        finally:
+            os._exit(code)
 
 
 def reap() -> Iterator[Exit]:

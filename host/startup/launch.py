@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import os
 import socket
-import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,6 +19,7 @@ from host.plugin.registry import Registry
 from host.profiling import recorder
 from host.profiling.recorder import Profile
 from host.profiling.report import summarize
+from host.runtime import streams
 from host.runtime.processes import die_with_parent
 from host.settings import Loaded, Settings, SettingsError, ignored_variables
 from host.startup.limits import RESERVED_DESCRIPTORS
@@ -89,7 +89,9 @@ def rehearse(load_settings: Callable[[], Loaded], parent: int) -> ExitCode:
 
 def _run(prepared: Prepared, version: str, handed: Handover | None, failed: str) -> ExitCode:
     settings = prepared.settings
-    log = LogWriter(2, _format(settings), Level[settings.log.level.upper()])
+    # Its own descriptor: a plugin may close number 2, which a client's socket would get.
+    descriptor = streams.keep(2) if handed is None else handed.log_descriptor
+    log = LogWriter(descriptor, _format(settings), Level[settings.log.level.upper()])
     telemetry = Telemetry(log, debug=settings.log.level == "debug")
     inherited = bound_before(handed.sockets) if handed else []
     sockets, failed = open_or_take(prepared, handed, inherited, failed)
@@ -131,6 +133,8 @@ def _run(prepared: Prepared, version: str, handed: Handover | None, failed: str)
     log.close()
     if prepared.profile:
         _print(summarize(*recorder.collect(prepared.profile, run), prepared.profile))
+    if not streams.flush():
+        streams.forget()  # or the interpreter would wait, and end with another code
     return code
 
 
@@ -146,10 +150,9 @@ def _supervise(
 
 
 def _print(text: str) -> None:
-    """Print to standard output, if it is there and somebody takes it."""
-    if sys.stdout is not None:
-        with suppress(OSError), open(1, "wb", closefd=False) as output:
-            output.write(text.encode(errors="backslashreplace"))
+    """Print to standard output, if somebody takes it."""
+    with suppress(OSError), open(1, "wb", closefd=False) as output:
+        output.write(text.encode(errors="backslashreplace"))
 
 
 def _open_control(

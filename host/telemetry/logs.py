@@ -99,6 +99,10 @@ class LogWriter:
         else:
             self._waiting.append(line.encode("utf-8", "backslashreplace"))
 
+    def fileno(self) -> int:
+        """Return the descriptor that was given: the writer that takes over writes there, too."""
+        return self._source
+
     def attend(self, call_later: Callable[[float, Callable[[], object]], object]) -> None:
         """Have lines that were not taken tried again by this process's loop.
 

@@ -22,6 +22,7 @@ from host.ipc.scoreboard import (
 )
 from host.net import listeners
 from host.net.sockets import borrow
+from host.runtime import streams
 from host.runtime.loop import Loop
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import ACCEPT_FAILED
@@ -95,6 +96,8 @@ class Acceptor:
             cells[claimed_all] += 1
             try:
                 fd, address = accept()
+                if fd <= 2:  # a plugin has closed a standard stream
+                    fd = streams.move_away(fd)
             except OSError as error:
                 cells[active] -= 1
                 nobody_waits = isinstance(error, BlockingIOError)

@@ -24,7 +24,7 @@ from host.plugin.failures import Failures
 from host.plugin.isolation import no_listeners
 from host.plugin.registry import Registry
 from host.profiling.recorder import ANYONE, CALLBACKS, Profile
-from host.runtime import forks, stacks
+from host.runtime import forks, stacks, streams
 from host.runtime.loop import READ, Loop
 from host.runtime.processes import die_with_parent
 from host.runtime.signal_table import SIGNALS
@@ -176,6 +176,7 @@ class WorkerProcess:
         row.put(CURRENT_CALL, pack_call(kind_of(on_worker_start)))
         fine = self._hooks.tell(on_worker_start, self._view)
         forks.exit_if_plugin_fork()
+        streams.fill()
         if not fine:
             failure = self._failures.last
             assert failure is not None

@@ -26,6 +26,7 @@ NONSENSE = str(SUPPORT / "nonsense.py")
 BULK = str(SUPPORT / "bulk.py")
 BLOCKING = str(SUPPORT / "blocking.py")
 CENSUS = str(SUPPORT / "census.py")
+PRINTING = str(SUPPORT / "printing.py")
 SLOW = str(SUPPORT / "slow.py")
 BLIND = str(SUPPORT / "blind.py")
 
@@ -48,9 +49,11 @@ def command(
     program: tuple[str, ...] = ("-m", "host"),
     nofile: tuple[int, int] | None = None,
     unprivileged: bool = False,
+    streams: Mapping[int, str] | None = None,
 ) -> list[str]:
     """Return the command line that runs a host which cannot outlive the test."""
     options: dict[str, Any] = {"alarm": ALARM_SECONDS, "unprivileged": unprivileged}
+    options["streams"] = dict(streams or {})
     if nofile is not None:
         options["nofile"] = nofile
     launcher = [sys.executable, "-I", "-S", str(SUPPORT / "launcher.py"), json.dumps(options)]
@@ -74,6 +77,7 @@ class Host(RunningHost):
         program: how the interpreter runs it.
         nofile: soft and hard limit of descriptors.
         unprivileged: whether it may not raise hard limits, even as root.
+        streams: what becomes of standard streams, as `launcher.py` has it.
         deaf_after: an event after which nobody reads the log until `listen` is called.
     """
 

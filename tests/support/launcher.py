@@ -4,6 +4,8 @@ Usage: launcher.py OPTIONS COMMAND…, with OPTIONS a JSON object:
 
     alarm         seconds after which SIGALRM ends the process (alarm(2) survives exec)
     nofile        [soft, hard] limit of file descriptors
+    streams       what becomes of standard streams, by number: "closed"; "full", a disk that is;
+                  "stalled", a pipe that is full; "broken", a pipe without a reader
     unprivileged  true to be unable to do what needs CAPABILITIES, as root too
 """
 
@@ -21,6 +23,28 @@ PR_CAPBSET_DROP = 24
 CAPABILITIES = {"CAP_DAC_OVERRIDE": 1, "CAP_NET_BIND_SERVICE": 10, "CAP_SYS_RESOURCE": 24}
 
 
+def spoil(number: int, state: str) -> None:
+    """Make a standard stream unusable, in one of the ways that the module's docstring has."""
+    if state == "closed":
+        os.close(number)
+    elif state == "full":
+        os.dup2(os.open("/dev/full", os.O_WRONLY), number)
+    else:
+        reader, writer = os.pipe()
+        os.dup2(writer, number)
+        os.close(writer)
+        if state == "broken":
+            os.close(reader)
+            return
+        os.set_inheritable(reader, True)  # it stays open, and nobody ever reads
+        os.set_blocking(number, False)
+        try:
+            while True:
+                os.write(number, bytes(65_536))
+        except BlockingIOError:
+            os.set_blocking(number, True)
+
+
 def main() -> None:
     options, *command = sys.argv[1:]
     chosen = json.loads(options)
@@ -36,6 +60,8 @@ def main() -> None:
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # kept across exec
     if os.getppid() != parent:
         sys.exit("launcher: the test has gone")
+    for number, state in chosen.get("streams", {}).items():
+        spoil(int(number), state)
     os.execv(command[0], command)
 
 

@@ -21,7 +21,7 @@ VARIABLE = "_PREFORK_HANDOVER"
 """The number of the memfd, for the process that a reload executes anew."""
 REHEARSAL = "_PREFORK_REHEARSAL"
 """The supervisor's pid, for the process that tries new settings and plugins before a reload."""
-FORMAT = 2
+FORMAT = 3
 """Raised with every change of what is handed over: a reload to another format is refused."""
 
 
@@ -118,6 +118,7 @@ class Handover(_Value):
         sockets: all bound sockets, those for the new generation alone among them.
         control: name and descriptor of the control socket, if there is one.
         log: lines that wait to be written, and how many were dropped.
+        log_descriptor: where they are written.
     """
 
     format: int = FORMAT
@@ -134,6 +135,7 @@ class Handover(_Value):
     stand_in: StandIn | None
     control: tuple[str, int] | None
     log: tuple[list[bytes], int]
+    log_descriptor: int
     hangs: list[dict[str, Any]]
 
     @property
@@ -160,6 +162,7 @@ class Handover(_Value):
             yield self.stand_in.pipe
         if self.control is not None:
             yield self.control[1]
+        yield self.log_descriptor
 
     @contextmanager
     def inheritable(self) -> Iterator[dict[str, str]]:

@@ -159,6 +159,7 @@ def hand_over(
         stand_in=process,
         control=parts.control,
         log=parts.log.state(),
+        log_descriptor=parts.log.fileno(),
         hangs=list(parts.exits.hangs),
     )
 

@@ -16,7 +16,7 @@ from host.ipc.heartbeat import Reading
 from host.ipc.protocol import Report
 from host.ipc.scoreboard import ACCEPTED_ALL, TURN_LASTED, TURN_STARTED, Row
 from host.ipc.supervisor_end import SupervisorChannel
-from host.runtime import forks, processes, stacks
+from host.runtime import forks, processes, stacks, streams
 from host.runtime.loop import READ, Loop
 from host.supervisor.generations import Generation
 from host.supervisor.workers.states import WorkerRecord, WorkerState
@@ -116,6 +116,7 @@ class Workers:
             OSError: EAGAIN, ENOMEM, EMFILE: the machine is short of something.
             LimitsError: no row is free.
         """
+        streams.fill()  # no channel may get a number that is printed to
         with ExitStack() as theirs, ExitStack() as ours:
             mine, its = _ends(ours, theirs)
             row = generation.take_row()

@@ -82,12 +82,13 @@ HANDOVERS = st.builds(
     stand_in=st.none() | st.builds(handover.StandIn, pid=COUNTS, pipe=FDS),
     control=st.none() | st.tuples(NAMES, FDS),
     log=st.tuples(listed(BYTES), COUNTS),
+    log_descriptor=FDS,
     hangs=TABLES,
 )
 
 
 @contextmanager
-def descriptors(count=8):
+def descriptors(count=9):
     """Open so many descriptors."""
     opened = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(count)]
     try:
@@ -99,7 +100,7 @@ def descriptors(count=8):
 
 def made(fds, **other):
     """A handover with each of these descriptors somewhere in it."""
-    socket, scores, wake, control, stacks, bus, pipe, control_socket = fds
+    socket, scores, wake, control, stacks, bus, pipe, control_socket, log = fds
     worker = handover.Worker(
         slot=1,
         pid=4711,
@@ -136,6 +137,7 @@ def made(fds, **other):
         "stand_in": handover.StandIn(pid=5, pipe=pipe),
         "control": ("prefork", control_socket),
         "log": ([b"line\n"], 3),
+        "log_descriptor": log,
         "hangs": [{"slot": 1, "stacks": ["a", "b"]}],
     }
     return Handover(**(fields | other))
@@ -217,8 +219,8 @@ def test_descriptors_are_passed_on_inside_and_not_after(fails):
 
 
 def test_what_there_is_not_has_no_descriptor():
-    handed = made(range(10, 18), stand_in=None, control=None, sockets=[], scores=[], workers=[])
-    assert list(handed.descriptors()) == [12]
+    handed = made(range(10, 19), stand_in=None, control=None, sockets=[], scores=[], workers=[])
+    assert list(handed.descriptors()) == [12, 18]
 
 
 def test_who_was_started_anew_was_handed_nothing(monkeypatch):
@@ -226,7 +228,7 @@ def test_who_was_started_anew_was_handed_nothing(monkeypatch):
     assert receive() is None
 
 
-def changed(fds=range(10, 18), **fields):
+def changed(fds=range(10, 19), **fields):
     """A handover of which the first fields of all are changed."""
     return json.dumps({**json.loads(made(fds).model_dump_json()), **fields}).encode()
 

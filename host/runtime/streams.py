@@ -1,0 +1,109 @@
+"""Standard streams: descriptors 0 to 2 are always open, and a print never ends a process."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import sys
+from contextlib import suppress
+from typing import TextIO
+
+_FIRST_OTHER = 3
+"""The lowest number that is no standard stream's."""
+
+
+def fill() -> None:
+    """Open /dev/null for each of the descriptors 0 to 2 that is closed.
+
+    Otherwise the next socket would get that number (open(2): the lowest that is free), and what a
+    plugin or the interpreter prints would go to a client.
+    """
+    for descriptor in range(_FIRST_OTHER):
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_GETFD)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
+def begin() -> None:
+    """Open what is closed when the process begins, and give the interpreter its streams."""
+    fill()
+    # The interpreter has None for each that was closed (sys.__stdout__ in the library reference).
+    for name, descriptor, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+        if getattr(sys, name) is None:
+            stream = open(descriptor, mode, encoding="utf-8", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
+
+
+def keep(descriptor: int) -> int:
+    """Return a duplicate that no number from 0 to 2 has; the caller closes it (fcntl(2)).
+
+    Raises:
+        OSError: EMFILE: the process may not have so many descriptors.
+    """
+    return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _FIRST_OTHER)
+
+
+def move_away(descriptor: int) -> int:
+    """Give a descriptor another number than 0 to 2, and /dev/null the one that it had.
+
+    Raises:
+        OSError: EMFILE; the descriptor is closed even so.
+    """
+    try:
+        return keep(descriptor)
+    finally:
+        os.close(descriptor)
+        fill()
+
+
+def flush() -> bool:
+    """Write what has been printed if that is taken at once; False if something still waits.
+
+    What is refused for good is dropped: the reader of a pipe has gone, or the disk is full.
+    """
+    output, errors = _flush(sys.stdout), _flush(sys.stderr)
+    return output and errors
+
+
+def forget() -> None:
+    """Drop what has been printed and still waits: nobody takes it, or it is the parent's."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            _drop(stream)
+
+
+def _flush(stream: TextIO) -> bool:
+    try:
+        poll = select.poll()
+        poll.register(stream.fileno(), select.POLLOUT)
+        if not poll.poll(0):
+            return False
+        stream.flush()
+    except BlockingIOError:
+        return False
+    except (ValueError, AttributeError):  # a plugin has closed or replaced it
+        return True
+    except OSError:
+        with suppress(OSError, ValueError):
+            _drop(stream)
+    return True
+
+
+def _drop(stream: TextIO) -> None:
+    """Have a stream write what waits in it to /dev/null: there is no other way to empty it."""
+    descriptor = stream.fileno()
+    if descriptor >= _FIRST_OTHER:  # it is a plugin's own, not a standard stream
+        return
+    kept = keep(descriptor)
+    try:
+        null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.dup2(null, descriptor)
+            stream.flush()
+        finally:
+            os.close(null)
+    finally:
+        os.dup2(kept, descriptor)
+        os.close(kept)

@@ -1,0 +1,126 @@
+"""Standard streams that are closed, full or broken disturb nobody, and no client ever gets one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from support.address import connect
+from support.hosting import PRINTING, Start, command, environment, eventually
+
+pytestmark = pytest.mark.process
+
+UNUSABLE = ("closed", "full", "stalled", "broken")
+BUFFERED = {"PYTHONUNBUFFERED": ""}
+"""What is printed waits in the process, whatever those who run the tests have set."""
+
+
+def exchange(client, data):
+    client.sendall(data)
+    received = client.recv(100)
+    assert received == data
+
+
+def ready(name: str, folder: Path, streams: dict[int, str]) -> int:
+    """Ask whether a host is ready, with standard streams like these; return the exit code."""
+    asked = command(["status", "--ready", "--name", name], streams=streams)
+    return subprocess.run(
+        asked, check=False, cwd=folder, env=environment(), capture_output=True
+    ).returncode
+
+
+@pytest.mark.parametrize("state", UNUSABLE)
+def test_output_that_nobody_takes_changes_nothing(start: Start, state: str) -> None:
+    host = start(plugin=PRINTING, streams={1: state}, env=BUFFERED)
+    with connect(host.address) as first, connect(host.address) as second:
+        exchange(first, b"1")
+        exchange(second, b"1")
+        for slot in (0, 1):
+            host.kill_worker(slot, signal.SIGTERM)
+        second.shutdown(socket.SHUT_WR)
+        assert second.recv(1) == b""
+        host.wait_for("worker_exited")
+        exchange(first, b"2")
+    assert host.stop() == 0
+    assert not [event for event in host.events("worker_exited") if event["level"] == "error"]
+
+
+@pytest.mark.parametrize(
+    "streams",
+    [{2: state} for state in UNUSABLE]
+    + [
+        {0: "closed", 1: "closed", 2: "closed"},
+        {1: "closed", 2: "closed"},
+        {1: "full", 2: "full"},
+    ],
+)
+def test_a_host_without_standard_error_serves_and_says_how_it_ended(
+    start: Start, tmp_path: Path, streams: dict[int, str]
+) -> None:
+    name = f"streams-{os.getpid()}"
+    host = start(
+        "--name",
+        name,
+        plugin=PRINTING,
+        listen=("unix",),
+        streams=streams,
+        env=BUFFERED,
+        ready=False,
+    )
+    eventually(lambda: ready(name, tmp_path, {}) == 0, "the host is ready")
+    (path,) = tmp_path.glob("*.sock")
+    with connect(f"unix:{path}") as client:
+        exchange(client, b"1")
+    assert host.stop() == 0
+    host.other_output.clear()
+
+
+@pytest.mark.parametrize("state", ["closed", "full", "broken"])
+def test_ready_is_told_by_the_exit_code_without_standard_output(
+    start: Start, tmp_path: Path, state: str
+) -> None:
+    name = f"streams-{os.getpid()}"
+    assert ready(name, tmp_path, {1: state}) == 1
+    host = start("--name", name)
+    assert ready(name, tmp_path, {1: state}) == 0
+    assert ready(name, tmp_path, {1: state, 2: state}) == 0
+    assert host.stop() == 0
+
+
+@pytest.mark.parametrize("state", ["closed", "full", "broken"])
+def test_a_host_that_cannot_start_says_so_by_its_exit_code_alone(state: str) -> None:
+    flags = command(["--plugin", "no_such_plugin"], streams={1: state, 2: state})
+    assert subprocess.run(flags, check=False, env=environment(), timeout=30).returncode == 4
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_client_never_gets_a_standard_stream_that_a_plugin_has_closed(
+    start: Start, number: int
+) -> None:
+    host = start(plugin=PRINTING, workers=1, env=BUFFERED)
+    with connect(host.address) as first:
+        exchange(first, b"close %d" % number)
+        with connect(host.address) as victim:
+            exchange(victim, b"1")
+            with connect(host.address) as other:
+                other.sendall(b"raise")
+                assert other.recv(100) == b""
+            host.wait_for("hook_failed")  # the log is where it was
+            exchange(victim, b"2")
+            exchange(first, b"3")
+    assert host.stop() == 0
+    host.other_output.clear()
+
+
+def test_the_log_stays_where_it_is_over_a_reload(start: Start) -> None:
+    host = start(plugin=PRINTING, workers=1, env=BUFFERED)
+    for generation in (1, 2):
+        host.signal(signal.SIGHUP)
+        host.wait_for("generation_ready", generation=generation)
+    assert host.stop() == 0
+    host.other_output.clear()
