@@ -33,6 +33,7 @@ class Case:
         cookies: whether the kernel always uses SYN cookies.
         ttl: the time to live that clients' packets begin with; 0 is the usual one.
         filtered: whether the host may use a filter of SYNs.
+        reload: whether a reload gives up the listener; else the host stops.
     """
 
     rtt_ms: float
@@ -40,9 +41,15 @@ class Case:
     cookies: bool = False
     ttl: int = 0
     filtered: bool = True
+    reload: bool = False
 
 
-SOME = (Case(100, 4), Case(100, 6, cookies=True, ttl=255), Case(100, 4, filtered=False))
+SOME = (
+    Case(100, 4),
+    Case(100, 6, cookies=True, ttl=255),
+    Case(100, 4, filtered=False),
+    Case(100, 4, filtered=False, reload=True),
+)
 
 
 def every_case() -> list[Case]:
@@ -52,13 +59,16 @@ def every_case() -> list[Case]:
         for family in (4, 6):
             cases += [Case(rtt_ms, family), Case(rtt_ms, family, cookies=True)]
             cases += [Case(rtt_ms, family, ttl=255), Case(rtt_ms, family, filtered=False)]
+            cases += [Case(rtt_ms, family, reload=True)]
+            cases += [Case(rtt_ms, family, filtered=False, reload=True)]
     return 3 * cases
 
 
 @row(
     34,
-    "graceful stop with clients at a round trip of 0, 20, 100, 300 ms, over IPv4 and IPv6; SYN"
-    " cookies; clients with a time to live of 255; a host that may not use the SYN filter",
+    "graceful stop, and reload that gives up the listener, with clients at a round trip of 0, 20,"
+    " 100, 300 ms, over IPv4 and IPv6; SYN cookies; clients with a time to live of 255; a host that"
+    " may not use the SYN filter",
     "0 resets, 0 empty answers, 0 time-outs; never later than deadline + 0.5 s",
 )
 def distant_stops(trial: Trial) -> str:
@@ -67,7 +77,7 @@ def distant_stops(trial: Trial) -> str:
     cases = trial.pick(SOME, tuple(every_case()))
     for case in cases:
         with distance(case) as (server, clients):
-            here, seconds = _stop_once(trial, case, server, clients)
+            here, seconds = _end_once(trial, case, server, clients)
         trial.must(not here.failed, f"{case}: {here.causes()}")
         counts.update(here.counts)
         served += here.served
@@ -75,32 +85,42 @@ def distant_stops(trial: Trial) -> str:
     trial.must(longest <= DRAIN_SECONDS + 0.5, f"a stop took {longest:.2f} s")
     farthest = max(case.rtt_ms for case in cases)
     return (
-        f"{len(cases)} stops, round trips up to {farthest:g} ms, {served:,} served:"
+        f"{len(cases)} stops and reloads, round trips up to {farthest:g} ms, {served:,} served:"
         f" {sum(counts.values())} failed; longest stop {longest:.2f} s of {DRAIN_SECONDS:g}"
     )
 
 
-def _stop_once(
+def _end_once(
     trial: Trial, case: Case, server: tuple[str, ...], clients: tuple[str, ...]
 ) -> tuple[Result, float]:
-    """Stop a host under load; return what clients met with, and how long it took."""
+    """Stop listening under load; return what clients met with, and how long a stop took."""
+    file, elsewhere = trial.folder / "host.toml", "tcp://127.0.0.1:0"
+    file.write_text(f'listen = ["{ADDRESSES[case.family]}", "{elsewhere}"]\n')
     host = trial.start(
         POLITE,
-        listen=(ADDRESSES[case.family],),
+        listen=(),
+        flags=("--config", str(file)),
         settings={"lifecycle.drain_timeout_seconds": DRAIN_SECONDS},
         workers=2,
         wrapper=server,
         unprivileged=not case.filtered,
     )
-    load = trial.load(host.address, loops=100, sessions=0, end_when_refused=True, wrapper=clients)
+    load = trial.load(
+        host.addresses[0], loops=100, sessions=0, end_when_refused=True, wrapper=clients
+    )
     load.under_way()
     time.sleep(trial.random.uniform(0.3, 0.6))
+    if case.reload:
+        file.write_text(f'listen = ["{elsewhere}"]\n')
+        host.signal(signal.SIGHUP)
+        host.wait_for("generation_ready")
+        load.end(drain=15.0)
     began = time.monotonic()
     host.signal(signal.SIGTERM)
     code = host.wait(DRAIN_SECONDS + 10.0)
     seconds = time.monotonic() - began
     trial.must(code == 0, f"{case}: exit code {code}")
-    result = load.end(drain=15.0)
+    result = load.end(drain=15.0)  # the same again, if they have ended
     trial.broken += host.finish()
     return result, seconds
 
