@@ -37,6 +37,11 @@ class Address(NamedTuple):
     port: int = 0
     path: str = ""
 
+    @property
+    def is_local(self) -> bool:
+        """Whether only programs of this machine reach it: a Unix socket or a loopback address."""
+        return self.family == "unix" or ipaddress.ip_address(self.host).is_loopback
+
     def __str__(self) -> str:
         match self.family:
             case "unix":

@@ -154,6 +154,15 @@ class Lifecycle(Section):
         description="Seconds for which new connections are taken after SIGTERM while the host says"
         " that it is not ready. As long as a load balancer needs to notice; 0 stops at once.",
     )
+    quiet_seconds: float = Field(
+        default=0.5,
+        ge=0.05,
+        le=60,
+        description="Seconds without a new connection after which a stop closes the listeners: the"
+        " longest round trip whose clients are not reset. 0.5 is beyond those between continents;"
+        " satellites need 1. It takes no more than half of drain_timeout_seconds. Unix sockets and"
+        " loopback addresses need 0.05.",
+    )
     respawn_backoff_max_seconds: float = Field(
         default=30.0,
         gt=0,

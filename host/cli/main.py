@@ -16,6 +16,7 @@ import click
 from host import settings
 from host.control.commands import COMMANDS
 from host.errors import ExitCode, HostError, PluginError
+from host.net import gates
 from host.plugin.loading import PluginErrors, load
 from host.runtime import streams
 from host.startup.launch import launch
@@ -254,12 +255,27 @@ def check(sources: Sources, file: str | None) -> None:
         wrong = [*str(error).splitlines()[1:], *_wrong_plugins(error.selected)]
         fail(_counted(wrong), ExitCode.SETTINGS)
     try:
-        assign(loaded.settings, load(loaded))
+        served = assign(loaded.settings, load(loaded))
     except PluginError as error:
         fail(_counted(_lines(error)), ExitCode.PLUGIN)
     for line in _ignored():
         click.echo(f"host: {line}", err=True)
     click.echo("ok")
+    if not all(listen.parsed.is_local for listen, _ in served):
+        click.echo(_stop_promise(loaded.settings.lifecycle))
+
+
+def _stop_promise(limits: settings.Lifecycle) -> str:
+    """Return what a stop promises on this machine to clients that come over a network."""
+    seconds = min(limits.quiet_seconds, limits.drain_timeout_seconds / 2)
+    promise = f"a stop resets no client whose round trip is at most {seconds:g} s"
+    cause = gates.why_no_filter()
+    if not cause:
+        return f"{promise}, also with SYN cookies and with a time to live of 255"
+    return (
+        f"{promise}, but for those with SYN cookies or a time to live of 255, since a filter of"
+        f" SYNs is not allowed here: {cause} (CAP_NET_ADMIN would allow it)"
+    )
 
 
 def _wrong_plugins(selected: tuple[str, ...]) -> list[str]:

@@ -11,12 +11,10 @@ from pathlib import Path
 
 from host.errors import ListenError
 from host.interfaces import Listener
+from host.net import gates
 from host.net.sockets import describe
 from host.settings import Listen
-
-_IP_MINTTL = 21
-_IPV6_MINHOPCOUNT = 73
-
+from host.settings.address import parse
 
 _ADVICE = {
     errno.EADDRINUSE: "another process listens there: stop it, or choose another address",
@@ -58,6 +56,11 @@ class ListeningSocket:
         return self.sock.fileno()
 
     @property
+    def is_local(self) -> bool:
+        """Whether only programs of this machine reach it: its peers have no round trip."""
+        return parse(self.configured).is_local
+
+    @property
     def file(self) -> tuple[str, int] | None:
         """The path and inode of the socket file, as long as it is ours."""
         return self._file
@@ -66,17 +69,12 @@ class ListeningSocket:
         """Refuse new connections, and reset none that is being made.
 
         Closing a listening socket resets connections that the kernel has completed and nobody has
-        accepted. With IP_MINTTL at 255 (ip(7)) the kernel drops new SYNs silently, as they have
-        passed a router or began with less; handshakes under way complete, and the client of
-        a dropped SYN tries again, and meets the next instance or a refusal. A socket file is
+        accepted. With the gate shut (host.net.gates) handshakes under way complete, and the client
+        of a dropped SYN tries again, and meets the next instance or a refusal. A socket file is
         removed, which leaves those who are connected alone.
         """
         self.unlink()
-        with suppress(OSError):
-            if self.sock.family == socket.AF_INET:
-                self.sock.setsockopt(socket.IPPROTO_IP, _IP_MINTTL, 255)
-            elif self.sock.family == socket.AF_INET6:
-                self.sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MINHOPCOUNT, 255)
+        gates.shut(self.sock)
 
     def unlink(self) -> None:
         """Remove the socket file, if it is still ours and this is the process that made it."""
@@ -151,15 +149,6 @@ def inherit_listener(
     except OSError as error:
         raise _listen_error(listen.address, error) from error
     return ListeningSocket(sock, view, listen.backlog, file, str(listen.parsed))
-
-
-def reopen(sock: socket.socket) -> None:
-    """Undo what `shut_gate` has set on the listener, for a socket accepted from it."""
-    with suppress(OSError):
-        if sock.family == socket.AF_INET:
-            sock.setsockopt(socket.IPPROTO_IP, _IP_MINTTL, 0)
-        elif sock.family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MINHOPCOUNT, 0)
 
 
 def _listen_error(address: str, error: OSError) -> ListenError:

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import socket
+from collections.abc import Callable, Iterable, Sequence
 
+from host.net import handshakes
 from host.net.listeners import ListeningSocket
 from host.runtime.loop import Loop
 
 STEP_SECONDS = 0.005
-QUIET_SECONDS = 0.05
-"""How long the queues must have been empty: a handshake under way on a near network is over."""
+HANDSHAKE_STEP_SECONDS = 0.05
+"""How often the kernel is asked for handshakes: it walks through all connections of the machine."""
+LOCAL_QUIET_SECONDS = 0.05
+"""How long the queues of listeners must have been empty whose peers have no round trip."""
 PATIENCE_SECONDS = 2.0
+"""How long the gate stays shut at the most, unless it takes longer to be quiet: a client whose
+confirmation was lost is asked for it again after a second (RFC 6298, 2.1)."""
 
 
 class Gate:
-    """Shuts the listeners' gates, and closes the listeners once their queues are empty.
+    """Shuts the listeners' gates, and closes the listeners once nobody can be on the way any more.
 
-    Meanwhile dispatch goes on as ever.
+    That is when their queues have been empty for the quiet time, and no handshake is under way.
+    A client with a SYN cookie is in none of the kernel's lists until it confirms, one round trip
+    after it was answered: for it the quiet time alone counts. Meanwhile dispatch goes on as ever.
 
     Args:
+        loop: tells the time, and watches the listeners.
+        listeners: they are closed in the end.
+        quiet_seconds: how long the queues must have been empty, LOCAL_QUIET_SECONDS where only
+            programs of this machine reach the listeners.
         quiet: tells whether no connection waits and every notification has been claimed.
         done: called once, when the listeners are closed.
+        under_way: tells whether a client of these sockets is in the middle of a handshake.
 
     Attributes:
         open: whether the listeners are open yet, for dispatch at least.
@@ -30,21 +43,29 @@ class Gate:
         self,
         loop: Loop,
         listeners: Sequence[ListeningSocket],
+        quiet_seconds: float,
         *,
         quiet: Callable[[], bool],
         done: Callable[[], object],
+        under_way: Callable[[Iterable[socket.socket]], bool] = handshakes.under_way,
     ) -> None:
         self._loop, self._listeners = loop, listeners
-        self._quiet, self._done = quiet, done
+        local = all(listener.is_local for listener in listeners)
+        self._quiet_seconds = LOCAL_QUIET_SECONDS if local else quiet_seconds
+        self._quiet, self._done, self._under_way = quiet, done, under_way
         self._quiet_since: float | None = None
         self._deadline = 0.0
         self.open = True
 
     def shut(self, now: float, patience: float) -> None:
-        """Shut the gates; close after `patience` seconds (PATIENCE_SECONDS at most) in any case."""
+        """Shut the gates; close after `patience` seconds in any case.
+
+        It takes no more than PATIENCE_SECONDS or twice the quiet time, whichever is longer.
+        """
         for listener in self._listeners:
             listener.shut_gate()
-        self._deadline = now + min(patience, PATIENCE_SECONDS)
+        longest = max(PATIENCE_SECONDS, 2 * self._quiet_seconds)
+        self._deadline = now + min(patience, longest)
         self._look()
 
     def close(self) -> None:
@@ -60,14 +81,19 @@ class Gate:
         if not self.open:
             return
         now = self._loop.now
+        since = self._quiet_since
+        due = since is not None and now - since >= self._quiet_seconds
+        # Handshakes before queues: a client that confirms in between is found in its queue.
+        awaited = due and self._under_way([listener.sock for listener in self._listeners])
         if not self._quiet():
             self._quiet_since = None
-        elif self._quiet_since is None:
+        elif since is None:
             self._quiet_since = now
-        elif now - self._quiet_since >= QUIET_SECONDS:
+        elif due and not awaited:
             self.close()
             return
         if now >= self._deadline:
             self.close()
         else:
-            self._loop.call_at(now + STEP_SECONDS, self._look)
+            step = HANDSHAKE_STEP_SECONDS if awaited else STEP_SECONDS
+            self._loop.call_at(min(now + step, self._deadline), self._look)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import heapq
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from host.ipc.assignment import WorkerId
 from host.ipc.scoreboard import MAX_ROWS, Row, Scoreboard
 from host.net.listeners import ListeningSocket
 from host.net.queue_length import queue_length
-from host.net.quiesce import PATIENCE_SECONDS, Gate
+from host.net.quiesce import Gate
 from host.runtime.loop import Loop
 from host.telemetry import events
 from host.telemetry.emitter import ReportFailure, Telemetry
@@ -297,11 +298,15 @@ class Generations:
             self.older.remove(generation)
             generation.close()
 
-    def switch(self, done: Callable[[], object]) -> None:
+    def switch(self, done: Callable[[], object], quiet_seconds: float) -> None:
         """Have the coming generation take over, whose workers are all ready; then call `done`.
 
         Listeners that the coming generation does not have are closed. The connections that wait
         on them are handed out first, since closing a listener would reset these.
+
+        Args:
+            done: called when it has taken over.
+            quiet_seconds: how long nobody must have come before such a listener is closed.
         """
         assert self.coming is not None
         self.note_outcome("starting")  # a worker of it may have failed before
@@ -315,8 +320,10 @@ class Generations:
         for listener in gone:
             self._telemetry.emit(events.NOT_LISTENING, address=listener.view.address)
         quiet = functools.partial(self.handing_out.runner.quiet, indexes)
-        gate = Gate(self._loop, gone, quiet=quiet, done=take_over)
-        gate.shut(self._loop.now, PATIENCE_SECONDS)
+        # Its workers lift what they may inherit from listeners whose gate is shut.
+        self.serving.scoreboard.gate_shut = True
+        gate = Gate(self._loop, gone, quiet_seconds, quiet=quiet, done=take_over)
+        gate.shut(self._loop.now, math.inf)
 
     def _take_over(self, done: Callable[[], object]) -> None:
         if self.coming is None or self.stopping:

@@ -57,7 +57,8 @@ class WorkerLifecycle:
 
     Args:
         parts: what it works with.
-        limits: when a worker counts as hung, and when it is due for replacement.
+        limits: when a worker counts as hung, when it is due for replacement, and how long it is
+            quiet before a listener is closed.
         become_worker: closes, in a new worker, what the supervisor alone uses.
         on_settled: called when a generation has taken over, or a worker has failed to start: a
             reload that has been waiting may begin.
@@ -77,6 +78,7 @@ class WorkerLifecycle:
         on_other_child: Callable[[processes.Exit], bool],
     ) -> None:
         self._parts, self._health = parts, HealthCheck(limits)
+        self._quiet_seconds = limits.quiet_seconds
         self._become_worker, self._on_settled = become_worker, on_settled
         self._on_empty, self._on_other_child = on_empty, on_other_child
         self._timer: TimerHandle | None = None
@@ -270,7 +272,7 @@ class WorkerLifecycle:
         if parts.generations.coming is None:
             parts.telemetry.emit(events.HOST_READY, workers=parts.pool.workers)
         elif not parts.shutdown.begun:
-            parts.generations.switch(self._handle_switched)
+            parts.generations.switch(self._handle_switched, self._quiet_seconds)
 
     def _handle_switched(self) -> None:
         """Have the generations before drain: the new one has taken over."""

@@ -74,8 +74,11 @@ class Shutdown:
             return
         sockets = self._generations.stop_listening()
         quiet = self._generations.handing_out.runner.quiet
-        self._gate = Gate(self._loop, sockets, quiet=quiet, done=self._drain)
-        self._gate.shut(self._loop.now, self.deadline - self._loop.now)
+        self._gate = Gate(
+            self._loop, sockets, self._limits.quiet_seconds, quiet=quiet, done=self._drain
+        )
+        # At least half of the time is left to the connections that are open.
+        self._gate.shut(self._loop.now, (self.deadline - self._loop.now) / 2)
 
     def _drain(self) -> None:
         self._generations.handing_out.runner.stop()

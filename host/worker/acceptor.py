@@ -20,7 +20,7 @@ from host.ipc.scoreboard import (
     SPURIOUS,
     Row,
 )
-from host.net import listeners
+from host.net import gates
 from host.net.sockets import borrow
 from host.runtime import streams
 from host.runtime.loop import Loop
@@ -117,7 +117,7 @@ class Acceptor:
         os.set_blocking(fd, False)  # an accepted socket does not inherit it (accept(2))
         if self._cells[GATE_SHUT]:  # the host is stopping: its listeners let nobody new in
             with suppress(OSError), borrow(fd) as sock:
-                listeners.reopen(sock)
+                gates.lift(sock)
         connection = SocketConnection(fd, address, self._serial, context, claim)
         try:
             connection.watch()

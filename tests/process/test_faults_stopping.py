@@ -1,4 +1,4 @@
-"""Stops under load, the short form."""
+"""Stops under load, also with clients far away, the short form."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from storm.quick import holds
 pytestmark = pytest.mark.process
 
 
-@pytest.mark.parametrize("row", [20, 21])
+@pytest.mark.parametrize("row", [20, 21, 34])
 def test_row(row: int) -> None:
     holds(row)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from support.hosting import Load, Refuse, Start, command, environment
+from host.net import gates
+from support.hosting import SUPPORT, Load, Refuse, Start, command, environment
 
 pytestmark = pytest.mark.process
 
@@ -179,6 +182,27 @@ def test_check_lists_them_though_all_is_well() -> None:
         "host: ignored variables: HOST_LIMITS__MAX_EVENTS, HOST_WORKERS; "
         "those of settings begin with PREFORK_\n"
     )
+
+
+def test_check_says_what_a_stop_promises_to_clients_over_a_network() -> None:
+    flags = command(["check", "--plugin", "echo", "--listen", "tcp://*:0"])
+    settings = ["--set", "lifecycle.quiet_seconds=0.8"]
+    launcher = [sys.executable, "-I", str(SUPPORT / "launcher.py")]
+    options = json.dumps({"alarm": 60, "unprivileged": True})
+
+    def said(*words: str) -> list[str]:
+        found = subprocess.run(words, env=environment(), capture_output=True, text=True, check=True)
+        return found.stdout.splitlines()
+
+    promise = "a stop resets no client whose round trip is at most 0.8 s, "
+    ok, line = said(*flags, *settings)
+    assert ok == "ok"
+    assert line.startswith(promise)
+    assert ("also with SYN cookies" in line) == (not gates.why_no_filter())
+    [_, line] = said(*launcher, options, *flags, *settings)
+    assert line.startswith(promise)
+    [_, line] = said(*flags, *settings, "--set", "lifecycle.drain_timeout_seconds=1")
+    assert "at most 0.5 s" in line
 
 
 def test_a_start_warns_once_of_variables_of_the_old_prefix(start: Start) -> None:

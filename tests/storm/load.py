@@ -88,11 +88,17 @@ class Result:
 
 
 class Clients:
-    """One process of clients: `clients.py` or `crowd.py`, with its plan."""
+    """One process of clients: `clients.py` or `crowd.py`, with its plan.
 
-    def __init__(self, script: Path, **plan: Any) -> None:
+    Args:
+        script: which of the two.
+        wrapper: a command that runs theirs, as `nsenter`.
+        plan: what they read as JSON.
+    """
+
+    def __init__(self, script: Path, *, wrapper: Sequence[str] = (), **plan: Any) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-S", str(script), json.dumps(plan)],
+            [*wrapper, sys.executable, "-S", str(script), json.dumps(plan)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment(),
@@ -140,6 +146,7 @@ class Load:
         patience: seconds after which an exchange has failed.
         plain: whether the host answers with the line alone, as `echo` does.
         end_when_refused: whether a client that is refused has ended well: the host stops.
+        wrapper: a command that runs the clients'.
     """
 
     def __init__(
@@ -153,6 +160,7 @@ class Load:
         patience: float = 10.0,
         plain: bool = False,
         end_when_refused: bool = False,
+        wrapper: Sequence[str] = (),
     ) -> None:
         plan: dict[str, Any] = {
             "address": address,
@@ -166,7 +174,7 @@ class Load:
         for kind, count in (("loops", loops), ("sessions", sessions)):
             if count:
                 counts = {"loops": 0, "sessions": 0, kind: count}
-                self._kinds[kind] = Clients(CLIENTS, **plan, **counts)
+                self._kinds[kind] = Clients(CLIENTS, wrapper=wrapper, **plan, **counts)
         self._waiting = True
         self._result: Result | None = None
 

@@ -6,6 +6,7 @@ from storm import (
     bursts,
     clocks,
     deaths,
+    distant,
     endurance,
     hangs,
     injected,
@@ -20,7 +21,7 @@ from storm import (
 from storm.rows import ROWS
 
 MODULES = (
-    *(bursts, clocks, deaths, endurance, hangs, injected, limits, logs, matrix, models),
+    *(bursts, clocks, deaths, distant, endurance, hangs, injected, limits, logs, matrix, models),
     *(peers, reloading, stopping),
 )
 

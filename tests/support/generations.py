@@ -106,7 +106,7 @@ class Scene:
         return True
 
     def switch(self):
-        self.generations.switch(self._count)
+        self.generations.switch(self._count, quiet_seconds=0.5)
 
     def _count(self):
         self.switched += 1

@@ -20,7 +20,12 @@ import sys
 
 PR_SET_PDEATHSIG = 1
 PR_CAPBSET_DROP = 24
-CAPABILITIES = {"CAP_DAC_OVERRIDE": 1, "CAP_NET_BIND_SERVICE": 10, "CAP_SYS_RESOURCE": 24}
+CAPABILITIES = {
+    "CAP_DAC_OVERRIDE": 1,
+    "CAP_NET_BIND_SERVICE": 10,
+    "CAP_NET_ADMIN": 12,
+    "CAP_SYS_RESOURCE": 24,
+}
 
 
 def spoil(number: int, state: str) -> None:

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from host.errors import ListenError
-from host.net.listeners import _is_stale, open_listener, reopen
+from host.net.listeners import _is_stale, open_listener
 from host.net.queue_length import queue_length
 from host.settings import Listen
 
@@ -117,25 +117,14 @@ def test_closing_gives_back_every_descriptor(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("host", "level", "option"),
-    [("127.0.0.1", socket.IPPROTO_IP, 21), ("::1", socket.IPPROTO_IPV6, 73)],
+    ("address", "local"),
+    [
+        ("tcp://127.0.0.1:0", True),
+        ("tcp://[::1]:0", True),
+        ("unix:@test-{pid}", True),
+        ("tcp://*:0", False),
+    ],
 )
-def test_an_accepted_socket_is_opened_again_after_the_gate_is_shut(host, level, option):
-    """IP_MINTTL and IPV6_MINHOPCOUNT; the accepted socket has inherited them."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, 0), family=family) as server:
-        server.setsockopt(level, option, 10)
-        client = socket.create_connection(server.getsockname()[:2])
-        accepted, _ = server.accept()
-        with client, accepted:
-            assert accepted.getsockopt(level, option) == 10
-            reopen(accepted)
-            assert accepted.getsockopt(level, option) == 0
-
-
-def test_a_socket_without_such_a_gate_is_left_alone():
-    one, other = socket.socketpair()
-    with one, other:
-        reopen(one)
-        one.sendall(b"x")
-        assert other.recv(1) == b"x"
+def test_a_listener_is_local_if_only_programs_of_this_machine_reach_it(listen, address, local):
+    listener = listen(Listen(address=address.format(pid=os.getpid())), 0, "echo")
+    assert listener.is_local is local

@@ -2,13 +2,14 @@
 
 import pytest
 
-from host.net.quiesce import PATIENCE_SECONDS, QUIET_SECONDS, Gate
+from host.net.quiesce import HANDSHAKE_STEP_SECONDS, LOCAL_QUIET_SECONDS, PATIENCE_SECONDS, Gate
 from support.fakes import FakeLoop
 
 
 class Listening:
-    def __init__(self, story, fd):
-        self._story, self._fd = story, fd
+    def __init__(self, story, fd, is_local):
+        self._story, self._fd, self.is_local = story, fd, is_local
+        self.sock = ("the socket of", fd)
 
     def fileno(self):
         return self._fd
@@ -21,20 +22,28 @@ class Listening:
 
 
 class Scene:
-    def __init__(self):
+    def __init__(self, *, local=(True, True), quiet_seconds=0.5):
         self.loop, self.story, self.quiet, self.asked = FakeLoop(), [], True, 0
+        self.under_way, self.confirms, self.looked_at = False, False, []
         for fd in (3, 4):
             self.loop.add(fd, 1, lambda mask: None)
         self.gate = Gate(
             self.loop,
-            [Listening(self.story, 3), Listening(self.story, 4)],
+            [Listening(self.story, 3 + index, each) for index, each in enumerate(local)],
+            quiet_seconds,
             quiet=self.ask,
             done=lambda: self.story.append(("done", self.loop.now)),
+            under_way=self.look_for_handshakes,
         )
 
     def ask(self):
         self.asked += 1
         return self.quiet
+
+    def look_for_handshakes(self, sockets):
+        self.looked_at.append(list(sockets))
+        self.quiet = self.quiet and not self.confirms
+        return self.under_way
 
     @property
     def closed_after(self):
@@ -54,7 +63,7 @@ def test_the_listeners_are_closed_when_it_has_been_quiet_for_long_enough():
     scene = Scene()
     scene.gate.shut(100.0, 30.0)
     scene.loop.advance(101.0)
-    assert scene.closed_after == QUIET_SECONDS
+    assert scene.closed_after == LOCAL_QUIET_SECONDS
     assert scene.story[2:4] == [("close", 3), ("close", 4)]
     assert scene.loop.watched == {}
     assert not scene.gate.open
@@ -68,7 +77,7 @@ def test_whoever_comes_in_makes_it_wait_again():
     scene.loop.advance(100.08)
     scene.quiet = True
     scene.loop.advance(101.0)
-    assert scene.closed_after == 0.08 + QUIET_SECONDS
+    assert scene.closed_after == 0.08 + LOCAL_QUIET_SECONDS
 
 
 @pytest.mark.parametrize("patience", [0.5, 30.0])
@@ -96,3 +105,62 @@ def test_it_is_closed_once_and_looks_no_more():
     scene.loop.advance(110.0)
     assert [what for what, _ in scene.story].count("done") == 1
     assert scene.asked == asked
+
+
+@pytest.mark.parametrize("local", [(False, False), (True, False)])
+def test_where_others_reach_a_listener_the_quiet_time_is_that_of_the_settings(local):
+    scene = Scene(local=local, quiet_seconds=0.3)
+    scene.gate.shut(100.0, 30.0)
+    scene.loop.advance(101.0)
+    assert scene.closed_after == 0.3
+
+
+def test_a_long_quiet_time_is_waited_for_even_if_somebody_comes_within_it():
+    scene = Scene(local=(False, False), quiet_seconds=3.0)
+    scene.gate.shut(100.0, 30.0)
+    scene.loop.advance(102.9)
+    scene.quiet = False
+    scene.loop.advance(102.91)
+    scene.quiet = True
+    scene.loop.advance(110.0)
+    assert scene.closed_after == 2.91 + 3.0
+
+
+def test_handshakes_that_are_under_way_are_waited_for():
+    scene = Scene()
+    scene.under_way = True
+    scene.gate.shut(100.0, 30.0)
+    scene.loop.advance(101.0)
+    assert scene.gate.open
+    assert scene.looked_at[0] == [("the socket of", 3), ("the socket of", 4)]
+    scene.under_way = False
+    scene.loop.advance(102.0)
+    [when] = [value for what, value in scene.story if what == "done"]
+    assert 101.0 <= when <= 101.0 + HANDSHAKE_STEP_SECONDS
+
+
+def test_a_handshake_that_never_ends_is_not_waited_for_for_ever():
+    scene = Scene()
+    scene.under_way = True
+    scene.gate.shut(100.0, 30.0)
+    scene.loop.advance(110.0)
+    assert scene.closed_after == PATIENCE_SECONDS
+
+
+def test_the_kernel_is_asked_for_handshakes_only_when_all_else_is_quiet_and_not_often():
+    scene = Scene()
+    scene.under_way = True
+    scene.gate.shut(100.0, 30.0)
+    scene.loop.advance(100.0 + LOCAL_QUIET_SECONDS - 0.01)
+    assert scene.looked_at == []
+    scene.loop.advance(110.0)
+    assert len(scene.looked_at) <= PATIENCE_SECONDS / HANDSHAKE_STEP_SECONDS + 1
+
+
+def test_a_client_that_confirms_while_the_kernel_is_asked_is_found_in_its_queue():
+    scene = Scene()
+    scene.confirms = True
+    scene.gate.shut(100.0, 30.0)
+    scene.loop.advance(101.0)
+    assert scene.looked_at
+    assert scene.gate.open

@@ -11,7 +11,7 @@ from host.errors import LimitsError
 from host.interfaces import Listener
 from host.ipc.scoreboard import ACTIVE, MAX_ROWS, SENT
 from host.net.listeners import ListeningSocket
-from host.net.quiesce import PATIENCE_SECONDS, QUIET_SECONDS
+from host.net.quiesce import LOCAL_QUIET_SECONDS, PATIENCE_SECONDS
 from host.supervisor.generations import Generation, Generations
 from host.telemetry.events import (
     BACKLOG_CAPPED,
@@ -192,7 +192,7 @@ def test_listeners_that_go_are_closed_when_nobody_has_come_for_a_while(scene):
     assert scene.told.of(NOT_LISTENING) == [{"address": goes.view.address}]
     assert scene.numbers == ([], 0, 1)
     assert scene.generations.outcome.state == "starting"
-    scene.loop.advance(100.0 + QUIET_SECONDS + 0.01)
+    scene.loop.advance(100.0 + LOCAL_QUIET_SECONDS + 0.01)
     assert scene.numbers == ([0], 1, None)
     assert scene.switched == 1
     assert goes.fileno() == -1
@@ -211,11 +211,18 @@ def test_who_waits_on_a_listener_that_goes_is_handed_out_first(scene):
         assert scene.switched == 1
 
 
+def test_workers_lift_what_they_inherit_from_a_listener_that_goes(scene):
+    serving, coming = scene.reload(lost=1)
+    scene.switch()
+    assert serving.scoreboard.gate_shut
+    assert not coming.scoreboard.gate_shut
+
+
 def test_a_queue_that_stays_is_not_waited_for(scene):
     serving, _ = scene.reload(lost=1)
     with connect(serving.sockets[0]):
         scene.switch()
-        scene.loop.advance(100.0 + QUIET_SECONDS + 0.01)
+        scene.loop.advance(100.0 + LOCAL_QUIET_SECONDS + 0.01)
         assert scene.switched == 1
 
 

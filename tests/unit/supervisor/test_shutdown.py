@@ -1,10 +1,11 @@
 """A host that stops lets its connections finish, shuts the gate, and then has its workers drain."""
 
+import socket
 from types import SimpleNamespace
 
 import pytest
 
-from host.net.quiesce import PATIENCE_SECONDS, QUIET_SECONDS
+from host.net.quiesce import LOCAL_QUIET_SECONDS, PATIENCE_SECONDS
 from host.settings import Lifecycle
 from host.supervisor.shutdown import Shutdown
 from host.telemetry.events import HOST_STOPPING
@@ -12,8 +13,10 @@ from support.fakes import FakeLoop, Told
 
 
 class Listening:
-    def __init__(self, story, fd):
-        self._story, self._fd = story, fd
+    def __init__(self, story, fd, is_local=True):
+        self._story, self._fd, self.is_local = story, fd, is_local
+        self.sock = socket.socket()
+        self.sock.close()
 
     def fileno(self):
         return self._fd
@@ -28,15 +31,15 @@ class Listening:
 class Generations:
     """A generation that serves, and perhaps one that is coming, with the queues of the first."""
 
-    def __init__(self, story, coming):
-        self._story, self.quiet, self.stopped = story, True, False
+    def __init__(self, story, coming, local):
+        self._story, self.quiet, self.stopped, self._local = story, True, False, local
         self._fds = (3, 4, 5) if coming else (3, 4)
         runner = SimpleNamespace(quiet=lambda: self.quiet, stop=self._stop)
         self.handing_out = SimpleNamespace(runner=runner)
 
     def stop_listening(self):
         self.stopped = True
-        return [Listening(self._story, fd) for fd in self._fds]
+        return [Listening(self._story, fd, self._local) for fd in self._fds]
 
     def _stop(self):
         self._story.append("no more passes")
@@ -45,11 +48,13 @@ class Generations:
 class Host:
     """What a stop has to do with: `drained` are the deadlines that workers were given."""
 
-    def __init__(self, coming=False, patience=30.0, delay=0.0):
+    def __init__(self, coming=False, patience=30.0, delay=0.0, local=True, quiet=0.5):
         self.loop, self.told, self.story = FakeLoop(100.0), Told(), []
         self.drained = []
-        self.generations = Generations(self.story, coming)
-        limits = Lifecycle(drain_timeout_seconds=patience, shutdown_delay_seconds=delay)
+        self.generations = Generations(self.story, coming, local)
+        limits = Lifecycle(
+            drain_timeout_seconds=patience, shutdown_delay_seconds=delay, quiet_seconds=quiet
+        )
         self.shutdown = Shutdown(
             self.loop, self.told.telemetry, self.generations, limits, on_closed=self._drain
         )
@@ -80,7 +85,7 @@ def test_the_gate_is_shut_at_once_and_workers_drain_when_it_is_quiet():
     assert host.story[2:] == ["close 3", "close 4", "no more passes", "drain"]
     [(when, deadline)] = host.drained
     assert deadline == 130.0
-    assert when == pytest.approx(100.0 + QUIET_SECONDS, abs=0.01)
+    assert when == pytest.approx(100.0 + LOCAL_QUIET_SECONDS, abs=0.01)
 
 
 def test_who_waits_in_the_queues_is_handed_out_before_workers_drain():
@@ -92,6 +97,22 @@ def test_who_waits_in_the_queues_is_handed_out_before_workers_drain():
     assert "no more passes" not in host.story
     host.loop.advance(100.0 + PATIENCE_SECONDS + 0.01)
     assert [deadline for _, deadline in host.drained] == [130.0]
+
+
+@pytest.mark.parametrize("seconds", [0.3, 0.8])
+def test_listeners_that_others_reach_are_closed_after_the_quiet_time(seconds):
+    host = Host(local=False, quiet=seconds)
+    host.stop()
+    host.loop.advance(110.0)
+    [(when, _)] = host.drained
+    assert when == pytest.approx(100.0 + seconds, abs=0.011)
+
+
+def test_half_of_the_time_is_left_to_connections_that_are_open():
+    host = Host(patience=1.0, local=False, quiet=60.0)
+    host.stop()
+    host.loop.advance(110.0)
+    assert host.drained == [(pytest.approx(100.5), 101.0)]
 
 
 def test_the_delay_comes_first_and_does_not_count_against_the_connections():

@@ -1,0 +1,55 @@
+"""Whether clients of listening TCP sockets are in the middle of a handshake: sock_diag(7)."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterable, Iterator
+
+_NETLINK_SOCK_DIAG = 4
+_SOCK_DIAG_BY_FAMILY = 20
+_NLM_F_REQUEST, _NLM_F_DUMP = 0x1, 0x300
+_SYN_RECV = 1 << 3  # TCP_SYN_RECV of linux/tcp.h
+_HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, sender
+_PATIENCE_SECONDS = 0.1
+
+
+def under_way(sockets: Iterable[socket.socket]) -> bool:
+    """Tell whether a client of these listeners was answered and has not confirmed yet (SYN_RECV).
+
+    With SYN cookies the kernel keeps nothing of such clients, so there is none to be seen. The
+    same if the kernel does not answer. All addresses of a port count as the listener's.
+    """
+    ports: dict[int, set[int]] = {}
+    for sock in sockets:
+        if sock.family in (socket.AF_INET, socket.AF_INET6) and sock.fileno() >= 0:
+            ports.setdefault(sock.family, set()).add(sock.getsockname()[1])
+    try:
+        return any(port in wanted for family, wanted in ports.items() for port in _ports_of(family))
+    except OSError:
+        return False
+
+
+def _ports_of(family: int) -> Iterator[int]:
+    """Yield the local port of each handshake that is under way on this machine.
+
+    Raises:
+        OSError: the kernel does not answer.
+    """
+    # struct inet_diag_req_v2: family, protocol, extensions, padding, states; any socket.
+    body = struct.pack("=BBBBI48x", family, socket.IPPROTO_TCP, 0, 0, _SYN_RECV)
+    flags = _NLM_F_REQUEST | _NLM_F_DUMP
+    head = _HEADER.pack(_HEADER.size + len(body), _SOCK_DIAG_BY_FAMILY, flags, 1, 0)
+    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+    with socket.socket(socket.AF_NETLINK, kind, _NETLINK_SOCK_DIAG) as netlink:
+        netlink.settimeout(_PATIENCE_SECONDS)
+        netlink.send(head + body)
+        while True:
+            data, at = netlink.recv(65536), 0
+            while at + _HEADER.size <= len(data):
+                size, message, *_ = _HEADER.unpack_from(data, at)
+                if message != _SOCK_DIAG_BY_FAMILY:  # the end of the list, or an error
+                    return
+                # struct inet_diag_msg: four bytes, then the local port.
+                yield struct.unpack_from("!H", data, at + _HEADER.size + 4)[0]
+                at += (size + 3) & ~3
