@@ -135,24 +135,24 @@ PAGES: Mapping[str, Callable[[], str]] = {
 """Each generated page and the function that makes its text."""
 
 
-def stale() -> list[str]:
+def stale(folder: Path = FOLDER) -> list[str]:
     """Return the names of pages that are not what the code says now."""
-    return [name for name, make in PAGES.items() if _read(FOLDER / name) != make()]
+    return [name for name, make in PAGES.items() if _read(folder / name) != make()]
 
 
 def _read(path: Path) -> str | None:
     return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str], folder: Path = FOLDER) -> int:
     """Write the pages, or check them; return the exit code."""
-    outdated = stale()
+    outdated = stale(folder)
     if arguments == ["--check"]:
         for name in outdated:
             print(f"docs/{name} is out of date: run python docs/generate.py")
         return 1 if outdated else 0
     for name in outdated:
-        (FOLDER / name).write_text(PAGES[name](), encoding="utf-8")
+        (folder / name).write_text(PAGES[name](), encoding="utf-8")
         print(f"docs/{name} written")
     return 0
 

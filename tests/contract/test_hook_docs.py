@@ -156,13 +156,12 @@ def test_the_generated_pages_are_up_to_date(capsys):
     assert generate.main(["--check"]) == 0
 
 
-def test_a_page_that_is_out_of_date_is_named_and_then_written(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(generate, "FOLDER", tmp_path)
+def test_a_page_that_is_out_of_date_is_named_and_then_written(tmp_path, capsys):
     (tmp_path / "hooks.md").write_text("old", encoding="utf-8")
-    assert generate.main(["--check"]) == 1
+    assert generate.main(["--check"], tmp_path) == 1
     assert "docs/hooks.md is out of date" in capsys.readouterr().out
-    assert generate.main([]) == 0
-    assert generate.stale() == []
+    assert generate.main([], tmp_path) == 0
+    assert generate.stale(tmp_path) == []
 
 
 def test_the_page_describes_every_hook_once():
