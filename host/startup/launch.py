@@ -20,7 +20,7 @@ from host.profiling import recorder
 from host.profiling.recorder import Profile
 from host.profiling.report import summarize
 from host.runtime import streams
-from host.runtime.processes import die_with_parent
+from host.runtime.processes import die_with_parent, offer_to_oom_killer
 from host.settings import Loaded, Settings, SettingsError, ignored_variables
 from host.startup.limits import RESERVED_DESCRIPTORS
 from host.startup.listening import open_or_take
@@ -81,6 +81,7 @@ def launch(load_settings: Callable[[], Loaded], version: str) -> ExitCode:
 def rehearse(load_settings: Callable[[], Loaded], parent: int) -> ExitCode:
     """Load settings and plugins, and print what they ask for; everything else stays as it is."""
     die_with_parent(parent)
+    offer_to_oom_killer()
     prepared = prepare_uninterrupted(load_settings)
     plan = Plan(format=FORMAT, listen=[listen for listen, _ in prepared.served])
     print(f"\n{plan.model_dump_json()}", flush=True)

@@ -26,7 +26,7 @@ from host.plugin.registry import Registry
 from host.profiling.recorder import ANYONE, CALLBACKS, Profile
 from host.runtime import forks, stacks, streams
 from host.runtime.loop import READ, Loop
-from host.runtime.processes import die_with_parent
+from host.runtime.processes import die_with_parent, offer_to_oom_killer
 from host.runtime.signal_table import SIGNALS
 from host.runtime.signals import Handler, Signals
 from host.settings import Settings
@@ -56,6 +56,7 @@ def run(
     log.forget()
     if not die_with_parent(assignment.parent):
         return ExitCode.OK
+    offer_to_oom_killer()
     stacks.print_to(assignment.stacks)
     worker = WorkerProcess(assignment, settings, registry, telemetry, profile)
     log.attend(worker.loop.call_later)

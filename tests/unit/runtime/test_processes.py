@@ -9,7 +9,14 @@ from contextlib import contextmanager
 import pytest
 
 from host.runtime import processes
-from host.runtime.processes import BatchScheduling, Exit, OutOfMemory, is_stopped, resident_bytes
+from host.runtime.processes import (
+    BatchScheduling,
+    Exit,
+    OutOfMemory,
+    is_stopped,
+    offer_to_oom_killer,
+    resident_bytes,
+)
 
 NO_PROCESS = 2**22 + 1  # above the highest pid_max (proc(5))
 EVENTS = "low 0\nhigh 3\nmax 0\noom {}\noom_kill {}\noom_group_kill 0\n"
@@ -184,3 +191,22 @@ def test_where_no_policy_may_be_chosen_nothing_happens():
     batch = BatchScheduling(lambda _: os.SCHED_OTHER, refuse)
     batch.begin()
     batch.end()
+
+
+@pytest.mark.parametrize(
+    ("inherited", "then"), [(-1000, -700), (-50, 250), (0, 300), (950, 1000), (1000, 1000)]
+)
+def test_the_score_of_a_worker_is_raised_over_the_inherited_one(tmp_path, inherited, then):
+    path = tmp_path / "oom_score_adj"
+    path.write_text(f"{inherited}\n")
+    offer_to_oom_killer(str(path))
+    assert int(path.read_text()) == then
+
+
+@pytest.mark.parametrize("text", [None, "", "none"])
+def test_a_score_that_cannot_be_raised_is_left_alone(tmp_path, text):
+    path = tmp_path / "oom_score_adj"
+    if text is not None:
+        path.write_text(text)
+    offer_to_oom_killer(str(path))
+    assert (path.read_text() if text is not None else None) == text
