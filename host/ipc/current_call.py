@@ -6,12 +6,15 @@ while it hangs, when it cannot tell any more.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import cycle
 from typing import NamedTuple, NewType
 
 from host.hookspecs import ROWS, TABLE
 
 _SERIAL_SHIFT, _LISTENER_SHIFT = 24, 8
+_CALLBACK_WORDS = 251
+"""A prime number: who looks at regular times does not see the same word though calls go on."""
 
 CallKind = NewType("CallKind", int)
 """What a worker is calling: a hook, by its number in the table of hooks, or `CALLBACK`."""
@@ -47,6 +50,14 @@ class CurrentCall(NamedTuple):
 def pack_call(called: CallKind, serial: int = 0, listener: int = 0) -> int:
     """Return the word; a serial number of 0 stands for no connection."""
     return serial << _SERIAL_SHIFT | listener << _LISTENER_SHIFT | called
+
+
+def callback_words() -> Iterator[int]:
+    """Return the word for each callback in turn, without end: one differs from the next.
+
+    Callbacks belong to no listener; its place in the word has a number that tells them apart.
+    """
+    return cycle([pack_call(CALLBACK, listener=number) for number in range(_CALLBACK_WORDS)])
 
 
 def serial_of(word: int) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from host.bus.worker_end import Isolated
 from host.interfaces import Bus
 from host.ipc.assignment import WorkerId
-from host.ipc.current_call import CALLBACK, pack_call
+from host.ipc.current_call import callback_words
 from host.ipc.scoreboard import CURRENT_CALL, Row
 from host.runtime.loop import Loop, TimerHandle
 from host.telemetry.emitter import ReportFailure
@@ -57,9 +57,10 @@ def isolation(row: Row, report: ReportFailure) -> Isolated:
         row: the worker's row of the scoreboard, which says what is being called.
         report: told of the exceptions.
     """
+    words, cells, call_cell = callback_words(), row.cells, row.index(CURRENT_CALL)
 
     def isolated(function: Callable[[], object]) -> None:
-        row.put(CURRENT_CALL, pack_call(CALLBACK))
+        cells[call_cell] = next(words)
         try:
             function()
         except BaseException as error:

@@ -53,6 +53,11 @@ def short():
     spin(0.01)
 
 
+def timers(worker):
+    for _ in range(300):
+        worker.call_later(0, short)
+
+
 @hookimpl
 def on_readable(connection):
     *words, rest = ((connection.data or b"") + connection.read()).decode().split("\\n")
@@ -61,6 +66,8 @@ def on_readable(connection):
     for word in words:
         if word in ("half", "short"):
             globals()[word]()
+        if word == "timers":
+            timers(worker)
         connection.write(f"{worker.slot} {worker.pid} {connection.id} {word}\\n".encode())
         if word in ("spin", "backtrack", "deaf"):
             connection.flush()
@@ -284,6 +291,36 @@ def test_a_loop_with_many_short_handlers_is_not_taken_for_one_that_hangs(
     print(f"{answers} handlers of 10 ms in two workers")
     assert not host.events("worker_hung")
     assert not host.events("worker_exited", since=mark)
+
+
+@pytest.mark.timing
+def test_a_turn_with_a_call_for_each_of_many_connections_is_no_hang(
+    hanging: Callable[..., Host],
+) -> None:
+    """400 handlers of 10 ms in two workers: one turn each, of twice the time of a hang."""
+    host = hanging()
+    mark = host.mark()
+    with ExitStack() as closing:
+        sessions = [closing.enter_context(connect(host.address)) for _ in range(400)]
+        before = {say(session, "hello") for session in sessions}
+        for session in sessions:
+            session.sendall(b"short\n")
+        for session in sessions:
+            assert session.recv(4096).endswith(b"short\n")
+        assert {say(session, "hello") for session in sessions} == before
+    assert not host.events("worker_hung")
+    assert not host.events("worker_exited", since=mark)
+
+
+@pytest.mark.timing
+def test_a_turn_with_many_callbacks_is_no_hang(hanging: Callable[..., Host]) -> None:
+    """300 timers of 10 ms are due in the same turn: three times the time of a hang."""
+    host = hanging()
+    with connect(host.address) as session:
+        before = say(session, "timers")
+        assert say(session, "hello") == before
+        assert say(session, "hello") == before
+    assert not host.events("worker_hung")
 
 
 @pytest.mark.timing

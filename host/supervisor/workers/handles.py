@@ -14,7 +14,7 @@ from host.bus.supervisor_end import BusRouter
 from host.ipc.assignment import Assignment
 from host.ipc.heartbeat import Reading
 from host.ipc.protocol import Report
-from host.ipc.scoreboard import ACCEPTED_ALL, TURN_LASTED, TURN_STARTED, Row
+from host.ipc.scoreboard import ACCEPTED_ALL, CURRENT_CALL, TURN_LASTED, TURN_STARTED, Row
 from host.ipc.supervisor_end import SupervisorChannel
 from host.runtime import forks, processes, stacks, streams
 from host.runtime.loop import READ, Loop
@@ -54,7 +54,8 @@ class WorkerHandle:
     @property
     def reading(self) -> Reading:
         """What its loop shows."""
-        return Reading(self.record.pid, self.row.get(TURN_STARTED), self.row.get(TURN_LASTED))
+        get = self.row.get
+        return Reading(self.record.pid, get(TURN_STARTED), get(TURN_LASTED), get(CURRENT_CALL))
 
 
 class Workers:

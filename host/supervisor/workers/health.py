@@ -17,7 +17,7 @@ _MIB = 1024 * 1024
 
 
 class Hung(NamedTuple):
-    """A worker whose loop has not turned for so many seconds."""
+    """A worker that has not got on for so many seconds."""
 
     pid: int
     seconds: float

@@ -68,6 +68,8 @@ GRACE_SECONDS = 0.2
 """How long after its deadline a draining worker is left to end by itself."""
 QUICK_SECONDS = 1.0
 """How long a worker has to end when the host stops at once."""
+FORKS_AT_ONCE = 8
+"""Workers started at one moment: connections wait for them, and a fork may take 60 ms."""
 DUMP_SECONDS = 0.15
 """How long a worker has to print its stacks."""
 ABORT_SECONDS = 0.5
@@ -111,6 +113,7 @@ class Pool:
         self._slots = {slot: _SlotHistory() for slot in range(policy.workers)}
         self._jitter = jitter
         self._complete = False
+        self._forks_at, self._forks = -1.0, 0
         self._code = ExitCode.OK
 
     @property
@@ -283,7 +286,7 @@ class Pool:
         if self.on_hold:
             return actions
         for number, slot in self._slots.items():
-            if slot.due is not None and slot.due <= now:
+            if slot.due is not None and slot.due <= now and self._may_fork(now):
                 slot.due = None
                 actions.append(ForkWorker(number))
         return actions
@@ -294,6 +297,13 @@ class Pool:
         if history is None or history.due is None or self.on_hold:
             return None
         return max(0.0, history.due - now)
+
+    def _may_fork(self, now: float) -> bool:
+        """Count one more fork at this moment; False if there were enough, and it is to wait."""
+        if now != self._forks_at:
+            self._forks_at, self._forks = now, 0
+        self._forks += 1
+        return self._forks <= FORKS_AT_ONCE
 
     def _stays(self, record: WorkerRecord, *states: WorkerState) -> bool:
         """Tell whether a worker is one of those that this generation is made of."""

@@ -1,5 +1,7 @@
 """A mark is one word of the scoreboard, and says again what went into it."""
 
+from itertools import islice, pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from host.ipc.current_call import (
     CALLBACK,
     KINDS,
     CurrentCall,
+    callback_words,
     kind_of,
     pack_call,
     serial_of,
@@ -53,6 +56,17 @@ def test_hooks_are_named_as_in_the_specification(row):
 
 def test_what_is_no_hook_is_a_callback():
     assert CurrentCall(CALLBACK, 0, 0).hook == "a callback"
+
+
+def test_callbacks_have_one_word_after_the_other():
+    """Two of them within a turn can be told apart, however many there were between two looks."""
+    words = list(islice(callback_words(), 10_001))
+    assert all(one != other for one, other in pairwise(words))
+    assert {unpack_call(word).called for word in words} == {CALLBACK}
+    assert {serial_of(word) for word in words} == {0}
+    for between in (2, 8, 10, 16, 50, 64, 100, 128, 200, 256, 1000):
+        looks = words[::between]
+        assert all(one != other for one, other in pairwise(looks))
 
 
 def test_a_hook_of_the_supervisor_is_no_call_of_a_worker():
