@@ -17,7 +17,7 @@ class WorkerChannel:
 
     Args:
         sock: a connected stream socket; `close` closes it.
-        loop: the worker's loop; `attend` begins to watch the socket.
+        loop: the worker's loop; `watch` begins to watch the socket.
     """
 
     def __init__(self, sock: socket.socket, loop: Loop) -> None:
@@ -25,9 +25,9 @@ class WorkerChannel:
         self._sock, self._loop = sock, loop
         self._orders = OrderParser()
         self._unsent = bytearray()
-        self._attended = False
+        self._watched = False
 
-    def attend(self, heard: Callable[[list[Instruction] | None], object]) -> None:
+    def watch(self, heard: Callable[[list[Instruction] | None], object]) -> None:
         """Call `heard` with what is ordered; None means that the supervisor is gone."""
 
         def on_event(mask: int) -> None:
@@ -38,9 +38,9 @@ class WorkerChannel:
 
         wanted = READ | WRITE if self._unsent else READ
         self._loop.add(self._sock.fileno(), wanted, on_event)
-        self._attended = True
+        self._watched = True
 
-    def say(self, report: Report) -> None:
+    def report(self, report: Report) -> None:
         """Report; what is not taken waits, and what is too much is lost."""
         line = report.line()
         if len(self._unsent) + len(line) > _MAX_QUEUED_BYTES:
@@ -64,7 +64,7 @@ class WorkerChannel:
         if data:
             return self._orders.feed(data)
         self._loop.remove(self._sock.fileno())
-        self._attended = False
+        self._watched = False
         return None
 
     def _flush(self) -> None:
@@ -75,6 +75,6 @@ class WorkerChannel:
         except OSError:  # the supervisor is gone: this process ends as well
             sent = len(self._unsent)
         del self._unsent[:sent]
-        if self._attended:
+        if self._watched:
             wanted = READ | WRITE if self._unsent else READ
             self._loop.modify(self._sock.fileno(), wanted)

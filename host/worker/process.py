@@ -128,7 +128,7 @@ class WorkerProcess:
         self._draining = Draining(turn, sockets, loop, spread, self._report_cut)
         acceptor = Acceptor(sockets, contexts, assignment.row, loop, telemetry, capacity)
         self._turns = self._turn_handler(acceptor, settings, wake)
-        self._signals = Signals(signal_handlers(lambda: self._channel.say(Report("leaving"))))
+        self._signals = Signals(signal_handlers(lambda: self._channel.report(Report("leaving"))))
 
     def _context(
         self, listener: Listener, hooks: ListenerHooks, settings: Settings, capacity: Capacity
@@ -182,18 +182,18 @@ class WorkerProcess:
             failure = self._failures.last
             assert failure is not None
             cause = f"hook {failure.hook} of plugin {failure.plugin} raised {failure.error}"
-            self._channel.say(Report("failed", cause, failure.traceback))
+            self._channel.report(Report("failed", cause, failure.traceback))
             return ExitCode.WORKER_START
         row.put(CURRENT_CALL, 0)
         loop = self.loop
         loop.add(self._signals.fileno(), READ, self._signals.handle)
-        self._channel.attend(self._turns.add_orders)
+        self._channel.watch(self._turns.add_orders)
         loop.on_turn_begin, loop.on_turn_end = self._turns.begin, self._turns.end
         self._bus.flush()  # what the plugins have put there: the loop may have to wait first
         self._keep_turning()
         if self._profile is not None:
             self._profile.attend(loop, row, f"worker-{self._view.slot}-{self._view.pid}")
-        self._channel.say(Report("ready"))
+        self._channel.report(Report("ready"))
         loop.run()
         row.put(CURRENT_CALL, pack_call(kind_of(on_worker_stop)))
         self._hooks.tell(on_worker_stop, self._view)
@@ -231,12 +231,12 @@ class WorkerProcess:
                 self._turns.stop_when_empty = True
             case Ask():
                 for report in answers.answer(order, self._view.connections, self.loop.now):
-                    self._channel.say(report)
+                    self._channel.report(report)
 
     def _report_plugins(self, breaker: CircuitBreaker) -> None:
         """Report which plugins are left out, once the call under way is over."""
         report = Report("plugins", data={"plugins": breaker.state()})
-        self.loop.call_at(self.loop.now, lambda: self._channel.say(report))
+        self.loop.call_at(self.loop.now, lambda: self._channel.report(report))
 
     def _report_cut(self, count: int) -> None:
         self._telemetry.emit(CONNECTIONS_CUT, slot=self._view.slot, count=count)

@@ -18,10 +18,10 @@ class Scene:
         self.far, mine = socket.socketpair()
         self.far.settimeout(5)
         self.loop, self.heard, self._reports = Loop(), [], ReportParser()
-        self.uplink = WorkerChannel(mine, self.loop)
+        self.channel = WorkerChannel(mine, self.loop)
 
     def attend(self):
-        self.uplink.attend(self.heard.append)
+        self.channel.watch(self.heard.append)
         return self
 
     def turn(self):
@@ -51,7 +51,7 @@ def scene():
     try:
         yield made
     finally:
-        made.uplink.close()
+        made.channel.close()
         made.far.close()
         made.loop.close()
 
@@ -79,8 +79,8 @@ def test_the_end_is_heard_once():
 
 def test_a_supervisor_that_was_cut_off_is_the_end_too():
     loop, heard = FakeLoop(), []
-    uplink = WorkerChannel(Sock([ConnectionResetError()]), loop)
-    uplink.attend(heard.append)
+    channel = WorkerChannel(Sock([ConnectionResetError()]), loop)
+    channel.watch(heard.append)
     loop.handlers[7](READ)
     assert heard == [None]
     assert loop.watched == {}
@@ -100,15 +100,15 @@ def test_reporting_to_nobody_does_no_harm():
     with scene() as one:
         one.attend()
         one.far.close()
-        one.uplink.say(SMALL)
+        one.channel.report(SMALL)
         one.turn()
-        one.uplink.say(SMALL)
+        one.channel.report(SMALL)
         assert one.heard == [None]
 
 
 def test_a_report_can_be_made_before_anybody_listens_to_orders():
     with scene() as one:
-        one.uplink.say(SMALL)
+        one.channel.report(SMALL)
         assert one.reports(1) == [SMALL]
 
 
@@ -117,9 +117,9 @@ def test_reports_wait_for_room_and_arrive_whole_and_in_order():
         one.attend()
         made = [Report("answer", data={"n": n, "pad": "x" * 9_000}) for n in range(100)]
         for report in made:
-            one.uplink.say(report)
+            one.channel.report(report)
         assert one.reports(len(made)) == made
-        one.uplink.say(SMALL)
+        one.channel.report(SMALL)
         assert one.reports(1) == [SMALL]
 
 
@@ -127,7 +127,7 @@ def test_orders_are_heard_while_reports_wait():
     with scene() as one:
         one.attend()
         for _ in range(20):
-            one.uplink.say(BIG)
+            one.channel.report(BIG)
         one.order(notification(0, 3))
         assert one.heard == [[(0, 3)]]
         assert one.reports(20) == [BIG] * 20
@@ -136,7 +136,7 @@ def test_orders_are_heard_while_reports_wait():
 def test_what_waited_before_orders_were_listened_to_arrives_as_well():
     with scene() as one:
         for _ in range(20):
-            one.uplink.say(BIG)
+            one.channel.report(BIG)
         one.attend()
         assert one.reports(20) == [BIG] * 20
 
@@ -149,11 +149,11 @@ class Sock(FakeSocket):
 def test_the_socket_is_watched_for_room_only_while_something_waits():
     loop, line = FakeLoop(), SMALL.line()
     sock = Sock(takes=[BlockingIOError(), 5, BlockingIOError(), len(line) - 5])
-    uplink = WorkerChannel(sock, loop)
+    channel = WorkerChannel(sock, loop)
     assert sock.blocks is False
-    uplink.attend(print)
+    channel.watch(print)
     assert loop.watched == {7: READ}
-    uplink.say(SMALL)
+    channel.report(SMALL)
     for _ in range(3):
         assert loop.watched == {7: READ | WRITE}
         loop.handlers[7](WRITE)
@@ -164,14 +164,14 @@ def test_the_socket_is_watched_for_room_only_while_something_waits():
 def test_reports_beyond_what_may_wait_are_lost_whole():
     loop = FakeLoop()
     sock = Sock(takes=[BlockingIOError()])
-    uplink = WorkerChannel(sock, loop)
-    uplink.attend(print)
+    channel = WorkerChannel(sock, loop)
+    channel.watch(print)
     fitting = _MAX_QUEUED_BYTES // len(BIG.line())
     for _ in range(fitting + 3):
-        uplink.say(BIG)
-    uplink.say(SMALL)  # there is room for a short one still
+        channel.report(BIG)
+    channel.report(SMALL)  # there is room for a short one still
     while loop.watched[7] & WRITE:
         loop.handlers[7](WRITE)
     assert sock.taken == BIG.line() * fitting + SMALL.line()
-    uplink.say(BIG)
+    channel.report(BIG)
     assert sock.taken.endswith(BIG.line())
