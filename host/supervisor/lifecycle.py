@@ -28,7 +28,6 @@ from host.telemetry.emitter import Telemetry
 from host.text import reason
 
 _RETRY_SECONDS = 0.05
-_NEXT_TURN_SECONDS = 0.0001
 _LEAVE_SECONDS = 0.1
 """How long a worker that is told to go waits: a service manager tells all processes at once."""
 
@@ -220,8 +219,6 @@ class WorkerLifecycle:
         due, timer = self._parts.pool.deadline(), self._timer
         if due is None or (timer is not None and timer.when <= due):
             return  # a call that comes too early does nothing, and asks again when to come
-        # What is overdue has to wait for the next turn: events come before it.
-        due = max(due, self._parts.loop.now + _NEXT_TURN_SECONDS)
         if timer is not None:
             timer.cancel()
         self._timer = self._parts.loop.call_at(due, self._on_timer)

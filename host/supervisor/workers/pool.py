@@ -70,6 +70,7 @@ QUICK_SECONDS = 1.0
 """How long a worker has to end when the host stops at once."""
 FORKS_AT_ONCE = 8
 """Workers started at one moment: connections wait for them, and a fork may take 60 ms."""
+_NEXT_MOMENT_SECONDS = 0.0001
 DUMP_SECONDS = 0.15
 """How long a worker has to print its stacks."""
 ABORT_SECONDS = 0.5
@@ -286,9 +287,12 @@ class Pool:
         if self.on_hold:
             return actions
         for number, slot in self._slots.items():
-            if slot.due is not None and slot.due <= now and self._may_fork(now):
-                slot.due = None
-                actions.append(ForkWorker(number))
+            if slot.due is not None and slot.due <= now:
+                if self._may_fork(now):
+                    slot.due = None
+                    actions.append(ForkWorker(number))
+                else:
+                    slot.due = now + _NEXT_MOMENT_SECONDS
         return actions
 
     def pause_before(self, slot: int, now: float) -> float | None:

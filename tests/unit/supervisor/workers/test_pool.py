@@ -231,7 +231,7 @@ def test_many_workers_are_started_a_few_at_a_moment():
     pool = Pool(PoolPolicy(20, True, START, DRAIN_TIME, PAUSE_MAX))
     assert pool.start(5.0) == [ForkWorker(slot) for slot in range(8)]
     assert pool.tick(5.0) == []
-    assert pool.deadline() == 5.0
+    assert 5.0 < pool.deadline() < 5.01
     assert pool.tick(5.1) == [ForkWorker(slot) for slot in range(8, 16)]
     assert pool.tick(5.2) == [ForkWorker(slot) for slot in range(16, 20)]
     assert pool.deadline() is None
