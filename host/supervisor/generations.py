@@ -122,7 +122,7 @@ class Generation:
                 return self.handing_out.dispatcher.queue_length(listener)
         return None
 
-    def retire(self, kept: Sequence[ListeningSocket]) -> None:
+    def stop_handing_out(self, kept: Sequence[ListeningSocket]) -> None:
         """Hand nothing out any more; close the listeners that no other generation has."""
         descriptors = {listener.fileno() for listener in kept}
         if self.handing_out is not None:
@@ -137,7 +137,7 @@ class Generation:
 
     def close(self, kept: Sequence[ListeningSocket] = ()) -> None:
         """Close everything but the sockets that another generation has."""
-        self.retire(kept)
+        self.stop_handing_out(kept)
         self.scoreboard.close()
 
 
@@ -330,7 +330,7 @@ class Generations:
             return
         before, self.serving, self.coming = self.serving, self.coming, None
         self.older.append(before)
-        before.retire(self.serving.sockets)
+        before.stop_handing_out(self.serving.sockets)
         self._close_if_over(before)
         self.handing_out.runner.start()
         self.note_outcome("ready")

@@ -87,7 +87,7 @@ class WorkerLifecycle:
         """Fill all slots with workers of the newest generation."""
         self._execute(self._parts.pool.start(self._parts.loop.now))
 
-    def hold(self) -> None:
+    def start_none(self) -> None:
         """Start no worker: the newest generation cannot."""
         self._parts.pool.on_hold = True
 
@@ -101,7 +101,7 @@ class WorkerLifecycle:
 
     def drain_others(self, *kept: int) -> None:
         """Have the workers of all generations drain but of those with these numbers."""
-        self._execute(self._parts.pool.release(self._parts.loop.now, but=kept))
+        self._execute(self._parts.pool.drain_others(self._parts.loop.now, but=kept))
 
     def scale(self, workers: int, cause: str) -> bool:
         """Set the number of workers.

@@ -155,7 +155,7 @@ class Supervisor:
         # A generation that was to come before this one never will.
         self._lifecycle.drain_others(generations.serving.number, mine.number)
         if failed:
-            self._lifecycle.hold()
+            self._lifecycle.start_none()
             generations.note_failure(failed)
         else:
             if handed is not None:

@@ -41,7 +41,7 @@ from host.worker.context import ListenerContext, Turn
 from host.worker.draining import Draining
 from host.worker.timeouts import Timeouts
 from host.worker.turns import TurnHandler
-from host.worker.view import WorkerView, isolation
+from host.worker.view import PluginWorker, isolation
 
 
 def run(
@@ -116,7 +116,7 @@ class WorkerProcess:
         worker = WorkerId(assignment.slot, os.getpid(), assignment.generation)
         self._bus = LocalBus(Channel(assignment.bus), loop, worker.pid, isolated)
         self._turn = turn = Turn()
-        self._view = WorkerView(worker, self._bus, loop, turn, isolated)
+        self._view = PluginWorker(worker, self._bus, loop, turn, isolated)
         self._hooks = registry.host_hooks(failures, breaker=breaker, timed=timed)
         wake = functools.partial(os.eventfd_write, assignment.wake, 1)
         capacity = Capacity(assignment.row, turn, loop, telemetry, wake)

@@ -15,7 +15,7 @@ from host.worker.connection import SocketConnection
 from host.worker.context import Turn
 
 
-class WorkerView:
+class PluginWorker:
     """The worker process as plugins see it; implements `host.Worker`.
 
     Args:

@@ -179,7 +179,7 @@ class Pool:
                 actions += self.drain(other.pid, now)
         return actions
 
-    def release(self, now: float, *, but: Container[int]) -> list[Action]:
+    def drain_others(self, now: float, *, but: Container[int]) -> list[Action]:
         """Have the workers of all generations drain `but` those with these numbers."""
         pids = [each.pid for each in self.records.values() if each.generation not in but]
         return [action for pid in pids for action in self.drain(pid, now)]
@@ -362,14 +362,9 @@ class Pool:
         """Decide when a slot is filled again whose worker has ended.
 
         At once, if the end says nothing about the next worker: it was ready and the host wanted it
-        to go or found it hung, or something outside the host has killed it. Otherwise after a
-        pause, which grows with each worker of the slot that dies young. Several kills
-        in a row before a worker is ready are no accident: from then on they count as deaths.
-
-        Args:
-            record: the worker that has ended.
-            now: the time.
-            outside: whether neither the host nor the kernel, for want of memory, has killed it.
+        to go or found it hung, or something outside the host (`outside`) has killed it. Otherwise
+        after a pause, which grows with each worker of the slot that dies young. Several kills in a
+        row before a worker is ready are no accident: from then on they count as deaths.
         """
         slot = self._slots[record.slot]
         if now - record.born >= YOUNG_SECONDS:

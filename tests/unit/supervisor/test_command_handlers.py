@@ -167,7 +167,7 @@ def test_no_worker_is_replaced_by_itself_while_the_host_stops():
 
 def test_no_worker_is_replaced_by_itself_while_another_generation_is_to_take_over():
     with site(coming=True) as made:
-        made.lifecycle.hold()
+        made.lifecycle.start_none()
         scene = Scene(made)
         said = scene.refusal("drain", slot=0)
         assert said == "generation 1 is to take over and replaces all workers"

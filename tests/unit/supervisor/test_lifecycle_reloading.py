@@ -78,7 +78,7 @@ def test_an_older_worker_that_ends_is_not_replaced(reloading):
 
 
 def test_a_generation_that_cannot_start_gets_no_workers(reloading):
-    reloading.lifecycle.hold()
+    reloading.lifecycle.start_none()
     reloading.lifecycle.start()
     assert slots(reloading) == [0, 1]
     assert reloading.told.of(WORKER_STARTED) == []

@@ -114,7 +114,7 @@ def test_older_workers_serve_until_the_new_ones_are_ready():
     assert staff.ready(15) == [AllReady()]
     assert staff.state(0) is WorkerState.READY
     deadline = staff.now + DRAIN_TIME
-    assert staff.do(staff.pool.release(staff.now, but=[5])) == [
+    assert staff.do(staff.pool.drain_others(staff.now, but=[5])) == [
         DrainWorker(0, deadline),
         DrainWorker(10, deadline),
     ]
@@ -141,7 +141,7 @@ def test_a_generation_that_never_came_to_serve_drains_and_the_one_that_does_stay
     failed = WorkerRecord(0, 99, 100.0, WorkerState.READY, None, generation=5, was_ready=True)
     again = Staff(1, older=[*serving, failed], first=6)
     again.start()
-    assert again.do(again.pool.release(again.now, but=(0, 6))) == [
+    assert again.do(again.pool.drain_others(again.now, but=(0, 6))) == [
         DrainWorker(99, again.now + DRAIN_TIME)
     ]
     assert again.state(0) is WorkerState.READY

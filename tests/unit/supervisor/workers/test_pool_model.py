@@ -90,7 +90,7 @@ class PoolMachine(RuleBasedStateMachine):
                 case AllReady():
                     self.told_ready += 1
                     assert self.pool.ready_count == self.pool.workers
-                    self.do(self.pool.release(self.now, but=[1]))
+                    self.do(self.pool.drain_others(self.now, but=[1]))
                 case Finish(code):
                     assert not self.alive, "the host ends before its workers"
                     self.finished = code
