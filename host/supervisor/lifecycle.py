@@ -136,13 +136,16 @@ class WorkerLifecycle:
         parts, record = self._parts, handle.record
         if parts.shutdown.begun or parts.workers.get(record.pid) is None:
             return False
+        if record.is_leaving():
+            return False
         actions = parts.pool.retire(record.pid, parts.loop.now)
-        if actions:
+        leaves = record.is_leaving()  # even if its successor has to wait for the next moment
+        if leaves:
             parts.telemetry.emit(
                 events.WORKER_RECYCLED, slot=record.slot, pid=record.pid, cause=cause
             )
         self._execute(actions)
-        return bool(actions)
+        return leaves
 
     def handle_report(self, handle: WorkerHandle, report: protocol.Report) -> None:
         """Act on what a worker reports."""

@@ -120,6 +120,10 @@ class WorkerRecord:
     retiring: bool = False
     forced_end: tuple[tuple[Action, float], ...] = ()
 
+    def is_leaving(self) -> bool:
+        """Tell whether it was asked to go, now or when its successor is ready."""
+        return self.retiring or self.expected
+
     @property
     def id(self) -> WorkerId:
         """What others know it by: its slot, pid and generation."""

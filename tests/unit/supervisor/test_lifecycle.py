@@ -13,6 +13,7 @@ from host.ipc.scoreboard import ACCEPTED_ALL, TURN_STARTED
 from host.runtime.processes import Exit
 from host.runtime.stacks import SIGNAL
 from host.settings import Lifecycle as Limits
+from host.supervisor.workers.pool import FORKS_AT_ONCE
 from host.supervisor.workers.states import WorkerState
 from host.telemetry.events import (
     FORK_FAILED,
@@ -157,6 +158,19 @@ def test_a_worker_that_is_being_replaced_is_not_replaced_twice(alone):
     alone.lifecycle.retire(first, "a command")
     assert len(alone.told.of(WORKER_RECYCLED)) == 1
     assert slots(alone) == [0, 0, 1]
+
+
+def test_workers_whose_successors_wait_for_the_next_moment_are_told_of_too():
+    with site(workers=FORKS_AT_ONCE + 2) as many:
+        many.lifecycle.start()
+        many.loop.advance(100.5)
+        handles = list(many.workers)
+        for handle in handles:
+            many.report(handle, "ready")
+        assert all(many.lifecycle.retire(handle, "a command") for handle in handles)
+        assert len(many.told.of(WORKER_RECYCLED)) == len(handles) == FORKS_AT_ONCE + 2
+        many.loop.advance(101.0)
+        assert slots(many) == sorted([*range(len(handles))] * 2)
 
 
 def test_an_order_that_a_full_pipe_does_not_take_is_sent_again(alone):
