@@ -6,12 +6,9 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator
 
-_NETLINK_SOCK_DIAG = 4
-_SOCK_DIAG_BY_FAMILY = 20
-_NLM_F_REQUEST, _NLM_F_DUMP = 0x1, 0x300
+from host.net import sock_diag
+
 _SYN_RECV = 1 << 3  # TCP_SYN_RECV of linux/tcp.h
-_HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, sender
-_PATIENCE_SECONDS = 0.1
 
 
 def under_way(sockets: Iterable[socket.socket]) -> bool:
@@ -38,18 +35,14 @@ def _ports_of(family: int) -> Iterator[int]:
     """
     # struct inet_diag_req_v2: family, protocol, extensions, padding, states; any socket.
     body = struct.pack("=BBBBI48x", family, socket.IPPROTO_TCP, 0, 0, _SYN_RECV)
-    flags = _NLM_F_REQUEST | _NLM_F_DUMP
-    head = _HEADER.pack(_HEADER.size + len(body), _SOCK_DIAG_BY_FAMILY, flags, 1, 0)
-    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
-    with socket.socket(socket.AF_NETLINK, kind, _NETLINK_SOCK_DIAG) as netlink:
-        netlink.settimeout(_PATIENCE_SECONDS)
-        netlink.send(head + body)
+    with sock_diag.connect() as netlink:
+        netlink.send(sock_diag.question(body, 1, sock_diag.DUMP))
         while True:
             data, at = netlink.recv(65536), 0
-            while at + _HEADER.size <= len(data):
-                size, message, *_ = _HEADER.unpack_from(data, at)
-                if message != _SOCK_DIAG_BY_FAMILY:  # the end of the list, or an error
+            while at + sock_diag.HEADER.size <= len(data):
+                size, message, *_ = sock_diag.HEADER.unpack_from(data, at)
+                if message != sock_diag.BY_FAMILY:  # the end of the list, or an error
                     return
                 # struct inet_diag_msg: four bytes, then the local port.
-                yield struct.unpack_from("!H", data, at + _HEADER.size + 4)[0]
+                yield struct.unpack_from("!H", data, at + sock_diag.HEADER.size + 4)[0]
                 at += (size + 3) & ~3

@@ -11,6 +11,7 @@ import struct
 import sys
 from collections.abc import Callable
 
+from host.net import sock_diag
 from host.net.listeners import ListeningSocket
 from host.text import reason
 
@@ -65,11 +66,8 @@ def _tcp_length(sock: socket.socket) -> QueueLength:
     return length
 
 
-_SOCK_DIAG_BY_FAMILY = 20
 _UDIAG_SHOW_RQLEN = 0x10
 _UNIX_DIAG_RQLEN = 4
-_NETLINK_SOCK_DIAG = 4
-_NLM_F_REQUEST = 1
 _NLMSG_ERROR = struct.pack("=H", 2)
 
 
@@ -90,20 +88,13 @@ def _unix_queue(listener: ListeningSocket) -> Callable[[], tuple[int, int]]:
         0xFFFFFFFF,
         0xFFFFFFFF,
     )
-    netlink = socket.socket(
-        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG
-    )
-    netlink.settimeout(0.1)
-    listener.netlink = netlink
+    listener.netlink = netlink = sock_diag.connect()
 
     questions = itertools.count(1)
 
     def ask() -> tuple[int, int]:
         number = next(questions) & 0xFFFFFFFF
-        head = struct.pack(
-            "=IHHII", 16 + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, number, 0
-        )
-        netlink.send(head + body)
+        netlink.send(sock_diag.question(body, number))
         # An answer that came too late for the question before is not this one's.
         while struct.unpack_from("=I", answer := netlink.recv(4096), 8)[0] != number:
             pass
