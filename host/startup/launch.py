@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from host.control.server import ControlServer
 from host.errors import ExitCode, HostError, PluginError
+from host.hookspecs import TABLE, Process
 from host.ipc.assignment import Assignment
 from host.net.listeners import ListeningSocket
 from host.plugin.loading import load
@@ -45,7 +46,7 @@ from host.telemetry.logs import Format, LogWriter, json_line, text_line
 from host.text import reason
 from host.worker import process
 
-_SUPERVISORS = ("on_host_start", "on_child_exit", "choose_worker")
+_SUPERVISORS = {row.name for row in TABLE if row.process is Process.SUPERVISOR}
 
 
 def launch(load_settings: Callable[[], Loaded], version: str) -> ExitCode:
