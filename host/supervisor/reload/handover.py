@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from host.errors import HostError
 from host.settings import Problem, SettingsError
 from host.settings.errors import show
 
@@ -189,7 +190,7 @@ def receive() -> Handover | None:
 
     Raises:
         SettingsError: the variable is not of the host's making.
-        ValueError: what was handed over is of another format.
+        HostError: what was handed over is no handover, or one of another format.
     """
     number = os.environ.pop(VARIABLE, None)
     if number is None:
@@ -203,9 +204,16 @@ def receive() -> Handover | None:
     try:
         handed = Handover.model_validate_json(data)
     except ValidationError as error:
-        raise ValueError(f"what the process before has handed over is of no use: {error}") from None
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the whole"
+        raise HostError(
+            f"what {VARIABLE} names is no handover ({place}: {first['msg']}): only a host that"
+            " reloads sets this variable, otherwise unset it"
+        ) from None
     if handed.format != FORMAT:
-        raise ValueError(f"what was handed over has the format {handed.format}, not {FORMAT}")
+        raise HostError(
+            f"what was handed over has the format {handed.format}, not {FORMAT}: restart the host"
+        )
     for descriptor in handed.descriptors():
         os.set_inheritable(descriptor, False)
     return handed

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from host.errors import HostError
 from host.settings import SettingsError
 from host.supervisor.reload import handover
 from host.supervisor.reload.handover import Handover, receive, rehearsed_by
@@ -248,14 +249,20 @@ REFUSED = {
 
 @pytest.mark.parametrize("rubbish", REFUSED)
 def test_what_cannot_be_understood_is_refused(rubbish, monkeypatch):
-    with passed(REFUSED[rubbish], monkeypatch), pytest.raises(ValueError, match="is of no use"):
+    with (
+        passed(REFUSED[rubbish], monkeypatch),
+        pytest.raises(HostError, match=r"is no handover .*unset it"),
+    ):
         receive()
 
 
 def test_another_format_is_refused(monkeypatch):
     with descriptors() as fds:
         data = changed(fds, format=handover.FORMAT + 1)
-        with passed(data, monkeypatch), pytest.raises(ValueError, match="the format"):
+        with (
+            passed(data, monkeypatch),
+            pytest.raises(HostError, match=r"the format .*: restart the host"),
+        ):
             receive()
 
 
