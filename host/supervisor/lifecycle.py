@@ -179,7 +179,7 @@ class WorkerLifecycle:
         hung, due = self._health.look(parts.workers, now)
         for each in hung:
             parts.exits.record_hang(each.pid, each.seconds)
-            cause = "its loop did not turn (hang_seconds)"
+            cause = "it did not get on (hang_seconds)"
             self._execute(parts.pool.hung(each.pid, now, cause))
             handle = parts.workers.get(each.pid)
             if handle is not None:

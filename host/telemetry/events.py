@@ -133,7 +133,7 @@ WORKER_RESUMED = Event("worker_resumed", Level.INFO, "worker {slot} (pid {pid}) 
 WORKER_HUNG = Event(
     "worker_hung",
     Level.ERROR,
-    "worker {slot} (pid {pid}) hangs: no turn of its loop for {seconds:.1f} s, {place}; "
+    "worker {slot} (pid {pid}) hangs: it has not got on for {seconds:.1f} s, {place}; "
     "it is made to end",
     ("traceback",),
 )
