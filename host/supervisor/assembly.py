@@ -9,16 +9,19 @@ import time
 from collections.abc import Sequence
 
 from host.bus.supervisor_end import BusRouter
-from host.dispatch.dispatcher import Scheduler
+from host.control.server import ControlServer
+from host.dispatch.dispatcher import DispatchPolicy, Scheduler
 from host.net.listeners import ListeningSocket
 from host.plugin.binding import HostHooks
 from host.plugin.circuit_breaker import CircuitBreaker
 from host.plugin.failures import Failures
+from host.runtime.loop import Loop
 from host.runtime.processes import BatchScheduling
 from host.runtime.signals import Signals
 from host.settings import Settings
+from host.supervisor.command_handlers import CommandHandlers, CommandParts
 from host.supervisor.dependencies import Dependencies
-from host.supervisor.generations import Generation, Generations
+from host.supervisor.generations import DispatchSetup, Generation, Generations
 from host.supervisor.lifecycle import LifecycleParts
 from host.supervisor.reload.reexec import ReexecParts, reexec
 from host.supervisor.reload.rehearsal import Program, Reloader
@@ -26,6 +29,7 @@ from host.supervisor.reload.takeover import TakeoverParts, take_over
 from host.supervisor.shutdown import Shutdown
 from host.supervisor.status import HostState
 from host.supervisor.workers.exits import ExitReports
+from host.supervisor.workers.handles import Workers
 from host.supervisor.workers.last_call import LastCall
 from host.supervisor.workers.pool import Pool
 from host.supervisor.workers.queries import WorkerQueries
@@ -43,6 +47,21 @@ def _pool_policy(settings: Settings, generation: Generation) -> PoolPolicy:
         pause_max=lifecycle.respawn_backoff_max_seconds,
         generation=generation.number,
     )
+
+
+def make_dispatching(
+    settings: Settings,
+    dependencies: Dependencies,
+    loop: Loop,
+    hooks: HostHooks,
+    workers: Workers,
+    failures: Failures,
+) -> DispatchSetup:
+    """Make what readies each generation to hand out its connections."""
+    missed_claim = settings.dispatch.missed_claim_ms / 1000
+    policy = DispatchPolicy(dependencies.max_connections, missed_claim)
+    telemetry = dependencies.telemetry
+    return DispatchSetup(loop, telemetry, hooks.schedulers, policy, workers.send, failures)
 
 
 def make_generations(
@@ -151,3 +170,13 @@ def load_schedulers(
     """
     registry = dependencies.load_scheduler(plugin)
     return registry.host_hooks(failures, breaker=breaker).schedulers
+
+
+def open_control(
+    loop: Loop, dependencies: Dependencies, parts: CommandParts
+) -> ControlServer | None:
+    """Serve the control socket, if there is one; the server closes it."""
+    if dependencies.control is None:
+        return None
+    handle = CommandHandlers(parts).handle
+    return ControlServer(loop, dependencies.telemetry, dependencies.control, handle)

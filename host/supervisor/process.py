@@ -9,8 +9,6 @@ import signal
 from collections.abc import Callable, Sequence
 
 from host.bus.supervisor_end import BusRouter
-from host.control.server import ControlServer
-from host.dispatch.dispatcher import DispatchPolicy
 from host.errors import ExitCode, PluginError
 from host.hookspecs import on_host_start
 from host.net.listeners import ListeningSocket
@@ -24,13 +22,15 @@ from host.settings import Settings
 from host.supervisor.assembly import (
     lifecycle_parts,
     load_schedulers,
+    make_dispatching,
     make_generations,
     make_reloader,
     make_state,
+    open_control,
 )
-from host.supervisor.command_handlers import CommandHandlers, CommandParts
+from host.supervisor.command_handlers import CommandParts
 from host.supervisor.dependencies import Dependencies, HostView
-from host.supervisor.generations import DispatchSetup, Generation
+from host.supervisor.generations import Generation
 from host.supervisor.lifecycle import WorkerLifecycle
 from host.supervisor.reload.takeover import TakeoverParts, end_stand_in
 from host.supervisor.shutdown import Shutdown
@@ -66,11 +66,8 @@ class Supervisor:
             on_report=lambda handle, report: self._lifecycle.handle_report(handle, report),  # noqa: PLW0108
             run_worker=dependencies.run_worker,
         )
-        policy = DispatchPolicy(
-            dependencies.max_connections, settings.dispatch.missed_claim_ms / 1000
-        )
-        dispatching = DispatchSetup(
-            loop, telemetry, self._hooks.schedulers, policy, self._workers.send, self._failures
+        dispatching = make_dispatching(
+            settings, dependencies, loop, self._hooks, self._workers, self._failures
         )
         parts = TakeoverParts(loop, telemetry, self._router, self._workers, dispatching)
         self._generations = make_generations(sockets, dependencies, parts)
@@ -111,10 +108,7 @@ class Supervisor:
         commands = CommandParts(
             telemetry, state, self._lifecycle, queries, self._reloader, load, self.stop
         )
-        self._control = None
-        if dependencies.control is not None:
-            handle = CommandHandlers(commands).handle
-            self._control = ControlServer(loop, telemetry, dependencies.control, handle)
+        self._control = open_control(loop, dependencies, commands)
         forks.release_in_plugin_fork(dependencies.log.mute)
         forks.release_in_plugin_fork(self._release)
 

@@ -334,10 +334,8 @@ class Pool:
             cause = f"not ready after {self.policy.start_timeout:g} s (start_timeout_seconds)"
         else:
             cause = "still there at the drain deadline"
-        record.forced_end = (
-            (DumpWorker(record.pid), DUMP_SECONDS),
-            (KillWorker(record.pid, cause), 0.0),
-        )
+        dump, kill = DumpWorker(record.pid), KillWorker(record.pid, cause)
+        record.forced_end = ((dump, DUMP_SECONDS), (kill, 0.0))
         record.state, record.expected = WorkerState.ENDING, True
 
     def _next_step(self, record: WorkerRecord, now: float) -> list[Action]:
