@@ -320,8 +320,14 @@ def flood(address: str, size: int, patience: float) -> Any:
                 continue
             except OSError as error:
                 cause = errno.errorcode[error.errno or 0]
-                return {"sent": sent, "ended": cause, "seconds": time.monotonic() - stuck_at}
-    return {"sent": sent, "ended": None, "seconds": 0.0}
+                now = time.monotonic()
+                return {
+                    "sent": sent,
+                    "ended": cause,
+                    "open_seconds": now - began,
+                    "stuck_seconds": now - stuck_at,
+                }
+    return {"sent": sent, "ended": None, "open_seconds": 0.0, "stuck_seconds": 0.0}
 
 
 def answer(value: Any) -> None:
