@@ -85,7 +85,7 @@ def hooks() -> str:
     table = ["| hook | runs in | called | may be left out |\n|---|---|---|---|"]
     for row in hookspecs.TABLE:
         cells = [f"[`{row.name}`](#{row.name})", row.process.value, row.audience.value]
-        table.append(f"| {' | '.join(cells)} | {'yes' if row.suspends else 'no'} |")
+        table.append(f"| {' | '.join(cells)} | {'yes' if row.guarded else 'no'} |")
     docs = {name: parse(getattr(hookspecs, name).__doc__) for name in HOOKS}
     sections = [_INTRODUCTION, "\n".join(table), _LEFT_OUT]
     sections.extend(_section(name, doc) for name, doc in docs.items())

@@ -55,7 +55,7 @@ class Hook(NamedTuple):
         call_number: what a worker writes into the scoreboard before it calls the hook, 1 to 255;
             None for a hook of the supervisor. Workers of two releases share a scoreboard during
             a reload, so a number is never given to another hook. 7 stands for no hook.
-        suspends: whether a plugin that keeps failing is left out of it for a while.
+        guarded: whether the circuit breaker leaves out a plugin that keeps failing in it.
         in_turn: whether a worker calls it within a turn of its loop.
         consequence: what follows from a failure, for the log. None if the caller gives up because
             of the failure, and tells so itself.
@@ -65,7 +65,7 @@ class Hook(NamedTuple):
     process: Process
     audience: Audience
     call_number: int | None = None
-    suspends: bool = False
+    guarded: bool = False
     in_turn: bool = True
     consequence: str | None = OTHERS_HEAR_IT
 
@@ -319,7 +319,7 @@ TABLE = (
         Process.WORKER,
         Audience.LISTENER,
         call_number=2,
-        suspends=True,
+        guarded=True,
         consequence="the connection is closed",
     ),
     Hook(
@@ -329,7 +329,7 @@ TABLE = (
         call_number=1,
         consequence="the connection is closed",
     ),
-    Hook(on_close, Process.WORKER, Audience.LISTENER, call_number=3, suspends=True),
+    Hook(on_close, Process.WORKER, Audience.LISTENER, call_number=3, guarded=True),
     Hook(
         on_drain,
         Process.WORKER,
@@ -338,12 +338,12 @@ TABLE = (
         consequence="the connection is closed at the deadline",
     ),
     Hook(on_worker_stop, Process.WORKER, Audience.EVERY, call_number=6, in_turn=False),
-    Hook(on_child_exit, Process.SUPERVISOR, Audience.EVERY, suspends=True),
+    Hook(on_child_exit, Process.SUPERVISOR, Audience.EVERY, guarded=True),
     Hook(
         choose_worker,
         Process.SUPERVISOR,
         Audience.FIRST_ANSWER,
-        suspends=True,
+        guarded=True,
         consequence="the next scheduler is asked",
     ),
 )

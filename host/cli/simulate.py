@@ -39,8 +39,8 @@ _COLUMNS = (
     "P99 WAIT ms",
 )
 _PANELS = (
-    ("held_max_mean", 1.0, "connections held: max / mean"),
-    ("held_gini", 1.0, "connections held: Gini"),
+    ("open_max_mean", 1.0, "connections open: max / mean"),
+    ("open_gini", 1.0, "connections open: Gini"),
     ("p99_wait", 1000.0, "p99 wait, ms"),
 )
 
@@ -296,8 +296,8 @@ def _table(outcomes: Sequence[Outcome]) -> str:
             (
                 outcome.scheduler,
                 f"{result.taken_max_mean:.3f}",
-                f"{result.held_max_mean:.3f}",
-                f"{result.held_gini:.3f}",
+                f"{result.open_max_mean:.3f}",
+                f"{result.open_gini:.3f}",
                 f"{result.mean_wait * 1000:.2f}",
                 f"{result.p99_wait * 1000:.2f}",
             )

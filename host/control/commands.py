@@ -163,7 +163,7 @@ _TABLE = (
         sentence="worker {slot} (pid {pid}) drains as soon as another has its place",
     ),
     Command(
-        "suspend",
+        "hold",
         "Keep new connections from a worker; those it has go on.",
         ("slot", "pid"),
         (_SLOT,),
@@ -171,7 +171,7 @@ _TABLE = (
     ),
     Command(
         "resume",
-        "Give a suspended worker new connections again.",
+        "Give a held worker new connections again.",
         ("slot", "pid"),
         (_SLOT,),
         sentence="worker {slot} (pid {pid}) gets new connections again",

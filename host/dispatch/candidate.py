@@ -184,7 +184,7 @@ class Candidate:
             self._turn, self._turns = turn, self._turns + 1
         return self._turns > _CERTAIN_TURNS
 
-    def level(self, listeners: int) -> None:
+    def count_claimed_as_sent(self, listeners: int) -> None:
         """Count as sent what is claimed, no more and no less."""
         for listener in range(listeners):
             claimed = self._row.count(listener, CLAIMED)

@@ -38,8 +38,8 @@ Theory of operation
     the others, and only these are read. Who may be chosen is kept from pass to pass. A
     worker's load was read when it became a candidate, and only what is sent raises it: so it has at
     least the `room` that it had then, less what it was sent, and is looked at again when
-    that is used up. Whether it holds back, which it says when it likes, is looked at when it is
-    chosen. Who is left out is looked at in each pass.
+    that is used up. Whether it refuses, which it says when it likes, is looked at when it is
+    chosen. Who may not be chosen is looked at in each pass.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ from host.interfaces import Listener, WorkerView
 from host.ipc.assignment import WorkerId
 from host.ipc.scoreboard import CLAIMED, LISTENER_WORDS, SENT, SETTLED, Cells, Row
 from host.telemetry.emitter import ReportFailure, Telemetry
-from host.telemetry.events import WORKER_RESUMED, WORKER_SUSPENDED
+from host.telemetry.events import WORKER_CAUGHT_UP, WORKER_SUSPENDED
 
 Scheduler = Callable[[Listener, Sequence[WorkerView]], WorkerView | None]
 
@@ -124,7 +124,7 @@ class Dispatcher:
         self._workers: dict[int, Candidate] = {}
         self._trusted: tuple[Candidate, ...] = ()
         self._candidates: tuple[Candidate, ...] = ()
-        self._left_out: tuple[Candidate, ...] = ()  # trusted, but full, held, or holding back
+        self._ineligible: tuple[Candidate, ...] = ()  # trusted, but full, held, or refusing
         # For each listener, where the counters begin of those who may have anything to settle.
         self._accounts: list[set[int]] = [set() for _ in listeners]
         self._unsettled: set[int] = set()
@@ -196,7 +196,7 @@ class Dispatcher:
             self._note_left(listener, 0)
             return []
         cells, limit, view = self._cells, self._max_connections, self._listeners[listener]
-        if self._left_out and [each for each in self._left_out if each.consider(limit)]:
+        if self._ineligible and [each for each in self._ineligible if each.consider(limit)]:
             self._sort()  # somebody may be chosen again
         if not self._candidates:
             self._note_left(listener, need)
@@ -235,7 +235,7 @@ class Dispatcher:
         changed = False
         for worker in self._workers.values():
             if worker.has_lost():
-                worker.level(len(self._listeners))
+                worker.count_claimed_as_sent(len(self._listeners))
                 worker.consider(self._max_connections)
                 changed = True
             if worker.suspended:
@@ -243,7 +243,7 @@ class Dispatcher:
                     worker.suspended = False
                     worker.consider(self._max_connections)
                     changed = True
-                    self._telemetry.emit(WORKER_RESUMED, slot=worker.slot, pid=worker.pid)
+                    self._telemetry.emit(WORKER_CAUGHT_UP, slot=worker.slot, pid=worker.pid)
             elif worker in self._told:
                 since = worker.silent_since(now)
                 if since is None:
@@ -316,9 +316,9 @@ class Dispatcher:
         self._sort()
 
     def _sort(self) -> None:
-        """Tell apart who may be chosen and who is left out."""
+        """Tell apart who may be chosen and who may not."""
         self._candidates = tuple([each for each in self._trusted if each.eligible])
-        self._left_out = tuple([each for each in self._trusted if not each.eligible])
+        self._ineligible = tuple([each for each in self._trusted if not each.eligible])
 
     def _need(self, listener: int, now: float) -> int:
         """Read the queue length, then the claims, and return how many notifications are needed."""

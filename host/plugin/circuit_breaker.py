@@ -32,7 +32,7 @@ from host import settings
 from host.errors import SlowCallError
 from host.runtime.forks import exit_if_plugin_fork
 from host.telemetry.emitter import ReportFailure, Telemetry
-from host.telemetry.events import PLUGIN_RESUMED, PLUGIN_SUSPENDED
+from host.telemetry.events import PLUGIN_CALLED_AGAIN, PLUGIN_LEFT_OUT
 
 
 class CircuitBreaker:
@@ -180,7 +180,7 @@ class Circuit:
             self._trial = None
             if hook == self._hook:
                 self._until = None
-                self._telemetry.emit(PLUGIN_RESUMED, plugin=self._plugin)
+                self._telemetry.emit(PLUGIN_CALLED_AGAIN, plugin=self._plugin)
                 self._changed()
             else:
                 self._until = now
@@ -202,7 +202,7 @@ class Circuit:
             self._trial = None
         self._until, self._hook = now + self._open_seconds, hook
         self._telemetry.emit(
-            PLUGIN_SUSPENDED,
+            PLUGIN_LEFT_OUT,
             plugin=self._plugin,
             hook=hook,
             count=self._count,

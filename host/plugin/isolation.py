@@ -16,7 +16,7 @@ from host.plugin.circuit_breaker import CircuitBreaker
 from host.telemetry.emitter import ReportFailure
 
 
-def no_listeners(*_: object) -> bool:
+def no_plugins(*_: object) -> bool:
     """Tell nobody: what `isolated` returns for a hook that nobody hears."""
     return True
 
@@ -40,7 +40,7 @@ def isolated(
         return lambda *args: wrapped(*args)[0]
     calls = [(each.plugin, _called(each, report, breaker)) for each in implementations]
     if not calls:
-        return no_listeners
+        return no_plugins
     if len(calls) == 1:
         return _tell_one(hook, *calls[0], report)
 

@@ -77,7 +77,7 @@ class Registry:
         return tuple(plugin.name for plugin in self.plugins if plugin.is_protocol)
 
     @property
-    def never_suspended(self) -> tuple[str, ...]:
+    def never_left_out(self) -> tuple[str, ...]:
         """The names of the plugins that somebody's connections depend on: never left out."""
         answering = {
             each.plugin
@@ -127,7 +127,7 @@ class Registry:
         Args:
             listener_plugin: the name of the protocol plugin that serves it.
             report: told of every failure but those of `on_readable`; see `ListenerHooks`.
-            breaker: what leaves out, for a while, who keeps failing in the hooks that suspend.
+            breaker: what leaves out, for a while, who keeps failing in the hooks that are guarded.
             timed: what measures the functions that are bound; without it they are the plugins' own.
         """
         name = self.protocol(listener_plugin).name
@@ -137,7 +137,7 @@ class Registry:
 
         def tell(hook: str) -> Tell:
             heard = binding.measured(self._audience(hook, name), timed)
-            return isolation.isolated(hook, heard, report, breaker if ROWS[hook].suspends else None)
+            return isolation.isolated(hook, heard, report, breaker if ROWS[hook].guarded else None)
 
         return ListenerHooks(
             on_accept=tell("on_accept"),
@@ -207,15 +207,15 @@ class Registry:
 
         Args:
             report: told of every failure; see `HostHooks`.
-            breaker: what leaves out, for a while, who keeps failing in the hooks that suspend.
+            breaker: what leaves out, for a while, who keeps failing in the hooks that are guarded.
             timed: see `bind`.
         """
         bound = {}
         for row in TABLE:
             if row.audience is Audience.EVERY:
                 heard = binding.measured(self.calls[row.name], timed)
-                suspending = breaker if row.suspends else None
-                bound[row.specification] = isolation.isolated(row.name, heard, report, suspending)
+                guard = breaker if row.guarded else None
+                bound[row.specification] = isolation.isolated(row.name, heard, report, guard)
         schedulers = binding.measured(self.calls["choose_worker"], timed)
         return HostHooks(bound, isolation.schedulers(schedulers, report, breaker))
 

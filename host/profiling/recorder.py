@@ -57,7 +57,7 @@ class Timing:
             self.longest = seconds
 
 
-class Profile:
+class Recorder:
     """Measures one worker, from before the fork, when nothing happens yet, to its end.
 
     Args:

@@ -19,7 +19,7 @@ def summarize(records: Sequence[_Record], missing: int, directory: object) -> st
     """Return the tables, ready to be printed.
 
     Args:
-        records: what the workers have written; see `Profile.measured`.
+        records: what the workers have written; see `Recorder.measured`.
         missing: how many have written nothing.
         directory: where the files are.
     """

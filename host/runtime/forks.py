@@ -2,7 +2,7 @@
 
 A child of os.fork() has copies of all that its parent has: the sockets, the epoll instance, and the
 call stack, so that it would return from the plugin's hook into the host's own code. Therefore the
-host's resources are released in the child as soon as it exists, and it exits as soon as it returns
+host's resources are closed in the child as soon as it exists, and it exits as soon as it returns
 to the host. What the plugin's own code does in the child before that is left to the plugin.
 """
 
@@ -17,23 +17,23 @@ class _Process:
     """What is known of this process.
 
     Attributes:
-        release: called in a child that a plugin has forked, to release the host's resources.
+        closers: called in a child that a plugin has forked, to close what is the host's.
         forking: whether the host itself is forking.
         is_plugin_fork: whether a plugin has forked this process.
     """
 
     def __init__(self) -> None:
-        self.release: list[Callable[[], object]] = []
+        self.closers: list[Callable[[], object]] = []
         self.forking = self.is_plugin_fork = False
 
     def born(self) -> None:
-        """Release the host's resources in a new child, if a plugin has forked it."""
+        """Close what is the host's in a new child, if a plugin has forked it."""
         if self.forking:
-            self.release.clear()
+            self.closers.clear()
             return
         self.is_plugin_fork = True
-        for function in self.release:
-            with suppress(Exception):  # if one resource cannot be released, the others are
+        for function in self.closers:
+            with suppress(Exception):  # if one thing cannot be closed, the others are
                 function()
 
 
@@ -41,19 +41,19 @@ _this = _Process()
 os.register_at_fork(after_in_child=_this.born)
 
 
-def release_in_plugin_fork(function: Callable[[], object]) -> None:
+def close_in_plugin_fork(function: Callable[[], object]) -> None:
     """Have `function` called in each child that a plugin forks.
 
     Args:
         function: closes what belongs to this process; it must not call plugins.
     """
-    _this.release.append(function)
+    _this.closers.append(function)
 
 
 def fork() -> int:
     """Fork a process of the host's own (fork(2)).
 
-    Functions given to `release_in_plugin_fork` before are forgotten in the child.
+    Functions given to `close_in_plugin_fork` before are forgotten in the child.
     """
     exit_if_plugin_fork()
     _this.forking = True

@@ -217,7 +217,7 @@ class Loop:
         on_turn_end = self.on_turn_end  # not sooner: what was called may have changed it
         on_turn_end()
 
-    def release(self) -> None:
+    def close_in_fork(self) -> None:
         """Handle nothing any more, in a child that a plugin has forked."""
         self._handlers.clear()
         self._timers.clear()

@@ -50,8 +50,8 @@ class Result:
     Attributes:
         taken: the connections that each worker took.
         taken_max_mean: the most that a worker took, divided by the mean of all.
-        held_max_mean: the most that a worker held, divided by the mean: over time, on average.
-        held_gini: the Gini coefficient of what the workers held: 0 if all held the same, near 1
+        open_max_mean: the most that a worker had open, divided by the mean: over time, on average.
+        open_gini: the Gini coefficient of what the workers had open: 0 if all had the same, near 1
             if one held everything; over time, on average.
         mean_wait: how long a request waited until its worker began with it, in seconds.
         p99_wait: the time within which 99 of 100 requests were begun, in seconds.
@@ -59,8 +59,8 @@ class Result:
 
     taken: tuple[int, ...]
     taken_max_mean: float
-    held_max_mean: float
-    held_gini: float
+    open_max_mean: float
+    open_gini: float
     mean_wait: float
     p99_wait: float
 
@@ -180,13 +180,13 @@ def run(scenario: Scenario, choose: Choose) -> Result:
     warm = int(len(arrivals) * WARM_UP)
     stride = max(1, (len(arrivals) - warm) // SAMPLES)
     waits: list[float] = []
-    held: list[list[int]] = []
+    open_now: list[list[int]] = []
     for at, index, is_first, is_last in _requests(arrivals):
         clock.now = at
         arrival = arrivals[index]
         if is_first:
             if index >= warm and (index - warm) % stride == 0:
-                held.append([worker.active + worker.outstanding for worker in workers])
+                open_now.append([worker.active + worker.outstanding for worker in workers])
             worker = workers[choose(listeners[arrival.listener], candidates).slot]
             serving[index] = worker
             worker.take()
@@ -195,7 +195,7 @@ def run(scenario: Scenario, choose: Choose) -> Result:
         wait = worker.serve(arrival.work / arrival.requests, end)
         if at >= arrivals[warm].at:
             waits.append(wait)
-    return _result([worker.taken for worker in workers], held, waits)
+    return _result([worker.taken for worker in workers], open_now, waits)
 
 
 def _requests(arrivals: Sequence[Arrival]) -> list[tuple[float, int, bool, bool]]:
@@ -218,14 +218,14 @@ def _requests(arrivals: Sequence[Arrival]) -> list[tuple[float, int, bool, bool]
     return found
 
 
-def _result(taken: list[int], held: list[list[int]], waits: list[float]) -> Result:
-    counted = [sample for sample in held if any(sample)]
+def _result(taken: list[int], open_now: list[list[int]], waits: list[float]) -> Result:
+    counted = [sample for sample in open_now if any(sample)]
     waits.sort()
     return Result(
         taken=tuple(taken),
         taken_max_mean=max_mean(taken),
-        held_max_mean=fmean(map(max_mean, counted)) if counted else 1.0,
-        held_gini=fmean(map(gini, counted)) if counted else 0.0,
+        open_max_mean=fmean(map(max_mean, counted)) if counted else 1.0,
+        open_gini=fmean(map(gini, counted)) if counted else 0.0,
         mean_wait=fmean(waits),
         p99_wait=waits[math.ceil(0.99 * len(waits)) - 1],
     )

@@ -17,8 +17,7 @@ from host.ipc.assignment import Assignment
 from host.net.listeners import ListeningSocket
 from host.plugin.loading import load
 from host.plugin.registry import Registry
-from host.profiling import recorder
-from host.profiling.recorder import Profile
+from host.profiling.recorder import Recorder, collect, run_name
 from host.profiling.report import summarize
 from host.runtime import streams
 from host.runtime.processes import die_with_parent, offer_to_oom_killer
@@ -29,7 +28,7 @@ from host.startup.prepare import Prepared, prepare, prepare_none, prepare_uninte
 from host.supervisor.dependencies import Dependencies
 from host.supervisor.process import Supervisor
 from host.supervisor.reload.handover import FORMAT, Handover, receive, rehearsed_by
-from host.supervisor.reload.rehearsal import Plan
+from host.supervisor.reload.reloader import Plan
 from host.supervisor.reload.sockets import bound_before
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import (
@@ -107,12 +106,12 @@ def _run(prepared: Prepared, version: str, handed: Handover | None, failed: str)
         if (view.address, view.plugin) not in known:
             telemetry.emit(LISTENING, address=view.address, plugin=view.plugin)
 
-    run = recorder.run_name() if prepared.profile else ""
-    profile = Profile(prepared.profile, run) if prepared.profile else None
+    run = run_name() if prepared.profile else ""
+    recorder = Recorder(prepared.profile, run) if prepared.profile else None
 
     def run_worker(assignment: Assignment) -> int:
         try:
-            return process.run(assignment, settings, prepared.registry, telemetry, log, profile)
+            return process.run(assignment, settings, prepared.registry, telemetry, log, recorder)
         except Exception as error:
             return tell_bug(error, telemetry)
 
@@ -128,13 +127,13 @@ def _run(prepared: Prepared, version: str, handed: Handover | None, failed: str)
         handed=handed,
         inherited=inherited,
         failed=failed,
-        timed=profile.timed if profile else None,
+        timed=recorder.timed if recorder else None,
     )
     code = _supervise(settings, sockets, dependencies)
     telemetry.emit(HOST_STOPPED, code=int(code), meaning=code.description)
     log.close()
     if prepared.profile:
-        _print(summarize(*recorder.collect(prepared.profile, run), prepared.profile))
+        _print(summarize(*collect(prepared.profile, run), prepared.profile))
     if not streams.flush():
         streams.forget()  # or the interpreter would wait, and end with another code
     return code

@@ -24,7 +24,7 @@ from host.supervisor.dependencies import Dependencies
 from host.supervisor.generations import DispatchSetup, Generation, Generations
 from host.supervisor.lifecycle import LifecycleParts
 from host.supervisor.reload.reexec import ReexecParts, reexec
-from host.supervisor.reload.rehearsal import Program, Reloader
+from host.supervisor.reload.reloader import Program, Reloader
 from host.supervisor.reload.takeover import TakeoverParts, take_over
 from host.supervisor.shutdown import Shutdown
 from host.supervisor.status import HostState

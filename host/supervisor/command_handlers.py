@@ -12,13 +12,13 @@ from host.dispatch.dispatcher import Scheduler
 from host.errors import HostError
 from host.supervisor import status
 from host.supervisor.lifecycle import WorkerLifecycle
-from host.supervisor.reload.rehearsal import Reloader, ReloadError
+from host.supervisor.reload.reloader import Reloader, ReloadError
 from host.supervisor.status import HostState
 from host.supervisor.workers.handles import WorkerHandle
 from host.supervisor.workers.queries import Item, WorkerQueries
 from host.supervisor.workers.states import WorkerState
 from host.telemetry.emitter import Telemetry
-from host.telemetry.events import SCHEDULER_SWAPPED, WORKER_FREED, WORKER_HELD
+from host.telemetry.events import SCHEDULER_SWAPPED, WORKER_HELD, WORKER_RESUMED
 
 
 class Stop(Protocol):
@@ -115,13 +115,13 @@ class CommandHandlers:
             raise CommandError(f"generation {number} is to take over and replaces all workers")
         reply.result({"slot": handle.record.slot, "pid": handle.record.pid})
 
-    def suspend(self, reply: Reply, slot: int) -> None:
+    def hold(self, reply: Reply, slot: int) -> None:
         """Keep new connections from a worker."""
-        self._hold(reply, slot, held=True)
+        self._set_held(reply, slot, held=True)
 
     def resume(self, reply: Reply, slot: int) -> None:
         """Give new connections to a worker again."""
-        self._hold(reply, slot, held=False)
+        self._set_held(reply, slot, held=False)
 
     def connections(self, reply: Reply, limit: int) -> None:
         """List the open connections, `limit` at most."""
@@ -187,7 +187,7 @@ class CommandHandlers:
         slots = sorted({handle.record.slot for handle in host.workers})
         raise CommandError(f"no worker serves in slot {slot}; slots: {', '.join(map(str, slots))}")
 
-    def _hold(self, reply: Reply, slot: int, *, held: bool) -> None:
+    def _set_held(self, reply: Reply, slot: int, *, held: bool) -> None:
         handle, handing_out = self._serving(slot), self._host.generations.handing_out
         pid = handle.record.pid
         if held != handle.held:
@@ -196,7 +196,7 @@ class CommandHandlers:
             if held:
                 self._parts.telemetry.emit(WORKER_HELD, slot=slot, pid=pid)
             else:
-                self._parts.telemetry.emit(WORKER_FREED, slot=slot, pid=pid)
+                self._parts.telemetry.emit(WORKER_RESUMED, slot=slot, pid=pid)
             handing_out.runner.run_all()
         reply.result({"slot": slot, "pid": pid})
 

@@ -380,7 +380,7 @@ class Generations:
             if generation is not current:
                 generation.close(kept=current.sockets)
 
-    def release_sockets(self) -> None:
+    def close_sockets_in_fork(self) -> None:
         """Close the listening sockets in a process that a plugin has forked; they stay bound."""
         for generation in self.all:
             for listener in generation.sockets:

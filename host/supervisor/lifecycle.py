@@ -60,8 +60,8 @@ class WorkerLifecycle:
         limits: when a worker counts as hung, when it is due for replacement, and how long it is
             quiet before a listener is closed.
         become_worker: closes, in a new worker, what the supervisor alone uses.
-        on_settled: called when a generation has taken over, or a worker has failed to start: a
-            reload that has been waiting may begin.
+        on_reload_possible: called when a reload that has been waiting may begin: a generation has
+            taken over, or a worker has failed to start.
         on_empty: called with the exit code when no worker is left and none is to come.
         on_other_child: called with the end of a process that is no worker; tells whether it is
             one that the host has started.
@@ -73,13 +73,13 @@ class WorkerLifecycle:
         limits: Lifecycle,
         *,
         become_worker: Callable[[], object],
-        on_settled: Callable[[], object],
+        on_reload_possible: Callable[[], object],
         on_empty: Callable[[ExitCode], object],
         on_other_child: Callable[[processes.Exit], bool],
     ) -> None:
         self._parts, self._health = parts, HealthCheck(limits)
         self._quiet_seconds = limits.quiet_seconds
-        self._become_worker, self._on_settled = become_worker, on_settled
+        self._become_worker, self._on_reload_possible = become_worker, on_reload_possible
         self._on_empty, self._on_other_child = on_empty, on_other_child
         self._timer: TimerHandle | None = None
 
@@ -89,7 +89,7 @@ class WorkerLifecycle:
 
     def start_none(self) -> None:
         """Start no worker: the newest generation cannot."""
-        self._parts.pool.on_hold = True
+        self._parts.pool.given_up = True
 
     def drain_all(self, deadline: float) -> None:
         """Have all workers drain until `deadline` (seconds of the loop's clock): the host stops."""
@@ -281,7 +281,7 @@ class WorkerLifecycle:
         """Have the generations before drain: the new one has taken over."""
         self.drain_others(self._parts.generations.serving.number)
         self._parts.generations.run_passes()
-        self._on_settled()
+        self._on_reload_possible()
 
     def _handle_exit(self, handle: WorkerHandle, ended: processes.Exit) -> None:
         """Tell the plugins of a worker's end, free what it had, and do what the pool decides."""
@@ -302,7 +302,7 @@ class WorkerLifecycle:
         parts.exits.publish(report, failed_to_start=not started_well, plan=self._plan_for(record))
         self._execute(actions)
         if not started_well:
-            self._on_settled()
+            self._on_reload_possible()
 
     def _plan_for(self, record: states.WorkerRecord) -> str:
         """Say what comes after the end of a worker."""

@@ -55,7 +55,7 @@ class Supervisor:
         telemetry, registry = dependencies.telemetry, dependencies.registry
         self._code = ExitCode.OK
         self._failures = Failures(telemetry)
-        breaker = CircuitBreaker(settings.breaker, registry.never_suspended, telemetry)
+        breaker = CircuitBreaker(settings.breaker, registry.never_left_out, telemetry)
         self._hooks = registry.host_hooks(self._failures, breaker=breaker)
         self._loop = loop = Loop(settings.limits.max_events)
         dependencies.log.attend(loop.call_later)
@@ -100,7 +100,7 @@ class Supervisor:
             lifecycle_parts(state, telemetry, self._hooks, queries),
             settings.lifecycle,
             become_worker=self._become_worker,
-            on_settled=self._reloader.begin_wanted,
+            on_reload_possible=self._reloader.begin_wanted,
             on_other_child=self._reloader.handle_exit,
             on_empty=self._finish,
         )
@@ -109,8 +109,8 @@ class Supervisor:
             telemetry, state, self._lifecycle, queries, self._reloader, load, self.stop
         )
         self._control = open_control(loop, dependencies, commands)
-        forks.release_in_plugin_fork(dependencies.log.mute)
-        forks.release_in_plugin_fork(self._release)
+        forks.close_in_plugin_fork(dependencies.log.mute)
+        forks.close_in_plugin_fork(self._close_in_fork)
 
     def run(self) -> ExitCode:
         """Start the workers, serve until told to stop, and return the exit code.
@@ -145,7 +145,7 @@ class Supervisor:
         gc.collect()
         gc.freeze()
         self._signals.unblock()
-        self._beat()
+        self._check_health()
         # A generation that was to come before this one never will.
         self._lifecycle.drain_others(generations.serving.number, mine.number)
         if failed:
@@ -202,11 +202,11 @@ class Supervisor:
         for number in self._signals.restore():
             self._dependencies.telemetry.emit(events.SIGNAL_RECLAIMED, signal=number.name)
 
-    def _beat(self) -> None:
+    def _check_health(self) -> None:
         """Look after the workers and the signals, again and again."""
         next_look = self._lifecycle.check_health()
         self._restore_signals()
-        self._loop.call_at(next_look, self._beat)
+        self._loop.call_at(next_look, self._check_health)
 
     def _on_stop_signal(self, number: signal.Signals) -> None:
         if not self._shutdown.begun:
@@ -253,11 +253,11 @@ class Supervisor:
         self._close_own()
         self._generations.close_all_but_current()
 
-    def _release(self) -> None:
+    def _close_in_fork(self) -> None:
         """Leave everything to the parent, in a child that a plugin has forked."""
-        self._loop.release()
+        self._loop.close_in_fork()
         self._close_channels()
-        self._generations.release_sockets()
+        self._generations.close_sockets_in_fork()
 
 
 def signal_handlers(

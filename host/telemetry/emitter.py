@@ -1,4 +1,4 @@
-"""Telemetry: code emits events, listeners to them do the rest."""
+"""Telemetry: code emits events, their subscribers do the rest."""
 
 from __future__ import annotations
 
@@ -21,24 +21,20 @@ class Record(NamedTuple):
 
 
 class Telemetry:
-    """Hands every event to all who listen.
+    """Hands every event to all subscribers.
 
     Args:
-        listeners: called in order with each record; they must neither block nor raise.
+        subscribers: called in order with each record; they must neither block nor raise.
         debug: whether anyone wants events that are emitted per connection.
     """
 
-    def __init__(self, *listeners: Callable[[Record], None], debug: bool = False) -> None:
-        self._listeners = list(listeners)
+    def __init__(self, *subscribers: Callable[[Record], None], debug: bool = False) -> None:
+        self._subscribers = subscribers
         self.debug = debug
-
-    def listen(self, listener: Callable[[Record], None]) -> None:
-        """Add a listener."""
-        self._listeners.append(listener)
 
     def emit(self, event: Event, **fields: Any) -> None:
         """Tell that `event` happened; `fields` are exactly those of the table."""
         assert fields.keys() == event.fields, (event.name, sorted(fields), sorted(event.fields))
         record = Record(event, time.time(), fields)
-        for listener in self._listeners:
-            listener(record)
+        for subscriber in self._subscribers:
+            subscriber(record)

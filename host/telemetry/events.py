@@ -129,7 +129,7 @@ WORKER_SUSPENDED = Event(
     "worker {slot} (pid {pid}) has not claimed {outstanding} connections within "
     "{milliseconds} ms: others take them",
 )
-WORKER_RESUMED = Event("worker_resumed", Level.INFO, "worker {slot} (pid {pid}) has caught up")
+WORKER_CAUGHT_UP = Event("worker_caught_up", Level.INFO, "worker {slot} (pid {pid}) has caught up")
 WORKER_HUNG = Event(
     "worker_hung",
     Level.ERROR,
@@ -143,9 +143,11 @@ WORKER_RECYCLED = Event(
 WORKER_HELD = Event(
     "worker_held",
     Level.INFO,
-    "worker {slot} (pid {pid}) gets no new connections: suspended by hand",
+    "worker {slot} (pid {pid}) gets no new connections: an operator holds it",
 )
-WORKER_FREED = Event("worker_freed", Level.INFO, "worker {slot} (pid {pid}) gets connections again")
+WORKER_RESUMED = Event(
+    "worker_resumed", Level.INFO, "worker {slot} (pid {pid}) gets connections again"
+)
 WORKER_KILLED = Event(
     "worker_killed",
     Level.WARNING,
@@ -172,13 +174,13 @@ HOOK_FAILED = Event(
     ("connection", "peer", "traceback"),
 )
 
-PLUGIN_SUSPENDED = Event(
-    "plugin_suspended",
+PLUGIN_LEFT_OUT = Event(
+    "plugin_left_out",
     Level.ERROR,
     "plugin {plugin} has failed {count} times, last in {hook}: left out for {seconds:g} s "
     "in this process",
 )
-PLUGIN_RESUMED = Event("plugin_resumed", Level.INFO, "plugin {plugin} is called again")
+PLUGIN_CALLED_AGAIN = Event("plugin_called_again", Level.INFO, "plugin {plugin} is called again")
 
 ADMIN_COMMAND = Event(
     "admin_command", Level.INFO, "command {command} from uid {uid}, pid {peer_pid}"

@@ -53,7 +53,7 @@ class FakeConnection(SocketConnection):
         worker.wires[wire.fileno()] = wire
         context = context or worker.context(PLAIN_LISTENER)
         super().__init__(wire.fileno(), address, worker.serial(), context)
-        worker.turn.open.add(self)
+        worker.open_connections.open.add(self)
         self.watch()
 
     @property
@@ -122,6 +122,6 @@ class FakeConnection(SocketConnection):
         return endings[0] if endings else None
 
     def _turn(self) -> None:
-        if not self._wire.announces:  # nobody's handler has run that it could be settled after
-            self.settle()
+        if not self._wire.announces:  # nobody's handler has run that it could be followed up after
+            self.follow_up()
         self.fake.run()

@@ -235,7 +235,7 @@ class Harness:
     def _watch_time_limits(self, worker: FakeWorker) -> None:
         timeouts = Timeouts(
             self.loop,
-            worker.turn,
+            worker.open_connections,
             idle_timeout=self.settings.limits.idle_timeout_seconds,
             write_timeout=self.settings.connection.write_timeout_seconds,
         )

@@ -14,7 +14,7 @@ from host.testing.bus import MemoryBus
 from host.testing.loop import FakeLoop
 from host.testing.wire import Wire
 from host.worker.connection import SocketConnection
-from host.worker.context import ListenerContext, Turn
+from host.worker.context import ListenerContext, OpenConnections
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class FakeWorker:
         self.raises, self.dead = raises, False
         self.failures: list[Failure] = []
         self._unraised: list[Failure] = []
-        self.turn = Turn()
+        self.open_connections = OpenConnections()
         self.wires: dict[int, Wire] = {}
         self.endings: dict[SocketConnection, list[CloseReason]] = {}
         self._serial = 0
@@ -78,7 +78,7 @@ class FakeWorker:
     @property
     def connections(self) -> Sequence[SocketConnection]:
         """The connections open in this worker, as a snapshot."""
-        return tuple(self.turn.open)
+        return tuple(self.open_connections.open)
 
     def call_later(self, seconds: float, function: Callable[[], object]) -> TimerHandle:
         """Call `function` once, when that much time has passed."""
@@ -150,7 +150,7 @@ class FakeWorker:
             report=self.report,
             on_end=self._on_end,
             limits=limits or ConnectionLimits(),
-            turn=self.turn,
+            connections=self.open_connections,
             read=lambda fd, size: self.wires[fd].read(size),
             write=lambda fd, data: self.wires[fd].write(data),
             close=lambda fd: self.wires.pop(fd).close(),
@@ -158,7 +158,7 @@ class FakeWorker:
         )
 
     def _on_end(self, connection: SocketConnection, _reason: CloseReason) -> None:
-        self.turn.open.discard(connection)
+        self.open_connections.open.discard(connection)
         self.loop.detach(connection.fileno())
 
     def _isolated(self, function: Callable[[], object]) -> None:
@@ -171,11 +171,11 @@ class FakeWorker:
             self.report(getattr(function, "__module__", None) or "?", f"call of {name}", error)
 
     def rest(self) -> bool:
-        """End a turn: settle what was touched; true if anything was."""
-        touched = self.turn.touched
+        """End a turn: follow up what was touched; true if anything was."""
+        touched = self.open_connections.touched
         if not touched:
             return False
         for connection in touched:  # grows while it is gone through, when hooks write to others
-            connection.settle()
+            connection.follow_up()
         touched.clear()
         return True

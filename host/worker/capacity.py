@@ -7,10 +7,8 @@ from collections.abc import Callable
 from host.interfaces import CloseReason
 from host.ipc.scoreboard import ACTIVE, REFUSING, STARVED, Row
 from host.runtime.loop import Loop
-from host.telemetry.emitter import Telemetry
-from host.telemetry.events import CONNECTION_CLOSED
 from host.worker.connection import SocketConnection
-from host.worker.context import Turn
+from host.worker.context import OpenConnections
 
 _RETRY_SECONDS = 0.1
 
@@ -22,38 +20,29 @@ class Capacity:
 
     Args:
         row: this worker's row of the scoreboard.
-        turn: the worker's connections.
+        connections: the worker's connections.
         loop: the worker's loop.
-        telemetry: told of each end, if it wants to know that much.
         wake: makes the supervisor look for waiting connections.
     """
 
     def __init__(
         self,
         row: Row,
-        turn: Turn,
+        connections: OpenConnections,
         loop: Loop,
-        telemetry: Telemetry,
         wake: Callable[[], object],
     ) -> None:
-        self._row, self._open, self._loop = row, turn.open, loop
-        self._telemetry, self._wake = telemetry, wake
+        self._row, self._open, self._loop = row, connections.open, loop
+        self._wake = wake
         self._cells, self._active = row.cells, row.index(ACTIVE)
 
-    def connection_ended(self, connection: SocketConnection, reason: CloseReason) -> None:
+    def connection_ended(self, connection: SocketConnection, _reason: CloseReason) -> None:
         """Count one connection less: its descriptor is closed, and another one can have it."""
         self._open.discard(connection)
         self._cells[self._active] -= 1
         if self._cells[STARVED]:
             self.take_again()
             self._wake()
-        if self._telemetry.debug:
-            self._telemetry.emit(
-                CONNECTION_CLOSED,
-                connection=connection.id,
-                peer=connection.peer,
-                reason=reason.value,
-            )
 
     def refuse(self) -> None:
         """Take no connection for a moment, since the process or the machine has no more to give."""

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from host.hookspecs import on_close, on_readable
-from host.interfaces import CloseReason
+from host.interfaces import CloseReason, Connection
 from host.ipc.current_call import CallKind, kind_of
 from host.net.sockets import discard_unread
+from host.telemetry.emitter import Telemetry
+from host.telemetry.events import CONNECTION_CLOSED
 from host.worker.sending import SendingHalf
 
 _ON_READABLE, _ON_CLOSE = kind_of(on_readable), kind_of(on_close)
 _RESET = CloseReason.RESET
+
+
+def log_closed(telemetry: Telemetry, connection: Connection, reason: CloseReason) -> None:
+    """Tell that a connection has ended, whose it was and why."""
+    telemetry.emit(
+        CONNECTION_CLOSED, connection=connection.id, peer=connection.peer, reason=reason.value
+    )
 
 
 class ClosingPart(SendingHalf):
@@ -17,8 +26,8 @@ class ClosingPart(SendingHalf):
 
     At first it is *closing*: there is a reason, nothing more is read or written, and what is unsent
     still goes out. It has *ended* when that is done or given up: the descriptor is closed, and the
-    worker and the plugins hear of it. The second step is taken by `settle`, so that hooks hear of
-    the end when no handler of the connection is being called.
+    worker and the plugins hear of it. The second step is taken by `follow_up`, so that hooks hear
+    of the end when no handler of the connection is being called.
 
     The subclass sets the attributes that are declared here: a constructor of this class would be
     one call more for each connection.
@@ -47,9 +56,9 @@ class ClosingPart(SendingHalf):
     def abort(self, reason: CloseReason) -> None:
         """End with `reason` now; what is queued is lost."""
         self._give_up(reason)
-        self.settle()
+        self.follow_up()
 
-    def release(self) -> None:
+    def close_in_fork(self) -> None:
         """Have nothing to do with the socket any more, in a child that a plugin has forked."""
         self._ended = self.closed = True
         self._closing = _RESET
@@ -57,19 +66,19 @@ class ClosingPart(SendingHalf):
         if self._fd >= 0:
             self._context.close(self._fd)
 
-    def settle(self) -> None:
+    def follow_up(self) -> None:
         """Send what is queued and act on what has happened to the connection."""
         raise NotImplementedError
 
     def _give_up(self, reason: CloseReason) -> None:
-        """Give up what is unsent: the connection ends with `reason` when it is settled."""
+        """Give up what is unsent: the connection ends with `reason` when it is followed up."""
         if self._ended:
             return
         self._unsent = None
         self._begin_to_close(reason)
 
     def _begin_to_close(self, reason: CloseReason) -> None:
-        """Have the connection end with `reason` when all is sent and it is settled."""
+        """Have the connection end with `reason` when all is sent and it is followed up."""
         self._closing = reason
         self.closed = self._attention = True
         self._stop_traffic()
@@ -97,6 +106,8 @@ class ClosingPart(SendingHalf):
             discard_unread(context.read, fd)
         context.close(fd)  # before anyone hears of the end: the descriptor can be used again then
         context.on_end(self, reason)
+        if context.log_closed is not None:
+            context.log_closed(self, reason)
         self._fd = -1
         on_close = context.on_close
         if on_close is not None:

@@ -156,7 +156,7 @@ class SocketConnection(ClosingPart):
             return
         if not self._handle(_ON_ACCEPT, on_accept):
             self.finish(CloseReason.PLUGIN_FAILED)
-        self.settle()
+        self.follow_up()
 
     def on_event(self, mask: int) -> None:
         """Handle an event of the socket: the hot path.
@@ -210,9 +210,9 @@ class SocketConnection(ClosingPart):
         """Tell the plugin that the worker goes away, and see to what it did."""
         if self._closing is None:
             self._handle(_ON_DRAIN, self._context.on_drain, deadline)
-            self.settle()
+            self.follow_up()
 
-    def settle(self) -> None:
+    def follow_up(self) -> None:
         """Send what is queued and act on what has happened to the connection."""
         if self._ended:
             return
@@ -244,7 +244,7 @@ class SocketConnection(ClosingPart):
             if self._when_writable is not None:
                 self._attention = True
             if self._attention:
-                self.settle()
+                self.follow_up()
             if self._ended:
                 return False
         if mask & self._mask & READ and not self.closed:
@@ -278,7 +278,7 @@ class SocketConnection(ClosingPart):
             self.last_active = self._context.loop.now
             self._attention = True
             self._call_later_part(function)
-            self.settle()
+            self.follow_up()
 
     def _call_later_part(self, function: Callable[[SocketConnection], object]) -> None:
         """Call what goes on with the work of `on_readable`."""
@@ -290,7 +290,7 @@ class SocketConnection(ClosingPart):
     def _after_handler(self) -> None:
         if not (self._asked or self._paused or self._closing is not None):
             self._fail(NothingReadError())
-        self.settle()
+        self.follow_up()
 
     def _fail(self, error: BaseException) -> None:
         context = self._context

@@ -20,7 +20,7 @@ times faster than larger ones, and a bytes object of this size, with its header,
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class OpenConnections:
     """The open connections of a worker, and those that the end of a turn has work with.
 
     A worker makes it once, and all its listeners share it. Connections are `Any` here and below,
@@ -29,8 +29,8 @@ class Turn:
     Attributes:
         open: all connections that are open in this worker. The acceptor adds them.
         touched: connections to which something has happened that their own event handler does not
-            finish: a write by another handler or after a flush, or the end. They are settled at
-            the end of the turn, in this order. A connection may be in it twice.
+            finish: a write by another handler or after a flush, or the end. They are followed
+            up at the end of the turn, in this order. A connection may be in it twice.
         stalled: connections whose peer does not take what is sent, and since when, in seconds of
             the loop's clock. A connection enters and leaves by itself.
     """
@@ -44,7 +44,7 @@ class Turn:
 class ListenerContext:
     """What all connections of one listener in one worker share.
 
-    The last seven attributes repeat a value of `limits` or `turn`. They are read for each
+    The last seven attributes repeat a value of `limits` or `connections`. They are read for each
     connection or message, and one step to the value is faster than two.
 
     Attributes:
@@ -54,8 +54,9 @@ class ListenerContext:
         blame: names the plugin that an exception of `on_readable` comes from.
         report: tells of a failed hook: plugin, hook, error, the hook's arguments.
         on_end: called with a connection that has ended, before its plugins hear of it.
+        log_closed: tells the log of that connection and of the reason; None if nobody asks.
         limits: the settings `[connection]`.
-        turn: the worker's connections.
+        connections: the worker's connections.
         cells, call_cell: the scoreboard's cells, and which of them says what is being called.
         read, write, close, error: what is done with descriptors: read(2), write(2), close(2), and
             the error that is pending on one (0 for none).
@@ -63,7 +64,7 @@ class ListenerContext:
         read_size: how many bytes it asks for otherwise.
         high_water, low_water: bytes written and not sent above which reading stops, and below which
             it goes on.
-        open, touched, stalled: those of `turn`.
+        open, touched, stalled: those of `connections`.
     """
 
     listener: Listener
@@ -77,7 +78,8 @@ class ListenerContext:
     report: ReportFailure
     on_end: Callable[[Any, CloseReason], None]
     limits: ConnectionLimits
-    turn: Turn
+    connections: OpenConnections
+    log_closed: Callable[[Any, CloseReason], object] | None = None
     cells: Cells = field(default_factory=lambda: [0])
     call_cell: int = 0
     read: Callable[[int, int], bytes] = os.read
@@ -93,9 +95,13 @@ class ListenerContext:
     stalled: dict[Any, float] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Take over from `limits` and `turn` what is read often."""
-        limits, turn = self.limits, self.turn
+        """Take over from `limits` and `connections` what is read often."""
+        limits, connections = self.limits, self.connections
         self.read_size = limits.read_size_bytes
         self.high_water, self.low_water = limits.high_water_bytes, limits.low_water_bytes
         self.few = min(FEW_BYTES, self.read_size)
-        self.open, self.touched, self.stalled = turn.open, turn.touched, turn.stalled
+        self.open, self.touched, self.stalled = (
+            connections.open,
+            connections.touched,
+            connections.stalled,
+        )

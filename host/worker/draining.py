@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from host.interfaces import CloseReason
 from host.runtime.loop import Loop
 from host.worker.connection import SocketConnection
-from host.worker.context import Turn
+from host.worker.context import OpenConnections
 
 _SPREAD_SHARE = 0.5
 """The part of the time until the deadline over which connections may be told."""
@@ -20,7 +20,7 @@ class Draining:
     """Tells every connection that the worker goes away, and closes at the deadline what is left.
 
     Args:
-        turn: the worker's connections.
+        connections: the worker's connections.
         sockets: the listening sockets; the worker's copies are closed when draining begins.
         loop: the worker's loop.
         spread_seconds: over how many seconds connections are told, so that not all clients
@@ -33,13 +33,13 @@ class Draining:
 
     def __init__(
         self,
-        turn: Turn,
+        connections: OpenConnections,
         sockets: Sequence[socket.socket],
         loop: Loop,
         spread_seconds: float,
         on_cut: Callable[[int], object],
     ) -> None:
-        self._open, self._sockets, self._loop = turn.open, sockets, loop
+        self._open, self._sockets, self._loop = connections.open, sockets, loop
         self._spread_seconds, self._on_cut = spread_seconds, on_cut
         self._untold: set[SocketConnection] = set()  # connections that do not know of it yet
         self._begun = self.has_cut = False

@@ -21,9 +21,9 @@ from host.ipc.worker_end import WorkerChannel
 from host.plugin.binding import ListenerHooks
 from host.plugin.circuit_breaker import CircuitBreaker
 from host.plugin.failures import Failures
-from host.plugin.isolation import no_listeners
+from host.plugin.isolation import no_plugins
 from host.plugin.registry import Registry
-from host.profiling.recorder import ANYONE, CALLBACKS, Profile
+from host.profiling.recorder import ANYONE, CALLBACKS, Recorder
 from host.runtime import forks, stacks, streams
 from host.runtime.loop import READ, Loop
 from host.runtime.processes import die_with_parent, offer_to_oom_killer
@@ -37,7 +37,8 @@ from host.text import reason
 from host.worker import answers
 from host.worker.acceptor import Acceptor
 from host.worker.capacity import Capacity
-from host.worker.context import ListenerContext, Turn
+from host.worker.closing import log_closed
+from host.worker.context import ListenerContext, OpenConnections
 from host.worker.draining import Draining
 from host.worker.timeouts import Timeouts
 from host.worker.turns import TurnHandler
@@ -50,18 +51,18 @@ def run(
     registry: Registry,
     telemetry: Telemetry,
     log: LogWriter,
-    profile: Profile | None = None,
+    recorder: Recorder | None = None,
 ) -> int:
-    """Be a worker, from just after the fork to the exit code; `profile` measures it."""
+    """Be a worker, from just after the fork to the exit code; `recorder` measures it."""
     log.forget()
     if not die_with_parent(assignment.parent):
         return ExitCode.OK
     offer_to_oom_killer()
     stacks.print_to(assignment.stacks)
-    worker = WorkerProcess(assignment, settings, registry, telemetry, profile)
+    worker = WorkerProcess(assignment, settings, registry, telemetry, recorder)
     log.attend(worker.loop.call_later)
-    forks.release_in_plugin_fork(log.mute)
-    forks.release_in_plugin_fork(worker.release)
+    forks.close_in_plugin_fork(log.mute)
+    forks.close_in_plugin_fork(worker.close_in_fork)
     try:
         return worker.run()
     finally:
@@ -88,7 +89,7 @@ class WorkerProcess:
         settings: the settings of the host.
         registry: the loaded plugins.
         telemetry: told of events.
-        profile: measures hooks and turns; None to measure nothing.
+        recorder: measures hooks and turns; None to measure nothing.
 
     Attributes:
         loop: its loop.
@@ -100,32 +101,32 @@ class WorkerProcess:
         settings: Settings,
         registry: Registry,
         telemetry: Telemetry,
-        profile: Profile | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
-        self._assignment, self._telemetry, self._profile = assignment, telemetry, profile
+        self._assignment, self._telemetry, self._recorder = assignment, telemetry, recorder
         self._failures = failures = Failures(telemetry)
         self._beat = beat_seconds(settings.lifecycle.hang_seconds)
         self.loop = loop = Loop(settings.limits.max_events)
         self._channel = WorkerChannel(assignment.control, loop)
-        breaker = CircuitBreaker(settings.breaker, registry.never_suspended, telemetry)
+        breaker = CircuitBreaker(settings.breaker, registry.never_left_out, telemetry)
         breaker.on_change = functools.partial(self._report_plugins, breaker)
-        timed = profile.timed if profile else None
+        timed = recorder.timed if recorder else None
         isolated = isolation(assignment.row, failures)
-        if profile:
-            isolated = profile.time(ANYONE, CALLBACKS, isolated)
+        if recorder:
+            isolated = recorder.time(ANYONE, CALLBACKS, isolated)
         worker = WorkerId(assignment.slot, os.getpid(), assignment.generation)
         self._bus = LocalBus(Channel(assignment.bus), loop, worker.pid, isolated)
-        self._turn = turn = Turn()
-        self._view = PluginWorker(worker, self._bus, loop, turn, isolated)
+        self._connections = connections = OpenConnections()
+        self._view = PluginWorker(worker, self._bus, loop, connections, isolated)
         self._hooks = registry.host_hooks(failures, breaker=breaker, timed=timed)
         wake = functools.partial(os.eventfd_write, assignment.wake, 1)
-        capacity = Capacity(assignment.row, turn, loop, telemetry, wake)
+        capacity = Capacity(assignment.row, connections, loop, wake)
         contexts = []
         for listener in assignment.listeners:
             hooks = registry.bind(listener.plugin, failures, breaker=breaker, timed=timed)
             contexts.append(self._context(listener, hooks, settings, capacity))
         sockets, spread = assignment.sockets, settings.lifecycle.drain_spread_seconds
-        self._draining = Draining(turn, sockets, loop, spread, self._report_cut)
+        self._draining = Draining(connections, sockets, loop, spread, self._report_cut)
         acceptor = Acceptor(sockets, contexts, assignment.row, loop, telemetry, capacity)
         self._turns = self._turn_handler(acceptor, settings, wake)
         self._signals = Signals(signal_handlers(lambda: self._channel.report(Report("leaving"))))
@@ -133,20 +134,21 @@ class WorkerProcess:
     def _context(
         self, listener: Listener, hooks: ListenerHooks, settings: Settings, capacity: Capacity
     ) -> ListenerContext:
-        row = self._assignment.row
+        row, telemetry = self._assignment.row, self._telemetry
         return ListenerContext(
             listener,
             worker=self._view,
             loop=self.loop,
-            on_accept=None if hooks.on_accept is no_listeners else hooks.on_accept,
+            on_accept=None if hooks.on_accept is no_plugins else hooks.on_accept,
             on_readable=hooks.on_readable,
-            on_close=None if hooks.on_close is no_listeners else hooks.on_close,
+            on_close=None if hooks.on_close is no_plugins else hooks.on_close,
             on_drain=hooks.on_drain,
             blame=hooks.blame,
             report=self._failures,
             on_end=capacity.connection_ended,
             limits=settings.connection,
-            turn=self._turn,
+            log_closed=functools.partial(log_closed, telemetry) if telemetry.debug else None,
+            connections=self._connections,
             cells=row.cells,
             call_cell=row.index(CURRENT_CALL),
         )
@@ -156,12 +158,12 @@ class WorkerProcess:
     ) -> TurnHandler:
         timeouts = Timeouts(
             self.loop,
-            self._turn,
+            self._connections,
             idle_timeout=settings.limits.idle_timeout_seconds,
             write_timeout=settings.connection.write_timeout_seconds,
         )
         return TurnHandler(
-            turn=self._turn,
+            connections=self._connections,
             loop=self.loop,
             row=self._assignment.row,
             acceptor=acceptor,
@@ -191,22 +193,22 @@ class WorkerProcess:
         loop.on_turn_begin, loop.on_turn_end = self._turns.begin, self._turns.end
         self._bus.flush()  # what the plugins have put there: the loop may have to wait first
         self._keep_turning()
-        if self._profile is not None:
-            self._profile.attend(loop, row, f"worker-{self._view.slot}-{self._view.pid}")
+        if self._recorder is not None:
+            self._recorder.attend(loop, row, f"worker-{self._view.slot}-{self._view.pid}")
         self._channel.report(Report("ready"))
         loop.run()
         row.put(CURRENT_CALL, pack_call(kind_of(on_worker_stop)))
         self._hooks.tell(on_worker_stop, self._view)
         self._bus.flush()
-        if self._profile is not None:
-            self._save(self._profile)
+        if self._recorder is not None:
+            self._save(self._recorder)
         return ExitCode.CUT_SHORT if self._draining.has_cut else ExitCode.OK
 
-    def release(self) -> None:
+    def close_in_fork(self) -> None:
         """Leave everything to the parent, in a child that a plugin has forked."""
-        self.loop.release()
-        for connection in self._turn.open:
-            connection.release()
+        self.loop.close_in_fork()
+        for connection in self._connections.open:
+            connection.close_in_fork()
         for sock in self._assignment.sockets:
             sock.close()
         self._channel.close()
@@ -241,10 +243,10 @@ class WorkerProcess:
     def _report_cut(self, count: int) -> None:
         self._telemetry.emit(CONNECTIONS_CUT, slot=self._view.slot, count=count)
 
-    def _save(self, profile: Profile) -> None:
+    def _save(self, recorder: Recorder) -> None:
         view = self._view
         forks.exit_if_plugin_fork()
         try:
-            profile.save(view.slot, view.generation)
+            recorder.save(view.slot, view.generation)
         except OSError as error:
             self._telemetry.emit(PROFILE_LOST, slot=view.slot, pid=view.pid, cause=reason(error))

@@ -42,7 +42,7 @@ class SendingHalf:
         self._in_pieces = 0  # bytes in them
         self._unsent: bytearray | None = None  # if there is one, all that is written goes to it
         self._plain = NO_EVENT  # the event that needs the handler and nothing else
-        self._attention = False  # something other than plain traffic is to be settled
+        self._attention = False  # something other than plain traffic is to be followed up
         self.congested = False  # by the high-water mark
         self.closed = False  # as soon as it is closing: nothing more can be read or written
         self.last_active = context.loop.now
@@ -183,7 +183,7 @@ class SendingHalf:
             self._attention = True
 
     def _give_up(self, reason: CloseReason) -> None:
-        """Give up what is unsent: the connection ends with `reason` when it is settled."""
+        """Give up what is unsent: the connection ends with `reason` when it is followed up."""
         raise NotImplementedError
 
     def _watch(self) -> None:

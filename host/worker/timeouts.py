@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from host.interfaces import CloseReason, Timer
-from host.worker.context import Turn
+from host.worker.context import OpenConnections
 
 _SHORTEST_WAIT_SECONDS = 0.05
 
@@ -28,7 +28,7 @@ class Timeouts:
 
     Args:
         loop: tells the time and calls back.
-        turn: the worker's connections; it is only read here.
+        connections: the worker's connections; it is only read here.
         idle_timeout: seconds without a byte either way; 0 for never.
         write_timeout: seconds in which a peer takes nothing of what is unsent.
 
@@ -39,12 +39,12 @@ class Timeouts:
     def __init__(
         self,
         loop: Clock,
-        turn: Turn,
+        connections: OpenConnections,
         *,
         idle_timeout: float,
         write_timeout: float,
     ) -> None:
-        self._loop, self._open, self._stalled = loop, turn.open, turn.stalled
+        self._loop, self._open, self._stalled = loop, connections.open, connections.stalled
         self._idle_timeout, self._write_timeout = idle_timeout, write_timeout
         self.has_idle_timeout = idle_timeout > 0
         self._timer: Timer | None = None

@@ -12,7 +12,7 @@ from host.ipc.scoreboard import CURRENT_CALL, STARVED, TURN_LASTED, TURN_STARTED
 from host.runtime.loop import Loop
 from host.worker.acceptor import Acceptor
 from host.worker.connection import SocketConnection
-from host.worker.context import Turn
+from host.worker.context import OpenConnections
 from host.worker.timeouts import Timeouts
 
 
@@ -21,7 +21,7 @@ class TurnHandler:
     """Keeps what the supervisor orders until the end of the turn, and does all that is due then.
 
     Attributes:
-        turn: the worker's connections.
+        connections: the worker's connections.
         loop: the worker's loop; it is stopped here.
         row: the worker's row of the scoreboard.
         acceptor: accepts connections when it is ordered to.
@@ -32,7 +32,7 @@ class TurnHandler:
         stop_when_empty: whether the loop is to stop when no connection is open.
     """
 
-    turn: InitVar[Turn]
+    connections: InitVar[OpenConnections]
     loop: Loop
     row: InitVar[Row]
     acceptor: Acceptor
@@ -51,9 +51,13 @@ class TurnHandler:
     _started_cell: int = field(init=False)
     _lasted_cell: int = field(init=False)
 
-    def __post_init__(self, turn: Turn, row: Row) -> None:
+    def __post_init__(self, connections: OpenConnections, row: Row) -> None:
         """Bind what each turn needs: one step to a value is faster than two."""
-        self._open, self._touched, self._stalled = turn.open, turn.touched, turn.stalled
+        self._open, self._touched, self._stalled = (
+            connections.open,
+            connections.touched,
+            connections.stalled,
+        )
         self._has_idle_timeout = self.timeouts.has_idle_timeout
         self._cells, self._call_cell = row.cells, row.index(CURRENT_CALL)
         self._started_cell, self._lasted_cell = row.index(TURN_STARTED), row.index(TURN_LASTED)
@@ -70,7 +74,7 @@ class TurnHandler:
         self._cells[self._started_cell] = int(self.loop.now * 1e9)
 
     def end(self) -> None:
-        """End a turn: carry out orders, settle connections, and write that the turn is over.
+        """End a turn: carry out orders, follow up connections, and write that the turn is over.
 
         The order of these steps matters. Connections are accepted here, and not where the order is
         read, because the kernel gives a new socket the lowest free number (open(2)): that of a
@@ -78,10 +82,10 @@ class TurnHandler:
         the batch that epoll_wait(2) has returned, and would be taken for one of the new socket. At
         the end of the turn the whole batch is handled.
 
-        Settling comes after accepting, since `on_accept` may write to other connections. Settling
-        calls hooks, which write to further connections and add them to the list that is being gone
-        through: they are settled in the same turn, as the loop may wait for long after it. What
-        these hooks put on the bus is sent after all of them, in one piece.
+        Connections are followed up after accepting, since `on_accept` may write to other
+        connections. This calls hooks, which write to further connections and add them to the list
+        that is being gone through: they are followed up in the same turn, as the loop may wait for
+        long after it. What these hooks put on the bus is sent after all of them, in one piece.
 
         The scoreboard's cell for the start is set to 0 last. Until then the supervisor counts the
         time as the worker's, and finds a worker that hangs in any of these steps.
@@ -99,7 +103,7 @@ class TurnHandler:
         touched = self._touched
         if touched:
             for connection in touched:
-                connection.settle()
+                connection.follow_up()
             touched.clear()
         if self.stop_when_empty and not self._open:
             self.loop.stop()

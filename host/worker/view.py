@@ -12,7 +12,7 @@ from host.ipc.scoreboard import CURRENT_CALL, Row
 from host.runtime.loop import Loop, TimerHandle
 from host.telemetry.emitter import ReportFailure
 from host.worker.connection import SocketConnection
-from host.worker.context import Turn
+from host.worker.context import OpenConnections
 
 
 class PluginWorker:
@@ -27,11 +27,16 @@ class PluginWorker:
     """
 
     def __init__(
-        self, worker: WorkerId, bus: Bus, loop: Loop, turn: Turn, isolated: Isolated
+        self,
+        worker: WorkerId,
+        bus: Bus,
+        loop: Loop,
+        connections: OpenConnections,
+        isolated: Isolated,
     ) -> None:
         self.slot, self.pid, self.generation = worker
         self.bus = bus
-        self._loop, self._turn, self._isolated = loop, turn, isolated
+        self._loop, self._connections, self._isolated = loop, connections, isolated
 
     def __repr__(self) -> str:
         return f"<worker {self.slot} (pid {self.pid})>"
@@ -39,7 +44,7 @@ class PluginWorker:
     @property
     def connections(self) -> Sequence[SocketConnection]:
         """The connections open in this worker, as a snapshot."""
-        return tuple(self._turn.open)
+        return tuple(self._connections.open)
 
     def call_later(self, seconds: float, function: Callable[[], object]) -> TimerHandle:
         """Call `function` on the loop, once, after `seconds`."""

@@ -58,7 +58,7 @@ class Membership:
         """Take in a user, as a guest."""
         self.users[user.uid] = user
         wait = self._begin(user, Wait.ARRIVAL)
-        self.presence.call_when_settled(lambda: self._name_guest(user, wait, 0))
+        self.presence.call_when_known(lambda: self._name_guest(user, wait, 0))
 
     def nick(self, user: User, given: str) -> None:
         """Give a user another nick, if nobody has it."""

@@ -20,7 +20,7 @@ _PART = 500
 _GATHER_SECONDS = 0.01
 """Workers that begin together say hello together: one list answers all of them."""
 _RETRY_SECONDS = 0.25
-_SETTLE_SECONDS = 0.05
+_FIRST_LISTS_SECONDS = 0.05
 """How long a worker that begins waits for the lists of the others before it has users itself."""
 _CALM_SECONDS = 0.1
 """How long losses are gathered before everyone is asked for its list."""
@@ -64,8 +64,8 @@ class Presence:
         self._unheard: set[str] = set()
         self._rounds = 0
         self._round_due = False
-        self._settled = False
-        self._settling: list[Callable[[], object]] = []
+        self._known = False
+        self._waiting: list[Callable[[], object]] = []
 
     def start(self) -> None:
         """Begin to listen; what this worker says counts as soon as it hears itself."""
@@ -73,12 +73,12 @@ class Presence:
         self._bus.subscribe(BUS_LOST, lambda _: self._lost())
         self._bus.subscribe(TOPIC, self._heard, self._begin)
 
-    def call_when_settled(self, function: Callable[[], object]) -> None:
+    def call_when_known(self, function: Callable[[], object]) -> None:
         """Call `function` once the roster has what the other workers had to tell at the start."""
-        if self._settled:
+        if self._known:
             function()
         else:
-            self._settling.append(function)
+            self._waiting.append(function)
 
     def arrive(self, uid: int, nick: str) -> None:
         """Say that a user is there."""
@@ -131,11 +131,11 @@ class Presence:
 
     def _begin(self) -> None:
         self._ask_for_lists()
-        self._worker.call_later(_SETTLE_SECONDS, self._settle)
+        self._worker.call_later(_FIRST_LISTS_SECONDS, self._tell_known)
 
-    def _settle(self) -> None:
-        self._settled = True
-        waiting, self._settling = self._settling, []
+    def _tell_known(self) -> None:
+        self._known = True
+        waiting, self._waiting = self._waiting, []
         for function in waiting:
             function()
 

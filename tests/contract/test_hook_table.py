@@ -53,12 +53,12 @@ class TestManual:
 
     def test_says_whether_a_plugin_is_left_out_of_it(self, row):
         said = " ".join(doc_of(row.name).parts["Fails"].split())
-        assert ("is left out for a while" in said) is row.suspends
+        assert ("is left out for a while" in said) is row.guarded
 
     def test_has_a_line_in_the_table_of_the_page(self, row):
         [line] = [each for each in generate.hooks().splitlines() if f"(#{row.name})" in each]
         assert line.endswith(
-            f"| {row.process.value} | {row.audience.value} | {'yes' if row.suspends else 'no'} |"
+            f"| {row.process.value} | {row.audience.value} | {'yes' if row.guarded else 'no'} |"
         )
 
 

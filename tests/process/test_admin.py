@@ -64,7 +64,7 @@ def test_each_result_has_the_fields_that_the_table_names(
             "connections": {},
             "why": {"id": opened["id"]},
             "close": {"id": opened["id"]},
-            "suspend": {"slot": 0},
+            "hold": {"slot": 0},
             "resume": {"slot": 0},
             "scheduler": {"name": "least_connections"},
             "scale": {"workers": 3},
@@ -251,17 +251,17 @@ def test_a_suspended_worker_gets_nothing_new_until_it_is_resumed(
     host, name = named()
     with connect(host.address) as one, connect(host.address) as two:
         (kept,) = (sock for sock in (one, two) if ask(sock)[0] == 1)
-        assert query(name, "suspend", slot=1) == {"slot": 1, "pid": host.workers[1]}
+        assert query(name, "hold", slot=1) == {"slot": 1, "pid": host.workers[1]}
         assert host.wait_for("worker_held")["slot"] == 1
         assert worker(name, 1)["held"]
         assert slots_of_new(host, 8) == {0}
         assert ask(kept)[0] == 1
         query(name, "resume", slot=1)
-        assert host.wait_for("worker_freed")["slot"] == 1
+        assert host.wait_for("worker_resumed")["slot"] == 1
         assert slots_of_new(host, 8) == {0, 1}
         # With all of them suspended newcomers wait, and are not lost.
         for slot in (0, 1):
-            query(name, "suspend", slot=slot)
+            query(name, "hold", slot=slot)
         with connect(host.address) as waiting:
             eventually(lambda: query(name, "status")["listeners"][0]["waiting"] == 1, "one waits")
             query(name, "resume", slot=0)

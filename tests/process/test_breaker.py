@@ -68,7 +68,7 @@ def left_out(name: str) -> list[Any]:
 def test_an_observer_that_keeps_failing_is_left_out(ill: Callable[..., tuple[Host, str]]) -> None:
     host, name = ill("on_accept", workers=1)
     assert [served(host) for _ in range(10)] == [False] * MAX_FAILURES + [True] * 7
-    told = host.wait_for("plugin_suspended")
+    told = host.wait_for("plugin_left_out")
     assert (told["plugin"], told["hook"], told["count"]) == ("ill", "on_accept", MAX_FAILURES)
     assert (told["level"], told["seconds"]) == ("error", 30.0)
     failed = host.events("hook_failed")
@@ -86,7 +86,7 @@ def test_an_observer_that_keeps_failing_is_left_out(ill: Callable[..., tuple[Hos
 def test_each_worker_has_its_own_experience(ill: Callable[..., tuple[Host, str]]) -> None:
     host, name = ill("on_accept", workers=2)
     assert [served(host) for _ in range(12)].count(False) == 2 * MAX_FAILURES
-    told = [host.wait_for("plugin_suspended", count=count) for count in (1, 2)]
+    told = [host.wait_for("plugin_left_out", count=count) for count in (1, 2)]
     assert {event["pid"] for event in told} == set(host.workers.values())
     eventually(lambda: all(left_out(name)), "both have told of it")
     # A new worker begins anew.
@@ -108,7 +108,7 @@ def test_it_is_tried_again_and_taken_back(
         began, mark = time.monotonic(), host.mark()
         while served(host):
             assert time.monotonic() - began <= 5.0
-        assert host.wait_for("plugin_suspended", since=mark)["count"] > MAX_FAILURES
+        assert host.wait_for("plugin_left_out", since=mark)["count"] > MAX_FAILURES
         return time.monotonic() - began
 
     assert [served(host) for _ in range(4)] == [False] * MAX_FAILURES + [True]
@@ -117,10 +117,10 @@ def test_it_is_tried_again_and_taken_back(
     assert 0.3 <= until_tried() <= 1.0
     (tmp_path / "well").touch()
     began = time.monotonic()
-    while not host.events("plugin_resumed"):
+    while not host.events("plugin_called_again"):
         assert served(host)
         assert time.monotonic() - began <= 5.0
-    assert host.events("plugin_resumed")[0]["plugin"] == "ill"
+    assert host.events("plugin_called_again")[0]["plugin"] == "ill"
     eventually(lambda: left_out(name) == [[]], "the worker has told of it")
     assert all(served(host) for _ in range(10))
     (tmp_path / "well").unlink()
@@ -137,7 +137,7 @@ def test_one_that_is_slow_is_left_out_as_well(ill: Callable[..., tuple[Host, str
         waits.append(time.monotonic() - began)
     assert min(waits[:MAX_FAILURES]) >= 0.25
     assert max(waits[MAX_FAILURES:]) < 0.25
-    assert host.wait_for("plugin_suspended")["plugin"] == "ill"
+    assert host.wait_for("plugin_left_out")["plugin"] == "ill"
     assert "SlowCallError" in host.events("hook_failed")[0]["error"]
     eventually(lambda: left_out(name) != [[]], "the worker has told of it")
 
@@ -147,7 +147,7 @@ def test_a_scheduler_that_keeps_failing_is_left_out_of_the_supervisor(
 ) -> None:
     host, name = ill("choose_worker", workers=2)
     assert all(served(host) for _ in range(10))
-    assert host.wait_for("plugin_suspended")["pid"] == host.pid
+    assert host.wait_for("plugin_left_out")["pid"] == host.pid
     assert len(host.events("hook_failed")) == MAX_FAILURES
     (found,) = query(name, "status")["plugins"]
     assert (found["plugin"], found["state"], found["hook"]) == ("ill", "open", "choose_worker")
@@ -168,7 +168,7 @@ def test_a_protocol_is_never_left_out(start: Start) -> None:
             with suppress(ConnectionResetError):
                 assert session.recv(1) == b""
     assert served(host)
-    assert not host.events("plugin_suspended")
+    assert not host.events("plugin_left_out")
     assert left_out(name) == [[]]
 
 
@@ -181,5 +181,5 @@ def test_a_protocol_that_fails_as_an_observer_is_not_left_out_either(start: Star
     }
     host = start("--name", name, plugin=FAULTY, workers=1, settings=settings)
     assert [served(host) for _ in range(20)] == [True, False] * 10
-    assert not host.events("plugin_suspended")
+    assert not host.events("plugin_left_out")
     assert left_out(name) == [[]]

@@ -51,7 +51,7 @@ def test_no_client_waits_for_a_frozen_worker(
     for slot in range(frozen):
         host.wait_for("worker_suspended", slot=slot, pid=pids[slot])
         thaw(pids[slot])
-        host.wait_for("worker_resumed", slot=slot, pid=pids[slot])
+        host.wait_for("worker_caught_up", slot=slot, pid=pids[slot])
     # It is one of them again.
     last = load.burst(host.address, size, group="last")
     counts, difference = spread(last["answers"], workers)
@@ -74,7 +74,7 @@ def test_with_all_workers_frozen_clients_wait_until_one_is_continued(
     assert result["failures"] == {}
     assert {slot for slot, *_ in result["answers"]} == {1}
     thaw(pids[0])
-    host.wait_for("worker_resumed", slot=0)
+    host.wait_for("worker_caught_up", slot=0)
 
 
 def test_with_all_workers_continued_at_once_every_client_is_served(

@@ -66,7 +66,7 @@ def frozen(trial: Trial) -> str:
         for pid in stopped:
             if host.events("worker_suspended", pid=pid):
                 resumed = len(host.events("worker_suspended", pid=pid))
-                host.wait_for("worker_resumed", pid=pid, count=resumed)
+                host.wait_for("worker_caught_up", pid=pid, count=resumed)
         trial.must(not host.events("worker_died", since=mark), "a stopped worker died")
     median = statistics.median(waits)
     trial.must(not stranded, f"{stranded} stranded")

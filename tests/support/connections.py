@@ -8,7 +8,7 @@ from host.interfaces import Listener
 from host.runtime.loop import READ
 from host.settings import ConnectionLimits
 from host.worker.connection import SocketConnection
-from host.worker.context import ListenerContext, Turn
+from host.worker.context import ListenerContext, OpenConnections
 from support.fakes import FakeDescriptors, FakeLoop, FakeSocket
 
 HANG_UP = 0x18  # EPOLLERR | EPOLLHUP
@@ -30,11 +30,11 @@ class Worker:
     A test may replace `accept`, `handler` and `on_drain` at any time.
     """
 
-    def __init__(self, **limits):
+    def __init__(self, log_closed=None, **limits):
         self.loop, self.descriptors = FakeLoop(), FakeDescriptors()
         self.ends, self.closes, self.reports = [], [], []
-        turn = Turn()
-        self.touched, self.stalled = turn.touched, turn.stalled
+        connections = OpenConnections()
+        self.touched, self.stalled = connections.touched, connections.stalled
         self.accept = lambda connection: True
         self.handler = lambda connection: connection.read()
         self.on_drain = lambda connection, deadline: None
@@ -50,7 +50,8 @@ class Worker:
             report=lambda *failure: self.reports.append(failure),
             on_end=lambda *args: self.ends.append(args),
             limits=limits_of(**limits),
-            turn=turn,
+            connections=connections,
+            log_closed=log_closed,
             **self.descriptors.calls(),
         )
         self._serial = 0
@@ -86,7 +87,7 @@ class Worker:
     def end_turn(self):
         """End the turn, as the worker does."""
         for connection in self.touched:
-            connection.settle()
+            connection.follow_up()
         self.touched.clear()
 
     def turn(self, connection, mask=READ):

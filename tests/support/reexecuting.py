@@ -14,7 +14,7 @@ from host.runtime.signals import Signals
 from host.supervisor.generations import Generation
 from host.supervisor.reload.handover import Handover, StandIn
 from host.supervisor.reload.reexec import ReexecParts, hand_over
-from host.supervisor.reload.rehearsal import Program
+from host.supervisor.reload.reloader import Program
 from host.supervisor.reload.sockets import bound_before
 from host.supervisor.reload.takeover import TakeoverParts, take_over
 from host.supervisor.workers.exits import ExitReports

@@ -120,7 +120,8 @@ class Site:
     Attributes:
         ended: what is reaped next.
         child_exits: what plugins were told of workers that ended.
-        settled, finished, others: calls of on_settled, and what on_empty and on_other_child got.
+        settled, finished, others: calls of on_reload_possible, and what on_empty and
+            on_other_child got.
         known: the pids that on_other_child says are the host's own.
     """
 
@@ -184,7 +185,7 @@ class Site:
             ),
             self.limits,
             become_worker=lambda: None,
-            on_settled=self._settle,
+            on_reload_possible=self._settle,
             on_empty=self.finished.append,
             on_other_child=self._is_known,
         )

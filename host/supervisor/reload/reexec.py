@@ -14,7 +14,7 @@ from host.runtime.processes import BatchScheduling
 from host.runtime.signals import Signals
 from host.supervisor.generations import Generations
 from host.supervisor.reload import handover, stand_in
-from host.supervisor.reload.rehearsal import Plan, Program
+from host.supervisor.reload.reloader import Plan, Program
 from host.supervisor.reload.sockets import open_missing
 from host.supervisor.workers.exits import ExitReports
 from host.supervisor.workers.handles import WorkerHandle, Workers
@@ -86,14 +86,14 @@ def reexec(
         ListenError: a new address is refused; nothing has changed.
         OSError: this process cannot be re-executed; nothing has changed.
     """
-    held = [each for one in parts.generations.with_listeners for each in one.sockets]
-    opened = open_missing(plan.listen, held)
+    existing = [each for one in parts.generations.with_listeners for each in one.sockets]
+    opened = open_missing(plan.listen, existing)
     parts.signals.block()
     parts.batch.end()  # the next one begins as this one has begun
     process: handover.StandIn | None = None
     try:
         process = start(parts)
-        handed = hand_over(parts, [*held, *opened], process)
+        handed = hand_over(parts, [*existing, *opened], process)
         with handed.inheritable() as environment:
             on_certain()
             os.execve(*parts.program, environment)

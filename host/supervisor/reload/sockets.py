@@ -14,7 +14,7 @@ from host.net.listeners import ListeningSocket, inherit_listener, open_listener
 from host.settings import Listen
 from host.supervisor.reload.handover import Socket
 
-Held = TypeVar("Held")
+Existing = TypeVar("Existing")
 
 
 def bound_before(sockets: Iterable[Socket]) -> list[socket.socket]:
@@ -23,15 +23,15 @@ def bound_before(sockets: Iterable[Socket]) -> list[socket.socket]:
 
 
 def open_missing(
-    listens: Iterable[Listen], held: Sequence[ListeningSocket]
+    listens: Iterable[Listen], existing: Sequence[ListeningSocket]
 ) -> list[ListeningSocket]:
-    """Open the sockets that are not among those held; all of them, or none.
+    """Open the sockets that are not among the existing ones; all of them, or none.
 
     Raises:
         ListenError: the machine refuses one of them.
     """
     wanted = list(listens)
-    different = {each.fileno(): each for each in held}.values()  # two generations may have one
+    different = {each.fileno(): each for each in existing}.values()  # two generations may have one
     matches = match_sockets(wanted, different, lambda each: each.configured)
     with _opening(each.view.address for each in different) as opened:
         for listen, match in zip(wanted, matches, strict=True):
@@ -53,8 +53,8 @@ def take_listeners(
     Raises:
         ListenError: the machine refuses one of them; none is left open that was opened here.
     """
-    wanted, held = list(served), list(zip(handed, socks, strict=True))
-    matches = match_sockets([each for each, _ in wanted], held, lambda each: each[0].configured)
+    wanted, existing = list(served), list(zip(handed, socks, strict=True))
+    matches = match_sockets([each for each, _ in wanted], existing, lambda each: each[0].configured)
     taken: list[ListeningSocket] = []
     with _opening(each.address for each in handed) as opened:
         for index, ((listen, plugin), match) in enumerate(zip(wanted, matches, strict=True)):
@@ -68,18 +68,18 @@ def take_listeners(
 
 
 def match_sockets(
-    wanted: Iterable[Listen], held: Iterable[Held], configured: Callable[[Held], str]
-) -> list[Held | None]:
-    """Return, for each address that is wanted, a socket held that was bound for it, or None.
+    wanted: Iterable[Listen], existing: Iterable[Existing], configured: Callable[[Existing], str]
+) -> list[Existing | None]:
+    """Return, for each address that is wanted, an existing socket that was bound for it, or None.
 
     Each socket is returned once: port 0 may be asked for several times.
 
     Args:
         wanted: what is to be listened on.
-        held: the sockets that there are.
+        existing: the sockets that there are.
         configured: tells the address that a socket was bound for, as the settings had it.
     """
-    left, matches = list(held), []
+    left, matches = list(existing), []
     for listen in wanted:
         address = str(listen.parsed)
         place = next((n for n, each in enumerate(left) if configured(each) == address), None)
@@ -88,17 +88,17 @@ def match_sockets(
 
 
 @contextmanager
-def _opening(held: Iterable[str]) -> Iterator[list[ListeningSocket]]:
+def _opening(existing: Iterable[str]) -> Iterator[list[ListeningSocket]]:
     """Yield a list for listeners that are opened; an error closes them all.
 
     Args:
-        held: the addresses that this host listens on already.
+        existing: the addresses that this host listens on already.
     """
     opened: list[ListeningSocket] = []
     try:
         yield opened
     except BaseException as error:
-        own = [*held, *(listener.view.address for listener in opened)]
+        own = [*existing, *(listener.view.address for listener in opened)]
         for listener in opened:
             listener.close()
         if isinstance(error, ListenError) and error.errno == EADDRINUSE:

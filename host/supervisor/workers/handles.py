@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 from host.bus.supervisor_end import BusRouter
 from host.ipc.assignment import Assignment
-from host.ipc.heartbeat import Reading
 from host.ipc.protocol import Report
 from host.ipc.scoreboard import ACCEPTED_ALL, CURRENT_CALL, TURN_LASTED, TURN_STARTED, Row
 from host.ipc.supervisor_end import SupervisorChannel
 from host.runtime import forks, processes, stacks, streams
 from host.runtime.loop import READ, Loop
 from host.supervisor.generations import Generation
+from host.supervisor.workers.hang_detector import Reading
 from host.supervisor.workers.states import WorkerRecord, WorkerState
 
 

@@ -6,10 +6,11 @@ import random
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from host.ipc.heartbeat import BEAT_SECONDS, HangDetector
+from host.ipc.heartbeat import BEAT_SECONDS
 from host.runtime.processes import resident_bytes
 from host.settings import Lifecycle
 from host.supervisor.workers.handles import WorkerHandle
+from host.supervisor.workers.hang_detector import HangDetector
 from host.supervisor.workers.states import WorkerState
 
 _JITTER = 0.1

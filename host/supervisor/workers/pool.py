@@ -98,7 +98,7 @@ class Pool:
         records: the living workers by pid.
         workers: how many slots there shall be.
         stopping: whether the host is stopping.
-        on_hold: whether no worker is to be started, since this generation cannot start.
+        given_up: whether no worker is to be started, since this generation cannot start.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Pool:
     ) -> None:
         self.policy, self.generation, self.workers = policy, policy.generation, policy.workers
         self.records: dict[int, WorkerRecord] = {record.pid: record for record in older}
-        self.stopping = self.on_hold = False
+        self.stopping = self.given_up = False
         self._first = not self.records
         self._slots = {slot: _SlotHistory() for slot in range(policy.workers)}
         self._jitter = jitter
@@ -135,7 +135,7 @@ class Pool:
     def deadline(self) -> float | None:
         """Return when `tick` is to be called next, or None."""
         times = [record.deadline for record in self.records.values()]
-        if not self.on_hold:
+        if not self.given_up:
             times += [slot.due for slot in self._slots.values()]
         return min((time for time in times if time is not None), default=None)
 
@@ -200,7 +200,7 @@ class Pool:
         record = self.records.get(pid)
         if record is None or not self._stays(record, WorkerState.READY) or self.stopping:
             return []
-        if not self.policy.respawn or self.on_hold:
+        if not self.policy.respawn or self.given_up:
             return self.drain(pid, now)
         record.retiring = True
         self._slots[record.slot].due = now
@@ -284,7 +284,7 @@ class Pool:
                 if record.state is not WorkerState.ENDING:
                     self._force_end(record)
                 actions += self._next_step(record, now)
-        if self.on_hold:
+        if self.given_up:
             return actions
         for number, slot in self._slots.items():
             if slot.due is not None and slot.due <= now:
@@ -298,7 +298,7 @@ class Pool:
     def pause_before(self, slot: int, now: float) -> float | None:
         """Return in how many seconds the slot is filled again, or None if it is not to be."""
         history = self._slots.get(slot)
-        if history is None or history.due is None or self.on_hold:
+        if history is None or history.due is None or self.given_up:
             return None
         return max(0.0, history.due - now)
 

@@ -189,7 +189,7 @@ def test_why(host):
             "worker 1 (pid 81) drains as soon as another has its place",
         ),
         (
-            ("suspend", "1"),
+            ("hold", "1"),
             {"slot": 1},
             {"slot": 1, "pid": 81},
             "worker 1 (pid 81) gets no new connections until `resume 1`",

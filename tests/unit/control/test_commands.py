@@ -47,7 +47,7 @@ def test_each_has_one_sentence_of_help_that_fits_a_line():
         ("stop", {"quick": True}, {"quick": True}),
         ("scale", {"workers": 1024}, {"workers": 1024}),
         ("drain", {"slot": 0}, {"slot": 0}),
-        ("suspend", {"slot": 1023}, {"slot": 1023}),
+        ("hold", {"slot": 1023}, {"slot": 1023}),
         ("resume", {"slot": 7}, {"slot": 7}),
         ("connections", {}, {"limit": 1000}),
         ("connections", {"limit": 100_000}, {"limit": 100_000}),

@@ -18,7 +18,7 @@ from host.ipc.scoreboard import (
     TURN_STARTED,
 )
 from host.plugins.schedulers.round_robin import RoundRobin
-from host.telemetry.events import WORKER_RESUMED, WORKER_SUSPENDED
+from host.telemetry.events import WORKER_CAUGHT_UP, WORKER_SUSPENDED
 from support.fakes import Told, blank_cells, rows_of, worker_id
 
 PATIENCE = 0.05
@@ -306,11 +306,11 @@ def test_who_has_caught_up_is_resumed():
     scene.claim(1)
     scene.dispatcher.check(2.0)
     assert not scene.dispatcher.check(2.0)
-    assert scene.told.of(WORKER_RESUMED) == []
+    assert scene.told.of(WORKER_CAUGHT_UP) == []
     assert scene.dispatcher.next_check(2.0) == 2.0 + PATIENCE
     scene.claim(0)
     assert scene.dispatcher.check(3.0)
-    assert scene.told.of(WORKER_RESUMED) == [{"slot": 0, "pid": 1000}]
+    assert scene.told.of(WORKER_CAUGHT_UP) == [{"slot": 0, "pid": 1000}]
     assert scene.plan(2, now=3.0) == {0: 1, 1: 1}
 
 
@@ -345,7 +345,7 @@ def test_what_a_full_pipe_did_not_take_is_taken_back():
     assert told == [(0, 2)]
     assert scene.plan(4, now=1.0) == {1: 2}
     scene.dispatcher.check(1.0)
-    assert [told["slot"] for told in scene.told.of(WORKER_RESUMED)] == [0]
+    assert [told["slot"] for told in scene.told.of(WORKER_CAUGHT_UP)] == [0]
 
 
 def test_with_everybody_suspended_connections_wait_for_the_first_to_catch_up():

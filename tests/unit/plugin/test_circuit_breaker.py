@@ -11,7 +11,7 @@ from host.plugin.binding import HOOKS, Implementation
 from host.plugin.circuit_breaker import CircuitBreaker
 from host.plugin.isolation import isolated, schedulers
 from host.settings import Settings
-from host.telemetry.events import PLUGIN_RESUMED, PLUGIN_SUSPENDED
+from host.telemetry.events import PLUGIN_CALLED_AGAIN, PLUGIN_LEFT_OUT
 from support.fakes import Told
 
 LIMITS = {"max_failures": 3, "window_seconds": 10, "slow_call_ms": 100, "open_seconds": 30}
@@ -437,10 +437,10 @@ class TestWhatIsSeen:
         scene.now += 30
         scene.raising.clear()
         told("connection")
-        assert scene.told.names == ["plugin_suspended", "plugin_suspended", "plugin_resumed"]
+        assert scene.told.names == ["plugin_left_out", "plugin_left_out", "plugin_called_again"]
         common = {"plugin": "bad", "hook": "on_accept", "seconds": 30}
-        assert scene.told.of(PLUGIN_SUSPENDED) == [common | {"count": 3}, common | {"count": 4}]
-        assert scene.told.of(PLUGIN_RESUMED) == [{"plugin": "bad"}]
+        assert scene.told.of(PLUGIN_LEFT_OUT) == [common | {"count": 3}, common | {"count": 4}]
+        assert scene.told.of(PLUGIN_CALLED_AGAIN) == [{"plugin": "bad"}]
 
     def test_each_change_is_told_after_it_was_made(self):
         scene = Scene()

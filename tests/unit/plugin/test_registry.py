@@ -63,7 +63,7 @@ def told(call, *args):
     return log
 
 
-def no_listeners(*report):
+def no_plugins(*report):
     raise AssertionError(report)
 
 
@@ -79,7 +79,7 @@ def test_a_listeners_plugin_hears_first_and_other_protocols_nothing(registry):
         eager=watcher("(tryfirst=True)"),
         late=watcher("(trylast=True)"),
         last=watcher(),
-    ).bind("chat", no_listeners)
+    ).bind("chat", no_plugins)
     order = ["chat", "eager", "first", "last", "late"]
     assert told(bound.on_accept) == [f"{name} accept" for name in order]
     order = ["chat", "first", "eager", "late", "last"]
@@ -89,7 +89,7 @@ def test_a_listeners_plugin_hears_first_and_other_protocols_nothing(registry):
 
 
 def test_everyone_hears_what_belongs_to_no_listener(registry):
-    bound = registry(first=watcher(), chat=PROTOCOL, last=watcher()).host_hooks(no_listeners)
+    bound = registry(first=watcher(), chat=PROTOCOL, last=watcher()).host_hooks(no_plugins)
     starts = told(functools.partial(bound.tell, on_worker_start))
     assert starts == ["first start", "chat start", "last start"]
     assert told(functools.partial(bound.tell, on_worker_stop)) == []
@@ -97,13 +97,13 @@ def test_everyone_hears_what_belongs_to_no_listener(registry):
 
 def test_on_readable_is_the_plugins_own_method(registry):
     loaded = registry(chat=PROTOCOL, first=watcher())
-    assert loaded.bind("chat", no_listeners).on_readable == loaded.plugins[0].object.on_readable
+    assert loaded.bind("chat", no_plugins).on_readable == loaded.plugins[0].object.on_readable
 
 
 @pytest.mark.parametrize("hook", ["on_accept", "on_readable", "on_drain"])
 def test_wrappers_of_plugins_that_are_no_protocol_run_around(registry, hook):
     bound = registry(chat=PROTOCOL, wrap=WRAPPER.replace("{hook}", hook), other=PROTOCOL).bind(
-        "chat", no_listeners
+        "chat", no_plugins
     )
     args = (1.5,) if hook == "on_drain" else ()
     said = told(getattr(bound, hook), *args)
@@ -127,11 +127,11 @@ FAILS = """
 @hookimpl
 def {hook}(): raise ValueError("{hook} failed")
 """
-SUSPENDING = ["on_accept", "on_close", "on_child_exit"]
+GUARDED = ["on_accept", "on_close", "on_child_exit"]
 
 
 @pytest.fixture
-def suspended(registry):
+def failures_of_two_calls(registry):
     """Return a function that says what is reported of a plugin that fails in each of two calls.
 
     The breaker opens at the first failure.
@@ -156,20 +156,22 @@ def suspended(registry):
     return count
 
 
-@pytest.mark.parametrize("hook", SUSPENDING)
-def test_what_may_be_called_often_is_guarded(suspended, hook):
+@pytest.mark.parametrize("hook", GUARDED)
+def test_what_may_be_called_often_is_guarded(failures_of_two_calls, hook):
     args = ("connection", "gone")[: 2 if hook == "on_close" else 1]
-    assert suspended(hook, FAILS.replace("{hook}", hook), args) == [("bad", hook, f"{hook} failed")]
+    assert failures_of_two_calls(hook, FAILS.replace("{hook}", hook), args) == [
+        ("bad", hook, f"{hook} failed")
+    ]
 
 
 @pytest.mark.parametrize("hook", ["on_host_start", "on_worker_start", "on_worker_stop"])
-def test_what_is_called_once_is_not_guarded(suspended, hook):
-    assert len(suspended(hook, FAILS.replace("{hook}", hook))) == 2
+def test_what_is_called_once_is_not_guarded(failures_of_two_calls, hook):
+    assert len(failures_of_two_calls(hook, FAILS.replace("{hook}", hook))) == 2
 
 
-def test_a_wrapper_of_what_belongs_to_the_protocol_is_not_guarded(suspended):
+def test_a_wrapper_of_what_belongs_to_the_protocol_is_not_guarded(failures_of_two_calls):
     fails = "@hookimpl(wrapper=True)\ndef on_drain():\n    yield\n    raise ValueError"
-    assert len(suspended("on_drain", fails, ("connection", 1.5))) == 2
+    assert len(failures_of_two_calls("on_drain", fails, ("connection", 1.5))) == 2
 
 
 def test_a_protocol_is_never_left_out(registry):
@@ -188,7 +190,7 @@ def test_a_scheduler_is_guarded(registry):
     fails = "@hookimpl\ndef choose_worker(): raise ValueError('no idea')"
     policy = Settings(breaker={"max_failures": 1}).breaker
     breaker = CircuitBreaker(policy, (), Telemetry())
-    [(name, ask)] = registry(bad=fails).host_hooks(no_listeners, breaker=breaker).schedulers
+    [(name, ask)] = registry(bad=fails).host_hooks(no_plugins, breaker=breaker).schedulers
     with pytest.raises(ValueError, match="no idea"):
         ask("listener", ["w0"])
     assert (name, ask("listener", ["w0"])) == ("bad", None)
@@ -196,12 +198,12 @@ def test_a_scheduler_is_guarded(registry):
 
 def test_blame_tells_a_wrapper_from_what_it_wraps(registry):
     wrap = WRAPPER.replace("{hook}", "on_readable").replace('append("after")', "missing()")
-    bound = registry(chat=PROTOCOL, wrap=wrap).bind("chat", no_listeners)
+    bound = registry(chat=PROTOCOL, wrap=wrap).bind("chat", no_plugins)
     with pytest.raises(AttributeError) as caught:
         bound.on_readable([])
     assert bound.blame(caught.value) == "wrap"
     with pytest.raises(AttributeError) as caught:
-        registry(chat=PROTOCOL).bind("chat", no_listeners).on_readable(None)
+        registry(chat=PROTOCOL).bind("chat", no_plugins).on_readable(None)
     assert bound.blame(caught.value) == "chat"
 
 
@@ -213,7 +215,7 @@ def test_schedulers_are_asked_in_order(registry):
             first=chooses.replace("{order}", ""),
             eager=chooses.replace("{order}", "(tryfirst=True)"),
         )
-        .host_hooks(no_listeners)
+        .host_hooks(no_plugins)
         .schedulers
     )
     assert [name for name, _ in schedulers] == ["eager", "first", "late"]
@@ -243,7 +245,7 @@ def test_protocol_says_why_not(registry):
     with pytest.raises(PluginError, match="it cannot serve a listener"):
         loaded.protocol("watch")
     with pytest.raises(PluginError, match='not selected; did you mean "chat"'):
-        loaded.bind("chart", no_listeners)
+        loaded.bind("chart", no_plugins)
     with pytest.raises(PluginError, match="Select it: --plugin zebra"):
         loaded.protocol("zebra")
 
@@ -292,4 +294,4 @@ def test_one_function_for_two_hooks_and_two_plugins(registry):
     shared = "@hookimpl\ndef on_accept(connection): connection.append(1)\non_readable = on_accept"
     loaded = registry(one=shared, two=shared)
     assert loaded.protocols == ("one", "two")
-    assert told(loaded.bind("two", no_listeners).on_accept) == [1]
+    assert told(loaded.bind("two", no_plugins).on_accept) == [1]

@@ -10,7 +10,7 @@ import pytest
 from host.ipc.scoreboard import ACCEPTED_ALL, Scoreboard
 from host.plugin import binding
 from host.plugin.binding import Implementation
-from host.profiling.recorder import Profile, collect, prepare, run_name
+from host.profiling.recorder import Recorder, collect, prepare, run_name
 from host.profiling.report import summarize
 from host.runtime.loop import Loop
 
@@ -35,7 +35,7 @@ def clock():
 
 @pytest.fixture
 def profile(tmp_path, clock):
-    return Profile(tmp_path, RUN, clock)
+    return Recorder(tmp_path, RUN, clock)
 
 
 @pytest.fixture
@@ -267,12 +267,12 @@ class TestFiles:
 
     def test_who_has_died_is_missing_and_leaves_nothing(self, tmp_path, loop, row, clock):
         for slot in range(2):
-            Profile(tmp_path, RUN, clock).attend(loop, row, f"worker-{slot}-9")
+            Recorder(tmp_path, RUN, clock).attend(loop, row, f"worker-{slot}-9")
         assert collect(tmp_path, RUN) == ([], 2)
         assert list(tmp_path.iterdir()) == []
 
     def test_a_directory_that_is_gone_is_an_error_at_the_end(self, tmp_path, loop, row, clock):
-        profile = Profile(tmp_path / "gone", RUN, clock)
+        profile = Recorder(tmp_path / "gone", RUN, clock)
         profile.attend(loop, row, "worker-0-1")
         with pytest.raises(FileNotFoundError):
             profile.save(0, 0)

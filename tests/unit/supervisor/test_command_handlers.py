@@ -12,9 +12,9 @@ from host.ipc.protocol import Ask, Drain
 from host.settings import Lifecycle as Limits
 from host.supervisor import status
 from host.supervisor.command_handlers import CommandHandlers, CommandParts
-from host.supervisor.reload.rehearsal import ReloadError
+from host.supervisor.reload.reloader import ReloadError
 from host.supervisor.workers.queries import ANSWER_SECONDS
-from host.telemetry.events import SCHEDULER_SWAPPED, WORKER_FREED, WORKER_HELD, WORKER_RECYCLED
+from host.telemetry.events import SCHEDULER_SWAPPED, WORKER_HELD, WORKER_RECYCLED, WORKER_RESUMED
 from support.generations import connect
 from support.supervision import NO_PROCESS, site
 
@@ -174,7 +174,7 @@ def test_no_worker_is_replaced_by_itself_while_another_generation_is_to_take_ove
         assert scene.told.of(WORKER_RECYCLED) == []
 
 
-@pytest.mark.parametrize("command", ["drain", "suspend", "resume"])
+@pytest.mark.parametrize("command", ["drain", "hold", "resume"])
 def test_a_slot_in_which_nobody_serves_is_refused(scene, command):
     assert scene.refusal(command, slot=7) == "no worker serves in slot 7; slots: 0, 1"
     scene.site.lifecycle.retire(scene.first, "a command")
@@ -184,19 +184,19 @@ def test_a_slot_in_which_nobody_serves_is_refused(scene, command):
 def test_a_worker_is_kept_from_new_connections_and_given_them_again(scene):
     pid, answer = scene.first.record.pid, {"slot": 0, "pid": scene.first.record.pid}
     candidate = scene.first.generation.candidate(pid)
-    assert scene.result("suspend", slot=0) == answer
+    assert scene.result("hold", slot=0) == answer
     assert (scene.first.held, candidate.held) == (True, True)
-    assert scene.result("suspend", slot=0) == answer
+    assert scene.result("hold", slot=0) == answer
     assert scene.told.of(WORKER_HELD) == [answer]
     assert scene.result("resume", slot=0) == answer
     assert scene.result("resume", slot=0) == answer
     assert (scene.first.held, candidate.held) == (False, False)
-    assert scene.told.of(WORKER_FREED) == [answer]
+    assert scene.told.of(WORKER_RESUMED) == [answer]
 
 
 def test_what_waits_for_a_worker_that_was_kept_from_it_is_handed_out_at_once(scene):
     for slot in range(2):
-        scene.result("suspend", slot=slot)
+        scene.result("hold", slot=slot)
     with connect(scene.first.generation.sockets[0]):
         scene.site.generations.run_passes()
         assert scene.site.ends(scene.first).told() == []

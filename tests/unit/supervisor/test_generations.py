@@ -326,7 +326,7 @@ def test_a_worker_closes_all_but_its_own_generation(scene):
 
 def test_a_process_that_a_plugin_has_forked_closes_the_sockets_alone(scene):
     serving, coming = scene.reload(lost=1)
-    scene.generations.release_sockets()
+    scene.generations.close_sockets_in_fork()
     assert [each.fileno() for each in (*serving.sockets, *coming.sockets)] == [-1, -1, -1]
     assert not is_closed(serving)
 

@@ -26,7 +26,7 @@ from host.settings import ConnectionLimits
 from host.telemetry.events import ACCEPT_FAILED
 from host.worker.acceptor import Acceptor
 from host.worker.capacity import Capacity
-from host.worker.context import ListenerContext, Turn
+from host.worker.context import ListenerContext, OpenConnections
 from support.dispatch_world import accepting
 from support.fakes import FakeLoop, Told, blank_cells, rows_of
 
@@ -70,12 +70,12 @@ class Scene:
         self.story, self.accepted, self.wakes, self._stack = [], [], [], stack
         self.loop, self.told = FakeLoop(), Told()
         self.sockets = [ListeningFake(self.story) for _ in range(2)]
-        self.turn = Turn()
-        self.open = self.turn.open
+        self.connections = OpenConnections()
+        self.open = self.connections.open
         self.cells = Written(self.story)
         [self.row] = rows_of(self.cells, 1, 2)
         telemetry = self.told.telemetry
-        self.capacity = Capacity(self.row, self.turn, self.loop, telemetry, wake=self._wake)
+        self.capacity = Capacity(self.row, self.connections, self.loop, wake=self._wake)
         contexts = [self.context(index) for index in range(2)]
         self.acceptor = Acceptor(
             self.sockets, contexts, self.row, self.loop, telemetry, self.capacity
@@ -87,7 +87,7 @@ class Scene:
 
     def _close(self):
         for connection in self.open:
-            connection.release()
+            connection.close_in_fork()
 
     def context(self, index):
         return ListenerContext(
@@ -102,7 +102,7 @@ class Scene:
             report=lambda *failure: None,
             on_end=lambda connection, reason: None,
             limits=ConnectionLimits(),
-            turn=self.turn,
+            connections=self.connections,
         )
 
     def client(self):

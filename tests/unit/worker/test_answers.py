@@ -13,7 +13,7 @@ from host.ipc.protocol import MAX_LINE_BYTES, Ask, ReportParser
 from host.settings import ConnectionLimits
 from host.worker.answers import answer, counted, traffic
 from host.worker.connection import SocketConnection
-from host.worker.context import ListenerContext, Turn
+from host.worker.context import ListenerContext, OpenConnections
 from support.fakes import FakeLoop
 
 NO_FD = -1
@@ -25,7 +25,7 @@ class Scene:
 
     def __init__(self, address="unix:/run/x.sock", index=0, pid=4711):
         self.loop, self.ends = FakeLoop(), []
-        self.turn = Turn()
+        self.open = OpenConnections()
         self.context = ListenerContext(
             Listener(index, address, "echo"),
             worker=SimpleNamespace(pid=pid, slot=0),
@@ -38,7 +38,7 @@ class Scene:
             report=print,
             on_end=lambda *_: None,
             limits=ConnectionLimits(),
-            turn=self.turn,
+            connections=self.open,
             close=lambda fd: None,
         )
         self.connections = []
@@ -127,7 +127,7 @@ def test_one_connection_is_found_by_its_id_and_goes_on():
         scene.connect()
     [found] = scene.items("find", id="4711-11")
     assert found["id"] == "4711-11"
-    assert scene.turn.touched == []
+    assert scene.open.touched == []
     assert not scene.connections[10].closed
 
 
@@ -138,8 +138,8 @@ def test_one_connection_is_closed_by_its_id_after_it_was_described():
     [found] = scene.items("close", id="4711-2")
     assert (found["id"], found["peer"]) == ("4711-2", "unix")
     assert [each.closed for each in scene.connections] == [False, True, False]
-    for connection in scene.turn.touched:
-        connection.settle()
+    for connection in scene.open.touched:
+        connection.follow_up()
     assert scene.ends == [(scene.connections[1], CloseReason.OPERATOR)]
 
 

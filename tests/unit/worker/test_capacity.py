@@ -4,54 +4,35 @@ import pytest
 
 from host.interfaces import CloseReason
 from host.ipc.scoreboard import ACTIVE, REFUSING, STARVED
-from host.telemetry.emitter import Telemetry
-from host.telemetry.events import CONNECTION_CLOSED
 from host.worker.capacity import Capacity
-from host.worker.context import Turn
-from support.fakes import FakeLoop, Told, blank_cells, rows_of
+from host.worker.context import OpenConnections
+from support.fakes import FakeLoop, blank_cells, rows_of
 
 
 class Scene:
-    def __init__(self, telemetry=None):
-        self.loop, self.turn, self.told, self.wakes = FakeLoop(), Turn(), Told(), 0
+    def __init__(self):
+        self.loop, self.connections, self.wakes = FakeLoop(), OpenConnections(), 0
         self.cells = blank_cells(2, 1)
         _, self.row = rows_of(self.cells, 2, 1)
-        self.capacity = Capacity(
-            self.row, self.turn, self.loop, telemetry or self.told.telemetry, self.wake
-        )
+        self.capacity = Capacity(self.row, self.connections, self.loop, self.wake)
 
     def wake(self):
         self.wakes += 1
 
     def connect(self):
-        connection = Connection()
-        self.turn.open.add(connection)
+        connection = object()
+        self.connections.open.add(connection)
         self.row.put(ACTIVE, self.row.get(ACTIVE) + 1)
         return connection
 
 
-class Connection:
-    """A connection as far as its end is concerned."""
-
-    id, peer = "7-1", "unix"
-
-
-def test_a_connection_that_ends_is_counted_and_told():
+def test_a_connection_that_ends_is_counted():
     scene = Scene()
     first, second = scene.connect(), scene.connect()
     scene.capacity.connection_ended(first, CloseReason.IDLE)
-    assert scene.turn.open == {second}
+    assert scene.connections.open == {second}
     assert scene.row.get(ACTIVE) == 1
-    [event] = scene.told.of(CONNECTION_CLOSED)
-    assert event == {"connection": "7-1", "peer": "unix", "reason": CloseReason.IDLE.value}
     assert scene.wakes == 0
-
-
-def test_an_end_is_told_only_if_somebody_wants_to_know():
-    told = []
-    scene = Scene(Telemetry(told.append))
-    scene.capacity.connection_ended(scene.connect(), CloseReason.IDLE)
-    assert told == []
 
 
 def test_an_end_wakes_the_supervisor_if_connections_wait_that_no_worker_may_take():

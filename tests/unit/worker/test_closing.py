@@ -1,12 +1,17 @@
 """A connection ends once, with the right reason, after what is unsent or without it."""
 
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from host.interfaces import CloseReason
 from host.runtime.loop import READ, WRITE
+from host.telemetry.events import CONNECTION_CLOSED
+from host.worker.closing import log_closed
 from support.connections import HANG_UP, PIPE, RESET, Worker, takes_of, writes
+from support.fakes import Told
 
 ERRORS = [RESET, PIPE]
 ACTS = st.lists(
@@ -22,6 +27,21 @@ ACTS = st.lists(
 )
 ARRIVES = st.lists(st.sampled_from([b"some", b"", *ERRORS]), max_size=5)
 KERNEL = st.lists(st.one_of(st.integers(0, 9), st.sampled_from(["block", *ERRORS])), max_size=9)
+
+
+def test_the_log_is_told_who_ended_and_why_if_it_wants_to_know():
+    told = Told()
+    worker = Worker(log_closed=partial(log_closed, told.telemetry))
+    connection, _ = worker.connect()
+    connection.finish(CloseReason.IDLE)
+    assert told.of(CONNECTION_CLOSED) == []
+    worker.end_turn()
+    [event] = told.of(CONNECTION_CLOSED)
+    assert event == {
+        "connection": connection.id,
+        "peer": connection.peer,
+        "reason": CloseReason.IDLE.value,
+    }
 
 
 def test_close_sends_first_and_drops_what_is_written_afterwards():
@@ -159,7 +179,7 @@ def test_after_the_end_everything_is_harmless():
     connection.call_when_writable(lambda each: None)
     connection.close()
     connection.abort(CloseReason.RESET)
-    connection.settle()
+    connection.follow_up()
     worker.end_turn()
     assert connection.read() == b""
     assert connection.fileno() == -1

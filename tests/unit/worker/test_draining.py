@@ -3,7 +3,7 @@
 import pytest
 
 from host.interfaces import CloseReason
-from host.worker.context import Turn
+from host.worker.context import OpenConnections
 from host.worker.draining import Draining
 from support.fakes import FakeLoop, FakeSocket
 
@@ -19,16 +19,16 @@ class Connection:
 
     def abort(self, reason):
         self.reason = reason
-        self._scene.turn.open.discard(self)
+        self._scene.left.open.discard(self)
 
 
 class Scene:
     def __init__(self, connections=3, spread=0.0):
-        self.loop, self.turn, self.cuts = FakeLoop(now=100.0), Turn(), []
+        self.loop, self.left, self.cuts = FakeLoop(now=100.0), OpenConnections(), []
         self.sockets = [FakeSocket(), FakeSocket()]
         self.connections = [Connection(self) for _ in range(connections)]
-        self.turn.open.update(self.connections)
-        self.draining = Draining(self.turn, self.sockets, self.loop, spread, self.cuts.append)
+        self.left.open.update(self.connections)
+        self.draining = Draining(self.left, self.sockets, self.loop, spread, self.cuts.append)
 
 
 def test_nothing_new_is_taken_and_every_connection_told():
@@ -72,7 +72,7 @@ def test_what_is_open_at_the_deadline_is_closed_and_counted():
     scene = Scene()
     scene.draining.begin(130.0)
     first = scene.connections[0]
-    scene.turn.open.discard(first)
+    scene.left.open.discard(first)
     scene.loop.advance(129.9)
     assert (scene.cuts, scene.draining.has_cut) == ([], False)
     scene.loop.advance(130.0)
@@ -86,6 +86,6 @@ def test_nothing_is_cut_if_every_connection_has_ended_by_then(orders):
     scene = Scene()
     for _ in range(orders):
         scene.draining.begin(130.0)
-    scene.turn.open.clear()
+    scene.left.open.clear()
     scene.loop.advance(131.0)
     assert (scene.cuts, scene.draining.has_cut) == ([], False)

@@ -19,7 +19,7 @@ from host.settings import ConnectionLimits
 from host.worker.acceptor import Acceptor
 from host.worker.capacity import Capacity
 from host.worker.connection import SocketConnection
-from host.worker.context import ListenerContext, Turn
+from host.worker.context import ListenerContext, OpenConnections
 from support.bytecodes import counted_bytecodes
 
 CLIENTS = 20
@@ -35,10 +35,10 @@ class Scene:
         self.board = Scoreboard(1)
         stack.callback(self.board.close)
         self.row = self.board.use(0)
-        self.turn = Turn()
-        self.touched, self.open = self.turn.touched, self.turn.open
+        self.connections = OpenConnections()
+        self.touched, self.open = self.connections.touched, self.connections.open
         self.telemetry = SimpleNamespace(emit=print, debug=False)
-        self.capacity = Capacity(self.row, self.turn, self.loop, self.telemetry, wake=print)
+        self.capacity = Capacity(self.row, self.connections, self.loop, wake=print)
         self.context = ListenerContext(
             Listener(0, "tcp://127.0.0.1:7000", "echo"),
             worker=SimpleNamespace(pid=1, slot=0),
@@ -51,7 +51,7 @@ class Scene:
             report=lambda *failure: pytest.fail(str(failure)),
             on_end=self.capacity.connection_ended,
             limits=ConnectionLimits(),
-            turn=self.turn,
+            connections=self.connections,
             cells=self.row.cells,
             call_cell=self.row.index(CURRENT_CALL),
         )
@@ -59,7 +59,7 @@ class Scene:
 
     def _on_turn_end(self):
         for connection in self.touched:
-            connection.settle()
+            connection.follow_up()
         self.touched.clear()
 
     def connect(self, stack):
@@ -70,7 +70,7 @@ class Scene:
         connection = SocketConnection(ours.detach(), "", 1, self.context)
         connection.watch()
         connection.begin()
-        stack.callback(connection.release)
+        stack.callback(connection.close_in_fork)
         return client
 
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host.interfaces import CloseReason
-from host.worker.context import Turn
+from host.worker.context import OpenConnections
 from host.worker.timeouts import Timeouts
 from support.fakes import FakeLoop
 
@@ -30,9 +30,9 @@ class Connection:
 
 class Scene:
     def __init__(self, idle=10.0, write=20.0):
-        self.loop, turn = FakeLoop(now=100.0), Turn()
-        self.open, self.stalled = turn.open, turn.stalled
-        self.timeouts = Timeouts(self.loop, turn, idle_timeout=idle, write_timeout=write)
+        self.loop, connections = FakeLoop(now=100.0), OpenConnections()
+        self.open, self.stalled = connections.open, connections.stalled
+        self.timeouts = Timeouts(self.loop, connections, idle_timeout=idle, write_timeout=write)
 
     def connect(self):
         connection = Connection(self, self.loop.now)

@@ -1,4 +1,4 @@
-"""At the end of a turn orders are carried out, connections settled, and the scoreboard written."""
+"""At the end of a turn orders are carried out, connections followed up, and cells written."""
 
 from types import SimpleNamespace
 
@@ -6,18 +6,18 @@ import pytest
 
 from host.ipc.protocol import Ask, Drain
 from host.ipc.scoreboard import CURRENT_CALL, STARVED, TURN_LASTED, TURN_STARTED
-from host.worker.context import Turn
+from host.worker.context import OpenConnections
 from host.worker.turns import TurnHandler
 from support.fakes import FakeLoop, blank_cells, rows_of
 
 
 class Connection:
-    """A connection that notes when it is settled, and then does what a hook would do."""
+    """A connection that notes when it is followed up, and then does what a hook would do."""
 
     def __init__(self, scene, then=lambda: None):
         self._scene, self._then = scene, then
 
-    def settle(self):
+    def follow_up(self):
         self._scene.story.append(self)
         self._then()
 
@@ -26,13 +26,13 @@ class Scene:
     """A turn handler whose neighbours write into `story` what they are asked to do."""
 
     def __init__(self, has_idle_timeout=False):
-        self.story, self.turn, self.loop = [], Turn(), FakeLoop(now=2.0)
+        self.story, self.connections, self.loop = [], OpenConnections(), FakeLoop(now=2.0)
         self.loop.stop = lambda: self.story.append("stop")
         self.cells = blank_cells(2, 1)
         _, self.row = rows_of(self.cells, 2, 1)
         self.bus = SimpleNamespace(waiting=[], flush=lambda: self.story.append("flush"))
         self.handler = TurnHandler(
-            turn=self.turn,
+            connections=self.connections,
             loop=self.loop,
             row=self.row,
             acceptor=SimpleNamespace(accept=lambda *order: self.story.append(order)),
@@ -87,29 +87,29 @@ def test_after_orders_the_supervisor_is_woken_if_connections_wait(starved):
     assert scene.end() == [(0, 1)] + ["wake"] * starved
 
 
-def test_what_was_touched_is_settled_with_all_that_is_touched_meanwhile():
+def test_what_was_touched_is_followed_up_with_all_that_is_touched_meanwhile():
     scene = Scene()
     later = Connection(scene)
-    first = Connection(scene, then=lambda: scene.turn.touched.append(later))
-    scene.turn.touched.append(first)
+    first = Connection(scene, then=lambda: scene.connections.touched.append(later))
+    scene.connections.touched.append(first)
     assert scene.end() == [first, later]
-    assert scene.turn.touched == []
+    assert scene.connections.touched == []
 
 
 def test_accepting_comes_first_then_settling_then_the_bus():
     scene = Scene()
     connection = Connection(scene, then=lambda: scene.bus.waiting.append("a message"))
-    scene.turn.touched.append(connection)
+    scene.connections.touched.append(connection)
     scene.handler.add_orders([(0, 1)])
     assert scene.end() == [(0, 1), connection, "flush"]
 
 
 def test_the_loop_stops_when_it_is_to_and_the_last_connection_has_ended():
     scene = Scene()
-    scene.turn.open.add("a connection")
+    scene.connections.open.add("a connection")
     scene.handler.stop_when_empty = True
     assert scene.end() == []
-    scene.turn.open.clear()
+    scene.connections.open.clear()
     assert scene.end() == ["stop"]
 
 
@@ -117,7 +117,7 @@ def test_the_loop_stops_when_it_is_to_and_the_last_connection_has_ended():
 def test_timeouts_are_armed_if_there_can_be_any(stalled, idle):
     scene = Scene(has_idle_timeout=idle)
     if stalled:
-        scene.turn.stalled["a connection"] = 1.0
+        scene.connections.stalled["a connection"] = 1.0
     assert scene.end() == ["arm"] * (stalled or idle)
 
 

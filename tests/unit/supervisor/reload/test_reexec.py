@@ -13,7 +13,7 @@ from host.net.listeners import open_listener
 from host.settings import Listen
 from host.supervisor.reload import handover
 from host.supervisor.reload.reexec import hand_over, reexec
-from host.supervisor.reload.rehearsal import Plan
+from host.supervisor.reload.reloader import Plan
 from support.generations import ANY_PORT, connect
 from support.reexecuting import Before
 from support.supervision import site

@@ -148,9 +148,9 @@ def test_a_generation_that_never_came_to_serve_drains_and_the_one_that_does_stay
     assert again.exited(99, code=0) == []
 
 
-def test_a_generation_on_hold_starts_nobody():
+def test_a_generation_that_is_given_up_starts_nobody():
     staff = succeeding()
-    staff.pool.on_hold = True
+    staff.pool.given_up = True
     assert staff.exited(5, code=3) == []
     assert staff.tick(START) == [DumpWorker(15)]
 

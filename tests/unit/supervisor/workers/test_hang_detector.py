@@ -2,7 +2,8 @@
 
 import pytest
 
-from host.ipc.heartbeat import BEAT_SECONDS, HangDetector, Reading, beat_seconds
+from host.ipc.heartbeat import BEAT_SECONDS, beat_seconds
+from host.supervisor.workers.hang_detector import HangDetector, Reading
 
 SECOND = 1_000_000_000
 

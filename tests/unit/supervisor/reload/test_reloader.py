@@ -12,7 +12,7 @@ from host.errors import ListenError
 from host.runtime.processes import Exit
 from host.settings import Listen
 from host.supervisor.reload import handover
-from host.supervisor.reload.rehearsal import Plan, Program, Reloader
+from host.supervisor.reload.reloader import Plan, Program, Reloader
 from host.telemetry.events import HOST_RELOADING, RELOAD_FAILED
 from support.fakes import FakeLoop, Told
 
