@@ -96,6 +96,11 @@ class LineFramer:
         self._skipping = False
 
     @property
+    def between(self) -> bool:
+        """Whether the next byte that is fed begins a line."""
+        return not (self.waiting or self._skipping)
+
+    @property
     def waiting(self) -> int:
         """How many bytes were fed and not handed out."""
         self._take_back()

@@ -32,10 +32,10 @@ def cut_arrays(data: bytes, max_bytes: int) -> tuple[list[bytes], Sequence[int],
     pieces = data.split(b"\r\n")
     last = len(pieces) - 1
     count = _COUNTS.get(pieces[0])
-    if count is not None and data.count(b"\n") == last:
+    step = 0 if count is None else 1 + 2 * count
+    if count is not None and last > step and data.count(b"\n") == last:
         alike = _cut_alike(pieces, count)
         if alike and max(map(len, alike)) <= max_bytes:
-            step = 1 + 2 * count
             return alike, range(0, step * len(alike) + 1, step), pieces
     lines, places, at = [], [0], 0
     while at < last:

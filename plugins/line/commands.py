@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
-from host import Connection, Worker
+from host import Worker
 from host.plugins.framing import lines_left
 
+QUIT = b"QUIT"
 _NOTHING: Iterator[bytes] = iter(())
 _BREAKS = bytes.maketrans(b"\r\n", b"  ")
 _SHOWN = 40
@@ -24,14 +25,13 @@ class Commands:
         self._ahead = _NOTHING  # the lines that are counted and not handed out yet
         self._worker: Worker | None = None
         self._started = time.monotonic()
-        self._table: dict[bytes, Callable[[Connection, bytes], None]] = {
+        self._table: dict[bytes, Callable[[bytes], bytes]] = {
             b"PING": self._ping,
             b"ECHO": self._echo,
             b"TIME": self._time,
             b"WORKER": self._who,
             b"STATS": self._stats,
             b"HELP": self._help,
-            b"QUIT": self._quit,
         }
 
     def start(self, worker: Worker) -> None:
@@ -45,7 +45,7 @@ class Commands:
         self._counted += lines_left(lines)
 
     def count_one(self) -> None:
-        """Count a line that has been handed out."""
+        """Count a line that is handed out."""
         self._counted += 1
 
     def count_back(self) -> None:
@@ -53,48 +53,44 @@ class Commands:
         self._counted -= lines_left(self._ahead)
         self._ahead = _NOTHING
 
-    def answer(self, connection: Connection, line: bytes | str) -> bool | None:
-        """Answer `line` if it is one of the commands; else return None."""
+    def answer(self, line: bytes | str) -> bytes | None:
+        """Return the reply to `line`; None for QUIT, which ends the connection, and for others."""
         given = line if isinstance(line, bytes) else line.encode()
         word, _, rest = given.partition(b" ")
         command = self._table.get(word) or self._table.get(word.upper())
-        if command is None:
-            return None
-        command(connection, rest)
-        return True
+        return None if command is None else command(rest)
 
     def unknown(self, word: bytes) -> str:
         """Return what to say of a line that nobody has taken and that begins with `word`."""
         if not word:
             return "empty line; try HELP"
         name = word[:_SHOWN].decode("utf-8", "replace")
-        known = [each.decode() for each in self._table]
+        known = [each.decode() for each in (*self._table, QUIT)]
         near = difflib.get_close_matches(name.upper(), known, 1)
         return f'unknown command "{name}"; ' + (f"did you mean {near[0]}?" if near else "try HELP")
 
-    def _ping(self, connection: Connection, rest: bytes) -> None:
-        connection.write(b"+%b\r\n" % rest.translate(_BREAKS) if rest else b"+PONG\r\n")
+    def _ping(self, rest: bytes) -> bytes:
+        return b"+%b\r\n" % rest.translate(_BREAKS) if rest else b"+PONG\r\n"
 
-    def _echo(self, connection: Connection, rest: bytes) -> None:
-        connection.write(b"+%b\r\n" % rest.translate(_BREAKS))
+    def _echo(self, rest: bytes) -> bytes:
+        return b"+%b\r\n" % rest.translate(_BREAKS)
 
-    def _time(self, connection: Connection, _rest: bytes) -> None:
+    def _time(self, _rest: bytes) -> bytes:
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        connection.write(b"+%b\r\n" % now.encode())
+        return b"+%b\r\n" % now.encode()
 
-    def _who(self, connection: Connection, _rest: bytes) -> None:
-        worker = connection.worker
-        connection.write(b"+slot %d pid %d\r\n" % (worker.slot, worker.pid))
+    def _who(self, _rest: bytes) -> bytes:
+        worker = self._worker
+        assert worker is not None
+        return b"+slot %d pid %d\r\n" % (worker.slot, worker.pid)
 
-    def _stats(self, connection: Connection, _rest: bytes) -> None:
+    def _stats(self, _rest: bytes) -> bytes:
+        worker = self._worker
+        assert worker is not None
         uptime = int(time.monotonic() - self._started)
-        connections = sum(1 for _ in connection.worker.connections)
+        connections = sum(1 for _ in worker.connections)
         text = b"+uptime_seconds %d connections %d lines %d\r\n"
-        connection.write(text % (uptime, connections, self._counted - lines_left(self._ahead)))
+        return text % (uptime, connections, self._counted - lines_left(self._ahead))
 
-    def _help(self, connection: Connection, _rest: bytes) -> None:
-        connection.write(b"+PING [text], ECHO text, TIME, WORKER, STATS, HELP, QUIT\r\n")
-
-    def _quit(self, connection: Connection, _rest: bytes) -> None:
-        connection.write(b"+bye\r\n")
-        connection.close()
+    def _help(self, _rest: bytes) -> bytes:
+        return b"+PING [text], ECHO text, TIME, WORKER, STATS, HELP, QUIT\r\n"

@@ -22,14 +22,14 @@ from host import Connection, Host, Worker, hookimpl, hookspec
 from host.plugins.encoding import harmless
 from host.plugins.framing import FrameTooLongError, lines_left
 from host.plugins.line.arrays import AT_ONCE_BYTES, MAX_WORDS, cut_arrays
-from host.plugins.line.commands import Commands
+from host.plugins.line.commands import QUIT, Commands
 from host.plugins.line.session import Array, State
 
 Answer = bytes | bool | None
 """What `on_line` returns."""
 
 # A number: `b"*" in chunk` would first take the bytes for a number, and raise and clear an error.
-_STAR = ord("*")
+_STAR, _CR = ord("*"), ord("\r")
 _SHARE_BYTES = 4096
 """How much is answered in one turn of the loop before the other connections get theirs: about a
 millisecond of the commands that ship."""
@@ -115,10 +115,11 @@ class Line:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._decode, self._arrays = options.encoding == "utf-8", options.arrays
+        self._at_once = 0 if self._decode else min(AT_ONCE_BYTES, options.max_line_bytes)
         self._commands = Commands()
-        self._on_line: Callable[[Connection, bytes | str], Answer] = self._commands.answer
+        self._on_line: Callable[[Connection, bytes | str], Answer]
         # The same without the connection, if no plugin takes it.
-        self._reply: Callable[[bytes], Answer] | None = None
+        self._reply: Callable[[bytes], Answer] | None
 
     @hookimpl
     def on_host_start(self, host: Host) -> None:
@@ -139,8 +140,19 @@ class Line:
 
     @hookimpl
     def on_readable(self, connection: Connection) -> None:
-        """Cut what has arrived into lines and have them answered."""
-        self._go_on(connection, connection.read())
+        """Have what has arrived answered: at once if it is a few whole requests, as most often."""
+        data = connection.read()
+        current: State = connection.data
+        if current.between and len(data) <= self._at_once:
+            lines, reply = self._cut_whole(data), self._reply
+            if reply is not None and 0 < len(lines) <= _TOGETHER:
+                self._reply_to(connection, reply, lines)
+                return
+            if len(lines) == 1:
+                self._commands.count_one()
+                self._say(connection, lines[0], self._on_line(connection, lines[0]))
+                return
+        self._go_on(connection, data)
 
     @hookimpl
     def on_drain(self, connection: Connection) -> None:
@@ -150,9 +162,9 @@ class Line:
         self._go_on(connection, connection.read())
 
     @hookimpl
-    def on_line(self, connection: Connection, line: bytes | str) -> Answer:
-        """Answer the commands that ship."""
-        return self._commands.answer(connection, line)
+    def on_line(self, line: bytes | str) -> Answer:
+        """Answer the commands that ship, but for QUIT."""
+        return self._commands.answer(line)
 
     def _go_on(self, connection: Connection, data: bytes = b"") -> None:
         """Deal with what waits, until there is no more or others are to have their turn.
@@ -160,6 +172,7 @@ class Line:
         A peer that does not take its replies is held back, too.
         """
         current: State = connection.data
+        current.between = False
         framer, stop = current.framer, None
         while not connection.closed:
             if connection.congested or current.handler is not None:
@@ -186,6 +199,20 @@ class Line:
             data = b""
         if current.ending:
             connection.close()
+        current.between = current.handler is None and current.array is None and framer.between
+
+    def _cut_whole(self, data: bytes) -> list[bytes]:
+        """Return the requests if `data` is whole ones of one kind, else an empty list."""
+        if data[-1:] != b"\n":
+            return []
+        if self._arrays and _STAR in data:
+            lines, places, pieces = cut_arrays(data, self._at_once)
+            return lines if places[-1] == len(pieces) - 1 else []
+        lines = data.split(b"\n")
+        lines.pop()
+        if _CR in data:
+            lines = [line[:-1] if line[-1:] == b"\r" else line for line in lines]
+        return lines
 
     def _hand_out_lines(
         self, connection: Connection, current: State, lines: Iterator[bytes]
@@ -194,7 +221,7 @@ class Line:
 
         It stops after a line that begins raw bytes, congests the connection or closes it.
         """
-        framer, commands, on_line = current.framer, self._commands, self._on_line
+        framer, on_line, reply = current.framer, self._on_line, self._reply
         may_be_odd = self._decode or (self._arrays and _STAR in framer.chunk)
         if may_be_odd or current.array is not None:
             if current.array is None and not self._decode and framer.chunk[0] == _STAR:
@@ -202,10 +229,10 @@ class Line:
                     return bool(framer.uncut)
                 lines = framer.cut()
             on_line = self._odd_line
-        elif self._reply is not None:
-            return self._reply_to_lines(connection, self._reply, lines) or bool(framer.uncut)
+        elif reply is not None:
+            return self._reply_to_lines(connection, reply, lines) or bool(framer.uncut)
         else:
-            commands.count(lines)
+            self._commands.count(lines)
         try:
             for line in lines:
                 answer = on_line(connection, line)
@@ -214,7 +241,7 @@ class Line:
                 if current.handler is not None or connection.congested or connection.closed:
                     return True
         finally:
-            commands.count_back()
+            self._commands.count_back()
         return bool(framer.uncut)
 
     def _hand_out_arrays(self, connection: Connection, current: State, cut: Iterator[bytes]) -> int:
@@ -242,25 +269,31 @@ class Line:
     def _reply_to_lines(
         self, connection: Connection, reply: Callable[[bytes], Answer], lines: Iterator[bytes]
     ) -> bool:
-        """Have lines answered by plugins that take no connection; tell whether some are left.
-
-        They are not counted: the number is for STATS alone, and the commands that ship, which take
-        the connection, are not among these plugins.
-        """
-        while left := lines_left(lines):
+        """Have lines answered by plugins that take no connection; tell whether some are left."""
+        while lines_left(lines):
             if connection.congested or connection.closed:
                 return True
-            some = list(lines if left <= _TOGETHER else islice(lines, _TOGETHER))
-            answers: list[Any] = []
-            try:
-                answers.extend(map(reply, some))
-            finally:  # what was answered before a failure is sent
-                try:
-                    connection.write(b"".join(answers))
-                except TypeError:  # not all of it are replies
-                    for line, answer in zip(some, answers, strict=False):
-                        self._say(connection, line, answer)
+            self._reply_to(connection, reply, list(islice(lines, _TOGETHER)))
         return False
+
+    def _reply_to(
+        self, connection: Connection, reply: Callable[[bytes], Answer], lines: list[bytes]
+    ) -> None:
+        """Have a few lines answered by plugins that take no connection."""
+        answers: list[Any] = []
+        left = iter(lines)
+        self._commands.count(left)
+        try:
+            answers.extend(map(reply, left))
+        except BaseException:
+            self._commands.count_back()
+            raise
+        finally:  # what was answered before a failure is sent
+            try:
+                connection.write(b"".join(answers))
+            except TypeError:  # not all of it are replies
+                for line, answer in zip(lines, answers, strict=False):
+                    self._say(connection, line, answer)
 
     def _say(self, connection: Connection, line: bytes, answer: object) -> None:
         """Send the reply that `on_line` returned, or an error if nobody took the line."""
@@ -268,7 +301,11 @@ class Line:
             connection.write(answer)
         elif answer is None or answer is False:
             word = line.split(maxsplit=1)[0] if line.strip() else b""
-            error(connection, self._commands.unknown(word))
+            if word.upper() == QUIT and "line" in self._options.commands:
+                connection.write(b"+bye\r\n")
+                connection.close()
+            else:
+                error(connection, self._commands.unknown(word))
         elif answer is not True:
             names = " or ".join(self._options.commands)
             raise TypeError(

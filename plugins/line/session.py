@@ -68,9 +68,10 @@ class State:
         missing: how many bytes it is still to be given; None: no limit.
         array: the array of words that is coming; None for none.
         ending: whether the connection is closed as soon as all lines are answered.
+        between: whether the next byte begins a request: nothing of an earlier one waits.
     """
 
-    __slots__ = ("array", "data", "ending", "framer", "handler", "missing")
+    __slots__ = ("array", "between", "data", "ending", "framer", "handler", "missing")
 
     def __init__(self, max_line_bytes: int) -> None:
         self.framer = LineFramer(max_line_bytes)
@@ -79,12 +80,14 @@ class State:
         self.array: Array | None = None
         self.data: Any = None
         self.ending = False
+        self.between = True
 
     def raw(self, handler: RawHandler, count: int | None = None) -> None:
         """Hand what comes next to `handler`, all of it or `count` bytes."""
         if count is not None and count < 1:
             raise ValueError(f"count must be at least 1, not {count}")
         self.handler, self.missing = handler, count
+        self.between = False
 
     def block(self, count: int, handler: RawHandler) -> None:
         """Collect the next `count` bytes; then call `handler` with them."""

@@ -342,14 +342,15 @@ def test_a_client_that_does_not_read_is_held_back_and_loses_nothing(harness, kin
     connection.window = 0
     connection.feed(requests)
     assert connection.congested
-    assert connection.unsent < 10_100
+    most = 10_000 + 16 * len(b"+000000\r\n")  # so many are answered together
+    assert connection.unsent <= most
     assert connection.unread > len(requests) - 70_000
     connection.feed_eof()
     connection.window = 777
     received = bytearray()
     while part := connection.take():
         received += part
-        assert connection.unsent < 10_100
+        assert connection.unsent <= most
     assert received == replies
     assert connection.reason is CloseReason.PEER_FINISHED
 
