@@ -8,7 +8,7 @@ import select
 import subprocess
 import time
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from bench import tools
 from bench.results import Reading
@@ -20,6 +20,17 @@ PATIENCE_SECONDS = 60.0
 
 class LoadError(Exception):
     """A load program has failed; the text says how."""
+
+
+class Clients(Protocol):
+    """Clients of one server."""
+
+    def run(self, seconds: float) -> Reading:
+        """Measure for about so many seconds.
+
+        Raises:
+            LoadError: they could not.
+        """
 
 
 class Load:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ class Contender:
         command: its command line.
         port_of: finds the port in what it has written so far; None until it serves.
         package: the distribution that it needs, if any.
+        program: the program that it needs, if any.
         family: what `--peers` selects it by.
     """
 
@@ -33,11 +36,14 @@ class Contender:
     port_of: Callable[[str], int | None]
     package: str | None = None
     family: str = ""
+    program: str | None = None
 
     @property
     def missing(self) -> str | None:
-        """The package that is not installed, or None."""
-        return self.package if self.package and package_version(self.package) is None else None
+        """The package or program that is not installed, or None."""
+        if self.package and package_version(self.package) is None:
+            return self.package
+        return self.program if self.program and shutil.which(self.program) is None else None
 
 
 def package_version(package: str) -> str | None:
@@ -71,6 +77,12 @@ def port_of_host(written: str) -> int | None:
     return None
 
 
+def port_of_redis(written: str) -> int | None:
+    """Find the port in what redis-server says, once it serves."""
+    port = re.search(r"\bport=(\d+)", written)
+    return int(port[1]) if port and "Ready to accept connections" in written else None
+
+
 def ours(*plugins: str, workers: int = 1, flags: tuple[str, ...] = ()) -> Contender:
     """Return the host with its defaults, except for what is given."""
     command = [sys.executable, "-m", "host", "--workers", str(workers)]
@@ -102,6 +114,7 @@ ECHO = (
     _peer("uvloop protocol", "uvloop_protocol", "uvloop"),
     _peer("uvloop streams", "uvloop_streams", "uvloop"),
     _peer("asyncio protocol", "asyncio_protocol", None),
+    _peer("asyncio buffered protocol", "asyncio_buffered", None),
     _peer("asyncio streams", "asyncio_streams", None),
     _peer("gevent", "gevent_server", "gevent"),
     _peer("Twisted", "twisted_protocol", "twisted"),
@@ -114,7 +127,24 @@ LINES = (
     _peer("uvloop protocol, a write each", "uvloop_line_protocol", "uvloop", "each"),
     _peer("uvloop protocol, joined", "uvloop_line_protocol", "uvloop", "joined"),
 )
-FAMILIES = ("python", "asyncio", "uvloop", "gevent", "twisted", "tornado", "socketserver", "c")
+REDIS = Contender(
+    "redis-server",
+    (sys.executable, "-m", "bench.peers.redis_server"),
+    port_of_redis,
+    family="redis",
+    program="redis-server",
+)
+FAMILIES = (
+    "python",
+    "asyncio",
+    "uvloop",
+    "gevent",
+    "twisted",
+    "tornado",
+    "socketserver",
+    "redis",
+    "c",
+)
 """What `--peers` takes; `c` is the floor."""
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from bench.clients import Load, LoadError
+from bench.clients import Clients, Load, LoadError
 from bench.contenders import FLOOR, Contender
+from bench.redis_benchmark import PROGRAM, RedisBenchmark
 from bench.results import Comparison, Reading
 from bench.servers import Server, ServerError
 
@@ -49,7 +50,7 @@ class Case:
         workload: the letter or name of the workload.
         name: what is done, in a few words.
         unit: what is counted.
-        program: the load program.
+        program: the load program, or `redis-benchmark`.
         arguments: those of the load program.
         ours: the host.
         others: what it is compared with.
@@ -80,7 +81,7 @@ class Contest:
     bench: Bench
     case: Case
     servers: dict[str, Server] = field(default_factory=dict)
-    loads: dict[str, Load] = field(default_factory=dict)
+    loads: dict[str, Clients] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         case = self.case
@@ -123,7 +124,12 @@ class Contest:
             raise ServerError(f"{contender.missing} is not installed")
         server = self._stack.enter_context(Server(contender))
         self.servers[contender.name] = server
-        load = self._stack.enter_context(Load(self.case.program, server, **self.case.arguments))
+        program, arguments = self.case.program, self.case.arguments
+        load: Clients
+        if program == PROGRAM:
+            load = RedisBenchmark(server, **arguments)
+        else:
+            load = self._stack.enter_context(Load(program, server, **arguments))
         load.run(min(self.bench.seconds / 4, 0.5))  # both warm up
         self.loads[contender.name] = load
 

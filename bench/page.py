@@ -37,13 +37,25 @@ in `bench/load`. A client sends a message, waits for the whole answer, checks it
 one. Latencies are from the sending to the answer. Opened connections stay open over all slices of a
 case.
 
+The clients wait for events as real ones do, asleep if there are none. Who wakes a sleeping client
+pays for it: that is the server, in send(2). It is the same for all servers, so it brings ratios
+nearer to 1. Clients that poll, without ever sleeping, take that part away; the table of (a) has
+both. The goals are judged with clients that wait: so do the clients of real servers.
+
+`asyncio.Protocol` gets a new buffer of 256 KiB for each read. Some processes get it from the
+kernel each time and some from memory that glibc keeps, which makes a factor of three or more
+between two runs of the same program. So the bar for asyncio is `asyncio.BufferedProtocol`, which
+brings its own buffer; the other one is shown for comparison.
+
+For requests the clients are redis-benchmark and the bar is redis-server, a server in C.
+
 Memory per connection is what the server's processes grow by (PSS, so shared memory counts once)
 divided by the number of connections; what the kernel keeps for a socket is the same for all and not
 in it. A wake-up is a voluntary context switch of any thread.
 """
 
 _REPEAT = """\
-On Linux, with gcc, in a checkout:
+On Linux, with gcc, in a checkout (and with redis-server and redis-benchmark for (j)):
 
 ```sh
 .venv/bin/pip install -e '.[bench]'

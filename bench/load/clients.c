@@ -1,11 +1,12 @@
 /* Clients in a closed loop: a batch of messages, all answers, the next batch.
  *
- *   port=N  connections=1  busy=CONNECTIONS  size=64  depth=1  lines=0  pace_us=0  avoid=
+ *   port=N  connections=1  busy=CONNECTIONS  size=64  depth=1  lines=0  pace_us=0  avoid=  polling=0
  *
  * busy: so many of the connections send, the others only stay open. depth: messages in a batch.
  * lines: answers are counted by their line feeds, else by their bytes, which must be what was sent.
  * pace_us: each connection begins a batch that often at most. avoid: connections whose first
- * answer begins with this character stay silent.
+ * answer begins with this character stay silent. polling: never sleep but ask again and again, so
+ * that no server pays for waking the clients.
  */
 #define _GNU_SOURCE
 #include "common.h"
@@ -28,7 +29,7 @@ struct client {
 
 static int poller, depth, in_flight, living;
 static size_t size, batch;
-static bool lines, checked;
+static bool lines, checked, polling;
 static uint64_t pace, operations, received, ends_at;
 static char *payload, inbox[1 << 18];
 static struct histogram latencies;
@@ -106,6 +107,7 @@ static void take(struct client *c) {
 }
 
 static int patience(uint64_t now) {
+    if (polling) return 0;
     uint64_t until = now >= ends_at ? ends_at + DRAIN_SECONDS * 1000000000ull : ends_at;
     if (first_due && first_due->due < until) until = first_due->due;
     return until <= now ? 0 : (int)((until - now + 999999) / 1000000);
@@ -171,6 +173,7 @@ int main(int argc, char **argv) {
     depth = (int)number(argc, argv, "depth", 1);
     lines = number(argc, argv, "lines", 0);
     pace = (uint64_t)number(argc, argv, "pace_us", 0) * 1000;
+    polling = number(argc, argv, "polling", 0);
     checked = !avoid;
     batch = size * (size_t)depth;
     payload = need(batch, 1);

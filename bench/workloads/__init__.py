@@ -13,6 +13,7 @@ from bench.workloads import (
     idle,
     lines,
     mixed,
+    requests,
     scale,
     slow,
     startup,
@@ -28,6 +29,7 @@ MODULES: tuple[ModuleType, ...] = (
     startup,
     mixed,
     slow,
+    requests,
     scale,
     dispatching,
 )
