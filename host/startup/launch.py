@@ -93,7 +93,7 @@ def _run(prepared: Prepared, version: str, handed: Handover | None, failed: str)
     # Its own descriptor: a plugin may close number 2, which a client's socket would get.
     descriptor = streams.keep(2) if handed is None else handed.log_descriptor
     log = LogWriter(descriptor, _format(settings), Level[settings.log.level.upper()])
-    telemetry = Telemetry(log, debug=settings.log.level == "debug")
+    telemetry = Telemetry(log)
     inherited = bound_before(handed.sockets) if handed else []
     sockets, failed = open_or_take(prepared, handed, inherited, failed)
     if handed is None:

@@ -70,7 +70,7 @@ class LogWriter:
     Args:
         descriptor: where to write; it stays the caller's.
         form: makes a line of a record.
-        level: the lowest level that is written.
+        level: the lowest level that is written, but for what a setting asks for by itself.
         max_waiting: how many lines may wait.
     """
 
@@ -88,7 +88,7 @@ class LogWriter:
 
     def __call__(self, record: Record) -> None:
         """Write the record's line, now if possible."""
-        if record.event.level < self._level:
+        if record.event.level < self._level and not record.event.asked_for:
             return
         self._enqueue(self._format(record))
         self.flush()

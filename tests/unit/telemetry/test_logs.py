@@ -30,6 +30,22 @@ SECONDS = 1767323045.6789
 SAYS = Event("says", Level.INFO, "it says {what}")
 
 
+CLOSED = Record(
+    CONNECTION_CLOSED,
+    SECONDS,
+    {
+        "connection": "4711-1",
+        "peer": "127.0.0.1:1",
+        "listener": "tcp://127.0.0.1:7000",
+        "slot": 3,
+        "seconds": 1.2346,
+        "bytes_in": 64,
+        "bytes_out": 1000,
+        "reason": "idle",
+    },
+)
+
+
 def says(what):
     return Record(SAYS, SECONDS, {"what": what})
 
@@ -69,8 +85,20 @@ def test_what_is_not_known_is_left_out():
 
 
 def test_a_peer_that_the_sentence_tells_is_not_told_twice():
-    fields = {"connection": "4711-1", "peer": "127.0.0.1:1", "reason": "idle"}
-    assert len(text_line(Record(CONNECTION_CLOSED, SECONDS, fields)).splitlines()) == 1
+    assert len(text_line(CLOSED).splitlines()) == 1
+
+
+def test_a_line_for_a_connection_tells_whose_it_was_where_how_long_how_much_and_why():
+    assert text_line(CLOSED) == (
+        f"{STAMP} info    connection 4711-1 from 127.0.0.1:1 to tcp://127.0.0.1:7000 ended in "
+        "worker 3 after 1.235 s, 64 bytes in, 1000 bytes out: idle\n"
+    )
+
+
+def test_lines_that_a_setting_asks_for_are_written_whatever_the_level_is():
+    with pipe() as (reader, writer), writing(writer, Level.ERROR) as log:
+        log(CLOSED)
+        assert drain(reader) == f"{CLOSED.fields}\n".encode()
 
 
 @pytest.mark.parametrize(
