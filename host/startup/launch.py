@@ -224,4 +224,6 @@ def tell_bug(error: Exception, telemetry: Telemetry) -> ExitCode:
 
 
 def _format(settings: Settings) -> Format:
-    return json_line if settings.log.format == "json" else text_line
+    if settings.log.format == "text":
+        return text_line
+    return functools.partial(json_line, host=settings.name)

@@ -28,15 +28,19 @@ def _stamp(seconds: float) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
+def message(record: Record) -> str:
+    """Return the event's sentence, filled in: one line, whatever is in the fields."""
+    shown = {
+        name: printable(str(value)) if isinstance(value, str) else value
+        for name, value in record.fields.items()
+    }
+    return record.event.sentence.format(**shown)
+
+
 def text_line(record: Record) -> str:
     """Format a record for people: one line, and blocks such as tracebacks indented below it."""
     event, fields = record.event, record.fields
-    shown = {
-        name: printable(str(value)) if isinstance(value, str) else value
-        for name, value in fields.items()
-    }
-    level, sentence = event.level.name.lower(), event.sentence.format(**shown)
-    lines = [f"{_stamp(record.time)} {level:<7} {sentence}"]
+    lines = [f"{_stamp(record.time)} {event.level.name.lower():<7} {message(record)}"]
     peer = fields.get("peer")
     if peer and "{peer}" not in event.sentence:
         lines.append(f"    connection {fields['connection']} from {printable(str(peer))}")
@@ -45,12 +49,14 @@ def text_line(record: Record) -> str:
     return "\n".join(lines) + "\n"
 
 
-def json_line(record: Record) -> str:
-    """Format a record as one JSON object a line, in ASCII."""
+def json_line(record: Record, host: str) -> str:
+    """Format a record of the host with that name as one JSON object a line, in ASCII."""
     head: dict[str, Any] = {
         "time": _stamp(record.time),
         "level": record.event.level.name.lower(),
+        "host": host,
         "event": record.event.name,
+        "message": message(record),
         "pid": os.getpid(),
     }
     body = {key: value for key, value in record.fields.items() if value is not None}

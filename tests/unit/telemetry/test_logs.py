@@ -7,6 +7,7 @@ import select
 import socket
 import unicodedata
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -137,22 +138,26 @@ def test_nobody_forges_a_line(error, peer, traceback):
 
 @given(NASTY, st.none() | st.integers())
 def test_a_json_line_is_one_line_of_ascii_with_all_fields(error, connection):
-    line = json_line(failed(error=error, connection=connection))
+    line = json_line(failed(error=error, connection=connection), "shop")
     assert line.isascii()
     assert line.count("\n") == 1
     assert line.endswith("\n")
     found = json.loads(line)
     assert found["event"] == "hook_failed"
     assert (found["time"], found["level"], found["error"]) == (STAMP, "error", error)
+    assert found["host"] == "shop"
+    assert found["message"] == (
+        f"hook on_readable of plugin chat raised {printable(error)}; the connection is closed"
+    )
     assert ("connection" in found) is (connection is not None)
 
 
 def test_a_json_line_tells_which_process_wrote_it():
-    assert json.loads(json_line(says("x")))["pid"] == os.getpid()
+    assert json.loads(json_line(says("x"), "shop"))["pid"] == os.getpid()
 
 
 def test_what_json_does_not_know_is_written_in_words():
-    assert json.loads(json_line(says(Level)))["what"] == str(Level)
+    assert json.loads(json_line(says(Level), "shop"))["what"] == str(Level)
 
 
 @contextmanager
@@ -249,7 +254,7 @@ def test_no_more_lines_wait_than_allowed_and_the_rest_is_counted():
 
 def test_dropped_lines_are_told_in_the_form_of_the_others():
     with pipe() as (reader, writer):
-        log = LogWriter(writer, json_line, Level.INFO, max_waiting=0)
+        log = LogWriter(writer, partial(json_line, host="shop"), Level.INFO, max_waiting=0)
         log(says("dropped"))
         log._max_waiting = 10
         log(says("written"))
