@@ -248,6 +248,12 @@ class Log(Section):
         description="Least severity that is logged. `info` tells of starts, stops and failures;"
         " `debug` tells of more that is usual, such as each fork.",
     )
+    file: str = Field(
+        default="",
+        description="File that log lines are added to; it is made if need be, and opened anew on"
+        " SIGUSR1 and by a reload, after it was rotated. Empty by default: the log goes to standard"
+        " error, where a service manager or a container takes it.",
+    )
     access: bool = Field(
         default=False,
         description="Whether each connection that ends is logged, whatever the level is, with peer,"

@@ -214,6 +214,14 @@ PROFILE_LOST = Event(
     "profile_lost", Level.WARNING, "worker {slot} (pid {pid}) cannot write its profile: {cause}"
 )
 
+LOG_REOPENED = Event(
+    "log_reopened", Level.INFO, "log file {file} opened anew on {cause}, by all processes"
+)
+LOG_NOT_REOPENED = Event(
+    "log_not_reopened",
+    Level.ERROR,
+    "{process} has not opened log file {file} anew, and goes on with the one it has: {cause}",
+)
 LINES_DROPPED = Event(
     "lines_dropped", Level.WARNING, "{count} log lines dropped: the log was not taken fast enough"
 )

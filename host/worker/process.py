@@ -15,7 +15,7 @@ from host.interfaces import Listener
 from host.ipc.assignment import Assignment, WorkerId
 from host.ipc.current_call import kind_of, pack_call
 from host.ipc.heartbeat import beat_seconds
-from host.ipc.protocol import Ask, Drain, Report
+from host.ipc.protocol import REOPEN_LOG, Ask, Drain, Report
 from host.ipc.scoreboard import BYTES_IN, BYTES_OUT, CURRENT_CALL
 from host.ipc.worker_end import WorkerChannel
 from host.plugin.binding import ListenerHooks
@@ -60,7 +60,7 @@ def run(
         return ExitCode.OK
     offer_to_oom_killer()
     stacks.print_to(assignment.stacks)
-    worker = WorkerProcess(assignment, settings, registry, telemetry, recorder)
+    worker = WorkerProcess(assignment, settings, registry, telemetry, log, recorder)
     log.attend(worker.loop.call_later)
     forks.close_in_plugin_fork(log.mute)
     forks.close_in_plugin_fork(worker.close_in_fork)
@@ -90,6 +90,7 @@ class WorkerProcess:
         settings: the settings of the host.
         registry: the loaded plugins.
         telemetry: told of events.
+        log: writes them; its file is opened anew here.
         recorder: measures hooks and turns; None to measure nothing.
 
     Attributes:
@@ -102,9 +103,11 @@ class WorkerProcess:
         settings: Settings,
         registry: Registry,
         telemetry: Telemetry,
+        log: LogWriter,
         recorder: Recorder | None = None,
     ) -> None:
         self._assignment, self._telemetry, self._recorder = assignment, telemetry, recorder
+        self._log = log
         self._failures = failures = Failures(telemetry)
         self._beat = beat_seconds(settings.lifecycle.hang_seconds)
         self.loop = loop = Loop(settings.limits.max_events)
@@ -236,9 +239,20 @@ class WorkerProcess:
             case Drain():
                 self._draining.begin(order.deadline)
                 self._turns.stop_when_empty = True
+            case Ask() if order.question == REOPEN_LOG:
+                self._reopen_log(order)
             case Ask():
                 for report in answers.answer(order, self._view.connections, self.loop.now):
                     self._channel.report(report)
+
+    def _reopen_log(self, order: Ask) -> None:
+        error = ""
+        try:
+            self._log.reopen()
+        except OSError as failure:
+            error = reason(failure)
+        data = {"number": order.number, "items": [{"error": error}]}
+        self._channel.report(Report("answer", data=data))
 
     def _report_plugins(self, breaker: CircuitBreaker) -> None:
         """Report which plugins are left out, once the call under way is over."""
