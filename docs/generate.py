@@ -110,8 +110,9 @@ def _section(name: str, doc: HookDoc) -> str:
 _EVENTS_INTRODUCTION = """\
 # Events
 
-What the log tells. In JSON lines `event` is the name, and each field is a key beside `time`,
-`level` and `pid`. Text lines show the sentence. A field named `traceback` is printed below it.
+What the log tells. Text lines show the sentence; a field named `traceback` is printed below it.
+JSON lines have the sentence as `message`, the name of the event as `event`, that of the host as
+`host`, and each field as a key of its own, beside `time`, `level` and `pid`.
 
 This page is made from `host/telemetry/events.py` by `docs/generate.py`.
 """

@@ -246,7 +246,19 @@ class Log(Section):
     level: Literal["debug", "info", "warning", "error"] = Field(
         default="info",
         description="Least severity that is logged. `info` tells of starts, stops and failures;"
-        " `debug` costs throughput, since it speaks of every connection.",
+        " `debug` tells of more that is usual, such as each fork.",
+    )
+    file: str = Field(
+        default="",
+        description="File that log lines are added to; it is made if need be, and opened anew on"
+        " SIGUSR1 and by a reload, after it was rotated. Empty by default: the log goes to standard"
+        " error, where a service manager or a container takes it.",
+    )
+    access: bool = Field(
+        default=False,
+        description="Whether each connection that ends is logged, whatever the level is, with peer,"
+        " listener, worker, seconds, bytes in and out, and why it ended. Off by default: a line"
+        " takes some 20 µs, which is more than a short connection takes otherwise.",
     )
 
 

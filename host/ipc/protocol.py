@@ -21,6 +21,8 @@ _ORDER = 0xFFFF
 _DRAIN, _ASK = 1, 2
 _LENGTH = struct.Struct("<I")
 MAX_LISTENERS = _ORDER
+REOPEN_LOG = "reopen_log"
+"""A question; its answer is one item, whose `error` says why the log file was not opened, or ""."""
 MAX_LINE_BYTES = 65_536
 
 

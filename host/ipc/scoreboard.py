@@ -28,6 +28,7 @@ SUSPENDED = 7
 _WORKER_WORDS = 8
 # Written by the worker, once per row and listener.
 CLAIMED, SETTLED, ACCEPTED, SPURIOUS, REFUSED = range(5)
+BYTES_IN, BYTES_OUT = 6, 7
 # Written by the supervisor, once per row and listener.
 SENT = 5
 LISTENER_WORDS = 8

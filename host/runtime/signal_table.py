@@ -44,8 +44,7 @@ SIGNALS: Mapping[signal.Signals, SignalMeaning] = MappingProxyType(
             supervisor="one worker less, until the next reload", worker="nothing"
         ),
         signal.SIGUSR1: SignalMeaning(
-            supervisor="nothing: the log goes to standard error, and the program that reads it"
-            " there rotates it",
+            supervisor="open the log file anew, in all processes, if the log goes to a file",
             worker="nothing",
         ),
         signal.SIGCHLD: SignalMeaning(

@@ -24,6 +24,7 @@ from host.runtime.processes import die_with_parent, offer_to_oom_killer
 from host.settings import Loaded, Settings, SettingsError, ignored_variables
 from host.startup.limits import RESERVED_DESCRIPTORS
 from host.startup.listening import open_or_take
+from host.startup.log import make_log
 from host.startup.prepare import Prepared, prepare, prepare_none, prepare_uninterrupted
 from host.supervisor.dependencies import Dependencies
 from host.supervisor.process import Supervisor
@@ -39,9 +40,7 @@ from host.telemetry.events import (
     HOST_STOPPED,
     LISTENING,
     VARIABLES_IGNORED,
-    Level,
 )
-from host.telemetry.logs import Format, LogWriter, json_line, text_line
 from host.text import reason
 from host.worker import process
 
@@ -90,10 +89,8 @@ def rehearse(load_settings: Callable[[], Loaded], parent: int) -> ExitCode:
 
 def _run(prepared: Prepared, version: str, handed: Handover | None, failed: str) -> ExitCode:
     settings = prepared.settings
-    # Its own descriptor: a plugin may close number 2, which a client's socket would get.
-    descriptor = streams.keep(2) if handed is None else handed.log_descriptor
-    log = LogWriter(descriptor, _format(settings), Level[settings.log.level.upper()])
-    telemetry = Telemetry(log, debug=settings.log.level == "debug")
+    log = make_log(prepared.loaded, handed)
+    telemetry = Telemetry(log)
     inherited = bound_before(handed.sockets) if handed else []
     sockets, failed = open_or_take(prepared, handed, inherited, failed)
     if handed is None:
@@ -221,7 +218,3 @@ def tell_bug(error: Exception, telemetry: Telemetry) -> ExitCode:
     stack = "".join(traceback.format_exception(error))
     telemetry.emit(HOST_BUG, error=f"{type(error).__name__}: {error}", traceback=stack)
     return ExitCode.BUG
-
-
-def _format(settings: Settings) -> Format:
-    return json_line if settings.log.format == "json" else text_line

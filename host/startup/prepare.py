@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +50,7 @@ def prepare(loaded: Loaded) -> Prepared:
     settings, registry = loaded.settings, load(loaded)
     served = assign(settings, registry)
     limit = max_connections(settings.limits, len(served))
+    check_log_file(loaded)
     return Prepared(loaded, registry, served, limit, profile_directory(loaded))
 
 
@@ -112,6 +115,37 @@ def _nobody_serves(listen: Listen, registry: Registry) -> SettingsError:
     return SettingsError([Problem("listen", "", message, "")])
 
 
+def check_log_file(loaded: Loaded) -> None:
+    """Check that the log file can be opened, and make nothing: this may be another user's check.
+
+    Raises:
+        SettingsError: it cannot, as far as permissions tell (access(2)).
+    """
+    path = loaded.settings.log.file
+    if not path:
+        return
+    folder, cause = os.path.dirname(path) or ".", ""
+    if "\0" in path:
+        cause = "it is no path"
+    elif os.path.isdir(path):
+        cause = os.strerror(errno.EISDIR)
+    elif os.path.lexists(path):
+        if not os.access(path, os.W_OK, effective_ids=True):
+            cause = "it may not be written to"
+    elif not os.path.isdir(folder):
+        cause = f"there is no folder {folder}"
+    elif not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+        cause = f"{folder} may not be written to"
+    if cause:
+        raise unusable_path(loaded, "log.file", path, cause)
+
+
+def unusable_path(loaded: Loaded, key: str, path: str, cause: str) -> SettingsError:
+    """Return the error that says why nothing can be written where a setting says."""
+    where = f"from {loaded.origin(key)}"
+    return SettingsError([Problem(key, f'"{path}"', f"cannot be written to: {cause}", where)])
+
+
 def profile_directory(loaded: Loaded) -> Path | None:
     """Return where profiles are written, which is made if need be; None if there are to be none.
 
@@ -124,6 +158,4 @@ def profile_directory(loaded: Loaded) -> Path | None:
     try:
         return recorder.prepare(directory, recorder.run_name())
     except (OSError, ValueError) as error:
-        message = f"cannot be written to: {reason(error)}"
-        where = f"from {loaded.origin(key)}"
-        raise SettingsError([Problem(key, f'"{directory}"', message, where)]) from None
+        raise unusable_path(loaded, key, directory, reason(error)) from None

@@ -32,6 +32,7 @@ from host.supervisor.command_handlers import CommandParts
 from host.supervisor.dependencies import Dependencies, HostView
 from host.supervisor.generations import Generation
 from host.supervisor.lifecycle import WorkerLifecycle
+from host.supervisor.log_reopening import LogReopening
 from host.supervisor.reload.takeover import TakeoverParts, end_stand_in
 from host.supervisor.shutdown import Shutdown
 from host.supervisor.workers.handles import Workers
@@ -86,6 +87,7 @@ class Supervisor:
                 stop_now=lambda number: self.stop(number.name, quick=True),
                 reload=lambda number: self._reloader.request(number.name),
                 scale_by=lambda number, workers: self._lifecycle.scale_by(workers, number.name),
+                reopen_log=lambda number: self._log_reopening.begin(number.name),
                 reap=lambda _: self._lifecycle.reap(),
             )
         )
@@ -96,6 +98,9 @@ class Supervisor:
             state, settings, dependencies, self._router, self._signals, self._batch
         )
         queries = WorkerQueries(loop, self._workers.send)
+        self._log_reopening = LogReopening(
+            loop, telemetry, dependencies.log, self._workers, queries
+        )
         self._lifecycle = WorkerLifecycle(
             lifecycle_parts(state, telemetry, self._hooks, queries),
             settings.lifecycle,
@@ -159,6 +164,7 @@ class Supervisor:
                     workers=self._settings.workers,
                 )
                 generations.note_outcome("starting")
+                self._log_reopening.begin("a reload")
             self._lifecycle.start()
         self._lifecycle.reap()
 
@@ -266,6 +272,7 @@ def signal_handlers(
     stop_now: Handler,
     reload: Handler,
     scale_by: Callable[[signal.Signals, int], object],
+    reopen_log: Handler,
     reap: Handler,
 ) -> dict[signal.Signals, Handler]:
     """Return what the supervisor does at each signal of the table (host.runtime.signal_table)."""
@@ -276,7 +283,6 @@ def signal_handlers(
         signal.SIGHUP: reload,
         signal.SIGTTIN: lambda number: scale_by(number, 1),
         signal.SIGTTOU: lambda number: scale_by(number, -1),
-        # The log goes to standard error: what reads it there rotates it.
-        signal.SIGUSR1: lambda _: None,
+        signal.SIGUSR1: reopen_log,
         signal.SIGCHLD: reap,
     }

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from host.ipc.scoreboard import ACCEPTED, ACTIVE, REFUSED, SENT, SPURIOUS
+from host.ipc.scoreboard import (
+    ACCEPTED,
+    ACTIVE,
+    BYTES_IN,
+    BYTES_OUT,
+    REFUSED,
+    SENT,
+    SPURIOUS,
+)
 from host.plugin.circuit_breaker import CircuitBreaker
 from host.runtime.loop import Loop
 from host.runtime.processes import resident_bytes
@@ -155,6 +163,8 @@ def _listeners(generation: Generation) -> list[dict[str, Any]]:
                 "accepted": total(view.index, ACCEPTED),
                 "spurious": total(view.index, SPURIOUS),
                 "refused": total(view.index, REFUSED),
+                "bytes_in": total(view.index, BYTES_IN),
+                "bytes_out": total(view.index, BYTES_OUT),
             }
         )
     return found

@@ -25,12 +25,10 @@ class Telemetry:
 
     Args:
         subscribers: called in order with each record; they must neither block nor raise.
-        debug: whether anyone wants events that are emitted per connection.
     """
 
-    def __init__(self, *subscribers: Callable[[Record], None], debug: bool = False) -> None:
+    def __init__(self, *subscribers: Callable[[Record], None]) -> None:
         self._subscribers = subscribers
-        self.debug = debug
 
     def emit(self, event: Event, **fields: Any) -> None:
         """Tell that `event` happened; `fields` are exactly those of the table."""

@@ -25,12 +25,15 @@ class Event(NamedTuple):
         sentence: one sentence; its `{fields}` are filled in for text log lines.
         extra: fields that the sentence does not show; `traceback` and `details` are printed
             below the line.
+        asked_for: whether it is emitted only where a setting asks for it; it is written then
+            whatever the lowest level is that is logged.
     """
 
     name: str
     level: Level
     sentence: str
     extra: tuple[str, ...] = ()
+    asked_for: bool = False
 
     @property
     def fields(self) -> frozenset[str]:
@@ -193,7 +196,11 @@ ADMIN_UNAVAILABLE = Event(
 )
 
 CONNECTION_CLOSED = Event(
-    "connection_closed", Level.DEBUG, "connection {connection} from {peer} ended: {reason}"
+    "connection_closed",
+    Level.INFO,
+    "connection {connection} from {peer} to {listener} ended in worker {slot} after "
+    "{seconds:.3f} s, {bytes_in} bytes in, {bytes_out} bytes out: {reason}",
+    asked_for=True,
 )
 CONNECTIONS_CUT = Event(
     "connections_cut", Level.WARNING, "worker {slot}: {count} connections cut at the drain deadline"
@@ -207,6 +214,14 @@ PROFILE_LOST = Event(
     "profile_lost", Level.WARNING, "worker {slot} (pid {pid}) cannot write its profile: {cause}"
 )
 
+LOG_REOPENED = Event(
+    "log_reopened", Level.INFO, "log file {file} opened anew on {cause}, by all processes"
+)
+LOG_NOT_REOPENED = Event(
+    "log_not_reopened",
+    Level.ERROR,
+    "{process} has not opened log file {file} anew, and goes on with the one it has: {cause}",
+)
 LINES_DROPPED = Event(
     "lines_dropped", Level.WARNING, "{count} log lines dropped: the log was not taken fast enough"
 )

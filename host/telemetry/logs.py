@@ -15,6 +15,7 @@ from typing import Any
 
 from host.telemetry.emitter import Record
 from host.telemetry.events import LINES_DROPPED, Level
+from host.telemetry.log_file import LogFile
 from host.text import printable
 
 Format = Callable[[Record], str]
@@ -28,15 +29,19 @@ def _stamp(seconds: float) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
+def message(record: Record) -> str:
+    """Return the event's sentence, filled in: one line, whatever is in the fields."""
+    shown = {
+        name: printable(str(value)) if isinstance(value, str) else value
+        for name, value in record.fields.items()
+    }
+    return record.event.sentence.format(**shown)
+
+
 def text_line(record: Record) -> str:
     """Format a record for people: one line, and blocks such as tracebacks indented below it."""
     event, fields = record.event, record.fields
-    shown = {
-        name: printable(str(value)) if isinstance(value, str) else value
-        for name, value in fields.items()
-    }
-    level, sentence = event.level.name.lower(), event.sentence.format(**shown)
-    lines = [f"{_stamp(record.time)} {level:<7} {sentence}"]
+    lines = [f"{_stamp(record.time)} {event.level.name.lower():<7} {message(record)}"]
     peer = fields.get("peer")
     if peer and "{peer}" not in event.sentence:
         lines.append(f"    connection {fields['connection']} from {printable(str(peer))}")
@@ -45,12 +50,14 @@ def text_line(record: Record) -> str:
     return "\n".join(lines) + "\n"
 
 
-def json_line(record: Record) -> str:
-    """Format a record as one JSON object a line, in ASCII."""
+def json_line(record: Record, host: str) -> str:
+    """Format a record of the host with that name as one JSON object a line, in ASCII."""
     head: dict[str, Any] = {
         "time": _stamp(record.time),
         "level": record.event.level.name.lower(),
+        "host": host,
         "event": record.event.name,
+        "message": message(record),
         "pid": os.getpid(),
     }
     body = {key: value for key, value in record.fields.items() if value is not None}
@@ -70,17 +77,28 @@ class LogWriter:
     Args:
         descriptor: where to write; it stays the caller's.
         form: makes a line of a record.
-        level: the lowest level that is written.
+        level: the lowest level that is written, but for what a setting asks for by itself.
         max_waiting: how many lines may wait.
+        file: where to write in the place of the descriptor.
+
+    Attributes:
+        file: the same.
     """
 
     def __init__(
-        self, descriptor: int, form: Format, level: Level, max_waiting: int = 1000
+        self,
+        descriptor: int,
+        form: Format,
+        level: Level,
+        max_waiting: int = 1000,
+        file: LogFile | None = None,
     ) -> None:
         self._format, self._level, self._max_waiting = form, level, max_waiting
         self._waiting: deque[bytes] = deque()
         self._dropped = 0
-        self._source = descriptor
+        self.file = file
+        self._given = descriptor
+        self._target = descriptor if file is None else file.descriptor
         self._own: int | None = None
         self._call_later: Callable[[float, Callable[[], object]], object] | None = None
         self._retrying = False
@@ -88,7 +106,7 @@ class LogWriter:
 
     def __call__(self, record: Record) -> None:
         """Write the record's line, now if possible."""
-        if record.event.level < self._level:
+        if record.event.level < self._level and not record.event.asked_for:
             return
         self._enqueue(self._format(record))
         self.flush()
@@ -101,7 +119,19 @@ class LogWriter:
 
     def fileno(self) -> int:
         """Return the descriptor that was given: the writer that takes over writes there, too."""
-        return self._source
+        return self._given
+
+    def reopen(self) -> None:
+        """Write to what has the path of the file now; without a file nothing happens.
+
+        Raises:
+            OSError: it can neither be opened nor made; lines go where they went before.
+        """
+        if self.file is not None:
+            self.file.reopen()
+            self._close_own()
+            self._write = self._choose_write()
+            self.flush()
 
     def attend(self, call_later: Callable[[float, Callable[[], object]], object]) -> None:
         """Have lines that were not taken tried again by this process's loop.
@@ -168,43 +198,46 @@ class LogWriter:
 
     def close(self, patience_seconds: float = 0.5) -> None:
         """Write what waits, for at most `patience_seconds`, and close what was opened here."""
-        target = self._source if self._own is None else self._own
+        target = self._target if self._own is None else self._own
         while self._waiting and select.select([], [target], [], patience_seconds)[1]:
             before = len(self._waiting), self._waiting[0]
             self.flush()
             if self._waiting and (len(self._waiting), self._waiting[0]) == before:
                 break
+        self._close_own()
+
+    def _close_own(self) -> None:
         if self._own is not None:
             os.close(self._own)
             self._own = None
 
     def _choose_write(self) -> Callable[[bytes], int]:
         with suppress(OSError):
-            mode = os.fstat(self._source).st_mode
+            mode = os.fstat(self._target).st_mode
             if stat.S_ISSOCK(mode):
                 return self._write_socket
             if stat.S_ISREG(mode):
                 return self._write_file
             self._own = os.open(
-                f"/proc/self/fd/{self._source}",
+                f"/proc/self/fd/{self._target}",
                 os.O_WRONLY | os.O_NONBLOCK | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY,
             )
             return self._write_own
         return self._write_polled
 
     def _write_file(self, data: bytes) -> int:
-        return os.write(self._source, data)
+        return os.write(self._target, data)
 
     def _write_own(self, data: bytes) -> int:
         assert self._own is not None
         return os.write(self._own, data)
 
     def _write_socket(self, data: bytes) -> int:
-        with socket.socket(fileno=os.dup(self._source)) as sock:
+        with socket.socket(fileno=os.dup(self._target)) as sock:
             return sock.send(data, socket.MSG_DONTWAIT)
 
     def _write_polled(self, data: bytes) -> int:
-        if not select.select([], [self._source], [], 0)[1]:
+        if not select.select([], [self._target], [], 0)[1]:
             raise BlockingIOError
         # A pipe that polls writable has room for PIPE_BUF bytes (pipe(7)).
-        return os.write(self._source, data[: select.PIPE_BUF])
+        return os.write(self._target, data[: select.PIPE_BUF])

@@ -39,6 +39,7 @@ class Capacity:
     def connection_ended(self, connection: SocketConnection, _reason: CloseReason) -> None:
         """Count one connection less: its descriptor is closed, and another one can have it."""
         self._open.discard(connection)
+        connection.count_bytes()
         self._cells[self._active] -= 1
         if self._cells[STARVED]:
             self.take_again()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from host.hookspecs import on_close, on_readable
 from host.interfaces import CloseReason, Connection
 from host.ipc.current_call import CallKind, kind_of
 from host.net.sockets import discard_unread
+from host.runtime.loop import Poller
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import CONNECTION_CLOSED
 from host.worker.sending import SendingHalf
@@ -14,10 +17,33 @@ _ON_READABLE, _ON_CLOSE = kind_of(on_readable), kind_of(on_close)
 _RESET = CloseReason.RESET
 
 
-def log_closed(telemetry: Telemetry, connection: Connection, reason: CloseReason) -> None:
-    """Tell that a connection has ended, whose it was and why."""
+class EndedConnection(Connection, Protocol):
+    """A connection that has ended, as the log sees it.
+
+    Attributes:
+        born: when it was accepted, in seconds of the loop's clock.
+        bytes_in, bytes_out: what plugins have read of it, and what the kernel has taken for it.
+    """
+
+    born: float
+    bytes_in: int
+    bytes_out: int
+
+
+def log_closed(
+    telemetry: Telemetry, loop: Poller, connection: EndedConnection, reason: CloseReason
+) -> None:
+    """Tell that a connection has ended: whose it was, where, how long, how much and why."""
     telemetry.emit(
-        CONNECTION_CLOSED, connection=connection.id, peer=connection.peer, reason=reason.value
+        CONNECTION_CLOSED,
+        connection=connection.id,
+        peer=connection.peer,
+        listener=connection.listener.address,
+        slot=connection.worker.slot,
+        seconds=loop.now - connection.born,
+        bytes_in=connection.bytes_in,
+        bytes_out=connection.bytes_out,
+        reason=reason.value,
     )
 
 

@@ -104,7 +104,8 @@ class SocketConnection(ClosingPart):
         except OSError:
             self._give_up(_RESET)
             return b""
-        if len(data) < FEW_BYTES:
+        size = len(data)
+        if size < FEW_BYTES:
             if data:
                 self._room = context.few
             else:
@@ -113,6 +114,8 @@ class SocketConnection(ClosingPart):
                 context.touched.append(self)  # the handler of another connection may have read
         elif room < context.read_size:
             data += self._read_more(data)
+            size = len(data)
+        self.bytes_in += size
         return data
 
     def pause_reading(self) -> None:
@@ -199,6 +202,7 @@ class SocketConnection(ClosingPart):
             except OSError as error:
                 self._not_sent(data, error)
             else:
+                self.bytes_out += sent
                 if sent != len(data):
                     self._keep_unsent(data, sent)
         elif self._pieces is not None:

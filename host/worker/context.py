@@ -58,6 +58,8 @@ class ListenerContext:
         limits: the settings `[connection]`.
         connections: the worker's connections.
         cells, call_cell: the scoreboard's cells, and which of them says what is being called.
+        bytes_in_cell, bytes_out_cell: which of them count what the listener's connections have
+            read and sent.
         read, write, close, error: what is done with descriptors: read(2), write(2), close(2), and
             the error that is pending on one (0 for none).
         few: how many bytes a read asks for as long as no more than that comes at a time.
@@ -80,8 +82,10 @@ class ListenerContext:
     limits: ConnectionLimits
     connections: OpenConnections
     log_closed: Callable[[Any, CloseReason], object] | None = None
-    cells: Cells = field(default_factory=lambda: [0])
+    cells: Cells = field(default_factory=lambda: [0, 0, 0])
     call_cell: int = 0
+    bytes_in_cell: int = 1
+    bytes_out_cell: int = 2
     read: Callable[[int, int], bytes] = os.read
     write: Callable[[int, bytes | memoryview], int] = os.write
     close: Callable[[int], None] = os.close

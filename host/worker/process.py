@@ -15,8 +15,8 @@ from host.interfaces import Listener
 from host.ipc.assignment import Assignment, WorkerId
 from host.ipc.current_call import kind_of, pack_call
 from host.ipc.heartbeat import beat_seconds
-from host.ipc.protocol import Ask, Drain, Report
-from host.ipc.scoreboard import CURRENT_CALL
+from host.ipc.protocol import REOPEN_LOG, Ask, Drain, Report
+from host.ipc.scoreboard import BYTES_IN, BYTES_OUT, CURRENT_CALL
 from host.ipc.worker_end import WorkerChannel
 from host.plugin.binding import ListenerHooks
 from host.plugin.circuit_breaker import CircuitBreaker
@@ -40,6 +40,7 @@ from host.worker.capacity import Capacity
 from host.worker.closing import log_closed
 from host.worker.context import ListenerContext, OpenConnections
 from host.worker.draining import Draining
+from host.worker.sweep import Sweep
 from host.worker.timeouts import Timeouts
 from host.worker.turns import TurnHandler
 from host.worker.view import PluginWorker, isolation
@@ -59,7 +60,7 @@ def run(
         return ExitCode.OK
     offer_to_oom_killer()
     stacks.print_to(assignment.stacks)
-    worker = WorkerProcess(assignment, settings, registry, telemetry, recorder)
+    worker = WorkerProcess(assignment, settings, registry, telemetry, log, recorder)
     log.attend(worker.loop.call_later)
     forks.close_in_plugin_fork(log.mute)
     forks.close_in_plugin_fork(worker.close_in_fork)
@@ -89,6 +90,7 @@ class WorkerProcess:
         settings: the settings of the host.
         registry: the loaded plugins.
         telemetry: told of events.
+        log: writes them; its file is opened anew here.
         recorder: measures hooks and turns; None to measure nothing.
 
     Attributes:
@@ -101,9 +103,11 @@ class WorkerProcess:
         settings: Settings,
         registry: Registry,
         telemetry: Telemetry,
+        log: LogWriter,
         recorder: Recorder | None = None,
     ) -> None:
         self._assignment, self._telemetry, self._recorder = assignment, telemetry, recorder
+        self._log = log
         self._failures = failures = Failures(telemetry)
         self._beat = beat_seconds(settings.lifecycle.hang_seconds)
         self.loop = loop = Loop(settings.limits.max_events)
@@ -127,6 +131,7 @@ class WorkerProcess:
             contexts.append(self._context(listener, hooks, settings, capacity))
         sockets, spread = assignment.sockets, settings.lifecycle.drain_spread_seconds
         self._draining = Draining(connections, sockets, loop, spread, self._report_cut)
+        self._sweep = Sweep(loop, connections)
         acceptor = Acceptor(sockets, contexts, assignment.row, loop, telemetry, capacity)
         self._turns = self._turn_handler(acceptor, settings, wake)
         self._signals = Signals(signal_handlers(lambda: self._channel.report(Report("leaving"))))
@@ -134,7 +139,7 @@ class WorkerProcess:
     def _context(
         self, listener: Listener, hooks: ListenerHooks, settings: Settings, capacity: Capacity
     ) -> ListenerContext:
-        row, telemetry = self._assignment.row, self._telemetry
+        row, telemetry, access = self._assignment.row, self._telemetry, settings.log.access
         return ListenerContext(
             listener,
             worker=self._view,
@@ -147,10 +152,12 @@ class WorkerProcess:
             report=self._failures,
             on_end=capacity.connection_ended,
             limits=settings.connection,
-            log_closed=functools.partial(log_closed, telemetry) if telemetry.debug else None,
+            log_closed=functools.partial(log_closed, telemetry, self.loop) if access else None,
             connections=self._connections,
             cells=row.cells,
             call_cell=row.index(CURRENT_CALL),
+            bytes_in_cell=row.cell(listener.index, BYTES_IN),
+            bytes_out_cell=row.cell(listener.index, BYTES_OUT),
         )
 
     def _turn_handler(
@@ -193,6 +200,7 @@ class WorkerProcess:
         loop.on_turn_begin, loop.on_turn_end = self._turns.begin, self._turns.end
         self._bus.flush()  # what the plugins have put there: the loop may have to wait first
         self._keep_turning()
+        self._sweep.wait()
         if self._recorder is not None:
             self._recorder.attend(loop, row, f"worker-{self._view.slot}-{self._view.pid}")
         self._channel.report(Report("ready"))
@@ -231,9 +239,20 @@ class WorkerProcess:
             case Drain():
                 self._draining.begin(order.deadline)
                 self._turns.stop_when_empty = True
+            case Ask() if order.question == REOPEN_LOG:
+                self._reopen_log(order)
             case Ask():
                 for report in answers.answer(order, self._view.connections, self.loop.now):
                     self._channel.report(report)
+
+    def _reopen_log(self, order: Ask) -> None:
+        error = ""
+        try:
+            self._log.reopen()
+        except OSError as failure:
+            error = reason(failure)
+        data = {"number": order.number, "items": [{"error": error}]}
+        self._channel.report(Report("answer", data=data))
 
     def _report_plugins(self, breaker: CircuitBreaker) -> None:
         """Report which plugins are left out, once the call under way is over."""

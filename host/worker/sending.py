@@ -23,12 +23,16 @@ class SendingHalf:
     __slots__ = (
         "_attention",
         "_context",
+        "_counted_in",
+        "_counted_out",
         "_fd",
         "_first",
         "_in_pieces",
         "_pieces",
         "_plain",
         "_unsent",
+        "bytes_in",
+        "bytes_out",
         "closed",
         "congested",
         "last_active",
@@ -46,6 +50,8 @@ class SendingHalf:
         self.congested = False  # by the high-water mark
         self.closed = False  # as soon as it is closing: nothing more can be read or written
         self.last_active = context.loop.now
+        self.bytes_in = self.bytes_out = 0  # what was read, and what the kernel has taken
+        self._counted_in = self._counted_out = 0  # of these, what the scoreboard has
 
     @property
     def unsent(self) -> int:
@@ -83,8 +89,17 @@ class SendingHalf:
         except OSError as error:
             self._not_sent(data, error)
         else:
+            self.bytes_out += sent
             if sent != len(data):
                 self._keep_unsent(data, sent)
+
+    def count_bytes(self) -> None:
+        """Add to the scoreboard what was read and sent since the last call."""
+        context, received, sent = self._context, self.bytes_in, self.bytes_out
+        cells = context.cells
+        cells[context.bytes_in_cell] += received - self._counted_in
+        cells[context.bytes_out_cell] += sent - self._counted_out
+        self._counted_in, self._counted_out = received, sent
 
     def _queue(self, data: bytes) -> None:
         """Queue a piece that `write` cannot: not the first of a handler, or not in a handler.
@@ -171,6 +186,7 @@ class SendingHalf:
             self._give_up(CloseReason.RESET)
             return
         del unsent[:sent]
+        self.bytes_out += sent
         self.last_active = now = context.loop.now
         if unsent:
             context.stalled[self] = now

@@ -32,7 +32,8 @@ def test_a_worker_has_a_handler_for_each_signal_that_does_something_in_it():
 
 
 def test_the_supervisor_has_a_handler_for_each_signal():
-    nothing = dict.fromkeys(("on_stop", "stop_now", "reload", "scale_by", "reap"), lambda *_: None)
+    names = ("on_stop", "stop_now", "reload", "scale_by", "reopen_log", "reap")
+    nothing = dict.fromkeys(names, lambda *_: None)
     assert supervisor.signal_handlers(**nothing).keys() == SIGNALS.keys()
 
 

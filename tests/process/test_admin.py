@@ -185,13 +185,41 @@ def test_connections_are_listed_with_what_went_over_them(
     eventually(lambda: query(name, "connections")["connections"] == [], "both have left")
 
 
+def test_bytes_are_summed_for_each_listener_while_connections_are_open_and_after_them(
+    named: Callable[..., tuple[Host, str]],
+) -> None:
+    host, name = named("--set", "log.access=true", plugin="echo", listen=("tcp4", "unix"))
+
+    def sums() -> list[tuple[int, int]]:
+        return [
+            (each["bytes_in"], each["bytes_out"]) for each in query(name, "status")["listeners"]
+        ]
+
+    with connect(host.addresses[0]) as tcp, connect(host.addresses[1]) as unix:
+        for sock, size in ((tcp, 70_001), (unix, 10)):
+            sock.sendall(bytes(size))
+            left = size
+            while left:
+                left -= len(sock.recv(left))
+        eventually(lambda: sums() == [(70_001, 70_001), (10, 10)], "open ones are counted")
+        tcp.sendall(b"x")
+        assert tcp.recv(1) == b"x"
+    eventually(lambda: sums() == [(70_002, 70_002), (10, 10)], "they are counted to the end")
+    host.wait_for("connection_closed", count=2)
+    lines = {
+        each["listener"]: (each["bytes_in"], each["bytes_out"])
+        for each in host.events("connection_closed")
+    }
+    assert [lines[address] for address in host.addresses] == sums()
+
+
 def counted(name: str) -> list[Any]:
     listed = query(name, "connections")["connections"]
     return sorted(((each["bytes_in"], each["bytes_out"]) for each in listed), key=str, reverse=True)
 
 
 def test_a_connection_is_closed_by_hand(named: Callable[..., tuple[Host, str]]) -> None:
-    host, name = named("--log-level", "debug")
+    host, name = named("--set", "log.access=true")
     with connect(host.address) as session, connect(host.address) as other:
         ask(session)
         ask(other)

@@ -91,7 +91,7 @@ def test_a_peer_that_never_reads_is_held_back_and_then_closed(
     timeout = 1.0
     settings = {"connection.write_timeout_seconds": timeout}
     host = start(
-        "--log-level", "debug", plugin="echo", listen=(family,), workers=1, settings=settings
+        "--set", "log.access=true", plugin="echo", listen=(family,), workers=1, settings=settings
     )
     (worker,) = host.workers.values()
     before = resident_bytes(worker)
@@ -146,7 +146,7 @@ def test_above_the_hard_cap_a_connection_is_closed(start: Start) -> None:
         "connection.low_water_bytes": 50_000,
         "connection.max_unsent_bytes": 1_000_000,
     }
-    host = start("--log-level", "debug", plugin=BULK, workers=1, settings=settings)
+    host = start("--set", "log.access=true", plugin=BULK, workers=1, settings=settings)
     with connect(host.address) as client:
         client.sendall(b"100000000\n")
         closed = host.wait_for("connection_closed")
@@ -162,7 +162,7 @@ def test_above_the_hard_cap_a_connection_is_closed(start: Start) -> None:
 def test_idle_connections_are_closed_and_others_are_not(start: Start) -> None:
     timeout = 0.5
     settings = {"limits.idle_timeout_seconds": timeout}
-    host = start("--log-level", "debug", workers=1, settings=settings)
+    host = start("--set", "log.access=true", workers=1, settings=settings)
     with connect(host.address) as idle, connect(host.address) as busy:
         ask(busy)
         ask(idle)

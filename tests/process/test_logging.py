@@ -16,7 +16,9 @@ BURSTS, SIZE = 20, 200
 def test_a_stalled_log_stops_nobody_and_what_is_dropped_is_counted(
     start: Start, load: Load
 ) -> None:
-    host = start("--log-level", "debug", plugin=FAULTY, settings=SETTINGS, deaf_after="host_ready")
+    host = start(
+        "--set", "log.access=true", plugin=FAULTY, settings=SETTINGS, deaf_after="host_ready"
+    )
     # About 150 bytes a connection: many times what a pipe holds (64 KiB, pipe(7)).
     for turn in range(BURSTS):
         result = load.burst(host.address, SIZE, group=str(turn))
@@ -35,7 +37,7 @@ def test_a_stalled_log_stops_nobody_and_what_is_dropped_is_counted(
 
 
 def test_a_log_whose_reader_has_gone_stops_nobody(start: Start, load: Load) -> None:
-    host = start("--log-level", "debug", plugin=WHOAMI, deaf_after="host_ready")
+    host = start("--set", "log.access=true", plugin=WHOAMI, deaf_after="host_ready")
     host.hang_up()
     for turn in range(5):
         assert load.burst(host.address, SIZE, group=str(turn))["failures"] == {}

@@ -14,7 +14,7 @@ from storm.rows import SkippedError, Trial, row
 from support.hosting import Host
 
 LOAD = {"loops": 4, "sessions": 50, "pause": 0.02}
-DEBUG = ("--log-level", "debug")
+ACCESS = ("--set", "log.access=true")
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def file_log(trial: Trial, name: str, log: Path) -> float:
     """Serve with the log in a file; return the p99 of the loops."""
     path = trial.folder / f"{name}.sock"
     host = trial.start(
-        POLITE, listen=(f"unix:{path}",), flags=DEBUG, log=log, ready=False, workers=2
+        POLITE, listen=(f"unix:{path}",), flags=ACCESS, log=log, ready=False, workers=2
     )
     trial.must(soon(path.exists, 10.0), f"{name}: it does not start")
     load = trial.load(f"unix:{path}", **LOAD)
@@ -78,7 +78,7 @@ def file_log(trial: Trial, name: str, log: Path) -> float:
 
 def stalled(trial: Trial) -> str:
     """Nobody reads the log for a while; then what was dropped must have been counted."""
-    given = ["--log-format", "json", "--workers", "2", *DEBUG, "--plugin", POLITE]
+    given = ["--log-format", "json", "--workers", "2", *ACCESS, "--plugin", POLITE]
     given += ["--listen", "tcp://127.0.0.1:0"]
     host = Host(given, cwd=trial.folder, slots=2, deaf_after="host_ready")
     try:

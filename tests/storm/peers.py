@@ -181,7 +181,7 @@ def nonsense(trial: Trial) -> str:
             log = trial.folder / f"{plugin}.{form}"
             log.touch()
             path = trial.folder / f"{plugin}-{form}.sock"
-            flags = ("--log-format", form, "--log-level", "debug")
+            flags = ("--log-format", form, "--set", "log.access=true")
             host = trial.start(
                 plugin, listen=(f"unix:{path}",), workers=2, flags=flags, log=log, ready=False
             )

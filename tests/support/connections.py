@@ -30,7 +30,7 @@ class Worker:
     A test may replace `accept`, `handler` and `on_drain` at any time.
     """
 
-    def __init__(self, log_closed=None, **limits):
+    def __init__(self, **limits):
         self.loop, self.descriptors = FakeLoop(), FakeDescriptors()
         self.ends, self.closes, self.reports = [], [], []
         connections = OpenConnections()
@@ -51,7 +51,6 @@ class Worker:
             on_end=lambda *args: self.ends.append(args),
             limits=limits_of(**limits),
             connections=connections,
-            log_closed=log_closed,
             **self.descriptors.calls(),
         )
         self._serial = 0

@@ -43,7 +43,7 @@ class Told(list[Record]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.telemetry = Telemetry(self.append, debug=True)
+        self.telemetry = Telemetry(self.append)
 
     def of(self, event: Event) -> list[dict[str, Any]]:
         """Return the fields of each time that `event` happened."""

@@ -22,7 +22,7 @@ VARIABLE = "_PREFORK_HANDOVER"
 """The number of the memfd, for the process that a reload executes anew."""
 REHEARSAL = "_PREFORK_REHEARSAL"
 """The supervisor's pid, for the process that tries new settings and plugins before a reload."""
-FORMAT = 3
+FORMAT = 4
 """Raised with every change of what is handed over: a reload to another format is refused."""
 
 
@@ -119,7 +119,8 @@ class Handover(_Value):
         sockets: all bound sockets, those for the new generation alone among them.
         control: name and descriptor of the control socket, if there is one.
         log: lines that wait to be written, and how many were dropped.
-        log_descriptor: where they are written.
+        log_descriptor: where they are written if they go to no file.
+        log_file: the descriptor of the log file, if there is one.
     """
 
     format: int = FORMAT
@@ -137,6 +138,7 @@ class Handover(_Value):
     control: tuple[str, int] | None
     log: tuple[list[bytes], int]
     log_descriptor: int
+    log_file: int | None
     hangs: list[dict[str, Any]]
 
     @property
@@ -164,6 +166,8 @@ class Handover(_Value):
         if self.control is not None:
             yield self.control[1]
         yield self.log_descriptor
+        if self.log_file is not None:
+            yield self.log_file
 
     @contextmanager
     def inheritable(self) -> Iterator[dict[str, str]]:

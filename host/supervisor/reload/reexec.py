@@ -160,6 +160,7 @@ def hand_over(
         control=parts.control,
         log=parts.log.state(),
         log_descriptor=parts.log.fileno(),
+        log_file=parts.log.file.descriptor if parts.log.file else None,
         hangs=list(parts.exits.hangs),
     )
 

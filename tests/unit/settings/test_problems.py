@@ -108,7 +108,10 @@ FILE = "from host.toml:{}"
             "[log]\nworkers = 5",
             ("log.workers", "5", "unknown key, belongs at the top, above the first [section]", 2),
         ),
-        ("[log]\nqqq = 5", ("log.qqq", "5", "unknown key, keys here: format, level", 2)),
+        (
+            "[log]\nqqq = 5",
+            ("log.qqq", "5", "unknown key, keys here: format, level, file, access", 2),
+        ),
         ("\n[limit]\nx = 5", ("limit", "", "unknown section, did you mean [limits]?", 2)),
         (
             "[qqq]",

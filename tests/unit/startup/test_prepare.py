@@ -7,10 +7,11 @@ import pytest
 from host.errors import HostError, LimitsError
 from host.ipc.protocol import MAX_LISTENERS
 from host.settings import Listen, Loaded, Settings, SettingsError
-from host.settings.models import Profile
+from host.settings.models import Log, Profile
 from host.startup.prepare import (
     DEFAULT_ADDRESS,
     assign,
+    check_log_file,
     prepare_none,
     prepare_uninterrupted,
     profile_directory,
@@ -90,3 +91,29 @@ def test_a_directory_that_cannot_be_made_is_a_problem_of_the_settings(tmp_path):
     directory = str(tmp_path / "file" / "profiles")
     with pytest.raises(SettingsError, match=r"profile\.directory.*cannot be written to"):
         profile_directory(Loaded(Settings(profile=Profile(directory=directory))))
+
+
+class TestLogFile:
+    @pytest.fixture(autouse=True)
+    def folder(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "there").touch()
+        return tmp_path
+
+    @pytest.mark.parametrize("file", ["", "host.log", "there", "/dev/null"])
+    def test_one_that_can_be_opened_is_not_made_yet(self, folder, file):
+        check_log_file(Loaded(Settings(log=Log(file=file))))
+        assert [each.name for each in folder.iterdir()] == ["there"]
+
+    @pytest.mark.parametrize(
+        ("file", "cause"),
+        [
+            (".", "Is a directory"),
+            ("none/host.log", "there is no folder none"),
+            ("there/host.log", "there is no folder there"),
+            ("a\0b", "it is no path"),
+        ],
+    )
+    def test_one_that_cannot_is_a_problem_of_the_settings(self, file, cause):
+        with pytest.raises(SettingsError, match=rf"log\.file.*cannot be written to: {cause}"):
+            check_log_file(Loaded(Settings(log=Log(file=file))))

@@ -2,7 +2,16 @@
 
 import pytest
 
-from host.ipc.scoreboard import ACCEPTED, ACCEPTED_ALL, ACTIVE, REFUSED, SPURIOUS, TURN_STARTED
+from host.ipc.scoreboard import (
+    ACCEPTED,
+    ACCEPTED_ALL,
+    ACTIVE,
+    BYTES_IN,
+    BYTES_OUT,
+    REFUSED,
+    SPURIOUS,
+    TURN_STARTED,
+)
 from host.supervisor import status
 from host.supervisor.status import is_ready
 from support.generations import connect
@@ -130,15 +139,28 @@ def test_what_was_sent_to_a_worker_and_not_accepted_is_outstanding(alone):
         "accepted": 0,
         "spurious": 0,
         "refused": 0,
+        "bytes_in": 0,
+        "bytes_out": 0,
     }
+
+
+COUNTED = {
+    "accepted": (ACCEPTED, 5),
+    "spurious": (SPURIOUS, 1),
+    "refused": (REFUSED, 2),
+    "bytes_in": (BYTES_IN, 3_000),
+    "bytes_out": (BYTES_OUT, 5_000_000_000),
+}
 
 
 def test_listeners_are_told_with_the_sums_of_all_workers(alone):
     for handle in alone.start():
-        for counter, amount in ((ACCEPTED, 5), (SPURIOUS, 1), (REFUSED, 2)):
+        for counter, amount in COUNTED.values():
             handle.row.add(0, counter, amount)
     [listener] = told(alone)["listeners"]
-    assert [listener[name] for name in ("accepted", "spurious", "refused")] == [10, 2, 4]
+    assert {name: listener[name] for name in COUNTED} == {
+        name: 2 * amount for name, (_, amount) in COUNTED.items()
+    }
 
 
 def test_the_last_reload_is_told_with_its_outcome(alone):

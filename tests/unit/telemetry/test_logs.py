@@ -7,6 +7,7 @@ import select
 import socket
 import unicodedata
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -28,6 +29,22 @@ from host.text import printable
 STAMP = "2026-01-02T03:04:05.678Z"
 SECONDS = 1767323045.6789
 SAYS = Event("says", Level.INFO, "it says {what}")
+
+
+CLOSED = Record(
+    CONNECTION_CLOSED,
+    SECONDS,
+    {
+        "connection": "4711-1",
+        "peer": "127.0.0.1:1",
+        "listener": "tcp://127.0.0.1:7000",
+        "slot": 3,
+        "seconds": 1.2346,
+        "bytes_in": 64,
+        "bytes_out": 1000,
+        "reason": "idle",
+    },
+)
 
 
 def says(what):
@@ -69,8 +86,20 @@ def test_what_is_not_known_is_left_out():
 
 
 def test_a_peer_that_the_sentence_tells_is_not_told_twice():
-    fields = {"connection": "4711-1", "peer": "127.0.0.1:1", "reason": "idle"}
-    assert len(text_line(Record(CONNECTION_CLOSED, SECONDS, fields)).splitlines()) == 1
+    assert len(text_line(CLOSED).splitlines()) == 1
+
+
+def test_a_line_for_a_connection_tells_whose_it_was_where_how_long_how_much_and_why():
+    assert text_line(CLOSED) == (
+        f"{STAMP} info    connection 4711-1 from 127.0.0.1:1 to tcp://127.0.0.1:7000 ended in "
+        "worker 3 after 1.235 s, 64 bytes in, 1000 bytes out: idle\n"
+    )
+
+
+def test_lines_that_a_setting_asks_for_are_written_whatever_the_level_is():
+    with pipe() as (reader, writer), writing(writer, Level.ERROR) as log:
+        log(CLOSED)
+        assert drain(reader) == f"{CLOSED.fields}\n".encode()
 
 
 @pytest.mark.parametrize(
@@ -109,22 +138,26 @@ def test_nobody_forges_a_line(error, peer, traceback):
 
 @given(NASTY, st.none() | st.integers())
 def test_a_json_line_is_one_line_of_ascii_with_all_fields(error, connection):
-    line = json_line(failed(error=error, connection=connection))
+    line = json_line(failed(error=error, connection=connection), "shop")
     assert line.isascii()
     assert line.count("\n") == 1
     assert line.endswith("\n")
     found = json.loads(line)
     assert found["event"] == "hook_failed"
     assert (found["time"], found["level"], found["error"]) == (STAMP, "error", error)
+    assert found["host"] == "shop"
+    assert found["message"] == (
+        f"hook on_readable of plugin chat raised {printable(error)}; the connection is closed"
+    )
     assert ("connection" in found) is (connection is not None)
 
 
 def test_a_json_line_tells_which_process_wrote_it():
-    assert json.loads(json_line(says("x")))["pid"] == os.getpid()
+    assert json.loads(json_line(says("x"), "shop"))["pid"] == os.getpid()
 
 
 def test_what_json_does_not_know_is_written_in_words():
-    assert json.loads(json_line(says(Level)))["what"] == str(Level)
+    assert json.loads(json_line(says(Level), "shop"))["what"] == str(Level)
 
 
 @contextmanager
@@ -221,7 +254,7 @@ def test_no_more_lines_wait_than_allowed_and_the_rest_is_counted():
 
 def test_dropped_lines_are_told_in_the_form_of_the_others():
     with pipe() as (reader, writer):
-        log = LogWriter(writer, json_line, Level.INFO, max_waiting=0)
+        log = LogWriter(writer, partial(json_line, host="shop"), Level.INFO, max_waiting=0)
         log(says("dropped"))
         log._max_waiting = 10
         log(says("written"))

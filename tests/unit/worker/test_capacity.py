@@ -9,6 +9,15 @@ from host.worker.context import OpenConnections
 from support.fakes import FakeLoop, blank_cells, rows_of
 
 
+class Connection:
+    """A connection that notes how often its bytes were counted."""
+
+    counts = 0
+
+    def count_bytes(self):
+        self.counts += 1
+
+
 class Scene:
     def __init__(self):
         self.loop, self.connections, self.wakes = FakeLoop(), OpenConnections(), 0
@@ -20,7 +29,7 @@ class Scene:
         self.wakes += 1
 
     def connect(self):
-        connection = object()
+        connection = Connection()
         self.connections.open.add(connection)
         self.row.put(ACTIVE, self.row.get(ACTIVE) + 1)
         return connection
@@ -32,6 +41,7 @@ def test_a_connection_that_ends_is_counted():
     scene.capacity.connection_ended(first, CloseReason.IDLE)
     assert scene.connections.open == {second}
     assert scene.row.get(ACTIVE) == 1
+    assert (first.counts, second.counts) == (1, 0)
     assert scene.wakes == 0
 
 

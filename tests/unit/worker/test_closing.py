@@ -31,8 +31,12 @@ KERNEL = st.lists(st.one_of(st.integers(0, 9), st.sampled_from(["block", *ERRORS
 
 def test_the_log_is_told_who_ended_and_why_if_it_wants_to_know():
     told = Told()
-    worker = Worker(log_closed=partial(log_closed, told.telemetry))
-    connection, _ = worker.connect()
+    worker = Worker()
+    worker.context.log_closed = partial(log_closed, told.telemetry, worker.loop)
+    connection, _ = worker.connect(b"some")
+    worker.handler = writes(b"answer")
+    worker.turn(connection)
+    worker.loop.advance(worker.loop.now + 2.5)
     connection.finish(CloseReason.IDLE)
     assert told.of(CONNECTION_CLOSED) == []
     worker.end_turn()
@@ -40,6 +44,11 @@ def test_the_log_is_told_who_ended_and_why_if_it_wants_to_know():
     assert event == {
         "connection": connection.id,
         "peer": connection.peer,
+        "listener": "tcp://127.0.0.1:7000",
+        "slot": 1,
+        "seconds": 2.5,
+        "bytes_in": 4,
+        "bytes_out": 6,
         "reason": CloseReason.IDLE.value,
     }
 

@@ -84,12 +84,13 @@ HANDOVERS = st.builds(
     control=st.none() | st.tuples(NAMES, FDS),
     log=st.tuples(listed(BYTES), COUNTS),
     log_descriptor=FDS,
+    log_file=st.none() | FDS,
     hangs=TABLES,
 )
 
 
 @contextmanager
-def descriptors(count=9):
+def descriptors(count=10):
     """Open so many descriptors."""
     opened = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(count)]
     try:
@@ -101,7 +102,7 @@ def descriptors(count=9):
 
 def made(fds, **other):
     """A handover with each of these descriptors somewhere in it."""
-    socket, scores, wake, control, stacks, bus, pipe, control_socket, log = fds
+    socket, scores, wake, control, stacks, bus, pipe, control_socket, log, file = fds
     worker = handover.Worker(
         slot=1,
         pid=4711,
@@ -139,6 +140,7 @@ def made(fds, **other):
         "control": ("prefork", control_socket),
         "log": ([b"line\n"], 3),
         "log_descriptor": log,
+        "log_file": file,
         "hangs": [{"slot": 1, "stacks": ["a", "b"]}],
     }
     return Handover(**(fields | other))
@@ -220,7 +222,8 @@ def test_descriptors_are_passed_on_inside_and_not_after(fails):
 
 
 def test_what_there_is_not_has_no_descriptor():
-    handed = made(range(10, 19), stand_in=None, control=None, sockets=[], scores=[], workers=[])
+    nothing = {"stand_in": None, "control": None, "log_file": None}
+    handed = made(range(10, 20), **nothing, sockets=[], scores=[], workers=[])
     assert list(handed.descriptors()) == [12, 18]
 
 
@@ -229,7 +232,7 @@ def test_who_was_started_anew_was_handed_nothing(monkeypatch):
     assert receive() is None
 
 
-def changed(fds=range(10, 19), **fields):
+def changed(fds=range(10, 20), **fields):
     """A handover of which the first fields of all are changed."""
     return json.dumps({**json.loads(made(fds).model_dump_json()), **fields}).encode()
 
