@@ -8,6 +8,7 @@ import sys
 from contextlib import suppress
 
 from host.runtime import streams
+from host.runtime.processes import REHEARSAL, die_with_parent
 
 
 def main() -> None:
@@ -17,6 +18,10 @@ def main() -> None:
     more before the first fork: 27 of the 260 ms that a start would take.
     """
     gc.disable()
+    if REHEARSAL in os.environ:
+        # Before any import that takes time: a rehearsal must not outlive its supervisor. If that
+        # has died already, the parent is another one (host.supervisor.reload.handover).
+        die_with_parent(os.getppid())
     streams.begin()
     _look_last_in_the_working_directory()
     from host.cli.main import main as run  # noqa: PLC0415  (for that)

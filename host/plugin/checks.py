@@ -6,7 +6,9 @@ import difflib
 import inspect
 import linecache
 import re
+import select
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, cast
@@ -25,6 +27,31 @@ _MARK = f"{hookspecs.NAMESPACE}_impl"
 # An undecorated `on_data` is the author's own affair, though it looks a little like `on_drain`
 # (difflib: 0.67); `on_acept` and `on_closed` are slips (0.94).
 _SLIP = 0.85
+
+
+_EPOLL = select.epoll
+
+
+@contextmanager
+def leaves_epoll(source: Source) -> Iterator[None]:
+    """Check that a plugin leaves `select.epoll` alone while it is imported and constructed.
+
+    What it takes away is put back: the host can then say so, or go on without the plugin.
+
+    Raises:
+        PluginError: it has taken it away, or has replaced it.
+    """
+    try:
+        yield
+    finally:
+        if getattr(select, "epoll", None) is not _EPOLL:
+            vars(select)["epoll"] = _EPOLL
+            raise PluginError(
+                source.name,
+                "it takes select.epoll away, by which all processes of the host wait",
+                origin=source.origin,
+                hint="Monkey patching by gevent or eventlet does so; it cannot be used here.",
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from host.errors import PluginError
 from host.plugin import binding
 from host.plugin.binding import HOOKS, Implementation, Manager, specified
-from host.plugin.checks import Hooks, implementations, plugin_class, unheard
+from host.plugin.checks import Hooks, implementations, leaves_epoll, plugin_class, unheard
 from host.plugin.discovery import Source, find, installed
 from host.plugin.importing import Importer, import_error
 from host.plugin.registry import Plugin, Registry
@@ -134,7 +134,7 @@ def _load(loaded: Loaded, importer: Importer) -> Registry:
     built: list[_Built] = []
     trouble = _Trouble()
     for source, text in _sources(loaded, trouble):
-        with trouble:
+        with trouble, leaves_epoll(source):
             built.append(_build(source, text, loaded, importer))
     brought = _brought(built, trouble)
     hooks = dict(HOOKS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ from typing import NamedTuple
 from host.errors import ExitCode
 from host.runtime import forks, streams
 
+REHEARSAL = "_PREFORK_REHEARSAL"
+"""The supervisor's pid, for the process that tries new settings and plugins before a reload."""
 _PR_SET_PDEATHSIG = 1
 _OOM_STEP = 300
 """A supervisor has 11 MB more than a new worker, and the smallest cgroup for one is 40 MB."""
@@ -118,8 +121,38 @@ def reap() -> Iterator[Exit]:
             return
         if pid == 0:
             return
-        code = os.waitstatus_to_exitcode(status)
-        yield Exit(pid, code if code >= 0 else None, -code if code < 0 else None)
+        yield _exit(pid, status)
+
+
+def _exit(pid: int, status: int) -> Exit:
+    code = os.waitstatus_to_exitcode(status)
+    return Exit(pid, code if code >= 0 else None, -code if code < 0 else None)
+
+
+def wait(pid: int, seconds: float) -> Exit | None:
+    """Wait until a child has ended, and reap it; kill it if it takes too long.
+
+    Args:
+        pid: a child of this process that nobody has reaped yet.
+        seconds: how long it may take.
+
+    Returns:
+        How it has ended, or None if it had to be killed.
+
+    Raises:
+        ProcessLookupError, ChildProcessError: somebody else has reaped it.
+    """
+    descriptor = os.pidfd_open(pid)
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        in_time = bool(poll.poll(seconds * 1000))
+        if not in_time:
+            os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+    finally:
+        os.close(descriptor)
+    return _exit(pid, status) if in_time else None
 
 
 class OutOfMemory:

@@ -20,16 +20,15 @@ from host.plugin.registry import Registry
 from host.profiling.recorder import Recorder, collect, run_name
 from host.profiling.report import summarize
 from host.runtime import streams
-from host.runtime.processes import die_with_parent, offer_to_oom_killer
 from host.settings import Loaded, Settings, SettingsError, ignored_variables
 from host.startup.limits import RESERVED_DESCRIPTORS
 from host.startup.listening import open_or_take
 from host.startup.log import make_log
 from host.startup.prepare import Prepared, prepare, prepare_none, prepare_uninterrupted
+from host.startup.rehearsal import rehearse, rehearse_again
 from host.supervisor.dependencies import Dependencies
 from host.supervisor.process import Supervisor
-from host.supervisor.reload.handover import FORMAT, Handover, receive, rehearsed_by
-from host.supervisor.reload.reloader import Plan
+from host.supervisor.reload.handover import Handover, is_rehearsal, receive
 from host.supervisor.reload.sockets import bound_before
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import (
@@ -57,34 +56,30 @@ def launch(load_settings: Callable[[], Loaded], version: str) -> ExitCode:
         SettingsError, PluginError, ListenError, LimitsError: it cannot start; nothing is left
             behind.
     """
-    parent = rehearsed_by()
-    if parent is not None:
-        return rehearse(load_settings, parent)
+    if is_rehearsal():
+        return rehearse(load_settings)
     handed = receive()
-    failed = ""
-    try:
-        prepared = (
-            prepare(load_settings()) if handed is None else prepare_uninterrupted(load_settings)
-        )
-    except (HostError, SettingsError) as error:
-        if handed is None:
-            raise
-        # What was tried a moment ago cannot be loaded any more. The workers that there are serve
-        # on; they must not lose their supervisor.
-        name = handed.control[0] if handed.control else "prefork"
-        prepared = prepare_none(name)
-        failed = str(error)
+    if handed is None:
+        return _run(prepare(load_settings()), version, None, "")
+    prepared, failed = _prepare_again(load_settings, handed)
     return _run(prepared, version, handed, failed)
 
 
-def rehearse(load_settings: Callable[[], Loaded], parent: int) -> ExitCode:
-    """Load settings and plugins, and print what they ask for; everything else stays as it is."""
-    die_with_parent(parent)
-    offer_to_oom_killer()
-    prepared = prepare_uninterrupted(load_settings)
-    plan = Plan(format=FORMAT, listen=[listen for listen, _ in prepared.served])
-    print(f"\n{plan.model_dump_json()}", flush=True)
-    return ExitCode.OK
+def _prepare_again(load_settings: Callable[[], Loaded], handed: Handover) -> tuple[Prepared, str]:
+    """Return what to run with after an exec, and why that is not what settings ask for, or "".
+
+    What was tried a moment ago may not load any more. The workers that there are serve on then, as
+    they were set up: they must not lose their supervisor.
+    """
+    failed = rehearse_again(load_settings, handed)
+    if not failed:
+        try:
+            return prepare_uninterrupted(load_settings), ""
+        except (HostError, SettingsError) as error:
+            failed = str(error)
+        except Exception as error:
+            failed = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+    return prepare_none(handed.settings_before, handed.max_connections), failed
 
 
 def _run(prepared: Prepared, version: str, handed: Handover | None, failed: str) -> ExitCode:

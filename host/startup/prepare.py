@@ -6,6 +6,7 @@ import errno
 import os
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from host.ipc.protocol import MAX_LISTENERS
 from host.plugin.loading import load, load_none
 from host.plugin.registry import Registry
 from host.profiling import recorder
+from host.runtime import forks
 from host.settings import Listen, Loaded, Problem, Settings, SettingsError
 from host.startup.limits import max_connections
 from host.text import reason
@@ -47,7 +49,11 @@ class Prepared(NamedTuple):
 
 def prepare(loaded: Loaded) -> Prepared:
     """Load the plugins that settings select, and find out what they are to serve."""
-    settings, registry = loaded.settings, load(loaded)
+    settings = loaded.settings
+    try:
+        registry = load(loaded)
+    finally:
+        forks.exit_if_plugin_fork()
     served = assign(settings, registry)
     limit = max_connections(settings.limits, len(served))
     check_log_file(loaded)
@@ -66,15 +72,17 @@ def prepare_uninterrupted(load_settings: Callable[[], Loaded]) -> Prepared:
         ) from None
 
 
-def prepare_none(name: str) -> Prepared:
+def prepare_none(settings: Settings, limit: int) -> Prepared:
     """Return what a host runs with that only looks after the workers it has.
 
     Args:
-        name: the host's name.
+        settings: those that it has run with so far.
+        limit: how many connections a worker may hold by them.
     """
-    loaded = Loaded(Settings(name=name))
-    limit = max_connections(loaded.settings.limits, 0)
-    return Prepared(loaded, load_none(), [], limit, None)
+    loaded, profile = Loaded(settings), None
+    with suppress(SettingsError):  # what the workers write there is still collected, if it can be
+        profile = profile_directory(loaded)
+    return Prepared(loaded, load_none(), [], limit, profile)
 
 
 def assign(settings: Settings, registry: Registry) -> list[tuple[Listen, str]]:

@@ -131,6 +131,8 @@ def make_reloader(
         generations=state.generations,
         control=(state.name, control.fileno()) if control else None,
         started=state.started,
+        settings=settings,
+        max_connections=dependencies.max_connections,
     )
     return Reloader(
         state.loop,

@@ -90,7 +90,7 @@ def _generation(host: HostState, generation: Generation) -> dict[str, Any]:
     if generation is host.generations.serving:
         state = "serving"
     elif generation is host.generations.coming:
-        state = "starting"
+        state = "failed" if host.pool.given_up else "starting"
     else:
         state = "draining"
         deadlines = [each.record.deadline for each in handles if each.record.deadline is not None]
@@ -116,9 +116,9 @@ def is_ready(host: HostState) -> bool:
 def _state(host: HostState) -> str:
     if host.shutdown.begun:
         return "stopping"
-    if host.generations.coming is not None:
+    if host.generations.coming is not None and not host.pool.given_up:
         return "reloading"
-    return "serving" if host.pool.complete else "starting"
+    return "serving" if host.pool.was_complete else "starting"
 
 
 def _in_order(workers: Workers) -> list[WorkerHandle]:

@@ -11,6 +11,7 @@ from host.bus.supervisor_end import BusRouter
 from host.interfaces import Listener
 from host.runtime.processes import BatchScheduling
 from host.runtime.signals import Signals
+from host.settings import Settings
 from host.supervisor.generations import Generation
 from host.supervisor.reload.handover import Handover, StandIn
 from host.supervisor.reload.reexec import ReexecParts, hand_over
@@ -108,6 +109,8 @@ def parts_of(loop: Any, before: Before, owner: Site | After, program: Program) -
         generations=owner.generations,
         control=None,
         started=90.0,
+        settings=Settings(workers=3),
+        max_connections=1000,
     )
 
 

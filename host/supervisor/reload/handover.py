@@ -7,6 +7,7 @@ setting does, so neither is ever taken for the other.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,13 +16,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from host.errors import HostError
-from host.settings import Problem, SettingsError
+from host.runtime.processes import REHEARSAL
+from host.settings import Problem, Settings, SettingsError
 from host.settings.errors import show
 
 VARIABLE = "_PREFORK_HANDOVER"
 """The number of the memfd, for the process that a reload executes anew."""
-REHEARSAL = "_PREFORK_REHEARSAL"
-"""The supervisor's pid, for the process that tries new settings and plugins before a reload."""
 FORMAT = 4
 """Raised with every change of what is handed over: a reload to another format is refused."""
 
@@ -83,6 +83,7 @@ class Worker(_Value):
     deadline: float | None
     was_ready: bool
     expected: bool
+    retiring: bool
     served_before: int
     control: int
     rest: bytes
@@ -121,6 +122,8 @@ class Handover(_Value):
         log: lines that wait to be written, and how many were dropped.
         log_descriptor: where they are written if they go to no file.
         log_file: the descriptor of the log file, if there is one.
+        settings: those that the host runs with, as `settings_as_text` writes them.
+        max_connections: how many connections a worker may hold by them.
     """
 
     format: int = FORMAT
@@ -140,6 +143,13 @@ class Handover(_Value):
     log_descriptor: int
     log_file: int | None
     hangs: list[dict[str, Any]]
+    settings: str
+    max_connections: int
+
+    @property
+    def settings_before(self) -> Settings:
+        """The settings that the host has run with so far."""
+        return Settings.model_validate(json.loads(self.settings))
 
     @property
     def served(self) -> frozenset[tuple[str, str]]:
@@ -189,6 +199,11 @@ class Handover(_Value):
             os.close(memfd)
 
 
+def settings_as_text(settings: Settings) -> str:
+    """Return settings as JSON in ASCII: a value may have characters that UTF-8 has not."""
+    return json.dumps(settings.model_dump(), default=str)  # options may be dates of TOML
+
+
 def receive() -> Handover | None:
     """Return what this process was handed, or None if it was started anew.
 
@@ -223,18 +238,18 @@ def receive() -> Handover | None:
     return handed
 
 
-def rehearsed_by() -> int | None:
-    """Return the pid of the supervisor that this process tries a reload for, or None.
+def is_rehearsal() -> bool:
+    """Tell whether this process tries a reload for the supervisor that has started it.
 
     Raises:
-        SettingsError: the variable is not of the host's making.
+        SettingsError: the variable is not of the host's making, or the supervisor has died.
     """
     pid = os.environ.pop(REHEARSAL, None)
     if pid is None:
-        return None
+        return False
     if pid != str(os.getppid()):
         raise _not_ours(REHEARSAL, pid)
-    return int(pid)
+    return True
 
 
 def _not_ours(name: str, text: str) -> SettingsError:

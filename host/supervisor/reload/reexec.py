@@ -12,6 +12,7 @@ from host.net.listeners import ListeningSocket
 from host.runtime.loop import Loop
 from host.runtime.processes import BatchScheduling
 from host.runtime.signals import Signals
+from host.settings import Settings
 from host.supervisor.generations import Generations
 from host.supervisor.reload import handover, stand_in
 from host.supervisor.reload.reloader import Plan, Program
@@ -29,6 +30,7 @@ class ReexecParts:
         program: what is executed.
         control: the name and the descriptor of the control socket, if there is one.
         started: when the host was started, in seconds of the loop's clock.
+        max_connections: how many connections a worker may hold.
     """
 
     program: Program
@@ -42,6 +44,8 @@ class ReexecParts:
     generations: Generations
     control: tuple[str, int] | None
     started: float
+    settings: Settings
+    max_connections: int
 
 
 def start_stand_in(parts: ReexecParts) -> handover.StandIn:
@@ -162,6 +166,8 @@ def hand_over(
         log_descriptor=parts.log.fileno(),
         log_file=parts.log.file.descriptor if parts.log.file else None,
         hangs=list(parts.exits.hangs),
+        settings=handover.settings_as_text(parts.settings),
+        max_connections=parts.max_connections,
     )
 
 
@@ -178,6 +184,7 @@ def _worker(handle: WorkerHandle, router: BusRouter) -> handover.Worker:
         deadline=record.deadline,
         was_ready=record.was_ready,
         expected=record.expected,
+        retiring=record.retiring,
         served_before=handle.served_before,
         control=handle.channel.fileno(),
         rest=handle.channel.rest,

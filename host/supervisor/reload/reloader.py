@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from host.errors import HostError
 from host.runtime.loop import Loop, TimerHandle
-from host.runtime.processes import Exit
+from host.runtime.processes import REHEARSAL, Exit
 from host.settings import Listen
 from host.supervisor.generations import Generations
 from host.supervisor.reload import handover
@@ -189,7 +189,7 @@ class Reloader:
 
     def _rehearse(self) -> _Rehearsal:
         output, errors = (os.memfd_create(name, os.MFD_CLOEXEC) for name in ("plan", "errors"))
-        environment = {**os.environ, handover.REHEARSAL: str(os.getpid())}
+        environment = {**os.environ, REHEARSAL: str(os.getpid())}
         try:
             pid = os.posix_spawn(
                 self._program.file,

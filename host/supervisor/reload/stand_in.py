@@ -7,8 +7,6 @@ connection waits for the new interpreter to start. The supervisor ends it by clo
 from __future__ import annotations
 
 import os
-import select
-import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
@@ -66,13 +64,7 @@ def stop(pid: int, pipe: int) -> None:
     """End the stand-in between two passes, and reap it."""
     os.close(pipe)
     with suppress(ChildProcessError, ProcessLookupError):
-        descriptor = os.pidfd_open(pid)
-        try:
-            if not select.select([descriptor], [], [], _PATIENCE_SECONDS)[0]:
-                os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-        finally:
-            os.close(descriptor)
+        processes.wait(pid, _PATIENCE_SECONDS)
 
 
 def _run(

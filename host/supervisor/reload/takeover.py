@@ -52,6 +52,7 @@ def take_over(
     parts.router.hub.restore(HubState(topics.hearers, topics.owners, topics.rings))
     for worker in handed.workers:
         _adopt(worker, found[worker.generation], parts.workers)
+    _keep_without_successor([handle.record for handle in parts.workers])
     serving = found.pop(handed.serving.generation)
     parts.dispatching.prepare(serving, handed.serving.wake)
     return Generations(
@@ -99,6 +100,15 @@ def _generation(
     return Generation(number, views, listening, Scoreboard(len(views), scores.fd), rows)
 
 
+def _keep_without_successor(records: Sequence[WorkerRecord]) -> None:
+    """Have a worker stay whose successor had not been started: nobody will start it now."""
+    starting = WorkerState.STARTING
+    started = {(each.slot, each.generation) for each in records if each.state is starting}
+    for record in records:
+        if record.retiring and (record.slot, record.generation) not in started:
+            record.retiring = False
+
+
 def _adopt(worker: handover.Worker, generation: Generation, workers: Workers) -> None:
     """Add a worker that was there before the exec."""
     record = WorkerRecord(
@@ -110,6 +120,7 @@ def _adopt(worker: handover.Worker, generation: Generation, workers: Workers) ->
         worker.generation,
         was_ready=worker.was_ready,
         expected=worker.expected,
+        retiring=worker.retiring,
     )
     if record.state is WorkerState.ENDING:
         kill = KillWorker(record.pid, "it was about to be killed before the reload")

@@ -174,7 +174,7 @@ class Pool:
             if (
                 other.retiring
                 and other.slot == record.slot
-                and record.generation == self.generation == other.generation
+                and other.generation == record.generation
             ):
                 actions += self.drain(other.pid, now)
         return actions

@@ -16,6 +16,7 @@ from host.runtime.processes import (
     is_stopped,
     offer_to_oom_killer,
     resident_bytes,
+    wait,
 )
 
 NO_PROCESS = 2**22 + 1  # above the highest pid_max (proc(5))
@@ -210,3 +211,20 @@ def test_a_score_that_cannot_be_raised_is_left_alone(tmp_path, text):
         path.write_text(text)
     offer_to_oom_killer(str(path))
     assert (path.read_text() if text is not None else None) == text
+
+
+class TestWait:
+    def test_who_ends_in_time_is_reaped(self):
+        for code, known in (("raise SystemExit(7)", (7, None)), ("", (0, None))):
+            process = subprocess.Popen([sys.executable, "-c", code])
+            ended = wait(process.pid, 20.0)
+            assert (ended.pid, ended.code, ended.signal) == (process.pid, *known)
+            with pytest.raises(ChildProcessError):
+                os.waitpid(process.pid, 0)
+            process.wait()
+
+    def test_who_takes_too_long_is_killed(self):
+        with child("") as process:
+            assert wait(process.pid, 0.01) is None
+            with pytest.raises(ProcessLookupError):
+                wait(process.pid, 0.01)

@@ -75,11 +75,20 @@ def test_a_plugin_that_interrupts_where_nobody_is_there_to_do_so_fails():
         prepare_uninterrupted(load_settings)
 
 
-def test_a_host_that_only_looks_after_its_workers_serves_nothing(descriptors):
-    prepared = prepare_none("shop")
-    assert prepared.settings.name == "shop"
-    assert (prepared.served, prepared.profile) == ([], None)
+def test_a_host_that_only_looks_after_its_workers_serves_nothing():
+    settings = Settings(name="shop", log=Log(format="json"))
+    prepared = prepare_none(settings, 17)
+    assert prepared.settings is settings
+    assert (prepared.served, prepared.limit, prepared.profile) == ([], 17, None)
     assert prepared.registry.plugins == ()
+
+
+def test_profiles_are_collected_also_by_a_host_that_looks_after_its_workers(tmp_path):
+    settings = Settings(profile=Profile(directory=str(tmp_path)))
+    assert prepare_none(settings, 17).profile == tmp_path
+    (tmp_path / "file").touch()
+    settings = Settings(profile=Profile(directory=str(tmp_path / "file" / "profiles")))
+    assert prepare_none(settings, 17).profile is None
 
 
 def test_without_a_directory_nothing_is_measured():

@@ -60,6 +60,12 @@ def test_a_host_is_starting_then_serving_then_stopping(alone):
     assert (told(alone)["state"], told(alone)["ready"]) == ("stopping", False)
 
 
+def test_a_host_whose_new_generation_cannot_start_serves_with_the_one_before(reloading):
+    reloading.lifecycle.start_none()
+    assert (told(reloading)["state"], told(reloading)["generation"]) == ("serving", 0)
+    assert [each["state"] for each in generations(reloading)] == ["serving", "failed"]
+
+
 def test_a_host_that_reloads_is_ready_for_new_connections(reloading):
     assert (told(reloading)["state"], told(reloading)["generation"]) == ("reloading", 0)
     assert is_ready(reloading.state)

@@ -5,15 +5,18 @@ import os
 import subprocess
 import sys
 from contextlib import contextmanager
+from datetime import date
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from host.errors import HostError
-from host.settings import SettingsError
+from host.runtime.processes import REHEARSAL
+from host.settings import Listen, Settings, SettingsError
+from host.settings.models import Log
 from host.supervisor.reload import handover
-from host.supervisor.reload.handover import Handover, receive, rehearsed_by
+from host.supervisor.reload.handover import Handover, is_rehearsal, receive
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 SECONDS = st.floats(allow_nan=False, allow_infinity=False)
@@ -47,6 +50,7 @@ WORKERS = st.builds(
     deadline=st.none() | SECONDS,
     was_ready=st.booleans(),
     expected=st.booleans(),
+    retiring=st.booleans(),
     served_before=COUNTS,
     control=FDS,
     rest=BYTES,
@@ -86,6 +90,8 @@ HANDOVERS = st.builds(
     log_descriptor=FDS,
     log_file=st.none() | FDS,
     hangs=TABLES,
+    settings=NAMES,
+    max_connections=COUNTS,
 )
 
 
@@ -113,6 +119,7 @@ def made(fds, **other):
         deadline=None,
         was_ready=True,
         expected=False,
+        retiring=False,
         served_before=70,
         control=control,
         rest=b'{"kind"',
@@ -142,6 +149,8 @@ def made(fds, **other):
         "log_descriptor": log,
         "log_file": file,
         "hangs": [{"slot": 1, "stacks": ["a", "b"]}],
+        "settings": handover.settings_as_text(Settings()),
+        "max_connections": 100,
     }
     return Handover(**(fields | other))
 
@@ -156,6 +165,22 @@ def passed(data, monkeypatch):
     assert handover.VARIABLE not in os.environ
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(memfd)
+
+
+def test_settings_come_over_as_they_are():
+    odd = {"echo": {"name": "\udcff é", "since": date(2026, 1, 2), "sizes": [1.5, True]}}
+    settings = Settings(
+        workers=3,
+        plugins=("echo", "no:round_robin"),
+        listen=(Listen(address="unix:/x", mode=0o660), Listen(address="tcp://[::1]:0")),
+        log=Log(format="json", level="debug"),
+        options=odd,
+    )
+    text = handover.settings_as_text(settings)
+    fds = range(10)
+    handed = Handover.model_validate_json(made(fds, settings=text).model_dump_json())
+    odd["echo"]["since"] = "2026-01-02"  # nothing else is lost, and no plugin is loaded with it
+    assert handed.settings_before == settings.model_copy(update={"options": odd})
 
 
 @given(HANDOVERS)
@@ -278,16 +303,16 @@ def test_a_variable_that_names_no_descriptor_is_refused(number, monkeypatch):
 
 
 def test_the_process_that_tries_a_reload_knows_for_whom(monkeypatch):
-    monkeypatch.delenv(handover.REHEARSAL, raising=False)
-    assert rehearsed_by() is None
-    monkeypatch.setenv(handover.REHEARSAL, str(os.getppid()))
-    assert rehearsed_by() == os.getppid()
-    assert handover.REHEARSAL not in os.environ
+    monkeypatch.delenv(REHEARSAL, raising=False)
+    assert not is_rehearsal()
+    monkeypatch.setenv(REHEARSAL, str(os.getppid()))
+    assert is_rehearsal()
+    assert REHEARSAL not in os.environ
 
 
 @pytest.mark.parametrize("pid", ["", "yes", "-1", "0"])
 def test_a_variable_that_does_not_name_the_parent_is_refused(pid, monkeypatch):
-    monkeypatch.setenv(handover.REHEARSAL, pid)
+    monkeypatch.setenv(REHEARSAL, pid)
     with pytest.raises(SettingsError, match=r"_PREFORK_REHEARSAL .* only a host that reloads"):
-        rehearsed_by()
-    assert handover.REHEARSAL not in os.environ
+        is_rehearsal()
+    assert REHEARSAL not in os.environ

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from host.errors import ListenError
-from host.runtime.processes import Exit
+from host.runtime.processes import REHEARSAL, Exit
 from host.settings import Listen
 from host.supervisor.reload import handover
 from host.supervisor.reload.reloader import Plan, Program, Reloader
@@ -145,9 +145,9 @@ def test_what_is_written_to_standard_error_does_no_harm(scene):
 
 
 def test_it_knows_that_it_is_one_and_whose_and_has_nothing_to_read(scene):
-    scene.run(f"assert not sys.stdin.read(); sys.exit(os.environ[{handover.REHEARSAL!r}])")
+    scene.run(f"assert not sys.stdin.read(); sys.exit(os.environ[{REHEARSAL!r}])")
     assert scene.failure == (str(os.getpid()), "")
-    assert handover.REHEARSAL not in os.environ
+    assert REHEARSAL not in os.environ
 
 
 def test_what_fails_fails_with_its_first_line_as_the_reason(scene):

@@ -59,6 +59,16 @@ def test_workers_are_those_that_there_were(before, take_over):
         assert new.generation is after.generations.serving
 
 
+def test_who_retires_does_so_as_long_as_its_successor_is_on_its_way(before, take_over):
+    first, second = before.site.workers
+    first.record.retiring = second.record.retiring = True
+    before.site.workers.take_in(
+        WorkerRecord(0, NO_PROCESS + 7, 100.0, WorkerState.STARTING, 160.0), first.generation
+    )
+    after = take_over()
+    assert [each.record.retiring for each in after.workers] == [True, False, False]
+
+
 def test_generations_are_those_that_there_were_and_the_one_that_is_to_come(before, take_over):
     before.site.generations.accepted[1] = 5
     after = take_over()

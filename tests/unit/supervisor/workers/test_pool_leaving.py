@@ -87,6 +87,15 @@ def test_whose_successor_fails_goes_on_and_another_is_tried():
     assert staff.ready(2) == [DrainWorker(0, staff.now + DRAIN_TIME)]
 
 
+def test_who_retires_drains_also_if_its_generation_has_become_an_older_one():
+    old = WorkerRecord(0, 1, 0.0, WorkerState.READY, None, was_ready=True, retiring=True)
+    successor = WorkerRecord(0, 2, 0.0, WorkerState.STARTING, 60.0)
+    pool = Pool(PoolPolicy(1, True, START, DRAIN_TIME, 30.0, generation=1), [old, successor])
+    pool.given_up = True
+    assert pool.ready(2, 5.0) == [DrainWorker(1, 5.0 + DRAIN_TIME)]
+    assert old.state is WorkerState.DRAINING
+
+
 def test_who_dies_retiring_has_a_successor_on_its_way():
     staff = running(1)
     staff.retire(0)
