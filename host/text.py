@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
@@ -56,6 +57,22 @@ def shorten(filename: str) -> str:
 def reason(error: BaseException) -> str:
     """Return why something failed: for an OSError without its number and file."""
     return getattr(error, "strerror", None) or str(error)
+
+
+MAX_ERROR_CHARS = 1_000
+MAX_TRACEBACK_CHARS = 65_536
+"""Longer texts are shortened in the middle: one may have all that a client has sent in it."""
+
+
+def in_words(error: BaseException) -> str:
+    """Return kind and text of an error, as Python shows them, in one line."""
+    text = "".join(traceback.format_exception_only(error)).strip()
+    return shortened(text, MAX_ERROR_CHARS).replace("\n", "; ")
+
+
+def stack_of(error: BaseException) -> str:
+    """Return an error's traceback, as Python shows it."""
+    return shortened("".join(traceback.format_exception(error)), MAX_TRACEBACK_CHARS)
 
 
 def shortened(text: str, limit: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -11,14 +10,11 @@ from host.errors import SlowCallError
 from host.hookspecs import OTHERS_HEAR_IT, ROWS
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import HOOK_FAILED
-from host.text import shortened
+from host.text import in_words, stack_of
 
 BURST = 10
 PER_SECONDS = 10.0
 """Of one plugin and hook, the first ten failures of ten seconds are told; the rest are counted."""
-MAX_ERROR_CHARS = 1_000
-MAX_TRACEBACK_CHARS = 65_536
-"""Longer texts are shortened in the middle: one may have all that a client has sent in it."""
 
 
 class Failure(NamedTuple):
@@ -52,9 +48,7 @@ class Failures:
         unsaid = None if told_by_caller else self._unsaid(plugin, hook)
         if unsaid is None and not told_by_caller:
             return  # nothing is formatted that nobody reads: a client may bring this about
-        what = shortened("".join(traceback.format_exception_only(error)).strip(), MAX_ERROR_CHARS)
-        what = what.replace("\n", "; ")
-        stack = shortened("".join(traceback.format_exception(error)), MAX_TRACEBACK_CHARS)
+        what, stack = in_words(error), stack_of(error)
         self.last = Failure(plugin, hook, what, stack)
         if consequence is None:
             return

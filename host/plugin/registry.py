@@ -6,6 +6,7 @@ import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 from pydantic import BaseModel
@@ -88,6 +89,21 @@ class Registry:
         return tuple(
             plugin.name for plugin in self.plugins if plugin.is_protocol or plugin.name in answering
         )
+
+    @property
+    def owners(self) -> dict[str, str]:
+        """The plugin of each module and package that is one plugin's alone, by their names.
+
+        A package is, if it is the one around a plugin's module and no other plugin's is in it.
+        """
+        modules = [(_module(plugin.object), plugin.name) for plugin in self.plugins]
+        owners = {}
+        for module, name in modules:
+            for place in (module, module.rpartition(".")[0]):
+                inside = {each for other, each in modules if f"{other}.".startswith(f"{place}.")}
+                if place and inside == {name}:
+                    owners[place] = name
+        return owners
 
     def protocol(self, name: str) -> Plugin:
         """Return the protocol plugin that is called `name`, or was selected by that text.
@@ -227,3 +243,8 @@ class Registry:
         own = [each for each in heard if not each.wrapper and each.plugin == name]
         others = [each for each in heard if not each.wrapper and each.plugin != name]
         return [*wrappers, *own, *(others if ROWS[hook].audience is Audience.LISTENER else ())]
+
+
+def _module(subject: object) -> str:
+    """Return the name of the module that a plugin is, or that its class is defined in."""
+    return subject.__name__ if isinstance(subject, ModuleType) else type(subject).__module__

@@ -63,15 +63,21 @@ def flush() -> bool:
 
     What is refused for good is dropped: the reader of a pipe has gone, or the disk is full.
     """
-    output, errors = _flush(sys.stdout), _flush(sys.stderr)
-    return output and errors
+    flushed = [_flush(stream) for stream in _streams()]
+    return all(flushed)
 
 
 def forget() -> None:
     """Drop what has been printed and still waits: nobody takes it, or it is the parent's."""
-    for stream in (sys.stdout, sys.stderr):
+    for stream in _streams():
         with suppress(OSError, ValueError, AttributeError):
             _drop(stream)
+
+
+def _streams() -> list[TextIO]:
+    """Return what is printed to by default, and the real streams if those are others."""
+    found = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+    return list({id(stream): stream for stream in found if stream is not None}.values())
 
 
 def _flush(stream: TextIO) -> bool:

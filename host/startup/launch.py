@@ -19,11 +19,11 @@ from host.plugin.loading import load
 from host.plugin.registry import Registry
 from host.profiling.recorder import Recorder, collect, run_name
 from host.profiling.report import summarize
-from host.runtime import streams
+from host.runtime import forks, streams
 from host.settings import Loaded, Settings, SettingsError, ignored_variables
 from host.startup.limits import RESERVED_DESCRIPTORS
 from host.startup.listening import open_or_take
-from host.startup.log import make_log
+from host.startup.log import HostLog
 from host.startup.prepare import Prepared, prepare, prepare_none, prepare_uninterrupted
 from host.startup.rehearsal import rehearse, rehearse_again
 from host.supervisor.dependencies import Dependencies
@@ -59,22 +59,28 @@ def launch(load_settings: Callable[[], Loaded], version: str) -> ExitCode:
     if is_rehearsal():
         return rehearse(load_settings)
     handed = receive()
-    if handed is None:
-        return _run(prepare(load_settings()), version, None, "")
-    prepared, failed = _prepare_again(load_settings, handed)
-    return _run(prepared, version, handed, failed)
+    with HostLog(handed) as log:
+        if handed is None:
+            return _run(prepare(log.begin(load_settings())), version, None, "", log)
+        prepared, failed = _prepare_again(load_settings, handed, log)
+        return _run(prepared, version, handed, failed, log)
 
 
-def _prepare_again(load_settings: Callable[[], Loaded], handed: Handover) -> tuple[Prepared, str]:
+def _prepare_again(
+    load_settings: Callable[[], Loaded], handed: Handover, log: HostLog
+) -> tuple[Prepared, str]:
     """Return what to run with after an exec, and why that is not what settings ask for, or "".
 
     What was tried a moment ago may not load any more. The workers that there are serve on then, as
     they were set up: they must not lose their supervisor.
     """
     failed = rehearse_again(load_settings, handed)
+    log.begin(Loaded(handed.settings_before))
     if not failed:
         try:
-            return prepare_uninterrupted(load_settings), ""
+            prepared = prepare_uninterrupted(load_settings)
+            log.change(prepared.settings)
+            return prepared, ""
         except (HostError, SettingsError) as error:
             failed = str(error)
         except Exception as error:
@@ -82,16 +88,16 @@ def _prepare_again(load_settings: Callable[[], Loaded], handed: Handover) -> tup
     return prepare_none(handed.settings_before, handed.max_connections), failed
 
 
-def _run(prepared: Prepared, version: str, handed: Handover | None, failed: str) -> ExitCode:
+def _run(
+    prepared: Prepared, version: str, handed: Handover | None, failed: str, host_log: HostLog
+) -> ExitCode:
     settings = prepared.settings
-    log = make_log(prepared.loaded, handed)
-    telemetry = Telemetry(log)
+    log, telemetry, capture = host_log.writer, host_log.telemetry, host_log.capture
+    capture.owners = prepared.registry.owners
     inherited = bound_before(handed.sockets) if handed else []
     sockets, failed = open_or_take(prepared, handed, inherited, failed)
     if handed is None:
         _tell_start(prepared, telemetry, version)
-    else:
-        log.restore(*handed.log)
     known = handed.served if handed else frozenset()
     for listener in sockets:
         view = listener.view
@@ -102,10 +108,14 @@ def _run(prepared: Prepared, version: str, handed: Handover | None, failed: str)
     recorder = Recorder(prepared.profile, run) if prepared.profile else None
 
     def run_worker(assignment: Assignment) -> int:
+        capture.forget()
+        forks.close_in_plugin_fork(capture.end_in_fork)
         try:
             return process.run(assignment, settings, prepared.registry, telemetry, log, recorder)
         except Exception as error:
             return tell_bug(error, telemetry)
+        finally:
+            capture.end()
 
     dependencies = Dependencies(
         prepared.registry,
@@ -123,7 +133,7 @@ def _run(prepared: Prepared, version: str, handed: Handover | None, failed: str)
     )
     code = _supervise(settings, sockets, dependencies)
     telemetry.emit(HOST_STOPPED, code=int(code), meaning=code.description)
-    log.close()
+    host_log.end()
     if prepared.profile:
         _print(summarize(*collect(prepared.profile, run), prepared.profile))
     if not streams.flush():

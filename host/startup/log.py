@@ -1,37 +1,87 @@
-"""Makes what writes the log of a running host."""
+"""The log of a running host: what writes it, and what plugins print."""
 
 from __future__ import annotations
 
 import functools
 import os
+from typing import Self
 
-from host.runtime import streams
+from host.runtime import forks, streams
 from host.settings import Loaded, Settings
 from host.startup.prepare import unusable_path
 from host.supervisor.reload.handover import Handover
+from host.telemetry.capture import Capture
+from host.telemetry.emitter import Telemetry
 from host.telemetry.events import Level
 from host.telemetry.log_file import LogFile
 from host.telemetry.logs import Format, LogWriter, json_line, text_line
 from host.text import reason
 
 
-def make_log(loaded: Loaded, handed: Handover | None) -> LogWriter:
-    """Return what writes the log.
-
-    After an exec lines go where they went before, until the supervisor has the file opened anew.
+class HostLog:
+    """The log of a running host, with all that plugins print; a context manager that ends it.
 
     Args:
-        loaded: the settings.
         handed: what the supervisor before an exec has handed over; None if there was none.
 
-    Raises:
-        SettingsError: the log file can neither be opened nor made.
+    Attributes:
+        writer: writes the lines, as soon as `begin` was called. After an exec they go where they
+            went before, until the supervisor has the file opened anew.
+        telemetry: what tells the writer.
+        capture: makes events of what plugins print.
     """
-    settings = loaded.settings
-    # Its own descriptor: a plugin may close number 2, which a client's socket would get.
-    descriptor = streams.keep(2) if handed is None else handed.log_descriptor
-    file = _file(loaded) if handed is None else _file_after_exec(settings, handed)
-    return LogWriter(descriptor, _format(settings), Level[settings.log.level.upper()], file=file)
+
+    writer: LogWriter
+    telemetry: Telemetry
+    capture: Capture
+
+    def __init__(self, handed: Handover | None) -> None:
+        self._handed, self._begun = handed, False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def begin(self, loaded: Loaded) -> Loaded:
+        """Begin as these settings say, before plugins are loaded; return the settings.
+
+        Raises:
+            SettingsError: the log file can neither be opened nor made.
+        """
+        settings, handed = loaded.settings, self._handed
+        if handed is None:
+            # Its own descriptor: a plugin may close number 2, which a client's socket would get.
+            self._use(settings, streams.keep(2), _file(loaded))
+        else:
+            self._use(settings, handed.log_descriptor, _file_after_exec(settings, handed))
+            self.writer.restore(*handed.log)
+        self.capture = Capture(self.telemetry, _level(settings))
+        self.capture.begin()
+        self._begun = True
+        forks.close_in_plugin_fork(self.capture.end_in_fork)
+        return loaded
+
+    def change(self, settings: Settings) -> None:
+        """Go on as other settings say: after an exec, when it is certain that they hold."""
+        before, handed = self.writer, self._handed
+        assert handed is not None
+        self._use(settings, handed.log_descriptor, _file_after_exec(settings, handed))
+        self.writer.restore(*before.state())
+        before.forget()
+        before.close()
+        self.capture.change(self.telemetry, _level(settings))
+
+    def end(self) -> None:
+        """Write what waits, if somebody takes it; what is printed from now on is left alone."""
+        if self._begun:
+            self.capture.end()
+            self.writer.close()
+
+    def _use(self, settings: Settings, descriptor: int, file: LogFile | None) -> None:
+        self.writer = LogWriter(descriptor, _format(settings), _level(settings), file=file)
+        self.telemetry = Telemetry(self.writer)
 
 
 def _file(loaded: Loaded) -> LogFile | None:
@@ -53,6 +103,10 @@ def _file_after_exec(settings: Settings, handed: Handover) -> LogFile | None:
     if before is not None:
         os.close(before)
     return None
+
+
+def _level(settings: Settings) -> Level:
+    return Level[settings.log.level.upper()]
 
 
 def _format(settings: Settings) -> Format:

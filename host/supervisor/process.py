@@ -59,7 +59,7 @@ class Supervisor:
         breaker = CircuitBreaker(settings.breaker, registry.never_left_out, telemetry)
         self._hooks = registry.host_hooks(self._failures, breaker=breaker)
         self._loop = loop = Loop(settings.limits.max_events)
-        dependencies.log.attend(loop.call_later)
+        dependencies.log.attend(loop.call_later, loop.call_from_thread)
         self._router = BusRouter(loop, telemetry)
         self._workers = Workers(
             loop,
@@ -244,6 +244,7 @@ class Supervisor:
     def _close_own(self) -> None:
         """Close what the supervisor alone uses; a worker does so first of all."""
         self._signals.close()
+        self._dependencies.log.leave()
         self._loop.close()
         self._close_channels()
 

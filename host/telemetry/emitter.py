@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from host.telemetry.events import Event
+from host.telemetry.events import Event, Level
 
 ReportFailure = Callable[[str, str, BaseException, tuple[object, ...]], None]
 """How a plugin's failure is told: plugin, hook, error, the hook's arguments. It must not raise."""
@@ -33,6 +33,14 @@ class Telemetry:
     def emit(self, event: Event, **fields: Any) -> None:
         """Tell that `event` happened; `fields` are exactly those of the table."""
         assert fields.keys() == event.fields, (event.name, sorted(fields), sorted(event.fields))
+        self._tell(event, fields)
+
+    def emit_at(self, level: Level, event: Event, **fields: Any) -> None:
+        """Tell that `event` happened, which matters as much as `level` says this time."""
+        assert fields.keys() == event.fields, (event.name, sorted(fields), sorted(event.fields))
+        self._tell(event._replace(level=level), fields)
+
+    def _tell(self, event: Event, fields: dict[str, Any]) -> None:
         record = Record(event, time.time(), fields)
         for subscriber in self._subscribers:
             subscriber(record)

@@ -177,6 +177,23 @@ HOOK_FAILED = Event(
     ("connection", "peer", "traceback"),
 )
 
+PLUGIN_LOGGED = Event(
+    "plugin_logged", Level.INFO, "{source}: {text}", ("plugin", "logger", "traceback")
+)
+PLUGIN_PRINTED = Event("plugin_printed", Level.INFO, "{source}: {text}", ("plugin", "stream"))
+THREAD_FAILED = Event(
+    "thread_failed",
+    Level.ERROR,
+    "{source}: thread {thread} has ended with {error}",
+    ("plugin", "traceback"),
+)
+ERROR_IGNORED = Event(
+    "error_ignored",
+    Level.ERROR,
+    "{source}: {error}, where nothing can hear of it: {place}",
+    ("plugin", "traceback"),
+)
+
 PLUGIN_LEFT_OUT = Event(
     "plugin_left_out",
     Level.ERROR,

@@ -7,6 +7,7 @@ import os
 import select
 import socket
 import stat
+import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +20,8 @@ from host.telemetry.log_file import LogFile
 from host.text import printable
 
 Format = Callable[[Record], str]
+CallLater = Callable[[float, Callable[[], object]], object]
+CallFromThread = Callable[[Callable[[], object]], object]
 
 _RETRY_SECONDS = 0.05
 _BLOCKS = frozenset({"traceback", "details"})
@@ -74,6 +77,9 @@ class LogWriter:
 
     Lines that are not taken wait in a bounded queue; beyond that they are dropped and counted.
 
+    Any thread may call it, also while it is writing: a plugin may log in the middle of anything.
+    Who finds another at work puts the line into the queue, and leaves the writing to that one.
+
     Args:
         descriptor: where to write; it stays the caller's.
         form: makes a line of a record.
@@ -95,13 +101,16 @@ class LogWriter:
     ) -> None:
         self._format, self._level, self._max_waiting = form, level, max_waiting
         self._waiting: deque[bytes] = deque()
-        self._dropped = 0
+        self._dropped = self._taken = 0
         self.file = file
         self._given = descriptor
         self._target = descriptor if file is None else file.descriptor
         self._own: int | None = None
-        self._call_later: Callable[[float, Callable[[], object]], object] | None = None
+        self._call_later: CallLater | None = None
+        self._call_from_thread: CallFromThread | None = None
+        self._thread = 0
         self._retrying = False
+        self._at_work = threading.Lock()
         self._write = self._choose_write()
 
     def __call__(self, record: Record) -> None:
@@ -129,23 +138,31 @@ class LogWriter:
         """
         if self.file is not None:
             self.file.reopen()
-            self._close_own()
-            self._write = self._choose_write()
+            with self._at_work:  # no thread is writing to what is closed now
+                self._close_own()
+                self._write = self._choose_write()
             self.flush()
 
-    def attend(self, call_later: Callable[[float, Callable[[], object]], object]) -> None:
-        """Have lines that were not taken tried again by this process's loop.
+    def attend(self, call_later: CallLater, call_from_thread: CallFromThread) -> None:
+        """Have lines that were not taken tried again by the loop of this thread.
 
         Args:
             call_later: calls what it is given, once, after so many seconds.
+            call_from_thread: calls what it is given soon; other threads may use it.
         """
-        self._call_later, self._retrying = call_later, False
+        self._call_later, self._call_from_thread = call_later, call_from_thread
+        self._thread, self._retrying = threading.get_ident(), False
+
+    def leave(self) -> None:
+        """Have nothing tried again by the loop any more: it is about to be closed."""
+        self._call_later = self._call_from_thread = None
 
     def forget(self) -> None:
         """Forget lines that wait: after a fork they are the parent's to write."""
         self._waiting.clear()
         self._dropped = 0
-        self._call_later = None
+        self._at_work = threading.Lock()  # a thread that the child does not have may have held it
+        self.leave()
 
     def mute(self) -> None:
         """Write nothing any more, in a child that a plugin has forked."""
@@ -163,29 +180,46 @@ class LogWriter:
 
     def flush(self) -> None:
         """Write what waits, as far as it is taken."""
+        # Asked again after each release: what came in the meantime is nobody else's to write.
+        while self._waiting and self._at_work.acquire(blocking=False):
+            try:
+                if not self._write_waiting():
+                    return
+            finally:
+                self._at_work.release()
+
+    def _write_waiting(self) -> bool:
+        """Write what waits; False if not all is taken now."""
         waiting = self._waiting
         while waiting:
             try:
                 taken = self._write(waiting[0])
             except BlockingIOError:
                 self._retry()
-                return
+                return False
             except OSError:
                 # The reader of the log is gone, or the disk is full: that must not end a server.
                 self._dropped += len(waiting)
                 waiting.clear()
-                return
+                return True
+            self._taken += taken
             if taken < len(waiting[0]):
                 waiting[0] = waiting[0][taken:]
                 continue
             waiting.popleft()
             if not waiting and self._dropped:
                 self._report_dropped()
+        return True
 
     def _retry(self) -> None:
-        if self._call_later is not None and not self._retrying:
-            self._retrying = True
-            self._call_later(_RETRY_SECONDS, self._try_again)
+        call_later, call_from_thread = self._call_later, self._call_from_thread
+        if call_later is None or call_from_thread is None or self._retrying:
+            return
+        self._retrying = True
+        if threading.get_ident() == self._thread:
+            call_later(_RETRY_SECONDS, self._try_again)
+        else:
+            call_from_thread(lambda: call_later(_RETRY_SECONDS, self._try_again))
 
     def _try_again(self) -> None:
         self._retrying = False
@@ -200,11 +234,13 @@ class LogWriter:
         """Write what waits, for at most `patience_seconds`, and close what was opened here."""
         target = self._target if self._own is None else self._own
         while self._waiting and select.select([], [target], [], patience_seconds)[1]:
-            before = len(self._waiting), self._waiting[0]
+            before = self._taken
             self.flush()
-            if self._waiting and (len(self._waiting), self._waiting[0]) == before:
+            if self._waiting and self._taken == before:
                 break
-        self._close_own()
+        with self._at_work:
+            self._close_own()
+            self._write = self._write_polled  # what is told from now on needs nothing of ours
 
     def _close_own(self) -> None:
         if self._own is not None:

@@ -61,12 +61,13 @@ def run(
     offer_to_oom_killer()
     stacks.print_to(assignment.stacks)
     worker = WorkerProcess(assignment, settings, registry, telemetry, log, recorder)
-    log.attend(worker.loop.call_later)
+    log.attend(worker.loop.call_later, worker.loop.call_from_thread)
     forks.close_in_plugin_fork(log.mute)
     forks.close_in_plugin_fork(worker.close_in_fork)
     try:
         return worker.run()
     finally:
+        log.leave()
         worker.close()
         log.close()
         forks.exit_if_plugin_fork()

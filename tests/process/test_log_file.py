@@ -148,7 +148,7 @@ def test_a_host_whose_log_file_cannot_be_made_does_not_start(refuse: Refuse) -> 
     refusal = refuse("--plugin", "echo", "--set", "log.file=none/host.log")
     assert refusal.code == 3
     assert "log.file" in refusal.message
-    assert "there is no folder none" in refusal.message
+    assert "cannot be written to: No such file or directory" in refusal.message
 
 
 def test_without_a_log_file_sigusr1_changes_nothing(start: Start) -> None:

@@ -49,6 +49,10 @@ class Told(list[Record]):
         """Return the fields of each time that `event` happened."""
         return [record.fields for record in self if record.event is event]
 
+    def of_any(self, event: Event) -> list[dict[str, Any]]:
+        """Return the same of an event that is told at different levels."""
+        return [record.fields for record in self if record.event.name == event.name]
+
     @property
     def names(self) -> list[str]:
         return [record.event.name for record in self]

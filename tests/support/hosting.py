@@ -27,6 +27,7 @@ BULK = str(SUPPORT / "bulk.py")
 BLOCKING = str(SUPPORT / "blocking.py")
 CENSUS = str(SUPPORT / "census.py")
 PRINTING = str(SUPPORT / "printing.py")
+TALKATIVE = str(SUPPORT / "talkative.py")
 SLOW = str(SUPPORT / "slow.py")
 BLIND = str(SUPPORT / "blind.py")
 

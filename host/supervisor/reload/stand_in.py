@@ -80,7 +80,7 @@ def _run(
         return 0
     log.forget()
     loop = Loop()
-    log.attend(loop.call_later)
+    log.attend(loop.call_later, loop.call_from_thread)
     assert generation.handing_out is not None  # it is the one that serves
     dispatcher, before = generation.handing_out
     runner = DispatchRunner(

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import pytest
 
 from host.hookspecs import TABLE
-from host.plugin.failures import BURST, MAX_ERROR_CHARS, MAX_TRACEBACK_CHARS, PER_SECONDS, Failures
+from host.plugin.failures import BURST, PER_SECONDS, Failures
 from host.telemetry.events import HOOK_FAILED
+from host.text import MAX_ERROR_CHARS, MAX_TRACEBACK_CHARS
 from support.fakes import Told
 
 

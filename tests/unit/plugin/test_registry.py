@@ -8,7 +8,7 @@ from host.errors import PluginError
 from host.hookspecs import ROWS, Audience, on_worker_start, on_worker_stop
 from host.plugin.circuit_breaker import CircuitBreaker
 from host.plugin.loading import load
-from host.settings import Settings
+from host.settings import Loaded, Settings
 from host.telemetry.emitter import Telemetry
 from support.plugin_files import loaded, write
 
@@ -295,3 +295,25 @@ def test_one_function_for_two_hooks_and_two_plugins(registry):
     loaded = registry(one=shared, two=shared)
     assert loaded.protocols == ("one", "two")
     assert told(loaded.bind("two", no_plugins).on_accept) == [1]
+
+
+def test_modules_are_those_of_one_plugin_alone(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    code = HEADER + "class Plugin:\n    @hookimpl\n    def on_host_start(self, host): pass\n"
+    for name in ("alone_here/deep/main", "shared_here/one", "shared_here/two", "single_here"):
+        path = tmp_path / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(code)
+    (tmp_path / "double_here.py").write_text(code + code.replace("Plugin", "Other"))
+    selected = ["alone_here.deep.main", "shared_here.one", "shared_here.two", "single_here"]
+    texts = [f"{each}:Plugin" for each in [*selected, "double_here"]] + ["double_here:Other"]
+    registry = load(Loaded(Settings(plugins=tuple(texts))))
+    places = {place: owner for place, owner in registry.owners.items() if "_here" in place}
+    names = {plugin.selected: plugin.name for plugin in registry.plugins}
+    assert places == {
+        "alone_here.deep.main": names["alone_here.deep.main:Plugin"],
+        "alone_here.deep": names["alone_here.deep.main:Plugin"],
+        "shared_here.one": names["shared_here.one:Plugin"],
+        "shared_here.two": names["shared_here.two:Plugin"],
+        "single_here": names["single_here:Plugin"],
+    }

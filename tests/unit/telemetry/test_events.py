@@ -28,9 +28,11 @@ def emits():
             and all(isinstance(key, ast.Constant) for key in node.value.keys)
         }
         for node in ast.walk(tree):
-            if not (isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "emit"):
+            call = getattr(node.func, "attr", "") if isinstance(node, ast.Call) else ""
+            if call not in ("emit", "emit_at"):
                 continue
-            name = node.args[0].attr if isinstance(node.args[0], ast.Attribute) else node.args[0].id
+            event = node.args[1 if call == "emit_at" else 0]
+            name = event.attr if isinstance(event, ast.Attribute) else event.id
             fields = set()
             for keyword in node.keywords:
                 fields |= {keyword.arg} if keyword.arg else dictionaries[keyword.value.id]

@@ -5,6 +5,7 @@ import json
 import os
 import select
 import socket
+import threading
 import unicodedata
 from contextlib import contextmanager
 from functools import partial
@@ -311,7 +312,7 @@ def test_lines_arrive_whole_in_order_and_dropped_ones_are_counted(acts):
 def test_lines_that_wait_are_tried_again_later_and_only_once_at_a_time():
     with pipe() as (reader, writer), writing(writer) as log:
         later = []
-        log.attend(lambda _, function: later.append(function))
+        log.attend(lambda _, function: later.append(function), pytest.fail)
         filling = stuff(writer)
         log(says("one"))
         log(says("two"))
@@ -327,7 +328,7 @@ def test_lines_that_wait_are_tried_again_later_and_only_once_at_a_time():
 def test_after_a_fork_waiting_lines_are_left_to_the_parent():
     with pipe() as (reader, writer), writing(writer, max_waiting=1) as log:
         later = []
-        log.attend(lambda _, function: later.append(function))
+        log.attend(lambda _, function: later.append(function), pytest.fail)
         filling = stuff(writer)
         log(says("the parent's"))
         log(says("dropped by the parent"))
@@ -437,3 +438,79 @@ def test_the_first_event_of_a_host_reads_well():
     fields = {"name": "prefork", "version": "1.2", "pid": 7, "workers": 4}
     line = text_line(Record(HOST_STARTING, SECONDS, fields))
     assert line == f"{STAMP} info    prefork 1.2 starting: pid 7, 4 workers\n"
+
+
+def test_a_line_that_is_told_while_another_is_written_follows_it():
+    with pipe() as (reader, writer), writing(writer) as log:
+        write, inner = log._write, []
+
+        def interrupted(data):
+            if not inner:  # as a __del__ that prints, which may run anywhere
+                inner.append(log(says("second")))
+            return write(data)
+
+        log._write = interrupted
+        log(says("first"))
+        assert drain(reader) == b"first\nsecond\n"
+
+
+def test_lines_of_many_threads_are_whole_and_each_is_there_once(tmp_path):
+    descriptor = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    threads, each = 4, 500
+    with writing(descriptor, max_waiting=threads * each) as log:
+
+        def tell(thread):
+            for number in range(each):
+                log(says(f"{thread} {number}"))
+
+        started = [threading.Thread(target=tell, args=(number,)) for number in range(threads)]
+        for one in started:
+            one.start()
+        for one in started:
+            one.join()
+    os.close(descriptor)
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert sorted(lines) == sorted(f"{a} {b}" for a in range(threads) for b in range(each))
+    for thread in range(threads):
+        mine = [line for line in lines if line.startswith(f"{thread} ")]
+        assert mine == [f"{thread} {number}" for number in range(each)]
+
+
+def test_a_line_that_another_thread_cannot_write_is_tried_again_by_the_loop():
+    with pipe() as (reader, writer), writing(writer) as log:
+        later, calls = [], []
+        log.attend(lambda _, function: later.append(function), calls.append)
+        filling = stuff(writer)
+        other = threading.Thread(target=log, args=(says("one"),))
+        other.start()
+        other.join()
+        assert (len(calls), later) == (1, [])
+        calls.pop()()
+        assert drain(reader) == b"#" * filling
+        later.pop()()
+        assert drain(reader) == b"one\n"
+
+
+def test_after_the_loop_is_left_nothing_is_tried_again():
+    with pipe() as (_, writer), writing(writer) as log:
+        log.attend(lambda *call: pytest.fail(str(call)), pytest.fail)
+        log.leave()
+        stuff(writer)
+        log(says("waits"))
+
+
+def test_a_child_writes_though_a_thread_was_writing_at_the_fork():
+    # It holds the lock as the other thread does, which the child does not have.
+    with pipe() as (reader, writer), writing(writer) as log, log._at_work:
+        log(says("the parent's"))
+        assert drain(reader) == b""
+        log.forget()
+        log(says("the child's"))
+        assert drain(reader) == b"the child's\n"
+
+
+def test_what_is_told_after_the_end_is_written_all_the_same():
+    with pipe() as (reader, writer), writing(writer) as log:
+        log.close()
+        log(says("late"))
+        assert drain(reader) == b"late\n"
