@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import socket
-import struct
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from host.interfaces import CloseReason
 from host.ipc.protocol import Ask, Report
-from host.net.sockets import borrow
 from host.worker.connection import SocketConnection
 
 _BATCH_BYTES = 32_768
 """Of connections in one line, which may take twice as much; one takes some 200 bytes."""
-_RECEIVED_AT, _SENT_AT, _TCP_INFO_BYTES = 128, 200, 216
 
 
 def answer(ask: Ask, connections: Sequence[SocketConnection], now: float) -> Iterator[Report]:
@@ -53,7 +49,6 @@ def answer(ask: Ask, connections: Sequence[SocketConnection], now: float) -> Ite
 
 
 def _describe(connection: SocketConnection, now: float) -> dict[str, Any]:
-    received, sent = traffic(connection.fileno())
     return {
         "id": connection.id,
         "listener": connection.listener.address,
@@ -62,31 +57,6 @@ def _describe(connection: SocketConnection, now: float) -> dict[str, Any]:
         "peer": connection.peer,
         "age_seconds": round(now - connection.born, 3),
         "idle_seconds": round(now - connection.last_active, 3),
-        "bytes_in": received,
-        "bytes_out": sent,
+        "bytes_in": connection.bytes_in,
+        "bytes_out": connection.bytes_out,
     }
-
-
-def traffic(fd: int) -> tuple[int | None, int | None]:
-    """Return the bytes received and sent on a connection's socket; None if they are not known."""
-    try:
-        with borrow(fd) as sock:
-            return counted(sock)
-    except OSError:  # it has just ended
-        return None, None
-
-
-def counted(sock: socket.socket) -> tuple[int | None, int | None]:
-    """Return the bytes received and sent as TCP_INFO (tcp(7)) has them; None if not known.
-
-    The kernel counts them anyway; counting them again would cost every message.
-    """
-    if sock.family == socket.AF_UNIX:
-        return None, None
-    try:
-        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
-        received = struct.unpack_from("=Q", info, _RECEIVED_AT)[0]
-        sent, again = struct.unpack_from("=QQ", info, _SENT_AT)
-    except (OSError, struct.error):  # a kernel that does not count yet
-        return None, None
-    return received, sent - again

@@ -143,12 +143,12 @@ def test_connections(host):
         "peer": EVIL,
         "age_seconds": 3700.0,
     }
-    one |= {"idle_seconds": 0.2, "bytes_in": 100, "bytes_out": None}
+    one |= {"idle_seconds": 0.2, "bytes_in": 100, "bytes_out": 7}
     found = {"connections": [one], "unanswered": [1, 2], "truncated": True}
     fake = host(connections=found)
     assert say(fake, "connections", "--limit", "1") == (
         "ID    SLOT  LISTENER       PEER                              AGE  IDLE   IN  OUT\n"
-        f"81-1     0  tcp://[::1]:7  {SPELLED}   1h    0s  100    -\n"
+        f"81-1     0  tcp://[::1]:7  {SPELLED}   1h    0s  100    7\n"
         "no answer from the workers in these slots: 1, 2\n"
         "only 1 are shown, and there are more: raise --limit\n"
     )
