@@ -259,12 +259,10 @@ class _Handler(logging.Handler):
         super().__init__()
         self._tell = tell
 
-    def createLock(self) -> None:
-        """Have no lock: the log needs none, and nobody waits for another thread."""
-        self.lock = None
-
-    def emit(self, record: logging.LogRecord) -> None:
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Hand a record over without the handler's lock: nobody waits for another thread."""
         self._tell(record)
+        return True
 
 
 def _module(frame: FrameType) -> str:
