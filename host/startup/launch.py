@@ -9,6 +9,7 @@ import socket
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from errno import EADDRINUSE
 
 from host.control.server import ControlServer
 from host.errors import ExitCode, HostError, PluginError
@@ -163,8 +164,10 @@ def _open_control(
     try:
         return ControlServer.bind(settings.name)
     except OSError as error:
-        address = f"@prefork/{settings.name}"
-        telemetry.emit(ADMIN_UNAVAILABLE, address=address, cause=reason(error))
+        address, cause = f"@prefork/{settings.name}", reason(error)
+        if error.errno == EADDRINUSE:
+            cause = f"{ControlServer.owner(settings.name)} has it"
+        telemetry.emit(ADMIN_UNAVAILABLE, address=address, cause=cause)
         return None
 
 

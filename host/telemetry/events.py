@@ -191,7 +191,7 @@ ADMIN_COMMAND = Event(
 ADMIN_UNAVAILABLE = Event(
     "admin_unavailable",
     Level.WARNING,
-    "no commands can reach this host, since another process has the socket {address}: {cause}; "
+    "no commands can reach this host, which cannot have the socket {address}: {cause}; "
     "give each host a --name of its own",
 )
 

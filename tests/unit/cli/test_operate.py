@@ -135,6 +135,17 @@ def test_generations(host):
     )
 
 
+def test_a_list_that_takes_several_pages_is_shown_whole(host):
+    found = {
+        "connections": [{"id": f"81-{number}", "peer": "x" * 60} for number in range(30_000)],
+        "unanswered": [],
+        "truncated": True,
+    }
+    fake = host(connections=found)
+    assert json.loads(say(fake, "connections", "--json")) == found
+    assert len(fake.asked) == 1
+
+
 def test_connections(host):
     one = {
         "id": "81-1",
