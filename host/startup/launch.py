@@ -7,7 +7,7 @@ import functools
 import os
 import socket
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from errno import EADDRINUSE
 
@@ -39,6 +39,7 @@ from host.telemetry.events import (
     HOST_STARTING,
     HOST_STOPPED,
     LISTENING,
+    SOCKET_FILE_LOST,
     VARIABLES_IGNORED,
 )
 from host.text import reason
@@ -93,12 +94,7 @@ def _run(prepared: Prepared, version: str, handed: Handover | None, failed: str)
         _tell_start(prepared, telemetry, version)
     else:
         log.restore(*handed.log)
-    known = handed.served if handed else frozenset()
-    for listener in sockets:
-        view = listener.view
-        if (view.address, view.plugin) not in known:
-            telemetry.emit(LISTENING, address=view.address, plugin=view.plugin)
-
+    _tell_listeners(sockets, handed, inherited, telemetry)
     run = run_name() if prepared.profile else ""
     recorder = Recorder(prepared.profile, run) if prepared.profile else None
 
@@ -130,6 +126,23 @@ def _run(prepared: Prepared, version: str, handed: Handover | None, failed: str)
     if not streams.flush():
         streams.forget()  # or the interpreter would wait, and end with another code
     return code
+
+
+def _tell_listeners(
+    sockets: Iterable[ListeningSocket],
+    handed: Handover | None,
+    inherited: Sequence[socket.socket],
+    telemetry: Telemetry,
+) -> None:
+    """Tell what is listened on, as far as it is new, and which socket files are lost."""
+    known = handed.served if handed else frozenset()
+    serving = {inherited[number] for number in handed.serving.sockets} if handed else set()
+    for listener in sockets:
+        view = listener.view
+        if (view.address, view.plugin) not in known or listener.sock not in serving:
+            telemetry.emit(LISTENING, address=view.address, plugin=view.plugin)
+        if listener.trouble:
+            telemetry.emit(SOCKET_FILE_LOST, address=view.address, cause=listener.trouble)
 
 
 def _supervise(

@@ -102,6 +102,7 @@ def test_status_tells_of_troubles_and_nothing_reaches_the_terminal(host):
     ) in said
     assert "the supervisor leaves out plugin watcher (half-open): 3 failures, last in on_c" in said
     assert f"worker 1 (pid 77) hung 1m ago, in hook on_readable of plugin {SPELLED}\n" in said
+    assert "nobody can connect to tcp://127.0.0.1:7000: its socket file is gone; a reload" in said
     assert "File" not in said
     assert f"    File {SPELLED}\n" in say(fake, "status", "--stacks")
     assert said.isascii()
