@@ -55,6 +55,13 @@ class Limits(Section):
         " 0 means never, since many protocols are silent for long. Without it, peers that vanish"
         " keep their places.",
     )
+    max_unsent_bytes_per_worker: int = Field(
+        default=0,
+        ge=0,
+        description="Unsent bytes of all connections of a worker above which those with the most"
+        " are closed; 0 means any number. Without it, peers that never read can take"
+        " connection.max_unsent_bytes each; a small one closes large downloads, too.",
+    )
 
 
 class ConnectionLimits(Section):
