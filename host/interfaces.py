@@ -17,6 +17,7 @@ class CloseReason(StrEnum):
     IDLE = "idle for too long"
     WRITE_TIMEOUT = "peer does not take what is sent"
     UNSENT_LIMIT = "too much unsent"
+    WORKER_UNSENT_LIMIT = "too much unsent in this worker"
     PLUGIN_FAILED = "the plugin failed"
     DEADLINE = "still open at the drain deadline"
     OPERATOR = "closed by an operator"

@@ -11,6 +11,10 @@ Family = Literal["tcp4", "tcp6", "unix"]
 
 FORMS = "tcp://HOST:PORT, tcp://[IPv6]:PORT, unix:/path or unix:@name"
 
+EXAMPLE = "tcp://127.0.0.1:8000"
+PARTS_OF_AN_ADDRESS = frozenset({"addr", "bind", "host", "hostname", "interface", "ip", "port"})
+"""What other servers have settings for, and is written as one address here."""
+
 # sockaddr_un.sun_path holds 108 bytes, one of them the NUL that ends a path or begins an abstract
 # name: unix(7).
 _MAX_PATH_BYTES = 107

@@ -105,7 +105,7 @@ def _layers(
     elif path := environ.get(CONFIG):
         yield read_file(FilePath(path), f"from {CONFIG} (environment)", problems)
     yield read_environment(environ, problems)
-    yield read_flags(flags)
+    yield read_flags(flags, problems)
 
 
 def _keep_selection(weaker: Layer, layer: Layer) -> None:

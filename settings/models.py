@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any, Literal, LiteralString
 
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from host.settings.cpus import usable_cpus
 from host.settings.listen import Listens
 from host.settings.plugin_selection import Plugins
 from host.settings.section import Section
@@ -19,9 +19,9 @@ HOST_NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 """What the name of a host looks like."""
 
 
-def usable_cpus() -> int:
-    """Return how many CPUs this process may run on, which a container can make fewer than exist."""
-    return min(len(os.sched_getaffinity(0)), MAX_WORKERS)
+def default_workers() -> int:
+    """Return how many workers there are if nothing is set: one for each usable CPU."""
+    return min(usable_cpus(), MAX_WORKERS)
 
 
 def _misfit(message: LiteralString, high: int) -> PydanticCustomError:
@@ -54,6 +54,13 @@ class Limits(Section):
         description="Seconds without a byte received or sent after which a connection is closed;"
         " 0 means never, since many protocols are silent for long. Without it, peers that vanish"
         " keep their places.",
+    )
+    max_unsent_bytes_per_worker: int = Field(
+        default=0,
+        ge=0,
+        description="Unsent bytes of all connections of a worker above which those with the most"
+        " are closed; 0 means any number. Without it, peers that never read can take"
+        " connection.max_unsent_bytes each; a small one closes large downloads, too.",
     )
 
 
@@ -283,11 +290,12 @@ class Settings(Section):
         " `_`, `-`. Give each host on a machine its own to tell them apart.",
     )
     workers: int = Field(
-        default_factory=usable_cpus,
+        default_factory=default_workers,
         ge=1,
         le=MAX_WORKERS,
         description="Worker processes. One for each usable CPU keeps them busy without contention;"
-        " many more cost memory and context switches.",
+        " many more cost memory and context switches. A CPU quota of the cgroup counts, rounded"
+        " up.",
     )
     respawn: bool = Field(
         default=True,

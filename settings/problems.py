@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from host.settings.address import EXAMPLE, PARTS_OF_AN_ADDRESS
 from host.settings.errors import MASK, Problem, show
 from host.settings.fields import (
     either,
@@ -153,6 +154,8 @@ def _advice(key: str, guess: str | None, here: Path, fields: Iterable[str], scop
         return place
     if guess is not None:
         return f'did you mean "{guess}"?'
+    if key in PARTS_OF_AN_ADDRESS:
+        return f'a whole address is set with listen = ["{EXAMPLE}"]'
     elsewhere = {str(path[-1]): join(path) for path, _ in leaves(scope.model)}
     if (far := nearest(key, elsewhere)) is not None:
         return f'did you mean "{elsewhere[far]}"?'

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from host.settings.errors import show
 from host.settings.fields import alternatives, bounds, is_section, sections
 from host.settings.listen import Listen
-from host.settings.models import Settings, usable_cpus
+from host.settings.models import Settings, default_workers
 from host.settings.toml_lines import Path
 from host.settings.variables import CONFIG, PREFIX, PRESET, variable
 
@@ -76,7 +76,7 @@ def _type(field: FieldInfo) -> str:
 
 
 def _default(name: str, field: FieldInfo) -> str:
-    if field.default_factory is usable_cpus:
+    if field.default_factory is default_workers:
         return "number of usable CPUs"
     if field.is_required():
         return "required"

@@ -13,6 +13,7 @@ from pathlib import Path as FilePath
 from typing import Literal
 
 from host.settings import toml_lines
+from host.settings.address import EXAMPLE, PARTS_OF_AN_ADDRESS
 from host.settings.errors import MASK, Problem, is_secret_name, show
 from host.settings.fields import join, sections
 from host.settings.models import Settings
@@ -126,7 +127,7 @@ def read_environment(environ: Mapping[str, str], problems: list[Problem]) -> Lay
     nested = nest(PREFIX, {name: environ[name] for name in names.values()})
     for path, text in values(nested, ()):
         name = names.pop(join(path))
-        _put(layer, path, text, Origin("environment", f"{name} (environment)"))
+        _put(layer, path, text, Origin("environment", f"{name} (environment)"), problems)
     for key, name in names.items():
         other = next(n for n in environ if name.startswith(f"{n}__"))
         message = f"{other} already sets what this is a part of"
@@ -142,6 +143,8 @@ def _unknown_variable(name: str, value: str, known: Mapping[str, str]) -> Proble
         message = f"options are set one by one: {PREFIX}OPTIONS__PLUGIN__KEY"
     elif head.lower() in sections(Settings) and not rest:
         message = f"sections are set key by key: {PREFIX}{head}__KEY"
+    elif key in PARTS_OF_AN_ADDRESS:
+        message = f"unknown variable, an address is set with {PREFIX}LISTEN={EXAMPLE} (--listen)"
     else:
         # A variable without its section is a likelier slip than anything spelling can find.
         ending = (n for n in known if not rest and n.endswith(f"__{head.upper()}"))
@@ -158,19 +161,36 @@ def _nearest_variable(name: str, known: Iterable[str]) -> str | None:
     return by_rest[found] if found else None
 
 
-def read_flags(flags: Flags) -> Layer:
-    """Read flags, given as dotted key → (value, text of the flag)."""
+def read_flags(flags: Flags, problems: list[Problem]) -> Layer:
+    """Read flags, given as dotted key → (value, text of the flag); add to `problems`."""
     layer = Layer()
     for key, (value, text) in flags.items():
         # The value is shown beside its key where it may be; here it could be a secret.
         shown = text.removesuffix(f"={value}") if isinstance(value, str) else text
-        _put(layer, tuple(key.split(".")), value, Origin("flag", f"{shown} (flag)"))
+        origin = Origin("flag", f"{shown} (flag)")
+        _put(layer, tuple(key.split(".")), value, origin, problems)
     return layer
 
 
-def _put(layer: Layer, path: toml_lines.Path, value: object, origin: Origin) -> None:
+def _put(
+    layer: Layer, path: toml_lines.Path, value: object, origin: Origin, problems: list[Problem]
+) -> None:
+    """Set a value; text that is no text, such as a path in Latin-1, adds to `problems` instead."""
+    if not all(map(_is_utf8, value if isinstance(value, list) else [value])):
+        problems.append(Problem(join(path), "", "is not UTF-8 text", f"from {origin}"))
+        return
     if isinstance(value, str):
         if path[0] == "options":
             layer.texts[join(path)] = value
         value = parse(path, value)
     layer.put(path, value, origin)
+
+
+def _is_utf8(value: object) -> bool:
+    """Tell whether a value is UTF-8 if it is text: other bytes are surrogates (PEP 383)."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return False
+    return True

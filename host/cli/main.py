@@ -19,6 +19,7 @@ from host.errors import ExitCode, HostError, PluginError
 from host.net import gates
 from host.plugin.loading import PluginErrors, load
 from host.runtime import streams
+from host.settings.address import EXAMPLE, PARTS_OF_AN_ADDRESS
 from host.startup.launch import launch
 from host.startup.prepare import assign
 from host.telemetry.events import VARIABLES_IGNORED
@@ -205,6 +206,12 @@ class _Group(click.Group):
             fail("\n".join([str(error), *_ignored()]), ExitCode.SETTINGS)
         except HostError as error:
             fail(str(error), error.exit_code)
+        except click.NoSuchOption as error:
+            if error.option_name.lstrip("-") not in PARTS_OF_AN_ADDRESS:
+                raise
+            advice = f"an address is set with --listen {EXAMPLE}"
+            message = f"No such option {error.option_name}: {advice}"
+            raise click.UsageError(message, error.ctx) from None
 
 
 def _installed_version() -> str:

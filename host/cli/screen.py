@@ -202,7 +202,7 @@ def listeners(status: Mapping[str, Any], rates: Rates | None = None) -> Table:
 
 
 def troubles(status: Mapping[str, Any], *, stacks: bool = False) -> list[str]:
-    """Return a line for each plugin that is left out and each worker that hung."""
+    """Return a line for each lost socket file, plugin that is left out, and worker that hung."""
     left_out = [("the supervisor", each) for each in status.get("plugins", ())]
     left_out += [
         (f"worker {each['slot']}", one) for each in status["workers"] for one in each["plugins"]
@@ -211,6 +211,12 @@ def troubles(status: Mapping[str, Any], *, stacks: bool = False) -> list[str]:
         f"{who} leaves out plugin {each['plugin']} ({each['state']}): {each['failures']} failures, "
         f"last in {each['hook']}; for {each['seconds_left']:.0f}s more"
         for who, each in left_out
+    ]
+    lines += [
+        f"nobody can connect to {each['address']}: its socket file is {each['file']}; "
+        "a reload makes it anew"
+        for each in status["listeners"]
+        if each["file"] in ("gone", "replaced")
     ]
     for hang in status["hangs"]:
         lines.append(

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Self
 
-from host.control.commands import PREFIX, VERSION, address
+from host.control.commands import MAX_PAGE_BYTES, PREFIX, VERSION, address
 from host.errors import RemoteError
 from host.net.sockets import credentials
 from host.settings.models import HOST_NAME
@@ -26,6 +26,9 @@ _NAME = re.compile(HOST_NAME, re.ASCII)
 _LISTENS = 0x10000
 """The flag of a socket that listens (__SO_ACCEPTCON), in /proc/net/unix."""
 _READ_BYTES = 65_536
+_MAX_ANSWER_BYTES = 64 * MAX_PAGE_BYTES
+"""Twice what 100,000 connections take, the most that can be asked for."""
+_NAMES_SHOWN = 20
 _TIMEVAL = struct.Struct("@ll")
 _LOOK_SECONDS = 0.1
 
@@ -34,10 +37,21 @@ class NoHostError(RemoteError):
     """No host has that name."""
 
     def __init__(self, name: str) -> None:
-        names = ", ".join(running()) or "none"
+        names = _listed(running()) or "none"
         super().__init__(
             f'no host named "{printable(name)}" runs here (for this user, in this network '
             f"namespace); running: {names}"
+        )
+
+
+class StrangerError(RemoteError):
+    """The name of the host belongs to a process that is not believed."""
+
+    def __init__(self, name: str, uid: int, pid: int) -> None:
+        which = f"process {pid}" if pid else "a process"
+        super().__init__(
+            f'not permitted: host "{name}" is {which} of uid {uid}; only hosts of uid '
+            f"{os.geteuid()} and of root are asked: ask it as that user"
         )
 
 
@@ -62,6 +76,16 @@ class SilentError(RemoteError):
         )
 
 
+class EndlessError(RemoteError):
+    """The answer is longer than any of a host can be."""
+
+    def __init__(self, name: str, uid: int, limit: int) -> None:
+        super().__init__(
+            f'host "{name}" (uid {uid}) has answered with more than {limit} bytes, which no host '
+            "does: another program may have its name"
+        )
+
+
 def running() -> list[str]:
     """Return the names of the hosts that run in this network namespace, those of all users."""
     found = set()
@@ -82,8 +106,14 @@ def default_name(names: Sequence[str]) -> str:
         RemoteError: there are several, and none has the name that hosts have by default.
     """
     if len(names) > 1 and DEFAULT not in names:
-        raise RemoteError(f"several hosts run here ({', '.join(names)}): say which one with --name")
+        raise RemoteError(f"several hosts run here ({_listed(names)}): say which one with --name")
     return names[0] if len(names) == 1 else DEFAULT
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return names in one line: anybody can take as many as they like."""
+    more = len(names) - _NAMES_SHOWN
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def ask(name: str, command: str, args: Mapping[str, Any], timeout: float) -> dict[str, Any]:
@@ -101,13 +131,24 @@ def ask(name: str, command: str, args: Mapping[str, Any], timeout: float) -> dic
     request = {"v": VERSION, "command": command, "args": dict(args)}
     deadline = time.monotonic() + timeout
     with _connected(name, timeout) as sock:
+        pages = _Pages(name, sock, deadline)
         try:
-            with suppress(BrokenPipeError, ConnectionResetError):  # it has said why already
-                sock.sendall(json.dumps(request).encode() + b"\n")
-            line = _line(name, sock, deadline)
+            result, following = _result(name, pages.ask(request))
+            while following is not None:
+                more, following = _result(name, pages.ask({"v": VERSION, "next": following}))
+                _join(result, more)
         except TimeoutError:
             raise SilentError(name, timeout) from None
-    return _result(name, line)
+    return result
+
+
+def _join(result: dict[str, Any], more: Mapping[str, Any]) -> None:
+    """Add what a further page has: lists go on."""
+    for key, value in more.items():
+        if isinstance(value, list):
+            result.setdefault(key, []).extend(value)
+        else:
+            result[key] = value
 
 
 @contextmanager
@@ -127,34 +168,69 @@ def _connected(name: str, timeout: float) -> Iterator[socket.socket]:
         except OSError as error:
             raise RemoteError(f'cannot reach host "{name}": {reason(error)}') from None
         # Anybody may take an abstract name: an answer of another user's process is worth nothing.
-        uid, own = credentials(sock)[1], os.geteuid()
-        if own not in (0, uid):
-            raise RemoteError(
-                f'not permitted: host "{name}" runs as uid {uid}; ask it as that user, or as root'
-            )
+        pid, uid = credentials(sock)
+        if uid not in (0, os.geteuid()):
+            raise StrangerError(name, uid, pid)
         sock.settimeout(timeout)
         yield sock
 
 
-def _line(name: str, sock: socket.socket, deadline: float) -> bytes:
-    received = bytearray()
-    while not received.endswith(b"\n"):
-        sock.settimeout(max(0.001, deadline - time.monotonic()))
-        try:
-            data = sock.recv(_READ_BYTES)
-        except ConnectionResetError:
-            data = b""
-        if not data:
-            raise LostError(name)
-        received += data
-    return bytes(received)
+class _Pages:
+    """Reads an answer page by page, and no more of it than a host can have sent.
+
+    Args:
+        name: the host's name.
+        sock: a connected socket.
+        deadline: until when all pages must be there, on the monotonic clock.
+    """
+
+    def __init__(self, name: str, sock: socket.socket, deadline: float) -> None:
+        self._name, self._sock, self._deadline = name, sock, deadline
+        self._uid = credentials(sock)[1]
+        self._bytes = 0
+
+    def ask(self, request: Mapping[str, Any]) -> bytes:
+        """Send a request; return the line that answers it.
+
+        Raises:
+            TimeoutError: it does not come in time, whatever comes instead.
+            RemoteError: the connection ends, or what comes is too long.
+        """
+        self._set_timeout()
+        with suppress(BrokenPipeError, ConnectionResetError):  # it has said why already
+            self._sock.sendall(json.dumps(request).encode() + b"\n")
+        received = bytearray()
+        while not received.endswith(b"\n"):
+            self._set_timeout()
+            try:
+                data = self._sock.recv(_READ_BYTES)
+            except ConnectionResetError:
+                data = b""
+            if not data:
+                raise LostError(self._name)
+            received += data
+            self._bytes += len(data)
+            for size, limit in (
+                (len(received), MAX_PAGE_BYTES),
+                (self._bytes, _MAX_ANSWER_BYTES),
+            ):
+                if size > limit:
+                    raise EndlessError(self._name, self._uid, limit)
+        return bytes(received)
+
+    def _set_timeout(self) -> None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._sock.settimeout(left)
 
 
-def _result(name: str, line: bytes) -> dict[str, Any]:
+def _result(name: str, line: bytes) -> tuple[dict[str, Any], int | None]:
+    """Return the result that a line has, and the number of the page that goes on with it."""
     try:
         response = json.loads(line)
         if response["ok"]:
-            return dict(response["result"])
+            return dict(response["result"]), response.get("next")
         message = str(response["error"])
     except (ValueError, KeyError, TypeError, RecursionError):
         raise bad_answer(name) from None

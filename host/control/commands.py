@@ -14,9 +14,11 @@ from host.settings.models import MAX_WORKERS
 VERSION = 1
 """Of the protocol: each request and each response carries it as `v`."""
 MAX_REQUEST_BYTES = 65_536
+MAX_PAGE_BYTES = 1024 * 1024
+"""Of one line of a response: what is longer comes in several, each asked for by its number."""
 PREFIX = "prefork/"
 """What the name of a control socket begins with; that of the host follows."""
-_KEYS = ("v", "id", "command", "args")
+_KEYS = ("v", "id", "command", "args", "next")
 _MAX_SHOWN = 60
 _MAX_TEXT = 500
 """Characters of a name: an installed plugin's is short, a path to a file may be long."""
@@ -242,8 +244,8 @@ def _finite(text: str) -> float:
     return number
 
 
-def parse_request(request: Mapping[str, Any]) -> tuple[Command, dict[str, Any]]:
-    """Check a request; return its command, and all arguments of that.
+def parse_request(request: Mapping[str, Any]) -> tuple[Command, dict[str, Any]] | int:
+    """Check a request; return its command with all arguments of that, or the page it asks for.
 
     Raises:
         CommandError: what is wrong with it.
@@ -256,9 +258,20 @@ def parse_request(request: Mapping[str, Any]) -> tuple[Command, dict[str, Any]]:
     for key in request:
         if key not in _KEYS:
             raise CommandError(unknown("key", key, _KEYS))
+    if "next" in request:
+        return _page(request)
     if "command" not in request:
         raise CommandError(f'a request needs a "command": {", ".join(COMMANDS)}')
     return parse(request["command"], request.get("args", {}))
+
+
+def _page(request: Mapping[str, Any]) -> int:
+    if "command" in request or "args" in request:
+        raise CommandError('"next" asks for a page of the last response: it takes no command')
+    page = request["next"]
+    if type(page) is not int:
+        raise CommandError(f'"next" must be the number in the last response, not {shown(page)}')
+    return page
 
 
 def parse(command: object, args: object) -> tuple[Command, dict[str, Any]]:

@@ -23,8 +23,9 @@ _READ_BYTES = 16_384
 class ControlConnection:
     """One client that is connected.
 
-    A request is read, waits for `take_request`, and is answered by `reply`; only when the client
-    has taken the response is the next one read. So at most one request and one read are in memory.
+    A request is read, waits for `take_request`, and is answered by `reply` or `send_page`; only
+    when the client has taken the response is the next one read. So at most one request and one read
+    are in memory. What is left of a response with several pages is kept until another one follows.
 
     Args:
         loop: the supervisor's loop.
@@ -47,6 +48,7 @@ class ControlConnection:
         "_loop",
         "_on_closed",
         "_on_request",
+        "_page",
         "_pieces",
         "_searched",
         "_sock",
@@ -73,6 +75,7 @@ class ControlConnection:
         self._line: bytes | None = None  # a request that waits for its turn
         self._unsent: bytes | memoryview = b""  # of a response: what is written and not sent
         self._pieces: Iterator[bytes] = iter(())  # of a response: what is not written
+        self._page = 1  # of the response: which one is written now, or was last
         self._answering = False  # a request has had its turn, its response is not taken yet
         self._ended = False  # the client sends nothing more
         self._gone = False  # the client has hung up
@@ -116,6 +119,18 @@ class ControlConnection:
     def reply(self, head: Mapping[str, Any] | None = None) -> Reply:
         """Return what answers the request under way; `head` is what the response begins with."""
         return Reply(self._respond, head or {})
+
+    def send_page(self, number: int) -> None:
+        """Answer the request under way with the next page of the last response.
+
+        Raises:
+            CommandError: there is no such page.
+        """
+        piece = next(self._pieces, b"") if number == self._page + 1 else b""
+        if not piece:
+            raise CommandError(f"the last response has no page {number} that comes next")
+        self._page = number
+        self._send(piece)
 
     def close(self) -> None:
         """Close the connection; a response that was not taken yet is lost."""
@@ -202,13 +217,16 @@ class ControlConnection:
     def _respond(self, response: dict[str, Any]) -> None:
         if self._closed:
             return
-        self._pieces = pieces(response)
-        self._unsent = memoryview(next(self._pieces))
+        self._pieces, self._page = pieces(response), 1
+        self._send(next(self._pieces))
+
+    def _send(self, piece: bytes) -> None:
+        self._unsent = memoryview(piece)
         self._close_after(TAKE_SECONDS)
         self._flush()
 
     def _flush(self) -> None:
-        """Send what the client takes now, at most one piece."""
+        """Send what the client takes now, at most one piece; stop at the end of a page."""
         try:
             sent = self._sock.send(self._unsent)
         except BlockingIOError:
@@ -216,9 +234,10 @@ class ControlConnection:
         except OSError:
             self.close()
             return
+        page_ends = self._unsent[-1:] == b"\n"
         self._unsent = self._unsent[sent:]
         if not self._unsent:
-            self._unsent = memoryview(next(self._pieces, b""))
+            self._unsent = b"" if page_ends else memoryview(next(self._pieces))
             self._close_after(TAKE_SECONDS if self._unsent else IDLE_SECONDS)
         if self._unsent:
             self._watch(WRITE)

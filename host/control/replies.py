@@ -6,11 +6,16 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from host.control.commands import VERSION
+from host.control.commands import MAX_PAGE_BYTES, VERSION
+from host.text import shortened
 
-_ITEMS = 500
-"""Items of a long list that make one piece: about 75 KB of connections, and a millisecond."""
 _PIECE_BYTES = 32_768
+"""What makes one piece: about 200 connections, and a millisecond."""
+_ROOM_BYTES = MAX_PAGE_BYTES - 4096
+"""What a page may have of head and result: a key, and the end of the page, have room besides."""
+_LONG_TEXT = 131_072
+_TEXT_SHOWN = 16_384
+"""Characters of a text that is shown in a field or an item longer than `_LONG_TEXT`."""
 
 Respond = Callable[[dict[str, Any]], object]
 
@@ -44,27 +49,104 @@ class Reply:
 
 
 def pieces(response: Mapping[str, Any]) -> Iterator[bytes]:
-    """Write a response as one line, in pieces none of which takes long to write."""
-    piece = bytearray()
-    for text in _texts(response):
-        piece += text.encode()
-        if len(piece) >= _PIECE_BYTES:
-            yield bytes(piece)
-            piece.clear()
-    yield bytes(piece + b"\n")
+    """Write a response in pieces none of which takes long to write.
+
+    It is one line, or several if it would be longer than a page (MAX_PAGE_BYTES): then its lists
+    go on from page to page, each other field is on one of them, and every page but the last has
+    the number of the `next`. A piece that ends with a newline is the last of a page.
+    """
+    head = {key: value for key, value in response.items() if key != "result"}
+    result = response.get("result")
+    if result is None:
+        yield f"{_text(head)}\n".encode()
+        return
+    page = _Page(_text(head))
+    for key, value in result.items():
+        if not isinstance(value, list):
+            yield from page.add(key, _text(value))
+            continue
+        yield from page.add(key, "[")
+        for item in value:
+            yield from page.add_item(key, _text(item))
+        page.end_list()
+    yield page.end()
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """Write a value as JSON: mappings entry by entry, long lists part by part."""
-    if isinstance(value, Mapping):
-        for number, (key, item) in enumerate(value.items()):
-            yield f"{',' if number else '{'}{json.dumps(str(key))}:"
-            yield from _texts(item)
-        yield "}" if value else "{}"
-    elif isinstance(value, list) and len(value) > _ITEMS:
-        for start in range(0, len(value), _ITEMS):
-            yield "," if start else "["
-            yield json.dumps(value[start : start + _ITEMS], default=str)[1:-1]
-        yield "]"
-    else:
-        yield json.dumps(value, default=str)
+class _Page:
+    """A page that is being written; it goes over into the next one when it is full.
+
+    Args:
+        head: the object that each page begins with, as JSON.
+    """
+
+    def __init__(self, head: str) -> None:
+        self._head, self._number = head, 1
+        self._begin()
+
+    def _begin(self) -> None:
+        separator = "" if self._head == "{}" else ","
+        self._piece = bytearray(f'{self._head[:-1]}{separator}"result":{{'.encode())
+        self._written = 0  # bytes of the page that were handed out already
+        self._separator = ""
+
+    def add(self, key: str, text: str) -> Iterator[bytes]:
+        """Add a field of the result, or the beginning of a list; yield what is complete."""
+        yield from self._make_room(len(text), "")
+        self._piece += f"{self._separator}{json.dumps(str(key))}:{text}".encode()
+        self._separator = "" if text == "[" else ","
+        yield from self._complete()
+
+    def add_item(self, key: str, text: str) -> Iterator[bytes]:
+        """Add an item of the list `key`, on the next page if need be; yield what is complete."""
+        if self._size + len(text) > _ROOM_BYTES:
+            yield from self._make_room(len(text), "]")
+            self._piece += f"{json.dumps(str(key))}:[".encode()
+        self._piece += f"{self._separator}{text}".encode()
+        self._separator = ","
+        yield from self._complete()
+
+    def end_list(self) -> None:
+        """End a list."""
+        self._piece += b"]"
+        self._separator = ","
+
+    def end(self) -> bytes:
+        """Return the end of the last page."""
+        return bytes(self._piece + b"}}\n")
+
+    @property
+    def _size(self) -> int:
+        return self._written + len(self._piece)
+
+    def _make_room(self, size: int, end: str) -> Iterator[bytes]:
+        """End the page, after the `end` of a list, if it has no room; begin the next one."""
+        if self._size + size > _ROOM_BYTES:
+            self._number += 1
+            yield bytes(self._piece + f'{end}}},"next":{self._number}}}\n'.encode())
+            self._begin()
+
+    def _complete(self) -> Iterator[bytes]:
+        if len(self._piece) >= _PIECE_BYTES:
+            self._written += len(self._piece)
+            yield bytes(self._piece)
+            self._piece.clear()
+
+
+def _text(value: Any) -> str:
+    """Return a value as JSON; of what is very long, the beginning and the end of each text."""
+    text = json.dumps(value, default=str)
+    if len(text) > _LONG_TEXT:
+        text = json.dumps(_shortened(value), default=str)
+    return text
+
+
+def _shortened(value: Any) -> Any:
+    match value:
+        case str():
+            return shortened(value, _TEXT_SHOWN)
+        case Mapping():
+            return {key: _shortened(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_shortened(each) for each in value]
+        case _:
+            return value

@@ -70,6 +70,18 @@ class ControlServer:
             raise
         return sock
 
+    @staticmethod
+    def owner(name: str) -> str:
+        """Say which process has the socket of the host `name`, as far as the kernel tells."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.setblocking(False)
+            try:
+                sock.connect(commands.address(name))
+                pid, uid = credentials(sock)
+            except OSError:  # it does not listen, or its backlog is full
+                return "another process"
+        return f"process {pid} of uid {uid}" if pid else f"a process of uid {uid}"
+
     def fileno(self) -> int:
         """Return the listening socket's descriptor."""
         return self._sock.fileno()
@@ -152,7 +164,11 @@ class ControlServer:
             request = commands.read_request(line)
             if "id" in request:
                 reply = client.reply({"id": request["id"]})
-            command, args = commands.parse_request(request)
+            parsed = commands.parse_request(request)
+            if isinstance(parsed, int):
+                client.send_page(parsed)
+                return
+            command, args = parsed
             if command.changes:
                 self._telemetry.emit(
                     ADMIN_COMMAND, command=command.name, uid=client.uid, peer_pid=client.pid

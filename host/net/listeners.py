@@ -5,19 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import stat
-from contextlib import suppress
-from pathlib import Path
 
 from host.errors import ListenError
 from host.interfaces import Listener
-from host.net import gates
+from host.net import gates, socket_files
+from host.net.socket_files import SocketFile
 from host.net.sockets import describe
 from host.settings import Listen
 from host.settings.address import parse
 
 _ADVICE = {
     errno.EADDRINUSE: "another process listens there: stop it, or choose another address",
+    errno.EPERM: "another user's socket file is there, which may not be removed",
     errno.EACCES: "not allowed: ports below 1024 need CAP_NET_BIND_SERVICE, socket files a "
     "folder that this user may write to",
     errno.EADDRNOTAVAIL: "no network interface of this machine has that address",
@@ -35,6 +34,7 @@ class ListeningSocket:
         sock: the socket; workers inherit it and accept from it.
         wanted: the backlog asked for; the kernel caps it silently at net.core.somaxconn.
         configured: the address as the settings have it: with port 0 if any will do.
+        trouble: why nobody can connect, or "": its file is gone, and a new one cannot be made.
         netlink: by what the kernel is asked for the queue's length, if it needs that.
     """
 
@@ -43,10 +43,11 @@ class ListeningSocket:
         sock: socket.socket,
         view: Listener,
         wanted: int,
-        file: tuple[str, int] | None,
+        file: SocketFile | None,
         configured: str,
     ) -> None:
         self.sock, self.view, self.wanted, self.configured = sock, view, wanted, configured
+        self.trouble = ""
         self.netlink: socket.socket | None = None
         self._file = file
         self._owner = os.getpid()
@@ -61,8 +62,8 @@ class ListeningSocket:
         return parse(self.configured).is_local
 
     @property
-    def file(self) -> tuple[str, int] | None:
-        """The path and inode of the socket file, as long as it is ours."""
+    def file(self) -> SocketFile | None:
+        """The socket file, until it is removed."""
         return self._file
 
     def shut_gate(self) -> None:
@@ -80,11 +81,8 @@ class ListeningSocket:
         """Remove the socket file, if it is still ours and this is the process that made it."""
         if self._file is None or self._owner != os.getpid():
             return
-        path, inode = self._file
+        self._file.remove()
         self._file = None
-        with suppress(OSError):
-            if os.stat(path).st_ino == inode:
-                os.unlink(path)
 
     def close(self) -> None:
         """Close the socket and remove its file."""
@@ -119,8 +117,11 @@ def open_listener(listen: Listen, index: int, plugin: str) -> ListeningSocket:
         raise _listen_error(listen.address, error) from error
     try:
         if address.family == "unix":
-            file = _bind_unix(sock, address.path, listen.mode)
             text = str(address)
+            if address.path.startswith("@"):
+                sock.bind("\0" + address.path[1:])
+            else:
+                file = socket_files.bind(sock, address.path, listen.mode)
         else:
             text = _bind_tcp(sock, address.host, address.port)
         sock.listen(listen.backlog)
@@ -128,24 +129,26 @@ def open_listener(listen: Listen, index: int, plugin: str) -> ListeningSocket:
     except OSError as error:
         sock.close()
         if file is not None:
-            Path(file[0]).unlink(missing_ok=True)
+            file.remove()
         raise _listen_error(listen.address, error) from error
     view = Listener(index, text, plugin)
     return ListeningSocket(sock, view, listen.backlog, file, str(address))
 
 
 def inherit_listener(
-    sock: socket.socket, listen: Listen, view: Listener, file: tuple[str, int] | None
+    sock: socket.socket, listen: Listen, view: Listener, file: SocketFile | None
 ) -> ListeningSocket:
     """Go on with a socket that is bound already, as the settings have it now.
+
+    The mode of a socket file that an operator has changed stays, unless the settings change it.
 
     Raises:
         ListenError: the machine refuses; the socket stays as it was.
     """
     try:
         sock.listen(listen.backlog)
-        if file is not None and os.stat(file[0]).st_ino == file[1]:
-            os.chmod(file[0], listen.mode)
+        if file is not None:
+            file = file.with_mode(listen.mode)
     except OSError as error:
         raise _listen_error(listen.address, error) from error
     return ListeningSocket(sock, view, listen.backlog, file, str(listen.parsed))
@@ -166,37 +169,3 @@ def _bind_tcp(sock: socket.socket, host: str, port: int) -> str:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     sock.bind((host, port))
     return f"tcp://{describe(sock.getsockname())}"
-
-
-def _bind_unix(sock: socket.socket, path: str, mode: int) -> tuple[str, int] | None:
-    """Bind to a socket file, replacing one that nobody listens on any more.
-
-    The mode is set between bind and listen, when nobody can connect yet; a umask would be
-    the whole process's.
-    """
-    if path.startswith("@"):
-        sock.bind("\0" + path[1:])
-        return None
-    try:
-        sock.bind(path)
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE or not _is_stale(path):
-            raise
-        os.unlink(path)
-        sock.bind(path)
-    os.chmod(path, mode)
-    return path, os.stat(path).st_ino
-
-
-def _is_stale(path: str) -> bool:
-    """Tell whether `path` is a socket file without a listener.
-
-    Raises:
-        OSError: EEXIST, it is no socket file.
-    """
-    with suppress(FileNotFoundError):
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        return probe.connect_ex(path) == errno.ECONNREFUSED

@@ -176,6 +176,10 @@ class Loop:
         """Wait by means of what `wrap` makes of the wait; call it before the first turn."""
         self._poll = wrap(self._poll)
 
+    def time(self) -> float:
+        """Return what the clock says at this very moment."""
+        return self._clock()
+
     def refresh(self) -> None:
         """Read the clock anew: before the first turn, `now` may be old."""
         self.now = self._clock()

@@ -7,8 +7,9 @@ import functools
 import os
 import socket
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from errno import EADDRINUSE
 
 from host.control.server import ControlServer
 from host.errors import ExitCode, HostError, PluginError
@@ -38,6 +39,7 @@ from host.telemetry.events import (
     HOST_STARTING,
     HOST_STOPPED,
     LISTENING,
+    SOCKET_FILE_LOST,
     VARIABLES_IGNORED,
 )
 from host.text import reason
@@ -98,12 +100,7 @@ def _run(
     sockets, failed = open_or_take(prepared, handed, inherited, failed)
     if handed is None:
         _tell_start(prepared, telemetry, version)
-    known = handed.served if handed else frozenset()
-    for listener in sockets:
-        view = listener.view
-        if (view.address, view.plugin) not in known:
-            telemetry.emit(LISTENING, address=view.address, plugin=view.plugin)
-
+    _tell_listeners(sockets, handed, inherited, telemetry)
     run = run_name() if prepared.profile else ""
     recorder = Recorder(prepared.profile, run) if prepared.profile else None
 
@@ -141,6 +138,23 @@ def _run(
     return code
 
 
+def _tell_listeners(
+    sockets: Iterable[ListeningSocket],
+    handed: Handover | None,
+    inherited: Sequence[socket.socket],
+    telemetry: Telemetry,
+) -> None:
+    """Tell what is listened on, as far as it is new, and which socket files are lost."""
+    known = handed.served if handed else frozenset()
+    serving = {inherited[number] for number in handed.serving.sockets} if handed else set()
+    for listener in sockets:
+        view = listener.view
+        if (view.address, view.plugin) not in known or listener.sock not in serving:
+            telemetry.emit(LISTENING, address=view.address, plugin=view.plugin)
+        if listener.trouble:
+            telemetry.emit(SOCKET_FILE_LOST, address=view.address, cause=listener.trouble)
+
+
 def _supervise(
     settings: Settings, sockets: list[ListeningSocket], dependencies: Dependencies
 ) -> ExitCode:
@@ -173,8 +187,10 @@ def _open_control(
     try:
         return ControlServer.bind(settings.name)
     except OSError as error:
-        address = f"@prefork/{settings.name}"
-        telemetry.emit(ADMIN_UNAVAILABLE, address=address, cause=reason(error))
+        address, cause = f"@prefork/{settings.name}", reason(error)
+        if error.errno == EADDRINUSE:
+            cause = f"{ControlServer.owner(settings.name)} has it"
+        telemetry.emit(ADMIN_UNAVAILABLE, address=address, cause=cause)
         return None
 
 

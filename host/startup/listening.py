@@ -35,6 +35,9 @@ def open_or_take(
             failed = str(error)
     used = {inherited[number] for number in handed.serving.sockets}
     used |= {listener.sock for listener in taken}
-    for sock in set(inherited) - used:
-        sock.close()
+    for each, sock in zip(handed.sockets, inherited, strict=True):
+        if sock not in used:
+            if each.file is not None:
+                each.file.remove()
+            sock.close()
     return taken, failed

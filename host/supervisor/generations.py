@@ -317,8 +317,10 @@ class Generations:
             take_over()
             return
         indexes = [listener.view.index for listener in gone]
+        again = {each.view.address for each in self.coming.sockets}  # its file was lost
         for listener in gone:
-            self._telemetry.emit(events.NOT_LISTENING, address=listener.view.address)
+            if listener.view.address not in again:
+                self._telemetry.emit(events.NOT_LISTENING, address=listener.view.address)
         quiet = functools.partial(self.handing_out.runner.quiet, indexes)
         # Its workers lift what they may inherit from listeners whose gate is shut.
         self.serving.scoreboard.gate_shut = True

@@ -30,6 +30,9 @@ from host.text import reason
 _RETRY_SECONDS = 0.05
 _LEAVE_SECONDS = 0.1
 """How long a worker that is told to go waits: a service manager tells all processes at once."""
+_TOO_MANY_PROCESSES = (
+    " (RLIMIT_NPROC, ulimit -u, or the cgroup's pids.max allows no more processes)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,21 +234,35 @@ class WorkerLifecycle:
         self._execute(self._parts.pool.tick(self._parts.loop.now))
 
     def _fork(self, slot: int) -> None:
-        parts, now = self._parts, self._parts.loop.now
+        parts = self._parts
+        if parts.pool.stopping:  # a fork before this one, of the same turn, has failed
+            return
         try:
             handle = parts.workers.fork(
                 slot,
                 parts.generations.current,
-                forked=lambda pid: parts.pool.forked(slot, pid, now),
+                # Seven forks may have gone before in this turn: each worker has its whole time.
+                forked=lambda pid: parts.pool.forked(slot, pid, parts.loop.time()),
                 close=self._become_worker,
             )
         except (OSError, LimitsError) as error:
-            seconds = parts.pool.fork_failed(slot, now)
-            parts.telemetry.emit(
-                events.FORK_FAILED, slot=slot, error=reason(error), seconds=seconds
-            )
+            self._handle_fork_failed(slot, error)
             return
         parts.telemetry.emit(events.WORKER_STARTED, slot=slot, pid=handle.record.pid)
+
+    def _handle_fork_failed(self, slot: int, error: Exception) -> None:
+        """Try again later, or end the host if this is its first start."""
+        parts, now, cause = self._parts, self._parts.loop.now, reason(error)
+        if isinstance(error, BlockingIOError):  # EAGAIN (fork(2))
+            cause += _TOO_MANY_PROCESSES
+        actions = parts.pool.fork_failed(slot, now)
+        seconds = parts.pool.pause_before(slot, now)
+        if seconds is None:
+            cause = f"it cannot be forked: {cause}"
+            parts.telemetry.emit(events.WORKER_START_FAILED, slot=slot, cause=cause, traceback="")
+        else:
+            parts.telemetry.emit(events.FORK_FAILED, slot=slot, error=cause, seconds=seconds)
+        self._execute(actions)
 
     def _order_drain(self, order: states.DrainWorker) -> None:
         """Tell a worker to drain; a full pipe is tried again until the worker is gone."""

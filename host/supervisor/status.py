@@ -152,12 +152,14 @@ def _worker(handle: WorkerHandle, now: float) -> dict[str, Any]:
 
 def _listeners(generation: Generation) -> list[dict[str, Any]]:
     total, found = generation.scoreboard.total, []
+    files = {each.view.index: each.file for each in generation.sockets}
     for view in generation.listeners:
         found.append(
             {
                 "index": view.index,
                 "address": view.address,
                 "plugin": view.plugin,
+                "file": file.state if (file := files.get(view.index)) else None,
                 "waiting": generation.waiting(view.index),
                 "sent": total(view.index, SENT),
                 "accepted": total(view.index, ACCEPTED),

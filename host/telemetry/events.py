@@ -63,6 +63,12 @@ BACKLOG_CAPPED = Event(
     Level.WARNING,
     "{address}: backlog is {actual} instead of {wanted}: raise net.core.somaxconn",
 )
+SOCKET_FILE_LOST = Event(
+    "socket_file_lost",
+    Level.WARNING,
+    "nobody can connect to {address}, whose socket file is gone or somebody else's, and another "
+    "cannot be made: {cause}; mend it and reload again",
+)
 DESCRIPTORS_CAPPED = Event(
     "descriptors_capped",
     Level.INFO,
@@ -208,7 +214,7 @@ ADMIN_COMMAND = Event(
 ADMIN_UNAVAILABLE = Event(
     "admin_unavailable",
     Level.WARNING,
-    "no commands can reach this host, since another process has the socket {address}: {cause}; "
+    "no commands can reach this host, which cannot have the socket {address}: {cause}; "
     "give each host a --name of its own",
 )
 

@@ -81,8 +81,17 @@ class ClosingPart(SendingHalf):
 
     def abort(self, reason: CloseReason) -> None:
         """End with `reason` now; what is queued is lost."""
-        self._give_up(reason)
+        self.give_up(reason)
         self.follow_up()
+
+    def give_up(self, reason: CloseReason) -> None:
+        """Give up what is unsent: the connection ends with `reason` when it is followed up."""
+        if self._ended:
+            return
+        if self._unsent is not None:
+            self._context.connections.unsent.remove(len(self._unsent))
+            self._unsent = None
+        self._begin_to_close(reason)
 
     def close_in_fork(self) -> None:
         """Have nothing to do with the socket any more, in a child that a plugin has forked."""
@@ -95,13 +104,6 @@ class ClosingPart(SendingHalf):
     def follow_up(self) -> None:
         """Send what is queued and act on what has happened to the connection."""
         raise NotImplementedError
-
-    def _give_up(self, reason: CloseReason) -> None:
-        """Give up what is unsent: the connection ends with `reason` when it is followed up."""
-        if self._ended:
-            return
-        self._unsent = None
-        self._begin_to_close(reason)
 
     def _begin_to_close(self, reason: CloseReason) -> None:
         """Have the connection end with `reason` when all is sent and it is followed up."""

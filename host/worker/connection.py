@@ -102,7 +102,7 @@ class SocketConnection(ClosingPart):
         except BlockingIOError:
             return b""
         except OSError:
-            self._give_up(_RESET)
+            self.give_up(_RESET)
             return b""
         size = len(data)
         if size < FEW_BYTES:

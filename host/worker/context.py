@@ -13,6 +13,7 @@ from host.net.sockets import pending_error
 from host.runtime.loop import Poller
 from host.settings import ConnectionLimits
 from host.telemetry.emitter import ReportFailure
+from host.worker.unsent import UnsentBytes
 
 FEW_BYTES = 448
 """How much a read asks for at first. CPython allocates and frees objects of up to 512 bytes several
@@ -33,11 +34,13 @@ class OpenConnections:
             up at the end of the turn, in this order. A connection may be in it twice.
         stalled: connections whose peer does not take what is sent, and since when, in seconds of
             the loop's clock. A connection enters and leaves by itself.
+        unsent: counts what waits for them.
     """
 
     open: set[Any] = field(default_factory=set)
     touched: list[Any] = field(default_factory=list)
     stalled: dict[Any, float] = field(default_factory=dict)
+    unsent: UnsentBytes = field(default_factory=UnsentBytes)
 
 
 @dataclass(slots=True)

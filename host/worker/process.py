@@ -43,6 +43,7 @@ from host.worker.draining import Draining
 from host.worker.sweep import Sweep
 from host.worker.timeouts import Timeouts
 from host.worker.turns import TurnHandler
+from host.worker.unsent import UnsentBytes
 from host.worker.view import PluginWorker, isolation
 
 
@@ -121,7 +122,8 @@ class WorkerProcess:
             isolated = recorder.time(ANYONE, CALLBACKS, isolated)
         worker = WorkerId(assignment.slot, os.getpid(), assignment.generation)
         self._bus = LocalBus(Channel(assignment.bus), loop, worker.pid, isolated)
-        self._connections = connections = OpenConnections()
+        unsent = UnsentBytes(settings.limits.max_unsent_bytes_per_worker)
+        self._connections = connections = OpenConnections(unsent=unsent)
         self._view = PluginWorker(worker, self._bus, loop, connections, isolated)
         self._hooks = registry.host_hooks(failures, breaker=breaker, timed=timed)
         wake = functools.partial(os.eventfd_write, assignment.wake, 1)

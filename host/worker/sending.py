@@ -101,6 +101,10 @@ class SendingHalf:
         cells[context.bytes_out_cell] += sent - self._counted_out
         self._counted_in, self._counted_out = received, sent
 
+    def give_up(self, reason: CloseReason) -> None:
+        """Give up what is unsent: the connection ends with `reason` when it is followed up."""
+        raise NotImplementedError
+
     def _queue(self, data: bytes) -> None:
         """Queue a piece that `write` cannot: not the first of a handler, or not in a handler.
 
@@ -124,7 +128,7 @@ class SendingHalf:
         self.last_active = context.loop.now
         if self._unsent is not None:
             self._unsent += data
-            self._limit_unsent()
+            self._limit_unsent(len(data))
         elif first:
             self._first, self._pieces = b"", [first, data]
             self._in_pieces = len(first) + len(data)
@@ -143,13 +147,13 @@ class SendingHalf:
         if isinstance(error, BlockingIOError):
             self._keep_unsent(data, 0)
         else:
-            self._give_up(CloseReason.RESET)
+            self.give_up(CloseReason.RESET)
 
     def _keep_unsent(self, data: bytes, sent: int) -> None:
         """Keep what the kernel did not take until the peer makes room."""
         self._unsent = bytearray(memoryview(data)[sent:])
         self._context.stalled[self] = self._context.loop.now
-        self._limit_unsent()
+        self._limit_unsent(len(self._unsent))
         self._watch()
 
     def _nothing_waits(self) -> bool:
@@ -161,13 +165,19 @@ class SendingHalf:
         self._first, self._pieces, self._in_pieces = b"", None, 0
         self._plain = NO_EVENT
 
-    def _limit_unsent(self) -> None:
-        """Stop reading above the high-water mark; give the connection up above the hard cap."""
-        unsent = self._unsent
-        assert unsent is not None
-        size = len(unsent)
+    def _limit_unsent(self, more: int) -> None:
+        """Stop reading above the high-water mark; give the connection up above the hard cap.
+
+        Args:
+            more: how many bytes have just become unsent. They count for the whole worker, too, and
+                that may have given this connection up.
+        """
+        self._context.connections.unsent.add(more, self._context.stalled)
+        if self._unsent is None:
+            return
+        size = len(self._unsent)
         if size > self._context.limits.max_unsent_bytes:
-            self._give_up(CloseReason.UNSENT_LIMIT)
+            self.give_up(CloseReason.UNSENT_LIMIT)
         elif not self.congested and size > self._context.high_water:
             self.congested = True
             self._watch()
@@ -183,9 +193,10 @@ class SendingHalf:
         except BlockingIOError:
             return
         except OSError:
-            self._give_up(CloseReason.RESET)
+            self.give_up(CloseReason.RESET)
             return
         del unsent[:sent]
+        context.connections.unsent.remove(sent)
         self.bytes_out += sent
         self.last_active = now = context.loop.now
         if unsent:
@@ -197,10 +208,6 @@ class SendingHalf:
         if self.congested and len(unsent) <= context.low_water:
             self.congested = False
             self._attention = True
-
-    def _give_up(self, reason: CloseReason) -> None:
-        """Give up what is unsent: the connection ends with `reason` when it is followed up."""
-        raise NotImplementedError
 
     def _watch(self) -> None:
         """Watch the socket for what is wanted of it now; not at all if that is nothing."""

@@ -451,3 +451,46 @@ def test_another_user_is_turned_away(named: Callable[..., tuple[Host, str]]) -> 
     assert "not permitted" in said
     assert query(name, "status")["state"] == "serving"
     assert not host.events("admin_command")
+
+
+SQUATTER = """
+import os, socket, sys
+os.setuid(65534)
+sock = socket.socket(socket.AF_UNIX)
+sock.bind("\\0" + sys.argv[1])
+sock.listen(8)
+print("ready", flush=True)
+while True:
+    client, _ = sock.accept()
+    try:
+        while True:
+            client.sendall(b"A" * 65536)
+    except OSError:
+        pass
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_stranger_that_has_the_name_is_named_and_not_believed(start: Start) -> None:
+    name = fresh_name()
+    arguments = [sys.executable, "-I", "-S", "-c", SQUATTER, PREFIX[1:] + name]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE) as stranger:
+        try:
+            assert stranger.stdout is not None
+            assert stranger.stdout.readline() == b"ready\n"
+            host = start("--name", name)
+            cause = host.wait_for("admin_unavailable")["cause"]
+            assert cause == f"process {stranger.pid} of uid 65534 has it"
+            for asked in ("status", "stop", "reload"):
+                found = subprocess.run(
+                    [sys.executable, "-m", "host", asked, "--name", name],
+                    capture_output=True,
+                    text=True,
+                    timeout=10,
+                    check=False,
+                )
+                assert found.returncode == 10
+                assert f"is process {stranger.pid} of uid 65534; only hosts of" in found.stderr
+            assert slots_of_new(host, 4) == {0, 1}
+        finally:
+            stranger.kill()

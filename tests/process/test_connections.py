@@ -158,6 +158,28 @@ def test_above_the_hard_cap_a_connection_is_closed(start: Start) -> None:
         assert received < 100_000_000
 
 
+def test_slow_readers_take_no_more_memory_than_a_worker_may_have_unsent(start: Start) -> None:
+    """Twenty peers of whom none reads want 8 MB each, and all of them together may have 20."""
+    settings = {
+        "limits.max_unsent_bytes_per_worker": 20_000_000,
+        "connection.max_unsent_bytes": 100_000_000,
+    }
+    host = start("--set", "log.access=true", plugin=BULK, workers=1, settings=settings)
+    before = resident_bytes(host.workers[0])
+    with ExitStack() as closing:
+        clients = [closing.enter_context(connect(host.address)) for _ in range(20)]
+        for client in clients:
+            client.sendall(b"8000000\n")
+        closed = host.wait_for("connection_closed", count=15)
+        assert closed["reason"] == "too much unsent in this worker"
+        with connect(host.address) as other:
+            other.sendall(b"100000\n")
+            left = 100_000
+            while left:
+                left -= len(other.recv(left))
+        assert resident_bytes(host.workers[0]) - before < 60_000_000
+
+
 @pytest.mark.timing
 def test_idle_connections_are_closed_and_others_are_not(start: Start) -> None:
     timeout = 0.5

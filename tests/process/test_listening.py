@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from support.address import connect, parse
+from support.asking import fresh_name, query
 from support.hosting import BULK, WHOAMI, Load, Refuse, Start, spread
+from support.session import ask
 
 pytestmark = pytest.mark.process
 
@@ -198,3 +200,73 @@ def test_a_killed_hosts_socket_file_does_not_stop_the_next_one(start: Start, loa
     assert Path(path).is_socket()
     again = start(listen=(host.address,))
     assert load.burst(again.address, 10)["failures"] == {}
+
+
+@pytest.mark.parametrize("how", ["removed", "moved", "stale"])
+def test_a_reload_makes_a_lost_socket_file_anew(start: Start, tmp_path: Path, how: str) -> None:
+    path, moved = tmp_path / "own.sock", tmp_path / "moved.sock"
+    name = fresh_name()
+    host = start("--name", name, listen=(f"unix:{path}", "tcp4"))
+    with connect(f"unix:{path}") as before:
+        ask(before)
+        path.rename(moved) if how == "moved" else path.unlink()
+        if how == "stale":
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.bind(str(path))
+        files = [each["file"] for each in query(name, "status")["listeners"]]
+        assert files == ["replaced" if how == "stale" else "gone", None]
+        query(name, "reload")
+        host.wait_for("generation_ready")
+        assert [each["file"] for each in query(name, "status")["listeners"]] == ["present", None]
+        for address in (f"unix:{path}", host.addresses[1]):
+            with connect(address) as client:
+                ask(client)
+        assert not host.events("not_listening")
+        ask(before)
+    assert host.stop() == 0
+    assert not path.exists()
+    moved.unlink(missing_ok=True)  # nobody but its mover knows where it is
+
+
+def test_a_socket_file_that_cannot_be_made_anew_is_named_and_the_reload_goes_on(
+    start: Start, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    name = fresh_name()
+    host = start("--name", name, listen=(f"unix:{folder}/own.sock", "tcp4"))
+    (folder / "own.sock").unlink()
+    folder.rmdir()
+    query(name, "reload")
+    host.wait_for("generation_ready")
+    lost = host.wait_for("socket_file_lost")
+    assert lost["address"] == f"unix:{folder}/own.sock"
+    assert "its folder does not exist" in lost["cause"]
+    with connect(host.addresses[1]) as client:
+        ask(client)
+    folder.mkdir()
+    query(name, "reload")
+    host.wait_for("generation_ready", count=2)
+    with connect(f"unix:{folder}/own.sock") as client:
+        ask(client)
+    assert host.stop() == 0
+    assert list(folder.iterdir()) == []
+
+
+def test_what_somebody_else_has_put_in_the_place_of_a_socket_file_stays(
+    start: Start, tmp_path: Path
+) -> None:
+    path = tmp_path / "own.sock"
+    name = fresh_name()
+    host = start("--name", name, listen=(f"unix:{path}", "tcp4"))
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as theirs:
+        theirs.bind(str(path))
+        query(name, "reload")
+        host.wait_for("generation_ready")
+        assert "another process" in host.wait_for("socket_file_lost")["cause"]
+        theirs.listen()
+        assert host.stop() == 0
+        with connect(f"unix:{path}"):
+            theirs.accept()[0].close()
+    path.unlink()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 
 import pytest
 
-from support.hosting import FAULTY, Host, Start
+from support.address import connect
+from support.hosting import CROWDED, FAULTY, Host, Start
 from support.processes import of_session
 
 pytestmark = pytest.mark.process
@@ -101,3 +103,25 @@ def test_a_stop_signal_during_the_start_is_obeyed(start: Start) -> None:
     assert host.wait() == 9
     assert time.monotonic() - began <= 2.0
     assert of_session(host.pid) == []
+
+
+def test_a_first_worker_that_cannot_be_forked_stops_the_host(start: Start) -> None:
+    host = start(plugin=CROWDED, workers=16, ready=False)
+    assert host.wait() == 6
+    (failed,) = host.events("worker_start_failed")
+    assert failed["slot"] == 0
+    assert failed["cause"].startswith("it cannot be forked: ")
+    assert "RLIMIT_NPROC" in failed["cause"]
+    assert host.events("fork_failed") == []
+
+
+def test_a_worker_that_cannot_be_replaced_is_tried_again_and_the_others_serve(start: Start) -> None:
+    host = start(plugin=CROWDED, settings={"options.crowded.at": "death"})
+    os.kill(host.workers[1], signal.SIGKILL)
+    failed = host.wait_for("fork_failed", slot=1, count=2)
+    assert "RLIMIT_NPROC" in failed["error"]
+    with connect(host.address) as client:
+        client.sendall(b"hello")
+        assert client.recv(100) == b"hello"
+    host.signal(signal.SIGTERM)
+    assert host.wait() == 0

@@ -16,13 +16,16 @@ from storm import (
     models,
     peers,
     reloading,
+    socket_files,
+    starts,
     stopping,
+    strangers,
 )
 from storm.rows import ROWS
 
 MODULES = (
     *(bursts, clocks, deaths, distant, endurance, hangs, injected, limits, logs, matrix, models),
-    *(peers, reloading, stopping),
+    *(peers, reloading, socket_files, starts, stopping, strangers),
 )
 
 __all__ = ["MODULES", "ROWS"]

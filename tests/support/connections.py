@@ -9,6 +9,7 @@ from host.runtime.loop import READ
 from host.settings import ConnectionLimits
 from host.worker.connection import SocketConnection
 from host.worker.context import ListenerContext, OpenConnections
+from host.worker.unsent import UnsentBytes
 from support.fakes import FakeDescriptors, FakeLoop, FakeSocket
 
 HANG_UP = 0x18  # EPOLLERR | EPOLLHUP
@@ -30,10 +31,10 @@ class Worker:
     A test may replace `accept`, `handler` and `on_drain` at any time.
     """
 
-    def __init__(self, **limits):
+    def __init__(self, *, unsent_in_all=0, **limits):
         self.loop, self.descriptors = FakeLoop(), FakeDescriptors()
         self.ends, self.closes, self.reports = [], [], []
-        connections = OpenConnections()
+        connections = OpenConnections(unsent=UnsentBytes(unsent_in_all))
         self.touched, self.stalled = connections.touched, connections.stalled
         self.accept = lambda connection: True
         self.handler = lambda connection: connection.read()

@@ -49,6 +49,7 @@ LISTENER: dict[str, Any] = {
     "index": 0,
     "address": "tcp://127.0.0.1:7000",
     "plugin": "echo",
+    "file": None,
     "waiting": 0,
     "accepted": 20_000_000,
     "spurious": 5,
@@ -99,7 +100,7 @@ TROUBLED = STATUS | {
             ],
         ),
     ],
-    "listeners": [LISTENER | {"waiting": None, "plugin": EVIL}],
+    "listeners": [LISTENER | {"waiting": None, "plugin": EVIL, "file": "gone"}],
     "last_reload": READY | {"outcome": "failed", "reason": f"{EVIL}, line 1\nline 2"},
     "hangs": [
         {

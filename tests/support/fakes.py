@@ -59,14 +59,21 @@ class Told(list[Record]):
 
 
 class FakeLoop:
-    """A loop whose time is set by the test, and which records what is watched."""
+    """A loop whose time is set by the test, and which records what is watched.
+
+    Attributes:
+        turn_seconds: how long the present turn has been under way: the clock is ahead of `now`.
+    """
 
     def __init__(self, now: float = 100.0) -> None:
-        self.now = now
+        self.now, self.turn_seconds = now, 0.0
         self.watched: dict[int, int] = {}
         self.handlers: dict[int, Callable[[int], object]] = {}
         self.timers: list[TimerHandle] = []
         self.calls: list[Callable[[], object]] = []
+
+    def time(self) -> float:
+        return self.now + self.turn_seconds
 
     def add(self, fd: int, events: int, handler: Callable[[int], object]) -> None:
         assert fd >= 0

@@ -21,6 +21,7 @@ from support.processes import of_session, status
 
 SUPPORT = Path(__file__).parent
 WHOAMI = str(SUPPORT / "whoami.py")
+CROWDED = str(SUPPORT / "crowded.py")
 FAULTY = str(SUPPORT / "faulty.py")
 NONSENSE = str(SUPPORT / "nonsense.py")
 BULK = str(SUPPORT / "bulk.py")

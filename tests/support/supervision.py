@@ -73,6 +73,7 @@ class FakeWorkers(Workers):
         ends: the workers' ends of the channels, by pid.
         signals: pid and number of each signal that was sent.
         refusals: what the next forks raise.
+        fork_seconds: how long each fork takes.
     """
 
     def __init__(self, loop: Any, router: BusRouter, on_report: Any) -> None:
@@ -80,11 +81,13 @@ class FakeWorkers(Workers):
         self.ends: dict[int, WorkerEnds] = {}
         self.signals: list[tuple[int, int]] = []
         self.refusals: list[Exception] = []
+        self.fork_seconds = 0.0
         self.next_pid = NO_PROCESS
 
     def fork(self, slot, generation, *, forked, close):  # type: ignore[no-untyped-def]
         if self.refusals:
             raise self.refusals.pop(0)
+        self._loop.turn_seconds += self.fork_seconds  # type: ignore[attr-defined]
         pid, self.next_pid = self.next_pid, self.next_pid + 1
         handle = self.take_in(WorkerRecord(slot, pid, 0.0, WorkerState.STARTING, None), generation)
         handle.record = forked(pid)

@@ -16,13 +16,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from host.errors import HostError
+from host.net.socket_files import SocketFile
 from host.runtime.processes import REHEARSAL
 from host.settings import Problem, Settings, SettingsError
 from host.settings.errors import show
 
 VARIABLE = "_PREFORK_HANDOVER"
 """The number of the memfd, for the process that a reload executes anew."""
-FORMAT = 4
+FORMAT = 5
 """Raised with every change of what is handed over: a reload to another format is refused."""
 
 
@@ -43,7 +44,7 @@ class Socket(_Value):
     fd: int
     configured: str
     address: str
-    file: tuple[str, int] | None
+    file: SocketFile | None
 
 
 class Scores(_Value):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from errno import EADDRINUSE
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from host.errors import ListenError
 from host.interfaces import Listener
 from host.net.listeners import ListeningSocket, inherit_listener, open_listener
+from host.net.socket_files import SocketFile
 from host.settings import Listen
 from host.supervisor.reload.handover import Socket
 
@@ -27,16 +30,24 @@ def open_missing(
 ) -> list[ListeningSocket]:
     """Open the sockets that are not among the existing ones; all of them, or none.
 
+    One whose file is gone or somebody else's does not count: nobody can connect to it. If another
+    cannot be opened in its place, it has to do, as it did before.
+
     Raises:
         ListenError: the machine refuses one of them.
     """
     wanted = list(listens)
     different = {each.fileno(): each for each in existing}.values()  # two generations may have one
-    matches = match_sockets(wanted, different, lambda each: each.configured)
+    matches = match_sockets(wanted, different, lambda each: (each.configured, each.file))
     with _opening(each.view.address for each in different) as opened:
         for listen, match in zip(wanted, matches, strict=True):
-            if match is None:
+            if match.socket is not None:
+                continue
+            try:
                 opened.append(open_listener(listen, 0, listen.plugin or ""))
+            except ListenError:
+                if match.lost is None:
+                    raise
     return opened
 
 
@@ -44,6 +55,9 @@ def take_listeners(
     served: Iterable[tuple[Listen, str]], handed: Sequence[Socket], socks: Sequence[socket.socket]
 ) -> list[ListeningSocket]:
     """Return a listener for each that settings ask for, bound already or, if need be, now.
+
+    What `open_missing` says of lost files holds here too; a listener that goes on without its file
+    has as `trouble` why it gets no other.
 
     Args:
         served: what to listen on, and the plugin that serves it.
@@ -54,36 +68,68 @@ def take_listeners(
         ListenError: the machine refuses one of them; none is left open that was opened here.
     """
     wanted, existing = list(served), list(zip(handed, socks, strict=True))
-    matches = match_sockets([each for each, _ in wanted], existing, lambda each: each[0].configured)
+    matches = match_sockets(
+        [each for each, _ in wanted], existing, lambda each: (each[0].configured, each[0].file)
+    )
     taken: list[ListeningSocket] = []
     with _opening(each.address for each in handed) as opened:
-        for index, ((listen, plugin), match) in enumerate(zip(wanted, matches, strict=True)):
+        for index, ((listen, plugin), found) in enumerate(zip(wanted, matches, strict=True)):
+            match, trouble = found.socket, ""
             if match is None:
-                opened.append(open_listener(listen, index, plugin))
-                taken.append(opened[-1])
-            else:
-                view = Listener(index, match[0].address, plugin)
-                taken.append(inherit_listener(match[1], listen, view, match[0].file))
+                try:
+                    opened.append(open_listener(listen, index, plugin))
+                    taken.append(opened[-1])
+                    continue
+                except ListenError as error:
+                    if found.lost is None:
+                        raise
+                    match, trouble = found.lost, f"{os.strerror(error.errno)}; {error.advice}"
+            view = Listener(index, match[0].address, plugin)
+            taken.append(inherit_listener(match[1], listen, view, match[0].file))
+            taken[-1].trouble = trouble
     return taken
 
 
+@dataclass(frozen=True, slots=True)
+class Match(Generic[Existing]):
+    """What there is already for an address that is wanted.
+
+    Attributes:
+        socket: a socket that was bound for it, or None.
+        lost: if there is none, one whose file is gone or somebody else's, or None.
+    """
+
+    socket: Existing | None
+    lost: Existing | None
+
+
 def match_sockets(
-    wanted: Iterable[Listen], existing: Iterable[Existing], configured: Callable[[Existing], str]
-) -> list[Existing | None]:
-    """Return, for each address that is wanted, an existing socket that was bound for it, or None.
+    wanted: Iterable[Listen],
+    existing: Iterable[Existing],
+    bound: Callable[[Existing], tuple[str, SocketFile | None]],
+) -> list[Match[Existing]]:
+    """Return what there is for each address that is wanted.
 
     Each socket is returned once: port 0 may be asked for several times.
 
     Args:
         wanted: what is to be listened on.
         existing: the sockets that there are.
-        configured: tells the address that a socket was bound for, as the settings had it.
+        bound: tells the address that a socket was bound for, as the settings had it, and its file.
     """
-    left, matches = list(existing), []
+    usable: dict[str, list[Existing]] = {}
+    lost: dict[str, list[Existing]] = {}
+    for each in existing:
+        address, file = bound(each)
+        where = usable if file is None or file.state == "present" else lost
+        where.setdefault(address, []).append(each)
+    matches = []
     for listen in wanted:
-        address = str(listen.parsed)
-        place = next((n for n, each in enumerate(left) if configured(each) == address), None)
-        matches.append(None if place is None else left.pop(place))
+        found, without_file = (
+            which[address].pop(0) if which.get(address := str(listen.parsed)) else None
+            for which in (usable, lost)
+        )
+        matches.append(Match(found, None if found is not None else without_file))
     return matches
 
 

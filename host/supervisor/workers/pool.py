@@ -20,7 +20,7 @@ States of a worker
 What the end of a worker leads to
 
     while …            the worker was …           then
-    first start        STARTING                   the host stops: WORKER_START
+    first start        STARTING, or not forked    the host stops: WORKER_START
     running            of an older generation     nothing: its slot is filled by the new one
     running            retiring                   nothing: its successor is on its way
     running            anything, respawn          the slot is filled again, at once or after a pause
@@ -132,6 +132,11 @@ class Pool:
         """Whether all slots have been ready at one time, in this generation or one before."""
         return self._complete or not self._first
 
+    @property
+    def _starts_first(self) -> bool:
+        """Whether the host's first workers are being started: if one cannot, the host ends."""
+        return self._first and not self._complete
+
     def deadline(self) -> float | None:
         """Return when `tick` is to be called next, or None."""
         times = [record.deadline for record in self.records.values()]
@@ -152,11 +157,12 @@ class Pool:
         self.records[pid] = record
         return record
 
-    def fork_failed(self, slot: int, now: float) -> float:
-        """Take note that a fork failed; return after how many seconds it is tried again."""
-        pause = self._pause(self._slots[slot], self.policy.pause_max)
-        self._slots[slot].due = now + pause
-        return pause
+    def fork_failed(self, slot: int, now: float) -> list[Action]:
+        """Take note that a fork failed: it is tried again, unless it was one of the first."""
+        if self._starts_first:
+            return self._give_up(ExitCode.WORKER_START, now)
+        self._slots[slot].due = now + self._pause(self._slots[slot], self.policy.pause_max)
+        return []
 
     def ready(self, pid: int, now: float) -> list[Action]:
         """Take note that a worker says it is ready; who it replaces is told to drain."""
@@ -250,7 +256,7 @@ class Pool:
             if code != ExitCode.OK:
                 self._worsen(ExitCode.CUT_SHORT)
             return self._finish_if_empty()
-        if self._first and not self._complete and not record.was_ready:
+        if self._starts_first and not record.was_ready:
             return self._give_up(ExitCode.WORKER_START, now)
         if not self.policy.respawn:
             return [] if self.records else self._give_up(ExitCode.WORKERS_GONE, now)

@@ -102,6 +102,7 @@ def test_status_tells_of_troubles_and_nothing_reaches_the_terminal(host):
     ) in said
     assert "the supervisor leaves out plugin watcher (half-open): 3 failures, last in on_c" in said
     assert f"worker 1 (pid 77) hung 1m ago, in hook on_readable of plugin {SPELLED}\n" in said
+    assert "nobody can connect to tcp://127.0.0.1:7000: its socket file is gone; a reload" in said
     assert "File" not in said
     assert f"    File {SPELLED}\n" in say(fake, "status", "--stacks")
     assert said.isascii()
@@ -133,6 +134,17 @@ def test_generations(host):
         "         3  starting        2      1       0     -\n"
         "         2  draining        2      2      40   30s\n"
     )
+
+
+def test_a_list_that_takes_several_pages_is_shown_whole(host):
+    found = {
+        "connections": [{"id": f"81-{number}", "peer": "x" * 60} for number in range(30_000)],
+        "unanswered": [],
+        "truncated": True,
+    }
+    fake = host(connections=found)
+    assert json.loads(say(fake, "connections", "--json")) == found
+    assert len(fake.asked) == 1
 
 
 def test_connections(host):

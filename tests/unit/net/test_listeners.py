@@ -7,8 +7,9 @@ import socket
 import pytest
 
 from host.errors import ListenError
-from host.net.listeners import _is_stale, open_listener
+from host.net.listeners import open_listener
 from host.net.queue_length import queue_length
+from host.net.socket_files import is_stale
 from host.settings import Listen
 
 
@@ -49,9 +50,9 @@ def test_a_socket_file_has_its_mode_and_goes_with_the_listener(tmp_path, listen)
 def test_a_file_of_a_listener_that_is_gone_is_replaced(tmp_path, listen):
     path = tmp_path / "x.sock"
     leave_behind(path)
-    assert _is_stale(str(path))
+    assert is_stale(str(path))
     listen(unix(path), 0, "echo")
-    assert not _is_stale(str(path))
+    assert not is_stale(str(path))
 
 
 def test_a_listener_that_is_there_is_left_alone(tmp_path, listen):
@@ -69,7 +70,7 @@ def test_a_busy_listener_is_not_taken_for_one_that_is_gone(tmp_path):
         sock.bind(str(path))
         sock.listen(0)
         client.connect(str(path))
-        assert not _is_stale(str(path))
+        assert not is_stale(str(path))
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])

@@ -1,11 +1,10 @@
 """What the models of the settings allow, and the defaults that the machine decides."""
 
-import os
-
 import pytest
 from pydantic import ValidationError
 
 from host.settings import Listen, Settings
+from host.settings.cpus import usable_cpus
 from host.settings.fields import join, leaves
 
 
@@ -51,7 +50,7 @@ def test_marks_must_fit_each_other(problems, toml, expected):
 
 
 def test_workers_default_to_usable_cpus(load):
-    assert load().settings.workers == min(len(os.sched_getaffinity(0)), 1024)
+    assert load().settings.workers == min(usable_cpus(), 1024)
 
 
 def test_every_field_says_what_it_means():

@@ -36,6 +36,18 @@ import pytest
                 "unknown variable, did you mean PREFORK_LIMITS__MAX_EVENTS?",
             ),
         ),
+        (
+            "PREFORK_PORT",
+            "8000",
+            (
+                "port",
+                '"8000"',
+                "unknown variable, an address is set with PREFORK_LISTEN=tcp://127.0.0.1:8000"
+                " (--listen)",
+            ),
+        ),
+        ("PREFORK_LISTEN", "unix:/x/\udcff", ("listen", "", "is not UTF-8 text")),
+        ("PREFORK_LOG__LEVEL", "\udcff", ("log.level", "", "is not UTF-8 text")),
         ("PREFORK_QQQQ", "4", ("qqqq", '"4"', "unknown variable")),
         ("PREFORK_HANDOVER", "4", ("handover", '"4"', "unknown variable")),
         (

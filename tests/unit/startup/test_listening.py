@@ -122,3 +122,10 @@ def test_a_generation_that_cannot_start_listens_nowhere(scene):
     assert scene.take("b", "c", failed="no such plugin") == ([], "no such plugin")
     assert not scene.path("c").exists()
     assert scene.open == [True, False]
+
+
+def test_a_file_that_was_made_for_a_generation_that_cannot_start_is_removed(scene):
+    scene.bind("a", "b")
+    assert scene.take("a", "b", failed="no such plugin")[1] == "no such plugin"
+    assert scene.path("a").exists()
+    assert not scene.path("b").exists()

@@ -282,18 +282,44 @@ def test_a_child_that_is_no_worker_is_somebody_elses_to_know(alone):
 
 
 def test_a_slot_that_cannot_be_filled_is_tried_again(alone):
+    alone.start()
     alone.workers.refusals = [
         OSError(errno.EAGAIN, "try again"),
         LimitsError("4096 workers of one generation are alive"),
     ]
-    alone.lifecycle.start()
+    assert alone.lifecycle.scale(4, "SIGTTIN")
+    reason = (
+        "try again (RLIMIT_NPROC, ulimit -u, or the cgroup's pids.max allows no more processes)"
+    )
     assert alone.told.of(FORK_FAILED) == [
-        {"slot": 0, "error": "try again", "seconds": 0.0},
-        {"slot": 1, "error": "4096 workers of one generation are alive", "seconds": 0.0},
+        {"slot": 2, "error": reason, "seconds": 0.0},
+        {"slot": 3, "error": "4096 workers of one generation are alive", "seconds": 0.0},
     ]
-    assert slots(alone) == []
-    alone.loop.advance(100.0)
     assert slots(alone) == [0, 1]
+    alone.loop.advance(100.0)
+    assert slots(alone) == [0, 1, 2, 3]
+
+
+def test_a_first_worker_that_cannot_be_forked_ends_the_host_with_the_reason_said_once(alone):
+    alone.workers.refusals = [OSError(errno.ENOMEM, "no memory"), OSError(errno.ENOMEM, "again")]
+    alone.lifecycle.start()
+    assert alone.told.of(WORKER_START_FAILED) == [
+        {"slot": 0, "cause": "it cannot be forked: no memory", "traceback": ""}
+    ]
+    assert alone.told.of(FORK_FAILED) == []
+    assert slots(alone) == []
+    assert alone.finished == [ExitCode.WORKER_START]
+
+
+def test_the_start_timeout_counts_from_a_workers_own_fork(alone):
+    alone.workers.fork_seconds = 0.06
+    alone.lifecycle.start()
+    born = [each.record.born for each in alone.workers]
+    assert born == pytest.approx([100.06, 100.12])
+    limit = alone.limits.start_timeout_seconds
+    assert [each.record.deadline for each in alone.workers] == pytest.approx(
+        [moment + limit for moment in born]
+    )
 
 
 def test_a_worker_that_does_not_get_ready_prints_its_stacks_and_is_killed():

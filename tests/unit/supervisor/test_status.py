@@ -140,6 +140,7 @@ def test_what_was_sent_to_a_worker_and_not_accepted_is_outstanding(alone):
         "index": 0,
         "address": first.generation.listeners[0].address,
         "plugin": "echo",
+        "file": None,
         "waiting": 1,
         "sent": 1,
         "accepted": 0,

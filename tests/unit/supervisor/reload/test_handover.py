@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host.errors import HostError
+from host.net.socket_files import SocketFile
 from host.runtime.processes import REHEARSAL
 from host.settings import Listen, Settings, SettingsError
 from host.settings.models import Log
@@ -36,7 +37,7 @@ SOCKETS = st.builds(
     fd=FDS,
     configured=NAMES,
     address=NAMES,
-    file=st.none() | st.tuples(NAMES, COUNTS),
+    file=st.none() | st.builds(SocketFile, NAMES, COUNTS, COUNTS, COUNTS),
 )
 BUSES = st.builds(handover.Bus, fd=FDS, rest=BYTES, queued=BYTES, dropped=COUNTS)
 WORKERS = st.builds(

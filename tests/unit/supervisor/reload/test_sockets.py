@@ -3,7 +3,7 @@
 import os
 import socket
 import stat
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 
 import pytest
 
@@ -175,11 +175,89 @@ def test_the_mode_is_as_the_settings_have_it_now(scene, tmp_path):
     assert stat.S_IMODE(os.stat(tmp_path / "x.sock").st_mode) == 0o640
 
 
-def test_a_socket_file_that_is_gone_is_a_refusal(scene, tmp_path):
+def lose(path, how):
+    """Have the file of a socket be gone, or be another one."""
+    if how == "moved":
+        path.rename(path.with_suffix(".moved"))
+        return
+    path.unlink()
+    if how == "stale":
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.bind(str(path))
+
+
+@pytest.mark.parametrize("how", ["removed", "moved", "stale"])
+def test_a_socket_whose_file_is_lost_is_opened_anew_before_the_exec_and_taken_after_it(
+    scene, tmp_path, how
+):
+    scene.open(unix(tmp_path))
+    lose(tmp_path / "x.sock", how)
+    [new] = scene.missing(unix(tmp_path), Listen(address=ANY))[:1]
+    assert new.file.state == "present"
+    scene.before.append(new)
+    handed = scene.open()
+    [taken] = scene.take((unix(tmp_path), "echo"), handed=handed)
+    assert taken.sock is new.sock
+    assert taken.trouble == ""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(tmp_path / "x.sock"))
+        assert scene.before[0].sock.gettimeout() == 0
+        taken.sock.accept()[0].close()
+
+
+def test_a_socket_whose_file_is_lost_is_opened_anew_also_without_an_exec_before(scene, tmp_path):
     handed = scene.open(unix(tmp_path))
-    os.unlink(tmp_path / "x.sock")
-    with pytest.raises(ListenError, match="No such file"):
-        scene.take((unix(tmp_path), "echo"), handed=handed)
+    lose(tmp_path / "x.sock", "removed")
+    [taken] = scene.take((unix(tmp_path), "echo"), handed=handed)
+    assert taken.sock is not scene.before[0].sock
+    assert taken.file.state == "present"
+
+
+@pytest.mark.parametrize(
+    ("how", "state", "cause"),
+    [
+        ("folder", "gone", "its folder does not exist: make it first"),
+        ("listens", "replaced", "another process listens there"),
+        ("bound", "replaced", "another process listens there"),
+        ("file", "replaced", "it is no socket: remove it"),
+    ],
+)
+def test_a_socket_that_gets_no_other_file_goes_on_and_says_why(scene, tmp_path, how, state, cause):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    handed = scene.open(unix(folder), Listen(address=ANY))
+    path = folder / "x.sock"
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as theirs:
+        if how == "folder":
+            folder.rmdir()
+        elif how == "file":
+            path.write_text("theirs")
+        else:
+            theirs.bind(str(path))
+            if how == "listens":
+                theirs.listen()
+        served = [(unix(folder), "echo"), (Listen(address=ANY), "echo")]
+        assert scene.missing(*[listen for listen, _ in served]) == []
+        one, other = scene.take(*served, handed=handed)
+        assert [one.sock, other.sock] == [each.sock for each in scene.before]
+        assert cause in one.trouble
+        assert other.trouble == ""
+        assert one.file.state == state
+        one.close()
+        assert path.exists() == (how != "folder")
+
+
+def test_a_mode_that_an_operator_has_changed_stays_until_the_settings_change_it(scene, tmp_path):
+    handed = scene.open(unix(tmp_path))
+    path = tmp_path / "x.sock"
+    path.chmod(0o666)
+    [taken] = scene.take((unix(tmp_path), "echo"), handed=handed)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666
+    assert taken.file.mode == 0o600
+    [taken] = scene.take((unix(tmp_path, mode=0o660), "echo"), handed=handed)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o660
+    assert taken.file.mode == 0o660
 
 
 def test_a_file_that_somebody_else_has_put_there_is_left_alone(scene, tmp_path):
@@ -187,8 +265,8 @@ def test_a_file_that_somebody_else_has_put_there_is_left_alone(scene, tmp_path):
     os.unlink(tmp_path / "x.sock")
     (tmp_path / "x.sock").write_text("mine")
     os.chmod(tmp_path / "x.sock", 0o400)
-    with suppress(ListenError):
-        scene.take((unix(tmp_path, mode=0o666), "echo"), handed=handed)
+    [taken] = scene.take((unix(tmp_path, mode=0o666), "echo"), handed=handed)
+    assert "it is no socket" in taken.trouble
     assert stat.S_IMODE(os.stat(tmp_path / "x.sock").st_mode) == 0o400
 
 

@@ -88,16 +88,34 @@ def test_a_replacement_that_is_not_ready_in_time_is_killed_and_replaced():
 
 
 def test_a_fork_that_fails_is_tried_again_at_growing_intervals():
-    pool = Pool(PoolPolicy(1, True, START, DRAIN_TIME, PAUSE_MAX), jitter=lambda: 0.5)
-    assert pool.start(0.0) == [ForkWorker(0)]
-    assert pool.fork_failed(0, 0.0) == 0.0
-    assert pool.tick(0.0) == [ForkWorker(0)]
-    assert pool.fork_failed(0, 0.0) == 0.5
+    pool = running(1).pool
+    assert pool.scale(2, 0.0) == [ForkWorker(1)]
+    assert pool.fork_failed(1, 0.0) == []
+    assert pool.pause_before(1, 0.0) == 0.0
+    assert pool.tick(0.0) == [ForkWorker(1)]
+    assert pool.fork_failed(1, 0.0) == []
     assert pool.tick(0.25) == []
-    assert pool.pause_before(0, 0.25) == 0.25
-    assert pool.tick(0.5) == [ForkWorker(0)]
-    assert pool.pause_before(0, 0.5) is None
-    assert pool.fork_failed(0, 0.5) == 1.0
+    assert pool.pause_before(1, 0.25) == 0.25
+    assert pool.tick(0.5) == [ForkWorker(1)]
+    assert pool.pause_before(1, 0.5) is None
+    assert pool.fork_failed(1, 0.5) == []
+    assert pool.pause_before(1, 0.5) == 1.0
+
+
+def test_a_first_worker_that_cannot_be_forked_stops_the_host():
+    staff = Staff(3)
+    assert staff.pool.start(0.0) == [ForkWorker(slot) for slot in range(3)]
+    staff.pool.forked(0, 7, 0.0)
+    assert staff.pool.fork_failed(1, 0.0) == [DrainWorker(7, 0.0)]
+    assert staff.pool.pause_before(1, 0.0) is None
+    assert staff.pool.tick(0.5) == []
+    assert staff.pool.exited(7, 0, None, 0.5) == [Finish(ExitCode.WORKER_START)]
+
+
+def test_the_first_fork_of_all_that_fails_ends_the_host_at_once():
+    pool = Pool(PoolPolicy(1, True, START, DRAIN_TIME, PAUSE_MAX), jitter=lambda: 0.5)
+    pool.start(0.0)
+    assert pool.fork_failed(0, 0.0) == [Finish(ExitCode.WORKER_START)]
 
 
 @pytest.mark.parametrize(
@@ -190,12 +208,10 @@ def test_without_respawn_nobody_is_replaced_and_the_last_to_go_ends_the_host():
 
 
 def test_without_respawn_a_host_that_ends_starts_nobody():
-    pool = Pool(PoolPolicy(2, False, START, DRAIN_TIME, PAUSE_MAX), jitter=lambda: 0.5)
-    pool.start(0.0)
-    pool.forked(0, 1, 0.0)
+    pool = running(1, respawn=False).pool
+    assert pool.scale(2, 0.0) == [ForkWorker(1)]
     pool.fork_failed(1, 0.0)
-    pool.ready(1, 0.0)
-    assert pool.exited(1, 3, None, 0.0) == [Finish(ExitCode.WORKERS_GONE)]
+    assert pool.exited(0, 3, None, 0.0) == [Finish(ExitCode.WORKERS_GONE)]
     assert pool.tick(1000.0) == []
 
 

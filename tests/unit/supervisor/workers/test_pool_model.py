@@ -63,11 +63,14 @@ class PoolMachine(RuleBasedStateMachine):
             assert self.finished is None, "the host acts after its end"
             match action:
                 case ForkWorker(slot):
-                    assert not self.pool.stopping, "a worker is started although the host stops"
+                    if self.pool.stopping:
+                        assert self.fork_fails, "a worker is started although the host stops"
+                        continue
                     assert not self.staying(slot), "two workers for one slot"
                     if self.fork_fails:
-                        pause = self.pool.fork_failed(slot, self.now)
-                        assert 0 <= pause <= self.policy.pause_max * 1.2
+                        self.do(self.pool.fork_failed(slot, self.now))
+                        pause = self.pool.pause_before(slot, self.now)
+                        assert self.pool.stopping or 0 <= pause <= self.policy.pause_max * 1.2
                     else:
                         self.pid += 1
                         self.alive[self.pid] = slot

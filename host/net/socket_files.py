@@ -1,0 +1,140 @@
+"""Files of Unix sockets: made with their mode, told apart from those of others, and removed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Literal, NamedTuple
+
+from host.net import sock_diag
+
+_SHOW_FILE = 2  # UDIAG_SHOW_VFS, and UNIX_DIAG_VFS of its answer: linux/unix_diag.h
+_FILE = 1
+_ATTRIBUTES_AT = sock_diag.HEADER.size + 16  # after struct unix_diag_msg
+_MINOR_BITS = 20
+_ALL = 0xFFFFFFFF
+
+State = Literal["present", "gone", "replaced"]
+
+
+class SocketFile(NamedTuple):
+    """The file that a socket was bound to. As long as the socket is open no other gets its inode.
+
+    Attributes:
+        path: its absolute path.
+        device, inode: what makes it that file and no other (stat(2)).
+        mode: the permissions that the settings gave it; an operator may have changed them since.
+    """
+
+    path: str
+    device: int
+    inode: int
+    mode: int
+
+    @property
+    def state(self) -> State:
+        """Whether it is still there; `replaced` if something else has its path."""
+        try:
+            found = os.lstat(self.path)
+        except OSError:
+            return "gone"
+        same = (found.st_dev, found.st_ino) == (self.device, self.inode)
+        return "present" if same else "replaced"
+
+    def with_mode(self, mode: int) -> SocketFile:
+        """Give it the mode that the settings have now, unless they had the same before.
+
+        Raises:
+            OSError: EPERM, it is another user's (chmod(2)).
+        """
+        if mode == self.mode or self.state != "present":
+            return self
+        os.chmod(self.path, mode)
+        return self._replace(mode=mode)
+
+    def remove(self) -> None:
+        """Remove it, if it is still there; harmless if that is not allowed."""
+        if self.state == "present":
+            with suppress(OSError):
+                os.unlink(self.path)
+
+
+def bind(sock: socket.socket, path: str, mode: int) -> SocketFile:
+    """Bind a socket to a new file, replacing one that no socket is bound to any more.
+
+    The mode is set between bind and listen, when nobody can connect yet; a umask would be
+    the whole process's.
+
+    Raises:
+        OSError: EEXIST if there is something else than a socket file; else as bind(2) says.
+    """
+    try:
+        sock.bind(path)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE or not is_stale(path):
+            raise
+        os.unlink(path)
+        sock.bind(path)
+    os.chmod(path, mode)
+    made = os.stat(path)
+    return SocketFile(os.path.abspath(path), made.st_dev, made.st_ino, mode)
+
+
+def is_stale(path: str) -> bool:
+    """Tell whether `path` is a socket file that nobody listens on or is about to.
+
+    Raises:
+        OSError: EEXIST, it is no socket file.
+    """
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISSOCK(found.st_mode):
+        raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        if probe.connect_ex(path) != errno.ECONNREFUSED:
+            return False
+    try:
+        return (found.st_dev, found.st_ino & _ALL) not in _bound_files()
+    except OSError:  # the kernel does not answer: what refuses connections counts as stale
+        return True
+
+
+def _bound_files() -> Iterator[tuple[int, int]]:
+    """Yield device and inode of each file that a Unix socket is bound to: sock_diag(7).
+
+    Of the inode the kernel tells 32 bits.
+
+    Raises:
+        OSError: the kernel does not answer.
+    """
+    # struct unix_diag_req: family, protocol, padding, states, inode, what to show, cookie.
+    body = struct.pack("=BBHIIIII", socket.AF_UNIX, 0, 0, _ALL, 0, _SHOW_FILE, _ALL, _ALL)
+    with sock_diag.connect() as netlink:
+        netlink.send(sock_diag.question(body, 1, sock_diag.DUMP))
+        while True:
+            data, at = netlink.recv(65536), 0
+            while at + sock_diag.HEADER.size <= len(data):
+                size, message, *_ = sock_diag.HEADER.unpack_from(data, at)
+                if message != sock_diag.BY_FAMILY:  # the end of the list, or an error
+                    return
+                yield from _file_in(data[at + _ATTRIBUTES_AT : at + size])
+                at += (size + 3) & ~3
+
+
+def _file_in(attributes: bytes) -> Iterator[tuple[int, int]]:
+    at = 0
+    while at + 4 <= len(attributes):
+        size, attribute = struct.unpack_from("=HH", attributes, at)
+        if attribute == _FILE:
+            inode, device = struct.unpack_from("=II", attributes, at + 4)
+            # As the kernel has it: the minor number is in the lowest bits.
+            yield os.makedev(device >> _MINOR_BITS, device & ((1 << _MINOR_BITS) - 1)), inode
+        at += max(4, (size + 3) & ~3)

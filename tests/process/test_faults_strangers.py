@@ -1,0 +1,14 @@
+"""Faults that other programs and users of the machine bring, the short form."""
+
+from __future__ import annotations
+
+import pytest
+
+from storm.quick import holds
+
+pytestmark = pytest.mark.process
+
+
+@pytest.mark.parametrize("row", [40])
+def test_row(row: int) -> None:
+    holds(row)
