@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import random
+import resource
 import select
 import socket
 import struct
@@ -114,6 +115,29 @@ def idle(
     for sock in socks:
         sock.close()
     return {"connected": len(socks), "failed": failures}
+
+
+def stay(address: str, count: int) -> Any:
+    """Exchange a line, stay until told, exchange another; tell each time how many could."""
+    allow_descriptors()
+    socks = [connected(address, 30.0) for _ in range(count)]
+    say(sum(map(_echoes, socks)))
+    sys.stdin.readline()
+    return sum(map(_echoes, socks))
+
+
+def allow_descriptors() -> None:
+    """Let this process have as many descriptors as it may."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _echoes(sock: socket.socket) -> bool:
+    try:
+        sock.sendall(b"still there?\n")
+        return sock.recv(100) == b"still there?\n"
+    except OSError:
+        return False
 
 
 def unread(address: str, size: int, seconds: float) -> Any:
@@ -223,7 +247,7 @@ NASTY = (
 
 def main() -> None:
     plan = json.loads(sys.argv[1])
-    functions = (resets, trickle, idle, unread, torrent, knock, garbage)
+    functions = (resets, trickle, idle, stay, unread, torrent, knock, garbage)
     say({each.__name__: each for each in functions}[plan.pop("do")](**plan))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from storm import (
     bursts,
     clocks,
+    commands,
     deaths,
     distant,
     endurance,
@@ -21,8 +22,8 @@ from storm import (
 from storm.rows import ROWS
 
 MODULES = (
-    *(bursts, clocks, deaths, distant, endurance, hangs, injected, limits, logs, matrix, models),
-    *(peers, reloading, stopping),
+    *(bursts, clocks, commands, deaths, distant, endurance, hangs, injected, limits, logs, matrix),
+    *(models, peers, reloading, stopping),
 )
 
 __all__ = ["MODULES", "ROWS"]
