@@ -23,6 +23,8 @@ LIMIT = 100_000
 SPARE_DESCRIPTORS = 300
 PAUSE_SECONDS = 0.02
 PATIENCE = 30.0
+SLOW_MACHINE_SECONDS = 0.01
+"""What a wait is compared with at least in the short form, which shares its machine."""
 
 
 @row(
@@ -42,14 +44,16 @@ def commands_among_many(trial: Trial) -> str:
     trial.must(sessions == ADDRESSES * each, f"only {sessions:,} of {ADDRESSES * each:,} are in")
     load = trial.load(address, **OTHERS)
     load.under_way()
-    before = pass_time(trial.pick(1.0, 10.0))
+    before = pass_time(trial.pick(0.5, 10.0))
     ids = all_listed(trial, host, sessions)
     plans = plan_of(ids, missing=f"{host.workers[0]}-{10**18}")
     seconds = trial.pick(0.2, 10.0)
     spans = {command: repeat(host, command, args, seconds) for command, args in plans.items()}
-    one, *during = load.waits("loops", [before, *spans.values()])
+    after = pass_time(trial.pick(0.5, 10.0))
+    one, two, *during = load.waits("loops", [before, after, *spans.values()])
+    usual = max(one.p99, two.p99)
     worst, waits = max(zip(spans, during, strict=True), key=lambda found: found[1].p99)
-    ratio = waits.p99 / max(one.p99, 1e-4)
+    ratio = waits.p99 / max(usual, trial.pick(SLOW_MACHINE_SECONDS, 1e-4))
     trial.fast(ratio, 2.0, f"p99 of the others during `{worst}`, times what it was")
     seconds = not_in_time(trial, host, sessions)
     others = load.end()
@@ -62,7 +66,7 @@ def commands_among_many(trial: Trial) -> str:
     unhandled(trial, host)
     return (
         f"{sessions:,} sessions, {sessions - 1 - left} lost; all listed in {seconds:.1f} s; p99 of"
-        f" the others {one.p99 * 1000:.1f} ms, at most {waits.p99 * 1000:.1f} (`{worst}`)"
+        f" the others {usual * 1000:.1f} ms, at most {waits.p99 * 1000:.1f} (`{worst}`)"
     )
 
 

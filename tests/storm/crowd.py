@@ -117,13 +117,16 @@ def idle(
     return {"connected": len(socks), "failed": failures}
 
 
-def stay(address: str, count: int) -> Any:
-    """Exchange a line, stay until told, exchange another; tell each time how many could."""
+def stay(address: str, count: int, line: str = "still there?") -> Any:
+    """Exchange a line, stay until told, exchange another; tell each time how many could.
+
+    All send at once, before any of them reads.
+    """
     allow_descriptors()
-    socks = [connected(address, 30.0) for _ in range(count)]
-    say(sum(map(_echoes, socks)))
+    socks = [connected(address, 60.0) for _ in range(count)]
+    say(_exchanged(socks, line.encode() + b"\n"))
     sys.stdin.readline()
-    return sum(map(_echoes, socks))
+    return _exchanged(socks, line.encode() + b"\n")
 
 
 def allow_descriptors() -> None:
@@ -132,12 +135,16 @@ def allow_descriptors() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _echoes(sock: socket.socket) -> bool:
-    try:
-        sock.sendall(b"still there?\n")
-        return sock.recv(100) == b"still there?\n"
-    except OSError:
-        return False
+def _exchanged(socks: list[socket.socket], line: bytes) -> int:
+    """Send a line over each; return how many had it back, perhaps with words before it."""
+    for sock in socks:
+        with suppress(OSError):
+            sock.sendall(line)
+    count = 0
+    for sock in socks:
+        with suppress(OSError):
+            count += sock.recv(200).endswith(line)
+    return count
 
 
 def unread(address: str, size: int, seconds: float) -> Any:

@@ -16,6 +16,7 @@ from storm import (
     matrix,
     models,
     peers,
+    pieces,
     reloading,
     stopping,
 )
@@ -23,7 +24,7 @@ from storm.rows import ROWS
 
 MODULES = (
     *(bursts, clocks, commands, deaths, distant, endurance, hangs, injected, limits, logs, matrix),
-    *(models, peers, reloading, stopping),
+    *(models, peers, pieces, reloading, stopping),
 )
 
 __all__ = ["MODULES", "ROWS"]
