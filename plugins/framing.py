@@ -82,10 +82,14 @@ class LineFramer:
         chunk: what the lines of the last `cut` were cut from.
     """
 
-    __slots__ = ("_ahead", "_at", "_lines", "_list", "_max", "_skipping", "_tail", "chunk", "uncut")
+    __slots__ = (
+        *("_ahead", "_at", "_at_once", "_lines", "_list", "_max", "_skipping", "_tail"),
+        *("chunk", "uncut"),
+    )
 
     def __init__(self, max_bytes: int = 16_384) -> None:
         self._max = max_bytes
+        self._at_once = min(max_bytes, _CUT_BYTES)
         self._tail = bytearray()  # the beginning of a line: searched, and there is no end in it
         self._list: list[bytes] = []  # lines that were cut
         self._lines = iter(self._list)  # and, of these, those that were not handed out
@@ -98,7 +102,7 @@ class LineFramer:
     @property
     def between(self) -> bool:
         """Whether the next byte that is fed begins a line."""
-        return not (self.waiting or self._skipping)
+        return not (self.uncut or self._tail or self._skipping or lines_left(self._lines))
 
     @property
     def waiting(self) -> int:
@@ -122,8 +126,7 @@ class LineFramer:
             FrameTooLongError: the next line is too long; the next call goes on after it.
         """
         if (
-            len(data) > self._max
-            or len(data) > _CUT_BYTES
+            len(data) > self._at_once
             or self.uncut
             or self._tail
             or self._skipping

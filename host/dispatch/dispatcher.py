@@ -169,6 +169,10 @@ class Dispatcher:
             self._told.discard(worker)
             self._resort()
 
+    def candidate(self, pid: int) -> Candidate | None:
+        """Return the worker with this pid; None if it is not taken into account."""
+        return self._workers.get(pid)
+
     def hold(self, pid: int, held: bool) -> bool:
         """Keep new connections from a worker, or no longer; False if there is no such worker."""
         worker = self._workers.get(pid)

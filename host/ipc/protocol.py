@@ -24,6 +24,11 @@ MAX_LISTENERS = _ORDER
 REOPEN_LOG = "reopen_log"
 """A question; its answer is one item, whose `error` says why the log file was not opened, or ""."""
 MAX_LINE_BYTES = 65_536
+ANSWER_SECONDS = 1.0
+"""How long a worker has for an answer, and for each further part of one: what it does meanwhile
+comes first."""
+LONGEST_ANSWER_SECONDS = 5.0
+"""How long all parts may take: some 100,000 connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +46,14 @@ class Ask:
         number: by which the answer is recognised.
         question: what is asked.
         args: with which arguments.
+        deadline: when nobody waits any more for an answer that has not begun, in seconds of the
+            monotonic clock. Each part gives the next `ANSWER_SECONDS` from then on.
     """
 
     number: int
     question: str
     args: dict[str, Any]
+    deadline: float
 
 
 Instruction = tuple[int, int] | Drain | Ask
@@ -120,10 +128,12 @@ class Report:
 
     def line(self) -> bytes:
         """Write it as a line, cut where it is too long: of a traceback the end says most."""
-        line = json.dumps(asdict(self)).encode() + b"\n"
+        cause, traceback = self.cause, self.traceback
+        # Not `asdict`, which would copy the data, and every part of them, first.
+        fields = {"kind": self.kind, "cause": cause, "traceback": traceback, "data": self.data}
+        line = json.dumps(fields).encode() + b"\n"
         if len(line) <= MAX_LINE_BYTES:
             return line
-        cause, traceback = self.cause, self.traceback
         if not cause and not traceback:  # the caller keeps the data short
             raise ValueError(f"a report of {len(line)} bytes")
         if len(traceback) >= len(cause):

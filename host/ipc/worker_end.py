@@ -50,6 +50,11 @@ class WorkerChannel:
         if not waits:
             self._flush()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether something waits that the supervisor has not taken yet."""
+        return bool(self._unsent)
+
     def close(self) -> None:
         """Close the socket."""
         self._sock.close()

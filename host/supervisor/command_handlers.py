@@ -128,17 +128,16 @@ class CommandHandlers:
         slots = {handle.record.pid: handle.record.slot for handle in self._host.workers}
 
         def done(answers: dict[int, list[Item]], unanswered: list[int]) -> None:
-            found = [
-                {"slot": slots[pid], **_shown(item)}
-                for pid, items in answers.items()
-                for item in items
-            ]
-            total = len(found)
+            found: list[Item] = []
+            for items in answers.values():
+                found += items
+            truncated = len(found) > limit
+            del found[limit:]
             reply.result(
                 {
-                    "connections": found[:limit],
+                    "connections": found,
                     "unanswered": sorted(slots[pid] for pid in unanswered),
-                    "truncated": total > limit,
+                    "truncated": truncated,
                 }
             )
 
@@ -254,7 +253,3 @@ class CommandHandlers:
                 "omitted": choice.decision.omitted,
             }
         )
-
-
-def _shown(item: Item) -> Item:
-    return {key: value for key, value in item.items() if key not in ("index", "claim")}

@@ -112,8 +112,7 @@ class Generation:
 
     def candidate(self, pid: int) -> Candidate | None:
         """Return a worker as schedulers see it; None if they do not."""
-        workers = self.handing_out.dispatcher.workers if self.handing_out else ()
-        return next((each for each in workers if each.pid == pid), None)
+        return self.handing_out.dispatcher.candidate(pid) if self.handing_out else None
 
     def waiting(self, listener: int) -> int | None:
         """Return how many connections wait on a listener; None if it is not known."""

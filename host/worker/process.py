@@ -34,8 +34,8 @@ from host.telemetry.emitter import Telemetry
 from host.telemetry.events import CONNECTIONS_CUT, PROFILE_LOST
 from host.telemetry.logs import LogWriter
 from host.text import reason
-from host.worker import answers
 from host.worker.acceptor import Acceptor
+from host.worker.answers import Answers
 from host.worker.capacity import Capacity
 from host.worker.closing import log_closed
 from host.worker.context import ListenerContext, OpenConnections
@@ -124,6 +124,7 @@ class WorkerProcess:
         self._bus = LocalBus(Channel(assignment.bus), loop, worker.pid, isolated)
         unsent = UnsentBytes(settings.limits.max_unsent_bytes_per_worker)
         self._connections = connections = OpenConnections(unsent=unsent)
+        self._answers = Answers(connections, loop, self._channel)
         self._view = PluginWorker(worker, self._bus, loop, connections, isolated)
         self._hooks = registry.host_hooks(failures, breaker=breaker, timed=timed)
         wake = functools.partial(os.eventfd_write, assignment.wake, 1)
@@ -245,8 +246,7 @@ class WorkerProcess:
             case Ask() if order.question == REOPEN_LOG:
                 self._reopen_log(order)
             case Ask():
-                for report in answers.answer(order, self._view.connections, self.loop.now):
-                    self._channel.report(report)
+                self._answers.begin(order)
 
     def _reopen_log(self, order: Ask) -> None:
         error = ""

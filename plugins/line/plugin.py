@@ -24,6 +24,7 @@ from host.plugins.framing import FrameTooLongError, lines_left
 from host.plugins.line.arrays import AT_ONCE_BYTES, MAX_WORDS, cut_arrays
 from host.plugins.line.commands import QUIT, Commands
 from host.plugins.line.session import Array, State
+from host.plugins.line.share import TOGETHER, Share
 
 Answer = bytes | bool | None
 """What `on_line` returns."""
@@ -35,8 +36,6 @@ _SHARE_BYTES = 4096
 millisecond of the commands that ship."""
 _PASS_BYTES = 64
 """What a block, or whatever else is no line, counts for at least."""
-_TOGETHER = 16
-"""How many lines are answered before the host is asked again whether the peer takes replies."""
 
 
 class Options(BaseModel):
@@ -116,7 +115,7 @@ class Line:
         self._options = options
         self._decode, self._arrays = options.encoding == "utf-8", options.arrays
         self._at_once = 0 if self._decode else min(AT_ONCE_BYTES, options.max_line_bytes)
-        self._commands = Commands()
+        self._commands, self._share = Commands(), Share()
         self._on_line: Callable[[Connection, bytes | str], Answer]
         # The same without the connection, if no plugin takes it.
         self._reply: Callable[[bytes], Answer] | None
@@ -145,7 +144,7 @@ class Line:
         current: State = connection.data
         if current.between and len(data) <= self._at_once:
             lines, reply = self._cut_whole(data), self._reply
-            if reply is not None and 0 < len(lines) <= _TOGETHER:
+            if reply is not None and 0 < len(lines) <= TOGETHER:
                 self._reply_to(connection, reply, lines)
                 return
             if len(lines) == 1:
@@ -173,7 +172,8 @@ class Line:
         """
         current: State = connection.data
         current.between = False
-        framer, stop = current.framer, None
+        framer, share = current.framer, self._share
+        share.began, stop = share.clock(), None
         while not connection.closed:
             if connection.congested or current.handler is not None:
                 framer.feed(data)
@@ -193,7 +193,7 @@ class Line:
                 break
             waiting = framer.waiting
             stop = (waiting - _SHARE_BYTES if stop is None else stop) + _PASS_BYTES
-            if waiting <= stop:
+            if waiting <= stop or share.is_used_up():
                 connection.call_next_turn(self._go_on)
                 return
             data = b""
@@ -219,11 +219,11 @@ class Line:
     ) -> bool:
         """Have lines answered, one by one if need be; tell whether there is more to do.
 
-        It stops after a line that begins raw bytes, congests the connection or closes it.
+        It stops after a line that begins raw bytes, congests the connection or closes it, and when
+        the connection has used up its share.
         """
         framer, on_line, reply = current.framer, self._on_line, self._reply
-        may_be_odd = self._decode or (self._arrays and _STAR in framer.chunk)
-        if may_be_odd or current.array is not None:
+        if self._decode or current.array is not None or (self._arrays and _STAR in framer.chunk):
             if current.array is None and not self._decode and framer.chunk[0] == _STAR:
                 if self._hand_out_arrays(connection, current, lines):
                     return bool(framer.uncut)
@@ -234,15 +234,18 @@ class Line:
         else:
             self._commands.count(lines)
         try:
-            for line in lines:
-                answer = on_line(connection, line)
-                if answer is not True:
-                    self._say(connection, line, answer)
-                if current.handler is not None or connection.congested or connection.closed:
-                    return True
+            while True:
+                for line in islice(lines, self._share.lines):
+                    answer = on_line(connection, line)
+                    if answer is not True:
+                        self._say(connection, line, answer)
+                    if current.handler is not None or connection.congested or connection.closed:
+                        return True
+                if not lines_left(lines) or self._share.is_used_up():
+                    break
         finally:
             self._commands.count_back()
-        return bool(framer.uncut)
+        return bool(framer.uncut or lines_left(lines))
 
     def _hand_out_arrays(self, connection: Connection, current: State, cut: Iterator[bytes]) -> int:
         """Have the arrays answered that are whole; return how many there were.
@@ -270,10 +273,13 @@ class Line:
         self, connection: Connection, reply: Callable[[bytes], Answer], lines: Iterator[bytes]
     ) -> bool:
         """Have lines answered by plugins that take no connection; tell whether some are left."""
+        share = self._share
         while lines_left(lines):
+            self._reply_to(connection, reply, list(islice(lines, share.lines)))
             if connection.congested or connection.closed:
                 return True
-            self._reply_to(connection, reply, list(islice(lines, _TOGETHER)))
+            if lines_left(lines) and share.is_used_up():
+                return True
         return False
 
     def _reply_to(

@@ -1,4 +1,4 @@
-"""Faults of clients, the short form: resets and nonsense."""
+"""Faults of clients, the short form: resets, nonsense, and much at once."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from storm.quick import holds
 pytestmark = pytest.mark.process
 
 
-@pytest.mark.parametrize("row", [13, 18])
+@pytest.mark.parametrize("row", [13, 18, 32])
 def test_row(row: int) -> None:
     holds(row)

@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import random
+import resource
 import select
 import socket
 import struct
@@ -114,6 +115,36 @@ def idle(
     for sock in socks:
         sock.close()
     return {"connected": len(socks), "failed": failures}
+
+
+def stay(address: str, count: int, line: str = "still there?") -> Any:
+    """Exchange a line, stay until told, exchange another; tell each time how many could.
+
+    All send at once, before any of them reads.
+    """
+    allow_descriptors()
+    socks = [connected(address, 60.0) for _ in range(count)]
+    say(_exchanged(socks, line.encode() + b"\n"))
+    sys.stdin.readline()
+    return _exchanged(socks, line.encode() + b"\n")
+
+
+def allow_descriptors() -> None:
+    """Let this process have as many descriptors as it may."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _exchanged(socks: list[socket.socket], line: bytes) -> int:
+    """Send a line over each; return how many had it back, perhaps with words before it."""
+    for sock in socks:
+        with suppress(OSError):
+            sock.sendall(line)
+    count = 0
+    for sock in socks:
+        with suppress(OSError):
+            count += sock.recv(200).endswith(line)
+    return count
 
 
 def unread(address: str, size: int, seconds: float) -> Any:
@@ -223,7 +254,7 @@ NASTY = (
 
 def main() -> None:
     plan = json.loads(sys.argv[1])
-    functions = (resets, trickle, idle, unread, torrent, knock, garbage)
+    functions = (resets, trickle, idle, stay, unread, torrent, knock, garbage)
     say({each.__name__: each for each in functions}[plan.pop("do")](**plan))
 
 

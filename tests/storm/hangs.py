@@ -81,6 +81,31 @@ def busy(trial: Trial) -> str:
 
 
 @row(
+    31,
+    "4,000 sessions on 2 workers send at once, and each costs its handler 5 ms",
+    "0 lost, nobody is taken for hung; a worker that does hang is noticed within 5 s",
+)
+def all_at_once(trial: Trial) -> str:
+    sessions = trial.pick(800, 4_000)
+    settings = trial.pick({"lifecycle.hang_seconds": 1.0}, None)
+    host = trial.start(STUCK, workers=2, settings=settings)
+    crowd = trial.crowd("stay", host.address, count=sessions, line="short")
+    lost = sessions - crowd.answer(120.0)
+    began = time.monotonic()
+    crowd.tell(do="end")
+    lost = max(lost, sessions - crowd.answer(120.0))
+    took = time.monotonic() - began
+    trial.must(not lost, f"{lost:,} of {sessions:,} sessions are lost")
+    taken = [*host.events("worker_hung"), *host.events("worker_died")]
+    trial.must(not taken, f"a busy worker was taken for hung: {taken[:1]}")
+    noticed = hang(trial, host, "loop")
+    return (
+        f"{sessions:,} answered in {took:.1f} s, {lost} lost, {len(taken)} taken for hung; a hang"
+        f" noticed after {noticed:.1f} s"
+    )
+
+
+@row(
     21,
     "stop with a hung worker, a stopped worker, a session that stays",
     "over within deadline + 0.5 s; the exit code tells",

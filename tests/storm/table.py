@@ -5,6 +5,7 @@ from __future__ import annotations
 from storm import (
     bursts,
     clocks,
+    commands,
     deaths,
     distant,
     endurance,
@@ -15,6 +16,7 @@ from storm import (
     matrix,
     models,
     peers,
+    pieces,
     reloading,
     socket_files,
     starts,
@@ -24,8 +26,8 @@ from storm import (
 from storm.rows import ROWS
 
 MODULES = (
-    *(bursts, clocks, deaths, distant, endurance, hangs, injected, limits, logs, matrix, models),
-    *(peers, reloading, socket_files, starts, stopping, strangers),
+    *(bursts, clocks, commands, deaths, distant, endurance, hangs, injected, limits, logs, matrix),
+    *(models, peers, pieces, reloading, socket_files, starts, stopping, strangers),
 )
 
 __all__ = ["MODULES", "ROWS"]

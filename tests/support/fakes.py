@@ -102,6 +102,9 @@ class FakeLoop:
         self.timers.append(TimerHandle(when, function))
         return self.timers[-1]
 
+    def call_later(self, seconds: float, function: Callable[[], object]) -> TimerHandle:
+        return self.call_at(self.now + seconds, function)
+
     @property
     def due(self) -> list[float]:
         """When the calls are due that nobody has cancelled."""

@@ -22,21 +22,40 @@ class Keep:
 
 
 class Turns:
-    """Takes every line and keeps it, and calls `at_first` once. BLOCK n: takes n bytes, too."""
+    """Takes every line and keeps it, and calls `at_first` once. BLOCK n: takes n bytes, too.
+
+    `at_each` is called with how many lines have come, and again with each block.
+    """
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []
         self.at_first: Callable[[], object] = list
+        self.at_each: Callable[[int], object] = abs
 
     @hookimpl
     def on_line(self, connection: Connection, line: bytes) -> bool:
         self.lines.append(line)
         if len(self.lines) == 1:
             self.at_first()
+        self.at_each(len(self.lines))
         word, _, count = line.partition(b" ")
         if word == b"BLOCK":
-            session(connection).block(int(count), lambda *_: None)
+            session(connection).block(int(count), lambda *_: self.at_each(len(self.lines)))
         return True
+
+
+class Returns:
+    """Takes every line and keeps it, and does not take the connection; `at_each` as above."""
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.at_each: Callable[[int], object] = abs
+
+    @hookimpl
+    def on_line(self, line: bytes) -> bytes:
+        self.lines.append(line)
+        self.at_each(len(self.lines))
+        return b"+\r\n"
 
 
 class Shy:

@@ -1,7 +1,7 @@
 """A protocol like `whoami` whose lines can hang it.
 
 `loop` is a loop for ever, `c` a call of C that does not give up the interpreter, `busy` half a
-second of work; after it, as after any other line, comes an answer.
+second of work, `short` 5 ms; after these, as after any other line, comes an answer.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 from host import Connection, hookimpl
 
 BUSY_SECONDS = 0.5
+SHORT_SECONDS = 0.005
 
 
 class Stuck:
@@ -31,5 +32,7 @@ class Stuck:
                 until = time.monotonic() + BUSY_SECONDS
                 while time.monotonic() < until:
                     pass
+            elif line == b"short":
+                time.sleep(SHORT_SECONDS)
             active = len(worker.connections)
             connection.write(b"%d %d %d %s\n" % (worker.slot, worker.pid, active, line))

@@ -1,17 +1,18 @@
-"""Queries to workers: asked of many at a time, answered by a deadline or not at all."""
+"""Queries to workers: asked of many, answered by a deadline or not at all."""
 
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from host.ipc.protocol import Ask, ask_order
+from host.ipc.protocol import ANSWER_SECONDS, LONGEST_ANSWER_SECONDS, Ask, ask_order
 from host.runtime.loop import Loop, TimerHandle
 
-ANSWER_SECONDS = 1.0
-"""How long a worker has to answer: what it does meanwhile comes first."""
+AT_A_TIME = 8
+"""How many workers answer a query at the same time: what they say in one turn is read at once."""
 
 Item = dict[str, Any]
 Done = Callable[[dict[int, list[Item]], list[int]], object]
@@ -20,8 +21,24 @@ Done = Callable[[dict[int, list[Item]], list[int]], object]
 
 @dataclass(slots=True, eq=False)
 class _Query:
-    waited_for: set[int]
+    """A query that is under way.
+
+    Attributes:
+        number: by which its answers are recognised.
+        latest: when it is over at the latest.
+        unasked: the workers whose turn has not come.
+        waited_for: until when each of the others is waited for.
+        items: what they have answered.
+        unanswered: those whose answer has not come, or not all of it.
+    """
+
+    number: int
+    question: str
+    args: dict[str, Any]
     done: Done
+    latest: float
+    unasked: deque[int]
+    waited_for: dict[int, float] = field(default_factory=dict)
     items: dict[int, list[Item]] = field(default_factory=dict)
     unanswered: list[int] = field(default_factory=list)
     timer: TimerHandle | None = None
@@ -30,59 +47,78 @@ class _Query:
 class WorkerQueries:
     """The questions that are under way.
 
+    A worker has `ANSWER_SECONDS` for the first part of its answer and again for each further one.
+    All of them together have `LONGEST_ANSWER_SECONDS`. What comes later counts for nothing.
+
     Args:
         send: sends bytes to the worker with this pid without waiting; False if it takes none.
     """
 
     def __init__(self, loop: Loop, send: Callable[[int, bytes], bool]) -> None:
         self._loop, self._send = loop, send
-        self._numbers = itertools.count(1)
+        # Not from 1: a reload begins anew, and answers to those before it may still be under way.
+        self._numbers = itertools.count(int(loop.now * 1e6))
         self._open: dict[int, _Query] = {}
 
     def ask(self, pids: Iterable[int], question: str, args: dict[str, Any], done: Done) -> None:
         """Ask workers; `done` is called once, when all have answered or the time is up."""
-        number = next(self._numbers)
-        order = ask_order(Ask(number, question, args))
-        asked = self._open[number] = _Query(set(), done)
-        for pid in pids:
-            if self._send(pid, order):
-                asked.waited_for.add(pid)
-            else:
-                asked.unanswered.append(pid)
-        asked.timer = self._loop.call_at(
-            self._loop.now + ANSWER_SECONDS, lambda: self._finish(number)
-        )
-        self._finish_if_complete(number)
+        number, latest = next(self._numbers), self._loop.now + LONGEST_ANSWER_SECONDS
+        query = _Query(number, question, args, done, latest, deque(pids))
+        self._open[number] = query
+        self._go_on(query)
 
     def take_answer(self, pid: int, data: dict[str, Any]) -> None:
         """Take a part of an answer; a worker is not trusted to have been asked."""
         number, items = data.get("number"), data.get("items")
-        asked = self._open.get(number) if isinstance(number, int) else None
-        if (
-            number is None
-            or asked is None
-            or pid not in asked.waited_for
-            or not isinstance(items, list)
-        ):
+        query = self._open.get(number) if isinstance(number, int) else None
+        if query is None or pid not in query.waited_for or not isinstance(items, list):
             return
-        asked.items.setdefault(pid, []).extend(each for each in items if isinstance(each, dict))
+        query.items.setdefault(pid, []).extend(each for each in items if isinstance(each, dict))
         if data.get("last", True):
-            asked.waited_for.discard(pid)
-            self._finish_if_complete(number)
+            del query.waited_for[pid]
+            self._go_on(query)
+        else:
+            query.waited_for[pid] = min(self._loop.now + ANSWER_SECONDS, query.latest)
 
     def forget_worker(self, pid: int) -> None:
         """Wait no more for a worker that has ended."""
-        for number, asked in list(self._open.items()):
-            if pid in asked.waited_for:  # it has nothing to tell any more
-                asked.waited_for.discard(pid)
-                self._finish_if_complete(number)
+        for query in list(self._open.values()):
+            if pid in query.unasked:
+                query.unasked.remove(pid)
+            elif query.waited_for.pop(pid, None) is not None:  # it has nothing to tell any more
+                self._go_on(query)
 
-    def _finish_if_complete(self, number: int) -> None:
-        if not self._open[number].waited_for:
-            self._finish(number)
+    def _go_on(self, query: _Query) -> None:
+        """Ask those whose turn has come; the query is over if nobody is left."""
+        deadline = min(self._loop.now + ANSWER_SECONDS, query.latest)
+        order = ask_order(Ask(query.number, query.question, query.args, deadline))
+        while query.unasked and len(query.waited_for) < AT_A_TIME:
+            pid = query.unasked.popleft()
+            if self._send(pid, order):
+                query.waited_for[pid] = deadline
+            else:
+                query.unanswered.append(pid)
+        if not query.waited_for:
+            self._finish(query)
+        elif query.timer is None:
+            due = min(query.waited_for.values())
+            query.timer = self._loop.call_at(due, lambda: self._on_timer(query))
 
-    def _finish(self, number: int) -> None:
-        asked = self._open.pop(number)
-        if asked.timer is not None:
-            asked.timer.cancel()
-        asked.done(asked.items, asked.unanswered + sorted(asked.waited_for))
+    def _on_timer(self, query: _Query) -> None:
+        """Wait no more for those whose time is up."""
+        now = self._loop.now
+        late = [pid for pid, due in query.waited_for.items() if due <= now]
+        for pid in late:
+            del query.waited_for[pid]
+        query.unanswered += late
+        if now >= query.latest:
+            query.unanswered += query.unasked
+            query.unasked.clear()
+        query.timer = None
+        self._go_on(query)
+
+    def _finish(self, query: _Query) -> None:
+        del self._open[query.number]
+        if query.timer is not None:
+            query.timer.cancel()
+        query.done(query.items, sorted(query.unanswered))

@@ -23,7 +23,7 @@ from host.ipc.protocol import (
 ANSWERS = st.dictionaries(st.text(), st.text() | st.integers() | st.none(), max_size=3)
 NOTIFICATIONS = st.tuples(st.integers(0, MAX_LISTENERS - 1), st.integers(1, 0xFFFF))
 DRAINS = st.builds(Drain, st.floats(allow_nan=False))
-ASKS = st.builds(Ask, st.integers(), st.text(), ANSWERS)
+ASKS = st.builds(Ask, st.integers(), st.text(), ANSWERS, st.floats(allow_nan=False))
 NOTICES = NOTIFICATIONS | DRAINS | ASKS
 
 
@@ -80,9 +80,14 @@ def test_orders_take_any_records_without_an_error(records, rest):
 
 def test_a_question_is_one_record_its_length_and_json():
     """Workers of the version before a reload have to understand it."""
-    data = ask_order(Ask(7, "find", {"id": "é"}))
+    data = ask_order(Ask(7, "find", {"id": "é"}, 1234.5))
     assert struct.unpack_from("<HHI", data) == (0xFFFF, 2, len(data) - 8)
-    assert json.loads(data[8:]) == {"number": 7, "question": "find", "args": {"id": "é"}}
+    assert json.loads(data[8:]) == {
+        "number": 7,
+        "question": "find",
+        "args": {"id": "é"},
+        "deadline": 1234.5,
+    }
 
 
 REPORTS = st.builds(Report, st.text(), st.text(), st.text(), ANSWERS)

@@ -59,13 +59,13 @@ def scene():
 def test_orders_are_heard_when_they_are_complete():
     with scene() as one:
         one.attend()
-        ask = ask_order(Ask(1, "find", {"id": "7-1"}))
+        ask = ask_order(Ask(1, "find", {"id": "7-1"}, 7.5))
         one.order(notification(1, 2)[:3])
         assert one.heard == []
         one.order(notification(1, 2)[3:] + drain_order(9.5) + ask[:10])
         assert one.heard == [[(1, 2), Drain(9.5)]]
         one.order(ask[10:])
-        assert one.heard[1:] == [[Ask(1, "find", {"id": "7-1"})]]
+        assert one.heard[1:] == [[Ask(1, "find", {"id": "7-1"}, 7.5)]]
 
 
 def test_the_end_is_heard_once():
@@ -156,8 +156,10 @@ def test_the_socket_is_watched_for_room_only_while_something_waits():
     channel.report(SMALL)
     for _ in range(3):
         assert loop.watched == {7: READ | WRITE}
+        assert channel.waiting
         loop.handlers[7](WRITE)
     assert loop.watched == {7: READ}
+    assert not channel.waiting
     assert sock.taken == line
 
 

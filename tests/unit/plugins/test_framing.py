@@ -1,8 +1,9 @@
 import itertools
+import sys
 import tracemalloc
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from host.plugins.framing import (
@@ -43,9 +44,10 @@ class Counted(bytearray):
         self.work += len(data)
         return super().__iadd__(data)
 
-    def find(self, what, start=0):
-        place = super().find(what, start)
-        self.work += (place if place >= 0 else len(self)) - start
+    def find(self, what, start=0, end=None):
+        end = len(self) if end is None else min(end, len(self))
+        place = super().find(what, start, end)
+        self.work += (place if place >= 0 else end) - start
         return place
 
     def rfind(self, what, start, end):
@@ -54,10 +56,23 @@ class Counted(bytearray):
         return place
 
 
+class Shrinking(Counted):
+    """The same, but it knows when what is behind is moved: when the memory is given back."""
+
+    def __delitem__(self, key):
+        before, size = self.work, sys.getsizeof(self)
+        super().__delitem__(key)
+        if sys.getsizeof(self) == size:
+            self.work = before
+
+
 def counted(framer):
     """Return a new framer, and the buffer in which it keeps what was fed."""
-    framer.uncut = Counted()
-    return framer, framer.uncut
+    if isinstance(framer, LineFramer):
+        framer.uncut = buffer = Counted()
+    else:
+        framer._data = buffer = Shrinking()
+    return framer, buffer
 
 
 def collect(framer, *pieces):
@@ -354,6 +369,56 @@ def test_lines_and_blocks_in_turn_take_linear_time(turn, size, piece):
 
     few_steps, few_bytes = work(210)
     steps, handled = work(210 * 6)
+    assert steps < 1.1 * few_steps
+    assert handled < 1.5 * few_bytes
+
+
+ROUND = st.lists(
+    st.tuples(st.sampled_from([0, 1, 5, 60, 300]), st.booleans()), min_size=3, max_size=8
+)
+"""Sizes of messages, and whether a block of as many bytes follows."""
+FRAMED = {
+    "line": (LineFramer, lambda size: b"x" * size + b"\r\n"),
+    "length": (lambda: LengthFramer(2), lambda size: LengthFramer(2).frame(b"x" * size)),
+    "netstring": (NetstringFramer, lambda size: NetstringFramer().frame(b"x" * size)),
+}
+
+
+@pytest.mark.parametrize("kind", FRAMED)
+@pytest.mark.parametrize("piece", [None, 1000, 50])
+@settings(max_examples=8, deadline=None)
+@given(plan=ROUND)
+def test_messages_and_blocks_of_any_sizes_take_linear_time(kind, piece, plan):
+    """What is counted: the interpreter's steps and the bytes that are handled, per round.
+
+    After some messages comes a block of as many bytes. All come in one piece, in pieces that hold
+    several of them, or in pieces that are shorter than some.
+    """
+    make, frame = FRAMED[kind]
+    data = b"".join(frame(size) + b"y" * (size * block) for size, block in plan)
+
+    def work(rounds):
+        framer, buffer = counted(make())
+        stream = data * rounds
+        step = piece or len(stream)
+        pieces = iter([stream[at : at + step] for at in range(0, len(stream), step)])
+        with counted_bytecodes() as steps:
+            for size, block in plan * rounds:
+                while (message := next(framer.feed(b""), None)) is None:
+                    framer.feed(next(pieces))
+                missing = size * block
+                while missing:
+                    taken = framer.take(missing)
+                    missing -= len(taken)
+                    if missing:
+                        framer.feed(next(pieces))
+        assert len(message) == size
+        assert framer.take() == b""
+        return steps.total / rounds, buffer.work / rounds
+
+    few = 8 + 2048 // len(data)  # as much as the line framer cuts at once
+    few_steps, few_bytes = work(few)
+    steps, handled = work(4 * few)
     assert steps < 1.1 * few_steps
     assert handled < 1.5 * few_bytes
 

@@ -204,10 +204,10 @@ def test_what_waits_for_a_worker_that_was_kept_from_it_is_handed_out_at_once(sce
         assert scene.site.ends(scene.first).told() == [(0, 1)]
 
 
-def test_connections_of_all_workers_are_listed_without_what_is_for_the_host_alone(scene):
+def test_connections_of_all_workers_are_listed(scene):
     responses = scene.ask("connections", limit=10)
     assert scene.question(scene.second).args == {"limit": 11}
-    scene.answer(scene.first, {"id": "5000000-1", "index": 0, "claim": 1})
+    scene.answer(scene.first, {"slot": 0, "id": "5000000-1"})
     assert responses == []
     scene.site.end(scene.second)
     assert responses[0]["result"] == {
@@ -222,7 +222,7 @@ def test_of_more_connections_than_asked_for_the_first_are_listed(scene):
     scene.answer(scene.first, {"id": "a"}, {"id": "b"}, {"id": "c"})
     scene.site.loop.advance(100.0 + ANSWER_SECONDS)
     assert responses[0]["result"] == {
-        "connections": [{"slot": 0, "id": "a"}, {"slot": 0, "id": "b"}],
+        "connections": [{"id": "a"}, {"id": "b"}],
         "unanswered": [1],
         "truncated": True,
     }

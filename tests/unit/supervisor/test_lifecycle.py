@@ -8,7 +8,7 @@ import pytest
 from host.control.commands import COMMANDS
 from host.errors import ExitCode, LimitsError
 from host.interfaces import ChildExit
-from host.ipc.protocol import Drain
+from host.ipc.protocol import Ask, Drain
 from host.ipc.scoreboard import ACCEPTED_ALL, TURN_STARTED
 from host.runtime.processes import Exit
 from host.runtime.stacks import SIGNAL
@@ -99,7 +99,8 @@ def test_an_answer_goes_to_who_has_asked(alone):
     first, _ = alone.start()
     answers, pid = [], first.record.pid
     alone.queries.ask([pid], "connections", {}, lambda *answer: answers.append(answer))
-    alone.report(first, "answer", data={"number": 1, "items": [{"id": "a"}]})
+    [number] = [each.number for each in alone.ends(first).told() if isinstance(each, Ask)]
+    alone.report(first, "answer", data={"number": number, "items": [{"id": "a"}]})
     assert answers == [({pid: [{"id": "a"}]}, [])]
 
 

@@ -56,7 +56,7 @@ def test_a_quiet_turn_does_nothing():
 
 
 def test_orders_are_carried_out_at_the_end_of_the_turn_in_their_order_and_once():
-    scene, ask = Scene(), Ask(1, "connections", {"limit": 1})
+    scene, ask = Scene(), Ask(1, "connections", {"limit": 1}, 7.5)
     scene.handler.add_orders([(0, 2), ask])
     scene.handler.add_orders([(1, 1)])
     assert scene.story == []

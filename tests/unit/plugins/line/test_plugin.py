@@ -25,8 +25,8 @@ QUIT = (b"QUIT\r\n", b"+bye\r\n")
 LIMIT = 64
 
 KEEP, SHY, FAILS, RAW = (f"support.liners:{name}" for name in ("Keep", "Shy", "Fails", "Raw"))
-CAPITALS, MIXED, WORDS, TURNS = (
-    f"support.liners:{name}" for name in ("Capitals", "Mixed", "Words", "Turns")
+CAPITALS, MIXED, WORDS, TURNS, RETURNS = (
+    f"support.liners:{name}" for name in ("Capitals", "Mixed", "Words", "Turns", "Returns")
 )
 RAW_OPTIONS = {"line": {"commands": [RAW, "line"], "max_line_bytes": LIMIT}}
 
@@ -410,6 +410,40 @@ def test_one_that_sends_much_at_once_leaves_the_others_their_turn(harness, kind)
     assert len(turns.lines) == count + 1
     assert turns.lines.index(b"other") * len(request) < 7000
     assert one.unread == 0
+
+
+ARRAY = b"*1\r\n$3\r\none\r\n"
+
+
+@pytest.mark.parametrize(
+    ("plugin", "request_"),
+    [
+        *((each, request) for each in (TURNS, RETURNS) for request in (b"one\n", ARRAY)),
+        (TURNS, b"BLOCK 2\nab"),
+    ],
+)
+def test_slow_answers_to_one_leave_the_others_their_turn_by_the_clock(harness, plugin, request_):
+    """Each line or block takes 5 ms: once 16 of them have come in a turn, and then one."""
+    started = harness("line", plugin, options={"line": {"commands": [plugin]}}, settings=MARKS)
+    one, other = started.connect(), started.connect()
+    slow, now = started.plugin(plugin), 1000.0
+    started.plugin("line")._share.clock = lambda: now
+
+    fed = []
+
+    def at_each(count):
+        nonlocal now
+        now += 0.005
+        if count in (1, 60) and count not in fed:
+            fed.append(count)
+            other.feed(b"other\n")
+
+    slow.at_each = at_each
+    one.feed(request_ * 100)
+    first, second = (at for at, line in enumerate(slow.lines) if line == b"other")
+    assert first <= 16
+    assert second <= 62
+    assert len(slow.lines) == 102
 
 
 def test_what_waits_for_its_turn_is_answered_before_a_drain_ends_the_connection(harness):

@@ -4,16 +4,18 @@ import json
 
 import pytest
 
-from host.ipc.protocol import Ask, OrderParser
-from host.supervisor.workers.queries import ANSWER_SECONDS, WorkerQueries
+from host.ipc.protocol import ANSWER_SECONDS, LONGEST_ANSWER_SECONDS, Ask, OrderParser
+from host.supervisor.workers.queries import AT_A_TIME, WorkerQueries
 from support.fakes import FakeLoop
+
+BEGIN = 100.0
 
 
 class Scene:
     """Questions, and workers who take what they are asked unless they are deaf."""
 
     def __init__(self, deaf=()):
-        self.loop, self.deaf = FakeLoop(), deaf
+        self.loop, self.deaf = FakeLoop(BEGIN), deaf
         self.asked, self.outcomes = [], []
         self.questions = WorkerQueries(self.loop, self.send)
 
@@ -41,7 +43,8 @@ def item(what):
 def test_all_are_asked_the_same():
     scene = Scene()
     number = scene.ask(1, 2, question="find", id="1-2")
-    assert scene.asked == [(pid, Ask(number, "find", {"id": "1-2"})) for pid in (1, 2)]
+    question = Ask(number, "find", {"id": "1-2"}, BEGIN + ANSWER_SECONDS)
+    assert scene.asked == [(1, question), (2, question)]
     assert scene.outcomes == []
 
 
@@ -53,7 +56,7 @@ def test_it_is_over_when_all_have_answered():
     scene.answer(1, number)
     assert scene.outcomes == [({1: [], 2: [item("b")]}, [])]
     assert scene.loop.due == []
-    scene.loop.advance(200.0)
+    scene.loop.advance(BEGIN + 100.0)
     assert len(scene.outcomes) == 1
 
 
@@ -61,9 +64,9 @@ def test_it_is_over_at_the_deadline_and_says_who_has_not_answered():
     scene = Scene()
     number = scene.ask(3, 1, 2)
     scene.answer(2, number, item("b"))
-    scene.loop.advance(100.0 + ANSWER_SECONDS - 0.01)
+    scene.loop.advance(BEGIN + ANSWER_SECONDS - 0.01)
     assert scene.outcomes == []
-    scene.loop.advance(100.0 + ANSWER_SECONDS)
+    scene.loop.advance(BEGIN + ANSWER_SECONDS)
     assert scene.outcomes == [({2: [item("b")]}, [1, 3])]
     scene.answer(1, number, item("late"))
     assert scene.outcomes == [({2: [item("b")]}, [1, 3])]
@@ -118,6 +121,73 @@ def test_of_an_answer_that_breaks_off_is_told_what_has_come():
     assert scene.outcomes == [({1: [item("a")], 2: []}, [])]
 
 
+def test_each_part_gives_its_worker_time_for_the_next():
+    scene = Scene()
+    number = scene.ask(1, 2)
+    scene.loop.advance(BEGIN + 0.9)
+    scene.answer(1, number, item("a"), last=False)
+    scene.loop.advance(BEGIN + ANSWER_SECONDS)
+    scene.answer(2, number, item("late"))
+    scene.loop.advance(BEGIN + 1.8)
+    scene.answer(1, number, item("b"), last=False)
+    assert scene.outcomes == []
+    scene.loop.advance(BEGIN + 1.8 + ANSWER_SECONDS)
+    assert scene.outcomes == [({1: [item("a"), item("b")]}, [1, 2])]
+    assert scene.loop.due == []
+
+
+def test_an_answer_without_end_is_over_all_the_same():
+    scene = Scene()
+    number, moment = scene.ask(1), BEGIN
+    while not scene.outcomes:
+        scene.answer(1, number, item("again"), last=False)
+        moment += 0.5
+        scene.loop.advance(moment)
+    assert moment == BEGIN + LONGEST_ANSWER_SECONDS
+    assert scene.outcomes[0][1] == [1]
+
+
+def test_of_many_workers_a_few_answer_at_a_time():
+    scene, workers = Scene(), range(1, 3 * AT_A_TIME + 1)
+    number = scene.ask(*workers)
+    for answered in workers:
+        assert len(scene.asked) == min(answered - 1 + AT_A_TIME, len(workers))
+        scene.answer(answered, number, item(answered))
+    assert scene.outcomes == [({pid: [item(pid)] for pid in workers}, [])]
+    assert [pid for pid, _ in scene.asked] == list(workers)
+
+
+def test_who_is_asked_later_has_as_much_time_until_all_have_none():
+    scene, workers = Scene(), range(1, 10 * AT_A_TIME + 1)
+    scene.ask(*workers)
+    scene.loop.advance(BEGIN + ANSWER_SECONDS)
+    assert scene.asked[-1][1].deadline == BEGIN + 2 * ANSWER_SECONDS
+    scene.loop.advance(BEGIN + LONGEST_ANSWER_SECONDS)
+    assert scene.outcomes == [({}, list(workers))]
+    asked = int(LONGEST_ANSWER_SECONDS / ANSWER_SECONDS) * AT_A_TIME
+    assert len(scene.asked) == asked
+
+
+def test_who_dies_before_its_turn_is_not_asked():
+    scene, workers = Scene(), range(1, AT_A_TIME + 2)
+    number = scene.ask(*workers)
+    scene.questions.forget_worker(AT_A_TIME + 1)
+    for pid in range(1, AT_A_TIME + 1):
+        scene.answer(pid, number)
+    assert scene.outcomes == [({pid: [] for pid in range(1, AT_A_TIME + 1)}, [])]
+    assert len(scene.asked) == AT_A_TIME
+
+
+def test_an_answer_to_who_has_asked_before_a_reload_is_no_answer_to_who_asks_after_it():
+    scene = Scene()
+    before = scene.ask(1)
+    scene.loop.now += 0.001
+    after = WorkerQueries(scene.loop, scene.send)
+    after.ask([1], "connections", {}, lambda *outcome: scene.outcomes.append(outcome))
+    after.take_answer(1, {"number": before, "items": [item("late")], "last": True})
+    assert scene.outcomes == []
+
+
 def test_questions_are_told_apart():
     scene = Scene()
     one, other = scene.ask(1), scene.ask(1)
@@ -138,25 +208,20 @@ def test_who_was_not_asked_or_has_answered_is_not_listened_to():
     assert scene.outcomes == [({1: [item("once")], 2: []}, [])]
 
 
-@pytest.mark.parametrize(
-    "nonsense",
-    [
-        {},
-        {"number": None, "items": []},
-        {"number": "1", "items": []},
-        {"number": [1], "items": []},
-        {"number": 1.5, "items": []},
-        {"number": 1},
-        {"number": 1, "items": None},
-        {"number": 1, "items": {"id": "a"}},
-        {"number": 1, "items": "text"},
-    ],
-    ids=json.dumps,
-)
-def test_what_is_no_answer_ends_nothing(nonsense):
+@pytest.mark.parametrize("number", [None, "1", [1], 1.5, -1], ids=json.dumps)
+def test_what_answers_no_question_ends_nothing(number):
+    scene = Scene()
+    scene.ask(1)
+    scene.questions.take_answer(1, {"number": number, "items": []})
+    scene.questions.take_answer(1, {"items": []})
+    assert scene.outcomes == []
+
+
+@pytest.mark.parametrize("items", [{}, *({"items": each} for each in (None, {"id": "a"}, "text"))])
+def test_what_is_no_answer_ends_nothing(items):
     scene = Scene()
     number = scene.ask(1)
-    scene.questions.take_answer(1, nonsense)
+    scene.questions.take_answer(1, {"number": number, **items})
     assert scene.outcomes == []
     scene.answer(1, number, item("a"))
     assert scene.outcomes == [({1: [item("a")]}, [])]
