@@ -8,13 +8,17 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from host.testing import RunningHost
+from storm.rows import SkippedError
+from storm.tracing import failing
 from support.address import connect, parse
+from support.asking import fresh_name
 from support.hosting import BLOCKING, FAULTY, Load, Start, eventually, freeze, spread
 from support.processes import Watch, at_rest, children
 from support.session import poison
@@ -105,6 +109,30 @@ def test_a_worker_that_exits_in_a_hook_is_replaced(start: Start, load: Load) -> 
     assert (died["slot"], died["pid"], died["cause"]) == (slot, pid, "exit code 3")
     host.wait_for("worker_ready", slot=slot, since=mark)
     assert load.burst(host.address, 20)["failures"] == {}
+
+
+def test_a_worker_tells_of_an_error_that_nobody_expected_and_is_replaced(
+    host_server: Callable[..., RunningHost],
+) -> None:
+    host = host_server("echo", flags=("--name", fresh_name()))
+    pid = host.workers[0]
+    try:
+        with (
+            host.connect() as client,
+            failing([pid], "epoll_wait", "EBADF", "9..9"),
+            suppress(ConnectionError),
+        ):
+            while client.send(b"x") and client.recv(1):
+                pass  # each turn waits once
+    except SkippedError as skipped:
+        pytest.skip(str(skipped))
+    bug = host.wait_for("host_bug", pid=pid)
+    assert bug["error"] == "OSError: [Errno 9] Bad file descriptor"
+    assert "run_once" in bug["traceback"]
+    assert host.wait_for("worker_died", pid=pid)["cause"].startswith("exit code 1")
+    host.wait_for("worker_ready", slot=0, count=2)
+    assert host.stop() == 0
+    assert host.other_output == []
 
 
 def test_workers_killed_at_once_are_all_replaced(start: Start, load: Load) -> None:
