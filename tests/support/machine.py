@@ -55,3 +55,7 @@ class Stopwatch:
         """
         free = 1.0 - min(1.0, (_stalled() - self._stalled) / max(self.seconds, 1e-6))
         return seconds * SLOWNESS * min(MOST, 1.0 / max(free, 1.0 / MOST))
+
+    def has_passed(self, seconds: float) -> bool:
+        """Tell whether that is over for which `seconds` are enough on an idle machine."""
+        return self.seconds > seconds and self.seconds > self.scaled(seconds)
