@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import sys
 import termios
 import time
@@ -281,17 +282,30 @@ def watch(ask: Callable[[], Mapping[str, Any]]) -> None:
     with (
         suppress(KeyboardInterrupt),
         _keys() as pressed,
+        _interrupts(signal.SIG_BLOCK),
         Live(console=console, screen=True, auto_refresh=False) as live,
     ):
         while True:
             live.update(frame(status, rates, console.height, note), refresh=True)
-            if pressed(REFRESH_SECONDS):
-                return
-            try:
-                status, note = ask(), ""
-                rates.update(status, time.monotonic())
-            except RemoteError as error:
-                note = str(error).partition("\n")[0]
+            with _interrupts(signal.SIG_UNBLOCK):
+                if pressed(REFRESH_SECONDS):
+                    return
+                try:
+                    status, note = ask(), ""
+                    rates.update(status, time.monotonic())
+                except RemoteError as error:
+                    note = str(error).partition("\n")[0]
+
+
+@contextmanager
+def _interrupts(how: int) -> Iterator[None]:
+    """Block or unblock SIGINT: an exception amid what rich draws would leave its screen there."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        signal.pthread_sigmask(how, {signal.SIGINT})
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _wait(seconds: float) -> bool:

@@ -113,6 +113,7 @@ def _run(
             return tell_bug(error, telemetry)
         finally:
             capture.end()
+            log.close()
 
     dependencies = Dependencies(
         prepared.registry,

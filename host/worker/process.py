@@ -55,7 +55,10 @@ def run(
     log: LogWriter,
     recorder: Recorder | None = None,
 ) -> int:
-    """Be a worker, from just after the fork to the exit code; `recorder` measures it."""
+    """Be a worker, from just after the fork to the exit code; `recorder` measures it.
+
+    The caller closes the log, to which it may have more to tell.
+    """
     log.forget()
     if not die_with_parent(assignment.parent):
         return ExitCode.OK
@@ -70,7 +73,6 @@ def run(
     finally:
         log.leave()
         worker.close()
-        log.close()
         forks.exit_if_plugin_fork()
 
 

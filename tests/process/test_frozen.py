@@ -10,6 +10,7 @@ import pytest
 
 from support.address import connect
 from support.hosting import BLIND, FAULTY, Load, Start, freeze, spread, thaw
+from support.machine import Stopwatch
 from support.session import ask, poison
 
 pytestmark = pytest.mark.process
@@ -39,15 +40,16 @@ def test_no_client_waits_for_a_frozen_worker(
     pids = host.workers
     for slot in range(frozen):
         freeze(pids[slot])
+    watch = Stopwatch()
     result = load.burst(host.address, size)
     print(f"longest wait: {max(result['waits']) * 1000:.0f} ms")
     assert result["failures"] == {}
-    assert max(result["waits"]) <= MAX_WAIT_SECONDS
+    assert max(result["waits"]) <= watch.scaled(MAX_WAIT_SECONDS)
     assert {slot for slot, *_ in result["answers"]} == set(range(frozen, workers))
     # Now that it is suspended, nobody waits at all for it.
     again = load.burst(host.address, size, group="again")
     assert again["failures"] == {}
-    assert max(again["waits"]) <= MAX_WAIT_SECONDS
+    assert max(again["waits"]) <= watch.scaled(MAX_WAIT_SECONDS)
     for slot in range(frozen):
         host.wait_for("worker_suspended", slot=slot, pid=pids[slot])
         thaw(pids[slot])
@@ -113,12 +115,13 @@ def test_a_frozen_supervisor_harms_no_session_and_loses_no_newcomer(
             ask(session)
             rounds += 1
     thaw(host.pid)
+    watch = Stopwatch()
     result = load.exchange()
     assert result["failures"] == {}
     counts, difference = spread(result["answers"], 2)
     assert difference <= 1, counts
     # These waits count from the command, which was given after the supervisor went on.
-    assert max(result["waits"]) <= MAX_WAIT_SECONDS
+    assert max(result["waits"]) <= watch.scaled(MAX_WAIT_SECONDS)
     assert rounds > 100
 
 
@@ -132,9 +135,10 @@ def test_a_worker_that_loops_in_a_hook_delays_nobody(start: Start, load: Load) -
     )
     with connect(host.address) as poisoner:
         slot, pid = poison(poisoner)
+        watch = Stopwatch()
         result = load.burst(host.address, 200)
         assert result["failures"] == {}
-        assert max(result["waits"]) <= MAX_WAIT_SECONDS
+        assert max(result["waits"]) <= watch.scaled(MAX_WAIT_SECONDS)
         assert {other for other, *_ in result["answers"]} == {1 - slot}
         mark = host.mark()
         os.kill(pid, signal.SIGKILL)
@@ -149,7 +153,8 @@ def test_where_the_kernel_tells_no_queue_length_nobody_waits_for_a_frozen_worker
     host = start(patient=False, listen=(family,), workers=2, program=(BLIND,))
     host.wait_for("backlog_unknown")
     freeze(host.workers[0])
+    watch = Stopwatch()
     result = load.burst(host.address, 50)
     assert result["failures"] == {}
-    assert max(result["waits"]) <= MAX_WAIT_SECONDS
+    assert max(result["waits"]) <= watch.scaled(MAX_WAIT_SECONDS)
     assert {slot for slot, *_ in result["answers"]} == {1}

@@ -17,6 +17,7 @@ import pytest
 
 from support.address import connect
 from support.hosting import Host, Start, eventually, freeze, thaw
+from support.machine import Stopwatch
 from support.processes import Watch, at_rest
 
 pytestmark = pytest.mark.process
@@ -172,24 +173,24 @@ def test_a_handler_that_never_returns_is_named_and_its_worker_replaced(
         _, well, _ = say(other, "hello")
         mark = host.mark()
         slot, pid, connection = say(session, how)
-        began = time.monotonic()
+        watch = Stopwatch()
         assert well != pid
         longest = serve_until_replaced(host, slot, mark)
-        lasted = time.monotonic() - began
+        lasted, slack, most = watch.seconds, watch.scaled(0.5), watch.scaled(0.3)
         assert say(other, "hello")[1] == well
     hung = host.wait_for("worker_hung", since=mark)
     assert (hung["slot"], hung["pid"]) == (slot, pid)
     assert hung["place"] == f"in hook on_readable of plugin hanging, connection {connection}"
     assert how in hung["traceback"]
     assert "on_readable" in hung["traceback"]
-    assert HANG_SECONDS <= hung["seconds"] <= HANG_SECONDS + 0.5
+    assert HANG_SECONDS <= hung["seconds"] <= HANG_SECONDS + slack
     died = host.wait_for("worker_died", since=mark)
     assert (died["slot"], died["pid"], died["cause"]) == (slot, pid, "killed by SIGABRT")
     assert died["next"] == "replaced at once"
     assert died["place"] == hung["place"]
     assert not host.events("worker_killed")
-    assert lasted <= HANG_SECONDS + 1.0
-    assert longest <= 0.3
+    assert lasted <= HANG_SECONDS + 2 * slack
+    assert longest <= most
     assert found_serving(host) == {well, host.workers[slot]}
 
 
@@ -237,9 +238,9 @@ def test_a_hang_while_the_host_stops_does_not_last_until_the_drain_deadline(
     with connect(host.address) as session:
         _, pid, _ = say(session, "spin")
         host.signal(signal.SIGTERM)
-        began = time.monotonic()
+        watch = Stopwatch()
         assert host.wait() == 9
-        assert time.monotonic() - began <= HANG_SECONDS + 1.0
+        assert watch.seconds <= HANG_SECONDS + watch.scaled(1.0)
     assert "spin" in host.events("worker_hung", pid=pid)[0]["traceback"]
 
 
@@ -381,9 +382,9 @@ def test_a_start_that_hangs_is_ended_by_its_own_time_limit(start: Start, tmp_pat
         ready=False,
     )
     pid = host.wait_for("worker_started")["pid"]
-    began = time.monotonic()
+    watch = Stopwatch()
     killed = host.wait_for("worker_killed", pid=pid)
-    assert 1.0 <= time.monotonic() - began <= 2.0
+    assert 1.0 <= watch.seconds <= 1.2 + watch.scaled(0.8)
     assert killed["cause"] == "not ready after 1.2 s (start_timeout_seconds)"
     assert killed["place"] == "in hook on_worker_start of plugin starting"
     assert "await_godot" in killed["traceback"]

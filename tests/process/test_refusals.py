@@ -122,7 +122,7 @@ def test_too_few_descriptors_for_what_is_asked_for(refuse: Refuse, tmp_path: Pat
 
 def test_a_soft_limit_is_raised_as_far_as_is_needed(start: Start, load: Load) -> None:
     settings = {"limits.max_connections_per_worker": 400}
-    host = start(settings=settings, workers=1, nofile=(64, 4096))
+    host = start(settings=settings, workers=1, nofile=(64, 1024))
     assert load.burst(host.address, 300)["failures"] == {}
     assert host.events("descriptors_capped") == []
 

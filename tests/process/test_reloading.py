@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from host.net.quiesce import PATIENCE_SECONDS
+from storm.hosts import moment
 from support.address import connect
 from support.hosting import Host, Start, environment, eventually, freeze, thaw
 from support.session import ask
@@ -148,21 +151,31 @@ def test_a_listener_that_comes_back_while_it_is_being_closed_lets_people_in(
     sited: Host, site: Callable[..., None], tmp_path: Path
 ) -> None:
     settings = (tmp_path / "host.toml").read_text()
-    workers = list(sited.workers.values())
-    for pid in workers:
-        freeze(pid)
-    with connect(sited.address) as waiting:  # whoever was let in is waited for, for two seconds
-        site(settings=settings.replace("tcp://127.0.0.1:0", f"unix:{tmp_path}/other.sock"))
-        sited.signal(signal.SIGHUP)
-        sited.wait_for("not_listening")
-        site(settings=settings)
-        sited.signal(signal.SIGHUP)
-        sited.wait_for("generation_ready", generation=2)
-        listening = sited.wait_for("listening", count=3)  # each of them was opened anew
-        assert say(sited, listening["address"])
+
+    def comes_back() -> bool:
+        """Tell whether it did in the time for which whoever was let in is waited for."""
+        workers, mark = list(sited.workers.values()), sited.mark()
         for pid in workers:
-            thaw(pid)
-        assert ask(waiting)[1] in workers
+            freeze(pid)
+        with connect(sited.addresses[-1]) as waiting:
+            site(settings=settings.replace("tcp://127.0.0.1:0", f"unix:{tmp_path}/other.sock"))
+            sited.signal(signal.SIGHUP)
+            gone = sited.wait_for("not_listening", since=mark)
+            site(settings=settings)
+            sited.signal(signal.SIGHUP)
+            sited.wait_for("generation_ready", since=mark, count=2)
+            # Each of them was opened anew.
+            assert say(sited, sited.wait_for("listening", since=mark, count=2)["address"])
+            for pid in workers:
+                thaw(pid)
+            try:
+                return ask(waiting)[1] in workers
+            except (ConnectionError, AssertionError):
+                assert time.time() - moment(gone) >= PATIENCE_SECONDS
+                return False
+
+    # A machine with other things to do may take longer than that for a reload.
+    assert any(comes_back() for _ in range(5))
 
 
 @pytest.fixture

@@ -16,13 +16,15 @@ import socket
 import struct
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from contextlib import suppress
 from typing import Any
 
 from clients import target_of
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+MOST_WAITING = 900
+"""How many connections `knock` has open at most: this process may have 1,024 descriptors."""
 PAYLOAD = b"".join(b"line %d of somebody who does not stay\n" % number for number in range(40))
 
 
@@ -190,9 +192,12 @@ def torrent(address: str, size: int, chunk: int, line: bool = False) -> Any:
 
 
 def knock(address: str, rate: float, seconds: float, patience: float) -> Any:
-    """Try to connect so many times a second; give up one that is not answered in time."""
+    """Try to connect so many times a second; give up one that is not answered in time.
+
+    Where this gets no CPU for a moment, those that have waited longest are given up for others.
+    """
     family, target = target_of(address)
-    waiting: list[tuple[float, socket.socket]] = []
+    waiting: deque[tuple[float, socket.socket]] = deque()
     tried, due = 0, time.monotonic()
     until = due + seconds
     while (now := time.monotonic()) < until:
@@ -202,9 +207,11 @@ def knock(address: str, rate: float, seconds: float, patience: float) -> Any:
             sock.setblocking(False)
             sock.connect_ex(target)
             waiting.append((now, sock))
+            if len(waiting) > MOST_WAITING:
+                waiting.popleft()[1].close()
             tried += 1
         while waiting and waiting[0][0] < now - patience:
-            waiting.pop(0)[1].close()
+            waiting.popleft()[1].close()
         time.sleep(max(0.0, min(due - time.monotonic(), 0.01)))
     for _, sock in waiting:
         sock.close()

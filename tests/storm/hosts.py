@@ -16,6 +16,7 @@ from typing import Any
 from host.testing import RunningHost
 from support.board import Board
 from support.hosting import SUPPORT, thaw
+from support.machine import Stopwatch
 from support.processes import Status, children, descriptors, of_session
 
 ALARM_SECONDS = 2 * 3600
@@ -151,10 +152,10 @@ def moment(event: Mapping[str, Any]) -> float:
 
 
 def soon(condition: Any, seconds: float) -> bool:
-    """Look until a condition holds, for at most so long; tell whether it does."""
-    deadline = time.monotonic() + seconds
+    """Look until a condition holds, for so long on an idle machine; tell whether it does."""
+    watch = Stopwatch()
     while not condition():
-        if time.monotonic() > deadline:
+        if watch.has_passed(seconds):
             return False
         time.sleep(0.002)
     return True

@@ -11,7 +11,8 @@ from storm.table import ROWS
 def holds(number: int) -> None:
     """Run the short form of a row; it holds, or it cannot run here.
 
-    What is slower than the table says fails only if it is slower by a factor of ten.
+    What is slower than the table says fails only if it is slower by a factor of ten, or more while
+    the machine is busy.
     """
     assert number in ROWS
     outcome = run_row(number, quick=True)

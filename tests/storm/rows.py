@@ -17,6 +17,7 @@ import host.settings as host_settings
 from storm.hosts import StormHost, listen_address
 from storm.load import CROWD, Clients, Load
 from support.hosting import Load as Bursts
+from support.machine import Stopwatch
 
 T = TypeVar("T")
 GENEROSITY = 10.0
@@ -94,6 +95,7 @@ class Trial:
         self.random = random.Random(number)
         self.broken: list[str] = []
         self._stack = ExitStack()
+        self._watch = Stopwatch()
         self._hosts = 0
 
     def pick(self, quick: T, long: T) -> T:
@@ -108,8 +110,11 @@ class Trial:
             self.broken.append(what)
 
     def fast(self, measured: float, limit: float, what: str) -> None:
-        """Note `what` if it took longer (or more) than the limit; the short form is generous."""
-        allowed = limit * GENEROSITY if self.quick else limit
+        """Note `what` if it took longer (or more) than the limit; the short form is generous.
+
+        That is the more so, the longer somebody has waited for a CPU since the trial began.
+        """
+        allowed = self._watch.scaled(limit) * GENEROSITY if self.quick else limit
         self.must(measured <= allowed, f"{what}: {measured:.4g}, at most {allowed:.4g}")
 
     # Starting

@@ -23,11 +23,7 @@ def needed(program: str) -> str:
 
 
 def _traced(pid: int) -> bool:
-    with suppress(FileNotFoundError, ProcessLookupError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("TracerPid:"):
-                return int(line.split()[1]) != 0
-    return False
+    return _status(pid).get("TracerPid", "0") != "0"
 
 
 @contextmanager
@@ -72,6 +68,45 @@ def _attached(pids: Iterable[int], calls: str, output: Path, options: list[str])
             raise SkippedError(f"strace cannot trace here: {tracer.stderr.read().strip()}")
         yield
     finally:
-        with suppress(ProcessLookupError):
-            os.kill(tracer.pid, signal.SIGINT)  # it detaches
-        tracer.communicate()
+        with _between_calls(wanted):
+            with suppress(ProcessLookupError):
+                os.kill(tracer.pid, signal.SIGINT)  # it detaches
+            tracer.communicate()
+
+
+@contextmanager
+def _between_calls(pids: list[int]) -> Iterator[None]:
+    """Keep processes stopped while the block runs, each when it has ended its system call.
+
+    A tracer that detaches in the middle of a call that it was to make fail has made it a call
+    without a number, and no longer gives it the errno: it fails with ENOSYS.
+    """
+    running = [pid for pid in pids if _signalled(pid, signal.SIGSTOP)]
+    try:
+        soon(lambda: all(map(_stopped, running)), 10.0)
+        yield
+    finally:
+        for pid in running:
+            _signalled(pid, signal.SIGCONT)
+
+
+def _signalled(pid: int, number: signal.Signals) -> bool:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+        return True
+    return False
+
+
+def _stopped(pid: int) -> bool:
+    """Tell whether a process has taken SIGSTOP, which is after a system call, or has ended."""
+    fields = _status(pid)
+    waiting = int(fields.get("ShdPnd", "0"), 16) & 1 << signal.SIGSTOP - 1
+    return not waiting and fields.get("State", "X")[0] in "TtZX"
+
+
+def _status(pid: int) -> dict[str, str]:
+    """Return what proc_pid_status(5) tells of a process; nothing of one that is gone."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        return {name: text.strip() for name, _, text in (line.partition(":") for line in lines)}
+    return {}

@@ -20,6 +20,8 @@ def counted_bytecodes() -> Iterator[SimpleNamespace]:
         return trace
 
     before = sys.gettrace()
+    # CPython 3.12 tells of bytecodes only if a frame has asked for them before settrace().
+    sys._getframe().f_trace_opcodes = True
     sys.settrace(trace)
     try:
         yield counts

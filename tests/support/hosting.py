@@ -8,7 +8,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 
 from host.testing import RunningHost
 from support.board import Board
+from support.machine import Stopwatch
 from support.processes import of_session, status
 
 SUPPORT = Path(__file__).parent
@@ -39,9 +39,9 @@ ALARM_SECONDS = 90
 
 def eventually(condition: Callable[[], bool], what: str, seconds: float = DEADLINE_SECONDS) -> None:
     """Wait for what sends no event, such as a counter of the scoreboard, by looking at it."""
-    deadline = time.monotonic() + seconds
+    watch = Stopwatch()
     while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        assert not watch.has_passed(seconds), f"not within {watch.seconds:.1f} s: {what}"
         os.sched_yield()
 
 

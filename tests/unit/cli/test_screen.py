@@ -15,7 +15,7 @@ import time
 import pytest
 from rich.console import Console
 
-from host.cli.screen import Rates, Table, ago, frame
+from host.cli.screen import Rates, Table, ago, frame, watch
 from host.control.commands import CommandError
 from support.fake_host import EVIL, LISTENER, SPELLED, STATUS, TROUBLED, worker
 
@@ -155,6 +155,22 @@ def test_top_goes_on_until_it_is_told_to_end(host, terminal, how):
         shown.process.send_signal(signal.SIGINT)
     assert shown.process.wait(DEADLINE_SECONDS) == 0
     shown.wait_for(b"\x1b[?1049l")  # the screen is what it was before
+
+
+class Interrupting(dict):
+    """A state of a host that is read while Ctrl-C is pressed; notes what is read after that."""
+
+    def __getitem__(self, key):
+        if key == "version":
+            signal.raise_signal(signal.SIGINT)  # to this thread: pytest-xdist has others
+        self.setdefault("read", []).append(key)
+        return super().__getitem__(key)
+
+
+def test_ctrl_c_amid_a_drawing_ends_it_when_all_is_drawn():
+    state = Interrupting(STATUS)
+    watch(lambda: state)
+    assert "listeners" in state["read"][state["read"].index("version") :]
 
 
 def test_on_a_terminal_status_has_colours(host, terminal):
