@@ -230,8 +230,8 @@ def is_stopped(pid: int) -> bool:
 def die_with_parent(parent: int) -> bool:
     """Have the kernel kill this process when `parent` dies (prctl(2), PR_SET_PDEATHSIG).
 
-    Call it in the child, after any change of user, which would undo it. The parent may have died
-    before the call took effect: that shows in the parent's pid.
+    Call it in the child, and again after any change of user, which undoes it. The parent may have
+    died before the call took effect: that shows in the parent's pid.
 
     Returns:
         False if the parent is dead already.

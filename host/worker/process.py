@@ -200,6 +200,8 @@ class WorkerProcess:
             self._channel.report(Report("failed", cause, failure.traceback))
             return ExitCode.WORKER_START
         row.put(CURRENT_CALL, 0)
+        if not die_with_parent(self._assignment.parent):  # undone by a plugin that changes the user
+            return ExitCode.OK
         loop = self.loop
         loop.add(self._signals.fileno(), READ, self._signals.handle)
         self._channel.watch(self._turns.add_orders)
@@ -236,7 +238,12 @@ class WorkerProcess:
         self._channel.close()
 
     def _keep_turning(self) -> None:
-        """Have the loop turn now and then though nothing happens: so the supervisor sees it can."""
+        """Have the loop turn now and then though nothing happens: so the supervisor sees it can.
+
+        Also after a plugin has changed the user late, the worker dies with its parent.
+        """
+        if not die_with_parent(self._assignment.parent):
+            self.loop.stop()
         if self._beat:
             self.loop.call_at(self.loop.now + self._beat, self._keep_turning)
 

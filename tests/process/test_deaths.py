@@ -20,6 +20,7 @@ from support.address import connect, parse
 from support.asking import fresh_name
 from support.hosting import (
     BLOCKING,
+    CHANGING_USER,
     DEADLINE_SECONDS,
     FAULTY,
     Load,
@@ -282,3 +283,24 @@ def test_zombies_are_reaped_at_once(start: Start) -> None:
         lambda: sorted(child.pid for child in children(host.pid)) == sorted(host.workers.values()),
         "only living workers are children",
     )
+
+
+@pytest.mark.parametrize("when", ["at the start", "later"])
+def test_a_worker_that_has_changed_its_user_dies_with_its_supervisor(
+    start: Start, when: str
+) -> None:
+    host = start(plugin=CHANGING_USER, workers=1)
+    with connect(host.address) as client:
+
+        def signal_of_death(word: bytes) -> int:
+            client.sendall(word)
+            return int(client.recv(100))
+
+        if when == "later":
+            assert signal_of_death(b"change") == 0
+        eventually(lambda: signal_of_death(b"ask") == signal.SIGKILL, "it dies with its parent")
+        with watching(list(host.workers.values())) as watches:
+            signal_of_death(b"hang")  # so it does not read that the supervisor is gone
+            host.signal(signal.SIGKILL)
+            assert all(watch.ended(1.0) for watch in watches)
+    assert host.wait() == -signal.SIGKILL

@@ -419,7 +419,8 @@ def test_messages_and_blocks_of_any_sizes_take_linear_time(kind, piece, plan):
     few = 8 + 2048 // len(data)  # as much as the line framer cuts at once
     few_steps, few_bytes = work(few)
     steps, handled = work(4 * few)
-    assert steps < 1.1 * few_steps
+    # Not the same: pieces end at other places of later rounds. Square would be four times.
+    assert steps < 1.5 * few_steps
     assert handled < 1.5 * few_bytes
 
 
