@@ -26,7 +26,7 @@ CLIENTS = 20
 MESSAGE = b"x" * 63 + b"\n"
 BYTES = 16
 """What the two sums take for each message: one addition for what is read, and one for what is sent.
-They are the only thing in the limits that not everybody asked for (decision 38)."""
+They are the only thing in the limits that not everybody asked for (decision 36)."""
 BYTES_OF_A_LIFE = 66
 """What they take for each connection: to begin with nothing, and to be added to the scoreboard."""
 
