@@ -1,143 +1,27 @@
 """The admin socket: real abstract sockets, and a loop that is run by hand."""
 
 import errno
-import itertools
 import json
 import os
 import re
 import resource
 import select
 import socket
-import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.control.commands import MAX_PAGE_BYTES, MAX_REQUEST_BYTES, CommandError, address
+from host.control.commands import MAX_REQUEST_BYTES, CommandError, address
 from host.control.connection import IDLE_SECONDS, TAKE_SECONDS
-from host.control.replies import pieces
 from host.control.server import MAX_CLIENTS, ControlServer
-from host.runtime.loop import Loop
 from host.telemetry.events import ADMIN_COMMAND, HOST_BUG
-from support.fakes import Told
+from support.admin_scene import fresh_name, request, running
 
-DEADLINE_SECONDS = 10.0
 NOBODY = 65534
-NUMBERS = itertools.count()
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-
-
-def request(command="status", **more):
-    return json.dumps({"v": 1, "command": command, **more}).encode() + b"\n"
-
-
-class Client:
-    """Somebody who is connected."""
-
-    def __init__(self, scene):
-        self.scene, self.received = scene, b""
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect(address(scene.name))
-        self.sock.setblocking(False)
-
-    def send(self, data):
-        self.sock.sendall(data)
-
-    def ask(self, command="status", **more):
-        self.send(request(command, **more))
-        return self.response()
-
-    def response(self):
-        """Run the loop until there is a response."""
-        self.scene.until(lambda: b"\n" in self.take())
-        line, _, self.received = self.received.partition(b"\n")
-        return json.loads(line)
-
-    def error(self):
-        response = self.response()
-        assert response["v"] == 1
-        assert response["ok"] is False
-        return response["error"]
-
-    def take(self):
-        """Take what has come."""
-        with suppress(BlockingIOError, ConnectionResetError):
-            self.received += self.sock.recv(1_000_000)
-        return self.received
-
-    @property
-    def is_closed(self):
-        poll = select.poll()
-        poll.register(self.sock, 0)
-        return bool(poll.poll(0))
-
-    def close(self):
-        self.sock.close()
-
-
-class Scene:
-    """A server and its loop; `answers` has what a command is answered, or a function that does."""
-
-    def __init__(self):
-        self.name = f"test-admin-{os.getpid()}-{next(NUMBERS)}"
-        self.now = 1000.0
-        self.loop, self.told = Loop(clock=lambda: self.now), Told()
-        self.asked, self.answers, self.clients = [], {}, []
-        self.server = self.serve(ControlServer.bind(self.name))
-
-    def serve(self, sock):
-        return ControlServer(self.loop, self.told.telemetry, sock, self.handle)
-
-    def handle(self, command, args, reply):
-        self.asked.append((command, args))
-        answer = self.answers.get(command, {"done": command})
-        if callable(answer):
-            answer(args, reply)
-        else:
-            reply.result(answer)
-
-    def until(self, condition):
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while not condition():
-            assert time.monotonic() < deadline, "not within the deadline"
-            self.loop.run_once(0)
-
-    def settle(self):
-        """Run the loop until there is nothing more to do."""
-        for _ in range(10):
-            self.loop.run_once(0)
-
-    def pass_time(self, seconds):
-        self.now += seconds
-        self.settle()
-
-    def client(self):
-        self.clients.append(Client(self))
-        return self.clients[-1]
-
-    def close(self):
-        for client in self.clients:
-            client.close()
-        self.server.close()
-        self.loop.close()
-
-
-@contextmanager
-def running():
-    scene = Scene()
-    try:
-        yield scene
-    finally:
-        scene.close()
-
-
-@pytest.fixture
-def scene():
-    with running() as found:
-        yield found
 
 
 def test_a_command_is_checked_and_handed_on_and_its_result_comes_back(scene):
@@ -544,84 +428,8 @@ def test_nothing_happens_after_close(scene):
     assert [command for command, _ in scene.asked] == ["why"]
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-)
-
-
-@given(st.dictionaries(st.text(), JSON, max_size=4), st.lists(JSON, max_size=3))
-def test_pieces_make_lines_of_the_same_json(values, items):
-    response = {**values, "result": {"long": items * 700, "short": items}}
-    response.pop("next", None)
-    found = {"long": [], "short": []}
-    for number, line in enumerate(b"".join(pieces(response)).splitlines(), 2):
-        assert len(line) < MAX_PAGE_BYTES
-        page = json.loads(line)
-        assert page.pop("next", number) == number
-        for key, value in page["result"].items():
-            found[key] += value
-        assert page.keys() == response.keys()
-        assert all(page[key] == value for key, value in response.items() if key != "result")
-    assert found == response["result"]
-
-
-def long(texts=3000, size=1000):
-    """A result that takes several pages."""
-    return {"first": 1, "long": ["x" * size + str(n) for n in range(texts)], "empty": [], "last": 2}
-
-
-def test_a_response_longer_than_a_page_comes_page_by_page(scene):
-    scene.answers["connections"] = long()
-    client, result, number = scene.client(), {}, 1
-    client.send(request("connections", id=7))
-    while number is not None:
-        scene.until(lambda: client.take().endswith(b"\n"))
-        assert len(client.received) <= MAX_PAGE_BYTES
-        page = json.loads(client.received)
-        client.received = b""
-        assert (page["v"], page["id"], page["ok"]) == (1, 7, True)
-        for key, value in page["result"].items():
-            result[key] = result.get(key, []) + value if isinstance(value, list) else value
-        expected, number = number + 1, page.get("next")
-        assert number in (expected, None)
-        client.send(json.dumps({"v": 1, "next": number}).encode() + b"\n")
-    assert result == long()
-    assert expected == 4
-    assert client.error() == '"next" must be the number in the last response, not null'
-
-
-def test_a_page_is_there_once_and_another_command_ends_it(scene):
-    scene.answers["connections"] = long()
-    client, other = scene.client(), scene.client()
-    for number in (1, 3, -1):
-        assert client.ask("connections")["next"] == 2
-        client.send(b'{"v": 1, "next": %d}\n' % number)
-        assert client.error() == f"the last response has no page {number} that comes next"
-    assert client.ask("connections")["next"] == 2
-    other.send(b'{"v": 1, "next": 2}\n')
-    assert other.error() == "the last response has no page 2 that comes next"
-    client.send(b'{"v": 1, "next": 2}\n')
-    assert client.response()["next"] == 3
-    client.send(b'{"v": 1, "next": 2}\n')
-    assert "no page 2" in client.error()
-    assert client.ask()["ok"]
-    client.send(b'{"v": 1, "next": 3}\n')
-    assert "no page 3" in client.error()
-    client.send(b'{"v": 1, "next": 3, "command": "status"}\n')
-    assert "takes no command" in client.error()
-
-
-@pytest.mark.parametrize(("count", "size"), [(1, 5_000_000), (40, 120_000), (200, 131_000)])
-def test_whatever_its_items_are_a_page_is_no_longer_than_that(count, size):
-    result = {"text": "t" * size, "long": ["x" * size] * count, "deep": [{"a": ["y" * size]}]}
-    lines = b"".join(pieces({"v": 1, "ok": True, "result": result})).splitlines(keepends=True)
-    assert max(map(len, lines)) <= MAX_PAGE_BYTES
-    assert sum(len(json.loads(line)["result"].get("long", [])) for line in lines) == count
-
-
 def test_who_has_a_name_is_told():
-    name = f"test-admin-{os.getpid()}-{next(NUMBERS)}"
+    name = fresh_name()
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(address(name))
         with pytest.raises(OSError, match="in use"):
@@ -629,11 +437,3 @@ def test_who_has_a_name_is_told():
         assert ControlServer.owner(name) == "another process"
         sock.listen(1)
         assert ControlServer.owner(name) == f"process {os.getpid()} of uid {os.geteuid()}"
-
-
-def test_pieces_of_a_long_list_are_short():
-    response = {"v": 1, "result": {"connections": [{"id": f"1-{n}"} for n in range(10_000)]}}
-    written = list(pieces(response))
-    assert len(written) > 3
-    assert max(map(len, written)) < 10_000
-    assert json.loads(b"".join(written)) == response
