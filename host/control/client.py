@@ -71,7 +71,7 @@ class SilentError(RemoteError):
 
     def __init__(self, name: str, seconds: float) -> None:
         super().__init__(
-            f'host "{name}" has not answered within {seconds:g} s (--timeout): it hangs, is '
+            f'host "{name}" has not answered within {seconds:.3g} s (--timeout): it hangs, is '
             "stopped, or has much to do"
         )
 

@@ -21,6 +21,7 @@ from host.plugin.registry import Registry
 from host.profiling.recorder import Recorder, collect, run_name
 from host.profiling.report import summarize
 from host.runtime import forks, streams
+from host.runtime.processes import BatchScheduling
 from host.settings import Loaded, Settings, SettingsError, ignored_variables
 from host.startup.limits import RESERVED_DESCRIPTORS
 from host.startup.listening import open_or_take
@@ -123,6 +124,7 @@ def _run(
         run_worker=run_worker,
         load_scheduler=functools.partial(_load_scheduler, prepared.loaded),
         max_connections=prepared.limit,
+        batch=BatchScheduling(),
         control=_open_control(settings, telemetry, handed),
         handed=handed,
         inherited=inherited,

@@ -16,7 +16,6 @@ from host.plugin.binding import HostHooks
 from host.plugin.circuit_breaker import CircuitBreaker
 from host.plugin.failures import Failures
 from host.runtime.loop import Loop
-from host.runtime.processes import BatchScheduling
 from host.runtime.signals import Signals
 from host.settings import Settings
 from host.supervisor.command_handlers import CommandHandlers, CommandParts
@@ -115,7 +114,6 @@ def make_reloader(
     dependencies: Dependencies,
     router: BusRouter,
     signals: Signals,
-    batch: BatchScheduling,
 ) -> Reloader:
     """Make what reloads, with all that it hands over to the process that it becomes."""
     control, program = dependencies.control, Program(sys.executable, sys.orig_argv)
@@ -124,7 +122,7 @@ def make_reloader(
         loop=state.loop,
         log=dependencies.log,
         signals=signals,
-        batch=batch,
+        batch=dependencies.batch,
         router=router,
         workers=state.workers,
         exits=state.exits,

@@ -16,7 +16,6 @@ from host.plugin.circuit_breaker import CircuitBreaker
 from host.plugin.failures import Failures
 from host.runtime import forks
 from host.runtime.loop import READ, Loop
-from host.runtime.processes import BatchScheduling
 from host.runtime.signals import Handler, Signals
 from host.settings import Settings
 from host.supervisor.assembly import (
@@ -79,8 +78,6 @@ class Supervisor:
             settings.lifecycle,
             on_closed=lambda deadline: self._lifecycle.drain_all(deadline),  # noqa: PLW0108
         )
-        # While it waits for a core, connections come together; workers are not made to wait.
-        self._batch = BatchScheduling()
         self._signals = Signals(
             signal_handlers(
                 on_stop=self._on_stop_signal,
@@ -94,9 +91,7 @@ class Supervisor:
         state = make_state(
             settings, dependencies, breaker, parts, self._generations, self._shutdown
         )
-        self._reloader = make_reloader(
-            state, settings, dependencies, self._router, self._signals, self._batch
-        )
+        self._reloader = make_reloader(state, settings, dependencies, self._router, self._signals)
         queries = WorkerQueries(loop, self._workers.send)
         self._log_reopening = LogReopening(
             loop, telemetry, dependencies.log, self._workers, queries
@@ -123,7 +118,7 @@ class Supervisor:
         Raises:
             PluginError: a plugin's `on_host_start` failed; nothing was started.
         """
-        self._batch.begin()
+        self._dependencies.batch.begin()
         try:
             self._start()
             self._loop.run()
@@ -133,7 +128,7 @@ class Supervisor:
             self._workers.kill_all()
             self._close_own()
             self._generations.close()
-            self._batch.end()
+            self._dependencies.batch.end()
 
     def _start(self) -> None:
         given, generations, loop = self._dependencies, self._generations, self._loop
@@ -256,7 +251,7 @@ class Supervisor:
 
     def _become_worker(self) -> None:
         """Close, in a new worker, what is not its generation's."""
-        self._batch.end()
+        self._dependencies.batch.end()
         self._close_own()
         self._generations.close_all_but_current()
 
