@@ -87,7 +87,7 @@ def _prepare_again(
             failed = str(error)
         except Exception as error:
             failed = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
-    return prepare_none(handed.settings_before, handed.max_connections), failed
+    return prepare_none(handed), failed
 
 
 def _run(
@@ -123,6 +123,7 @@ def _run(
         run_worker=run_worker,
         load_scheduler=functools.partial(_load_scheduler, prepared.loaded),
         max_connections=prepared.limit,
+        applied=prepared.applied,
         control=_open_control(settings, telemetry, handed),
         handed=handed,
         inherited=inherited,

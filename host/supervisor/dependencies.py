@@ -10,6 +10,7 @@ from host.interfaces import Listener
 from host.ipc.assignment import Assignment
 from host.plugin.binding import Timed
 from host.plugin.registry import Registry
+from host.settings import AppliedSetting
 from host.supervisor.reload.handover import Handover
 from host.telemetry.emitter import Telemetry
 from host.telemetry.logs import LogWriter
@@ -44,6 +45,7 @@ class Dependencies(NamedTuple):
         run_worker: what a worker does in its process; returns the exit code.
         load_scheduler: loads one scheduler plugin by name; raises PluginError.
         max_connections: how many connections one worker may hold.
+        applied: returns the settings as people see them.
         control: the control socket, if there is to be one; the supervisor closes it.
         handed: what the supervisor before an exec has handed over; None if there was none.
         inherited: the bound sockets in it.
@@ -58,6 +60,7 @@ class Dependencies(NamedTuple):
     run_worker: Callable[[Assignment], int]
     load_scheduler: Callable[[str], Registry]
     max_connections: int
+    applied: Callable[[], list[AppliedSetting]]
     control: socket.socket | None = None
     handed: Handover | None = None
     inherited: Sequence[socket.socket] = ()
