@@ -1,7 +1,14 @@
 """The settings of a host: models, sources, presets and the reports about them."""
 
 from host.settings.address import Address
-from host.settings.effective import Row, render, render_text
+from host.settings.effective import (
+    AppliedSetting,
+    Difference,
+    Row,
+    differences,
+    render,
+    render_text,
+)
 from host.settings.errors import Problem, SettingsError
 from host.settings.json_schema import schema
 from host.settings.listen import Listen
@@ -27,8 +34,10 @@ from host.settings.variables import ignored_variables
 __all__ = [
     "Address",
     "Admin",
+    "AppliedSetting",
     "Breaker",
     "ConnectionLimits",
+    "Difference",
     "Dispatch",
     "Lifecycle",
     "Limits",
@@ -41,6 +50,7 @@ __all__ = [
     "Row",
     "Settings",
     "SettingsError",
+    "differences",
     "ignored_variables",
     "load",
     "nearest",

@@ -46,7 +46,51 @@ def render(loaded: Loaded, options: Mapping[str, BaseModel] | None = None) -> li
     return [Row(join(path), _value(path, value), _origin(loaded, path)) for path, value in pairs]
 
 
-def render_text(rows: Iterable[Row]) -> str:
+class AppliedSetting(NamedTuple):
+    """One setting that a running host applies, as text.
+
+    Attributes:
+        key: The dotted key.
+        value: The value as it would be written in a file, masked if secret.
+        origin: Where it came from.
+    """
+
+    key: str
+    value: str
+    origin: str
+
+
+class Difference(NamedTuple):
+    """A setting that two hosts have different values of; None for one that has none.
+
+    Attributes:
+        key: The dotted key.
+        before: The value before.
+        after: The value after.
+        origin: Where the value after came from; if there is none, that before.
+    """
+
+    key: str
+    before: str | None
+    after: str | None
+    origin: str
+
+
+def differences(
+    before: Iterable[AppliedSetting], after: Iterable[AppliedSetting]
+) -> list[Difference]:
+    """Return the settings whose values differ; those that are masked look alike."""
+    old, new = {each.key: each for each in before}, {each.key: each for each in after}
+    found = []
+    for key, origin in {each.key: each.origin for each in [*old.values(), *new.values()]}.items():
+        was, becomes = old.get(key), new.get(key)
+        values = was and was.value, becomes and becomes.value
+        if values[0] != values[1]:
+            found.append(Difference(key, *values, origin))
+    return found
+
+
+def render_text(rows: Iterable[Row | AppliedSetting]) -> str:
     """Return aligned lines `key = value  # origin`."""
     rows = list(rows)
     keys = max((len(row.key) for row in rows), default=0)

@@ -21,7 +21,7 @@ from host.plugin.loading import PluginErrors, load
 from host.runtime import streams
 from host.settings.address import EXAMPLE, PARTS_OF_AN_ADDRESS
 from host.startup.launch import launch
-from host.startup.prepare import assign
+from host.startup.prepare import applied, assign
 from host.telemetry.events import VARIABLES_IGNORED
 from host.text import aligned, suggest
 
@@ -253,7 +253,15 @@ def run(sources: Sources, record_trace: str | None) -> None:
 @main.command()
 @with_sources
 @click.argument("file", required=False)
-def check(sources: Sources, file: str | None) -> None:
+@click.option(
+    "--against-running",
+    "running",
+    metavar="[NAME]",
+    is_flag=False,
+    flag_value="",
+    help="Also list what a reload of a running host would change. NAME: that in the settings.",
+)
+def check(sources: Sources, file: str | None, running: str | None) -> None:
     """Say ok, or everything that is wrong with the settings and plugins, a line each."""
     try:
         loaded = sources.load(file)
@@ -262,7 +270,8 @@ def check(sources: Sources, file: str | None) -> None:
         wrong = [*str(error).splitlines()[1:], *_wrong_plugins(error.selected)]
         fail(_counted(wrong), ExitCode.SETTINGS)
     try:
-        served = assign(loaded.settings, load(loaded))
+        registry = load(loaded)
+        served = assign(loaded.settings, registry)
     except PluginError as error:
         fail(_counted(_lines(error)), ExitCode.PLUGIN)
     for line in _ignored():
@@ -270,6 +279,11 @@ def check(sources: Sources, file: str | None) -> None:
     click.echo("ok")
     if not all(listen.parsed.is_local for listen, _ in served):
         click.echo(_stop_promise(loaded.settings.lifecycle))
+    if running is not None:
+        from host.cli.comparison import against_running  # noqa: PLC0415  (as other modules)
+
+        name = running or loaded.settings.name
+        click.echo("\n".join(against_running(name, applied(loaded, registry))))
 
 
 def _stop_promise(limits: settings.Lifecycle) -> str:
@@ -352,7 +366,4 @@ def show_settings(sources: Sources, what: str | None) -> None:
         }
         click.echo(json.dumps(settings.schema(models), indent=2))
         return
-    options = {
-        plugin.name: plugin.options for plugin in registry.plugins if plugin.options is not None
-    }
-    click.echo(settings.render_text(settings.render(loaded, options)), nl=False)
+    click.echo(settings.render_text(settings.render(loaded, registry.options)), nl=False)

@@ -26,6 +26,7 @@ from host.control.client import (
 from host.control.commands import COMMANDS, Argument, Command
 from host.errors import RemoteError
 from host.runtime import streams
+from host.settings import AppliedSetting, render_text
 from host.text import printable
 
 _SECONDS = 10.0
@@ -166,6 +167,17 @@ def _generations(found: Iterable[Mapping[str, Any]]) -> screen.Table:
         for each in found
     ]
     return screen.Table.of("GENERATION STATE WORKERS READY ACTIVE LEFT", rows)
+
+
+@_of_table("applied")
+def applied(target: Target) -> None:
+    """Show the settings that the host runs with."""
+    found = target.ask("applied")
+    rows = [
+        AppliedSetting(*(printable(each[field]) for field in AppliedSetting._fields))
+        for each in found["settings"]
+    ]
+    target.show(found, lambda: render_text(rows).splitlines())
 
 
 @_of_table("connections")
@@ -316,6 +328,7 @@ def _with_sentence(command: Command) -> click.Command:
 OPERATIONS: tuple[click.Command, ...] = (
     status,
     generations,
+    applied,
     connections,
     why,
     top,

@@ -142,6 +142,12 @@ _TABLE = (
         changes=False,
     ),
     Command(
+        "applied",
+        "Show the settings that the host runs with.",
+        ("settings",),
+        changes=False,
+    ),
+    Command(
         "reload", "Take on new code, settings and plugins; no connection is lost.", ("generation",)
     ),
     Command(

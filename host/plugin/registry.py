@@ -78,6 +78,11 @@ class Registry:
         return tuple(plugin.name for plugin in self.plugins if plugin.is_protocol)
 
     @property
+    def options(self) -> dict[str, BaseModel]:
+        """The validated options of each plugin that takes any, by its name."""
+        return {each.name: each.options for each in self.plugins if each.options is not None}
+
+    @property
     def never_left_out(self) -> tuple[str, ...]:
         """The names of the plugins that somebody's connections depend on: never left out."""
         answering = {

@@ -88,7 +88,7 @@ def _prepare_again(
             failed = str(error)
         except Exception as error:
             failed = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
-    return prepare_none(handed.settings_before, handed.max_connections), failed
+    return prepare_none(handed), failed
 
 
 def _run(
@@ -125,6 +125,7 @@ def _run(
         load_scheduler=functools.partial(_load_scheduler, prepared.loaded),
         max_connections=prepared.limit,
         batch=BatchScheduling(),
+        applied=prepared.applied,
         control=_open_control(settings, telemetry, handed),
         handed=handed,
         inherited=inherited,

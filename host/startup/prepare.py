@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import traceback
 from collections.abc import Callable
@@ -16,8 +17,9 @@ from host.plugin.loading import load, load_none
 from host.plugin.registry import Registry
 from host.profiling import recorder
 from host.runtime import forks
-from host.settings import Listen, Loaded, Problem, Settings, SettingsError
+from host.settings import AppliedSetting, Listen, Loaded, Problem, Settings, SettingsError, render
 from host.startup.limits import max_connections
+from host.supervisor.reload.handover import Handover
 from host.text import reason
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:7000"
@@ -33,6 +35,7 @@ class Prepared(NamedTuple):
         served: what it listens on, each with the plugin that serves it.
         limit: how many connections a worker may hold.
         profile: where its workers write what they have measured, if they shall.
+        applied: returns its settings as people see them: key, value, and where that came from.
     """
 
     loaded: Loaded
@@ -40,6 +43,7 @@ class Prepared(NamedTuple):
     served: list[tuple[Listen, str]]
     limit: int
     profile: Path | None
+    applied: Callable[[], list[AppliedSetting]]
 
     @property
     def settings(self) -> Settings:
@@ -57,7 +61,14 @@ def prepare(loaded: Loaded) -> Prepared:
     served = assign(settings, registry)
     limit = max_connections(settings.limits, len(served))
     check_log_file(loaded)
-    return Prepared(loaded, registry, served, limit, profile_directory(loaded))
+    shown = functools.partial(applied, loaded, registry)
+    return Prepared(loaded, registry, served, limit, profile_directory(loaded), shown)
+
+
+def applied(loaded: Loaded, registry: Registry) -> list[AppliedSetting]:
+    """Return settings and options of plugins as people see them; secrets are masked."""
+    rows = render(loaded, registry.options)
+    return [AppliedSetting(row.key, row.value, str(row.origin)) for row in rows]
 
 
 def prepare_uninterrupted(load_settings: Callable[[], Loaded]) -> Prepared:
@@ -72,17 +83,17 @@ def prepare_uninterrupted(load_settings: Callable[[], Loaded]) -> Prepared:
         ) from None
 
 
-def prepare_none(settings: Settings, limit: int) -> Prepared:
-    """Return what a host runs with that only looks after the workers it has.
+def prepare_none(handed: Handover) -> Prepared:
+    """Return what a host runs with that only looks after the workers it has, as it did so far.
 
     Args:
-        settings: those that it has run with so far.
-        limit: how many connections a worker may hold by them.
+        handed: what was handed over.
     """
-    loaded, profile = Loaded(settings), None
+    loaded, profile = Loaded(handed.settings_before), None
     with suppress(SettingsError):  # what the workers write there is still collected, if it can be
         profile = profile_directory(loaded)
-    return Prepared(loaded, load_none(), [], limit, profile)
+    limit, shown = handed.max_connections, lambda: handed.applied_before
+    return Prepared(loaded, load_none(), [], limit, profile, shown)
 
 
 def assign(settings: Settings, registry: Registry) -> list[tuple[Listen, str]]:

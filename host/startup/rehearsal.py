@@ -31,7 +31,12 @@ def rehearse(load_settings: Callable[[], Loaded]) -> ExitCode:
     """Load settings and plugins, and print what they ask for; everything else stays as it is."""
     processes.offer_to_oom_killer()
     prepared = prepare_uninterrupted(load_settings)
-    plan = Plan(format=FORMAT, listen=[listen for listen, _ in prepared.served])
+    settings = prepared.settings
+    plan = Plan(
+        format=FORMAT,
+        listen=[listen for listen, _ in prepared.served],
+        control=settings.name if settings.admin.enabled else None,
+    )
     print(f"\n{plan.model_dump_json()}", flush=True)
     return ExitCode.OK
 

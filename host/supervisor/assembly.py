@@ -131,6 +131,7 @@ def make_reloader(
         started=state.started,
         settings=settings,
         max_connections=dependencies.max_connections,
+        applied=dependencies.applied,
     )
     return Reloader(
         state.loop,

@@ -10,6 +10,7 @@ from host.control.commands import CommandError
 from host.control.replies import Reply
 from host.dispatch.dispatcher import Scheduler
 from host.errors import HostError
+from host.settings import AppliedSetting
 from host.supervisor import status
 from host.supervisor.lifecycle import WorkerLifecycle
 from host.supervisor.reload.reloader import Reloader, ReloadError
@@ -37,6 +38,7 @@ class CommandParts:
         load_schedulers: loads a scheduler plugin by name and returns who is asked from then on;
             raises PluginError.
         stop: stops the host.
+        applied: returns the settings as people see them.
     """
 
     telemetry: Telemetry
@@ -46,6 +48,7 @@ class CommandParts:
     reloader: Reloader
     load_schedulers: Callable[[str], Sequence[tuple[str, Scheduler]]]
     stop: Stop
+    applied: Callable[[], list[AppliedSetting]]
 
 
 class CommandHandlers:
@@ -73,6 +76,10 @@ class CommandHandlers:
     def generations(self, reply: Reply) -> None:
         """Tell the state of each generation."""
         reply.result(status.generations(self._host))
+
+    def applied(self, reply: Reply) -> None:
+        """Tell the settings that the host runs with."""
+        reply.result({"settings": [each._asdict() for each in self._parts.applied()]})
 
     def reload(self, reply: Reply) -> None:
         """Take on new code, settings and plugins; the reply comes just before the exec."""

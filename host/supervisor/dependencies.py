@@ -11,6 +11,7 @@ from host.ipc.assignment import Assignment
 from host.plugin.binding import Timed
 from host.plugin.registry import Registry
 from host.runtime.processes import BatchScheduling
+from host.settings import AppliedSetting
 from host.supervisor.reload.handover import Handover
 from host.telemetry.emitter import Telemetry
 from host.telemetry.logs import LogWriter
@@ -47,6 +48,7 @@ class Dependencies(NamedTuple):
         max_connections: how many connections one worker may hold.
         batch: begun while the supervisor runs: connections come together while it waits for a
             core. It ends in workers, which are not made to wait.
+        applied: returns the settings as people see them.
         control: the control socket, if there is to be one; the supervisor closes it.
         handed: what the supervisor before an exec has handed over; None if there was none.
         inherited: the bound sockets in it.
@@ -62,6 +64,7 @@ class Dependencies(NamedTuple):
     load_scheduler: Callable[[str], Registry]
     max_connections: int
     batch: BatchScheduling
+    applied: Callable[[], list[AppliedSetting]]
     control: socket.socket | None = None
     handed: Handover | None = None
     inherited: Sequence[socket.socket] = ()

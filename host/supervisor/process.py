@@ -106,7 +106,14 @@ class Supervisor:
         )
         load = functools.partial(load_schedulers, dependencies, self._failures, breaker)
         commands = CommandParts(
-            telemetry, state, self._lifecycle, queries, self._reloader, load, self.stop
+            telemetry,
+            state,
+            self._lifecycle,
+            queries,
+            self._reloader,
+            load,
+            self.stop,
+            dependencies.applied,
         )
         self._control = open_control(loop, dependencies, commands)
         forks.close_in_plugin_fork(dependencies.log.mute)

@@ -11,7 +11,7 @@ from host.bus.supervisor_end import BusRouter
 from host.interfaces import Listener
 from host.runtime.processes import BatchScheduling
 from host.runtime.signals import Signals
-from host.settings import Settings
+from host.settings import AppliedSetting, Settings
 from host.supervisor.generations import Generation
 from host.supervisor.reload.handover import Handover, StandIn
 from host.supervisor.reload.reexec import ReexecParts, hand_over
@@ -111,6 +111,7 @@ def parts_of(loop: Any, before: Before, owner: Site | After, program: Program) -
         started=90.0,
         settings=Settings(workers=3),
         max_connections=1000,
+        applied=lambda: [AppliedSetting("workers", "3", "\udcff.toml:1")],
     )
 
 

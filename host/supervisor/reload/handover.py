@@ -18,12 +18,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from host.errors import HostError
 from host.net.socket_files import SocketFile
 from host.runtime.processes import REHEARSAL
-from host.settings import Problem, Settings, SettingsError
+from host.settings import AppliedSetting, Problem, Settings, SettingsError
 from host.settings.errors import show
 
 VARIABLE = "_PREFORK_HANDOVER"
 """The number of the memfd, for the process that a reload executes anew."""
-FORMAT = 5
+FORMAT = 6
 """Raised with every change of what is handed over: a reload to another format is refused."""
 
 
@@ -125,6 +125,7 @@ class Handover(_Value):
         log_file: the descriptor of the log file, if there is one.
         settings: those that the host runs with, as `settings_as_text` writes them.
         max_connections: how many connections a worker may hold by them.
+        applied: the settings as people see them, as JSON in ASCII.
     """
 
     format: int = FORMAT
@@ -146,11 +147,17 @@ class Handover(_Value):
     hangs: list[dict[str, Any]]
     settings: str
     max_connections: int
+    applied: str
 
     @property
     def settings_before(self) -> Settings:
         """The settings that the host has run with so far."""
         return Settings.model_validate(json.loads(self.settings))
+
+    @property
+    def applied_before(self) -> list[AppliedSetting]:
+        """The settings that the host has run with so far, as people see them."""
+        return [AppliedSetting(*each) for each in json.loads(self.applied)]
 
     @property
     def served(self) -> frozenset[tuple[str, str]]:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from errno import EADDRINUSE
 
 from host.bus.supervisor_end import BusRouter
+from host.control.server import ControlServer
 from host.net.listeners import ListeningSocket
 from host.runtime.loop import Loop
 from host.runtime.processes import BatchScheduling
 from host.runtime.signals import Signals
-from host.settings import Settings
+from host.settings import AppliedSetting, Settings
 from host.supervisor.generations import Generations
 from host.supervisor.reload import handover, stand_in
-from host.supervisor.reload.reloader import Plan, Program
+from host.supervisor.reload.reloader import Plan, Program, ReloadError
 from host.supervisor.reload.sockets import open_missing
 from host.supervisor.workers.exits import ExitReports
 from host.supervisor.workers.handles import WorkerHandle, Workers
 from host.telemetry.logs import LogWriter
+from host.text import reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,7 @@ class ReexecParts:
         control: the name and the descriptor of the control socket, if there is one.
         started: when the host was started, in seconds of the loop's clock.
         max_connections: how many connections a worker may hold.
+        applied: returns the settings as people see them.
     """
 
     program: Program
@@ -46,6 +52,7 @@ class ReexecParts:
     started: float
     settings: Settings
     max_connections: int
+    applied: Callable[[], list[AppliedSetting]]
 
 
 def start_stand_in(parts: ReexecParts) -> handover.StandIn:
@@ -87,15 +94,19 @@ def reexec(
         start: starts the stand-in; `start_stand_in` if left out.
 
     Raises:
-        ListenError: a new address is refused; nothing has changed.
+        ListenError, ReloadError: a new address or name is refused; nothing has changed.
         OSError: this process cannot be re-executed; nothing has changed.
     """
     existing = [each for one in parts.generations.with_listeners for each in one.sockets]
     opened = open_missing(plan.listen, existing)
+    renamed: socket.socket | None = None
     parts.signals.block()
     parts.batch.end()  # the next one begins as this one has begun
     process: handover.StandIn | None = None
     try:
+        renamed = _bind_new_name(parts, plan)
+        if renamed is not None and plan.control is not None:
+            parts = dataclasses.replace(parts, control=(plan.control, renamed.fileno()))
         process = start(parts)
         handed = hand_over(parts, [*existing, *opened], process)
         with handed.inheritable() as environment:
@@ -106,11 +117,31 @@ def reexec(
             stand_in.stop(process.pid, process.pipe)
         for listener in opened:
             listener.close()
+        if renamed is not None:
+            renamed.close()
         raise
     finally:  # reached after an error only; the stand-in may have handed out connections meanwhile
         parts.signals.unblock()
         parts.batch.begin()
         parts.generations.handing_out.runner.recount()
+
+
+def _bind_new_name(parts: ReexecParts, plan: Plan) -> socket.socket | None:
+    """Return the control socket of the name that the plan gives to the host, if that is new.
+
+    Raises:
+        ReloadError: another process has it, so the change could not take effect.
+    """
+    before = parts.settings.name if parts.settings.admin.enabled else None
+    if plan.control is None or plan.control == before:
+        return None
+    try:
+        return ControlServer.bind(plan.control)
+    except OSError as error:
+        cause = reason(error)
+        if error.errno == EADDRINUSE:
+            cause = f"{ControlServer.owner(plan.control)} has it"
+        raise ReloadError(f'the host cannot be called "{plan.control}" (name): {cause}') from None
 
 
 def hand_over(
@@ -168,6 +199,7 @@ def hand_over(
         hangs=list(parts.exits.hangs),
         settings=handover.settings_as_text(parts.settings),
         max_connections=parts.max_connections,
+        applied=json.dumps(parts.applied()),
     )
 
 

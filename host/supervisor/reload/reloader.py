@@ -29,12 +29,14 @@ class Plan(BaseModel):
     Attributes:
         format: the format of handovers that the new code understands.
         listen: what to listen on.
+        control: the name that commands find the host by; None if it takes none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     format: int
     listen: list[Listen]
+    control: str | None
 
 
 class Program(NamedTuple):

@@ -136,6 +136,16 @@ def test_generations(host):
     )
 
 
+def test_applied_settings(host):
+    found = [
+        {"key": "workers", "value": "4", "origin": "default"},
+        {"key": "options.chat.greeting", "value": EVIL, "origin": "host.toml:7"},
+    ]
+    first, second = say(host(applied={"settings": found}), "applied").splitlines()
+    assert first.split() == ["workers", "=", "4", "#", "default"]
+    assert second.split() == ["options.chat.greeting", "=", *SPELLED.split(), "#", "host.toml:7"]
+
+
 def test_a_list_that_takes_several_pages_is_shown_whole(host):
     found = {
         "connections": [{"id": f"81-{number}", "peer": "x" * 60} for number in range(30_000)],

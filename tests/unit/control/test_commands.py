@@ -17,7 +17,7 @@ from host.control.commands import (
     shown,
 )
 
-QUIET = {"status", "generations", "connections", "why"}
+QUIET = {"status", "generations", "applied", "connections", "why"}
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=80),

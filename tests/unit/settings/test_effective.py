@@ -4,7 +4,14 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, SecretStr
 
-from host.settings import render, render_text, validate_options
+from host.settings import (
+    AppliedSetting,
+    Difference,
+    differences,
+    render,
+    render_text,
+    validate_options,
+)
 
 
 class Room(BaseModel):
@@ -54,3 +61,22 @@ def test_the_list_is_aligned(load):
     assert len({line.index("  # ") for line in lines if "  # " in line}) >= 1
     assert len({line.rindex("# ") for line in lines}) == 1
     assert render_text([]) == ""
+
+
+def test_what_differs_is_told_with_where_it_comes_from():
+    before = [
+        AppliedSetting("a", "1", "x.toml:1"),
+        AppliedSetting("b", "2", "default"),
+        AppliedSetting("c", "3", "x.toml:3"),
+    ]
+    after = [
+        AppliedSetting("a", "1", "y.toml:9"),
+        AppliedSetting("b", "4", "y.toml:2"),
+        AppliedSetting("d", "5", "y.toml:4"),
+    ]
+    assert differences(before, after) == [
+        Difference("b", "2", "4", "y.toml:2"),
+        Difference("c", "3", None, "x.toml:3"),
+        Difference("d", None, "5", "y.toml:4"),
+    ]
+    assert differences(after, after) == []

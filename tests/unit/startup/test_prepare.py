@@ -6,7 +6,7 @@ import pytest
 
 from host.errors import HostError, LimitsError
 from host.ipc.protocol import MAX_LISTENERS
-from host.settings import Listen, Loaded, Settings, SettingsError
+from host.settings import AppliedSetting, Listen, Loaded, Settings, SettingsError
 from host.settings.models import Log, Profile
 from host.startup.prepare import (
     DEFAULT_ADDRESS,
@@ -16,6 +16,14 @@ from host.startup.prepare import (
     prepare_uninterrupted,
     profile_directory,
 )
+
+
+class Handed:
+    """What was handed over."""
+
+    def __init__(self, settings):
+        self.settings_before, self.max_connections = settings, 17
+        self.applied_before = [AppliedSetting("name", "shop", "host.toml:1")]
 
 
 class Registry:
@@ -76,19 +84,20 @@ def test_a_plugin_that_interrupts_where_nobody_is_there_to_do_so_fails():
 
 
 def test_a_host_that_only_looks_after_its_workers_serves_nothing():
-    settings = Settings(name="shop", log=Log(format="json"))
-    prepared = prepare_none(settings, 17)
-    assert prepared.settings is settings
+    handed = Handed(Settings(name="shop", log=Log(format="json")))
+    prepared = prepare_none(handed)
+    assert prepared.settings is handed.settings_before
     assert (prepared.served, prepared.limit, prepared.profile) == ([], 17, None)
+    assert prepared.applied() is handed.applied_before
     assert prepared.registry.plugins == ()
 
 
 def test_profiles_are_collected_also_by_a_host_that_looks_after_its_workers(tmp_path):
     settings = Settings(profile=Profile(directory=str(tmp_path)))
-    assert prepare_none(settings, 17).profile == tmp_path
+    assert prepare_none(Handed(settings)).profile == tmp_path
     (tmp_path / "file").touch()
     settings = Settings(profile=Profile(directory=str(tmp_path / "file" / "profiles")))
-    assert prepare_none(settings, 17).profile is None
+    assert prepare_none(Handed(settings)).profile is None
 
 
 def test_without_a_directory_nothing_is_measured():

@@ -9,6 +9,7 @@ from host.control.commands import COMMANDS, CommandError
 from host.control.server import Reply
 from host.errors import PluginError
 from host.ipc.protocol import Ask, Drain
+from host.settings import AppliedSetting
 from host.settings import Lifecycle as Limits
 from host.supervisor import status
 from host.supervisor.command_handlers import CommandHandlers, CommandParts
@@ -41,6 +42,7 @@ class Scene:
                 reloader=self.reloader,
                 load_schedulers=self._load,
                 stop=self._stop,
+                applied=lambda: [AppliedSetting("workers", "3", "host.toml:1")],
             )
         )
 
@@ -105,6 +107,11 @@ def test_each_public_method_is_a_command():
 def test_status_and_generations_are_told(scene):
     assert scene.result("status") == status.status(scene.site.state)
     assert scene.result("generations") == status.generations(scene.site.state)
+
+
+def test_the_settings_that_are_applied_are_told(scene):
+    row = {"key": "workers", "value": "3", "origin": "host.toml:1"}
+    assert scene.result("applied") == {"settings": [row]}
 
 
 def test_a_reload_is_answered_when_it_is_certain(scene):

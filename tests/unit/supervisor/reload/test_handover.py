@@ -93,6 +93,7 @@ HANDOVERS = st.builds(
     hangs=TABLES,
     settings=NAMES,
     max_connections=COUNTS,
+    applied=NAMES,
 )
 
 
@@ -152,6 +153,7 @@ def made(fds, **other):
         "hangs": [{"slot": 1, "stacks": ["a", "b"]}],
         "settings": handover.settings_as_text(Settings()),
         "max_connections": 100,
+        "applied": "[]",
     }
     return Handover(**(fields | other))
 

@@ -40,7 +40,7 @@ class Attempt:
         return self.before.stand_in
 
     def run(self, *listens):
-        plan = Plan(format=handover.FORMAT, listen=list(listens))
+        plan = Plan(format=handover.FORMAT, listen=list(listens), control="prefork")
         reexec(self.before.parts, plan, self._certain, self.start)
 
     def _certain(self):

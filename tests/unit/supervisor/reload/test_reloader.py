@@ -18,7 +18,7 @@ from support.fakes import FakeLoop, Told
 
 PATIENCE = 5.0
 LISTEN = Listen(address="tcp://127.0.0.1:7001", plugin="echo", backlog=7, mode=0o640)
-PLAN = Plan(format=handover.FORMAT, listen=[LISTEN])
+PLAN = Plan(format=handover.FORMAT, listen=[LISTEN], control="prefork")
 GOOD = f"print({PLAN.model_dump_json()!r})"
 FOR_EVER = "signal.pause()"
 

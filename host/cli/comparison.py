@@ -1,0 +1,55 @@
+"""Says what a reload of a running host would change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from host.control.client import ask, bad_answer
+from host.settings import AppliedSetting, Difference, differences
+from host.text import aligned, printable
+
+_SECONDS = 10.0
+_KEPT = ("(flag)", "(environment)")
+"""How the origin of a value ends that a host keeps over a reload: it was started with it."""
+
+
+def against_running(name: str, found: Sequence[AppliedSetting]) -> Iterator[str]:
+    """Ask a running host for its settings; yield lines that say what a reload would change.
+
+    Args:
+        name: the host's name.
+        found: the settings that a reload would find.
+
+    Raises:
+        RemoteError: the host cannot be asked.
+    """
+    answer = ask(name, "applied", {}, _SECONDS)
+    try:
+        running = [AppliedSetting(**each) for each in answer["settings"]]
+    except (KeyError, TypeError) as error:
+        raise bad_answer(name) from error
+    started = {each.key: each.origin for each in running if each.origin.endswith(_KEPT)}
+    different = differences(running, found)
+    changed = [each for each in different if each.key not in started]
+    if changed:
+        yield f'a reload of host "{name}" would change:'
+        yield _table(changed)
+    else:
+        yield f'a reload of host "{name}" would change no setting'
+    kept = [each._replace(origin=started[each.key]) for each in different if each.key in started]
+    if kept:
+        yield "it would keep what the host was started with, and only a restart would change:"
+        yield _table(kept)
+
+
+def _table(found: Sequence[Difference]) -> str:
+    rows = [
+        tuple(printable(text) for text in (f"  {each.key}", _shown(each), f"# {each.origin}"))
+        for each in found
+    ]
+    return aligned(rows, text=range(3))
+
+
+def _shown(each: Difference) -> str:
+    before, after = ("nothing" if value is None else value for value in (each.before, each.after))
+    return f"{before} -> {after}"
