@@ -47,7 +47,8 @@ class ChildExit:
         pid: its process id, already reaped.
         generation: the generation it belonged to.
         exit_code: what it passed to exit, or None if a signal ended it.
-        signal: the signal's number that ended it, or None.
+        signal: the signal's number that ended it, or None. Both are None if a plugin in the
+            supervisor has called waitpid(2) for all of its children.
         age_seconds: how long it lived.
         was_ready: whether it ever got ready to serve.
         expected: whether the host had asked it to go.

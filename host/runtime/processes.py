@@ -24,7 +24,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Exit(NamedTuple):
-    """How a process ended: one of `code` and `signal` is None.
+    """How a process ended: one of `code` and `signal` is None, and both if nobody knows.
+
+    Nobody does if a plugin has called waitpid(2) for all children of the process.
 
     Attributes:
         oom: whether the kernel killed it for want of memory, as far as it tells.
@@ -36,11 +38,18 @@ class Exit(NamedTuple):
     oom: bool = False
 
     @property
+    def is_unknown(self) -> bool:
+        """Whether nobody knows how it ended."""
+        return self.code is None and self.signal is None
+
+    @property
     def in_order(self) -> bool:
         """Whether it ended as the host's own processes do when they are told to."""
         return self.code in (ExitCode.OK, ExitCode.CUT_SHORT)
 
     def __str__(self) -> str:
+        if self.is_unknown:
+            return "ended, but a plugin has taken its exit code (waitpid)"
         if self.signal is None:
             return f"exit code {self.code}"
         if self.oom:
@@ -127,6 +136,15 @@ def reap() -> Iterator[Exit]:
 def _exit(pid: int, status: int) -> Exit:
     code = os.waitstatus_to_exitcode(status)
     return Exit(pid, code if code >= 0 else None, -code if code < 0 else None)
+
+
+def is_lost(pid: int) -> bool:
+    """Tell whether a child has ended and was reaped by somebody else: `reap` will not yield it."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return True
+    return False
 
 
 def wait(pid: int, seconds: float) -> Exit | None:

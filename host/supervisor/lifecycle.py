@@ -41,6 +41,7 @@ class LifecycleParts:
 
     Attributes:
         reap: collects the children that have ended.
+        is_lost: tells whether a child has ended that `reap` will not collect.
     """
 
     loop: Loop
@@ -53,6 +54,7 @@ class LifecycleParts:
     queries: WorkerQueries
     shutdown: Shutdown
     reap: Callable[[], Iterable[processes.Exit]] = processes.reap
+    is_lost: Callable[[int], bool] = processes.is_lost
 
 
 class WorkerLifecycle:
@@ -179,14 +181,18 @@ class WorkerLifecycle:
     def check_health(self) -> float:
         """End workers that hang, replace those that are due for it; return when to look again."""
         parts, now = self._parts, self._parts.loop.now
+        for each in parts.workers:
+            pid = each.record.pid
+            if parts.is_lost(pid):
+                self._handle_exit(each, processes.Exit(pid, None, None))
         hung, due = self._health.look(parts.workers, now)
-        for each in hung:
-            parts.exits.record_hang(each.pid, each.seconds)
+        for one in hung:
+            parts.exits.record_hang(one.pid, one.seconds)
             cause = "it did not get on (hang_seconds)"
-            self._execute(parts.pool.hung(each.pid, now, cause))
-            handle = parts.workers.get(each.pid)
+            self._execute(parts.pool.hung(one.pid, now, cause))
+            handle = parts.workers.get(one.pid)
             if handle is not None:
-                handle.generation.remove_candidate(each.pid)
+                handle.generation.remove_candidate(one.pid)
         for old in due:
             handle = parts.workers.get(old.pid)
             if handle is not None:

@@ -213,6 +213,7 @@ class Supervisor:
     def _check_health(self) -> None:
         """Look after the workers and the signals, again and again."""
         next_look = self._lifecycle.check_health()
+        self._reloader.check_health()
         self._restore_signals()
         self._loop.call_at(next_look, self._check_health)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,20 @@ ELSEWHERE = "import os\nif os.getppid() != {pid}:\n    "
 """Begins what is not done in the first rehearsal, whose parent is the supervisor."""
 ITSELF = "import os\nif os.getpid() == {pid}:\n    "
 """Begins what is done in the supervisor alone."""
+REAPER = """
+import os, threading
+
+def reap():
+    while True:
+        try:
+            os.waitpid(-1, 0)
+        except OSError:
+            pass
+
+if {where}:
+    threading.Thread(target=reap, daemon=True).start()
+"""
+"""Takes the exit codes of the supervisor's children."""
 LATE = {
     "raises": (ELSEWHERE + "raise ValueError('half-written')", "half-written"),
     "exits at once": (ELSEWHERE + "os._exit(0)", "exit code 0 while"),
@@ -132,3 +147,28 @@ def test_a_rehearsal_ends_with_its_supervisor(
     for watch in watches:
         watch.close()
     host.wait()
+
+
+def test_a_plugin_that_takes_exit_codes_stops_neither_replacements_nor_reloads(
+    start: Start, plugin: Callable[..., str]
+) -> None:
+    host = start(plugin=plugin(), workers=1)
+    plugin(REAPER.format(where=f"os.getpid() == {host.pid}"))
+    host.signal(signal.SIGHUP)
+    host.wait_for("generation_ready", generation=1)
+    mark = host.mark()
+    os.kill(host.workers[0], signal.SIGKILL)
+    died = host.wait_for("worker_died", since=mark, slot=0)
+    assert "a plugin has taken its exit code" in died["cause"]
+    host.wait_for("worker_ready", since=mark, slot=0)
+    plugin()
+    host.signal(signal.SIGHUP)
+    host.wait_for("generation_ready", generation=2)
+    host.signal(signal.SIGTERM)
+    assert host.wait() == 0
+
+
+def test_a_host_whose_exit_codes_are_taken_stops(start: Start, plugin: Callable[..., str]) -> None:
+    host = start(plugin=plugin(REAPER.format(where="True")), workers=1)
+    host.signal(signal.SIGTERM)
+    assert host.wait() == 9

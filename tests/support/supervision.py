@@ -122,6 +122,7 @@ class Site:
 
     Attributes:
         ended: what is reaped next.
+        lost: the pids of workers that somebody else has reaped.
         child_exits: what plugins were told of workers that ended.
         settled, finished, others: calls of on_reload_possible, and what on_empty and
             on_other_child got.
@@ -147,6 +148,7 @@ class Site:
         self.others: list[Exit] = []
         self.known: set[int] = set()
         self.ended: list[Exit] = []
+        self.lost: set[int] = set()
         self.router = BusRouter(loop, telemetry)
         self.workers = FakeWorkers(
             loop,
@@ -185,6 +187,7 @@ class Site:
                 queries=self.queries,
                 shutdown=self.shutdown,
                 reap=self._reap,
+                is_lost=self.lost.__contains__,
             ),
             self.limits,
             become_worker=lambda: None,

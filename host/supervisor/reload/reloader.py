@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from host.errors import HostError
 from host.runtime.loop import Loop, TimerHandle
-from host.runtime.processes import REHEARSAL, Exit
+from host.runtime.processes import REHEARSAL, Exit, is_lost
 from host.settings import Listen
 from host.supervisor.generations import Generations
 from host.supervisor.reload import handover
@@ -56,6 +57,10 @@ class _Rehearsal:
     timer: TimerHandle
     timed_out: bool = False
     cancelled: bool = False
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):  # it has ended, and a plugin has taken its exit code
+            os.kill(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
         self.timer.cancel()
@@ -159,7 +164,13 @@ class Reloader:
         self._stopped, self.wanted = True, False
         if self._rehearsal is not None:
             self._rehearsal.cancelled = True
-            os.kill(self._rehearsal.pid, signal.SIGKILL)
+            self._rehearsal.kill()
+
+    def check_health(self) -> None:
+        """Go on also when a plugin has taken the exit code of the rehearsal (waitpid(2))."""
+        rehearsal = self._rehearsal
+        if rehearsal is not None and is_lost(rehearsal.pid):
+            self.handle_exit(Exit(rehearsal.pid, None, None))
 
     def handle_exit(self, ended: Exit) -> bool:
         """Go on when the rehearsal has ended; False if the process was no rehearsal."""
@@ -214,7 +225,7 @@ class Reloader:
     def _time_out(self) -> None:
         if self._rehearsal is not None:
             self._rehearsal.timed_out = True
-            os.kill(self._rehearsal.pid, signal.SIGKILL)
+            self._rehearsal.kill()
 
     def _plan(self, ended: Exit, output: str, errors: str, timed_out: bool) -> Plan:
         if timed_out:
@@ -222,7 +233,7 @@ class Reloader:
                 f"the new settings and plugins did not load within {self._patience:g} s "
                 "(start_timeout_seconds)"
             )
-        if ended.code != 0:
+        if ended.code != 0 and not (ended.is_unknown and output):
             first, _, rest = errors.strip().removeprefix("host: ").partition("\n")
             raise ReloadError(first or f"{ended} while the new settings were tried", rest)
         try:

@@ -13,6 +13,7 @@ from host.runtime.processes import (
     BatchScheduling,
     Exit,
     OutOfMemory,
+    is_lost,
     is_stopped,
     offer_to_oom_killer,
     resident_bytes,
@@ -45,6 +46,7 @@ def child(program):
         (Exit(1, None, 9), "killed by SIGKILL"),
         (Exit(1, None, 9, oom=True), "killed by SIGKILL, out of memory"),
         (Exit(1, None, 40), "killed by signal 40"),
+        (Exit(1, None, None), "ended, but a plugin has taken its exit code (waitpid)"),
     ],
 )
 def test_an_end_is_told_in_words(ended, words):
@@ -228,3 +230,13 @@ class TestWait:
             assert wait(process.pid, 0.01) is None
             with pytest.raises(ProcessLookupError):
                 wait(process.pid, 0.01)
+
+
+def test_a_child_is_lost_when_somebody_else_has_reaped_it():
+    with child("") as process:
+        assert not is_lost(process.pid)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert not is_lost(process.pid)
+        os.waitpid(process.pid, 0)
+        assert is_lost(process.pid)

@@ -414,3 +414,14 @@ def test_a_host_that_stops_at_once_gives_its_workers_a_second(alone):
     assert alone.ends(first).told() == [Drain(100.0)]
     alone.loop.advance(101.5)
     assert (first.record.pid, signal.SIGKILL) in alone.workers.signals
+
+
+def test_a_worker_whose_exit_somebody_else_has_taken_is_replaced(alone):
+    alone.start()
+    first = next(iter(alone.workers))
+    alone.lost.add(first.record.pid)
+    alone.lifecycle.check_health()
+    assert first.record.pid not in [each.record.pid for each in alone.workers]
+    assert sorted(each.record.slot for each in alone.workers) == [0, 1]
+    [told] = alone.child_exits
+    assert (told.pid, told.exit_code, told.signal) == (first.record.pid, None, None)
