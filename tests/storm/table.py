@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from storm import (
+    after_exec,
     bursts,
     clocks,
     commands,
@@ -26,7 +27,20 @@ from storm import (
 from storm.rows import ROWS
 
 MODULES = (
-    *(bursts, clocks, commands, deaths, distant, endurance, hangs, injected, limits, logs, matrix),
+    *(
+        after_exec,
+        bursts,
+        clocks,
+        commands,
+        deaths,
+        distant,
+        endurance,
+        hangs,
+        injected,
+        limits,
+        logs,
+        matrix,
+    ),
     *(models, peers, pieces, reloading, socket_files, starts, stopping, strangers),
 )
 
