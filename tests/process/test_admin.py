@@ -61,6 +61,7 @@ def test_each_result_has_the_fields_that_the_table_names(
         (opened,) = query(name, "connections")["connections"]
         args: dict[str, dict[str, Any]] = {
             "status": {},
+            "applied": {},
             "generations": {},
             "connections": {},
             "why": {"id": opened["id"]},
