@@ -11,6 +11,13 @@ from support.plugin_files import ECHO, HOOK, load_text, loaded, refusal, refusal
 pytestmark = pytest.mark.usefixtures("own_folder")
 
 
+@pytest.fixture
+def left_behind():
+    """Return a function that names the modules of file plugins that the test has left."""
+    before = set(sys.modules)
+    return lambda: {name for name in set(sys.modules) - before if name.startswith("prefork_file_")}
+
+
 def test_instances_of_a_files_class_can_be_pickled():
     write("state.py", ECHO)
     [plugin] = load(loaded("./state.py")).plugins
@@ -27,11 +34,11 @@ def test_a_file_is_read_anew_and_leaves_no_cache_beside_it(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["state.py"]
 
 
-def test_a_failure_leaves_no_module_behind():
+def test_a_failure_leaves_no_module_behind(left_behind):
     write("good.py", ECHO)
     write("bad.py", "1/0")
     assert "ZeroDivisionError" in refusal("./good.py", "./bad.py")
-    assert not [name for name in sys.modules if name.startswith("prefork_file_")]
+    assert left_behind() == set()
 
 
 class TestNotFound:
@@ -78,7 +85,7 @@ class TestFailures:
         (tmp_path / "beside_chat.py").write_text("")
         assert "beside_chat.py exists, but" in refusal_of("import beside_chat")
 
-    def test_interrupt_is_the_operators(self):
+    def test_interrupt_is_the_operators(self, left_behind):
         with pytest.raises(KeyboardInterrupt):
             load_text("raise KeyboardInterrupt")
-        assert not [name for name in sys.modules if name.startswith("prefork_file_")]
+        assert left_behind() == set()
