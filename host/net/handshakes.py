@@ -35,14 +35,6 @@ def _ports_of(family: int) -> Iterator[int]:
     """
     # struct inet_diag_req_v2: family, protocol, extensions, padding, states; any socket.
     body = struct.pack("=BBBBI48x", family, socket.IPPROTO_TCP, 0, 0, _SYN_RECV)
-    with sock_diag.connect() as netlink:
-        netlink.send(sock_diag.question(body, 1, sock_diag.DUMP))
-        while True:
-            data, at = netlink.recv(65536), 0
-            while at + sock_diag.HEADER.size <= len(data):
-                size, message, *_ = sock_diag.HEADER.unpack_from(data, at)
-                if message != sock_diag.BY_FAMILY:  # the end of the list, or an error
-                    return
-                # struct inet_diag_msg: four bytes, then the local port.
-                yield struct.unpack_from("!H", data, at + sock_diag.HEADER.size + 4)[0]
-                at += (size + 3) & ~3
+    for answer in sock_diag.dump(body):
+        # struct inet_diag_msg: four bytes, then the local port.
+        yield struct.unpack_from("!H", answer, 4)[0]

@@ -77,17 +77,7 @@ def _unix_queue(listener: ListeningSocket) -> Callable[[], tuple[int, int]]:
     UNIX_DIAG_RQLEN of a listening socket is the length of its queue and the limit.
     """
     inode = os.fstat(listener.fileno()).st_ino
-    body = struct.pack(
-        "=BBHIIIII",
-        socket.AF_UNIX,
-        0,
-        0,
-        0xFFFFFFFF,
-        inode,
-        _UDIAG_SHOW_RQLEN,
-        0xFFFFFFFF,
-        0xFFFFFFFF,
-    )
+    body = sock_diag.unix_body(_UDIAG_SHOW_RQLEN, inode)
     listener.netlink = netlink = sock_diag.connect()
 
     questions = itertools.count(1)
@@ -107,14 +97,11 @@ def _parse_rqlen(message: bytes) -> tuple[int, int]:
     if message[4:6] == _NLMSG_ERROR and len(message) >= 20:
         number = -struct.unpack_from("=i", message, 16)[0]
         raise OSError(number, os.strerror(number))
-    at = 16 + 16  # nlmsghdr, unix_diag_msg
-    while at + 4 + 8 <= len(message):  # nlattr, the two numbers
-        size, attribute = struct.unpack_from("=HH", message, at)
-        if attribute == _UNIX_DIAG_RQLEN:
-            length, limit = struct.unpack_from("=II", message, at + 4)
-            return length, limit
-        at += max(4, (size + 3) & ~3)
-    raise OSError(errno.ENODATA, "sock_diag gives no queue length")
+    at = sock_diag.attribute(message, 16 + 16, _UNIX_DIAG_RQLEN)  # nlmsghdr, unix_diag_msg
+    if at is None or at + 8 > len(message):
+        raise OSError(errno.ENODATA, "sock_diag gives no queue length")
+    length, limit = struct.unpack_from("=II", message, at)
+    return length, limit
 
 
 def _poll_queue(sock: socket.socket) -> QueueLength:

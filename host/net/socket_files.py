@@ -15,9 +15,9 @@ from host.net import sock_diag
 
 _SHOW_FILE = 2  # UDIAG_SHOW_VFS, and UNIX_DIAG_VFS of its answer: linux/unix_diag.h
 _FILE = 1
-_ATTRIBUTES_AT = sock_diag.HEADER.size + 16  # after struct unix_diag_msg
+_ATTRIBUTES_AT = 16  # after struct unix_diag_msg
 _MINOR_BITS = 20
-_ALL = 0xFFFFFFFF
+_INODE = 0xFFFFFFFF
 
 State = Literal["present", "gone", "replaced"]
 
@@ -102,7 +102,7 @@ def is_stale(path: str) -> bool:
         if probe.connect_ex(path) != errno.ECONNREFUSED:
             return False
     try:
-        return (found.st_dev, found.st_ino & _ALL) not in _bound_files()
+        return (found.st_dev, found.st_ino & _INODE) not in _bound_files()
     except OSError:  # the kernel does not answer: what refuses connections counts as stale
         return True
 
@@ -115,26 +115,9 @@ def _bound_files() -> Iterator[tuple[int, int]]:
     Raises:
         OSError: the kernel does not answer.
     """
-    # struct unix_diag_req: family, protocol, padding, states, inode, what to show, cookie.
-    body = struct.pack("=BBHIIIII", socket.AF_UNIX, 0, 0, _ALL, 0, _SHOW_FILE, _ALL, _ALL)
-    with sock_diag.connect() as netlink:
-        netlink.send(sock_diag.question(body, 1, sock_diag.DUMP))
-        while True:
-            data, at = netlink.recv(65536), 0
-            while at + sock_diag.HEADER.size <= len(data):
-                size, message, *_ = sock_diag.HEADER.unpack_from(data, at)
-                if message != sock_diag.BY_FAMILY:  # the end of the list, or an error
-                    return
-                yield from _file_in(data[at + _ATTRIBUTES_AT : at + size])
-                at += (size + 3) & ~3
-
-
-def _file_in(attributes: bytes) -> Iterator[tuple[int, int]]:
-    at = 0
-    while at + 4 <= len(attributes):
-        size, attribute = struct.unpack_from("=HH", attributes, at)
-        if attribute == _FILE:
-            inode, device = struct.unpack_from("=II", attributes, at + 4)
+    for answer in sock_diag.dump(sock_diag.unix_body(_SHOW_FILE)):
+        at = sock_diag.attribute(answer, _ATTRIBUTES_AT, _FILE)
+        if at is not None:
+            inode, device = struct.unpack_from("=II", answer, at)
             # As the kernel has it: the minor number is in the lowest bits.
             yield os.makedev(device >> _MINOR_BITS, device & ((1 << _MINOR_BITS) - 1)), inode
-        at += max(4, (size + 3) & ~3)
