@@ -4,7 +4,6 @@ from host.settings.address import Address
 from host.settings.effective import (
     AppliedSetting,
     Difference,
-    Row,
     differences,
     render,
     render_text,
@@ -47,7 +46,6 @@ __all__ = [
     "Origin",
     "Problem",
     "Profile",
-    "Row",
     "Settings",
     "SettingsError",
     "differences",

@@ -14,21 +14,21 @@ from host.settings.origins import Origin, locate
 from host.settings.toml_lines import Path
 
 
-class Row(NamedTuple):
-    """One setting.
+class AppliedSetting(NamedTuple):
+    """One setting in effect, as people see it.
 
     Attributes:
         key: The dotted key.
         value: The value as it would be written in a file, masked if secret.
-        origin: Where it came from.
+        origin: Where it came from, as `Origin.text` has it.
     """
 
     key: str
     value: str
-    origin: Origin
+    origin: str
 
 
-def render(loaded: Loaded, options: Mapping[str, BaseModel] | None = None) -> list[Row]:
+def render(loaded: Loaded, options: Mapping[str, BaseModel] | None = None) -> list[AppliedSetting]:
     """Return every setting in effect.
 
     Args:
@@ -43,21 +43,10 @@ def render(loaded: Loaded, options: Mapping[str, BaseModel] | None = None) -> li
             pairs += _flatten(getattr(loaded.settings, name), (name,))
     for name, table in tables.items():
         pairs += _flatten(table, ("options", name))
-    return [Row(join(path), _value(path, value), _origin(loaded, path)) for path, value in pairs]
-
-
-class AppliedSetting(NamedTuple):
-    """One setting that a running host applies, as text.
-
-    Attributes:
-        key: The dotted key.
-        value: The value as it would be written in a file, masked if secret.
-        origin: Where it came from.
-    """
-
-    key: str
-    value: str
-    origin: str
+    return [
+        AppliedSetting(join(path), _value(path, value), _origin(loaded, path).text)
+        for path, value in pairs
+    ]
 
 
 class Difference(NamedTuple):
@@ -90,7 +79,7 @@ def differences(
     return found
 
 
-def render_text(rows: Iterable[Row | AppliedSetting]) -> str:
+def render_text(rows: Iterable[AppliedSetting]) -> str:
     """Return aligned lines `key = value  # origin`."""
     rows = list(rows)
     keys = max((len(row.key) for row in rows), default=0)

@@ -21,7 +21,7 @@ from host.plugin.loading import PluginErrors, load
 from host.runtime import streams
 from host.settings.address import EXAMPLE, PARTS_OF_AN_ADDRESS
 from host.startup.launch import launch
-from host.startup.prepare import applied, assign
+from host.startup.prepare import assign
 from host.telemetry.events import VARIABLES_IGNORED
 from host.text import aligned, suggest
 
@@ -283,7 +283,7 @@ def check(sources: Sources, file: str | None, running: str | None) -> None:
         from host.cli.comparison import against_running  # noqa: PLC0415  (as other modules)
 
         name = running or loaded.settings.name
-        click.echo("\n".join(against_running(name, applied(loaded, registry))))
+        click.echo("\n".join(against_running(name, settings.render(loaded, registry.options))))
 
 
 def _stop_promise(limits: settings.Lifecycle) -> str:

@@ -61,14 +61,8 @@ def prepare(loaded: Loaded) -> Prepared:
     served = assign(settings, registry)
     limit = max_connections(settings.limits, len(served))
     check_log_file(loaded)
-    shown = functools.partial(applied, loaded, registry)
+    shown = functools.partial(render, loaded, registry.options)
     return Prepared(loaded, registry, served, limit, profile_directory(loaded), shown)
-
-
-def applied(loaded: Loaded, registry: Registry) -> list[AppliedSetting]:
-    """Return settings and options of plugins as people see them; secrets are masked."""
-    rows = render(loaded, registry.options)
-    return [AppliedSetting(row.key, row.value, str(row.origin)) for row in rows]
 
 
 def prepare_uninterrupted(load_settings: Callable[[], Loaded]) -> Prepared:

@@ -35,7 +35,7 @@ def test_every_setting_in_effect_is_listed_with_its_origin(load):
         environ={"PREFORK_WORKERS": "3"},
     )
     rows = render(loaded, {"chat": validate_options("chat", Options, loaded)})
-    by_key = {row.key: (row.value, row.origin.text) for row in rows}
+    by_key = {row.key: (row.value, row.origin) for row in rows}
     assert len(by_key) == len(rows)
     assert by_key["workers"] == ("3", "PREFORK_WORKERS (environment)")
     assert by_key["respawn"] == ("true", "default")
