@@ -16,6 +16,7 @@ from host.runtime import forks, streams
 
 REHEARSAL = "_PREFORK_REHEARSAL"
 """The supervisor's pid, for the process that tries new settings and plugins before a reload."""
+_MAX_OUTPUT_BYTES = 65_536
 _PR_SET_PDEATHSIG = 1
 _OOM_STEP = 300
 """A supervisor has 11 MB more than a new worker, and the smallest cgroup for one is 40 MB."""
@@ -119,6 +120,12 @@ def fork(child: Callable[[], int]) -> int:
             streams.flush()
         finally:
             os._exit(code)
+
+
+def end_of(descriptor: int) -> str:
+    """Return the end of what a process has written to a file, 64 KiB at most: it matters most."""
+    start = max(0, os.fstat(descriptor).st_size - _MAX_OUTPUT_BYTES)
+    return os.pread(descriptor, _MAX_OUTPUT_BYTES, start).decode("utf-8", "replace")
 
 
 def reap() -> Iterator[Exit]:

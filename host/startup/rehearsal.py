@@ -23,7 +23,6 @@ from host.supervisor.reload.reloader import Plan
 _LOADED = "loaded"
 _CLOSED = 64
 """The exit code that says that descriptors of the host are closed: one of them is for words."""
-_MAX_SAID_BYTES = 65_536
 _MARGIN_SECONDS = 1.0
 
 
@@ -81,8 +80,13 @@ def rehearse_again(load_settings: Callable[[], Loaded], handed: Handover) -> str
             second = _Second(load_settings, os.getpid(), seconds, kept, said, printed)
             pid = processes.fork(functools.partial(_fork_again, second))
             ended = processes.wait(pid, seconds + _MARGIN_SECONDS)
-            word = _end_of(said) or f"{ended or 'no answer'} from the second rehearsal"
-            return "" if word == _LOADED else f"{word}\n{_end_of(printed)}".strip()
+            word = (
+                processes.end_of(said.fileno())
+                or f"{ended or 'no answer'} from the second rehearsal"
+            )
+            return (
+                "" if word == _LOADED else f"{word}\n{processes.end_of(printed.fileno())}".strip()
+            )
     except OSError as error:
         return f"the second rehearsal cannot be held: {error.strerror}"
 
@@ -101,7 +105,7 @@ def _fork_again(second: _Second) -> int:
         _say(second, f"the settings and plugins did not load a second time {within}")
     elif ended.code == _CLOSED:
         _say(second, "plugins have closed descriptors of the host while they were loaded")
-    elif not _end_of(second.said):
+    elif not processes.end_of(second.said.fileno()):
         _say(second, f"{ended} while the settings and plugins were loaded a second time")
     return ExitCode.OK
 
@@ -128,13 +132,6 @@ def _say(second: _Second, word: str) -> None:
 def _memory(name: str) -> BinaryIO:
     """Return a file in memory that processes may share; the caller closes it."""
     return open(os.memfd_create(name), "r+b", buffering=0)
-
-
-def _end_of(file: BinaryIO) -> str:
-    """Return the end of what was written: what comes last matters."""
-    size = os.fstat(file.fileno()).st_size
-    start = max(0, size - _MAX_SAID_BYTES)
-    return os.pread(file.fileno(), _MAX_SAID_BYTES, start).decode("utf-8", "replace")
 
 
 def _identities(descriptors: Iterable[int]) -> dict[int, tuple[int, int]]:

@@ -13,15 +13,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from host.errors import HostError
 from host.runtime.loop import Loop, TimerHandle
-from host.runtime.processes import REHEARSAL, Exit, is_lost
+from host.runtime.processes import REHEARSAL, Exit, end_of, is_lost
 from host.settings import Listen
 from host.supervisor.generations import Generations
 from host.supervisor.reload import handover
 from host.supervisor.workers.pool import Pool
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import HOST_RELOADING, RELOAD_FAILED
-
-_MAX_OUTPUT_BYTES = 65_536
 
 
 class Plan(BaseModel):
@@ -178,7 +176,7 @@ class Reloader:
         if rehearsal is None or ended.pid != rehearsal.pid:
             return False
         self._rehearsal = None
-        output, errors = _read(rehearsal.output), _read(rehearsal.errors)
+        output, errors = end_of(rehearsal.output), end_of(rehearsal.errors)
         rehearsal.close()
         if rehearsal.cancelled:
             self._tell(ReloadError("the host is stopping"))
@@ -254,10 +252,3 @@ class Reloader:
         done, self._done = self._done, []
         for each in done:
             each(error)
-
-
-def _read(descriptor: int) -> str:
-    """Return the end of what was written: what comes last matters."""
-    size = os.fstat(descriptor).st_size
-    start = max(0, size - _MAX_OUTPUT_BYTES)
-    return os.pread(descriptor, _MAX_OUTPUT_BYTES, start).decode("utf-8", "replace")

@@ -129,13 +129,11 @@ class Pool:
 
     @property
     def was_complete(self) -> bool:
-        """Whether all slots have been ready at one time, in this generation or one before."""
-        return self._complete or not self._first
+        """Whether all slots have been ready at one time, in this generation or one before.
 
-    @property
-    def _starts_first(self) -> bool:
-        """Whether the host's first workers are being started: if one cannot, the host ends."""
-        return self._first and not self._complete
+        Before that the host is being started, and ends if one of its workers cannot be.
+        """
+        return self._complete or not self._first
 
     def deadline(self) -> float | None:
         """Return when `tick` is to be called next, or None."""
@@ -159,7 +157,7 @@ class Pool:
 
     def fork_failed(self, slot: int, now: float) -> list[Action]:
         """Take note that a fork failed: it is tried again, unless it was one of the first."""
-        if self._starts_first:
+        if not self.was_complete:
             return self._give_up(ExitCode.WORKER_START, now)
         self._slots[slot].due = now + self._pause(self._slots[slot], self.policy.pause_max)
         return []
@@ -256,7 +254,7 @@ class Pool:
             if code != ExitCode.OK:
                 self._worsen(ExitCode.CUT_SHORT)
             return self._finish_if_empty()
-        if self._starts_first and not record.was_ready:
+        if not (self.was_complete or record.was_ready):
             return self._give_up(ExitCode.WORKER_START, now)
         if not self.policy.respawn:
             return [] if self.records else self._give_up(ExitCode.WORKERS_GONE, now)
