@@ -42,6 +42,7 @@ class LogReopening:
         self._loop, self._telemetry, self._log = loop, telemetry, log
         self._workers, self._queries = workers, queries
         self._round = 0
+        self._failed = False  # in this round, in any process
 
     def begin(self, cause: str) -> None:
         """Begin, if there is a log file; what was begun before need not end.
@@ -54,6 +55,7 @@ class LogReopening:
         if self._log.file is None:
             return
         self._round += 1
+        self._failed = False
         try:
             self._log.reopen()
         except OSError as error:
@@ -72,10 +74,11 @@ class LogReopening:
     def _handle_answers(
         self, cause: str, number: int, again: bool, items: dict[int, list[Item]], late: list[int]
     ) -> None:
-        failed = False
+        if number != self._round:
+            return
         for pid, answer in items.items():
             if error := str(answer[0].get("error", "")) if answer else "":
-                failed = True
+                self._failed = True
                 self._tell_failure(self._name(pid), error)
         if late:
             if not again:
@@ -83,7 +86,7 @@ class LogReopening:
                     self._tell_failure(self._name(pid), "it has not answered yet")
             due = self._loop.now + _AGAIN_SECONDS
             self._loop.call_at(due, lambda: self._ask(late, cause, number, again=True))
-        elif not failed and number == self._round:
+        elif not self._failed:
             file = self._log.file
             assert file is not None
             self._telemetry.emit(LOG_REOPENED, file=file.path, cause=cause)

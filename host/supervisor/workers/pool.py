@@ -98,6 +98,7 @@ class Pool:
         records: the living workers by pid.
         workers: how many slots there shall be.
         stopping: whether the host is stopping.
+        complete: whether all slots have been ready at one time: the start is over.
         given_up: whether no worker is to be started, since this generation cannot start.
     """
 
@@ -113,7 +114,7 @@ class Pool:
         self._first = not self.records
         self._slots = {slot: _SlotHistory() for slot in range(policy.workers)}
         self._jitter = jitter
-        self._complete = False
+        self.complete = False
         self._forks_at, self._forks = -1.0, 0
         self._code = ExitCode.OK
 
@@ -123,17 +124,12 @@ class Pool:
         return sum(self._stays(record, WorkerState.READY) for record in self.records.values())
 
     @property
-    def complete(self) -> bool:
-        """Whether all slots have been ready at one time: the start is over."""
-        return self._complete
-
-    @property
     def was_complete(self) -> bool:
         """Whether all slots have been ready at one time, in this generation or one before.
 
         Before that the host is being started, and ends if one of its workers cannot be.
         """
-        return self._complete or not self._first
+        return self.complete or not self._first
 
     def deadline(self) -> float | None:
         """Return when `tick` is to be called next, or None."""
@@ -171,8 +167,8 @@ class Pool:
         if record.generation == self.generation:
             self._slots[record.slot].early = 0
         actions: list[Action] = []
-        if not self._complete and self.ready_count == self.workers:
-            self._complete = True
+        if not self.complete and self.ready_count == self.workers:
+            self.complete = True
             actions.append(AllReady())
         for other in self.records.values():
             if (
@@ -235,8 +231,8 @@ class Pool:
         for record in self.records.values():
             if record.slot >= workers and record.generation == self.generation:
                 actions += self.drain(record.pid, now)
-        if not self._complete and self.ready_count == workers:
-            self._complete = True
+        if not self.complete and self.ready_count == workers:
+            self.complete = True
             actions.append(AllReady())
         return actions + self.tick(now)
 

@@ -130,6 +130,20 @@ def test_who_does_not_answer_is_told_of_once_and_asked_until_it_does(scene):
     assert (scene.failures, scene.done) == ([late], ["SIGUSR1"])
 
 
+def test_it_is_not_told_if_one_could_not_and_another_was_late(scene):
+    scene.reopening.begin("SIGUSR1")
+    late = scene.asked.pop()
+    scene.answer("Permission denied")
+    scene.wait(ANSWER_SECONDS)
+    scene.wait(1.0)
+    assert [pid for pid, _ in scene.asked] == [late[0]]
+    scene.answer()
+    assert scene.done == []
+    scene.reopening.begin("SIGUSR1")
+    scene.answer()
+    assert scene.done == ["SIGUSR1"]
+
+
 def test_who_takes_nothing_is_asked_again_and_not_waited_for_once_it_has_ended(scene):
     scene.deaf = {1001}
     scene.reopening.begin("SIGUSR1")
