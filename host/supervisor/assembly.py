@@ -6,7 +6,7 @@ import functools
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from host.bus.supervisor_end import BusRouter
 from host.control.server import ControlServer
@@ -18,10 +18,10 @@ from host.plugin.failures import Failures
 from host.runtime.loop import Loop
 from host.runtime.signals import Signals
 from host.settings import Settings
-from host.supervisor.command_handlers import CommandHandlers, CommandParts
+from host.supervisor.command_handlers import CommandHandlers, CommandParts, Stop
 from host.supervisor.dependencies import Dependencies
 from host.supervisor.generations import DispatchSetup, Generation, Generations
-from host.supervisor.lifecycle import LifecycleParts
+from host.supervisor.lifecycle import LifecycleParts, WorkerLifecycle
 from host.supervisor.reload.reexec import ReexecParts, reexec
 from host.supervisor.reload.reloader import Program, Reloader
 from host.supervisor.reload.takeover import TakeoverParts, take_over
@@ -174,10 +174,18 @@ def load_schedulers(
 
 
 def open_control(
-    loop: Loop, dependencies: Dependencies, parts: CommandParts
+    state: HostState,
+    dependencies: Dependencies,
+    lifecycle: WorkerLifecycle,
+    queries: WorkerQueries,
+    reloader: Reloader,
+    load: Callable[[str], Sequence[tuple[str, Scheduler]]],
+    stop: Stop,
 ) -> ControlServer | None:
     """Serve the control socket, if there is one; the server closes it."""
     if dependencies.control is None:
         return None
+    telemetry, applied = dependencies.telemetry, dependencies.applied
+    parts = CommandParts(telemetry, state, lifecycle, queries, reloader, load, stop, applied)
     handle = CommandHandlers(parts).handle
-    return ControlServer(loop, dependencies.telemetry, dependencies.control, handle)
+    return ControlServer(state.loop, telemetry, dependencies.control, handle)

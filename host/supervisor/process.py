@@ -27,7 +27,6 @@ from host.supervisor.assembly import (
     make_state,
     open_control,
 )
-from host.supervisor.command_handlers import CommandParts
 from host.supervisor.dependencies import Dependencies, HostView
 from host.supervisor.generations import Generation
 from host.supervisor.lifecycle import WorkerLifecycle
@@ -60,42 +59,29 @@ class Supervisor:
         self._loop = loop = Loop(settings.limits.max_events)
         dependencies.log.attend(loop.call_later, loop.call_from_thread)
         self._router = BusRouter(loop, telemetry)
-        self._workers = Workers(
+        self._workers = workers = Workers(
             loop,
             self._router,
             on_report=lambda handle, report: self._lifecycle.handle_report(handle, report),  # noqa: PLW0108
             run_worker=dependencies.run_worker,
         )
         dispatching = make_dispatching(
-            settings, dependencies, loop, self._hooks, self._workers, self._failures
+            settings, dependencies, loop, self._hooks, workers, self._failures
         )
-        parts = TakeoverParts(loop, telemetry, self._router, self._workers, dispatching)
-        self._generations = make_generations(sockets, dependencies, parts)
+        parts = TakeoverParts(loop, telemetry, self._router, workers, dispatching)
+        self._generations = generations = make_generations(sockets, dependencies, parts)
         self._shutdown = Shutdown(
             loop,
             telemetry,
-            self._generations,
+            generations,
             settings.lifecycle,
             on_closed=lambda deadline: self._lifecycle.drain_all(deadline),  # noqa: PLW0108
         )
-        self._signals = Signals(
-            signal_handlers(
-                on_stop=self._on_stop_signal,
-                stop_now=lambda number: self.stop(number.name, quick=True),
-                reload=lambda number: self._reloader.request(number.name),
-                scale_by=lambda number, workers: self._lifecycle.scale_by(workers, number.name),
-                reopen_log=lambda number: self._log_reopening.begin(number.name),
-                reap=lambda _: self._lifecycle.reap(),
-            )
-        )
-        state = make_state(
-            settings, dependencies, breaker, parts, self._generations, self._shutdown
-        )
+        self._signals = Signals(self._signal_handlers())
+        state = make_state(settings, dependencies, breaker, parts, generations, self._shutdown)
         self._reloader = make_reloader(state, settings, dependencies, self._router, self._signals)
-        queries = WorkerQueries(loop, self._workers.send)
-        self._log_reopening = LogReopening(
-            loop, telemetry, dependencies.log, self._workers, queries
-        )
+        queries = WorkerQueries(loop, workers.send)
+        self._log_reopening = LogReopening(loop, telemetry, dependencies.log, workers, queries)
         self._lifecycle = WorkerLifecycle(
             lifecycle_parts(state, telemetry, self._hooks, queries),
             settings.lifecycle,
@@ -105,19 +91,21 @@ class Supervisor:
             on_empty=self._finish,
         )
         load = functools.partial(load_schedulers, dependencies, self._failures, breaker)
-        commands = CommandParts(
-            telemetry,
-            state,
-            self._lifecycle,
-            queries,
-            self._reloader,
-            load,
-            self.stop,
-            dependencies.applied,
+        self._control = open_control(
+            state, dependencies, self._lifecycle, queries, self._reloader, load, self.stop
         )
-        self._control = open_control(loop, dependencies, commands)
         forks.close_in_plugin_fork(dependencies.log.mute)
         forks.close_in_plugin_fork(self._close_in_fork)
+
+    def _signal_handlers(self) -> dict[signal.Signals, Handler]:
+        return signal_handlers(
+            on_stop=self._on_stop_signal,
+            stop_now=lambda number: self.stop(number.name, quick=True),
+            reload=lambda number: self._reloader.request(number.name),
+            scale_by=lambda number, workers: self._lifecycle.scale_by(workers, number.name),
+            reopen_log=lambda number: self._log_reopening.begin(number.name),
+            reap=lambda _: self._lifecycle.reap(),
+        )
 
     def run(self) -> ExitCode:
         """Start the workers, serve until told to stop, and return the exit code.
