@@ -12,25 +12,12 @@ import pytest
 from support.address import connect
 from support.asking import fresh_name, query
 from support.hosting import DEADLINE_SECONDS, Host, Start, eventually
+from support.late_failures import LATE, LateFailure
 from support.processes import Watch, children
-from support.session import ask
+from support.session import answerer, ask
 
 pytestmark = pytest.mark.process
 
-ANSWERER = """
-from host import hookimpl
-
-@hookimpl
-def on_readable(connection):
-    word = connection.read().strip().decode()
-    worker = connection.worker
-    if word:
-        connection.write(f"{worker.slot} {worker.pid} 1 {word}\\n".encode())
-"""
-ELSEWHERE = "import os\nif os.getppid() != {pid}:\n    "
-"""Begins what is not done in the first rehearsal, whose parent is the supervisor."""
-ITSELF = "import os\nif os.getpid() == {pid}:\n    "
-"""Begins what is done in the supervisor alone."""
 REAPER = """
 import os, threading
 
@@ -45,29 +32,15 @@ if {where}:
     threading.Thread(target=reap, daemon=True).start()
 """
 """Takes the exit codes of the supervisor's children."""
-LATE = {
-    "raises": (ELSEWHERE + "raise ValueError('half-written')", "half-written"),
-    "exits at once": (ELSEWHERE + "os._exit(0)", "exit code 0 while"),
-    "crashes": (ELSEWHERE + "os.kill(os.getpid(), 11)", "killed by SIGSEGV while"),
-    "hangs": (ELSEWHERE + "import time; time.sleep(60)", "start_timeout_seconds"),
-    "closes descriptors": (ELSEWHERE + "os.closerange(3, 256)", "closed descriptors"),
-    "takes epoll away": (ELSEWHERE + "import select; del select.epoll", "select.epoll"),
-    "goes on in a fork": (
-        ELSEWHERE + "os.fork() or exit()\n    raise ValueError('half-written')",
-        "half-written",
-    ),
-    "raises in the supervisor": (ITSELF + "raise ValueError('half-written')", "half-written"),
-    "takes epoll away in the supervisor": (ITSELF + "import select; del select.epoll", "epoll"),
-}
 
 
 @pytest.fixture
 def plugin(tmp_path: Path) -> Callable[..., str]:
-    """Write the plugin: `ANSWERER` with other code before it; return its path."""
+    """Write the plugin: an answerer with other code before it; return its path."""
 
     def write(code: str = "") -> str:
         path = tmp_path / "answerer.py"
-        path.write_text(code + ANSWERER)
+        path.write_text(code + answerer())
         return str(path)
 
     return write
@@ -85,17 +58,17 @@ def reload_fails(host: Host) -> str:
 def test_the_host_goes_on_as_it_was_set_up(
     start: Start, plugin: Callable[..., str], how: str
 ) -> None:
-    code, phrase = LATE[how]
+    failure = LATE[how]
     name, limits = fresh_name(), {"limits.max_connections_per_worker": 2}
     if how == "hangs":
         limits["lifecycle.start_timeout_seconds"] = 3
     host = start("--name", name, plugin=plugin(), workers=1, settings=limits)
     with connect(host.address) as session, connect(host.address) as other:
         pid = ask(session)[1]
-        plugin(code.format(pid=host.pid) + "\n")
-        assert phrase in reload_fails(host)
+        plugin(failure.code(host.pid))
+        assert failure.phrase in reload_fails(host)
         found = query(name, "status")
-        assert phrase in found["last_reload"]["reason"]
+        assert failure.phrase in found["last_reload"]["reason"]
         assert (found["state"], found["ready"], found["workers_wanted"]) == ("serving", True, 1)
         assert [each["pid"] for each in found["workers"]] == [pid]
         assert ask(session)[1] == ask(other)[1] == pid
@@ -123,7 +96,7 @@ def test_a_stop_has_its_own_deadline_also_after_a_reload_that_failed(
     host = start(plugin=plugin(), workers=1, settings={"lifecycle.drain_timeout_seconds": 0.5})
     with connect(host.address) as session:
         ask(session)
-        plugin(ELSEWHERE.format(pid=host.pid) + "raise ValueError\n")
+        plugin(LateFailure("raise ValueError").code(host.pid))
         reload_fails(host)
         host.signal(signal.SIGTERM)
         assert host.wait() == 9  # well before the 30 s that are the default
@@ -137,7 +110,7 @@ def test_a_rehearsal_ends_with_its_supervisor(
     host = start(plugin=plugin(), workers=1)
     there = tmp_path / "there"
     code = f"open({str(there)!r}, 'w').close(); import time; time.sleep(60)\n"
-    plugin(code if when == "first" else ELSEWHERE.format(pid=host.pid) + code)
+    plugin(code if when == "first" else LateFailure(code).code(host.pid))
     host.signal(signal.SIGHUP)
     eventually(there.exists, "the plugin is being imported")
     own = [one.pid for child in children(host.pid) for one in (child, *children(child.pid))]

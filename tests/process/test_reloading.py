@@ -20,21 +20,11 @@ from host.net.quiesce import PATIENCE_SECONDS
 from storm.hosts import moment
 from support.address import connect
 from support.hosting import Host, Start, environment, eventually, freeze, thaw
-from support.session import ask
+from support.session import answerer, ask
 
 pytestmark = pytest.mark.process
 
 UNSHARED = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
-ANSWERER = """
-from host import hookimpl
-
-@hookimpl
-def on_readable(connection):
-    word = connection.read().strip().decode()
-    worker = connection.worker
-    if word:
-        connection.write(f"{{worker.slot}} {{worker.pid}} {answer} {{word}}\\n".encode())
-"""
 
 
 def reload(host: Host) -> dict[str, Any]:
@@ -58,7 +48,7 @@ def site(tmp_path: Path) -> Callable[..., None]:
     """Write the settings file and the plugin of a host."""
 
     def write(answer: int = 1, settings: str = "", code: str | None = None) -> None:
-        text = ANSWERER.format(answer=answer) if code is None else code
+        text = answerer(answer) if code is None else code
         (tmp_path / "answerer.py").write_text(text)
         (tmp_path / "host.toml").write_text(
             settings or 'plugins = ["./answerer.py"]\nworkers = 2\nlisten = ["tcp://127.0.0.1:0"]\n'
@@ -193,7 +183,7 @@ BROKEN = {
     "no protocol": ({"settings": 'plugins = ["weighted"]\n'}, "none of the selected plugins"),
     "syntax error": ({"code": "def on_readable(:\n"}, "answerer.py"),
     "import error": ({"code": "import nothing_like_that\n"}, "nothing_like_that"),
-    "misspelt hook": ({"code": ANSWERER.replace("readable", "readible")}, "on_readable"),
+    "misspelt hook": ({"code": answerer().replace("readable", "readible")}, "on_readable"),
     "unknown option": ({"settings": GOOD + "[options.weighted]\nx = 1\n"}, "weighted"),
     "address in use": ({"settings": GOOD + 'listen = ["{taken}"]\n'}, "already in use"),
     "no folder": ({"settings": GOOD + 'listen = ["unix:nowhere/x.sock"]\n'}, "folder"),
@@ -235,7 +225,7 @@ def test_a_generation_that_fails_while_it_starts_is_harmless(
 ) -> None:
     with connect(sited.address) as session:
         _, pid, _ = ask(session)
-        site(code=ANSWERER.format(answer=2) + "\n@hookimpl\n" + LATE[how])
+        site(code=answerer(2) + "\n@hookimpl\n" + LATE[how])
         sited.signal(signal.SIGHUP)
         failed = sited.wait_for("generation_failed")
         said = "exit code 5" if "exits" in how else "not today"

@@ -15,30 +15,15 @@ from storm.hosts import POLITE, StormHost, soon
 from storm.reloading import reload_once, reloads_exist
 from storm.rows import Trial, row
 from support.address import parse
+from support.late_failures import LATE
 from support.processes import of_session
 
-ELSEWHERE = "import os, select, time\nif os.getppid() != {pid}:\n    {do}\n"
-"""What is not done in the first rehearsal, whose parent is the supervisor."""
-ITSELF = "import os, select, time\nif os.getpid() == {pid}:\n    {do}\n"
-"""What is done in the supervisor alone."""
-FAILURES = {
-    "raises": (ELSEWHERE, "raise ValueError('half-written')", "half-written"),
-    "exits": (ELSEWHERE, "os._exit(0)", "exit code 0"),
-    "raises in the supervisor": (ITSELF, "raise ValueError('half-written')", "half-written"),
-    "closes descriptors": (ELSEWHERE, "os.closerange(3, 256)", "closed descriptors"),
-    "patches select": (ELSEWHERE, "del select.epoll", "select.epoll"),
-    "raises SystemExit": (ELSEWHERE, "raise SystemExit(3)", "must not exit"),
-    "crashes": (ELSEWHERE, "os.kill(os.getpid(), 11)", "SIGSEGV"),
-    "hangs": (ELSEWHERE, "time.sleep(60)", "start_timeout_seconds"),
-    "patches select in the supervisor": (ITSELF, "del select.epoll", "select.epoll"),
-}
-"""What a plugin does where, and a phrase of the reason."""
 SETTINGS = {"lifecycle.start_timeout_seconds": 4.0, "limits.max_connections_per_worker": 2_000}
 
 
 @row(
     36,
-    f"reload to plugins that load in the rehearsal and then fail in {len(FAILURES)} ways",
+    f"reload to plugins that load in the rehearsal and then fail in {len(LATE)} ways",
     "old workers serve, all settings hold, reason in log and status; the next good reload works",
 )
 def failing_late(trial: Trial) -> str:
@@ -50,16 +35,21 @@ def failing_late(trial: Trial) -> str:
     load = trial.load(host.address, sessions=20, every=0.05, pause=0.005)
     load.under_way()
     before = settings_of(host)
-    chosen = list(FAILURES.items())[: trial.pick(3, len(FAILURES))]
-    for name, (where, do, phrase) in chosen:
-        plugin.write_text(good + where.format(pid=host.pid, do=do))
+    chosen = list(LATE.items())[: trial.pick(3, len(LATE))]
+    for name, failure in chosen:
+        plugin.write_text(good + failure.code(host.pid))
         mark = host.mark()
         host.signal(signal.SIGHUP)
         failed = host.wait_for("generation_failed", since=mark)
         said = ask(host.name, "status", {}, 10.0)["last_reload"]["reason"]
         told = f"{failed['reason']} {failed['details']}"
-        trial.must(phrase in told, f"{name}: {phrase!r} is not in the log: {told[:200]!r}")
-        trial.must(phrase in said, f"{name}: {phrase!r} is not in the status: {said[:200]!r}")
+        trial.must(
+            failure.phrase in told, f"{name}: {failure.phrase!r} is not in the log: {told[:200]!r}"
+        )
+        trial.must(
+            failure.phrase in said,
+            f"{name}: {failure.phrase!r} is not in the status: {said[:200]!r}",
+        )
         trial.must(settings_of(host) == before, f"{name}: settings have changed")
         plugin.write_text(good)
         reload_once(host)

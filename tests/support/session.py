@@ -1,8 +1,22 @@
-"""One client of `whoami` or `faulty`, in the test's own process."""
+"""One client of `whoami`, `faulty` or an answerer, in the test's own process."""
 
 from __future__ import annotations
 
 import socket
+
+
+def answerer(number: int = 1) -> str:
+    """Return the source of a plugin that answers with slot, pid, this number and the word."""
+    return f"""
+from host import hookimpl
+
+@hookimpl
+def on_readable(connection):
+    word = connection.read().strip().decode()
+    worker = connection.worker
+    if word:
+        connection.write(f"{{worker.slot}} {{worker.pid}} {number} {{word}}\\n".encode())
+"""
 
 
 def ask(sock: socket.socket, word: bytes = b"hello") -> list[int]:

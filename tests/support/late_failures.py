@@ -1,0 +1,49 @@
+"""Plugins that load in the rehearsal of a reload, and fail after the exec."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+_ELSEWHERE = "import os, select, time\nif os.getppid() != {pid}:\n    {does}\n"
+_ITSELF = "import os, select, time\nif os.getpid() == {pid}:\n    {does}\n"
+
+
+class LateFailure(NamedTuple):
+    """What a plugin does while it is imported.
+
+    Attributes:
+        does: statements; those after the first line are indented.
+        phrase: what the reason says for which the reload fails.
+        itself: whether it is done in the supervisor alone; else wherever the parent is not the
+            supervisor, as it is in the first rehearsal.
+    """
+
+    does: str
+    phrase: str = ""
+    itself: bool = False
+
+    def code(self, supervisor: int) -> str:
+        """Return the beginning of the plugin's file, for the supervisor with this pid."""
+        where = _ITSELF if self.itself else _ELSEWHERE
+        return where.format(pid=supervisor, does=self.does)
+
+
+LATE = {
+    "raises": LateFailure("raise ValueError('half-written')", "half-written"),
+    "exits at once": LateFailure("os._exit(0)", "exit code 0 while"),
+    "raises in the supervisor": LateFailure(
+        "raise ValueError('half-written')", "half-written", itself=True
+    ),
+    "raises SystemExit": LateFailure("raise SystemExit(3)", "must not exit"),
+    "crashes": LateFailure("os.kill(os.getpid(), 11)", "killed by SIGSEGV while"),
+    "hangs": LateFailure("time.sleep(60)", "start_timeout_seconds"),
+    "closes descriptors": LateFailure("os.closerange(3, 256)", "closed descriptors"),
+    "takes epoll away": LateFailure("del select.epoll", "select.epoll"),
+    "goes on in a fork": LateFailure(
+        "os.fork() or exit()\n    raise ValueError('half-written')", "half-written"
+    ),
+    "takes epoll away in the supervisor": LateFailure(
+        "del select.epoll", "select.epoll", itself=True
+    ),
+}
+"""The ways to fail, by what the plugin does."""
