@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from host.control.client import ask, bad_answer
 from host.settings import AppliedSetting, Difference, differences
@@ -29,17 +29,41 @@ def against_running(name: str, found: Sequence[AppliedSetting]) -> Iterator[str]
     except (KeyError, TypeError) as error:
         raise bad_answer(name) from error
     started = {each.key: each.origin for each in running if each.origin.endswith(_KEPT)}
-    different = differences(running, found)
-    changed = [each for each in different if each.key not in started]
+    changed, kept = [], []
+    for each in differences(running, found):
+        origin = _origin_at_start(each, started)
+        if origin is None:
+            changed.append(each)
+        else:
+            kept.append(each._replace(origin=origin))
     if changed:
         yield f'a reload of host "{name}" would change:'
         yield _table(changed)
     else:
         yield f'a reload of host "{name}" would change no setting'
-    kept = [each._replace(origin=started[each.key]) for each in different if each.key in started]
     if kept:
         yield "it would keep what the host was started with, and only a restart would change:"
         yield _table(kept)
+
+
+def _origin_at_start(each: Difference, started: Mapping[str, str]) -> str | None:
+    """Return with what a host was started that a setting comes from or belongs to, or None.
+
+    An item belongs to its list, also in what it does not say itself; so do the options that only
+    one side has to the choice of plugins.
+
+    Args:
+        each: the setting.
+        started: the origin, by key, of what it was started with.
+    """
+    if each.key in started:
+        return started[each.key]
+    name, *_ = each.key.partition("[")
+    lists = {key.partition("[")[0]: origin for key, origin in started.items() if "[" in key}
+    if name in lists:
+        return lists[name]
+    one_sided = each.before is None or each.after is None
+    return started.get("plugins") if one_sided and each.key.startswith("options.") else None
 
 
 def _table(found: Sequence[Difference]) -> str:

@@ -1,0 +1,49 @@
+"""What a reload would change, and what only a restart would: the host keeps how it was started."""
+
+from host.cli.comparison import against_running
+from host.settings import AppliedSetting
+
+RUNNING = [
+    AppliedSetting("workers", "2", "host.toml:1"),
+    AppliedSetting("plugins", '["chat"]', "--plugin (flag)"),
+    AppliedSetting("listen[0].address", '"tcp://127.0.0.1:0"', "PREFORK_LISTEN (environment)"),
+    AppliedSetting("listen[0].backlog", "4096", "default"),
+    AppliedSetting("options.chat.motd", '""', "default"),
+    AppliedSetting("options.line.arrays", "true", "default"),
+]
+
+
+def compared(host, *found):
+    """Return the keys that would change, those that would not, and the lines."""
+    fake = host(applied={"settings": [each._asdict() for each in RUNNING]})
+    text = "\n".join(against_running(fake.name, [AppliedSetting(*each) for each in found]))
+    changed, _, kept = text.partition("it would keep")
+    keys = [
+        [line.split()[0] for line in part.splitlines() if " -> " in line]
+        for part in (changed, kept)
+    ]
+    return *keys, text
+
+
+def test_what_a_list_of_the_start_has_is_kept_also_where_it_is_a_default(host):
+    changed, kept, text = compared(
+        host,
+        ("workers", "3", "host.toml:1"),
+        ("plugins", '["line"]', "host.toml:2"),
+        ("listen", "[]", "default"),
+        ("options.line.arrays", "false", "host.toml:4"),
+    )
+    assert changed == ["workers", "options.line.arrays"]
+    assert kept == [
+        "plugins",
+        "listen[0].address",
+        "listen[0].backlog",
+        "options.chat.motd",
+        "listen",
+    ]
+    assert text.count("# PREFORK_LISTEN (environment)") == 3
+    assert text.count("# --plugin (flag)") == 2
+
+
+def test_of_a_host_that_is_the_same_nothing_is_listed(host):
+    assert compared(host, *RUNNING)[:2] == ([], [])
