@@ -207,7 +207,7 @@ class Line:
             return []
         if self._arrays and _STAR in data:
             lines, places, pieces = cut_arrays(data, self._at_once)
-            return lines if places[-1] == len(pieces) - 1 else []
+            return lines if pieces[places[-1] :] == [b""] else []
         lines = data.split(b"\n")
         lines.pop()
         if _CR in data:

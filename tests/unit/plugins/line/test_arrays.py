@@ -1,7 +1,7 @@
 """Arrays of words: the same requests whether they come whole or in parts, and what each costs."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from host.plugins.line.arrays import cut_arrays
@@ -34,6 +34,7 @@ def shared():
         yield harness
 
 
+@example(stream=array(b"PING") + b"one\n", size=7)
 @given(stream=st.lists(requests, max_size=8).map(b"".join), size=st.integers(1, 40))
 def test_the_same_lines_and_replies_whole_in_pieces_and_byte_by_byte(shared, stream, size):
     outcomes = []
