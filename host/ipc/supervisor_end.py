@@ -20,6 +20,7 @@ class SupervisorChannel:
 
     Attributes:
         failure: why the worker failed to start, as soon as it has said so.
+        ended: whether the worker has closed its end, which it does when it dies at the latest.
     """
 
     def __init__(self, sock: socket.socket, rest: bytes = b"") -> None:
@@ -27,6 +28,7 @@ class SupervisorChannel:
         self._sock = sock
         self._reports = ReportParser(rest)
         self.failure: Report | None = None
+        self.ended = False
 
     def fileno(self) -> int:
         """Return the socket's descriptor."""
@@ -52,7 +54,8 @@ class SupervisorChannel:
         except BlockingIOError:  # an event of a channel that had this descriptor before
             return []
         except OSError:
-            return None
+            data = b""
+        self.ended = not data
         return self._take(data) if data else None
 
     def receive_last(self) -> None:

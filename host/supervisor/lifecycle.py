@@ -182,9 +182,10 @@ class WorkerLifecycle:
         """End workers that hang, replace those that are due for it; return when to look again."""
         parts, now = self._parts, self._parts.loop.now
         for each in parts.workers:
-            pid = each.record.pid
-            if parts.is_lost(pid):
-                self._handle_exit(each, processes.Exit(pid, None, None))
+            record = each.record
+            ends = each.channel.ended or record.state is states.WorkerState.ENDING
+            if ends and parts.is_lost(record.pid):
+                self._handle_exit(each, processes.Exit(record.pid, None, None))
         hung, due = self._health.look(parts.workers, now)
         for one in hung:
             parts.exits.record_hang(one.pid, one.seconds)

@@ -2,6 +2,7 @@
 
 import errno
 import signal
+import socket
 
 import pytest
 
@@ -419,9 +420,20 @@ def test_a_host_that_stops_at_once_gives_its_workers_a_second(alone):
 def test_a_worker_whose_exit_somebody_else_has_taken_is_replaced(alone):
     alone.start()
     first = next(iter(alone.workers))
+    alone.ends(first).control.shutdown(socket.SHUT_RDWR)
+    alone.hear(first)
+    alone.lifecycle.check_health()
+    assert first in alone.workers, "its exit is on the way"
     alone.lost.add(first.record.pid)
     alone.lifecycle.check_health()
     assert first.record.pid not in [each.record.pid for each in alone.workers]
     assert sorted(each.record.slot for each in alone.workers) == [0, 1]
     [told] = alone.child_exits
     assert (told.pid, told.exit_code, told.signal) == (first.record.pid, None, None)
+
+
+def test_at_rest_nobody_asks_for_exits_that_somebody_else_has_taken(alone):
+    alone.start()
+    alone.lost.update(each.record.pid for each in alone.workers)
+    alone.lifecycle.check_health()
+    assert alone.child_exits == []
