@@ -19,7 +19,10 @@ import pytest
 from host.net.quiesce import PATIENCE_SECONDS
 from storm.hosts import moment
 from support.address import connect
-from support.hosting import Host, Start, environment, eventually, freeze, thaw
+from support.asking import fresh_name
+from support.hosting import Host, Start, environment, freeze, thaw
+from support.processes import descriptors
+from support.resting import at_rest
 from support.session import answerer, ask
 
 pytestmark = pytest.mark.process
@@ -271,23 +274,14 @@ def test_many_signals_at_once_lead_to_one_state(start: Start) -> None:
 
 
 def test_nothing_is_left_open_by_reloads(start: Start) -> None:
-    host = start(workers=2, listen=("tcp4", "unix"))
-    reload(host)
-    host.wait_for("worker_exited", count=2)
-
-    def descriptors() -> int:
-        return len(os.listdir(f"/proc/{host.pid}/fd"))
-
-    def children() -> int:
-        return len(Path(f"/proc/{host.pid}/task/{host.pid}/children").read_text().split())
-
-    assert children() == 2
-    before = descriptors()
-    for number in range(2, 6):
+    name = fresh_name()
+    host = start("--name", name, workers=2, listen=("tcp4", "unix"))
+    counts = []
+    for _ in range(5):
         reload(host)
-        host.wait_for("worker_exited", count=2 * number)
-    eventually(lambda: descriptors() <= before, "what was open before is open now")
-    assert children() == 2
+        with at_rest(host, name):
+            counts.append(len(descriptors(host.pid)))
+    assert counts == counts[:1] * 5
 
 
 def test_people_in_a_chat_hear_each_other_across_a_reload(start: Start) -> None:

@@ -10,6 +10,7 @@ from storm.hosts import POLITE, StormHost
 from storm.reloading import only_one_generation, reload_once, reloads_exist
 from storm.rows import Trial, row
 from support.processes import children, descriptors, resident_bytes, threads
+from support.resting import at_rest
 
 CLIENTS = 8
 """The clients that connect again and again: more or fewer of them are connected at a time."""
@@ -68,7 +69,7 @@ def endurance(trial: Trial) -> str:
         if age // reload_every >= reloaded + 1:
             reload_once(host)
             reloaded += 1
-            if only_one_generation(host, 4):
+            with at_rest(host, host.name):
                 counted.append(census(host))
         else:
             deaths += kill_latest(trial, host)

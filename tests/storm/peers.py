@@ -12,6 +12,7 @@ from storm.load import Waits, pass_time
 from storm.rows import Trial, row
 from support.hosting import SUPPORT
 from support.processes import cpu_seconds, descriptors, resident_bytes
+from support.resting import all_have_left
 
 BROADCASTING = str(SUPPORT / "broadcasting.py")
 OTHERS = {"loops": 4, "sessions": 50, "pause": 0.02, "plain": True}
@@ -44,7 +45,7 @@ def resets(trial: Trial) -> str:
     warm = [trial.crowd("resets", address, count=50, seed=0) for address in host.addresses]
     for crowd in warm:
         crowd.answer()
-    trial.must(soon(lambda: not sum(host.board.active), 10.0), "connections are left")
+    all_have_left(host)
     before = {pid: len(descriptors(pid)) for pid in (host.pid, *host.workers.values())}
     failures: Counter[str] = Counter()
     crowds = [
@@ -53,7 +54,7 @@ def resets(trial: Trial) -> str:
     ]
     for crowd in crowds:
         failures.update(crowd.answer(600.0))
-    trial.must(soon(lambda: not sum(host.board.active), 10.0), "connections are left")
+    all_have_left(host)
     after = {pid: len(descriptors(pid)) for pid in before}
     trial.must(before == after, f"descriptors {before} → {after}")
     refused = sum(failures[name] for name in ("ECONNREFUSED", "ETIMEDOUT"))

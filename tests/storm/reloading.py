@@ -13,15 +13,11 @@ from storm.breakages import BREAKAGES, PLUGIN_FILE, SETTINGS_FILE, Place
 from storm.hosts import POLITE, StormHost, soon
 from storm.rows import SkippedError, Trial, host_has, row
 from support.processes import children
+from support.resting import at_rest
 
 NUMBERS = ("host_ready", "generation_starting", "workers_scaled")
 """Events that tell how many workers there should be."""
-STEPS = (
-    *("host_reloading", "generation_starting"),
-    *("generation_ready", "generation_failed", "reload_failed"),
-)
-"""Events of a reload: two that tell that it is under way, and three that tell of its end."""
-LOOPS = 8
+LOOPS, SESSIONS = 8, 20
 
 
 def reloads_exist() -> None:
@@ -88,7 +84,7 @@ def broken_reloads(trial: Trial) -> str:
         place = Place(trial.folder, plugin, settings, taken.getsockname()[1])
         place.mend()
         host = trial.start(str(plugin), workers=2, flags=("--config", SETTINGS_FILE))
-        load = trial.load(host.address, sessions=20, every=0.05, pause=0.005)
+        load = trial.load(host.address, sessions=SESSIONS, every=0.05, pause=0.005)
         load.under_way()
         chosen = list(BREAKAGES.items())[:: trial.pick(3, 1)]
         wrong = []
@@ -141,24 +137,26 @@ def refused(host: StormHost, place: Place, breaking: Callable[[Place], object], 
 def signals(trial: Trial) -> str:
     reloads_exist()
     host = trial.start(POLITE, workers=2, settings={"lifecycle.drain_timeout_seconds": 5})
-    load = trial.load(host.address, sessions=20, every=0.05, pause=0.005)
+    load = trial.load(host.address, sessions=SESSIONS, every=0.05, pause=0.005)
     load.under_way()
     reload_once(host)
-    trial.must(only_one_generation(host, 2), f"processes left: {children(host.pid)}")
-    before = host.inventory()
+    with at_rest(host, host.name, connections=SESSIONS):
+        before = host.inventory()
     began = time.monotonic()
     for number in range(1000):
         time.sleep(max(0.0, began + number / 1000 - time.monotonic()))
         host.signal(signal.SIGHUP)
-    rest(trial, host)
-    number_is(trial, host, 2)
-    after = host.inventory()
+    with at_rest(host, host.name, connections=SESSIONS, seconds=60.0):
+        number_is(trial, host, 2)
+        after = host.inventory()
     flat(trial, before, after)
     generations = len(host.events("generation_ready"))
     hail(trial, host)
-    rest(trial, host)
-    wanted = last_number(host)
-    number_is(trial, host, wanted)
+    with at_rest(host, host.name, seconds=60.0) as status:
+        wanted = status["workers_wanted"]
+        number_is(trial, host, wanted)
+    told = soon(lambda: last_number(host) == wanted, 10.0)
+    trial.must(told, f"{wanted} workers, and the last event says {last_number(host)}")
     result = load.end(drain=1.0)
     trial.must(not result.failed, f"failures: {result.causes()}")
     stop_amid(trial, host)
@@ -191,22 +189,6 @@ def hail(trial: Trial, host: StormHost) -> None:
     while time.monotonic() < until:
         host.signal(trial.random.choice(mixed))
         time.sleep(trial.random.uniform(0.0, 0.02))
-
-
-def rest(trial: Trial, host: StormHost) -> None:
-    """Wait until nothing is under way any more."""
-    last = (-1, 0.0)
-
-    def quiet() -> bool:
-        nonlocal last
-        count = len(host.events())
-        if count != last[0]:
-            last = (count, time.monotonic())
-        steps = [event["event"] for event in host.events() if event["event"] in STEPS]
-        under_way = bool(steps) and steps[-1] in STEPS[:2]
-        return time.monotonic() - last[1] > 2.0 and not under_way
-
-    trial.must(soon(quiet, 60.0), "it does not come to rest")
 
 
 def number_is(trial: Trial, host: StormHost, workers: int) -> None:
