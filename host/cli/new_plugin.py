@@ -14,6 +14,7 @@ import click
 
 from host.errors import ExitCode, HostError
 from host.plugin.discovery import installed
+from host.runtime.steps import finish
 from host.text import reason
 
 KINDS = ("protocol", "scheduler")
@@ -68,7 +69,7 @@ def check_name(name: str) -> None:
         )
     if keyword.iskeyword(name):
         raise ScaffoldError(f'"{name}" cannot be the name of a plugin: it is a word of Python')
-    taken = next((entry for entry in installed() if entry.name == name), None)
+    taken = next((entry for entry in finish(installed()) if entry.name == name), None)
     if taken is not None:
         whose = f" by {taken.dist.name}" if taken.dist is not None else ""
         raise ScaffoldError(f'a plugin named "{name}" is installed already{whose}: choose another')

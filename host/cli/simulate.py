@@ -21,6 +21,7 @@ from host.plugin.catalog import catalog
 from host.plugin.discovery import find, installed
 from host.plugin.loading import load
 from host.plugin.registry import Registry
+from host.runtime.steps import finish
 from host.simulation.arrivals import PATTERNS, Scenario, TraceError, read_trace, synthetic
 from host.simulation.model import Choose, Result, run
 from host.text import aligned, reason, suggest
@@ -200,8 +201,8 @@ def _options(assignments: Sequence[str], schedulers: Mapping[str, object]) -> di
     for text in schedulers:
         if text.startswith("no:"):
             raise click.UsageError(f"--scheduler {text}: expected the scheduler to compare")
-    entries = installed()
-    known = {find(text, entries).name: text for text in schedulers}
+    entries = finish(installed())
+    known = {finish(find(text, entries)).name: text for text in schedulers}
     flags: dict[str, Flags] = {text: {} for text in schedulers}
     for assignment in assignments:
         key, equals, value = assignment.partition("=")

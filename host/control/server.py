@@ -6,7 +6,7 @@ import os
 import socket
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -20,13 +20,16 @@ from host.telemetry.emitter import Telemetry
 from host.telemetry.events import ADMIN_COMMAND, HOST_BUG
 
 MAX_CLIENTS = 16
+STEPS_SECONDS = 0.001
+"""How long steps of a command are taken in one turn; then others have the loop as long again."""
 
 _BACKLOG = 64
 _PAUSE_SECONDS = 1.0
 """How long nobody is accepted after the system has refused it: there are no descriptors left."""
 
-Handle = Callable[[str, dict[str, Any], Reply], None]
-"""Carries out a command, given its name and arguments; it may raise `CommandError`."""
+Handle = Callable[[str, dict[str, Any], Reply], Iterator[None] | None]
+"""Carries out a command, given its name and arguments; it may raise `CommandError`. What takes long
+is left to the iterator that it returns, whose steps are taken over several turns."""
 
 
 class ControlServer:
@@ -34,7 +37,8 @@ class ControlServer:
 
     Only processes of the same user, and root's, are let in. Of a client one request is under way at
     a time, and of all clients one has its turn in each turn of the loop: whatever they send, it
-    costs the others no more than that.
+    costs the others no more than that. A command that takes long goes on when it is the turn of its
+    client again.
 
     Args:
         loop: the supervisor's loop.
@@ -49,7 +53,7 @@ class ControlServer:
         sock.setblocking(False)
         self._loop, self._telemetry, self._sock, self._handle = loop, telemetry, sock, handle
         self._clients: set[ControlConnection] = set()
-        self._queue: deque[ControlConnection] = deque()
+        self._queue: deque[Iterator[None]] = deque()  # the commands, and what is left of them
         self._scheduled = False
         self._closed = False
         loop.add(sock.fileno(), READ, lambda _mask: self._accept())
@@ -142,7 +146,7 @@ class ControlServer:
 
     def _line_up(self, client: ControlConnection) -> None:
         """Have a client's request wait for its turn."""
-        self._queue.append(client)
+        self._queue.append(self._carry_out(client))
         self._schedule_turn()
 
     def _schedule_turn(self) -> None:
@@ -154,11 +158,18 @@ class ControlServer:
         self._scheduled = False
         if not self._queue:  # closed meanwhile
             return
-        client = self._queue.popleft()
-        self._carry_out(client, client.take_request())
+        command, until = self._queue.popleft(), self._loop.time() + STEPS_SECONDS
+        for _ in command:
+            if self._loop.time() >= until:
+                self._queue.append(command)
+                self._scheduled = True
+                self._loop.call_later(STEPS_SECONDS, self._take_turn)
+                return
         self._schedule_turn()
 
-    def _carry_out(self, client: ControlConnection, line: bytes) -> None:
+    def _carry_out(self, client: ControlConnection) -> Iterator[None]:
+        """Carry out the request that waits, in steps."""
+        line = client.take_request()
         reply = client.reply()
         try:
             request = commands.read_request(line)
@@ -173,7 +184,7 @@ class ControlServer:
                 self._telemetry.emit(
                     ADMIN_COMMAND, command=command.name, uid=client.uid, peer_pid=client.pid
                 )
-            self._handle(command.name, args, reply)
+            yield from self._handle(command.name, args, reply) or ()
         except CommandError as error:
             reply.error(str(error))
         except Exception as error:

@@ -13,6 +13,7 @@ from host.errors import PluginError
 from host.plugin.binding import HOOKS
 from host.plugin.discovery import Source, find, installed, locate_entry
 from host.plugin.loading import DEFAULTS, selection
+from host.runtime.steps import finish
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -52,7 +53,7 @@ def catalog(plugins: Iterable[str] = ()) -> list[Entry]:
     Args:
         plugins: the selection, as in the settings.
     """
-    entries = installed()
+    entries = finish(installed())
     try:
         chosen: Sequence[str] = selection(plugins)
     except PluginError as error:
@@ -75,7 +76,7 @@ def catalog(plugins: Iterable[str] = ()) -> list[Entry]:
         if text in names:
             continue
         try:
-            listed.append(_entry(find(text, entries), selected=True))
+            listed.append(_entry(finish(find(text, entries)), selected=True))
         except PluginError as error:
             listed.append(_broken(error.plugin, error, selected=True))
     return listed + trouble

@@ -5,13 +5,12 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable, Sequence
-from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distribution
-from importlib.metadata import entry_points as points
-from importlib.metadata import packages_distributions as packages
+from importlib.metadata import Distribution, EntryPoint, distribution, distributions
 from pathlib import Path
 from typing import NamedTuple
 
 from host.errors import PluginError
+from host.runtime.steps import Steps
 from host.settings import nearest
 from host.text import listed, suggest
 
@@ -60,9 +59,20 @@ class Source(NamedTuple):
         return f"{self.distribution} {self.version or '(no version)'}, {found}"
 
 
-def installed() -> tuple[EntryPoint, ...]:
-    """Return the entry points of all installed plugins, sorted by name; imports none."""
-    found = {(each.name, each.value, belongs_to(each)): each for each in points(group=GROUP)}
+def installed() -> Steps[tuple[EntryPoint, ...]]:
+    """Return the entry points of all installed plugins, sorted by name; imports none.
+
+    A step looks at one distribution. Of several with the same name the first on the path counts.
+    """
+    found = {}
+    for each in distributions():
+        yield
+        if not each.entry_points.select(group=GROUP):
+            continue
+        name = _named(each)[0]
+        first = each if name is None else distribution(name)
+        for entry in first.entry_points.select(group=GROUP):
+            found[entry.name, entry.value, belongs_to(entry)] = entry
     return tuple(found[key] for key in sorted(found, key=str))
 
 
@@ -79,8 +89,10 @@ def _named(found: Distribution) -> tuple[str | None, str | None]:
     return known.get("Name"), known.get("Version")
 
 
-def find(text: str, entries: Sequence[EntryPoint]) -> Source:
+def find(text: str, entries: Sequence[EntryPoint]) -> Steps[Source]:
     """Return where the plugin that is selected by `text` is to be found.
+
+    A step looks at one distribution.
 
     Args:
         text: the name of an entry point, `package.module:Class`, or `./file.py`.
@@ -96,7 +108,7 @@ def find(text: str, entries: Sequence[EntryPoint]) -> Source:
     if matching:
         return _find_entry(text, matching)
     if colon or "." in text:
-        name, version = _distribution_of(holder.partition(".")[0])
+        name, version = yield from _distribution_of(holder.partition(".")[0])
         return Source(text, holder, attribute, distribution=name, version=version)
     raise _unknown(text, entries)
 
@@ -167,10 +179,23 @@ def _unknown(text: str, entries: Iterable[EntryPoint]) -> PluginError:
     return PluginError(text, f"{cause}\ninstalled: {listed(names) or 'none'}", hint=hint)
 
 
-def _distribution_of(package: str) -> tuple[str | None, str | None]:
-    for name in packages().get(package, ()):
-        try:
-            return name, distribution(name).version
-        except PackageNotFoundError:
-            continue
+def _distribution_of(package: str) -> Steps[tuple[str | None, str | None]]:
+    """Return name and version of the first distribution that has this top-level package."""
+    for each in distributions():
+        yield
+        if _has(each, package):
+            return _named(each)
     return None, None
+
+
+def _has(found: Distribution, package: str) -> bool:
+    """Tell whether a top-level package or module is a distribution's.
+
+    It may declare that itself. If not, the list of its files tells, which is searched as text: it
+    may have thousands of lines (Python Packaging User Guide, "Recording installed projects").
+    """
+    declared = found.read_text("top_level.txt")
+    if declared:
+        return package in declared.split()
+    files = "\n" + (found.read_text("RECORD") or "")
+    return f"\n{package}/" in files or f"\n{package}.py," in files

@@ -7,10 +7,10 @@ import importlib
 import importlib.util
 import inspect
 import os
-import pkgutil
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -96,9 +96,8 @@ def _module(source: Source) -> ModuleType:
         if missing != source.module and not source.module.startswith(f"{missing}."):
             raise  # found, but something that it imports is not
         parent, _, last = missing.rpartition(".")
-        search = getattr(sys.modules.get(parent), "__path__", None) if parent else None
-        names = [each.name for each in pkgutil.iter_modules(search)]
-        near = nearest(last, names)
+        folders = getattr(sys.modules.get(parent), "__path__", ()) if parent else sys.path
+        near = nearest(last, _modules_in(folders))
         within = f" in the package {parent}" if parent else ""
         hint = None
         if not parent and (Path(last).is_dir() or Path(f"{last}.py").is_file()):
@@ -113,6 +112,21 @@ def _module(source: Source) -> ModuleType:
             origin=source.origin,
             hint=hint,
         ) from None
+
+
+def _modules_in(folders: Iterable[str]) -> set[str]:
+    """Return the names of what is a module or package in folders, as far as their lists tell.
+
+    pkgutil.iter_modules() looks into each folder in there, which takes ten times as long.
+    """
+    found = set()
+    for folder in folders:
+        with suppress(OSError):
+            for name in os.listdir(folder or "."):
+                stem, _, ending = name.partition(".")
+                if stem.isidentifier() and (ending in ("", "py") or ending.endswith("so")):
+                    found.add(stem)
+    return found
 
 
 def _no_attribute(source: Source, holder: object, missing: str) -> PluginError:

@@ -17,6 +17,7 @@ from host.plugin.checks import Hooks, implementations, leaves_epoll, plugin_clas
 from host.plugin.discovery import Source, find, installed
 from host.plugin.importing import Importer, import_error
 from host.plugin.registry import Plugin, Registry
+from host.runtime.steps import Steps, finish
 from host.settings import Loaded, Problem, SettingsError, nearest, validate_options
 from host.text import listed, shorten, suggest
 
@@ -99,9 +100,17 @@ def load(loaded: Loaded) -> Registry:
         PluginError: if a plugin cannot be used; `PluginErrors` if there is more to say.
         SettingsError: if options are wrong.
     """
+    return finish(load_in_steps(loaded))
+
+
+def load_in_steps(loaded: Loaded) -> Steps[Registry]:
+    """Do the same in steps: one for each distribution that is looked at, and for each plugin.
+
+    What a plugin itself does when it is imported and constructed is one step, however long it is.
+    """
     importer = Importer()
     try:
-        return _load(loaded, importer)
+        return (yield from _load(loaded, importer))
     except BaseException:
         importer.undo()
         raise
@@ -130,12 +139,14 @@ def selection(plugins: Iterable[str]) -> tuple[str, ...]:
     return chosen + defaults
 
 
-def _load(loaded: Loaded, importer: Importer) -> Registry:
+def _load(loaded: Loaded, importer: Importer) -> Steps[Registry]:
     built: list[_Built] = []
     trouble = _Trouble()
-    for source, text in _sources(loaded, trouble):
+    sources = yield from _sources(loaded, trouble)
+    for source, text in sources:
         with trouble, leaves_epoll(source):
             built.append(_build(source, text, loaded, importer))
+        yield
     brought = _brought(built, trouble)
     hooks = dict(HOOKS)
     for namespace in brought:
@@ -150,20 +161,21 @@ def _load(loaded: Loaded, importer: Importer) -> Registry:
                 raise PluginErrors(wrong)
             found.extend(members)
             plugins.append(_plugin(each, members, hooks))
+        yield
     trouble.raise_any()
     return _register(plugins, found, brought, hooks)
 
 
-def _sources(loaded: Loaded, trouble: _Trouble) -> list[tuple[Source, str]]:
+def _sources(loaded: Loaded, trouble: _Trouble) -> Steps[list[tuple[Source, str]]]:
     """Find what is selected, and note what is wrong with the selection."""
-    entries = installed()
+    entries = yield from installed()
     found: dict[str, tuple[Source, str]] = {}
     texts: tuple[str, ...] = ()
     with trouble:
         texts = selection(loaded.settings.plugins)
     for text in texts:
         with trouble:
-            source = find(text, entries)
+            source = yield from find(text, entries)
             if source.name in found:
                 other = found[source.name][0]
                 cause = f"two plugins would have this name: {other.origin}; {source.origin}"

@@ -16,12 +16,13 @@ from host.errors import ExitCode, HostError, PluginError
 from host.hookspecs import TABLE, Process
 from host.ipc.assignment import Assignment
 from host.net.listeners import ListeningSocket
-from host.plugin.loading import load
+from host.plugin.loading import load_in_steps
 from host.plugin.registry import Registry
 from host.profiling.recorder import Recorder, collect, run_name
 from host.profiling.report import summarize
 from host.runtime import forks, streams
 from host.runtime.processes import BatchScheduling
+from host.runtime.steps import Steps
 from host.settings import Loaded, Settings, SettingsError, ignored_variables
 from host.startup.limits import RESERVED_DESCRIPTORS
 from host.startup.listening import open_or_take
@@ -198,8 +199,10 @@ def _open_control(
         return None
 
 
-def _load_scheduler(loaded: Loaded, name: str) -> Registry:
+def _load_scheduler(loaded: Loaded, name: str) -> Steps[Registry]:
     """Load one scheduler plugin into a running supervisor, with its options from the settings.
+
+    That is done in steps, since the supervisor has other things to do meanwhile.
 
     Raises:
         PluginError: it cannot be loaded, is no scheduler, or has to do with connections as well.
@@ -208,7 +211,7 @@ def _load_scheduler(loaded: Loaded, name: str) -> Registry:
         raise PluginError(name, "that leaves a plugin out, and chooses none")
     settings = loaded.settings.model_copy(update={"plugins": (name,)})
     try:
-        registry = load(dataclasses.replace(loaded, settings=settings))
+        registry = yield from load_in_steps(dataclasses.replace(loaded, settings=settings))
     except SettingsError as error:
         raise PluginError(name, str(error)) from error
     plugin = next(each for each in registry.plugins if name in (each.name, each.selected))

@@ -17,6 +17,7 @@ from host.plugin.circuit_breaker import CircuitBreaker
 from host.plugin.failures import Failures
 from host.runtime.loop import Loop
 from host.runtime.signals import Signals
+from host.runtime.steps import Steps
 from host.settings import Settings
 from host.supervisor.command_handlers import CommandHandlers, CommandParts, Stop
 from host.supervisor.dependencies import Dependencies
@@ -163,13 +164,13 @@ def lifecycle_parts(
 
 def load_schedulers(
     dependencies: Dependencies, failures: Failures, breaker: CircuitBreaker, plugin: str
-) -> Sequence[tuple[str, Scheduler]]:
-    """Load a scheduler plugin; return who is asked from then on.
+) -> Steps[Sequence[tuple[str, Scheduler]]]:
+    """Load a scheduler plugin, in steps; return who is asked from then on.
 
     Raises:
         PluginError: it cannot be loaded, or is none.
     """
-    registry = dependencies.load_scheduler(plugin)
+    registry = yield from dependencies.load_scheduler(plugin)
     return registry.host_hooks(failures, breaker=breaker).schedulers
 
 
@@ -179,7 +180,7 @@ def open_control(
     lifecycle: WorkerLifecycle,
     queries: WorkerQueries,
     reloader: Reloader,
-    load: Callable[[str], Sequence[tuple[str, Scheduler]]],
+    load: Callable[[str], Steps[Sequence[tuple[str, Scheduler]]]],
     stop: Stop,
 ) -> ControlServer | None:
     """Serve the control socket, if there is one; the server closes it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,6 +10,7 @@ from host.control.commands import CommandError
 from host.control.replies import Reply
 from host.dispatch.dispatcher import Scheduler
 from host.errors import HostError
+from host.runtime.steps import Steps
 from host.settings import AppliedSetting
 from host.supervisor import status
 from host.supervisor.lifecycle import WorkerLifecycle
@@ -35,8 +36,8 @@ class CommandParts:
 
     Attributes:
         state: what is known of the host.
-        load_schedulers: loads a scheduler plugin by name and returns who is asked from then on;
-            raises PluginError.
+        load_schedulers: loads a scheduler plugin by name, in steps, and returns who is asked from
+            then on; raises PluginError.
         stop: stops the host.
         applied: returns the settings as people see them.
     """
@@ -46,7 +47,7 @@ class CommandParts:
     lifecycle: WorkerLifecycle
     queries: WorkerQueries
     reloader: Reloader
-    load_schedulers: Callable[[str], Sequence[tuple[str, Scheduler]]]
+    load_schedulers: Callable[[str], Steps[Sequence[tuple[str, Scheduler]]]]
     stop: Stop
     applied: Callable[[], list[AppliedSetting]]
 
@@ -61,13 +62,17 @@ class CommandHandlers:
     def __init__(self, parts: CommandParts) -> None:
         self._parts, self._host = parts, parts.state
 
-    def handle(self, command: str, args: dict[str, Any], reply: Reply) -> None:
+    def handle(self, command: str, args: dict[str, Any], reply: Reply) -> Iterator[None] | None:
         """Carry out one command of the table, with arguments that have been checked.
 
+        Returns:
+            For a command that takes long, an iterator whose steps carry it out.
+
         Raises:
-            CommandError: it cannot be done; nothing has changed.
+            CommandError: it cannot be done; nothing has changed. The iterator raises it, too.
         """
-        getattr(self, command)(reply, **args)
+        steps: Iterator[None] | None = getattr(self, command)(reply, **args)
+        return steps
 
     def status(self, reply: Reply) -> None:
         """Tell the whole state of the host."""
@@ -161,14 +166,15 @@ class CommandHandlers:
             reply, "find", id, lambda handle, item: self._explain(reply, id, handle, item)
         )
 
-    def scheduler(self, reply: Reply, name: str) -> None:
-        """Have another plugin choose the workers."""
-        dispatcher = self._host.generations.handing_out.dispatcher
-        before = [each for each, _ in dispatcher.schedulers]
+    def scheduler(self, reply: Reply, name: str) -> Iterator[None]:
+        """Have another plugin choose the workers; to find it takes long where much is installed."""
         try:
-            dispatcher.schedulers = tuple(self._parts.load_schedulers(name))
+            schedulers = yield from self._parts.load_schedulers(name)
         except HostError as error:
             raise CommandError(str(error)) from error
+        dispatcher = self._host.generations.handing_out.dispatcher
+        before = [each for each, _ in dispatcher.schedulers]
+        dispatcher.schedulers = tuple(schedulers)
         self._parts.telemetry.emit(
             SCHEDULER_SWAPPED, plugin=name, before=", ".join(before) or "none"
         )

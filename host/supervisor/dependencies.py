@@ -11,6 +11,7 @@ from host.ipc.assignment import Assignment
 from host.plugin.binding import Timed
 from host.plugin.registry import Registry
 from host.runtime.processes import BatchScheduling
+from host.runtime.steps import Steps
 from host.settings import AppliedSetting
 from host.supervisor.reload.handover import Handover
 from host.telemetry.emitter import Telemetry
@@ -44,7 +45,7 @@ class Dependencies(NamedTuple):
         log: writes the log lines; the supervisor's loop has it try again when it must.
         version: the host's own version.
         run_worker: what a worker does in its process; returns the exit code.
-        load_scheduler: loads one scheduler plugin by name; raises PluginError.
+        load_scheduler: loads one scheduler plugin by name, in steps; raises PluginError.
         max_connections: how many connections one worker may hold.
         batch: begun while the supervisor runs: connections come together while it waits for a
             core. It ends in workers, which are not made to wait.
@@ -61,7 +62,7 @@ class Dependencies(NamedTuple):
     log: LogWriter
     version: str
     run_worker: Callable[[Assignment], int]
-    load_scheduler: Callable[[str], Registry]
+    load_scheduler: Callable[[str], Steps[Registry]]
     max_connections: int
     batch: BatchScheduling
     applied: Callable[[], list[AppliedSetting]]

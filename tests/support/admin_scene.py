@@ -87,9 +87,8 @@ class Scene:
         self.asked.append((command, args))
         answer = self.answers.get(command, {"done": command})
         if callable(answer):
-            answer(args, reply)
-        else:
-            reply.result(answer)
+            return answer(args, reply)
+        return reply.result(answer)
 
     def until(self, condition):
         deadline = time.monotonic() + DEADLINE_SECONDS

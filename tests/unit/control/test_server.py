@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from host.control.commands import MAX_REQUEST_BYTES, CommandError, address
 from host.control.connection import IDLE_SECONDS, TAKE_SECONDS
-from host.control.server import MAX_CLIENTS, ControlServer
+from host.control.server import MAX_CLIENTS, STEPS_SECONDS, ControlServer
 from host.telemetry.events import ADMIN_COMMAND, HOST_BUG
 from support.admin_scene import fresh_name, request, running
 
@@ -139,6 +139,61 @@ def test_a_late_reply_and_others_are_served_meanwhile(scene):
     assert not waits.is_closed
     replies[0].error("no such connection")
     assert waits.error() == "no such connection"
+
+
+def test_a_command_of_many_steps_takes_some_of_them_in_a_turn(scene):
+    taken = []
+
+    def steps(_, reply):
+        for number in range(10):
+            taken.append(number)
+            scene.now += STEPS_SECONDS / 2
+            yield
+        reply.result({"steps": len(taken)})
+
+    scene.answers["scheduler"] = steps
+    client, other = scene.client(), scene.client()
+    client.send(request("scheduler", args={"name": "new"}))
+    scene.until(lambda: bool(taken))
+    assert taken == [0, 1]
+    scene.now += STEPS_SECONDS / 2
+    scene.settle()
+    assert taken == [0, 1]  # others have the loop for as long
+    other.send(request("status"))
+    while len(scene.asked) < 2:
+        scene.pass_time(STEPS_SECONDS)
+    assert len(taken) < 10
+    assert other.response()["ok"]
+    while len(taken) < 10:
+        scene.pass_time(STEPS_SECONDS)
+    scene.pass_time(STEPS_SECONDS)
+    assert client.response()["result"] == {"steps": 10}
+
+
+@pytest.mark.parametrize("error", [CommandError("it cannot be done"), ZeroDivisionError("a bug")])
+def test_an_error_in_a_later_step_is_the_answer(scene, error):
+    def steps(_args, _reply):
+        yield
+        raise error
+
+    scene.answers["scheduler"] = steps
+    client = scene.client()
+    assert str(error) in client.ask("scheduler", args={"name": "new"})["error"]
+    assert len(scene.told.of(HOST_BUG)) == isinstance(error, ZeroDivisionError)
+    assert client.ask()["ok"]
+
+
+def test_steps_that_are_left_when_the_server_closes_are_not_taken(scene):
+    def steps(_args, _reply):
+        scene.now += STEPS_SECONDS
+        yield
+        pytest.fail("a step after the end")
+
+    scene.answers["scheduler"] = steps
+    scene.client().send(request("scheduler", args={"name": "new"}))
+    scene.until(lambda: bool(scene.asked))
+    scene.server.close()
+    scene.pass_time(STEPS_SECONDS)
 
 
 def test_the_first_answer_counts(scene):

@@ -22,8 +22,8 @@ def own_folder(tmp_path, monkeypatch):
 def install(tmp_path, monkeypatch):
     """Return a function that makes an installed distribution with entry points."""
 
-    def install(name, version="1.0", **points):
-        site = tmp_path / "site"
+    def install(name, version="1.0", folder="site", **points):
+        site = tmp_path / folder
         info = site / f"{name.replace('-', '_')}-{version}.dist-info"
         info.mkdir(parents=True)
         write(info / "METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")

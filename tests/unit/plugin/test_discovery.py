@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from host.plugin.loading import load
+from host.plugin.loading import load, load_in_steps
 from support.plugin_files import ECHO, HOOK, loaded, names, refusal, write
 
 pytestmark = pytest.mark.usefixtures("own_folder")
@@ -40,6 +40,41 @@ class TestFinding:
         [plugin] = load(loaded("first")).plugins
         assert plugin.origin == "sample-dist 2.1, entry point sample_first:Echo"
         assert "sample_second" not in sys.modules
+
+    @pytest.mark.parametrize(
+        ("listed", "text"),
+        [
+            ("top_level.txt", "other\nsample_dotted\n"),
+            ("RECORD", "other/__init__.py,,\nsample_dotted.py,sha256=x,9\n"),
+            ("RECORD", "sample_dotted/__init__.py,sha256=x,9\n"),
+        ],
+    )
+    def test_the_distribution_of_a_dotted_name(self, install, monkeypatch, listed, text):
+        site = install("sample-dist", "2.1")
+        write(site / "sample_dist-2.1.dist-info" / listed, text)
+        write("sample_dotted.py", ECHO)
+        monkeypatch.syspath_prepend(".")
+        [plugin] = load(loaded("sample_dotted:Echo")).plugins
+        assert plugin.origin == "sample-dist 2.1, module sample_dotted:Echo"
+
+    def test_of_two_distributions_with_one_name_the_first_on_the_path_counts(self, install):
+        install("sample-dist", "1.0", "later", first="sample_first:Echo", old="sample_first:Echo")
+        site = install("Sample.Dist", "2.1", "sooner", first="sample_first:Echo")
+        write(site / "sample_first.py", ECHO)
+        [plugin] = load(loaded("first")).plugins
+        assert plugin.origin == "Sample.Dist 2.1, entry point sample_first:Echo"
+        assert 'no plugin "old" is installed' in refusal("old")
+
+    @pytest.mark.parametrize("text", ["first", "sample_first:Echo", "./sample_first.py"])
+    def test_a_step_looks_at_one_distribution(self, install, text):
+        site = install("sample-dist", first="sample_first:Echo")
+        write(site / "sample_first.py", ECHO)
+        write("sample_first.py", ECHO)
+        before = sum(1 for _ in load_in_steps(loaded(text)))
+        for number in range(5):
+            install(f"sample-other-{number}")
+        looks = 10 if ":" in text else 5  # whose plugins, and whose package
+        assert sum(1 for _ in load_in_steps(loaded(text))) == before + looks
 
 
 class TestNotFound:

@@ -50,6 +50,17 @@ class TestNotFound:
         said = refusal("sample_package.protocl:Echo")
         assert 'no module "protocl" in the package sample_package; did you mean "protocol"?' in said
 
+    def test_module_that_is_like_one_that_is_there(self, tmp_path, monkeypatch):
+        write("sample_prtcl.py", "")
+        write("sample_x.cpython-311-x86_64-linux-gnu.so", "")
+        write("sample_1.data", "")
+        (tmp_path / "sample_package").mkdir()
+        monkeypatch.syspath_prepend(tmp_path)
+        assert 'did you mean "sample_prtcl"?' in refusal("sample_protcl:Echo")
+        assert 'did you mean "sample_package"?' in refusal("sample_packge.protocol:Echo")
+        assert 'did you mean "sample_x"?' in refusal("sampel_x:Echo")
+        assert 'did you mean "sample_1"' not in refusal("sampel_1:Echo")
+
     def test_module_in_a_folder_that_is_not_searched(self, tmp_path, monkeypatch):
         monkeypatch.syspath_prepend(tmp_path / "site")  # what it has saved is put back at the end
         sys.path[:] = [folder for folder in sys.path if folder]

@@ -54,6 +54,7 @@ class Scene:
         self.reloads.append((cause, done))
 
     def _load(self, name):
+        yield
         self.loaded.append(name)
         if isinstance(self.schedulers, Exception):
             raise self.schedulers
@@ -62,7 +63,8 @@ class Scene:
     def ask(self, command, **args):
         """Give a command; return the list that its response comes into."""
         responses = []
-        self.handlers.handle(command, args, Reply(responses.append, {}))
+        for _ in self.handlers.handle(command, args, Reply(responses.append, {})) or ():
+            assert not responses
         return responses
 
     def result(self, command, **args):
