@@ -19,8 +19,9 @@ def main() -> None:
     """
     gc.disable()
     if REHEARSAL in os.environ:
-        # Before any import that takes time: a rehearsal must not outlive its supervisor. If that
-        # has died already, the parent is another one (host.supervisor.reload.handover).
+        # The supervisor has seen to it, but an interpreter with capabilities of its own has lost
+        # it (prctl(2), PR_SET_PDEATHSIG): a rehearsal must not outlive its supervisor. If that has
+        # died already, the parent is another one (host.supervisor.reload.handover).
         die_with_parent(os.getppid())
     streams.begin()
     _look_last_in_the_working_directory()

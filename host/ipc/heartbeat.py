@@ -6,5 +6,5 @@ _BEATS = 4
 
 
 def beat_seconds(hang_seconds: float) -> float:
-    """Return how often a loop shall turn that is found to hang after `hang_seconds`."""
-    return min(BEAT_SECONDS, hang_seconds / _BEATS)
+    """Return how often a loop shall turn that is found to hang after `hang_seconds`; 0 is never."""
+    return min(BEAT_SECONDS, hang_seconds / _BEATS) if hang_seconds else BEAT_SECONDS

@@ -1,4 +1,4 @@
-"""Processes: fork, reap, and die with the parent."""
+"""Processes: fork, execute, reap, and die with the parent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -17,6 +17,8 @@ from host.runtime import forks, streams
 REHEARSAL = "_PREFORK_REHEARSAL"
 """The supervisor's pid, for the process that tries new settings and plugins before a reload."""
 _MAX_OUTPUT_BYTES = 65_536
+_NOT_EXECUTED = 127
+"""The exit code of a child whose program cannot be executed."""
 _PR_SET_PDEATHSIG = 1
 _OOM_STEP = 300
 """A supervisor has 11 MB more than a new worker, and the smallest cgroup for one is 40 MB."""
@@ -120,6 +122,44 @@ def fork(child: Callable[[], int]) -> int:
             streams.flush()
         finally:
             os._exit(code)
+
+
+def start_program(
+    file: str, arguments: list[str], environment: Mapping[str, str], output: int, errors: int
+) -> int:
+    """Execute a program in a child that ends with this process; return the child's pid.
+
+    The kernel is asked for that before the program is executed, so that there is no moment
+    without it: execve(2) keeps it, unless the file has capabilities of its own (prctl(2)).
+
+    Args:
+        file: what is executed.
+        arguments: all arguments, the program's name first.
+        environment: all variables.
+        output: what descriptor 1 of the program refers to; its descriptor 0 is /dev/null.
+        errors: the same for descriptor 2. It also gets one line if the program cannot be executed;
+            the child then ends with the exit code 127, as in a shell.
+
+    Raises:
+        OSError: EAGAIN or ENOMEM (fork(2)).
+    """
+    parent = os.getpid()
+
+    def program() -> int:
+        signal.set_wakeup_fd(-1)  # a signal to this process is none to the parent
+        if not die_with_parent(parent):
+            return _NOT_EXECUTED
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # what is ignored stays so (execve(2))
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        for descriptor, number in ((nothing, 0), (output, 1), (errors, 2)):
+            os.dup2(descriptor, number)
+        try:
+            os.execve(file, arguments, environment)
+        except OSError as error:
+            os.write(2, f"cannot start a process: {error.strerror}\n".encode())
+        return _NOT_EXECUTED
+
+    return fork(program)
 
 
 def end_of(descriptor: int) -> str:

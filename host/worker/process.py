@@ -244,8 +244,7 @@ class WorkerProcess:
         """
         if not die_with_parent(self._assignment.parent):
             self.loop.stop()
-        if self._beat:
-            self.loop.call_at(self.loop.now + self._beat, self._keep_turning)
+        self.loop.call_at(self.loop.now + self._beat, self._keep_turning)
 
     def _execute(self, order: Drain | Ask) -> None:
         match order:

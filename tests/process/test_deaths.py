@@ -285,11 +285,13 @@ def test_zombies_are_reaped_at_once(start: Start) -> None:
     )
 
 
+@pytest.mark.parametrize("hang_seconds", [4.0, 0.0])
 @pytest.mark.parametrize("when", ["at the start", "later"])
 def test_a_worker_that_has_changed_its_user_dies_with_its_supervisor(
-    start: Start, when: str
+    start: Start, when: str, hang_seconds: float
 ) -> None:
-    host = start(plugin=CHANGING_USER, workers=1)
+    settings = {"lifecycle.hang_seconds": hang_seconds}
+    host = start(plugin=CHANGING_USER, workers=1, settings=settings)
     with connect(host.address) as client:
 
         def signal_of_death(word: bytes) -> int:

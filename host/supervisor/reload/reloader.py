@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from host.errors import HostError
 from host.runtime.loop import Loop, TimerHandle
-from host.runtime.processes import REHEARSAL, Exit, end_of, is_lost
+from host.runtime.processes import REHEARSAL, Exit, end_of, is_lost, start_program
 from host.settings import Listen
 from host.supervisor.generations import Generations
 from host.supervisor.reload import handover
@@ -202,17 +202,7 @@ class Reloader:
         output, errors = (os.memfd_create(name, os.MFD_CLOEXEC) for name in ("plan", "errors"))
         environment = {**os.environ, REHEARSAL: str(os.getpid())}
         try:
-            pid = os.posix_spawn(
-                self._program.file,
-                self._program.arguments,
-                environment,
-                file_actions=[
-                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                    (os.POSIX_SPAWN_DUP2, output, 1),
-                    (os.POSIX_SPAWN_DUP2, errors, 2),
-                ],
-                setsigdef=[signal.SIGPIPE],
-            )
+            pid = start_program(*self._program, environment, output, errors)
         except OSError:
             os.close(output)
             os.close(errors)

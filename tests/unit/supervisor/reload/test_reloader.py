@@ -16,6 +16,8 @@ from host.supervisor.reload.reloader import Plan, Program, Reloader
 from host.telemetry.events import HOST_RELOADING, RELOAD_FAILED
 from support.fakes import FakeLoop, Told
 
+# Tests in parallel have a thread each for the results.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 PATIENCE = 5.0
 LISTEN = Listen(address="tcp://127.0.0.1:7001", plugin="echo", backlog=7, mode=0o640)
 PLAN = Plan(format=handover.FORMAT, listen=[LISTEN], control="prefork")
@@ -213,6 +215,7 @@ def test_a_plan_that_cannot_be_taken_on_is_a_failure(scene, error, reason):
 def test_a_process_that_cannot_be_started_is_a_failure(scene):
     scene.execute("/no/such/python", "python")
     scene.reloads.request("SIGHUP", scene.outcomes.append)
+    scene.reap()
     assert scene.failure == ("cannot start a process: No such file or directory", "")
     assert not scene.reloads.under_way
 
@@ -313,6 +316,13 @@ def test_the_end_of_another_process_is_no_rehearsals(scene):
     assert scene.reloads.under_way
     scene.reap()
     assert scene.went == [PLAN]
+
+
+def test_the_kernel_is_asked_to_end_it_with_its_parent_before_it_begins(scene):
+    """It asks for nothing itself: a program that is still being loaded could not."""
+    ask = "number = ctypes.c_int(); ctypes.CDLL(None).prctl(2, ctypes.byref(number))"
+    scene.run(f"import ctypes; {ask}; sys.exit(str(number.value))")  # PR_GET_PDEATHSIG (prctl(2))
+    assert scene.failure[0] == str(int(signal.SIGKILL))
 
 
 def test_a_signal_that_python_ignores_is_not_ignored_in_the_other(scene):

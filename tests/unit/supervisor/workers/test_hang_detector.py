@@ -150,6 +150,6 @@ def test_without_a_limit_nobody_hangs():
     assert watch.look([Reading(1, 1, 1, 0)], 2e6) == []
 
 
-@pytest.mark.parametrize(("limit", "beat"), [(4.0, 1.0), (60.0, 1.0), (1.0, 0.25)])
+@pytest.mark.parametrize(("limit", "beat"), [(4.0, 1.0), (60.0, 1.0), (1.0, 0.25), (0.0, 1.0)])
 def test_loops_turn_often_enough_to_be_told_from_hung_ones(limit, beat):
     assert beat_seconds(limit) == beat
