@@ -166,17 +166,18 @@ def wait(pid: int, seconds: float) -> Exit | None:
 
     Raises:
         ProcessLookupError, ChildProcessError: somebody else has reaped it.
+        Interrupted: the host is told to stop (see `Signals.interrupting`); the child was killed.
     """
-    descriptor = os.pidfd_open(pid)
+    descriptor, in_time = os.pidfd_open(pid), False
     try:
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
         in_time = bool(poll.poll(seconds * 1000))
+    finally:
+        os.close(descriptor)
         if not in_time:
             os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
-    finally:
-        os.close(descriptor)
     return _exit(pid, status) if in_time else None
 
 
