@@ -1,11 +1,19 @@
 """The host's public names: all that a plugin needs to import."""
 
 import sys
+from itertools import pairwise
 
-if sys.argv[:1] == ["-m"] and "host" in sys.orig_argv and not sys.flags.safe_path:
-    # `python -m host` is about to run (sys.argv in the library reference), and what is imported
-    # below must not come from the working directory: it goes from the first place to the last.
-    sys.path.append(sys.path.pop(0))
+from host.runtime import early_signals
+
+if sys.argv[:1] == ["-m"] and ("-m", "host") in pairwise(sys.orig_argv):
+    # `python -m host` is about to run (sys.argv in the library reference): signals must wait.
+    early_signals.block()
+    if not sys.flags.safe_path:
+        # What is imported below must not come from the working directory: it goes from the first
+        # place to the last.
+        sys.path.append(sys.path.pop(0))
+elif "".join(sys.argv[:1]).endswith("/prefork"):  # the console script
+    early_signals.block()
 
 from host.errors import PluginError
 from host.hookspecs import hookimpl, hookspec

@@ -32,6 +32,17 @@ class ExitCode(IntEnum):
     REMOTE = 10, "no answer from the host that was asked, or it refused"
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal that stops the host came while it waited for plugins: `cause` is the signal's name.
+
+    It is raised in what the plugins do then. To them it is what Ctrl-C is in any program.
+    """
+
+    def __init__(self, cause: str) -> None:
+        self.cause = cause
+        super().__init__(f"the host was told to stop meanwhile ({cause})")
+
+
 class HostError(Exception):
     """Base of the errors that end the host; `exit_code` says how."""
 

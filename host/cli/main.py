@@ -18,7 +18,8 @@ from host.control.commands import COMMANDS
 from host.errors import ExitCode, HostError, PluginError
 from host.net import gates
 from host.plugin.loading import PluginErrors, load
-from host.runtime import streams
+from host.runtime import early_signals, streams
+from host.runtime.signals import ending
 from host.settings.address import EXAMPLE, PARTS_OF_AN_ADDRESS
 from host.startup.launch import launch
 from host.startup.prepare import assign
@@ -145,7 +146,7 @@ def with_sources(command: Callable[..., None]) -> Callable[..., None]:
 
 def fail(message: str, code: ExitCode) -> NoReturn:
     """Print a message and exit."""
-    with suppress(OSError):  # nobody takes it: the code says it, too
+    with ending(code), suppress(OSError):  # nobody takes it: the code says it, too
         click.echo(f"host: {message}", err=True)
     if not streams.flush():
         streams.forget()
@@ -196,7 +197,10 @@ class _Group(click.Group):
         if args[0] not in names:
             near = suggest(settings.nearest(args[0], names))
             ctx.fail(f'there is no command "{args[0]}"{near}')
-        return super().resolve_command(ctx, args)
+        found = super().resolve_command(ctx, args)
+        if args[0] != "run":  # in a host, they wait until plugins are about to be loaded
+            early_signals.unblock()
+        return found
 
     def invoke(self, ctx: click.Context) -> Any:
         """Call the command; an error that has a culprit becomes one message and an exit code."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from host.errors import SlowCallError
+from host.errors import Interrupted, SlowCallError
 from host.hookspecs import OTHERS_HEAR_IT, ROWS
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import HOOK_FAILED
@@ -41,7 +41,13 @@ class Failures:
     def __call__(
         self, plugin: str, hook: str, error: BaseException, args: tuple[object, ...]
     ) -> None:
-        """Tell of one failure: of which plugin, in which hook, called with what."""
+        """Tell of one failure: of which plugin, in which hook, called with what.
+
+        Raises:
+            Interrupted: it was none: the host is told to stop.
+        """
+        if isinstance(error, Interrupted):
+            raise error
         # Also told of are callbacks, and hooks that a plugin brings.
         consequence = ROWS[hook].consequence if hook in ROWS else OTHERS_HEAR_IT
         told_by_caller = consequence is None

@@ -8,9 +8,19 @@ to the host. What the plugin's own code does in the child before that is left to
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+
+_ALL_SIGNALS = _signal.valid_signals()
+
+
+class _Mask(threading.local):
+    """Which signals a thread had blocked before it began to fork."""
+
+    before: Iterable[int] = ()
 
 
 class _Process:
@@ -25,6 +35,15 @@ class _Process:
     def __init__(self) -> None:
         self.closers: list[Callable[[], object]] = []
         self.forking = self.is_plugin_fork = False
+        self._mask = _Mask()
+
+    def begin(self) -> None:
+        """Have signals wait: a handler of the parent's, in the child, would tell the parent."""
+        self._mask.before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _ALL_SIGNALS)
+
+    def end(self) -> None:
+        """Let them come again."""
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, self._mask.before)
 
     def born(self) -> None:
         """Close what is the host's in a new child, if a plugin has forked it."""
@@ -35,10 +54,11 @@ class _Process:
         for function in self.closers:
             with suppress(Exception):  # if one thing cannot be closed, the others are
                 function()
+        self.end()
 
 
 _this = _Process()
-os.register_at_fork(after_in_child=_this.born)
+os.register_at_fork(before=_this.begin, after_in_parent=_this.end, after_in_child=_this.born)
 
 
 def close_in_plugin_fork(function: Callable[[], object]) -> None:
@@ -53,7 +73,8 @@ def close_in_plugin_fork(function: Callable[[], object]) -> None:
 def fork() -> int:
     """Fork a process of the host's own (fork(2)).
 
-    Functions given to `close_in_plugin_fork` before are forgotten in the child.
+    Functions given to `close_in_plugin_fork` before are forgotten in the child. All signals are
+    blocked there until it makes `Signals` of its own.
     """
     exit_if_plugin_fork()
     _this.forking = True

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from host.errors import ExitCode
-from host.runtime import forks, streams
+from host.runtime import early_signals, forks, streams
 
 REHEARSAL = "_PREFORK_REHEARSAL"
 """The supervisor's pid, for the process that tries new settings and plugins before a reload."""
@@ -149,7 +149,9 @@ def start_program(
         signal.set_wakeup_fd(-1)  # a signal to this process is none to the parent
         if not die_with_parent(parent):
             return _NOT_EXECUTED
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # what is ignored stays so (execve(2))
+        # What is ignored or blocked stays so (execve(2)).
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        early_signals.unblock()
         nothing = os.open(os.devnull, os.O_RDONLY)
         for descriptor, number in ((nothing, 0), (output, 1), (errors, 2)):
             os.dup2(descriptor, number)
@@ -206,17 +208,18 @@ def wait(pid: int, seconds: float) -> Exit | None:
 
     Raises:
         ProcessLookupError, ChildProcessError: somebody else has reaped it.
+        Interrupted: the host is told to stop (see `Signals.interrupting`); the child was killed.
     """
-    descriptor = os.pidfd_open(pid)
+    descriptor, in_time = os.pidfd_open(pid), False
     try:
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
         in_time = bool(poll.poll(seconds * 1000))
+    finally:
+        os.close(descriptor)
         if not in_time:
             os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
-    finally:
-        os.close(descriptor)
     return _exit(pid, status) if in_time else None
 
 

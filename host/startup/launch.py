@@ -8,11 +8,11 @@ import os
 import socket
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from errno import EADDRINUSE
 
 from host.control.server import ControlServer
-from host.errors import ExitCode, HostError, PluginError
+from host.errors import ExitCode, HostError, Interrupted, PluginError
 from host.hookspecs import TABLE, Process
 from host.ipc.assignment import Assignment
 from host.net.listeners import ListeningSocket
@@ -22,6 +22,7 @@ from host.profiling.recorder import Recorder, collect, run_name
 from host.profiling.report import summarize
 from host.runtime import forks, streams
 from host.runtime.processes import BatchScheduling
+from host.runtime.signals import Signals, ending
 from host.runtime.steps import Steps
 from host.settings import Loaded, Settings, SettingsError, ignored_variables
 from host.startup.limits import RESERVED_DESCRIPTORS
@@ -62,30 +63,53 @@ def launch(load_settings: Callable[[], Loaded], version: str) -> ExitCode:
     """
     if is_rehearsal():
         return rehearse(load_settings)
+    with closing(Signals()) as signals:
+        try:
+            return _launch(load_settings, version, signals)
+        except Interrupted:
+            return ExitCode.OK
+
+
+def _launch(load_settings: Callable[[], Loaded], version: str, signals: Signals) -> ExitCode:
+    """Run a host; signals are noted already.
+
+    Raises:
+        Interrupted: it is told to stop before anything is opened.
+    """
     handed = receive()
     with HostLog(handed) as log:
-        if handed is None:
-            return _run(prepare(log.begin(load_settings())), version, None, "", log)
-        prepared, failed = _prepare_again(load_settings, handed, log)
-        return _run(prepared, version, handed, failed, log)
+        if handed is not None:
+            prepared, failed = _prepare_again(load_settings, handed, log, signals)
+            return _run(prepared, version, handed, failed, log, signals)
+        with signals.interrupting():
+            loaded = log.begin(load_settings())
+            signals.allow(loaded.settings.lifecycle.drain_timeout_seconds)
+            prepared = prepare(loaded)
+        return _run(prepared, version, None, "", log, signals)
 
 
 def _prepare_again(
-    load_settings: Callable[[], Loaded], handed: Handover, log: HostLog
+    load_settings: Callable[[], Loaded], handed: Handover, log: HostLog, signals: Signals
 ) -> tuple[Prepared, str]:
     """Return what to run with after an exec, and why that is not what settings ask for, or "".
 
     What was tried a moment ago may not load any more. The workers that there are serve on then, as
     they were set up: they must not lose their supervisor.
     """
-    failed = rehearse_again(load_settings, handed)
+    signals.allow(handed.settings_before.lifecycle.drain_timeout_seconds)
+    try:
+        with signals.interrupting():
+            failed = rehearse_again(load_settings, handed)
+    except Interrupted as stop:
+        failed = str(stop)
     log.begin(Loaded(handed.settings_before))
     if not failed:
         try:
-            prepared = prepare_uninterrupted(load_settings)
+            with signals.interrupting():
+                prepared = prepare_uninterrupted(load_settings)
             log.change(prepared.settings)
             return prepared, ""
-        except (HostError, SettingsError) as error:
+        except (HostError, SettingsError, Interrupted) as error:
             failed = str(error)
         except Exception as error:
             failed = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
@@ -93,7 +117,12 @@ def _prepare_again(
 
 
 def _run(
-    prepared: Prepared, version: str, handed: Handover | None, failed: str, host_log: HostLog
+    prepared: Prepared,
+    version: str,
+    handed: Handover | None,
+    failed: str,
+    host_log: HostLog,
+    signals: Signals,
 ) -> ExitCode:
     settings = prepared.settings
     log, telemetry, capture = host_log.writer, host_log.telemetry, host_log.capture
@@ -121,6 +150,7 @@ def _run(
         prepared.registry,
         telemetry,
         log,
+        signals,
         version,
         run_worker=run_worker,
         load_scheduler=functools.partial(_load_scheduler, prepared.loaded),
@@ -137,7 +167,7 @@ def _run(
     telemetry.emit(HOST_STOPPED, code=int(code), meaning=code.description)
     host_log.end()
     if prepared.profile:
-        _print(summarize(*collect(prepared.profile, run), prepared.profile))
+        _print(summarize(*collect(prepared.profile, run), prepared.profile), code)
     if not streams.flush():
         streams.forget()  # or the interpreter would wait, and end with another code
     return code
@@ -171,9 +201,9 @@ def _supervise(
         return tell_bug(error, dependencies.telemetry)
 
 
-def _print(text: str) -> None:
-    """Print to standard output, if somebody takes it."""
-    with suppress(OSError), open(1, "wb", closefd=False) as output:
+def _print(text: str, code: ExitCode) -> None:
+    """Print to standard output, if somebody takes it; a signal ends the host with this code."""
+    with ending(code), suppress(OSError), open(1, "wb", closefd=False) as output:
         output.write(text.encode(errors="backslashreplace"))
 
 

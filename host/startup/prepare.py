@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from host.errors import HostError, LimitsError
+from host.errors import HostError, Interrupted, LimitsError
 from host.ipc.protocol import MAX_LISTENERS
 from host.plugin.loading import load, load_none
 from host.plugin.registry import Registry
@@ -66,9 +66,15 @@ def prepare(loaded: Loaded) -> Prepared:
 
 
 def prepare_uninterrupted(load_settings: Callable[[], Loaded]) -> Prepared:
-    """Load settings and plugins where nobody is there to interrupt: if a plugin does, it fails."""
+    """Load settings and plugins where nobody is there to interrupt: if a plugin does, it fails.
+
+    Raises:
+        Interrupted: the host is told to stop; as it is raised by a signal, it is no plugin's.
+    """
     try:
         return prepare(load_settings())
+    except Interrupted:
+        raise
     except KeyboardInterrupt as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{last.filename}:{last.lineno}"

@@ -10,11 +10,13 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import BinaryIO, NamedTuple
 
 from host.errors import ExitCode, HostError
 from host.runtime import processes
+from host.runtime.signal_table import IGNORED_BY_WORKERS
+from host.runtime.signals import Signals
 from host.settings import Loaded, SettingsError
 from host.startup.prepare import prepare_uninterrupted
 from host.supervisor.reload.handover import FORMAT, Handover
@@ -29,15 +31,16 @@ _MARGIN_SECONDS = 1.0
 def rehearse(load_settings: Callable[[], Loaded]) -> ExitCode:
     """Load settings and plugins, and print what they ask for; everything else stays as it is."""
     processes.offer_to_oom_killer()
-    prepared = prepare_uninterrupted(load_settings)
-    settings = prepared.settings
-    plan = Plan(
-        format=FORMAT,
-        listen=[listen for listen, _ in prepared.served],
-        control=settings.name if settings.admin.enabled else None,
-    )
-    print(f"\n{plan.model_dump_json()}", flush=True)
-    return ExitCode.OK
+    with closing(Signals(IGNORED_BY_WORKERS)):
+        prepared = prepare_uninterrupted(load_settings)
+        settings = prepared.settings
+        plan = Plan(
+            format=FORMAT,
+            listen=[listen for listen, _ in prepared.served],
+            control=settings.name if settings.admin.enabled else None,
+        )
+        print(f"\n{plan.model_dump_json()}", flush=True)
+        return ExitCode.OK
 
 
 class _Second(NamedTuple):
@@ -72,6 +75,9 @@ def rehearse_again(load_settings: Callable[[], Loaded], handed: Handover) -> str
 
     Returns:
         Why this process must not load them, or "".
+
+    Raises:
+        Interrupted: the host is told to stop (see `Signals.interrupting`).
     """
     seconds = handed.settings_before.lifecycle.start_timeout_seconds
     try:
@@ -115,10 +121,11 @@ def _load(second: _Second, parent: int) -> int:
     if not processes.die_with_parent(parent):
         return ExitCode.OK
     before, word = _identities(second.descriptors), _LOADED
-    try:
-        prepare_uninterrupted(second.load_settings)
-    except (HostError, SettingsError) as error:
-        word = str(error)
+    with closing(Signals(IGNORED_BY_WORKERS)):
+        try:
+            prepare_uninterrupted(second.load_settings)
+        except (HostError, SettingsError) as error:
+            word = str(error)
     if _identities(second.descriptors) != before:
         return _CLOSED
     _say(second, word)

@@ -16,7 +16,6 @@ from host.plugin.binding import HostHooks
 from host.plugin.circuit_breaker import CircuitBreaker
 from host.plugin.failures import Failures
 from host.runtime.loop import Loop
-from host.runtime.signals import Signals
 from host.runtime.steps import Steps
 from host.settings import Settings
 from host.supervisor.command_handlers import CommandHandlers, CommandParts, Stop
@@ -114,7 +113,6 @@ def make_reloader(
     settings: Settings,
     dependencies: Dependencies,
     router: BusRouter,
-    signals: Signals,
 ) -> Reloader:
     """Make what reloads, with all that it hands over to the process that it becomes."""
     control, program = dependencies.control, Program(sys.executable, sys.orig_argv)
@@ -122,7 +120,7 @@ def make_reloader(
         program=program,
         loop=state.loop,
         log=dependencies.log,
-        signals=signals,
+        signals=dependencies.signals,
         batch=dependencies.batch,
         router=router,
         workers=state.workers,

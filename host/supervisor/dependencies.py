@@ -11,6 +11,7 @@ from host.ipc.assignment import Assignment
 from host.plugin.binding import Timed
 from host.plugin.registry import Registry
 from host.runtime.processes import BatchScheduling
+from host.runtime.signals import Signals
 from host.runtime.steps import Steps
 from host.settings import AppliedSetting
 from host.supervisor.reload.handover import Handover
@@ -43,6 +44,7 @@ class Dependencies(NamedTuple):
         registry: the loaded plugins.
         telemetry: where events are told.
         log: writes the log lines; the supervisor's loop has it try again when it must.
+        signals: they are noted already; the supervisor says what to do at them, and closes them.
         version: the host's own version.
         run_worker: what a worker does in its process; returns the exit code.
         load_scheduler: loads one scheduler plugin by name, in steps; raises PluginError.
@@ -60,6 +62,7 @@ class Dependencies(NamedTuple):
     registry: Registry
     telemetry: Telemetry
     log: LogWriter
+    signals: Signals
     version: str
     run_worker: Callable[[Assignment], int]
     load_scheduler: Callable[[str], Steps[Registry]]

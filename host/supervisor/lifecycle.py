@@ -65,8 +65,8 @@ class WorkerLifecycle:
         limits: when a worker counts as hung, when it is due for replacement, and how long it is
             quiet before a listener is closed.
         become_worker: closes, in a new worker, what the supervisor alone uses.
-        on_reload_possible: called when a reload that has been waiting may begin: a generation has
-            taken over, or a worker has failed to start.
+        on_reload_possible: called when a reload that has been waiting may begin: the host has
+            started, a generation has taken over, or a worker has failed to start.
         on_empty: called with the exit code when no worker is left and none is to come.
         on_other_child: called with the end of a process that is no worker; tells whether it is
             one that the host has started.
@@ -298,6 +298,7 @@ class WorkerLifecycle:
         parts = self._parts
         if parts.generations.coming is None:
             parts.telemetry.emit(events.HOST_READY, workers=parts.pool.workers)
+            self._on_reload_possible()
         elif not parts.shutdown.begun:
             parts.generations.switch(self._handle_switched, self._quiet_seconds)
 

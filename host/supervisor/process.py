@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import functools
 import gc
+import math
 import os
 import signal
 from collections.abc import Callable, Sequence
 
 from host.bus.supervisor_end import BusRouter
-from host.errors import ExitCode, PluginError
+from host.errors import ExitCode, Interrupted, PluginError
 from host.hookspecs import on_host_start
 from host.net.listeners import ListeningSocket
 from host.plugin.circuit_breaker import CircuitBreaker
 from host.plugin.failures import Failures
 from host.runtime import forks
-from host.runtime.loop import READ, Loop
-from host.runtime.signals import Handler, Signals
+from host.runtime.loop import Loop
+from host.runtime.signals import Handler
 from host.settings import Settings
 from host.supervisor.assembly import (
     lifecycle_parts,
@@ -37,6 +38,9 @@ from host.supervisor.workers.handles import Workers
 from host.supervisor.workers.queries import WorkerQueries
 from host.telemetry import events
 
+_ONE_REQUEST_SECONDS = 0.5
+"""A Ctrl-C may come twice: from the terminal, and, as any signal, from who has started the host."""
+
 
 class Supervisor:
     """The parent process. It never reads a byte of a client's.
@@ -52,7 +56,7 @@ class Supervisor:
     ) -> None:
         self._settings, self._dependencies = settings, dependencies
         telemetry, registry = dependencies.telemetry, dependencies.registry
-        self._code = ExitCode.OK
+        self._code, self._asked_to_stop = ExitCode.OK, -math.inf
         self._failures = Failures(telemetry)
         breaker = CircuitBreaker(settings.breaker, registry.never_left_out, telemetry)
         self._hooks = registry.host_hooks(self._failures, breaker=breaker)
@@ -77,9 +81,9 @@ class Supervisor:
             settings.lifecycle,
             on_closed=lambda deadline: self._lifecycle.drain_all(deadline),  # noqa: PLW0108
         )
-        self._signals = Signals(self._signal_handlers())
+        self._signals = dependencies.signals
         state = make_state(settings, dependencies, breaker, parts, generations, self._shutdown)
-        self._reloader = make_reloader(state, settings, dependencies, self._router, self._signals)
+        self._reloader = make_reloader(state, settings, dependencies, self._router)
         queries = WorkerQueries(loop, workers.send)
         self._log_reopening = LogReopening(loop, telemetry, dependencies.log, workers, queries)
         self._lifecycle = WorkerLifecycle(
@@ -118,6 +122,9 @@ class Supervisor:
             self._start()
             self._loop.run()
             return self._code
+        except Interrupted as stop:
+            self._dependencies.telemetry.emit(events.HOST_STOPPING_NOW, cause=stop.cause)
+            return self._code
         finally:
             # Nothing is left behind: no child, no socket file, no descriptor.
             self._workers.kill_all()
@@ -129,7 +136,7 @@ class Supervisor:
         given, generations, loop = self._dependencies, self._generations, self._loop
         mine, handed = generations.current, given.handed
         failed = given.failed or self._tell_plugins(mine)
-        loop.add(self._signals.fileno(), READ, self._signals.handle)
+        self._signals.begin(self._signal_handlers(), loop)
         loop.on_turn_end = self._on_turn_end
         if handed is not None:
             end_stand_in(handed.stand_in, generations, self._workers)
@@ -139,7 +146,6 @@ class Supervisor:
         # pages stay shared.
         gc.collect()
         gc.freeze()
-        self._signals.unblock()
         self._check_health()
         # A generation that was to come before this one never will.
         self._lifecycle.drain_others(generations.serving.number, mine.number)
@@ -159,7 +165,12 @@ class Supervisor:
         self._lifecycle.reap()
 
     def _tell_plugins(self, mine: Generation) -> str:
-        """Tell the plugins that the host starts; return why the generation cannot, or ""."""
+        """Tell the plugins that the host starts; return why the generation cannot, or "".
+
+        Raises:
+            Interrupted: the host is told to stop before it has started.
+            PluginError: a plugin has failed, and there is no generation before this one.
+        """
         given = self._dependencies
         view = HostView(
             self._settings.name,
@@ -168,8 +179,15 @@ class Supervisor:
             mine.listeners,
             functools.partial(given.registry.hook, timed=given.timed),
         )
-        fine = self._hooks.tell(on_host_start, view)
-        forks.exit_if_plugin_fork()
+        try:
+            with self._signals.interrupting():
+                fine = self._hooks.tell(on_host_start, view)
+        except Interrupted as stop:
+            if given.handed is None:
+                raise
+            return str(stop)
+        finally:
+            forks.exit_if_plugin_fork()
         if fine:
             return ""
         failure = self._failures.last
@@ -206,9 +224,11 @@ class Supervisor:
         self._loop.call_at(next_look, self._check_health)
 
     def _on_stop_signal(self, number: signal.Signals) -> None:
+        now = self._loop.now
         if not self._shutdown.begun:
+            self._asked_to_stop = now
             self.stop(number.name, delayed=number is signal.SIGTERM)
-        elif number is signal.SIGINT:
+        elif number is signal.SIGINT and now >= self._asked_to_stop + _ONE_REQUEST_SECONDS:
             self.stop(f"a second {number.name}", quick=True)
 
     def stop(self, cause: str, *, quick: bool = False, delayed: bool = False) -> float:

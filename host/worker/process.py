@@ -25,9 +25,9 @@ from host.plugin.isolation import no_plugins
 from host.plugin.registry import Registry
 from host.profiling.recorder import ANYONE, CALLBACKS, Recorder
 from host.runtime import forks, stacks, streams
-from host.runtime.loop import READ, Loop
+from host.runtime.loop import Loop
 from host.runtime.processes import die_with_parent, offer_to_oom_killer
-from host.runtime.signal_table import SIGNALS
+from host.runtime.signal_table import IGNORED_BY_WORKERS
 from host.runtime.signals import Handler, Signals
 from host.settings import Settings
 from host.telemetry.emitter import Telemetry
@@ -82,8 +82,8 @@ def signal_handlers(leave: Callable[[], object]) -> dict[signal.Signals, Handler
     Args:
         leave: asks the supervisor to replace the worker.
     """
-    ignored = [number for number, each in SIGNALS.items() if each.ignored_by_workers]
-    return {signal.SIGTERM: lambda _: leave(), **dict.fromkeys(ignored, lambda _: None)}
+    nothing = dict.fromkeys(IGNORED_BY_WORKERS, lambda _: None)
+    return {signal.SIGTERM: lambda _: leave(), **nothing}
 
 
 class WorkerProcess:
@@ -140,7 +140,8 @@ class WorkerProcess:
         self._sweep = Sweep(loop, connections)
         acceptor = Acceptor(sockets, contexts, assignment.row, loop, telemetry, capacity)
         self._turns = self._turn_handler(acceptor, settings, wake)
-        self._signals = Signals(signal_handlers(lambda: self._channel.report(Report("leaving"))))
+        self._handlers = signal_handlers(lambda: self._channel.report(Report("leaving")))
+        self._signals = Signals(self._handlers)
 
     def _context(
         self, listener: Listener, hooks: ListenerHooks, settings: Settings, capacity: Capacity
@@ -203,7 +204,7 @@ class WorkerProcess:
         if not die_with_parent(self._assignment.parent):  # undone by a plugin that changes the user
             return ExitCode.OK
         loop = self.loop
-        loop.add(self._signals.fileno(), READ, self._signals.handle)
+        self._signals.begin(self._handlers, loop)
         self._channel.watch(self._turns.add_orders)
         loop.on_turn_begin, loop.on_turn_end = self._turns.begin, self._turns.end
         self._bus.flush()  # what the plugins have put there: the loop may have to wait first

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from host.runtime.signal_table import SIGNALS
+from host.runtime.signal_table import BLOCKED, IGNORED_BY_WORKERS, SIGNALS
 from host.supervisor import process as supervisor
 from host.worker.process import signal_handlers
 
@@ -27,8 +27,12 @@ def test_the_page_has_a_row_for_each_signal_and_no_other():
 def test_a_worker_has_a_handler_for_each_signal_that_does_something_in_it():
     handlers = signal_handlers(lambda: None)
     at_work = {number for number, each in SIGNALS.items() if not each.worker.startswith("nothing")}
-    ignored = {number for number, each in SIGNALS.items() if each.ignored_by_workers}
-    assert handlers.keys() == at_work | ignored
+    assert handlers.keys() == at_work | {*IGNORED_BY_WORKERS}
+
+
+def test_a_signal_that_is_never_delivered_needs_no_handler_in_workers():
+    assert BLOCKED
+    assert not BLOCKED & {*IGNORED_BY_WORKERS}
 
 
 def test_the_supervisor_has_a_handler_for_each_signal():

@@ -53,10 +53,12 @@ def command(
     nofile: tuple[int, int] | None = None,
     unprivileged: bool = False,
     streams: Mapping[int, str] | None = None,
+    blocked: Iterable[int] = (),
+    ignored: Iterable[int] = (),
 ) -> list[str]:
     """Return the command line that runs a host which cannot outlive the test."""
     options: dict[str, Any] = {"alarm": ALARM_SECONDS, "unprivileged": unprivileged}
-    options["streams"] = dict(streams or {})
+    options |= {"streams": dict(streams or {}), "blocked": [*blocked], "ignored": [*ignored]}
     if nofile is not None:
         options["nofile"] = nofile
     launcher = [sys.executable, "-I", "-S", str(SUPPORT / "launcher.py"), json.dumps(options)]
@@ -81,6 +83,8 @@ class Host(RunningHost):
         nofile: soft and hard limit of descriptors.
         unprivileged: whether it may not raise hard limits, even as root.
         streams: what becomes of standard streams, as `launcher.py` has it.
+        blocked: signals that are blocked when it is started.
+        ignored: signals that are ignored then.
         deaf_after: an event after which nobody reads the log until `listen` is called.
     """
 
@@ -133,6 +137,15 @@ class Host(RunningHost):
         return self._board
 
     # What is done to it
+
+    def interrupt_again(self) -> None:
+        """Interrupt a host that was interrupted, until that does not count as the same Ctrl-C."""
+
+        def hurries() -> bool:
+            self.signal(signal.SIGINT)
+            return bool(self.events("host_stopping_now"))
+
+        eventually(hurries, "the host stops now")
 
     def wait(self, seconds: float = DEADLINE_SECONDS) -> int:
         """Wait for the host's end, and for all that it has said; return the exit code."""

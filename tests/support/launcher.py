@@ -3,6 +3,8 @@
 Usage: launcher.py OPTIONS COMMAND…, with OPTIONS a JSON object:
 
     alarm         seconds after which SIGALRM ends the process (alarm(2) survives exec)
+    blocked       signals that are blocked, by number: that survives exec, too
+    ignored       signals that are ignored, by number: so does that
     nofile        [soft, hard] limit of file descriptors
     streams       what becomes of standard streams, by number: "closed"; "full", a disk that is;
                   "stalled", a pipe that is full; "broken", a pipe without a reader
@@ -67,6 +69,9 @@ def main() -> None:
         sys.exit("launcher: the test has gone")
     for number, state in chosen.get("streams", {}).items():
         spoil(int(number), state)
+    for number in chosen.get("ignored", ()):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, chosen.get("blocked", ()))
     os.execv(command[0], command)
 
 

@@ -104,3 +104,11 @@ class Watch:
 
     def close(self) -> None:
         os.close(self._fd)
+
+
+def blocks(pid: int, number: int) -> bool:
+    """Tell whether a process blocks a signal (proc_pid_status(5), SigBlk)."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("SigBlk:"):
+            return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+    return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from host.bus.supervisor_end import BusRouter
@@ -22,6 +22,7 @@ from host.supervisor.workers.exits import ExitReports
 from host.supervisor.workers.last_call import LastCall
 from host.telemetry.events import Level
 from host.telemetry.logs import LogWriter
+from support import signal_state
 from support.fakes import FakeLoop, Told
 from support.generations import dispatching
 from support.supervision import NO_PROCESS, FakeWorkers, Site
@@ -38,7 +39,9 @@ class Before:
         self.site = site
         self._null = os.open(os.devnull, os.O_WRONLY)
         self.log = LogWriter(self._null, lambda _: "\n", Level.INFO)
-        self.signals = Signals({signal.SIGUSR2: lambda _: None})
+        self._kept = ExitStack()
+        self._kept.enter_context(signal_state.kept())
+        self.signals = Signals([signal.SIGUSR2])
         self.batch = BatchScheduling()
         self._other_end, pipe = os.pipe()
         self.stand_in = StandIn(pid=NO_PROCESS - 1, pipe=pipe)
@@ -51,6 +54,7 @@ class Before:
 
     def close(self) -> None:
         self.signals.close()
+        self._kept.close()
         self.batch.end()
         self.log.close()
         os.close(self._null)
