@@ -19,6 +19,7 @@ from host.errors import ExitCode, HostError, PluginError
 from host.net import gates
 from host.plugin.loading import PluginErrors, load
 from host.runtime import early_signals, streams
+from host.runtime.signals import ending
 from host.settings.address import EXAMPLE, PARTS_OF_AN_ADDRESS
 from host.startup.launch import launch
 from host.startup.prepare import assign
@@ -145,7 +146,7 @@ def with_sources(command: Callable[..., None]) -> Callable[..., None]:
 
 def fail(message: str, code: ExitCode) -> NoReturn:
     """Print a message and exit."""
-    with suppress(OSError):  # nobody takes it: the code says it, too
+    with ending(code), suppress(OSError):  # nobody takes it: the code says it, too
         click.echo(f"host: {message}", err=True)
     if not streams.flush():
         streams.forget()

@@ -149,9 +149,9 @@ def start_program(
         signal.set_wakeup_fd(-1)  # a signal to this process is none to the parent
         if not die_with_parent(parent):
             return _NOT_EXECUTED
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # what is ignored stays so (execve(2))
-        # All are blocked since the fork; those that the host begins with wait on.
-        signal.pthread_sigmask(signal.SIG_SETMASK, early_signals.WAITING)
+        # What is ignored or blocked stays so (execve(2)).
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        early_signals.unblock()
         nothing = os.open(os.devnull, os.O_RDONLY)
         for descriptor, number in ((nothing, 0), (output, 1), (errors, 2)):
             os.dup2(descriptor, number)

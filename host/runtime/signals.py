@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]
+import _thread
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
-from host.errors import Interrupted
+from host.errors import ExitCode, Interrupted
 from host.runtime import forks, signal_descriptor
 from host.runtime.loop import READ, Poller
 from host.runtime.signal_table import BLOCKED, SIGNALS
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+_PATIENCE_SECONDS = 30.0
+"""What service managers and orchestrators grant."""
+_LEAST_PATIENCE_SECONDS = 1.0
 
 
 Handler = Callable[[signal.Signals], object]
@@ -23,6 +28,22 @@ Handler = Callable[[signal.Signals], object]
 # The public function tries to find the handler among the members of an enumeration, which takes
 # 3.6 µs; the supervisor asks in every turn.
 getsignal: Callable[[int], object] = _signal.getsignal
+
+
+@contextmanager
+def ending(code: int) -> Iterator[None]:
+    """Have a signal that stops the process end it at once with this exit code, within.
+
+    For the last words of a process: perhaps nobody ever takes them.
+    """
+    before = {number: signal.signal(number, lambda *_: os._exit(code)) for number in _STOPPING}
+    mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)  # None: it is not Python's
 
 
 class Signals:
@@ -46,6 +67,7 @@ class Signals:
         self._handlers: Mapping[signal.Signals, Handler] = {}
         self._seen: set[int] = set()
         self._interrupts = False
+        self._patience = _PATIENCE_SECONDS
         self._noting = self._note  # one object, to be found again
         # Opened by `begin`: before, plugins are loaded, which may close what they do not know.
         self._reader: socket.socket | None = None
@@ -65,7 +87,16 @@ class Signals:
         """Note a signal; the interpreter has already written its number (set_wakeup_fd)."""
         self._seen.add(number)
         if self._interrupts:
+            if number in _STOPPING:
+                # Not by threading: what is interrupted may hold its locks.
+                _thread.start_new_thread(self._end_in_time, ())
             self._interrupt()
+
+    def _end_in_time(self) -> None:
+        """End the process if what was interrupted goes on; run in a thread."""
+        time.sleep(self._patience)
+        if self._interrupts:
+            os._exit(ExitCode.CUT_SHORT)
 
     def _interrupt(self) -> None:
         """Raise Interrupted if a signal has come that stops the host."""
@@ -99,11 +130,16 @@ class Signals:
             self._blocked = signal_descriptor.open_descriptor(self._blocked_numbers)
             loop.add(self._blocked, READ, self.handle)
 
+    def allow(self, seconds: float) -> None:
+        """Give what is interrupted so many seconds to end, but one at least."""
+        self._patience = max(seconds, _LEAST_PATIENCE_SECONDS)
+
     @contextmanager
     def interrupting(self) -> Iterator[None]:
         """Have a signal that stops the host interrupt what runs within, since that may take long.
 
-        Use it before `begin`.
+        Use it before `begin`. What goes on even so is cut short, with the whole process, when the
+        time is over that `allow` gives.
 
         Raises:
             Interrupted: such a signal has come, before or meanwhile; also if what has run within

@@ -22,7 +22,7 @@ from host.profiling.recorder import Recorder, collect, run_name
 from host.profiling.report import summarize
 from host.runtime import forks, streams
 from host.runtime.processes import BatchScheduling
-from host.runtime.signals import Signals
+from host.runtime.signals import Signals, ending
 from host.runtime.steps import Steps
 from host.settings import Loaded, Settings, SettingsError, ignored_variables
 from host.startup.limits import RESERVED_DESCRIPTORS
@@ -82,7 +82,9 @@ def _launch(load_settings: Callable[[], Loaded], version: str, signals: Signals)
             prepared, failed = _prepare_again(load_settings, handed, log, signals)
             return _run(prepared, version, handed, failed, log, signals)
         with signals.interrupting():
-            prepared = prepare(log.begin(load_settings()))
+            loaded = log.begin(load_settings())
+            signals.allow(loaded.settings.lifecycle.drain_timeout_seconds)
+            prepared = prepare(loaded)
         return _run(prepared, version, None, "", log, signals)
 
 
@@ -94,6 +96,7 @@ def _prepare_again(
     What was tried a moment ago may not load any more. The workers that there are serve on then, as
     they were set up: they must not lose their supervisor.
     """
+    signals.allow(handed.settings_before.lifecycle.drain_timeout_seconds)
     try:
         with signals.interrupting():
             failed = rehearse_again(load_settings, handed)
@@ -164,7 +167,7 @@ def _run(
     telemetry.emit(HOST_STOPPED, code=int(code), meaning=code.description)
     host_log.end()
     if prepared.profile:
-        _print(summarize(*collect(prepared.profile, run), prepared.profile))
+        _print(summarize(*collect(prepared.profile, run), prepared.profile), code)
     if not streams.flush():
         streams.forget()  # or the interpreter would wait, and end with another code
     return code
@@ -198,9 +201,9 @@ def _supervise(
         return tell_bug(error, dependencies.telemetry)
 
 
-def _print(text: str) -> None:
-    """Print to standard output, if somebody takes it."""
-    with suppress(OSError), open(1, "wb", closefd=False) as output:
+def _print(text: str, code: ExitCode) -> None:
+    """Print to standard output, if somebody takes it; a signal ends the host with this code."""
+    with ending(code), suppress(OSError), open(1, "wb", closefd=False) as output:
         output.write(text.encode(errors="backslashreplace"))
 
 

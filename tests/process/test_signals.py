@@ -15,6 +15,7 @@ from host.runtime.signal_table import BLOCKED, SIGNALS
 from support.address import connect
 from support.asking import fresh_name, query
 from support.hosting import FAULTY, SUPPORT, Host, Start, eventually
+from support.machine import Stopwatch
 from support.processes import Watch, blocks, children, of_session
 from support.session import ask
 
@@ -80,6 +81,21 @@ def test_a_plugin_that_waits_while_it_is_imported_is_interrupted(
     host.signal(number)
     assert host.wait() == 0
     assert host.events("listening") == []
+
+
+@pytest.mark.timing
+@pytest.mark.parametrize("where", ["import", "on_host_start"])
+def test_a_plugin_that_catches_what_interrupts_it_is_cut_short(
+    start: Start, tmp_path: Path, where: str
+) -> None:
+    settings = {"lifecycle.drain_timeout_seconds": 0}
+    env = waiting(tmp_path, where, how="ever")
+    host = start(plugin=WAITING, settings=settings, env=env, ready=False)
+    until_it_waits(tmp_path)
+    watch = Stopwatch()
+    host.signal(SIGTERM)
+    assert host.wait() == 9
+    assert 0.9 <= watch.seconds <= watch.scaled(1.5)
 
 
 def test_settings_that_nobody_writes_are_not_waited_for(start: Start, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from support.address import connect
-from support.hosting import PRINTING, Start, command, environment, eventually
+from support.hosting import DEADLINE_SECONDS, PRINTING, Start, command, environment, eventually
+from support.processes import blocks
 
 pytestmark = pytest.mark.process
 
@@ -96,6 +97,22 @@ def test_ready_is_told_by_the_exit_code_without_standard_output(
 def test_a_host_that_cannot_start_says_so_by_its_exit_code_alone(state: str) -> None:
     flags = command(["--plugin", "no_such_plugin"], streams={1: state, 2: state})
     assert subprocess.run(flags, check=False, env=environment(), timeout=30).returncode == 4
+
+
+def test_a_host_that_cannot_say_why_it_does_not_start_can_be_told_to_end() -> None:
+    host = subprocess.Popen(
+        command(["--plugin", "no_such_plugin"], streams={2: "stalled"}), env=environment()
+    )
+    try:
+        eventually(
+            lambda: blocks(host.pid, signal.SIGHUP) and not blocks(host.pid, signal.SIGTERM),
+            "it prints its message",
+        )
+        host.terminate()
+        assert host.wait(DEADLINE_SECONDS) == 4
+    finally:
+        host.kill()
+        host.wait()
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])

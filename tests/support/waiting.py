@@ -1,8 +1,8 @@
 """A protocol that waits for ever at its start, where and in which process files say.
 
 The folder that the variable WAITING names may have a file `import` or `on_host_start` with a
-process id, 0 for whoever comes, and `once` if it goes on after it was interrupted. When it waits,
-there is a file `waiting`.
+process id, 0 for whoever comes, and `once` if it goes on after it was interrupted, or `ever` if it
+waits on. When it waits, there is a file `waiting`.
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ def wait(where: str) -> None:
     path = FOLDER / where
     if not path.exists():
         return
-    pid, *once = path.read_text().split()
+    pid, *how = path.read_text().split()
     if int(pid) not in (0, os.getpid()):
         return
     (FOLDER / "waiting").touch()
-    with suppress(*[BaseException] * len(once)):
-        time.sleep(SECONDS)
+    while True:
+        with suppress(*[BaseException] * len(how)):
+            time.sleep(SECONDS)
+        if how != ["ever"]:
+            return
 
 
 wait("import")

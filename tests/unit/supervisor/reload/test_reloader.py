@@ -332,3 +332,11 @@ def test_a_signal_that_python_ignores_is_not_ignored_in_the_other(scene):
     scene.reloads.request("SIGHUP", scene.outcomes.append)
     scene.reap()
     assert scene.failure[0] == "killed by SIGPIPE while the new settings were tried"
+
+
+def test_no_signal_is_blocked_in_the_other(scene):
+    """All are, in a new fork of the host."""
+    scene.execute("/bin/sh", "sh", "-c", "kill -TERM $$")
+    scene.reloads.request("SIGHUP", scene.outcomes.append)
+    scene.reap()
+    assert scene.failure[0] == "killed by SIGTERM while the new settings were tried"
