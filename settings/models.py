@@ -151,7 +151,7 @@ class Lifecycle(Section):
     drain_spread_seconds: float = Field(
         default=1.0,
         ge=0,
-        description="Seconds over which a draining worker spreads its goodbyes, at random, so that"
+        description="Seconds over which a draining worker spreads its goodbyes evenly, so that"
         " clients do not all return at once; 0 says them all at once. It takes no more than half"
         " of drain_timeout_seconds.",
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from host.control.commands import CommandError
-from host.control.replies import Reply
+from host.control.replies import Reply, Written, write_items
 from host.dispatch.dispatcher import Scheduler
 from host.errors import HostError
 from host.runtime.steps import Steps
@@ -139,22 +140,24 @@ class CommandHandlers:
         """List the open connections, `limit` at most."""
         slots = {handle.record.pid: handle.record.slot for handle in self._host.workers}
 
-        def done(answers: dict[int, list[Item]], unanswered: list[int]) -> None:
-            found: list[Item] = []
-            for items in answers.values():
-                found += items
-            truncated = len(found) > limit
-            del found[limit:]
+        def done(answers: dict[int, list[Written]], unanswered: list[int]) -> None:
+            listed: list[Written] = []
+            room = limit
+            for some in itertools.chain.from_iterable(answers.values()):
+                if room > 0:
+                    listed += [some] if some.count <= room else some.first(room)
+                room -= some.count
             reply.result(
                 {
-                    "connections": found,
+                    "connections": listed,
                     "unanswered": sorted(slots[pid] for pid in unanswered),
-                    "truncated": truncated,
+                    "truncated": room < 0,
                 }
             )
 
         # One more than wanted, to know whether there are more.
-        self._parts.queries.ask(slots, "connections", {"limit": limit + 1}, done)
+        asked = {"limit": limit + 1}
+        self._parts.queries.ask(slots, "connections", asked, done, keep=write_items)
 
     def close(self, reply: Reply, id: str) -> None:
         """Close a connection."""

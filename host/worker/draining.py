@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import functools
+import math
 import random
 import socket
 from collections.abc import Callable, Sequence
 
 from host.interfaces import CloseReason
-from host.runtime.loop import Loop
+from host.runtime.loop import Loop, TimerHandle
 from host.worker.connection import SocketConnection
 from host.worker.context import OpenConnections
 
 _SPREAD_SHARE = 0.5
 """The part of the time until the deadline over which connections may be told."""
+_STEP_SECONDS = 0.002
+"""How far those who are told in different turns of the loop are apart at least."""
 
 
 class Draining:
@@ -41,7 +43,9 @@ class Draining:
     ) -> None:
         self._open, self._sockets, self._loop = connections.open, sockets, loop
         self._spread_seconds, self._on_cut = spread_seconds, on_cut
-        self._untold: set[SocketConnection] = set()  # connections that do not know of it yet
+        self._untold: list[SocketConnection] = []  # connections that do not know of it yet
+        self._deadline = self._told_by = 0.0
+        self._timer: TimerHandle | None = None
         self._begun = self.has_cut = False
 
     def begin(self, deadline: float) -> None:
@@ -58,20 +62,33 @@ class Draining:
             self._begun = True
             for sock in self._sockets:
                 sock.close()
-            self._untold = set(self._open)
+            self._untold = list(self._open)
         spread = min(self._spread_seconds, (deadline - loop.now) * _SPREAD_SHARE)
-        for connection in tuple(self._untold):
-            if spread > 0:
-                when = loop.now + random.random() * spread
-                loop.call_at(when, functools.partial(self._tell, connection, deadline))
-            else:
-                self._tell(connection, deadline)
+        self._deadline, self._told_by = deadline, loop.now + spread
+        if self._timer is not None:
+            self._timer.cancel()
+        if spread > 0:  # workers that begin at the same time do not tell theirs at the same time
+            self._tell_later(random.random() * self._step())
+        else:
+            self._tell_some()
         loop.call_at(deadline, self._cut)
 
-    def _tell(self, connection: SocketConnection, deadline: float) -> None:
-        if connection in self._untold:
-            self._untold.discard(connection)
-            connection.drain(deadline)
+    def _step(self) -> float:
+        """Return how many seconds those who are told next are apart, who may be several."""
+        left = self._told_by - self._loop.now
+        return max(_STEP_SECONDS, left / max(1, len(self._untold)))
+
+    def _tell_later(self, seconds: float) -> None:
+        if self._untold:
+            self._timer = self._loop.call_at(self._loop.now + seconds, self._tell_some)
+
+    def _tell_some(self) -> None:
+        """Tell those whose turn it is: as many as it takes to have told all in time."""
+        step = self._step()
+        turns = max(1, int((self._told_by - self._loop.now) / step))
+        for _ in range(math.ceil(len(self._untold) / turns)):
+            self._untold.pop().drain(self._deadline)
+        self._tell_later(step)
 
     def _cut(self) -> None:
         """Close what is still open at the deadline."""

@@ -11,12 +11,14 @@ from typing import Any
 from host.ipc.protocol import ANSWER_SECONDS, LONGEST_ANSWER_SECONDS, Ask, ask_order
 from host.runtime.loop import Loop, TimerHandle
 
-AT_A_TIME = 8
+AT_A_TIME = 4
 """How many workers answer a query at the same time: what they say in one turn is read at once."""
 
 Item = dict[str, Any]
-Done = Callable[[dict[int, list[Item]], list[int]], object]
+Done = Callable[[dict[int, list[Any]], list[int]], object]
 """Called with the items that each worker (by pid) has answered, and with those who have not."""
+Keep = Callable[[list[Item]], list[Any]]
+"""Makes of some items what is kept of them until all have answered."""
 
 
 @dataclass(slots=True, eq=False)
@@ -28,7 +30,7 @@ class _Query:
         latest: when it is over at the latest.
         unasked: the workers whose turn has not come.
         waited_for: until when each of the others is waited for.
-        items: what they have answered.
+        items: what is kept of what they have answered.
         unanswered: those whose answer has not come, or not all of it.
     """
 
@@ -36,10 +38,11 @@ class _Query:
     question: str
     args: dict[str, Any]
     done: Done
+    keep: Keep
     latest: float
     unasked: deque[int]
     waited_for: dict[int, float] = field(default_factory=dict)
-    items: dict[int, list[Item]] = field(default_factory=dict)
+    items: dict[int, list[Any]] = field(default_factory=dict)
     unanswered: list[int] = field(default_factory=list)
     timer: TimerHandle | None = None
 
@@ -60,10 +63,26 @@ class WorkerQueries:
         self._numbers = itertools.count(int(loop.now * 1e6))
         self._open: dict[int, _Query] = {}
 
-    def ask(self, pids: Iterable[int], question: str, args: dict[str, Any], done: Done) -> None:
-        """Ask workers; `done` is called once, when all have answered or the time is up."""
+    def ask(
+        self,
+        pids: Iterable[int],
+        question: str,
+        args: dict[str, Any],
+        done: Done,
+        *,
+        keep: Keep = list,
+    ) -> None:
+        """Ask workers; `done` is called once, when all have answered or the time is up.
+
+        Args:
+            pids: who is asked.
+            question: what they are asked.
+            args: what belongs to the question.
+            done: called with all that was kept.
+            keep: called with the items of each part of an answer; without it they are kept.
+        """
         number, latest = next(self._numbers), self._loop.now + LONGEST_ANSWER_SECONDS
-        query = _Query(number, question, args, done, latest, deque(pids))
+        query = _Query(number, question, args, done, keep, latest, deque(pids))
         self._open[number] = query
         self._go_on(query)
 
@@ -73,7 +92,8 @@ class WorkerQueries:
         query = self._open.get(number) if isinstance(number, int) else None
         if query is None or pid not in query.waited_for or not isinstance(items, list):
             return
-        query.items.setdefault(pid, []).extend(each for each in items if isinstance(each, dict))
+        kept = query.items.setdefault(pid, [])
+        kept += query.keep([each for each in items if isinstance(each, dict)])
         if data.get("last", True):
             del query.waited_for[pid]
             self._go_on(query)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host.control.commands import MAX_PAGE_BYTES
-from host.control.replies import pieces
+from host.control.replies import pieces, write_items
 from support.admin_scene import request
 
 JSON = st.recursive(
@@ -30,6 +30,31 @@ def test_pieces_make_lines_of_the_same_json(values, items):
         assert page.keys() == response.keys()
         assert all(page[key] == value for key, value in response.items() if key != "result")
     assert found == response["result"]
+
+
+@given(st.lists(st.lists(JSON, max_size=5), max_size=20), st.integers(0, 100))
+def test_items_that_are_written_before_make_the_same_list(parts, count):
+    items = [item for part in parts for item in part]
+    written = [each for part in parts for each in write_items(part)]
+    assert sum(each.count for each in written) == len(items)
+    assert read(written) == items
+    cut = [each for part in write_items(items) for each in part.first(count)]
+    assert read(cut) == items[:count]
+
+
+def test_long_items_are_written_one_by_one_and_no_page_is_too_long():
+    items = [{"number": number, "text": "x" * 100_000} for number in range(30)]
+    written = write_items(items)
+    assert [each.count for each in written] == [1] * 30
+    lines = b"".join(pieces({"result": {"list": written}})).splitlines()
+    assert max(map(len, lines)) <= MAX_PAGE_BYTES
+    assert read(written) == items
+
+
+def read(items):
+    """Return a list of a result as a client reads it."""
+    lines = b"".join(pieces({"result": {"list": items}})).splitlines()
+    return [item for line in lines for item in json.loads(line)["result"]["list"]]
 
 
 def long(texts=3000, size=1000):

@@ -1,12 +1,13 @@
 """Each command of the table is carried out or refused, and answered once."""
 
 import inspect
+import json
 from types import SimpleNamespace
 
 import pytest
 
 from host.control.commands import COMMANDS, CommandError
-from host.control.server import Reply
+from host.control.replies import Reply, pieces
 from host.errors import PluginError
 from host.ipc.protocol import Ask, Drain
 from host.settings import AppliedSetting
@@ -213,13 +214,18 @@ def test_what_waits_for_a_worker_that_was_kept_from_it_is_handed_out_at_once(sce
         assert scene.site.ends(scene.first).told() == [(0, 1)]
 
 
+def listing(response):
+    """Return the result of `connections` as a client reads it."""
+    return json.loads(b"".join(pieces(response)))["result"]
+
+
 def test_connections_of_all_workers_are_listed(scene):
     responses = scene.ask("connections", limit=10)
     assert scene.question(scene.second).args == {"limit": 11}
     scene.answer(scene.first, {"slot": 0, "id": "5000000-1"})
     assert responses == []
     scene.site.end(scene.second)
-    assert responses[0]["result"] == {
+    assert listing(responses[0]) == {
         "connections": [{"slot": 0, "id": "5000000-1"}],
         "unanswered": [],
         "truncated": False,
@@ -230,11 +236,21 @@ def test_of_more_connections_than_asked_for_the_first_are_listed(scene):
     responses = scene.ask("connections", limit=2)
     scene.answer(scene.first, {"id": "a"}, {"id": "b"}, {"id": "c"})
     scene.site.loop.advance(100.0 + ANSWER_SECONDS)
-    assert responses[0]["result"] == {
+    assert listing(responses[0]) == {
         "connections": [{"id": "a"}, {"id": "b"}],
         "unanswered": [1],
         "truncated": True,
     }
+
+
+@pytest.mark.parametrize("limit", [3, 4, 5, 6])
+def test_a_list_may_end_amid_what_a_worker_has_answered(scene, limit):
+    responses = scene.ask("connections", limit=limit)
+    scene.answer(scene.first, *({"id": f"a{number}"} for number in range(3)))
+    scene.answer(scene.second, *({"id": f"b{number}"} for number in range(3)))
+    result = listing(responses[0])
+    assert "".join(each["id"] for each in result["connections"]) == "a0a1a2b0b1b2"[: 2 * limit]
+    assert result["truncated"] == (limit < 6)
 
 
 def test_a_connection_is_closed_by_its_worker(scene):

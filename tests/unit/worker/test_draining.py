@@ -1,5 +1,7 @@
 """A worker that goes away takes nothing new, tells every connection, and leaves none open."""
 
+from collections import Counter
+
 import pytest
 
 from host.interfaces import CloseReason
@@ -46,6 +48,19 @@ def test_connections_are_told_within_the_spread_and_once():
     assert len(times) == 100
     assert len(set(times)) > 1
     assert all(100.0 <= when <= 102.0 for when in times)
+
+
+@pytest.mark.parametrize(("connections", "spread", "together"), [(15_000, 5.0, 6), (10, 5.0, 1)])
+def test_of_many_connections_a_few_are_told_in_a_turn(connections, spread, together):
+    scene = Scene(connections, spread)
+    scene.draining.begin(130.0)
+    assert len(scene.loop.due) == 2  # the next few, and the deadline
+    scene.loop.advance(100.0 + spread)
+    told = Counter(when for each in scene.connections for when, _ in each.told)
+    assert told.total() == connections
+    assert max(told.values()) <= together + 1
+    assert min(told) <= 100.0 + spread / 10
+    assert max(told) >= 100.0 + spread * 0.85
 
 
 def test_the_spread_takes_no_more_than_half_of_the_time_that_is_left():

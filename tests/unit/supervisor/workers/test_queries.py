@@ -234,6 +234,20 @@ def test_items_that_are_none_are_left_out():
     assert scene.outcomes == [({1: [item("a")]}, [])]
 
 
+def test_of_each_part_is_kept_what_is_made_of_it():
+    scene = Scene()
+    outcomes = []
+
+    def done(*outcome):
+        outcomes.append(outcome)
+
+    scene.questions.ask([1], "connections", {}, done, keep=lambda items: [len(items)])
+    number = scene.asked[-1][1].number
+    scene.answer(1, number, item("a"), item("b"), last=False)
+    scene.answer(1, number, item("c"))
+    assert outcomes == [({1: [2, 1]}, [])]
+
+
 def test_whoever_is_told_may_ask_again():
     scene = Scene()
     again = []
