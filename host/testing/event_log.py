@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import threading
-import time
 from collections.abc import Iterable
 from typing import Any
+
+from host.testing.machine import Stopwatch, patience
 
 PATIENCE_SECONDS = 20.0
 """How long anything may take that takes milliseconds on a machine with nothing else to do."""
@@ -38,9 +39,13 @@ class EventLog:
         self._reader.start()
 
     def join(self, seconds: float) -> bool:
-        """Wait until everything has been read; tell whether it has."""
+        """Wait until everything has been read; tell whether it has.
+
+        Args:
+            seconds: how long it may take on an idle machine.
+        """
         assert self._reader is not None
-        self._reader.join(seconds)
+        self._reader.join(patience(seconds))
         return not self._reader.is_alive()
 
     def mark(self) -> int:
@@ -71,19 +76,22 @@ class EventLog:
     ) -> dict[str, Any]:
         """Wait for the `count`-th event of that name with those fields; return it.
 
+        It may take so many seconds on an idle machine, and longer on one that is not.
+
         Raises:
             AssertionError: it has not come in time, or will not; with all that the host has said.
         """
-        deadline = time.monotonic() + seconds
+        watch = Stopwatch()
         wanted = f"event {name}" + (f" with {fields}" if fields else "")
         while True:
             with self._news:
                 found = self.events(name, since, **fields)
                 if len(found) >= count:
                     return found[count - 1]
-                left = deadline - time.monotonic()
-                if self._ended or left <= 0:
-                    how = "the host has ended" if self._ended else f"{seconds:g} s have passed"
+                left = watch.left(seconds)
+                if self._ended or not left:
+                    passed = f"{watch.seconds:.1f} s have passed"
+                    how = "the host has ended" if self._ended else passed
                     raise AssertionError(
                         f"{how}, and {len(found)} of {count} came: {wanted}\n{self.said()}"
                     )

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from host.testing.event_log import PATIENCE_SECONDS, EventLog
+from host.testing.machine import Stopwatch, patience
 
 _LAUNCHER = """
 import ctypes, os, signal, sys
@@ -104,16 +105,16 @@ class RunningHost(EventLog):
 
         Args:
             address: one of `addresses`; by default that of the only listener.
-            timeout: the socket's timeout in seconds.
+            timeout: how many seconds a call on the socket may take on an idle machine.
         """
         kind, _, place = (address or self.address).partition(":")
         if kind == "unix":
             sock = socket.socket(socket.AF_UNIX)
-            sock.settimeout(timeout)
+            sock.settimeout(patience(timeout))
             sock.connect("\0" + place[1:] if place.startswith("@") else place)
             return sock
         name, _, port = place.removeprefix("//").rpartition(":")
-        return socket.create_connection((name.strip("[]"), int(port)), timeout)
+        return socket.create_connection((name.strip("[]"), int(port)), patience(timeout))
 
     def signal(self, number: Signals) -> None:
         """Send the supervisor a signal."""
@@ -128,13 +129,19 @@ class RunningHost(EventLog):
     def wait(self, seconds: float = PATIENCE_SECONDS) -> int:
         """Wait until the host has ended; return the exit code.
 
+        Args:
+            seconds: how long it may take on an idle machine.
+
         Raises:
             AssertionError: it has not in time; with all that it has said.
         """
-        try:
-            code = self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(f"still running after {seconds:g} s\n{self.said()}") from None
+        watch, code = Stopwatch(), self._process.poll()
+        while code is None:
+            if watch.has_passed(seconds):
+                how = f"still running after {watch.seconds:.1f} s"
+                raise AssertionError(f"{how}\n{self.said()}")
+            with suppress(subprocess.TimeoutExpired):
+                code = self._process.wait(watch.left(seconds))
         self.join(seconds)
         return code
 

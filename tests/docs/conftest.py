@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from support.machine import patience
 from walkthrough import ROOT, Reader, Running, blocks, environment
 
 
@@ -48,7 +49,7 @@ def installed(checkout: Path, commands: tuple[str, str]) -> Path:
     try:
         port = int(host.wait_for(r"listening on tcp://127\.0\.0\.1:(\d+), served by echo", 300)[1])
         host.wait_for(r"ready: all \d+ workers serve")
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        with socket.create_connection(("127.0.0.1", port), timeout=patience(10)) as client:
             client.sendall(b"hello")
             assert client.recv(100) == b"hello"
         host.stop()

@@ -20,6 +20,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from support.machine import patience
+
 ROOT = Path(__file__).resolve().parents[2]
 PORT = "7000"
 PATIENCE_SECONDS = 60.0
@@ -97,7 +99,7 @@ class Running:
 
     def wait_for(self, pattern: str, seconds: float = PATIENCE_SECONDS) -> re.Match[str]:
         """Wait until what was said matches."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + patience(seconds)
         while (match := re.search(pattern, self.said)) is None:
             self._take(deadline, f"did not say {pattern!r} within {seconds:g} s")
         return match
@@ -108,7 +110,7 @@ class Running:
             supervisor = int(self.wait_for(r"starting: pid (\d+)")[1])
             os.kill(supervisor, signal.SIGINT)
             self.wait_for(r"stopped: exit code 0,")
-            code = self._process.wait(PATIENCE_SECONDS)
+            code = self._process.wait(patience(PATIENCE_SECONDS))
             assert code == 0, f"{self.command}: exit code {code}\n{self.said}"
         finally:
             self.kill()
@@ -117,8 +119,8 @@ class Running:
         """End it in any case."""
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(PATIENCE_SECONDS)
-        self._reader.join(PATIENCE_SECONDS)
+        self._process.wait(patience(PATIENCE_SECONDS))
+        self._reader.join(patience(PATIENCE_SECONDS))
 
     def _take(self, deadline: float, otherwise: str) -> None:
         try:
@@ -196,7 +198,7 @@ class Reader:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-                timeout=PATIENCE_SECONDS,
+                timeout=patience(PATIENCE_SECONDS),
                 check=False,
                 pass_fds=(write,),
             )

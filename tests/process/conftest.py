@@ -16,6 +16,7 @@ import pytest
 
 from prefork_pytest import hosts_of
 from support.hosting import WHOAMI, Host, Load, Refusal, Refuse, Start, command, environment
+from support.machine import patience
 from support.processes import everyone
 
 NUMBERS = itertools.count()
@@ -135,7 +136,7 @@ def refuse(tmp_path: Path) -> Refuse:
             env=environment(env),
             start_new_session=True,
         )
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=patience(30))
         assert out == "", out
         assert err.count("host: ") == 1, err
         assert err.startswith("host: "), err

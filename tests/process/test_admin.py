@@ -20,7 +20,7 @@ from host.control.commands import COMMANDS
 from support.address import connect
 from support.asking import PREFIX, Asker, RefusedError, fresh_name, query
 from support.hosting import Host, Load, Start, eventually, freeze, thaw
-from support.machine import Stopwatch
+from support.machine import Stopwatch, patience
 from support.session import ask
 
 pytestmark = pytest.mark.process
@@ -449,7 +449,9 @@ print(sock.recv(4096).decode(), end="")
 def test_another_user_is_turned_away(named: Callable[..., tuple[Host, str]]) -> None:
     host, name = named()
     arguments = [sys.executable, "-I", "-S", "-c", STRANGER, PREFIX[1:] + name]
-    said = subprocess.run(arguments, capture_output=True, text=True, timeout=10, check=True).stdout
+    said = subprocess.run(
+        arguments, capture_output=True, text=True, timeout=patience(10), check=True
+    ).stdout
     assert '"ok":false' in said.replace(" ", "")
     assert "not permitted" in said
     assert query(name, "status")["state"] == "serving"
@@ -489,7 +491,7 @@ def test_a_stranger_that_has_the_name_is_named_and_not_believed(start: Start) ->
                     [sys.executable, "-m", "host", asked, "--name", name],
                     capture_output=True,
                     text=True,
-                    timeout=10,
+                    timeout=patience(10),
                     check=False,
                 )
                 assert found.returncode == 10

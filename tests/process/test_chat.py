@@ -15,6 +15,7 @@ import pytest
 
 from support.address import connect, parse
 from support.hosting import Start
+from support.machine import patience
 from support.talkers import Client, People, slots_of
 
 pytestmark = pytest.mark.process
@@ -184,7 +185,7 @@ def test_it_works_with_nc_at_once(start: Start, people: People) -> None:
         [nc, str(name), str(port)],
         input=script.encode(),
         capture_output=True,
-        timeout=20,
+        timeout=patience(20),
         check=True,
     )
     lines = done.stdout.decode().split("\r\n")

@@ -11,7 +11,7 @@ import pytest
 
 from support.address import connect
 from support.hosting import BULK, Host, Load, Start, eventually
-from support.machine import Stopwatch
+from support.machine import Stopwatch, patience
 from support.processes import cpu_seconds, resident_bytes
 from support.session import ask
 
@@ -202,7 +202,7 @@ def test_idle_connections_are_closed_and_others_are_not(start: Start) -> None:
         ask(busy)
         closed = host.wait_for("connection_closed")
         assert closed["reason"] == "idle for too long"
-        busy.settimeout(5)
+        busy.settimeout(patience(5))
         assert busy.recv(1) == b""  # now nobody talks to it
 
 

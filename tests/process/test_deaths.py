@@ -29,7 +29,7 @@ from support.hosting import (
     freeze,
     spread,
 )
-from support.machine import Stopwatch
+from support.machine import Stopwatch, patience
 from support.processes import Watch, at_rest, children
 from support.session import poison
 
@@ -186,10 +186,10 @@ def test_a_worker_that_dies_while_another_one_is_reaped_is_replaced_too(
         fcntl.flock(held, fcntl.LOCK_EX)
         with pipe.open("wb"):  # returns when the supervisor waits on the other side
             os.kill(first, signal.SIGKILL)
-            assert one.ended(5)
+            assert one.ended(patience(5))
             eventually(lambda: at_rest(host.pid), "the supervisor has noted the signal")
             os.kill(second, signal.SIGKILL)
-            assert other.ended(5)
+            assert other.ended(patience(5))
             eventually(lambda: at_rest(host.pid), "the supervisor has noted the signal")
             pipe.unlink()  # from here on the scheduler raises, and round-robin takes over
         host.wait_for("worker_started", count=2, since=mark)
@@ -261,7 +261,7 @@ def test_no_worker_outlives_the_supervisor(
         host.signal(signal.SIGKILL)
         stopwatch = Stopwatch()
         for watch in watches:
-            assert watch.ended(DEADLINE_SECONDS), f"{watch.pid} lives on"
+            assert watch.ended(patience(DEADLINE_SECONDS)), f"{watch.pid} lives on"
         lasted = stopwatch.seconds
         print(f"all gone after {lasted * 1000:.0f} ms")
         assert lasted <= stopwatch.scaled(1.0)
@@ -304,5 +304,5 @@ def test_a_worker_that_has_changed_its_user_dies_with_its_supervisor(
         with watching(list(host.workers.values())) as watches:
             signal_of_death(b"hang")  # so it does not read that the supervisor is gone
             host.signal(signal.SIGKILL)
-            assert all(watch.ended(1.0) for watch in watches)
+            assert all(watch.ended(patience(1.0)) for watch in watches)
     assert host.wait() == -signal.SIGKILL

@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from support.machine import patience
 from support.venvs import ROOT, Environment, environment
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
@@ -14,7 +15,7 @@ import sys
 from pymemcache.client.base import Client
 from pymemcache.exceptions import MemcacheServerError
 
-client = Client(("127.0.0.1", int(sys.argv[1])), timeout=20, no_delay=True)
+client = Client(("127.0.0.1", int(sys.argv[1])), timeout=float(sys.argv[2]), no_delay=True)
 assert client.set("a", b"1", noreply=False)
 assert client.get("a") == b"1"
 assert client.add("a", b"2", noreply=False) is False
@@ -103,7 +104,7 @@ def serve(installed):
     yield serve
     for process in running:
         process.terminate()
-        rest, _ = process.communicate(timeout=60)
+        rest, _ = process.communicate(timeout=patience(60))
         assert process.returncode == 0, rest
         assert "hook_failed" not in rest, rest
 
@@ -111,7 +112,7 @@ def serve(installed):
 def test_pymemcache_speaks_to_the_store(installed, serve):
     settings = installed.folder / "keyvalue" / "keyvalue.toml"
     port = serve("--config", str(settings), "--listen", "tcp://127.0.0.1:0=line")
-    assert installed.run("-c", CLIENT, str(port)).stdout == "spoken to\n"
+    assert installed.run("-c", CLIENT, str(port), str(patience(20))).stdout == "spoken to\n"
 
 
 def test_the_store_refuses_several_workers(installed):
@@ -128,10 +129,12 @@ def test_the_scheduler_runs_by_its_name(installed, serve):
     )
     client = (
         "import socket, sys\n"
+        "address = ('127.0.0.1', int(sys.argv[1]))\n"
         "open_ones = []\n"
         "for _ in range(6):\n"
-        "    open_ones.append(socket.create_connection(('127.0.0.1', int(sys.argv[1])), 20))\n"
+        "    open_ones.append(socket.create_connection(address, float(sys.argv[2])))\n"
         "    open_ones[-1].sendall(b'WORKER\\n')\n"
         "    print(open_ones[-1].recv(100).split()[1].decode())\n"
     )
-    assert installed.run("-c", client, str(port)).stdout.split() == ["0"] * 3 + ["1"] * 3
+    said = installed.run("-c", client, str(port), str(patience(20))).stdout
+    assert said.split() == ["0"] * 3 + ["1"] * 3

@@ -8,6 +8,8 @@ import subprocess
 
 import pytest
 
+from support.machine import patience
+
 pytestmark = pytest.mark.process
 
 PATIENCE_SECONDS = 60
@@ -35,7 +37,7 @@ def run(*command, given=b""):
         [str(word) for word in command],
         input=given,
         capture_output=True,
-        timeout=PATIENCE_SECONDS,
+        timeout=patience(PATIENCE_SECONDS),
         check=False,
     )
     assert done.returncode == 0, done
@@ -140,7 +142,7 @@ def send_and_receive(client, data, sent):
     client.setblocking(False)
     while True:
         wanted = [client] if sent < len(data) else []
-        readable, writable, _ = select.select([client], wanted, [], PATIENCE_SECONDS)
+        readable, writable, _ = select.select([client], wanted, [], patience(PATIENCE_SECONDS))
         assert readable or writable, f"{len(received)} bytes came, and then nothing"
         if readable:
             part = client.recv(1 << 20)

@@ -14,6 +14,7 @@ import pytest
 from support.address import connect, parse
 from support.asking import fresh_name, query
 from support.hosting import BULK, WHOAMI, Load, Refuse, Start, spread
+from support.machine import patience
 from support.session import ask
 
 pytestmark = pytest.mark.process
@@ -76,7 +77,7 @@ def test_an_abstract_address_needs_no_file(start: Start, load: Load) -> None:
     host = start(listen=(f"unix:{name}",))
     assert host.address == f"unix:{name}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        client.settimeout(10)
+        client.settimeout(patience(10))
         client.connect("\0" + name[1:])
         client.sendall(b"hello\n")
         assert client.recv(100).endswith(b"hello\n")

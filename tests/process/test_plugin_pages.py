@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from support.machine import patience
 from support.venvs import environment
 from walkthrough import ROOT, blocks
 
@@ -50,7 +51,7 @@ def test_the_line_protocol(saved, host_server, tmp_path):
             ["bash", "-c", command.replace("7000", str(host.port))],
             capture_output=True,
             check=True,
-            timeout=60,
+            timeout=patience(60),
         )
         assert done.stdout.decode().splitlines() == output
 
@@ -71,7 +72,7 @@ def test_the_tests_of_the_page_about_testing(saved, tmp_path):
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=patience(110),
         check=False,
     )
     assert "4 passed" in done.stdout, done.stdout

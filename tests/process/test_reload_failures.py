@@ -13,6 +13,7 @@ from support.address import connect
 from support.asking import fresh_name, query
 from support.hosting import DEADLINE_SECONDS, Host, Start, eventually
 from support.late_failures import LATE, LateFailure
+from support.machine import patience
 from support.processes import Watch, children
 from support.session import answerer, ask
 
@@ -116,7 +117,7 @@ def test_a_rehearsal_ends_with_its_supervisor(
     own = [one.pid for child in children(host.pid) for one in (child, *children(child.pid))]
     watches = [Watch(pid) for pid in own]
     host.signal(signal.SIGKILL)
-    assert all(watch.ended(DEADLINE_SECONDS) for watch in watches)
+    assert all(watch.ended(patience(DEADLINE_SECONDS)) for watch in watches)
     for watch in watches:
         watch.close()
     host.wait()

@@ -12,6 +12,7 @@ import pytest
 
 from support.address import connect
 from support.hosting import DEADLINE_SECONDS, PRINTING, Start, command, environment, eventually
+from support.machine import patience
 from support.processes import blocks
 
 pytestmark = pytest.mark.process
@@ -96,7 +97,8 @@ def test_ready_is_told_by_the_exit_code_without_standard_output(
 @pytest.mark.parametrize("state", ["closed", "full", "broken"])
 def test_a_host_that_cannot_start_says_so_by_its_exit_code_alone(state: str) -> None:
     flags = command(["--plugin", "no_such_plugin"], streams={1: state, 2: state})
-    assert subprocess.run(flags, check=False, env=environment(), timeout=30).returncode == 4
+    done = subprocess.run(flags, check=False, env=environment(), timeout=patience(30))
+    assert done.returncode == 4
 
 
 def test_a_host_that_cannot_say_why_it_does_not_start_can_be_told_to_end() -> None:
@@ -109,7 +111,7 @@ def test_a_host_that_cannot_say_why_it_does_not_start_can_be_told_to_end() -> No
             "it prints its message",
         )
         host.terminate()
-        assert host.wait(DEADLINE_SECONDS) == 4
+        assert host.wait(patience(DEADLINE_SECONDS)) == 4
     finally:
         host.kill()
         host.wait()

@@ -1,9 +1,9 @@
 """The clients of a storm, in a process of their own; `load.Clients` is the other end.
 
-Argument: a plan, as JSON. Loops connect, send a line, take the answer, close, and begin again.
-Sessions stay: each sends a line with a sequence number every so often. Standard input has commands,
-standard output one answer each, as JSON lines. A session whose host says `bye` closes and comes
-back.
+Arguments: a plan, as JSON, and by what its patience is multiplied on this machine. Loops connect,
+send a line, take the answer, close, and begin again. Sessions stay: each sends a line with a
+sequence number every so often. Standard input has commands, standard output one answer each, as
+JSON lines. A session whose host says `bye` closes and comes back.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Clients:
     def __init__(self, plan: dict[str, Any]) -> None:
         self.family, self.target = target_of(plan["address"])
         self.pause, self.every = plan["pause"], plan["every"]
-        self.patience, self.plain = plan["patience"], plan["plain"]
+        self.patience, self.plain = plan["patience"] * float(sys.argv[2]), plan["plain"]
         self.end_when_refused = plan["end_when_refused"]
         self.epoll = select.epoll()
         self.clients = [Client("loop", number) for number in range(plan["loops"])]

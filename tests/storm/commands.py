@@ -14,6 +14,7 @@ from storm.load import pass_time
 from storm.peers import OTHERS, unhandled
 from storm.rows import Trial, row
 from support.hosting import freeze, thaw
+from support.machine import patience
 
 ADDRESSES = 4
 """Each has its sessions: from one address to another there are not enough ports for all. The others
@@ -122,4 +123,4 @@ def not_in_time(trial: Trial, host: StormHost, sessions: int) -> float:
 
 def ask(host: StormHost, command: str, **args: Any) -> Any:
     """Give the host a command; return the result."""
-    return client.ask(host.name, command, args, PATIENCE)
+    return client.ask(host.name, command, args, patience(PATIENCE))

@@ -1,7 +1,8 @@
 """Many clients of one kind in a process of their own: rude, slow, or endless.
 
-The argument is the name of a function below and its arguments, as JSON; the answer is one line of
-JSON on standard output. Those that stay first say that they are there, with a line `true`.
+The first argument is the name of a function below and its arguments, as JSON; the second is what
+time-outs are multiplied by on this machine. The answer is one line of JSON on standard output.
+Those that stay first say that they are there, with a line `true`.
 """
 
 from __future__ import annotations
@@ -35,12 +36,12 @@ def say(value: Any) -> None:
 
 
 def connected(address: str, patience: float = 10.0, receive_bytes: int = 0) -> socket.socket:
-    """Return a connected socket."""
+    """Return a connected socket whose calls give up after so many seconds of an idle machine."""
     family, target = target_of(address)
     sock = socket.socket(family, socket.SOCK_STREAM)
     if receive_bytes:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-    sock.settimeout(patience)
+    sock.settimeout(patience * float(sys.argv[2]))
     sock.connect(target)
     return sock
 
@@ -177,7 +178,8 @@ def torrent(address: str, size: int, chunk: int, line: bool = False) -> Any:
                 if chunk == 1:
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.sendall(b"\r\n" if line else b"")
-            sock.settimeout(2.0)
+            if not line:  # perhaps nothing comes
+                sock.settimeout(2.0)
             back = sock.recv(65_536)
         except TimeoutError:
             ended = "no answer"

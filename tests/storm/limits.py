@@ -12,6 +12,7 @@ from storm.peers import unhandled
 from storm.rows import Trial, host_has, row
 from support.address import connect
 from support.hosting import SUPPORT
+from support.machine import patience
 from support.processes import cpu_seconds, resident_bytes
 from support.session import ask
 
@@ -169,7 +170,7 @@ def control_answers(trial: Trial, host: StormHost, seconds: float) -> str:
     until, took = time.monotonic() + seconds, []
     while time.monotonic() < until:
         began = time.monotonic()
-        client.ask(host.name, "generations", {}, 10.0)
+        client.ask(host.name, "generations", {}, patience(10.0))
         took.append(time.monotonic() - began)
         time.sleep(0.05)
     took.sort()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from support.hosting import environment
+from support.machine import patience
 
 CLIENTS = Path(__file__).parent / "clients.py"
 CROWD = Path(__file__).parent / "crowd.py"
@@ -98,7 +99,7 @@ class Clients:
 
     def __init__(self, script: Path, *, wrapper: Sequence[str] = (), **plan: Any) -> None:
         self._process = subprocess.Popen(
-            [*wrapper, sys.executable, "-S", str(script), json.dumps(plan)],
+            [*wrapper, sys.executable, "-S", str(script), json.dumps(plan), str(patience(1.0))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment(),
@@ -111,15 +112,15 @@ class Clients:
         self._process.stdin.flush()
 
     def answered(self, seconds: float) -> bool:
-        """Wait at most so long; tell whether there is an answer."""
+        """Wait at most so many seconds; tell whether there is an answer."""
         # One answer at a time: nothing is left in the buffer when this is called.
         return bool(select.select([self._process.stdout], [], [], seconds)[0])
 
     def answer(self, seconds: float = ANSWER_SECONDS) -> Any:
-        """Wait for the next answer."""
+        """Wait for the next answer, which takes at most `seconds` on an idle machine."""
         stdout = self._process.stdout
         assert stdout is not None
-        assert self.answered(seconds), "the clients do not answer"
+        assert self.answered(patience(seconds)), "the clients do not answer"
         line = stdout.readline()
         assert line, "the clients have ended"
         return json.loads(line)

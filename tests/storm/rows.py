@@ -117,6 +117,11 @@ class Trial:
         allowed = self._watch.scaled(limit) * GENEROSITY if self.quick else limit
         self.must(measured <= allowed, f"{what}: {measured:.4g}, at most {allowed:.4g}")
 
+    def in_time(self, seconds: float, limit: float, what: str) -> None:
+        """Note `what` if it took longer than the limit, which the short form scales alone."""
+        allowed = self._watch.scaled(limit) if self.quick else limit
+        self.must(seconds <= allowed, f"{what}: {seconds:.2f} s, at most {allowed:.2f}")
+
     # Starting
 
     def start(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 
+from support.machine import patience
+
 
 def parse(address: str) -> tuple[int, tuple[str, int] | str]:
     """Return the family and the socket address of `tcp://…` or `unix:…`."""
@@ -15,11 +17,11 @@ def parse(address: str) -> tuple[int, tuple[str, int] | str]:
 
 
 def connect(address: str, timeout: float = 10.0) -> socket.socket:
-    """Connect; every later call on the socket gives up after `timeout` seconds."""
+    """Connect; every call on the socket gives up after `timeout` seconds of an idle machine."""
     family, target = parse(address)
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        sock.settimeout(timeout)
+        sock.settimeout(patience(timeout))
         sock.connect(target)
     except BaseException:
         sock.close()

@@ -5,13 +5,13 @@ import json
 import os
 import select
 import socket
-import time
 from contextlib import contextmanager, suppress
 
 from host.control.commands import address
 from host.control.server import ControlServer
 from host.runtime.loop import Loop
 from support.fakes import Told
+from support.machine import Stopwatch
 
 DEADLINE_SECONDS = 10.0
 NUMBERS = itertools.count()
@@ -91,9 +91,9 @@ class Scene:
         return reply.result(answer)
 
     def until(self, condition):
-        deadline = time.monotonic() + DEADLINE_SECONDS
+        watch = Stopwatch()
         while not condition():
-            assert time.monotonic() < deadline, "not within the deadline"
+            assert not watch.has_passed(DEADLINE_SECONDS), f"not within {watch.seconds:.1f} s"
             self.loop.run_once(0)
 
     def settle(self):

@@ -10,6 +10,8 @@ import struct
 from contextlib import suppress
 from typing import Any
 
+from support.machine import patience
+
 PREFIX = "\0prefork/"
 _numbers = itertools.count(1)
 
@@ -26,11 +28,12 @@ def fresh_name() -> str:
 class Asker:
     """One client of the host `name`; a context manager.
 
-    Every call gives up after `timeout` seconds.
+    Every call gives up after `timeout` seconds of an idle machine.
     """
 
     def __init__(self, name: str, timeout: float = 10.0) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
+        timeout = patience(timeout)
         try:
             # One that does not block is refused while the backlog is full (connect(2), EAGAIN).
             limit = struct.pack("@ll", int(timeout), int(timeout % 1 * 1e6))

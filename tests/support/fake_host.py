@@ -12,6 +12,7 @@ from typing import Any
 from host.control.server import ControlServer, Reply
 from host.runtime.loop import Loop
 from host.telemetry.emitter import Telemetry
+from support.machine import patience
 
 _DEADLINE_SECONDS = 10.0
 _NUMBERS = itertools.count()
@@ -175,7 +176,7 @@ class FakeHost:
     def close(self) -> None:
         """End the thread, then close the socket and the loop."""
         self._loop.call_from_thread(self._loop.stop)
-        self._thread.join(_DEADLINE_SECONDS)
+        self._thread.join(patience(_DEADLINE_SECONDS))
         assert not self._thread.is_alive()
         self._server.close()
         self._loop.close()

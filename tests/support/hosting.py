@@ -16,7 +16,7 @@ from typing import Any
 
 from host.testing import RunningHost
 from support.board import Board
-from support.machine import Stopwatch
+from support.machine import Stopwatch, patience
 from support.processes import of_session, status
 
 SUPPORT = Path(__file__).parent
@@ -36,6 +36,7 @@ BLIND = str(SUPPORT / "blind.py")
 DEADLINE_SECONDS = 10.0
 """How long anything may take that takes milliseconds on a machine with nothing else to do."""
 ALARM_SECONDS = 90
+"""When SIGALRM ends a host whose test does not, on an idle machine."""
 
 
 def eventually(condition: Callable[[], bool], what: str, seconds: float = DEADLINE_SECONDS) -> None:
@@ -57,8 +58,9 @@ def command(
     ignored: Iterable[int] = (),
 ) -> list[str]:
     """Return the command line that runs a host which cannot outlive the test."""
-    options: dict[str, Any] = {"alarm": ALARM_SECONDS, "unprivileged": unprivileged}
-    options |= {"streams": dict(streams or {}), "blocked": [*blocked], "ignored": [*ignored]}
+    options: dict[str, Any] = {"alarm": round(patience(ALARM_SECONDS))}
+    options |= {"unprivileged": unprivileged, "streams": dict(streams or {})}
+    options |= {"blocked": [*blocked], "ignored": [*ignored]}
     if nofile is not None:
         options["nofile"] = nofile
     launcher = [sys.executable, "-I", "-S", str(SUPPORT / "launcher.py"), json.dumps(options)]
@@ -231,8 +233,13 @@ class Load:
         )
 
     def begin(self, do: str, **arguments: Any) -> None:
-        """Give a command; `answer` has its result."""
+        """Give a command; `answer` has its result.
+
+        A `patience` among the arguments is that of an idle machine.
+        """
         assert self._process.stdin is not None
+        if "patience" in arguments:
+            arguments["patience"] = patience(arguments["patience"])
         line = json.dumps({"do": do, **arguments}) + "\n"
         self._process.stdin.write(line.encode())
         self._process.stdin.flush()
@@ -242,7 +249,7 @@ class Load:
         stdout = self._process.stdout
         assert stdout is not None
         # One answer at a time: nothing is left in the buffer when this is called.
-        assert select.select([stdout], [], [], seconds)[0], "the clients do not answer"
+        assert select.select([stdout], [], [], patience(seconds))[0], "the clients do not answer"
         line = stdout.readline()
         assert line, "the clients have ended"
         return json.loads(line)

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 
 from support.address import connect, parse
 from support.hosting import Host
+from support.machine import patience
 from support.processes import descriptors
 
 
@@ -52,7 +53,7 @@ class Client:
 
     def wait_for(self, pattern: str, since: int = 0, seconds: float = 10.0) -> re.Match[str]:
         """Wait for a line that matches from its beginning."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + patience(seconds)
         while True:
             for line in self.lines[since:]:
                 if found := re.match(pattern, line):
@@ -71,7 +72,7 @@ class Client:
         return self.wait_for(pattern, since)
 
     def until_closed(self) -> list[str]:
-        while self.receive(10.0):
+        while self.receive(patience(10.0)):
             pass
         assert self.ended
         return self.lines

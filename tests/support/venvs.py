@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from support.machine import patience
+
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 300
 
@@ -65,7 +67,7 @@ class Environment:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=PATIENCE_SECONDS,
+            timeout=patience(PATIENCE_SECONDS),
             check=False,
         )
         said = f"{done.args}: exit code {done.returncode}\n{done.stdout}{done.stderr}"

@@ -18,6 +18,7 @@ from rich.console import Console
 from host.cli.screen import Rates, Table, ago, frame, watch
 from host.control.commands import CommandError
 from support.fake_host import EVIL, LISTENER, SPELLED, STATUS, TROUBLED, worker
+from support.machine import patience
 
 DEADLINE_SECONDS = 10.0
 
@@ -109,7 +110,7 @@ class Terminal:
         os.close(theirs)
 
     def wait_for(self, text, seconds=DEADLINE_SECONDS):
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + patience(seconds)
         while text not in self.said:
             left = deadline - time.monotonic()
             assert left > 0, self.said
@@ -153,7 +154,7 @@ def test_top_goes_on_until_it_is_told_to_end(host, terminal, how):
         shown.type(b"q")
     else:
         shown.process.send_signal(signal.SIGINT)
-    assert shown.process.wait(DEADLINE_SECONDS) == 0
+    assert shown.process.wait(patience(DEADLINE_SECONDS)) == 0
     shown.wait_for(b"\x1b[?1049l")  # the screen is what it was before
 
 
@@ -175,5 +176,5 @@ def test_ctrl_c_amid_a_drawing_ends_it_when_all_is_drawn():
 
 def test_on_a_terminal_status_has_colours(host, terminal):
     shown = terminal("status", "--name", host(status=STATUS).name)
-    assert shown.process.wait(DEADLINE_SECONDS) == 0
+    assert shown.process.wait(patience(DEADLINE_SECONDS)) == 0
     shown.wait_for(b"\x1b[32mserving")

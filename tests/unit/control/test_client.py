@@ -12,8 +12,9 @@ from host.control.client import ask, default_name, running
 from host.control.commands import MAX_PAGE_BYTES, address
 from host.errors import RemoteError
 from support.fake_host import FakeHost, new_name
+from support.machine import patience
 
-DEADLINE_SECONDS = 10.0
+DEADLINE_SECONDS = patience(10.0)
 NOBODY = 65534
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

@@ -12,6 +12,7 @@ from host.ipc.protocol import (
     notification,
 )
 from host.ipc.supervisor_end import SupervisorChannel
+from support.machine import patience
 
 ANSWERS = st.dictionaries(st.text(), st.text() | st.integers() | st.none(), max_size=3)
 REPORTS = st.builds(Report, st.text(), st.text(), st.text(), ANSWERS)
@@ -65,7 +66,7 @@ def test_sending_tells_what_was_taken_and_never_waits():
         count = 0
         while ours.send(notification(1, 1)):
             count += 1
-        theirs.settimeout(5)
+        theirs.settimeout(patience(5))
         assert OrderParser().feed(theirs.recv(8)) == [(1, 1)] * 2
         theirs.close()
         assert not ours.send(notification(1, 1))

@@ -7,6 +7,7 @@ from host.ipc.protocol import Ask, Drain, Report, ReportParser, ask_order, drain
 from host.ipc.worker_end import _MAX_QUEUED_BYTES, WorkerChannel
 from host.runtime.loop import READ, WRITE, Loop
 from support.fakes import FakeLoop, FakeSocket
+from support.machine import patience
 
 SMALL, BIG = Report("leaving"), Report("plugins", data={"plugins": ["x" * 60_000]})
 
@@ -16,7 +17,7 @@ class Scene:
 
     def __init__(self):
         self.far, mine = socket.socketpair()
-        self.far.settimeout(5)
+        self.far.settimeout(patience(5))
         self.loop, self.heard, self._reports = Loop(), [], ReportParser()
         self.channel = WorkerChannel(mine, self.loop)
 

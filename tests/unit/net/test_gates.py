@@ -5,6 +5,7 @@ import socket
 import pytest
 
 from host.net import gates, handshakes
+from support.machine import patience
 
 FAMILIES = [("127.0.0.1", socket.IPPROTO_IP, 21), ("::1", socket.IPPROTO_IPV6, 73)]
 """Each with its option for the least time to live that it takes."""
@@ -19,7 +20,7 @@ def family(request):
 def server(family):
     kind = socket.AF_INET6 if ":" in family[0] else socket.AF_INET
     with socket.create_server((family[0], 0), family=kind) as made:
-        made.settimeout(10)
+        made.settimeout(patience(10))
         yield made
 
 
@@ -63,7 +64,7 @@ def test_a_handshake_that_is_under_way_completes(server, client, family):
         assert accepted.getsockopt(*family[1:]) == (255 if gates.why_no_filter() else 0)
         gates.lift(accepted)
         client.sendall(b"x")
-        accepted.settimeout(10)
+        accepted.settimeout(patience(10))
         assert accepted.recv(1) == b"x"
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from host.runtime import loop
 from host.runtime.stacks import MAX_BYTES, SIGNAL, StackReader, frames, trim
+from support.machine import patience
 
 
 @contextmanager
@@ -120,7 +121,7 @@ def test_a_process_prints_where_it_is_when_it_is_told_to_and_goes_on():
         process.stdin.write(b"go on\n")
         process.stdin.flush()
         assert process.stdout.readline() == b"on\n"
-        assert process.wait(30) == 0
+        assert process.wait(patience(30)) == 0
         names = [name for _, _, name in frames(first + read_all(printed))]
         assert names == ["dig_in"] * 3 + ["<module>"]
 
@@ -134,7 +135,7 @@ def test_a_process_that_crashes_prints_where_it_was():
         look_at_nothing()
     """
     with child(program) as (process, printed):
-        assert process.wait(30) == -signal.SIGSEGV
+        assert process.wait(patience(30)) == -signal.SIGSEGV
         text = read_all(printed)
         assert "Segmentation fault" in text
         assert "look_at_nothing" in [name for _, _, name in frames(text)]

@@ -19,6 +19,7 @@ from host.telemetry.events import (
     Level,
 )
 from support.fakes import Told
+from support.machine import patience
 
 
 class Scene:
@@ -131,7 +132,7 @@ def test_what_two_threads_print_is_not_mixed(tmp_path):
         first, second = threading.Event(), threading.Event()
 
         def other():
-            first.wait(10)
+            first.wait(patience(10))
             print("other", end=" ")
             second.set()
             print("thread")
@@ -140,7 +141,7 @@ def test_what_two_threads_print_is_not_mixed(tmp_path):
         thread.start()
         print("this", end=" ")
         first.set()
-        second.wait(10)
+        second.wait(patience(10))
         print("thread")
         thread.join()
         assert sorted(scene.texts()) == ["other thread", "this thread"]

@@ -59,7 +59,7 @@ class Scene:
 
     def program(self, script):
         text = f"import os, signal, sys; signal.alarm(60)\n{script}"
-        self.execute(sys.executable, "prefork", "-c", text)
+        self.execute(sys.executable, sys.executable, "-c", text)
 
     def execute(self, file, *arguments):
         """Have another program be what is executed."""
