@@ -75,9 +75,9 @@ class CommandHandlers:
         steps: Iterator[None] | None = getattr(self, command)(reply, **args)
         return steps
 
-    def status(self, reply: Reply) -> None:
+    def status(self, reply: Reply) -> Iterator[None]:
         """Tell the whole state of the host."""
-        reply.result(status.status(self._host))
+        reply.result((yield from status.status(self._host)))
 
     def generations(self, reply: Reply) -> None:
         """Tell the state of each generation."""

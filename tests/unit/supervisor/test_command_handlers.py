@@ -10,6 +10,7 @@ from host.control.commands import COMMANDS, CommandError
 from host.control.replies import Reply, pieces
 from host.errors import PluginError
 from host.ipc.protocol import Ask, Drain
+from host.runtime.steps import finish
 from host.settings import AppliedSetting
 from host.settings import Lifecycle as Limits
 from host.supervisor import status
@@ -108,7 +109,7 @@ def test_each_public_method_is_a_command():
 
 
 def test_status_and_generations_are_told(scene):
-    assert scene.result("status") == status.status(scene.site.state)
+    assert scene.result("status") == finish(status.status(scene.site.state))
     assert scene.result("generations") == status.generations(scene.site.state)
 
 

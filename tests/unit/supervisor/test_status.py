@@ -12,6 +12,7 @@ from host.ipc.scoreboard import (
     SPURIOUS,
     TURN_STARTED,
 )
+from host.runtime.steps import finish
 from host.supervisor import status
 from host.supervisor.status import is_ready
 from support.generations import connect
@@ -33,7 +34,7 @@ def reloading():
 
 
 def told(site):
-    return status.status(site.state)
+    return finish(status.status(site.state))
 
 
 def generations(site):
@@ -48,6 +49,16 @@ def test_the_host_is_told_by_name_version_process_and_age(alone):
     assert shown["schedulers"] == ["first"]
     assert shown["plugins"] == []
     assert shown["restarts"] == 0
+
+
+def test_each_worker_is_a_step_and_who_ends_meanwhile_is_left_out(alone):
+    alone.start()
+    steps = status.status(alone.state)
+    next(steps)
+    alone.end(alone.find(1))
+    shown = finish(steps)
+    assert [each["slot"] for each in shown["workers"]] == [0]
+    assert shown["restarts"] == 1
 
 
 def test_a_host_is_starting_then_serving_then_stopping(alone):
