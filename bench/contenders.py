@@ -154,6 +154,18 @@ def uvloop_processes(count: int) -> Contender:
     return _peer(name, "uvloop_processes", "uvloop", str(count))
 
 
+def process_pool(count: int, *, edge: bool) -> Contender:
+    """Return the process pool of the textbooks, with so many children.
+
+    Args:
+        count: how many.
+        edge: whether the parent is told of clients that come, and else that some wait.
+    """
+    program, name = str(tools.compiled()["pool"]), "process pool, edges" if edge else "process pool"
+    command = (program, f"workers={count}", f"edge={int(edge)}")
+    return Contender(name, command, port_of_peer, family="c")
+
+
 def echo(*names: str) -> tuple[Contender, ...]:
     """Return echo servers by name; all of them without names."""
     return tuple(one for one in ECHO if not names or one.name in names)

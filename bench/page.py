@@ -47,6 +47,21 @@ kernel each time and some from memory that glibc keeps, which makes a factor of 
 between two runs of the same program. So the bar for asyncio is `asyncio.BufferedProtocol`, which
 brings its own buffer; the other one is shown for comparison.
 
+For connections a client connects, sends 64 bytes when it may, waits for the answer, closes, and
+connects again; one process does so for all of them. It closes as real clients do, with a FIN; one
+table has the same with a reset (SO_LINGER 0), which spares both sides the rest of TCP's farewell.
+Each connection comes from the next of 250 addresses: from a single one the kernel soon has to
+search for a port among the 28,000 that wait out their minute in TIME_WAIT. That was a third of the
+clients' CPU time, and what is the same for all servers brings a ratio nearer to 1.
+
+The *process pool* is the one of the textbooks, in C (`bench/load/pool.c`): the parent waits for the
+listening socket, takes the next child in turn, and writes to it; the child accepts one connection.
+As it is usually written (*edges*), clients that come together may make one event, and one of them
+is accepted: the others are left waiting. After a second nearly all of them are, so each slice has
+servers of its own. The other pool is told as long as anybody waits. It leaves nobody waiting, but
+it tells children again and again until one has accepted, most of their accepts find nobody, and who
+gets how many is left to chance.
+
 For requests the clients are redis-benchmark and the bar is redis-server, a server in C.
 
 Memory per connection is what the server's processes grow by (PSS, so shared memory counts once)

@@ -38,6 +38,7 @@ MEASURES = {
     "first_answer_ms": Measure("ms", "{:.0f}"),
     "pass_us": Measure("µs a pass", "{:.1f}"),
     "burst_us": Measure("µs each of 64", "{:.2f}"),
+    "errors_unanswered": Measure("left waiting", "{:.0f}"),
     "errors": Measure("errors", "{:.0f}"),
 }
 
@@ -84,7 +85,7 @@ class Comparison:
         values = [one[measure] for one in self.readings(name) if measure in one]
         if not values:
             return None
-        return sum(values) if measure == "errors" else median(values)
+        return sum(values) if measure.startswith("errors") else median(values)
 
     def ratio(self, other: str, measure: str) -> Ratio | None:
         """Return ours divided by the other's, pair by pair."""

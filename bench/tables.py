@@ -89,7 +89,7 @@ def cases(comparison: Comparison) -> Table:
 
 
 def _worth_showing(comparison: Comparison, key: str) -> bool:
-    if key == "errors":
+    if key.startswith("errors"):
         return any(comparison.value(name, key) for name in comparison.names)
     if key == "mib_per_second":
         return comparison.workload == "b"

@@ -77,10 +77,20 @@ void begin(void) {
     setvbuf(stdout, NULL, _IOLBF, 0);
 }
 
-int dial(int port) {
+int dial(int port) { return dial_from(INADDR_ANY, port); }
+
+int dial_from(uint32_t address, int port) {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
     if (fd < 0) return -1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (address != INADDR_ANY) {
+        struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(address)};
+        setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one); /* ip(7) */
+        if (bind(fd, (struct sockaddr *)&from, sizeof from)) {
+            close(fd);
+            return -1;
+        }
+    }
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port),
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     if (connect(fd, (struct sockaddr *)&to, sizeof to) && errno != EINPROGRESS) {
@@ -123,11 +133,11 @@ void blocking_exchange(int fd, const char *data, size_t size, char *answer) {
     }
 }
 
-int listening(void) {
+int listening(int backlog) {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
     struct sockaddr_in here = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof here;
-    if (fd < 0 || bind(fd, (struct sockaddr *)&here, size) || listen(fd, 4096)) fail("listen");
+    if (fd < 0 || bind(fd, (struct sockaddr *)&here, size) || listen(fd, backlog)) fail("listen");
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* what is accepted inherits it */
     getsockname(fd, (struct sockaddr *)&here, &size);
     printf("port %d\n", ntohs(here.sin_port));

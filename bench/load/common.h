@@ -37,9 +37,10 @@ void begin(void);                  /* bound the lifetime; ignore SIGPIPE */
 _Noreturn void fail(const char *what);
 void *need(size_t count, size_t size);
 int dial(int port);                /* begin to connect, without waiting; -1 if it failed */
+int dial_from(uint32_t address, int port);    /* the same, from an address of this machine */
 int open_all(int port, int *fds, int count);  /* open `count`; tell how many are open */
 void blocking_exchange(int fd, const char *data, size_t size, char *answer);
-int listening(void);               /* listen on a free port of the loopback; print it */
+int listening(int backlog);        /* listen on a free port of the loopback; print it */
 
 bool order(double *seconds);       /* wait for "go SECONDS"; false at the end */
 void print_ready(int opened);

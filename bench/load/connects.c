@@ -1,9 +1,13 @@
-/* Connections per second: connect, exchange 64 bytes, close with a reset, the next one.
+/* Connections per second: connect, exchange 64 bytes, close, the next one.
  *
- *   port=N  at_once=1  checked=1
+ *   port=N  at_once=1  checked=1  reset=0
  *
- * The reset (SO_LINGER 0) leaves no port in TIME_WAIT. The latency is from connect to answer.
+ * at_once: how many visitors do so at a time.
  * checked: whether the answer must be what was sent.
+ * reset: whether visitors close with a reset (SO_LINGER 0) instead of what close(2) sends, a FIN.
+ *
+ * The latency is from connect to answer. Visitors come from many addresses of 127.0.0.0/8 in turn:
+ * each has some 28,000 ports, and whoever closes first keeps a port in TIME_WAIT for a minute.
  */
 #define _GNU_SOURCE
 #include "common.h"
@@ -16,6 +20,8 @@
 #include <unistd.h>
 
 #define SIZE 64
+#define FIRST_ADDRESS 0x7f000101u /* 127.0.1.1 */
+#define ADDRESSES 250
 
 struct visit {
     int fd;
@@ -25,7 +31,7 @@ struct visit {
 };
 
 static int poller, port, in_flight;
-static bool checked;
+static bool checked, reset;
 static uint64_t operations, ends_at, tries;
 static const char message[SIZE + 1] = "A connection that says sixty-four bytes, hears them, and goes.\r\n";
 static struct histogram latencies;
@@ -34,8 +40,7 @@ static void start(struct visit *v) {
     v->got = 0;
     v->asked = false;
     v->began = now_ns();
-    v->fd = dial(port);
-    tries++;
+    v->fd = dial_from(FIRST_ADDRESS + (uint32_t)(tries++ % ADDRESSES), port);
     if (v->fd < 0) {
         count_error(errno);
         return;
@@ -47,7 +52,7 @@ static void start(struct visit *v) {
 
 static void leave(struct visit *v) {
     struct linger hard = {.l_onoff = 1, .l_linger = 0};
-    setsockopt(v->fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+    if (reset) setsockopt(v->fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
     close(v->fd); /* epoll forgets it, too */
     v->fd = -1;
     in_flight--;
@@ -93,7 +98,7 @@ static void run(struct visit *visits, int at_once, double seconds) {
     uint64_t began = now_ns(), gives_up;
     ends_at = began + (uint64_t)(seconds * 1e9);
     gives_up = ends_at + DRAIN_SECONDS * 1000000000ull;
-    operations = tries = 0;
+    operations = 0;
     memset(&latencies, 0, sizeof latencies);
     for (int i = 0; i < at_once; i++) start(&visits[i]);
     while (in_flight && now_ns() < gives_up) {
@@ -105,10 +110,12 @@ static void run(struct visit *visits, int at_once, double seconds) {
             else if (events[i].events & EPOLLOUT) ask(v);
         }
     }
+    uint64_t ended = now_ns();
+    if (in_flight && ended > ends_at) ended = ends_at; /* DRAIN_SECONDS in which nothing came */
     errors[E_UNANSWERED] += (uint64_t)in_flight;
     for (int i = 0; i < at_once; i++)
         if (visits[i].fd >= 0) leave(&visits[i]);
-    print_result(operations, operations * SIZE, (double)(now_ns() - began) / 1e9, &latencies);
+    print_result(operations, operations * SIZE, (double)(ended - began) / 1e9, &latencies);
 }
 
 int main(int argc, char **argv) {
@@ -116,6 +123,7 @@ int main(int argc, char **argv) {
     port = (int)number(argc, argv, "port", 0);
     int at_once = (int)number(argc, argv, "at_once", 1);
     checked = number(argc, argv, "checked", 1);
+    reset = number(argc, argv, "reset", 0);
     struct visit *visits = need((size_t)at_once, sizeof *visits);
     for (int i = 0; i < at_once; i++) visits[i].fd = -1;
     if ((poller = epoll_create1(EPOLL_CLOEXEC)) < 0) fail("epoll_create1");

@@ -117,7 +117,7 @@ int main(int argc, char **argv) {
     setrlimit(RLIMIT_NOFILE, &files);
     bool fan = number(argc, argv, "fan", 0);
     if ((poller = epoll_create1(EPOLL_CLOEXEC)) < 0) fail("epoll_create1");
-    int listener = listening();
+    int listener = listening(4096);
     watch(listener, EPOLLIN, EPOLL_CTL_ADD);
     for (;;) {
         int count = epoll_wait(poller, events, EVENTS, -1);

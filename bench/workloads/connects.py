@@ -7,22 +7,27 @@ import subprocess
 import sys
 
 from bench.clients import Load
-from bench.contenders import ours, uvloop_processes
-from bench.contest import Bench, Case, Contest
+from bench.contenders import Contender, ours, process_pool, uvloop_processes
+from bench.contest import Bench, Case, Contest, fight
 from bench.proc import sockets
 from bench.results import Comparison, Goal, Reading, several
 from bench.servers import ROOT, Server, environment
 
 LETTER = "d"
 TITLE = "Connections: connect, 64 bytes, close"
-AT_ONCE = (1, 50, 500)
+AT_ONCE = (1, 8, 50, 500)
 WORKERS = (1, 2, 4)
 HELD = 200
 PEER = "uvloop processes"
+POOL = "process pool, edges"
 
 
-def _name(at_once: int, workers: int) -> str:
-    return f"{at_once} at a time, {several(workers, 'process')}"
+def _name(at_once: int, workers: int, reset: bool = False) -> str:
+    closing = ", closed with a reset" if reset else ""
+    return f"{at_once} at a time, {several(workers, 'process')}{closing}"
+
+
+STARTED_ANEW = f"{_name(50, 2)}, started anew"
 
 
 def _spread_name(workers: int) -> str:
@@ -30,7 +35,8 @@ def _spread_name(workers: int) -> str:
 
 
 GOALS = (
-    Goal(LETTER, _name(50, 2), "rate", "≥", 0.9, PEER, "connections per second"),
+    Goal(LETTER, _name(50, 2), "rate", "≥", 1.0, PEER, "connections per second"),
+    Goal(LETTER, STARTED_ANEW, "rate", "≥", 1.5, POOL, "connections per second"),
     Goal(LETTER, _spread_name(2), "spread", "≤", 1, None, "largest difference between workers"),
     Goal(LETTER, _spread_name(2), "held_spread", "≤", 1, None, f"the same, {HELD} held open"),
 )
@@ -55,16 +61,41 @@ def held(server: Server) -> int:
     return max(taken) - min(taken)
 
 
-def _measure(bench: Bench, at_once: int, workers: int) -> tuple[Comparison, Reading]:
-    case = Case(
+def _case(at_once: int, workers: int, reset: bool = False) -> Case:
+    return Case(
         LETTER,
-        _name(at_once, workers),
+        _name(at_once, workers, reset),
         "connection",
         "connects",
-        {"at_once": at_once},
+        {"at_once": at_once, "reset": int(reset)},
         ours("echo", workers=workers),
-        (uvloop_processes(workers),),
+        (uvloop_processes(workers), process_pool(workers, edge=False)),
     )
+
+
+def _started_anew(bench: Bench) -> Comparison:
+    """Compare with the pool that leaves clients waiting.
+
+    It serves fewer and fewer of them, so each slice has servers of its own.
+    """
+    mine, pool = ours("echo", workers=2), process_pool(2, edge=True)
+    result = Comparison(LETTER, STARTED_ANEW, "connection", mine.name)
+
+    def reading(contender: Contender) -> Reading:
+        with Server(contender) as server, Load("connects", server, at_once=50) as load:
+            return load.run(bench.seconds)
+
+    bench.say(f"({LETTER}) {STARTED_ANEW}")
+    for _ in range(bench.pairs):
+        if bench.takes_part(pool):
+            result.pairs.setdefault(POOL, []).append((reading(mine), reading(pool)))
+        else:
+            result.solo.append(reading(mine))
+    return result
+
+
+def _measure(bench: Bench, at_once: int, workers: int) -> tuple[Comparison, Reading]:
+    case = _case(at_once, workers)
     with Contest(bench, case) as contest:
         before = accepted(contest.servers[case.ours.name])
         result = contest.fight()
@@ -89,9 +120,12 @@ def run(bench: Bench) -> list[Comparison]:
         if workers == 1:
             continue
         mine = {"held_spread": spreads[spread.ours]}
-        if PEER in spreads:
-            spread.pairs[PEER] = [(mine, {"held_spread": spreads[PEER]})]
-        else:
+        others = [name for name in spreads if name not in ("spread", spread.ours)]
+        for name in others:
+            spread.pairs[name] = [(mine, {"held_spread": spreads[name]})]
+        if not others:
             spread.solo.append(mine)
         results.append(spread)
+    results.append(fight(bench, _case(50, 2, reset=True)))
+    results.append(_started_anew(bench))
     return results

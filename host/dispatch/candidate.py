@@ -40,6 +40,8 @@ class Candidate:
         suspended: whether it has missed a claim and has not caught up since.
         held: whether an operator keeps new connections from it.
         eligible: whether schedulers may choose it.
+        sent: how many notifications it was sent, and is to be sent by the pass that is under way.
+        noted: how many of them the scoreboard counts: all of them, between passes.
         room: so many notifications can be sent to it before its load has to be looked at again.
     """
 
@@ -58,6 +60,7 @@ class Candidate:
         "eligible",
         "generation",
         "held",
+        "noted",
         "pid",
         "refusing_cell",
         "room",
@@ -79,7 +82,7 @@ class Candidate:
         self.refusing_cell = row.index(REFUSING)
         self.slot, self.pid, self.generation = worker
         self._before = before - row.get(ACCEPTED_ALL)
-        self.recount()
+        self.sent = self.noted = row.sum(SENT)
         self._seen, self._since = self.sent, 0.0  # the claims at the last look; since when
         self._turn, self._turns = (0, 0), 0  # while suspended: the loop's last turn; how many came
         self.suspended = self.held = self.eligible = False
@@ -136,27 +139,32 @@ class Candidate:
         self.eligible = self.room > 0 and not (self.suspended or self.held or self.refusing)
         return self.eligible
 
-    def note_sent(self, listener: int, amount: int) -> int:
-        """Count notifications that are about to be sent (or, if negative, were not sent).
+    def note_sent(self, listener: int, now: float) -> tuple[int, int]:
+        """Have the scoreboard count what is about to be sent: what a pass has added to `sent`.
+
+        From `now` on the worker is waited for, unless more is outstanding already.
 
         Returns:
-            How many of that listener have been sent to this row.
+            How many that is, and how many of that listener have been sent to this row.
         """
-        self.sent += amount
-        self.room -= amount
+        noted, sent = self.noted, self.sent
         cells, at = self.cells, self.accounts + listener * LISTENER_WORDS + SENT
-        cells[at] = number = cells[at] + amount
-        return number
+        cells[at] = number = cells[at] + sent - noted
+        self.noted = sent
+        if cells[self._claimed] == noted:
+            self._seen, self._since = noted, now
+        return sent - noted, number
+
+    def take_back(self, listener: int, amount: int) -> None:
+        """Count notifications as not sent."""
+        self.sent -= amount
+        self.noted -= amount
+        self.room += amount
+        self._row.add(listener, SENT, -amount)
 
     def recount(self) -> None:
         """Read how much was sent."""
-        self.sent = self._row.sum(SENT)
-
-    def expect_claims(self, amount: int, now: float) -> None:
-        """Begin to wait for claims of what was just sent, unless more is outstanding already."""
-        claimed = self.cells[self._claimed]
-        if claimed == self.sent - amount:
-            self._seen, self._since = claimed, now
+        self.sent = self.noted = self._row.sum(SENT)
 
     def silent_since(self, now: float) -> float | None:
         """Return since when it has claimed nothing, or None if there is nothing to claim.

@@ -50,7 +50,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from host.dispatch.candidate import Candidate
-from host.dispatch.history import ChoiceHistory
+from host.dispatch.history import ChoiceHistory, Look
 from host.errors import NoCandidateError
 from host.interfaces import Listener, WorkerView
 from host.ipc.assignment import WorkerId
@@ -67,6 +67,7 @@ LOOK_AGAIN = 0.2
 much later than that a worker is suspended at the most."""
 LAST_RESORT = "(none answered: in turn)"
 """What stands for the scheduler of a connection that no scheduler had an answer for."""
+_NOBODY_TO_ASK: tuple[str, Scheduler] = (LAST_RESORT, lambda _listener, _workers: None)
 SECOND_LOOK_SECONDS = 0.001
 """When a pass is repeated that found an accept under way to the last."""
 
@@ -199,40 +200,66 @@ class Dispatcher:
         if need <= 0:
             self._note_left(listener, 0)
             return []
-        cells, limit, view = self._cells, self._max_connections, self._listeners[listener]
-        if self._ineligible and [each for each in self._ineligible if each.consider(limit)]:
+        limit, ineligible = self._max_connections, self._ineligible
+        if ineligible and [each for each in ineligible if each.consider(limit)]:
             self._sort()  # somebody may be chosen again
         if not self._candidates:
             self._note_left(listener, need)
             return []
-        counts: dict[Candidate, int] = {}
-        looked = self.choices.begin_pass(self._candidates, now)
-        while need > 0 and self._candidates:
-            worker, scheduler = self._ask(view, self._candidates)
-            if cells[worker.refusing_cell]:  # it says so when it likes: nobody else could know
-                worker.consider(limit)
-                self._sort()
-                continue
-            number = worker.note_sent(listener, 1)
-            self.choices.record_choice(looked, worker, listener, number, scheduler)
-            counts[worker] = counts.get(worker, 0) + 1
-            need -= 1
-            if worker.room <= 0 and not worker.consider(limit):
-                self._sort()
+        look = self._choose(listener, need, now)
+        need -= len(look.chosen)
         if need > 0 or self.starved:
             self._note_left(listener, need)
-        accounts, asked = self._accounts[listener], self._clock()
-        for worker, count in counts.items():
-            # From this moment: a slow scheduler is not the fault of the worker that it chose.
-            worker.expect_claims(count, asked if asked > now else now)
+        # From this moment: a slow scheduler is not the fault of the worker that it chose.
+        asked = max(now, self._clock())
+        accounts, told, planned = self._accounts[listener], self._told, []
+        for worker in dict.fromkeys(look.chosen):
+            count, number = worker.note_sent(listener, asked)
+            look.numbers[worker.pid] = number, count
             accounts.add(worker.accounts + listener * LISTENER_WORDS)
-        self._told.update(counts)
-        return list(counts.items())
+            told.add(worker)
+            planned.append((worker, count))
+        self.choices.remember(look)
+        return planned
+
+    def _choose(self, listener: int, need: int, now: float) -> Look:
+        """Ask who takes each of `need` connections, until there is no candidate left.
+
+        The loop does no more than schedulers can see: each connection of a burst goes through it.
+        """
+        cells, view, candidates = self._cells, self._listeners[listener], self._candidates
+        plugin, choose = self.schedulers[0] if self.schedulers else _NOBODY_TO_ASK
+        look = self.choices.look(candidates, listener, plugin, now)
+        chosen = look.chosen
+        while need > 0 and candidates:
+            try:
+                worker = choose(view, candidates)
+            except BaseException as error:  # a plugin may raise SystemExit: the next one is asked
+                self._report(plugin, "choose_worker", error, (view,))
+                worker = None
+            if type(worker) is not Candidate or not worker.eligible:
+                worker = self._ask_others(look, worker)
+            if (
+                worker.sent == worker.noted and cells[worker.refusing_cell]
+            ):  # it says so at any time
+                look.others.pop(len(chosen), None)
+                worker.consider(self._max_connections)
+                self._sort()
+                candidates = self._candidates
+                continue
+            chosen.append(worker)
+            need -= 1
+            worker.sent += 1
+            worker.room = room = worker.room - 1
+            if room <= 0 and not worker.consider(self._max_connections):
+                self._sort()
+                candidates = self._candidates
+        return look
 
     def unsent(self, worker: Candidate, listener: int, amount: int) -> None:
         """Take back notifications that a full pipe did not take: that worker is suspended."""
         self._suspend(worker)  # first, so that what is told counts what was not taken
-        worker.note_sent(listener, -amount)
+        worker.take_back(listener, amount)
 
     def check(self, now: float) -> bool:
         """Suspend who has missed a claim, resume who has caught up; tell if anything changed."""
@@ -353,17 +380,23 @@ class Dispatcher:
             return need
         return length - (sent - settled)
 
-    def _ask(self, listener: Listener, candidates: tuple[Candidate, ...]) -> tuple[Candidate, str]:
-        """Return who takes the next connection, and the name of the scheduler that says so."""
-        for plugin, choose in self.schedulers:
+    def _ask_others(self, look: Look, answer: object) -> Candidate:
+        """Return who takes the next connection if the first scheduler's answer is no good."""
+        view, candidates, plugin = self._listeners[look.listener], self._candidates, look.scheduler
+        number = len(look.chosen)
+        for other, choose in self.schedulers[1:]:
+            if answer is not None:
+                self._report(plugin, "choose_worker", NoCandidateError(answer), (view,))
+            plugin, answer = other, None
             try:
-                chosen = choose(listener, candidates)
-            except BaseException as error:  # a plugin may raise SystemExit: the next one is asked
-                self._report(plugin, "choose_worker", error, (listener,))
-                continue
-            if isinstance(chosen, Candidate) and chosen.eligible:
-                return chosen, plugin
-            if chosen is not None:
-                self._report(plugin, "choose_worker", NoCandidateError(chosen), (listener,))
+                answer = choose(view, candidates)
+            except BaseException as error:
+                self._report(plugin, "choose_worker", error, (view,))
+            if isinstance(answer, Candidate) and answer.eligible:
+                look.others[number] = plugin
+                return answer
+        if answer is not None:
+            self._report(plugin, "choose_worker", NoCandidateError(answer), (view,))
         self._turn += 1
-        return candidates[self._turn % len(candidates)], LAST_RESORT
+        look.others[number] = LAST_RESORT
+        return candidates[self._turn % len(candidates)]

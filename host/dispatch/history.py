@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from operator import attrgetter, itemgetter
 
 from host.dispatch.candidate import Candidate
@@ -60,61 +61,126 @@ class Choice:
         ]
 
 
-_Looked = tuple[float, list[int], int, list[int], tuple[int, ...], list[int]]
-"""A pass as it is written down: the time, the slots of the candidates that are remembered, how many
-more there were, what each was sent, its cells, and the slots chosen so far."""
+class Shown:
+    """Those of the candidates that are remembered; they stay the same for many passes.
+
+    Attributes:
+        candidates: all of them, at least one.
+        workers: the first ones.
+        omitted: how many more there are.
+        read: reads their `load_cells` in one go.
+    """
+
+    __slots__ = ("candidates", "omitted", "read", "workers")
+
+    def __init__(self, candidates: Sequence[Candidate]) -> None:
+        self.candidates, self.workers = candidates, candidates[:MAX_SHOWN]
+        self.omitted = len(candidates) - len(self.workers)
+        self.read: Callable[[Cells], tuple[int, ...]] = itemgetter(
+            *[at for one in self.workers for at in one.load_cells]
+        )
+
+
+class Look:
+    """A pass as it is written down while it is made, to be worked out when somebody asks.
+
+    Args:
+        time: when it is.
+        listener: of which connections wait.
+        scheduler: the plugin whose answers are taken, unless `others` says something else.
+        shown: the candidates.
+
+    Attributes:
+        chosen: the workers, one for each choice.
+        others: for some choices, by their place in `chosen`, whose answer was taken.
+        numbers: by pid, the number of the last notification of the listener that the worker was
+            sent in the pass, and how many these were.
+    """
+
+    __slots__ = (
+        "_cells",
+        "_sent",
+        "_shown",
+        "_time",
+        "chosen",
+        "listener",
+        "numbers",
+        "others",
+        "scheduler",
+    )
+
+    def __init__(self, time: float, listener: int, scheduler: str, shown: Shown) -> None:
+        self._time, self.listener, self.scheduler = time, listener, scheduler
+        self._shown, workers = shown, shown.workers
+        self._sent, self._cells = list(map(_SENT, workers)), shown.read(workers[0].cells)
+        self.chosen: list[Candidate] = []
+        self.others: dict[int, str] = {}
+        self.numbers: dict[int, tuple[int, int]] = {}
+
+    def place(self, pid: int, listener: int, number: int) -> int | None:
+        """Return which choice led to that notification of that worker; None if none of these."""
+        if listener != self.listener or pid not in self.numbers:
+            return None
+        last, count = self.numbers[pid]
+        earlier = number - 1 - (last - count)  # how often the pass had chosen the worker before
+        if not 0 <= earlier < count:
+            return None
+        places = (at for at, worker in enumerate(self.chosen) if worker.pid == pid)
+        return next(islice(places, earlier, None))
+
+    def choice(self, place: int) -> Choice:
+        """Work out one choice."""
+        claimed, slots = self._cells[1::2], [worker.slot for worker in self._shown.workers]
+        outstanding = [sent - each for sent, each in zip(self._sent, claimed, strict=True)]
+        candidates = tuple(zip(slots, self._cells[::2], outstanding, strict=True))
+        chosen = [worker.slot for worker in self.chosen]
+        decision = Pass(self._time, candidates, self._shown.omitted, chosen)
+        return Choice(decision, place, chosen[place], self.others.get(place, self.scheduler))
 
 
 class ChoiceHistory:
-    """The last choices, by the notification that each led to.
+    """The last passes, with the choice that each notification goes back to.
 
     A worker's n-th notification of a listener is answered by its n-th claim, which is one
-    connection. Choices are kept as they come and worked out only when one is looked for: every
-    connection makes a choice, and few are asked about.
+    connection.
+
+    Args:
+        limit: how many choices are remembered; the last pass is remembered whole in any case.
     """
 
     def __init__(self, limit: int = MAX_REMEMBERED) -> None:
-        self._last: deque[tuple[int, int, int, int, str, _Looked]] = deque(maxlen=limit)
-        self._candidates: Sequence[Candidate] = ()
-        self._shown: Sequence[Candidate] = ()
-        self._slots: list[int] = []
-        self._read: Callable[[Cells], tuple[int, ...]]
+        self._limit = limit
+        self._last: deque[Look] = deque()
+        self._remembered = 0
+        self._shown: Shown | None = None
 
-    def begin_pass(self, candidates: Sequence[Candidate], now: float) -> _Looked:
-        """Write down a pass and its candidates, at least one; return it, for `record_choice`."""
-        if candidates is not self._candidates:
-            self._attend(candidates)
+    def look(
+        self, candidates: Sequence[Candidate], listener: int, scheduler: str, now: float
+    ) -> Look:
+        """Begin to write down a pass: the candidates, at least one, as they are now."""
         shown = self._shown
-        read = self._read(shown[0].cells)
-        return now, self._slots, len(candidates) - len(shown), list(map(_SENT, shown)), read, []
+        if shown is None or shown.candidates is not candidates:
+            shown = self._shown = Shown(candidates)
+        return Look(now, listener, scheduler, shown)
 
-    def _attend(self, candidates: Sequence[Candidate]) -> None:
-        """Prepare to read the cells of these candidates in one go."""
-        self._candidates, self._shown = candidates, candidates[:MAX_SHOWN]
-        self._slots = [one.slot for one in self._shown]
-        self._read = itemgetter(*[at for one in self._shown for at in one.load_cells])
-
-    def record_choice(
-        self, looked: _Looked, worker: Candidate, listener: int, number: int, scheduler: str
-    ) -> None:
-        """Remember that `worker` was chosen for its `number`-th notification of `listener`."""
-        chosen = looked[-1]
-        self._last.append((worker.pid, listener, number, len(chosen), scheduler, looked))
-        chosen.append(worker.slot)
+    def remember(self, look: Look) -> None:
+        """Keep a pass that is complete, and forget the oldest ones if they are too many."""
+        self._last.append(look)
+        self._remembered += len(look.chosen)
+        while self._remembered > self._limit and len(self._last) > 1:
+            self._remembered -= len(self._last.popleft().chosen)
 
     def find(self, pid: int, listener: int, number: int) -> Choice | None:
         """Return the choice that a worker's `number`-th claim of `listener` goes back to."""
-        key = (pid, listener, number)
-        found = next((each[3:] for each in reversed(self._last) if each[:3] == key), None)
-        if found is None:
-            return None
-        place, scheduler, (time, slots, omitted, sent, cells, chosen) = found
-        loads = zip(slots, cells[::2], sent, cells[1::2], strict=True)
-        candidates = tuple((slot, active, all_ - claimed) for slot, active, all_, claimed in loads)
-        decision = Pass(time, candidates, omitted, chosen)
-        return Choice(decision, place, chosen[place], scheduler)
+        for look in reversed(self._last):
+            place = look.place(pid, listener, number)
+            if place is not None:
+                return look.choice(place)
+        return None
 
     def forget(self, pid: int) -> None:
         """Forget the choices of a worker that has ended: nobody can ask about them."""
-        kept = (each for each in self._last if each[0] != pid)
-        self._last = deque(kept, maxlen=self._last.maxlen)
+        for look in self._last:
+            look.numbers.pop(pid, None)
+        self._last = deque(look for look in self._last if look.numbers)
+        self._remembered = sum(len(look.chosen) for look in self._last)

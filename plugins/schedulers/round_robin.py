@@ -20,15 +20,31 @@ class RoundRobin:
     """
 
     def __init__(self) -> None:
-        self._last: dict[int, int] = {}
+        self._last: dict[int, int] = {}  # the slot taken last, by listener
+        self._workers: Sequence[WorkerView] = ()
+        self._next: dict[int, WorkerView] = {}  # by slot, who follows it in `_workers`
 
     @hookimpl(trylast=True)
     def choose_worker(self, listener: Listener, workers: Sequence[WorkerView]) -> WorkerView:
         """Return the first candidate beyond the last slot taken, or the lowest."""
-        last = self._last.get(listener.index)
-        if last is None:
-            chosen = workers[listener.index % len(workers)]
+        index, last = listener.index, self._last
+        if workers is self._workers:  # nearly always: the candidates are the same for many passes
+            try:
+                chosen = self._next[last[index]]
+            except KeyError:
+                chosen = self._find(index, workers)
         else:
-            chosen = workers[bisect_right(workers, last, key=_SLOT) % len(workers)]
-        self._last[listener.index] = chosen.slot
+            self._workers = workers if type(workers) is tuple else ()
+            self._next = {}
+            chosen = self._find(index, workers)
+        last[index] = chosen.slot
+        return chosen
+
+    def _find(self, index: int, workers: Sequence[WorkerView]) -> WorkerView:
+        """Find out who is next, and remember it for as long as the candidates stay the same."""
+        last = self._last.get(index)
+        if last is None:
+            return workers[index % len(workers)]
+        chosen = workers[bisect_right(workers, last, key=_SLOT) % len(workers)]
+        self._next[last] = chosen
         return chosen

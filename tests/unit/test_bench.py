@@ -61,6 +61,16 @@ def test_a_value_is_the_median_and_errors_add_up():
     assert one.value("peer", "p99_us") is None
 
 
+def test_clients_that_are_left_waiting_add_up_and_are_shown_if_there_are_any():
+    one = comparison((2.0, 1.0), (2.0, 1.0), measure="rate")
+    assert "left waiting" not in tables.cases(one).headings
+    for mine, theirs in one.pairs["peer"]:
+        mine["errors_unanswered"], theirs["errors_unanswered"] = 0.0, 49.0
+    table = tables.cases(one)
+    column = table.headings.index("left waiting")
+    assert [row[column] for row in table.rows] == ["0", "98"]
+
+
 @pytest.mark.parametrize(
     ("aim", "word"),
     [

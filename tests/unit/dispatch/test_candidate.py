@@ -22,12 +22,15 @@ def test_what_was_sent_to_the_row_before_is_not_outstanding():
     row.put(CLAIMED_ALL, 10)
     worker = Candidate(row, worker_id(0))
     assert worker.outstanding == 0
-    assert worker.note_sent(1, 2) == 8
+    worker.sent += 2
+    assert worker.note_sent(1, 0.0) == (2, 8)
+    assert row.count(1, SENT) == 8
     assert (worker.outstanding, worker.load) == (2, 2)
     row.put(ACTIVE, 1)
     row.put(CLAIMED_ALL, 11)
     assert (worker.outstanding, worker.load) == (1, 2)
-    assert worker.note_sent(1, -1) == 7
+    worker.take_back(1, 1)
+    assert row.count(1, SENT) == 7
     assert worker.outstanding == 0
 
 

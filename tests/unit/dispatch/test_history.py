@@ -22,10 +22,13 @@ def candidates(*loads):
 
 def decide(choices, workers, *slots, listener=0, first=1, now=5.0):
     """Choose these slots one after the other in one pass; the numbers go on for each worker."""
-    looked, numbers = choices.begin_pass(workers, now), {}
+    look = choices.look(workers, listener, "some scheduler", now)
     for slot in slots:
-        number = numbers[slot] = numbers.get(slot, first - 1) + 1
-        choices.record_choice(looked, workers[slot], listener, number, "some scheduler")
+        look.chosen.append(workers[slot])
+        count = look.chosen.count(workers[slot])
+        look.numbers[workers[slot].pid] = first - 1 + count, count
+    choices.remember(look)
+    return look
 
 
 def test_a_choice_is_found_by_worker_listener_and_number():
@@ -38,6 +41,23 @@ def test_a_choice_is_found_by_worker_listener_and_number():
     assert choices.find(1000, 0, 1).slot == 0
     for other in ((1000, 3, 9), (1001, 0, 9), (1001, 3, 7), (1001, 3, 10), (7, 0, 1)):
         assert choices.find(*other) is None
+
+
+def test_another_schedulers_choice_has_its_name():
+    choices, workers = ChoiceHistory(), candidates((1, 0), (2, 0))
+    decide(choices, workers, 0, 1, 0).others[2] = "another scheduler"
+    found = [choices.find(pid, 0, number) for pid, number in ((1000, 1), (1001, 1), (1000, 2))]
+    names = [choice.scheduler for choice in found]
+    assert names == ["some scheduler", "some scheduler", "another scheduler"]
+
+
+def test_the_last_pass_is_remembered_whole_however_many_choices_it_had():
+    choices, workers = ChoiceHistory(limit=3), candidates((0, 0), (0, 0))
+    decide(choices, workers, 0, 1, 0, 1, 0)
+    assert [number for number in range(1, 5) if choices.find(1000, 0, number)] == [1, 2, 3]
+    decide(choices, workers, 1, first=3)
+    assert choices.find(1000, 0, 3) is None
+    assert choices.find(1001, 0, 3).slot == 1
 
 
 def test_candidates_are_shown_as_they_were_when_they_were_chosen_from():
@@ -85,8 +105,7 @@ def test_only_the_last_ones_are_remembered(steps):
     choices, workers, numbers, made = ChoiceHistory(limit=4), candidates(*[(0, 0)] * 3), {}, []
     for slot, listener in steps:
         number = numbers[slot, listener] = numbers.get((slot, listener), 0) + 1
-        looked = choices.begin_pass(workers, 0.0)
-        choices.record_choice(looked, workers[slot], listener, number, "s")
+        decide(choices, workers, slot, listener=listener, first=number)
         made.append((1000 + slot, listener, number))
     found = [each for each in made if choices.find(*each) is not None]
     assert found == made[-4:]
