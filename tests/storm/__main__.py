@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -38,6 +39,9 @@ def main() -> int:
     """Return how many rows do not hold."""
     parser = argparse.ArgumentParser(prog="storm", description=__doc__.partition(":")[0])
     parser.add_argument("--quick", action="store_true", help="the short form of each row")
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="for the rounds of a row's long form"
+    )
     parser.add_argument("--rows", type=chosen, default=sorted(ROWS), help="as 1,2,20-22")
     parser.add_argument(
         "--json",
@@ -49,7 +53,7 @@ def main() -> int:
     arguments = parser.parse_args()
     outcomes = kept(arguments.json)
     for number in arguments.rows:
-        outcomes[number] = run_row(number, quick=arguments.quick)
+        outcomes[number] = run_row(number, quick=arguments.quick, minutes=arguments.minutes)
         show(outcomes[number])
         if arguments.json:
             text = json.dumps([asdict(outcomes[each]) for each in sorted(outcomes)], indent=2)

@@ -73,8 +73,9 @@ def settings_of(host: StormHost) -> Any:
 def killed_at_any_moment(trial: Trial) -> str:
     plugin = trial.folder / "served.py"
     good = Path(POLITE).read_text()
-    longest, rounds = 0.0, trial.pick(6, 200)
-    for turn in range(rounds):
+    longest, rounds = 0.0, 0
+    for turn in trial.rounds(range(6), range(200)):
+        rounds += 1
         plugin.write_text(good)
         moment = ("start", "reload", "stop")[turn % 3]
         host = trial.start(str(plugin), workers=3, ready=moment != "start")

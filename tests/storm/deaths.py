@@ -129,8 +129,8 @@ def poisoned(trial: Trial) -> str:
     host = trial.start(POLITE, flags=("--log-level", "debug"))
     load = trial.load(host.address, sessions=50)
     load.under_way()
-    wanted, limit = trial.pick(20, 1000), time.monotonic() + trial.pick(12.0, 1200.0)
     began = due = time.monotonic()
+    wanted, limit = trial.pick(20, 1000), began + trial.seconds(12.0, 1200.0)
     deaths = 0
     while deaths < wanted and time.monotonic() < limit and host.alive:
         due = max(due + 0.5, time.monotonic())
@@ -141,6 +141,7 @@ def poisoned(trial: Trial) -> str:
         deaths += soon(lambda since=mark: host.events("worker_died", since=since), 2.0)
         time.sleep(max(0.0, due - time.monotonic()))
     seconds = time.monotonic() - began
+    trial.reduced = "" if deaths >= wanted else trial.reduced
     spawns = Counter(event["slot"] for event in host.events("worker_started"))
     result = load.end(drain=1.0)
     owned = owned_by(host, result)
@@ -246,8 +247,9 @@ def watching(host: StormHost) -> Iterator[list[Watch]]:
     "every descendant gone within 1 s, port free",
 )
 def orphans(trial: Trial) -> str:
-    longest, rounds = 0.0, trial.pick(4, 200)
-    for turn in range(rounds):
+    longest, rounds = 0.0, 0
+    for turn in trial.rounds(range(4), range(200)):
+        rounds += 1
         settings = {"options.faulty.hook": "on_readable", "options.faulty.how": "hang"}
         host = trial.start(FAULTY, workers=3, settings=settings)
         host.codes = {-signal.SIGKILL}

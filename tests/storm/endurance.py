@@ -56,7 +56,7 @@ def census(host: StormHost) -> Census:
 def endurance(trial: Trial) -> str:
     reloads_exist()
     host = trial.start(POLITE)
-    seconds = trial.pick(12.0, 3600.0)
+    seconds = trial.seconds(12.0, 3600.0)
     kill_every, reload_every = trial.pick((1.0, 3.0), (5.0, 30.0))
     load = trial.load(host.address, pause=0.005, sessions=100)
     load.under_way()

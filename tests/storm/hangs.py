@@ -24,7 +24,7 @@ def hangs(trial: Trial) -> str:
     if not host_has("lifecycle.hang_seconds"):
         raise SkippedError("this host has no lifecycle.hang_seconds")
     said = []
-    for _ in range(trial.pick(1, 10)):
+    for _ in trial.rounds(range(1), range(10)):
         host = trial.start(STUCK, workers=2)
         load = trial.load(host.address, sessions=20)
         load.under_way()
@@ -113,7 +113,8 @@ def all_at_once(trial: Trial) -> str:
 def stops_with_a_hang(trial: Trial) -> str:
     deadline = 2.0
     said = []
-    for how in ("loop", "c", "stop", "session") * trial.pick(1, 10):
+    ways = ("loop", "c", "stop", "session")
+    for how in trial.rounds(ways, 10 * ways):
         host = trial.start(STUCK, workers=2, settings={"lifecycle.drain_timeout_seconds": deadline})
         host.codes = {9}
         with connect(host.address) as client:

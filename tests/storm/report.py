@@ -18,7 +18,8 @@ closed loops (connect, one line, the answer, close) and 200 sessions that stay a
 lines, against 4 workers, unless the row says otherwise. A failure is *owned* when its connection
 was on a worker that was killed. `tox -e storm` measures again and writes this page; a short form of
 most rows, of seconds, is among the tests. Where the table says "short form", what was slower than
-it should be counts only from ten times the limit on.
+it should be counts only from ten times the limit on; where it says "20 of 300", the time was up
+after so many rounds.
 """
 
 
@@ -52,7 +53,9 @@ def table(outcomes: Sequence[Outcome]) -> str:
     """Return the table in Markdown."""
     lines = ["| # | fault | must hold | measured | held |", "|---|---|---|---|---|"]
     for each in outcomes:
-        form = " (short form)" if each.quick and each.held != "skipped" else ""
+        form = ""
+        if each.held != "skipped" and (each.quick or each.reduced):
+            form = f" ({'short form' if each.quick else each.reduced})"
         cells = [str(each.number), each.fault, each.must, each.measured, each.held + form]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,7 @@ class Outcome:
         reasons: what did not hold, or why it was skipped.
         seconds: how long it took.
         quick: whether this was the short form.
+        reduced: what was left out of the long form because the time was up; "" for nothing.
     """
 
     number: int
@@ -63,6 +65,7 @@ class Outcome:
     reasons: tuple[str, ...]
     seconds: float
     quick: bool
+    reduced: str = ""
 
 
 ROWS: dict[int, Row] = {}
@@ -88,10 +91,12 @@ class Trial:
         folder: a folder that is removed in the end.
         random: where chance comes from; its seed is the row's number.
         broken: what has not held so far.
+        reduced: what was left out of the long form because the time was up.
     """
 
-    def __init__(self, number: int, *, quick: bool, folder: Path) -> None:
+    def __init__(self, number: int, *, quick: bool, folder: Path, minutes: float) -> None:
         self.quick, self.folder = quick, folder
+        self._began, self._seconds, self.reduced = time.monotonic(), 60 * minutes, ""
         self.random = random.Random(number)
         self.broken: list[str] = []
         self._stack = ExitStack()
@@ -101,6 +106,25 @@ class Trial:
     def pick(self, quick: T, long: T) -> T:
         """Return one of two sizes of a thing."""
         return quick if self.quick else long
+
+    def rounds(self, quick: Sequence[T], long: Sequence[T], part: float = 1.0) -> Iterator[T]:
+        """Return one of two plans, round by round; the long one until this part of the time is up.
+
+        What is left out then is noted.
+        """
+        plan, until = self.pick(quick, long), self._began + part * self._seconds
+        for done, each in enumerate(plan):
+            if done and not self.quick and time.monotonic() >= until:
+                self.reduced = f"{done:,} of {len(plan):,}"
+                return
+            yield each
+
+    def seconds(self, quick: float, long: float) -> float:
+        """Return one of two spans of time; of the long one, no more than there is."""
+        if self.quick or long <= self._seconds:
+            return self.pick(quick, long)
+        self.reduced = f"{self._seconds / 60:.3g} of {long / 60:.3g} min"
+        return self._seconds
 
     # Judging
 
@@ -187,13 +211,19 @@ def host_has(key: str) -> bool:
     return True
 
 
-def run_row(number: int, *, quick: bool) -> Outcome:
-    """Run one row in a folder of its own; whatever happens, nothing is left of it."""
+def run_row(number: int, *, quick: bool, minutes: float = math.inf) -> Outcome:
+    """Run one row in a folder of its own; whatever happens, nothing is left of it.
+
+    Args:
+        number: which row.
+        quick: whether its short form is run.
+        minutes: when no further round of its long form is begun.
+    """
     entry = ROWS[number]
     began = time.monotonic()
     measured, held, reasons = "", None, ()
     with tempfile.TemporaryDirectory(prefix="storm-") as folder:
-        trial = Trial(number, quick=quick, folder=Path(folder))
+        trial = Trial(number, quick=quick, folder=Path(folder), minutes=minutes)
         try:
             try:
                 measured = entry.run(trial)
@@ -213,4 +243,5 @@ def run_row(number: int, *, quick: bool) -> Outcome:
         reasons or tuple(trial.broken),
         time.monotonic() - began,
         quick,
+        trial.reduced,
     )

@@ -64,8 +64,9 @@ NAMED: dict[str, tuple[Harm, str, str]] = {
     "mended by the reload or named exactly; other listeners untouched; nobody else's file removed",
 )
 def socket_files(trial: Trial) -> str:
-    rounds = trial.pick(1, 50)
-    for number in range(rounds):
+    rounds = 0
+    for number in trial.rounds(range(1), range(50)):
+        rounds += 1
         one_round(trial, trial.folder / str(number))
     return (
         f"{rounds} × {len(MENDED) - 1} kinds of harm mended by one reload, {len(NAMED)} named with"

@@ -21,9 +21,9 @@ DRAIN_SECONDS = 5.0
 def stops(trial: Trial) -> str:
     counts: Counter[str] = Counter()
     served = farewells = 0
-    longest = 0.0
-    rounds = trial.pick(2, 100)
-    for turn in range(rounds):
+    longest, rounds = 0.0, 0
+    for turn in trial.rounds(range(2), range(100)):
+        rounds += 1
         for family in ("tcp4", "tcp6", "unix"):
             host = trial.start(
                 POLITE,
