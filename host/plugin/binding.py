@@ -95,12 +95,14 @@ class HostHooks:
 
     Attributes:
         bound: what tells each of them, by its specification.
+        heard: the specifications of those that any plugin implements.
         schedulers: who is asked for a worker, in order, with the plugin's name. They are not
             isolated, unless a plugin wraps `choose_worker`: then there is one entry, named
             after the outermost wrapper, in which each failure is reported and counts as None.
     """
 
     bound: Mapping[Callable[..., object], Tell]
+    heard: frozenset[Callable[..., object]]
     schedulers: tuple[tuple[str, Scheduler], ...]
 
     def tell(self, hook: Callable[[*_Arguments], None], *args: *_Arguments) -> bool:

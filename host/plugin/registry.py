@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from host.errors import PluginError
-from host.hookspecs import ROWS, TABLE, Audience
+from host.hookspecs import ROWS, TABLE, Audience, Process
 from host.plugin import binding, isolation
 from host.plugin.binding import (
     HOOKS,
@@ -81,6 +81,12 @@ class Registry:
     def options(self) -> dict[str, BaseModel]:
         """The validated options of each plugin that takes any, by its name."""
         return {each.name: each.options for each in self.plugins if each.options is not None}
+
+    @property
+    def in_workers(self) -> tuple[str, ...]:
+        """The names of the plugins that are called in workers."""
+        ours = {row.name for row in TABLE if row.process is Process.SUPERVISOR}
+        return tuple(plugin.name for plugin in self.plugins if not ours.issuperset(plugin.hooks))
 
     @property
     def never_left_out(self) -> tuple[str, ...]:
@@ -231,14 +237,17 @@ class Registry:
             breaker: what leaves out, for a while, who keeps failing in the hooks that are guarded.
             timed: see `bind`.
         """
-        bound = {}
+        bound, heard_by_any = {}, set()
         for row in TABLE:
             if row.audience is Audience.EVERY:
                 heard = binding.measured(self.calls[row.name], timed)
                 guard = breaker if row.guarded else None
                 bound[row.specification] = isolation.isolated(row.name, heard, report, guard)
+                if heard:
+                    heard_by_any.add(row.specification)
         schedulers = binding.measured(self.calls["choose_worker"], timed)
-        return HostHooks(bound, isolation.schedulers(schedulers, report, breaker))
+        asked = isolation.schedulers(schedulers, report, breaker)
+        return HostHooks(bound, frozenset(heard_by_any), asked)
 
     def _audience(self, hook: str, name: str) -> list[Implementation]:
         """Return who hears a hook of a listener: wrappers, its own plugin, then the others."""

@@ -12,14 +12,15 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from host.errors import ExitCode
-from host.runtime import early_signals, forks, streams
+from host.runtime import early_signals, forks, lineage, streams
+from host.text import printable
 
 REHEARSAL = "_PREFORK_REHEARSAL"
 """The supervisor's pid, for the process that tries new settings and plugins before a reload."""
 _MAX_OUTPUT_BYTES = 65_536
 _NOT_EXECUTED = 127
 """The exit code of a child whose program cannot be executed."""
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _OOM_STEP = 300
 """A supervisor has 11 MB more than a new worker, and the smallest cgroup for one is 40 MB."""
 _OOM_HIGHEST = 1000
@@ -114,6 +115,7 @@ def fork(child: Callable[[], int]) -> int:
     try:
         if not nothing_waits:
             streams.forget()
+        lineage.join()
         code = child()
     except BaseException:
         sys.excepthook(*sys.exc_info())
@@ -149,6 +151,7 @@ def start_program(
         signal.set_wakeup_fd(-1)  # a signal to this process is none to the parent
         if not die_with_parent(parent):
             return _NOT_EXECUTED
+        variables = {**environment, **lineage.passed()}
         # What is ignored or blocked stays so (execve(2)).
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         early_signals.unblock()
@@ -156,7 +159,7 @@ def start_program(
         for descriptor, number in ((nothing, 0), (output, 1), (errors, 2)):
             os.dup2(descriptor, number)
         try:
-            os.execve(file, arguments, environment)
+            os.execve(file, arguments, variables)
         except OSError as error:
             os.write(2, f"cannot start a process: {error.strerror}\n".encode())
         return _NOT_EXECUTED
@@ -196,6 +199,26 @@ def is_lost(pid: int) -> bool:
     return False
 
 
+def has_ended(pid: int, seconds: float) -> bool:
+    """Wait until a process has ended, and tell whether it has; it is not reaped.
+
+    Args:
+        pid: a process that nobody has reaped yet.
+        seconds: how long it may take.
+
+    Raises:
+        ProcessLookupError: somebody has reaped it.
+        OSError: EMFILE (pidfd_open(2)).
+    """
+    descriptor = os.pidfd_open(pid)
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+    finally:
+        os.close(descriptor)
+
+
 def wait(pid: int, seconds: float) -> Exit | None:
     """Wait until a child has ended, and reap it; kill it if it takes too long.
 
@@ -210,13 +233,10 @@ def wait(pid: int, seconds: float) -> Exit | None:
         ProcessLookupError, ChildProcessError: somebody else has reaped it.
         Interrupted: the host is told to stop (see `Signals.interrupting`); the child was killed.
     """
-    descriptor, in_time = os.pidfd_open(pid), False
+    in_time = False
     try:
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        in_time = bool(poll.poll(seconds * 1000))
+        in_time = has_ended(pid, seconds)
     finally:
-        os.close(descriptor)
         if not in_time:
             os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
@@ -295,6 +315,40 @@ def is_stopped(pid: int) -> bool:
         return False
 
 
+def adopt_orphans() -> None:
+    """Become the parent of each descendant whose parent ends (prctl(2), PR_SET_CHILD_SUBREAPER).
+
+    An exec keeps that, and a fork does not have it.
+    """
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def children() -> list[int]:
+    """Return the pids of this thread's children, with those that have ended and are not reaped.
+
+    The kernel gives orphans to the first thread. None are found where it keeps no such list
+    (proc_pid_task(5), CONFIG_PROC_CHILDREN).
+    """
+    try:
+        with open("/proc/thread-self/children", encoding="ascii") as file:
+            return [int(pid) for pid in file.read().split()]
+    except OSError:
+        return []
+
+
+def command_name(pid: int) -> str | None:
+    """Return the name of a process's command (proc_pid_stat(5)); None if it has ended.
+
+    A process may give itself any name, of 15 bytes at most: what cannot be printed is spelled out.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="backslashreplace") as file:
+            before, _, after = file.read().rpartition(")")
+    except OSError:
+        return None
+    return None if after.split()[0] in ("Z", "X") else printable(before.partition("(")[2])
+
+
 def die_with_parent(parent: int) -> bool:
     """Have the kernel kill this process when `parent` dies (prctl(2), PR_SET_PDEATHSIG).
 
@@ -304,7 +358,11 @@ def die_with_parent(parent: int) -> bool:
     Returns:
         False if the parent is dead already.
     """
-    if _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    return os.getppid() == parent
+
+
+def _prctl(option: int, value: int) -> None:
+    if _libc.prctl(option, value, 0, 0, 0) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
-    return os.getppid() == parent

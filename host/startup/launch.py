@@ -20,7 +20,7 @@ from host.plugin.loading import load_in_steps
 from host.plugin.registry import Registry
 from host.profiling.recorder import Recorder, collect, run_name
 from host.profiling.report import summarize
-from host.runtime import forks, streams
+from host.runtime import forks, lineage, streams
 from host.runtime.processes import BatchScheduling
 from host.runtime.signals import Signals, ending
 from host.runtime.steps import Steps
@@ -77,6 +77,7 @@ def _launch(load_settings: Callable[[], Loaded], version: str, signals: Signals)
         Interrupted: it is told to stop before anything is opened.
     """
     handed = receive()
+    lineage.begin(handed.lineage if handed else None)
     with HostLog(handed) as log:
         if handed is not None:
             prepared, failed = _prepare_again(load_settings, handed, log, signals)

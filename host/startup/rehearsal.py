@@ -14,7 +14,7 @@ from contextlib import closing, suppress
 from typing import BinaryIO, NamedTuple
 
 from host.errors import ExitCode, HostError
-from host.runtime import processes
+from host.runtime import lineage, processes
 from host.runtime.signal_table import IGNORED_BY_WORKERS
 from host.runtime.signals import Signals
 from host.settings import Loaded, SettingsError
@@ -30,6 +30,7 @@ _MARGIN_SECONDS = 1.0
 
 def rehearse(load_settings: Callable[[], Loaded]) -> ExitCode:
     """Load settings and plugins, and print what they ask for; everything else stays as it is."""
+    lineage.take()
     processes.offer_to_oom_killer()
     with closing(Signals(IGNORED_BY_WORKERS)):
         prepared = prepare_uninterrupted(load_settings)

@@ -22,6 +22,7 @@ from host.supervisor.command_handlers import CommandHandlers, CommandParts, Stop
 from host.supervisor.dependencies import Dependencies
 from host.supervisor.generations import DispatchSetup, Generation, Generations
 from host.supervisor.lifecycle import LifecycleParts, WorkerLifecycle
+from host.supervisor.orphans import Orphans
 from host.supervisor.reload.reexec import ReexecParts, reexec
 from host.supervisor.reload.reloader import Program, Reloader
 from host.supervisor.reload.takeover import TakeoverParts, take_over
@@ -143,8 +144,24 @@ def make_reloader(
     )
 
 
+def make_orphans(state: HostState, dependencies: Dependencies, reloader: Reloader) -> Orphans:
+    """Make what looks after processes that plugins leave behind."""
+    return Orphans(
+        state.loop,
+        dependencies.telemetry,
+        state.workers,
+        reloader.rehearses,
+        state.generations.current.number,
+        dependencies.registry.in_workers,
+    )
+
+
 def lifecycle_parts(
-    state: HostState, telemetry: Telemetry, hooks: HostHooks, queries: WorkerQueries
+    state: HostState,
+    telemetry: Telemetry,
+    hooks: HostHooks,
+    queries: WorkerQueries,
+    orphans: Orphans,
 ) -> LifecycleParts:
     """Collect what the life of the workers is made of."""
     return LifecycleParts(
@@ -157,6 +174,7 @@ def lifecycle_parts(
         exits=state.exits,
         queries=queries,
         shutdown=state.shutdown,
+        orphans=orphans,
     )
 
 

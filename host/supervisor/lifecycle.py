@@ -16,6 +16,7 @@ from host.runtime.loop import Loop, TimerHandle
 from host.settings import Lifecycle
 from host.settings.models import MAX_WORKERS
 from host.supervisor.generations import Generations
+from host.supervisor.orphans import Orphans
 from host.supervisor.shutdown import Shutdown
 from host.supervisor.workers import states
 from host.supervisor.workers.exits import ExitReports
@@ -40,6 +41,7 @@ class LifecycleParts:
     """What the life of the workers is made of.
 
     Attributes:
+        orphans: looks after what plugins leave behind.
         reap: collects the children that have ended.
         is_lost: tells whether a child has ended that `reap` will not collect.
     """
@@ -53,6 +55,7 @@ class LifecycleParts:
     exits: ExitReports
     queries: WorkerQueries
     shutdown: Shutdown
+    orphans: Orphans
     reap: Callable[[], Iterable[processes.Exit]] = processes.reap
     is_lost: Callable[[int], bool] = processes.is_lost
 
@@ -168,10 +171,14 @@ class WorkerLifecycle:
 
     def reap(self) -> None:
         """Handle the end of each child that has ended."""
-        parts = self._parts
+        parts, orphans = self._parts, self._parts.orphans
         parts.exits.begin_reaping()
+        look = orphans.look  # before plugins are told
         for ended in parts.reap():
             handle = parts.workers.get(ended.pid)
+            # After a rehearsal this process may execute itself: there is no next turn.
+            (look if handle else orphans.look)(ended.pid)
+            look = orphans.look_soon
             if handle is not None:
                 self._handle_exit(handle, parts.exits.add_out_of_memory(handle, ended))
             elif not self._on_other_child(ended):
@@ -185,6 +192,7 @@ class WorkerLifecycle:
             record = each.record
             ends = each.channel.ended or record.state is states.WorkerState.ENDING
             if ends and parts.is_lost(record.pid):
+                parts.orphans.look(record.pid)
                 self._handle_exit(each, processes.Exit(record.pid, None, None))
         hung, due = self._health.look(parts.workers, now)
         for one in hung:
@@ -314,8 +322,10 @@ class WorkerLifecycle:
         pid, generation = record.pid, handle.generation
         generation.remove_candidate(pid)
         report = parts.exits.make(handle, ended)
-        parts.hooks.tell(on_child_exit, report.view)
-        forks.exit_if_plugin_fork()
+        if on_child_exit in parts.hooks.heard:
+            parts.hooks.tell(on_child_exit, report.view)
+            forks.exit_if_plugin_fork()
+            parts.orphans.pass_over()
         served = handle.served
         parts.workers.let_go(handle)
         parts.generations.worker_gone(record.slot, pid, served, generation)

@@ -15,7 +15,7 @@ from host.hookspecs import on_host_start
 from host.net.listeners import ListeningSocket
 from host.plugin.circuit_breaker import CircuitBreaker
 from host.plugin.failures import Failures
-from host.runtime import forks
+from host.runtime import forks, lineage
 from host.runtime.loop import Loop
 from host.runtime.signals import Handler
 from host.settings import Settings
@@ -24,6 +24,7 @@ from host.supervisor.assembly import (
     load_schedulers,
     make_dispatching,
     make_generations,
+    make_orphans,
     make_reloader,
     make_state,
     open_control,
@@ -84,10 +85,11 @@ class Supervisor:
         self._signals = dependencies.signals
         state = make_state(settings, dependencies, breaker, parts, generations, self._shutdown)
         self._reloader = make_reloader(state, settings, dependencies, self._router)
+        self._orphans = make_orphans(state, dependencies, self._reloader)
         queries = WorkerQueries(loop, workers.send)
         self._log_reopening = LogReopening(loop, telemetry, dependencies.log, workers, queries)
         self._lifecycle = WorkerLifecycle(
-            lifecycle_parts(state, telemetry, self._hooks, queries),
+            lifecycle_parts(state, telemetry, self._hooks, queries, self._orphans),
             settings.lifecycle,
             become_worker=self._become_worker,
             on_reload_possible=self._reloader.begin_wanted,
@@ -128,6 +130,7 @@ class Supervisor:
         finally:
             # Nothing is left behind: no child, no socket file, no descriptor.
             self._workers.kill_all()
+            self._orphans.end()
             self._close_own()
             self._generations.close()
             self._dependencies.batch.end()
@@ -140,6 +143,7 @@ class Supervisor:
         loop.on_turn_end = self._on_turn_end
         if handed is not None:
             end_stand_in(handed.stand_in, generations, self._workers)
+        self._orphans.begin()
         loop.refresh()
         generations.handing_out.runner.start()
         # What was allocated so far stays as it is: no collector of any worker writes to it, so its
@@ -255,6 +259,7 @@ class Supervisor:
     def _close_own(self) -> None:
         """Close what the supervisor alone uses; a worker does so first of all."""
         self._signals.close()
+        lineage.close()
         self._dependencies.log.leave()
         self._loop.close()
         self._close_channels()

@@ -166,6 +166,17 @@ WORKER_KILLED = Event(
 FORK_FAILED = Event(
     "fork_failed", Level.ERROR, "cannot start worker {slot}: {error}; trying again in {seconds:g} s"
 )
+FORKS_ENDED = Event(
+    "forks_ended",
+    Level.WARNING,
+    "found after the end of {owner}: forks that plugins have left behind, which are ended now: "
+    "{processes}",
+)
+PROGRAMS_FOUND = Event(
+    "programs_found",
+    Level.WARNING,
+    "found after the end of {owner}: programs that were left behind, which go on: {processes}",
+)
 UNKNOWN_CHILD = Event(
     "unknown_child", Level.DEBUG, "reaped process {pid}, which is no worker: {cause}"
 )

@@ -109,6 +109,26 @@ class FakeWorkers(Workers):
         return handle
 
 
+class FakeOrphans:
+    """Looks for no processes.
+
+    Attributes:
+        calls: what it was told to do, each with the pid that it got.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, int]] = []
+
+    def look(self, pid: int) -> None:
+        self.calls.append(("now", pid))
+
+    def look_soon(self, pid: int) -> None:
+        self.calls.append(("soon", pid))
+
+    def pass_over(self) -> None:
+        self.calls.append(("pass over", 0))
+
+
 class Site:
     """The parts of a supervisor, wired as it wires them.
 
@@ -123,6 +143,7 @@ class Site:
     Attributes:
         ended: what is reaped next.
         lost: the pids of workers that somebody else has reaped.
+        orphans: what would look after processes that are left behind.
         child_exits: what plugins were told of workers that ended.
         settled, finished, others: calls of on_reload_possible, and what on_empty and
             on_other_child got.
@@ -175,17 +196,19 @@ class Site:
         )
         self.exits = ExitReports(loop, self.workers, telemetry, LastCall({}))
         self.queries = WorkerQueries(loop, self.workers.send)
+        self.orphans: Any = FakeOrphans()
         self.lifecycle = WorkerLifecycle(
             LifecycleParts(
                 loop=loop,
                 telemetry=telemetry,
-                hooks=SimpleNamespace(tell=self._tell),  # type: ignore[arg-type]
+                hooks=SimpleNamespace(tell=self._tell, heard={on_child_exit}),  # type: ignore[arg-type]
                 pool=self.pool,
                 workers=self.workers,
                 generations=self.generations,
                 exits=self.exits,
                 queries=self.queries,
                 shutdown=self.shutdown,
+                orphans=self.orphans,
                 reap=self._reap,
                 is_lost=self.lost.__contains__,
             ),

@@ -23,7 +23,7 @@ from host.settings.errors import show
 
 VARIABLE = "_PREFORK_HANDOVER"
 """The number of the memfd, for the process that a reload executes anew."""
-FORMAT = 6
+FORMAT = 7
 """Raised with every change of what is handed over: a reload to another format is refused."""
 
 
@@ -123,6 +123,7 @@ class Handover(_Value):
         log: lines that wait to be written, and how many were dropped.
         log_descriptor: where they are written if they go to no file.
         log_file: the descriptor of the log file, if there is one.
+        lineage: that of the memory which marks the host's processes, if there is any.
         settings: those that the host runs with, as `settings_as_text` writes them.
         max_connections: how many connections a worker may hold by them.
         applied: the settings as people see them, as JSON in ASCII.
@@ -144,6 +145,7 @@ class Handover(_Value):
     log: tuple[list[bytes], int]
     log_descriptor: int
     log_file: int | None
+    lineage: int | None
     hangs: list[dict[str, Any]]
     settings: str
     max_connections: int
@@ -184,6 +186,8 @@ class Handover(_Value):
         if self.control is not None:
             yield self.control[1]
         yield self.log_descriptor
+        if self.lineage is not None:
+            yield self.lineage
         if self.log_file is not None:
             yield self.log_file
 

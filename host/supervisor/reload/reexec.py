@@ -13,6 +13,7 @@ from errno import EADDRINUSE
 from host.bus.supervisor_end import BusRouter
 from host.control.server import ControlServer
 from host.net.listeners import ListeningSocket
+from host.runtime import lineage
 from host.runtime.loop import Loop
 from host.runtime.processes import BatchScheduling
 from host.runtime.signals import Signals
@@ -196,6 +197,7 @@ def hand_over(
         log=parts.log.state(),
         log_descriptor=parts.log.fileno(),
         log_file=parts.log.file.descriptor if parts.log.file else None,
+        lineage=lineage.descriptor(),
         hangs=list(parts.exits.hangs),
         settings=handover.settings_as_text(parts.settings),
         max_connections=parts.max_connections,

@@ -128,6 +128,10 @@ class Reloader:
         failed = outcome is not None and outcome.failed
         return (self._generations.coming is not None or not self._pool.complete) and not failed
 
+    def rehearses(self, pid: int) -> bool:
+        """Tell whether a process is the rehearsal that is running."""
+        return self._rehearsal is not None and self._rehearsal.pid == pid
+
     def request(self, cause: str, done: Done | None = None) -> None:
         """Try the new settings, and reload if they load, as soon as no other reload is under way.
 
@@ -173,7 +177,7 @@ class Reloader:
     def handle_exit(self, ended: Exit) -> bool:
         """Go on when the rehearsal has ended; False if the process was no rehearsal."""
         rehearsal = self._rehearsal
-        if rehearsal is None or ended.pid != rehearsal.pid:
+        if rehearsal is None or not self.rehearses(ended.pid):
             return False
         self._rehearsal = None
         output, errors = end_of(rehearsal.output), end_of(rehearsal.errors)

@@ -13,6 +13,9 @@ from host.runtime.processes import (
     BatchScheduling,
     Exit,
     OutOfMemory,
+    children,
+    command_name,
+    has_ended,
     is_lost,
     is_stopped,
     offer_to_oom_killer,
@@ -240,3 +243,27 @@ def test_a_child_is_lost_when_somebody_else_has_reaped_it():
         assert not is_lost(process.pid)
         os.waitpid(process.pid, 0)
         assert is_lost(process.pid)
+
+
+def test_a_child_is_listed_until_it_is_reaped():
+    with child("") as process:
+        assert process.pid in children()
+        assert not has_ended(process.pid, 0.0)
+        process.kill()
+        assert has_ended(process.pid, 10.0)
+        assert process.pid in children()
+        assert command_name(process.pid) is None
+        process.wait()
+        assert process.pid not in children()
+        with pytest.raises(ProcessLookupError):
+            has_ended(process.pid, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [(b"sleep", "sleep"), (b"a) S (b\n\x1b[1m", r"a) S (b\x0a\x1b[1m"), (b"\xff\xfe", r"\xff\xfe")],
+)
+def test_the_name_of_a_command_can_be_printed(name, shown):
+    with child(f"import ctypes; ctypes.CDLL(None).prctl(15, {name!r})") as process:
+        assert command_name(process.pid) == shown  # PR_SET_NAME (prctl(2))
+    assert command_name(NO_PROCESS) is None

@@ -275,6 +275,22 @@ def test_the_row_of_a_worker_that_has_ended_is_free(alone):
     assert alone.find(0).row.number == first.row.number
 
 
+def test_orphans_are_looked_for_before_plugins_are_told(alone):
+    first, second = alone.start()
+    alone.ended = [Exit(7, 0, None)]
+    alone.end(first, second)
+    one, other = first.record.pid, second.record.pid
+    # At once when others than workers end: after a rehearsal there may be no next turn.
+    looks = [("now", 7), ("soon", one), ("pass over", 0), ("soon", other), ("pass over", 0)]
+    assert alone.orphans.calls == looks
+
+
+def test_the_first_of_several_workers_has_orphans_looked_for_at_once(alone):
+    first, second = alone.start()
+    alone.end(first, second)
+    assert [call for call, _ in alone.orphans.calls] == ["now", "pass over", "soon", "pass over"]
+
+
 def test_a_child_that_is_no_worker_is_somebody_elses_to_know(alone):
     alone.known.add(7)
     alone.ended = [Exit(7, 0, None), Exit(8, 3, None)]
@@ -430,6 +446,7 @@ def test_a_worker_whose_exit_somebody_else_has_taken_is_replaced(alone):
     assert sorted(each.record.slot for each in alone.workers) == [0, 1]
     [told] = alone.child_exits
     assert (told.pid, told.exit_code, told.signal) == (first.record.pid, None, None)
+    assert alone.orphans.calls == [("now", first.record.pid), ("pass over", 0)]
 
 
 def test_at_rest_nobody_asks_for_exits_that_somebody_else_has_taken(alone):

@@ -90,6 +90,7 @@ HANDOVERS = st.builds(
     log=st.tuples(listed(BYTES), COUNTS),
     log_descriptor=FDS,
     log_file=st.none() | FDS,
+    lineage=st.none() | FDS,
     hangs=TABLES,
     settings=NAMES,
     max_connections=COUNTS,
@@ -98,7 +99,7 @@ HANDOVERS = st.builds(
 
 
 @contextmanager
-def descriptors(count=10):
+def descriptors(count=11):
     """Open so many descriptors."""
     opened = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(count)]
     try:
@@ -110,7 +111,7 @@ def descriptors(count=10):
 
 def made(fds, **other):
     """A handover with each of these descriptors somewhere in it."""
-    socket, scores, wake, control, stacks, bus, pipe, control_socket, log, file = fds
+    socket, scores, wake, control, stacks, bus, pipe, control_socket, log, file, mark = fds
     worker = handover.Worker(
         slot=1,
         pid=4711,
@@ -150,6 +151,7 @@ def made(fds, **other):
         "log": ([b"line\n"], 3),
         "log_descriptor": log,
         "log_file": file,
+        "lineage": mark,
         "hangs": [{"slot": 1, "stacks": ["a", "b"]}],
         "settings": handover.settings_as_text(Settings()),
         "max_connections": 100,
@@ -180,7 +182,7 @@ def test_settings_come_over_as_they_are():
         options=odd,
     )
     text = handover.settings_as_text(settings)
-    fds = range(10)
+    fds = range(11)
     handed = Handover.model_validate_json(made(fds, settings=text).model_dump_json())
     odd["echo"]["since"] = "2026-01-02"  # nothing else is lost, and no plugin is loaded with it
     assert handed.settings_before == settings.model_copy(update={"options": odd})
@@ -250,8 +252,8 @@ def test_descriptors_are_passed_on_inside_and_not_after(fails):
 
 
 def test_what_there_is_not_has_no_descriptor():
-    nothing = {"stand_in": None, "control": None, "log_file": None}
-    handed = made(range(10, 20), **nothing, sockets=[], scores=[], workers=[])
+    nothing = {"stand_in": None, "control": None, "log_file": None, "lineage": None}
+    handed = made(range(10, 21), **nothing, sockets=[], scores=[], workers=[])
     assert list(handed.descriptors()) == [12, 18]
 
 
@@ -260,7 +262,7 @@ def test_who_was_started_anew_was_handed_nothing(monkeypatch):
     assert receive() is None
 
 
-def changed(fds=range(10, 20), **fields):
+def changed(fds=range(10, 21), **fields):
     """A handover of which the first fields of all are changed."""
     return json.dumps({**json.loads(made(fds).model_dump_json()), **fields}).encode()
 

@@ -1,0 +1,133 @@
+"""Tells forks of the host's own processes from all other processes.
+
+Each process of the host maps a piece of memory that is in no file system. A fork has the same
+mappings as its parent, and an exec drops them all (fork(2), execve(2)). So whoever has this one
+(proc_pid_maps(5)) is a fork of the host, or a fork of such a fork, and has executed nothing since.
+No name, no path and no argument is compared: those can be alike by chance.
+
+The supervisor has the first page. A process that it forks has the second one too, so that forks of
+plugins in workers can be told from those of plugins in the supervisor.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+from contextlib import suppress
+from enum import Enum, auto
+
+_VARIABLE = "_PREFORK_LINEAGE"
+"""The number of the memory's descriptor, for a rehearsal."""
+_SUPERVISOR = 0
+_CHILD = 2 * mmap.PAGESIZE
+"""Offsets of the two pages. Between them is another: the kernel would merge neighbours into one."""
+_PROT_NONE = 0
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [
+    *(ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
+]
+_FAILED = ctypes.c_void_p(-1).value
+
+
+class Kin(Enum):
+    """What a process is to the host.
+
+    Attributes:
+        SUPERVISOR: the supervisor, or a fork of it that is not the host's own.
+        CHILD: a process that the supervisor has forked, such as a worker, or a fork of that.
+        STRANGER: any other, also one of which the kernel does not tell.
+    """
+
+    SUPERVISOR = auto()
+    CHILD = auto()
+    STRANGER = auto()
+
+
+class _Memory:
+    """The memory of this host: its descriptor, if it is open, and how the kernel lists it."""
+
+    descriptor: int | None = None
+    listed: tuple[bytes, bytes] | None = None
+
+
+_memory = _Memory()
+
+
+def begin(descriptor: int | None = None) -> None:
+    """Be the supervisor from now on.
+
+    Args:
+        descriptor: the memory that the supervisor before an exec had; new memory if left out.
+
+    Raises:
+        OSError: EMFILE, ENOMEM, or the descriptor is not of the host's making.
+    """
+    new = os.memfd_create("prefork-lineage") if descriptor is None else descriptor
+    _memory.descriptor, status = new, os.fstat(new)
+    os.set_inheritable(new, False)
+    device = b"%02x:%02x" % (os.major(status.st_dev), os.minor(status.st_dev))
+    _memory.listed = device, b"%d" % status.st_ino
+    _map(new, _SUPERVISOR)
+
+
+def descriptor() -> int | None:
+    """Return the descriptor of the memory, which a supervisor keeps across an exec."""
+    return _memory.descriptor
+
+
+def join() -> None:
+    """Be a process that the supervisor has forked; nothing happens where there is no host."""
+    if _memory.descriptor is not None:
+        _map(_memory.descriptor, _CHILD)
+
+
+def passed() -> dict[str, str]:
+    """Let the memory pass an exec of this process; return the variable that tells of it."""
+    if _memory.descriptor is None:
+        return {}
+    os.set_inheritable(_memory.descriptor, True)
+    return {_VARIABLE: str(_memory.descriptor)}
+
+
+def take() -> None:
+    """Be a process of the host that has just been executed, if it was told of the memory."""
+    number = os.environ.pop(_VARIABLE, None)
+    if number is not None:
+        with suppress(OSError, ValueError):  # the variable is not of the host's making
+            begin(int(number))
+            join()
+            close()
+
+
+def close() -> None:
+    """Close the descriptor: this process forks nothing for the host."""
+    if _memory.descriptor is not None:
+        os.close(_memory.descriptor)
+        _memory.descriptor = None
+
+
+def kin(pid: int) -> Kin:
+    """Tell what a process is to the host.
+
+    The kernel does not tell of a process that has changed its user, unless this one has
+    CAP_SYS_PTRACE (proc_pid_maps(5)), nor of one that has ended.
+    """
+    found = set()
+    with suppress(OSError), open(f"/proc/{pid}/maps", "rb") as file:
+        for line in file:
+            _addresses, _rights, offset, device, inode, *_name = line.split(maxsplit=5)
+            if (device, inode) == _memory.listed:
+                found.add(int(offset, 16))
+    if _CHILD in found:
+        return Kin.CHILD
+    return Kin.SUPERVISOR if _SUPERVISOR in found else Kin.STRANGER
+
+
+def _map(descriptor: int, offset: int) -> None:
+    """Map a page for the life of this process; nothing can be read or written there."""
+    place = _libc.mmap(None, mmap.PAGESIZE, _PROT_NONE, mmap.MAP_SHARED, descriptor, offset)
+    if place == _FAILED:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
