@@ -27,6 +27,9 @@ EDGE = select.EPOLLET
 
 _NEVER = math.inf
 _FEW_CANCELLED = 64
+_CALLS_SECONDS = 0.002
+"""How long calls are made before events are looked for again: many connections may have more to do
+than they got done in their turn, and somebody new must not wait for all of them."""
 
 
 class Poller(Protocol):
@@ -168,7 +171,10 @@ class Loop:
         return self.call_at(self._clock() + seconds, function)
 
     def call_from_thread(self, function: Callable[[], object]) -> None:
-        """Call `function` in the next turn. Safe in any thread; nothing else here is."""
+        """Call `function` in the next turn, or in a later one if the calls before it take long.
+
+        Safe in any thread; nothing else here is.
+        """
         self._calls.append(function)
         os.eventfd_write(self._wake, 1)
 
@@ -267,5 +273,10 @@ class Loop:
 
     def _run_calls(self, _mask: int) -> None:
         os.eventfd_read(self._wake)
-        for _ in range(len(self._calls)):
-            self._calls.popleft()()
+        calls, until = self._calls, self._clock() + _CALLS_SECONDS
+        for _ in range(len(calls)):
+            calls.popleft()()
+            if self._clock() >= until:
+                break
+        if calls:
+            os.eventfd_write(self._wake, 1)

@@ -264,6 +264,29 @@ def test_a_call_asked_for_by_a_call_is_made_in_the_next_turn(loop):
     assert called == ["first", "second"]
 
 
+def test_calls_that_take_long_let_events_and_timers_come_in_between(loop, clock):
+    story = []
+
+    def take(name):
+        story.append(name)
+        clock.now += 0.0015
+
+    with eventfd() as fd:
+        loop.add(fd, READ, lambda _: story.append(os.eventfd_read(fd)))
+        for name in "abcde":
+            loop.call_from_thread(lambda name=name: take(name))
+        loop.run_once(0)
+        assert story == ["a", "b"]
+        os.eventfd_write(fd, 7)
+        loop.run_once()
+        assert {*story[2:]} == {7, "c", "d"}
+        loop.call_at(clock.now, lambda: story.append("timer"))
+        loop.run_once()
+        assert {*story[5:]} == {"timer", "e"}
+        loop.run_once(0)
+        assert len(story) == 7
+
+
 def test_run_ends_with_the_turn_in_which_it_is_stopped(loop):
     story = []
     loop.on_turn_end = lambda: story.append("rest")
