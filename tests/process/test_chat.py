@@ -13,10 +13,11 @@ from contextlib import ExitStack
 
 import pytest
 
-from support.address import connect, parse
+from support.address import connect
 from support.hosting import Start
 from support.machine import patience
 from support.talkers import Client, People, slots_of
+from support.targets import parse
 
 pytestmark = pytest.mark.process
 

@@ -16,7 +16,7 @@ import pytest
 from host.testing import RunningHost
 from storm.rows import SkippedError
 from storm.tracing import failing
-from support.address import connect, parse
+from support.address import connect
 from support.asking import fresh_name
 from support.hosting import (
     BLOCKING,
@@ -32,6 +32,7 @@ from support.hosting import (
 from support.machine import Stopwatch, patience
 from support.processes import Watch, at_rest, children
 from support.session import poison
+from support.targets import parse
 
 pytestmark = pytest.mark.process
 

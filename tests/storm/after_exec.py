@@ -14,9 +14,9 @@ from host.control.client import ask
 from storm.hosts import POLITE, StormHost, soon
 from storm.reloading import reload_once, reloads_exist
 from storm.rows import Trial, row
-from support.address import parse
 from support.late_failures import LATE
 from support.processes import of_session
+from support.targets import parse
 
 SETTINGS = {"lifecycle.start_timeout_seconds": 4.0, "limits.max_connections_per_worker": 2_000}
 

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from storm.hosts import POLITE, StormHost, moment, soon
 from storm.load import Failure, Result
 from storm.rows import Trial, row
-from support.address import connect, parse
+from support.address import connect
 from support.hosting import FAULTY, freeze
 from support.processes import Watch, children, cpu_seconds, of_session
 from support.session import poison
+from support.targets import parse
 
 
 @dataclass(frozen=True, slots=True)

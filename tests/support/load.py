@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-import address as addresses
+import targets
 
 LIFETIME_SECONDS = 120
 REFUSALS = ("ECONNREFUSED", "ENOENT")
@@ -41,7 +41,7 @@ class Client:
     __slots__ = ("answer", "began", "failure", "line", "received", "sent", "sock", "waited")
 
     def __init__(self, address: str) -> None:
-        family, target = addresses.parse(address)
+        family, target = targets.parse(address)
         self.sock = socket.socket(family, socket.SOCK_STREAM)
         self.sock.setblocking(False)
         self.failure: str | None = None
@@ -257,12 +257,20 @@ class Churn:
                 self._settle(client)
 
 
+def connected(address: str) -> socket.socket:
+    """Return a connected socket."""
+    family, target = targets.parse(address)
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.connect(target)
+    return sock
+
+
 def half_close(address: str, rounds: int, size: int) -> Any:
     """Send `size` bytes, finish sending, and read all of them back until the end of file."""
     data = os.urandom(size)
     whole, failures = 0, Counter[str]()
     for _ in range(rounds):
-        with addresses.connect(address) as sock:
+        with connected(address) as sock:
             sock.setblocking(False)
             try:
                 back = _both_ways(sock, data)
@@ -303,7 +311,7 @@ def flood(address: str, size: int, patience: float) -> Any:
     """
     data = bytes(1 << 20)
     sent, stuck_at = 0, 0.0
-    with addresses.connect(address) as sock:
+    with connected(address) as sock:
         sock.setblocking(False)
         poll = select.poll()
         poll.register(sock, select.POLLOUT)

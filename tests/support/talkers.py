@@ -7,10 +7,11 @@ import select
 import time
 from contextlib import ExitStack
 
-from support.address import connect, parse
+from support.address import connect
 from support.hosting import Host
 from support.machine import patience
 from support.processes import descriptors
+from support.targets import parse
 
 
 class Client:
