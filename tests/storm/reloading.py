@@ -64,8 +64,8 @@ def reloads(trial: Trial) -> str:
         took.sort()
         said.append(
             f"{family}: {len(took)} reloads, {result.served:,} served, {result.farewells:,}"
-            f" sessions moved on, {result.failed} failed; a reload takes {took[len(took) // 2]:.2f} s"
-            " (median)"
+            f" sessions moved on, {result.failed} failed;"
+            f" a reload takes {took[len(took) // 2]:.2f} s (median)"
         )
         trial.broken += host.finish()
     return "; ".join(said)
