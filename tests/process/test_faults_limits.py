@@ -9,6 +9,6 @@ from storm.quick import holds
 pytestmark = pytest.mark.process
 
 
-@pytest.mark.parametrize("row", [10, 15, 16, 17, 19, 33, 43])
+@pytest.mark.parametrize("row", [10, 15, 16, 17, 19, 33, 35, 43])
 def test_row(row: int) -> None:
     holds(row)

@@ -15,6 +15,7 @@ from storm import (
     limits,
     logs,
     matrix,
+    memory,
     models,
     peers,
     pieces,
@@ -40,6 +41,7 @@ MODULES = (
         limits,
         logs,
         matrix,
+        memory,
     ),
     *(models, peers, pieces, reloading, socket_files, starts, stopping, strangers),
 )
