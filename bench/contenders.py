@@ -145,7 +145,7 @@ FAMILIES = (
     "redis",
     "c",
 )
-"""What `--peers` takes; `c` is the floor."""
+"""What `--peers` takes; `c` is the floor and the process pool."""
 
 
 def uvloop_processes(count: int) -> Contender:

@@ -50,9 +50,9 @@ brings its own buffer; the other one is shown for comparison.
 For connections a client connects, sends 64 bytes when it may, waits for the answer, closes, and
 connects again; one process does so for all of them. It closes as real clients do, with a FIN; one
 table has the same with a reset (SO_LINGER 0), which spares both sides the rest of TCP's farewell.
-Each connection comes from the next of 250 addresses: from a single one the kernel soon has to
-search for a port among the 28,000 that wait out their minute in TIME_WAIT. That was a third of the
-clients' CPU time, and what is the same for all servers brings a ratio nearer to 1.
+Each connection comes from the next of 250 addresses: a single one has 28,000 ports, and each stays
+in TIME_WAIT for a minute, or a second where the kernel may use it again (`tcp_tw_reuse`, tcp(7)),
+so there soon would be none left.
 
 The *process pool* is the one of the textbooks, in C (`bench/load/pool.c`): the parent waits for the
 listening socket, takes the next child in turn, and writes to it; the child accepts one connection.
@@ -81,7 +81,7 @@ On Linux, with gcc, in a checkout (and with redis-server and redis-benchmark for
 |---|---|
 | `--quick` | short slices and small cases: shows that everything works, not how fast it is |
 | `--workloads a,c` | only these; the letters are those above, and `scale` and `dispatch` |
-| `--peers uvloop,twisted,c` | only these families of peers; `c` is the floor |
+| `--peers uvloop,twisted,c` | only these families of peers; `c`: the floor and the process pool |
 | `--seconds S`, `--pairs N` | how long a slice is, and how many pairs of them there are |
 | `--json FILE` | writes all readings |
 | `--from FILE` | measures nothing but shows what `--json` has written; may be repeated |

@@ -13,6 +13,8 @@ from typing import NamedTuple, NewType
 from host.hookspecs import ROWS, TABLE
 
 _SERIAL_SHIFT, _LISTENER_SHIFT = 24, 8
+SERIAL_UNIT = 1 << _SERIAL_SHIFT
+"""What each serial number adds to a word."""
 _CALLBACK_WORDS = 251
 """A prime number: who looks at regular times does not see the same word though calls go on."""
 

@@ -87,12 +87,13 @@ class Acceptor:
     def accept(self, listener: int, notifications: int) -> None:
         """Claim that many notifications of a listener, one after the other."""
         cells, of_listener, accept = self._cells, self._counters[listener], self._accepts[listener]
-        active, claimed_all = self._active, self._claimed_all
+        claimed, settled, accepted = of_listener.claimed, of_listener.settled, of_listener.accepted
+        active, claimed_all, accepted_all = self._active, self._claimed_all, self._accepted_all
         for _ in range(notifications):
             # Counted as active first: the supervisor must never see less than there is, or it
             # would hand out more than max_connections_per_worker.
             cells[active] += 1
-            cells[of_listener.claimed] += 1
+            cells[claimed] = claim = cells[claimed] + 1
             cells[claimed_all] += 1
             try:
                 fd, address = accept()
@@ -102,14 +103,14 @@ class Acceptor:
                 cells[active] -= 1
                 nobody_waits = isinstance(error, BlockingIOError)
                 cells[of_listener.spurious if nobody_waits else of_listener.refused] += 1
-                cells[of_listener.settled] += 1
+                cells[settled] = claim
                 if not nobody_waits:
                     self._failed(listener, error)
             else:
-                cells[of_listener.accepted] += 1
-                cells[of_listener.settled] += 1
-                cells[self._accepted_all] += 1
-                self._begin(fd, address, listener, cells[of_listener.claimed])
+                cells[accepted] += 1
+                cells[settled] = claim  # each claim is settled before the next one is made
+                cells[accepted_all] += 1
+                self._begin(fd, address, listener, claim)
 
     def _begin(self, fd: int, address: object, listener: int, claim: int) -> None:
         self._serial += 1

@@ -8,7 +8,7 @@ from typing import Any
 from host.errors import NothingReadError
 from host.hookspecs import on_accept, on_drain, on_readable
 from host.interfaces import CloseReason, Listener, Worker
-from host.ipc.current_call import CallKind, kind_of, pack_call, serial_of
+from host.ipc.current_call import SERIAL_UNIT, CallKind, kind_of, serial_of
 from host.net.sockets import describe
 from host.runtime.loop import READ, WRITE
 from host.worker.closing import ClosingPart
@@ -50,7 +50,7 @@ class SocketConnection(ClosingPart):
     ) -> None:
         SendingHalf.__init__(self, fd, context)  # super() would take longer, for each connection
         self._address = address
-        self._call_word = pack_call(_ON_READABLE, serial, context.listener.index)
+        self._call_word = context.call_word + serial * SERIAL_UNIT
         self._room = context.few
         self._mask = 0
         self._paused = False  # the plugin has paused reading

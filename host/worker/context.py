@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from host.hookspecs import on_readable
 from host.interfaces import CloseReason, Listener, Worker
+from host.ipc.current_call import kind_of, pack_call
 from host.ipc.scoreboard import Cells
 from host.net.sockets import pending_error
 from host.runtime.loop import Poller
@@ -65,6 +67,7 @@ class ListenerContext:
             read and sent.
         read, write, close, error: what is done with descriptors: read(2), write(2), close(2), and
             the error that is pending on one (0 for none).
+        call_word: what that cell says while `on_readable` is called, but for the serial number.
         few: how many bytes a read asks for as long as no more than that comes at a time.
         read_size: how many bytes it asks for otherwise.
         high_water, low_water: bytes written and not sent above which reading stops, and below which
@@ -93,6 +96,7 @@ class ListenerContext:
     write: Callable[[int, bytes | memoryview], int] = os.write
     close: Callable[[int], None] = os.close
     error: Callable[[int], int] = pending_error
+    call_word: int = field(init=False)
     few: int = field(init=False)
     read_size: int = field(init=False)
     high_water: int = field(init=False)
@@ -104,6 +108,7 @@ class ListenerContext:
     def __post_init__(self) -> None:
         """Take over from `limits` and `connections` what is read often."""
         limits, connections = self.limits, self.connections
+        self.call_word = pack_call(kind_of(on_readable), listener=self.listener.index)
         self.read_size = limits.read_size_bytes
         self.high_water, self.low_water = limits.high_water_bytes, limits.low_water_bytes
         self.few = min(FEW_BYTES, self.read_size)
