@@ -215,7 +215,7 @@ class Dispatcher:
         accounts, told, planned = self._accounts[listener], self._told, []
         for worker in dict.fromkeys(look.chosen):
             count, number = worker.note_sent(listener, asked)
-            look.numbers[worker.pid] = number, count
+            look.sent.append((worker.pid, count, number))
             accounts.add(worker.accounts + listener * LISTENER_WORDS)
             told.add(worker)
             planned.append((worker, count))

@@ -93,45 +93,46 @@ class Look:
     Attributes:
         chosen: the workers, one for each choice.
         others: for some choices, by their place in `chosen`, whose answer was taken.
-        numbers: by pid, the number of the last notification of the listener that the worker was
-            sent in the pass, and how many these were.
+        sent: of each worker the pid, how many notifications the pass sent it, and the number of the
+            last one among all of the listener.
     """
 
     __slots__ = (
         "_cells",
-        "_sent",
+        "_sent_before",
         "_shown",
         "_time",
         "chosen",
         "listener",
-        "numbers",
         "others",
         "scheduler",
+        "sent",
     )
 
     def __init__(self, time: float, listener: int, scheduler: str, shown: Shown) -> None:
         self._time, self.listener, self.scheduler = time, listener, scheduler
         self._shown, workers = shown, shown.workers
-        self._sent, self._cells = list(map(_SENT, workers)), shown.read(workers[0].cells)
+        self._sent_before = list(map(_SENT, workers))
+        self._cells = shown.read(workers[0].cells)
         self.chosen: list[Candidate] = []
         self.others: dict[int, str] = {}
-        self.numbers: dict[int, tuple[int, int]] = {}
+        self.sent: list[tuple[int, int, int]] = []
 
     def place(self, pid: int, listener: int, number: int) -> int | None:
         """Return which choice led to that notification of that worker; None if none of these."""
-        if listener != self.listener or pid not in self.numbers:
+        if listener != self.listener:
             return None
-        last, count = self.numbers[pid]
-        earlier = number - 1 - (last - count)  # how often the pass had chosen the worker before
-        if not 0 <= earlier < count:
-            return None
-        places = (at for at, worker in enumerate(self.chosen) if worker.pid == pid)
-        return next(islice(places, earlier, None))
+        for sent_to, count, last in self.sent:
+            earlier = number - 1 - (last - count)  # how often the pass had chosen the worker before
+            if sent_to == pid and 0 <= earlier < count:
+                places = (at for at, worker in enumerate(self.chosen) if worker.pid == pid)
+                return next(islice(places, earlier, None))
+        return None
 
     def choice(self, place: int) -> Choice:
         """Work out one choice."""
         claimed, slots = self._cells[1::2], [worker.slot for worker in self._shown.workers]
-        outstanding = [sent - each for sent, each in zip(self._sent, claimed, strict=True)]
+        outstanding = [sent - each for sent, each in zip(self._sent_before, claimed, strict=True)]
         candidates = tuple(zip(slots, self._cells[::2], outstanding, strict=True))
         chosen = [worker.slot for worker in self.chosen]
         decision = Pass(self._time, candidates, self._shown.omitted, chosen)
@@ -181,6 +182,6 @@ class ChoiceHistory:
     def forget(self, pid: int) -> None:
         """Forget the choices of a worker that has ended: nobody can ask about them."""
         for look in self._last:
-            look.numbers.pop(pid, None)
-        self._last = deque(look for look in self._last if look.numbers)
+            look.sent = [each for each in look.sent if each[0] != pid]
+        self._last = deque(look for look in self._last if look.sent)
         self._remembered = sum(len(look.chosen) for look in self._last)

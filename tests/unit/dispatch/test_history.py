@@ -25,8 +25,9 @@ def decide(choices, workers, *slots, listener=0, first=1, now=5.0):
     look = choices.look(workers, listener, "some scheduler", now)
     for slot in slots:
         look.chosen.append(workers[slot])
-        count = look.chosen.count(workers[slot])
-        look.numbers[workers[slot].pid] = first - 1 + count, count
+    for worker in dict.fromkeys(look.chosen):
+        count = look.chosen.count(worker)
+        look.sent.append((worker.pid, count, first - 1 + count))
     choices.remember(look)
     return look
 
