@@ -71,6 +71,7 @@ def main() -> None:
         sys.exit("launcher: the test has gone")
     for number, state in chosen.get("streams", {}).items():
         spoil(int(number), state)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup(1)
     for number in chosen.get("ignored", ()):
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, chosen.get("blocked", ()))
