@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -28,7 +29,6 @@ from support.session import ask
 WORKERS = 2
 STOPPING = frozenset((SIGTERM, SIGINT, SIGQUIT))
 STEP_SECONDS, STEPS, GAP_SECONDS = 0.05, 10, 0.3
-LONG_SECONDS = 200.0
 USUAL, FIRST, INHERITED, BACKGROUND = (
     *("session leader", "process 1", "inherited mask and ignored signals"),
     "background under tostop",
@@ -212,17 +212,15 @@ def stopped(pid: int) -> bool:
     return found is not None and found.state == "T"
 
 
-def cases(trial: Trial) -> Iterator[Case]:
-    """Return what is tried: all places, signals and moments, as many as there is time for."""
-    if trial.quick:
-        yield from SHORT
-        return
-    end = time.monotonic() + LONG_SECONDS
-    while time.monotonic() < end:
-        for place in PLACES:
-            numbers = trial.random.choices([*SIGNALS], k=trial.random.choice((1, 2)))
-            moment = STEP_SECONDS * trial.random.randrange(STEPS)
-            yield place, tuple(numbers), moment, trial.random.uniform(0.0, GAP_SECONDS)
+def every_case(trial: Trial) -> list[Case]:
+    """Return each signal at each moment in each place, and as many pairs, in any order."""
+    plan: list[Case] = []
+    for place, number, step in itertools.product(PLACES, SIGNALS, range(STEPS)):
+        other, gap = trial.random.choice([*SIGNALS]), trial.random.uniform(0.0, GAP_SECONDS)
+        moment = STEP_SECONDS * step
+        plan += [(place, (number,), moment, 0.0), (place, (number, other), moment, gap)]
+    trial.random.shuffle(plan)
+    return plan
 
 
 @row(
@@ -234,7 +232,7 @@ def cases(trial: Trial) -> Iterator[Case]:
 )
 def signals(trial: Trial) -> str:
     done: Counter[str] = Counter()
-    for case in cases(trial):
+    for case in trial.rounds(SHORT, every_case(trial)):
         if case[0] == FIRST and os.geteuid() != 0:  # a namespace of processes is root's to make
             continue
         one_case(trial, case)

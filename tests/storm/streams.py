@@ -7,8 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
 from host.control.client import ask as query
@@ -31,18 +29,6 @@ SHORT = (
     (GONE, GONE, GONE),
     ("broken", "stalled", "broken"),
 )
-LONG_SECONDS = 200.0
-
-
-def combinations(trial: Trial) -> Iterator[tuple[str, ...]]:
-    """Go through states of the three streams, in any order, as many as there is time for."""
-    if trial.quick:
-        yield from SHORT
-        return
-    every = list(itertools.product(INPUT, OUTPUT, OUTPUT))
-    trial.random.shuffle(every)
-    end = time.monotonic() + LONG_SECONDS
-    yield from itertools.takewhile(lambda _: time.monotonic() < end, every)
 
 
 def is_ready(host: StormHost) -> bool:
@@ -65,14 +51,14 @@ def exchange(client: socket.socket, data: bytes) -> bool:
     "host and commands behave as without; exit codes as documented",
 )
 def streams(trial: Trial) -> str:
-    tried = 0
-    for states in combinations(trial):
+    tried, every = 0, list(itertools.product(INPUT, OUTPUT, OUTPUT))
+    trial.random.shuffle(every)
+    for states in trial.rounds(SHORT, every):
         with terminal() as window:
             one_host(trial, states, window)
         tried += 1
-    every = len(INPUT) * len(OUTPUT) * len(OUTPUT)
     return (
-        f"{tried} of {every} combinations: served, a worker replaced, `status --ready` 0, a plugin"
+        f"{tried} combinations: served, a worker replaced, `status --ready` 0, a plugin"
         " that there is not 4, stopped 0"
     )
 
@@ -156,11 +142,12 @@ def refusal(states: dict[int, str]) -> int:
 )
 def taken_streams(trial: Trial) -> str:
     host = trial.start(PRINTING, workers=1, env=BUFFERED)
-    rounds = trial.pick(60, 2000)
+    taken = 0
     words = [f"{word} {number}" for word in ("close", "take") for number in (0, 1, 2)]
     with ExitStack() as stack:
         clients: list[socket.socket] = []
-        for turn in range(rounds):
+        for turn in trial.rounds(range(60), range(2000)):
+            taken += 1
             word = trial.random.choice(words)
             with connect(host.address) as harmful:
                 harmful.sendall(word.encode())
@@ -181,4 +168,4 @@ def taken_streams(trial: Trial) -> str:
     trial.broken += host.finish()
     told = len(host.events("hook_failed"))  # so many a second
     trial.must(told, "nothing is in the log")
-    return f"{rounds:,} descriptors taken, {told:,} log lines, 20 clients: each got its own bytes"
+    return f"{taken:,} descriptors taken, {told:,} log lines, 20 clients: each got its own bytes"
