@@ -68,6 +68,7 @@ class Signals:
         self._seen: set[int] = set()
         self._interrupts = False
         self._patience = _PATIENCE_SECONDS
+        self._on_cut: Callable[[], object] | None = None
         self._noting = self._note  # one object, to be found again
         # Opened by `begin`: before, plugins are loaded, which may close what they do not know.
         self._reader: socket.socket | None = None
@@ -95,7 +96,12 @@ class Signals:
     def _end_in_time(self) -> None:
         """End the process if what was interrupted goes on; run in a thread."""
         time.sleep(self._patience)
-        if self._interrupts:
+        if not self._interrupts:
+            return
+        try:
+            if self._on_cut is not None:
+                self._on_cut()
+        finally:
             os._exit(ExitCode.CUT_SHORT)
 
     def _interrupt(self) -> None:
@@ -130,9 +136,14 @@ class Signals:
             self._blocked = signal_descriptor.open_descriptor(self._blocked_numbers)
             loop.add(self._blocked, READ, self.handle)
 
-    def allow(self, seconds: float) -> None:
-        """Give what is interrupted so many seconds to end, but one at least."""
-        self._patience = max(seconds, _LEAST_PATIENCE_SECONDS)
+    def allow(self, seconds: float, on_cut: Callable[[], object]) -> None:
+        """Give what is interrupted so many seconds to end, but one at least.
+
+        Args:
+            seconds: how many.
+            on_cut: called in a thread before the process ends, if it does not end in time.
+        """
+        self._patience, self._on_cut = max(seconds, _LEAST_PATIENCE_SECONDS), on_cut
 
     @contextmanager
     def interrupting(self) -> Iterator[None]:

@@ -84,9 +84,17 @@ def _launch(load_settings: Callable[[], Loaded], version: str, signals: Signals)
             return _run(prepared, version, handed, failed, log, signals)
         with signals.interrupting():
             loaded = log.begin(load_settings())
-            signals.allow(loaded.settings.lifecycle.drain_timeout_seconds)
+            _allow(loaded.settings, log, signals)
             prepared = prepare(loaded)
         return _run(prepared, version, None, "", log, signals)
+
+
+def _allow(settings: Settings, log: HostLog, signals: Signals) -> None:
+    """Give plugins that are interrupted the time of a stop; then the log has how the host ends."""
+    signals.allow(
+        settings.lifecycle.drain_timeout_seconds,
+        lambda: _tell_end(ExitCode.CUT_SHORT, log.telemetry),
+    )
 
 
 def _prepare_again(
@@ -97,7 +105,7 @@ def _prepare_again(
     What was tried a moment ago may not load any more. The workers that there are serve on then, as
     they were set up: they must not lose their supervisor.
     """
-    signals.allow(handed.settings_before.lifecycle.drain_timeout_seconds)
+    _allow(handed.settings_before, log, signals)
     try:
         with signals.interrupting():
             failed = rehearse_again(load_settings, handed)
@@ -165,7 +173,7 @@ def _run(
         timed=recorder.timed if recorder else None,
     )
     code = _supervise(settings, sockets, dependencies)
-    telemetry.emit(HOST_STOPPED, code=int(code), meaning=code.description)
+    _tell_end(code, telemetry)
     host_log.end()
     if prepared.profile:
         _print(summarize(*collect(prepared.profile, run), prepared.profile), code)
@@ -270,6 +278,10 @@ def _tell_start(prepared: Prepared, telemetry: Telemetry, version: str) -> None:
     if limit < settings.limits.max_connections_per_worker:
         allowed = limit + RESERVED_DESCRIPTORS + len(prepared.served)
         telemetry.emit(DESCRIPTORS_CAPPED, allowed=allowed, connections=limit)
+
+
+def _tell_end(code: ExitCode, telemetry: Telemetry) -> None:
+    telemetry.emit(HOST_STOPPED, code=int(code), meaning=code.description)
 
 
 def tell_bug(error: Exception, telemetry: Telemetry) -> ExitCode:

@@ -96,6 +96,7 @@ def test_a_plugin_that_catches_what_interrupts_it_is_cut_short(
     host.signal(SIGTERM)
     assert host.wait() == 9
     assert 0.9 <= watch.seconds <= watch.scaled(1.5)
+    assert host.events("host_stopped")[-1]["code"] == 9
 
 
 def test_settings_that_nobody_writes_are_not_waited_for(start: Start, tmp_path: Path) -> None:

@@ -42,9 +42,8 @@ class StormHost(RunningHost):
         slots: how many workers it has.
         env: environment variables besides those of this process.
         wrapper: a command that runs the host's command, as `faketime`.
-        nofile: soft and hard limit of descriptors.
-        unprivileged: whether it may not raise hard limits, even as root.
         log: a file to write the log to; then no events are read.
+        options: more for `launcher.py`.
 
     Attributes:
         codes: exit codes that are right for its end.
@@ -60,18 +59,15 @@ class StormHost(RunningHost):
         slots: int,
         env: Mapping[str, str] | None = None,
         wrapper: tuple[str, ...] = (),
-        nofile: tuple[int, int] | None = None,
-        unprivileged: bool = False,
         log: Path | None = None,
+        **options: Any,
     ) -> None:
         self.name, self.slots = name, slots
         self.codes: set[int] = {0}
         self.may_leave = False
         self._board: Board | None = None
         self._log = log
-        self._options: dict[str, Any] = {"alarm": ALARM_SECONDS, "unprivileged": unprivileged}
-        if nofile is not None:
-            self._options["nofile"] = nofile
+        self._options = {"alarm": ALARM_SECONDS, **options}
         self._wrapper = wrapper
         self._finished = False
         super().__init__(list(flags), cwd=cwd, env=dict(env or {}))

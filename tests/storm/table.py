@@ -20,10 +20,12 @@ from storm import (
     peers,
     pieces,
     reloading,
+    signals,
     socket_files,
     starts,
     stopping,
     strangers,
+    streams,
 )
 from storm.rows import ROWS
 
@@ -43,7 +45,18 @@ MODULES = (
         matrix,
         memory,
     ),
-    *(models, peers, pieces, reloading, socket_files, starts, stopping, strangers),
+    *(
+        models,
+        peers,
+        pieces,
+        reloading,
+        signals,
+        socket_files,
+        starts,
+        stopping,
+        strangers,
+        streams,
+    ),
 )
 
 __all__ = ["MODULES", "ROWS"]

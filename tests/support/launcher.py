@@ -7,7 +7,8 @@ Usage: launcher.py OPTIONS COMMAND…, with OPTIONS a JSON object:
     ignored       signals that are ignored, by number: so does that
     nofile        [soft, hard] limit of file descriptors
     streams       what becomes of standard streams, by number: "closed"; "full", a disk that is;
-                  "stalled", a pipe that is full; "broken", a pipe without a reader
+                  "stalled", a pipe that is full; "broken", a pipe without a reader; or the path
+                  of a terminal or of a pipe
     unprivileged  true to be unable to do what needs CAPABILITIES, as root too
 """
 
@@ -34,8 +35,9 @@ def spoil(number: int, state: str) -> None:
     """Make a standard stream unusable, in one of the ways that the module's docstring has."""
     if state == "closed":
         os.close(number)
-    elif state == "full":
-        os.dup2(os.open("/dev/full", os.O_WRONLY), number)
+    elif state == "full" or state.startswith("/"):
+        path = "/dev/full" if state == "full" else state
+        os.dup2(os.open(path, (os.O_WRONLY if number else os.O_RDONLY) | os.O_NOCTTY), number)
     else:
         reader, writer = os.pipe()
         os.dup2(writer, number)
@@ -69,6 +71,7 @@ def main() -> None:
         sys.exit("launcher: the test has gone")
     for number, state in chosen.get("streams", {}).items():
         spoil(int(number), state)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup(1)
     for number in chosen.get("ignored", ()):
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, chosen.get("blocked", ()))

@@ -3,18 +3,22 @@
 It prints to the real standard output, and not to where the host has prints go.
 
 It answers each read with what it has read. `close N` closes the descriptor N, which is a fault that
-plugins have; `raise` raises.
+plugins have, and `take N` has a file opened in its place; `raise` raises. `read N` is answered with
+what can be read from the descriptor N.
 """
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
+from contextlib import suppress
 
 from host import Connection, Host, WorkerView, hookimpl
 
-say = functools.partial(print, file=sys.__stdout__)
+
+def say(*words: object) -> None:
+    with suppress(OSError):  # a terminal that is gone refuses at once
+        print(*words, file=sys.__stdout__)
 
 
 @hookimpl
@@ -33,6 +37,12 @@ def on_readable(connection: Connection) -> None:
     word, _, number = data.decode().partition(" ")
     if word == "close":
         os.close(int(number))
+    if word == "take":
+        with suppress(OSError):
+            os.close(int(number))
+        os.open("/dev/null", os.O_RDWR)
+    if word == "read":
+        data += b": " + (os.read(int(number), 100) or b"nothing")
     if word == "raise":
         raise ValueError("a secret")
     say("read", len(data))

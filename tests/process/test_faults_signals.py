@@ -1,0 +1,14 @@
+"""Signals at any moment of a start, and job control, the short form."""
+
+from __future__ import annotations
+
+import pytest
+
+from storm.quick import holds
+
+pytestmark = pytest.mark.process
+
+
+@pytest.mark.parametrize("row", [39])
+def test_row(row: int) -> None:
+    holds(row)

@@ -1,0 +1,14 @@
+"""Standard streams that are of no use, and plugins that take them away, the short form."""
+
+from __future__ import annotations
+
+import pytest
+
+from storm.quick import holds
+
+pytestmark = pytest.mark.process
+
+
+@pytest.mark.parametrize("row", [38, 41])
+def test_row(row: int) -> None:
+    holds(row)
