@@ -151,6 +151,11 @@ class Line:
                 self._commands.count_one()
                 self._say(connection, lines[0], self._on_line(connection, lines[0]))
                 return
+        elif self._share.was_just_used_up():  # a turn in which many have their shares is long
+            current.between = False
+            current.framer.feed(data)
+            connection.call_next_turn(self._go_on)
+            return
         self._go_on(connection, data)
 
     @hookimpl
@@ -194,6 +199,7 @@ class Line:
             waiting = framer.waiting
             stop = (waiting - _SHARE_BYTES if stop is None else stop) + _PASS_BYTES
             if waiting <= stop or share.is_used_up():
+                share.ended = share.clock()
                 connection.call_next_turn(self._go_on)
                 return
             data = b""

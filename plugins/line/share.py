@@ -8,6 +8,8 @@ TOGETHER = 16
 """How many lines are answered at most before anything else is looked at: the clock, or whether the
 peer takes its replies."""
 _SHARE_SECONDS = 0.002
+_JUST_NOW_SECONDS = 0.001
+"""How long ago a share was used up at most if that was in the same turn of the loop."""
 
 
 class Share:
@@ -19,15 +21,20 @@ class Share:
     Attributes:
         clock: a monotonic clock, in seconds.
         began: when the share began; who begins one sets it.
+        ended: when one was used up last; who has used it up sets it.
         lines: how many lines are to be answered before the next look.
     """
 
-    __slots__ = ("began", "clock", "lines")
+    __slots__ = ("began", "clock", "ended", "lines")
 
     def __init__(self) -> None:
         self.clock = time.monotonic
-        self.began = 0.0
+        self.began = self.ended = 0.0
         self.lines = TOGETHER
+
+    def was_just_used_up(self) -> bool:
+        """Tell whether another connection has used up its share a moment ago."""
+        return self.clock() - self.ended < _JUST_NOW_SECONDS
 
     def is_used_up(self) -> bool:
         """Look at the clock; tell whether the others are to have their turn."""

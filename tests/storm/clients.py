@@ -287,16 +287,16 @@ class Clients:
         for line in data.splitlines():
             given = json.loads(line)
             if given["do"] == "spans":
-                self.answer([self.span(*each) for each in given["spans"]])
+                self.answer([self.within(each) for each in given["spans"]])
             else:
                 self.until = time.monotonic() + given["drain"]
 
-    def span(self, begin: float, end: float) -> list[float]:
-        """Return count, median, 99th percentile and maximum of the waits that ended in between."""
+    def within(self, spans: list[tuple[float, float]]) -> list[float]:
+        """Return count, median, 99th percentile and maximum of the waits that ended in there."""
         waits = sorted(
             wait
             for moment, wait in zip(self.times, self.waits, strict=True)
-            if begin <= moment < end
+            if any(begin <= moment < end for begin, end in spans)
         )
         if not waits:
             return [0, 0.0, 0.0, 0.0]
@@ -311,7 +311,7 @@ class Clients:
             "farewells": self.farewells,
             "counts": self.counts,
             "failures": self.failures,
-            "waits": self.span(0.0, float("inf")),
+            "waits": self.within([(0.0, float("inf"))]),
         }
 
     def answer(self, value: Any) -> None:

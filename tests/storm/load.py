@@ -19,6 +19,8 @@ from support.machine import patience
 CLIENTS = Path(__file__).parent / "clients.py"
 CROWD = Path(__file__).parent / "crowd.py"
 ANSWER_SECONDS = 60.0
+Span = tuple[float, float]
+"""Beginning and end, on the monotonic clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,10 +188,14 @@ class Load:
                 clients.answer(seconds)
             self._waiting = False
 
-    def waits(self, kind: str, spans: Sequence[tuple[float, float]]) -> list[Waits]:
-        """Return the waits of `loops` or `sessions` within each span of the monotonic clock."""
+    def waits(self, kind: str, spans: Sequence[Span]) -> list[Waits]:
+        """Return the waits of `loops` or `sessions` within each span."""
+        return self.pooled(kind, [[span] for span in spans])
+
+    def pooled(self, kind: str, groups: Sequence[Sequence[Span]]) -> list[Waits]:
+        """Return the waits of `loops` or `sessions` within all spans of each group."""
         self.under_way()
-        self._kinds[kind].tell(do="spans", spans=spans)
+        self._kinds[kind].tell(do="spans", spans=groups)
         return [Waits(*each) for each in self._kinds[kind].answer()]
 
     def end(self, drain: float = 0.0) -> Result:
@@ -233,7 +239,7 @@ def _merged(results: dict[str, Any]) -> Result:
     )
 
 
-def pass_time(seconds: float) -> tuple[float, float]:
+def pass_time(seconds: float) -> Span:
     """Let the load go on for so long; return the span that this was."""
     began = time.monotonic()
     time.sleep(seconds)

@@ -446,6 +446,23 @@ def test_slow_answers_to_one_leave_the_others_their_turn_by_the_clock(harness, p
     assert len(slow.lines) == 102
 
 
+def test_of_many_who_send_much_at_once_one_has_its_share_in_the_turn_in_which_it_comes(harness):
+    started = harness("line", TURNS, options={"line": {"commands": [TURNS]}}, settings=MARKS)
+    clients = [started.connect() for _ in range(3)]
+    turns = started.plugin(TURNS)
+
+    def come():
+        for client in clients[1:]:
+            before = len(turns.lines)
+            client.feed(b"later\n" * 1000)
+            assert len(turns.lines) == before
+
+    turns.at_each = lambda count: come() if count == 1500 else None
+    clients[0].feed(b"first\n" * 2000)
+    assert turns.lines.count(b"first") == turns.lines.count(b"later") == 2000
+    assert [client.unread for client in clients] == [0, 0, 0]
+
+
 def test_what_waits_for_its_turn_is_answered_before_a_drain_ends_the_connection(harness):
     started = harness("line", TURNS, options={"line": {"commands": [TURNS]}}, settings=MARKS)
     connection = started.connect()

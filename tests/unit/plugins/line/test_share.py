@@ -66,3 +66,12 @@ def test_lines_that_become_fast_are_answered_many_at_a_time_again():
     assert share.lines == 1
     taken(share, clock, 1e-6)
     assert share.lines == TOGETHER
+
+
+def test_who_comes_just_after_a_share_was_used_up_waits():
+    share, clock = begun()
+    assert not share.was_just_used_up()
+    share.ended = clock.now
+    assert share.was_just_used_up()
+    clock.now += 0.01
+    assert not share.was_just_used_up()
