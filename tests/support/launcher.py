@@ -69,6 +69,7 @@ def main() -> None:
         sys.exit("launcher: the test has gone")
     for number, state in chosen.get("streams", {}).items():
         spoil(int(number), state)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup(1) has the tests themselves ignore it
     for number in chosen.get("ignored", ()):
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, chosen.get("blocked", ()))
