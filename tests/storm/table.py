@@ -24,6 +24,7 @@ from storm import (
     starts,
     stopping,
     strangers,
+    whole_runs,
 )
 from storm.rows import ROWS
 
@@ -43,7 +44,7 @@ MODULES = (
         matrix,
         memory,
     ),
-    *(models, peers, pieces, reloading, socket_files, starts, stopping, strangers),
+    *(models, peers, pieces, reloading, socket_files, starts, stopping, strangers, whole_runs),
 )
 
 __all__ = ["MODULES", "ROWS"]
