@@ -19,12 +19,14 @@ from host.testing.machine import Stopwatch, patience
 _LAUNCHER = """
 import ctypes, os, signal, sys
 parent = int(sys.argv[1])
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
 if os.getppid() != parent:
     sys.exit("the test has gone")
 os.execv(sys.argv[2], sys.argv[2:])
 """
-"""PR_SET_PDEATHSIG (prctl(2)), which exec keeps: the host does not outlive the test's process."""
+"""PR_SET_PDEATHSIG (prctl(2)), which exec keeps: the host does not outlive the test's process. It
+reloads on SIGHUP, though nohup(1) has the tests themselves ignore that."""
 
 
 class RunningHost(EventLog):

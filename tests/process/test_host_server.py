@@ -54,12 +54,26 @@ def test_a_worker_can_be_killed(host_server):
     assert host.workers[0] != killed
 
 
+@pytest.mark.parametrize("fixture", ["host_server", "start"])
+def test_a_host_reloads_on_a_signal_that_tests_under_nohup_ignore(request, fixture):
+    starts = request.getfixturevalue(fixture)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        host = starts() if fixture == "start" else starts("echo")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    host.signal(signal.SIGHUP)
+    host.wait_for("generation_ready")
+
+
 def test_what_does_not_come_in_time_is_told_with_all_that_the_host_said(host_server):
     host = host_server("echo")
     with pytest.raises(AssertionError) as raised:
         host.wait_for("never", seconds=0.1, slot=7)
     first, command, *events = str(raised.value).splitlines()
-    assert first == "0.1 s have passed, and 0 of 1 came: event never with {'slot': 7}"
+    passed, _, rest = first.partition(" s have passed, ")
+    assert float(passed) >= 0.1
+    assert rest == "and 0 of 1 came: event never with {'slot': 7}"
     assert " -m host --log-format json" in command
     assert any('"host_ready"' in line for line in events)
 
@@ -76,7 +90,7 @@ def test_a_frozen_host_is_ended_by_force(tmp_path):
     host.wait_for("host_ready")
     pids = [host.pid, *host.workers.values()]
     os.kill(host.pid, signal.SIGSTOP)
-    with pytest.raises(AssertionError, match=r"still running after 0\.1 s"):
+    with pytest.raises(AssertionError, match=r"still running after \d+\.\d s\n"):
         host.stop(seconds=0.1)
     host.clean_up(seconds=0.1)
     # SIGKILL has been sent to all; only the supervisor's end can be waited for from here.

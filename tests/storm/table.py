@@ -26,6 +26,7 @@ from storm import (
     stopping,
     strangers,
     streams,
+    whole_runs,
 )
 from storm.rows import ROWS
 
@@ -56,6 +57,7 @@ MODULES = (
         stopping,
         strangers,
         streams,
+        whole_runs,
     ),
 )
 
