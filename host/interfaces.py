@@ -336,7 +336,7 @@ class Connection(Protocol):
 
         A plugin that has more to do for one connection than about a millisecond stops in between
         and goes on here, so that the other connections get their turn. Where many connections go on
-        like this they have 2 ms of each turn together, one after the other. Nothing more is read
+        like this they have 1 ms of each turn together, one after the other. Nothing more is read
         from this one until then. The call is gone with the connection. An exception counts as one
         of `on_readable`.
         """

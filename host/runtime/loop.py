@@ -27,7 +27,7 @@ EDGE = select.EPOLLET
 
 _NEVER = math.inf
 _FEW_CANCELLED = 64
-_CALLS_SECONDS = 0.002
+_CALLS_SECONDS = 0.001
 """How long calls are made before events are looked for again: many connections may have more to do
 than they got done in their turn, and somebody new must not wait for all of them."""
 

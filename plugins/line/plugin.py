@@ -31,9 +31,9 @@ Answer = bytes | bool | None
 
 # A number: `b"*" in chunk` would first take the bytes for a number, and raise and clear an error.
 _STAR, _CR = ord("*"), ord("\r")
-_SHARE_BYTES = 4096
-"""How much is answered in one turn of the loop before the other connections get theirs: about a
-millisecond of the commands that ship."""
+_SHARE_BYTES = 2048
+"""How much is answered in one turn of the loop before the other connections get theirs: about half
+a millisecond of the commands that ship."""
 _PASS_BYTES = 64
 """What a block, or whatever else is no line, counts for at least."""
 

@@ -7,7 +7,7 @@ import time
 TOGETHER = 16
 """How many lines are answered at most before anything else is looked at: the clock, or whether the
 peer takes its replies."""
-_SHARE_SECONDS = 0.002
+_SHARE_SECONDS = 0.001
 _JUST_NOW_SECONDS = 0.001
 """How long ago a share was used up at most if that was in the same turn of the loop."""
 

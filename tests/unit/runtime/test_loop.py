@@ -269,7 +269,7 @@ def test_calls_that_take_long_let_events_and_timers_come_in_between(loop, clock)
 
     def take(name):
         story.append(name)
-        clock.now += 0.0015
+        clock.now += 0.0007
 
     with eventfd() as fd:
         loop.add(fd, READ, lambda _: story.append(os.eventfd_read(fd)))
