@@ -22,7 +22,7 @@ _PART_SECONDS = 0.001
 """After how long a part ends with fewer of them: they take half of that on a usual machine."""
 _LOOKS = 16
 """How many connections are looked at between two looks at the clock."""
-_PAUSE_SECONDS = 0.001
+_PAUSE_SECONDS = 0.006
 """How long the others have the loop, and the supervisor time, between two parts."""
 
 

@@ -16,7 +16,7 @@ from support.address import connect
 from support.asking import fresh_name, query
 from support.hosting import FAULTY, SUPPORT, Host, Start, eventually
 from support.machine import Stopwatch
-from support.processes import Watch, blocks, children, of_session
+from support.processes import Watch, blocked_signals, children, of_session
 from support.session import ask
 
 pytestmark = pytest.mark.process
@@ -29,7 +29,7 @@ STOPPING = (SIGTERM, SIGINT, SIGQUIT)
 
 def early(host: Host) -> None:
     """Wait until the host's first line has run."""
-    eventually(lambda: blocks(host.pid, SIGUSR1), "signals are blocked")
+    eventually(lambda: SIGUSR1 in blocked_signals(host.pid), "signals are blocked")
 
 
 def waiting(folder: Path, where: str, pid: int = 0, how: str = "") -> dict[str, str]:
@@ -104,7 +104,7 @@ def test_settings_that_nobody_writes_are_not_waited_for(start: Start, tmp_path: 
     os.mkfifo(pipe)
     host = start("--config", str(pipe), ready=False)
     early(host)
-    eventually(lambda: not blocks(host.pid, SIGUSR1), "signals are noted")
+    eventually(lambda: SIGUSR1 not in blocked_signals(host.pid), "signals are noted")
     host.signal(SIGTERM)
     assert host.wait() == 0
 
@@ -146,7 +146,7 @@ def test_what_was_blocked_and_ignored_before_makes_no_difference(start: Start) -
     host = start(blocked=numbers, ignored=[*ignored, SIGCHLD])
     host.kill_worker(0)
     replaced = host.wait_for("worker_ready", slot=0, count=2)
-    assert {number for number in numbers if blocks(replaced["pid"], number)} == BLOCKED
+    assert blocked_signals(replaced["pid"]) & {*numbers} == BLOCKED
     host.kill_worker(1, SIGTERM)
     host.wait_for("worker_recycled", slot=1)
     host.signal(SIGTTIN)

@@ -13,7 +13,7 @@ import pytest
 from support.address import connect
 from support.hosting import DEADLINE_SECONDS, PRINTING, Start, command, environment, eventually
 from support.machine import patience
-from support.processes import blocks
+from support.processes import says_last_words
 
 pytestmark = pytest.mark.process
 
@@ -106,10 +106,7 @@ def test_a_host_that_cannot_say_why_it_does_not_start_can_be_told_to_end() -> No
         command(["--plugin", "no_such_plugin"], streams={2: "stalled"}), env=environment()
     )
     try:
-        eventually(
-            lambda: blocks(host.pid, signal.SIGHUP) and not blocks(host.pid, signal.SIGTERM),
-            "it prints its message",
-        )
+        eventually(lambda: says_last_words(host.pid), "it prints its message")
         host.terminate()
         assert host.wait(patience(DEADLINE_SECONDS)) == 4
     finally:

@@ -23,7 +23,7 @@ from storm.hosts import POLITE, StormHost, soon
 from storm.rows import Trial, row
 from support.address import connect
 from support.hosting import SUPPORT
-from support.processes import blocks, children, cpu_seconds, status
+from support.processes import blocked_signals, children, cpu_seconds, status
 from support.session import ask
 
 WORKERS = 2
@@ -103,7 +103,7 @@ def begun(host: StormHost) -> int:
                 words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
                 if words[1:3] == [b"-m", b"host"]:
                     pids[:] = [pid]
-                    return blocks(pid, SIGUSR1)
+                    return SIGUSR1 in blocked_signals(pid)
             pids.extend(child.pid for child in children(pid))
         return False
 

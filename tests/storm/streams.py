@@ -16,7 +16,7 @@ from storm.rows import Trial, row
 from storm.signals import Terminal, terminal
 from support.address import connect
 from support.hosting import PRINTING, command, environment
-from support.processes import blocks
+from support.processes import says_last_words
 
 BUFFERED = {"PYTHONUNBUFFERED": ""}
 """What is printed waits in the process."""
@@ -124,8 +124,7 @@ def refusal(states: dict[int, str]) -> int:
         def ended() -> bool:
             if process.poll() is None:
                 with suppress(FileNotFoundError):
-                    prints = not blocks(process.pid, signal.SIGTERM)
-                    if states.get(2) == "stalled" and prints and blocks(process.pid, signal.SIGHUP):
+                    if states.get(2) == "stalled" and says_last_words(process.pid):
                         process.terminate()
             return process.poll() is not None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -106,9 +107,16 @@ class Watch:
         os.close(self._fd)
 
 
-def blocks(pid: int, number: int) -> bool:
-    """Tell whether a process blocks a signal (proc_pid_status(5), SigBlk)."""
+def blocked_signals(pid: int) -> set[int]:
+    """Return the signals that a process blocks at this moment (proc_pid_status(5), SigBlk)."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("SigBlk:"):
-            return bool(int(line.split()[1], 16) >> (number - 1) & 1)
-    return False
+            mask = int(line.split()[1], 16)
+            return {number for number in range(1, 65) if mask >> (number - 1) & 1}
+    return set()
+
+
+def says_last_words(pid: int) -> bool:
+    """Tell whether a host that cannot start is at its message, which a signal ends with it."""
+    blocked = blocked_signals(pid)
+    return signal.SIGHUP in blocked and signal.SIGTERM not in blocked
