@@ -44,6 +44,9 @@ class Scene:
         while self.loop.due and self.loop.due[0] <= to:
             self.loop.advance(self.loop.due[0])
             self.timeouts.arm()
+            while self.loop.calls:
+                self.loop.run_calls()
+                self.timeouts.arm()
         self.loop.advance(to)
         self.timeouts.arm()
 
@@ -157,3 +160,29 @@ def test_deadlines_are_met_within_a_twentieth(steps, idle, write):
         assert each.ended is not None or not idle
     assert not scene.stalled
     assert all(each.ended is not None for each in stalled)
+
+
+def test_of_many_that_are_late_a_few_are_closed_in_each_turn():
+    scene = Scene()
+    late = [scene.connect() for _ in range(100)]
+    scene.timeouts.arm()
+    scene.loop.advance(111)
+    turns = []
+    while scene.loop.calls:
+        turns.append(sum(each.ended is not None for each in late))
+        scene.loop.run_calls()
+        scene.timeouts.arm()
+    assert turns == [16, 32, 48, 64, 80, 96]
+    assert all(each.ended is not None for each in late)
+    assert scene.loop.due == []
+
+
+def test_many_that_are_not_late_are_looked_at_over_several_turns():
+    scene = Scene()
+    for _ in range(5000):
+        scene.connect().last_active = 105.0
+    scene.open.pop().last_active = 100.0
+    scene.connect()
+    scene.timeouts.arm()
+    scene.pass_time(111)
+    assert scene.loop.due == [115.0]
