@@ -162,25 +162,20 @@ def poisoned(trial: Trial) -> str:
 def owned_by(host: StormHost, result: Result) -> int:
     """Return how many failures were of workers that died.
 
-    Sessions know their worker. A loop that fails before its answer does not: up to eight, there
-    are no more loops, are put down to each death of about that moment.
+    A client knows its worker once it has had an answer. One that fails before that was accepted by
+    a worker that died at about that moment: what waits in the backlog is nobody's yet, and stays.
     """
     deaths = host.events("worker_died")
     killed = {event["pid"] for event in deaths}
     count = sum(failure.owner in killed for failure in result.failures)
     to_monotonic = time.monotonic() - time.time()
-    left = {event["pid"]: LOOPS for event in deaths}
+    moments = [moment(event) + to_monotonic for event in deaths]
     for failure in result.failures:
-        for event in deaths:
-            near = abs(moment(event) + to_monotonic - failure.at) < 0.1
-            if failure.owner is None and failure.cause not in NEVER and near and left[event["pid"]]:
-                left[event["pid"]] -= 1
-                count += 1
-                break
+        if failure.owner is None and failure.cause not in NEVER:
+            count += any(abs(each - failure.at) < 0.1 for each in moments)
     return count
 
 
-LOOPS = 8
 DIES_YOUNG = """
 import os
 from host import hookimpl
