@@ -35,6 +35,16 @@ if {where}:
 """Takes the exit codes of the supervisor's children."""
 
 
+HANGS_AT_START = """
+from host import hookimpl
+
+@hookimpl
+def on_worker_start():
+    while True:
+        pass
+"""
+
+
 @pytest.fixture
 def plugin(tmp_path: Path) -> Callable[..., str]:
     """Write the plugin: an answerer with other code before it; return its path."""
@@ -53,6 +63,26 @@ def reload_fails(host: Host) -> str:
     host.signal(signal.SIGHUP)
     failed = host.wait_for("generation_failed", since=mark)
     return str(failed["reason"] + failed["details"])
+
+
+def test_workers_that_hang_at_start_fail_the_reload(
+    start: Start, plugin: Callable[..., str]
+) -> None:
+    settings = {"lifecycle.start_timeout_seconds": 1}
+    host = start(plugin=plugin(), workers=1, settings=settings)
+    with connect(host.address) as session:
+        pid = ask(session)[1]
+        plugin(HANGS_AT_START)
+        assert reload_fails(host).startswith(
+            "not ready in time (start_timeout_seconds), in hook on_worker_start of plugin answerer"
+        )
+        assert ask(session)[1] == pid
+        plugin()
+        mark = host.mark()
+        host.signal(signal.SIGHUP)
+        host.wait_for("generation_ready", since=mark)
+    # One that was started again is not waited for until the drain deadline.
+    eventually(lambda: len(children(host.pid)) == 1, "those that hang are gone")
 
 
 @pytest.mark.parametrize("how", LATE)

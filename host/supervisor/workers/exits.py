@@ -46,11 +46,11 @@ class ExitReport(NamedTuple):
     @property
     def cause(self) -> str:
         """Why it did not get ready: in its own words if it said so."""
-        return (
-            self.failure.cause
-            if self.failure
-            else f"{self.ended} before it was ready, {self.place}"
-        )
+        if self.failure:
+            return self.failure.cause
+        if self.record.late:
+            return f"not ready in time (start_timeout_seconds), {self.place}"
+        return f"{self.ended} before it was ready, {self.place}"
 
 
 class ExitReports:

@@ -191,8 +191,10 @@ class Pool:
             return []
         if deadline is None:
             deadline = now + self.policy.drain_timeout
-        record.state, record.expected = WorkerState.DRAINING, True
-        record.deadline = deadline + GRACE_SECONDS
+        gone_by = deadline + GRACE_SECONDS
+        if record.deadline is not None:  # it has not got ready: it serves nobody whom to wait for
+            gone_by = min(gone_by, record.deadline)
+        record.state, record.expected, record.deadline = WorkerState.DRAINING, True, gone_by
         return [DrainWorker(pid, deadline)]
 
     def retire(self, pid: int, now: float) -> list[Action]:
@@ -330,10 +332,13 @@ class Pool:
 
     def _force_end(self, record: WorkerRecord) -> None:
         """Begin to end a worker whose time is up: its stacks say what it was at."""
-        if record.state is WorkerState.STARTING:
+        record.late = record.state is WorkerState.STARTING
+        if record.late:
             cause = f"not ready after {self.policy.start_timeout:g} s (start_timeout_seconds)"
-        else:
+        elif record.was_ready:
             cause = "still there at the drain deadline"
+        else:
+            cause = "still starting when it was told to go"
         dump, kill = DumpWorker(record.pid), KillWorker(record.pid, cause)
         record.forced_end = ((dump, DUMP_SECONDS), (kill, 0.0))
         record.state, record.expected = WorkerState.ENDING, True

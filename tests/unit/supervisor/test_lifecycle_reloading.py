@@ -1,5 +1,7 @@
 """Workers during a reload: one generation starts, the one before serves and then drains."""
 
+import signal
+
 import pytest
 
 from host.ipc.protocol import Drain
@@ -67,6 +69,19 @@ def test_a_generation_whose_worker_cannot_start_has_failed_and_is_tried_again(re
     for slot in range(2):
         reloading.report(reloading.find(slot, 1), "ready")
     assert reloading.generations.serving.number == 1
+
+
+def test_a_generation_whose_worker_is_not_ready_in_time_has_failed_too(reloading):
+    reloading.lifecycle.start()
+    first = reloading.find(0)
+    reloading.loop.advance(first.record.deadline)  # its stacks are asked for
+    reloading.loop.advance(first.record.deadline)  # it is killed
+    reloading.end(first, signal=signal.SIGKILL)
+    outcome = reloading.generations.outcome
+    assert (outcome.generation, outcome.state) == (1, "failed")
+    assert outcome.reason == "not ready in time (start_timeout_seconds), outside any hook"
+    assert [told["generation"] for told in reloading.told.of(GENERATION_FAILED)] == [1]
+    assert reloading.settled == 1
 
 
 def test_an_older_worker_that_ends_is_not_replaced(reloading):

@@ -27,6 +27,15 @@ from host.supervisor.workers.states import (
 from support.pools import DRAIN_TIME, PAUSE_MAX, START, Staff, running
 
 
+def test_who_is_not_ready_in_time_is_not_waited_for_any_longer_because_it_is_to_go():
+    staff = Staff(1)
+    staff.start()
+    staff.tick(START - 5.0)
+    staff.drain(0)
+    assert staff.tick(5.0) == [DumpWorker(0)]
+    assert staff.tick(DUMP_SECONDS) == [KillWorker(0, "still starting when it was told to go")]
+
+
 def test_who_is_not_gone_at_the_drain_deadline_is_killed():
     staff = running(1)
     staff.drain(0)
