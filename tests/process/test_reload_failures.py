@@ -68,7 +68,7 @@ def reload_fails(host: Host) -> str:
 def test_workers_that_hang_at_start_fail_the_reload(
     start: Start, plugin: Callable[..., str]
 ) -> None:
-    settings = {"lifecycle.start_timeout_seconds": 1}
+    settings = {"lifecycle.start_timeout_seconds": 3}
     host = start(plugin=plugin(), workers=1, settings=settings)
     with connect(host.address) as session:
         pid = ask(session)[1]
