@@ -56,11 +56,14 @@ class Place:
         return started
 
     def start(self, command: Sequence[str | Path], output: Path) -> subprocess.Popen[bytes]:
-        """Start a command in the clone, in a session of its own, which `end` ends."""
+        """Start a command in the clone, in a session of its own, which `end` ends.
+
+        If this process is killed first, the kernel ends the command (prctl(2), PR_SET_PDEATHSIG).
+        """
         limit = f"--nofile={DESCRIPTORS}:{DESCRIPTORS}"
         with output.open("wb") as file:
             return subprocess.Popen(
-                ["prlimit", limit, "nohup", *map(str, command)],
+                ["prlimit", limit, "setpriv", "--pdeathsig", "KILL", "nohup", *map(str, command)],
                 **self.user | {"cwd": self.clone},  # type: ignore[call-overload]
                 stdin=subprocess.DEVNULL,
                 stdout=file,

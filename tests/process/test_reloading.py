@@ -325,8 +325,9 @@ def test_it_reloads_as_process_one_too(tmp_path: Path) -> None:
     path = tmp_path / "one.sock"
     flags = ["--plugin", "echo", "--workers", "2", "--listen", f"unix:{path}"]
     program = [sys.executable, "-m", "host", *flags, "--log-format", "json"]
+    hears_hangup = ["env", "--default-signal=HUP"]  # nohup(1) has the tests themselves ignore it
     with subprocess.Popen(
-        [*UNSHARED, *program],
+        [*hears_hangup, *UNSHARED, *program],
         stderr=subprocess.PIPE,
         text=True,
         cwd=tmp_path,
