@@ -330,8 +330,7 @@ class WorkerLifecycle:
         parts.workers.let_go(handle)
         parts.generations.worker_gone(record.slot, pid, served, generation)
         parts.queries.forget_worker(pid)
-        asked_to_go = record.expected and not record.late
-        started_well = record.was_ready or asked_to_go or parts.pool.stopping
+        started_well = record.was_ready or record.expected or parts.pool.stopping
         if not started_well and generation is parts.generations.coming:
             parts.generations.note_failure(report.cause)
         actions = parts.pool.exited(pid, ended.code, ended.signal, now, oom=ended.oom)

@@ -48,7 +48,7 @@ class ExitReport(NamedTuple):
         """Why it did not get ready: in its own words if it said so."""
         if self.failure:
             return self.failure.cause
-        if self.record.late:
+        if self.record.is_late():
             return f"not ready in time (start_timeout_seconds), {self.place}"
         return f"{self.ended} before it was ready, {self.place}"
 

@@ -192,9 +192,10 @@ class Pool:
         if deadline is None:
             deadline = now + self.policy.drain_timeout
         gone_by = deadline + GRACE_SECONDS
-        if record.deadline is not None:  # it has not got ready: it serves nobody whom to wait for
-            gone_by = min(gone_by, record.deadline)
-        record.state, record.expected, record.deadline = WorkerState.DRAINING, True, gone_by
+        # Until it is ready it has a deadline for that, and serves nobody who would have to be
+        # waited for.
+        record.deadline = min(gone_by, record.deadline or gone_by)
+        record.state, record.expected = WorkerState.DRAINING, True
         return [DrainWorker(pid, deadline)]
 
     def retire(self, pid: int, now: float) -> list[Action]:
@@ -332,8 +333,7 @@ class Pool:
 
     def _force_end(self, record: WorkerRecord) -> None:
         """Begin to end a worker whose time is up: its stacks say what it was at."""
-        record.late = record.state is WorkerState.STARTING
-        if record.late:
+        if record.state is WorkerState.STARTING:
             cause = f"not ready after {self.policy.start_timeout:g} s (start_timeout_seconds)"
         elif record.was_ready:
             cause = "still there at the drain deadline"
@@ -341,7 +341,7 @@ class Pool:
             cause = "still starting when it was told to go"
         dump, kill = DumpWorker(record.pid), KillWorker(record.pid, cause)
         record.forced_end = ((dump, DUMP_SECONDS), (kill, 0.0))
-        record.state, record.expected = WorkerState.ENDING, True
+        record.state = WorkerState.ENDING
 
     def _next_step(self, record: WorkerRecord, now: float) -> list[Action]:
         (action, seconds), *rest = record.forced_end

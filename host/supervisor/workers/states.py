@@ -104,7 +104,6 @@ class WorkerRecord:
         generation: the generation that it belongs to.
         was_ready: whether it ever got ready.
         expected: whether it was asked to go.
-        late: whether it was not ready in time, and is ended for that.
         retiring: whether it serves only until its successor is ready.
         forced_end: what is still to be done to end it: the actions in order, each with the
             seconds to wait after it.
@@ -118,9 +117,12 @@ class WorkerRecord:
     generation: int = 0
     was_ready: bool = False
     expected: bool = False
-    late: bool = False
     retiring: bool = False
     forced_end: tuple[tuple[Action, float], ...] = ()
+
+    def is_late(self) -> bool:
+        """Tell whether it was not ready in time, and is ended for that: nobody asked it to go."""
+        return self.state is WorkerState.ENDING and not (self.was_ready or self.expected)
 
     def is_leaving(self) -> bool:
         """Tell whether it was asked to go, now or when its successor is ready."""
