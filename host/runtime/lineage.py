@@ -17,15 +17,16 @@ import os
 from contextlib import suppress
 from enum import Enum, auto
 
+from host.runtime.libc import last_error, libc
+
 _VARIABLE = "_PREFORK_LINEAGE"
 """The number of the memory's descriptor, for a rehearsal."""
 _SUPERVISOR = 0
 _CHILD = 2 * mmap.PAGESIZE
 """Offsets of the two pages. Between them is another: the kernel would merge neighbours into one."""
 _PROT_NONE = 0
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.mmap.restype = ctypes.c_void_p
-_libc.mmap.argtypes = [
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [
     *(ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
 ]
 _FAILED = ctypes.c_void_p(-1).value
@@ -127,7 +128,6 @@ def kin(pid: int) -> Kin:
 
 def _map(descriptor: int, offset: int) -> None:
     """Map a page for the life of this process; nothing can be read or written there."""
-    place = _libc.mmap(None, mmap.PAGESIZE, _PROT_NONE, mmap.MAP_SHARED, descriptor, offset)
+    place = libc.mmap(None, mmap.PAGESIZE, _PROT_NONE, mmap.MAP_SHARED, descriptor, offset)
     if place == _FAILED:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+        raise last_error()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import select
 import signal
@@ -13,6 +12,7 @@ from typing import NamedTuple
 
 from host.errors import ExitCode
 from host.runtime import early_signals, forks, lineage, streams
+from host.runtime.libc import last_error, libc
 from host.text import printable
 
 REHEARSAL = "_PREFORK_REHEARSAL"
@@ -24,7 +24,6 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _OOM_STEP = 300
 """A supervisor has 11 MB more than a new worker, and the smallest cgroup for one is 40 MB."""
 _OOM_HIGHEST = 1000
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Exit(NamedTuple):
@@ -363,6 +362,5 @@ def die_with_parent(parent: int) -> bool:
 
 
 def _prctl(option: int, value: int) -> None:
-    if _libc.prctl(option, value, 0, 0, 0) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+    if libc.prctl(option, value, 0, 0, 0) != 0:
+        raise last_error()

@@ -9,6 +9,8 @@ import struct
 from collections.abc import Iterable
 from contextlib import suppress
 
+from host.runtime.libc import last_error, libc
+
 _BYTES_OF_A_SIGNAL = 128
 _BEGINNING = struct.Struct("=IiI")
 """The members ssi_signo, ssi_errno and ssi_code of signalfd_siginfo."""
@@ -18,7 +20,6 @@ _FLAGS = os.O_NONBLOCK | os.O_CLOEXEC
 """SFD_NONBLOCK and SFD_CLOEXEC have the values of these."""
 _BITS_OF_A_WORD = ctypes.sizeof(ctypes.c_ulong) * 8
 _Set = ctypes.c_ulong * (1024 // _BITS_OF_A_WORD)
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def open_descriptor(numbers: Iterable[signal.Signals]) -> int:
@@ -31,10 +32,9 @@ def open_descriptor(numbers: Iterable[signal.Signals]) -> int:
     for number in numbers:
         word, bit = divmod(number - 1, _BITS_OF_A_WORD)
         chosen[word] |= 1 << bit
-    descriptor: int = _libc.signalfd(-1, ctypes.byref(chosen), _FLAGS)
+    descriptor: int = libc.signalfd(-1, ctypes.byref(chosen), _FLAGS)
     if descriptor < 0:
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))
+        raise last_error()
     return descriptor
 
 
