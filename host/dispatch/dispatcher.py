@@ -239,9 +239,8 @@ class Dispatcher:
                 worker = None
             if type(worker) is not Candidate or not worker.eligible:
                 worker = self._ask_others(look, worker)
-            if (
-                worker.sent == worker.noted and cells[worker.refusing_cell]
-            ):  # it says so at any time
+            # It may begin to refuse at any time, and says so in the scoreboard alone.
+            if worker.sent == worker.noted and cells[worker.refusing_cell]:
                 look.others.pop(len(chosen), None)
                 worker.consider(self._max_connections)
                 self._sort()

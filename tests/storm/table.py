@@ -2,63 +2,36 @@
 
 from __future__ import annotations
 
-from storm import (
-    after_exec,
-    bursts,
-    clocks,
-    commands,
-    deaths,
-    distant,
-    endurance,
-    hangs,
-    injected,
-    limits,
-    logs,
-    matrix,
-    memory,
-    models,
-    peers,
-    pieces,
-    reloading,
-    signals,
-    socket_files,
-    starts,
-    stopping,
-    strangers,
-    streams,
-    whole_runs,
-)
+import importlib
+
 from storm.rows import ROWS
 
-MODULES = (
-    *(
-        after_exec,
-        bursts,
-        clocks,
-        commands,
-        deaths,
-        distant,
-        endurance,
-        hangs,
-        injected,
-        limits,
-        logs,
-        matrix,
-        memory,
-    ),
-    *(
-        models,
-        peers,
-        pieces,
-        reloading,
-        signals,
-        socket_files,
-        starts,
-        stopping,
-        strangers,
-        streams,
-        whole_runs,
-    ),
-)
+__all__ = ["ROWS"]
 
-__all__ = ["MODULES", "ROWS"]
+for name in (
+    "after_exec",
+    "bursts",
+    "clocks",
+    "commands",
+    "deaths",
+    "distant",
+    "endurance",
+    "hangs",
+    "injected",
+    "limits",
+    "logs",
+    "matrix",
+    "memory",
+    "models",
+    "peers",
+    "pieces",
+    "reloading",
+    "signals",
+    "socket_files",
+    "starts",
+    "stopping",
+    "strangers",
+    "streams",
+    "whole_runs",
+):
+    importlib.import_module(f"storm.{name}")
