@@ -8,7 +8,7 @@ import pytest
 import pytest_timeout
 from hypothesis import HealthCheck, settings
 
-from support.machine import patience
+from host.testing.machine import patience
 
 # How long an example takes is the machine's affair.
 settings.register_profile(

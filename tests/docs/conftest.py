@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from support.machine import patience
+from host.testing.machine import patience
 from walkthrough import ROOT, Reader, Running, blocks, environment
 
 

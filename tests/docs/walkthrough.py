@@ -20,7 +20,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.machine import patience
+from host.testing.machine import patience
 
 ROOT = Path(__file__).resolve().parents[2]
 PORT = "7000"

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from host.testing.machine import patience
 from prefork_pytest import hosts_of
 from support.hosting import WHOAMI, Host, Load, Refusal, Refuse, Start, command, environment
-from support.machine import patience
 from support.processes import everyone
 
 NUMBERS = itertools.count()

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 from host.control.commands import COMMANDS
+from host.testing.machine import Stopwatch, patience
 from support.address import connect
 from support.asking import PREFIX, Asker, RefusedError, fresh_name, query
 from support.hosting import Host, Load, Start, eventually, freeze, thaw
-from support.machine import Stopwatch, patience
 from support.session import ask
 
 pytestmark = pytest.mark.process

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from host.testing.machine import Stopwatch
 from support.address import connect
 from support.asking import fresh_name, query
 from support.hosting import FAULTY, Host, Start, eventually
-from support.machine import Stopwatch
 from support.session import ask, poison
 
 pytestmark = pytest.mark.process

@@ -13,9 +13,9 @@ from contextlib import ExitStack
 
 import pytest
 
+from host.testing.machine import patience
 from support.address import connect
 from support.hosting import Start
-from support.machine import patience
 from support.talkers import Client, People, slots_of
 from support.targets import parse
 

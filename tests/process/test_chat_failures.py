@@ -11,9 +11,9 @@ from contextlib import ExitStack
 
 import pytest
 
+from host.testing.machine import Stopwatch
 from support.address import connect
 from support.hosting import Start, eventually, freeze, thaw
-from support.machine import Stopwatch
 from support.talkers import Client, People, slots_of
 
 pytestmark = pytest.mark.process

@@ -9,9 +9,9 @@ from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
+from host.testing.machine import Stopwatch, patience
 from support.address import connect
 from support.hosting import BULK, Host, Load, Start, eventually
-from support.machine import Stopwatch, patience
 from support.processes import cpu_seconds, resident_bytes
 from support.session import ask
 

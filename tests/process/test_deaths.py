@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from host.testing import RunningHost
+from host.testing.machine import Stopwatch, patience
 from storm.rows import SkippedError
 from storm.tracing import failing
 from support.address import connect
@@ -29,7 +30,6 @@ from support.hosting import (
     freeze,
     spread,
 )
-from support.machine import Stopwatch, patience
 from support.processes import Watch, at_rest, children
 from support.session import poison
 from support.targets import parse

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from host.testing.machine import Stopwatch
 from support.address import connect
 from support.asking import fresh_name, query
 from support.hosting import FAULTY, SUPPORT, Host, Load, Start
-from support.machine import Stopwatch
 from support.processes import of_session
 from support.session import ask, poison
 

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from support.machine import patience
+from host.testing.machine import patience
 from support.venvs import ROOT, Environment, environment
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]

@@ -8,9 +8,9 @@ import time
 
 import pytest
 
+from host.testing.machine import Stopwatch
 from support.address import connect
 from support.hosting import BLIND, FAULTY, Load, Start, freeze, spread, thaw
-from support.machine import Stopwatch
 from support.session import ask, poison
 
 pytestmark = pytest.mark.process

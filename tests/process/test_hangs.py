@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
+from host.testing.machine import Stopwatch
 from support.address import connect
 from support.hosting import Host, Start, eventually, freeze, thaw
-from support.machine import Stopwatch
 from support.processes import Watch, at_rest
 
 pytestmark = pytest.mark.process

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from support.machine import patience
+from host.testing.machine import patience
 
 pytestmark = pytest.mark.process
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from host.testing.machine import patience
 from support.address import connect
 from support.asking import fresh_name, query
 from support.hosting import BULK, WHOAMI, Load, Refuse, Start, spread
-from support.machine import patience
 from support.session import ask
 from support.targets import parse
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from host.testing.machine import Stopwatch
 from support.hosting import FAULTY, WHOAMI, Load, Start
-from support.machine import Stopwatch
 
 pytestmark = pytest.mark.process
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from support.machine import patience
+from host.testing.machine import patience
 from support.venvs import environment
 from walkthrough import ROOT, blocks
 

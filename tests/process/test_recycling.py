@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from host.testing.machine import Stopwatch
 from support.address import connect
 from support.asking import RefusedError, fresh_name, query
 from support.hosting import Host, Load, Start, eventually
-from support.machine import Stopwatch
 from support.session import ask
 
 pytestmark = pytest.mark.process

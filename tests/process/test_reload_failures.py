@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from host.testing.machine import patience
 from support.address import connect
 from support.asking import fresh_name, query
 from support.hosting import DEADLINE_SECONDS, Host, Start, eventually
 from support.late_failures import LATE, LateFailure
-from support.machine import patience
 from support.processes import Watch, children
 from support.session import answerer, ask
 

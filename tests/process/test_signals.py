@@ -12,10 +12,10 @@ from signal import SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGUSR1
 import pytest
 
 from host.runtime.signal_table import BLOCKED, SIGNALS
+from host.testing.machine import Stopwatch
 from support.address import connect
 from support.asking import fresh_name, query
 from support.hosting import FAULTY, SUPPORT, Host, Start, eventually
-from support.machine import Stopwatch
 from support.processes import Watch, blocked_signals, children, of_session
 from support.session import ask
 

@@ -7,9 +7,9 @@ import signal
 
 import pytest
 
+from host.testing.machine import Stopwatch
 from support.address import connect
 from support.hosting import CROWDED, FAULTY, Host, Start
-from support.machine import Stopwatch
 from support.processes import of_session
 
 pytestmark = pytest.mark.process

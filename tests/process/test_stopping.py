@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import pytest
 
+from host.testing.machine import Stopwatch
 from support.address import connect
 from support.hosting import Load, Start, eventually, spread
-from support.machine import Stopwatch
 from support.session import ask
 
 pytestmark = pytest.mark.process

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from host.testing.machine import patience
 from support.address import connect
 from support.hosting import DEADLINE_SECONDS, PRINTING, Start, command, environment, eventually
-from support.machine import patience
 from support.processes import says_last_words
 
 pytestmark = pytest.mark.process

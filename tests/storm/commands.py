@@ -11,12 +11,12 @@ from typing import Any
 
 from host.control import client
 from host.control.client import RemoteError
+from host.testing.machine import patience
 from storm.hosts import StormHost
 from storm.load import Load, Span, pass_time
 from storm.peers import OTHERS, unhandled
 from storm.rows import Trial, row
 from support.hosting import freeze, thaw
-from support.machine import patience
 
 ADDRESSES = 4
 """Each has its sessions: from one address to another there are not enough ports for all. The others

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from host.testing import RunningHost
+from host.testing.machine import Stopwatch
 from support.board import Board
 from support.hosting import SUPPORT, thaw
-from support.machine import Stopwatch
 from support.processes import Status, children, descriptors, of_session
 
 ALARM_SECONDS = 2 * 3600

@@ -6,13 +6,13 @@ import time
 from contextlib import ExitStack
 
 from host.control import client
+from host.testing.machine import patience
 from storm.hosts import POLITE, StormHost, soon
 from storm.load import pass_time
 from storm.peers import unhandled
 from storm.rows import Trial, host_has, row
 from support.address import connect
 from support.hosting import SUPPORT
-from support.machine import patience
 from support.processes import cpu_seconds, resident_bytes
 from support.session import ask
 

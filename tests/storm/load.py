@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from host.testing.machine import patience
 from support.hosting import environment
-from support.machine import patience
 
 CLIENTS = Path(__file__).parent / "clients.py"
 CROWD = Path(__file__).parent / "crowd.py"

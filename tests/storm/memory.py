@@ -8,12 +8,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from host.testing.machine import Stopwatch
 from storm.hosts import StormHost, soon
 from storm.reloading import reload_once
 from storm.rows import Trial, row
 from support.address import connect
 from support.hosting import SUPPORT
-from support.machine import Stopwatch
 
 GROWING = str(SUPPORT / "growing.py")
 MB = 1_000_000

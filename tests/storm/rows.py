@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import host.settings as host_settings
+from host.testing.machine import Stopwatch
 from storm.hosts import StormHost, listen_address
 from storm.load import CROWD, Clients, Load
 from support.hosting import Load as Bursts
-from support.machine import Stopwatch
 
 T = TypeVar("T")
 GENEROSITY = 10.0

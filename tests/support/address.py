@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from support.machine import patience
+from host.testing.machine import patience
 from support.targets import parse
 
 

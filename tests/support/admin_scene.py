@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from host.control.commands import address
 from host.control.server import ControlServer
 from host.runtime.loop import Loop
+from host.testing.machine import Stopwatch
 from support.fakes import Told
-from support.machine import Stopwatch
 
 DEADLINE_SECONDS = 10.0
 NUMBERS = itertools.count()

@@ -10,7 +10,7 @@ import struct
 from contextlib import suppress
 from typing import Any
 
-from support.machine import patience
+from host.testing.machine import patience
 
 PREFIX = "\0prefork/"
 _numbers = itertools.count(1)

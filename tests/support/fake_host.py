@@ -12,7 +12,7 @@ from typing import Any
 from host.control.server import ControlServer, Reply
 from host.runtime.loop import Loop
 from host.telemetry.emitter import Telemetry
-from support.machine import patience
+from host.testing.machine import patience
 
 _DEADLINE_SECONDS = 10.0
 _NUMBERS = itertools.count()

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from host.testing import RunningHost
+from host.testing.machine import Stopwatch, patience
 from support.board import Board
-from support.machine import Stopwatch, patience
 from support.processes import of_session, status
 
 SUPPORT = Path(__file__).parent

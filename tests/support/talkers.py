@@ -7,9 +7,9 @@ import select
 import time
 from contextlib import ExitStack
 
+from host.testing.machine import patience
 from support.address import connect
 from support.hosting import Host
-from support.machine import patience
 from support.processes import descriptors
 from support.targets import parse
 

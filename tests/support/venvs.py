@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from support.machine import patience
+from host.testing.machine import patience
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 300

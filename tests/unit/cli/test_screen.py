@@ -17,8 +17,8 @@ from rich.console import Console
 
 from host.cli.screen import Rates, Table, ago, frame, watch
 from host.control.commands import CommandError
+from host.testing.machine import patience
 from support.fake_host import EVIL, LISTENER, SPELLED, STATUS, TROUBLED, worker
-from support.machine import patience
 
 DEADLINE_SECONDS = 10.0
 

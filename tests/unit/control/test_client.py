@@ -11,8 +11,8 @@ import pytest
 from host.control.client import ask, default_name, running
 from host.control.commands import MAX_PAGE_BYTES, address
 from host.errors import RemoteError
+from host.testing.machine import patience
 from support.fake_host import FakeHost, new_name
-from support.machine import patience
 
 DEADLINE_SECONDS = patience(10.0)
 NOBODY = 65534

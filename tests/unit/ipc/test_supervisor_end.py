@@ -12,7 +12,7 @@ from host.ipc.protocol import (
     notification,
 )
 from host.ipc.supervisor_end import SupervisorChannel
-from support.machine import patience
+from host.testing.machine import patience
 
 ANSWERS = st.dictionaries(st.text(), st.text() | st.integers() | st.none(), max_size=3)
 REPORTS = st.builds(Report, st.text(), st.text(), st.text(), ANSWERS)

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from host.ipc.protocol import Ask, Drain, Report, ReportParser, ask_order, drain_order, notification
 from host.ipc.worker_end import _MAX_QUEUED_BYTES, WorkerChannel
 from host.runtime.loop import READ, WRITE, Loop
+from host.testing.machine import patience
 from support.fakes import FakeLoop, FakeSocket
-from support.machine import patience
 
 SMALL, BIG = Report("leaving"), Report("plugins", data={"plugins": ["x" * 60_000]})
 

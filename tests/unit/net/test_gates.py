@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from host.net import gates, handshakes
-from support.machine import patience
+from host.testing.machine import patience
 
 FAMILIES = [("127.0.0.1", socket.IPPROTO_IP, 21), ("::1", socket.IPPROTO_IPV6, 73)]
 """Each with its option for the least time to live that it takes."""

@@ -13,7 +13,7 @@ import pytest
 
 from host.runtime import loop
 from host.runtime.stacks import MAX_BYTES, SIGNAL, StackReader, frames, trim
-from support.machine import patience
+from host.testing.machine import patience
 
 
 @contextmanager

@@ -18,8 +18,8 @@ from host.telemetry.events import (
     THREAD_FAILED,
     Level,
 )
+from host.testing.machine import patience
 from support.fakes import Told
-from support.machine import patience
 
 
 class Scene:
