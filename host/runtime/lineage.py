@@ -39,11 +39,13 @@ class Kin(Enum):
         SUPERVISOR: the supervisor, or a fork of it that is not the host's own.
         CHILD: a process that the supervisor has forked, such as a worker, or a fork of that.
         STRANGER: any other, also one of which the kernel does not tell.
+        GONE: none any more: it has ended, or is ending and has dropped its memory.
     """
 
     SUPERVISOR = auto()
     CHILD = auto()
     STRANGER = auto()
+    GONE = auto()
 
 
 class _Memory:
@@ -113,14 +115,23 @@ def kin(pid: int) -> Kin:
     """Tell what a process is to the host.
 
     The kernel does not tell of a process that has changed its user, unless this one has
-    CAP_SYS_PTRACE (proc_pid_maps(5)), nor of one that has ended.
+    CAP_SYS_PTRACE (proc_pid_maps(5)).
     """
     found = set()
-    with suppress(OSError), open(f"/proc/{pid}/maps", "rb") as file:
-        for line in file:
-            _addresses, _rights, offset, device, inode, *_name = line.split(maxsplit=5)
-            if (device, inode) == _memory.listed:
-                found.add(int(offset, 16))
+    is_alive = False
+    try:
+        with open(f"/proc/{pid}/maps", "rb") as file:
+            for line in file:
+                is_alive = True
+                _addresses, _rights, offset, device, inode, *_name = line.split(maxsplit=5)
+                if (device, inode) == _memory.listed:
+                    found.add(int(offset, 16))
+    except (FileNotFoundError, ProcessLookupError):
+        return Kin.GONE
+    except OSError:
+        return Kin.STRANGER
+    if not is_alive:
+        return Kin.GONE
     if _CHILD in found:
         return Kin.CHILD
     return Kin.SUPERVISOR if _SUPERVISOR in found else Kin.STRANGER

@@ -54,6 +54,7 @@ class Orphans:
         self._workers, self._rehearses = workers, rehearses
         self._generation, self._plugins = generation, plugins
         self._known: set[int] = set()
+        self._killed: set[int] = set()
         self._later: TimerHandle | None = None
 
     def begin(self) -> None:
@@ -98,8 +99,10 @@ class Orphans:
         self._known.update(some)
         ended: list[str] = []
         left: list[str] = []
-        for pid, name in _names(some):
-            is_ended = lineage.kin(pid) is Kin.CHILD and _kill(pid)
+        for pid, name, kin in _living(some):
+            is_ended = kin is Kin.CHILD and _kill(pid)
+            if is_ended:
+                self._killed.add(pid)
             (ended if is_ended else left).append(f"{pid} ({name})")
         self._tell(owner, ended, left)
         if len(orphans) > len(some):
@@ -117,14 +120,14 @@ class Orphans:
         handled: set[int] = set()
         while new := [pid for pid in processes.children() if pid not in handled]:
             handled.update(new)
-            killed = []
-            for pid, name in _names(new):
-                is_ended = lineage.kin(pid) is not Kin.STRANGER and _kill(pid)
-                if is_ended:
-                    killed.append(pid)
-                if self._workers.get(pid) is None:
+            ending = set(new)
+            for pid, name, kin in _living(new):
+                is_ended = kin is not Kin.STRANGER and _kill(pid)
+                if not is_ended:
+                    ending.remove(pid)
+                if self._workers.get(pid) is None and pid not in self._killed:
                     (ended if is_ended else left).append(f"{pid} ({name})")
-            for pid in killed:
+            for pid in ending:
                 with suppress(OSError):  # a plugin has reaped it
                     processes.has_ended(pid, max(0.0, due - time.monotonic()))
             for _ in processes.reap():  # their children have come to this process
@@ -137,6 +140,7 @@ class Orphans:
         """Return the children that nothing is known of, and forget known ones that are gone."""
         pids = processes.children()
         self._known.intersection_update(pids)
+        self._killed.intersection_update(pids)
         get = self._workers.get
         return [
             pid
@@ -167,11 +171,12 @@ def _some(names: Sequence[str]) -> str:
     return listed([*names[:_MAX_LISTED], *([f"{more} more"] if more > 0 else [])])
 
 
-def _names(pids: Iterable[int]) -> Iterable[tuple[int, str]]:
-    """Yield each process that has not ended, with the name of its command."""
+def _living(pids: Iterable[int]) -> Iterable[tuple[int, str, Kin]]:
+    """Yield each process that is not ending, with the name of its command and what it is."""
     for pid in pids:
-        if (name := processes.command_name(pid)) is not None:
-            yield pid, name
+        name, kin = processes.command_name(pid), lineage.kin(pid)
+        if name is not None and kin is not Kin.GONE:
+            yield pid, name, kin
 
 
 def _kill(pid: int) -> bool:

@@ -58,7 +58,7 @@ check(started(processes.fork, program), lineage.Kin.STRANGER)
 lineage.begin()
 pid = processes.fork(lambda: 0)
 os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-check(pid, lineage.Kin.STRANGER)
+check(pid, lineage.Kin.GONE)
 """,
     "a fork of a supervisor before an exec": """
 if len(sys.argv) == 1:
