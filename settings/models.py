@@ -100,6 +100,13 @@ class ConnectionLimits(Section):
         description="Seconds a peer may take nothing of what is unsent before it is closed. 60"
         " outlasts a lost route; a longer one keeps the memory of dead peers.",
     )
+    answer_timeout_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        description="Seconds a peer that has finished sending is kept for answers that a plugin has"
+        " said are to come (`begin_answer`). 60 is long for any answer; it bounds what a plugin"
+        " that forgets one costs.",
+    )
 
     @field_validator("low_water_bytes")
     @classmethod

@@ -29,9 +29,10 @@ _WORKER_WORDS = 8
 # Written by the worker, once per row and listener.
 CLAIMED, SETTLED, ACCEPTED, SPURIOUS, REFUSED = range(5)
 BYTES_IN, BYTES_OUT = 6, 7
+LOST_WRITES, CUT_ANSWERS = 8, 9
 # Written by the supervisor, once per row and listener.
 SENT = 5
-LISTENER_WORDS = 8
+LISTENER_WORDS = 10
 
 
 class Cells(Protocol):

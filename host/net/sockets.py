@@ -7,7 +7,10 @@ import socket
 import struct
 from collections.abc import Callable
 
+from host.interfaces import ConnectionOrigin
+
 _CREDENTIALS = struct.Struct("3i")
+_RESET = struct.pack("ii", 1, 0)
 _DISCARDS = 8
 _DISCARD_BYTES = 65_536
 
@@ -34,6 +37,24 @@ def discard_unread(read: Callable[[int, int], bytes], fd: int) -> None:
         return
 
 
+def origin(address: object, fd: int) -> ConnectionOrigin:
+    """Return what is known of the peer of a connection.
+
+    Args:
+        address: what accept(2) has returned.
+        fd: its descriptor, to ask the kernel whose process has connected to a Unix socket.
+    """
+    peer = describe(address)
+    if isinstance(address, tuple):
+        return ConnectionOrigin(peer, *address[:2], *address[3:])
+    try:
+        with borrow(fd) as sock:
+            pid, uid = credentials(sock)
+    except OSError:  # the connection has ended
+        return ConnectionOrigin(peer)
+    return ConnectionOrigin(peer, uid=uid, pid=pid)
+
+
 def borrow(fd: int) -> socket.socket:
     """Return a socket object of a copy of `fd`, for what a descriptor alone cannot do; close it.
 
@@ -41,6 +62,18 @@ def borrow(fd: int) -> socket.socket:
         OSError: it is no socket, or no descriptor is left.
     """
     return socket.socket(fileno=os.dup(fd))
+
+
+def reset_on_close(fd: int) -> None:
+    """Have close(2) reset the peer and drop what it has not taken (socket(7), SO_LINGER with 0).
+
+    A Unix socket has no reset; its peer sees an end.
+    """
+    sock = socket.socket(fileno=fd)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    finally:
+        sock.detach()
 
 
 def pending_error(fd: int) -> int:

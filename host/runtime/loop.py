@@ -37,6 +37,9 @@ class Poller(Protocol):
 
     now: float
 
+    def call_at(self, when: float, function: Callable[[], object]) -> TimerHandle:
+        """Call `function` once at `when`."""
+
     def add(self, fd: int, events: int, handler: Handler) -> None:
         """Watch `fd`."""
 
@@ -160,7 +163,13 @@ class Loop:
             self._epoll.unregister(fd)
 
     def call_at(self, when: float, function: Callable[[], object]) -> TimerHandle:
-        """Call `function` once at `when`, in seconds of the loop's clock."""
+        """Call `function` once at `when`, in seconds of the loop's clock.
+
+        Raises:
+            ValueError: `when` is not a number (NaN), which cannot be put in order.
+        """
+        if math.isnan(when):
+            raise ValueError("a call cannot be due at nan")
         timer = TimerHandle(when, function, self._note_cancelled)
         heapq.heappush(self._timers, (when, next(self._order), timer))
         self._due = min(self._due, when)

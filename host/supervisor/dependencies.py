@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -16,6 +18,7 @@ from host.runtime.steps import Steps
 from host.settings import AppliedSetting
 from host.supervisor.reload.handover import Handover
 from host.telemetry.emitter import Telemetry
+from host.telemetry.events import STOP_ASKED
 from host.telemetry.logs import LogWriter
 
 
@@ -28,6 +31,7 @@ class HostView(NamedTuple):
         workers: how many workers the settings ask for.
         listeners: what it listens on.
         hook: binds a hook that a plugin brings, as `Registry.hook` does.
+        telemetry: told when a plugin stops the host.
     """
 
     name: str
@@ -35,6 +39,13 @@ class HostView(NamedTuple):
     workers: int
     listeners: tuple[Listener, ...]
     hook: Callable[..., Any]
+    telemetry: Telemetry
+
+    def stop(self, reason: str) -> None:
+        """Have the host stop as on SIGTERM; call it in the supervisor or in a worker."""
+        if self.pid in (os.getpid(), os.getppid()):  # else the supervisor has ended
+            self.telemetry.emit(STOP_ASKED, pid=os.getpid(), reason=reason)
+            os.kill(self.pid, signal.SIGTERM)
 
 
 class Dependencies(NamedTuple):

@@ -182,6 +182,7 @@ class Supervisor:
             self._settings.workers,
             mine.listeners,
             functools.partial(given.registry.hook, timed=given.timed),
+            given.telemetry,
         )
         try:
             with self._signals.interrupting():

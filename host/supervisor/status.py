@@ -10,6 +10,8 @@ from host.ipc.scoreboard import (
     ACTIVE,
     BYTES_IN,
     BYTES_OUT,
+    CUT_ANSWERS,
+    LOST_WRITES,
     REFUSED,
     SENT,
     SPURIOUS,
@@ -176,6 +178,8 @@ def _listeners(generation: Generation) -> list[dict[str, Any]]:
                 "refused": total(view.index, REFUSED),
                 "bytes_in": total(view.index, BYTES_IN),
                 "bytes_out": total(view.index, BYTES_OUT),
+                "lost_writes": total(view.index, LOST_WRITES),
+                "cut_answers": total(view.index, CUT_ANSWERS),
             }
         )
     return found

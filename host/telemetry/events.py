@@ -102,6 +102,7 @@ WORKERS_SCALED = Event(
 SCHEDULER_SWAPPED = Event(
     "scheduler_swapped", Level.INFO, "{plugin} chooses the workers instead of {before}"
 )
+STOP_ASKED = Event("stop_asked", Level.INFO, "a plugin in process {pid} stops the host: {reason}")
 HOST_STOPPING = Event(
     "host_stopping", Level.INFO, "stopping on {cause}: draining for at most {seconds:g} s"
 )
@@ -238,6 +239,19 @@ CONNECTION_CLOSED = Event(
 )
 CONNECTIONS_CUT = Event(
     "connections_cut", Level.WARNING, "worker {slot}: {count} connections cut at the drain deadline"
+)
+WRITES_LOST = Event(
+    "writes_lost",
+    Level.WARNING,
+    "worker {slot}: {count} writes ({bytes} bytes) of plugin {plugin} were lost, the last to"
+    " connection {connection}: its peer had finished sending, and so the host had closed it; a"
+    " plugin that answers later calls begin_answer(), or sets allow_half_open",
+)
+ANSWERS_CUT = Event(
+    "answers_cut",
+    Level.WARNING,
+    "worker {slot}: {count} connections of {address} were reset with {bytes} bytes unsent, the last"
+    " of them {connection}: {reason}",
 )
 ACCEPT_FAILED = Event(
     "accept_failed",

@@ -115,6 +115,11 @@ class FakeConnection(SocketConnection):
         return len(self._wire.arrived)
 
     @property
+    def was_reset(self) -> bool:
+        """Whether the host has reset the connection: the peer has lost what it had not taken."""
+        return self._wire.was_reset
+
+    @property
     def reason(self) -> CloseReason | None:
         """Why the connection has ended; None while it is open."""
         self._turn()

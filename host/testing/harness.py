@@ -34,6 +34,11 @@ class FakeHost:
     workers: int
     listeners: tuple[Listener, ...]
     hook: Callable[..., Any]
+    stop_reasons: list[str]
+
+    def stop(self, reason: str) -> None:
+        """Note that a plugin stops the host."""
+        self.stop_reasons.append(reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,7 @@ class Harness:
         bus: what connects the workers.
         loop: the loop of all workers.
         settings: the validated settings.
+        stop_reasons: why plugins have asked the host to stop; the harness goes on.
 
     Raises:
         PluginError, SettingsError: as the host would refuse the same.
@@ -93,6 +99,7 @@ class Harness:
         self.settings: Settings = loaded.settings
         self.bus, self.loop = MemoryBus(), FakeLoop()
         self._members: list[_Member] = []
+        self.stop_reasons: list[str] = []
         self._started = False
         for slot in range(workers):
             worker = FakeWorker(slot, bus=self.bus, loop=self.loop, raises=raises)
@@ -145,6 +152,7 @@ class Harness:
                 self.settings.workers,
                 member.listeners,
                 member.registry.hook,
+                self.stop_reasons,
             )
             member.hooks.tell(on_host_start, host)
             member.worker.raise_failures()
@@ -230,7 +238,7 @@ class Harness:
     def _cut(self) -> None:
         for worker in self.workers:
             for connection in worker.connections:
-                connection.abort(CloseReason.DEADLINE)
+                connection.cut(CloseReason.DEADLINE)
 
     def _watch_time_limits(self, worker: FakeWorker) -> None:
         timeouts = Timeouts(

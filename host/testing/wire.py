@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from host.runtime.loop import READ, WRITE
 
 
@@ -14,6 +16,7 @@ class Wire:
         arrived: what the peer has sent and nobody has read yet.
         finished: whether the peer has finished sending.
         broken: whether the peer has reset the connection.
+        was_reset: whether the host has.
         sent: what was sent to the peer and it has not taken yet.
         window: how much of that there may be before nothing more is sent; None for any amount.
         announces: whether the loop is told that there is something to read.
@@ -22,7 +25,7 @@ class Wire:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self.arrived = bytearray()
-        self.finished = self.broken = self.closed = False
+        self.finished = self.broken = self.closed = self.was_reset = False
         self.sent = bytearray()
         self.window: int | None = None
         self.announces = True
@@ -56,6 +59,22 @@ class Wire:
         data = bytes(self.arrived[:size])
         del self.arrived[:size]
         return data
+
+    def read_into(self, buffer: bytearray | memoryview) -> int:
+        """Put what has arrived into `buffer`; return how many bytes."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def send_file(self, file: int, offset: int, count: int) -> int:
+        """Take as much of a file as there is room for."""
+        data = os.pread(file, count, offset)
+        return self.write(data) if data else 0
+
+    def reset(self) -> None:
+        """Have `close` lose what the peer has not taken."""
+        self.was_reset = True
+        self.sent.clear()
 
     def write(self, data: bytes | memoryview) -> int:
         """Take as much as there is room for."""

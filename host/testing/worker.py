@@ -15,6 +15,7 @@ from host.testing.loop import FakeLoop
 from host.testing.wire import Wire
 from host.worker.connection import SocketConnection
 from host.worker.context import ListenerContext, OpenConnections
+from host.worker.timers import RepeatedCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +81,17 @@ class FakeWorker:
         """The connections open in this worker, as a snapshot."""
         return tuple(self.open_connections.open)
 
+    def listener_connections(self, listener: Listener) -> Sequence[SocketConnection]:
+        """Return those of them that came in on `listener`, as a snapshot."""
+        return tuple(each for each in self.open_connections.open if each.listener == listener)
+
     def call_later(self, seconds: float, function: Callable[[], object]) -> TimerHandle:
         """Call `function` once, when that much time has passed."""
         return self.loop.call_at(self.loop.now + seconds, lambda: self._isolated(function))
+
+    def call_every(self, seconds: float, function: Callable[[], object]) -> RepeatedCall:
+        """Call `function` again and again, each time that much time has passed."""
+        return RepeatedCall(self.loop, seconds, lambda: self._isolated(function))
 
     def call_from_thread(self, function: Callable[[], object]) -> None:
         """Call `function` in the next turn."""
@@ -152,8 +161,11 @@ class FakeWorker:
             limits=limits or ConnectionLimits(),
             connections=self.open_connections,
             read=lambda fd, size: self.wires[fd].read(size),
+            read_into=lambda fd, buffers: self.wires[fd].read_into(buffers[0]),
             write=lambda fd, data: self.wires[fd].write(data),
+            send_file=lambda fd, file, offset, count: self.wires[fd].send_file(file, offset, count),
             close=lambda fd: self.wires.pop(fd).close(),
+            reset=lambda fd: self.wires[fd].reset(),
             error=lambda _: 0,  # reading and writing raise it here
         )
 

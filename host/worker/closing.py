@@ -14,7 +14,11 @@ from host.telemetry.events import CONNECTION_CLOSED
 from host.worker.sending import SendingHalf
 
 _ON_READABLE, _ON_CLOSE = kind_of(on_readable), kind_of(on_close)
-_RESET = CloseReason.RESET
+_PEER_FINISHED, _PLUGIN, _RESET = (
+    CloseReason.PEER_FINISHED,
+    CloseReason.PLUGIN,
+    CloseReason.RESET,
+)
 
 
 class EndedConnection(Connection, Protocol):
@@ -70,7 +74,7 @@ class ClosingPart(SendingHalf):
 
     def close(self) -> None:
         """Send what is queued, then close."""
-        self.finish(CloseReason.PLUGIN)
+        self.finish(_PLUGIN)
 
     def finish(self, reason: CloseReason) -> None:
         """Send what is queued, then end with `reason`, at the latest when the turn ends."""
@@ -79,19 +83,42 @@ class ClosingPart(SendingHalf):
         if self._closing is None:
             self._begin_to_close(reason)
 
-    def abort(self, reason: CloseReason) -> None:
+    def abort(self) -> None:
+        """Reset the connection; what is queued or on its way is lost."""
+        if not self._ended:
+            self._context.reset(self._fd)
+            self.give_up(_PLUGIN)
+
+    def cut(self, reason: CloseReason) -> None:
         """End with `reason` now; what is queued is lost."""
         self.give_up(reason)
         self.follow_up()
 
     def give_up(self, reason: CloseReason) -> None:
-        """Give up what is unsent: the connection ends with `reason` when it is followed up."""
+        """Give up what is unsent: the connection ends with `reason` when it is followed up.
+
+        If anything is lost, the peer sees a reset: an answer that was cut would look complete.
+        """
         if self._ended:
             return
+        if reason is not _RESET and (unsent := self.unsent):
+            self._context.reset(self._fd)
+            if reason is not _PLUGIN:  # the plugin's own choice
+                self._context.losses.cut(self, reason, unsent)
         if self._unsent is not None:
-            self._context.connections.unsent.remove(len(self._unsent))
+            self._context.connections.unsent.remove(self._unsent.in_memory)
+            self._unsent.close()
             self._unsent = None
         self._begin_to_close(reason)
+
+    def lose(self, size: int) -> None:
+        """Tell that `size` bytes were written that cannot be sent any more.
+
+        A plugin cannot know that a peer is about to reset, or has closed the connection itself. But
+        a peer that has only finished sending may well have waited for these bytes.
+        """
+        if self._closing is _PEER_FINISHED:
+            self._context.losses.written_late(self, size)
 
     def close_in_fork(self) -> None:
         """Have nothing to do with the socket any more, in a child that a plugin has forked."""
@@ -130,6 +157,10 @@ class ClosingPart(SendingHalf):
             self._mask = 0
         if context.stalled:
             context.stalled.pop(self, None)
+        if context.timers and (timers := context.timers.pop(self, None)):
+            timers.cancel()
+        if context.answering:
+            context.answering.pop(self, None)
         if not self.eof and reason is not _RESET:
             discard_unread(context.read, fd)
         context.close(fd)  # before anyone hears of the end: the descriptor can be used again then

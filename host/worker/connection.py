@@ -2,43 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from host.errors import NothingReadError
 from host.hookspecs import on_accept, on_drain, on_readable
-from host.interfaces import CloseReason, Listener, Worker
-from host.ipc.current_call import SERIAL_UNIT, CallKind, kind_of, serial_of
-from host.net.sockets import describe
+from host.interfaces import CloseReason, ConnectionOrigin, Listener, Worker
+from host.ipc.current_call import SERIAL_UNIT, kind_of, serial_of
+from host.net.sockets import describe, origin
 from host.runtime.loop import READ, WRITE
-from host.worker.closing import ClosingPart
 from host.worker.context import FEW_BYTES, ListenerContext
+from host.worker.later import LaterPart
 from host.worker.sending import NO_EVENT, SendingHalf
 
 _ON_ACCEPT, _ON_READABLE, _ON_DRAIN = kind_of(on_accept), kind_of(on_readable), kind_of(on_drain)
 _PEER_FINISHED, _RESET = CloseReason.PEER_FINISHED, CloseReason.RESET
 
 
-class SocketConnection(ClosingPart):
+class SocketConnection(LaterPart):
     """One accepted socket; it owns the descriptor and closes it.
 
-    Plugins see it as `host.Connection`. How it sends is in the module `sending`, and how it ends in
-    `closing`; here is what it reads, what it is watched for, and when plugins are called.
+    Plugins see it as `host.Connection`. How it sends is in the module `sending`, how it ends in
+    `closing`, and what plugins put off in `later`; here is what it reads, what it is watched for,
+    and when plugins are called.
 
     The descriptor is non-blocking, and read(2) and write(2) do for a stream socket what recv(2)
     and send(2) do: a socket object would cost each message and each connection more.
     """
 
     _asked: bool  # the handler of the present or last event has called read()
-    _next_turn: Callable[[SocketConnection], object] | None  # while it is set nothing is read
-    _when_writable: Callable[[SocketConnection], object] | None
 
     __slots__ = (
         "_address",
         "_asked",
-        "_next_turn",
         "_paused",
-        "_when_writable",
         "allow_half_open",
         "born",
         "claim",
@@ -74,7 +70,15 @@ class SocketConnection(ClosingPart):
     @property
     def peer(self) -> str:
         """The other end: `127.0.0.1:50211`, `[::1]:50211`, or `unix`."""
-        return describe(self._address)
+        address = self._address
+        return address.peer if isinstance(address, ConnectionOrigin) else describe(address)
+
+    @property
+    def origin(self) -> ConnectionOrigin:
+        """All that was known of the client before `on_accept`."""
+        if not isinstance(self._address, ConnectionOrigin):  # nobody has asked yet
+            self._address = origin(self._address, self._fd)
+        return self._address
 
     @property
     def listener(self) -> Listener:
@@ -109,14 +113,30 @@ class SocketConnection(ClosingPart):
             if data:
                 self._room = context.few
             else:
-                self._room = 0
-                self.eof = self._attention = True
-                context.touched.append(self)  # the handler of another connection may have read
+                self._finish_reading()
         elif room < context.read_size:
             data += self._read_more(data)
             size = len(data)
         self.bytes_in += size
         return data
+
+    def read_into(self, buffer: bytearray | memoryview) -> int:
+        """Read what has arrived into `buffer`; return how many bytes, 0 at the end or for none."""
+        self._asked = True
+        context = self._context
+        if not (self._room and memoryview(buffer).nbytes):
+            return 0
+        try:
+            size = context.read_into(self._fd, [buffer])
+        except BlockingIOError:
+            return 0
+        except OSError:
+            self.give_up(_RESET)
+            return 0
+        self.bytes_in += size
+        if not size:
+            self._finish_reading()
+        return size
 
     def pause_reading(self) -> None:
         """Leave what arrives in the kernel until `resume_reading()`."""
@@ -127,21 +147,6 @@ class SocketConnection(ClosingPart):
         """Take up reading again."""
         self._paused = False
         self._watch()
-
-    def call_when_writable(self, function: Callable[[SocketConnection], object]) -> None:
-        """Call `function` once what is unsent is below the low-water mark."""
-        self._when_writable = function
-        self._attention = True
-        self._context.touched.append(self)
-
-    def call_next_turn(self, function: Callable[[SocketConnection], object]) -> None:
-        """Call `function` in the next turn; nothing is read before."""
-        context = self._context
-        if self._next_turn is None:
-            context.loop.call_from_thread(self._call_for_next_turn)
-        self._next_turn = function
-        self._attention = True
-        context.touched.append(self)
 
     def watch(self) -> None:
         """Watch the socket.
@@ -193,7 +198,7 @@ class SocketConnection(ClosingPart):
         try:
             on_readable(self)
         except BaseException as error:  # SystemExit too: it must end this connection only
-            self._fail(error)
+            self.fail(error)
         data, self._first = self._first, b""
         if data:  # what `flush` does, without a call: most handlers write one piece
             write = context.write
@@ -225,21 +230,18 @@ class SocketConnection(ClosingPart):
             return
         if self._when_writable is not None:
             self._call_if_writable()
-        if self._closing is None and self.eof and not self.allow_half_open:
+        if (
+            self._closing is None
+            and self.eof
+            and not self.allow_half_open
+            and not (self._context.answering and self._waits_for_answers())
+        ):
             self._closing, self.closed = _PEER_FINISHED, True
         if self._closing is not None and self._unsent is None:
             self._end(self._closing)
         else:
             self._attention = False
             self._watch()
-
-    def _handle(self, called: CallKind, function: Callable[..., Any], *args: object) -> Any:
-        """Call a plugin for this connection, and send what it has written."""
-        self._write_call(called)
-        try:
-            return function(self, *args)
-        finally:
-            self.flush()
 
     def _is_readable(self, mask: int) -> bool:
         """Handle an event that is not plain; return whether the plugin is to read now."""
@@ -259,6 +261,12 @@ class SocketConnection(ClosingPart):
             self._hang_up()
         return False
 
+    def _finish_reading(self) -> None:
+        """Note that the peer has finished sending."""
+        self._room = 0
+        self.eof = self._attention = True
+        self._context.touched.append(self)  # the handler of another connection may have read
+
     def _read_more(self, start: bytes) -> bytes:
         """Read what follows the first few bytes, and read much at once from now on."""
         size = self._context.read_size
@@ -268,35 +276,13 @@ class SocketConnection(ClosingPart):
         except OSError:  # nothing more; or an error, which the next read meets again
             return b""
 
-    def _call_if_writable(self) -> None:
-        function = self._when_writable
-        if function is None or self._closing is not None or self.unsent > self._context.low_water:
-            return
-        self._when_writable = None
-        self._call_later_part(function)
-
-    def _call_for_next_turn(self) -> None:
-        """Call what was to be called in this turn, and read again unless it asks once more."""
-        function, self._next_turn = self._next_turn, None
-        if function is not None and self._closing is None:
-            self.last_active = self._context.loop.now
-            self._attention = True
-            self._call_later_part(function)
-            self.follow_up()
-
-    def _call_later_part(self, function: Callable[[SocketConnection], object]) -> None:
-        """Call what goes on with the work of `on_readable`."""
-        try:
-            self._handle(_ON_READABLE, function)
-        except BaseException as error:
-            self._fail(error)
-
     def _after_handler(self) -> None:
         if not (self._asked or self._paused or self._closing is not None):
-            self._fail(NothingReadError())
+            self.fail(NothingReadError())
         self.follow_up()
 
-    def _fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
+        """Tell of an error of the plugin, and end the connection for it."""
         context = self._context
         context.report(context.blame(error), "on_readable", error, (self,))
         self.finish(CloseReason.PLUGIN_FAILED)
@@ -334,6 +320,6 @@ class SocketConnection(ClosingPart):
     def _hang_up(self) -> None:
         """Find out what an error or hang-up event without data means."""
         if self._context.error(self._fd):
-            self.abort(_RESET)
+            self.cut(_RESET)
         elif self._mask & READ:
             self.on_event(READ)

@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from host.hookspecs import on_readable
-from host.interfaces import CloseReason, Listener, Worker
+from host.interfaces import CloseReason, Listener, Timer, Worker
 from host.ipc.current_call import kind_of, pack_call
 from host.ipc.scoreboard import Cells
-from host.net.sockets import pending_error
+from host.net.sockets import pending_error, reset_on_close
 from host.runtime.loop import Poller
 from host.settings import ConnectionLimits
 from host.telemetry.emitter import ReportFailure
+from host.worker.backlog import SendFile, Write
+from host.worker.losses import Losses, NoLosses
+from host.worker.timers import ConnectionTimers
 from host.worker.unsent import UnsentBytes
+
+Buffers = Sequence[bytearray | memoryview]
 
 FEW_BYTES = 448
 """How much a read asks for at first. CPython allocates and frees objects of up to 512 bytes several
 times faster than larger ones, and a bytes object of this size, with its header, is one of them."""
+
+
+@dataclass(slots=True)
+class PendingAnswers:
+    """Answers of a connection that are to come from outside of its handler.
+
+    Attributes:
+        count: how many.
+        timer: ends the wait for them; None as long as the peer has not finished sending.
+    """
+
+    count: int = 0
+    timer: Timer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +55,23 @@ class OpenConnections:
         stalled: connections whose peer does not take what is sent, and since when, in seconds of
             the loop's clock. A connection enters and leaves by itself.
         unsent: counts what waits for them.
+        timers: the timers of those that have any.
+        answering: the answers that are still to come for those that wait for any.
     """
 
     open: set[Any] = field(default_factory=set)
     touched: list[Any] = field(default_factory=list)
     stalled: dict[Any, float] = field(default_factory=dict)
     unsent: UnsentBytes = field(default_factory=UnsentBytes)
+    timers: dict[Any, ConnectionTimers] = field(default_factory=dict)
+    answering: dict[Any, PendingAnswers] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class ListenerContext:
     """What all connections of one listener in one worker share.
 
-    The last seven attributes repeat a value of `limits` or `connections`. They are read for each
+    The last nine attributes repeat a value of `limits` or `connections`. They are read for each
     connection or message, and one step to the value is faster than two.
 
     Attributes:
@@ -65,14 +87,17 @@ class ListenerContext:
         cells, call_cell: the scoreboard's cells, and which of them says what is being called.
         bytes_in_cell, bytes_out_cell: which of them count what the listener's connections have
             read and sent.
-        read, write, close, error: what is done with descriptors: read(2), write(2), close(2), and
-            the error that is pending on one (0 for none).
+        losses: told of bytes that cannot arrive.
+        read, read_into, write, send_file, close: what is done with descriptors: read(2), readv(2),
+            write(2), sendfile(2) and close(2).
+        error: returns the error that is pending on one, 0 for none.
+        reset: makes close(2) reset the peer.
         call_word: what that cell says while `on_readable` is called, but for the serial number.
         few: how many bytes a read asks for as long as no more than that comes at a time.
         read_size: how many bytes it asks for otherwise.
         high_water, low_water: bytes written and not sent above which reading stops, and below which
             it goes on.
-        open, touched, stalled: those of `connections`.
+        open, touched, stalled, timers, answering: those of `connections`.
     """
 
     listener: Listener
@@ -92,10 +117,14 @@ class ListenerContext:
     call_cell: int = 0
     bytes_in_cell: int = 1
     bytes_out_cell: int = 2
+    losses: Losses = field(default_factory=NoLosses)
     read: Callable[[int, int], bytes] = os.read
-    write: Callable[[int, bytes | memoryview], int] = os.write
+    read_into: Callable[[int, Buffers], int] = os.readv
+    write: Write = os.write
+    send_file: SendFile = os.sendfile
     close: Callable[[int], None] = os.close
     error: Callable[[int], int] = pending_error
+    reset: Callable[[int], None] = reset_on_close
     call_word: int = field(init=False)
     few: int = field(init=False)
     read_size: int = field(init=False)
@@ -104,6 +133,8 @@ class ListenerContext:
     open: set[Any] = field(init=False)
     touched: list[Any] = field(init=False)
     stalled: dict[Any, float] = field(init=False)
+    timers: dict[Any, ConnectionTimers] = field(init=False)
+    answering: dict[Any, PendingAnswers] = field(init=False)
 
     def __post_init__(self) -> None:
         """Take over from `limits` and `connections` what is read often."""
@@ -117,3 +148,4 @@ class ListenerContext:
             connections.touched,
             connections.stalled,
         )
+        self.timers, self.answering = connections.timers, connections.answering

@@ -94,7 +94,7 @@ class Draining:
         """Close what is still open at the deadline."""
         left = tuple(self._open)
         for connection in left:
-            connection.abort(CloseReason.DEADLINE)
+            connection.cut(CloseReason.DEADLINE)
         if left:
             self.has_cut = True
             self._on_cut(len(left))

@@ -40,6 +40,7 @@ from host.worker.capacity import Capacity
 from host.worker.closing import log_closed
 from host.worker.context import ListenerContext, OpenConnections
 from host.worker.draining import Draining
+from host.worker.losses import ListenerLosses
 from host.worker.sweep import Sweep
 from host.worker.timeouts import Timeouts
 from host.worker.turns import TurnHandler
@@ -159,6 +160,7 @@ class WorkerProcess:
             report=self._failures,
             on_end=capacity.connection_ended,
             limits=settings.connection,
+            losses=ListenerLosses(listener, row, self.loop.time, telemetry, self._assignment.slot),
             log_closed=functools.partial(log_closed, telemetry, self.loop) if access else None,
             connections=self._connections,
             cells=row.cells,

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from host.interfaces import CloseReason
+from typing import Any
+
+from host.interfaces import CloseReason, HasFileno
+from host.worker.backlog import (
+    Backlog,
+    BytesBacklog,
+    FileEndedError,
+    FilePart,
+    FilesBacklog,
+)
 from host.worker.context import ListenerContext
 
-_SEND_SLICE = 262_144
-"""How many unsent bytes one write(2) is offered: about what a loopback socket takes at a time."""
 NO_EVENT = 0
 """A mask that no event has."""
 
@@ -16,8 +23,7 @@ class SendingHalf:
 
     What is written waits for the one send at the end of the handler: the first piece by itself,
     which is all that most handlers write, and from the second one on in a list. What the kernel
-    does not take moves to a bytearray (cutting off its front is cheap), to which further writes
-    are added until it is empty again.
+    does not take moves to a backlog, to which further writes are added until it is empty again.
     """
 
     __slots__ = (
@@ -44,7 +50,7 @@ class SendingHalf:
         self._first: bytes | None = b""
         self._pieces: list[bytes] | None = None  # all that is written, if it is more than one
         self._in_pieces = 0  # bytes in them
-        self._unsent: bytearray | None = None  # if there is one, all that is written goes to it
+        self._unsent: Backlog | None = None  # if there is one, all that is written goes to it
         self._plain = NO_EVENT  # the event that needs the handler and nothing else
         self._attention = False  # something other than plain traffic is to be followed up
         self.congested = False  # by the high-water mark
@@ -58,10 +64,19 @@ class SendingHalf:
         """Bytes written and not yet taken by the kernel."""
         return len(self._first or b"") + self._in_pieces + len(self._unsent or b"")
 
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Queue `data` for the send at the end of the handler or turn."""
+    def write(
+        self,
+        data: bytes | bytearray | memoryview = b"",
+        /,
+        *more: bytes | bytearray | memoryview,
+    ) -> None:
+        """Queue pieces for the send at the end of the handler or turn."""
         if type(data) is not bytes:
-            data = bytes(memoryview(data))
+            data = _as_bytes(data)
+        if more:
+            for piece in (data, *more):
+                self.write(piece)
+            return
         if self._first is None:
             self._first = data
             return
@@ -93,6 +108,27 @@ class SendingHalf:
             if sent != len(data):
                 self._keep_unsent(data, sent)
 
+    def send_file(self, file: int | HasFileno, offset: int = 0, count: int | None = None) -> None:
+        """Queue a part of a file behind what was written."""
+        part = FilePart(file, offset, count)
+        self.flush()
+        if self.closed or not part.left:
+            part.close()
+            return
+        backlog = FilesBacklog()
+        if self._unsent is None:
+            self._context.stalled[self] = self._context.loop.now
+        elif isinstance(self._unsent, FilesBacklog):
+            backlog = self._unsent
+        else:
+            backlog.append(self._unsent.data)
+        self._unsent = backlog
+        backlog.append_file(part)
+        self._first, self._plain = b"", NO_EVENT  # what a handler writes next goes behind it
+        self._send_unsent()
+        self._limit_unsent(0)
+        self._watch()
+
     def count_bytes(self) -> None:
         """Add to the scoreboard what was read and sent since the last call."""
         context, received, sent = self._context, self.bytes_in, self.bytes_out
@@ -103,6 +139,14 @@ class SendingHalf:
 
     def give_up(self, reason: CloseReason) -> None:
         """Give up what is unsent: the connection ends with `reason` when it is followed up."""
+        raise NotImplementedError
+
+    def fail(self, error: BaseException) -> None:
+        """Tell of an error of the plugin, and end the connection for it."""
+        raise NotImplementedError
+
+    def lose(self, size: int) -> None:
+        """Tell that `size` bytes were written that cannot be sent any more."""
         raise NotImplementedError
 
     def _queue(self, data: bytes) -> None:
@@ -123,11 +167,13 @@ class SendingHalf:
         always comes here then, and does not have to ask on its own.
         """
         if self.closed or not data:
+            if data:
+                self.lose(len(data))
             return
         context, first = self._context, self._first
         self.last_active = context.loop.now
         if self._unsent is not None:
-            self._unsent += data
+            self._unsent.append(data)
             self._limit_unsent(len(data))
         elif first:
             self._first, self._pieces = b"", [first, data]
@@ -151,7 +197,7 @@ class SendingHalf:
 
     def _keep_unsent(self, data: bytes, sent: int) -> None:
         """Keep what the kernel did not take until the peer makes room."""
-        self._unsent = bytearray(memoryview(data)[sent:])
+        self._unsent = BytesBacklog(memoryview(data)[sent:])
         self._context.stalled[self] = self._context.loop.now
         self._limit_unsent(len(self._unsent))
         self._watch()
@@ -168,17 +214,19 @@ class SendingHalf:
     def _limit_unsent(self, more: int) -> None:
         """Stop reading above the high-water mark; give the connection up above the hard cap.
 
+        A piece that nothing waits before may be larger than the cap: it is in memory already.
+
         Args:
             more: how many bytes have just become unsent. They count for the whole worker, too, and
                 that may have given this connection up.
         """
         self._context.connections.unsent.add(more, self._context.stalled)
-        if self._unsent is None:
+        unsent = self._unsent
+        if unsent is None:
             return
-        size = len(self._unsent)
-        if size > self._context.limits.max_unsent_bytes:
+        if more < unsent.in_memory > self._context.limits.max_unsent_bytes:
             self.give_up(CloseReason.UNSENT_LIMIT)
-        elif not self.congested and size > self._context.high_water:
+        elif not self.congested and len(unsent) > self._context.high_water:
             self.congested = True
             self._watch()
 
@@ -187,16 +235,19 @@ class SendingHalf:
         context, unsent = self._context, self._unsent
         if unsent is None:
             return
+        before = unsent.in_memory
         try:
-            with memoryview(unsent) as view, view[:_SEND_SLICE] as part:
-                sent = context.write(self._fd, part)
+            sent = unsent.send(self._fd, context.write, context.send_file)
         except BlockingIOError:
             return
         except OSError:
             self.give_up(CloseReason.RESET)
             return
-        del unsent[:sent]
-        context.connections.unsent.remove(sent)
+        except FileEndedError as error:
+            self.fail(error)
+            self.give_up(CloseReason.PLUGIN_FAILED)
+            return
+        context.connections.unsent.remove(before - unsent.in_memory)
         self.bytes_out += sent
         self.last_active = now = context.loop.now
         if unsent:
@@ -212,3 +263,16 @@ class SendingHalf:
     def _watch(self) -> None:
         """Watch the socket for what is wanted of it now; not at all if that is nothing."""
         raise NotImplementedError
+
+
+def _as_bytes(data: Any) -> bytes:
+    """Return a copy of `data`.
+
+    Raises:
+        TypeError: it is not bytes.
+    """
+    try:
+        return bytes(memoryview(data))
+    except TypeError:
+        cure = "encode it, as in write(text.encode())" if isinstance(data, str) else "give it bytes"
+        raise TypeError(f"write() was given {type(data).__name__}: {cure}") from None

@@ -101,7 +101,7 @@ class Timeouts:
     def _close_if_late(self, connection: Any) -> bool:
         now, since = self._loop.now, self._stalled.get(connection)
         if since is not None and now - since >= self._write_timeout:
-            connection.abort(CloseReason.WRITE_TIMEOUT)
+            connection.cut(CloseReason.WRITE_TIMEOUT)
         elif self._idle_timeout and now - connection.last_active >= self._idle_timeout:
             connection.finish(CloseReason.IDLE)
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from host.bus.worker_end import Isolated
-from host.interfaces import Bus
+from host.interfaces import Bus, Listener
 from host.ipc.assignment import WorkerId
 from host.ipc.current_call import callback_words
 from host.ipc.scoreboard import CURRENT_CALL, Row
@@ -13,6 +13,7 @@ from host.runtime.loop import Loop, TimerHandle
 from host.telemetry.emitter import ReportFailure
 from host.worker.connection import SocketConnection
 from host.worker.context import OpenConnections
+from host.worker.timers import RepeatedCall
 
 
 class PluginWorker:
@@ -46,9 +47,17 @@ class PluginWorker:
         """The connections open in this worker, as a snapshot."""
         return tuple(self._connections.open)
 
+    def listener_connections(self, listener: Listener) -> Sequence[SocketConnection]:
+        """Return those of them that came in on `listener`, as a snapshot."""
+        return tuple(each for each in self._connections.open if each.listener == listener)
+
     def call_later(self, seconds: float, function: Callable[[], object]) -> TimerHandle:
         """Call `function` on the loop, once, after `seconds`."""
         return self._loop.call_later(seconds, lambda: self._isolated(function))
+
+    def call_every(self, seconds: float, function: Callable[[], object]) -> RepeatedCall:
+        """Call `function` on the loop again and again, first after `seconds`."""
+        return RepeatedCall(self._loop, seconds, lambda: self._isolated(function))
 
     def call_from_thread(self, function: Callable[[], object]) -> None:
         """Call `function` on the loop soon; safe in any thread."""

@@ -25,6 +25,19 @@ def limits_of(**sizes):
     return ConnectionLimits(**given)
 
 
+class KeptLosses:
+    """Keeps what connections tell of bytes that cannot arrive."""
+
+    def __init__(self):
+        self.late, self.cuts = [], []
+
+    def written_late(self, connection, size):
+        self.late.append((connection, size))
+
+    def cut(self, connection, reason, size):
+        self.cuts.append((connection, reason, size))
+
+
 class Worker:
     """What the worker and the plugins are to connections; what happens is kept in lists.
 
@@ -34,6 +47,7 @@ class Worker:
     def __init__(self, *, unsent_in_all=0, **limits):
         self.loop, self.descriptors = FakeLoop(), FakeDescriptors()
         self.ends, self.closes, self.reports = [], [], []
+        self.losses = KeptLosses()
         connections = OpenConnections(unsent=UnsentBytes(unsent_in_all))
         self.touched, self.stalled = connections.touched, connections.stalled
         self.accept = lambda connection: True
@@ -52,6 +66,7 @@ class Worker:
             on_end=lambda *args: self.ends.append(args),
             limits=limits_of(**limits),
             connections=connections,
+            losses=self.losses,
             **self.descriptors.calls(),
         )
         self._serial = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -133,6 +134,7 @@ class FakeSocket:
     Attributes:
         sends: what each send() was offered.
         taken: all bytes that were taken.
+        was_reset: whether closing resets the peer.
     """
 
     def __init__(
@@ -145,7 +147,7 @@ class FakeSocket:
         self.sends: list[bytes] = []
         self.taken = b""
         self.error = 0
-        self.closed = False
+        self.closed = self.was_reset = False
         self._fd = fd
 
     def fileno(self) -> int:
@@ -174,6 +176,19 @@ class FakeSocket:
         self.taken += offered[:item]
         return min(item, len(offered))
 
+    def recv_into(self, buffer: bytearray | memoryview) -> int:
+        data = self.recv(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def send_file(self, file: int, offset: int, count: int) -> int:
+        data = os.pread(file, count, offset)
+        return self.send(data) if data else 0
+
+    def reset(self) -> None:
+        assert not self.closed
+        self.was_reset = True
+
     def close(self) -> None:
         self.closed = True
 
@@ -190,7 +205,10 @@ class FakeDescriptors(dict[int, FakeSocket]):
         """Return the arguments of `ListenerContext`."""
         return {
             "read": lambda fd, size: self[fd].recv(size),
+            "read_into": lambda fd, buffers: self[fd].recv_into(buffers[0]),
             "write": lambda fd, data: self[fd].send(data),
+            "send_file": lambda fd, *part: self[fd].send_file(*part),
+            "reset": lambda fd: self[fd].reset(),
             "close": lambda fd: self.pop(fd).close(),
             "error": lambda fd: self[fd].error,
         }

@@ -8,6 +8,8 @@ from host.ipc.scoreboard import (
     ACTIVE,
     BYTES_IN,
     BYTES_OUT,
+    CUT_ANSWERS,
+    LOST_WRITES,
     REFUSED,
     SPURIOUS,
     TURN_STARTED,
@@ -159,6 +161,8 @@ def test_what_was_sent_to_a_worker_and_not_accepted_is_outstanding(alone):
         "refused": 0,
         "bytes_in": 0,
         "bytes_out": 0,
+        "lost_writes": 0,
+        "cut_answers": 0,
     }
 
 
@@ -168,6 +172,8 @@ COUNTED = {
     "refused": (REFUSED, 2),
     "bytes_in": (BYTES_IN, 3_000),
     "bytes_out": (BYTES_OUT, 5_000_000_000),
+    "lost_writes": (LOST_WRITES, 8),
+    "cut_answers": (CUT_ANSWERS, 9),
 }
 
 

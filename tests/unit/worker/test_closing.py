@@ -1,5 +1,6 @@
 """A connection ends once, with the right reason, after what is unsent or without it."""
 
+import tempfile
 from functools import partial
 
 import pytest
@@ -14,13 +15,17 @@ from support.connections import HANG_UP, PIPE, RESET, Worker, takes_of, writes
 from support.fakes import Told
 
 ERRORS = [RESET, PIPE]
+FILE = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the tests)
+FILE.write(b"0123456789")
+FILE.flush()
 ACTS = st.lists(
     st.one_of(
         st.sampled_from(
             ["read", "write", "flush", "pause", "resume", "close", "half", "later", "fail"]
         ),
+        st.sampled_from(["pieces", "into", "file", "abort", "in 5 s", "expire", "begin", "end"]),
         st.sampled_from(
-            ["abort", "idle", "drain", "rest", "on_readable", "on_writable", "hang up"]
+            ["cut", "wait", "idle", "drain", "rest", "on_readable", "on_writable", "hang up"]
         ),
     ),
     max_size=40,
@@ -98,11 +103,11 @@ def test_the_first_reason_counts():
     assert worker.reasons == [CloseReason.IDLE]
 
 
-def test_abort_ends_at_once_and_loses_what_is_queued():
+def test_a_cut_ends_at_once_and_loses_what_is_queued():
     worker = Worker()
     connection, sock = worker.connect()
     connection.write(b"lost")
-    connection.abort(CloseReason.DEADLINE)
+    connection.cut(CloseReason.DEADLINE)
     assert worker.reasons == [CloseReason.DEADLINE]
     worker.end_turn()
     assert sock.taken == b""
@@ -187,7 +192,7 @@ def test_after_the_end_everything_is_harmless():
     connection.resume_reading()
     connection.call_when_writable(lambda each: None)
     connection.close()
-    connection.abort(CloseReason.RESET)
+    connection.cut(CloseReason.RESET)
     connection.follow_up()
     worker.end_turn()
     assert connection.read() == b""
@@ -221,6 +226,14 @@ def test_whatever_happens_a_connection_ends_once(acts, handler_acts, arrives, ke
         "close": lambda each: each.close(),
         "half": lambda each: setattr(each, "allow_half_open", True),
         "later": lambda each: each.call_when_writable(handler),
+        "pieces": lambda each: each.write(b"123", b"45"),
+        "into": lambda each: each.read_into(bytearray(3)),
+        "file": lambda each: each.send_file(FILE.fileno(), 1, 5),
+        "abort": lambda each: each.abort(),
+        "in 5 s": lambda each: each.call_later(5, handler),
+        "expire": lambda each: each.expire(10),
+        "begin": lambda each: each.begin_answer(),
+        "end": lambda each: each.end_answer(),
     }
 
     def handler(each):
@@ -235,7 +248,8 @@ def test_whatever_happens_a_connection_ends_once(acts, handler_acts, arrives, ke
     worker.on_drain = lambda each, deadline: handler(each)
     connection, sock = worker.connect(*arrives, takes=takes_of(kernel))
     outside = {
-        "abort": lambda: connection.abort(CloseReason.DEADLINE),
+        "cut": lambda: connection.cut(CloseReason.DEADLINE),
+        "wait": lambda: worker.loop.advance(worker.loop.now + 7),
         "idle": lambda: connection.finish(CloseReason.IDLE),
         "rest": worker.end_turn,
         "drain": lambda: worker.ends or connection.drain(12.0),
@@ -256,9 +270,11 @@ def test_whatever_happens_a_connection_ends_once(acts, handler_acts, arrives, ke
         if not worker.touched:
             assert bool(worker.ends) == (connection.closed and not connection.unsent)
     worker.end_turn()
-    connection.abort(CloseReason.DEADLINE)
+    connection.cut(CloseReason.DEADLINE)
     worker.end_turn()
     assert len(worker.closes) == len(worker.ends) == 1
     assert worker.ends == worker.closes
     assert sock.closed
     assert (worker.stalled, worker.loop.watched, worker.touched) == ({}, {}, [])
+    assert (worker.context.timers, worker.context.answering, worker.loop.due) == ({}, {}, [])
+    assert worker.context.connections.unsent.total == 0

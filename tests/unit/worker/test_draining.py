@@ -19,7 +19,7 @@ class Connection:
     def drain(self, deadline):
         self.told.append((self._scene.loop.now, deadline))
 
-    def abort(self, reason):
+    def cut(self, reason):
         self.reason = reason
         self._scene.left.open.discard(self)
 

@@ -18,7 +18,7 @@ class Connection:
     def finish(self, reason):
         self._end(reason)
 
-    def abort(self, reason):
+    def cut(self, reason):
         self._end(reason)
 
     def _end(self, reason):

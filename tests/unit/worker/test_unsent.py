@@ -65,13 +65,13 @@ def test_what_waits_is_counted_until_it_is_sent_or_given_up(worker):
     assert total() == 22
     other, _ = stalled(worker, 50)
     assert total() == 72
-    other.abort(CloseReason.OPERATOR)
+    other.cut(CloseReason.OPERATOR)
     assert total() == 22
     worker.turn(one, WRITE)
     assert total() == 7
     one.close()
     assert total() == 7  # it is still to be sent
-    one.abort(CloseReason.DEADLINE)
+    one.cut(CloseReason.DEADLINE)
     assert total() == 0
 
 

@@ -44,12 +44,22 @@ def test_a_mutable_buffer_is_copied():
     assert sock.taken == b"before"
 
 
-@pytest.mark.parametrize("wrong", ["text", 5, None, ["a"]])
-def test_only_bytes_can_be_written(wrong):
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("text", r"write\(\) was given str: encode it, as in write\(text.encode\(\)\)"),
+        (5, "given int: give it bytes"),
+        (None, "given NoneType"),
+        (["a"], "given list"),
+    ],
+)
+def test_only_bytes_can_be_written(wrong, said):
     worker = Worker()
     connection, _ = worker.connect()
-    with pytest.raises(TypeError, match="bytes-like"):
+    with pytest.raises(TypeError, match=said):
         connection.write(wrong)
+    with pytest.raises(TypeError, match=said):
+        connection.write(wrong, b"more")
     assert connection.unsent == 0
 
 
@@ -211,6 +221,41 @@ def test_above_the_hard_cap_the_connection_ends():
     worker.end_turn()
     assert worker.reasons == [CloseReason.UNSENT_LIMIT]
     assert (sock.closed, worker.stalled) == (True, {})
+
+
+def test_what_was_cut_ends_in_a_reset_and_is_told():
+    worker = Worker(high_water=10, max_unsent=20)
+    connection, sock = worker.connect(b"x", takes=[0])
+    worker.handler = writes(b"1" * 20)
+    worker.turn(connection)
+    connection.write(b"2")
+    worker.end_turn()
+    assert sock.was_reset
+    assert worker.losses.cuts == [(connection, CloseReason.UNSENT_LIMIT, 21)]
+
+
+def test_a_piece_that_nothing_waits_before_may_be_larger_than_the_cap():
+    worker = Worker(high_water=10, max_unsent=20)
+    connection, sock = worker.connect(b"x", takes=[30, 0, 70])
+    worker.handler = writes(b"1" * 100)
+    worker.turn(connection)
+    assert (worker.reasons, connection.unsent, connection.congested) == ([], 70, True)
+    worker.turn(connection, WRITE)
+    worker.turn(connection, WRITE)
+    assert (worker.reasons, connection.unsent) == ([], 0)
+    assert sock.taken == b"1" * 100
+
+
+def test_pieces_are_sent_in_their_order_and_in_one_piece():
+    worker = Worker()
+    connection, sock = worker.connect(b"x")
+    worker.handler = lambda each: (
+        each.write(b"head ", bytearray(b"body "), memoryview(b"end")) or (each.read())
+    )
+    worker.turn(connection)
+    assert sock.sends == [b"head body end"]
+    connection.write()
+    assert connection.unsent == 0
 
 
 @pytest.mark.parametrize("error", [RESET, PIPE])

@@ -1,0 +1,23 @@
+"""What plugins are handed: frozen values and narrow protocols, never the host's own objects."""
+
+from host.interfaces.bus import BUS_LEFT, BUS_LOST, Bus, Message
+from host.interfaces.supervisor import Host, WorkerView
+from host.interfaces.values import ChildExit, CloseReason, ConnectionOrigin, Listener
+from host.interfaces.worker import Connection, HasFileno, Timer, Worker
+
+__all__ = [
+    "BUS_LEFT",
+    "BUS_LOST",
+    "Bus",
+    "ChildExit",
+    "CloseReason",
+    "Connection",
+    "ConnectionOrigin",
+    "HasFileno",
+    "Host",
+    "Listener",
+    "Message",
+    "Timer",
+    "Worker",
+    "WorkerView",
+]

@@ -1,0 +1,86 @@
+"""Values that plugins are handed: frozen, and without behaviour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class CloseReason(StrEnum):
+    """Why a connection ended; each member's value is the words used in log lines."""
+
+    PEER_FINISHED = "peer finished sending"
+    PLUGIN = "closed by the plugin"
+    RESET = "reset by the peer"
+    IDLE = "idle for too long"
+    TIMEOUT = "not done in the time the plugin gave it"
+    WRITE_TIMEOUT = "peer does not take what is sent"
+    UNSENT_LIMIT = "too much unsent"
+    WORKER_UNSENT_LIMIT = "too much unsent in this worker"
+    PLUGIN_FAILED = "the plugin failed"
+    DEADLINE = "still open at the drain deadline"
+    OPERATOR = "closed by an operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One bound address and the plugin that serves it.
+
+    Attributes:
+        index: its number, 0 upwards, in the order of the settings.
+        address: the bound address, `tcp://127.0.0.1:7000` or `unix:/run/x.sock`; never port 0.
+        plugin: the name of the protocol plugin.
+    """
+
+    index: int
+    address: str
+    plugin: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChildExit:
+    """How a worker ended.
+
+    Attributes:
+        slot: its slot.
+        pid: its process id, already reaped.
+        generation: the generation it belonged to.
+        exit_code: what it passed to exit, or None if a signal ended it.
+        signal: the signal's number that ended it, or None. Both are None if a plugin in the
+            supervisor has called waitpid(2) for all of its children.
+        age_seconds: how long it lived.
+        was_ready: whether it ever got ready to serve.
+        expected: whether the host had asked it to go.
+    """
+
+    slot: int
+    pid: int
+    generation: int
+    exit_code: int | None
+    signal: int | None
+    age_seconds: float
+    was_ready: bool
+    expected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionOrigin:
+    """What is known of the client of a connection before `on_accept`.
+
+    Attributes:
+        peer: the other end as text: `127.0.0.1:50211`, `[::1]:50211`, or `unix`.
+        host: its IP address, None for a Unix socket.
+        port: its port, None for a Unix socket.
+        scope: the number of the interface that a link-local IPv6 address belongs to, 0 if there is
+            none (ipv6(7)); None for other sockets.
+        uid: the user of the process that has connected to a Unix socket (unix(7), SO_PEERCRED);
+            None for other sockets.
+        pid: that process; 0 if it is in another pid namespace.
+    """
+
+    peer: str
+    host: str | None = None
+    port: int | None = None
+    scope: int | None = None
+    uid: int | None = None
+    pid: int | None = None

@@ -1,0 +1,225 @@
+"""What plugins see in a worker: the worker, and its connections, which know each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from host.interfaces.bus import Bus
+from host.interfaces.values import ConnectionOrigin, Listener
+
+
+class HasFileno(Protocol):
+    """An open file."""
+
+    def fileno(self) -> int:
+        """Return its descriptor."""
+
+
+class Timer(Protocol):
+    """A call that is due later."""
+
+    def cancel(self) -> None:
+        """Forget the call; harmless if it was made already."""
+
+
+class Worker(Protocol):
+    """The worker process that a hook runs in."""
+
+    @property
+    def slot(self) -> int:
+        """Stable number, 0 … workers-1."""
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+
+    @property
+    def generation(self) -> int:
+        """How many reloads came before this worker."""
+
+    @property
+    def bus(self) -> Bus:
+        """The bus to the other workers."""
+
+    @property
+    def connections(self) -> Iterable[Connection]:
+        """The connections open in this worker, as a snapshot."""
+
+    def listener_connections(self, listener: Listener) -> Iterable[Connection]:
+        """Return those of them that came in on `listener`, as a snapshot."""
+
+    def call_later(self, seconds: float, function: Callable[[], object]) -> Timer:
+        """Call `function` on the loop, once, after `seconds`; an exception ends up in the log."""
+
+    def call_every(self, seconds: float, function: Callable[[], object]) -> Timer:
+        """Call `function` on the loop again and again, first after `seconds`, until cancelled.
+
+        Calls keep to their times, however long each takes; those that the loop is too busy for are
+        left out. An exception ends up in the log, and the next call is made all the same.
+
+        Raises:
+            ValueError: `seconds` is not above 0.
+        """
+
+    def call_from_thread(self, function: Callable[[], object]) -> None:
+        """Call `function` on the loop soon; the only method that other threads may use."""
+
+
+class Connection(Protocol):
+    """One accepted connection, as a plugin sees it.
+
+    Nothing here blocks. After the connection has ended every method is harmless: `read()`
+    gives `b""`, and what is written is dropped, since a peer may go at any moment.
+    """
+
+    data: Any
+    """The plugin's own state; None until the plugin sets it."""
+
+    allow_half_open: bool
+    """Set it to keep the connection after the peer has finished sending. Unless it is set, the
+    host sends what is queued and closes. The plugin then has to call `close()` itself."""
+
+    @property
+    def id(self) -> str:
+        """Unique among all connections of this host."""
+
+    @property
+    def peer(self) -> str:
+        """The other end: `127.0.0.1:50211`, `[::1]:50211`, or `unix`."""
+
+    @property
+    def origin(self) -> ConnectionOrigin:
+        """All that was known of the client before `on_accept`."""
+
+    @property
+    def listener(self) -> Listener:
+        """The listener that it came in on."""
+
+    @property
+    def worker(self) -> Worker:
+        """The worker that serves it, for its whole life."""
+
+    @property
+    def closed(self) -> bool:
+        """True as soon as it is closing: nothing more can be read or written."""
+
+    @property
+    def eof(self) -> bool:
+        """True once `read()` has met the end of what the peer sends."""
+
+    @property
+    def unsent(self) -> int:
+        """Bytes written and not yet taken by the kernel."""
+
+    @property
+    def congested(self) -> bool:
+        """True while more than `high_water_bytes` are unsent: the host reads no more from it.
+
+        What is unsent is found out by sending: after the handler, or earlier once it has written
+        more than that in several pieces.
+        """
+
+    def read(self) -> bytes:
+        """Return what has arrived, up to `read_size_bytes`.
+
+        `b""` means that the peer has finished sending (`eof` is true from then on) or, on a
+        second call for one `on_readable`, that there is nothing more yet.
+        """
+
+    def read_into(self, buffer: bytearray | memoryview) -> int:
+        """Read what has arrived into `buffer`, as much as it has room for; return how many bytes.
+
+        0 means what `b""` means of `read()`. A plugin calls one of the two for a connection.
+        """
+
+    def write(self, *pieces: bytes | bytearray | memoryview) -> None:
+        """Queue `pieces`; the host sends all that was queued once the handler has returned.
+
+        A mutable buffer is copied. If more than `max_unsent_bytes` wait for a peer that does
+        not read, the connection is reset with the reason `UNSENT_LIMIT`. A single piece may be
+        larger than that if nothing waits before it.
+
+        Raises:
+            TypeError: a piece is not bytes; a text has to be encoded.
+        """
+
+    def send_file(self, file: int | HasFileno, offset: int = 0, count: int | None = None) -> None:
+        """Send a part of a file behind what was written, without reading it into memory.
+
+        What is unsent of it counts for `unsent` and `congested`, but not for `max_unsent_bytes`.
+        The host has a descriptor of its own, so the caller may close the file at once. If the file
+        is made shorter before all is sent, the connection is reset, as one of a plugin that failed.
+        (sendfile(2). It waits for the disk where the file is not in memory.)
+
+        Args:
+            file: an open regular file, or its descriptor.
+            offset: where the part begins, in bytes.
+            count: how many bytes it has; None: up to the end of the file.
+
+        Raises:
+            ValueError: it is no regular file, or has no such part.
+            OSError: the descriptor is closed, or there is no other left.
+        """
+
+    def flush(self) -> None:
+        """Send now as much of what is queued as the kernel takes."""
+
+    def call_when_writable(self, function: Callable[[Connection], object]) -> None:
+        """Call `function` with this connection once no more than `low_water_bytes` are unsent.
+
+        That is at the end of the turn at the earliest. A plugin that makes much of little input
+        stops at `congested` and goes on here. An exception counts as one of `on_readable`.
+        """
+
+    def call_next_turn(self, function: Callable[[Connection], object]) -> None:
+        """Call `function` with this connection in the next turn of the loop.
+
+        A plugin that has more to do for one connection than about a millisecond stops in between
+        and goes on here, so that the other connections get their turn. Where many connections go on
+        like this they have 1 ms of each turn together, one after the other. Nothing more is read
+        from this one until then. The call is gone with the connection. An exception counts as one
+        of `on_readable`.
+        """
+
+    def call_later(self, seconds: float, function: Callable[[Connection], object]) -> Timer:
+        """Call `function` with this connection, once, after `seconds`.
+
+        The call is gone with the connection, as soon as it is closing. An exception counts as one
+        of `on_readable`.
+        """
+
+    def expire(self, seconds: float | None) -> None:
+        """Close this connection with the reason `TIMEOUT` after `seconds`; None: do not.
+
+        Each call replaces what the last one has said. It may be called for each message: a new
+        time costs next to nothing. Seconds count from the beginning of the present turn.
+        """
+
+    def begin_answer(self) -> None:
+        """Say that an answer will be written later: by a timer, a thread or the bus.
+
+        The host closes a connection whose peer has finished sending, unless answers are still to
+        come, for which it waits `answer_timeout_seconds`. Each call goes with one of
+        `end_answer()`.
+        """
+
+    def end_answer(self) -> None:
+        """Say that an answer was written, or will not be."""
+
+    def pause_reading(self) -> None:
+        """Leave what arrives in the kernel until `resume_reading()`; the peer is held back."""
+
+    def resume_reading(self) -> None:
+        """Take up reading again after `pause_reading()`."""
+
+    def close(self) -> None:
+        """Send what is queued, then close. `on_close` follows, once."""
+
+    def abort(self) -> None:
+        """Reset the connection: what is queued or on its way is lost, and the peer sees an error.
+
+        For an answer that cannot be finished: after `close()` it would look complete. `on_close`
+        follows, once, with the reason `PLUGIN`. (RFC 9293, 3.10.5. A Unix socket has no reset:
+        its peer sees an end.)
+        """

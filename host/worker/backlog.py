@@ -1,0 +1,163 @@
+"""What the kernel has not taken yet of what a connection has written: bytes, and parts of files."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import deque
+from collections.abc import Callable
+
+from host.interfaces import HasFileno
+
+_SLICE = 262_144
+"""How many bytes one system call is offered: about what a loopback socket takes at a time."""
+
+Write = Callable[[int, bytes | memoryview], int]
+SendFile = Callable[[int, int, int, int], int]
+"""Sends from a file as sendfile(2) does: socket, file, offset and count."""
+
+
+class FileEndedError(Exception):
+    """A file has become shorter than what was to be sent of it."""
+
+
+class BytesBacklog:
+    """A backlog without files.
+
+    Attributes:
+        data: what waits; cutting off the front of a bytearray is cheap.
+    """
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes | bytearray | memoryview) -> None:
+        self.data = bytearray(data)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    @property
+    def in_memory(self) -> int:
+        """How many of the bytes take memory."""
+        return len(self.data)
+
+    def append(self, data: bytes | bytearray | memoryview) -> None:
+        """Add what was written after all this."""
+        self.data += data
+
+    def send(self, fd: int, write: Write, _send_file: SendFile) -> int:
+        """Send some of it to `fd` and forget that; return how many bytes.
+
+        Raises:
+            BlockingIOError: the peer takes nothing now.
+            OSError: nothing can be sent any more.
+        """
+        with memoryview(self.data) as view, view[:_SLICE] as part:
+            sent = write(fd, part)
+        del self.data[:sent]
+        return sent
+
+    def close(self) -> None:
+        """Give up what waits."""
+        self.data.clear()
+
+
+class FilePart:
+    """A part of a file that is to be sent; it has a descriptor of its own, and closes it.
+
+    Args:
+        file: an open regular file, or its descriptor.
+        offset: where the part begins, in bytes.
+        count: how many bytes it has; None: up to the end of the file.
+
+    Raises:
+        ValueError: it is no regular file, or has no such part.
+        OSError: the descriptor is closed, or there is no other left (dup(2)).
+    """
+
+    __slots__ = ("_fd", "_offset", "left")
+
+    def __init__(self, file: int | HasFileno, offset: int, count: int | None) -> None:
+        given = file if isinstance(file, int) else file.fileno()
+        found = os.fstat(given)
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError("send_file() takes a regular file, not a pipe, socket or device")
+        left = found.st_size - offset if count is None else count
+        if offset < 0 or left < 0 or offset + left > found.st_size:
+            raise ValueError(
+                f"the file has {found.st_size} bytes: there are no {left} from {offset} on"
+            )
+        self._offset, self.left = offset, left
+        self._fd = os.dup(given)
+
+    def send(self, fd: int, send_file: SendFile) -> int:
+        """Send some of it to `fd`; return how many bytes.
+
+        Raises:
+            BlockingIOError: the peer takes nothing now.
+            OSError: nothing can be sent any more.
+            FileEndedError: the file is too short.
+        """
+        sent = send_file(fd, self._fd, self._offset, min(self.left, _SLICE))
+        if not sent:
+            raise FileEndedError(f"the file to be sent has ended {self.left} bytes too early")
+        self._offset += sent
+        self.left -= sent
+        return sent
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        os.close(self._fd)
+
+
+class FilesBacklog:
+    """A backlog with files: pieces that are sent one after the other, and never empty."""
+
+    __slots__ = ("_left", "_pieces", "in_memory")
+
+    def __init__(self) -> None:
+        self._pieces: deque[BytesBacklog | FilePart] = deque()
+        self._left = self.in_memory = 0
+
+    def __len__(self) -> int:
+        return self._left
+
+    def append(self, data: bytes | bytearray | memoryview) -> None:
+        """Add what was written after all this."""
+        last = self._pieces[-1] if self._pieces else None
+        if isinstance(last, BytesBacklog):
+            last.append(data)
+        elif data:
+            self._pieces.append(BytesBacklog(data))
+        self.in_memory += len(data)
+        self._left += len(data)
+
+    def append_file(self, part: FilePart) -> None:
+        """Add a part of a file, which is closed here."""
+        self._pieces.append(part)
+        self._left += part.left
+
+    def send(self, fd: int, write: Write, send_file: SendFile) -> int:
+        """Send some of it to `fd` and forget that; return how many bytes, or raise."""
+        piece = self._pieces[0]
+        if isinstance(piece, FilePart):
+            sent, left = piece.send(fd, send_file), piece.left
+        else:
+            sent = piece.send(fd, write, send_file)
+            left = len(piece)
+            self.in_memory -= sent
+        if not left:
+            self._pieces.popleft().close()
+        self._left -= sent
+        return sent
+
+    def close(self) -> None:
+        """Give up what waits, and close the files."""
+        for piece in self._pieces:
+            piece.close()
+        self._pieces.clear()
+        self._left = self.in_memory = 0
+
+
+Backlog = BytesBacklog | FilesBacklog
+"""What waits, in the order in which it was written; its length is all of it in bytes."""
