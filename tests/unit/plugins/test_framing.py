@@ -7,11 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from host.plugins.framing import (
+    DelimiterFramer,
     FrameSyntaxError,
     FrameTooLongError,
+    HeaderFramer,
     LengthFramer,
     LineFramer,
     NetstringFramer,
+    RespFramer,
+    VarintFramer,
+    encode_varint,
 )
 from support.bytecodes import counted_bytecodes
 
@@ -373,6 +378,20 @@ def test_lines_and_blocks_in_turn_take_linear_time(turn, size, piece):
     assert handled < 1.5 * few_bytes
 
 
+def four_bytes(header):
+    return int.from_bytes(header, "big")
+
+
+def headed(body):
+    return len(body).to_bytes(4, "big") + body
+
+
+def request(*words):
+    return b"*%d\r\n" % len(words) + b"".join(
+        b"$%d\r\n%b\r\n" % (len(each), each) for each in words
+    )
+
+
 ROUND = st.lists(
     st.tuples(st.sampled_from([0, 1, 5, 60, 300]), st.booleans()), min_size=3, max_size=8
 )
@@ -381,6 +400,14 @@ FRAMED = {
     "line": (LineFramer, lambda size: b"x" * size + b"\r\n"),
     "length": (lambda: LengthFramer(2), lambda size: LengthFramer(2).frame(b"x" * size)),
     "netstring": (NetstringFramer, lambda size: NetstringFramer().frame(b"x" * size)),
+    "varint": (VarintFramer, lambda size: VarintFramer().frame(b"x" * size)),
+    "header": (lambda: HeaderFramer(4, four_bytes), lambda size: headed(b"x" * size)),
+    "delimiter": (
+        lambda: DelimiterFramer(b"\r\n.\r\n"),
+        lambda size: DelimiterFramer(b"\r\n.\r\n").frame(b"x" * size),
+    ),
+    "resp": (RespFramer, lambda size: request(b"x" * size)),
+    "resp line": (RespFramer, lambda size: b"x" * (size + 1) + b"\n"),
 }
 
 
@@ -412,7 +439,7 @@ def test_messages_and_blocks_of_any_sizes_take_linear_time(kind, piece, plan):
                     missing -= len(taken)
                     if missing:
                         framer.feed(next(pieces))
-        assert len(message) == size
+        assert sum(map(len, message)) >= size if kind.startswith("resp") else len(message) >= size
         assert framer.take() == b""
         return steps.total / rounds, buffer.work / rounds
 
@@ -465,9 +492,29 @@ def outcome(framer, *pieces):
     return found
 
 
-@pytest.mark.parametrize("make", [lambda: LengthFramer(2, 1000), lambda: NetstringFramer(1000)])
+def plus_three(header):
+    if header == b"!!":
+        raise FrameSyntaxError("no header")
+    return header[0] - 3
+
+
+MAKERS = {
+    "length": lambda: LengthFramer(2, 1000),
+    "netstring": lambda: NetstringFramer(1000),
+    "varint": lambda: VarintFramer(0, 2, 1000),
+    "varint within": lambda: VarintFramer(2, 3, 90),
+    "header": lambda: HeaderFramer(2, plus_three, 40),
+    "delimiter": lambda: DelimiterFramer(b",,:", 9),
+    "resp": lambda: RespFramer(30, 4),
+}
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 @given(
-    stream=st.binary(max_size=60) | st.from_regex(rb"\A([0-9]{1,2}:[a-z,]{0,12},?){0,5}"), cuts=cuts
+    stream=st.binary(max_size=60)
+    | st.from_regex(rb"\A([0-9]{1,2}:[a-z,]{0,12},?){0,5}")
+    | st.from_regex(rb"\A([*$][0-4]\r?\n|[a-c ]{0,5}\r?\n){0,9}"),
+    cuts=cuts,
 )
 def test_junk_has_the_same_outcome_however_it_is_cut(make, stream, cuts):
     pieces = split(stream, cuts)
@@ -482,6 +529,9 @@ def test_junk_has_the_same_outcome_however_it_is_cut(make, stream, cuts):
     [
         (lambda: LengthFramer(2, 100), LengthFramer(2).frame),
         (lambda: NetstringFramer(100), NetstringFramer().frame),
+        (lambda: VarintFramer(max_bytes=100), VarintFramer().frame),
+        (lambda: VarintFramer(before=3, max_bytes=100), VarintFramer(before=3).frame),
+        (lambda: DelimiterFramer(b"end", 100), DelimiterFramer(b"end").frame),
     ],
 )
 def test_the_limit_of_a_frame(make, frame, size, fits, cut):
@@ -496,7 +546,13 @@ def test_a_frame_too_long_is_told_by_its_length_alone():
     assert outcome(NetstringFramer(99), b"100") == [FrameTooLongError]
 
 
-@pytest.mark.parametrize("framer", [LengthFramer(1), LengthFramer(2, 255), NetstringFramer(255)])
+@pytest.mark.parametrize(
+    "framer",
+    [
+        *(LengthFramer(1), LengthFramer(2, 255), NetstringFramer(255)),
+        *(VarintFramer(0, 4, 255), DelimiterFramer(b"--", 255)),
+    ],
+)
 def test_what_cannot_be_framed_is_refused(framer):
     assert framer.frame(b"x" * 255)
     with pytest.raises(FrameTooLongError, match="message longer than 255 bytes"):
@@ -515,8 +571,180 @@ def test_the_empty_netstring():
     assert list(NetstringFramer(0).feed(b"0:,0:,")) == [b"", b""]
 
 
-@pytest.mark.parametrize("make", [lambda: LengthFramer(2), NetstringFramer])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: LengthFramer(2), NetstringFramer, VarintFramer, lambda: DelimiterFramer(b"\0\0")],
+)
 def test_many_small_frames_at_once(make):
     framer = make()
     messages = [b"%d" % number for number in range(20_000)]
     assert list(framer.feed(b"".join(map(framer.frame, messages)))) == messages
+
+
+@given(number=st.integers(0, 2**40))
+def test_varints_have_seven_bits_a_byte_the_lowest_first(number):
+    written = encode_varint(number)
+    assert sum((byte & 0x7F) << 7 * place for place, byte in enumerate(written)) == number
+    assert [byte >= 0x80 for byte in written] == [True] * (len(written) - 1) + [False]
+    assert len(written) == max(1, -(-number.bit_length() // 7))
+
+
+def test_negative_numbers_are_no_varints():
+    with pytest.raises(ValueError, match="not -1"):
+        encode_varint(-1)
+
+
+@given(messages=st.lists(st.binary(min_size=1, max_size=300), max_size=6), cuts=cuts)
+def test_mqtt_packets_however_they_are_cut(messages, cuts):
+    framer = VarintFramer(before=1, longest=4)
+    stream = b"".join(map(framer.frame, messages))
+    assert collect(framer, *split(stream, cuts)) == messages
+    assert framer.waiting == 0
+
+
+def test_the_longest_length_of_mqtt():
+    framer = VarintFramer(before=1, longest=4, max_bytes=2**30)
+    assert outcome(framer, b"0" + b"\xff\xff\xff\x7f") == []
+    assert outcome(VarintFramer(1, 4, 2**30), b"0" + b"\xff\xff\xff\xff") == [FrameSyntaxError]
+    assert outcome(VarintFramer(1, 4, 1000), b"0" + b"\xff\xff\xff\x7f") == [FrameTooLongError]
+
+
+@pytest.mark.parametrize("stream", [b"\x80\x00", b"\x85\x80\x00", b"\x80" * 5])
+def test_no_varint(stream):
+    assert outcome(VarintFramer(), stream) == [FrameSyntaxError]
+
+
+def test_what_comes_before_the_length_has_to_be_there():
+    with pytest.raises(FrameSyntaxError, match="3 bytes before its length"):
+        VarintFramer(before=3).frame(b"ab")
+    with pytest.raises(FrameTooLongError, match="longer than 128 bytes"):
+        VarintFramer(before=1, longest=1).frame(b"x" * 129)
+
+
+@given(bodies=st.lists(st.binary(max_size=300), max_size=6), cuts=cuts)
+def test_headers_however_they_are_cut(bodies, cuts):
+    framer = HeaderFramer(4, four_bytes)
+    messages = [*map(headed, bodies)]
+    assert collect(framer, *split(b"".join(messages), cuts)) == messages
+    assert framer.waiting == 0
+
+
+def test_a_header_that_makes_no_sense_is_refused():
+    assert outcome(HeaderFramer(2, plus_three), b"\x00\x00") == [FrameSyntaxError]
+    assert outcome(HeaderFramer(2, plus_three), b"\x04\x00x!!") == [b"\x04\x00x", FrameSyntaxError]
+    assert outcome(HeaderFramer(2, plus_three, 9), b"\xff\x00") == [FrameTooLongError]
+    with pytest.raises(ValueError, match="at least 1 byte"):
+        HeaderFramer(0, len)
+
+
+@given(
+    messages=st.lists(
+        st.binary(max_size=20).map(lambda each: each.replace(b"\r", b"")), max_size=6
+    ),
+    cuts=cuts,
+)
+def test_delimited_messages_however_they_are_cut(messages, cuts):
+    framer = DelimiterFramer(b"\r\n.\r\n")
+    stream = b"".join(map(framer.frame, messages))
+    assert collect(framer, *split(stream, cuts)) == messages
+    assert framer.waiting == 0
+
+
+def test_what_ends_a_message_must_not_be_in_it():
+    with pytest.raises(FrameSyntaxError, match="holds what ends it"):
+        DelimiterFramer(b"--").frame(b"a--b")
+    with pytest.raises(FrameSyntaxError, match="holds what ends it"):
+        DelimiterFramer(b"--").frame(b"a-")  # it would end one byte too early
+    with pytest.raises(ValueError, match="must not be empty"):
+        DelimiterFramer(b"")
+
+
+@given(
+    requests=st.lists(
+        st.one_of(
+            st.lists(st.binary(max_size=30), min_size=1, max_size=5).map(
+                lambda words: (request(*words), words)
+            ),
+            st.lists(st.sampled_from([b"GET", b"a", b"*", b"x$"]), min_size=1, max_size=3)
+            .filter(lambda words: words[0] != b"*")
+            .map(lambda words: (b" ".join(words) + b"\r\n", words)),
+            st.sampled_from([b"\r\n", b"\n", b"  \r\n", b"*0\r\n", b"*-1\r\n"]).map(
+                lambda nothing: (nothing, None)
+            ),
+            st.just((b"PING\n", [b"PING"])),
+            st.integers(0, 3000).map(
+                lambda size: (request(b"SET", bytes(size)), [b"SET", bytes(size)])
+            ),
+        ),
+        max_size=12,
+    ),
+    cuts=st.lists(st.integers(0, 4000), max_size=12),
+)
+def test_requests_of_redis_clients_however_they_are_cut(requests, cuts):
+    stream = b"".join(data for data, _ in requests)
+    wanted = [words for _, words in requests if words is not None]
+    pieces = split(stream, cuts)
+    assert collect(RespFramer(), *pieces) == wanted
+    framer, found = RespFramer(), []
+    for piece in pieces:
+        data = piece
+        while batch := framer.cut(data):
+            found += batch
+            data = b""
+    assert found == wanted
+    assert framer.waiting == 0
+
+
+@pytest.mark.parametrize(
+    ("stream", "error"),
+    [
+        (b"*x\r\n", FrameSyntaxError),
+        (b"*01\r\n", FrameSyntaxError),
+        (b"*-2\r\n", FrameSyntaxError),
+        (b"*5\r\n", FrameTooLongError),
+        (b"*99999999999", FrameTooLongError),
+        (b"*1\r\n+OK\r\n", FrameSyntaxError),
+        (b"*1\r\n$-1\r\n", FrameSyntaxError),
+        (b"*1\r\n$31\r\n", FrameTooLongError),
+        (b"*2\r\n$20\r\n" + b"x" * 20 + b"\r\n$11\r\n", FrameTooLongError),
+        (b"*1\r\n$2\r\nabc\r\n", FrameSyntaxError),
+        (b"x" * 32, FrameTooLongError),
+    ],
+)
+def test_no_requests(stream, error):
+    good = request(b"PING")
+    assert outcome(RespFramer(30, 4), good + stream) == [[b"PING"], error]
+    framer = RespFramer(30, 4)
+    assert framer.cut(good + stream) == [[b"PING"]]
+    with pytest.raises(error):
+        framer.cut()
+
+
+KINDS = {
+    "arrays": lambda number: request(b"SET", b"key:%d" % number, b"value"),
+    "lines": lambda _: b"PING\r\n",
+    "odd lines": lambda _: b"PING\n",
+    "odd words": lambda _: request(b"SET", b"a\r\nb", b"c\r\nd"),
+    "mixed": lambda number: [request(b"GET", b"k"), b"PING\n", b"PING\r\n"][number % 3],
+    "large": lambda _: request(b"SET", b"k", bytes(3000)),
+}
+
+
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+def test_requests_in_one_piece_cost_what_a_few_cost(make):
+    def work(requests):
+        framer, buffer = RespFramer(), Shrinking()
+        framer._data = buffer
+        data = b"".join(map(make, range(requests)))
+        found = 0
+        with counted_bytecodes() as steps:
+            while batch := framer.cut(data):
+                found += len(batch)
+                data = b""
+        assert found == requests
+        return steps.total / requests, buffer.work / requests
+
+    few_steps, few_bytes = work(48)
+    steps, handled = work(1200)
+    assert steps < 1.5 * few_steps
+    assert handled < 1.5 * max(few_bytes, 200)
