@@ -142,7 +142,9 @@ def direct(implementation: Implementation) -> Callable[..., Any]:
         case (0,):
             return lambda first, *_: function(first)
         case (1,):
-            return lambda _, second: function(second)
+            return lambda _, second, *__: function(second)
+        case (0, 1):
+            return lambda first, second, *_: function(first, second)
         case _:
             return lambda *given: function(*[given[position] for position in positions])
 

@@ -1,4 +1,4 @@
-r"""Requests that come as arrays of words: `*2\r\n$4\r\nECHO\r\n$2\r\nhi\r\n` is the line `ECHO hi`.
+r"""Requests that come as arrays of words: `*2\r\n$4\r\nECHO\r\n$2\r\nhi\r\n` is `ECHO hi`.
 
 The form is that of Redis (its protocol specification, RESP, "Sending commands to a Redis server").
 Here whole arrays are read, many at a time; one that comes in parts is put together word by word.
@@ -18,7 +18,17 @@ _LENGTHS = [b"$%d" % size for size in range(AT_ONCE_BYTES + 1)]
 _length_of = _LENGTHS.__getitem__
 
 
-def cut_arrays(data: bytes, max_bytes: int) -> tuple[list[bytes], Sequence[int], list[bytes]]:
+Words = Sequence[bytes]
+"""The words of a request, as they came."""
+
+
+def line_of(words: Words) -> bytes:
+    """Return the words as one line, without an end of line in it: some plugins rely on that."""
+    line = b" ".join(words)
+    return line.replace(b"\n", b" ") if b"\n" in line else line
+
+
+def cut_arrays(data: bytes, max_bytes: int) -> tuple[list[Words], Sequence[int], list[bytes]]:
     """Cut the whole arrays with which `data` begins, up to the first that is odd or unfinished.
 
     Args:
@@ -26,8 +36,8 @@ def cut_arrays(data: bytes, max_bytes: int) -> tuple[list[bytes], Sequence[int],
         max_bytes: the longest line.
 
     Returns:
-        A line for each array; the number of pieces before each array and after the last one; and
-        the pieces, which are what is between the ends of lines in `data`.
+        The words of each array; the number of pieces before each array and after the last one;
+        and the pieces, which are what is between the ends of lines in `data`.
     """
     pieces = data.split(b"\r\n")
     last = len(pieces) - 1
@@ -35,9 +45,13 @@ def cut_arrays(data: bytes, max_bytes: int) -> tuple[list[bytes], Sequence[int],
     step = 0 if count is None else 1 + 2 * count
     if count is not None and last > step and data.count(b"\n") == last:
         alike = _cut_alike(pieces, count)
-        if alike and max(map(len, alike)) <= max_bytes:
-            return alike, range(0, step * len(alike) + 1, step), pieces
-    lines, places, at = [], [0], 0
+        if alike:
+            totals = map(sum, zip(*(map(len, column) for column in alike), strict=True))
+            if max(totals) + count - 1 <= max_bytes:
+                whole: list[Words] = list(zip(*alike, strict=True))
+                return whole, range(0, step * len(whole) + 1, step), pieces
+    requests: list[Words] = []
+    places, at = [0], 0
     while at < last:
         count = _COUNTS.get(pieces[at])
         if count is None:
@@ -45,28 +59,23 @@ def cut_arrays(data: bytes, max_bytes: int) -> tuple[list[bytes], Sequence[int],
         end = at + 1 + 2 * count
         if end > last:
             break
-        if count == 1:
-            line = pieces[at + 2]
-            if pieces[at + 1] != _LENGTHS[len(line)]:
-                break  # the word holds an end of line, too
-        else:
-            words = pieces[at + 2 : end : 2]
-            if pieces[at + 1 : end : 2] != list(map(_length_of, map(len, words))):
-                break
-            line = b" ".join(words)
-        if len(line) > max_bytes:
+        words = pieces[at + 2 : end : 2]
+        sizes = list(map(len, words))
+        if pieces[at + 1 : end : 2] != list(map(_length_of, sizes)):
+            break  # a word holds an end of line, too
+        if sum(sizes) + count - 1 > max_bytes:
             break
-        # Whoever answers lines relies on there being no end of line in them.
-        lines.append(line.replace(b"\n", b" ") if b"\n" in line else line)
+        requests.append(words)
         places.append(end)
         at = end
-    return lines, places, pieces
+    return requests, places, pieces
 
 
-def _cut_alike(pieces: list[bytes], count: int) -> list[bytes]:
-    """Return the lines if all whole arrays have `count` words, as those of a pipeline often have.
+def _cut_alike(pieces: list[bytes], count: int) -> list[list[bytes]]:
+    """Return all first words, all second ones, … if all whole arrays have `count` of them.
 
-    All of them are compared at once, which takes a fraction of the time. Empty if they differ.
+    Those of a pipeline often have: all are compared at once, which takes a fraction of the time.
+    Empty if they differ.
     """
     step = 1 + 2 * count
     end = (len(pieces) - 1) // step * step
@@ -78,4 +87,4 @@ def _cut_alike(pieces: list[bytes], count: int) -> list[bytes]:
         if pieces[at:end:step] != list(map(_length_of, map(len, words))):
             return []
         columns.append(words)
-    return columns[0] if count == 1 else list(map(b" ".join, zip(*columns, strict=True)))
+    return columns

@@ -12,25 +12,23 @@ listener's options:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from itertools import islice
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from collections.abc import Iterator
+from itertools import islice, repeat
+from typing import Any
 
 from host import Connection, Host, Worker, hookimpl, hookspec
 from host.plugins.encoding import harmless
 from host.plugins.framing import FrameTooLongError, lines_left
-from host.plugins.line.arrays import AT_ONCE_BYTES, MAX_WORDS, cut_arrays
+from host.plugins.line.answerers import Answer, Answerers, OnLine
+from host.plugins.line.arrays import AT_ONCE_BYTES, MAX_WORDS, Words, cut_arrays, line_of
 from host.plugins.line.commands import QUIT, Commands
+from host.plugins.line.options import Options
 from host.plugins.line.session import Array, State
 from host.plugins.line.share import TOGETHER, Share
 
-Answer = bytes | bool | None
-"""What `on_line` returns."""
-
 # A number: `b"*" in chunk` would first take the bytes for a number, and raise and clear an error.
 _STAR, _CR = ord("*"), ord("\r")
+_NO_WORDS: Iterator[Words | None] = repeat(None)
 _SHARE_BYTES = 2048
 """How much is answered in one turn of the loop before the other connections get theirs: about half
 a millisecond of the commands that ship."""
@@ -38,46 +36,11 @@ _PASS_BYTES = 64
 """What a block, or whatever else is no line, counts for at least."""
 
 
-class Options(BaseModel):
-    """The section `[options.line]`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    commands: tuple[str, ...] = Field(
-        default=("line",),
-        min_length=1,
-        description="Plugins that answer lines, asked in this order. `line` stands for the commands"
-        " that ship.",
-    )
-    max_line_bytes: int = Field(
-        default=16_384,
-        ge=16,
-        le=1_048_576,
-        description="Longest line in bytes, without its end; more is never kept. A larger one lets"
-        " each idle client hold more memory.",
-    )
-    long_lines: Literal["reply", "skip", "close"] = Field(
-        default="reply",
-        description="What happens to a longer line: an error reply, nothing, or an error reply and"
-        " the end of the connection.",
-    )
-    encoding: Literal["bytes", "utf-8"] = Field(
-        default="bytes",
-        description="What `on_line` gets: bytes, or str decoded from UTF-8; then a line that is not"
-        " UTF-8 gets an error reply.",
-    )
-    arrays: bool = Field(
-        default=True,
-        description="Whether a request may also be an array of words with their lengths, as common"
-        r" clients send it (`*1\r\n$4\r\nPING\r\n`); it counts as the line of its words.",
-    )
-
-
 class Specs:
     """The hook that the line protocol brings."""
 
     @hookspec(firstresult=True)
-    def on_line(self, connection: Connection, line: bytes | str) -> Answer:
+    def on_line(self, connection: Connection, line: bytes | str, words: Words | None) -> Answer:
         r"""Tell that a line has arrived; the first plugin that answers has taken it.
 
         Runs in: the worker that serves the connection.
@@ -87,7 +50,9 @@ class Specs:
         Args:
             connection: to write by itself, close, or have a state; `session(connection)`
                 has more. Lines are answered faster if no plugin takes this argument.
-            line: the line without its end; bytes, or str if the option `encoding` says so.
+            line: the line without its end; bytes, or str if the option `encoding` says so. Of an
+                array it is the words with spaces between them.
+            words: the words of an array, as they came, whatever bytes they hold; None for a line.
         Returns: the reply, with its end; True if the line has been dealt with otherwise; None to
             leave it to the next plugin. A line that nobody takes gets an error reply.
         Fails: the connection is closed, others go on.
@@ -116,16 +81,12 @@ class Line:
         self._decode, self._arrays = options.encoding == "utf-8", options.arrays
         self._at_once = 0 if self._decode else min(AT_ONCE_BYTES, options.max_line_bytes)
         self._commands, self._share = Commands(), Share()
-        self._on_line: Callable[[Connection, bytes | str], Answer]
-        # The same without the connection, if no plugin takes it.
-        self._reply: Callable[[bytes], Answer] | None
+        self._answerers: Answerers
 
     @hookimpl
     def on_host_start(self, host: Host) -> None:
         """Bind the plugins that answer."""
-        commands = self._options.commands
-        self._on_line = host.hook("on_line", commands)
-        self._reply = host.hook("on_line", commands, ("line",))
+        self._answerers = Answerers(host, self._options.commands)
 
     @hookimpl
     def on_worker_start(self, worker: Worker) -> None:
@@ -143,14 +104,18 @@ class Line:
         data = connection.read()
         current: State = connection.data
         if current.between and len(data) <= self._at_once:
-            lines, reply = self._cut_whole(data), self._reply
-            if reply is not None and 0 < len(lines) <= TOGETHER:
-                self._reply_to(connection, reply, lines)
-                return
-            if len(lines) == 1:
-                self._commands.count_one()
-                self._say(connection, lines[0], self._on_line(connection, lines[0]))
-                return
+            if self._arrays and _STAR in data:
+                if self._answer_arrays(connection, data):
+                    return
+            else:
+                lines = self._cut_lines(data)
+                if self._answerers.replies_alone and 0 < len(lines) <= TOGETHER:
+                    self._reply_to(connection, lines, _NO_WORDS)
+                    return
+                if len(lines) == 1:
+                    self._commands.count_one()
+                    self._say(connection, lines[0], self._answerers.on_line(connection, lines[0]))
+                    return
         elif self._share.was_just_used_up():  # a turn in which many have their shares is long
             current.between = False
             current.framer.feed(data)
@@ -166,9 +131,9 @@ class Line:
         self._go_on(connection, connection.read())
 
     @hookimpl
-    def on_line(self, line: bytes | str) -> Answer:
+    def on_line(self, line: bytes | str, words: Words | None) -> Answer:
         """Answer the commands that ship, but for QUIT."""
-        return self._commands.answer(line)
+        return self._commands.answer(line, words)
 
     def _go_on(self, connection: Connection, data: bytes = b"") -> None:
         """Deal with what waits, until there is no more or others are to have their turn.
@@ -207,37 +172,54 @@ class Line:
             connection.close()
         current.between = current.handler is None and current.array is None and framer.between
 
-    def _cut_whole(self, data: bytes) -> list[bytes]:
-        """Return the requests if `data` is whole ones of one kind, else an empty list."""
+    def _cut_lines(self, data: bytes) -> list[bytes]:
+        """Return the lines if `data` is whole ones, else an empty list."""
         if data[-1:] != b"\n":
             return []
-        if self._arrays and _STAR in data:
-            lines, places, pieces = cut_arrays(data, self._at_once)
-            return lines if pieces[places[-1] :] == [b""] else []
         lines = data.split(b"\n")
         lines.pop()
         if _CR in data:
-            lines = [line[:-1] if line[-1:] == b"\r" else line for line in lines]
+            return [line[:-1] if line[-1:] == b"\r" else line for line in lines]
         return lines
 
+    def _answer_arrays(self, connection: Connection, data: bytes) -> bool:
+        """Have `data` answered if it is a few whole arrays; tell whether it is."""
+        requests, places, pieces = cut_arrays(data, self._at_once)
+        if not requests or pieces[places[-1] :] != [b""]:
+            return False
+        if self._answerers.replies_alone and len(requests) <= TOGETHER:
+            self._reply_to(connection, list(map(line_of, requests)), iter(requests))
+            return True
+        if len(requests) > 1:
+            return False
+        line = line_of(requests[0])
+        self._commands.count_one()
+        self._say(connection, line, self._answerers.on_array(connection, line, requests[0]))
+        return True
+
     def _hand_out_lines(
-        self, connection: Connection, current: State, lines: Iterator[bytes]
+        self,
+        connection: Connection,
+        current: State,
+        lines: Iterator[bytes],
+        arrays: Iterator[Words] | None = None,
     ) -> bool:
         """Have lines answered, one by one if need be; tell whether there is more to do.
 
         It stops after a line that begins raw bytes, congests the connection or closes it, and when
         the connection has used up its share.
         """
-        framer, on_line, reply = current.framer, self._on_line, self._reply
+        framer = current.framer
         if self._decode or current.array is not None or (self._arrays and _STAR in framer.chunk):
             if current.array is None and not self._decode and framer.chunk[0] == _STAR:
                 if self._hand_out_arrays(connection, current, lines):
                     return bool(framer.uncut)
                 lines = framer.cut()
-            on_line = self._odd_line
-        elif reply is not None:
-            return self._reply_to_lines(connection, reply, lines) or bool(framer.uncut)
+            on_line: OnLine = self._odd_line
+        elif self._answerers.replies_alone:
+            return self._reply_to_lines(connection, lines, arrays) or bool(framer.uncut)
         else:
+            on_line = self._answerers.one_by_one(arrays)
             self._commands.count(lines)
         try:
             while True:
@@ -259,29 +241,29 @@ class Line:
         It stops as `_hand_out_lines` does; what is left goes back to the framer.
         """
         framer, max_bytes = current.framer, self._options.max_line_bytes
-        lines, places, pieces = cut_arrays(framer.chunk, max_bytes)
-        is_all = lines and pieces[places[-1] :] == [b""]
+        requests, places, pieces = cut_arrays(framer.chunk, max_bytes)
+        is_all = requests and pieces[places[-1] :] == [b""]
         if is_all and lines_left(cut) == framer.chunk.count(b"\n"):
             deque(cut, 0)  # nothing of the chunk stays in the framer
         else:
-            lines, places, pieces = cut_arrays(framer.take(AT_ONCE_BYTES), max_bytes)
-        left = iter(lines)
+            requests, places, pieces = cut_arrays(framer.take(AT_ONCE_BYTES), max_bytes)
+        left = iter(list(map(line_of, requests)))
         framer.chunk = b""  # there is no array in these lines, whatever they hold
         try:
-            self._hand_out_lines(connection, current, left)
+            self._hand_out_lines(connection, current, left, iter(requests))
         finally:
-            rest = pieces[places[len(lines) - lines_left(left)] :]
+            rest = pieces[places[len(requests) - lines_left(left)] :]
             if rest != [b""]:
                 framer.unread(b"\r\n".join(rest))
-        return len(lines)
+        return len(requests)
 
     def _reply_to_lines(
-        self, connection: Connection, reply: Callable[[bytes], Answer], lines: Iterator[bytes]
+        self, connection: Connection, lines: Iterator[bytes], arrays: Iterator[Words] | None
     ) -> bool:
         """Have lines answered by plugins that take no connection; tell whether some are left."""
         share = self._share
         while lines_left(lines):
-            self._reply_to(connection, reply, list(islice(lines, share.lines)))
+            self._reply_to(connection, list(islice(lines, share.lines)), arrays or _NO_WORDS)
             if connection.congested or connection.closed:
                 return True
             if lines_left(lines) and share.is_used_up():
@@ -289,14 +271,14 @@ class Line:
         return False
 
     def _reply_to(
-        self, connection: Connection, reply: Callable[[bytes], Answer], lines: list[bytes]
+        self, connection: Connection, lines: list[bytes], words: Iterator[Words | None]
     ) -> None:
         """Have a few lines answered by plugins that take no connection."""
-        answers: list[Any] = []
         left = iter(lines)
+        answers: list[Any] = []
         self._commands.count(left)
         try:
-            answers.extend(map(reply, left))
+            answers.extend(self._answerers.replies(left, words))
         except BaseException:
             self._commands.count_back()
             raise
@@ -316,7 +298,7 @@ class Line:
             if word.upper() == QUIT and "line" in self._options.commands:
                 connection.write(b"+bye\r\n")
                 connection.close()
-            else:
+            elif line or not self._arrays:  # redis-cli sends an empty line and expects no reply
                 error(connection, self._commands.unknown(word))
         elif answer is not True:
             names = " or ".join(self._options.commands)
@@ -334,7 +316,7 @@ class Line:
             return True
         return self._answer(connection, line)
 
-    def _answer(self, connection: Connection, line: bytes) -> Answer:
+    def _answer(self, connection: Connection, line: bytes, words: Words | None = None) -> Answer:
         self._commands.count_one()
         given: bytes | str = line
         if self._decode:
@@ -343,7 +325,9 @@ class Line:
             except UnicodeDecodeError:
                 error(connection, "the line is not UTF-8")
                 return True
-        return self._on_line(connection, given)
+        if words is None:
+            return self._answerers.on_line(connection, given)
+        return self._answerers.on_array(connection, given, words)
 
     def _too_long(self, connection: Connection, too_long: FrameTooLongError) -> None:
         if self._options.long_lines != "skip":
@@ -380,9 +364,8 @@ class Line:
         if array.missing:
             return
         current.array = None
-        # Plugins that answer lines rely on there being no end of line in them.
-        line = b" ".join(array.words).replace(b"\n", b" ")
-        self._say(connection, line, self._answer(connection, line))
+        line = line_of(array.words)
+        self._say(connection, line, self._answer(connection, line, array.words))
 
     def _bad_array(self, connection: Connection) -> None:
         """Give up: nothing says where the next request begins."""

@@ -7,6 +7,7 @@ import socket
 import subprocess
 
 import pytest
+import redis
 
 from host.testing.machine import patience
 
@@ -82,7 +83,11 @@ def test_telnet(host):
     [
         (["PING"], b"PONG"),
         (["ECHO", "two words"], b"two words"),
-        (["ECHO", "a\nb"], b"a b"),
+        (["ECHO", "a\nb"], b"a\nb"),
+        (["PING", "a  b"], b"a  b"),
+        (["ECHO"], b"ERR wrong number of arguments for 'echo' command"),
+        (["-3", "PING"], b"PONG"),
+        (["-3", "ECHO", "two words"], b"two words"),
         (["PIGN"], b'ERR unknown command "PIGN"; did you mean PING?'),
     ],
 )
@@ -95,6 +100,30 @@ def test_a_session_of_redis_cli(host):
     given = b"PING\nWORKER\nQUIT\n"
     said = run("redis-cli", "-p", host.port, given=given).decode()
     assert re.fullmatch(r"PONG\nslot [01] pid \d+\n(bye|OK)?\s*", said), said
+
+
+@needs_redis_cli
+def test_redis_cli_pipes_requests(host):
+    requests = b"".join(b"*2\r\n$4\r\nECHO\r\n$5\r\na\r\nb\n\r\n" for _ in range(20_000))
+    said = run("redis-cli", "-p", host.port, "--pipe", given=requests)
+    assert b"errors: 0, replies: 20000" in said, said
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_redis_py_as_it_comes(host, protocol):
+    words = [b"two words", b"a\r\nb", bytes(range(256)), b"", "größe".encode() * 300]
+    with redis.Redis(port=host.port, protocol=protocol) as client:
+        assert client.ping()
+        assert [client.echo(word) for word in words] == words
+        with client.pipeline(transaction=False) as pipeline:
+            for word in words * 20:
+                pipeline.echo(word)
+            assert pipeline.execute() == words * 20
+
+
+def test_redis_py_without_a_choice_of_its_own(host):
+    with redis.Redis(port=host.port) as client:
+        assert client.echo(b"a\nb") == b"a\nb"
 
 
 @needs_redis_benchmark

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from host import Connection, hookimpl
 from host.plugins.framing import LineFramer
@@ -18,6 +18,18 @@ class Keep:
     @hookimpl
     def on_line(self, line: bytes | str) -> bool:
         self.lines.append(line)
+        return True
+
+
+class KeepWords:
+    """Keeps what it is given, also the words of arrays."""
+
+    def __init__(self) -> None:
+        self.given: list[tuple[bytes, tuple[bytes, ...] | None]] = []
+
+    @hookimpl
+    def on_line(self, line: bytes, words: Sequence[bytes] | None) -> bool:
+        self.given.append((line, None if words is None else tuple(words)))
         return True
 
 

@@ -109,8 +109,10 @@ def echo():
 
 
 def lines(on_line, *, needs_connection=True):
-    def hook(_name, _plugins, arguments=None):
-        return on_line if needs_connection == (arguments is None) else None
+    taken = {"connection", "line"} if needs_connection else {"line"}
+
+    def hook(_name, _plugins, arguments=("connection", "line", "words")):
+        return on_line if taken <= {*arguments} else None
 
     line = Line(Options())
     line.on_host_start(SimpleNamespace(hook=hook))

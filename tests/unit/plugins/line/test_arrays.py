@@ -60,7 +60,7 @@ def test_arrays_are_cut_up_to_the_first_that_is_odd_or_unfinished():
     whole = array(b"a") + array(b"b", b"c d")
     for rest in (b"", b"*", b"*1\r\n$1\r\nx", b"PING\r\n", array(b"x\r\ny"), array(b"x" * 65)):
         lines, places, pieces = cut_arrays(whole + rest, LIMIT)
-        assert lines == [b"a", b"b c d"]
+        assert lines == [[b"a"], [b"b", b"c d"]]
         assert b"\r\n".join(pieces[places[1] :]) == array(b"b", b"c d") + rest
         assert b"\r\n".join(pieces[places[2] :]) == rest
 

@@ -15,16 +15,17 @@ CONVERSATION = [
     (b"PING\r\n", b"+PONG\r\n"),
     (b"ping hello\n", b"+hello\r\n"),
     (b"ECHO a  b\r\n", b"+a  b\r\n"),
-    (b"*2\r\n$4\r\nECHO\r\n$7\r\none\r\ntw\r\n", b"+one  tw\r\n"),
+    (b"*2\r\n$4\r\nECHO\r\n$7\r\none\r\ntw\r\n", b"$7\r\none\r\ntw\r\n"),
     (b"HELP\r\n", b"+PING [text], ECHO text, TIME, WORKER, STATS, HELP, QUIT\r\n"),
     (b"PIGN\r\n", b'-ERR unknown command "PIGN"; did you mean PING?\r\n'),
-    (b"\r\n", b"-ERR empty line; try HELP\r\n"),
+    (b"   \r\n", b"-ERR empty line; try HELP\r\n"),
 ]
 QUIT = (b"QUIT\r\n", b"+bye\r\n")
 
 LIMIT = 64
 
 KEEP, SHY, FAILS, RAW = (f"support.liners:{name}" for name in ("Keep", "Shy", "Fails", "Raw"))
+KEEP_WORDS = "support.liners:KeepWords"
 CAPITALS, MIXED, WORDS, TURNS, RETURNS = (
     f"support.liners:{name}" for name in ("Capitals", "Mixed", "Words", "Turns", "Returns")
 )
@@ -59,7 +60,8 @@ def test_each_line_has_one_reply_of_one_line_without_what_a_terminal_acts_on(sha
     connection = shared.connect()
     connection.feed(line + b"\r\nECHO " + line + b"\nPING end\n")
     *replies, end, rest = connection.take().split(b"\r\n")
-    assert (len(replies), end, rest) == (2, b"+end", b"")
+    empty = line in (b"", b"\r")  # which has none
+    assert (len(replies), end, rest) == (1 if empty else 2, b"+end", b"")
     assert b"\n" not in b"".join(replies)
     assert b"\r" not in b"".join(replies)
     if replies[0].startswith(b"-ERR"):
@@ -332,7 +334,8 @@ MARKS = {
 def numbered(count, kind):
     texts = [b"%06d" % number for number in range(count)]
     form = {"lines": b"ECHO %b\r\n", "arrays": b"*2\r\n$4\r\nECHO\r\n$6\r\n%b\r\n"}[kind]
-    return b"".join(form % text for text in texts), b"".join(b"+%b\r\n" % text for text in texts)
+    reply = {"lines": b"+%b\r\n", "arrays": b"$6\r\n%b\r\n"}[kind]
+    return b"".join(form % text for text in texts), b"".join(reply % text for text in texts)
 
 
 @pytest.mark.parametrize("kind", ["lines", "arrays"])
@@ -342,7 +345,7 @@ def test_a_client_that_does_not_read_is_held_back_and_loses_nothing(harness, kin
     connection.window = 0
     connection.feed(requests)
     assert connection.congested
-    most = 10_000 + 16 * len(b"+000000\r\n")  # so many are answered together
+    most = 10_000 + 16 * len(b"$6\r\n000000\r\n")  # so many are answered together
     assert connection.unsent <= most
     assert connection.unread > len(requests) - 70_000
     connection.feed_eof()
@@ -471,3 +474,38 @@ def test_what_waits_for_its_turn_is_answered_before_a_drain_ends_the_connection(
     connection.feed(b"one\n" * 10_000)
     assert len(turns.lines) == 10_000
     assert connection.reason is CloseReason.PLUGIN
+
+
+@pytest.mark.parametrize(
+    ("arrays", "replies"),
+    [(True, b"+PONG\r\n"), (False, b"-ERR empty line; try HELP\r\n+PONG\r\n")],
+)
+def test_an_empty_line_is_no_request_where_redis_clients_are_to_be_served(connect, arrays, replies):
+    connection = connect(arrays=arrays)
+    connection.feed(b"\r\nPING\r\n")
+    assert connection.take() == replies
+
+
+def test_clients_of_redis_say_who_they_are_and_which_protocol_they_speak(connect):
+    connection = connect()
+    connection.feed(b"*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n")
+    assert connection.take().startswith(b"%7\r\n$6\r\nserver\r\n$7\r\nprefork\r\n")
+    connection.feed(b"HELLO\r\n")
+    assert connection.take().startswith(b"*14\r\n")
+    connection.feed(b"HELLO 4\r\nCLIENT SETINFO lib-name x\r\nCLIENT KILL\r\nCOMMAND DOCS\r\n")
+    assert connection.take() == (
+        b"-NOPROTO unsupported protocol version\r\n+OK\r\n"
+        b"-ERR CLIENT takes SETINFO and SETNAME here\r\n*0\r\n"
+    )
+
+
+def test_words_are_given_as_they_came(harness):
+    options = {"line": {"commands": [KEEP_WORDS]}}
+    started = harness("line", KEEP_WORDS, options=options)
+    requests = b"*2\r\n$3\r\nSET\r\n$4\r\na\r\n \r\nSET b\r\n"
+    started.connect().feed(requests)
+    connection = started.connect()
+    for at in range(len(requests)):
+        connection.feed(requests[at : at + 1])
+    given = [(b"SET a\r  ", (b"SET", b"a\r\n ")), (b"SET b", None)]
+    assert started.plugin(KEEP_WORDS).given == 2 * given
