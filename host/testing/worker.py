@@ -163,6 +163,7 @@ class FakeWorker:
             read=lambda fd, size: self.wires[fd].read(size),
             read_into=lambda fd, buffers: self.wires[fd].read_into(buffers[0]),
             write=lambda fd, data: self.wires[fd].write(data),
+            write_pieces=lambda fd, pieces: self.wires[fd].write(b"".join(pieces)),
             send_file=lambda fd, file, offset, count: self.wires[fd].send_file(file, offset, count),
             close=lambda fd: self.wires.pop(fd).close(),
             reset=lambda fd: self.wires[fd].reset(),

@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import stat
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from host.interfaces import HasFileno
 
 _SLICE = 262_144
 """How many bytes one system call is offered: about what a loopback socket takes at a time."""
 
-Write = Callable[[int, bytes | memoryview], int]
+_MOST_PIECES = 64
+_SMALL_BYTES, _TOGETHER_BYTES = 1024, 16_384
+"""What is smaller is put together, into pieces of about this size."""
+
+Write = Callable[[int, Sequence[memoryview]], int]
+"""Sends pieces one after the other, as writev(2) does."""
 SendFile = Callable[[int, int, int, int], int]
 """Sends from a file as sendfile(2) does: socket, file, offset and count."""
 
@@ -24,26 +29,30 @@ class FileEndedError(Exception):
 class BytesBacklog:
     """A backlog without files.
 
-    Attributes:
-        data: what waits; cutting off the front of a bytearray is cheap.
+    What is written is kept as it is, and not copied: of a message to a thousand slow readers there
+    is one in memory. Small pieces are put together, since each would take more memory by itself
+    than the bytes in it.
     """
 
-    __slots__ = ("data",)
+    __slots__ = ("_pieces", "in_memory")
 
-    def __init__(self, data: bytes | bytearray | memoryview) -> None:
-        self.data = bytearray(data)
+    def __init__(self, data: bytes | memoryview) -> None:
+        self._pieces: deque[bytes | bytearray | memoryview] = deque([data])
+        self.in_memory = len(data)
 
     def __len__(self) -> int:
-        return len(self.data)
+        return self.in_memory
 
-    @property
-    def in_memory(self) -> int:
-        """How many of the bytes take memory."""
-        return len(self.data)
-
-    def append(self, data: bytes | bytearray | memoryview) -> None:
+    def append(self, data: bytes) -> None:
         """Add what was written after all this."""
-        self.data += data
+        self.in_memory += len(data)
+        last = self._pieces[-1]
+        if len(data) >= _SMALL_BYTES:
+            self._pieces.append(data)
+        elif isinstance(last, bytearray) and len(last) < _TOGETHER_BYTES:
+            last += data
+        else:
+            self._pieces.append(bytearray(data))
 
     def send(self, fd: int, write: Write, _send_file: SendFile) -> int:
         """Send some of it to `fd` and forget that; return how many bytes.
@@ -52,14 +61,35 @@ class BytesBacklog:
             BlockingIOError: the peer takes nothing now.
             OSError: nothing can be sent any more.
         """
-        with memoryview(self.data) as view, view[:_SLICE] as part:
-            sent = write(fd, part)
-        del self.data[:sent]
+        offered, size = [], 0
+        for piece in self._pieces:
+            offered.append(memoryview(piece)[: _SLICE - size])
+            size += len(offered[-1])
+            if size == _SLICE or len(offered) == _MOST_PIECES:
+                break
+        try:
+            sent = left = write(fd, offered)
+        finally:
+            offered.clear()  # a bytearray of which there is a view cannot grow
+        while left and left >= len(self._pieces[0]):
+            left -= len(self._pieces.popleft())
+        if left:
+            self._pieces[0] = rest_of(self._pieces[0], left)
+        self.in_memory -= sent
         return sent
 
     def close(self) -> None:
         """Give up what waits."""
-        self.data.clear()
+        self._pieces.clear()
+        self.in_memory = 0
+
+
+def rest_of(piece: bytes | bytearray | memoryview, start: int) -> bytes | memoryview:
+    """Return what follows `start`: a view, or a copy if that keeps less in memory."""
+    view = memoryview(piece)[start:]
+    kept = view.obj
+    whole = len(kept) if isinstance(kept, bytes) else 0
+    return view if whole and whole <= 2 * len(view) else view.tobytes()
 
 
 class FilePart:
@@ -115,19 +145,19 @@ class FilesBacklog:
 
     __slots__ = ("_left", "_pieces", "in_memory")
 
-    def __init__(self) -> None:
-        self._pieces: deque[BytesBacklog | FilePart] = deque()
-        self._left = self.in_memory = 0
+    def __init__(self, before: BytesBacklog | None = None) -> None:
+        self._pieces: deque[BytesBacklog | FilePart] = deque([before] if before else [])
+        self._left = self.in_memory = len(before) if before else 0
 
     def __len__(self) -> int:
         return self._left
 
-    def append(self, data: bytes | bytearray | memoryview) -> None:
+    def append(self, data: bytes) -> None:
         """Add what was written after all this."""
         last = self._pieces[-1] if self._pieces else None
         if isinstance(last, BytesBacklog):
             last.append(data)
-        elif data:
+        else:
             self._pieces.append(BytesBacklog(data))
         self.in_memory += len(data)
         self._left += len(data)

@@ -88,8 +88,8 @@ class ListenerContext:
         bytes_in_cell, bytes_out_cell: which of them count what the listener's connections have
             read and sent.
         losses: told of bytes that cannot arrive.
-        read, read_into, write, send_file, close: what is done with descriptors: read(2), readv(2),
-            write(2), sendfile(2) and close(2).
+        read, read_into, write, write_pieces, send_file, close: what is done with descriptors:
+            read(2), readv(2), write(2), writev(2), sendfile(2) and close(2).
         error: returns the error that is pending on one, 0 for none.
         reset: makes close(2) reset the peer.
         call_word: what that cell says while `on_readable` is called, but for the serial number.
@@ -120,7 +120,8 @@ class ListenerContext:
     losses: Losses = field(default_factory=NoLosses)
     read: Callable[[int, int], bytes] = os.read
     read_into: Callable[[int, Buffers], int] = os.readv
-    write: Write = os.write
+    write: Callable[[int, bytes], int] = os.write
+    write_pieces: Write = os.writev
     send_file: SendFile = os.sendfile
     close: Callable[[int], None] = os.close
     error: Callable[[int], int] = pending_error

@@ -11,6 +11,7 @@ from host.worker.backlog import (
     FileEndedError,
     FilePart,
     FilesBacklog,
+    rest_of,
 )
 from host.worker.context import ListenerContext
 
@@ -115,13 +116,10 @@ class SendingHalf:
         if self.closed or not part.left:
             part.close()
             return
-        backlog = FilesBacklog()
-        if self._unsent is None:
+        before = self._unsent
+        if before is None:
             self._context.stalled[self] = self._context.loop.now
-        elif isinstance(self._unsent, FilesBacklog):
-            backlog = self._unsent
-        else:
-            backlog.append(self._unsent.data)
+        backlog = before if isinstance(before, FilesBacklog) else FilesBacklog(before)
         self._unsent = backlog
         backlog.append_file(part)
         self._first, self._plain = b"", NO_EVENT  # what a handler writes next goes behind it
@@ -197,7 +195,7 @@ class SendingHalf:
 
     def _keep_unsent(self, data: bytes, sent: int) -> None:
         """Keep what the kernel did not take until the peer makes room."""
-        self._unsent = BytesBacklog(memoryview(data)[sent:])
+        self._unsent = BytesBacklog(rest_of(data, sent))
         self._context.stalled[self] = self._context.loop.now
         self._limit_unsent(len(self._unsent))
         self._watch()
@@ -237,7 +235,7 @@ class SendingHalf:
             return
         before = unsent.in_memory
         try:
-            sent = unsent.send(self._fd, context.write, context.send_file)
+            sent = unsent.send(self._fd, context.write_pieces, context.send_file)
         except BlockingIOError:
             return
         except OSError:

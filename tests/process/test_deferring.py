@@ -7,10 +7,10 @@ import re
 import socket
 
 import pytest
+from support.machine import Stopwatch
 
 from support.address import connect
 from support.hosting import SUPPORT, Host, Start
-from support.machine import Stopwatch
 
 pytestmark = pytest.mark.process
 

@@ -207,6 +207,7 @@ class FakeDescriptors(dict[int, FakeSocket]):
             "read": lambda fd, size: self[fd].recv(size),
             "read_into": lambda fd, buffers: self[fd].recv_into(buffers[0]),
             "write": lambda fd, data: self[fd].send(data),
+            "write_pieces": lambda fd, pieces: self[fd].send(b"".join(pieces)),
             "send_file": lambda fd, *part: self[fd].send_file(*part),
             "reset": lambda fd: self[fd].reset(),
             "close": lambda fd: self.pop(fd).close(),
