@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import NamedTuple, cast
@@ -315,14 +316,17 @@ def _register(
     manager = Manager()
     for namespace in brought:
         manager.add_hookspecs(cast("type", namespace))
-    # Pluggy calls the last one registered first.
-    for plugin in reversed(plugins):
-        members = [each for each in found if each.plugin == plugin.name]
-        try:
-            manager.register(binding.Holder(members), name=plugin.name)
-        except Exception as error:
-            cause = f"pluggy refuses it: {error}"
-            raise PluginError(plugin.name, cause, origin=plugin.origin) from error
+    with warnings.catch_warnings():
+        if not sys.warnoptions:  # Python hides what a specification says by `warn_on_impl`
+            warnings.simplefilter("default", DeprecationWarning)
+        # Pluggy calls the last one registered first.
+        for plugin in reversed(plugins):
+            members = [each for each in found if each.plugin == plugin.name]
+            try:
+                manager.register(binding.Holder(members), name=plugin.name)
+            except Exception as error:
+                cause = f"pluggy refuses it: {error}"
+                raise PluginError(plugin.name, cause, origin=plugin.origin) from error
     # One function may serve two hooks, or two plugins: its identity alone says too little.
     known = {(each.plugin, each.hook, id(each.function)): each for each in found}
     order = {

@@ -16,7 +16,7 @@ from support.pages import table
 from walkthrough import ROOT
 
 PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 RECORDS = sorted((ROOT / "docs" / "decisions").glob("*.md"))

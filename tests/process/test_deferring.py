@@ -7,8 +7,8 @@ import re
 import socket
 
 import pytest
-from support.machine import Stopwatch
 
+from host.testing.machine import Stopwatch
 from support.address import connect
 from support.hosting import SUPPORT, Host, Start
 

@@ -21,8 +21,8 @@ LINE = {
     "inline": (b"PING\r\n", b"+PONG\r\n"),
     "arrays": (b"*1\r\n$4\r\nPING\r\n", b"+PONG\r\n"),
     "arrays and lines": (b"PING\r\n*1\r\n$4\r\nPING\r\n", b"+PONG\r\n+PONG\r\n"),
-    "arrays of two": (b"*2\r\n$4\r\nECHO\r\n$1\r\na\r\n", b"+a\r\n"),
-    "ends of lines": (b"\n", b"-ERR empty line; try HELP\r\n"),
+    "arrays of two": (b"*2\r\n$4\r\nECHO\r\n$1\r\na\r\n", b"$1\r\na\r\n"),
+    "empty lines": (b"\nPING\r\n", b"+PONG\r\n"),
 }
 SETS = {
     "set": (b"set a 0 0 1\r\nx\r\n", b"STORED\r\n"),

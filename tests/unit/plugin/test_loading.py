@@ -174,3 +174,37 @@ def test_loading_warns_of_nothing():
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
     )
     assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ((), "/old.py:4: DeprecationWarning: ask for on_new"),
+        (("-W", "error"), "plugin old: pluggy refuses it: ask for on_new"),
+    ],
+    ids=["told", "an error for who asks for that"],
+)
+def test_who_implements_a_deprecated_hook_is_told(flags, told):
+    write("brings.py", DEPRECATES)
+    write("old.py", "from host import hookimpl\n\n\n@hookimpl\ndef on_old(text): ...\n")
+    command = ("-m", "host", "check", "--plugin", "./brings.py", "--plugin", "./old.py")
+    result = subprocess.run(
+        [sys.executable, *flags, *command], capture_output=True, text=True, check=False
+    )
+    assert told in result.stderr
+    assert result.stderr.count("ask for on_new") == 1
+    assert result.returncode == (4 if flags else 0)
+
+
+DEPRECATES = """
+from host import hookimpl, hookspec
+
+@hookimpl
+def on_readable(connection): ...
+
+class Specs:
+    @hookspec(warn_on_impl=DeprecationWarning("ask for on_new"))
+    def on_old(self, text: str) -> None: ...
+
+hookspecs = Specs
+"""
