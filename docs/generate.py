@@ -29,9 +29,8 @@ What a plugin can implement. `on_*` tells: answers are ignored, and everyone ent
 `choose_*` asks: the first answer other than None wins.
 
 Mark an implementation with `hookimpl`. It may leave out arguments that it does not need, and its
-arguments have no default values. Plugins are called in the order in which they are selected;
-`@hookimpl(tryfirst=True)` and `@hookimpl(trylast=True)` move one within it, and
-`@hookimpl(wrapper=True)` runs it around the others.
+arguments have no default values. Plugins are called in the order in which they are selected, unless
+they [say otherwise](order.md).
 
 This page is made from the specifications in `host/hookspecs.py` by `docs/generate.py`.
 """

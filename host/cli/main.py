@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 import json
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from host import settings
+from host.cli.flags import Sources, with_sources
+from host.cli.groups import SuggestingGroup
 from host.control.commands import COMMANDS
 from host.errors import ExitCode, HostError, PluginError
 from host.net import gates
@@ -24,124 +24,8 @@ from host.settings.address import EXAMPLE, PARTS_OF_AN_ADDRESS
 from host.startup.launch import launch
 from host.startup.prepare import assign
 from host.telemetry.events import VARIABLES_IGNORED
-from host.text import aligned, suggest
 
 DISTRIBUTION = "prefork"
-
-
-class Sources(NamedTuple):
-    """Where the command line says that settings come from."""
-
-    config: str | None
-    preset: str | None
-    flags: dict[str, tuple[object, str]]
-
-    def load(self, file: str | None = None) -> settings.Loaded:
-        """Load the settings; a `file` given as an argument counts like `--config`."""
-        return settings.load(flags=self.flags, file=file or self.config, preset=self.preset)
-
-    def recording(self, file: str) -> Sources:
-        """Also select the plugin that records connections, wherever the others were selected."""
-        selected = self.load().settings.plugins
-        more = () if "record_trace" in selected else ("record_trace",)
-        flags = {
-            **self.flags,
-            "plugins": ([*selected, *more], "--record-trace"),
-            "options.record_trace.file": (file, "--record-trace"),
-        }
-        return self._replace(flags=flags)
-
-
-def _sources(params: dict[str, Any]) -> Sources:
-    flags: dict[str, tuple[object, str]] = {}
-    for key, flag in (
-        ("name", "--name"),
-        ("workers", "--workers"),
-        ("log.format", "--log-format"),
-        ("log.level", "--log-level"),
-        ("profile.directory", "--profile"),
-    ):
-        value = params[key.replace(".", "_")]
-        if value is not None:
-            flags[key] = (value, flag)
-    if params["respawn"] is not None:
-        flags["respawn"] = (params["respawn"], "--respawn" if params["respawn"] else "--no-respawn")
-    for key, flag in (("plugins", "--plugin"), ("listen", "--listen")):
-        if params[key]:
-            flags[key] = (list(params[key]), flag)
-    for text in params["assignments"]:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise click.UsageError(f"--set {text}: expected KEY=VALUE, as limits.max_events=100")
-        flags[key] = (value, f"--set {text}")
-    return Sources(params["config"], params["preset"], flags)
-
-
-_OPTIONS: tuple[Callable[[Any], Any], ...] = (
-    click.option("--config", metavar="FILE", help="Settings file (TOML)."),
-    click.option("--preset", metavar="NAME", help="Settings that ship with the host."),
-    click.option(
-        "--plugin",
-        "plugins",
-        metavar="NAME",
-        multiple=True,
-        help="Plugin to load: an installed one's NAME, package.module:Class, or ./file.py. "
-        "no:NAME leaves out a default one. May be repeated.",
-    ),
-    click.option(
-        "--listen",
-        metavar="ADDRESS[=PLUGIN]",
-        multiple=True,
-        help="Where to listen, and which plugin serves it: tcp://127.0.0.1:7000=echo, "
-        "unix:/run/x.sock. May be repeated.",
-    ),
-    click.option("--workers", metavar="N", help="Worker processes. Default: one per usable CPU."),
-    click.option("--respawn/--no-respawn", default=None, help="Whether dead workers are replaced."),
-    click.option("--name", metavar="NAME", help="Name of this host."),
-    click.option("--log-format", metavar="FORMAT", help="text or json."),
-    click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error."),
-    click.option(
-        "--profile",
-        "profile_directory",
-        metavar="DIR",
-        help="Measure hooks and loop of each worker: files in DIR, and a table at the end.",
-    ),
-    click.option(
-        "--set",
-        "assignments",
-        metavar="KEY=VALUE",
-        multiple=True,
-        help="Any other setting, as limits.idle_timeout_seconds=60. May be repeated.",
-    ),
-)
-
-
-_NAMES = (
-    "config",
-    "preset",
-    "plugins",
-    "listen",
-    "workers",
-    "respawn",
-    "name",
-    "log_format",
-    "log_level",
-    "profile_directory",
-    "assignments",
-)
-
-
-def with_sources(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command all the flags that settings come from; it is called with `sources`."""
-
-    @functools.wraps(command)
-    def wrapper(**params: Any) -> None:
-        taken = {name: params.pop(name) for name in _NAMES}
-        command(sources=_sources(taken), **params)
-
-    for option in reversed(_OPTIONS):
-        wrapper = option(wrapper)
-    return wrapper
 
 
 def fail(message: str, code: ExitCode) -> NoReturn:
@@ -160,6 +44,7 @@ def _ignored() -> list[str]:
 
 
 _ELSEWHERE = {
+    "plugins": ("host.cli.plugins", "plugins"),
     "new-plugin": ("host.cli.new_plugin", "new_plugin"),
     "simulate": ("host.cli.simulate", "simulate"),
     **dict.fromkeys((*COMMANDS, "top"), ("host.cli.operate", "OPERATIONS")),
@@ -167,7 +52,7 @@ _ELSEWHERE = {
 """The commands of other modules, imported when they are called: a host starts 20 ms earlier."""
 
 
-class _Group(click.Group):
+class _Group(SuggestingGroup):
     """A group that runs the host if no command is named, and imports commands as needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -192,11 +77,7 @@ class _Group(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; of one that there is not, name the nearest of all that there are."""
-        names = self.list_commands(ctx)
-        if args[0] not in names:
-            near = suggest(settings.nearest(args[0], names))
-            ctx.fail(f'there is no command "{args[0]}"{near}')
+        """Find the command."""
         found = super().resolve_command(ctx, args)
         if args[0] != "run":  # in a host, they wait until plugins are about to be loaded
             early_signals.unblock()
@@ -323,30 +204,9 @@ def _lines(error: PluginError) -> list[str]:
     errors = error.errors if isinstance(error, PluginErrors) else (error,)
     return [
         f"  plugin {each.plugin}: "
-        + "; ".join(filter(None, [each.where, *each.cause.splitlines()]))
+        + "; ".join(filter(None, [each.where, *each.cause.splitlines(), each.hint]))
         for each in errors
     ]
-
-
-@main.command()
-@with_sources
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def plugins(sources: Sources, as_json: bool) -> None:
-    """List the plugins that are installed or selected, without importing any of them."""
-    from host.plugin import catalog  # noqa: PLC0415  (as the commands of other modules)
-
-    entries = catalog.catalog(sources.load().settings.plugins)
-    if as_json:
-        click.echo(json.dumps([entry.as_dict() for entry in entries], indent=2))
-        return
-    table = [("NAME", "SELECTED", "DISTRIBUTION", "ORIGIN", "IMPLEMENTS")]
-    for entry in entries:
-        found = "?" if entry.implements is None else ", ".join(entry.implements)
-        selected = ("default" if entry.default else "yes") if entry.selected else "no"
-        came_from = f"{entry.distribution} {entry.version}" if entry.distribution else "-"
-        described = f"broken: {entry.error}" if entry.error else found
-        table.append((entry.name, selected, came_from, entry.origin, described))
-    click.echo(aligned(table, text=range(len(table[0]))))
 
 
 @main.command("settings")

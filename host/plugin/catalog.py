@@ -11,6 +11,7 @@ from typing import Any
 
 from host.errors import PluginError
 from host.plugin.binding import HOOKS
+from host.plugin.declarations import ATTRIBUTE, Declaration, parse
 from host.plugin.discovery import Source, find, installed, locate_entry
 from host.plugin.loading import DEFAULTS, selection
 from host.runtime.steps import finish
@@ -28,6 +29,7 @@ class Entry:
         version: that distribution's version, or None.
         origin: what is imported when it is selected: module and class, or a file.
         implements: the hooks it implements as far as its source tells, or None if it does not.
+        declares: what it declares as far as its source tells, or None if it does not.
         selected: whether the settings load it.
         default: whether it is loaded unless `no:NAME` leaves it out.
         error: why it could not be loaded, as far as that shows without importing it, or None.
@@ -38,13 +40,15 @@ class Entry:
     version: str | None
     origin: str
     implements: tuple[str, ...] | None
+    declares: Declaration | None
     selected: bool
     default: bool
     error: str | None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as JSON has them."""
-        return asdict(self)
+        declares = None if self.declares is None else self.declares.as_dict()
+        return {**asdict(self), "declares": declares}
 
 
 def catalog(plugins: Iterable[str] = ()) -> list[Entry]:
@@ -83,12 +87,18 @@ def catalog(plugins: Iterable[str] = ()) -> list[Entry]:
 
 
 def _entry(source: Source, *, selected: bool, error: str | None = None) -> Entry:
+    tree = _tree(source)
+    try:
+        declares = None if tree is None else _declared(source, tree)
+    except PluginError as wrong:
+        declares, error = None, error or wrong.cause
     return Entry(
         source.name,
         source.distribution,
         source.version,
         source.target,
         implemented(source),
+        declares,
         selected,
         source.name in DEFAULTS,
         error,
@@ -98,7 +108,7 @@ def _entry(source: Source, *, selected: bool, error: str | None = None) -> Entry
 def _broken(name: str, error: PluginError, *, selected: bool = False) -> Entry:
     cause = error.cause.partition("\n")[0]
     origin = error.origin or ""
-    return Entry(name, None, None, origin, None, selected, name in DEFAULTS, cause)
+    return Entry(name, None, None, origin, None, None, selected, name in DEFAULTS, cause)
 
 
 def implemented(source: Source) -> tuple[str, ...] | None:
@@ -107,11 +117,7 @@ def implemented(source: Source) -> tuple[str, ...] | None:
     It reads what is written: hooks that come from a base class in another file are not seen, so
     a class with such a base gives None.
     """
-    path = source.path or _file_of(source.module)
-    try:
-        tree = ast.parse(path.read_bytes()) if path else None
-    except (OSError, SyntaxError, ValueError):
-        return None
+    tree = _tree(source)
     if tree is None:
         return None
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
@@ -127,6 +133,46 @@ def implemented(source: Source) -> tuple[str, ...] | None:
         return None
     own = [hook for hook in HOOKS if hook in found]
     return (*own, *sorted(found.difference(own)))
+
+
+def _tree(source: Source) -> ast.Module | None:
+    """Return what is written in a plugin's module, or None if that cannot be told."""
+    path = source.path or _file_of(source.module)
+    try:
+        return ast.parse(path.read_bytes()) if path else None
+    except (OSError, SyntaxError, ValueError):
+        return None
+
+
+def _declared(source: Source, tree: ast.Module) -> Declaration | None:
+    """Return what a plugin declares in its class or in the module, or None if it is no literal.
+
+    What a class inherits is not seen.
+
+    Raises:
+        PluginError: what it declares is not understood.
+    """
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    bodies = [node.body for node in classes if source.attribute in ("", node.name)]
+    value = next(filter(None, map(_declaration, [*bodies, tree.body])), None)
+    if value is None:
+        return Declaration()
+    try:
+        return parse(source, ast.literal_eval(value))
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return None
+
+
+def _declaration(body: Iterable[ast.stmt]) -> ast.expr | None:
+    """Return what is assigned to `host_plugin` among statements, or None."""
+    for node in body:
+        match node:
+            case (
+                ast.Assign(targets=[ast.Name(id=name)], value=value)
+                | ast.AnnAssign(target=ast.Name(id=name), value=value)
+            ) if name == ATTRIBUTE:
+                return value
+    return None
 
 
 def _hooks_of_class(name: str, classes: dict[str, ast.ClassDef]) -> set[str] | None:

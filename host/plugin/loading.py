@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import EntryPoint
 from types import ModuleType
 from typing import NamedTuple, cast
 
@@ -15,8 +17,10 @@ from host.errors import PluginError
 from host.plugin import binding
 from host.plugin.binding import HOOKS, Implementation, Manager, specified
 from host.plugin.checks import Hooks, implementations, leaves_epoll, plugin_class, unheard
+from host.plugin.declarations import ATTRIBUTE, Declaration, declared, unmet
 from host.plugin.discovery import Source, find, installed
 from host.plugin.importing import Importer, import_error
+from host.plugin.ordering import Order, cycles, saying
 from host.plugin.registry import Plugin, Registry
 from host.runtime.steps import Steps, finish
 from host.settings import Loaded, Problem, SettingsError, nearest, validate_options
@@ -62,6 +66,7 @@ class _Built(NamedTuple):
     instance: object
     model: type[BaseModel] | None
     options: BaseModel | None
+    declaration: Declaration
 
 
 class _Trouble:
@@ -143,7 +148,8 @@ def selection(plugins: Iterable[str]) -> tuple[str, ...]:
 def _load(loaded: Loaded, importer: Importer) -> Steps[Registry]:
     built: list[_Built] = []
     trouble = _Trouble()
-    sources = yield from _sources(loaded, trouble)
+    entries = yield from installed()
+    sources = yield from _sources(loaded, entries, trouble)
     for source, text in sources:
         with trouble, leaves_epoll(source):
             built.append(_build(source, text, loaded, importer))
@@ -154,7 +160,9 @@ def _load(loaded: Loaded, importer: Importer) -> Steps[Registry]:
         hooks.update(specified(namespace))
     found: list[Implementation] = []
     plugins: list[Plugin] = []
-    for each in built:
+    declarations = {each.source.name: each.declaration for each in built}
+    _check_order(built, declarations, trouble)
+    for each in _complete(built, [source for source, _ in sources], entries, trouble):
         with trouble:
             members, wrong = implementations(each.source, each.instance, hooks)
             wrong += unheard(each.source, members)
@@ -164,12 +172,13 @@ def _load(loaded: Loaded, importer: Importer) -> Steps[Registry]:
             plugins.append(_plugin(each, members, hooks))
         yield
     trouble.raise_any()
-    return _register(plugins, found, brought, hooks)
+    return _register(plugins, found, brought, hooks, Order(declarations))
 
 
-def _sources(loaded: Loaded, trouble: _Trouble) -> Steps[list[tuple[Source, str]]]:
+def _sources(
+    loaded: Loaded, entries: Sequence[EntryPoint], trouble: _Trouble
+) -> Steps[list[tuple[Source, str]]]:
     """Find what is selected, and note what is wrong with the selection."""
-    entries = yield from installed()
     found: dict[str, tuple[Source, str]] = {}
     texts: tuple[str, ...] = ()
     with trouble:
@@ -222,8 +231,44 @@ def _build(source: Source, text: str, loaded: Loaded, importer: Importer) -> _Bu
         message = "the plugin takes no options: it has no pydantic model named Options"
         raise SettingsError([_problem(loaded, source.name, message)])
     options = validate_options(source.name, model, loaded) if model else None
+    declaration = declared(source, cast("type | ModuleType", target))
     instance = _construct(source, target, options) if inspect.isclass(target) else target
-    return _Built(source, text, instance, model, options)
+    return _Built(source, text, instance, model, options, declaration)
+
+
+def _check_order(
+    built: Iterable[_Built], declarations: Mapping[str, Declaration], trouble: _Trouble
+) -> None:
+    """Note which plugins cannot be put into the order that they declare."""
+    origins = {each.source.name: each.source.origin for each in built}
+    for circle in cycles(declarations):
+        names = [*circle, circle[0]]
+        says = [saying(declarations, *pair) for pair in itertools.pairwise(names)]
+        cause = "plugins are to be called in a circle, each before the next: "
+        trouble.errors.append(
+            PluginError(
+                circle[0],
+                "\n".join([cause + " -> ".join(names), *says]),
+                origin=origins[circle[0]],
+                hint=f"Take one of these names out of {ATTRIBUTE}, or leave out a plugin.",
+            )
+        )
+
+
+def _complete(
+    built: Iterable[_Built],
+    selected: Iterable[Source],
+    entries: Iterable[EntryPoint],
+    trouble: _Trouble,
+) -> Iterator[_Built]:
+    """Yield those that have the plugins which they require, and note what the others lack."""
+    sources = {each.name: each for each in selected}
+    names = {each.name for each in entries}
+    for each in built:
+        if lacking := unmet(each.source, each.declaration, sources, names):
+            trouble.errors.extend(lacking)
+        else:
+            yield each
 
 
 def _brought(built: Iterable[_Built], trouble: _Trouble) -> list[object]:
@@ -304,7 +349,7 @@ def _construct(source: Source, target: type, options: BaseModel | None) -> objec
 
 def load_none() -> Registry:
     """Return a registry without any plugin."""
-    return _register((), (), (), HOOKS)
+    return _register((), (), (), HOOKS, Order({}))
 
 
 def _register(
@@ -312,6 +357,7 @@ def _register(
     found: Sequence[Implementation],
     brought: Sequence[object],
     hooks: Hooks,
+    order: Order,
 ) -> Registry:
     manager = Manager()
     for namespace in brought:
@@ -329,11 +375,15 @@ def _register(
                 raise PluginError(plugin.name, cause, origin=plugin.origin) from error
     # One function may serve two hooks, or two plugins: its identity alone says too little.
     known = {(each.plugin, each.hook, id(each.function)): each for each in found}
-    order = {
+    calls = {
         hook: tuple(
-            known[each.plugin_name, hook, id(each.function)]
-            for each in reversed(getattr(manager.hook, hook).get_hookimpls())
+            order.arranged(
+                [
+                    known[each.plugin_name, hook, id(each.function)]
+                    for each in reversed(getattr(manager.hook, hook).get_hookimpls())
+                ]
+            )
         )
         for hook in hooks
     }
-    return Registry(tuple(plugins), manager, order, tuple(brought))
+    return Registry(tuple(plugins), manager, calls, tuple(brought), order)

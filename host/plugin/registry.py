@@ -24,6 +24,7 @@ from host.plugin.binding import (
     Timed,
 )
 from host.plugin.circuit_breaker import CircuitBreaker
+from host.plugin.ordering import Order
 from host.settings import nearest
 from host.telemetry.emitter import ReportFailure
 from host.text import listed, suggest
@@ -63,14 +64,16 @@ class Registry:
     Attributes:
         plugins: in the order of selection, default plugins last.
         manager: pluggy's manager, in which the implementations are registered.
-        calls: the implementations of each hook, in the order in which pluggy calls them.
+        calls: the implementations of each hook, in the order in which they are called.
         brought: the hook specifications that plugins bring.
+        order: what the plugins declare of it.
     """
 
     plugins: tuple[Plugin, ...]
     manager: Manager
     calls: Mapping[str, tuple[Implementation, ...]]
     brought: tuple[object, ...]
+    order: Order
 
     @property
     def protocols(self) -> tuple[str, ...]:
@@ -141,6 +144,24 @@ class Registry:
             hint=None if near else f"Select it: --plugin {name}",
         )
 
+    def heard(self, hook: str, plugin: str) -> list[Implementation]:
+        """Return who hears a hook of a listener's connections, in order.
+
+        Without declarations, wrappers come first, then the listener's own plugin.
+
+        Args:
+            hook: the hook's name.
+            plugin: the name of the protocol plugin that serves the listener.
+        """
+        foreign = set(self.protocols) - {plugin}
+        heard = [each for each in self.calls[hook] if each.plugin not in foreign]
+        wrappers = [each for each in heard if each.wrapper]
+        own = [each for each in heard if not each.wrapper and each.plugin == plugin]
+        others = [each for each in heard if not each.wrapper and each.plugin != plugin]
+        if ROWS[hook].audience is not Audience.LISTENER:
+            others = []
+        return self.order.arranged([*wrappers, *own, *others])
+
     def bind(
         self,
         listener_plugin: str,
@@ -158,12 +179,12 @@ class Registry:
             timed: what measures the functions that are bound; without it they are the plugins' own.
         """
         name = self.protocol(listener_plugin).name
-        readable = self._audience("on_readable", name)
+        readable = self.heard("on_readable", name)
         brought = [self.calls[hook] for hook in self.calls if hook not in HOOKS]
         culprits = [*readable, *itertools.chain.from_iterable(brought)]
 
         def tell(hook: str) -> Tell:
-            heard = binding.measured(self._audience(hook, name), timed)
+            heard = binding.measured(self.heard(hook, name), timed)
             return isolation.isolated(hook, heard, report, breaker if ROWS[hook].guarded else None)
 
         return ListenerHooks(
@@ -248,15 +269,6 @@ class Registry:
         schedulers = binding.measured(self.calls["choose_worker"], timed)
         asked = isolation.schedulers(schedulers, report, breaker)
         return HostHooks(bound, frozenset(heard_by_any), asked)
-
-    def _audience(self, hook: str, name: str) -> list[Implementation]:
-        """Return who hears a hook of a listener: wrappers, its own plugin, then the others."""
-        foreign = set(self.protocols) - {name}
-        heard = [each for each in self.calls[hook] if each.plugin not in foreign]
-        wrappers = [each for each in heard if each.wrapper]
-        own = [each for each in heard if not each.wrapper and each.plugin == name]
-        others = [each for each in heard if not each.wrapper and each.plugin != name]
-        return [*wrappers, *own, *(others if ROWS[hook].audience is Audience.LISTENER else ())]
 
 
 def _module(subject: object) -> str:

@@ -4,13 +4,15 @@ from pathlib import Path
 from socket import SHUT_WR
 
 import pytest
+from click.testing import CliRunner
 
 from host import CloseReason, settings
+from host.cli.main import main
 from host.plugin.loading import load
 from host.testing import Harness
 from walkthrough import ROOT, blocks
 
-PAGES = ["docs/bus.md", "docs/connections.md", "docs/line.md"]
+PAGES = ["docs/bus.md", "docs/connections.md", "docs/line.md", "docs/order.md"]
 PLUGINS = [
     pytest.param(block.text, id=f"{page}:{block.line}")
     for page in PAGES
@@ -43,6 +45,15 @@ def test_the_relay_of_the_bus_page_leaves_clients_of_other_listeners_alone(tmp_p
         first.feed(b"hello")
         harness.run()
         assert (first.take(), second.take(), other.take()) == (b"hello", b"hello", b"")
+
+
+def test_the_guard_of_the_page_of_order_is_called_in_the_order_that_it_shows(tmp_path, monkeypatch):
+    shown("docs/order.md", "Guard", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    [text] = [each.text for each in blocks(ROOT / "docs/order.md") if each.language == "console"]
+    command, _, said = text.partition("\n")
+    found = CliRunner().invoke(main, command.removeprefix("$ python -m host ").split())
+    assert found.output == said
 
 
 def test_the_clock_of_the_page_of_connections_answers_later_and_does_not_keep_silent_ones(

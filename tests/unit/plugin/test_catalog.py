@@ -25,6 +25,7 @@ def test_lists_what_is_installed_and_selected_without_importing_it(install):
     ]
     assert 'no plugin "nobody" is installed' in entries[-1].error
     assert entries[-2].as_dict()["origin"] == "./mine.py"
+    assert entries[-2].as_dict()["declares"] == {"after": [], "before": [], "requires": []}
     assert "sample_first" not in sys.modules
 
 
@@ -80,3 +81,30 @@ def test_inherited_hooks_count_if_their_class_is_in_the_file():
     write("some.py", "from x import Base\nclass More(Base): ...")
     [entry] = [entry for entry in catalog([text]) if entry.name == "some:More"]
     assert entry.implements is None
+
+
+DECLARES = "\nhost_plugin = {'after': ['a'], 'requires': ['line>=0.1', 'b']}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (HOOK, ""),
+        (HOOK + DECLARES, "after a; requires line>=0.1, b"),
+        (ECHO + DECLARES, "after a; requires line>=0.1, b"),
+        (ECHO + DECLARES.replace("\n", "\n    "), "after a; requires line>=0.1, b"),
+        (ECHO + "    host_plugin: dict = {'before': ('c',)}", "before c"),
+        (ECHO + "    host_plugin: dict", ""),
+        (HOOK + "\nhost_plugin = declared()", None),
+        ("def", None),
+    ],
+)
+def test_what_is_declared_is_read_from_the_source(text, expected):
+    write("mine.py", text)
+    found = catalog(["./mine.py"])[-1].declares
+    assert (None if found is None else str(found)) == expected
+
+
+def test_what_is_declared_wrongly_is_shown():
+    write("mine.py", HOOK + "\nhost_plugin = {'afte': []}")
+    assert 'did you mean "after"' in catalog(["./mine.py"])[-1].error
