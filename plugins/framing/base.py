@@ -9,13 +9,17 @@ from typing import Protocol
 class FrameTooLongError(ValueError):
     """A message is longer than the limit.
 
+    Args:
+        limit: the limit in bytes.
+        text: what to say instead of how many bytes are too many, where a protocol has words for it.
+
     Attributes:
         limit: the limit in bytes.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, text: str = "") -> None:
         self.limit = limit
-        super().__init__(f"message longer than {limit} bytes")
+        super().__init__(text or f"message longer than {limit} bytes")
 
 
 class FrameSyntaxError(ValueError):

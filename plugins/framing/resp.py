@@ -1,10 +1,13 @@
 r"""Requests as Redis clients send them: arrays of words with their lengths, or lines of words.
 
 `*2\r\n$4\r\nECHO\r\n$2\r\nhi\r\n` is the request `ECHO hi`, and so is the line `ECHO hi\r\n` (the
-protocol specification of Redis, "Sending commands to a Redis server" and "Inline commands").
+protocol specification of Redis, "Sending commands to a Redis server" and "Inline commands"). A word
+of a line may be in quotes, as in `SET greeting "hello world"`.
 """
 
 from __future__ import annotations
+
+import re
 
 from host.plugins.framing.base import FrameSyntaxError, FrameTooLongError
 from host.plugins.framing.buffered import BufferedFramer
@@ -17,6 +20,19 @@ _COUNTS = {b"*%d" % count: count for count in range(1, 257)}
 _LENGTHS = [b"$%d" % size for size in range(_MOST_BYTES + 1)]
 _MARKS = (b"*", b"$")
 _length_of = _LENGTHS.__getitem__
+_BAD_COUNT, _BAD_LENGTH = "invalid multibulk length", "invalid bulk length"
+_TOO_LONG = {b"*": _BAD_COUNT, b"$": _BAD_LENGTH}
+_WORD = re.compile(
+    rb"""
+    ([^\s"']*)                                 # without quotes, then perhaps the rest in some:
+    (?: "((?:[^"\\]|\\.)*)"                    # double ones, in which \ escapes something,
+      | '((?:[^'\\]|\\'|\\(?!'))*)' )?          # or single ones, in which it escapes only one
+    (?:\s+|\Z)                                # nothing else may follow
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{2}|.)", re.DOTALL)
+_ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"a": b"\a"}
 
 
 class _Begun:
@@ -44,7 +60,8 @@ class RespFramer(BufferedFramer[list[bytes]]):
         for words in framer.feed(connection.read()):
             command, *arguments = words
 
-    Empty lines and arrays are left out, as Redis does. After an error the stream is lost.
+    Empty lines and arrays are left out, as Redis does. After an error the stream is lost; its text
+    is in the words of Redis.
 
     Args:
         max_bytes: how many bytes the words of a request may have together.
@@ -104,11 +121,11 @@ class RespFramer(BufferedFramer[list[bytes]]):
                 return None
             self._searched = 0
             if line[:1] == b"*":
-                count = self._number(line, self._max_words)
+                count = self._number(line, self._max_words, _BAD_COUNT)
                 if count > 0:
                     self._begun = _Begun(count, end - self._at)
                     break
-            elif words := line.split():
+            elif words := _split_line(line):
                 return words, end
             self._at = end  # it is empty
         return self._array(self._begun)
@@ -121,10 +138,11 @@ class RespFramer(BufferedFramer[list[bytes]]):
             if line is None:
                 return None
             if line[:1] != b"$":
-                raise FrameSyntaxError("each word of an array begins with $ and its length")
-            size = self._number(line, self._max - begun.size)
+                mark = line[:1].decode("latin-1")
+                raise FrameSyntaxError(f"expected '$', got '{mark if mark.isprintable() else '?'}'")
+            size = self._number(line, self._max - begun.size, _BAD_LENGTH)
             if size < 0:
-                raise FrameSyntaxError("a word of a request has a length from 0 on")
+                raise FrameSyntaxError(_BAD_LENGTH)
             end = start + size
             if len(data) < end + 2:
                 return None
@@ -144,24 +162,30 @@ class RespFramer(BufferedFramer[list[bytes]]):
             start: where it begins.
             searched: how many of its bytes are known to hold no end.
         """
-        is_number = self._data[start : start + 1] in (bytearray(b"*"), bytearray(b"$"))
-        limit = _MOST_DIGITS if is_number else self._max
+        mark = bytes(self._data[start : start + 1])
+        limit = _MOST_DIGITS if mark in _MARKS else self._max
         end = self._data.find(b"\n", start + searched, start + limit + 2)
         if end >= 0:
             return bytes(self._data[start:end]).removesuffix(b"\r"), end + 1
         if len(self._data) - start > limit + 1:
-            raise FrameTooLongError(limit)
+            raise FrameTooLongError(limit, _TOO_LONG.get(mark, "too big inline request"))
         return None, start
 
-    def _number(self, line: bytes, limit: int) -> int:
-        """Return the number behind the first byte of a line; -1 stands for nothing."""
+    def _number(self, line: bytes, limit: int, error: str) -> int:
+        """Return the number behind the first byte of a line; -1 stands for nothing.
+
+        Args:
+            line: the line.
+            limit: the largest number.
+            error: what to say if it is none.
+        """
         digits = line[1:]
         if digits == b"-1":
             return -1
         if not digits.isdigit() or (digits[:1] == b"0" and len(digits) > 1):
-            raise FrameSyntaxError("an array and each of its words begin with a number")
+            raise FrameSyntaxError(error)
         if int(digits) > limit:
-            raise FrameTooLongError(limit)
+            raise FrameTooLongError(limit, error)
         return int(digits)
 
 
@@ -171,17 +195,25 @@ def _cut_whole(data: bytes, max_bytes: int, max_words: int) -> tuple[list[list[b
     What is between the ends of lines is compared with what the lengths say: so a word that holds an
     end of line is found, and left for the slower way.
 
+    Args:
+        data: at most `_MOST_BYTES` bytes.
+        max_bytes: how many bytes the words of a request may have together.
+        max_words: how many words it may have.
+
     Returns:
         The requests, and how many bytes of `data` they take.
     """
-    requests: list[list[bytes]] = []
+    if len(data) > max_bytes:
+        return [], 0
     pieces = data.split(b"\r\n")
-    at, last = 0, len(pieces) - 1
+    last = len(pieces) - 1
+    requests = _cut_alike(pieces, max_words)
+    at = len(requests) * (1 + 2 * len(requests[0])) if requests else 0
     while at < last:
         count = _COUNTS.get(pieces[at])
         if count is None:
             piece = pieces[at]
-            if piece[:1] in _MARKS or b"\n" in piece or len(piece) > max_bytes:
+            if piece[:1] in _MARKS or b"\n" in piece or b'"' in piece or b"'" in piece:
                 break
             if words := piece.split():
                 requests.append(words)
@@ -191,9 +223,59 @@ def _cut_whole(data: bytes, max_bytes: int, max_words: int) -> tuple[list[list[b
         if stop > last or count > max_words:
             break
         words = pieces[at + 2 : stop : 2]
-        sizes = list(map(len, words))
-        if pieces[at + 1 : stop : 2] != list(map(_length_of, sizes)) or sum(sizes) > max_bytes:
+        if pieces[at + 1 : stop : 2] != list(map(_length_of, map(len, words))):
             break
         requests.append(words)
         at = stop
+    if at == last:
+        return requests, len(data) - len(pieces[last])
     return requests, sum(map(len, pieces[:at])) + 2 * at
+
+
+def _cut_alike(pieces: list[bytes], max_words: int) -> list[list[bytes]]:
+    """Cut the arrays with which `pieces` begin, if all have as many words: at once, which is quick.
+
+    Args:
+        pieces: what is between the ends of lines.
+        max_words: how many words an array may have.
+
+    Returns:
+        The words of each array; nothing if there are not several, or one of them is odd.
+    """
+    count = _COUNTS.get(pieces[0], 0)
+    step = 1 + 2 * count
+    number = (len(pieces) - 1) // step
+    stop = number * step
+    if number < 2 or not 0 < count <= max_words or pieces[:stop:step].count(pieces[0]) < number:
+        return []
+    flat = pieces[:stop]
+    del flat[::step]
+    words = flat[1::2]
+    if flat[::2] != list(map(_length_of, map(len, words))):
+        return []
+    return [words[at : at + count] for at in range(0, len(words), count)]
+
+
+def _split_line(line: bytes) -> list[bytes]:
+    """Return the words of a line, without their quotes.
+
+    Raises:
+        FrameSyntaxError: a quote has no end, or something follows its end.
+    """
+    if b'"' not in line and b"'" not in line:
+        return line.split()
+    words, at, line = [], 0, line.strip()
+    while at < len(line):
+        found = _WORD.match(line, at)
+        if found is None:
+            raise FrameSyntaxError("unbalanced quotes in request")
+        plain, double, single = found.groups(b"")
+        words.append(plain + _ESCAPE.sub(_unescape, double) + single.replace(b"\\'", b"'"))
+        at = found.end()
+    return words
+
+
+def _unescape(found: re.Match[bytes]) -> bytes:
+    """Return what is meant by a backslash and what follows it."""
+    what = found[1]
+    return bytes.fromhex(what[1:].decode()) if len(what) == 3 else _ESCAPED.get(what, what)

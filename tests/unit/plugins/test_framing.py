@@ -720,6 +720,87 @@ def test_no_requests(stream, error):
         framer.cut()
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b'SET k "a b"', [b"SET", b"k", b"a b"]),
+        (b"SET k 'a b'  ", [b"SET", b"k", b"a b"]),
+        (b'  ECHO k="a b"', [b"ECHO", b"k=a b"]),
+        (b"ECHO \"\"  ''", [b"ECHO", b"", b""]),
+        (rb'ECHO "\x00\xfF\n\r\t\b\a\"\\\q\x0g"', [b"ECHO", b'\0\xff\n\r\t\b\a"\\qx0g']),
+        (rb"ECHO 'it\'s \n \x41 \\ '", [b"ECHO", rb"it's \n \x41 \\ "]),
+        (rb"ECHO '' \n a\b", [b"ECHO", b"", rb"\n", rb"a\b"]),
+        (rb"'*1'", [b"*1"]),
+        (b'ECHO "a', None),
+        (b"ECHO 'a", None),
+        (b'ECHO "a"b', None),
+        (b"ECHO ''''", None),
+        (rb'ECHO "a\"', None),
+        (rb"ECHO 'a\'", None),
+        (rb"ECHO 'a\\'", None),
+        (b'"', None),
+    ],
+)
+@pytest.mark.parametrize("end", [b"\r\n", b"\n"])
+def test_words_in_quotes(line, words, end):
+    framer = RespFramer()
+    assert framer.cut(b"PING\r\n" + line + end) == [[b"PING"]]
+    if words is not None:
+        assert framer.cut() == [words]
+        assert framer.waiting == 0
+    else:
+        with pytest.raises(FrameSyntaxError, match="unbalanced quotes in request"):
+            framer.cut()
+
+
+@pytest.mark.parametrize(
+    ("stream", "text"),
+    [
+        (b"*x\r\n", "invalid multibulk length"),
+        (b"*5\r\n", "invalid multibulk length"),
+        (b"*1\r\n+OK\r\n", r"expected '\$', got '\+'"),
+        (b"*1\r\n\x00\r\n", r"expected '\$', got '\?'"),
+        (b"*1\r\n$x\r\n", "invalid bulk length"),
+        (b"*1\r\n$31\r\n", "invalid bulk length"),
+        (b"x" * 32, "too big inline request"),
+    ],
+)
+def test_errors_are_in_the_words_of_redis(stream, text):
+    with pytest.raises(ValueError, match=rf"^{text}$"):
+        RespFramer(30, 4).cut(stream)
+
+
+ODD = [b"*2\r\n$1\r\na\r\n", b"*1\r\n$1\r\nab\r\n", b"*1\r\n$3\r\na\r\n"]
+
+
+@given(
+    groups=st.lists(
+        st.tuples(
+            st.lists(st.binary(max_size=4), min_size=1, max_size=3),
+            st.integers(1, 20),
+            st.just(b"") | st.sampled_from(ODD),
+        ),
+        max_size=6,
+    )
+)
+def test_many_requests_of_one_form_are_cut_as_in_pieces(groups):
+    stream = b"".join(request(*words) * times + odd for words, times, odd in groups)
+
+    def cut(pieces):
+        framer, found = RespFramer(), []
+        try:
+            for piece in pieces:
+                data = piece
+                while batch := framer.cut(data):
+                    found += batch
+                    data = b""
+        except FrameSyntaxError:
+            found.append(LOST)
+        return found
+
+    assert cut([stream]) == cut([stream[at : at + 1] for at in range(len(stream))])
+
+
 KINDS = {
     "arrays": lambda number: request(b"SET", b"key:%d" % number, b"value"),
     "lines": lambda _: b"PING\r\n",
