@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from ipaddress import ip_network
+from typing import Annotated, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     field_validator,
+    model_validator,
 )
 
 from host.settings import address as addresses
@@ -23,6 +26,22 @@ def _as_mode(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 0o777:
         raise ValueError('expected file mode up to 0o777, such as 0o660 or "0660"')
     return value
+
+
+def _check_network(value: str) -> str:
+    try:
+        ip_network(value)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}: expected a network such as 10.0.0.0/8 or 2001:db8::/32"
+        ) from None
+    return value
+
+
+NetworkText = Annotated[str, AfterValidator(_check_network)]
+ProxyText = Annotated[
+    str, AfterValidator(lambda value: value if value == "unix" else _check_network(value))
+]
 
 
 def _as_listen(value: object) -> object:
@@ -81,6 +100,49 @@ class Listen(Section):
         description='Permissions of a Unix socket file, as 0o660 or "0660". 0o600 admits only the'
         " user of the host; a wider one admits every process that may open the file.",
     )
+
+    allow: Annotated[tuple[NetworkText, ...], BeforeValidator(as_tuple)] = Field(
+        default=(),
+        description='IP networks whose clients are let in, as "10.0.0.0/8", or single addresses;'
+        " none stands for all. Behind a proxy it is the client that counts.",
+    )
+    deny: Annotated[tuple[NetworkText, ...], BeforeValidator(as_tuple)] = Field(
+        default=(),
+        description="IP networks whose clients are refused, also if they are in `allow`.",
+    )
+    refuse: Literal["reset", "close"] = Field(
+        default="reset",
+        description='What a client sees that is refused. "reset" leaves nothing behind in the'
+        ' kernel; "close" is an end, and keeps the pair of addresses busy for a minute.',
+    )
+    proxy: Literal["none", "v1", "v2", "any"] = Field(
+        default="none",
+        description="Versions of the PROXY protocol in which proxies say first whose connection"
+        ' they hand on. With "none" a header is taken for what the client says.',
+    )
+    proxy_from: Annotated[tuple[ProxyText, ...], BeforeValidator(as_tuple)] = Field(
+        default=(),
+        description='IP networks of the proxies, or "unix" for whoever connects to a Unix socket.'
+        " They must send a header. Anybody among them can pretend to be any client.",
+    )
+    proxy_others: Literal["refuse", "plain"] = Field(
+        default="refuse",
+        description='What becomes of peers that are not in `proxy_from`: "plain" takes them for'
+        " clients, whose bytes are never taken for a header.",
+    )
+
+    @model_validator(mode="after")
+    def _check_proxies(self) -> Self:
+        if self.proxy != "none" and not self.proxy_from:
+            raise ValueError(
+                "proxy needs proxy_from, the networks of the proxies: else any client could"
+                ' pretend to be another one; as proxy_from = ["10.0.0.0/8"]'
+            )
+        if self.proxy_from and self.proxy == "none":
+            raise ValueError('proxy_from says nothing without proxy, such as proxy = "any"')
+        if self.parsed.family == "unix" and (self.allow or self.deny) and self.proxy == "none":
+            raise ValueError("allow and deny are for IP addresses, which a Unix socket has not")
+        return self
 
     @field_validator("address")
     @classmethod

@@ -55,6 +55,20 @@ class Limits(Section):
         " 0 means never, since many protocols are silent for long. Without it, peers that vanish"
         " keep their places.",
     )
+    admission_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        description="Seconds in which a connection must be let in, after it was accepted: a proxy"
+        " must have sent its header. 10 is long for a proxy; a longer one lets peers that send"
+        " nothing keep their places.",
+    )
+    max_admissions_per_worker: int = Field(
+        default=256,
+        ge=1,
+        le=65_536,
+        description="Connections of one worker that may wait to be let in; then it takes no more."
+        " 256 is far more than wait for good proxies; a larger one costs memory.",
+    )
     max_unsent_bytes_per_worker: int = Field(
         default=0,
         ge=0,

@@ -2,7 +2,13 @@
 
 from host.interfaces.bus import BUS_LEFT, BUS_LOST, Bus, Message
 from host.interfaces.supervisor import Host, WorkerView
-from host.interfaces.values import ChildExit, CloseReason, ConnectionOrigin, Listener
+from host.interfaces.values import (
+    ChildExit,
+    CloseReason,
+    ConnectionOrigin,
+    Listener,
+    ProxyHeader,
+)
 from host.interfaces.worker import Connection, HasFileno, Timer, Worker
 
 __all__ = [
@@ -17,6 +23,7 @@ __all__ = [
     "Host",
     "Listener",
     "Message",
+    "ProxyHeader",
     "Timer",
     "Worker",
     "WorkerView",

@@ -63,12 +63,58 @@ class ChildExit:
     expected: bool
 
 
+_TLV_ALPN, _TLV_AUTHORITY, _TLV_UNIQUE_ID = 0x01, 0x02, 0x05
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyHeader:
+    """What a proxy has said of a connection that it hands on, by the PROXY protocol.
+
+    Attributes:
+        version: 1 or 2.
+        local: the proxy has named no client: the connection is its own (LOCAL, such as a health
+            check), or it does not know whose it is (UNKNOWN).
+        peer: the proxy's own address as text.
+        source: the client's address as text, None if `local`.
+        destination: where the client has connected to, None if `local`.
+        tlvs: all else that it has said, as types and values (version 2, 2.2).
+    """
+
+    version: int
+    local: bool
+    peer: str
+    source: str | None = None
+    destination: str | None = None
+    tlvs: tuple[tuple[int, bytes], ...] = ()
+
+    def value(self, kind: int) -> bytes | None:
+        """Return the first value of a type, None if there is none."""
+        return next((value for each, value in self.tlvs if each == kind), None)
+
+    @property
+    def authority(self) -> str | None:
+        """The host name that the client has asked the proxy for, such as by TLS."""
+        value = self.value(_TLV_AUTHORITY)
+        return None if value is None else value.decode("utf-8", "backslashreplace")
+
+    @property
+    def alpn(self) -> bytes | None:
+        """The protocol above TLS that client and proxy have agreed on (RFC 7301)."""
+        return self.value(_TLV_ALPN)
+
+    @property
+    def unique_id(self) -> bytes | None:
+        """What names the connection, also in the proxy's log."""
+        return self.value(_TLV_UNIQUE_ID)
+
+
 @dataclass(frozen=True, slots=True)
 class ConnectionOrigin:
     """What is known of the client of a connection before `on_accept`.
 
     Attributes:
-        peer: the other end as text: `127.0.0.1:50211`, `[::1]:50211`, or `unix`.
+        peer: the client as text: `127.0.0.1:50211`, `[::1]:50211`, or `unix`. Behind a proxy that
+            names it, it is the one that the proxy has named.
         host: its IP address, None for a Unix socket.
         port: its port, None for a Unix socket.
         scope: the number of the interface that a link-local IPv6 address belongs to, 0 if there is
@@ -76,6 +122,8 @@ class ConnectionOrigin:
         uid: the user of the process that has connected to a Unix socket (unix(7), SO_PEERCRED);
             None for other sockets.
         pid: that process; 0 if it is in another pid namespace.
+        proxy: what the proxy has said that the connection came through, with its own address; None
+            for a connection that did not have to come through one.
     """
 
     peer: str
@@ -84,3 +132,4 @@ class ConnectionOrigin:
     scope: int | None = None
     uid: int | None = None
     pid: int | None = None
+    proxy: ProxyHeader | None = None

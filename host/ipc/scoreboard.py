@@ -30,9 +30,11 @@ _WORKER_WORDS = 8
 CLAIMED, SETTLED, ACCEPTED, SPURIOUS, REFUSED = range(5)
 BYTES_IN, BYTES_OUT = 6, 7
 LOST_WRITES, CUT_ANSWERS = 8, 9
+# Connections that were accepted and not let in, by cause. They are among the accepted ones.
+DENIED, BAD_PROXY, LATE, GONE, PROBES = range(10, 15)
 # Written by the supervisor, once per row and listener.
 SENT = 5
-LISTENER_WORDS = 10
+LISTENER_WORDS = 15
 
 
 class Cells(Protocol):

@@ -8,10 +8,15 @@ from typing import Any
 from host.ipc.scoreboard import (
     ACCEPTED,
     ACTIVE,
+    BAD_PROXY,
     BYTES_IN,
     BYTES_OUT,
     CUT_ANSWERS,
+    DENIED,
+    GONE,
+    LATE,
     LOST_WRITES,
+    PROBES,
     REFUSED,
     SENT,
     SPURIOUS,
@@ -161,6 +166,16 @@ def _worker(handle: WorkerHandle, now: float) -> dict[str, Any]:
     }
 
 
+_REFUSALS = {
+    "denied": DENIED,
+    "proxy": BAD_PROXY,
+    "late": LATE,
+    "gone": GONE,
+    "probes": PROBES,
+}
+"""Why connections were not let in, and which counters say how many."""
+
+
 def _listeners(generation: Generation) -> list[dict[str, Any]]:
     total, found = generation.scoreboard.total, []
     files = {each.view.index: each.file for each in generation.sockets}
@@ -180,6 +195,7 @@ def _listeners(generation: Generation) -> list[dict[str, Any]]:
                 "bytes_out": total(view.index, BYTES_OUT),
                 "lost_writes": total(view.index, LOST_WRITES),
                 "cut_answers": total(view.index, CUT_ANSWERS),
+                "refusals": {name: total(view.index, word) for name, word in _REFUSALS.items()},
             }
         )
     return found

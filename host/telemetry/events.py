@@ -258,6 +258,11 @@ ACCEPT_FAILED = Event(
     Level.WARNING,
     "worker {slot}: accept on {address} failed: {error}; {consequence}",
 )
+CONNECTIONS_REFUSED = Event(
+    "connections_refused",
+    Level.WARNING,
+    "worker {slot} has refused {count} on {address}, the last one from {peer}: {why}",
+)
 PROFILE_LOST = Event(
     "profile_lost", Level.WARNING, "worker {slot} (pid {pid}) cannot write its profile: {cause}"
 )

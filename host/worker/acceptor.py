@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from host.ipc.scoreboard import (
@@ -33,6 +33,8 @@ from host.worker.context import ListenerContext
 # The process or the machine has no more to give: nothing is gained by trying again at once.
 _CAPACITY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _TELL_AGAIN_SECONDS = 10.0
+Begin = Callable[[int, object, int, int], object]
+"""Takes over a descriptor: with the address, the listener's number, and that of the claim."""
 
 
 class _Counters:
@@ -82,11 +84,13 @@ class Acceptor:
         self._accepted_all = row.index(ACCEPTED_ALL)
         self._loop, self._telemetry, self._capacity = loop, telemetry, capacity
         self._serial = 0
+        self._begins: list[Begin] = [self.begin] * len(sockets)
         self._silent_until: dict[int, float] = {}
 
     def accept(self, listener: int, notifications: int) -> None:
         """Claim that many notifications of a listener, one after the other."""
         cells, of_listener, accept = self._cells, self._counters[listener], self._accepts[listener]
+        begin = self._begins[listener]
         claimed, settled, accepted = of_listener.claimed, of_listener.settled, of_listener.accepted
         active, claimed_all, accepted_all = self._active, self._claimed_all, self._accepted_all
         for _ in range(notifications):
@@ -110,15 +114,27 @@ class Acceptor:
                 cells[accepted] += 1
                 cells[settled] = claim  # each claim is settled before the next one is made
                 cells[accepted_all] += 1
-                self._begin(fd, address, listener, claim)
+                os.set_blocking(fd, False)  # an accepted socket does not inherit it (accept(2))
+                if cells[GATE_SHUT]:  # the host is stopping: its listeners let nobody new in
+                    with suppress(OSError), borrow(fd) as sock:
+                        gates.lift(sock)
+                begin(fd, address, listener, claim)
 
-    def _begin(self, fd: int, address: object, listener: int, claim: int) -> None:
+    def ask_first(self, listener: int, begin: Begin) -> None:
+        """Have `begin` decide on the connections of a listener; it calls the method `begin`."""
+        self._begins[listener] = begin
+
+    def begin(self, fd: int, address: object, listener: int, claim: int) -> SocketConnection | None:
+        """Begin a connection, which owns the descriptor; return None if that has failed.
+
+        Args:
+            fd: a non-blocking descriptor.
+            address: what accept(2) has returned, or an origin.
+            listener: the number of its listener.
+            claim: the number of the claim that it was accepted for.
+        """
         self._serial += 1
         context = self._contexts[listener]
-        os.set_blocking(fd, False)  # an accepted socket does not inherit it (accept(2))
-        if self._cells[GATE_SHUT]:  # the host is stopping: its listeners let nobody new in
-            with suppress(OSError), borrow(fd) as sock:
-                gates.lift(sock)
         connection = SocketConnection(fd, address, self._serial, context, claim)
         try:
             connection.watch()
@@ -126,9 +142,10 @@ class Acceptor:
             context.close(fd)
             self._cells[self._active] -= 1
             self._failed(listener, error)
-            return
+            return None
         context.open.add(connection)
         connection.begin()
+        return connection
 
     def _failed(self, listener: int, error: OSError) -> None:
         """Tell of a failed accept, at most once in a while for each kind of error.

@@ -35,11 +35,16 @@ class Capacity:
         self._row, self._open, self._loop = row, connections.open, loop
         self._wake = wake
         self._cells, self._active = row.cells, row.index(ACTIVE)
+        self._is_full = False
 
     def connection_ended(self, connection: SocketConnection, _reason: CloseReason) -> None:
         """Count one connection less: its descriptor is closed, and another one can have it."""
         self._open.discard(connection)
         connection.count_bytes()
+        self.free()
+
+    def free(self) -> None:
+        """Count one connection less, which may not have begun."""
         self._cells[self._active] -= 1
         if self._cells[STARVED]:
             self.take_again()
@@ -51,8 +56,19 @@ class Capacity:
             self._row.put(REFUSING, 1)
             self._loop.call_at(self._loop.now + _RETRY_SECONDS, self.take_again)
 
+    def fill(self) -> None:
+        """Take no connection until `empty` is called."""
+        self._is_full = True
+        self._row.put(REFUSING, 1)
+
+    def empty(self) -> None:
+        """Take connections again after `fill`; harmless without it."""
+        if self._is_full:
+            self._is_full = False
+            self.take_again()
+
     def take_again(self) -> None:
-        """Ask for connections again if this worker refuses them."""
-        if self._row.get(REFUSING):
+        """Ask for connections again if this worker refuses them and has room."""
+        if self._row.get(REFUSING) and not self._is_full:
             self._row.put(REFUSING, 0)
             self._wake()

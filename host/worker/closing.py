@@ -38,10 +38,11 @@ def log_closed(
     telemetry: Telemetry, loop: Poller, connection: EndedConnection, reason: CloseReason
 ) -> None:
     """Tell that a connection has ended: whose it was, where, how long, how much and why."""
+    proxy = connection.origin.proxy
     telemetry.emit(
         CONNECTION_CLOSED,
         connection=connection.id,
-        peer=connection.peer,
+        peer=connection.peer if proxy is None else f"{connection.peer} via {proxy.peer}",
         listener=connection.listener.address,
         slot=connection.worker.slot,
         seconds=loop.now - connection.born,

@@ -35,12 +35,14 @@ from host.telemetry.events import CONNECTIONS_CUT, PROFILE_LOST
 from host.telemetry.logs import LogWriter
 from host.text import reason
 from host.worker.acceptor import Acceptor
+from host.worker.admission import Admission, Door
 from host.worker.answers import Answers
 from host.worker.capacity import Capacity
 from host.worker.closing import log_closed
 from host.worker.context import ListenerContext, OpenConnections
 from host.worker.draining import Draining
 from host.worker.losses import ListenerLosses
+from host.worker.refusals import Refusals
 from host.worker.sweep import Sweep
 from host.worker.timeouts import Timeouts
 from host.worker.turns import TurnHandler
@@ -140,6 +142,7 @@ class WorkerProcess:
         self._draining = Draining(connections, sockets, loop, spread, self._report_cut)
         self._sweep = Sweep(loop, connections)
         acceptor = Acceptor(sockets, contexts, assignment.row, loop, telemetry, capacity)
+        self._admission = self._admission_of(acceptor, settings, capacity)
         self._turns = self._turn_handler(acceptor, settings, wake)
         self._handlers = signal_handlers(lambda: self._channel.report(Report("leaving")))
         self._signals = Signals(self._handlers)
@@ -168,6 +171,32 @@ class WorkerProcess:
             bytes_in_cell=row.cell(listener.index, BYTES_IN),
             bytes_out_cell=row.cell(listener.index, BYTES_OUT),
         )
+
+    def _admission_of(
+        self, acceptor: Acceptor, settings: Settings, capacity: Capacity
+    ) -> Admission | None:
+        """Have connections asked first where the settings want it; None if they never do."""
+        assignment, loop = self._assignment, self.loop
+        doors = [Door(listen) for listen in settings.listen]
+        if all(door.is_open for door in doors):
+            return None
+        refusals = Refusals(
+            assignment.listeners,
+            [listen.refuse == "reset" for listen in settings.listen],
+            assignment.row,
+            assignment.slot,
+            loop.time,
+            self._telemetry,
+            capacity,
+        )
+        arrivals = self._connections.arrivals
+        admission = Admission(
+            doors, acceptor.begin, loop, refusals, capacity, arrivals, settings.limits
+        )
+        for number, door in enumerate(doors):
+            if not door.is_open:
+                acceptor.ask_first(number, admission.begin)
+        return admission
 
     def _turn_handler(
         self, acceptor: Acceptor, settings: Settings, wake: Callable[[], object]
@@ -228,6 +257,8 @@ class WorkerProcess:
         self.loop.close_in_fork()
         for connection in self._connections.open:
             connection.close_in_fork()
+        for arrival in self._connections.arrivals:
+            arrival.sock.close()
         for sock in self._assignment.sockets:
             sock.close()
         self._channel.close()
@@ -253,6 +284,8 @@ class WorkerProcess:
         match order:
             case Drain():
                 self._draining.begin(order.deadline)
+                if self._admission is not None:
+                    self._admission.begin_to_drain(order.deadline)
                 self._turns.stop_when_empty = True
             case Ask() if order.question == REOPEN_LOG:
                 self._reopen_log(order)

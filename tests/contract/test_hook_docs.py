@@ -27,6 +27,7 @@ def test_the_public_names_are_these():
         "Listener",
         "Message",
         "PluginError",
+        "ProxyHeader",
         "Timer",
         "Worker",
         "WorkerView",

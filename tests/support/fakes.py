@@ -7,24 +7,28 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from host.ipc.assignment import WorkerId
-from host.ipc.scoreboard import Row
+from host.ipc.scoreboard import LISTENER_WORDS, Row
 from host.runtime.loop import TimerHandle
 from host.supervisor.workers.states import WorkerRecord, WorkerState
 from host.telemetry.emitter import Record, Telemetry
 from host.telemetry.events import Event
 
-STRIDE = 8
-"""How many cells a row begins with; as many follow for each listener."""
+_ROW_WORDS = 8
+"""How many cells a row begins with, before those of its listeners."""
+
+
+def _stride(listeners: int) -> int:
+    return _ROW_WORDS + LISTENER_WORDS * listeners
 
 
 def blank_cells(slots: int, listeners: int) -> memoryview:
     """Make cells as the scoreboard has them: unsigned, so that no counter can fall below 0."""
-    return memoryview(bytearray(8 * slots * STRIDE * (1 + listeners))).cast("Q")
+    return memoryview(bytearray(8 * slots * _stride(listeners))).cast("Q")
 
 
 def rows_of(cells: Any, slots: int, listeners: int) -> list[Row]:
     """Make the rows of all slots over `cells`."""
-    return [Row(cells, slot * STRIDE * (1 + listeners), listeners, slot) for slot in range(slots)]
+    return [Row(cells, slot * _stride(listeners), listeners, slot) for slot in range(slots)]
 
 
 def worker_id(slot: int, pid: int | None = None, generation: int = 0) -> WorkerId:

@@ -6,10 +6,15 @@ from host.ipc.scoreboard import (
     ACCEPTED,
     ACCEPTED_ALL,
     ACTIVE,
+    BAD_PROXY,
     BYTES_IN,
     BYTES_OUT,
     CUT_ANSWERS,
+    DENIED,
+    GONE,
+    LATE,
     LOST_WRITES,
+    PROBES,
     REFUSED,
     SPURIOUS,
     TURN_STARTED,
@@ -163,6 +168,7 @@ def test_what_was_sent_to_a_worker_and_not_accepted_is_outstanding(alone):
         "bytes_out": 0,
         "lost_writes": 0,
         "cut_answers": 0,
+        "refusals": dict.fromkeys(("denied", "proxy", "late", "gone", "probes"), 0),
     }
 
 
@@ -181,7 +187,10 @@ def test_listeners_are_told_with_the_sums_of_all_workers(alone):
     for handle in alone.start():
         for counter, amount in COUNTED.values():
             handle.row.add(0, counter, amount)
+        for number, counter in enumerate((DENIED, BAD_PROXY, LATE, GONE, PROBES), 1):
+            handle.row.add(0, counter, number)
     [listener] = told(alone)["listeners"]
+    assert list(listener["refusals"].values()) == [2, 4, 6, 8, 10]
     assert {name: listener[name] for name in COUNTED} == {
         name: 2 * amount for name, (_, amount) in COUNTED.items()
     }
