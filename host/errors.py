@@ -59,6 +59,7 @@ class PluginError(HostError):
         origin: distribution, version and entry point, as far as known.
         where: `file:line` and the line's subject, or None.
         hint: what to do about it, or None.
+        code: the rule that it breaks, as `plugins doctor` names it.
     """
 
     exit_code = ExitCode.PLUGIN
@@ -72,9 +73,10 @@ class PluginError(HostError):
         origin: str | None = None,
         where: str | None = None,
         hint: str | None = None,
+        code: str = "refused",
     ) -> None:
         self.plugin, self.cause, self.hook = plugin, cause, hook
-        self.origin, self.where, self.hint = origin, where, hint
+        self.origin, self.where, self.hint, self.code = origin, where, hint, code
         super().__init__(str(self))
 
     def __str__(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import click
 
 from host import settings
+from host.cli.doctor import doctor
 from host.cli.flags import Sources, with_sources
 from host.cli.groups import SuggestingGroup
 from host.hookspecs import ROWS, Audience
@@ -39,7 +40,7 @@ class Chain(NamedTuple):
 def plugins(sources: Sources, as_json: bool) -> None:
     """List the plugins that are installed or selected, without importing any of them.
 
-    `plugins order HOOK` shows in which order they are called.
+    `plugins order HOOK` shows in which order they are called, `plugins doctor` what is wrong.
     """
     command = click.get_current_context().invoked_subcommand
     if command is not None:
@@ -60,6 +61,9 @@ def plugins(sources: Sources, as_json: bool) -> None:
         table.append((entry.name, selected, came_from, entry.origin, described, declares))
     shown = len(table[0]) - all(row[-1] == "-" for row in table[1:])
     click.echo(aligned([row[:shown] for row in table], text=range(shown)))
+
+
+plugins.add_command(doctor)
 
 
 @plugins.command()

@@ -87,9 +87,8 @@ def catalog(plugins: Iterable[str] = ()) -> list[Entry]:
 
 
 def _entry(source: Source, *, selected: bool, error: str | None = None) -> Entry:
-    tree = _tree(source)
     try:
-        declares = None if tree is None else _declared(source, tree)
+        declares = written_declaration(source)
     except PluginError as wrong:
         declares, error = None, error or wrong.cause
     return Entry(
@@ -137,14 +136,14 @@ def implemented(source: Source) -> tuple[str, ...] | None:
 
 def _tree(source: Source) -> ast.Module | None:
     """Return what is written in a plugin's module, or None if that cannot be told."""
-    path = source.path or _file_of(source.module)
+    path = source.path or file_of(source.module)
     try:
         return ast.parse(path.read_bytes()) if path else None
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 
 
-def _declared(source: Source, tree: ast.Module) -> Declaration | None:
+def written_declaration(source: Source) -> Declaration | None:
     """Return what a plugin declares in its class or in the module, or None if it is no literal.
 
     What a class inherits is not seen.
@@ -152,6 +151,9 @@ def _declared(source: Source, tree: ast.Module) -> Declaration | None:
     Raises:
         PluginError: what it declares is not understood.
     """
+    tree = _tree(source)
+    if tree is None:
+        return None
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     bodies = [node.body for node in classes if source.attribute in ("", node.name)]
     value = next(filter(None, map(_declaration, [*bodies, tree.body])), None)
@@ -196,11 +198,12 @@ def _hooks(body: Iterable[ast.stmt]) -> Iterator[str]:
     for node in body:
         if isinstance(node, _Function):
             for decorator in node.decorator_list:
-                if (name := _marked(node.name, decorator)) is not None:
+                if (name := marked(node.name, decorator)) is not None:
                     yield name
 
 
-def _marked(name: str, decorator: ast.expr) -> str | None:
+def marked(name: str, decorator: ast.expr) -> str | None:
+    """Return the hook that a decorator of the function `name` makes it, if it is hookimpl."""
     call = decorator if isinstance(decorator, ast.Call) else None
     marker = call.func if call else decorator
     word = marker.attr if isinstance(marker, ast.Attribute) else getattr(marker, "id", "")
@@ -212,7 +215,7 @@ def _marked(name: str, decorator: ast.expr) -> str | None:
     return name
 
 
-def _file_of(module: str) -> Path | None:
+def file_of(module: str) -> Path | None:
     """Return a module's file without importing anything.
 
     `find_spec("a.b")` imports `a`, so only the top-level name is looked up with it; the rest is a

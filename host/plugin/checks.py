@@ -26,7 +26,7 @@ _MARK = f"{hookspecs.NAMESPACE}_impl"
 
 # An undecorated `on_data` is the author's own affair, though it looks a little like `on_drain`
 # (difflib: 0.67); `on_acept` and `on_closed` are slips (0.94).
-_SLIP = 0.85
+SLIP = 0.85
 
 
 _EPOLL = select.epoll
@@ -51,6 +51,7 @@ def leaves_epoll(source: Source) -> Iterator[None]:
                 "it takes select.epoll away, by which all processes of the host wait",
                 origin=source.origin,
                 hint="Monkey patching by gevent or eventlet does so; it cannot be used here.",
+                code="takes-epoll",
             )
 
 
@@ -99,7 +100,8 @@ def implementations(
     if not found and not wrong:
         cause = f"it implements no hook\nhooks: {listed(hooks)}"
         hint = "Mark each function with @hookimpl (from host import hookimpl)."
-        wrong.append(PluginError(source.name, cause, origin=source.origin, hint=hint))
+        none = PluginError(source.name, cause, origin=source.origin, hint=hint, code="no-hook")
+        wrong.append(none)
     return tuple(found), tuple(wrong)
 
 
@@ -117,6 +119,7 @@ def unheard(source: Source, found: Iterable[Implementation]) -> tuple[PluginErro
         origin=source.origin,
         where=_place(cast("FunctionType", getattr(function, "__func__", function))),
         hint="Implement on_readable as well, or mark it @hookimpl(wrapper=True).",
+        code="never-called",
     )
     return (error,)
 
@@ -150,7 +153,7 @@ def plugin_class(source: Source, module: ModuleType) -> type | None:
     else:
         cause = f"it has {len(names)} classes with hooks: {listed(names)}"
         hint = f"Name one: {home}:{names[0]}"
-    raise PluginError(source.name, cause, origin=source.origin, hint=hint)
+    raise PluginError(source.name, cause, origin=source.origin, hint=hint, code="ambiguous")
 
 
 def _members(holder: object) -> Iterator[_Member]:
@@ -198,6 +201,7 @@ def _check_value(source: Source, plugin: object, name: str, hooks: Hooks) -> Non
             hook=name,
             origin=source.origin,
             hint="Define it with def and @hookimpl, or give it another name.",
+            code="not-a-function",
         )
 
 
@@ -215,8 +219,9 @@ def _check_unmarked(source: Source, plugin: object, member: _Member, hooks: Hook
             name,
             cause,
             "Put @hookimpl above it (from host import hookimpl), or give it another name.",
+            code="unmarked-hook",
         )
-    near = difflib.get_close_matches(name, hooks, 1, _SLIP)
+    near = difflib.get_close_matches(name, hooks, 1, SLIP)
     home = plugin.__name__ if isinstance(plugin, ModuleType) else type(plugin).__module__
     private = name.startswith("_")
     if near and not private and not foreign and member.raw.__module__ == home:
@@ -226,6 +231,7 @@ def _check_unmarked(source: Source, plugin: object, member: _Member, hooks: Hook
             near[0],
             f'"{name}" is not marked as a hook and no hook has that name{suggest(near[0])}',
             f"If it is not meant as a hook, let its name begin with an underscore: _{name}.",
+            code="near-miss",
         )
 
 
@@ -240,12 +246,15 @@ def _implementation(
         near = nearest(hook, hooks)
         cause = f'no hook is named "{hook}"{suggest(near)}\nhooks: {listed(hooks)}'
         hint = "A hook that another plugin brings is there only if that plugin is selected, too."
-        raise _refusal(source, member, None, cause, None if near else hint)
+        raise _refusal(source, member, None, cause, None if near else hint, code="unknown-hook")
     wrapper = bool(mark.get("wrapper"))
     if mark.get("hookwrapper"):
         cause = "hookwrapper=True is pluggy's old kind of wrapper, which is not supported"
-        hint = "Use wrapper=True: yield gives the result itself or raises, and what is returned"
-        raise _refusal(source, member, hook, cause, f"{hint} is the hook's result.")
+        hint = (
+            "Use wrapper=True: yield gives the result itself or raises, and what is returned is "
+            "the hook's result."
+        )
+        raise _refusal(source, member, hook, cause, hint, code="wrong-kind")
     _check_kind(source, member, hook, wrapper)
     return Implementation(
         source.name,
@@ -274,7 +283,7 @@ def _check_kind(source: Source, member: _Member, hook: str, wrapper: bool) -> No
         cause = "it yields, so a call would only make a generator and run nothing"
         hint = "Remove the yield, or mark it @hookimpl(wrapper=True) if it is to wrap the others."
     if cause:
-        raise _refusal(source, member, hook, cause, hint)
+        raise _refusal(source, member, hook, cause, hint, code="wrong-kind")
 
 
 def _arguments(
@@ -286,9 +295,10 @@ def _arguments(
     if member.method:
         first = parameters.pop(0) if parameters else None
         if first is None or first.name in expected:
-            raise _refusal(source, member, hook, "its first parameter must be self", allowed)
+            cause = "its first parameter must be self"
+            raise _refusal(source, member, hook, cause, allowed, code="wrong-argument")
     for parameter in parameters:
-        name, cause = parameter.name, None
+        name, cause = parameter.name, ""
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             stars = "*" if parameter.kind is parameter.VAR_POSITIONAL else "**"
             cause = f"it takes {stars}{name}, but arguments are passed by the names it lists"
@@ -299,12 +309,19 @@ def _arguments(
         elif parameter.default is not parameter.empty:
             cause = f'the argument "{name}" has a default value, which hooks cannot have'
         if cause:
-            raise _refusal(source, member, hook, cause, f"{allowed}; any may be left out.")
+            hint = f"{allowed}; any may be left out."
+            raise _refusal(source, member, hook, cause, hint, code="wrong-argument")
     return tuple(parameter.name for parameter in parameters)
 
 
 def _refusal(
-    source: Source, member: _Member, hook: str | None, cause: str, hint: str | None = None
+    source: Source,
+    member: _Member,
+    hook: str | None,
+    cause: str,
+    hint: str | None = None,
+    *,
+    code: str,
 ) -> PluginError:
     return PluginError(
         source.name,
@@ -313,6 +330,7 @@ def _refusal(
         origin=source.origin,
         where=_place(member.raw),
         hint=hint,
+        code=code,
     )
 
 

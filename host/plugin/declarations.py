@@ -96,7 +96,8 @@ def _requirement(source: Source, text: str) -> Requirement:
 
 
 def _refusal(source: Source, cause: str) -> PluginError:
-    return PluginError(source.name, f"{ATTRIBUTE} {cause}", origin=source.origin, hint=_FORM)
+    cause = f"{ATTRIBUTE} {cause}"
+    return PluginError(source.name, cause, origin=source.origin, hint=_FORM, code="declaration")
 
 
 def unmet(
@@ -115,6 +116,6 @@ def unmet(
     """
     wrong = (requirements.unmet(each, selected, installed) for each in declaration.requires)
     return tuple(
-        PluginError(source.name, cause, origin=source.origin, hint=cure)
+        PluginError(source.name, cause, origin=source.origin, hint=cure, code="requirement")
         for cause, cure in filter(None, wrong)
     )

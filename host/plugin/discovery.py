@@ -120,18 +120,20 @@ def _find_file(text: str, holder: str, attribute: str) -> Source:
         path = path.expanduser()
     except RuntimeError:
         cause = f"the home of {path.parts[0]} is not known: there may be no such user"
-        raise PluginError(name, cause, origin=origin) from None
+        raise PluginError(name, cause, origin=origin, code="not-found") from None
     if path.is_dir():
-        raise PluginError(name, "this is a folder, not a file", origin=origin)
+        raise PluginError(name, "this is a folder, not a file", origin=origin, code="not-found")
     if path.is_file():
         return Source(name, "", attribute, path=path)
+    if path.exists():
+        raise PluginError(name, "this is no regular file", origin=origin, code="not-found")
     beside = sorted(path.parent.glob("*.py")) if path.parent.is_dir() else []
     near = nearest(path.name, [each.name for each in beside])
     if not path.parent.is_dir():
         cause = f"there is no folder {path.parent}"
     else:
         cause = f"there is no file {path.name} in {_resolved(path.parent)}"
-    raise PluginError(name, f"{cause}{suggest(near)}", origin=origin)
+    raise PluginError(name, f"{cause}{suggest(near)}", origin=origin, code="not-found")
 
 
 def _resolved(folder: Path) -> str:
@@ -148,6 +150,7 @@ def _find_entry(text: str, matching: Sequence[EntryPoint]) -> Source:
             text,
             f'{len(matching)} installed distributions offer a plugin "{text}": {listed(offers)}',
             hint="Uninstall one of them, or select it as package.module:Class.",
+            code="ambiguous",
         )
     return locate_entry(matching[0])
 
@@ -166,6 +169,7 @@ def locate_entry(entry: EntryPoint) -> Source:
             entry.name,
             f'the entry point\'s value "{entry.value}" is not of the form module:Class',
             origin=f"{name} {version}",
+            code="not-found",
         )
     module, attribute = match["module"], match["attribute"] or ""
     return Source(entry.name, module, attribute, distribution=name, version=version, entry=True)
@@ -176,7 +180,8 @@ def _unknown(text: str, entries: Iterable[EntryPoint]) -> PluginError:
     cause = f'no plugin "{text}" is installed{suggest(nearest(text, names))}'
     file = Path(f"{text}.py")
     hint = f"There is a file {file}: select it as ./{file}." if file.is_file() else None
-    return PluginError(text, f"{cause}\ninstalled: {listed(names) or 'none'}", hint=hint)
+    cause = f"{cause}\ninstalled: {listed(names) or 'none'}"
+    return PluginError(text, cause, hint=hint, code="not-found")
 
 
 def _distribution_of(package: str) -> Steps[tuple[str | None, str | None]]:

@@ -111,6 +111,7 @@ def _module(source: Source) -> ModuleType:
             f'there is no module "{last}"{within}{suggest(near)}',
             origin=source.origin,
             hint=hint,
+            code="not-found",
         ) from None
 
 
@@ -144,6 +145,7 @@ def _no_attribute(source: Source, holder: object, missing: str) -> PluginError:
         f"{listed(sorted(classes)) or 'none'}",
         origin=source.origin,
         where=shorten(getattr(holder, "__file__", None) or home),
+        code="not-found",
     )
 
 
@@ -159,7 +161,7 @@ def import_error(
         source: the plugin.
         error: what its code raised.
         what: what the host was doing.
-        subject: the class to point at if none of its code was reached.
+        subject: the class that was called; it is pointed at if none of its code was reached.
     """
     where = None
     frames = [
@@ -171,13 +173,13 @@ def import_error(
     if isinstance(error, SyntaxError) and error.filename:
         where = f"{shorten(error.filename)}:{error.lineno}  {(error.text or '').strip()}".rstrip()
     elif frames:
-        homes = tuple(_homes(source))
-        own = [frame for frame in frames if homes and frame.filename.startswith(homes)]
+        files = tuple(homes(source))
+        own = [frame for frame in frames if files and frame.filename.startswith(files)]
         last = (own or frames)[-1]
         where = f"{shorten(last.filename)}:{last.lineno}  {last.line or ''}".rstrip()
     elif subject:
         where = _class_place(subject)
-    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    text = error.msg if isinstance(error, SyntaxError) else _text(error)
     cause = f"{what}: {type(error).__name__}" + (f": {text}" if text else "")
     hint = None
     if isinstance(error, ModuleNotFoundError) and source.path and error.name:
@@ -186,7 +188,16 @@ def import_error(
             hint = f"{beside} exists, but the folder of a plugin file is not searched for modules."
     if isinstance(error, SystemExit):
         hint = "A plugin must not exit: raise an exception that says what is wrong."
-    return PluginError(source.name, cause, origin=source.origin, where=where, hint=hint)
+    code = "construct-failed" if subject else "import-failed"
+    return PluginError(source.name, cause, origin=source.origin, where=where, hint=hint, code=code)
+
+
+def _text(error: BaseException) -> str:
+    """Return the text of an error of the plugin's own, whose `__str__` may fail as well."""
+    try:
+        return str(error)
+    except Exception:
+        return "(its text cannot be made)"
 
 
 def _class_place(subject: type) -> str | None:
@@ -197,7 +208,7 @@ def _class_place(subject: type) -> str | None:
         return None
 
 
-def _homes(source: Source) -> Iterator[str]:
+def homes(source: Source) -> Iterator[str]:
     """Yield what the names of the plugin's own files begin with."""
     if source.path:
         yield str(source.path.resolve())

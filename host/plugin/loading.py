@@ -189,7 +189,7 @@ def _sources(
             if source.name in found:
                 other = found[source.name][0]
                 cause = f"two plugins would have this name: {other.origin}; {source.origin}"
-                raise PluginError(source.name, cause)
+                raise PluginError(source.name, cause, code="ambiguous")
             found[source.name] = (source, text)
     names = {*found, *(error.plugin for error in trouble.errors)}
     unselected = [name for name in loaded.settings.options if name not in names]
@@ -251,6 +251,7 @@ def _check_order(
                 "\n".join([cause + " -> ".join(names), *says]),
                 origin=origins[circle[0]],
                 hint=f"Take one of these names out of {ATTRIBUTE}, or leave out a plugin.",
+                code="order-cycle",
             )
         )
 
@@ -315,6 +316,7 @@ def _options_model(source: Source, target: object) -> type[BaseModel] | None:
                 origin=source.origin,
                 where=shorten(target.__file__ or target.__name__),
                 hint="Move the hooks into a class: it is constructed with the options.",
+                code="options-model",
             )
         return None
     if not inspect.isclass(target):
@@ -323,11 +325,12 @@ def _options_model(source: Source, target: object) -> type[BaseModel] | None:
             f"a plugin is a module or a class, and this is neither (it is: "
             f"{type(target).__name__})",
             origin=source.origin,
+            code="not-found",
         )
     nested = inspect.getattr_static(target, "Options", None)
     if nested is not None and not _is_model(nested):
         cause = f"{target.__name__}.Options is not a pydantic model"
-        raise PluginError(source.name, cause, origin=source.origin)
+        raise PluginError(source.name, cause, origin=source.origin, code="options-model")
     found = nested or vars(sys.modules[target.__module__]).get("Options")
     return found if _is_model(found) else None
 

@@ -60,6 +60,12 @@ def installed(tmp_path_factory):
     return made
 
 
+def test_the_doctor_finds_nothing(installed):
+    done = installed.run("-m", "host", "plugins", "doctor", "--strict")
+    assert "keyvalue (prefork-keyvalue 0.1.0, " in done.stdout
+    assert done.stdout.endswith(" plugins, none with findings\n")
+
+
 def test_they_are_listed(installed):
     entries = json.loads(installed.run("-m", "host", "plugins", "--json").stdout)
     found = {entry["name"]: entry for entry in entries}

@@ -19,11 +19,13 @@ IMPORTING = str(SUPPORT / "importing.py")
 
 OF_OTHERS = {"asyncio", "dotenv", "pydantic_settings", "rich", "ssl", "statistics"}
 OF_COMMANDS = {
+    "host.cli.doctor",
     "host.cli.new_plugin",
     "host.cli.operate",
     "host.cli.screen",
     "host.cli.simulate",
     "host.control.client",
+    "host.doctor.diagnosis",
     "host.plugin.catalog",
     "host.simulation.arrivals",
     "host.simulation.model",

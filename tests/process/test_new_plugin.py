@@ -37,6 +37,19 @@ def test_it_is_listed(installed):
     assert found["pick"]["error"] is None
 
 
+@pytest.mark.parametrize("name", ["shout_out", "pick"])
+def test_the_doctor_finds_nothing(installed, name):
+    done = installed.run("-m", "host", "plugins", "doctor", "--strict", name)
+    assert done.stdout.endswith(": ok\n")
+
+
+def test_the_doctor_finds_nothing_in_the_file_either(installed):
+    folder = installed.folder / "prefork-shout-out"
+    file = "./prefork_shout_out.py"
+    done = installed.run("-m", "host", "plugins", "doctor", "--strict", file, cwd=folder)
+    assert done.stdout.endswith(": ok\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

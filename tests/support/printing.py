@@ -13,7 +13,7 @@ import os
 import sys
 from contextlib import suppress
 
-from host import Connection, Host, WorkerView, hookimpl
+from host import Connection, Host, Worker, hookimpl
 
 
 def say(*words: object) -> None:
@@ -27,7 +27,7 @@ def on_host_start(host: Host) -> None:
 
 
 @hookimpl
-def on_worker_start(worker: WorkerView) -> None:
+def on_worker_start(worker: Worker) -> None:
     say(f"worker {worker.slot} starts")
 
 

@@ -47,6 +47,13 @@ def test_broken_metadata_and_duplicates_are_shown(install):
     assert "not of the form" in entries["bad", None].error
 
 
+@pytest.mark.parametrize("text", ["def (", "x = 1\0", f"x = {'+'.join(['1'] * 100_000)}"])
+def test_source_that_python_does_not_take_tells_nothing(text):
+    write("mine.py", text)
+    [entry] = [entry for entry in catalog(["./mine.py"]) if entry.name == "mine"]
+    assert entry.implements is None
+
+
 def test_a_wrong_selection_is_shown_too():
     assert "that is none" in catalog(["no:ecko"])[-1].error
 

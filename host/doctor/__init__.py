@@ -1,0 +1,1 @@
+"""Examines plugins for their authors and for operators: the command `plugins doctor`."""

@@ -1,0 +1,292 @@
+"""Looks in the source of hooks, and of what they call, for what would hold up everybody else."""
+
+from __future__ import annotations
+
+import ast
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from host.doctor.rules import Finding
+from host.doctor.source import Function, FunctionNode, HookFunction, PluginSource
+from host.doctor.waiting import FUNCTIONS, LOOP_METHODS, MAKERS, OBJECTS, WAITS
+from host.hookspecs import ROWS
+
+_Scope = FunctionNode | ast.Lambda
+
+
+def check_blocking(source: PluginSource) -> Iterator[Finding]:
+    """Yield what is wrong in hooks that must not block; hooks of other plugins are such, too."""
+    told: set[str] = set()
+    for hook in source.hooks():
+        row = ROWS.get(hook.hook)
+        may_block = row is not None and "Blocking: no" not in (row.specification.__doc__ or "")
+        search = _Search(source, hook.hook, told)
+        yield from search.search(hook.function, may_block=may_block)
+        if hook.hook == "on_readable" and not hook.is_wrapper:
+            yield from _check_reading(hook)
+
+
+def _check_reading(hook: HookFunction) -> Iterator[Finding]:
+    """Tell of a hook that leaves the connection alone: it would be called again for ever."""
+    node = hook.function.node
+    used = any(
+        isinstance(each, ast.Name) and each.id == "connection"
+        for statement in node.body
+        for each in ast.walk(statement)
+    )
+    if not used:
+        yield Finding(
+            "reads-nothing",
+            "it never uses the connection, so nothing is read and it is called again at once",
+            hook.function.module.place(node),
+            f"{node.name}()",
+        )
+
+
+class _Visit(NamedTuple):
+    """A function that a search has come to.
+
+    Attributes:
+        function: the function, or the one that a lambda is written in.
+        scope: what is looked at: its own node, or the lambda's.
+        way: the functions by which the hook gets there.
+        may_block: whether only what the loop calls later must not wait.
+    """
+
+    function: Function
+    scope: _Scope
+    way: tuple[str, ...]
+    may_block: bool
+
+
+class _Call(NamedTuple):
+    """A call in a function: the expression, and what the loop is given in it to call later."""
+
+    node: ast.Call
+    later: tuple[ast.expr, ...]
+
+
+@dataclass(slots=True)
+class _Search:
+    """A search through one hook, and through all functions of the package that it calls.
+
+    Attributes:
+        source: what is written of the plugin.
+        hook: the hook's name.
+        told: the places that were told of, from this hook or another.
+    """
+
+    source: PluginSource
+    hook: str
+    told: set[str]
+    _seen: set[tuple[ast.AST, bool]] = field(default_factory=set)
+
+    def search(
+        self, function: Function, way: tuple[str, ...] = (), *, may_block: bool = False
+    ) -> Iterator[Finding]:
+        """Yield what waits in a function, and in what it calls.
+
+        Args:
+            function: the function.
+            way: the functions by which the hook gets there.
+            may_block: whether only what the loop calls later must not wait.
+        """
+        if (function.node, may_block) in self._seen:
+            return
+        self._seen.add((function.node, may_block))
+        visit = _Visit(function, function.node, way, may_block)
+        yield from self._visit(visit)
+
+    def _visit(self, visit: _Visit) -> Iterator[Finding]:
+        if not visit.may_block:
+            yield from self._look(visit)
+        for call in _calls(visit.scope):
+            yield from self._follow(call.node.func, visit, visit.may_block)
+            for target in call.later:
+                yield from self._follow(target, visit, False)
+
+    def _look(self, visit: _Visit) -> Iterator[Finding]:
+        """Yield what waits in a function itself."""
+        names = _Names(self.source, visit.function, visit.scope)
+        for loop in (each for each in _own(visit.scope) if isinstance(each, ast.While)):
+            if _is_endless(loop):
+                yield from self._tell("endless-loop", "this loop never ends", loop, visit)
+        for call in _calls(visit.scope):
+            if (waiting := names.waiting(call.node)) is not None:
+                code, name = waiting
+                word = "waits" if code == WAITS else "may wait"
+                yield from self._tell(code, f"{name} {word}", call.node, visit)
+
+    def _follow(self, target: ast.expr, visit: _Visit, may_block: bool) -> Iterator[Finding]:
+        """Yield what waits in what is called, or given to the loop."""
+        function, scope, way, _ = visit
+        if isinstance(target, ast.Lambda):
+            yield from self._visit(_Visit(function, target, (*way, "a lambda"), may_block))
+            return
+        inner = {each.name: each for each in _own(scope) if isinstance(each, FunctionNode)}
+        called = self.source.function(target, function)
+        if isinstance(target, ast.Name) and target.id in inner:
+            called = Function(inner[target.id], function.module, function.owner)
+        # A coroutine runs where it is awaited, which is not here.
+        if called is not None and isinstance(called.node, ast.FunctionDef):
+            yield from self.search(called, (*way, called.node.name), may_block=may_block)
+
+    def _tell(self, code: str, message: str, node: ast.AST, visit: _Visit) -> Iterator[Finding]:
+        place = visit.function.module.place(node)
+        if place not in self.told:
+            self.told.add(place)
+            by = f", by way of {', '.join(visit.way)}" if visit.way else ""
+            yield Finding(code, f"{message} in {self.hook}{by}", place, _first_line(node))
+
+
+@dataclass
+class _Names:
+    """What names stand for in a function: imports, and objects with methods that wait."""
+
+    source: PluginSource
+    function: Function
+    scope: _Scope
+
+    def waiting(self, call: ast.Call) -> tuple[str, str] | None:
+        """Return the code and the name of what a call waits for, or None."""
+        name, found = self._dotted(call.func) or "", None
+        if name in FUNCTIONS:
+            found = FUNCTIONS[name], f"{name.removeprefix('builtins.')}()"
+        elif isinstance(call.func, ast.Attribute):
+            maker = self._maker(call.func.value, frozenset()) or ""
+            code, methods = OBJECTS.get(maker, ("", ()))
+            if call.func.attr in methods:
+                found = code, f"{maker}().{call.func.attr}()"
+        return None if found is None or _does_not_wait(call) else found
+
+    def _dotted(self, node: ast.expr) -> str | None:
+        return self.function.module.dotted(node, self._hidden)
+
+    @functools.cached_property
+    def _hidden(self) -> frozenset[str]:
+        return frozenset((*_bound(self.scope), *_bound(self.function.node)))
+
+    def _maker(self, node: ast.expr, above: frozenset[str]) -> str | None:
+        """Return the full name of what has made the object that an expression stands for.
+
+        Args:
+            node: the expression.
+            above: the names on the way to it: one that is made of itself is not followed.
+        """
+        if not isinstance(node, ast.Call):
+            name = ast.unparse(node)
+            made_by = None if name in above else self._assigned.get(name)
+            return self._maker(made_by, above | {name}) if made_by is not None else None
+        if isinstance(node.func, ast.Attribute):
+            owner = self._maker(node.func.value, above)
+            if (made := MAKERS.get((owner or "", node.func.attr))) is not None:
+                return made
+        return None if _is_in_memory(node) else self._dotted(node.func)
+
+    @functools.cached_property
+    def _assigned(self) -> Mapping[str, ast.Call]:
+        """The calls whose results are assigned to names here, in the class or in the module."""
+        module, owner = self.function.module, self.function.owner
+        found = dict(_assignments(module.tree.body))
+        methods = self.source.methods(owner, module) if owner is not None else {}
+        for method in methods.values():
+            for name, value in _assignments(_own(method.node)):
+                if name.startswith("self."):
+                    found[name] = value
+        return found | dict(_assignments(_own(self.function.node)))
+
+
+def _own(scope: _Scope) -> Iterator[ast.AST]:
+    """Yield what is in a function, nested functions but not what is in them."""
+    waiting: list[ast.AST] = [scope.body] if isinstance(scope, ast.Lambda) else [*scope.body]
+    while waiting:
+        node = waiting.pop(0)
+        yield node
+        if not isinstance(node, FunctionNode | ast.Lambda | ast.ClassDef):
+            waiting[:0] = ast.iter_child_nodes(node)
+
+
+def _calls(scope: _Scope) -> Iterator[_Call]:
+    for node in _own(scope):
+        if isinstance(node, ast.Call):
+            to_loop = isinstance(node.func, ast.Attribute) and node.func.attr in LOOP_METHODS
+            yield _Call(node, tuple(map(_without_partial, node.args)) if to_loop else ())
+
+
+def _without_partial(node: ast.expr) -> ast.expr:
+    """Return the function that functools.partial() binds arguments of, or the same expression."""
+    if isinstance(node, ast.Call) and node.args and ast.unparse(node.func).endswith("partial"):
+        return node.args[0]
+    return node
+
+
+def _assignments(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, ast.Call]]:
+    """Yield what is assigned the result of a call: the name as it is written, and the call."""
+    for node in nodes:
+        targets: list[ast.expr] = []
+        value: ast.expr | None = None
+        match node:
+            case ast.Assign():
+                targets, value = node.targets, node.value
+            case ast.AnnAssign() | ast.NamedExpr():
+                targets, value = [node.target], node.value
+            case ast.withitem() if node.optional_vars is not None:
+                targets, value = [node.optional_vars], node.context_expr
+        if isinstance(value, ast.Call):
+            yield from ((ast.unparse(target), value) for target in targets)
+
+
+def _bound(scope: _Scope) -> Iterator[str]:
+    """Yield the names that are a function's own: its parameters, and what it assigns."""
+    for each in ast.walk(scope.args):
+        if isinstance(each, ast.arg):
+            yield each.arg
+    for node in _own(scope):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+
+
+def _is_endless(loop: ast.While) -> bool:
+    """Tell whether a loop is without end: always true, and nothing in it leaves it."""
+    if not isinstance(loop.test, ast.Constant) or not loop.test.value:
+        return False
+    return not any(_leaves(node) for node in loop.body)
+
+
+def _leaves(node: ast.AST, *, inside: bool = False) -> bool:
+    """Tell whether a statement leaves the loop around it, or the one around that if `inside`."""
+    match node:
+        case ast.Return() | ast.Raise() | ast.Yield() | ast.YieldFrom() | ast.Await():
+            return True
+        case ast.Break():
+            return not inside
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda() | ast.ClassDef():
+            return False
+    inside = inside or isinstance(node, ast.While | ast.For)
+    return any(_leaves(each, inside=inside) for each in ast.iter_child_nodes(node))
+
+
+def _does_not_wait(call: ast.Call) -> bool:
+    """Tell whether the arguments say that this call returns at once."""
+    at_once = {"block": False, "blocking": False, "timeout": 0}
+    for keyword in call.keywords:
+        value = keyword.value
+        if keyword.arg in at_once and isinstance(value, ast.Constant) and not value.value:
+            return value.value is not None
+    first = call.args[0] if call.args else None
+    if isinstance(first, ast.Constant) and first.value in (0, False) and first.value is not None:
+        return True
+    return "WNOHANG" in ast.unparse(call) or _is_in_memory(call)
+
+
+def _is_in_memory(call: ast.Call) -> bool:
+    """Tell whether a call opens an SQLite database that is in memory."""
+    first = call.args[0] if call.args else None
+    return isinstance(first, ast.Constant) and first.value == ":memory:"
+
+
+def _first_line(node: ast.AST) -> str:
+    line = ast.unparse(node).partition("\n")[0]
+    return line if len(line) <= 60 else f"{line[:57]}..."
