@@ -117,20 +117,42 @@ This page is made from `host/telemetry/events.py` by `docs/generate.py`.
 """
 
 
-def event_table() -> str:
+def event_list() -> str:
     """Return the page about events."""
-    rows = ["| event | level | sentence | further fields |\n|---|---|---|---|"]
-    for event in events.EVENTS:
-        sentence = re.sub(r"\{(\w+)[^}]*\}", r"*\1*", event.sentence)
-        extra = ", ".join(f"`{name}`" for name in event.extra)
-        rows.append(f"| `{event.name}` | {event.level.name.lower()} | {sentence} | {extra} |")
-    return _EVENTS_INTRODUCTION + "\n" + "\n".join(rows) + "\n"
+    return "\n".join((_EVENTS_INTRODUCTION, *map(_event, events.EVENTS)))
+
+
+def _event(event: events.Event) -> str:
+    sentence = re.sub(r"\{(\w+)[^}]*\}", r"*\1*", event.sentence)
+    name = f'<a id="{event.name}"></a>`{event.name}` · {event.level.name.lower()}'
+    extra = ", ".join(f"`{field}`" for field in event.extra)
+    more = f":   Further fields: {extra}\n" if extra else ""
+    return f"{name}\n:   {sentence}\n{more}"
+
+
+_DECISIONS_INTRODUCTION = """\
+# Decisions
+
+One page each: context, decision, what we gave up.
+
+This page is made from the records by `docs/generate.py`.
+"""
+
+
+def decisions() -> str:
+    """Return the page that lists the decision records."""
+    lines = []
+    for record in sorted((FOLDER / "decisions").glob("[0-9]*.md")):
+        title = record.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
+        lines.append(f"- [{title}]({record.name})\n")
+    return f"{_DECISIONS_INTRODUCTION}\n{''.join(lines)}"
 
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "hooks.md": hooks,
     "settings.md": settings.reference,
-    "events.md": event_table,
+    "events.md": event_list,
+    "decisions/index.md": decisions,
 }
 """Each generated page and the function that makes its text."""
 
@@ -152,6 +174,7 @@ def main(arguments: list[str], folder: Path = FOLDER) -> int:
             print(f"docs/{name} is out of date: run python docs/generate.py")
         return 1 if outdated else 0
     for name in outdated:
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(PAGES[name](), encoding="utf-8")
         print(f"docs/{name} written")
     return 0

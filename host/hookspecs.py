@@ -22,7 +22,17 @@ NAMESPACE = "host"
 """The project name that pluggy's markers and the plugin manager share."""
 
 hookspec = pluggy.HookspecMarker(NAMESPACE)
+"""Mark the specification of a hook that a plugin brings for others to implement.
+
+`@hookspec(firstresult=True)` ends a call with the first answer other than None. See
+`pluggy.HookspecMarker`.
+"""
 hookimpl = pluggy.HookimplMarker(NAMESPACE)
+"""Mark a function or a method as the implementation of the hook whose name it has.
+
+`@hookimpl(tryfirst=True)` and `@hookimpl(trylast=True)` move it within the order of plugins, and
+`@hookimpl(wrapper=True)` runs it around the others. See `pluggy.HookimplMarker`.
+"""
 
 
 class Process(Enum):

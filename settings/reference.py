@@ -20,19 +20,17 @@ _INTRODUCTION = f"""\
 Values come from flags, environment variables, a TOML file, a preset and the defaults; each
 overrides those after it. Lists replace each other, tables merge.
 
+Each key has its type, its range, its default, and the environment variable that sets it.
+
 `{CONFIG}` names the file and `{PRESET}` the preset, unless a flag does. A list in a variable
-is separated by commas or written as JSON. A variable that begins with `{PREFIX}` and is not in
-these tables is an error, as is an unknown key. Variables that Kubernetes sets for a service called
+is separated by commas or written as JSON. A variable that begins with `{PREFIX}` and is not on
+this page is an error, as is an unknown key. Variables that Kubernetes sets for a service called
 `prefork` or `prefork-…` are ignored: `{PREFIX}SERVICE_HOST`, `{PREFIX}SERVICE_PORT`,
 `{PREFIX}SERVICE_PORT_NAME`, `{PREFIX}PORT` with a URL, and `{PREFIX}PORT_7000_TCP`, alone and with
 `_PROTO`, `_PORT` and `_ADDR`.
 
 The prefix was `HOST_` once. A variable that begins with it is ignored; if it was a setting's, a
 start and `check` warn of it.
-"""
-_HEAD = """\
-| key | type | default | range | environment variable | meaning |
-|---|---|---|---|---|---|
 """
 _OPTIONS = f"""\
 ## [options.NAME]
@@ -56,30 +54,38 @@ def reference() -> str:
 def _section(
     title: str, model: type[BaseModel], fields: dict[str, FieldInfo], prefix: Path | None
 ) -> str:
-    rows = "".join(_row(name, field, prefix) for name, field in fields.items())
-    return f"## {title}\n\n{(model.__doc__ or '').strip()}\n\n{_HEAD}{rows}"
+    entries = "\n".join(_entry(name, field, prefix) for name, field in fields.items())
+    return f"## {title}\n\n{(model.__doc__ or '').strip()}\n\n{entries}"
 
 
-def _row(name: str, field: FieldInfo, prefix: Path | None) -> str:
-    env = "" if prefix is None else f"`{variable((*prefix, name))}`"
+def _entry(name: str, field: FieldInfo, prefix: Path | None) -> str:
+    """Return a key with its facts and its meaning, as a term of a definition list.
+
+    The anchor is in HTML: it works where Markdown has no definition lists, too.
+    """
+    anchor = ".".join((*(("listen",) if prefix is None else map(str, prefix)), name))
     low_high = "up to 0o777" if name == "mode" else bounds(field)
     low_high = low_high.removeprefix("from ").removeprefix("of ")
-    cells = (f"`{name}`", _type(field), _default(name, field), low_high, env, field.description)
-    return f"| {' | '.join((cell or '').replace('|', '&#124;') for cell in cells)} |\n"
+    env = "" if prefix is None else f"`{variable((*prefix, name))}`"
+    kind = ", ".join(filter(None, (_type(field), low_high)))
+    facts = " · ".join(filter(None, (kind, _default(name, field), env)))
+    return f'<a id="{anchor}"></a>`{name}`\n:   {facts}\n:   {field.description}\n'
 
 
 def _type(field: FieldInfo) -> str:
     kind: Any = alternatives(field.annotation)[0]
     if get_origin(kind) is Literal:
-        return ", ".join(f"`{one}`" for one in get_args(kind))
+        return " or ".join(f"`{one}`" for one in get_args(kind))
     return _TYPES.get(kind, "list")
 
 
 def _default(name: str, field: FieldInfo) -> str:
     if field.default_factory is default_workers:
-        return "number of usable CPUs"
+        return "default: the number of usable CPUs"
     if field.is_required():
         return "required"
     if field.default is None:
         return ""
-    return f"`0o{field.default:o}`" if name == "mode" else f"`{show(field.default)}`"
+    return (
+        f"default `0o{field.default:o}`" if name == "mode" else f"default `{show(field.default)}`"
+    )

@@ -15,7 +15,7 @@ def commands() -> tuple[str, str]:
     found = [
         block.text.strip()
         for block in blocks(ROOT / "README.md")
-        if block.language == "sh" and "venv" in block.text
+        if block.language == "sh" and "-m venv" in block.text
     ]
     assert len(found) == 2
     assert all("\n" not in command for command in found)

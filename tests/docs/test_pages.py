@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+import host.testing
 from host.errors import ExitCode
 from host.plugin.binding import HOOKS, specified
 from host.plugins.line.plugin import Specs
+from support.manual import generate
 from support.pages import table
 from walkthrough import ROOT
 
@@ -19,7 +21,7 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
-RECORDS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+RECORDS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
 
 
 def name_of(page: Path) -> str:
@@ -51,7 +53,7 @@ def test_links_lead_somewhere(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_page_but_the_generated_ones_fits_the_screen(page):
-    if page.name in ("hooks.md", "settings.md", "events.md"):
+    if name_of(page).removeprefix("docs/") in generate.PAGES:
         return
     for number, line in enumerate(prose(page).splitlines(), 1):
         assert len(line) <= 110 or line.startswith("|"), f"{name_of(page)}:{number}"
@@ -159,6 +161,23 @@ def test_a_decision_has_its_number_and_its_parts(record):
 
 def test_decisions_are_numbered_without_gaps():
     assert [int(record.name[:4]) for record in RECORDS] == list(range(1, len(RECORDS) + 1))
+
+
+@pytest.mark.parametrize(
+    ("page", "module"), [("host.md", host), ("testing.md", host.testing)], ids=["host", "testing"]
+)
+def test_the_reference_has_every_public_name(page, module):
+    text = (ROOT / "docs" / "reference" / page).read_text(encoding="utf-8")
+    shown = re.findall(rf"^::: {module.__name__}\.(\w+)$", text, re.MULTILINE)
+    assert sorted(shown) == sorted(module.__all__)
+
+
+def test_the_reference_has_every_fixture():
+    text = (ROOT / "docs" / "reference" / "testing.md").read_text(encoding="utf-8")
+    source = (ROOT / "prefork_pytest.py").read_text(encoding="utf-8")
+    fixtures = re.findall(r"^@pytest\.fixture\ndef (\w+)", source, re.MULTILINE)
+    shown = re.findall(r"^::: prefork_pytest\.(\w+)$", text, re.MULTILINE)
+    assert sorted(shown) == sorted(fixtures)
 
 
 def test_hooks_that_pages_name_exist():
