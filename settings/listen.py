@@ -101,6 +101,13 @@ class Listen(Section):
         " user of the host; a wider one admits every process that may open the file.",
     )
 
+    max_rate: float = Field(
+        default=0.0,
+        ge=0,
+        description="Connections a second that are handed out to workers at most, in pieces of a"
+        " tenth of a second; others wait in the backlog, and nobody is refused. 0 means any"
+        " number; a small one lets clients wait long in a burst.",
+    )
     allow: Annotated[tuple[NetworkText, ...], BeforeValidator(as_tuple)] = Field(
         default=(),
         description='IP networks whose clients are let in, as "10.0.0.0/8", or single addresses;'

@@ -87,7 +87,7 @@ class DispatchRunner:
                 planned = dispatcher.plan(listener, self._loop.now)
             except OSError:  # the kernel did not tell the queue's length: ENOBUFS (netlink(7))
                 again = self._loop.now + _ASK_AGAIN_SECONDS
-                self._loop.call_at(again, functools.partial(self._run_again, listener))
+                self._loop.call_at(again, functools.partial(self.run_again, listener))
                 return
             for worker, count in planned:
                 if not self._send(worker.pid, notification(listener, count)):
@@ -98,7 +98,8 @@ class DispatchRunner:
             self._scoreboard.starved = self._starved = starved
         self._arm()
 
-    def _run_again(self, listener: int) -> None:
+    def run_again(self, listener: int) -> None:
+        """Do another pass for a listener, unless passes have ended."""
         if self._going:
             self.run(listener)
 

@@ -34,6 +34,7 @@ class ListeningSocket:
         sock: the socket; workers inherit it and accept from it.
         wanted: the backlog asked for; the kernel caps it silently at net.core.somaxconn.
         configured: the address as the settings have it: with port 0 if any will do.
+        max_rate: connections a second that are handed out at most; 0 for any number.
         trouble: why nobody can connect, or "": its file is gone, and a new one cannot be made.
         netlink: by what the kernel is asked for the queue's length, if it needs that.
     """
@@ -45,8 +46,10 @@ class ListeningSocket:
         wanted: int,
         file: SocketFile | None,
         configured: str,
+        max_rate: float = 0.0,
     ) -> None:
         self.sock, self.view, self.wanted, self.configured = sock, view, wanted, configured
+        self.max_rate = max_rate
         self.trouble = ""
         self.netlink: socket.socket | None = None
         self._file = file
@@ -132,7 +135,7 @@ def open_listener(listen: Listen, index: int, plugin: str) -> ListeningSocket:
             file.remove()
         raise _listen_error(listen.address, error) from error
     view = Listener(index, text, plugin)
-    return ListeningSocket(sock, view, listen.backlog, file, str(address))
+    return ListeningSocket(sock, view, listen.backlog, file, str(address), listen.max_rate)
 
 
 def inherit_listener(
@@ -151,7 +154,7 @@ def inherit_listener(
             file = file.with_mode(listen.mode)
     except OSError as error:
         raise _listen_error(listen.address, error) from error
-    return ListeningSocket(sock, view, listen.backlog, file, str(listen.parsed))
+    return ListeningSocket(sock, view, listen.backlog, file, str(listen.parsed), listen.max_rate)
 
 
 def _listen_error(address: str, error: OSError) -> ListenError:

@@ -14,6 +14,7 @@ from host import errors
 from host.dispatch.candidate import Candidate
 from host.dispatch.dispatcher import Dispatcher, DispatchPolicy, Scheduler
 from host.dispatch.history import ChoiceHistory
+from host.dispatch.pacing import PacedQueue
 from host.dispatch.runner import DispatchRunner, Send
 from host.interfaces import Listener
 from host.ipc.assignment import WorkerId
@@ -166,9 +167,16 @@ class DispatchSetup:
             wake: the eventfd by which its workers wake the supervisor, if there is one already.
         """
         queues: list[tuple[Listener, Callable[[], int]]] = []
+        paced: list[tuple[int, PacedQueue]] = []
         blind = False
         for listener in generation.sockets:
             length, known = self._queue_length(listener)
+            if listener.max_rate:
+                number, rate = listener.view.index, listener.max_rate
+                length = PacedQueue(
+                    length, generation.scoreboard, number, rate, self.loop.call_later
+                )
+                paced.append((number, length))
             queues.append((listener.view, length))
             blind = blind or not known
         dispatcher = Dispatcher(
@@ -188,6 +196,8 @@ class DispatchSetup:
             blind=blind,
             wake=wake,
         )
+        for number, queue in paced:
+            queue.run_pass = functools.partial(runner.run_again, number)
         generation.choices = dispatcher.choices
         generation.handing_out = HandingOut(dispatcher, runner)
 
