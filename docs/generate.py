@@ -123,7 +123,8 @@ def event_list() -> str:
 
 
 def _event(event: events.Event) -> str:
-    sentence = re.sub(r"\{(\w+)[^}]*\}", r"*\1*", event.sentence)
+    sentence = re.sub(r"\{(\w+):([a-z ]{2,})\}", r"*\1* \2s", event.sentence)
+    sentence = re.sub(r"\{(\w+)[^}]*\}", r"*\1*", sentence)
     name = f'<a id="{event.name}"></a>`{event.name}` · {event.level.name.lower()}'
     extra = ", ".join(f"`{field}`" for field in event.extra)
     more = f":   Further fields: {extra}\n" if extra else ""

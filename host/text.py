@@ -41,6 +41,20 @@ def suggest(near: str | None) -> str:
     return f'; did you mean "{near}"?' if near else ""
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with what it counts: "1 worker", "2 workers"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+class Count(int):
+    """A number that a format may name what it counts for: `{workers:worker}` is "2 workers"."""
+
+    def __format__(self, specification: str) -> str:
+        if len(specification) > 1 and specification.replace(" ", "").isalpha():
+            return counted(self, specification)
+        return super().__format__(specification)
+
+
 def listed(names: Iterable[str]) -> str:
     """Return names as messages list them."""
     return ", ".join(names)
@@ -80,4 +94,5 @@ def shortened(text: str, limit: int) -> str:
     if len(text) <= limit:
         return text
     half = limit // 2
-    return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
+    left_out = counted(len(text) - 2 * half, "character")
+    return f"{text[:half]}\n... {left_out} left out ...\n{text[-half:]}"

@@ -107,7 +107,8 @@ class RecordTrace:
         """Close the file, and tell how many records could not be written."""
         os.close(self._fd)
         if self._missing:
-            raise RuntimeError(f"{self._missing} connections are missing in {self._file}")
+            missing = "connection is" if self._missing == 1 else "connections are"
+            raise RuntimeError(f"{self._missing} {missing} missing in {self._file}")
 
     def _append(self, line: bytes) -> None:
         """Write a line. The first failure is raised, for the host to log it; others are counted."""

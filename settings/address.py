@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+from contextlib import suppress
 from typing import Literal, NamedTuple
 
 Family = Literal["tcp4", "tcp6", "unix"]
@@ -70,7 +71,22 @@ def parse(text: str) -> Address:
         return _parse_tcp4(text.removeprefix("tcp://"))
     if text.startswith("unix:"):
         return _parse_unix(text.removeprefix("unix:"))
-    raise ValueError(f"expected {FORMS}")
+    meant = _meant(text)
+    raise ValueError(f"expected {FORMS}" + (f'; did you mean "{meant}"?' if meant else ""))
+
+
+def _meant(text: str) -> str | None:
+    """Return the address that was meant by a text without a scheme, or with that of a URL."""
+    rest = re.sub(r"(?i)^((tcp[46]?|https?|unix):)?(//)?", "", text).removesuffix("/")
+    if rest.startswith(("/", "./", "../", "@")):
+        forms = ["unix:{}"]
+    else:
+        forms = ["tcp://{}", "tcp://*{}" if rest.startswith(":") else "tcp://127.0.0.1:{}"]
+    for form in forms:
+        with suppress(ValueError):
+            parse(form.format(rest))
+            return form.format(rest)
+    return None
 
 
 def split(text: str) -> tuple[str, str | None]:

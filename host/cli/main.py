@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from host import settings
+from host.cli.advice import unknown_option
 from host.cli.flags import Sources, with_sources
 from host.cli.groups import SuggestingGroup
 from host.control.commands import COMMANDS
@@ -20,10 +21,10 @@ from host.net import gates
 from host.plugin.loading import PluginErrors, load
 from host.runtime import early_signals, streams
 from host.runtime.signals import ending
-from host.settings.address import EXAMPLE, PARTS_OF_AN_ADDRESS
 from host.startup.launch import launch
 from host.startup.prepare import assign
 from host.telemetry.events import VARIABLES_IGNORED
+from host.text import counted
 
 DISTRIBUTION = "prefork"
 
@@ -77,7 +78,11 @@ class _Group(SuggestingGroup):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command."""
+        """Find the command; what can only be a plugin is told how to be selected."""
+        if any(sign in args[0] for sign in "./:"):
+            ctx.fail(
+                f'there is no command "{args[0]}": a plugin is selected with --plugin {args[0]}'
+            )
         found = super().resolve_command(ctx, args)
         if args[0] != "run":  # in a host, they wait until plugins are about to be loaded
             early_signals.unblock()
@@ -92,11 +97,7 @@ class _Group(SuggestingGroup):
         except HostError as error:
             fail(str(error), error.exit_code)
         except click.NoSuchOption as error:
-            if error.option_name.lstrip("-") not in PARTS_OF_AN_ADDRESS:
-                raise
-            advice = f"an address is set with --listen {EXAMPLE}"
-            message = f"No such option {error.option_name}: {advice}"
-            raise click.UsageError(message, error.ctx) from None
+            raise unknown_option(error) from None
 
 
 def _installed_version() -> str:
@@ -195,8 +196,7 @@ def _wrong_plugins(selected: tuple[str, ...]) -> list[str]:
 
 
 def _counted(lines: list[str]) -> str:
-    head = f"{len(lines)} problem{'' if len(lines) == 1 else 's'}"
-    return "\n".join([head, *lines, *_ignored()])
+    return "\n".join([counted(len(lines), "problem"), *lines, *_ignored()])
 
 
 def _lines(error: PluginError) -> list[str]:

@@ -27,7 +27,7 @@ from host.control.commands import COMMANDS, Argument, Command
 from host.errors import RemoteError
 from host.runtime import streams
 from host.settings import AppliedSetting, render_text
-from host.text import printable
+from host.text import Count, printable
 
 _SECONDS = 10.0
 _RELOAD_SECONDS = 120.0
@@ -308,11 +308,14 @@ def stop(target: Target, quick: bool, no_wait: bool) -> None:
 
 def _sentence(command: Command, result: Mapping[str, Any]) -> str:
     """Return the command's sentence about its result; lists are written with commas."""
-    fields = {
-        name: ", ".join(value) if isinstance(value, list) else value
-        for name, value in result.items()
-    }
+    fields = {name: _in_words(value) for name, value in result.items()}
     return printable(command.sentence.format_map(fields))
+
+
+def _in_words(value: object) -> object:
+    if isinstance(value, list):
+        return ", ".join(value)
+    return Count(value) if type(value) is int else value
 
 
 def _with_sentence(command: Command) -> click.Command:

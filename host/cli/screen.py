@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from host.errors import RemoteError
-from host.text import aligned, printable
+from host.text import aligned, counted, printable
 
 if TYPE_CHECKING:
     import rich.console
@@ -141,7 +141,8 @@ def head(status: Mapping[str, Any]) -> str:
     lines = [
         f"{status['name']} {status['version']}: {status['state']}, {ready}; pid {status['pid']}, "
         f"generation {status['generation']}, up {ago(status['uptime_seconds'])}",
-        f"{serving} of {status['workers_wanted']} workers serve; {status['restarts']} restarts; "
+        f"{serving} of {counted(status['workers_wanted'], 'worker')} serving; "
+        f"{counted(status['restarts'], 'restart')}; "
         f"scheduler: {', '.join(status['schedulers'])}",
     ]
     last = status["last_reload"]
@@ -209,8 +210,9 @@ def troubles(status: Mapping[str, Any], *, stacks: bool = False) -> list[str]:
         (f"worker {each['slot']}", one) for each in status["workers"] for one in each["plugins"]
     ]
     lines = [
-        f"{who} leaves out plugin {each['plugin']} ({each['state']}): {each['failures']} failures, "
-        f"last in {each['hook']}; for {each['seconds_left']:.0f}s more"
+        f"{who} leaves out plugin {each['plugin']} ({each['state']}): "
+        f"{counted(each['failures'], 'failure')}, last in {each['hook']}; "
+        f"for {each['seconds_left']:.0f}s more"
         for who, each in left_out
     ]
     lines += [
@@ -260,7 +262,7 @@ def frame(
     left_out = len(table.rows) - room
     if left_out > 0:
         table = Table(table.columns, table.rows[:room])
-        found.insert(0, f"{left_out} more workers: `status` shows them")
+        found.insert(0, f"{counted(left_out, 'more worker')}: `status` shows them")
     below = Text("\n".join([*found, "q: quit"]), style="dim", no_wrap=True, overflow="ellipsis")
     return Group(title, "", others.drawn(), "", table.drawn(), "", below)
 

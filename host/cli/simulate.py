@@ -24,7 +24,7 @@ from host.plugin.registry import Registry
 from host.runtime.steps import finish
 from host.simulation.arrivals import PATTERNS, Scenario, TraceError, read_trace, synthetic
 from host.simulation.model import Choose, Result, run
-from host.text import aligned, reason, suggest
+from host.text import aligned, counted, reason, suggest
 
 WORKERS = 4
 CONNECTIONS = 10_000
@@ -283,8 +283,9 @@ def report(outcomes: Sequence[Outcome]) -> str:
         found = [outcome for outcome in outcomes if outcome.scenario.name == scenario]
         arrivals = found[0].scenario.arrivals
         parts.append(
-            f"{scenario}: {len(arrivals)} connections in {arrivals[-1].at - arrivals[0].at:.1f} s, "
-            f"{len(found[0].scenario.speeds)} workers\n{_table(found)}"
+            f"{scenario}: {counted(len(arrivals), 'connection')} in "
+            f"{arrivals[-1].at - arrivals[0].at:.1f} s, "
+            f"{counted(len(found[0].scenario.speeds), 'worker')}\n{_table(found)}"
         )
     return "\n\n".join(parts)
 

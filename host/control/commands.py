@@ -161,7 +161,7 @@ _TABLE = (
         "Have so many workers from now on, until the next reload.",
         ("workers", "before"),
         (Argument("workers", int, "How many workers.", low=1, high=MAX_WORKERS),),
-        sentence="{workers} workers instead of {before}",
+        sentence="{workers:worker} instead of {before}",
     ),
     Command(
         "drain",

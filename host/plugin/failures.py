@@ -61,7 +61,7 @@ class Failures:
         if isinstance(error, SlowCallError):
             consequence = "nothing else was served meanwhile"
         if unsaid:
-            consequence += f" ({unsaid} more like this were not logged)"
+            consequence += f" ({unsaid} more like this not logged)"
         subject = args[0] if args and hasattr(args[0], "peer") else None
         self._telemetry.emit(
             HOOK_FAILED,

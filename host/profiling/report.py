@@ -7,7 +7,7 @@ from itertools import zip_longest
 from typing import Any
 
 from host.hookspecs import TABLE
-from host.text import aligned
+from host.text import aligned, counted
 
 _OUTSIDE = frozenset(row.name for row in TABLE if not row.in_turn)
 """Hooks that are called while the loop does not turn."""
@@ -23,7 +23,7 @@ def summarize(records: Sequence[_Record], missing: int, directory: object) -> st
         missing: how many have written nothing.
         directory: where the files are.
     """
-    workers = f"{len(records)} worker{'' if len(records) == 1 else 's'}"
+    workers = counted(len(records), "worker")
     lost = f"; missing, since they have died: {missing}" if missing else ""
     parts = [f"profile of {workers}, in {directory}{lost}"]
     if records:

@@ -22,7 +22,8 @@ class Event(NamedTuple):
     Attributes:
         name: its name, as in JSON log lines.
         level: how much it matters.
-        sentence: one sentence; its `{fields}` are filled in for text log lines.
+        sentence: one sentence; its `{fields}` are filled in for text log lines. A number may be
+            followed by what it counts: `{workers:worker}` is "1 worker" or "2 workers".
         extra: fields that the sentence does not show; `traceback` and `details` are printed
             below the line.
         asked_for: whether it is emitted only where a setting asks for it; it is written then
@@ -44,7 +45,7 @@ class Event(NamedTuple):
 
 
 HOST_STARTING = Event(
-    "host_starting", Level.INFO, "{name} {version} starting: pid {pid}, {workers} workers"
+    "host_starting", Level.INFO, "{name} {version} starting: pid {pid}, {workers:worker}"
 )
 VARIABLES_IGNORED = Event(
     "variables_ignored",
@@ -72,10 +73,10 @@ SOCKET_FILE_LOST = Event(
 DESCRIPTORS_CAPPED = Event(
     "descriptors_capped",
     Level.INFO,
-    "{allowed} file descriptors are allowed, so a worker takes at most {connections} "
-    "connections: raise RLIMIT_NOFILE, or set limits.max_connections_per_worker",
+    "{allowed} file descriptors are allowed, so a worker takes at most "
+    "{connections:connection}: raise RLIMIT_NOFILE, or set limits.max_connections_per_worker",
 )
-HOST_READY = Event("host_ready", Level.INFO, "ready: all {workers} workers serve")
+HOST_READY = Event("host_ready", Level.INFO, "ready: {workers:worker} serving")
 HOST_RELOADING = Event("host_reloading", Level.INFO, "reload on {cause}: trying the new settings")
 RELOAD_FAILED = Event(
     "reload_failed", Level.ERROR, "reload failed, and nothing has changed: {reason}", ("details",)
@@ -83,7 +84,7 @@ RELOAD_FAILED = Event(
 GENERATION_STARTING = Event(
     "generation_starting",
     Level.INFO,
-    "generation {generation} starting: {workers} workers; those before it serve until it is ready",
+    "generation {generation} starting: {workers:worker}; those before it serve until it is ready",
 )
 GENERATION_FAILED = Event(
     "generation_failed",
@@ -97,7 +98,7 @@ GENERATION_READY = Event(
 )
 NOT_LISTENING = Event("not_listening", Level.INFO, "no longer listening on {address}")
 WORKERS_SCALED = Event(
-    "workers_scaled", Level.INFO, "{workers} workers instead of {before} on {cause}"
+    "workers_scaled", Level.INFO, "{workers:worker} instead of {before} on {cause}"
 )
 SCHEDULER_SWAPPED = Event(
     "scheduler_swapped", Level.INFO, "{plugin} chooses the workers instead of {before}"
@@ -136,7 +137,7 @@ WORKER_START_FAILED = Event(
 WORKER_SUSPENDED = Event(
     "worker_suspended",
     Level.WARNING,
-    "worker {slot} (pid {pid}) has not claimed {outstanding} connections within "
+    "worker {slot} (pid {pid}) has not claimed {outstanding:connection} within "
     "{milliseconds} ms: others take them",
 )
 WORKER_CAUGHT_UP = Event("worker_caught_up", Level.INFO, "worker {slot} (pid {pid}) has caught up")
@@ -215,7 +216,7 @@ ERROR_IGNORED = Event(
 PLUGIN_LEFT_OUT = Event(
     "plugin_left_out",
     Level.ERROR,
-    "plugin {plugin} has failed {count} times, last in {hook}: left out for {seconds:g} s "
+    "plugin {plugin} has failed {count:time}, last in {hook}: left out for {seconds:g} s "
     "in this process",
 )
 PLUGIN_CALLED_AGAIN = Event("plugin_called_again", Level.INFO, "plugin {plugin} is called again")
@@ -234,24 +235,24 @@ CONNECTION_CLOSED = Event(
     "connection_closed",
     Level.INFO,
     "connection {connection} from {peer} to {listener} ended in worker {slot} after "
-    "{seconds:.3f} s, {bytes_in} bytes in, {bytes_out} bytes out: {reason}",
+    "{seconds:.3f} s, {bytes_in:byte} in, {bytes_out:byte} out: {reason}",
     asked_for=True,
 )
 CONNECTIONS_CUT = Event(
-    "connections_cut", Level.WARNING, "worker {slot}: {count} connections cut at the drain deadline"
+    "connections_cut", Level.WARNING, "worker {slot}: {count:connection} cut at the drain deadline"
 )
 WRITES_LOST = Event(
     "writes_lost",
     Level.WARNING,
-    "worker {slot}: {count} writes ({bytes} bytes) of plugin {plugin} were lost, the last to"
+    "worker {slot}: {count:write} ({bytes:byte}) of plugin {plugin} lost, the last to"
     " connection {connection}: its peer had finished sending, and so the host had closed it; a"
     " plugin that answers later calls begin_answer(), or sets allow_half_open",
 )
 ANSWERS_CUT = Event(
     "answers_cut",
     Level.WARNING,
-    "worker {slot}: {count} connections of {address} were reset with {bytes} bytes unsent, the last"
-    " of them {connection}: {reason}",
+    "worker {slot}: {count:connection} of {address} reset with {bytes:byte} unsent, the last of"
+    " them {connection}: {reason}",
 )
 ACCEPT_FAILED = Event(
     "accept_failed",
@@ -276,7 +277,7 @@ LOG_NOT_REOPENED = Event(
     "{process} has not opened log file {file} anew, and goes on with the one it has: {cause}",
 )
 LINES_DROPPED = Event(
-    "lines_dropped", Level.WARNING, "{count} log lines dropped: the log was not taken fast enough"
+    "lines_dropped", Level.WARNING, "{count:log line} dropped: the log was not taken fast enough"
 )
 
 EVENTS: tuple[Event, ...] = tuple(

@@ -17,7 +17,7 @@ from typing import Any
 from host.telemetry.emitter import Record
 from host.telemetry.events import LINES_DROPPED, Level
 from host.telemetry.log_file import LogFile
-from host.text import printable
+from host.text import Count, printable
 
 Format = Callable[[Record], str]
 CallLater = Callable[[float, Callable[[], object]], object]
@@ -34,11 +34,14 @@ def _stamp(seconds: float) -> str:
 
 def message(record: Record) -> str:
     """Return the event's sentence, filled in: one line, whatever is in the fields."""
-    shown = {
-        name: printable(str(value)) if isinstance(value, str) else value
-        for name, value in record.fields.items()
-    }
+    shown = {name: _shown(value) for name, value in record.fields.items()}
     return record.event.sentence.format(**shown)
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, str):
+        return printable(str(value))
+    return Count(value) if type(value) is int else value
 
 
 def text_line(record: Record) -> str:

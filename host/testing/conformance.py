@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from host.interfaces import CloseReason
 from host.testing.connection import FakeConnection
 from host.testing.harness import Harness, Options
+from host.text import counted
 
 BusRouter = tuple[bytes, bytes]
 """A request and its reply."""
@@ -167,7 +168,7 @@ def _several_at_once(subject: _Subject) -> None:
         with subject.harness(**{"connection.read_size_bytes": size}) as harness:
             connection = subject.begin(harness)
             connection.feed(subject.requests)
-            _same(f"read {size} bytes at a time", connection.take(), subject.replies)
+            _same(f"read {counted(size, 'byte')} at a time", connection.take(), subject.replies)
 
 
 def _split_anywhere(subject: _Subject) -> None:
@@ -193,10 +194,14 @@ def _close_in_the_middle(subject: _Subject) -> None:
                 connection.feed(data[:end])
                 if how == "reset":
                     connection.reset()
-                    _ended(connection, f"a reset after {end} bytes", (CloseReason.RESET,))
+                    _ended(
+                        connection, f"a reset after {counted(end, 'byte')}", (CloseReason.RESET,)
+                    )
                 else:
                     connection.feed_eof()
-                    _ended(connection, f"the end of file after {end} bytes", _ENDED_BY_PEER)
+                    _ended(
+                        connection, f"the end of file after {counted(end, 'byte')}", _ENDED_BY_PEER
+                    )
         subject.serves_on(harness, "connections that ended in the middle")
 
 
@@ -367,7 +372,9 @@ def _ended(connection: FakeConnection, what: str, allowed: Sequence[CloseReason]
     connection.fake.run()
     endings = connection.fake.endings.get(connection, [])
     if len(endings) != 1:
-        raise _NotConformingError(f"{what}: on_close was told {len(endings)} times, not once")
+        raise _NotConformingError(
+            f"{what}: on_close was told {counted(len(endings), 'time')}, not once"
+        )
     if endings[0] not in allowed:
         expected = " or ".join(repr(reason.value) for reason in allowed)
         raise _NotConformingError(
@@ -381,4 +388,4 @@ def _shown(data: bytes, around: int = 0) -> str:
     part = data[start : start + _SHOWN]
     if len(part) == len(data):
         return repr(data)
-    return f"{'…' if start else ''}{part!r}… ({len(data)} bytes)"
+    return f"{'…' if start else ''}{part!r}… ({counted(len(data), 'byte')})"

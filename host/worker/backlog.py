@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from host.interfaces import HasFileno
+from host.text import counted
 
 _SLICE = 262_144
 """How many bytes one system call is offered: about what a loopback socket takes at a time."""
@@ -114,9 +115,8 @@ class FilePart:
             raise ValueError("send_file() takes a regular file, not a pipe, socket or device")
         left = found.st_size - offset if count is None else count
         if offset < 0 or left < 0 or offset + left > found.st_size:
-            raise ValueError(
-                f"the file has {found.st_size} bytes: there are no {left} from {offset} on"
-            )
+            size = counted(found.st_size, "byte")
+            raise ValueError(f"the file has {size}: there are no {left} from {offset} on")
         self._offset, self.left = offset, left
         self._fd = os.dup(given)
 
@@ -130,7 +130,9 @@ class FilePart:
         """
         sent = send_file(fd, self._fd, self._offset, min(self.left, _SLICE))
         if not sent:
-            raise FileEndedError(f"the file to be sent has ended {self.left} bytes too early")
+            raise FileEndedError(
+                f"the file to be sent has ended {counted(self.left, 'byte')} too early"
+            )
         self._offset += sent
         self.left -= sent
         return sent

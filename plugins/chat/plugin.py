@@ -110,7 +110,8 @@ class Chat:
         elif now - user.warned_at >= _WARNING_SECONDS:
             user.warned_at = now
             rate = self._options.messages_per_second
-            user.refuse(f"too fast: {rate:g} lines a second; what comes faster is not sent")
+            lines = "line" if rate == 1 else "lines"
+            user.refuse(f"too fast: {rate:g} {lines} a second; what comes faster is not sent")
 
     def _on_sent(self, size: int) -> None:
         self._sent += size

@@ -48,7 +48,7 @@ def installed(checkout: Path, commands: tuple[str, str]) -> Path:
     host = Running(commands[0], checkout, env)
     try:
         port = int(host.wait_for(r"listening on tcp://127\.0\.0\.1:(\d+), served by echo", 300)[1])
-        host.wait_for(r"ready: all \d+ workers serve")
+        host.wait_for(r"ready: \d+ workers serving")
         with socket.create_connection(("127.0.0.1", port), timeout=patience(10)) as client:
             client.sendall(b"hello")
             assert client.recv(100) == b"hello"

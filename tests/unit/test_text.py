@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from host.text import reason
+from host.text import Count, counted, reason
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,14 @@ from host.text import reason
 )
 def test_a_reason_is_the_systems_words_or_the_errors_own(error, text):
     assert reason(error) == text
+
+
+@pytest.mark.parametrize(("number", "said"), [(0, "0 words"), (1, "1 word"), (2, "2 words")])
+def test_one_of_a_thing_is_told_in_the_singular(number, said):
+    assert counted(number, "word") == said
+    assert f"{Count(number):word}" == said
+    assert f"{Count(number):long word}" == said.replace("word", "long word")
+
+
+def test_a_count_is_a_number_in_every_other_format():
+    assert f"{Count(7)} {Count(7):d} {Count(7):04} {Count(7):.1f} {Count(10):x}" == "7 7 0007 7.0 a"

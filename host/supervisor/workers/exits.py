@@ -19,6 +19,7 @@ from host.supervisor.workers.handles import WorkerHandle, Workers
 from host.supervisor.workers.last_call import LastCall
 from host.telemetry import events
 from host.telemetry.emitter import Telemetry
+from host.text import counted
 
 _HANGS_KEPT = 10
 _MAX_LINES = 60
@@ -212,5 +213,5 @@ class ExitReports:
 def _cut(text: str) -> str:
     lines = trim(text).splitlines()
     if len(lines) > _MAX_LINES:
-        lines = [*lines[:_MAX_LINES], f"… {len(lines) - _MAX_LINES} more lines"]
+        lines = [*lines[:_MAX_LINES], f"… {counted(len(lines) - _MAX_LINES, 'more line')}"]
     return "\n".join(lines)

@@ -12,6 +12,7 @@ from host.settings import Lifecycle
 from host.supervisor.workers.handles import WorkerHandle
 from host.supervisor.workers.hang_detector import HangDetector
 from host.supervisor.workers.states import WorkerState
+from host.text import counted
 
 _JITTER = 0.1
 _MIB = 1024 * 1024
@@ -81,7 +82,7 @@ class HealthCheck:
         limits, pid = self._limits, handle.record.pid
         more = 1 + _JITTER * random.Random(pid).random()
         if limits.max_connections_served and handle.served >= limits.max_connections_served * more:
-            return f"it has served {handle.served} connections (max_connections_served)"
+            return f"it has served {counted(handle.served, 'connection')} (max_connections_served)"
         age = now - handle.record.born
         if limits.max_age_seconds and age >= limits.max_age_seconds * more:
             return f"it is {age:.0f} s old (max_age_seconds)"

@@ -1,10 +1,15 @@
 """What is typed wrong is told with what was probably meant."""
 
+import re
+
 import pytest
 from click.testing import CliRunner
 
+from host.cli.advice import ADVICE
 from host.cli.main import main
 from host.errors import ExitCode
+from host.settings import Settings
+from host.settings.fields import leaves
 
 
 @pytest.mark.parametrize(
@@ -16,9 +21,42 @@ def test_a_misspelt_command_is_told_with_the_nearest(typed, meant):
     assert f'there is no command "{typed}"; did you mean "{meant}"?' in found.output
 
 
-@pytest.mark.parametrize("flag", ["--port", "--host", "--bind"])
-def test_a_part_of_an_address_is_answered_with_the_flag_for_a_whole_one(flag):
-    found = CliRunner().invoke(main, ["run", "--plugin", "echo", flag, "8000"])
+@pytest.mark.parametrize(
+    ("typed", "advice"),
+    [
+        ("--port", ": an address is set with --listen tcp://127.0.0.1:8000"),
+        ("--host", ": an address is set with --listen tcp://127.0.0.1:8000"),
+        ("--bind", ": an address is set with --listen tcp://127.0.0.1:8000"),
+        ("-b", ": an address is set with --listen tcp://127.0.0.1:8000"),
+        ("--uds", ": a Unix socket is listened on with --listen unix:/path"),
+        ("-w", ": worker processes are asked for with --workers N"),
+        ("--threads", ": a worker has one thread, and there are --workers N"),
+        ("--reload", ": `reload` and SIGHUP take on new code, and lose no connection"),
+        ("--log-file", ": the log goes to a file with --set log.file=FILE"),
+        ("-D", ": the host stays in the foreground; a service manager does that"),
+        ("--idle-timeout-seconds", ": a setting is given with --set limits.idle_timeout_seconds="),
+        ("--limits.max_events", ": a setting is given with --set limits.max_events=VALUE"),
+        ("--lisen", '; did you mean "--listen"?'),
+        ("--zzz", ""),
+    ],
+)
+@pytest.mark.parametrize("before", [["run"], ["check"], ["--plugin", "echo"]])
+def test_an_option_that_there_is_not_is_answered_with_what_there_is(typed, advice, before):
+    found = CliRunner().invoke(main, [*before, typed, "8000"])
     assert found.exit_code == ExitCode.USAGE
-    assert f"No such option {flag}: an address is set with --listen tcp://" in found.output
-    assert "preset" not in found.output
+    assert f"Error: No such option {typed}{advice}" in found.output
+
+
+@pytest.mark.parametrize("flag", re.findall(r"--\w[\w-]*", " ".join(ADVICE)))
+def test_the_options_that_are_advised_are_there(flag):
+    assert flag in {opt for param in main.commands["run"].params for opt in param.opts}
+
+
+@pytest.mark.parametrize("key", re.findall(r"--set ([\w.]+)=", " ".join(ADVICE)))
+def test_the_settings_that_are_advised_are_there(key):
+    assert key in {".".join(path) for path, _ in leaves(Settings)}
+
+
+def test_a_plugin_in_the_place_of_a_command_is_told_how_to_be_selected():
+    found = CliRunner().invoke(main, ["app:main"])
+    assert 'no command "app:main": a plugin is selected with --plugin app:main' in found.output

@@ -76,7 +76,7 @@ def test_status_is_a_table(host):
     fake = host(status=STATUS | {"last_reload": READY})
     assert say(fake, "status") == (
         "fake 0.1.0: serving, ready; pid 81, generation 1, up 1d\n"
-        "2 of 2 workers serve; 0 restarts; scheduler: least_connections, round_robin\n"
+        "2 of 2 workers serving; 0 restarts; scheduler: least_connections, round_robin\n"
         "last reload: generation 1 ready, 5s ago\n"
         "\n"
         "SLOT      PID  GEN  STATE    ACTIVE  ACCEPTED  OUTSTANDING  AGE    TURN  MEMORY\n"
@@ -95,7 +95,7 @@ def test_status_tells_of_troubles_and_nothing_reaches_the_terminal(host):
     assert f"last reload: generation 1 failed, 5s ago: {SPELLED[:-12]}" in said
     states = re.findall(r"^ +\d +40000\d\d +\d  (\w+)", said, re.MULTILINE)
     assert states == ["held", "suspended", "draining", "serving", "starting"]
-    assert "\n2 of 2 workers serve; 7 restarts; " in said
+    assert "\n2 of 2 workers serving; 7 restarts; " in said
     assert (
         f"worker 3 leaves out plugin {SPELLED} (open): 10 failures, last in on_accept; "
         "for 12s more\n"

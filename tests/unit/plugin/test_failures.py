@@ -117,7 +117,7 @@ def test_of_many_failures_only_the_first_are_told_and_the_rest_counted():
     scene.now += PER_SECONDS
     scene.fail()
     assert scene.events[-1]["consequence"] == (
-        "the connection is closed (7 more like this were not logged)"
+        "the connection is closed (7 more like this not logged)"
     )
     scene.fail()
     assert scene.events[-1]["consequence"] == "the connection is closed"

@@ -35,7 +35,7 @@ def test_parses_every_form(text, address):
     ("text", "message"),
     [
         ("", "expected tcp://HOST:PORT, tcp://[IPv6]:PORT, unix:/path or unix:@name"),
-        ("127.0.0.1:80", "expected tcp://HOST:PORT, tcp://[IPv6]:PORT, unix:/path or unix:@name"),
+        ("udp://[::1]:80", "expected tcp://HOST:PORT, tcp://[IPv6]:PORT, unix:/path or unix:@name"),
         ("tcp://127.0.0.1", "the port is missing, expected tcp://HOST:PORT"),
         ("tcp://::1:80", "an IPv6 address needs brackets, expected tcp://[IPv6]:PORT"),
         ("tcp://:80", 'the host is missing; "*" means every IPv4 address'),
@@ -91,3 +91,31 @@ def test_any_text_is_an_address_or_a_value_error(text):
 )
 def test_splits_at_the_last_equals_sign(text, parts):
     assert split(text) == parts
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("127.0.0.1:7000", "tcp://127.0.0.1:7000"),
+        ("localhost:7000", "tcp://localhost:7000"),
+        ("*:7000", "tcp://*:7000"),
+        (":7000", "tcp://*:7000"),
+        ("7000", "tcp://127.0.0.1:7000"),
+        ("[::1]:7000", "tcp://[::1]:7000"),
+        ("tcp:127.0.0.1:7000", "tcp://127.0.0.1:7000"),
+        ("http://127.0.0.1:7000/", "tcp://127.0.0.1:7000"),
+        ("TCP://127.0.0.1:7000", "tcp://127.0.0.1:7000"),
+        ("/run/x.sock", "unix:/run/x.sock"),
+        ("./x.sock", "unix:./x.sock"),
+        ("@name", "unix:@name"),
+        ("example.com:7000", None),
+        ("http://127.0.0.1:7000/path", None),
+        ("fd://3", None),
+        ("nonsense", None),
+    ],
+)
+def test_an_address_without_its_scheme_is_told_with_it(text, meant):
+    with pytest.raises(ValueError, match="expected tcp:") as caught:
+        parse(text)
+    said = str(caught.value).partition("; ")[2]
+    assert said == ("" if meant is None else f'did you mean "{meant}"?')

@@ -1,6 +1,7 @@
 """The table of events and the code agree: each event is told somewhere, with exactly its fields."""
 
 import ast
+import re
 import string
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import host
 from host.telemetry import events
 from host.telemetry.emitter import Record
 from host.telemetry.events import EVENTS, Event, Level
-from host.telemetry.logs import json_line, text_line
+from host.telemetry.logs import json_line, message, text_line
+from host.text import Count
 
 FOLDER = Path(host.__file__).parent
 
@@ -76,7 +78,13 @@ class TestEvent:
     def test_the_sentence_uses_numbers_as_numbers(self, event):
         for _, name, specification, _ in string.Formatter().parse(event.sentence):
             if specification:
-                assert format(1.5, specification), name
+                counts = specification[-2:].isalpha()
+                assert format(Count(1) if counts else 1.5, specification), name
+
+    def test_one_is_told_in_the_singular(self, event):
+        said = message(Record(event, 0.0, dict.fromkeys(event.fields, 1)))
+        units, verbs = {"ms", "s"}, {"chooses", "does", "hangs", "has", "is", "stops"}
+        assert set(re.findall(r"\b1 ([a-z]*s)\b", said)) <= units | verbs
 
     def test_the_fields_do_not_hide_what_each_json_line_has(self, event):
         assert not event.fields & {"time", "level", "host", "event", "message"}
