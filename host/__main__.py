@@ -13,6 +13,9 @@ from typing import NoReturn
 from host.runtime import early_signals, streams
 from host.runtime.processes import REHEARSAL, die_with_parent
 
+COMPLETION = "_PREFORK_COMPLETE"
+"""The environment variable by which a shell asks what can be typed."""
+
 
 def main() -> None:
     """Import the command line and run it.
@@ -30,6 +33,13 @@ def main() -> None:
     streams.begin()
     _look_last_in_the_working_directory()
     from host.cli.main import main as run  # noqa: PLC0415  (for that)
+
+    if COMPLETION in os.environ:
+        from host.cli.completion import answer  # noqa: PLC0415  (which nobody else needs)
+
+        early_signals.unblock()
+        sys.exit(answer(run, os.environ[COMPLETION]))
+    import host.startup.launch  # noqa: F401, PLC0415  (which a completion does not need)
 
     gc.freeze()
     gc.enable()

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import click
 
 from host import settings
+from host.cli import candidates
 
 
 class Sources(NamedTuple):
@@ -60,12 +61,20 @@ def _sources(params: dict[str, Any]) -> Sources:
 
 
 _OPTIONS: tuple[Callable[[Any], Any], ...] = (
-    click.option("--config", metavar="FILE", help="Settings file (TOML)."),
-    click.option("--preset", metavar="NAME", help="Settings that ship with the host."),
+    click.option(
+        "--config", metavar="FILE", shell_complete=candidates.files, help="Settings file (TOML)."
+    ),
+    click.option(
+        "--preset",
+        metavar="NAME",
+        shell_complete=candidates.presets,
+        help="Settings that ship with the host.",
+    ),
     click.option(
         "--plugin",
         "plugins",
         metavar="NAME",
+        shell_complete=candidates.plugins,
         multiple=True,
         help="Plugin to load: an installed one's NAME, package.module:Class, or ./file.py. "
         "no:NAME leaves out a default one. May be repeated.",
@@ -73,6 +82,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--listen",
         metavar="ADDRESS[=PLUGIN]",
+        shell_complete=candidates.addresses,
         multiple=True,
         help="Where to listen, and which plugin serves it: tcp://127.0.0.1:7000=echo, "
         "unix:/run/x.sock. May be repeated.",
@@ -80,18 +90,30 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--workers", metavar="N", help="Worker processes. Default: one per usable CPU."),
     click.option("--respawn/--no-respawn", default=None, help="Whether dead workers are replaced."),
     click.option("--name", metavar="NAME", help="Name of this host."),
-    click.option("--log-format", metavar="FORMAT", help="text or json."),
-    click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error."),
+    click.option(
+        "--log-format",
+        metavar="FORMAT",
+        shell_complete=candidates.values_of("log.format"),
+        help="text or json.",
+    ),
+    click.option(
+        "--log-level",
+        metavar="LEVEL",
+        shell_complete=candidates.values_of("log.level"),
+        help="debug, info, warning or error.",
+    ),
     click.option(
         "--profile",
         "profile_directory",
         metavar="DIR",
+        shell_complete=candidates.folders,
         help="Measure hooks and loop of each worker: files in DIR, and a table at the end.",
     ),
     click.option(
         "--set",
         "assignments",
         metavar="KEY=VALUE",
+        shell_complete=candidates.assignments,
         multiple=True,
         help="Any other setting, as limits.idle_timeout_seconds=60. May be repeated.",
     ),

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from host.cli import screen
+from host.cli import candidates, screen
 from host.control.client import (
     ExitWatch,
     LostError,
@@ -42,6 +42,7 @@ _OPTIONS = (
         ["--name", "host_name"],
         metavar="NAME",
         envvar="PREFORK_NAME",
+        shell_complete=candidates.hosts,
         help="Name of the host. Default: $PREFORK_NAME, or the only one that runs, or prefork.",
     ),
     click.Option(["--json", "as_json"], is_flag=True, help="Print JSON."),
@@ -111,7 +112,8 @@ def _parameter(argument: Argument) -> click.Parameter:
     if argument.kind is int:
         kind = click.IntRange(argument.low, argument.high)
     if argument.default is None:
-        return click.Argument([argument.name], type=kind)
+        offered = candidates.schedulers if argument.name == "name" else None
+        return click.Argument([argument.name], type=kind, shell_complete=offered)
     return click.Option(
         [f"--{argument.name}"],
         type=kind,

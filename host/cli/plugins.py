@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import click
 
 from host import settings
+from host.cli import candidates
 from host.cli.doctor import doctor
 from host.cli.flags import Sources, with_sources
 from host.cli.groups import SuggestingGroup
@@ -68,7 +69,7 @@ plugins.add_command(doctor)
 
 @plugins.command()
 @with_sources
-@click.argument("hook")
+@click.argument("hook", shell_complete=candidates.hooks)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def order(sources: Sources, hook: str, as_json: bool) -> None:
     """Load the selected plugins, and show in which order they are called for HOOK."""

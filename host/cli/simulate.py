@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from host import settings
+from host.cli import candidates
 from host.errors import PluginError
 from host.interfaces import Listener, WorkerView
 from host.plugin.catalog import catalog
@@ -77,6 +78,7 @@ class Outcome:
     "--scheduler",
     "schedulers",
     metavar="NAME",
+    shell_complete=candidates.schedulers,
     multiple=True,
     help="Scheduler to compare: an installed one's NAME, package.module:Class, or ./file.py. May "
     "be repeated. Default: all that are installed.",

@@ -20,8 +20,12 @@ IMPORTING = str(SUPPORT / "importing.py")
 OF_OTHERS = {"asyncio", "dotenv", "pydantic_settings", "rich", "ssl", "statistics"}
 OF_COMMANDS = {
     "host.cli.doctor",
+    "host.cli.check",
+    "host.cli.completion",
+    "host.cli.effective",
     "host.cli.new_plugin",
     "host.cli.operate",
+    "host.cli.plugins",
     "host.cli.screen",
     "host.cli.simulate",
     "host.control.client",

@@ -1,0 +1,89 @@
+"""The command `check`: what is wrong with the settings and the plugins."""
+
+from __future__ import annotations
+
+import click
+
+from host import settings
+from host.cli import candidates
+from host.cli.failing import fail, ignored
+from host.cli.flags import Sources, with_sources
+from host.errors import ExitCode, PluginError
+from host.net import gates
+from host.plugin.loading import PluginErrors, load
+from host.startup.prepare import assign
+from host.text import counted
+
+
+@click.command()
+@with_sources
+@click.argument("file", required=False, shell_complete=candidates.files)
+@click.option(
+    "--against-running",
+    "running",
+    metavar="[NAME]",
+    is_flag=False,
+    flag_value="",
+    shell_complete=candidates.hosts,
+    help="Also list what a reload of a running host would change. NAME: that in the settings.",
+)
+def check(sources: Sources, file: str | None, running: str | None) -> None:
+    """Say ok, or everything that is wrong with the settings and plugins, a line each."""
+    try:
+        loaded = sources.load(file)
+    except settings.SettingsError as error:
+        # The plugins can be looked at even so, but for their options.
+        wrong = [*str(error).splitlines()[1:], *_wrong_plugins(error.selected)]
+        fail(_counted(wrong), ExitCode.SETTINGS)
+    try:
+        registry = load(loaded)
+        served = assign(loaded.settings, registry)
+    except PluginError as error:
+        fail(_counted(_lines(error)), ExitCode.PLUGIN)
+    for line in ignored():
+        click.echo(f"host: {line}", err=True)
+    click.echo("ok")
+    if not all(listen.parsed.is_local for listen, _ in served):
+        click.echo(_stop_promise(loaded.settings.lifecycle))
+    if running is not None:
+        from host.cli.comparison import against_running  # noqa: PLC0415  (as other modules)
+
+        name = running or loaded.settings.name
+        click.echo("\n".join(against_running(name, settings.render(loaded, registry.options))))
+
+
+def _stop_promise(limits: settings.Lifecycle) -> str:
+    """Return what a stop promises on this machine to clients that come over a network."""
+    seconds = min(limits.quiet_seconds, limits.drain_timeout_seconds / 2)
+    promise = f"a stop resets no client whose round trip is at most {seconds:g} s"
+    cause = gates.why_no_filter()
+    if not cause:
+        return f"{promise}, also with SYN cookies and with a time to live of 255"
+    return (
+        f"{promise}, but for those with SYN cookies or a time to live of 255, since a filter of"
+        f" SYNs is not allowed here: {cause} (CAP_NET_ADMIN would allow it)"
+    )
+
+
+def _wrong_plugins(selected: tuple[str, ...]) -> list[str]:
+    try:
+        load(settings.Loaded(settings.Settings(plugins=selected)))
+    except PluginError as error:
+        return _lines(error)
+    except (settings.SettingsError, ValueError):  # options, or the selection itself: told already
+        pass
+    return []
+
+
+def _counted(lines: list[str]) -> str:
+    return "\n".join([counted(len(lines), "problem"), *lines, *ignored()])
+
+
+def _lines(error: PluginError) -> list[str]:
+    """Return a line for each thing that is wrong with plugins."""
+    errors = error.errors if isinstance(error, PluginErrors) else (error,)
+    return [
+        f"  plugin {each.plugin}: "
+        + "; ".join(filter(None, [each.where, *each.cause.splitlines(), each.hint]))
+        for each in errors
+    ]
