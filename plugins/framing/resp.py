@@ -207,8 +207,7 @@ def _cut_whole(data: bytes, max_bytes: int, max_words: int) -> tuple[list[list[b
         return [], 0
     pieces = data.split(b"\r\n")
     last = len(pieces) - 1
-    requests = _cut_alike(pieces, max_words)
-    at = len(requests) * (1 + 2 * len(requests[0])) if requests else 0
+    requests, at = _cut_alike(pieces, last, max_words)
     while at < last:
         count = _COUNTS.get(pieces[at])
         if count is None:
@@ -232,28 +231,35 @@ def _cut_whole(data: bytes, max_bytes: int, max_words: int) -> tuple[list[list[b
     return requests, sum(map(len, pieces[:at])) + 2 * at
 
 
-def _cut_alike(pieces: list[bytes], max_words: int) -> list[list[bytes]]:
+def _cut_alike(pieces: list[bytes], last: int, max_words: int) -> tuple[list[list[bytes]], int]:
     """Cut the arrays with which `pieces` begin, if all have as many words: at once, which is quick.
 
     Args:
         pieces: what is between the ends of lines.
+        last: the number of the last piece, which has no end.
         max_words: how many words an array may have.
 
     Returns:
-        The words of each array; nothing if there are not several, or one of them is odd.
+        The words of each array, nothing if one of them is odd; and how many pieces they take.
     """
     count = _COUNTS.get(pieces[0], 0)
     step = 1 + 2 * count
-    number = (len(pieces) - 1) // step
+    if not count or step > last or count > max_words:
+        return [], 0
+    if step == last:  # one by itself, as most often
+        words = pieces[2::2]
+        sizes = pieces[1:-1:2]
+        return ([words], last) if sizes == list(map(_length_of, map(len, words))) else ([], 0)
+    number = last // step
     stop = number * step
-    if number < 2 or not 0 < count <= max_words or pieces[:stop:step].count(pieces[0]) < number:
-        return []
+    if pieces[:stop:step].count(pieces[0]) < number:
+        return [], 0
     flat = pieces[:stop]
     del flat[::step]
     words = flat[1::2]
     if flat[::2] != list(map(_length_of, map(len, words))):
-        return []
-    return [words[at : at + count] for at in range(0, len(words), count)]
+        return [], 0
+    return [words[at : at + count] for at in range(0, len(words), count)], stop
 
 
 def _split_line(line: bytes) -> list[bytes]:

@@ -49,13 +49,32 @@ client.quit()
 print("spoken to")
 """
 
+REDIS_CLIENT = """
+import sys
+import redis
+
+client = redis.Redis(port=int(sys.argv[1]), socket_timeout=float(sys.argv[2]))
+try:
+    client.set("a", "one")
+    print(client.get("a").decode())
+except redis.ResponseError as error:
+    print(str(error).partition(",")[0])
+with client.pubsub() as listener:
+    listener.subscribe("news")
+    assert listener.get_message(timeout=float(sys.argv[2]))["type"] == "subscribe"
+    client.publish("news", "x")
+    assert listener.get_message(timeout=float(sys.argv[2]))["data"] == b"x"
+    print("1 heard it")
+client.close()
+"""
+
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """An environment with the host and both examples, and with a memcached client."""
+    """An environment with the host and all examples, and with clients of memcached and Redis."""
     made = Environment(tmp_path_factory.mktemp("examples"))
-    made.install(made.folder / "prefork", "pytest", "pymemcache>=4")
-    for name in ("keyvalue", "fill_first"):
+    made.install(made.folder / "prefork", "pytest", "pymemcache>=4", "redis>=5")
+    for name in ("keyvalue", "fill_first", "resp"):
         made.install_copy(ROOT / "examples" / name)
     return made
 
@@ -73,9 +92,11 @@ def test_they_are_listed(installed):
     assert found["keyvalue"]["implements"] == ["on_host_start", "on_line"]
     assert found["fill_first"]["distribution"] == "prefork-fill-first"
     assert found["fill_first"]["implements"] == ["choose_worker"]
+    assert found["resp"]["distribution"] == "prefork-resp"
+    assert "on_readable" in found["resp"]["implements"]
 
 
-@pytest.mark.parametrize("name", ["keyvalue", "fill_first"])
+@pytest.mark.parametrize("name", ["keyvalue", "fill_first", "resp"])
 def test_their_own_tests_pass(installed, name):
     done = installed.run("-m", "pytest", "-q", cwd=installed.folder / name)
     assert " passed" in done.stdout
@@ -119,6 +140,14 @@ def test_pymemcache_speaks_to_the_store(installed, serve):
     settings = installed.folder / "keyvalue" / "keyvalue.toml"
     port = serve("--config", str(settings), "--listen", "tcp://127.0.0.1:0=line")
     assert installed.run("-c", CLIENT, str(port), str(patience(20))).stdout == "spoken to\n"
+
+
+@pytest.mark.parametrize(("name", "keys"), [("store.toml", True), ("broker.toml", False)])
+def test_redis_py_speaks_to_both_forms_of_resp(installed, serve, name, keys):
+    settings = installed.folder / "resp" / name
+    port = serve("--config", str(settings), "--listen", "tcp://127.0.0.1:0=resp")
+    said = installed.run("-c", REDIS_CLIENT, str(port), str(patience(20))).stdout
+    assert said == ("one\n" if keys else "unknown command 'SET'\n") + "1 heard it\n"
 
 
 def test_the_store_refuses_several_workers(installed):
