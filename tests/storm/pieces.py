@@ -48,13 +48,12 @@ class Spans:
 )
 def pieces(trial: Trial) -> str:
     said, worst = [], 0.0
-    for part, commands, kinds in ((0.6, "line", LINE), (1.0, KEYVALUE, SETS)):
+    for part, protocol, kinds in ((0.6, "line", LINE), (1.0, KEYVALUE, SETS)):
         host = trial.start(
-            "line",
+            protocol,
             workers=1,  # the key-value example has one
-            listen=("tcp4=line", "tcp4=echo"),
-            flags=("--plugin", "echo", *(() if commands == "line" else ("--plugin", commands))),
-            settings={"options.line.commands": f'["{commands}"]'},
+            listen=(f"tcp4={protocol}", "tcp4=echo"),
+            flags=("--plugin", "echo"),
             env={"PYTHONPATH": str(EXAMPLE)},
         )
         address, echo = host.addresses
