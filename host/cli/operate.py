@@ -111,7 +111,9 @@ def _parameter(argument: Argument) -> click.Parameter:
     kind: Any = argument.kind
     if argument.kind is int:
         kind = click.IntRange(argument.low, argument.high)
-    if argument.default is None:
+    elif argument.choices:
+        kind = click.Choice(argument.choices)
+    if argument.required:
         offered = candidates.schedulers if argument.name == "name" else None
         return click.Argument([argument.name], type=kind, shell_complete=offered)
     return click.Option(
@@ -119,7 +121,7 @@ def _parameter(argument: Argument) -> click.Parameter:
         type=kind,
         is_flag=argument.kind is bool,
         default=argument.default,
-        show_default=argument.kind is not bool,
+        show_default=argument.kind is not bool and not argument.optional,
         help=argument.help,
     )
 
@@ -183,13 +185,17 @@ def applied(target: Target) -> None:
 
 
 @_of_table("connections")
-def connections(target: Target, limit: int) -> None:
-    """Show the open connections."""
-    found = target.ask("connections", limit=limit)
-    target.show(found, lambda: _connections(found))
+def connections(target: Target, **which: Any) -> None:
+    """Show the open connections, or the first of those that are meant."""
+    given = {name: value for name, value in which.items() if value is not None}
+    found = target.ask("connections", **given)
+    target.show(found, lambda: _connections(found, in_order="sort" in given))
 
 
-def _connections(found: Mapping[str, Any]) -> Iterator[Part]:
+def _connections(found: Mapping[str, Any], *, in_order: bool) -> Iterator[Part]:
+    listed = found["connections"]
+    if not in_order:
+        listed = sorted(listed, key=lambda each: (each["slot"], -each["age_seconds"]))
     rows = [
         (
             each["id"],
@@ -200,12 +206,11 @@ def _connections(found: Mapping[str, Any]) -> Iterator[Part]:
             screen.ago(each["idle_seconds"]),
             each["bytes_in"],
             each["bytes_out"],
+            each["unsent_bytes"],
         )
-        for each in sorted(
-            found["connections"], key=lambda each: (each["slot"], -each["age_seconds"])
-        )
+        for each in listed
     ]
-    yield screen.Table.of("ID SLOT LISTENER PEER AGE IDLE IN OUT", rows)
+    yield screen.Table.of("ID SLOT LISTENER PEER AGE IDLE IN OUT UNSENT", rows)
     if found["unanswered"]:
         slots = ", ".join(map(str, found["unanswered"]))
         yield printable(f"no answer from the workers in these slots: {slots}")

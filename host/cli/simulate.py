@@ -16,6 +16,7 @@ import click
 
 from host import settings
 from host.cli import candidates
+from host.cli.plot import Bar, Panel, draw
 from host.errors import PluginError
 from host.interfaces import Listener, WorkerView
 from host.plugin.catalog import catalog
@@ -41,9 +42,9 @@ _COLUMNS = (
     "P99 WAIT ms",
 )
 _PANELS = (
-    ("open_max_mean", 1.0, "connections open: max / mean"),
-    ("open_gini", 1.0, "connections open: Gini"),
-    ("p99_wait", 1000.0, "p99 wait, ms"),
+    Panel("connections held: max / mean\n(1: all workers the same)", 1.0, ".3f"),
+    Panel("connections held: Gini\n(0: all workers the same)", 0.0, ".3f"),
+    Panel("p99 wait, ms", 0.0, ",.1f", may_be_log=True),
 )
 
 
@@ -320,26 +321,19 @@ def _figure_class() -> Any:
 
 
 def _draw(outcomes: Sequence[Outcome], path: Path, figure_class: Any) -> None:
-    """Draw a bar for each scheduler, grouped by scenario; a panel for each figure."""
-    schedulers = list(dict.fromkeys(outcome.scheduler for outcome in outcomes))
-    scenarios = list(dict.fromkeys(outcome.scenario.name for outcome in outcomes))
-    figure = figure_class(figsize=(4 + 1.6 * len(scenarios), 9), layout="constrained")
-    width = 0.8 / len(schedulers)
-    for axes, (field, factor, title) in zip(figure.subplots(len(_PANELS)), _PANELS, strict=True):
-        for number, name in enumerate(schedulers):
-            heights = [
-                getattr(outcome.result, field) * factor
-                for outcome in outcomes
-                if outcome.scheduler == name
-            ]
-            places = [place + number * width - 0.4 + width / 2 for place in range(len(scenarios))]
-            axes.bar(places, heights, width, label=name)
-        axes.set_title(title)
-        axes.set_xticks(range(len(scenarios)), scenarios)
-    # Waits differ by orders of magnitude; waits of less than a millisecond are all the same.
-    axes.set_yscale("symlog", linthresh=1)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    bars = [
+        Bar(
+            outcome.scenario.name,
+            outcome.scheduler,
+            (
+                outcome.result.open_max_mean,
+                outcome.result.open_gini,
+                outcome.result.p99_wait * 1000,
+            ),
+        )
+        for outcome in outcomes
+    ]
     try:
-        figure.savefig(path, format="png", dpi=120)
+        draw(bars, _PANELS, figure_class).savefig(path, format="png")
     except OSError as error:
         raise click.UsageError(f"--plot {path}: {reason(error)}") from None

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from host.control.selection import ORDERS
 from host.settings import nearest
 from host.settings.models import MAX_WORKERS
 
@@ -40,10 +41,12 @@ class Argument(NamedTuple):
         name: its name.
         kind: int, str or bool.
         help: what it is, in a few words.
-        default: what it is when it is not given; None for one that must be.
+        default: what it is when it is not given; None for one that must be, or is optional.
         low, high: the limits of an int.
         form: the form of a str.
         example: a str of that form.
+        optional: whether it may be missing; it is None then.
+        choices: the only values of a str, if it has no form.
     """
 
     name: str
@@ -54,6 +57,13 @@ class Argument(NamedTuple):
     high: int = 0
     form: re.Pattern[str] | None = None
     example: str = ""
+    optional: bool = False
+    choices: tuple[str, ...] = ()
+
+    @property
+    def required(self) -> bool:
+        """Whether it must be given."""
+        return self.default is None and not self.optional
 
     @property
     def expected(self) -> str:
@@ -62,6 +72,8 @@ class Argument(NamedTuple):
             return "true or false"
         if self.kind is int:
             return f"a whole number from {self.low} to {self.high}"
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
         return f'text such as "{self.example}"'
 
     def fits(self, value: object) -> bool:
@@ -73,6 +85,8 @@ class Argument(NamedTuple):
         if isinstance(value, int):
             return self.low <= value <= self.high
         assert isinstance(value, str)
+        if self.choices:
+            return value in self.choices
         return self.form is None or self.form.fullmatch(value) is not None
 
 
@@ -133,6 +147,43 @@ _WHY = (
     "candidates",
     "omitted",
 )
+_WHICH_CONNECTIONS = (
+    Argument("limit", int, "How many at most.", default=1000, low=1, high=100_000),
+    Argument(
+        "sort",
+        str,
+        "The first in this order: the oldest, those idle for longest, those with the most bytes; "
+        "peers, listeners and workers by address or number.",
+        optional=True,
+        choices=tuple(ORDERS),
+    ),
+    Argument("reverse", bool, "The last in that order instead.", default=False),
+    Argument(
+        "listener",
+        str,
+        "Only those of this listener: its address, or a part of it.",
+        form=re.compile(rf".{{1,{_MAX_TEXT}}}"),
+        example="tcp://127.0.0.1:7000",
+        optional=True,
+    ),
+    Argument(
+        "peer",
+        str,
+        "Only those of this peer: an address, with its port or without, a network such as "
+        "10.0.0.0/8, or a part of what is shown.",
+        form=re.compile(rf".{{1,{_MAX_TEXT}}}"),
+        example="10.0.0.0/8",
+        optional=True,
+    ),
+    Argument(
+        "worker",
+        int,
+        "Only those of the worker in this slot.",
+        low=0,
+        high=MAX_WORKERS - 1,
+        optional=True,
+    ),
+)
 _TABLE = (
     Command("status", "Show how the host and its workers are.", _STATUS, changes=False),
     Command(
@@ -188,7 +239,7 @@ _TABLE = (
         "connections",
         "List the open connections.",
         ("connections", "unanswered", "truncated"),
-        (Argument("limit", int, "How many at most.", default=1000, low=1, high=100_000),),
+        _WHICH_CONNECTIONS,
         changes=False,
     ),
     Command(
@@ -300,7 +351,7 @@ def parse(command: object, args: object) -> tuple[Command, dict[str, Any]]:
 
 def _value(command: Command, argument: Argument, args: Mapping[str, object]) -> Any:
     if argument.name not in args:
-        if argument.default is None:
+        if argument.required:
             raise CommandError(f'{command.name} needs "{argument.name}": {argument.expected}')
         return argument.default
     value = args[argument.name]

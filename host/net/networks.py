@@ -51,7 +51,10 @@ class Networks:
 
         An IPv4 address in IPv6 notation counts as what it stands for.
         """
-        packed = pack(host)
+        return self.has(pack(host))
+
+    def has(self, packed: bytes) -> bool:
+        """Tell the same of what `pack` has returned."""
         starts = self._starts[len(packed)]
         place = bisect_right(starts, packed)
         return place > 0 and packed <= self._ends[len(packed)][place - 1]

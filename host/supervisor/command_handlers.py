@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from host.control.commands import CommandError
-from host.control.replies import Reply, Written, write_items
+from host.control.replies import Reply, Written
 from host.dispatch.dispatcher import Scheduler
 from host.errors import HostError
 from host.runtime.steps import Steps
 from host.settings import AppliedSetting
 from host.supervisor import status
 from host.supervisor.lifecycle import WorkerLifecycle
+from host.supervisor.listing import Wanted, listing_of, question
 from host.supervisor.reload.reloader import Reloader, ReloadError
 from host.supervisor.status import HostState
 from host.supervisor.workers.handles import WorkerHandle
@@ -136,28 +136,35 @@ class CommandHandlers:
         """Give new connections to a worker again."""
         self._set_held(reply, slot, held=False)
 
-    def connections(self, reply: Reply, limit: int) -> None:
-        """List the open connections, `limit` at most."""
-        slots = {handle.record.pid: handle.record.slot for handle in self._host.workers}
+    def connections(
+        self,
+        reply: Reply,
+        limit: int,
+        sort: str | None,
+        reverse: bool,
+        listener: str | None,
+        peer: str | None,
+        worker: int | None,
+    ) -> None:
+        """List the open connections that are meant, `limit` at most: the first in an order."""
+        wanted = Wanted(limit, sort, reverse, listener, peer)
+        addresses = {view.address for each in self._host.generations.all for view in each.listeners}
+        asked, listing = question(wanted, addresses), listing_of(wanted, self._host.loop)
+        records = [handle.record for handle in self._host.workers]
+        slots = {each.pid: each.slot for each in records if worker in (None, each.slot)}
+        if worker is not None and not slots:
+            raise self._no_worker("is", worker)
 
         def done(answers: dict[int, list[Written]], unanswered: list[int]) -> None:
-            listed: list[Written] = []
-            room = limit
-            for some in itertools.chain.from_iterable(answers.values()):
-                if room > 0:
-                    listed += [some] if some.count <= room else some.first(room)
-                room -= some.count
-            reply.result(
-                {
-                    "connections": listed,
-                    "unanswered": sorted(slots[pid] for pid in unanswered),
-                    "truncated": room < 0,
-                }
+            silent = sorted(slots[pid] for pid in unanswered)
+            listing.finish(
+                answers.values(),
+                lambda listed, more: reply.result(
+                    {"connections": listed, "unanswered": silent, "truncated": more}
+                ),
             )
 
-        # One more than wanted, to know whether there are more.
-        asked = {"limit": limit + 1}
-        self._parts.queries.ask(slots, "connections", asked, done, keep=write_items)
+        self._parts.queries.ask(slots, "connections", asked, done, keep=listing.keep)
 
     def close(self, reply: Reply, id: str) -> None:
         """Close a connection."""
@@ -199,8 +206,11 @@ class CommandHandlers:
                 and not record.retiring
             ):
                 return handle
-        slots = sorted({handle.record.slot for handle in host.workers})
-        raise CommandError(f"no worker serves in slot {slot}; slots: {', '.join(map(str, slots))}")
+        raise self._no_worker("serves", slot)
+
+    def _no_worker(self, verb: str, slot: int) -> CommandError:
+        slots = sorted({handle.record.slot for handle in self._host.workers})
+        return CommandError(f"no worker {verb} in slot {slot}; slots: {', '.join(map(str, slots))}")
 
     def _set_held(self, reply: Reply, slot: int, *, held: bool) -> None:
         handle, handing_out = self._serving(slot), self._host.generations.handing_out

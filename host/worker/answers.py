@@ -6,7 +6,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from host.interfaces import CloseReason
@@ -15,9 +14,10 @@ from host.ipc.worker_end import WorkerChannel
 from host.runtime.loop import Loop
 from host.worker.connection import SocketConnection
 from host.worker.context import OpenConnections
+from host.worker.selected import selected
 
 _PART_ITEMS = 50
-"""Connections in one report; one takes some 170 bytes, and 900 with the oddest address."""
+"""Connections in one report; one takes some 190 bytes, and 900 with the oddest address."""
 _PART_SECONDS = 0.001
 """After how long a part ends with fewer of them: they take half of that on a usual machine."""
 _LOOKS = 16
@@ -70,8 +70,9 @@ class Answers:
         """Answer a question, in as many reports as it takes.
 
         Args:
-            ask: `connections` asks for all (at most `limit`); `find` for one by its `id`, with
-                what it takes to find who chose this worker; `close` also closes it.
+            ask: `connections` asks for all that are meant (at most `limit`, see `selected`); `find`
+                for one by its `id`, with what it takes to find who chose this worker; `close` also
+                closes it.
         """
         self._answers.append(_Answer(ask, self._meant(ask), ask.deadline))
         if len(self._answers) == 1:
@@ -82,7 +83,7 @@ class Answers:
         snapshot = list(self._open)
         match ask.question:
             case "connections":
-                return islice(snapshot, ask.args["limit"])
+                return selected(snapshot, ask.args, self._loop.now)
             case "find" | "close":
                 wanted = ask.args["id"]
                 return (each if each.id == wanted else None for each in snapshot)
@@ -138,4 +139,5 @@ def _describe(connection: SocketConnection, now: float) -> dict[str, Any]:
         "idle_seconds": round(now - connection.last_active, 3),
         "bytes_in": connection.bytes_in,
         "bytes_out": connection.bytes_out,
+        "unsent_bytes": connection.unsent,
     }

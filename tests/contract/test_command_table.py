@@ -43,7 +43,7 @@ class TestEach:
         assert line.help == command.help
 
     def test_has_a_line_in_the_page_with_what_must_be_given(self, command, listed):
-        needed = [each.name.upper() for each in command.arguments if each.default is None]
+        needed = [each.name.upper() for each in command.arguments if each.required]
         assert listed[command.name][0] == f"`{' '.join([command.name, *needed])}`"
 
     def test_has_a_line_for_programs_with_its_arguments_and_result(self, command, for_programs):

@@ -184,6 +184,18 @@ def test_connections_are_listed_with_what_went_over_them(
             assert 0 <= each["idle_seconds"] <= each["age_seconds"] < 10
             assert int(each["id"].partition("-")[0]) in host.workers.values()
         assert query(name, "connections", limit=1)["truncated"]
+
+        def sizes(**which: Any) -> list[int]:
+            listed = query(name, "connections", **which)["connections"]
+            return [each["bytes_in"] for each in listed]
+
+        assert sizes(sort="in") == [70_001, 10]
+        assert sizes(sort="in", limit=1) == [70_001]
+        assert sizes(sort="in", reverse=True, limit=1) == [10]
+        assert sizes(sort="peer") == [70_001, 10]
+        assert sizes(listener=unix) == sizes(listener="unix:") == sizes(peer="unix") == [10]
+        assert sizes(peer="127.0.0.0/8") == sizes(peer="127.0.0.1") == [70_001]
+        assert sorted(sizes(worker=0) + sizes(worker=1)) == [10, 70_001]
     eventually(lambda: query(name, "connections")["connections"] == [], "both have left")
 
 

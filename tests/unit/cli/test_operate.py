@@ -18,6 +18,10 @@ from host.errors import ExitCode
 from support.fake_host import EVIL, READY, SPELLED, STATUS, TROUBLED, Drop, new_name
 from walkthrough import ROOT, blocks
 
+ALL = {"limit": 1000, "sort": None, "reverse": False}
+ALL |= {"listener": None, "peer": None, "worker": None}
+"""What `connections` asks for where nothing is said."""
+
 
 def run(*args, env=None):
     unset = {"PREFORK_NAME": None}
@@ -165,17 +169,35 @@ def test_connections(host):
         "peer": EVIL,
         "age_seconds": 3700.0,
     }
-    one |= {"idle_seconds": 0.2, "bytes_in": 100, "bytes_out": 7}
+    one |= {"idle_seconds": 0.2, "bytes_in": 100, "bytes_out": 7, "unsent_bytes": 0}
     found = {"connections": [one], "unanswered": [1, 2], "truncated": True}
     fake = host(connections=found)
     assert say(fake, "connections", "--limit", "1") == (
-        "ID    SLOT  LISTENER       PEER                              AGE  IDLE   IN  OUT\n"
-        f"81-1     0  tcp://[::1]:7  {SPELLED}   1h    0s  100    7\n"
+        "ID    SLOT  LISTENER       PEER                              AGE  IDLE   IN  OUT  UNSENT\n"
+        f"81-1     0  tcp://[::1]:7  {SPELLED}   1h    0s  100    7       0\n"
         "no answer from the workers in these slots: 1, 2\n"
         "only 1 are shown, and there are more: raise --limit\n"
     )
     assert json.loads(say(fake, "connections", "--json")) == found
-    assert fake.asked == [("connections", {"limit": 1}), ("connections", {"limit": 1000})]
+    assert fake.asked == [("connections", ALL | {"limit": 1}), ("connections", ALL)]
+
+
+def test_connections_come_in_the_order_that_was_asked_for_else_by_worker_and_age(host):
+    found = [
+        {"id": id, "slot": slot, "age_seconds": age, "listener": "l", "peer": "p"}
+        | {"idle_seconds": 0.0, "bytes_in": 0, "bytes_out": 0, "unsent_bytes": 0}
+        for id, slot, age in (("81-1", 1, 5.0), ("80-1", 0, 5.0), ("80-2", 0, 9.0))
+    ]
+    fake = host(connections={"connections": found, "unanswered": [], "truncated": False})
+    which = ["--sort", "peer", "--reverse", "--listener", "l", "--peer", "::1", "--worker", "0"]
+
+    def ids(*args):
+        return re.findall(r"^\d+-\d+", say(fake, "connections", *args), re.MULTILINE)
+
+    assert ids() == ["80-2", "80-1", "81-1"]
+    assert ids(*which) == ["81-1", "80-1", "80-2"]
+    asked = {"sort": "peer", "reverse": True, "listener": "l", "peer": "::1", "worker": 0}
+    assert fake.asked == [("connections", ALL), ("connections", ALL | asked)]
 
 
 def test_why(host):

@@ -19,6 +19,15 @@ from host.control.commands import (
 
 QUIET = {"status", "generations", "applied", "connections", "why"}
 
+ALL_CONNECTIONS = {
+    "limit": 1000,
+    "sort": None,
+    "reverse": False,
+    "listener": None,
+    "peer": None,
+    "worker": None,
+}
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=80),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
@@ -49,8 +58,14 @@ def test_each_has_one_sentence_of_help_that_fits_a_line():
         ("drain", {"slot": 0}, {"slot": 0}),
         ("hold", {"slot": 1023}, {"slot": 1023}),
         ("resume", {"slot": 7}, {"slot": 7}),
-        ("connections", {}, {"limit": 1000}),
-        ("connections", {"limit": 100_000}, {"limit": 100_000}),
+        ("connections", {}, ALL_CONNECTIONS),
+        ("connections", {"limit": 100_000}, ALL_CONNECTIONS | {"limit": 100_000}),
+        *(
+            ("connections", {"sort": order}, ALL_CONNECTIONS | {"sort": order})
+            for order in ("age", "idle", "in", "out", "unsent", "peer", "listener", "worker")
+        ),
+        ("connections", {"worker": 0}, ALL_CONNECTIONS | {"worker": 0}),
+        ("connections", {"peer": "10.0.0.0/8"}, ALL_CONNECTIONS | {"peer": "10.0.0.0/8"}),
         ("close", {"id": "1234-17"}, {"id": "1234-17"}),
         ("why", {"id": "1-0"}, {"id": "1-0"}),
         ("scheduler", {"name": "./my file.py"}, {"name": "./my file.py"}),
@@ -85,6 +100,16 @@ def test_valid_ones(command, args, complete):
         ("drain", {"slot": -1}, '"slot" of drain must be a whole number from 0 to 1023, not -1'),
         ("stop", {"quick": 1}, '"quick" of stop must be true or false, not 1'),
         ("connections", {"limit": 0}, "from 1 to 100000, not 0"),
+        (
+            "connections",
+            {"sort": "name"},
+            '"sort" of connections must be one of age, idle, in, out, unsent, peer, listener, '
+            'worker, not "name"',
+        ),
+        ("connections", {"sort": None}, "must be one of age, idle"),
+        ("connections", {"peer": ""}, 'must be text such as "10.0.0.0/8", not ""'),
+        ("connections", {"worker": None}, "must be a whole number from 0 to 1023, not null"),
+        ("connections", {"reverse": 1}, "must be true or false, not 1"),
         ("close", {"id": "17"}, '"id" of close must be text such as "1234-17", not "17"'),
         ("close", {"id": "1-2\n"}, "must be text such as"),
         ("close", {"id": "\u0661-\u0662"}, "must be text such as"),

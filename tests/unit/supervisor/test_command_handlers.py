@@ -64,7 +64,8 @@ class Scene:
 
     def ask(self, command, **args):
         """Give a command; return the list that its response comes into."""
-        responses = []
+        responses, names = [], {each.name: each.default for each in COMMANDS[command].arguments}
+        args = names | args
         for _ in self.handlers.handle(command, args, Reply(responses.append, {})) or ():
             assert not responses
         return responses
@@ -252,6 +253,90 @@ def test_a_list_may_end_amid_what_a_worker_has_answered(scene, limit):
     result = listing(responses[0])
     assert "".join(each["id"] for each in result["connections"]) == "a0a1a2b0b1b2"[: 2 * limit]
     assert result["truncated"] == (limit < 6)
+
+
+def put_in_order(scene, responses):
+    """Let turns pass until there is an answer; return the ids in it, and how many turns it took."""
+    turns = 0
+    while not responses:
+        assert scene.site.loop.calls
+        scene.site.loop.run_calls()
+        turns += 1
+    return [each["id"] for each in listing(responses[0])["connections"]], turns
+
+
+@pytest.mark.parametrize(
+    ("sort", "reverse", "expected"),
+    [
+        ("idle", False, ["b", "c", "a"]),
+        ("idle", True, ["d", "a", "c"]),
+        ("peer", False, ["c", "d", "a"]),
+        ("worker", True, ["c", "d", "a"]),
+    ],
+)
+def test_the_first_in_an_order_are_listed_whoever_has_them(scene, sort, reverse, expected):
+    responses = scene.ask("connections", limit=3, sort=sort, reverse=reverse)
+    told = [("a", 3, "10.0.0.9:1"), ("b", 7, "unix"), ("c", 5, "9.0.0.1:1"), ("d", 1, "9.0.0.1:1")]
+    items = [
+        {"id": id, "idle_seconds": idle, "peer": peer, "slot": int(id in "cd")}
+        for id, idle, peer in told
+    ]
+    scene.answer(scene.first, *items[:2])
+    scene.answer(scene.second, *items[2:])
+    assert put_in_order(scene, responses) == (expected, 0)
+    assert listing(responses[0])["truncated"]
+    scene.ask("connections", limit=3, sort=sort, reverse=reverse)
+    assert scene.question(scene.first).args == {"limit": 4, "sort": sort, "reverse": reverse}
+
+
+def test_many_are_put_in_order_a_few_in_each_turn(scene):
+    responses = scene.ask("connections", limit=1000, sort="out")
+    amounts = [(7 * number) % 500 for number in range(500)]
+    number = scene.question(scene.first).number
+    for start in range(0, 500, 50):
+        part = amounts[start : start + 50]
+        items = [{"id": each, "bytes_out": each} for each in part]
+        data = {"number": number, "items": items, "last": False}
+        scene.site.report(scene.first, "answer", data=data)
+    scene.site.end(scene.first)
+    scene.answer(scene.second)
+    ids, turns = put_in_order(scene, responses)
+    assert ids == sorted(amounts, reverse=True)
+    assert turns == 2
+    assert not listing(responses[0])["truncated"]
+
+
+@pytest.mark.parametrize("value", [None, "x", [], {}, float("nan"), 10**400])
+def test_what_cannot_be_put_in_order_is_listed_all_the_same(scene, value):
+    responses = scene.ask("connections", limit=10, sort="age")
+    scene.answer(scene.first, {"id": "a", "age_seconds": value}, {"id": "b"})
+    scene.answer(scene.second, {"id": "c", "age_seconds": 1.0})
+    assert set(put_in_order(scene, responses)[0]) == {"a", "b", "c"}
+
+
+def test_only_the_workers_in_a_slot_are_asked(scene):
+    responses = scene.ask("connections", limit=10, worker=1)
+    assert scene.site.ends(scene.first).told() == []
+    scene.answer(scene.second, {"id": "b"})
+    assert [each["id"] for each in listing(responses[0])["connections"]] == ["b"]
+    said = scene.refusal("connections", limit=10, worker=7)
+    assert said == "no worker is in slot 7; slots: 0, 1"
+
+
+def test_workers_are_asked_for_a_listener_and_for_peers(scene):
+    [view] = scene.first.generation.listeners
+    for text, whole in ((view.address, True), (view.address[:-1], False)):
+        scene.ask("connections", limit=10, listener=text)
+        asked = {"limit": 11, "listener": text, "whole": whole}
+        assert scene.question(scene.first).args == asked
+    scene.ask("connections", limit=10, peer="10.0.0.0/8")
+    assert scene.question(scene.first).args == {"limit": 11, "peer": "10.0.0.0/8"}
+    said = scene.refusal("connections", limit=10, listener="udp")
+    assert said == f'no listener is "udp"; there is: {view.address}'
+    said = scene.refusal("connections", limit=10, peer="10.0.0.0/40")
+    assert said == "no such network: '10.0.0.0/40' does not appear to be an IPv4 or IPv6 network"
+    said = scene.refusal("connections", limit=10, reverse=True)
+    assert said == '"reverse" needs an order to turn around: "sort"'
 
 
 def test_a_connection_is_closed_by_its_worker(scene):

@@ -114,6 +114,7 @@ def test_a_connection_is_described_with_its_listener_and_age():
         "idle_seconds": 1.25,
         "bytes_in": 64,
         "bytes_out": 1_000,
+        "unsent_bytes": 0,
     }
     assert scene.items("connections", limit=10) == [described]
     scene.channel.reports.clear()
