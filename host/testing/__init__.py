@@ -15,11 +15,13 @@ from __future__ import annotations
 from host.testing.bus import MemoryBus
 from host.testing.conformance import check_protocol
 from host.testing.connection import FakeConnection
+from host.testing.conversation import Conversation
 from host.testing.harness import Harness
 from host.testing.running import RunningHost
 from host.testing.worker import Failure, FakeWorker
 
 __all__ = [
+    "Conversation",
     "Failure",
     "FakeConnection",
     "FakeWorker",

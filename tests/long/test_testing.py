@@ -300,8 +300,14 @@ def test_all_shipped_protocols_are_checked():
         ("Floods", "slow reader", "stop at connection.congested"),
         ("Trusts", "junk", "UnicodeDecodeError: .*; raised by on_readable of plugin .*; round"),
         ("Forgets", "close in the middle", "ValueError: the line is not finished; raised by on_"),
-        ("Stays", "farewell", "nothing is answered after the farewell"),
-        ("Lingers", "half-close", "on_close was told 0 times, not once"),
+        ("Stays", "farewell", r"the farewell b'bye\\n': more is sent after its reply b'': b'ONE"),
+        ("StaysSilent", "farewell", r"the farewell b'bye\\n': the connection is still open"),
+        ("Aborts", "farewell", r"the farewell b'bye\\n': the connection was reset, which may cost"),
+        ("SaysMore", "farewell", r"the farewell b'bye\\n': more is sent after its reply b'': b'so"),
+        ("Lingers", "half-close", "the end of file: the connection is still open"),
+        ("Stalls", "slow reader", r"a peer that reads again gets \d+ of 140 bytes .*call_when"),
+        ("HangsUp", "slow reader", r"a peer that reads again gets 16394 of 131082 bytes"),
+        ("Hides", "slow reader", r"not held back, though only \d+ bytes of its 131082 bytes"),
     ],
 )
 def test_a_protocol_that_does_not_conform(deviant, check, message):

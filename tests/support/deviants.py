@@ -109,3 +109,75 @@ class Lingers(Right):
     def on_accept(self, connection: Connection) -> None:
         super().on_accept(connection)
         connection.allow_half_open = True
+
+
+class StaysSilent(Right):
+    """Answers nothing after the farewell, and does not close."""
+
+    @hookimpl
+    def on_accept(self, connection: Connection) -> None:
+        super().on_accept(connection)
+        self.silent = False
+
+    def reply(self, connection: Connection, line: bytes) -> None:
+        self.silent = self.silent or line == b"bye"
+        if not self.silent:
+            super().reply(connection, line)
+
+
+class Aborts(Right):
+    """Resets the connection instead of closing it."""
+
+    def reply(self, connection: Connection, line: bytes) -> None:
+        if line == b"bye":
+            connection.abort()
+        else:
+            super().reply(connection, line)
+
+
+class SaysMore(Right):
+    """Says more at the farewell than it should."""
+
+    def reply(self, connection: Connection, line: bytes) -> None:
+        if line == b"bye":
+            connection.write(b"so long\n")
+        super().reply(connection, line)
+
+
+class Stalls(Right):
+    """Stops when a peer does not read, and does not go on when it does."""
+
+    def answer(self, connection: Connection, data: bytes = b"") -> None:
+        try:
+            for line in connection.data.feed(data):
+                self.reply(connection, line)
+                if connection.congested:
+                    return
+        except FrameTooLongError:
+            connection.close()
+
+
+class HangsUp(Right):
+    """Closes when a peer does not read."""
+
+    def reply(self, connection: Connection, line: bytes) -> None:
+        super().reply(connection, line)
+        if connection.congested:
+            connection.close()
+
+
+class Hides(Right):
+    """Keeps the replies itself, and writes a part of them every now and then."""
+
+    @hookimpl
+    def on_accept(self, connection: Connection) -> None:
+        super().on_accept(connection)
+        self.hidden = bytearray()
+
+    def reply(self, connection: Connection, line: bytes) -> None:
+        if line == b"bye":
+            connection.close()
+        elif connection.unsent > 10_000:
+            self.hidden += line.upper() + b"\n"
+        else:
+            super().reply(connection, line)

@@ -1,0 +1,105 @@
+"""A conversation: what is sent to a protocol, and what must come back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from host.text import counted
+
+Exchange = tuple[bytes, bytes]
+"""A request and its reply."""
+
+_SHOWN = 80
+
+
+class NotConformingError(Exception):
+    """A protocol does not do what its conversation says; the text says where, and what instead."""
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """All that is to be known of a protocol to hold a conversation with it, stated once.
+
+    Args:
+        exchanges: requests, each with its reply.
+        greeting: what a peer is sent when it connects, or a pattern of all of it.
+        farewell: a request after whose reply the plugin closes.
+        unfinished: the beginning of a message; repeated without end, it is never a whole one, or
+            one that is answered.
+        once: whether the exchanges can be held a single time only, as when they stop the server or
+            register a name. Each time is then with plugins, or a host, that have just started.
+
+    Raises:
+        ValueError: there is no exchange, or a request is empty.
+    """
+
+    exchanges: Sequence[Exchange]
+    greeting: bytes | re.Pattern[bytes] = b""
+    farewell: Exchange | None = None
+    unfinished: bytes = b"x"
+    once: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.exchanges or not all(request for request, _ in self.exchanges):
+            raise ValueError("a conversation has at least one request, and no empty ones")
+        if not self.unfinished:
+            raise ValueError("the beginning of a message (unfinished) has at least one byte")
+
+    @property
+    def requests(self) -> bytes:
+        """All requests in one piece."""
+        return b"".join(request for request, _ in self.exchanges)
+
+    @property
+    def replies(self) -> bytes:
+        """All replies in one piece."""
+        return b"".join(reply for _, reply in self.exchanges)
+
+    def times(self, count: int) -> int:
+        """Return how many times it is held where it would be held `count` times."""
+        return 1 if self.once else count
+
+
+def check_same(what: str, got: bytes, expected: bytes) -> None:
+    """Compare what came with what should have come.
+
+    Raises:
+        NotConformingError: they differ; `what` says in what.
+    """
+    if got != expected:
+        pairs = enumerate(zip(got, expected, strict=False))
+        shorter = min(len(got), len(expected))
+        place = next((at for at, (one, other) in pairs if one != other), shorter)
+        beyond = f", differing from byte {place} on" if place else ""
+        raise NotConformingError(
+            f"{what}: expected {shown(expected, place)}, got {shown(got, place)}{beyond}"
+        )
+
+
+def check_greeting(got: bytes, expected: bytes | re.Pattern[bytes]) -> None:
+    """Compare what a peer was sent on connecting with what it should be sent.
+
+    Raises:
+        NotConformingError: they differ.
+    """
+    if isinstance(expected, bytes):
+        check_same("on connecting", got, expected)
+    elif not expected.fullmatch(got):
+        wanted = f"what matches {expected.pattern!r}"
+        raise NotConformingError(f"on connecting: expected {wanted}, got {shown(got)}")
+
+
+def named(number: int, request: bytes) -> str:
+    """Return what messages call a request of a conversation; they are counted from 1."""
+    return f"request {number}, {shown(request)}"
+
+
+def shown(data: bytes, around: int = 0) -> str:
+    """Return bytes as a message shows them: what is around a place, with the length if cut."""
+    start = max(0, around - _SHOWN // 2)
+    part = data[start : start + _SHOWN]
+    if len(part) == len(data):
+        return repr(data)
+    return f"{'…' if start else ''}{part!r}… ({counted(len(data), 'byte')})"
