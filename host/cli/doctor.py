@@ -10,7 +10,7 @@ import click
 
 from host.cli.flags import Sources, with_sources
 from host.doctor.diagnosis import diagnose
-from host.doctor.rules import Report, Severity
+from host.doctor.rules import RULES, Report, Severity
 from host.plugin.discovery import installed
 from host.runtime import processes
 from host.runtime.steps import finish
@@ -25,6 +25,14 @@ _SECONDS = 10.0
 @click.argument("plugin", required=False)
 @click.option("--strict", is_flag=True, help="Exit with 1 for advice, too.")
 @click.option(
+    "--ignore",
+    "ignored",
+    metavar="CODE",
+    multiple=True,
+    type=click.Choice(tuple(RULES)),
+    help="Leave out findings of this code. May be repeated.",
+)
+@click.option(
     "--timeout",
     "seconds",
     metavar="SECONDS",
@@ -35,16 +43,23 @@ _SECONDS = 10.0
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(
-    sources: Sources, plugin: str | None, strict: bool, seconds: float, as_json: bool
+    sources: Sources,
+    plugin: str | None,
+    strict: bool,
+    ignored: tuple[str, ...],
+    seconds: float,
+    as_json: bool,
 ) -> None:
     """Say all that is wrong with PLUGIN, written as for --plugin; without it, with each plugin.
 
     The exit code is 1 if anything is an error. Each plugin is imported, in a process of its own.
     """
+    if plugin is not None and plugin.startswith("no:"):
+        raise click.UsageError(f"{plugin} leaves a plugin out, and names none")
     loaded = sources.load()
     texts = [plugin] if plugin is not None else _everything(loaded)
     processes.adopt_orphans()  # what a plugin starts and leaves behind is ended here
-    reports = [diagnose(text, loaded, seconds) for text in texts]
+    reports = [diagnose(text, loaded, seconds).without(ignored) for text in texts]
     click.echo(_as_json(reports) if as_json else "\n".join(_lines(reports)))
     worst = (Severity.ERROR, Severity.ADVICE) if strict else (Severity.ERROR,)
     sys.exit(int(any(report.count(each) for report in reports for each in worst)))

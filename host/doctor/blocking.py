@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from host.doctor.rules import Finding
-from host.doctor.source import Function, FunctionNode, HookFunction, PluginSource
+from host.doctor.source import Function, FunctionNode, PluginSource
 from host.doctor.waiting import FUNCTIONS, LOOP_METHODS, MAKERS, OBJECTS, WAITS
 from host.hookspecs import ROWS
 
@@ -24,25 +24,6 @@ def check_blocking(source: PluginSource) -> Iterator[Finding]:
         may_block = row is not None and "Blocking: no" not in (row.specification.__doc__ or "")
         search = _Search(source, hook.hook, told)
         yield from search.search(hook.function, may_block=may_block)
-        if hook.hook == "on_readable" and not hook.is_wrapper:
-            yield from _check_reading(hook)
-
-
-def _check_reading(hook: HookFunction) -> Iterator[Finding]:
-    """Tell of a hook that leaves the connection alone: it would be called again for ever."""
-    node = hook.function.node
-    used = any(
-        isinstance(each, ast.Name) and each.id == "connection"
-        for statement in node.body
-        for each in ast.walk(statement)
-    )
-    if not used:
-        yield Finding(
-            "reads-nothing",
-            "it never uses the connection, so nothing is read and it is called again at once",
-            hook.function.module.place(node),
-            f"{node.name}()",
-        )
 
 
 class _Visit(NamedTuple):
@@ -157,9 +138,15 @@ class _Names:
         elif isinstance(call.func, ast.Attribute):
             maker = self._maker(call.func.value, frozenset()) or ""
             code, methods = OBJECTS.get(maker, ("", ()))
-            if call.func.attr in methods:
+            if call.func.attr in methods and not self._is_made_non_blocking(call.func.value):
                 found = code, f"{maker}().{call.func.attr}()"
         return None if found is None or _does_not_wait(call) else found
+
+    def _is_made_non_blocking(self, node: ast.expr) -> bool:
+        """Tell whether the class, or the function, has a socket return at once."""
+        call = f"{ast.unparse(node)}.setblocking(False)"
+        everywhere = ast.walk(self.function.owner or self.function.node)
+        return any(isinstance(each, ast.Call) and ast.unparse(each) == call for each in everywhere)
 
     def _dotted(self, node: ast.expr) -> str | None:
         return self.function.module.dotted(node, self._hidden)
@@ -270,14 +257,15 @@ def _leaves(node: ast.AST, *, inside: bool = False) -> bool:
 
 def _does_not_wait(call: ast.Call) -> bool:
     """Tell whether the arguments say that this call returns at once."""
-    at_once = {"block": False, "blocking": False, "timeout": 0}
+    at_once = {"block": False, "blocking": False, "wait": False, "timeout": 0}
     for keyword in call.keywords:
         value = keyword.value
         if keyword.arg in at_once and isinstance(value, ast.Constant) and not value.value:
             return value.value is not None
-    first = call.args[0] if call.args else None
-    if isinstance(first, ast.Constant) and first.value in (0, False) and first.value is not None:
-        return True
+    # select(…, 0) and wait(0), get(False) and get(True, 0).
+    for each in (call.args[0], call.args[-1]) if call.args else ():
+        if isinstance(each, ast.Constant) and each.value in (0, False):
+            return True
     return "WNOHANG" in ast.unparse(call) or _is_in_memory(call)
 
 

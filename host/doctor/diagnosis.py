@@ -11,6 +11,7 @@ from importlib.metadata import EntryPoint
 
 from host.doctor import child
 from host.doctor.blocking import check_blocking
+from host.doctor.connection_use import check_connections
 from host.doctor.examination import Subject, examine, found_in
 from host.doctor.packaging import check_tests, check_typing
 from host.doctor.rules import Finding, Report, Severity
@@ -24,8 +25,8 @@ from host.plugin.discovery import Source, find, installed, locate_entry
 from host.plugin.importing import homes
 from host.plugin.ordering import cycles
 from host.runtime.steps import finish
-from host.settings import Loaded
-from host.text import printable, shorten
+from host.settings import Loaded, nearest
+from host.text import printable, shorten, suggest
 
 
 def diagnose(text: str, loaded: Loaded, seconds: float) -> Report:
@@ -86,16 +87,14 @@ def _examine(
             yield from check_signatures(written)
             yield from check_lookalikes(written)
             yield from check_blocking(written)
+            yield from check_connections(written)
             needed |= set(_bringing({each.hook for each in written.hooks()}, others))
     except TooLargeError as error:
         yield Finding("not-read", str(error), home)
     except RecursionError:
         yield Finding("not-read", "an expression in it is nested too deep", home)
     declarations = dict(_declarations({**others, source.name: source}))
-    for circle in cycles(declarations):
-        if source.name in circle:
-            message = " -> ".join([*circle, circle[0]])
-            yield Finding("order-cycle", f"each is to be called before the next: {message}", home)
+    yield from _check_order(source.name, declarations, home)
     waiting = [source.name, *needed]
     while waiting:
         required = {each.plugin for each in declarations[waiting.pop()].requires} & others.keys()
@@ -119,6 +118,22 @@ def _declarations(sources: Mapping[str, Source]) -> Iterator[tuple[str, Declarat
         with suppress(PluginError):
             declared = written_declaration(source)
         yield name, declared or Declaration()
+
+
+def _check_order(
+    name: str, declarations: Mapping[str, Declaration], home: str
+) -> Iterator[Finding]:
+    """Yield what is wrong with the place that a plugin declares among those that are installed."""
+    for circle in cycles(declarations):
+        if name in circle:
+            message = " -> ".join([*circle, circle[0]])
+            yield Finding("order-cycle", f"each is to be called before the next: {message}", home)
+    declared = declarations[name]
+    for other in (*declared.after, *declared.before):
+        near = nearest(other, declarations)
+        if other not in declarations and near is not None:
+            message = f'no plugin "{other}" is installed{suggest(near)}'
+            yield Finding("misspelt-order", message, home)
 
 
 def _bringing(hooks: Set[str], others: Mapping[str, Source]) -> Iterator[str]:

@@ -206,7 +206,7 @@ def _compare_descriptors(
     by_loop, by_hand = traces.place("event loop"), traces.place("socket")
     if loops:
         what = f"it leaves {_counted(len(loops), 'epoll instance')} open"
-        yield Finding("leaves-event-loop", what, by_loop or by_hand or home)
+        yield Finding("leaves-event-loop", what, by_loop or home)
     if sockets and (by_hand or not by_loop):  # a loop of asyncio has two of its own
         what = f"it leaves {_counted(len(sockets), 'socket')} open"
         yield Finding("leaves-socket", what, by_hand or home)

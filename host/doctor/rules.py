@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -71,6 +72,11 @@ class Report(NamedTuple):
     origin: str
     findings: tuple[Finding, ...]
     notes: tuple[str, ...] = ()
+
+    def without(self, codes: Collection[str]) -> Report:
+        """Return the report without the findings of some rules."""
+        kept = tuple(each for each in self.findings if each.code not in codes)
+        return self._replace(findings=kept)
 
     def count(self, severity: Severity) -> int:
         """Return how many findings are that bad."""
@@ -202,6 +208,12 @@ GROUPS: dict[str, tuple[Rule, ...]] = {
             "See the page about the order of plugins.",
         ),
         Rule(
+            "misspelt-order",
+            _ADVICE,
+            "a name in `after` or `before` is nearly that of an installed plugin",
+            "Correct the name in host_plugin.",
+        ),
+        Rule(
             "requirement",
             _ERROR,
             "a plugin that it requires is not there, or is of another version",
@@ -317,11 +329,19 @@ GROUPS: dict[str, tuple[Rule, ...]] = {
             "a loop that nothing ends",
             "Return to the loop; go on later with connection.call_next_turn.",
         ),
+    ),
+    "What it does with connections": (
         Rule(
             "reads-nothing",
             _ERROR,
             "`on_readable` does nothing with the connection, and would be called for ever",
             "Call connection.read().",
+        ),
+        Rule(
+            "writes-text",
+            _ERROR,
+            "text is written to a connection, which takes bytes",
+            'Write b"...", or encode the text: connection.write(text.encode()).',
         ),
     ),
     "Its source and its package": (

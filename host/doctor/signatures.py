@@ -63,7 +63,7 @@ def check_lookalikes(source: PluginSource) -> Iterator[Finding]:
         meant = OF_OTHERS.get(node.name)
         shaped = node.name.startswith(("on_", "choose_"))
         refused = difflib.get_close_matches(node.name, HOOKS, 1, SLIP)
-        if (meant or shaped) and not refused:
+        if (meant or shaped) and not refused and not source.is_named_elsewhere(node.name):
             near = meant or next(iter(difflib.get_close_matches(node.name, HOOKS, 1, 0)), "")
             yield Finding(
                 "looks-like-hook",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import builtins
+import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +19,9 @@ FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
 MAX_BYTES = 2_000_000
 """What a plugin may have in one file to be looked through: Python needs 1 GB for ten times that."""
+
+
+_MOST_MODULES = 200
 
 
 class TooLargeError(Exception):
@@ -140,6 +145,13 @@ class PluginSource:
             if (module := self._module(home)) is not None:
                 yield module
 
+    def functions(self) -> list[Function]:
+        """Return the methods of the plugin's class, and the functions of its module."""
+        of_module = [Function(each, self.main, None) for each in self.main.functions.values()]
+        if self.holder is None:
+            return of_module
+        return [*self.methods(self.holder, self.main).values(), *of_module]
+
     def methods(self, owner: ast.ClassDef, module: Module) -> dict[str, Function]:
         """Return the methods of a class by name, with those of its bases in the same package."""
         found: dict[str, Function] = {}
@@ -148,6 +160,17 @@ class PluginSource:
                 if isinstance(node, FunctionNode):
                     found.setdefault(node.name, Function(node, home, owner))
         return found
+
+    def is_named_elsewhere(self, word: str) -> bool:
+        """Tell whether another module in the folder of a package has this word in it."""
+        others = sorted(self.main.path.parent.glob("*.py"))[:_MOST_MODULES] if self.own else ()
+        for path in others:
+            with suppress(OSError):
+                if path != self.main.path and path.stat().st_size <= MAX_BYTES:
+                    text = path.read_text(encoding="utf-8", errors="replace")
+                    if re.search(rf"\b{word}\b", text):
+                        return True
+        return False
 
     def has_foreign_base(self, owner: ast.ClassDef, module: Module) -> bool:
         """Tell whether a class has a base that is not written in the same package."""

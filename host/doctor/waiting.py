@@ -28,6 +28,8 @@ FUNCTIONS: Mapping[str, str] = {
     **dict.fromkeys(("socket.getaddrinfo", "socket.gethostbyname", "socket.getfqdn"), MAY_WAIT),
     **dict.fromkeys(("socket.gethostbyname_ex", "socket.gethostbyaddr"), MAY_WAIT),
     **dict.fromkeys(("sqlite3.connect", "os.fsync", "shutil.copytree", "shutil.rmtree"), MAY_WAIT),
+    **dict.fromkeys(("sys.stdin.read", "sys.stdin.readline", "urllib3.request"), WAITS),
+    **dict.fromkeys(("concurrent.futures.as_completed", "dns.resolver.resolve"), WAITS),
     **dict.fromkeys(("fcntl.flock", "fcntl.lockf"), MAY_WAIT),
 }
 """Functions by their full name, and the code of the rule that a call of them breaks."""
@@ -35,6 +37,8 @@ FUNCTIONS: Mapping[str, str] = {
 _QUERIES = ("execute", "executemany", "executescript", "commit", "rollback", "fetchall")
 _STREAM = ("connect", "recv", "recv_into", "recvfrom", "send", "sendall", "sendto", "accept")
 _FUTURE = "concurrent.futures.Future"
+_EXECUTORS = tuple(f"concurrent.futures.{kind}PoolExecutor" for kind in ("Thread", "Process"))
+_LOOPS = ("asyncio.new_event_loop", "asyncio.get_event_loop", "asyncio.get_running_loop")
 _SQLITE_CURSOR, _CURSOR = "sqlite3.Cursor", "Cursor"
 
 OBJECTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
@@ -59,12 +63,14 @@ OBJECTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
         (WAITS, ("get", "set", "delete", "publish", "incr", "execute_command", "ping")),
     ),
     _FUTURE: (WAITS, ("result", "exception")),
+    **dict.fromkeys(_EXECUTORS, (WAITS, ("shutdown",))),
+    "urllib3.PoolManager": (WAITS, ("request",)),
+    **dict.fromkeys(_LOOPS, (WAITS, ("run_until_complete", "run_forever"))),
 }
 """Objects by the full name of what makes them: a code, and those of their methods that wait."""
 
 MAKERS: Mapping[tuple[str, str], str] = {
-    ("concurrent.futures.ThreadPoolExecutor", "submit"): _FUTURE,
-    ("concurrent.futures.ProcessPoolExecutor", "submit"): _FUTURE,
+    **{(executor, "submit"): _FUTURE for executor in _EXECUTORS},
     ("sqlite3.connect", "cursor"): _SQLITE_CURSOR,
     **{(connect, "cursor"): _CURSOR for connect in _CONNECT},
 }

@@ -150,6 +150,12 @@ def test_advice_ends_the_command_with_1_if_that_is_asked_for(project: Path) -> N
     doctor("./ill.py", "--strict", folder=project, code=1)
 
 
+def test_findings_of_a_rule_can_be_left_out(project: Path) -> None:
+    (project / "ill.py").write_text(BY_RULE["blocking-call"])
+    done = doctor("./ill.py", "--ignore", "blocking-call", folder=project, code=0)
+    assert done.stdout == "ill (file ./ill.py): ok\n"
+
+
 def test_people_read_what_is_wrong_where_it_is_and_what_to_do(project: Path) -> None:
     (project / "ill.py").write_text(BY_RULE["blocking-call"])
     place = marked("ill", BY_RULE["blocking-call"])

@@ -64,6 +64,7 @@ BY_RULE = {
     "ignored-answer": in_class("@hookimpl\ndef on_close(self) -> bool: return True # here"),
     "never-called": f"{HEAD}@hookimpl\ndef on_drain(connection): ... # here\n",
     "declaration": in_class("host_plugin = 1"),
+    "misspelt-order": in_class("host_plugin = {'after': ['ehco']}"),
     "requirement": in_class("host_plugin = {'requires': ['nobody']}"),
     "first-and-last": in_class("@hookimpl(tryfirst=True, trylast=True)\ndef on_close(self): ..."),
     "options-model": in_class("class Options: ..."),
@@ -105,6 +106,7 @@ BY_RULE = {
     "may-block": in_hook("self.db.execute('select 1') # here", "import sqlite3")
     + "    def connect(self): self.db = sqlite3.connect('x')\n",
     "endless-loop": in_hook("while True: # here\n    connection.read()"),
+    "writes-text": in_hook("connection.write('hello') # here"),
     "reads-nothing": f"{HEAD}@hookimpl\ndef on_readable(connection): ... # here\n",
     "not-read": at_import("X = 1 #" + "x" * 2_000_000),
     "no-test": at_import("X = 1"),

@@ -37,6 +37,12 @@ WAITS = {
         "from concurrent.futures import ThreadPoolExecutor\nPOOL = ThreadPoolExecutor()",
         "POOL.submit(len, 'x').result()",
     ),
+    "a look with a limit of time": ("import select", "select.select([1], [], [], 1)"),
+    "a loop": ("import asyncio", "asyncio.new_event_loop().run_until_complete(x)"),
+    "the end of a pool": (
+        "from concurrent.futures import ThreadPoolExecutor\nPOOL = ThreadPoolExecutor()",
+        "POOL.shutdown()",
+    ),
     "a queue of the module": ("import queue\nQUEUE = queue.Queue()", "QUEUE.get()"),
     "a queue with a limit of time": ("import queue\nQUEUE = queue.Queue()", "QUEUE.get(timeout=1)"),
 }
@@ -75,6 +81,11 @@ AT_ONCE = {
     "a queue that is asked only": ("import queue\nQ = queue.Queue()", "Q.get(block=False)"),
     "an event that is asked only": ("import threading\nE = threading.Event()", "E.wait(0)"),
     "a child that is asked only": ("import os", "os.waitpid(-1, os.WNOHANG)"),
+    "a look at descriptors": ("import select", "select.select([1], [], [], 0)"),
+    "a socket that returns at once": (
+        "import socket",
+        "s = socket.socket()\ns.setblocking(False)\ns.recv(1)",
+    ),
     "a dictionary": ("D = dict()", "D.get('x')"),
     "a database in memory": ("import sqlite3\nD = sqlite3.connect(':memory:')", "D.execute('x')"),
     "what a thread does": (
@@ -198,17 +209,3 @@ LOOPS = {
 def test_a_loop_that_never_ends(plugin, what):
     body, is_endless = LOOPS[what]
     assert [code for code, _ in found(plugin, body)] == ["endless-loop"] * is_endless
-
-
-@pytest.mark.parametrize(
-    ("hook", "codes"),
-    [
-        ("@hookimpl\ndef on_readable(connection): print(connection)", []),
-        ("@hookimpl\ndef on_readable(connection): ...", ["reads-nothing"]),
-        ("@hookimpl\ndef on_readable(): ...", ["reads-nothing"]),
-        ("@hookimpl(wrapper=True)\ndef on_readable(): yield", []),
-        ("@hookimpl\ndef on_accept(): ...", []),
-    ],
-)
-def test_a_protocol_that_does_nothing_with_the_connection(plugin, hook, codes):
-    assert [each.code for each in check_blocking(plugin(hook))] == codes

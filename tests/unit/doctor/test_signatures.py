@@ -112,6 +112,13 @@ def test_a_function_that_somebody_may_call_is_left_alone(plugin, more):
     assert lookalikes(plugin, "on_data", **more) == []
 
 
+@pytest.mark.parametrize(("other", "count"), [("def f(p): p.on_data()", 0), ("on_database = 1", 1)])
+def test_a_function_that_another_module_of_the_package_calls_is_left_alone(package, other, count):
+    text = "class P:\n    @hookimpl\n    def on_close(self): ...\n    def on_data(self): ...\n"
+    source = package("sample_doctored.plugin:P", plugin=text, other=other)
+    assert codes(check_lookalikes(source)) == ["looks-like-hook"] * count
+
+
 def test_what_the_host_refuses_itself_is_not_told_twice(plugin):
     assert lookalikes(plugin, "on_closed") == []
     assert lookalikes(plugin, "on_close") == []
