@@ -1,4 +1,4 @@
-"""The pytest plugin: fixtures that start harnesses and real hosts, and clean up after them.
+"""The pytest plugin: fixtures for harnesses, real hosts and chaos, and what they show at the end.
 
 Pytest imports this module in every project of an environment that the host is installed in. So it
 imports nothing of the host before a fixture is used: that would take time, and a project with a
@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from host.testing import Harness, RunningHost
+    from host.testing import Chaos, Harness, RunningHost
 
 _HOSTS: pytest.StashKey[list[RunningHost]] = pytest.StashKey()
+_CHAOS: pytest.StashKey[Chaos] = pytest.StashKey()
+_OUTCOMES = "prefork_chaos"
+"""The attribute of a report that has the outcomes of its test: as JSON has it, for pytest-xdist."""
 
 
 def hosts_of(item: pytest.Item) -> list[RunningHost]:
@@ -29,12 +32,35 @@ def hosts_of(item: pytest.Item) -> list[RunningHost]:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show what the hosts of a failed test have said."""
+    """Show what the hosts of a failed test have said; keep what a chaos run has found."""
     report = yield
     if report.failed:
         for host in hosts_of(item):
             report.sections.append((f"host {host.pid}", host.said()))
+    if report.when == "call" and _CHAOS in item.stash:
+        outcomes = item.stash[_CHAOS].outcomes
+        setattr(report, _OUTCOMES, [vars(outcome) for outcome in outcomes])
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show a table of what held and what did not, if there was chaos."""
+    reports = [
+        report
+        for category in ("passed", "failed")
+        for report in terminalreporter.stats.get(category, [])
+        if getattr(report, _OUTCOMES, None)
+    ]
+    if not reports:
+        return
+    from host.testing.outcomes import Outcome, problems, table  # noqa: PLC0415  (see above)
+
+    terminalreporter.section("chaos")
+    for report in reports:
+        outcomes = [Outcome(**each) for each in getattr(report, _OUTCOMES)]
+        terminalreporter.write_line(report.nodeid)
+        for line in [*table(outcomes).splitlines(), *problems(outcomes)]:
+            terminalreporter.write_line(f"  {line}")
 
 
 @pytest.fixture
@@ -89,6 +115,19 @@ def host_server(
     yield start
     for host in hosts:
         host.clean_up()
+
+
+@pytest.fixture
+def chaos(request: pytest.FixtureRequest, host_server: Callable[..., RunningHost]) -> Chaos:
+    """Put a protocol through slow and odd peers, and through faults of the host.
+
+    `chaos("echo", [(b"hello", b"hello")])`: the arguments are those of `host.testing.Chaos`. What
+    held and what did not is shown in a table at the end of the test run.
+    """
+    from host.testing import Chaos  # noqa: PLC0415  (see above)
+
+    request.node.stash[_CHAOS] = made = Chaos(host_server)
+    return made
 
 
 @pytest.fixture

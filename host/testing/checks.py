@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 import tracemalloc
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from host.interfaces import CloseReason
 from host.testing.connection import FakeConnection
@@ -20,6 +20,7 @@ from host.testing.conversation import (
 from host.testing.harness import Harness, Options
 from host.text import counted
 
+MAX_KEPT_BYTES = 2_097_152
 _PIECES = 65_536
 _OVERSIZE = 8_388_608
 _CUTS = 64
@@ -40,18 +41,23 @@ class Subject:
     Attributes:
         plugins: what is selected, as with `--plugin`.
         talk: the conversation.
-        max_kept: how many bytes a peer may cost whose message does not end.
         options: options by the name of the plugin.
+        settings: settings by their dotted names, for all checks.
+        max_kept: how many bytes a peer may cost whose message does not end.
+        most_seconds: how many seconds of CPU time a check may take.
     """
 
     plugins: tuple[str, ...]
     talk: Conversation
-    max_kept: int
     options: Options
+    settings: Mapping[str, object] = field(default_factory=dict)
+    max_kept: int = MAX_KEPT_BYTES
+    most_seconds: float = 60.0
 
     def harness(self, **settings: object) -> Harness:
         """Make a harness, started some time ago: workers may have to find each other first."""
-        made = Harness(*self.plugins, options=self.options, settings=settings)
+        chosen = {**self.settings, **settings}
+        made = Harness(*self.plugins, options=self.options, settings=chosen)
         made.start()
         made.advance(_BEFORE_SECONDS)
         return made

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
-from host.testing.checks import CHECKS, Subject
+from host.testing.checks import CHECKS, MAX_KEPT_BYTES, Subject
 from host.testing.conversation import Conversation, Exchange, NotConformingError
 from host.testing.harness import Options
 
@@ -17,7 +21,7 @@ def check_protocol(
     greeting: bytes | re.Pattern[bytes] = b"",
     farewell: Exchange | None = None,
     unfinished: bytes = b"x",
-    max_kept_bytes: int = 2_097_152,
+    max_kept_bytes: int = MAX_KEPT_BYTES,
     options: Options | None = None,
 ) -> None:
     """Check that a protocol plugin deals well with whatever peers do.
@@ -46,7 +50,7 @@ def check_protocol(
         conversation = Conversation(conversation, greeting, farewell, unfinished)
     elif (greeting, farewell, unfinished) != (b"", None, b"x"):
         raise TypeError("a Conversation has its greeting, farewell and unfinished itself")
-    subject = Subject(plugins, conversation, max_kept_bytes, options or {})
+    subject = Subject(plugins, conversation, options or {}, max_kept=max_kept_bytes)
     problems = []
     for name, check in CHECKS.items():
         if problem := problem_of(check, subject):
@@ -61,10 +65,35 @@ def check_protocol(
 def problem_of(check: Callable[[Subject], None], subject: Subject) -> str | None:
     """Return what a check has found, or None."""
     try:
-        check(subject)
+        with _limited(subject.most_seconds):
+            check(subject)
     except NotConformingError as error:
-        return str(error)
+        return "; ".join([str(error), *getattr(error, "__notes__", ())])
     except Exception as error:
         said = [f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())]
         return "; ".join(said)
     return None
+
+
+@contextmanager
+def _limited(seconds: float) -> Iterator[None]:
+    """Raise NotConformingError in what goes on for longer, such as a handler that waits in a loop.
+
+    The timer is that of CPU time (setitimer(2), ITIMER_VIRTUAL): what else the machine does has no
+    part in it, and time-outs of tests have the other timer. Python calls handlers of signals in the
+    main thread only; in another there is no limit.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def give_up(_number: int, _frame: FrameType | None) -> None:
+        raise NotConformingError(f"no end after {seconds:g} s of CPU time: a handler must not wait")
+
+    before = signal.signal(signal.SIGVTALRM, give_up)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)

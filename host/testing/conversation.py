@@ -1,4 +1,4 @@
-"""A conversation: what is sent to a protocol, and what must come back."""
+"""A conversation: what is sent, what must come back, and what is allowed after a fault."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ class Conversation:
             one that is answered.
         once: whether the exchanges can be held a single time only, as when they stop the server or
             register a name. Each time is then with plugins, or a host, that have just started.
+        goodbye: what a peer may be sent before the plugin closes because its worker goes away, or a
+            pattern of all of it.
+        after_fault: what a new connection is sent and answers after a reload, or after its worker
+            was killed; None if that is the same as before. Of a conversation that can be held once
+            None means that nothing is sent.
 
     Raises:
         ValueError: there is no exchange, or a request is empty.
@@ -40,6 +45,8 @@ class Conversation:
     farewell: Exchange | None = None
     unfinished: bytes = b"x"
     once: bool = False
+    goodbye: bytes | re.Pattern[bytes] = b""
+    after_fault: Sequence[Exchange] | None = None
 
     def __post_init__(self) -> None:
         if not self.exchanges or not all(request for request, _ in self.exchanges):
@@ -50,16 +57,41 @@ class Conversation:
     @property
     def requests(self) -> bytes:
         """All requests in one piece."""
-        return b"".join(request for request, _ in self.exchanges)
+        return requests_of(self.exchanges)
 
     @property
     def replies(self) -> bytes:
         """All replies in one piece."""
-        return b"".join(reply for _, reply in self.exchanges)
+        return replies_of(self.exchanges)
+
+    @property
+    def again(self) -> Sequence[Exchange]:
+        """The exchanges that another connection may have beside the first."""
+        return () if self.once else self.exchanges
+
+    @property
+    def recovered(self) -> Sequence[Exchange]:
+        """The exchanges that a new connection has after a fault."""
+        return self.again if self.after_fault is None else self.after_fault
 
     def times(self, count: int) -> int:
         """Return how many times it is held where it would be held `count` times."""
         return 1 if self.once else count
+
+
+def requests_of(exchanges: Sequence[Exchange]) -> bytes:
+    """Return the requests of exchanges in one piece."""
+    return b"".join(request for request, _ in exchanges)
+
+
+def replies_of(exchanges: Sequence[Exchange]) -> bytes:
+    """Return the replies of exchanges in one piece."""
+    return b"".join(reply for _, reply in exchanges)
+
+
+def matches(data: bytes, wanted: bytes | re.Pattern[bytes]) -> bool:
+    """Tell whether `data` is what is wanted, all of it."""
+    return data == wanted if isinstance(wanted, bytes) else wanted.fullmatch(data) is not None
 
 
 def check_same(what: str, got: bytes, expected: bytes) -> None:

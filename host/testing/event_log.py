@@ -67,14 +67,14 @@ class EventLog:
 
     def wait_for(
         self,
-        name: str,
+        name: str | None,
         *,
         since: int = 0,
         count: int = 1,
         seconds: float = PATIENCE_SECONDS,
         **fields: object,
     ) -> dict[str, Any]:
-        """Wait for the `count`-th event of that name with those fields; return it.
+        """Wait for the `count`-th event of that name (None: any) with those fields; return it.
 
         It may take so many seconds on an idle machine, and longer on one that is not.
 
@@ -82,7 +82,7 @@ class EventLog:
             AssertionError: it has not come in time, or will not; with all that the host has said.
         """
         watch = Stopwatch()
-        wanted = f"event {name}" + (f" with {fields}" if fields else "")
+        wanted = f"event {name or 'of any name'}" + (f" with {fields}" if fields else "")
         while True:
             with self._news:
                 found = self.events(name, since, **fields)

@@ -6,6 +6,8 @@ import re
 import pytest
 
 from host.testing import Conversation, check_protocol
+from host.testing.checks import CHECKS, Subject
+from host.testing.conformance import problem_of
 from walkthrough import ROOT
 
 NAMES = Conversation([(b"anna\n", b"yours\n"), (b"ben\n", b"yours\n")], once=True)
@@ -58,3 +60,13 @@ def test_the_page_has_the_signature(public):
         for each in inspect.signature(public).parameters.values()
     ]
     assert [each.replace(chr(34), chr(39)) for each in given if each != "*"] == there
+
+
+def test_a_handler_that_waits_does_not_hang_the_check():
+    subject = Subject(
+        ("support.chaotic:Waits",), Conversation([(b"one\n", b"ONE\n")]), {}, most_seconds=0.1
+    )
+    found = problem_of(CHECKS["byte by byte"], subject)
+    assert found.startswith(
+        "no end after 0.1 s of CPU time: a handler must not wait; raised by on_"
+    )
