@@ -85,37 +85,40 @@ class KeyValue:
         self.on_readable(connection)
 
     def _answer(self, connection: Connection) -> None:
+        """Answer what has come, and hang up after a line that is too long for any command."""
+        try:
+            self._answer_some(connection, connection.data)
+        except TooLongError as error:
+            if error.is_get:
+                connection.write(TOO_LONG)
+            connection.close()
+
+    def _answer_some(self, connection: Connection, client: Client) -> None:
         """Answer what has come, until there is no more or others are to have their turn.
 
         A client that does not take its replies is held back, too.
         """
-        client: Client = connection.data
         requests, answer = client.requests, self._commands.answer
-        try:
-            for _ in range(REQUESTS_A_TURN):
-                if connection.congested:
-                    connection.call_when_writable(self._answer)
-                    return
-                if client.pieces is not None:
-                    connection.write(client.next_piece())
-                    continue
+        for _ in range(REQUESTS_A_TURN):
+            if client.pieces is None:
                 line = requests.next_line()
                 if line is None:
                     if client.ending:
                         connection.close()
                     return
                 reply = answer(line, requests)
-                if type(reply) is bytes:
-                    connection.write(reply)
-                elif reply is None:
+                if reply is None:
                     connection.close()
                     return
-                else:
+                if type(reply) is not bytes:
                     client.pieces = reply
-        except TooLongError as error:
-            if error.is_get:
-                connection.write(TOO_LONG)
-            connection.close()
-            return
+                    continue
+            else:
+                reply = client.next_piece()
+            if reply:
+                connection.write(reply)
+                if connection.congested:
+                    connection.call_when_writable(self._answer)
+                    return
         self._counts.conn_yields += 1
         connection.call_next_turn(self._answer)

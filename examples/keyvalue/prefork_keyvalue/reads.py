@@ -13,6 +13,8 @@ from prefork_keyvalue.words import MAX_KEY_BYTES, int32
 
 KEYS_AT_ONCE = 64
 """How many keys are looked up before a piece of the reply is handed out."""
+FEW_KEYS = 8
+"""For how many keys the reply is one piece."""
 PIECE_BYTES = 65_536
 """After how many bytes a piece is handed out if they come from fewer keys."""
 
@@ -41,28 +43,29 @@ class Reads:
         item = self._look_up(key, time.time())
         return END if item is None else _value(key, item) + END
 
-    def gets(self, words: list[bytes], _requests: Requests) -> Iterator[bytes]:
+    def gets(self, words: list[bytes], _requests: Requests) -> bytes | Iterator[bytes]:
         """Return them with their versions, which `cas` asks for."""
         return self._answer(words, 1, self._look_up, _value_and_version)
 
-    def gat(self, words: list[bytes], _requests: Requests) -> Iterator[bytes]:
+    def gat(self, words: list[bytes], _requests: Requests) -> bytes | Iterator[bytes]:
         """Return values, and give them a new expiry."""
         return self._answer(words, 2, self._toucher(words), _value)
 
-    def gats(self, words: list[bytes], _requests: Requests) -> Iterator[bytes]:
+    def gats(self, words: list[bytes], _requests: Requests) -> bytes | Iterator[bytes]:
         """Return values and their versions, and give them a new expiry."""
         return self._answer(words, 2, self._toucher(words), _value_and_version)
 
     def _answer(
         self, words: list[bytes], before: int, look_up: LookUp, show: Show
-    ) -> Iterator[bytes]:
-        """Return the reply in pieces; the keys are the words after the first `before`."""
+    ) -> bytes | Iterator[bytes]:
+        """Return the reply, or its pieces; the keys are the words after the first `before`."""
         if len(words) < 2:
             raise RefusedError(ERROR)
         keys = words[before:]
         if keys and max(map(len, keys)) > MAX_KEY_BYTES:
             raise RefusedError(BAD_FORMAT)
-        return _pieces(keys, look_up, show)
+        pieces = _pieces(keys, look_up, show)
+        return pieces if len(keys) > FEW_KEYS else b"".join(pieces)
 
     def _look_up(self, key: bytes, now: float) -> Item | None:
         item = self._store.get(key, now)

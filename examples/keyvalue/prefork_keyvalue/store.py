@@ -78,15 +78,22 @@ class Store:
         """Store an item, in place of the one that was there."""
         if now >= self._flush_at:
             self._flush()
-        self._remove(key)
         self._versions = version = self._versions + 1
         self._counts.total_items += 1
         expires = expiry(exptime, now) if exptime else None
-        if expires is None or expires > now:
+        if expires is not None and expires <= now:
+            self._remove(key)
+            return
+        item = self._items.get(key)
+        if item is None:
             self._items[key] = Item(flags, value, expires, version)
-            self.used = used = self.used + ITEM_OVERHEAD + len(key) + len(value)
-            if used > self.max_bytes:
-                self._make_room(now)
+            self.used += ITEM_OVERHEAD + len(key) + len(value)
+        else:
+            self.used += len(value) - len(item.value)
+            item.flags, item.value, item.expires, item.version = flags, value, expires, version
+            self._items.move_to_end(key)
+        if self.used > self.max_bytes:
+            self._make_room(now)
 
     def change(self, key: bytes, item: Item, value: bytes, now: float) -> None:
         """Give an item that `get` has just returned a new value; flags and expiry stay."""

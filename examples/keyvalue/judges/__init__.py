@@ -1,0 +1,1 @@
+"""What others use to judge a memcached, for a memcached and for the plugin, in one run."""
