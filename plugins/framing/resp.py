@@ -16,7 +16,10 @@ _MOST_BYTES, _FEWEST_BYTES = 2048, 64
 """In how many bytes whole requests are looked for at a time: in more and more, as long as there are
 any; in few again after something odd, so that it is not looked at many times."""
 _MOST_DIGITS = 10
+_END = b"\r\n"
 _COUNTS = {b"*%d" % count: count for count in range(1, 257)}
+_ONES = {mark: 2 + 2 * count for mark, count in _COUNTS.items()}
+"""In how many pieces the ends of lines cut a read that is one array by itself, as most often."""
 _LENGTHS = [b"$%d" % size for size in range(_MOST_BYTES + 1)]
 _MARKS = (b"*", b"$")
 _length_of = _LENGTHS.__getitem__
@@ -68,12 +71,14 @@ class RespFramer(BufferedFramer[list[bytes]]):
         max_words: how many words it may have.
     """
 
-    __slots__ = ("_ahead", "_begun", "_max", "_max_words", "_searched")
+    __slots__ = ("_ahead", "_begun", "_max", "_max_words", "_most", "_ones", "_searched")
 
     def __init__(self, max_bytes: int = 1_048_576, max_words: int = 1024) -> None:
         super().__init__()
         self._max, self._max_words = max_bytes, max_words
-        self._ahead = _MOST_BYTES  # how much the next cut looks at
+        self._most = min(_MOST_BYTES, max_bytes)  # so that no request in it is too long
+        self._ones = _ONES if max_words >= len(_COUNTS) else {}
+        self._ahead = self._most  # how much the next cut looks at
         self._begun: _Begun | None = None
         self._searched = 0  # how many bytes of a line that has no end yet
 
@@ -90,20 +95,24 @@ class RespFramer(BufferedFramer[list[bytes]]):
             self._drop()
             self._data += data
             data = b"" if self._begun else bytes(self._data[: self._ahead])
-            requests, end = _cut_whole(data, self._max, self._max_words)
-            self._at = end
+            requests, self._at = _cut_whole(data, data.split(_END), self._max_words)
         else:
-            requests, end = _cut_whole(data, self._max, self._max_words)
+            pieces = data.split(_END)
+            if len(pieces) == self._ones.get(pieces[0]):
+                words = pieces[2::2]
+                if pieces[1::2] == [*map(_length_of, map(len, words)), b""]:
+                    return [words]
+            requests, end = _cut_whole(data, pieces, self._max_words)
             if end == len(data):
                 return requests
             self._data += data[end:]
         if requests:
             self._searched = 0
-            self._ahead = min(2 * self._ahead, _MOST_BYTES)
+            self._ahead = min(2 * self._ahead, self._most)
         elif (found := self._next()) is not None:
             requests, self._at = [found[0]], found[1]
             is_odd = self._at <= len(data)
-            self._ahead = _FEWEST_BYTES if is_odd else min(2 * self._ahead, _MOST_BYTES)
+            self._ahead = min(_FEWEST_BYTES if is_odd else 2 * self._ahead, self._most)
         self._drop()
         return requests
 
@@ -189,7 +198,7 @@ class RespFramer(BufferedFramer[list[bytes]]):
         return int(digits)
 
 
-def _cut_whole(data: bytes, max_bytes: int, max_words: int) -> tuple[list[list[bytes]], int]:
+def _cut_whole(data: bytes, pieces: list[bytes], max_words: int) -> tuple[list[list[bytes]], int]:
     """Cut the whole requests with which `data` begins, up to the first that is odd or unfinished.
 
     What is between the ends of lines is compared with what the lengths say: so a word that holds an
@@ -197,15 +206,12 @@ def _cut_whole(data: bytes, max_bytes: int, max_words: int) -> tuple[list[list[b
 
     Args:
         data: at most `_MOST_BYTES` bytes.
-        max_bytes: how many bytes the words of a request may have together.
-        max_words: how many words it may have.
+        pieces: what is between the ends of lines in it.
+        max_words: how many words a request may have.
 
     Returns:
         The requests, and how many bytes of `data` they take.
     """
-    if len(data) > max_bytes:
-        return [], 0
-    pieces = data.split(b"\r\n")
     last = len(pieces) - 1
     requests, at = _cut_alike(pieces, last, max_words)
     while at < last:
@@ -246,10 +252,6 @@ def _cut_alike(pieces: list[bytes], last: int, max_words: int) -> tuple[list[lis
     step = 1 + 2 * count
     if not count or step > last or count > max_words:
         return [], 0
-    if step == last:  # one by itself, as most often
-        words = pieces[2::2]
-        sizes = pieces[1:-1:2]
-        return ([words], last) if sizes == list(map(_length_of, map(len, words))) else ([], 0)
     number = last // step
     stop = number * step
     if pieces[:stop:step].count(pieces[0]) < number:

@@ -112,15 +112,19 @@ class Keys:
         return OK
 
     def _lpush(self, _session: Session, words: Words) -> bytes:
-        items, added = self._list_for(words[1]), words[2:]
-        items.extendleft(added)
-        self._store.count_elements(items, added)
-        return integer(len(items))
+        items = self._list_for(words[1])
+        if len(words) == 3:  # as most often, and quicker
+            items.appendleft(words[2])
+            self._store.count_elements(items, 1, len(words[2]))
+        else:
+            items.extendleft(words[2:])
+            self._store.count_elements(items, len(words) - 2, sum(map(len, words[2:])))
+        return b":%d\r\n" % len(items)
 
     def _rpush(self, _session: Session, words: Words) -> bytes:
-        items, added = self._list_for(words[1]), words[2:]
-        items.extend(added)
-        self._store.count_elements(items, added)
+        items = self._list_for(words[1])
+        items.extend(words[2:])
+        self._store.count_elements(items, len(words) - 2, sum(map(len, words[2:])))
         return integer(len(items))
 
     def _list_for(self, key: bytes) -> Items:
@@ -129,10 +133,14 @@ class Keys:
         Raises:
             CommandError: there is no room, or something else is under the key.
         """
-        if self._store.room < 0:
+        store = self._store
+        if store.room < 0:
             raise CommandError(OUT_OF_MEMORY)
+        found = store.values.get(key)
+        if type(found) is Items and key not in store.expires:
+            return found
         items = self._list(key)
-        return self._store.begin_list(key) if items is None else items
+        return store.begin_list(key) if items is None else items
 
     def _llen(self, _session: Session, words: Words) -> bytes:
         items = self._list(words[1])

@@ -22,6 +22,7 @@ from prefork_resp.strings import Strings
 
 _SHARE_SECONDS = 0.001
 """How long requests of one client are answered before the others get their turn."""
+_NO_REQUEST = (FrameSyntaxError, FrameTooLongError)
 _SWEEP_SECONDS = 0.1
 _NUMBERS_PER_PROCESS = 1_000_000_000
 
@@ -99,7 +100,11 @@ class Resp:
     def on_readable(self, connection: Connection) -> None:
         """Answer what has arrived, or its first 2 KiB: the rest has its turn after the others."""
         session: Session = connection.data
-        requests = self._cut(session, connection.read())
+        try:
+            requests = session.framer.cut(connection.read())
+        except _NO_REQUEST as refused:
+            _refuse(session, refused)
+            return
         if requests:
             answer(session, requests)
             if session.left or session.framer.waiting:
@@ -142,10 +147,15 @@ class Resp:
             connection.close()
 
     def _cut(self, session: Session, data: bytes = b"") -> list[Words]:
-        """Return the next requests; if what comes is none, tell the client and close."""
+        """Return the next requests; if what comes is none, refuse it."""
         try:
             return session.framer.cut(data)
-        except (FrameSyntaxError, FrameTooLongError) as refused:
-            session.connection.write(error(b"ERR Protocol error: " + str(refused).encode()))
-            session.connection.close()
+        except _NO_REQUEST as refused:
+            _refuse(session, refused)
             return []
+
+
+def _refuse(session: Session, refused: ValueError) -> None:
+    """Tell a client that what came is no request, and close."""
+    session.connection.write(error(b"ERR Protocol error: " + str(refused).encode()))
+    session.connection.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 ITEM_OVERHEAD = 320
 """Bytes that a key takes besides its own and those of its value: objects, their heads, two rows."""
@@ -82,9 +82,9 @@ class Store:
         self.room -= ITEM_OVERHEAD + len(key) + LIST_OVERHEAD
         return items
 
-    def count_elements(self, items: Items, words: Sequence[bytes]) -> None:
-        """Take the room for elements that a list has got."""
-        size = sum(map(len, words)) + ELEMENT_OVERHEAD * len(words)
+    def count_elements(self, items: Items, count: int, size: int) -> None:
+        """Take the room for `count` elements that a list has got, which have `size` bytes."""
+        size += ELEMENT_OVERHEAD * count
         items.size += size
         self.room -= size
 
