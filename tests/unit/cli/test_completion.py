@@ -56,6 +56,7 @@ def completes(monkeypatch, capsys):
         ("prefork --profile d", ["dir,d"]),
         ("prefork scheduler w", ["plain,weighted"]),
         ("prefork simulate --scheduler w", ["plain,weighted"]),
+        ("prefork plugins doctor ech", ["plain,echo"]),
         ("prefork plugins or", ["plain,order"]),
         ("prefork plugins order on_d", ["plain,on_drain"]),
         ("prefork settings sch", ["plain,schema"]),
