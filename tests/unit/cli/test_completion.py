@@ -43,6 +43,7 @@ def completes(monkeypatch, capsys):
     ("line", "expected"),
     [
         ("prefork st", ["plain,status", "plain,stop"]),
+        ("prefork --h", ["plain,--help"]),
         ("prefork --log-f", ["plain,--log-format"]),
         ("prefork --log-format ", ["plain,text", "plain,json"]),
         ("prefork --plugin ./x", ["file,./x"]),
