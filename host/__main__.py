@@ -34,11 +34,11 @@ def main() -> None:
     _look_last_in_the_working_directory()
     from host.cli.main import main as run  # noqa: PLC0415  (for that)
 
-    if COMPLETION in os.environ:
+    if asked := os.environ.get(COMPLETION):
         from host.cli.completion import answer  # noqa: PLC0415  (which nobody else needs)
 
         early_signals.unblock()
-        sys.exit(answer(run, os.environ[COMPLETION]))
+        sys.exit(answer(run, asked))
     import host.startup.launch  # noqa: F401, PLC0415  (which a completion does not need)
 
     gc.freeze()

@@ -41,13 +41,13 @@ _BY_NAME |= dict.fromkeys(PARTS_OF_AN_ADDRESS, next(iter(ADVICE)))
 
 def unknown_option(error: click.NoSuchOption) -> click.UsageError:
     """Return what is told of an option that a command does not have."""
+    params = error.ctx.command.params if error.ctx else ()
+    flags = [each for param in params for each in param.opts if each.startswith("--")]
     name = error.option_name.lstrip("-").lower()
     advice = _BY_NAME.get(name) or _setting(name)
-    if advice:
+    if advice and "--listen" in flags:  # a command that takes settings
         tail = f": {advice}"
     else:
-        params = error.ctx.command.params if error.ctx else ()
-        flags = [each for param in params for each in param.opts if each.startswith("--")]
         tail = suggest(nearest(error.option_name, flags))
     return click.UsageError(f"No such option {error.option_name}{tail}", error.ctx)
 

@@ -74,10 +74,10 @@ class _Group(SuggestingGroup):
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
         """Return the commands, none of which is imported for it, and the options of `run`, too."""
         if incomplete.startswith("-"):
-            return [
-                *super().shell_complete(ctx, incomplete),
-                *run.shell_complete(click.Context(run, ctx), incomplete),
-            ]
+            own = super().shell_complete(ctx, incomplete)
+            mine = {each.value for each in own}
+            others = run.shell_complete(click.Context(run, ctx), incomplete)
+            return own + [each for each in others if each.value not in mine]
         names = [each for each in self.list_commands(ctx) if each.startswith(incomplete)]
         known = {name: each.help for name, each in COMMANDS.items()} | SUMMARIES
         return [CompletionItem(each, help=known.get(each)) for each in names]

@@ -85,6 +85,17 @@ def test_fish_completes(tmp_path: Path) -> None:
         assert last in [line.partition("\t")[0] for line in found.splitlines()], (typed, found)
 
 
+def test_an_empty_variable_asks_nothing() -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "host", "--version"],
+        env={"_PREFORK_COMPLETE": "", "PATH": os.environ["PATH"]},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert told.stdout.startswith("prefork, version ")
+
+
 @pytest.mark.parametrize("typed", ["prefork st", "prefork --plu", "prefork status --name x"])
 def test_what_serves_is_not_imported_to_complete(typed: str) -> None:
     asked = {"COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" ")), "PATH": os.environ["PATH"]}

@@ -43,6 +43,7 @@ def completes(monkeypatch, capsys):
     ("line", "expected"),
     [
         ("prefork st", ["plain,status", "plain,stop"]),
+        ("prefork --h", ["plain,--help"]),
         ("prefork --log-f", ["plain,--log-format"]),
         ("prefork --log-format ", ["plain,text", "plain,json"]),
         ("prefork --plugin ./x", ["file,./x"]),
@@ -56,6 +57,7 @@ def completes(monkeypatch, capsys):
         ("prefork --profile d", ["dir,d"]),
         ("prefork scheduler w", ["plain,weighted"]),
         ("prefork simulate --scheduler w", ["plain,weighted"]),
+        ("prefork plugins doctor ech", ["plain,echo"]),
         ("prefork plugins or", ["plain,order"]),
         ("prefork plugins order on_d", ["plain,on_drain"]),
         ("prefork settings sch", ["plain,schema"]),

@@ -47,6 +47,13 @@ def test_an_option_that_there_is_not_is_answered_with_what_there_is(typed, advic
     assert f"Error: No such option {typed}{advice}" in found.output
 
 
+def test_a_command_that_takes_no_settings_is_not_answered_with_settings():
+    found = CliRunner().invoke(main, ["status", "--names", "x"])
+    assert 'No such option --names; did you mean "--name"?' in found.output
+    found = CliRunner().invoke(main, ["status", "--port", "1"])
+    assert "--listen" not in found.output
+
+
 @pytest.mark.parametrize("flag", re.findall(r"--\w[\w-]*", " ".join(ADVICE)))
 def test_the_options_that_are_advised_are_there(flag):
     assert flag in {opt for param in main.commands["run"].params for opt in param.opts}
