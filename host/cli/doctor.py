@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 
+from host.cli import candidates
 from host.cli.flags import Sources, with_sources
 from host.doctor.diagnosis import diagnose
 from host.doctor.rules import RULES, Report, Severity
@@ -22,7 +23,7 @@ _SECONDS = 10.0
 
 @click.command("doctor")
 @with_sources
-@click.argument("plugin", required=False)
+@click.argument("plugin", required=False, shell_complete=candidates.plugins)
 @click.option("--strict", is_flag=True, help="Exit with 1 for advice, too.")
 @click.option(
     "--ignore",
