@@ -54,17 +54,13 @@ def examine(subject: Subject) -> Iterator[Finding | str]:
     traces = process_state.Traces(homes(subject.source))
     before = process_state.look()
     registry: Registry | None = None
+    failure: BaseException | None = None
     try:
         registry = _load(subject, (subject.text, *subject.companions))
-    except PluginError as error:
-        yield from found_in(error, subject.source.name, subject.home)
-    except SettingsError as error:
-        yield from _explain(error, subject)
-    except KeyboardInterrupt as error:
-        yield Finding("import-failed", f"it raises {in_words(error)}", subject.home)
-    except Exception as error:
-        yield Finding("refused", f"looking at it raises {in_words(error)}", subject.home)
+    except BaseException as error:
+        failure = error  # it keeps alive what the plugin has made, which would be closed
     after = process_state.look_after(before)
+    yield from _explain(failure, subject)
     yield from process_state.compare(before, after, traces, subject.home)
     if registry is not None:
         yield from _check_marks(registry, subject)
@@ -105,7 +101,22 @@ def _load(subject: Subject, texts: Iterable[str]) -> Registry:
     return load(dataclasses.replace(subject.loaded, settings=selected))
 
 
-def _explain(error: SettingsError, subject: Subject) -> Iterator[Finding | str]:
+def _explain(failure: BaseException | None, subject: Subject) -> Iterator[Finding | str]:
+    """Yield what is wrong with a plugin that cannot be loaded."""
+    match failure:
+        case None:
+            return
+        case PluginError():
+            yield from found_in(failure, subject.source.name, subject.home)
+        case SettingsError():
+            yield from _explain_options(failure, subject)
+        case KeyboardInterrupt():
+            yield Finding("import-failed", f"it raises {in_words(failure)}", subject.home)
+        case _:
+            yield Finding("refused", f"looking at it raises {in_words(failure)}", subject.home)
+
+
+def _explain_options(error: SettingsError, subject: Subject) -> Iterator[Finding | str]:
     """Yield what is wrong with the options; that some have to be set first is no fault."""
     missing = [each.key for each in error.problems if each.message.startswith("missing")]
     for each in error.problems:

@@ -150,6 +150,12 @@ def test_advice_ends_the_command_with_1_if_that_is_asked_for(project: Path) -> N
     doctor("./ill.py", "--strict", folder=project, code=1)
 
 
+def test_what_a_refused_plugin_has_opened_is_told_as_well(project: Path) -> None:
+    made = "def __init__(self): self.s = socket.socket()\n@hookimpl\ndef on_acept(self): ..."
+    found = examined(project, f"import socket\n{in_class(made)}", code=1)
+    assert [each["code"] for each in found] == ["unknown-hook", "leaves-socket"]
+
+
 def test_findings_of_a_rule_can_be_left_out(project: Path) -> None:
     (project / "ill.py").write_text(BY_RULE["blocking-call"])
     done = doctor("./ill.py", "--ignore", "blocking-call", folder=project, code=0)
