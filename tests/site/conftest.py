@@ -1,5 +1,7 @@
 """The site, built and served on the loopback, and a browser that notes what goes wrong in it."""
 
+from __future__ import annotations
+
 import os
 import shutil
 import subprocess
@@ -9,12 +11,14 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from host.testing.machine import patience
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="it is in the dependency group site")
+if TYPE_CHECKING:
+    from playwright import sync_api
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,11 +49,12 @@ def address(site: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator["sync_api.Browser"]:
+def browser() -> Iterator[sync_api.Browser]:
     """The Chromium of the system, or the one that playwright has installed."""
     # As root it starts without its sandbox only.
     flags = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_api.sync_playwright() as playwright:
+    api = pytest.importorskip("playwright.sync_api", reason="it is in the dependency group site")
+    with api.sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=flags, timeout=patience(30) * 1000
         )
@@ -65,7 +70,7 @@ class Visit:
         faults: what went wrong so far: errors, and requests to elsewhere.
     """
 
-    def __init__(self, browser: "sync_api.Browser", home: str, width: int, scheme: str) -> None:
+    def __init__(self, browser: sync_api.Browser, home: str, width: int, scheme: str) -> None:
         self.faults: list[str] = []
         self._home = home
         self._context = browser.new_context(
@@ -91,25 +96,25 @@ class Visit:
         """Let pages of the site do what browsers ask their users for."""
         self._context.grant_permissions(permissions)
 
-    def _said(self, message: "sync_api.ConsoleMessage") -> None:
+    def _said(self, message: sync_api.ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
             self.faults.append(f"{message.type}: {message.text}")
 
-    def _requested(self, request: "sync_api.Request") -> None:
+    def _requested(self, request: sync_api.Request) -> None:
         if not request.url.startswith((self._home, "data:", "blob:")):
             self.faults.append(f"elsewhere: {request.url}")
 
-    def _failed(self, request: "sync_api.Request") -> None:
+    def _failed(self, request: sync_api.Request) -> None:
         if request.failure != "net::ERR_ABORTED":  # that is one of a page that was left meanwhile
             self.faults.append(f"{request.failure}: {request.url}")
 
-    def _answered(self, response: "sync_api.Response") -> None:
+    def _answered(self, response: sync_api.Response) -> None:
         if response.status >= 400:
             self.faults.append(f"{response.status}: {response.url}")
 
 
 @pytest.fixture
-def visit(browser: "sync_api.Browser", address: str, site: Path) -> Iterator[object]:
+def visit(browser: sync_api.Browser, address: str, site: Path) -> Iterator[object]:
     """Make a visit; `from_disk` opens the files themselves, without a server."""
     made: list[Visit] = []
 

@@ -1,5 +1,6 @@
 """The site in a real browser: nothing is cut off, nothing comes from elsewhere, and all works."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -88,17 +89,52 @@ def test_the_picture_has_the_colours_of_the_scheme(visit, scheme):
     assert abs(sum(text) - sum(page)) > 300
 
 
-def test_what_the_button_copies_is_the_code(visit):
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("def on_readable", ["from host import Connection, hookimpl", "@hookimpl"]),
+        ("served by my_protocol", [".venv/bin/python -m host --plugin ./my_protocol.py"]),
+    ],
+    ids=["program", "session"],
+)
+def test_what_the_button_copies_is_what_is_typed(visit, text, lines):
     visitor = visit()
     visitor.allow("clipboard-read", "clipboard-write")
     visitor.open("index.html")
-    block = visitor.page.locator("div.highlight", has_text="on_readable").first
+    block = visitor.page.locator("div.highlight", has_text=text).first
     block.hover()
     block.get_by_title("Copy to clipboard").click()
     visitor.page.get_by_text("Copied to clipboard").wait_for()
-    copied = visitor.page.evaluate("navigator.clipboard.readText()")
-    assert copied.startswith("from host import Connection, hookimpl\n")
+    copied = visitor.page.evaluate("navigator.clipboard.readText()").splitlines()
+    assert [line for line in copied if line][: len(lines)] == lines
+    assert "$" not in "".join(copied)
+    assert len(lines) > 1 or len(copied) == 1
     assert visitor.faults == []
+
+
+@pytest.mark.parametrize(
+    ("page", "door", "also"),
+    [
+        ("tutorial.html", "Write a protocol", "Connections"),
+        ("operations.html", "Run a host", "Settings"),
+        ("design.html", "Change the host", "Decisions"),
+    ],
+)
+def test_the_menu_has_three_doors_and_shows_what_is_behind_one(visit, page, door, also):
+    visitor = visit()
+    visitor.open(page)
+    assert visitor.page.locator(".md-tabs__item--active").inner_text() == door
+    entries = visitor.page.locator(".md-sidebar--primary .md-nav__link:visible").all_inner_texts()
+    assert also in entries
+    assert not [entry for entry in entries if re.match(r"\d+\. ", entry)]
+
+
+def test_a_setting_can_be_linked_to(visit):
+    visitor = visit()
+    visitor.open("settings.html#limits.max_events")
+    term, header = visitor.page.locator("dt", has_text="max_events"), visitor.page.locator("header")
+    assert term.bounding_box()["y"] >= header.bounding_box()["height"]
+    assert term.bounding_box()["y"] < 844
 
 
 @pytest.mark.parametrize(
