@@ -204,7 +204,7 @@ def _options(assignments: Sequence[str], schedulers: Mapping[str, object]) -> di
     for text in schedulers:
         if text.startswith("no:"):
             raise click.UsageError(f"--scheduler {text}: expected the scheduler to compare")
-    entries = finish(installed())
+    entries = finish(installed()).entries
     known = {finish(find(text, entries)).name: text for text in schedulers}
     flags: dict[str, Flags] = {text: {} for text in schedulers}
     for assignment in assignments:

@@ -7,7 +7,6 @@ import itertools
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib.metadata import EntryPoint
 from types import ModuleType
 from typing import NamedTuple, cast
 
@@ -18,7 +17,7 @@ from host.plugin import binding
 from host.plugin.binding import HOOKS, Implementation, Manager, specified
 from host.plugin.checks import Hooks, implementations, leaves_epoll, plugin_class, unheard
 from host.plugin.declarations import ATTRIBUTE, Declaration, declared, unmet
-from host.plugin.discovery import Source, find, installed
+from host.plugin.discovery import EntryPoint, Source, find, installed
 from host.plugin.importing import Importer, import_error
 from host.plugin.ordering import Order, cycles, saying
 from host.plugin.registry import Plugin, Registry
@@ -148,7 +147,7 @@ def selection(plugins: Iterable[str]) -> tuple[str, ...]:
 def _load(loaded: Loaded, importer: Importer) -> Steps[Registry]:
     built: list[_Built] = []
     trouble = _Trouble()
-    entries = yield from installed()
+    entries = (yield from installed()).entries
     sources = yield from _sources(loaded, entries, trouble)
     for source, text in sources:
         with trouble, leaves_epoll(source):
