@@ -243,7 +243,11 @@ def scheduler(text: str, options: Flags, seed: int) -> Choose:
             origin=plugin.origin,
         )
     key = f"options.{plugin.name}.seed"
-    if plugin.options_model and "seed" in plugin.options_model.model_fields and key not in options:
+    if (
+        plugin.options_model
+        and "seed" in settings.keys_of(plugin.options_model)
+        and key not in options
+    ):
         registry = _load(text, {**options, key: (seed, "--seed")})
     return _asker(registry)
 
