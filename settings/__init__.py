@@ -10,6 +10,7 @@ from host.settings.effective import (
 )
 from host.settings.errors import Problem, SettingsError
 from host.settings.json_schema import schema
+from host.settings.keys import assignment, join
 from host.settings.listen import Listen
 from host.settings.loading import Loaded, load
 from host.settings.models import (
@@ -24,7 +25,13 @@ from host.settings.models import (
     Settings,
 )
 from host.settings.origins import Origin
-from host.settings.plugin_options import validate_options
+from host.settings.places import keys_of
+from host.settings.plugin_options import (
+    assign_sections,
+    mask_secrets,
+    same_variable,
+    validate_options,
+)
 from host.settings.reference import reference
 from host.settings.sources import preset_names
 from host.settings.suggestions import nearest
@@ -48,14 +55,20 @@ __all__ = [
     "Profile",
     "Settings",
     "SettingsError",
+    "assign_sections",
+    "assignment",
     "differences",
     "ignored_variables",
+    "join",
+    "keys_of",
     "load",
+    "mask_secrets",
     "nearest",
     "preset_names",
     "reference",
     "render",
     "render_text",
+    "same_variable",
     "schema",
     "validate_options",
 ]

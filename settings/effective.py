@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, Secret, SecretBytes, SecretStr
+from pydantic import BaseModel, RootModel, Secret, SecretBytes, SecretStr
+from typing_extensions import is_typeddict
 
-from host.settings.errors import MASK, is_secret_name, show
-from host.settings.fields import join, key_of
+from host.settings.errors import MASK, show
+from host.settings.keys import join
 from host.settings.loading import Loaded
-from host.settings.origins import Origin, locate
+from host.settings.origins import DEFAULT, locate
+from host.settings.places import (
+    alternatives,
+    at,
+    fields_of,
+    holds_secret,
+    is_list,
+    is_mapping,
+    is_table,
+    spellings,
+)
+from host.settings.plugin_options import assign_sections, gather
 from host.settings.toml_lines import Path
+from host.settings.toml_values import plain
 
 
 class AppliedSetting(NamedTuple):
@@ -28,7 +41,7 @@ class AppliedSetting(NamedTuple):
     origin: str
 
 
-def render(loaded: Loaded, options: Mapping[str, BaseModel] | None = None) -> list[AppliedSetting]:
+def render(loaded: Loaded, options: Mapping[str, object] | None = None) -> list[AppliedSetting]:
     """Return every setting in effect.
 
     Args:
@@ -36,17 +49,36 @@ def render(loaded: Loaded, options: Mapping[str, BaseModel] | None = None) -> li
         options: The validated options of plugins by plugin name; defaults in them are shown too.
             Of other plugins only what was set is known.
     """
-    tables: dict[str, Any] = {**loaded.settings.options, **(options or {})}
-    pairs: list[tuple[Path, object]] = []
+    options = options or {}
+    loaded = assign_sections(loaded, list(options))
+    rows: list[AppliedSetting] = []
     for name in type(loaded.settings).model_fields:
         if name != "options":
-            pairs += _flatten(getattr(loaded.settings, name), (name,))
-    for name, table in tables.items():
-        pairs += _flatten(table, ("options", name))
-    return [
-        AppliedSetting(join(path), _value(path, value), _origin(loaded, path).text)
-        for path, value in pairs
-    ]
+            rows += _rows(getattr(loaded.settings, name), (name,), loaded)
+    for name in {**loaded.settings.options, **options}:
+        rows += _options_rows(name, options.get(name), loaded)
+    return rows
+
+
+def _rows(value: object, path: Path, loaded: Loaded) -> Iterator[AppliedSetting]:
+    for inner, found in _flatten(_Flat(type(value), value, None), path):
+        yield AppliedSetting(join(inner), _value(inner, found), loaded.origin(join(inner)).text)
+
+
+def _options_rows(name: str, options: object, loaded: Loaded) -> Iterator[AppliedSetting]:
+    if options is None:
+        model, origins = None, loaded.origins
+        value: object = loaded.settings.options[name]
+        table: object = value
+    else:
+        model, value = type(options), options
+        table, origins, _ = gather(name, model, loaded)
+    for path, found in _flatten(_Flat(model, value, table), ()):
+        here = ("options", name, *path)
+        # A value inside one that was given as a whole has no origin of its own.
+        given = locate(origins, here) if _given(table, path) else origins.get(join(here), DEFAULT)
+        shown = MASK if holds_secret(model, path) else _value(here, found)
+        yield AppliedSetting(join(here), shown, given.text)
 
 
 class Difference(NamedTuple):
@@ -87,30 +119,91 @@ def render_text(rows: Iterable[AppliedSetting]) -> str:
     return "".join(f"{r.key:<{keys}} = {r.value:<{width}}  # {r.origin}\n" for r in rows)
 
 
-def _flatten(value: object, path: Path) -> Iterator[tuple[Path, object]]:
+class _Flat(NamedTuple):
+    """A value that is taken apart.
+
+    Attributes:
+        model: The type that says what its keys are, or None if nobody does.
+        value: The value.
+        given: What was set of it: a table, or None.
+    """
+
+    model: Any
+    value: object
+    given: object
+
+    def inside(self, key: Path, value: object) -> _Flat:
+        """Return what is at a key or an index of this."""
+        kinds = [kind for place in at(self.model, key) for kind in alternatives(place.annotation)]
+        given = self.given
+        for part in key:
+            given = _at(given, part)
+        typed = next((kind for kind in kinds if is_typeddict(kind)), None)
+        of_elements = next((kind for kind in kinds if is_list(kind) or is_mapping(kind)), None)
+        return _Flat(type(value) if is_table(type(value)) else typed or of_elements, value, given)
+
+
+def _flatten(flat: _Flat, path: Path) -> Iterator[tuple[Path, object]]:
+    value = flat.value.root if isinstance(flat.value, RootModel) else flat.value
+    for key, inner in _parts(flat.model, value, flat.given):
+        yield from _flatten(flat.inside(key, inner), (*path, *key))
+    if not _is_parted(value):
+        yield path, value
+
+
+def _is_parted(value: object) -> bool:
+    """Tell whether a value is shown part by part: a table, or a list with tables in it."""
     match value:
-        case BaseModel():
-            for name, field in type(value).model_fields.items():
-                yield from _flatten(getattr(value, name), (*path, key_of(name, field)))
-            for name, extra in (value.model_extra or {}).items():
-                yield from _flatten(extra, (*path, name))
-        case dict() if value:
-            for name, inner in value.items():
-                yield from _flatten(inner, (*path, str(name)))
-        case list() | tuple() if any(isinstance(item, BaseModel | dict) for item in value):
-            for index, item in enumerate(value):
-                yield from _flatten(item, (*path, index))
+        case dict():
+            return bool(value)
+        case list() | tuple():
+            return any(_is_parted(item) or item == {} for item in value)
+        case RootModel():
+            return _is_parted(value.root)
         case _:
-            yield path, value
+            return is_table(type(value))
+
+
+def _parts(model: Any, value: object, given: object) -> Iterator[tuple[Path, object]]:
+    match value:
+        case list() | tuple() if _is_parted(value):
+            yield from (((index,), item) for index, item in enumerate(value))
+        case dict() if is_table(model):
+            yield from ((_key(model, name, given), value[name]) for name in value)
+        case dict():
+            yield from (((plain(name),), inner) for name, inner in value.items())
+        case _ if is_table(type(value)):
+            kind: type = type(value)
+            for name in fields_of(kind):
+                yield _key(kind, name, given), getattr(value, name)
+            extra = value.model_extra if isinstance(value, BaseModel) else None
+            yield from (((name,), inner) for name, inner in (extra or {}).items())
+
+
+def _key(kind: type, name: str, given: object) -> Path:
+    """Return the key of a field: that which was set, or else that which is listed first."""
+    if name not in fields_of(kind):
+        return (name,)
+    ways = spellings(kind, name)
+    return next((way for way in ways if _at(given, way[0]) is not None), ways[0])
+
+
+def _at(given: object, part: str | int) -> object:
+    match given:
+        case dict():
+            return given.get(part)
+        case list() | tuple() if isinstance(part, int) and part < len(given):
+            return given[part]
+        case _:
+            return None
 
 
 def _value(path: Path, value: object) -> str:
-    named_secret = any(isinstance(part, str) and is_secret_name(part) for part in path[2:])
-    if named_secret or _hides(value):
+    if _hides(value) or (path[0] == "options" and holds_secret(None, path[2:])):
         return MASK
     if path[0] == "listen" and path[-1] == "mode" and isinstance(value, int):
         return f"0o{value:o}"
-    return "(none)" if value is None else show(value, longest=None)
+    return show(value, longest=None)
 
 
 def _hides(value: object) -> bool:
@@ -119,17 +212,7 @@ def _hides(value: object) -> bool:
     return isinstance(value, SecretStr | SecretBytes | Secret)
 
 
-def _origin(loaded: Loaded, path: Path) -> Origin:
-    origin = loaded.origin(join(path))
-    # A value inside one that was given as a whole has no origin of its own.
-    return locate(loaded.origins, path) if path[0] == "options" and _given(loaded, path) else origin
-
-
-def _given(loaded: Loaded, path: Path) -> bool:
-    inner: Any = loaded.settings.options
-    for part in path[1:]:
-        try:
-            inner = inner[part]
-        except (KeyError, IndexError, TypeError):
-            return False
-    return True
+def _given(table: object, path: Path) -> bool:
+    for part in path:
+        table = _at(table, part)
+    return table is not None

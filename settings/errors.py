@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from host.settings.toml_values import write
+
 MASK = "**********"
 
 _SECRET_NAME = re.compile(
-    r"password|passphrase|secret|token|(?<![a-z])keys?(?![a-z])", re.IGNORECASE
+    r"password|passwd|(?<![a-z])pwd|passphrase|secret|credential|token|(?<![a-z])keys?(?![a-z])",
+    re.IGNORECASE,
 )
+# RFC 3986, 3.2.1: what follows the first colon of userinfo. A password that is not encoded may hold
+# any of / ? # @, and then the address is invalid, so it is shown: all until the last @ counts.
+_USERINFO = re.compile(r"(?<=://)([^:/?#@\s]*):(\S*)@")
+_PARAMETER = re.compile(r"""([\w.-]+)(\s*=\s*)('[^']*'|"[^"]*"|[^&;,\s'"]+)""")
 _LONGEST_SHOWN = 60
 
 
@@ -69,20 +75,41 @@ def is_secret_name(name: str) -> bool:
     return _SECRET_NAME.search(name) is not None
 
 
+def mask_passwords(text: str) -> str:
+    """Return a text with the passwords in its addresses masked.
+
+    Those are `scheme://user:PASSWORD@host`, and parameters as in `?password=...` or `password=...`
+    (libpq) whose names are likely to be those of secrets.
+    """
+    text = _USERINFO.sub(rf"\1:{MASK}@", text)
+    return _PARAMETER.sub(_masked, text)
+
+
+def _masked(found: re.Match[str]) -> str:
+    name, equals, _ = found.groups()
+    return f"{name}{equals}{MASK}" if is_secret_name(name) else found.group()
+
+
+def passwords_in(text: str) -> list[str]:
+    """Return the passwords that `mask_passwords` would mask."""
+    parameters = _PARAMETER.findall(text)
+    return [
+        *(password for _, password in _USERINFO.findall(text)),
+        *(value.strip("'\"") for name, _, value in parameters if is_secret_name(name)),
+    ]
+
+
 def show(value: object, longest: int | None = _LONGEST_SHOWN) -> str:
     """Return `value` as it would be written in the file, in at most `longest` characters.
 
-    The inside of a table is never shown: it may hold a secret whose name says nothing here.
+    The inside of a table is never shown: it may hold a secret whose name says nothing here. Nor are
+    passwords in addresses.
     """
     match value:
         case dict():
             text = "{...}" if value else "{}"
         case list() | tuple():
             text = f"[{', '.join(show(item, longest) for item in value)}]"
-        case bool():
-            text = str(value).lower()
-        case str():
-            text = json.dumps(value, ensure_ascii=False)
         case _:
-            text = str(value)
+            text = mask_passwords(write(value))
     return text if longest is None or len(text) <= longest else f"{text[: longest - 3]}..."

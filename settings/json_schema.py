@@ -13,7 +13,7 @@ from host.settings.models import Settings
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def schema(options: Mapping[str, type[BaseModel]] | None = None) -> dict[str, Any]:
+def schema(options: Mapping[str, type] | None = None) -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of the settings file.
 
     Args:

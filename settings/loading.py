@@ -11,10 +11,11 @@ from types import MappingProxyType
 from pydantic import ValidationError
 
 from host.settings.errors import Problem, SettingsError
-from host.settings.fields import join
+from host.settings.explanations import explain
+from host.settings.keys import join
 from host.settings.models import Settings
 from host.settings.origins import DEFAULT, Layer, Origin, values
-from host.settings.problems import Scope, drop_unknown, explain
+from host.settings.problems import Scope, drop_unknown
 from host.settings.sources import Flags, read_environment, read_file, read_flags, read_preset
 from host.settings.variables import CONFIG, PRESET
 

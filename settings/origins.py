@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from host.settings.address import split
-from host.settings.fields import join
+from host.settings.keys import join
 from host.settings.toml_lines import Path
 
 Kind = Literal["default", "preset", "file", "environment", "flag"]
@@ -29,6 +29,7 @@ class Origin(NamedTuple):
 
 
 DEFAULT = Origin("default", "default")
+_OPTION = len(("options", "NAME", "KEY"))
 
 
 @dataclass
@@ -94,7 +95,8 @@ def values(value: object, path: Path) -> Iterator[tuple[Path, object]]:
     origin in whichever form it is written.
     """
     match value:
-        case dict():
+        # An option may be an empty table; a section that is empty sets nothing.
+        case dict() if value or len(path) < _OPTION:
             for key, below in value.items():
                 yield from values(below, (*path, key))
         case list() | tuple():

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import tomllib
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import Any, NoReturn, Union
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Json, PydanticUserError, TypeAdapter, ValidationError
+from pydantic.errors import PydanticUndefinedAnnotation
 
-from host.settings.fields import field_at
 from host.settings.models import Settings
+from host.settings.places import Place, alternatives, below, field_at, is_list, is_mapping, is_table
 from host.settings.toml_lines import Path
 
 _LISTS = ("plugins", "listen")
@@ -18,10 +20,11 @@ _LISTS = ("plugins", "listen")
 def parse(path: Path, text: str) -> object:
     """Return the value that `text` stands for at `path`.
 
-    A text that stands for none is returned as it is: validation then says what was expected.
+    A text that stands for none is returned as it is: validation then says what was expected. So is
+    that of an option: its type is known only to the plugin, which is loaded later.
     """
     if path[0] == "options":
-        return _guess(text)
+        return text
     field = field_at(Settings, path)
     if field is None or field.annotation is None:
         return text
@@ -40,18 +43,68 @@ def _parse_list(text: str) -> object:
             return json.loads(text)
         except ValueError:
             return text
+    return _items(text)
+
+
+def _items(text: str) -> list[str]:
     return [item.strip() for item in text.split(",") if item.strip()]
 
 
+def parse_option(places: Sequence[Place], text: str) -> object:
+    """Return the value that `text` stands for where a plugin's model has `places`.
+
+    That is the text itself if the type takes it as it is; or else the value that JSON or TOML make
+    of it; or else, for a list, what is between its commas. Where a type takes any value, or text
+    as well as others, JSON and TOML come first: the text could never be anything else. Whether the
+    value is valid is not decided here, but by the model.
+    """
+    if any(Json in (mark, type(mark)) for p in places if p.field for mark in p.field.metadata):
+        return text
+    annotation: Any = Union[tuple(place.annotation for place in places)] if places else Any  # noqa: UP007
+    kinds = [kind for place in places for kind in alternatives(place.annotation)] or [Any]
+    guess = _guess(text)
+    any_text = Any in kinds or object in kinds or (str in kinds and len(kinds) > 1)
+    candidates: list[object] = [guess, text] if any_text else [text, guess]
+    if any(map(is_list, kinds)) and not text.lstrip().startswith("["):
+        candidates.append(_elements(places, text))
+    try:
+        adapter = TypeAdapter(annotation)
+    except (PydanticUserError, PydanticUndefinedAnnotation):
+        return guess
+    for candidate in candidates:
+        try:
+            value = adapter.validate_python(candidate)
+        except ValidationError:
+            continue
+        # A strict model would refuse the text of a number.
+        return value if type(value) in (bool, int, float) else candidate
+    whole = isinstance(guess, dict | list) and any(is_table(k) or is_mapping(k) for k in kinds)
+    return (
+        guess
+        if whole or isinstance(guess, list)
+        else candidates[-1]
+        if len(candidates) > 2
+        else text
+    )
+
+
+def _elements(places: Sequence[Place], text: str) -> list[object]:
+    items = _items(text)
+    return [
+        parse_option([one for place in places for one in below(place, index)], item)
+        for index, item in enumerate(items)
+    ]
+
+
 def _guess(text: str) -> object:
-    """Return the JSON or TOML value of a text whose type only the plugin knows, or the text."""
+    """Return the JSON or TOML value of a text, or the text."""
     try:
         return json.loads(text, parse_constant=_refuse)
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     try:
         table = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text
     # A text of several lines could hold more keys.
     return table["value"] if len(table) == 1 else text

@@ -1,68 +1,28 @@
-"""Compares tables with the models that describe them, and words what is wrong."""
+"""Compares tables with the models that describe them: keys that nobody knows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
-
-from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
 
 from host.settings.address import EXAMPLE, PARTS_OF_AN_ADDRESS
 from host.settings.errors import MASK, Problem, show
-from host.settings.fields import (
-    either,
-    expected,
-    field_at,
-    holds_secret,
-    is_mapping,
-    join,
-    leaves,
-    model_in,
-    named,
-    sections,
-)
+from host.settings.fields import leaves, sections
+from host.settings.keys import join
 from host.settings.origins import Origin, locate
+from host.settings.places import (
+    Place,
+    allows_extra,
+    below,
+    fields_of,
+    holds_secret,
+    is_table,
+    keys_of,
+    spellings,
+    tables_at,
+)
 from host.settings.suggestions import nearest
 from host.settings.toml_lines import Path
-
-# Errors that say "not the type or range of this field"; the field itself can then be put in words.
-_PLAIN = frozenset(
-    {
-        "bool_parsing",
-        "bool_type",
-        "float_parsing",
-        "float_type",
-        "greater_than",
-        "greater_than_equal",
-        "int_from_float",
-        "int_parsing",
-        "int_parsing_size",
-        "int_type",
-        "less_than",
-        "less_than_equal",
-        "literal_error",
-        "string_pattern_mismatch",
-        "string_type",
-    }
-)
-_WORDS = {
-    "bool_parsing": "expected true or false",
-    "bool_type": "expected true or false",
-    "dict_type": "expected table",
-    "finite_number": "expected finite number",
-    "float_parsing": "expected number",
-    "float_type": "expected number",
-    "int_from_float": "expected integer",
-    "int_parsing": "expected integer",
-    "int_type": "expected integer",
-    "list_type": "expected list",
-    "model_type": "expected table",
-    "string_type": "expected string",
-    "tuple_type": "expected list",
-}
 
 
 class Scope(NamedTuple):
@@ -74,7 +34,7 @@ class Scope(NamedTuple):
         prefix: The path of the table from that root; problems name keys from the table on.
     """
 
-    model: type[BaseModel]
+    model: type
     origins: Mapping[str, Origin]
     prefix: Path = ()
 
@@ -100,51 +60,55 @@ class Scope(NamedTuple):
 
 def drop_unknown(table: Mapping[str, Any], scope: Scope, problems: list[Problem]) -> dict[str, Any]:
     """Return a copy of `table` without the keys its model does not have, each one a problem."""
-    return _Sieve(scope, problems).table(table, scope.model, ())
+    return _Sieve(scope, problems).table(table, [scope.model], ())
 
 
 class _Sieve(NamedTuple):
     scope: Scope
     problems: list[Problem]
 
-    def table(self, table: Mapping[str, Any], model: type[BaseModel], path: Path) -> dict[str, Any]:
-        fields = named(model)
+    def table(self, table: Mapping[str, Any], kinds: Sequence[type], path: Path) -> dict[str, Any]:
+        """Keep what is known; in a union of tables, that is what any of them knows."""
+        known = {key for kind in kinds for key in keys_of(kind)}
         # An author who allows extras wants keys that only the operator knows.
-        free = model.model_config.get("extra") == "allow"
+        free = any(map(allows_extra, kinds))
         kept: dict[str, Any] = {}
         for key, value in table.items():
-            if key in fields:
-                kept[key] = self._value(value, fields[key], (*path, key))
+            if key in known:
+                places = [one for kind in kinds for one in below(Place(kind), key)]
+                kept[key] = self.value(value, places, (*path, key))
             elif free:
                 kept[key] = value
             else:
-                self.problems.append(_unknown(key, value, model, path, self.scope))
+                self.problems.append(_unknown(key, value, kinds, path, self.scope))
         return kept
 
-    def _value(self, value: Any, described: FieldInfo, path: Path) -> Any:
-        inner = model_in(described.annotation)
-        if inner is None:
-            return value
+    def value(self, value: Any, places: Sequence[Place], path: Path) -> Any:
+        if isinstance(value, dict):
+            if kinds := tables_at(places, value):
+                return self.table(value, kinds, path)
+            return {key: self._below(inner, places, path, key) for key, inner in value.items()}
         if isinstance(value, list):
-            return [self._item(item, inner, (*path, i)) for i, item in enumerate(value)]
-        if isinstance(value, dict) and is_mapping(described):
-            return {name: self._item(item, inner, (*path, name)) for name, item in value.items()}
-        return self._item(value, inner, path)
+            return [self._below(inner, places, path, i) for i, inner in enumerate(value)]
+        return value
 
-    def _item(self, item: Any, model: type[BaseModel], path: Path) -> Any:
-        return self.table(item, model, path) if isinstance(item, dict) else item
+    def _below(self, value: Any, places: Sequence[Place], path: Path, part: str | int) -> Any:
+        found = [one for place in places for one in below(place, part)]
+        return self.value(value, found, (*path, part))
 
 
-def _unknown(key: str, value: object, model: type[BaseModel], path: Path, scope: Scope) -> Problem:
+def _unknown(key: str, value: object, kinds: Sequence[type], path: Path, scope: Scope) -> Problem:
     here = (*path, key)
-    fields = named(model)
-    if isinstance(value, dict) and model is scope.model and not scope.prefix:
-        known = [*sections(model), "options"]
+    fields = {one: None for kind in kinds for one in keys_of(kind)}
+    if isinstance(value, dict) and scope.model in kinds and not scope.prefix:
+        known = [*sections(scope.model), "options"]
         guess = nearest(key, known)
         hint = f"did you mean [{guess}]?" if guess else f"sections: {_list(known, '[{}]')}"
         return Problem(join(here), "", f"unknown section, {hint}", scope.where(here))
     guess = nearest(key, fields)
-    secret = guess is not None and scope.secret((*path, guess))
+    hidden = [each for each in fields if scope.secret((*path, each))]
+    # It may be a secret that was meant, where no other key is near.
+    secret = bool(hidden) and (guess is None or nearest(key, hidden) is not None)
     message = f"unknown key, {_advice(key, guess, here, fields, scope)}"
     return scope.problem(here, value, message, secret=secret)
 
@@ -175,79 +139,39 @@ def _belongs(key: str, here: Path, scope: Scope) -> str | None:
     return None
 
 
+def ignored(value: object, table: object, scope: Scope, path: Path = ()) -> Iterator[Problem]:
+    """Yield the keys that validation has passed over: pydantic took their table for another one.
+
+    Args:
+        value: What was made of `table`.
+        table: What was set, without the keys that no table knows.
+        scope: What is known of it.
+        path: Where it is.
+    """
+    if isinstance(table, list) and isinstance(value, list | tuple):
+        for index, (inner, given) in enumerate(zip(value, table, strict=False)):
+            yield from ignored(inner, given, scope, (*path, index))
+    elif isinstance(table, dict) and isinstance(value, dict):
+        for key in value.keys() & table.keys():
+            yield from ignored(value[key], table[key], scope, (*path, key))
+    elif isinstance(table, dict) and is_table(type(value)):
+        yield from _ignored(value, table, scope, path)
+
+
+def _ignored(
+    value: object, table: Mapping[str, Any], scope: Scope, path: Path
+) -> Iterator[Problem]:
+    kind: Any = type(value)
+    known = keys_of(kind)
+    message = f"unknown key of {kind.__name__}, which the rest stands for, keys: "
+    for key in table.keys() - known.keys() if not allows_extra(kind) else ():
+        yield scope.problem((*path, key), table[key], message + _list(known, "{}"))
+    for name in fields_of(kind):
+        for way in spellings(kind, name):
+            if len(way) == 1 and way[0] in table:
+                inner = getattr(value, name)
+                yield from ignored(inner, table[str(way[0])], scope, (*path, *way))
+
+
 def _list(words: Iterable[str], form: str) -> str:
     return ", ".join(map(form.format, words)) or "none"
-
-
-def explain(error: ValidationError, table: object, scope: Scope) -> list[Problem]:
-    """Return the problems in an error of pydantic, one for each value that is wrong."""
-    found: dict[Path, _Finding] = {}
-    for detail in error.errors(include_url=False):
-        path, value = follow(detail, table, scope.model)
-        finding = found.setdefault(path, _Finding(value, missing=detail["type"] == "missing"))
-        finding.other = detail.get("ctx", {}).get("other", "")
-        message = _message(detail, path, scope.model)
-        if message not in finding.messages:
-            finding.messages.append(message)
-    return [_report(path, finding, scope) for path, finding in found.items()]
-
-
-@dataclass
-class _Finding:
-    value: object
-    missing: bool
-    other: str = ""
-    messages: list[str] = field(default_factory=list)
-
-
-def _report(path: Path, finding: _Finding, scope: Scope) -> Problem:
-    # Members of a union each say what they expected.
-    message = either(finding.messages)
-    if all(one.startswith("expected ") for one in finding.messages):
-        message = f"expected {either([one.removeprefix('expected ') for one in finding.messages])}"
-    if finding.missing:
-        # Only an element of a list can have a place when the key has none.
-        inside_list = len(path) > 1 and isinstance(path[-2], int)
-        section = f"in [{join(scope.prefix)}]" if scope.prefix else ""
-        return Problem(join(path), "", message, scope.where(path[:-1]) if inside_list else section)
-    if not path:
-        return Problem(join(scope.prefix), "", message, scope.where(path))
-    problem = scope.problem(path, finding.value, message)
-    if finding.other and join(path) not in scope.origins:
-        # Nobody set this value; the one it does not fit was set.
-        origin = locate(scope.origins, tuple(finding.other.split(".")))
-        return problem._replace(where=f"default, {finding.other} from {origin}")
-    return problem
-
-
-def follow(detail: ErrorDetails, table: object, model: type[BaseModel]) -> tuple[Path, object]:
-    """Follow a location in the data as far as it goes: pydantic adds the names of union members."""
-    path: Path = ()
-    for part in detail["loc"]:
-        listed = isinstance(table, list) and isinstance(part, int) and part < len(table)
-        if listed or (isinstance(table, dict) and part in table):
-            table = table[part]  # type: ignore[index]
-        else:
-            # The key is absent: required, or invalid only together with one that is there.
-            absent = detail["type"] == "missing" or field_at(model, (*path, part)) is not None
-            if absent and part == detail["loc"][-1]:
-                return (*path, part), detail["input"]
-            break
-        path = (*path, part)
-    return path, table
-
-
-def _message(detail: ErrorDetails, path: Path, model: type[BaseModel]) -> str:
-    kind = detail["type"]
-    described = field_at(model, path)
-    words = expected(described) if described is not None else None
-    if kind == "missing":
-        return f"missing, expected {words}" if words else "missing"
-    if kind in _PLAIN and words:
-        return f"expected {words}"
-    if kind == "literal_error":
-        return f"expected {detail['ctx']['expected']}".replace("'", '"')
-    if kind in _WORDS:
-        return _WORDS[kind]
-    message = detail["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    return message[:1].lower() + message[1:]

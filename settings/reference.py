@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from host.settings.errors import show
-from host.settings.fields import alternatives, bounds, is_section, sections
+from host.settings.fields import bounds, is_section, sections
 from host.settings.listen import Listen
 from host.settings.models import Settings, default_workers
+from host.settings.places import alternatives, fields_of
 from host.settings.toml_lines import Path
 from host.settings.variables import CONFIG, PREFIX, PRESET, variable
 
@@ -23,7 +23,8 @@ overrides those after it. Lists replace each other, tables merge.
 Each key has its type, its range, its default, and the environment variable that sets it.
 
 `{CONFIG}` names the file and `{PRESET}` the preset, unless a flag does. A list in a variable
-is separated by commas or written as JSON. A variable that begins with `{PREFIX}` and is not on
+is separated by commas or written as JSON. A variable that is empty counts as unset. A variable that
+begins with `{PREFIX}` and is not on
 this page is an error, as is an unknown key. Variables that Kubernetes sets for a service called
 `prefork` or `prefork-…` are ignored: `{PREFIX}SERVICE_HOST`, `{PREFIX}SERVICE_PORT`,
 `{PREFIX}SERVICE_PORT_NAME`, `{PREFIX}PORT` with a URL, and `{PREFIX}PORT_7000_TCP`, alone and with
@@ -35,7 +36,9 @@ start and `check` warn of it.
 _OPTIONS = f"""\
 ## [options.NAME]
 
-The options of the plugin NAME, described by the plugin. A variable sets one of them:
+The options of the plugin NAME, described by the plugin. Lists may be separated by commas. In a flag
+a name with dots is quoted: `--set 'options."pk.mod:Chat".maxLen=5'`. A variable has capitals, and
+`_` for all that is no letter or digit: `{PREFIX}OPTIONS__PK_MOD_CHAT__MAXLEN`. It sets one option:
 `{PREFIX}OPTIONS__NAME__KEY`.
 """
 _TYPES = {bool: "true or false", int: "integer", float: "number", str: "string"}
@@ -47,13 +50,11 @@ def reference() -> str:
     parts = [_INTRODUCTION, _section("Top level", Settings, top, ())]
     parts.append(_section("[[listen]]", Listen, Listen.model_fields, None))
     for name, model in sections(Settings).items():
-        parts.append(_section(f"[{name}]", model, model.model_fields, (name,)))
+        parts.append(_section(f"[{name}]", model, fields_of(model), (name,)))
     return "\n".join((*parts, _OPTIONS))
 
 
-def _section(
-    title: str, model: type[BaseModel], fields: dict[str, FieldInfo], prefix: Path | None
-) -> str:
+def _section(title: str, model: type, fields: dict[str, FieldInfo], prefix: Path | None) -> str:
     entries = "\n".join(_entry(name, field, prefix) for name, field in fields.items())
     return f"## {title}\n\n{(model.__doc__ or '').strip()}\n\n{entries}"
 

@@ -15,7 +15,8 @@ from typing import Literal
 from host.settings import toml_lines
 from host.settings.address import EXAMPLE, PARTS_OF_AN_ADDRESS
 from host.settings.errors import MASK, Problem, is_secret_name, show
-from host.settings.fields import join, sections
+from host.settings.fields import sections
+from host.settings.keys import join, split
 from host.settings.models import Settings
 from host.settings.origins import Layer, Origin, locate, values
 from host.settings.parsing import parse
@@ -110,12 +111,15 @@ def _bad_toml(shown: str, text: str, message: str) -> Problem:
 
 
 def read_environment(environ: Mapping[str, str], problems: list[Problem]) -> Layer:
-    """Read the variables that begin with PREFORK_; each that sets nothing adds to `problems`."""
+    """Read the variables that begin with PREFORK_; each that sets nothing adds to `problems`.
+
+    One that is empty counts as unset, as elsewhere (decision 44).
+    """
     known = variables()
     names: dict[str, str] = {}
-    for name in sorted(n for n in environ if n.startswith(PREFIX)):
+    for name in sorted(n for n in environ if n.startswith(PREFIX) and environ[n]):
         if name in known or is_option(name):
-            names[name.removeprefix(PREFIX).lower().replace("__", ".")] = name
+            names[join(tuple(name.removeprefix(PREFIX).lower().split("__")))] = name
         elif name not in (CONFIG, PRESET) and not is_of_service(name, environ[name]):
             problems.append(_unknown_variable(name, environ[name], known))
     layer = Layer()
@@ -137,8 +141,10 @@ def read_environment(environ: Mapping[str, str], problems: list[Problem]) -> Lay
 
 def _unknown_variable(name: str, value: str, known: Mapping[str, str]) -> Problem:
     key = name.removeprefix(PREFIX).lower().replace("__", ".")
-    found = MASK if is_secret_name(key) else show(value)
     head, *rest = name.removeprefix(PREFIX).split("__")
+    # What may have been meant for an option may be a secret whose name says nothing here.
+    of_option = nearest(head, ["OPTIONS"]) or len(rest) > 1
+    found = MASK if of_option or is_secret_name(key) else show(value)
     if head == "OPTIONS":
         message = f"options are set one by one: {PREFIX}OPTIONS__PLUGIN__KEY"
     elif head.lower() in sections(Settings) and not rest:
@@ -168,7 +174,12 @@ def read_flags(flags: Flags, problems: list[Problem]) -> Layer:
         # The value is shown beside its key where it may be; here it could be a secret.
         shown = text.removesuffix(f"={value}") if isinstance(value, str) else text
         origin = Origin("flag", f"{shown} (flag)")
-        _put(layer, tuple(key.split(".")), value, origin, problems)
+        path = split(key)
+        if path is None:
+            message = "expected a key as in TOML, with names of dots or colons in quotes"
+            problems.append(Problem(key, "", message, f"from {origin}"))
+        else:
+            _put(layer, path, value, origin, problems)
     return layer
 
 

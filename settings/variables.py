@@ -6,7 +6,8 @@ import os
 import re
 from collections.abc import Mapping
 
-from host.settings.fields import join, leaves
+from host.settings.fields import leaves
+from host.settings.keys import join
 from host.settings.models import Settings
 from host.settings.toml_lines import Path
 
@@ -27,7 +28,7 @@ _OF_SERVICE = (
 
 def variable(path: Path) -> str:
     """Return the name of the environment variable that sets the key at `path`."""
-    return PREFIX + "__".join(str(part).upper() for part in path)
+    return PREFIX + "__".join(fold(str(part)) for part in path)
 
 
 def variables() -> dict[str, str]:
@@ -36,6 +37,11 @@ def variables() -> dict[str, str]:
     Those of plugins' options are not among them, since they depend on the plugins.
     """
     return {variable(path): join(path) for path, _ in leaves(Settings) if path != ("options",)}
+
+
+def fold(key: str) -> str:
+    """Return a key as it is in the name of a variable, where a shell takes A-Z, 0-9 and _ only."""
+    return re.sub("[^A-Z0-9_]", "_", key.upper())
 
 
 def is_option(name: str) -> bool:
@@ -59,7 +65,7 @@ def ignored_variables(environ: Mapping[str, str] | None = None) -> list[str]:
         environ: Environment variables; those of this process by default.
     """
     environ = os.environ if environ is None else environ
-    names = sorted(name for name in environ if name.startswith(_FORMER_PREFIX))
+    names = sorted(name for name in environ if name.startswith(_FORMER_PREFIX) and environ[name])
     if not names:
         return []
     known = {*variables(), CONFIG, PRESET}

@@ -14,7 +14,8 @@ from pydantic.fields import FieldInfo
 
 from host.hookspecs import ROWS
 from host.settings import Settings, preset_names
-from host.settings.fields import alternatives, leaves
+from host.settings.fields import leaves
+from host.settings.places import alternatives
 
 PART = "part"
 """The type of a candidate that something has to follow, and therefore no space."""

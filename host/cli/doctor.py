@@ -68,7 +68,7 @@ def doctor(
 
 def _everything(loaded: Loaded) -> list[str]:
     """Return what selects each plugin that is installed, and each that the settings select."""
-    names = (entry.name for entry in finish(installed()))
+    names = (entry.name for entry in finish(installed()).entries)
     selected = (text for text in loaded.settings.plugins if not text.startswith("no:"))
     return list(dict.fromkeys((*names, *selected)))
 

@@ -53,10 +53,10 @@ def _sources(params: dict[str, Any]) -> Sources:
         if params[key]:
             flags[key] = (list(params[key]), flag)
     for text in params["assignments"]:
-        key, equals, value = text.partition("=")
-        if not equals:
+        pair = settings.assignment(text)
+        if pair is None:
             raise click.UsageError(f"--set {text}: expected KEY=VALUE, as limits.max_events=100")
-        flags[key] = (value, f"--set {text}")
+        flags[pair[0]] = (pair[1], f"--set {text}")
     return Sources(params["config"], params["preset"], flags)
 
 

@@ -69,9 +69,9 @@ def check_name(name: str) -> None:
         )
     if keyword.iskeyword(name):
         raise ScaffoldError(f'"{name}" cannot be the name of a plugin: it is a word of Python')
-    taken = next((entry for entry in finish(installed()) if entry.name == name), None)
+    taken = next((entry for entry in finish(installed()).entries if entry.name == name), None)
     if taken is not None:
-        whose = f" by {taken.dist.name}" if taken.dist is not None else ""
+        whose = f" by {taken.distribution}" if taken.distribution else ""
         raise ScaffoldError(f'a plugin named "{name}" is installed already{whose}: choose another')
 
 

@@ -204,7 +204,7 @@ def _options(assignments: Sequence[str], schedulers: Mapping[str, object]) -> di
     for text in schedulers:
         if text.startswith("no:"):
             raise click.UsageError(f"--scheduler {text}: expected the scheduler to compare")
-    entries = finish(installed())
+    entries = finish(installed()).entries
     known = {finish(find(text, entries)).name: text for text in schedulers}
     flags: dict[str, Flags] = {text: {} for text in schedulers}
     for assignment in assignments:
@@ -243,7 +243,11 @@ def scheduler(text: str, options: Flags, seed: int) -> Choose:
             origin=plugin.origin,
         )
     key = f"options.{plugin.name}.seed"
-    if plugin.options_model and "seed" in plugin.options_model.model_fields and key not in options:
+    if (
+        plugin.options_model
+        and "seed" in settings.keys_of(plugin.options_model)
+        and key not in options
+    ):
         registry = _load(text, {**options, key: (seed, "--seed")})
     return _asker(registry)
 

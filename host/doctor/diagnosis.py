@@ -7,7 +7,6 @@ import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import suppress
-from importlib.metadata import EntryPoint
 
 from host.doctor import child
 from host.doctor.blocking import check_blocking
@@ -21,7 +20,7 @@ from host.errors import PluginError
 from host.plugin.binding import HOOKS
 from host.plugin.catalog import file_of, written_declaration
 from host.plugin.declarations import Declaration
-from host.plugin.discovery import Source, find, installed, locate_entry
+from host.plugin.discovery import EntryPoint, Source, find, installed, locate_entry
 from host.plugin.importing import homes
 from host.plugin.ordering import cycles
 from host.runtime.steps import finish
@@ -39,7 +38,7 @@ def diagnose(text: str, loaded: Loaded, seconds: float) -> Report:
         loaded: settings, with the options of plugins.
         seconds: how long that may take.
     """
-    entries = finish(installed())
+    entries = finish(installed()).entries
     try:
         source = finish(find(text, entries))
     except PluginError as error:

@@ -54,10 +54,12 @@ class Entry:
 def catalog(plugins: Iterable[str] = ()) -> list[Entry]:
     """Return what is installed, sorted by name, and whatever else is selected, in that order.
 
+    A distribution whose metadata cannot be read is listed by its own name, with the reason.
+
     Args:
         plugins: the selection, as in the settings.
     """
-    entries = finish(installed())
+    entries, unreadable = finish(installed())
     try:
         chosen: Sequence[str] = selection(plugins)
     except PluginError as error:
@@ -83,7 +85,11 @@ def catalog(plugins: Iterable[str] = ()) -> list[Entry]:
             listed.append(_entry(finish(find(text, entries)), selected=True))
         except PluginError as error:
             listed.append(_broken(error.plugin, error, selected=True))
-    return listed + trouble
+    foreign = [
+        _broken(each.name, PluginError(each.name, each.cause, origin=each.place))
+        for each in unreadable
+    ]
+    return listed + foreign + trouble
 
 
 def _entry(source: Source, *, selected: bool, error: str | None = None) -> Entry:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import configparser
 import functools
 import re
 from collections.abc import Iterable, Sequence
-from importlib.metadata import Distribution, EntryPoint, distribution, distributions
+from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from host.text import listed, suggest
 
 GROUP = "host.plugins"
 """The entry-point group of plugins."""
+_ENTRY_POINTS = "entry_points.txt"
 _REFERENCE = re.compile(r"(?P<module>[\w.]+)\s*(:\s*(?P<attribute>[\w.]+)\s*)?(\[.*\]\s*)?")
 """An object reference (Python Packaging User Guide, "Entry points specification")."""
 
@@ -59,34 +61,145 @@ class Source(NamedTuple):
         return f"{self.distribution} {self.version or '(no version)'}, {found}"
 
 
-def installed() -> Steps[tuple[EntryPoint, ...]]:
-    """Return the entry points of all installed plugins, sorted by name; imports none.
+class EntryPoint(NamedTuple):
+    """A plugin that a distribution offers (Python Packaging User Guide, "Entry points").
+
+    Attributes:
+        name: the plugin's name.
+        value: where it is, `module:Class` if it is well formed.
+        distribution: the name of the distribution, or None if it does not tell.
+        version: its version, or None.
+    """
+
+    name: str
+    value: str
+    distribution: str | None
+    version: str | None
+
+
+class Unreadable(NamedTuple):
+    """A distribution whose metadata cannot be read, so nobody knows which plugins it offers.
+
+    Attributes:
+        name: the name of the distribution, as far as it tells, or else of its folder.
+        place: the file that is wrong.
+        cause: what is wrong.
+    """
+
+    name: str
+    place: str
+    cause: str
+
+
+class Installed(NamedTuple):
+    """What the installed distributions offer.
+
+    Attributes:
+        entries: the plugins, sorted by name.
+        unreadable: the distributions that cannot be read.
+    """
+
+    entries: tuple[EntryPoint, ...]
+    unreadable: tuple[Unreadable, ...]
+
+
+def installed() -> Steps[Installed]:
+    """Return the entry points of all installed plugins; imports none.
 
     A step looks at one distribution. Of several with the same name the first on the path counts.
+    What is wrong with one of them is noted, and does no harm to the others: nobody who runs a host
+    can mend all that is on the path.
     """
-    found = {}
+    found: set[EntryPoint] = set()
+    unreadable: dict[Unreadable, None] = {}
     for each in distributions():
         yield
-        if not each.entry_points.select(group=GROUP):
-            continue
-        name = _named(each)[0]
-        first = each if name is None else distribution(name)
-        for entry in first.entry_points.select(group=GROUP):
-            found[entry.name, entry.value, belongs_to(entry)] = entry
-    return tuple(found[key] for key in sorted(found, key=str))
+        try:
+            if _offers(each):
+                found.update(_offers(_first_of_its_name(each)))
+        except _UnreadableError as error:
+            unreadable[Unreadable(_named(each)[0] or error.folder, error.place, str(error))] = None
+    return Installed(tuple(sorted(found, key=str)), tuple(unreadable))
 
 
-def belongs_to(entry: EntryPoint) -> tuple[str | None, str | None]:
-    """Return name and version of the distribution that an entry point belongs to."""
-    return (None, None) if entry.dist is None else _named(entry.dist)
+class _Parser(configparser.ConfigParser):
+    def optionxform(self, optionstr: str) -> str:
+        return optionstr  # names keep their case
+
+
+class _UnreadableError(Exception):
+    """A file of a distribution's metadata cannot be read."""
+
+    def __init__(self, found: Distribution, cause: str) -> None:
+        super().__init__(cause)
+        # Distributions tell where their files go, and not where their metadata is.
+        folder = Path(str(getattr(found, "_path", "(unknown)")))
+        self.folder, self.place = folder.name, str(folder / _ENTRY_POINTS)
+
+
+def _offers(found: Distribution) -> list[EntryPoint]:
+    """Return the plugins of a distribution.
+
+    importlib.metadata reads the same file, but what it makes of a malformed one, and what it
+    raises, depends on the version of Python. The form is configparser's, with `=` only.
+
+    Raises:
+        _UnreadableError: they cannot be told.
+    """
+    text = _text(found, _ENTRY_POINTS)
+    if GROUP not in text:
+        return []
+    parser = _Parser(delimiters=("=",), interpolation=None, allow_no_value=True, default_section="")
+    try:
+        parser.read_string(text, _ENTRY_POINTS)
+    except configparser.Error as error:
+        raise _UnreadableError(found, " ".join(error.message.split())) from None
+    if not parser.has_section(GROUP):
+        return []
+    return [EntryPoint(name, value or "", *_named(found)) for name, value in parser.items(GROUP)]
+
+
+def _text(found: Distribution, file: str) -> str:
+    """Return the text of a file of a distribution's metadata; "" if there is none.
+
+    Raises:
+        _UnreadableError: it cannot be read.
+    """
+    try:
+        return found.read_text(file) or ""
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise _UnreadableError(found, f"it is not UTF-8 text: byte 0x{byte:02x}") from None
+    except OSError as error:
+        raise _UnreadableError(found, f"{error.strerror or error}".lower()) from None
+
+
+def _first_of_its_name(found: Distribution) -> Distribution:
+    """Return the first distribution on the path that has the name of this one.
+
+    Metadata may have a name by which it cannot be found; then it is this one.
+    """
+    name = _named(found)[0]
+    try:
+        return found if name is None else distribution(name)
+    except (PackageNotFoundError, ValueError):
+        return found
 
 
 @functools.lru_cache(maxsize=64)
 def _named(found: Distribution) -> tuple[str | None, str | None]:
-    """Return name and version of a distribution; its metadata is read once for all its plugins."""
-    metadata = found.metadata
-    known = dict(metadata.items()) if hasattr(metadata, "items") else {}
-    return known.get("Name"), known.get("Version")
+    """Return name and version of a distribution; its metadata is read once for all its plugins.
+
+    Both are None if they cannot be told: a plugin can be used all the same.
+    """
+    try:
+        metadata = found.metadata
+        known = dict(metadata.items()) if hasattr(metadata, "items") else {}
+    except (OSError, UnicodeError, PackageNotFoundError):
+        return None, None
+    words = (" ".join(str(known.get(field) or "").split()) for field in ("Name", "Version"))
+    name, version = (word or None for word in words)
+    return name, version
 
 
 def find(text: str, entries: Sequence[EntryPoint]) -> Steps[Source]:
@@ -145,7 +258,7 @@ def _resolved(folder: Path) -> str:
 
 def _find_entry(text: str, matching: Sequence[EntryPoint]) -> Source:
     if len(matching) > 1:
-        offers = [f"{' '.join(filter(None, belongs_to(e)))} ({e.value})" for e in matching]
+        offers = [f"{_whose(e)} ({e.value})" for e in matching]
         raise PluginError(
             text,
             f'{len(matching)} installed distributions offer a plugin "{text}": {listed(offers)}',
@@ -161,18 +274,27 @@ def locate_entry(entry: EntryPoint) -> Source:
     Raises:
         PluginError: if the distribution's metadata is broken.
     """
-    name, version = belongs_to(entry)
-    # What importlib.metadata raises for a value that it cannot parse depends on its version.
     match = _REFERENCE.fullmatch(entry.value)
     if match is None:
         raise PluginError(
             entry.name,
             f'the entry point\'s value "{entry.value}" is not of the form module:Class',
-            origin=f"{name} {version}",
+            origin=_whose(entry),
             code="not-found",
         )
     module, attribute = match["module"], match["attribute"] or ""
-    return Source(entry.name, module, attribute, distribution=name, version=version, entry=True)
+    return Source(
+        entry.name,
+        module,
+        attribute,
+        distribution=entry.distribution,
+        version=entry.version,
+        entry=True,
+    )
+
+
+def _whose(entry: EntryPoint) -> str:
+    return f"{entry.distribution or '(no name)'} {entry.version or '(no version)'}"
 
 
 def _unknown(text: str, entries: Iterable[EntryPoint]) -> PluginError:
@@ -199,8 +321,9 @@ def _has(found: Distribution, package: str) -> bool:
     It may declare that itself. If not, the list of its files tells, which is searched as text: it
     may have thousands of lines (Python Packaging User Guide, "Recording installed projects").
     """
-    declared = found.read_text("top_level.txt")
-    if declared:
-        return package in declared.split()
-    files = "\n" + (found.read_text("RECORD") or "")
-    return f"\n{package}/" in files or f"\n{package}.py," in files
+    try:
+        declared = _text(found, "top_level.txt")
+        files = "\n" + ("" if declared else _text(found, "RECORD"))
+    except _UnreadableError:
+        return False
+    return package in declared.split() or f"\n{package}/" in files or f"\n{package}.py," in files

@@ -7,24 +7,31 @@ import itertools
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib.metadata import EntryPoint
 from types import ModuleType
 from typing import NamedTuple, cast
-
-from pydantic import BaseModel
 
 from host.errors import PluginError
 from host.plugin import binding
 from host.plugin.binding import HOOKS, Implementation, Manager, specified
 from host.plugin.checks import Hooks, implementations, leaves_epoll, plugin_class, unheard
 from host.plugin.declarations import ATTRIBUTE, Declaration, declared, unmet
-from host.plugin.discovery import Source, find, installed
+from host.plugin.discovery import EntryPoint, Source, find, installed
 from host.plugin.importing import Importer, import_error
+from host.plugin.options import options_model
 from host.plugin.ordering import Order, cycles, saying
 from host.plugin.registry import Plugin, Registry
 from host.runtime.steps import Steps, finish
-from host.settings import Loaded, Problem, SettingsError, nearest, validate_options
-from host.text import listed, shorten, suggest
+from host.settings import (
+    Loaded,
+    Problem,
+    SettingsError,
+    assign_sections,
+    join,
+    mask_secrets,
+    nearest,
+    validate_options,
+)
+from host.text import listed, suggest
 
 DEFAULTS = ("round_robin",)
 """Plugins that are loaded unless `no:NAME` leaves them out; they come last."""
@@ -64,8 +71,8 @@ class _Built(NamedTuple):
     source: Source
     text: str
     instance: object
-    model: type[BaseModel] | None
-    options: BaseModel | None
+    model: type | None
+    options: object
     declaration: Declaration
 
 
@@ -148,8 +155,10 @@ def selection(plugins: Iterable[str]) -> tuple[str, ...]:
 def _load(loaded: Loaded, importer: Importer) -> Steps[Registry]:
     built: list[_Built] = []
     trouble = _Trouble()
-    entries = yield from installed()
+    entries = (yield from installed()).entries
     sources = yield from _sources(loaded, entries, trouble)
+    loaded = assign_sections(loaded, [source.name for source, _ in sources])
+    _check_sections(loaded, [source.name for source, _ in sources], trouble)
     for source, text in sources:
         with trouble, leaves_epoll(source):
             built.append(_build(source, text, loaded, importer))
@@ -191,21 +200,31 @@ def _sources(
                 cause = f"two plugins would have this name: {other.origin}; {source.origin}"
                 raise PluginError(source.name, cause, code="ambiguous")
             found[source.name] = (source, text)
-    names = {*found, *(error.plugin for error in trouble.errors)}
-    unselected = [name for name in loaded.settings.options if name not in names]
-    if unselected:
-        message = "no plugin of this name is selected"
-        trouble.problems.append(
-            SettingsError(
-                _problem(loaded, name, message + suggest(nearest(name, names)))
-                for name in unselected
-            )
-        )
     return list(found.values())
 
 
+def _check_sections(loaded: Loaded, selected: Iterable[str], trouble: _Trouble) -> None:
+    """Note which sections are of no plugin that is selected."""
+    names = {*selected, *(error.plugin for error in trouble.errors)}
+    unselected = [name for name in loaded.settings.options if name not in names]
+    if unselected:
+        trouble.problems.append(
+            SettingsError(
+                _problem(loaded, name, f"no plugin of this name is selected{_meant(name, names)}")
+                for name in unselected
+            )
+        )
+
+
+def _meant(name: str, names: Iterable[str]) -> str:
+    dotted = next((each for each in names if each.startswith(f"{name}.")), None)
+    if dotted is None:
+        return suggest(nearest(name, names))
+    return f"; a name with dots is quoted: {join(('options', dotted))}"
+
+
 def _problem(loaded: Loaded, name: str, message: str) -> Problem:
-    key = f"options.{name}"
+    key = join(("options", name))
     inside = (origin for at, origin in loaded.origins.items() if f"{at}.".startswith(f"{key}."))
     origin = next(inside, None)
     return Problem(key, "", message, f"from {origin}" if origin else "")
@@ -226,14 +245,37 @@ def _build(source: Source, text: str, loaded: Loaded, importer: Importer) -> _Bu
     target = importer.load(source)
     if isinstance(target, ModuleType):
         target = plugin_class(source, target) or target
-    model = _options_model(source, target)
+    model = options_model(source, target)
     if model is None and source.name in loaded.settings.options:
         message = "the plugin takes no options: it has no pydantic model named Options"
         raise SettingsError([_problem(loaded, source.name, message)])
-    options = validate_options(source.name, model, loaded) if model else None
+    options = _validated(source, model, loaded) if model else None
     declaration = declared(source, cast("type | ModuleType", target))
-    instance = _construct(source, target, options) if inspect.isclass(target) else target
+    instance = target
+    if inspect.isclass(target):
+        try:
+            instance = _construct(source, target, options)
+        except PluginError as error:
+            if model is None:
+                raise
+            cause = mask_secrets(error.cause, source.name, model, loaded)
+            raise _with_cause(error, cause) from None
     return _Built(source, text, instance, model, options, declaration)
+
+
+def _validated(source: Source, model: type, loaded: Loaded) -> object:
+    try:
+        return validate_options(source.name, model, loaded)
+    except (SettingsError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        wrong = import_error(source, error, "a check of its options failed", subject=model)
+        cause = mask_secrets(wrong.cause, source.name, model, loaded)
+        raise _with_cause(wrong, cause) from None
+
+
+def _with_cause(error: PluginError, cause: str) -> PluginError:
+    return PluginError(error.plugin, cause, origin=error.origin, where=error.where, hint=error.hint)
 
 
 def _check_order(
@@ -306,46 +348,17 @@ def _plugin(built: _Built, members: Sequence[Implementation], hooks: Hooks) -> P
     )
 
 
-def _options_model(source: Source, target: object) -> type[BaseModel] | None:
-    """Return the model in the class, or beside the class in its module."""
-    if isinstance(target, ModuleType):
-        if _is_model(vars(target).get("Options")):
-            raise PluginError(
-                source.name,
-                "it has an Options model, but a module cannot be handed options",
-                origin=source.origin,
-                where=shorten(target.__file__ or target.__name__),
-                hint="Move the hooks into a class: it is constructed with the options.",
-                code="options-model",
-            )
-        return None
-    if not inspect.isclass(target):
-        raise PluginError(
-            source.name,
-            f"a plugin is a module or a class, and this is neither (it is: "
-            f"{type(target).__name__})",
-            origin=source.origin,
-            code="not-found",
-        )
-    nested = inspect.getattr_static(target, "Options", None)
-    if nested is not None and not _is_model(nested):
-        cause = f"{target.__name__}.Options is not a pydantic model"
-        raise PluginError(source.name, cause, origin=source.origin, code="options-model")
-    found = nested or vars(sys.modules[target.__module__]).get("Options")
-    return found if _is_model(found) else None
-
-
-def _is_model(value: object) -> bool:
-    return inspect.isclass(value) and issubclass(value, BaseModel)
-
-
-def _construct(source: Source, target: type, options: BaseModel | None) -> object:
+def _construct(source: Source, target: type, options: object) -> object:
     try:
         return target() if options is None else target(options)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        given = "with its validated options" if options else "without arguments, having no Options"
+        given = (
+            "with its validated options"
+            if options is not None
+            else "without arguments, having no Options"
+        )
         what = f"{target.__name__}, called {given}, failed"
         raise import_error(source, error, what, subject=target) from error
 

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from pydantic import BaseModel
-
 from host.errors import PluginError
 from host.hookspecs import ROWS, TABLE, Audience, Process
 from host.plugin import binding, isolation
@@ -50,8 +48,8 @@ class Plugin:
     selected: str
     origin: str
     object: object
-    options_model: type[BaseModel] | None
-    options: BaseModel | None
+    options_model: type | None
+    options: Any
     hooks: tuple[str, ...]
     is_protocol: bool
     is_scheduler: bool
@@ -81,7 +79,7 @@ class Registry:
         return tuple(plugin.name for plugin in self.plugins if plugin.is_protocol)
 
     @property
-    def options(self) -> dict[str, BaseModel]:
+    def options(self) -> dict[str, object]:
         """The validated options of each plugin that takes any, by its name."""
         return {each.name: each.options for each in self.plugins if each.options is not None}
 

@@ -54,6 +54,57 @@ def test_source_that_python_does_not_take_tells_nothing(text):
     assert entry.implements is None
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "cause"),
+    [
+        ("entry_points.txt", b"[host.plugins]\nbad = m\xfcll:Y\n", "not UTF-8 text: byte 0xfc"),
+        ("entry_points.txt", b"[host.plugins\nbad = x:Y\n", "contains no section headers"),
+        ("entry_points.txt", b"[host.plugins]\nbad = x\nbad = y\n", "option 'bad' in section"),
+    ],
+)
+def test_a_distribution_that_cannot_be_read_is_listed_and_does_no_harm(
+    install, file, content, cause
+):
+    install("sample-good", fine="sample_x:A")
+    site = install("sample-dist", "2.1")
+    (site / "sample_dist-2.1.dist-info" / file).write_bytes(content)
+    entries = {entry.name: entry for entry in catalog(["fine"])}
+    assert entries["fine"].error is None
+    assert cause in entries["sample-dist"].error
+    assert entries["sample-dist"].origin.endswith("sample_dist-2.1.dist-info/entry_points.txt")
+
+
+@pytest.mark.parametrize(
+    "content", ["", "bad = x = y", "bad", "bad =", "[other]\nno equals sign\n[host.plugins]\nbad ="]
+)
+def test_whatever_an_entry_point_says_is_listed(install, content):
+    site = install("sample-dist", "2.1")
+    head = "" if content.startswith("[") else "[host.plugins]\n"
+    write(site / "sample_dist-2.1.dist-info" / "entry_points.txt", head + content)
+    found = [entry for entry in catalog() if entry.name == "bad"]
+    assert [entry.error is not None for entry in found] == ([True] if content else [])
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, (None, None)),
+        (b"", (None, None)),
+        (b"Name: m\xfcll\nVersion: 1\n", (None, None)),
+        (b"Name: a\n b\nVersion: 1\n", ("a b", "1")),
+        (b"Name: ../x y\nVersion:\n", ("../x y", None)),
+    ],
+)
+def test_a_plugin_can_be_used_whatever_the_metadata_says(install, content, expected):
+    site = install("sample-dist", "2.1", first="sample_first:Echo")
+    write(site / "sample_first.py", ECHO)
+    metadata = site / "sample_dist-2.1.dist-info" / "METADATA"
+    metadata.unlink() if content is None else metadata.write_bytes(content)
+    [entry] = [entry for entry in catalog() if entry.name == "first"]
+    assert (entry.distribution, entry.version) == expected
+    assert (entry.error, entry.implements) == (None, ("on_readable",))
+
+
 def test_a_wrong_selection_is_shown_too():
     assert "that is none" in catalog(["no:ecko"])[-1].error
 

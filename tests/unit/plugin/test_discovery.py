@@ -57,6 +57,17 @@ class TestFinding:
         [plugin] = load(loaded("sample_dotted:Echo")).plugins
         assert plugin.origin == "sample-dist 2.1, module sample_dotted:Echo"
 
+    @pytest.mark.parametrize("listed", ["top_level.txt", "RECORD"])
+    def test_a_list_of_files_that_cannot_be_read_is_no_distribution_s(
+        self, install, monkeypatch, listed
+    ):
+        site = install("sample-dist", "2.1")
+        (site / "sample_dist-2.1.dist-info" / listed).write_bytes(b"m\xfcll.py,,\n")
+        write("sample_dotted.py", ECHO)
+        monkeypatch.syspath_prepend(".")
+        [plugin] = load(loaded("sample_dotted:Echo")).plugins
+        assert plugin.origin == "module sample_dotted:Echo"
+
     def test_of_two_distributions_with_one_name_the_first_on_the_path_counts(self, install):
         install("sample-dist", "1.0", "later", first="sample_first:Echo", old="sample_first:Echo")
         site = install("Sample.Dist", "2.1", "sooner", first="sample_first:Echo")

@@ -153,7 +153,82 @@ class Chat:
 
     def test_model_must_be_a_pydantic_model(self):
         write("chat.py", WITH_OPTIONS.replace("(BaseModel)", ""))
-        assert "Chat.Options is not a pydantic model" in refusal("./chat.py")
+        assert "Chat.Options is not a pydantic model or a dataclass" in refusal("./chat.py")
+
+
+OPTIONS_PLUGIN = """
+import dataclasses
+from pydantic import BaseModel, Field, RootModel, SecretStr
+from host import hookimpl
+{options}
+
+class Chat{base}:
+    def __init__(self, options):
+        self.options = options{check}
+
+    @hookimpl
+    def on_accept(self, connection): ...
+"""
+
+
+def write_plugin(options, base="", check=""):
+    write("chat.py", OPTIONS_PLUGIN.format(options=options, base=base, check=check))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ("class Options(RootModel[dict[str, int]]): pass", "Options is a RootModel"),
+        ("class Options: pass", "Options is not a pydantic model or a dataclass"),
+        (
+            "class Options(BaseModel):\n    a_b: int = 1\n    c: int = Field(1, alias='a-b')",
+            'has the keys "a_b" and "a-b", which one variable would set',
+        ),
+        (
+            "class Options(BaseModel):\n    x: 'Nowhere' = 1",
+            "Options cannot be used by pydantic",
+        ),
+    ],
+)
+def test_a_model_that_cannot_be_used_is_refused_with_the_reason(options, reason):
+    write_plugin(options)
+    assert reason in refusal("./chat.py")
+
+
+def test_a_dataclass_and_options_that_are_inherited():
+    write_plugin("@dataclasses.dataclass\nclass Options:\n    level: int = 1")
+    [plugin] = load(loaded("./chat.py", chat={"level": 5})).plugins
+    assert plugin.object.options.level == 5
+    write(
+        "chat.py",
+        OPTIONS_PLUGIN.format(
+            options="class Options(BaseModel):\n    level: int = 1", base="", check=""
+        )
+        + "\n\nclass Louder(Chat):\n    pass\n",
+    )
+    [plugin] = load(loaded("./chat.py:Louder", **{"chat:Louder": {"level": 5}})).plugins
+    assert plugin.object.options.level == 5
+
+
+def test_what_a_constructor_says_of_its_options_tells_no_secret():
+    model = "class Options(BaseModel):\n    key: SecretStr = SecretStr('')"
+    check = "\n        raise OSError(f'{options.key.get_secret_value()} opens nothing')"
+    write_plugin(model, check=check)
+    said = refusal("./chat.py", chat={"key": "hunter2"})
+    assert "OSError: ********** opens nothing" in said
+    assert "hunter2" not in said
+
+
+def test_a_check_of_options_that_fails_in_its_own_way_is_the_plugin_s():
+    model = (
+        "from pydantic import model_validator\n"
+        "class Options(BaseModel):\n    key: str = ''\n"
+        "    @model_validator(mode='before')\n    def _check(cls, value): raise KeyError(value)"
+    )
+    write_plugin(model)
+    said = refusal("./chat.py", chat={"key": "hunter2"})
+    assert "a check of its options failed: KeyError" in said
+    assert "hunter2" not in said
 
 
 def test_all_that_is_wrong_is_said_at_once():

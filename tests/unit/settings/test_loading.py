@@ -63,7 +63,10 @@ def test_options_nest_and_merge(load):
         environ={"PREFORK_OPTIONS__CHAT__B__D": "2"},
         flags={"options.my-chat.x": ("3", "--set options.my-chat.x=3")},
     )
-    assert loaded.settings.options == {"chat": {"a": 1, "b": {"c": 1, "d": 2}}, "my-chat": {"x": 3}}
+    assert loaded.settings.options == {
+        "chat": {"a": 1, "b": {"c": 1, "d": "2"}},
+        "my-chat": {"x": "3"},
+    }
     assert dict(loaded.origins) == {
         "options.chat.a": Origin("file", "host.toml:2"),
         "options.chat.b.c": Origin("file", "host.toml:3"),

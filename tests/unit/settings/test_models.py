@@ -5,7 +5,8 @@ from pydantic import ValidationError
 
 from host.settings import Listen, Settings
 from host.settings.cpus import usable_cpus
-from host.settings.fields import join, leaves
+from host.settings.fields import leaves
+from host.settings.keys import join
 
 
 def test_settings_are_frozen():

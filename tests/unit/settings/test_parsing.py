@@ -1,6 +1,15 @@
 """How texts of variables and flags become values."""
 
+from typing import Any
+
 import pytest
+from pydantic import BaseModel
+
+from host.settings import validate_options
+
+
+class Anything(BaseModel):
+    history: Any = None
 
 
 def test_variables_are_parsed_by_the_type_of_their_key(load):
@@ -41,8 +50,22 @@ def test_lists_may_be_json(load):
     ]
 
 
-def test_an_empty_variable_empties_a_list(load):
-    assert load("plugins = ['a']", environ={"PREFORK_PLUGINS": ""}).settings.plugins == ()
+def test_an_empty_variable_counts_as_unset(load):
+    empty = dict.fromkeys(
+        [
+            "PREFORK_PLUGINS",
+            "PREFORK_WORKERS",
+            "PREFORK_WRKERS",
+            "PREFORK_CONFIG",
+            "PREFORK_PRESET",
+            "PREFORK_OPTIONS__CHAT",
+            "PREFORK_OPTIONS__CHAT__MOTD",
+        ],
+        "",
+    )
+    loaded = load("plugins = ['a']\noptions.chat.motd = 'x'", environ=empty)
+    assert loaded.settings.plugins == ("a",)
+    assert loaded.settings.options == {"chat": {"motd": "x"}}
 
 
 @pytest.mark.parametrize(
@@ -61,6 +84,6 @@ def test_an_empty_variable_empties_a_list(load):
         ("", ""),
     ],
 )
-def test_options_are_parsed_if_they_can_be(load, text, value):
-    loaded = load(environ={"PREFORK_OPTIONS__CHAT__HISTORY": text})
-    assert loaded.settings.options == {"chat": {"history": value}}
+def test_options_of_any_type_are_parsed_if_they_can_be(load, text, value):
+    loaded = load(flags={"options.chat.history": (text, "--set")})
+    assert validate_options("chat", Anything, loaded).history == value

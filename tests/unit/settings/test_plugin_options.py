@@ -166,4 +166,4 @@ def test_texts_inside_tables_keep_their_form(load):
 def test_validation_leaves_the_loaded_settings_alone(load):
     loaded = load(environ={"PREFORK_OPTIONS__CHAT__MOTD": "123"})
     validate_options("chat", Options, loaded)
-    assert loaded.settings.options == {"chat": {"motd": 123}}
+    assert loaded.settings.options == {"chat": {"motd": "123"}}

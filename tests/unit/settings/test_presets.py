@@ -4,7 +4,8 @@ import pytest
 
 from host import settings
 from host.settings import Listen, Settings
-from host.settings.fields import join, leaves
+from host.settings.fields import leaves
+from host.settings.keys import join
 
 KEYS = [join(path) for path, _ in leaves(Settings)]
 

@@ -8,7 +8,6 @@ import pytest
     [
         ("PREFORK_WORKERS", "four", ("workers", '"four"', "expected integer from 1 to 1024")),
         ("PREFORK_WORKERS", "true", ("workers", '"true"', "expected integer from 1 to 1024")),
-        ("PREFORK_WORKERS", "", ("workers", '""', "expected integer from 1 to 1024")),
         ("PREFORK_RESPAWN", "maybe", ("respawn", '"maybe"', "expected true or false")),
         ("PREFORK_PLUGINS", '["a"', ("plugins", '"[\\"a\\""', "expected list")),
         (
@@ -58,7 +57,11 @@ import pytest
         (
             "PREFORK_OPTIONS__CHAT",
             "4",
-            ("options.chat", '"4"', "options are set one by one: PREFORK_OPTIONS__PLUGIN__KEY"),
+            (
+                "options.chat",
+                "**********",
+                "options are set one by one: PREFORK_OPTIONS__PLUGIN__KEY",
+            ),
         ),
         ("PREFORK_DB_PASSWORD", "hunter2", ("db_password", "**********", "unknown variable")),
     ],

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.settings.fields import join
+from host.settings.keys import join
 from host.settings.origins import values
 from host.settings.toml_lines import find
 
@@ -62,9 +62,9 @@ def test_finds_every_form():
         "limits": 11,
         "limits.max_events": 11,
         "connection": 12,
-        "connection.read size": 13,
-        "connection.quoted.key": 14,
-        "connection.quoted.key.inner": 14,
+        'connection."read size"': 13,
+        'connection."quoted.key"': 14,
+        'connection."quoted.key".inner': 14,
         "options": 15,
         "options.chat": 15,
         "options.chat.rooms": 16,

@@ -74,7 +74,7 @@ def test_what_only_looks_like_one_of_a_service(name, text):
 
 def test_an_option_may_have_the_name_of_one_of_a_service(load):
     loaded = load(environ={"PREFORK_OPTIONS__CHAT__SERVICE_PORT": "7000"})
-    assert loaded.settings.options == {"chat": {"service_port": 7000}}
+    assert loaded.settings.options == {"chat": {"service_port": "7000"}}
 
 
 def test_variables_of_the_old_prefix_set_nothing_and_are_told_if_they_once_did(load):
