@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,6 +14,7 @@ from typing import Any
 import click
 
 from host.cli import candidates, screen
+from host.cli.top import ORDERS, View, once
 from host.control.client import (
     ExitWatch,
     LostError,
@@ -240,14 +242,29 @@ def _why(found: Mapping[str, Any]) -> Iterator[Part]:
         yield printable(f"and {found['omitted']} more")
 
 
-@_command("top", (), "Show the state of the host, again and again.")
-def top(target: Target) -> None:
+@_command(
+    "top",
+    (),
+    "Show the state of the host, again and again.",
+    click.Option(
+        ["--sort"],
+        type=click.Choice(list(ORDERS)),
+        default="slot",
+        show_default=True,
+        help="Workers in this order: the largest first, but for slots.",
+    ),
+    click.Option(["--reverse"], is_flag=True, help="Turn the order around."),
+)
+def top(target: Target, sort: str, reverse: bool) -> None:
     """Show the state of the host each second; once if nobody looks."""
-    if sys.stdout.isatty() and not target.as_json:
-        screen.watch(lambda: target.ask("status"))
+    view = View(sort, reverse)
+    if sys.stdout.isatty() and not target.as_json and os.environ.get("TERM") != "dumb":
+        from host.cli.watch import watch  # noqa: PLC0415  (what draws takes 25 ms to import)
+
+        watch(lambda: target.ask("status"), view)
         return
     found = target.ask("status")
-    target.show(found, lambda: screen.overview(found))
+    target.show(found, lambda: once(found, view))
 
 
 @_of_table("reload")
@@ -302,13 +319,13 @@ def _outcome(target: Target, number: int) -> dict[str, Any] | None:
 )
 def stop(target: Target, quick: bool, no_wait: bool) -> None:
     """Stop the host, and wait until it is gone."""
-    with ExitWatch(target.name, target.timeout or _SECONDS) as watch:
+    with ExitWatch(target.name, target.timeout or _SECONDS) as ending:
         found = target.ask("stop", quick=quick)
         if no_wait:
             target.show(found, lambda: [f"stopping: it ends within {found['seconds']:.0f} s"])
             return
         limit = target.timeout or found["seconds"] + _STOP_MARGIN_SECONDS
-        if not watch.wait(limit):
+        if not ending.wait(limit):
             raise RemoteError(f'host "{target.name}" has not ended within {limit:g} s')
     target.show(found, lambda: ["stopped"])
 

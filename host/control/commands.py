@@ -126,6 +126,7 @@ _STATUS = (
     "pid",
     "generation",
     "uptime_seconds",
+    "cpu_seconds",
     "state",
     "ready",
     "workers_wanted",

@@ -25,6 +25,7 @@ from host.plugin.circuit_breaker import CircuitBreaker
 from host.runtime.loop import Loop
 from host.runtime.processes import resident_bytes
 from host.runtime.steps import Steps
+from host.runtime.usage import cpu_seconds, read_calls
 from host.supervisor.generations import Generation, Generations
 from host.supervisor.shutdown import Shutdown
 from host.supervisor.workers.exits import ExitReports
@@ -57,7 +58,7 @@ class HostState:
 def status(host: HostState) -> Steps[dict[str, Any]]:
     """Return the whole state of the host; the supervisor knows it, and asks no worker.
 
-    A step looks at one worker, which takes 0.05 ms.
+    A step looks at one worker, which takes 0.1 ms.
     """
     workers = []
     for handle in _in_order(host.workers):
@@ -71,6 +72,7 @@ def status(host: HostState) -> Steps[dict[str, Any]]:
         "pid": host.pid,
         "generation": serving.number,
         "uptime_seconds": round(now - host.started, 3),
+        "cpu_seconds": cpu_seconds(host.pid),
         "state": _state(host),
         "ready": is_ready(host),
         "workers_wanted": host.pool.workers,
@@ -162,6 +164,8 @@ def _worker(handle: WorkerHandle, now: float) -> dict[str, Any]:
         "age_seconds": round(now - record.born, 3),
         "turn_seconds": round(row.turn_seconds(now), 6),
         "memory_bytes": resident_bytes(record.pid),
+        "cpu_seconds": cpu_seconds(record.pid),
+        "reads": read_calls(record.pid),
         "plugins": handle.plugins,
     }
 

@@ -42,6 +42,8 @@ def worker(slot: int, **more: Any) -> dict[str, Any]:
         "age_seconds": 200.0,
         "turn_seconds": 0.0123,
         "memory_bytes": 31 * 1_048_576,
+        "cpu_seconds": 50.0,
+        "reads": 4_000_000,
         "plugins": [],
     } | more
 
@@ -64,6 +66,7 @@ STATUS: dict[str, Any] = {
     "pid": 81,
     "generation": 1,
     "uptime_seconds": 90_000.0,
+    "cpu_seconds": 900.0,
     "state": "serving",
     "ready": True,
     "workers_wanted": 2,

@@ -376,7 +376,10 @@ def test_a_host_that_is_not_there_cannot_be_stopped():
 
 def test_top_prints_once_where_nobody_looks(host):
     fake = host(status=STATUS)
-    assert say(fake, "top") == say(fake, "status")
+    said = say(fake, "top", "--sort", "slot", "--reverse")
+    assert "\nsupervisor: 1.0% of a CPU\n" in said
+    assert re.findall(r"^ +(\d) +4000", said, re.MULTILINE) == ["1", "0"]
+    assert len(fake.asked) == 1
     assert json.loads(say(fake, "top", "--json")) == STATUS
 
 

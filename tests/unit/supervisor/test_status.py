@@ -118,6 +118,8 @@ def test_a_worker_is_told_with_what_it_does(alone):
         "age_seconds": 0.0,
         "turn_seconds": 0.25,
         "memory_bytes": None,
+        "cpu_seconds": None,
+        "reads": None,
         "plugins": [{"plugin": "census"}],
     }
     assert (other["slot"], other["held"]) == (1, True)

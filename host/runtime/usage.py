@@ -1,0 +1,37 @@
+"""What the kernel counts of a process: the CPU time that it has used, and how often it has read."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+
+from host.runtime.libc import libc
+
+
+def cpu_seconds(pid: int) -> float | None:
+    """Return how long all threads of a process have run, in seconds; None if it has ended.
+
+    It is what clock_getcpuclockid(3) gives: exact, where the ticks of proc_pid_stat(5) are 10 ms.
+    """
+    clock = ctypes.c_int()
+    if libc.clock_getcpuclockid(pid, ctypes.byref(clock)) != 0:
+        return None
+    try:
+        return time.clock_gettime(clock.value)
+    except OSError:  # it has ended just now
+        return None
+
+
+def read_calls(pid: int) -> int | None:
+    """Return how often a process has called read(2) and its like (proc_pid_io(5), syscr).
+
+    Returns:
+        The number, or None if the process has ended, is another user's, or the kernel does not
+        count (CONFIG_TASK_IO_ACCOUNTING).
+    """
+    try:
+        with open(f"/proc/{pid}/io", encoding="ascii") as file:
+            counts = dict(line.split() for line in file)
+        return int(counts["syscr:"])
+    except (OSError, KeyError, ValueError):
+        return None
