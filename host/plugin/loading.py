@@ -7,29 +7,25 @@ import itertools
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from types import ModuleType
-from typing import NamedTuple, cast
+from typing import cast
 
 from host.errors import PluginError
 from host.plugin import binding
 from host.plugin.binding import HOOKS, Implementation, Manager, specified
-from host.plugin.checks import Hooks, implementations, leaves_epoll, plugin_class, unheard
-from host.plugin.declarations import ATTRIBUTE, Declaration, declared, unmet
+from host.plugin.building import Built, build, section_problem
+from host.plugin.checks import Hooks, implementations, leaves_epoll, unheard
+from host.plugin.declarations import ATTRIBUTE, Declaration, unmet
 from host.plugin.discovery import EntryPoint, Source, find, installed
-from host.plugin.importing import Importer, import_error
-from host.plugin.options import options_model
+from host.plugin.importing import Importer
 from host.plugin.ordering import Order, cycles, saying
 from host.plugin.registry import Plugin, Registry
 from host.runtime.steps import Steps, finish
 from host.settings import (
     Loaded,
-    Problem,
     SettingsError,
     assign_sections,
     join,
-    mask_secrets,
     nearest,
-    validate_options,
 )
 from host.text import listed, suggest
 
@@ -63,17 +59,6 @@ class PluginErrors(PluginError):
             lines.extend(rest if head == last_head else [head, *rest])
             last_head = head
         return "\n".join(lines)
-
-
-class _Built(NamedTuple):
-    """A plugin that is constructed and not yet checked."""
-
-    source: Source
-    text: str
-    instance: object
-    model: type | None
-    options: object
-    declaration: Declaration
 
 
 class _Trouble:
@@ -153,7 +138,7 @@ def selection(plugins: Iterable[str]) -> tuple[str, ...]:
 
 
 def _load(loaded: Loaded, importer: Importer) -> Steps[Registry]:
-    built: list[_Built] = []
+    built: list[Built] = []
     trouble = _Trouble()
     entries = (yield from installed()).entries
     sources = yield from _sources(loaded, entries, trouble)
@@ -161,7 +146,7 @@ def _load(loaded: Loaded, importer: Importer) -> Steps[Registry]:
     _check_sections(loaded, [source.name for source, _ in sources], trouble)
     for source, text in sources:
         with trouble, leaves_epoll(source):
-            built.append(_build(source, text, loaded, importer))
+            built.append(build(source, text, loaded, importer))
         yield
     brought = _brought(built, trouble)
     hooks = dict(HOOKS)
@@ -210,7 +195,9 @@ def _check_sections(loaded: Loaded, selected: Iterable[str], trouble: _Trouble) 
     if unselected:
         trouble.problems.append(
             SettingsError(
-                _problem(loaded, name, f"no plugin of this name is selected{_meant(name, names)}")
+                section_problem(
+                    loaded, name, f"no plugin of this name is selected{_meant(name, names)}"
+                )
                 for name in unselected
             )
         )
@@ -223,13 +210,6 @@ def _meant(name: str, names: Iterable[str]) -> str:
     return f"; a name with dots is quoted: {join(('options', dotted))}"
 
 
-def _problem(loaded: Loaded, name: str, message: str) -> Problem:
-    key = join(("options", name))
-    inside = (origin for at, origin in loaded.origins.items() if f"{at}.".startswith(f"{key}."))
-    origin = next(inside, None)
-    return Problem(key, "", message, f"from {origin}" if origin else "")
-
-
 def _joined(errors: Iterable[SettingsError]) -> SettingsError:
     return SettingsError(
         problem._replace(message=f"{problem.message} ({error.subject})")
@@ -240,46 +220,8 @@ def _joined(errors: Iterable[SettingsError]) -> SettingsError:
     )
 
 
-def _build(source: Source, text: str, loaded: Loaded, importer: Importer) -> _Built:
-    """Import and construct one plugin."""
-    target = importer.load(source)
-    if isinstance(target, ModuleType):
-        target = plugin_class(source, target) or target
-    model = options_model(source, target)
-    if model is None and source.name in loaded.settings.options:
-        message = "the plugin takes no options: it has no pydantic model named Options"
-        raise SettingsError([_problem(loaded, source.name, message)])
-    options = _validated(source, model, loaded) if model else None
-    declaration = declared(source, cast("type | ModuleType", target))
-    instance = target
-    if inspect.isclass(target):
-        try:
-            instance = _construct(source, target, options)
-        except PluginError as error:
-            if model is None:
-                raise
-            cause = mask_secrets(error.cause, source.name, model, loaded)
-            raise _with_cause(error, cause) from None
-    return _Built(source, text, instance, model, options, declaration)
-
-
-def _validated(source: Source, model: type, loaded: Loaded) -> object:
-    try:
-        return validate_options(source.name, model, loaded)
-    except (SettingsError, KeyboardInterrupt):
-        raise
-    except BaseException as error:
-        wrong = import_error(source, error, "a check of its options failed", subject=model)
-        cause = mask_secrets(wrong.cause, source.name, model, loaded)
-        raise _with_cause(wrong, cause) from None
-
-
-def _with_cause(error: PluginError, cause: str) -> PluginError:
-    return PluginError(error.plugin, cause, origin=error.origin, where=error.where, hint=error.hint)
-
-
 def _check_order(
-    built: Iterable[_Built], declarations: Mapping[str, Declaration], trouble: _Trouble
+    built: Iterable[Built], declarations: Mapping[str, Declaration], trouble: _Trouble
 ) -> None:
     """Note which plugins cannot be put into the order that they declare."""
     origins = {each.source.name: each.source.origin for each in built}
@@ -299,11 +241,11 @@ def _check_order(
 
 
 def _complete(
-    built: Iterable[_Built],
+    built: Iterable[Built],
     selected: Iterable[Source],
     entries: Iterable[EntryPoint],
     trouble: _Trouble,
-) -> Iterator[_Built]:
+) -> Iterator[Built]:
     """Yield those that have the plugins which they require, and note what the others lack."""
     sources = {each.name: each for each in selected}
     names = {each.name for each in entries}
@@ -314,7 +256,7 @@ def _complete(
             yield each
 
 
-def _brought(built: Iterable[_Built], trouble: _Trouble) -> list[object]:
+def _brought(built: Iterable[Built], trouble: _Trouble) -> list[object]:
     """Return the hook specifications that plugins bring: what they name `hookspecs`."""
     brought: dict[str, str] = dict.fromkeys(HOOKS, "the host")
     namespaces = []
@@ -332,7 +274,7 @@ def _brought(built: Iterable[_Built], trouble: _Trouble) -> list[object]:
     return namespaces
 
 
-def _plugin(built: _Built, members: Sequence[Implementation], hooks: Hooks) -> Plugin:
+def _plugin(built: Built, members: Sequence[Implementation], hooks: Hooks) -> Plugin:
     implemented = {each.hook for each in members}
     plain = {each.hook for each in members if not each.wrapper}
     return Plugin(
@@ -346,21 +288,6 @@ def _plugin(built: _Built, members: Sequence[Implementation], hooks: Hooks) -> P
         is_protocol="on_readable" in plain,
         is_scheduler="choose_worker" in plain,
     )
-
-
-def _construct(source: Source, target: type, options: object) -> object:
-    try:
-        return target() if options is None else target(options)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        given = (
-            "with its validated options"
-            if options is not None
-            else "without arguments, having no Options"
-        )
-        what = f"{target.__name__}, called {given}, failed"
-        raise import_error(source, error, what, subject=target) from error
 
 
 def load_none() -> Registry:
