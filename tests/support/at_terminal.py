@@ -16,6 +16,12 @@ import time
 from host.testing.machine import patience
 
 DEADLINE_SECONDS = 10.0
+_LAUNCHER = """
+import os, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""A terminal that is closed tells its commands, though nohup(1) may have tests ignore that."""
 
 
 class Terminal:
@@ -34,7 +40,7 @@ class Terminal:
         self.said = b""
         self._set_size(width, height)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "host", *args],
+            [sys.executable, "-c", _LAUNCHER, sys.executable, "-m", "host", *args],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
