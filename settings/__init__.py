@@ -1,5 +1,6 @@
 """The settings of a host: models, sources, presets and the reports about them."""
 
+from host.settings import first_model  # noqa: F401  (before any other model is made)
 from host.settings.address import Address
 from host.settings.effective import (
     AppliedSetting,

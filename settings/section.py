@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
-from pydantic import BaseModel, ConfigDict, TypeAdapter
-
-# At the first model pydantic looks for plugins of its own, and so reads the metadata of all
-# distributions on the path. What is malformed in there raises whatever importlib.metadata makes of
-# it; pydantic asks only once, and goes on with the plugins that it has found until then.
-with suppress(Exception):
-    TypeAdapter(None)
+from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):

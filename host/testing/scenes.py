@@ -17,7 +17,7 @@ from host.testing.conversation import (
 from host.testing.peer import Peer, is_cut
 from host.testing.stage import Stage
 
-_SLOW_BYTES = 524_288
+_SLOW_BYTES = 1_048_576
 _MOST_BYTES = 4_194_304
 _PIECES = 3
 _CONNECTIONS = 12

@@ -13,6 +13,8 @@ from host.testing.running import RunningHost
 MEMORY = "memory"
 """What tables call the conversations that are held without a host."""
 
+_SEND_BUFFER_BYTES = 16_384
+"""Little, so that a peer cannot send on for long when the host holds it back."""
 _numbers = itertools.count(1)
 
 
@@ -64,6 +66,13 @@ def _tcp() -> socket.socket:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1460)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+    return sock
+
+
+def _unix() -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
     return sock
 
 
@@ -81,7 +90,7 @@ UNIX = Transport(
     "unix",
     # An abstract one leaves nothing behind, and its name always fits (unix(7)).
     lambda: f"unix:@prefork-chaos-{os.getpid()}-{next(_numbers)}",
-    lambda: socket.socket(socket.AF_UNIX, socket.SOCK_STREAM),
+    _unix,
 )
 TRANSPORTS = (TCP, UNIX)
 """All, in the order of the table's columns."""
