@@ -147,9 +147,23 @@ class Listen(Section):
             )
         if self.proxy_from and self.proxy == "none":
             raise ValueError('proxy_from says nothing without proxy, such as proxy = "any"')
+        if self.proxy_others != "refuse" and self.proxy == "none":
+            raise ValueError('proxy_others says nothing without proxy, such as proxy = "any"')
+        self._check_families()
         if self.parsed.family == "unix" and (self.allow or self.deny) and self.proxy == "none":
             raise ValueError("allow and deny are for IP addresses, which a Unix socket has not")
         return self
+
+    def _check_families(self) -> None:
+        """Refuse proxies of which none can connect: a listener that lets nobody in."""
+        family = self.parsed.family
+        versions = {"tcp4": (4,), "tcp6": (4, 6), "unix": ()}[family]
+        fits = [
+            family == "unix" if each == "unix" else ip_network(each).version in versions
+            for each in self.proxy_from
+        ]
+        if fits and not any(fits):
+            raise ValueError(f"no proxy of proxy_from can connect to {self.address}")
 
     @field_validator("address")
     @classmethod

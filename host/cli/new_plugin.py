@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
+import shlex
 import sys
 from collections.abc import Mapping
 from importlib import resources
@@ -119,4 +120,5 @@ def new_plugin(name: str, kind: str, into: Path) -> None:
         sys.exit(error.exit_code)
     for path in files:
         click.echo(folder / path)
-    click.echo(f"Next: python -m pip install -e {folder} pytest && python -m pytest {folder}")
+    python = shlex.quote(sys.executable)
+    click.echo(f"Next: {python} -m pip install -e {folder} pytest && {python} -m pytest {folder}")

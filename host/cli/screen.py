@@ -168,10 +168,20 @@ def listeners(status: Mapping[str, Any]) -> Table:
     """Return the table of the listeners."""
     columns = "LISTENER PLUGIN WAITING ACCEPTED SPURIOUS REFUSED"
     rows = [
-        [each[key] for key in ("address", "plugin", "waiting", "accepted", "spurious", "refused")]
+        [
+            *(each[key] for key in ("address", "plugin", "waiting", "accepted", "spurious")),
+            refused(each),
+        ]
         for each in status["listeners"]
     ]
     return Table.of(columns, rows)
+
+
+def refused(listener: Mapping[str, Any]) -> int:
+    """Return how many connections no plugin has heard of, but for probes and those that left."""
+    refusals = listener.get("refusals", {})
+    told = (refusals.get(cause, 0) for cause in ("denied", "proxy", "late"))
+    return int(listener["refused"] + sum(told))
 
 
 def troubles(status: Mapping[str, Any], *, stacks: bool = False) -> list[str]:

@@ -143,7 +143,7 @@ def listeners(status: Mapping[str, Any], history: History) -> Table:
                 brief(each["accepted"]),
                 brief(history.listener(each["index"])),
                 each["spurious"],
-                each["refused"],
+                screen.refused(each),
             )
             for each in status["listeners"]
         ),

@@ -28,6 +28,7 @@ class PacedQueue:
         clock: the monotonic clock.
 
     Attributes:
+        length: tells how many connections wait in truth.
         run_pass: does a pass for the listener; set it before the first pass.
     """
 
@@ -40,7 +41,7 @@ class PacedQueue:
         later: Callable[[float, Callable[[], object]], object],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._length, self._scoreboard, self._listener = length, scoreboard, listener
+        self.length, self._scoreboard, self._listener = length, scoreboard, listener
         self._rate, self._depth = rate, max(1.0, rate * _DEPTH_SECONDS)
         self._later, self._clock = later, clock
         self._tokens, self._counted_at, self._sent = self._depth, clock(), self._total(SENT)
@@ -52,7 +53,7 @@ class PacedQueue:
 
         While the host stops all of them do: its listeners are about to be closed.
         """
-        length = self._length()
+        length = self.length()
         if not length or self._scoreboard.gate_shut:
             return length
         self._count()

@@ -162,7 +162,9 @@ def _run(
         signals,
         version,
         run_worker=run_worker,
-        load_scheduler=functools.partial(_load_scheduler, prepared.loaded),
+        load_scheduler=functools.partial(
+            _load_scheduler, prepared.loaded, [each.name for each in prepared.registry.plugins]
+        ),
         max_connections=prepared.limit,
         batch=BatchScheduling(),
         applied=prepared.applied,
@@ -238,17 +240,24 @@ def _open_control(
         return None
 
 
-def _load_scheduler(loaded: Loaded, name: str) -> Steps[Registry]:
+def _load_scheduler(loaded: Loaded, selected: Sequence[str], name: str) -> Steps[Registry]:
     """Load one scheduler plugin into a running supervisor, with its options from the settings.
 
     That is done in steps, since the supervisor has other things to do meanwhile.
+
+    Args:
+        loaded: the settings of the host.
+        selected: the names of the plugins that it has; their options are not this one's.
+        name: the plugin, as it is selected.
 
     Raises:
         PluginError: it cannot be loaded, is no scheduler, or has to do with connections as well.
     """
     if name.startswith("no:"):
         raise PluginError(name, "that leaves a plugin out, and chooses none")
-    settings = loaded.settings.model_copy(update={"plugins": (name,)})
+    sections = loaded.settings.options.items()
+    options = {key: section for key, section in sections if key == name or key not in selected}
+    settings = loaded.settings.model_copy(update={"plugins": (name,), "options": options})
     try:
         registry = yield from load_in_steps(dataclasses.replace(loaded, settings=settings))
     except SettingsError as error:

@@ -53,6 +53,7 @@ class Generation:
         began: when its start began, in seconds of the loop's clock.
         handing_out: what hands out its connections; None before it can and when it only drains.
         choices: who was chosen for its connections.
+        paced: the queues of listeners that have a rate, by their numbers.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Generation:
         self.began = 0.0
         self.handing_out: HandingOut | None = None
         self.choices = ChoiceHistory()
+        self.paced: dict[int, PacedQueue] = {}
         used = set(rows_in_use)
         self._next_row = max(used, default=-1) + 1
         self._free = [row for row in range(self._next_row) if row not in used]
@@ -118,6 +120,8 @@ class Generation:
     def waiting(self, listener: int) -> int | None:
         """Return how many connections wait on a listener; None if it is not known."""
         with suppress(OSError):
+            if listener in self.paced:
+                return self.paced[listener].length()
             if self.handing_out is not None:
                 return self.handing_out.dispatcher.queue_length(listener)
         return None
@@ -167,7 +171,6 @@ class DispatchSetup:
             wake: the eventfd by which its workers wake the supervisor, if there is one already.
         """
         queues: list[tuple[Listener, Callable[[], int]]] = []
-        paced: list[tuple[int, PacedQueue]] = []
         blind = False
         for listener in generation.sockets:
             length, known = self._queue_length(listener)
@@ -176,7 +179,7 @@ class DispatchSetup:
                 length = PacedQueue(
                     length, generation.scoreboard, number, rate, self.loop.call_later
                 )
-                paced.append((number, length))
+                generation.paced[number] = length
             queues.append((listener.view, length))
             blind = blind or not known
         dispatcher = Dispatcher(
@@ -196,7 +199,7 @@ class DispatchSetup:
             blind=blind,
             wake=wake,
         )
-        for number, queue in paced:
+        for number, queue in generation.paced.items():
             queue.run_pass = functools.partial(runner.run_again, number)
         generation.choices = dispatcher.choices
         generation.handing_out = HandingOut(dispatcher, runner)

@@ -304,7 +304,7 @@ def _drain(subject: Subject) -> None:
         middle.feed(subject.talk.exchanges[0][0][:-1])
         harness.drain(seconds=5)
         harness.advance(5)
-        allowed = (CloseReason.PLUGIN, CloseReason.DEADLINE)
+        allowed = (CloseReason.PLUGIN, CloseReason.DEADLINE, CloseReason.TIMEOUT)
         _check_end(idle, "draining", allowed)
         _check_end(middle, "draining in the middle of a request", allowed)
 

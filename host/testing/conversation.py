@@ -38,6 +38,8 @@ class Conversation:
 
     Raises:
         ValueError: there is no exchange, or a request is empty.
+        TypeError: a request or a reply is not bytes. Replies that differ from one time to the next
+            cannot be stated here.
     """
 
     exchanges: Sequence[Exchange]
@@ -49,6 +51,11 @@ class Conversation:
     after_fault: Sequence[Exchange] | None = None
 
     def __post_init__(self) -> None:
+        farewell = [self.farewell] if self.farewell else []
+        for each in (*self.exchanges, *farewell, *(self.after_fault or ())):
+            wrong = [part for part in each if not isinstance(part, bytes)]
+            if wrong or len(each) != 2:
+                raise TypeError(f"an exchange is a request and its reply, both bytes, not {each!r}")
         if not self.exchanges or not all(request for request, _ in self.exchanges):
             raise ValueError("a conversation has at least one request, and no empty ones")
         if not self.unfinished:

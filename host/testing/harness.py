@@ -19,6 +19,7 @@ from host.testing.bus import MemoryBus
 from host.testing.connection import FakeConnection
 from host.testing.loop import FakeLoop
 from host.testing.worker import Failure, FakeWorker
+from host.text import listed
 from host.worker.timeouts import Timeouts
 
 Options = Mapping[str, Mapping[str, object]]
@@ -136,9 +137,16 @@ class Harness:
         return [failure for worker in self.workers for failure in worker.failures]
 
     def plugin(self, name: str, worker: int = 0) -> object:
-        """Return the plugin object of a worker."""
-        plugins = self._members[worker].registry.plugins
+        """Return the plugin object of the worker in a slot."""
+        plugins = self._member(worker).registry.plugins
         return next(plugin.object for plugin in plugins if plugin.name == name)
+
+    def _member(self, slot: int) -> _Member:
+        for member in self._members:
+            if member.worker.slot == slot:
+                return member
+        slots = listed([str(member.worker.slot) for member in self._members])
+        raise ValueError(f"there is no worker in slot {slot}; there are some in {slots or 'none'}")
 
     def start(self) -> None:
         """Tell the plugins that the host starts, and each worker; harmless if it was done."""
@@ -176,7 +184,7 @@ class Harness:
             address: the peer's address; a text for a Unix socket.
         """
         self.start()
-        member = next(each for each in self._members if each.worker.slot == worker)
+        member = self._member(worker)
         name = member.registry.protocol(protocol or member.registry.protocols[0]).name
         (listener,) = (each for each in member.listeners if each.plugin == name)
         context = member.worker.context(
@@ -210,7 +218,7 @@ class Harness:
 
     def kill(self, worker: int) -> None:
         """Let a worker die as if by SIGKILL: no hook is told, others hear of it on the bus."""
-        (member,) = (each for each in self._members if each.worker.slot == worker)
+        member = self._member(worker)
         self._members.remove(member)
         member.worker.dead = True
         self.loop.rests.remove(member.worker.rest)

@@ -10,7 +10,14 @@ from host import BUS_LEFT, CloseReason, PluginError
 from host.plugin.catalog import catalog
 from host.plugins.echo import Echo
 from host.settings import SettingsError
-from host.testing import FakeConnection, FakeWorker, Harness, MemoryBus, check_protocol
+from host.testing import (
+    Conversation,
+    FakeConnection,
+    FakeWorker,
+    Harness,
+    MemoryBus,
+    check_protocol,
+)
 
 DEVIANTS = "support.deviants"
 CONVERSATION = [(b"one\n", b"ONE\n"), (b"two words\n", b"TWO WORDS\n")]
@@ -342,3 +349,20 @@ def test_the_pytest_plugin_imports_nothing_of_the_host():
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "[]\n"
+
+
+def test_workers_go_by_their_slots_also_when_one_has_died(harness):
+    started = harness("echo", workers=3)
+    others = started.plugin("echo", 1), started.plugin("echo", 2)
+    started.kill(0)
+    assert (started.plugin("echo", 1), started.plugin("echo", 2)) == others
+    with pytest.raises(ValueError, match="no worker in slot 0; there are some in 1, 2"):
+        started.kill(0)
+
+
+@pytest.mark.parametrize(
+    "exchange", [(b"one", re.compile(b"ONE")), ("one", "ONE"), (b"one", b"ONE", b"more")]
+)
+def test_an_exchange_is_two_pieces_of_bytes(exchange):
+    with pytest.raises(TypeError, match="both bytes, not"):
+        Conversation([exchange])

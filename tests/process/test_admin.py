@@ -511,3 +511,10 @@ def test_a_stranger_that_has_the_name_is_named_and_not_believed(start: Start) ->
             assert slots_of_new(host, 4) == {0, 1}
         finally:
             stranger.kill()
+
+
+def test_a_scheduler_is_swapped_beside_plugins_that_have_options(
+    named: Callable[..., tuple[Host, str]],
+) -> None:
+    _, name = named("--set", "options.line.arrays=true", plugin="line", workers=1)
+    assert query(name, "scheduler", name="least_connections")["scheduler"] == "least_connections"

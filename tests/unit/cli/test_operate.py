@@ -391,3 +391,10 @@ def test_the_program_of_the_page_works_as_written(host, capsys):
     exec(program.text.replace('"prefork"', repr(fake.name)), {})
     assert capsys.readouterr().out == shown.text
     assert fake.asked == [("scale", {"workers": 4})]
+
+
+def test_who_was_not_let_in_counts_as_refused(host):
+    [listener] = STATUS["listeners"]
+    causes = {"denied": 1, "proxy": 20, "late": 300, "gone": 4_000, "probes": 50_000}
+    fake = host(status=STATUS | {"listeners": [listener | {"refused": 1000, "refusals": causes}]})
+    assert say(fake, "status").endswith("     1321\n")

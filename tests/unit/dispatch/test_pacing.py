@@ -87,6 +87,12 @@ def test_what_is_not_claimed_yet_is_not_handed_out_twice(queue):
     assert len(line.given) == 10
 
 
+def test_how_many_wait_in_truth_is_known(queue):
+    line = queue(100)
+    line.come(50)
+    assert (line.paced(), line.paced.length()) == (0, 40)
+
+
 def test_a_stop_hands_out_all(queue):
     line = queue(1)
     line.come(500)

@@ -318,3 +318,20 @@ def test_no_descriptor_is_left(gate):
         scene.admission.begin_to_drain(scene.loop.now)
         scene.loop.advance(scene.loop.now + 20)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"proxy": "any"},
+        {"proxy_from": ("10.0.0.0/8",)},
+        {"proxy_others": "plain"},
+        {"proxy": "any", "proxy_from": ("unix",)},
+        {"proxy": "any", "proxy_from": ("::1",)},
+        {"allow": ("10.0.0.1/8",)},
+    ],
+    ids=["nobody named", "no version", "others of nobody", "no path", "no IPv4", "no network"],
+)
+def test_settings_that_let_nobody_in_are_refused(settings):
+    with pytest.raises(ValueError, match=r"prox|host bits"):
+        Listen(address="tcp://127.0.0.1:7000", **settings)
