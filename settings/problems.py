@@ -40,7 +40,9 @@ class Scope(NamedTuple):
 
     def problem(self, path: Path, value: object, message: str, *, secret: bool = False) -> Problem:
         """Make the problem of the value at `path`."""
-        if secret or self.secret(path):
+        # Whether a text among options is a secret is not known before their plugin's model is.
+        unknown = not self.prefix and path[:1] == ("options",) and isinstance(value, str | list)
+        if secret or unknown or self.secret(path):
             found = MASK
             if isinstance(value, str) and value:
                 message = message.replace(value, MASK)

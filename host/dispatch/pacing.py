@@ -25,6 +25,7 @@ class PacedQueue:
         listener: the listener's number.
         rate: connections a second.
         later: calls the function that it is given after so many seconds: another pass.
+        is_shut: tells whether the listener is about to be closed: then nobody may be left behind.
         clock: the monotonic clock.
 
     Attributes:
@@ -39,22 +40,20 @@ class PacedQueue:
         listener: int,
         rate: float,
         later: Callable[[float, Callable[[], object]], object],
+        is_shut: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.length, self._scoreboard, self._listener = length, scoreboard, listener
         self._rate, self._depth = rate, max(1.0, rate * _DEPTH_SECONDS)
-        self._later, self._clock = later, clock
+        self._later, self._is_shut, self._clock = later, is_shut, clock
         self._tokens, self._counted_at, self._sent = self._depth, clock(), self._total(SENT)
         self._is_planned = False
         self.run_pass: Callable[[], object]
 
     def __call__(self) -> int:
-        """Return how many connections of the queue count now.
-
-        While the host stops all of them do: its listeners are about to be closed.
-        """
+        """Return how many connections of the queue count now."""
         length = self.length()
-        if not length or self._scoreboard.gate_shut:
+        if not length or self._is_shut():
             return length
         self._count()
         may = int(self._tokens) + self._total(SENT) - self._total(CLAIMED)

@@ -59,7 +59,7 @@ class Worker(Protocol):
         left out. An exception ends up in the log, and the next call is made all the same.
 
         Raises:
-            ValueError: `seconds` is not above 0.
+            ValueError: `seconds` is below 0.001, or no number.
         """
 
     def call_from_thread(self, function: Callable[[], object]) -> None:
@@ -131,6 +131,9 @@ class Connection(Protocol):
         """Read what has arrived into `buffer`, as much as it has room for; return how many bytes.
 
         0 means what `b""` means of `read()`. A plugin calls one of the two for a connection.
+
+        Raises:
+            ValueError: the buffer has no room.
         """
 
     def write(self, *pieces: bytes | bytearray | memoryview) -> None:
@@ -194,6 +197,9 @@ class Connection(Protocol):
 
         Each call replaces what the last one has said. It may be called for each message: a new
         time costs next to nothing. Seconds count from the beginning of the present turn.
+
+        Raises:
+            ValueError: `seconds` is not a number (NaN).
         """
 
     def begin_answer(self) -> None:

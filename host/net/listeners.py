@@ -50,6 +50,7 @@ class ListeningSocket:
     ) -> None:
         self.sock, self.view, self.wanted, self.configured = sock, view, wanted, configured
         self.max_rate = max_rate
+        self._is_shut = False
         self.trouble = ""
         self.netlink: socket.socket | None = None
         self._file = file
@@ -77,8 +78,13 @@ class ListeningSocket:
         of a dropped SYN tries again, and meets the next instance or a refusal. A socket file is
         removed, which leaves those who are connected alone.
         """
+        self._is_shut = True
         self.unlink()
         gates.shut(self.sock)
+
+    def gate_is_shut(self) -> bool:
+        """Tell whether the gate was shut: the listener is about to be closed."""
+        return self._is_shut
 
     def unlink(self) -> None:
         """Remove the socket file, if it is still ours and this is the process that made it."""

@@ -271,7 +271,8 @@ class Loop:
 
     def _run_timers(self) -> None:
         timers, now = self._timers, self.now
-        while timers and timers[0][0] <= now:
+        until = next(self._order)  # what is made here waits for the next turn, also if it is due
+        while timers and timers[0][0] <= now and timers[0][1] < until:
             timer = heapq.heappop(timers)[2]
             function, timer.function = timer.function, None
             if function is None:

@@ -177,7 +177,12 @@ class DispatchSetup:
             if listener.max_rate:
                 number, rate = listener.view.index, listener.max_rate
                 length = PacedQueue(
-                    length, generation.scoreboard, number, rate, self.loop.call_later
+                    length,
+                    generation.scoreboard,
+                    number,
+                    rate,
+                    self.loop.call_later,
+                    listener.gate_is_shut,
                 )
                 generation.paced[number] = length
             queues.append((listener.view, length))

@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
 from host.ipc.scoreboard import (
     ACCEPTED,
@@ -120,9 +121,23 @@ class Acceptor:
                         gates.lift(sock)
                 begin(fd, address, listener, claim)
 
-    def ask_first(self, listener: int, begin: Begin) -> None:
-        """Have `begin` decide on the connections of a listener; it calls the method `begin`."""
-        self._begins[listener] = begin
+    def ask_first(self, listener: int, begin: Begin, is_full: Callable[[], bool]) -> None:
+        """Have somebody else decide on the connections of a listener.
+
+        Args:
+            listener: its number.
+            begin: decides; it calls the method `begin` for those that come in.
+            is_full: tells whether no more can be decided on: then they are left to others, as if
+                nobody waited.
+        """
+        accept = self._accepts[listener]
+
+        def accept_if_there_is_room() -> Any:
+            if is_full():
+                raise BlockingIOError
+            return accept()
+
+        self._accepts[listener], self._begins[listener] = accept_if_there_is_room, begin
 
     def begin(self, fd: int, address: object, listener: int, claim: int) -> SocketConnection | None:
         """Begin a connection, which owns the descriptor; return None if that has failed.

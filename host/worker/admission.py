@@ -154,6 +154,10 @@ class Admission:
         else:
             self._let_in(fd, address, listener, claim)
 
+    def is_full(self) -> bool:
+        """Tell whether as many wait as may."""
+        return len(self._arrivals) >= self._limits.max_admissions_per_worker
+
     def begin_to_drain(self, deadline: float) -> None:
         """Tell connections that come in from now on that the worker goes away.
 
@@ -177,7 +181,7 @@ class Admission:
             self._refusals.refuse(fd, listener, GONE, arrival.peer, reason(error))
             return
         self._arrivals[arrival] = None
-        if len(self._arrivals) >= self._limits.max_admissions_per_worker:
+        if self.is_full():
             self._capacity.fill()
         if not self._is_timed:
             self._is_timed = True
@@ -210,16 +214,26 @@ class Admission:
         arrival.sock.recv(len(data) if parsed is None else parsed.size - known)
         if parsed is None:
             arrival.data += data
-        elif parsed.host is not None and not door.admits(parsed.host):
-            source = parsed.header.source
-            self._refuse(arrival, DENIED, f"allow and deny do not admit its client {source}")
+        elif not self._admits(arrival, parsed):
+            who = "" if parsed.header.source is None else f" its client {parsed.header.source}"
+            self._refuse(arrival, DENIED, f"allow and deny do not admit{who or ' it'}")
         elif parsed.header.local:
             # A probe ends now and says nothing. Who waits for a greeting does neither.
             arrival.parsed = parsed
-            later = self._loop.now + _PROBE_SECONDS
+            now = self._loop.now
+            later = min(now + _PROBE_SECONDS, (now + arrival.due) / 2)
             self._loop.call_at(later, lambda: self._end_wait(arrival, parsed))
         else:
             self._end_wait(arrival, parsed)
+
+    def _admits(self, arrival: Arrival, parsed: Parsed) -> bool:
+        """Tell whether a client may come in; where none is named, whether its proxy may."""
+        host = parsed.host
+        if host is None:
+            if not isinstance(arrival.address, tuple):
+                return True
+            host = arrival.address[0]
+        return self._doors[arrival.listener].admits(host)
 
     def _end_wait(self, arrival: Arrival, parsed: Parsed) -> None:
         """Let a connection in that has waited, unless it has gone meanwhile."""
@@ -242,7 +256,7 @@ class Admission:
         if self._arrivals.pop(arrival, self) is self:
             return False
         self._loop.remove(arrival.sock.fileno())
-        if len(self._arrivals) < self._limits.max_admissions_per_worker:
+        if not self.is_full():
             self._capacity.empty()
         return True
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import stat
 from collections import deque
@@ -23,8 +25,15 @@ SendFile = Callable[[int, int, int, int], int]
 """Sends from a file as sendfile(2) does: socket, file, offset and count."""
 
 
-class FileEndedError(Exception):
-    """A file has become shorter than what was to be sent of it."""
+class FileUnsendableError(Exception):
+    """A file has become shorter than what was to be sent of it, or cannot be read."""
+
+
+_OF_THE_PEER = frozenset(
+    {errno.EPIPE, errno.ECONNRESET, errno.ECONNABORTED, errno.ETIMEDOUT, errno.ENOTCONN}
+    | {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.ENOBUFS}
+)
+"""Errors of sendfile(2) that the socket has; all others are the file's."""
 
 
 class BytesBacklog:
@@ -102,7 +111,7 @@ class FilePart:
         count: how many bytes it has; None: up to the end of the file.
 
     Raises:
-        ValueError: it is no regular file, or has no such part.
+        ValueError: it is no regular file, not open for reading, or has no such part.
         OSError: the descriptor is closed, or there is no other left (dup(2)).
     """
 
@@ -111,6 +120,9 @@ class FilePart:
     def __init__(self, file: int | HasFileno, offset: int, count: int | None) -> None:
         given = file if isinstance(file, int) else file.fileno()
         found = os.fstat(given)
+        mode = fcntl.fcntl(given, fcntl.F_GETFL)
+        if mode & os.O_ACCMODE == os.O_WRONLY or mode & os.O_PATH:
+            raise ValueError("send_file() takes a file that is open for reading")
         if not stat.S_ISREG(found.st_mode):
             raise ValueError("send_file() takes a regular file, not a pipe, socket or device")
         left = found.st_size - offset if count is None else count
@@ -126,11 +138,20 @@ class FilePart:
         Raises:
             BlockingIOError: the peer takes nothing now.
             OSError: nothing can be sent any more.
-            FileEndedError: the file is too short.
+            FileUnsendableError: the file is too short, or cannot be read.
         """
-        sent = send_file(fd, self._fd, self._offset, min(self.left, _SLICE))
+        try:
+            sent = send_file(fd, self._fd, self._offset, min(self.left, _SLICE))
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            if error.errno in _OF_THE_PEER:
+                raise
+            raise FileUnsendableError(
+                f"the file to be sent cannot be read: {error.strerror}"
+            ) from error
         if not sent:
-            raise FileEndedError(
+            raise FileUnsendableError(
                 f"the file to be sent has ended {counted(self.left, 'byte')} too early"
             )
         self._offset += sent

@@ -124,7 +124,9 @@ class SocketConnection(LaterPart):
         """Read what has arrived into `buffer`; return how many bytes, 0 at the end or for none."""
         self._asked = True
         context = self._context
-        if not (self._room and memoryview(buffer).nbytes):
+        if not memoryview(buffer).nbytes:
+            raise ValueError("read_into() was given a buffer without room")
+        if not self._room:
             return 0
         try:
             size = context.read_into(self._fd, [buffer])

@@ -53,6 +53,8 @@ class LaterPart(ClosingPart):
     def expire(self, seconds: float | None) -> None:
         """Close after `seconds`, instead of when was said before; None: do not."""
         context = self._context
+        if seconds is not None and seconds != seconds:  # noqa: PLR0124  (NaN is not itself)
+            raise ValueError("a connection cannot expire after nan seconds")
         timers = context.timers.get(self)
         if timers is None:
             if seconds is None or self._ended:

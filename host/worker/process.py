@@ -185,7 +185,7 @@ class WorkerProcess:
             [listen.refuse == "reset" for listen in settings.listen],
             assignment.row,
             assignment.slot,
-            loop.time,
+            loop,
             self._telemetry,
             capacity,
         )
@@ -195,7 +195,7 @@ class WorkerProcess:
         )
         for number, door in enumerate(doors):
             if not door.is_open:
-                acceptor.ask_first(number, admission.begin)
+                acceptor.ask_first(number, admission.begin, admission.is_full)
         return admission
 
     def _turn_handler(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from host.interfaces import Listener
 from host.ipc.scoreboard import GONE, PROBES, Row
 from host.net.sockets import reset_on_close
+from host.runtime.loop import Loop
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import CONNECTIONS_REFUSED
 from host.worker.capacity import Capacity
@@ -15,6 +17,14 @@ from host.worker.capacity import Capacity
 _TELL_AGAIN_SECONDS = 10.0
 _NOT_TOLD = frozenset({GONE, PROBES})
 """Who ends by itself is counted only."""
+
+
+class _Untold(NamedTuple):
+    """What has not been told of one cause: how many, and the last one."""
+
+    number: int
+    peer: str
+    why: str
 
 
 class Refusals:
@@ -26,7 +36,7 @@ class Refusals:
             kernel, or an end.
         row: this worker's row of the scoreboard.
         slot: the worker's slot.
-        clock: tells the time in seconds.
+        clock: the worker's loop.
         telemetry: told of what is refused, at most once in a while for each cause.
         capacity: told that there is room again.
     """
@@ -37,14 +47,13 @@ class Refusals:
         resets: Sequence[bool],
         row: Row,
         slot: int,
-        clock: Callable[[], float],
+        clock: Loop,
         telemetry: Telemetry,
         capacity: Capacity,
     ) -> None:
         self._listeners, self._resets, self._row, self._slot = listeners, resets, row, slot
         self._clock, self._telemetry, self._capacity = clock, telemetry, capacity
-        self._untold: dict[tuple[int, int], int] = {}
-        self._silent_until: dict[tuple[int, int], float] = {}
+        self._untold: dict[tuple[int, int], _Untold] = {}
 
     def refuse(self, fd: int, listener: int, cause: int, peer: str, why: str) -> None:
         """Close the descriptor of a connection that was accepted and not begun.
@@ -65,12 +74,24 @@ class Refusals:
             self._tell(listener, cause, peer, why)
 
     def _tell(self, listener: int, cause: int, peer: str, why: str) -> None:
-        kind, now = (listener, cause), self._clock()
-        count = self._untold[kind] = self._untold.get(kind, 0) + 1
-        if now < self._silent_until.get(kind, 0.0):
+        kind = listener, cause
+        if kind in self._untold:
+            self._untold[kind] = _Untold(self._untold[kind].number + 1, peer, why)
             return
-        self._silent_until[kind] = now + _TELL_AGAIN_SECONDS
-        del self._untold[kind]
+        self._untold[kind] = _Untold(0, peer, why)
+        self._emit(listener, 1, peer, why)
+        self._clock.call_at(self._clock.now + _TELL_AGAIN_SECONDS, lambda: self._tell_rest(kind))
+
+    def _tell_rest(self, kind: tuple[int, int]) -> None:
+        """Tell of those that have come since; if there are none, the next one is told at once."""
+        count, peer, why = self._untold.pop(kind)
+        if count:
+            self._untold[kind] = _Untold(0, peer, why)
+            self._emit(kind[0], count, peer, why)
+            later = self._clock.now + _TELL_AGAIN_SECONDS
+            self._clock.call_at(later, lambda: self._tell_rest(kind))
+
+    def _emit(self, listener: int, count: int, peer: str, why: str) -> None:
         address = self._listeners[listener].address
         self._telemetry.emit(
             CONNECTIONS_REFUSED, slot=self._slot, address=address, count=count, peer=peer, why=why

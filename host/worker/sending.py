@@ -8,9 +8,9 @@ from host.interfaces import CloseReason, HasFileno
 from host.worker.backlog import (
     Backlog,
     BytesBacklog,
-    FileEndedError,
     FilePart,
     FilesBacklog,
+    FileUnsendableError,
     rest_of,
 )
 from host.worker.context import ListenerContext
@@ -241,7 +241,7 @@ class SendingHalf:
         except OSError:
             self.give_up(CloseReason.RESET)
             return
-        except FileEndedError as error:
+        except FileUnsendableError as error:
             self.fail(error)
             self.give_up(CloseReason.PLUGIN_FAILED)
             return

@@ -97,6 +97,9 @@ class ConnectionTimers:
             self.look_at(self.expires)
 
 
+_SHORTEST_SECONDS = 0.001
+
+
 class RepeatedCall:
     """A call that is made again and again; implements `host.Timer`.
 
@@ -109,14 +112,16 @@ class RepeatedCall:
         function: what is called; it raises nothing.
 
     Raises:
-        ValueError: the time is not above 0.
+        ValueError: the time is shorter than a millisecond, or no number.
     """
 
     __slots__ = ("_clock", "_due", "_function", "_seconds", "_timer")
 
     def __init__(self, clock: Clock, seconds: float, function: Callable[[], object]) -> None:
-        if not 0 < seconds < math.inf:
-            raise ValueError(f"the seconds between two calls must be above 0, not {seconds}")
+        if not _SHORTEST_SECONDS <= seconds < math.inf:
+            raise ValueError(
+                f"the seconds between two calls must be at least {_SHORTEST_SECONDS}, not {seconds}"
+            )
         self._clock, self._seconds, self._function = clock, seconds, function
         self._due = clock.now
         self._timer: Timer | None

@@ -43,6 +43,7 @@ class Socket(_Value):
 
     fd: int
     configured: str
+    max_rate: float
     address: str
     file: SocketFile | None
 

@@ -171,6 +171,7 @@ def hand_over(
             handover.Socket(
                 fd=each.fileno(),
                 configured=each.configured,
+                max_rate=each.max_rate,
                 address=each.view.address,
                 file=each.file,
             )

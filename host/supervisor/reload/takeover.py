@@ -94,7 +94,9 @@ def _generation(
         for view, which in zip(views, handed.serving.sockets, strict=True):
             known = handed.sockets[which]
             listening.append(
-                ListeningSocket(inherited[which], view, 0, known.file, known.configured)
+                ListeningSocket(
+                    inherited[which], view, 0, known.file, known.configured, known.max_rate
+                )
             )
     rows = [each.row for each in handed.workers if each.generation == number]
     return Generation(number, views, listening, Scoreboard(len(views), scores.fd), rows)

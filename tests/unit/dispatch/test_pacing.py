@@ -14,11 +14,18 @@ class Queue:
     def __init__(self, rate, claims=True):
         self.now, self.waiting, self.given, self.claims = 0.0, 0, [], claims
         self.planned = []
+        self.is_shut = False
         self.scoreboard = Scoreboard(1)
         self.row = self.scoreboard.use(0)
         later = lambda seconds, call: self.planned.append((self.now + seconds, call))  # noqa: E731
         self.paced = PacedQueue(
-            lambda: self.waiting, self.scoreboard, 0, rate, later, clock=lambda: self.now
+            lambda: self.waiting,
+            self.scoreboard,
+            0,
+            rate,
+            later,
+            lambda: self.is_shut,
+            clock=lambda: self.now,
         )
         self.paced.run_pass = self.run_pass
 
@@ -96,7 +103,7 @@ def test_how_many_wait_in_truth_is_known(queue):
 def test_a_stop_hands_out_all(queue):
     line = queue(1)
     line.come(500)
-    line.scoreboard.gate_shut = True
+    line.is_shut = True
     line.run_pass()
     assert len(line.given) == 500
 

@@ -339,3 +339,17 @@ def test_calls_are_made_in_the_order_in_which_they_are_due(plan):
         loop.run_once(0)
     loop.close()
     assert made == sorted(expected)
+
+
+def test_what_a_timer_asks_for_at_once_waits_for_the_next_turn(loop):
+    called = []
+
+    def again():
+        called.append(loop.now)
+        loop.call_at(loop.now, again)
+
+    loop.call_at(loop.now, again)
+    loop.run_once(0)
+    assert len(called) == 1
+    loop.run_once(0)
+    assert len(called) == 2

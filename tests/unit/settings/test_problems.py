@@ -97,6 +97,8 @@ FILE = "from host.toml:{}"
         ("log.level = 'warn'", ("log.level", '"warn"', None, 1)),
         ("limits = 5", ("limits", "5", "expected table", 1)),
         ("options.chat = 5", ("options.chat", "5", "expected table", 1)),
+        ("options.chat = 'hunter2'", ("options.chat", "**********", "expected table", 1)),
+        ("options.chat = ['hunter2']", ("options.chat", "**********", "expected table", 1)),
         ("wrokers = 5", ("wrokers", "5", 'unknown key, did you mean "workers"?', 1)),
         ("max_events = 5", ("max_events", "5", "unknown key, belongs in [limits]", 1)),
         (

@@ -46,6 +46,7 @@ class Scene:
                 Socket(
                     fd=os.dup(each.fileno()),
                     configured=each.configured,
+                    max_rate=each.max_rate,
                     address=each.view.address,
                     file=each.file,
                 )

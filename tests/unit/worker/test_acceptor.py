@@ -128,6 +128,16 @@ def scene():
         yield Scene(stack)
 
 
+def test_where_no_more_can_be_decided_on_they_are_left_to_others(scene):
+    room = [scene.client(), scene.client()]
+    begun = []
+    scene.acceptor.ask_first(0, lambda fd, *_: begun.append(fd), lambda: len(begun) == 1)
+    scene.accept(*room)
+    assert scene.counts() == [2, 2, 1, 1, 0]
+    assert len(begun) == 1
+    os.close(begun[0])
+
+
 def test_as_many_are_accepted_as_notified(scene):
     clients = [scene.client() for _ in range(3)]
     descriptors = [client.fileno() for client in clients]

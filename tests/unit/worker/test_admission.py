@@ -60,7 +60,7 @@ class Gate:
             [listen.refuse == "reset"],
             self.row,
             slot=0,
-            clock=self.loop.time,
+            clock=self.loop,
             telemetry=self.told.telemetry,
             capacity=capacity,
         )
@@ -273,6 +273,23 @@ def test_no_more_come_while_many_wait(gate):
     assert (scene.row.get(REFUSING), scene.wakes) == (0, [1])
 
 
+def test_a_burst_finds_no_more_room_than_there_is(gate):
+    scene = gate(**PROXIED, max_admissions_per_worker=2)
+    assert not scene.admission.is_full()
+    for _ in range(2):
+        scene.come()
+    assert scene.admission.is_full()
+
+
+@pytest.mark.parametrize("allowed", ["10.0.0.0/8", "192.0.2.0/24"])
+def test_where_no_client_is_named_the_proxy_itself_must_be_allowed(gate, allowed):
+    scene = gate(**PROXIED, allow=(allowed,))
+    scene.come(data=UNKNOWN + b"hello")
+    scene.turn()
+    comes_in = allowed.startswith("10.")
+    assert (len(scene.admitted), scene.counts()) == (comes_in, {} if comes_in else {"denied": 1})
+
+
 def test_who_comes_in_while_the_worker_goes_away_is_told(gate):
     scene = gate(**PROXIED)
     first, second = scene.come(), scene.come()
@@ -289,9 +306,12 @@ def test_the_same_is_told_now_and_then_only(gate):
     scene = gate(deny=("192.0.2.0/24",))
     for _ in range(5):
         scene.come(CLIENT)
-    scene.loop.now += 10
+    scene.loop.advance(scene.loop.now + 10)
     scene.come(CLIENT)
-    assert [fields["count"] for fields in scene.told.of(CONNECTIONS_REFUSED)] == [1, 5]
+    scene.loop.advance(scene.loop.now + 100)
+    scene.come(CLIENT)
+    counts = [fields["count"] for fields in scene.told.of(CONNECTIONS_REFUSED)]
+    assert counts == [1, 4, 1, 1]
 
 
 def test_the_origin_of_others_is_as_without_admission(gate):

@@ -278,3 +278,11 @@ def test_whatever_happens_a_connection_ends_once(acts, handler_acts, arrives, ke
     assert (worker.stalled, worker.loop.watched, worker.touched) == ({}, {}, [])
     assert (worker.context.timers, worker.context.answering, worker.loop.due) == ({}, {}, [])
     assert worker.context.connections.unsent.total == 0
+
+
+def test_a_buffer_without_room_and_a_time_that_is_none_are_refused():
+    connection, _ = Worker().connect(b"x")
+    with pytest.raises(ValueError, match="without room"):
+        connection.read_into(bytearray())
+    with pytest.raises(ValueError, match="nan"):
+        connection.expire(float("nan"))

@@ -1,5 +1,6 @@
 """Parts of files are sent in their place among what is written, and held back like it."""
 
+import errno
 import os
 
 import pytest
@@ -148,3 +149,28 @@ def test_on_a_connection_that_has_ended_nothing_is_kept_open(file):
     before = descriptors()
     connection.send_file(file)
     assert (connection.unsent, descriptors()) == (0, before)
+
+
+def test_a_file_that_is_not_open_for_reading_is_refused(tmp_path):
+    worker = Worker()
+    connection, _ = worker.connect()
+    (tmp_path / "file").write_bytes(TEXT)
+    for flags in (os.O_WRONLY, os.O_PATH):
+        fd = os.open(tmp_path / "file", flags)
+        with pytest.raises(ValueError, match="open for reading"):
+            connection.send_file(fd)
+        os.close(fd)
+
+
+def test_a_file_that_cannot_be_read_fails_the_plugin_and_resets_the_peer(file):
+    worker = Worker()
+    connection, sock = worker.connect(b"x", takes=[OSError(errno.EIO, "Input/output error")])
+
+    def handler(each):
+        each.read()
+        each.send_file(file)
+
+    worker.handler = handler
+    worker.turn(connection)
+    assert worker.reasons == [CloseReason.PLUGIN_FAILED]
+    assert sock.was_reset

@@ -206,7 +206,7 @@ def test_a_repeated_call_may_cancel_itself():
     assert (called, loop.due) == ([None], [])
 
 
-@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
-def test_the_seconds_between_two_calls_are_above_0(seconds):
-    with pytest.raises(ValueError, match="must be above 0"):
+@pytest.mark.parametrize("seconds", [0, -1, 1e-320, float("nan"), float("inf")])
+def test_the_seconds_between_two_calls_are_a_millisecond_at_least(seconds):
+    with pytest.raises(ValueError, match=r"must be at least 0\.001"):
         RepeatedCall(FakeLoop(), seconds, print)

@@ -36,6 +36,7 @@ SOCKETS = st.builds(
     handover.Socket,
     fd=FDS,
     configured=NAMES,
+    max_rate=st.floats(0, 1e6),
     address=NAMES,
     file=st.none() | st.builds(SocketFile, NAMES, COUNTS, COUNTS, COUNTS),
 )
@@ -139,7 +140,11 @@ def made(fds, **other):
         "accepted": {0: 7},
         "sockets": [
             handover.Socket(
-                fd=socket, configured="tcp://[::1]:0", address="tcp://[::1]:7", file=None
+                fd=socket,
+                configured="tcp://[::1]:0",
+                max_rate=2.5,
+                address="tcp://[::1]:7",
+                file=None,
             )
         ],
         "scores": [handover.Scores(generation=2, fd=scores, listeners=[("tcp://[::1]:7", "echo")])],

@@ -33,6 +33,7 @@ class Scene:
             Socket(
                 fd=each.fileno(),
                 configured=each.configured,
+                max_rate=each.max_rate,
                 address=each.view.address,
                 file=each.file,
             )
@@ -79,7 +80,7 @@ def taken_address():
 def test_sockets_that_an_exec_left_open_are_sockets_again():
     one, other = socket.socketpair()
     fd = os.dup(one.fileno())
-    [found] = bound_before([Socket(fd=fd, configured="", address="", file=None)])
+    [found] = bound_before([Socket(fd=fd, configured="", max_rate=0.0, address="", file=None)])
     with one, other, found:
         assert found.fileno() == fd
         found.send(b"x")
