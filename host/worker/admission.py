@@ -47,7 +47,7 @@ class Admit(Protocol):
         """Begin one, which owns the descriptor from now on; None if that has failed."""
 
 
-class Door:
+class AccessRules:
     """Who may come in at one listener.
 
     Args:
@@ -80,7 +80,7 @@ class Door:
 
 
 @dataclass(slots=True, eq=False)
-class Arrival:
+class PendingConnection:
     """A connection that is not let in yet; it owns the descriptor.
 
     Attributes:
@@ -115,7 +115,7 @@ class Admission:
     they are late in the order in which they came, and one timer serves them all.
 
     Args:
-        doors: the doors, by listener number.
+        rules: who may come in, by listener number.
         admit: begins a connection that may come in.
         loop: the worker's loop.
         refusals: closes what is refused, counts and tells it.
@@ -126,29 +126,29 @@ class Admission:
 
     def __init__(
         self,
-        doors: Sequence[Door],
+        rules: Sequence[AccessRules],
         admit: Admit,
         loop: Loop,
         refusals: Refusals,
         capacity: Capacity,
-        arrivals: dict[Arrival, None],
+        arrivals: dict[PendingConnection, None],
         limits: Limits,
     ) -> None:
-        self._doors, self._admit, self._loop, self._refusals = doors, admit, loop, refusals
+        self._rules, self._admit, self._loop, self._refusals = rules, admit, loop, refusals
         self._capacity, self._arrivals, self._limits = capacity, arrivals, limits
         self._is_timed = False
         self._deadline: float | None = None
 
     def begin(self, fd: int, address: object, listener: int, claim: int) -> None:
         """Take over a descriptor that was accepted, and let it in, refuse it, or wait."""
-        door = self._doors[listener]
+        rules = self._rules[listener]
         host = address[0] if isinstance(address, tuple) else None
-        if door.is_proxy(host):
+        if rules.is_proxy(host):
             self._wait(fd, address, listener, claim)
-        elif door.versions and door.others_are_refused:
+        elif rules.versions and rules.others_are_refused:
             why = "it is no proxy of proxy_from, and proxy_others is refuse"
             self._refusals.refuse(fd, listener, DENIED, describe(address), why)
-        elif host is not None and not door.admits(host):
+        elif host is not None and not rules.admits(host):
             why = "allow and deny do not admit it"
             self._refusals.refuse(fd, listener, DENIED, describe(address), why)
         else:
@@ -173,7 +173,7 @@ class Admission:
 
     def _wait(self, fd: int, address: object, listener: int, claim: int) -> None:
         due = self._loop.now + self._limits.admission_seconds
-        arrival = Arrival(socket.socket(fileno=fd), address, listener, claim, due)
+        arrival = PendingConnection(socket.socket(fileno=fd), address, listener, claim, due)
         try:
             self._loop.add(fd, READ, lambda _mask: self._look(arrival))
         except OSError as error:  # ENOSPC or ENOMEM (epoll_ctl(2))
@@ -187,7 +187,7 @@ class Admission:
             self._is_timed = True
             self._loop.call_at(due, self._refuse_late)
 
-    def _look(self, arrival: Arrival) -> None:
+    def _look(self, arrival: PendingConnection) -> None:
         """Look at what has come, and take as much of it as belongs to the header."""
         try:
             data = arrival.sock.recv(MAX_BYTES, socket.MSG_PEEK)
@@ -203,11 +203,11 @@ class Admission:
         else:
             self._parse(arrival, data)
 
-    def _parse(self, arrival: Arrival, data: bytes) -> None:
-        door, known = self._doors[arrival.listener], len(arrival.data)
-        assert door.versions is not None
+    def _parse(self, arrival: PendingConnection, data: bytes) -> None:
+        rules, known = self._rules[arrival.listener], len(arrival.data)
+        assert rules.versions is not None
         try:
-            parsed = parse(arrival.data + data, door.versions, arrival.peer)
+            parsed = parse(arrival.data + data, rules.versions, arrival.peer)
         except ProxyHeaderError as error:
             self._refuse(arrival, BAD_PROXY, f"what it sends is no PROXY header: {error}")
             return
@@ -226,16 +226,16 @@ class Admission:
         else:
             self._end_wait(arrival, parsed)
 
-    def _admits(self, arrival: Arrival, parsed: Parsed) -> bool:
+    def _admits(self, arrival: PendingConnection, parsed: Parsed) -> bool:
         """Tell whether a client may come in; where none is named, whether its proxy may."""
         host = parsed.host
         if host is None:
             if not isinstance(arrival.address, tuple):
                 return True
             host = arrival.address[0]
-        return self._doors[arrival.listener].admits(host)
+        return self._rules[arrival.listener].admits(host)
 
-    def _end_wait(self, arrival: Arrival, parsed: Parsed) -> None:
+    def _end_wait(self, arrival: PendingConnection, parsed: Parsed) -> None:
         """Let a connection in that has waited, unless it has gone meanwhile."""
         if not self._forget(arrival):
             return
@@ -246,12 +246,12 @@ class Admission:
             found = ConnectionOrigin(header.source, parsed.host, parsed.port, proxy=header)
         self._let_in(fd, found, arrival.listener, arrival.claim)
 
-    def _refuse(self, arrival: Arrival, cause: int, why: str) -> None:
+    def _refuse(self, arrival: PendingConnection, cause: int, why: str) -> None:
         if self._forget(arrival):
             fd, listener = arrival.sock.detach(), arrival.listener
             self._refusals.refuse(fd, listener, cause, arrival.peer, why)
 
-    def _forget(self, arrival: Arrival) -> bool:
+    def _forget(self, arrival: PendingConnection) -> bool:
         """Wait no longer for a connection; return whether it still waited."""
         if self._arrivals.pop(arrival, self) is self:
             return False
@@ -269,7 +269,7 @@ class Admission:
             self._refuse(arrival, LATE, self._why_late(arrival))
         self._is_timed = False
 
-    def _why_late(self, arrival: Arrival) -> str:
+    def _why_late(self, arrival: PendingConnection) -> str:
         seconds = f"{self._limits.admission_seconds:g} s"
         if arrival.data:
             return f"its PROXY header was not whole after {seconds}"

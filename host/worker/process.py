@@ -35,7 +35,7 @@ from host.telemetry.events import CONNECTIONS_CUT, PROFILE_LOST
 from host.telemetry.logs import LogWriter
 from host.text import reason
 from host.worker.acceptor import Acceptor
-from host.worker.admission import Admission, Door
+from host.worker.admission import AccessRules, Admission
 from host.worker.answers import Answers
 from host.worker.capacity import Capacity
 from host.worker.closing import log_closed
@@ -177,8 +177,8 @@ class WorkerProcess:
     ) -> Admission | None:
         """Have connections asked first where the settings want it; None if they never do."""
         assignment, loop = self._assignment, self.loop
-        doors = [Door(listen) for listen in settings.listen]
-        if all(door.is_open for door in doors):
+        rules = [AccessRules(listen) for listen in settings.listen]
+        if all(each.is_open for each in rules):
             return None
         refusals = Refusals(
             assignment.listeners,
@@ -191,10 +191,10 @@ class WorkerProcess:
         )
         arrivals = self._connections.arrivals
         admission = Admission(
-            doors, acceptor.begin, loop, refusals, capacity, arrivals, settings.limits
+            rules, acceptor.begin, loop, refusals, capacity, arrivals, settings.limits
         )
-        for number, door in enumerate(doors):
-            if not door.is_open:
+        for number, each in enumerate(rules):
+            if not each.is_open:
                 acceptor.ask_first(number, admission.begin, admission.is_full)
         return admission
 

@@ -12,7 +12,7 @@ from host.ipc.scoreboard import ACTIVE, BAD_PROXY, DENIED, GONE, LATE, PROBES, R
 from host.runtime.loop import READ
 from host.settings import Limits, Listen
 from host.telemetry.events import CONNECTIONS_REFUSED
-from host.worker.admission import Admission, Door
+from host.worker.admission import AccessRules, Admission
 from host.worker.capacity import Capacity
 from host.worker.context import OpenConnections
 from host.worker.refusals import Refusals
@@ -67,9 +67,9 @@ class Gate:
         self.admitted = []
         self.arrivals = self.connections.arrivals
         stack.callback(lambda: [arrival.sock.close() for arrival in self.arrivals])
-        doors = [Door(listen)]
+        rules = [AccessRules(listen)]
         self.admission = Admission(
-            doors, self.admit, self.loop, refusals, capacity, self.arrivals, limits
+            rules, self.admit, self.loop, refusals, capacity, self.arrivals, limits
         )
 
     def admit(self, fd, address, listener, claim):
@@ -326,7 +326,7 @@ def test_the_origin_of_others_is_as_without_admission(gate):
     [({}, True), ({"allow": ("::/0",)}, False), ({"deny": ("::/0",)}, False), (PROXIED, False)],
 )
 def test_a_listener_without_these_settings_asks_nobody(settings, is_open):
-    assert Door(Listen(address="tcp://127.0.0.1:7000", **settings)).is_open == is_open
+    assert AccessRules(Listen(address="tcp://127.0.0.1:7000", **settings)).is_open == is_open
 
 
 def test_no_descriptor_is_left(gate):
