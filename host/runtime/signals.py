@@ -54,8 +54,8 @@ class Signals:
     is what nohup(1) is for. The others of the table do what they do in any program, but for
     `BLOCKED`, which are never delivered. In a child that a plugin forks, all of them do.
 
-    A byte that finds the socket full is lost, which is harmless: every handler looks at the state
-    of things, not at a count of signals.
+    A byte that finds the socket full is lost, which is harmless: the signal was noted all the same,
+    and every handler looks at the state of things, not at a count of signals.
 
     Args:
         numbers: which signals to note.
@@ -189,11 +189,18 @@ class Signals:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, self._numbers)
 
     def handle(self, _mask: int = 0) -> None:
-        """Call the handler of each signal that has come, once per kind."""
+        """Call the handler of each signal that has come, once per kind.
+
+        Each has written its number to wake the loop; but where so many have come that there was no
+        room left, only its own handler has noted it. That is looked at last: what is noted after it
+        finds room.
+        """
         assert self._reader is not None
         numbers = set() if self._blocked is None else signal_descriptor.read(self._blocked)
         with suppress(BlockingIOError):
             numbers.update(self._reader.recv(4096))
+        seen, self._seen = self._seen, set()
+        numbers.update(seen)
         for number, handler in self._handlers.items():  # others' signals write here, too
             if number in numbers:
                 handler(number)

@@ -825,6 +825,7 @@ def test_requests_in_one_piece_cost_what_a_few_cost(make):
         assert found == requests
         return steps.total / requests, buffer.work / requests
 
+    work(48)  # CPython 3.13 counts the bytecodes of a function from its second call on
     few_steps, few_bytes = work(48)
     steps, handled = work(1200)
     assert steps < 1.5 * few_steps

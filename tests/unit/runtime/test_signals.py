@@ -79,6 +79,16 @@ def test_a_flood_of_signals_does_no_harm(watch):
     assert set(calls) == {signal.SIGUSR1}
 
 
+def test_a_flood_of_one_kind_hides_no_other(watch):
+    signals, calls = watch(signal.SIGUSR1, signal.SIGUSR2)
+    for _ in range(5000):
+        signal.raise_signal(signal.SIGUSR1)
+    signal.raise_signal(signal.SIGUSR2)
+    for _ in range(3):
+        signals.handle()
+    assert calls.count(signal.SIGUSR2) == 1
+
+
 @pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGRTMIN + 2])
 def test_a_signal_that_somebody_else_handles_stays_theirs(watch, number):
     theirs = []
