@@ -34,16 +34,34 @@ getsignal: Callable[[int], object] = _signal.getsignal
 def ending(code: int) -> Iterator[None]:
     """Have a signal that stops the process end it at once with this exit code, within.
 
-    For the last words of a process: perhaps nobody ever takes them.
+    For the last words of a process: perhaps nobody ever takes them. A handler alone would not do:
+    one whose signal comes just before a write that waits is not called until that returns. So the
+    number of the signal is written to a pipe (set_wakeup_fd), which a thread waits for.
     """
     before = {number: signal.signal(number, lambda *_: os._exit(code)) for number in _STOPPING}
+    with suppress(OSError, RuntimeError):  # no descriptor or thread is left: then the handler alone
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(writer, False)
+        _thread.start_new_thread(_end_at_stop, (reader, code))
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        writer = signal.set_wakeup_fd(-1)
+        if writer >= 0:
+            os.close(writer)  # which ends the thread
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)  # None: it is not Python's
+
+
+def _end_at_stop(reader: int, code: int) -> None:
+    """End the process when the number of a signal that stops it can be read; run in a thread."""
+    while numbers := os.read(reader, 1):
+        if numbers[0] in _STOPPING:
+            os._exit(code)
+    os.close(reader)
 
 
 class Signals:
