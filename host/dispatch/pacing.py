@@ -56,7 +56,7 @@ class PacedQueue:
         if not length or self._is_shut():
             return length
         self._count()
-        may = int(self._tokens) + self._total(SENT) - self._total(CLAIMED)
+        may = max(0, int(self._tokens)) + self._total(SENT) - self._total(CLAIMED)
         if length <= may:
             return length
         if not self._is_planned:

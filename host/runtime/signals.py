@@ -39,17 +39,18 @@ def ending(code: int) -> Iterator[None]:
     number of the signal is written to a pipe (set_wakeup_fd), which a thread waits for.
     """
     before = {number: signal.signal(number, lambda *_: os._exit(code)) for number in _STOPPING}
+    writer = -1
     with suppress(OSError, RuntimeError):  # no descriptor or thread is left: then the handler alone
         reader, writer = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(writer, False)
-        _thread.start_new_thread(_end_at_stop, (reader, code))
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        _thread.start_new_thread(_end_at_stop, (reader, code))
     mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        writer = signal.set_wakeup_fd(-1)
+        signal.set_wakeup_fd(-1)
         if writer >= 0:
             os.close(writer)  # which ends the thread
         for number, handler in before.items():

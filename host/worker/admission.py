@@ -7,7 +7,8 @@ one that is refused has no `on_accept` and no `on_close`.
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -17,14 +18,14 @@ from host.net.networks import Networks
 from host.net.proxy_protocol import MAX_BYTES, Parsed, ProxyHeaderError, parse
 from host.net.sockets import describe, origin
 from host.runtime.loop import READ, Loop
-from host.settings import Listen
-from host.settings.models import Limits
+from host.settings import Limits, Listen
 from host.text import reason
 from host.worker.capacity import Capacity
 from host.worker.refusals import Refusals
 
 _PROBE_SECONDS = 0.1
 """How long a connection that names no client is taken for a probe, which ends without a word."""
+_GONE = "its peer has gone"
 _SILENT_PROXY = (
     "some send it with the first bytes of their client only, which may wait for a greeting: an"
     " NLB of AWS does, unless its attribute proxy_protocol_v2.client_to_server.header_placement"
@@ -40,11 +41,10 @@ class Admitted(Protocol):
         """Tell its plugin that the worker goes away."""
 
 
-class Admit(Protocol):
-    """Begins connections that may come in."""
+Admit = Callable[[int, object, int, int], Admitted | None]
+"""Begins a connection that may come in, which owns the descriptor then; None if that has failed.
 
-    def __call__(self, fd: int, address: object, listener: int, claim: int, /) -> Admitted | None:
-        """Begin one, which owns the descriptor from now on; None if that has failed."""
+It is given the descriptor, an address or origin, and the numbers of the listener and the claim."""
 
 
 class AccessRules:
@@ -106,6 +106,13 @@ class PendingConnection:
         """The other end as text."""
         return describe(self.address)
 
+    def take(self, size: int) -> bool:
+        """Read so many bytes that were looked at; False if they are not there any more."""
+        with suppress(OSError):
+            while size and (data := self.sock.recv(size)):
+                size -= len(data)
+        return not size
+
 
 class Admission:
     """Lets connections in, at once or when their proxy has said whose they are, or refuses them.
@@ -120,7 +127,7 @@ class Admission:
         loop: the worker's loop.
         refusals: closes what is refused, counts and tells it.
         capacity: told when as many wait as may.
-        arrivals: those that wait, in the order in which they came; filled here.
+        pending: those that wait, in the order in which they came; filled here.
         limits: how long they may wait, and how many.
     """
 
@@ -131,11 +138,11 @@ class Admission:
         loop: Loop,
         refusals: Refusals,
         capacity: Capacity,
-        arrivals: dict[PendingConnection, None],
+        pending: dict[PendingConnection, None],
         limits: Limits,
     ) -> None:
         self._rules, self._admit, self._loop, self._refusals = rules, admit, loop, refusals
-        self._capacity, self._arrivals, self._limits = capacity, arrivals, limits
+        self._capacity, self._pending, self._limits = capacity, pending, limits
         self._is_timed = False
         self._deadline: float | None = None
 
@@ -156,7 +163,7 @@ class Admission:
 
     def is_full(self) -> bool:
         """Tell whether as many wait as may."""
-        return len(self._arrivals) >= self._limits.max_admissions_per_worker
+        return len(self._pending) >= self._limits.max_admissions_per_worker
 
     def begin_to_drain(self, deadline: float) -> None:
         """Tell connections that come in from now on that the worker goes away.
@@ -167,114 +174,115 @@ class Admission:
         self._loop.call_at(deadline, self._refuse_all)
 
     def _let_in(self, fd: int, address: object, listener: int, claim: int) -> None:
-        connection = self._admit(fd, address, listener, claim)
-        if connection is not None and self._deadline is not None:
-            connection.drain(self._deadline)
+        admitted = self._admit(fd, address, listener, claim)
+        if admitted is not None and self._deadline is not None:
+            admitted.drain(self._deadline)
 
     def _wait(self, fd: int, address: object, listener: int, claim: int) -> None:
         due = self._loop.now + self._limits.admission_seconds
-        arrival = PendingConnection(socket.socket(fileno=fd), address, listener, claim, due)
+        connection = PendingConnection(socket.socket(fileno=fd), address, listener, claim, due)
         try:
-            self._loop.add(fd, READ, lambda _mask: self._look(arrival))
+            self._loop.add(fd, READ, lambda _mask: self._look(connection))
         except OSError as error:  # ENOSPC or ENOMEM (epoll_ctl(2))
-            arrival.sock.detach()
-            self._refusals.refuse(fd, listener, GONE, arrival.peer, reason(error))
+            connection.sock.detach()
+            self._refusals.refuse(fd, listener, GONE, connection.peer, reason(error))
             return
-        self._arrivals[arrival] = None
+        self._pending[connection] = None
         if self.is_full():
             self._capacity.fill()
         if not self._is_timed:
             self._is_timed = True
             self._loop.call_at(due, self._refuse_late)
 
-    def _look(self, arrival: PendingConnection) -> None:
+    def _look(self, connection: PendingConnection) -> None:
         """Look at what has come, and take as much of it as belongs to the header."""
         try:
-            data = arrival.sock.recv(MAX_BYTES, socket.MSG_PEEK)
+            data = connection.sock.recv(MAX_BYTES, socket.MSG_PEEK)
         except BlockingIOError:
             return
         except OSError:  # a reset
             data = b""
         if not data:
-            probe = arrival.parsed is not None
-            self._refuse(arrival, PROBES if probe else GONE, "its peer has gone")
-        elif arrival.parsed is not None:
-            self._end_wait(arrival, arrival.parsed)
+            probe = connection.parsed is not None
+            self._refuse(connection, PROBES if probe else GONE, _GONE)
+        elif connection.parsed is not None:
+            self._end_wait(connection, connection.parsed)
         else:
-            self._parse(arrival, data)
+            self._parse(connection, data)
 
-    def _parse(self, arrival: PendingConnection, data: bytes) -> None:
-        rules, known = self._rules[arrival.listener], len(arrival.data)
+    def _parse(self, connection: PendingConnection, data: bytes) -> None:
+        rules, known = self._rules[connection.listener], len(connection.data)
         assert rules.versions is not None
         try:
-            parsed = parse(arrival.data + data, rules.versions, arrival.peer)
+            parsed = parse(connection.data + data, rules.versions, connection.peer)
         except ProxyHeaderError as error:
-            self._refuse(arrival, BAD_PROXY, f"what it sends is no PROXY header: {error}")
+            self._refuse(connection, BAD_PROXY, f"what it sends is no PROXY header: {error}")
             return
-        arrival.sock.recv(len(data) if parsed is None else parsed.size - known)
-        if parsed is None:
-            arrival.data += data
-        elif not self._admits(arrival, parsed):
+        if not connection.take(len(data) if parsed is None else parsed.size - known):
+            self._refuse(connection, GONE, _GONE)
+        elif parsed is None:
+            connection.data += data
+        elif not self._admits(connection, parsed):
             who = "" if parsed.header.source is None else f" its client {parsed.header.source}"
-            self._refuse(arrival, DENIED, f"allow and deny do not admit{who or ' it'}")
+            self._refuse(connection, DENIED, f"allow and deny do not admit{who or ' it'}")
         elif parsed.header.local:
             # A probe ends now and says nothing. Who waits for a greeting does neither.
-            arrival.parsed = parsed
+            connection.parsed = parsed
             now = self._loop.now
-            later = min(now + _PROBE_SECONDS, (now + arrival.due) / 2)
-            self._loop.call_at(later, lambda: self._end_wait(arrival, parsed))
+            later = min(now + _PROBE_SECONDS, (now + connection.due) / 2)
+            self._loop.call_at(later, lambda: self._end_wait(connection, parsed))
         else:
-            self._end_wait(arrival, parsed)
+            self._end_wait(connection, parsed)
 
-    def _admits(self, arrival: PendingConnection, parsed: Parsed) -> bool:
+    def _admits(self, connection: PendingConnection, parsed: Parsed) -> bool:
         """Tell whether a client may come in; where none is named, whether its proxy may."""
         host = parsed.host
         if host is None:
-            if not isinstance(arrival.address, tuple):
+            if not isinstance(connection.address, tuple):
                 return True
-            host = arrival.address[0]
-        return self._rules[arrival.listener].admits(host)
+            host = connection.address[0]
+        return self._rules[connection.listener].admits(host)
 
-    def _end_wait(self, arrival: PendingConnection, parsed: Parsed) -> None:
+    def _end_wait(self, connection: PendingConnection, parsed: Parsed) -> None:
         """Let a connection in that has waited, unless it has gone meanwhile."""
-        if not self._forget(arrival):
+        if not self._forget(connection):
             return
-        header, fd = parsed.header, arrival.sock.detach()
+        header, fd = parsed.header, connection.sock.detach()
         if header.source is None:
-            found = replace(origin(arrival.address, fd), proxy=header)
+            found = replace(origin(connection.address, fd), proxy=header)
         else:
             found = ConnectionOrigin(header.source, parsed.host, parsed.port, proxy=header)
-        self._let_in(fd, found, arrival.listener, arrival.claim)
+        self._let_in(fd, found, connection.listener, connection.claim)
 
-    def _refuse(self, arrival: PendingConnection, cause: int, why: str) -> None:
-        if self._forget(arrival):
-            fd, listener = arrival.sock.detach(), arrival.listener
-            self._refusals.refuse(fd, listener, cause, arrival.peer, why)
+    def _refuse(self, connection: PendingConnection, cause: int, why: str) -> None:
+        if self._forget(connection):
+            fd, listener = connection.sock.detach(), connection.listener
+            self._refusals.refuse(fd, listener, cause, connection.peer, why)
 
-    def _forget(self, arrival: PendingConnection) -> bool:
+    def _forget(self, connection: PendingConnection) -> bool:
         """Wait no longer for a connection; return whether it still waited."""
-        if self._arrivals.pop(arrival, self) is self:
+        if self._pending.pop(connection, self) is self:
             return False
-        self._loop.remove(arrival.sock.fileno())
+        self._loop.remove(connection.sock.fileno())
         if not self.is_full():
             self._capacity.empty()
         return True
 
     def _refuse_late(self) -> None:
         """Refuse those whose time is up, and wait for the next one's."""
-        for arrival in list(self._arrivals):
-            if arrival.due > self._loop.now:
-                self._loop.call_at(arrival.due, self._refuse_late)
+        for connection in list(self._pending):
+            if connection.due > self._loop.now:
+                self._loop.call_at(connection.due, self._refuse_late)
                 return
-            self._refuse(arrival, LATE, self._why_late(arrival))
+            self._refuse(connection, LATE, self._why_late(connection))
         self._is_timed = False
 
-    def _why_late(self, arrival: PendingConnection) -> str:
+    def _why_late(self, connection: PendingConnection) -> str:
         seconds = f"{self._limits.admission_seconds:g} s"
-        if arrival.data:
+        if connection.data:
             return f"its PROXY header was not whole after {seconds}"
         return f"it has sent no PROXY header for {seconds}; {_SILENT_PROXY}"
 
     def _refuse_all(self) -> None:
-        for arrival in list(self._arrivals):
-            self._refuse(arrival, LATE, "its worker has ended")
+        for connection in list(self._pending):
+            self._refuse(connection, LATE, "its worker has ended")

@@ -65,7 +65,7 @@ class OpenConnections:
     unsent: UnsentBytes = field(default_factory=UnsentBytes)
     timers: dict[Any, ConnectionTimers] = field(default_factory=dict)
     answering: dict[Any, PendingAnswers] = field(default_factory=dict)
-    arrivals: dict[Any, None] = field(default_factory=dict)
+    pending: dict[Any, None] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

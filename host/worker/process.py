@@ -189,9 +189,9 @@ class WorkerProcess:
             self._telemetry,
             capacity,
         )
-        arrivals = self._connections.arrivals
+        pending = self._connections.pending
         admission = Admission(
-            rules, acceptor.begin, loop, refusals, capacity, arrivals, settings.limits
+            rules, acceptor.begin, loop, refusals, capacity, pending, settings.limits
         )
         for number, each in enumerate(rules):
             if not each.is_open:
@@ -257,8 +257,8 @@ class WorkerProcess:
         self.loop.close_in_fork()
         for connection in self._connections.open:
             connection.close_in_fork()
-        for arrival in self._connections.arrivals:
-            arrival.sock.close()
+        for each in self._connections.pending:
+            each.sock.close()
         for sock in self._assignment.sockets:
             sock.close()
         self._channel.close()

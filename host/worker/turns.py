@@ -44,7 +44,7 @@ class TurnHandler:
     stop_when_empty: bool = False
     _orders: list[Instruction] = field(init=False, default_factory=list)
     _open: set[SocketConnection] = field(init=False)
-    _arrivals: dict[Any, None] = field(init=False)
+    _pending: dict[Any, None] = field(init=False)
     _touched: list[SocketConnection] = field(init=False)
     _stalled: dict[SocketConnection, float] = field(init=False)
     _has_idle_timeout: bool = field(init=False)
@@ -60,7 +60,7 @@ class TurnHandler:
             connections.touched,
             connections.stalled,
         )
-        self._arrivals = connections.arrivals
+        self._pending = connections.pending
         self._has_idle_timeout = self.timeouts.has_idle_timeout
         self._cells, self._call_cell = row.cells, row.index(CURRENT_CALL)
         self._started_cell, self._lasted_cell = row.index(TURN_STARTED), row.index(TURN_LASTED)
@@ -108,7 +108,7 @@ class TurnHandler:
             for connection in touched:
                 connection.follow_up()
             touched.clear()
-        if self.stop_when_empty and not (self._open or self._arrivals):
+        if self.stop_when_empty and not (self._open or self._pending):
             self.loop.stop()
         if self.bus.waiting:
             self.bus.flush()

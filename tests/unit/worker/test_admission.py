@@ -12,7 +12,7 @@ from host.ipc.scoreboard import ACTIVE, BAD_PROXY, DENIED, GONE, LATE, PROBES, R
 from host.runtime.loop import READ
 from host.settings import Limits, Listen
 from host.telemetry.events import CONNECTIONS_REFUSED
-from host.worker.admission import AccessRules, Admission
+from host.worker.admission import AccessRules, Admission, PendingConnection
 from host.worker.capacity import Capacity
 from host.worker.context import OpenConnections
 from host.worker.refusals import Refusals
@@ -65,11 +65,11 @@ class Gate:
             capacity=capacity,
         )
         self.admitted = []
-        self.arrivals = self.connections.arrivals
-        stack.callback(lambda: [arrival.sock.close() for arrival in self.arrivals])
+        self.pending = self.connections.pending
+        stack.callback(lambda: [each.sock.close() for each in self.pending])
         rules = [AccessRules(listen)]
         self.admission = Admission(
-            rules, self.admit, self.loop, refusals, capacity, self.arrivals, limits
+            rules, self.admit, self.loop, refusals, capacity, self.pending, limits
         )
 
     def admit(self, fd, address, listener, claim):
@@ -217,11 +217,11 @@ def test_all_that_wait_too_long_are_refused(gate):
     scene.loop.advance(scene.loop.now + 3.9)
     assert scene.counts() == {}
     scene.loop.advance(scene.loop.now + 0.1)
-    assert (is_reset(silent), scene.counts(), len(scene.arrivals)) == (True, {"late": 1}, 1)
+    assert (is_reset(silent), scene.counts(), len(scene.pending)) == (True, {"late": 1}, 1)
     assert "on_first_ack" in scene.why()[0]
     scene.send(begun, HEADER[-1:])
     assert len(scene.admitted) == 1
-    assert not scene.arrivals
+    assert not scene.pending
     scene.loop.advance(scene.loop.now + 10)
     late = scene.come(data=HEADER[:-1])
     scene.loop.advance(scene.loop.now + 5)
@@ -299,7 +299,7 @@ def test_who_comes_in_while_the_worker_goes_away_is_told(gate):
     assert [connection.deadline for connection in scene.admitted] == [deadline]
     scene.loop.advance(deadline)
     assert is_reset(second)
-    assert (scene.counts(), dict(scene.arrivals)) == ({"late": 1}, {})
+    assert (scene.counts(), dict(scene.pending)) == ({"late": 1}, {})
 
 
 def test_the_same_is_told_now_and_then_only(gate):
@@ -355,3 +355,18 @@ def test_no_descriptor_is_left(gate):
 def test_settings_that_let_nobody_in_are_refused(settings):
     with pytest.raises(ValueError, match=r"prox|host bits"):
         Listen(address="tcp://127.0.0.1:7000", **settings)
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_bytes_that_are_gone_are_not_taken(reset):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        peer = socket.create_connection(server.getsockname())
+        ours, address = server.accept()
+    with ours:
+        pending = PendingConnection(ours, address, listener=0, claim=1, due=0.0)
+        peer.sendall(HEADER)
+        assert pending.take(len(HEADER))
+        if reset:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        assert not pending.take(1)
