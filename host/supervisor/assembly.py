@@ -20,7 +20,8 @@ from host.runtime.steps import Steps
 from host.settings import Settings
 from host.supervisor.command_handlers import CommandHandlers, CommandParts, Stop
 from host.supervisor.dependencies import Dependencies
-from host.supervisor.generations import DispatchSetup, Generation, Generations
+from host.supervisor.dispatch_setup import DispatchSetup
+from host.supervisor.generations import Generation, Generations
 from host.supervisor.lifecycle import LifecycleParts, WorkerLifecycle
 from host.supervisor.orphans import Orphans
 from host.supervisor.reload.reexec import ReexecParts, reexec

@@ -7,24 +7,22 @@ import heapq
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from host import errors
 from host.dispatch.candidate import Candidate
-from host.dispatch.dispatcher import Dispatcher, DispatchPolicy, Scheduler
+from host.dispatch.dispatcher import Dispatcher
 from host.dispatch.history import ChoiceHistory
 from host.dispatch.pacing import PacedQueue
-from host.dispatch.runner import DispatchRunner, Send
+from host.dispatch.runner import DispatchRunner
 from host.interfaces import Listener
 from host.ipc.assignment import WorkerId
 from host.ipc.scoreboard import MAX_ROWS, Row, Scoreboard
 from host.net.listeners import ListeningSocket
-from host.net.queue_length import queue_length
 from host.net.quiesce import Gate
 from host.runtime.loop import Loop
 from host.telemetry import events
-from host.telemetry.emitter import ReportFailure, Telemetry
+from host.telemetry.emitter import Telemetry
 
 
 class HandingOut(NamedTuple):
@@ -143,81 +141,6 @@ class Generation:
         """Close everything but the sockets that another generation has."""
         self.stop_handing_out(kept)
         self.scoreboard.close()
-
-
-@dataclass(frozen=True, slots=True)
-class DispatchSetup:
-    """How every generation hands out its connections.
-
-    Attributes:
-        schedulers: who is asked which worker takes a connection, each with its plugin's name.
-        policy: the limits that dispatch keeps to.
-        send: sends to a worker without waiting.
-        report: told what a scheduler raises.
-    """
-
-    loop: Loop
-    telemetry: Telemetry
-    schedulers: Sequence[tuple[str, Scheduler]]
-    policy: DispatchPolicy
-    send: Send
-    report: ReportFailure
-
-    def prepare(self, generation: Generation, wake: int | None = None) -> None:
-        """Have a generation ready to hand out what waits; `runner.start` begins with it.
-
-        Args:
-            generation: it closes what is made here.
-            wake: the eventfd by which its workers wake the supervisor, if there is one already.
-        """
-        queues: list[tuple[Listener, Callable[[], int]]] = []
-        blind = False
-        for listener in generation.sockets:
-            length, known = self._queue_length(listener)
-            if listener.max_rate:
-                number, rate = listener.view.index, listener.max_rate
-                length = PacedQueue(
-                    length,
-                    generation.scoreboard,
-                    number,
-                    rate,
-                    self.loop.call_later,
-                    listener.gate_is_shut,
-                )
-                generation.paced[number] = length
-            queues.append((listener.view, length))
-            blind = blind or not known
-        dispatcher = Dispatcher(
-            generation.scoreboard.cells,
-            queues,
-            self.schedulers,
-            self.policy,
-            report=self.report,
-            telemetry=self.telemetry,
-        )
-        runner = DispatchRunner(
-            self.loop,
-            dispatcher,
-            generation.scoreboard,
-            generation.sockets,
-            send=self.send,
-            blind=blind,
-            wake=wake,
-        )
-        for number, queue in generation.paced.items():
-            queue.run_pass = functools.partial(runner.run_again, number)
-        generation.choices = dispatcher.choices
-        generation.handing_out = HandingOut(dispatcher, runner)
-
-    def _queue_length(self, listener: ListeningSocket) -> tuple[Callable[[], int], bool]:
-        """Return the function that tells a listener's queue length, and whether it knows it."""
-        function, limit, cause = queue_length(listener)
-        address, wanted = listener.view.address, listener.wanted
-        if limit is None:
-            self.telemetry.emit(events.BACKLOG_UNKNOWN, address=address, cause=cause)
-        elif limit < wanted:
-            self.telemetry.emit(events.BACKLOG_CAPPED, address=address, actual=limit, wanted=wanted)
-        return function, limit is not None
 
 
 class Outcome(NamedTuple):

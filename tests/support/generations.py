@@ -12,7 +12,8 @@ from host.dispatch.runner import Send
 from host.interfaces import Listener
 from host.net.listeners import ListeningSocket, inherit_listener, open_listener
 from host.settings import Listen
-from host.supervisor.generations import DispatchSetup, Generation, Generations
+from host.supervisor.dispatch_setup import DispatchSetup
+from host.supervisor.generations import Generation, Generations
 from host.telemetry.emitter import Telemetry
 from support.fakes import FakeLoop, Told
 

@@ -15,7 +15,8 @@ from host.ipc.supervisor_end import SupervisorChannel
 from host.net.listeners import ListeningSocket
 from host.runtime.loop import Loop
 from host.runtime.stacks import StackReader
-from host.supervisor.generations import DispatchSetup, Generation, Generations
+from host.supervisor.dispatch_setup import DispatchSetup
+from host.supervisor.generations import Generation, Generations
 from host.supervisor.reload import handover, stand_in
 from host.supervisor.workers.handles import WorkerHandle, Workers
 from host.supervisor.workers.states import KillWorker, WorkerRecord, WorkerState
