@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from host.testing.machine import patience
+from support.asking import fresh_name
 from walkthrough import ROOT, blocks
 
 FILES = {block.file: block.text for block in blocks(ROOT / "docs/deployment.md") if block.file}
@@ -91,8 +92,8 @@ def test_the_commands_of_the_unit_and_of_the_image_work(folder, host_server):
     ]
     assert start[1:] == ["-m", "host", "--config", "host.toml"]
     assert entry[:4] == start[1:]
-    host = host_server(flags=["--config", str(folder / "host.toml"), "--name", "deployed"])
-    named = [word.replace("service", "deployed") for word in reload]
-    run(folder, *named)
-    run(folder, sys.executable, *[word.replace("service", "deployed") for word in probe])
+    name = fresh_name()  # another run of the tests may be under way
+    host = host_server(flags=["--config", str(folder / "host.toml"), "--name", name])
+    run(folder, *[word.replace("service", name) for word in reload])
+    run(folder, sys.executable, *[word.replace("service", name) for word in probe])
     assert host.stop() == 0

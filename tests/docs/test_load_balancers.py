@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from host.testing.machine import patience
+from support.asking import fresh_name
 from support.hosting import eventually
 from walkthrough import ROOT, blocks
 
@@ -26,7 +27,7 @@ def answers(port):
 @pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed")
 def test_the_files_work_together(host_server, tmp_path):
     (tmp_path / "host.toml").write_text(FILES["host.toml"].replace(":7000", ":0"))
-    host = host_server(listen=(), flags=["--config", "host.toml", "--name", "balanced"])
+    host = host_server(listen=(), flags=["--config", "host.toml", "--name", fresh_name()])
     with socket.create_server(("127.0.0.1", 0)) as free:
         front = free.getsockname()[1]
     text = FILES["haproxy.cfg"].replace(":7000", f":{host.port}").replace(":8000", f":{front}")
