@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from host.errors import HostError
+from host.net.listeners import Source
 from host.net.socket_files import SocketFile
 from host.runtime.processes import REHEARSAL
 from host.settings import AppliedSetting, Problem, Settings, SettingsError
@@ -23,7 +24,7 @@ from host.settings.errors import show
 
 VARIABLE = "_PREFORK_HANDOVER"
 """The number of the memfd, for the process that a reload executes anew."""
-FORMAT = 9
+FORMAT = 10
 """Raised with every change of what is handed over: a reload to another format is refused."""
 
 
@@ -46,6 +47,7 @@ class Socket(_Value):
     max_rate: float
     address: str
     file: SocketFile | None
+    source: Source
 
 
 class Scores(_Value):
@@ -120,6 +122,7 @@ class Handover(_Value):
         restarts: how many workers have been replaced since the host was started.
         accepted: connections accepted by workers that are gone, by slot.
         sockets: all bound sockets, those for the new generation alone among them.
+        passed: name and descriptor of each socket that a service manager has passed.
         control: name and descriptor of the control socket, if there is one.
         log: lines that wait to be written, and how many were dropped.
         log_descriptor: where they are written if they go to no file.
@@ -137,6 +140,7 @@ class Handover(_Value):
     restarts: int
     accepted: dict[int, int]
     sockets: list[Socket]
+    passed: list[tuple[str, int]]
     scores: list[Scores]
     serving: Serving
     workers: list[Worker]
@@ -176,6 +180,7 @@ class Handover(_Value):
     def descriptors(self) -> Iterator[int]:
         """Yield every descriptor that must stay open across exec."""
         yield from (each.fd for each in self.sockets)
+        yield from (descriptor for _name, descriptor in self.passed)
         yield from (each.fd for each in self.scores)
         yield self.serving.wake
         for worker in self.workers:

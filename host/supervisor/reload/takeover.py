@@ -99,6 +99,7 @@ def _generation(
                     inherited[which], view, 0, known.file, known.configured, known.max_rate
                 )
             )
+            listening[-1].source = known.source
     rows = [each.row for each in handed.workers if each.generation == number]
     return Generation(number, views, listening, Scoreboard(len(views), scores.fd), rows)
 
