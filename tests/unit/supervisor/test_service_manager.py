@@ -72,7 +72,7 @@ def test_words_come_when_something_has_changed_and_once_a_second_at_most(host):
     host.lifecycle.scale(1, "a command")
     host.lifecycle.scale(3, "a command")
     host.loop.advance(host.loop.now + 1)
-    assert sent.words[2:] == ["serving: 1 of 3 workers, generation 0"]
+    assert sent.words[2:] == ["serving: 0 of 3 workers, generation 0"]
     host.loop.advance(host.loop.now + 100)
     assert len(sent.words) == 3
 
@@ -185,7 +185,7 @@ def test_no_word_has_a_character_that_would_end_the_line(host):
     host.told.telemetry.emit(events.RELOAD_FAILED, reason=reason, details="")
     assert sent.messages[-1][0] == "READY=1"
     assert sent.messages[-1][1:] == [
-        "STATUS=serving: 2 of 2 workers, generation 0; reload failed: a\\rREADY=1\\tb\\x00"
+        "STATUS=serving: 2 of 2 workers, generation 0; reload failed: a\\x0dREADY=1\\x09b\\x00"
     ]
 
 
