@@ -86,6 +86,10 @@ class ListeningSocket:
         """Tell whether the gate was shut: the listener is about to be closed."""
         return self._is_shut
 
+    def close_in_fork(self) -> None:
+        """Close the copy of a process that a plugin has forked; the listener stays bound."""
+        self.sock.close()
+
     def unlink(self) -> None:
         """Remove the socket file, if it is still ours and this is the process that made it."""
         if self._file is None or self._owner != os.getpid():
@@ -123,7 +127,7 @@ def open_listener(listen: Listen, index: int, plugin: str) -> ListeningSocket:
     try:
         sock = socket.socket(family[address.family], socket.SOCK_STREAM)
     except OSError as error:
-        raise _listen_error(listen.address, error) from error
+        raise listen_error(listen.address, error) from error
     try:
         if address.family == "unix":
             text = str(address)
@@ -139,7 +143,7 @@ def open_listener(listen: Listen, index: int, plugin: str) -> ListeningSocket:
         sock.close()
         if file is not None:
             file.remove()
-        raise _listen_error(listen.address, error) from error
+        raise listen_error(listen.address, error) from error
     view = Listener(index, text, plugin)
     return ListeningSocket(sock, view, listen.backlog, file, str(address), listen.max_rate)
 
@@ -159,11 +163,12 @@ def inherit_listener(
         if file is not None:
             file = file.with_mode(listen.mode)
     except OSError as error:
-        raise _listen_error(listen.address, error) from error
+        raise listen_error(listen.address, error) from error
     return ListeningSocket(sock, view, listen.backlog, file, str(listen.parsed), listen.max_rate)
 
 
-def _listen_error(address: str, error: OSError) -> ListenError:
+def listen_error(address: str, error: OSError) -> ListenError:
+    """Return the error that says what the machine refuses at an address, and what helps."""
     number = error.errno or errno.EINVAL
     return ListenError(address, number, _ADVICE.get(number, "see bind(2) and listen(2)"))
 

@@ -13,8 +13,10 @@ from typing import Generic, TypeVar
 from host.errors import ListenError
 from host.interfaces import Listener
 from host.net.listeners import ListeningSocket, inherit_listener, open_listener
+from host.net.shards import ShardGroup, open_group
 from host.net.socket_files import SocketFile
 from host.settings import Listen
+from host.settings.address import parse
 from host.supervisor.reload.handover import Socket
 
 Existing = TypeVar("Existing")
@@ -23,6 +25,13 @@ Existing = TypeVar("Existing")
 def bound_before(sockets: Iterable[Socket]) -> list[socket.socket]:
     """Return the sockets that an exec has left open."""
     return [socket.socket(fileno=each.fd) for each in sockets]
+
+
+def bound_socket(known: Socket, sock: socket.socket, view: Listener) -> ListeningSocket:
+    """Return the listener of a socket that was handed over, as it was before the exec."""
+    if parse(known.configured).is_udp:
+        return ShardGroup(sock, known.others, view, known.configured)
+    return ListeningSocket(sock, view, 0, known.file, known.configured, known.max_rate)
 
 
 def open_missing(
@@ -44,7 +53,7 @@ def open_missing(
             if match.socket is not None:
                 continue
             try:
-                opened.append(open_listener(listen, 0, listen.plugin or ""))
+                opened.append(_open(listen, 0, listen.plugin or ""))
             except ListenError:
                 if match.lost is None:
                     raise
@@ -77,17 +86,25 @@ def take_listeners(
             match, trouble = found.socket, ""
             if match is None:
                 try:
-                    opened.append(open_listener(listen, index, plugin))
+                    opened.append(_open(listen, index, plugin))
                     taken.append(opened[-1])
                     continue
                 except ListenError as error:
                     if found.lost is None:
                         raise
                     match, trouble = found.lost, f"{os.strerror(error.errno)}; {error.advice}"
-            view = Listener(index, match[0].address, plugin)
-            taken.append(inherit_listener(match[1], listen, view, match[0].file))
+            known, sock = match
+            view = Listener(index, known.address, plugin)
+            if listen.parsed.is_udp:
+                taken.append(bound_socket(known, sock, view))
+                continue
+            taken.append(inherit_listener(sock, listen, view, known.file))
             taken[-1].trouble = trouble
     return taken
+
+
+def _open(listen: Listen, index: int, plugin: str) -> ListeningSocket:
+    return (open_group if listen.parsed.is_udp else open_listener)(listen, index, plugin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +175,8 @@ def _blame_own(error: ListenError, own: Iterable[str]) -> None:
     Raises:
         ListenError: the same error, with the address of that listener.
     """
-    port = error.address.rpartition(":")[2]
+    scheme, port = error.address.partition("//")[0], error.address.rpartition(":")[2]
     for address in own:
-        if address.startswith("tcp://") and address.rpartition(":")[2] == port:
+        if address.startswith(f"{scheme}//") and address.rpartition(":")[2] == port:
             advice = f"this host listens on {address} itself: choose another address or port"
             raise ListenError(error.address, error.errno, advice) from error
