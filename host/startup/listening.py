@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 from host.errors import ListenError
@@ -46,4 +47,6 @@ def open_or_take(
             if each.file is not None:
                 each.file.remove()
             sock.close()
+            for descriptor in each.others:
+                os.close(descriptor)
     return taken, failed
