@@ -119,6 +119,10 @@ class ListeningSocket:
         """
         return lambda: 0 if self._is_shut else length()
 
+    def close_in_fork(self) -> None:
+        """Close the copy of a process that a plugin has forked; the listener stays bound."""
+        self.sock.close()
+
     def unlink(self) -> None:
         """Remove the socket file, if it is still ours and this is the process that made it."""
         if self._file is None or self._owner != os.getpid():
@@ -161,7 +165,7 @@ def open_listener(
     try:
         sock = socket.socket(family[address.family], socket.SOCK_STREAM)
     except OSError as error:
-        raise _listen_error(listen.address, error) from error
+        raise listen_error(listen.address, error) from error
     try:
         if address.family == "unix":
             text = str(address)
@@ -177,7 +181,7 @@ def open_listener(
         sock.close()
         if file is not None:
             file.remove()
-        raise _listen_error(listen.address, error) from error
+        raise listen_error(listen.address, error) from error
     view = Listener(index, text, plugin)
     return ListeningSocket(sock, view, listen.backlog, file, str(address), listen.max_rate)
 
@@ -197,7 +201,7 @@ def inherit_listener(
         if file is not None:
             file = file.with_mode(listen.mode)
     except OSError as error:
-        raise _listen_error(listen.address, error) from error
+        raise listen_error(listen.address, error) from error
     return ListeningSocket(sock, view, listen.backlog, file, str(listen.parsed), listen.max_rate)
 
 
@@ -217,7 +221,7 @@ def _open_passed(passed: Passed, listen: Listen, index: int, plugin: str) -> Lis
             sock.close()
         if isinstance(error, ListenError):
             raise
-        raise _listen_error(listen.address, error) from error
+        raise listen_error(listen.address, error) from error
     view = Listener(index, text, plugin)
     return ListeningSocket(sock, view, listen.backlog, None, str(listen.parsed), listen.max_rate)
 
@@ -233,7 +237,8 @@ def _check_options(listen: Listen, text: str) -> None:
         raise ListenError(listen.address, errno.EINVAL, advice, cause) from None
 
 
-def _listen_error(address: str, error: OSError) -> ListenError:
+def listen_error(address: str, error: OSError) -> ListenError:
+    """Return the error that says what the machine refuses at an address, and what helps."""
     number = error.errno or errno.EINVAL
     return ListenError(address, number, _ADVICE.get(number, "see bind(2) and listen(2)"))
 

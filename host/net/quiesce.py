@@ -61,10 +61,13 @@ class Gate:
         self.open = True
 
     def shut(self, now: float, patience: float) -> None:
-        """Shut the gates; close after `patience` seconds in any case.
+        """Shut the gates; close after `patience` seconds in any case, at once if there are none.
 
         It takes no more than PATIENCE_SECONDS or twice the quiet time, whichever is longer.
         """
+        if not self._listeners:
+            self.close()
+            return
         for listener in self._listeners:
             listener.shut_gate()
         longest = max(PATIENCE_SECONDS, 2 * self._quiet_seconds)

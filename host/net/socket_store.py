@@ -18,6 +18,7 @@ from host.net.activation import Passed, PassedSockets
 from host.net.listeners import ListeningSocket
 from host.net.socket_files import SocketFile
 from host.net.sockets import bound_address
+from host.settings.address import parse
 
 _PREFIX = "prefork="
 """How the name of a socket begins that a host has stored; the configured address follows."""
@@ -75,12 +76,15 @@ def changes(
 
     Args:
         stored: the inode of each socket that is there, by its name.
-        listeners: what is to be there, but for sockets that the service manager has passed.
+        listeners: what is to be there, but for sockets that the service manager has passed, and
+            for those of UDP, whose datagrams are lost with the workers that hold them.
     """
     left = {number: name for name, number in stored.items()}
     new = []
     for listener in listeners:
-        if not listener.is_kept and left.pop(inode(listener.sock), None) is None:
+        if listener.is_kept or parse(listener.configured).is_udp:
+            continue
+        if left.pop(inode(listener.sock), None) is None:
             new.append(listener)
     removed = list(left.values())
     names = set(stored) - set(removed)

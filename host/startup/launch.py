@@ -29,7 +29,13 @@ from host.startup.given import Given, given_to_this_process
 from host.startup.limits import RESERVED_DESCRIPTORS
 from host.startup.listening import open_or_take
 from host.startup.log import HostLog
-from host.startup.prepare import Prepared, prepare, prepare_none, prepare_uninterrupted
+from host.startup.prepare import (
+    Prepared,
+    count_sockets,
+    prepare,
+    prepare_none,
+    prepare_uninterrupted,
+)
 from host.startup.rehearsal import rehearse, rehearse_again
 from host.supervisor.dependencies import Dependencies
 from host.supervisor.process import Supervisor
@@ -294,7 +300,7 @@ def _tell_start(prepared: Prepared, telemetry: Telemetry, version: str) -> None:
     if names := ignored_variables():
         telemetry.emit(VARIABLES_IGNORED, names=", ".join(names))
     if limit < settings.limits.max_connections_per_worker:
-        allowed = limit + RESERVED_DESCRIPTORS + len(prepared.served)
+        allowed = limit + RESERVED_DESCRIPTORS + count_sockets(prepared.served)
         telemetry.emit(DESCRIPTORS_CAPPED, allowed=allowed, connections=limit)
 
 

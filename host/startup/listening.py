@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Collection, Iterable, Sequence
 
@@ -78,3 +79,5 @@ def _close_unused(
             if each.file is not None:
                 each.file.remove()
             sock.close()
+            for descriptor in each.others:
+                os.close(descriptor)

@@ -281,6 +281,12 @@ CONNECTIONS_REFUSED = Event(
     Level.WARNING,
     "worker {slot} has refused {count} on {address}, the last one from {peer}: {why}",
 )
+REPLIES_REFUSED = Event(
+    "replies_refused",
+    Level.WARNING,
+    "{address}: a reply of {size:byte} to {peer}, which has sent {asked}, is dropped "
+    "(reply_factor): its address may be forged, and nobody has called trust() for it",
+)
 PROFILE_LOST = Event(
     "profile_lost", Level.WARNING, "worker {slot} (pid {pid}) cannot write its profile: {cause}"
 )

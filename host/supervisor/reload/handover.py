@@ -40,9 +40,13 @@ class _Value(BaseModel):
 
 
 class Socket(_Value):
-    """One bound socket: the address as the settings have it, as bound, and its socket file."""
+    """One bound socket: the address as the settings have it, as bound, and its socket file.
+
+    A UDP listener has several with one address: `others` are their descriptors but for the first.
+    """
 
     fd: int
+    others: list[int] = []
     configured: str
     max_rate: float
     address: str
@@ -128,6 +132,14 @@ class StandIn(_Value):
     pipe: int
 
 
+class Shard(_Value):
+    """A socket of a UDP listener, the worker that reads it, and whether that was told to stop."""
+
+    fd: int
+    pid: int
+    releasing: bool
+
+
 class Handover(_Value):
     """All of it.
 
@@ -161,6 +173,7 @@ class Handover(_Value):
     scores: list[Scores]
     serving: Serving
     workers: list[Worker]
+    shards: list[Shard] = []
     topics: Topics
     stand_in: StandIn | None
     service: Service | None
@@ -197,9 +210,10 @@ class Handover(_Value):
 
     def descriptors(self) -> Iterator[int]:
         """Yield every descriptor that must stay open across exec."""
-        yield from (each.fd for each in self.sockets)
+        for each in self.sockets:
+            yield from (each.fd, *each.others)
         yield from (descriptor for _name, descriptor in self.passed)
-        yield from (each.fd for each in self.scores)
+        yield from (scores.fd for scores in self.scores)
         yield self.serving.wake
         for worker in self.workers:
             yield from (worker.control, worker.stacks)

@@ -14,6 +14,7 @@ from host.bus.supervisor_end import BusRouter
 from host.control.server import ControlServer
 from host.net.activation import PassedSockets
 from host.net.listeners import ListeningSocket
+from host.net.shards import ShardGroup
 from host.runtime import lineage
 from host.runtime.loop import Loop
 from host.runtime.processes import BatchScheduling
@@ -175,6 +176,7 @@ def hand_over(
         sockets=[
             handover.Socket(
                 fd=each.fileno(),
+                others=list(each.shards[1:]) if isinstance(each, ShardGroup) else [],
                 configured=each.configured,
                 max_rate=each.max_rate,
                 address=each.view.address,
@@ -199,6 +201,10 @@ def hand_over(
             sockets=[numbers[each.fileno()] for each in serving.sockets],
         ),
         workers=workers,
+        shards=[
+            handover.Shard(fd=shard, pid=owner.pid, releasing=owner.releasing)
+            for shard, owner in generations.shards.owners.items()
+        ],
         topics=handover.Topics(hearers=topics.hearers, owners=topics.owners, rings=topics.rings),
         stand_in=process,
         service=parts.service(),

@@ -12,10 +12,12 @@ from typing import Generic, TypeVar
 
 from host.errors import ListenError
 from host.interfaces import Listener
-from host.net.activation import PassedSockets
+from host.net.activation import PassedSockets, Supply
 from host.net.listeners import ListeningSocket, inherit_listener, open_listener
+from host.net.shards import ShardGroup, open_group
 from host.net.socket_files import SocketFile
 from host.settings import Listen
+from host.settings.address import parse
 from host.supervisor.reload.handover import Socket
 
 Existing = TypeVar("Existing")
@@ -24,6 +26,15 @@ Existing = TypeVar("Existing")
 def bound_before(sockets: Iterable[Socket]) -> list[socket.socket]:
     """Return the sockets that an exec has left open."""
     return [socket.socket(fileno=each.fd) for each in sockets]
+
+
+def bound_socket(known: Socket, sock: socket.socket, view: Listener) -> ListeningSocket:
+    """Return the listener of a socket that was handed over, as it was before the exec."""
+    if parse(known.configured).is_udp:
+        return ShardGroup(sock, known.others, view, known.configured)
+    found = ListeningSocket(sock, view, 0, known.file, known.configured, known.max_rate)
+    found.source = known.source
+    return found
 
 
 def open_missing(
@@ -51,7 +62,7 @@ def open_missing(
             if match.socket is not None:
                 continue
             try:
-                opened.append(open_listener(listen, 0, listen.plugin or "", supply))
+                opened.append(_open(listen, 0, listen.plugin or "", supply))
             except ListenError:
                 if match.lost is None:
                     raise
@@ -88,17 +99,27 @@ def take_listeners(
             match, trouble = found.socket, ""
             if match is None:
                 try:
-                    opened.append(open_listener(listen, index, plugin, supply))
+                    opened.append(_open(listen, index, plugin, supply))
                     taken.append(opened[-1])
                     continue
                 except ListenError as error:
                     if found.lost is None:
                         raise
                     match, trouble = found.lost, f"{os.strerror(error.errno)}; {error.advice}"
-            view = Listener(index, match[0].address, plugin)
-            taken.append(inherit_listener(match[1], listen, view, match[0].file))
-            taken[-1].trouble, taken[-1].source = trouble, match[0].source
+            known, sock = match
+            view = Listener(index, known.address, plugin)
+            if listen.parsed.is_udp:
+                taken.append(bound_socket(known, sock, view))
+                continue
+            taken.append(inherit_listener(sock, listen, view, known.file))
+            taken[-1].trouble, taken[-1].source = trouble, known.source
     return taken
+
+
+def _open(listen: Listen, index: int, plugin: str, supply: Supply) -> ListeningSocket:
+    if listen.parsed.is_udp:
+        return open_group(listen, index, plugin)
+    return open_listener(listen, index, plugin, supply)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +190,8 @@ def _blame_own(error: ListenError, own: Iterable[str]) -> None:
     Raises:
         ListenError: the same error, with the address of that listener.
     """
-    port = error.address.rpartition(":")[2]
+    scheme, port = error.address.partition("//")[0], error.address.rpartition(":")[2]
     for address in own:
-        if address.startswith("tcp://") and address.rpartition(":")[2] == port:
+        if address.startswith(f"{scheme}//") and address.rpartition(":")[2] == port:
             advice = f"this host listens on {address} itself: choose another address or port"
             raise ListenError(error.address, error.errno, advice) from error
