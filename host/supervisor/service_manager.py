@@ -82,7 +82,7 @@ class ServiceManager:
         self._handlers: dict[str, Callable[[dict[str, Any]], object]] = {
             events.HOST_READY.name: lambda _: self._ready(),
             events.HOST_RELOADING.name: lambda _: self._reloading(),
-            events.RELOAD_FAILED.name: lambda told: self._ready(f"reload failed: {told['reason']}"),
+            events.RELOAD_FAILED.name: self._reload_failed,
             events.GENERATION_FAILED.name: self._generation_failed,
             events.GENERATION_READY.name: lambda _: self._generation_ready(),
             events.NOT_LISTENING.name: lambda _: self._store(state.generations.current.sockets),
@@ -159,6 +159,10 @@ class ServiceManager:
         # In one message, and of the clock by which the service manager knows when it has asked.
         microseconds = time.monotonic_ns() // 1000
         self._say(f"RELOADING=1\nMONOTONIC_USEC={microseconds}\n{self._words()}")
+
+    def _reload_failed(self, told: dict[str, Any]) -> None:
+        first = told["details"].strip().partition("\n")[0]
+        self._ready(": ".join(filter(None, [f"reload failed: {told['reason']}", first])))
 
     def _generation_failed(self, told: dict[str, Any]) -> None:
         self._ready(f"generation {told['generation']} cannot start: {told['reason']}")

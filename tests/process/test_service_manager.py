@@ -84,6 +84,7 @@ def test_a_reload_that_is_refused_is_over(manager: FakeManager, tmp_path: Path) 
     failed = manager.wait_for("READY=1", after=manager.wait_for("RELOADING=1"))
     status = value(manager.messages[failed], "STATUS")
     assert status.startswith("serving: 2 of 2 workers, generation 0; reload failed: ")
+    assert "wrokers" in status
     assert host.events("reload_failed")
     # The next one may go well, and nothing is left of the words.
     write(tmp_path / "host.toml", 'listen = ["tcp://127.0.0.1:0"]')
