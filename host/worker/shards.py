@@ -61,14 +61,16 @@ class OwnedShards:
 
         Whoever has another worker to give its shards to has taken them away before.
         """
-        time, owned = self._loop.time, dict(self._owned)
+        time, left = self._loop.time, dict(self._owned)
         until = time() + FINISH_SECONDS
-        while owned and time() < until:
-            for number, reader in list(owned.items()):
+        while left and time() < until:
+            for number, reader in list(left.items()):
                 if not reader.on_event(READ):
-                    del owned[number]
+                    del left[number]
                 if time() >= until:
                     break
+        for reader in self._owned.values():
+            reader.write_counts()
         self._release(list(self._owned))
         self.close()
 
