@@ -17,8 +17,10 @@ from host.ipc.scoreboard import Cells
 from host.net.sockets import describe
 from host.telemetry.emitter import ReportFailure
 
-BATCH = 64
-"""So many datagrams of a shard are handled in a turn of the loop at most; then others go first."""
+BATCH = 16
+"""So many datagrams of a shard are handled in a turn of the loop at most; then others go first. A
+client that asks again as soon as it is answered would keep its shard busy, and 16 of each of 64
+shards take 5 ms."""
 MAX_BYTES = 65_535
 """No datagram is longer (udp(7)): so much is asked for, or the rest would be lost."""
 MAX_TRUSTED = 10_000
