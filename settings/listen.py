@@ -80,7 +80,8 @@ class Listen(Section):
 
     address: str = Field(
         description=f"Where to listen: {addresses.FORMS}. HOST is an IP address, `localhost` or"
-        " `*`; port 0 lets the system choose."
+        " `*`; port 0 lets the system choose. NAME is that of a socket which the service manager"
+        " has opened (FileDescriptorName=), or its number; list a name once for each such socket."
     )
     plugin: str | None = Field(
         default=None,
@@ -194,6 +195,8 @@ class Listen(Section):
     def _check_families(self) -> None:
         """Refuse proxies of which none can connect: a listener that lets nobody in."""
         family = self.parsed.family
+        if family == "fd":  # not known before the socket is there
+            return
         versions = {"tcp4": (4,), "tcp6": (4, 6)}.get(family, ())
         fits = [
             family == "unix" if each == "unix" else ip_network(each).version in versions

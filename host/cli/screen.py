@@ -169,7 +169,8 @@ def listeners(status: Mapping[str, Any]) -> Table:
     columns = "LISTENER PLUGIN WAITING ACCEPTED SPURIOUS REFUSED"
     rows = [
         [
-            *(each[key] for key in ("address", "plugin", "waiting")),
+            _address(each),
+            *(each[key] for key in ("plugin", "waiting")),
             accepted(each),
             each["spurious"],
             refused(each),
@@ -195,6 +196,16 @@ def accepted(listener: Mapping[str, Any]) -> int:
     """Return how many connections a listener has accepted, or datagrams received."""
     datagrams = listener.get("datagrams")
     return int(datagrams["received"] if datagrams else listener["accepted"])
+
+
+def _address(listener: Mapping[str, Any]) -> str:
+    """Return a listener's address, and where its socket is from, if not from the host itself."""
+    match listener.get("source"):
+        case "passed":
+            return f"{listener['address']} ({listener['configured']})"
+        case "stored":
+            return f"{listener['address']} (stored)"
+    return str(listener["address"])
 
 
 def refused(listener: Mapping[str, Any]) -> int:

@@ -133,6 +133,7 @@ def make_reloader(
         exits=state.exits,
         generations=state.generations,
         control=(state.name, control.fileno()) if control else None,
+        passed=dependencies.passed,
         started=state.started,
         settings=settings,
         max_connections=dependencies.max_connections,

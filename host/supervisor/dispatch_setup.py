@@ -62,6 +62,8 @@ class DispatchSetup:
                     listener.gate_is_shut,
                 )
                 generation.paced[number] = length
+            if listener.is_kept:
+                length = listener.kept_length(length)
             queues.append((listener.view, length))
             blind = blind or not known
         dispatcher = Dispatcher(

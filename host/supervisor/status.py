@@ -189,15 +189,18 @@ _REFUSALS = {
 
 def _listeners(generation: Generation) -> list[dict[str, Any]]:
     total, found = generation.scoreboard.total, []
-    files = {each.view.index: each.file for each in generation.sockets}
+    sockets = {each.view.index: each for each in generation.sockets}
     groups = {each.view.index: each for each in generation.groups}
     for view in generation.listeners:
+        sock = sockets.get(view.index)
         found.append(
             {
                 "index": view.index,
                 "address": view.address,
                 "plugin": view.plugin,
-                "file": file.state if (file := files.get(view.index)) else None,
+                "configured": sock.configured if sock else None,
+                "source": sock.source if sock else None,
+                "file": sock.file.state if sock and sock.file else None,
                 "waiting": generation.waiting(view.index),
                 "sent": total(view.index, SENT),
                 "accepted": total(view.index, ACCEPTED),

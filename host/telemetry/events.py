@@ -70,6 +70,12 @@ SOCKET_FILE_LOST = Event(
     "nobody can connect to {address}, whose socket file is gone or somebody else's, and another "
     "cannot be made: {cause}; mend it and reload again",
 )
+SOCKET_UNUSED = Event(
+    "socket_unused",
+    Level.WARNING,
+    "nobody is served on {address}, a socket that the service manager has passed: listen on "
+    "{name}, or have the service manager not open it",
+)
 DESCRIPTORS_CAPPED = Event(
     "descriptors_capped",
     Level.INFO,

@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from host.errors import HostError
+from host.net.listeners import Source
 from host.net.socket_files import SocketFile
 from host.runtime.processes import REHEARSAL
 from host.settings import AppliedSetting, Problem, Settings, SettingsError
@@ -50,6 +51,7 @@ class Socket(_Value):
     max_rate: float
     address: str
     file: SocketFile | None
+    source: Source
 
 
 class Scores(_Value):
@@ -132,6 +134,7 @@ class Handover(_Value):
         restarts: how many workers have been replaced since the host was started.
         accepted: connections accepted by workers that are gone, by slot.
         sockets: all bound sockets, those for the new generation alone among them.
+        passed: name and descriptor of each socket that a service manager has passed.
         control: name and descriptor of the control socket, if there is one.
         log: lines that wait to be written, and how many were dropped.
         log_descriptor: where they are written if they go to no file.
@@ -149,6 +152,7 @@ class Handover(_Value):
     restarts: int
     accepted: dict[int, int]
     sockets: list[Socket]
+    passed: list[tuple[str, int]]
     scores: list[Scores]
     serving: Serving
     workers: list[Worker]
@@ -190,6 +194,7 @@ class Handover(_Value):
         """Yield every descriptor that must stay open across exec."""
         for each in self.sockets:
             yield from (each.fd, *each.others)
+        yield from (descriptor for _name, descriptor in self.passed)
         yield from (scores.fd for scores in self.scores)
         yield self.serving.wake
         for worker in self.workers:

@@ -27,6 +27,10 @@ from host.settings.address import FORMS, parse, split
         ("unix:@name", Address("unix", path="@name")),
         ("unix:" + "x" * 107, Address("unix", path="x" * 107)),
         ("unix:@" + "x" * 107, Address("unix", path="@" + "x" * 107)),
+        ("fd:web", Address("fd", path="web")),
+        ("fd:prefork.socket", Address("fd", path="prefork.socket")),
+        ("fd:3", Address("fd", path="3")),
+        ("fd:" + "x" * 255, Address("fd", path="x" * 255)),
     ],
 )
 def test_parses_every_form(text, address):
@@ -60,6 +64,17 @@ def test_parses_every_form(text, address):
         ("unix:@", "the path is missing, expected unix:/path or unix:@name"),
         ("unix:///run/x", 'expected unix:/path, without "//"'),
         ("unix:a\0b", "a Unix address cannot contain a NUL character"),
+        ("fd:", "the name is missing, expected fd:NAME or fd:NUMBER"),
+        ("fd:2", '"2" is no number of a socket, which begin at 3'),
+        ("fd:03", '"03" is no number of a socket, which begin at 3'),
+        *[
+            (
+                f"fd:{name}",
+                "no service manager calls a socket that: expected at most 255 characters of ASCII"
+                ' without ":"',
+            )
+            for name in ("a:b", "é", "a\nb", "x" * 256)
+        ],
         ("unix:" + "é" * 54, "the path has 108 bytes, the system takes 107"),
     ],
 )
@@ -80,7 +95,7 @@ def test_every_ip_address_survives(ip, port):
 
 @given(st.text())
 def test_any_text_is_an_address_or_a_value_error(text):
-    for prefix in ("", "tcp://", "tcp://[", "udp://", "udp://[", "unix:"):
+    for prefix in ("", "tcp://", "tcp://[", "udp://", "udp://[", "unix:", "fd:"):
         with contextlib.suppress(ValueError):
             assert parse(str(parsed := parse(prefix + text))) == parsed
 
@@ -117,9 +132,10 @@ def test_splits_at_the_last_equals_sign(text, parts):
         ("/run/x.sock", "unix:/run/x.sock"),
         ("./x.sock", "unix:./x.sock"),
         ("@name", "unix:@name"),
+        ("fd://3", "fd:3"),
+        ("fd://web/", "fd:web"),
         ("example.com:7000", None),
         ("http://127.0.0.1:7000/path", None),
-        ("fd://3", None),
         ("nonsense", None),
     ],
 )

@@ -14,7 +14,7 @@ from support.fakes import FakeLoop, Told
 
 class Listening:
     def __init__(self, story, fd, is_local=True):
-        self._story, self._fd, self.is_local = story, fd, is_local
+        self._story, self._fd, self.is_local, self.is_kept = story, fd, is_local, False
         self.sock = socket.socket()
         self.sock.close()
 

@@ -161,6 +161,8 @@ def test_what_was_sent_to_a_worker_and_not_accepted_is_outstanding(alone):
         "index": 0,
         "address": first.generation.listeners[0].address,
         "plugin": "echo",
+        "configured": first.generation.sockets[0].configured,
+        "source": "opened",
         "file": None,
         "waiting": 1,
         "sent": 1,
