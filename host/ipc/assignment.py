@@ -6,6 +6,7 @@ import socket
 from typing import NamedTuple
 
 from host.interfaces import Listener
+from host.ipc.client_counts import ClientRow
 from host.ipc.scoreboard import Row, Scoreboard
 
 
@@ -32,6 +33,7 @@ class Assignment(NamedTuple):
         wake: the eventfd that wakes the supervisor.
         bus: its end of the bus channel; the worker closes it.
         stacks: the pipe that its stacks are printed to when it crashes or hangs.
+        clients: its row of the counts of clients; None if no listener limits them.
     """
 
     slot: int
@@ -45,3 +47,4 @@ class Assignment(NamedTuple):
     wake: int
     bus: socket.socket
     stacks: int
+    clients: ClientRow | None

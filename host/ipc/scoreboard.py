@@ -31,10 +31,10 @@ CLAIMED, SETTLED, ACCEPTED, SPURIOUS, REFUSED = range(5)
 BYTES_IN, BYTES_OUT = 6, 7
 LOST_WRITES, CUT_ANSWERS = 8, 9
 # Connections that were accepted and not let in, by cause. They are among the accepted ones.
-DENIED, BAD_PROXY, LATE, GONE, PROBES = range(10, 15)
+DENIED, BAD_PROXY, LATE, GONE, PROBES, PER_CLIENT, RATE = range(10, 17)
 # Written by the supervisor, once per row and listener.
 SENT = 5
-LISTENER_WORDS = 15
+LISTENER_WORDS = 17
 
 
 class Cells(Protocol):

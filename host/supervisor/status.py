@@ -16,7 +16,9 @@ from host.ipc.scoreboard import (
     GONE,
     LATE,
     LOST_WRITES,
+    PER_CLIENT,
     PROBES,
+    RATE,
     REFUSED,
     SENT,
     SPURIOUS,
@@ -176,6 +178,8 @@ _REFUSALS = {
     "late": LATE,
     "gone": GONE,
     "probes": PROBES,
+    "per_client": PER_CLIENT,
+    "rate": RATE,
 }
 """Why connections were not let in, and which counters say how many."""
 

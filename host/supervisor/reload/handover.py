@@ -23,7 +23,7 @@ from host.settings.errors import show
 
 VARIABLE = "_PREFORK_HANDOVER"
 """The number of the memfd, for the process that a reload executes anew."""
-FORMAT = 9
+FORMAT = 10
 """Raised with every change of what is handed over: a reload to another format is refused."""
 
 
@@ -92,6 +92,7 @@ class Worker(_Value):
     stacks: int
     bus: Bus | None
     held: bool
+    clients: int | None
     plugins: str  # JSON in ASCII: what a worker says may have characters that UTF-8 has not
 
 
@@ -120,6 +121,7 @@ class Handover(_Value):
         restarts: how many workers have been replaced since the host was started.
         accepted: connections accepted by workers that are gone, by slot.
         sockets: all bound sockets, those for the new generation alone among them.
+        clients: the descriptor of the counts of clients, if there are any.
         control: name and descriptor of the control socket, if there is one.
         log: lines that wait to be written, and how many were dropped.
         log_descriptor: where they are written if they go to no file.
@@ -142,6 +144,7 @@ class Handover(_Value):
     workers: list[Worker]
     topics: Topics
     stand_in: StandIn | None
+    clients: int | None
     control: tuple[str, int] | None
     log: tuple[list[bytes], int]
     log_descriptor: int
@@ -184,6 +187,8 @@ class Handover(_Value):
                 yield worker.bus.fd
         if self.stand_in is not None:
             yield self.stand_in.pipe
+        if self.clients is not None:
+            yield self.clients
         if self.control is not None:
             yield self.control[1]
         yield self.log_descriptor

@@ -59,6 +59,7 @@ WORKERS = st.builds(
     stacks=FDS,
     bus=st.none() | BUSES,
     held=st.booleans(),
+    clients=st.none() | COUNTS,
     plugins=NAMES,
 )
 TOPICS = st.builds(
@@ -87,6 +88,7 @@ HANDOVERS = st.builds(
     workers=listed(WORKERS),
     topics=TOPICS,
     stand_in=st.none() | st.builds(handover.StandIn, pid=COUNTS, pipe=FDS),
+    clients=st.none() | FDS,
     control=st.none() | st.tuples(NAMES, FDS),
     log=st.tuples(listed(BYTES), COUNTS),
     log_descriptor=FDS,
@@ -100,7 +102,7 @@ HANDOVERS = st.builds(
 
 
 @contextmanager
-def descriptors(count=11):
+def descriptors(count=12):
     """Open so many descriptors."""
     opened = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(count)]
     try:
@@ -112,7 +114,7 @@ def descriptors(count=11):
 
 def made(fds, **other):
     """A handover with each of these descriptors somewhere in it."""
-    socket, scores, wake, control, stacks, bus, pipe, control_socket, log, file, mark = fds
+    socket, scores, wake, control, stacks, bus, pipe, counts, control_socket, log, file, mark = fds
     worker = handover.Worker(
         slot=1,
         pid=4711,
@@ -130,6 +132,7 @@ def made(fds, **other):
         stacks=stacks,
         bus=handover.Bus(fd=bus, rest=b"\xff\x00", queued=b"", dropped=2),
         held=True,
+        clients=2,
         plugins='[{"plugin": "census"}]',
     )
     fields = {
@@ -152,6 +155,7 @@ def made(fds, **other):
         "workers": [worker, worker.model_copy(update={"bus": None})],
         "topics": handover.Topics(hearers=[(b"t", [4711])], owners=[], rings=[]),
         "stand_in": handover.StandIn(pid=5, pipe=pipe),
+        "clients": counts,
         "control": ("prefork", control_socket),
         "log": ([b"line\n"], 3),
         "log_descriptor": log,
@@ -187,7 +191,7 @@ def test_settings_come_over_as_they_are():
         options=odd,
     )
     text = handover.settings_as_text(settings)
-    fds = range(11)
+    fds = range(12)
     handed = Handover.model_validate_json(made(fds, settings=text).model_dump_json())
     odd["echo"]["since"] = "2026-01-02"  # nothing else is lost, and no plugin is loaded with it
     assert handed.settings_before == settings.model_copy(update={"options": odd})
@@ -257,9 +261,9 @@ def test_descriptors_are_passed_on_inside_and_not_after(fails):
 
 
 def test_what_there_is_not_has_no_descriptor():
-    nothing = {"stand_in": None, "control": None, "log_file": None, "lineage": None}
-    handed = made(range(10, 21), **nothing, sockets=[], scores=[], workers=[])
-    assert list(handed.descriptors()) == [12, 18]
+    absent = ("stand_in", "clients", "control", "log_file", "lineage")
+    handed = made(range(10, 22), **dict.fromkeys(absent), sockets=[], scores=[], workers=[])
+    assert list(handed.descriptors()) == [12, 19]
 
 
 def test_who_was_started_anew_was_handed_nothing(monkeypatch):
@@ -267,7 +271,7 @@ def test_who_was_started_anew_was_handed_nothing(monkeypatch):
     assert receive() is None
 
 
-def changed(fds=range(10, 21), **fields):
+def changed(fds=range(10, 22), **fields):
     """A handover of which the first fields of all are changed."""
     return json.dumps({**json.loads(made(fds).model_dump_json()), **fields}).encode()
 
