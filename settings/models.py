@@ -128,7 +128,9 @@ class Limits(Section):
         """Tell whether what one client may do at a listener is limited."""
         if not (self.rate_per_client or self.connections_per_client(listen)):
             return False
-        return self.client_uid or listen.proxy != "none" or listen.parsed.family != "unix"
+        address = listen.parsed
+        known = self.client_uid or listen.proxy != "none" or address.family != "unix"
+        return known and not address.is_udp
 
 
 class ConnectionLimits(Section):
