@@ -98,7 +98,9 @@ class HostEventLoop(asyncio.SelectorEventLoop):
                 self.run_forever()
             except (SystemExit, KeyboardInterrupt) as error:  # of a callback: it ends that alone
                 self._tell(Failed(self._only_owner(), "a callback", error))
-        self.finish_turn()
+        if self._is_turn_open:
+            self._is_turn_open = False
+            self._end_turn()
         loop.on_turn_end = self._end_turn
 
     def finish(self) -> None:
