@@ -37,6 +37,7 @@ from host.text import reason
 from host.worker.acceptor import Acceptor
 from host.worker.admission import AccessRules, Admission
 from host.worker.answers import Answers
+from host.worker.asyncio_loop import AsyncioLoop
 from host.worker.capacity import Capacity
 from host.worker.client_limits import ClientLimit, client_limit
 from host.worker.closing import log_closed
@@ -133,7 +134,8 @@ class WorkerProcess:
         unsent = UnsentBytes(settings.limits.max_unsent_bytes_per_worker)
         self._connections = connections = OpenConnections(unsent=unsent)
         self._answers = Answers(connections, loop, self._channel)
-        self._view = PluginWorker(worker, self._bus, loop, connections, isolated)
+        self._asyncio = AsyncioLoop(loop, assignment.row, registry, failures)
+        self._view = PluginWorker(worker, self._bus, loop, connections, isolated, self._asyncio.get)
         self._hooks = registry.host_hooks(failures, breaker=breaker, timed=timed)
         wake = functools.partial(os.eventfd_write, assignment.wake, 1)
         capacity = Capacity(assignment.row, connections, loop, wake)
@@ -265,9 +267,11 @@ class WorkerProcess:
         if self._recorder is not None:
             self._recorder.attend(loop, row, f"worker-{self._view.slot}-{self._view.pid}")
         self._channel.report(Report("ready"))
-        loop.run()
+        self._asyncio.run()
+        self._asyncio.finish(self._bus.flush)
         row.put(CURRENT_CALL, pack_call(kind_of(on_worker_stop)))
         self._hooks.tell(on_worker_stop, self._view)
+        self._asyncio.close()
         self._bus.flush()
         if self._recorder is not None:
             self._save(self._recorder)
