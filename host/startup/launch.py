@@ -15,6 +15,8 @@ from host.control.server import ControlServer
 from host.errors import ExitCode, HostError, Interrupted, PluginError
 from host.hookspecs import TABLE, Process
 from host.ipc.assignment import Assignment
+from host.net import activation
+from host.net.activation import Passed, PassedSockets
 from host.net.listeners import ListeningSocket
 from host.plugin.importing import file_modules
 from host.plugin.loading import load_in_steps
@@ -29,7 +31,13 @@ from host.settings import Loaded, Settings, SettingsError, ignored_variables
 from host.startup.limits import RESERVED_DESCRIPTORS
 from host.startup.listening import open_or_take
 from host.startup.log import HostLog
-from host.startup.prepare import Prepared, prepare, prepare_none, prepare_uninterrupted
+from host.startup.prepare import (
+    Prepared,
+    count_sockets,
+    prepare,
+    prepare_none,
+    prepare_uninterrupted,
+)
 from host.startup.rehearsal import rehearse, rehearse_again
 from host.supervisor.dependencies import Dependencies
 from host.supervisor.process import Supervisor
@@ -44,6 +52,7 @@ from host.telemetry.events import (
     HOST_STOPPED,
     LISTENING,
     SOCKET_FILE_LOST,
+    SOCKET_UNUSED,
     VARIABLES_IGNORED,
 )
 from host.text import reason
@@ -78,16 +87,17 @@ def _launch(load_settings: Callable[[], Loaded], version: str, signals: Signals)
         Interrupted: it is told to stop before anything is opened.
     """
     handed = receive()
+    passed = PassedSockets(map(Passed._make, handed.passed)) if handed else activation.take()
     lineage.begin(handed.lineage if handed else None)
     with HostLog(handed) as log:
         if handed is not None:
             prepared, failed = _prepare_again(load_settings, handed, log, signals)
-            return _run(prepared, version, handed, failed, log, signals)
+            return _run(prepared, version, handed, failed, log, signals, passed)
         with signals.interrupting():
             loaded = log.begin(load_settings())
             _allow(loaded.settings, log, signals)
             prepared = prepare(loaded)
-        return _run(prepared, version, None, "", log, signals)
+        return _run(prepared, version, None, "", log, signals, passed)
 
 
 def _allow(settings: Settings, log: HostLog, signals: Signals) -> None:
@@ -133,15 +143,19 @@ def _run(
     failed: str,
     host_log: HostLog,
     signals: Signals,
+    passed: PassedSockets,
 ) -> ExitCode:
     settings = prepared.settings
     log, telemetry, capture = host_log.writer, host_log.telemetry, host_log.capture
     capture.owners = prepared.registry.owners
     inherited = bound_before(handed.sockets) if handed else []
-    sockets, failed = open_or_take(prepared, handed, inherited, failed)
+    sockets, failed = open_or_take(prepared, handed, inherited, failed, passed)
     if handed is None:
         _tell_start(prepared, telemetry, version)
     _tell_listeners(sockets, handed, inherited, telemetry)
+    if not failed:
+        for name, address in passed.unused(listener.sock for listener in sockets):
+            telemetry.emit(SOCKET_UNUSED, name=name, address=address)
     run = run_name() if prepared.profile else ""
     recorder = Recorder(prepared.profile, run) if prepared.profile else None
 
@@ -177,6 +191,7 @@ def _run(
         max_connections=prepared.limit,
         batch=BatchScheduling(),
         applied=prepared.applied,
+        passed=passed,
         control=_open_control(settings, telemetry, handed),
         handed=handed,
         inherited=inherited,
@@ -294,7 +309,7 @@ def _tell_start(prepared: Prepared, telemetry: Telemetry, version: str) -> None:
     if names := ignored_variables():
         telemetry.emit(VARIABLES_IGNORED, names=", ".join(names))
     if limit < settings.limits.max_connections_per_worker:
-        allowed = limit + RESERVED_DESCRIPTORS + len(prepared.served)
+        allowed = limit + RESERVED_DESCRIPTORS + count_sockets(prepared.served)
         telemetry.emit(DESCRIPTORS_CAPPED, allowed=allowed, connections=limit)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 from host.errors import ListenError
+from host.net.activation import PassedSockets
 from host.net.listeners import ListeningSocket
 from host.startup.prepare import Prepared
 from host.supervisor.reload.handover import Handover
@@ -12,7 +14,11 @@ from host.supervisor.reload.sockets import take_listeners
 
 
 def open_or_take(
-    prepared: Prepared, handed: Handover | None, inherited: list[socket.socket], failed: str
+    prepared: Prepared,
+    handed: Handover | None,
+    inherited: list[socket.socket],
+    failed: str,
+    passed: PassedSockets,
 ) -> tuple[list[ListeningSocket], str]:
     """Return the listeners, bound now or before, and why the generation cannot start, or "".
 
@@ -21,16 +27,17 @@ def open_or_take(
         handed: what the supervisor before an exec has handed over.
         inherited: the sockets in it; those that nobody uses any more are closed.
         failed: why the generation cannot start, if that is known already.
+        passed: what a service manager has passed.
 
     Raises:
         ListenError: the machine refuses an address, and there was no supervisor before.
     """
     if handed is None:
-        return take_listeners(prepared.served, (), ()), failed
+        return take_listeners(prepared.served, (), (), passed), failed
     taken: list[ListeningSocket] = []
     if not failed:
         try:
-            taken = take_listeners(prepared.served, handed.sockets, inherited)
+            taken = take_listeners(prepared.served, handed.sockets, inherited, passed)
         except ListenError as error:
             failed = str(error)
     used = {inherited[number] for number in handed.serving.sockets}
@@ -40,4 +47,6 @@ def open_or_take(
             if each.file is not None:
                 each.file.remove()
             sock.close()
+            for descriptor in each.others:
+                os.close(descriptor)
     return taken, failed
