@@ -42,6 +42,8 @@ _PR_SET_PDEATHSIG = 1
 _OOM_STEP, _OOM_HIGHEST = 300, 1000
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1)
 """Signals that are for the supervisor, and reach all processes from a terminal or a service."""
+_FEW = 65_536
+"""How many bytes are asked for at first: most tasks have fewer."""
 _PROTOCOL = pickle.HIGHEST_PROTOCOL
 
 
@@ -133,14 +135,29 @@ class Channel:
         self._sock = sock
         self._pid = os.getpid()
 
-    def receive(self) -> tuple[int, bytearray]:
+    def receive(self) -> tuple[int, bytes | bytearray]:
         """Wait for the next frame; return its kind and what it has.
 
         Raises:
             EOFError: the worker has closed the socket.
         """
-        kind, size = HEADER.unpack(self._read(HEADER.size))
-        return kind, self._read(size)
+        # The worker sends no frame before it has the answer to the last one: this is one, at most.
+        start = self._receive_some()
+        while len(start) < HEADER.size:
+            start += self._receive_some()
+        kind, size = HEADER.unpack_from(start)
+        if len(start) == HEADER.size + size:
+            return kind, start[HEADER.size :]
+        data = bytearray(size)
+        view = memoryview(data)
+        count = len(start) - HEADER.size
+        view[:count] = start[HEADER.size :]
+        while count < size:
+            more = self._sock.recv_into(view[count:])
+            if not more:
+                raise EOFError
+            count += more
+        return kind, data
 
     def send(self, kind: int, *pieces: bytes) -> None:
         """Send a frame; a process that a task has forked sends nothing."""
@@ -149,14 +166,10 @@ class Channel:
         size = sum(map(len, pieces))
         self._sock.sendall(b"".join((HEADER.pack(kind, size), *pieces)))
 
-    def _read(self, size: int) -> bytearray:
-        data = bytearray(size)
-        view = memoryview(data)
-        while view:
-            count = self._sock.recv_into(view)
-            if not count:
-                raise EOFError
-            view = view[count:]
+    def _receive_some(self) -> bytes:
+        data = self._sock.recv(_FEW)
+        if not data:
+            raise EOFError
         return data
 
     def work(
@@ -207,7 +220,7 @@ class Channel:
             del answer
 
 
-def perform(task: bytearray) -> tuple[int, bytes]:
+def perform(task: bytes | bytearray) -> tuple[int, bytes]:
     """Do a task; return the kind of its answer, and the answer.
 
     Args:

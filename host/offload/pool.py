@@ -87,10 +87,13 @@ class TaskPool:
         name: what the settings call it.
         settings: its settings.
         around: what the worker gives it.
+
+    Attributes:
+        around: the same.
     """
 
     def __init__(self, name: str, settings: PoolSettings, around: Surroundings) -> None:
-        self.name, self._settings, self._around = name, settings, around
+        self.name, self._settings, self.around = name, settings, around
         self._loop, self._count = around.loop, around.count
         self._queue = Queue(settings.max_queued)
 
@@ -113,7 +116,7 @@ class TaskPool:
             return self._never(connection)
         self._check_room(1, connection)
         work = self._pack(func, tuple(args), dict(kwds or {}), None)
-        deliver = _delivery(self._around.isolated, callback, error_callback)
+        deliver = _delivery(self.around.isolated, callback, error_callback)
         result = Result(self._queue.share(connection), deliver, self._cancel)
         return self._submit(result, [(0, work)], timeout)
 
@@ -141,7 +144,7 @@ class TaskPool:
             (first, self._pack(func, (), {}, items[first : first + size]))
             for first in range(0, len(items), size)
         ]
-        deliver = _delivery(self._around.isolated, callback, error_callback)
+        deliver = _delivery(self.around.isolated, callback, error_callback)
         share = self._queue.share(connection)
         result = Result(share, deliver, self._cancel, len(items))
         if not works:  # multiprocessing answers at once, too

@@ -18,6 +18,8 @@ from host.runtime.processes import Exit, reap_one
 
 _PIECE = 262_144
 """How many bytes are read in one go: as many as a socket's buffer takes."""
+_SMALL = 65_536
+"""What is less is copied behind its header rather than sent in two pieces."""
 _IDLE = -1
 
 
@@ -139,8 +141,11 @@ class PoolProcess:
         reap_one(self.pid)
 
     def _send(self, kind: int, payload: bytes) -> None:
-        header = HEADER.pack(kind, len(payload))
-        pieces = [memoryview(header), memoryview(payload)]
+        header, size = HEADER.pack(kind, len(payload)), len(payload)
+        if size < _SMALL:
+            pieces = [memoryview(header + payload)]
+        else:
+            pieces = [memoryview(header), memoryview(payload)]
         if not self._unsent:
             pieces = self._write(pieces)
             if pieces:
@@ -150,7 +155,7 @@ class PoolProcess:
     def _write(self, pieces: list[memoryview]) -> list[memoryview]:
         """Send what the kernel takes; return what it does not take."""
         try:
-            sent = self._sock.sendmsg(pieces)
+            sent = self._sock.send(pieces[0]) if len(pieces) == 1 else self._sock.sendmsg(pieces)
         except BlockingIOError:
             return pieces
         except OSError:  # it has ended, which is told elsewhere

@@ -78,6 +78,12 @@ class ProcessPool(TaskPool):
         """The processes that there are."""
         return [each.pid for each in self._processes]
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether there are as many processes as there are to be, and all have begun."""
+        ready = [each for each in self._processes if each.is_ready and not each.is_leaving]
+        return len(ready) == self._settings.size
+
     def close(self) -> None:
         """Kill all processes, and wait until they have ended."""
         self._closed = True
@@ -203,9 +209,9 @@ class ProcessPool(TaskPool):
         self._retry = self._loop.call_later(pause, self._fill)
         if over < 0:
             return
-        self._around.telemetry.emit(
+        self.around.telemetry.emit(
             POOL_NOT_STARTED,
-            slot=self._around.slot,
+            slot=self.around.slot,
             pool=self.name,
             cause=cause,
             seconds=pause,
@@ -216,9 +222,9 @@ class ProcessPool(TaskPool):
             self._give_up_waiting(PoolError(self._cause))
 
     def _tell_end(self, process: PoolProcess, ended: Exit) -> None:
-        self._around.telemetry.emit(
+        self.around.telemetry.emit(
             POOL_PROCESS_ENDED,
-            slot=self._around.slot,
+            slot=self.around.slot,
             pool=self.name,
             pid=process.pid,
             cause=str(ended),
@@ -227,7 +233,7 @@ class ProcessPool(TaskPool):
     def _tell_printed(self, process: PoolProcess, data: bytes | bytearray) -> None:
         stream, text = pickle.loads(data)
         for line in text.decode(errors="backslashreplace").splitlines():
-            self._around.telemetry.emit_at(
+            self.around.telemetry.emit_at(
                 _LEVELS[stream],
                 PLUGIN_PRINTED,
                 source=f"pool {self.name} (pid {process.pid})",
