@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import signal
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -185,6 +186,8 @@ class ProcessPool(TaskPool):
             ended = ended._replace(oom=self._memory.happened())
         if process.is_ready:
             self._fill()
+        elif ended.signal == signal.SIGKILL and not ended.oom:
+            self._fill()  # somebody has killed it, which says nothing of the next one
         elif not process.is_leaving:
             self._start_failed(f"a process has ended before it was ready: {ended}")
         if task is not None and not task.is_over:
