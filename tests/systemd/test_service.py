@@ -24,7 +24,7 @@ SETTINGS = """
 name = "{name}"
 workers = {workers}
 plugins = ["echo"]
-listen = ["fd:web", "tcp://127.0.0.1:{port}"]
+listen = ["fd:web", "tcp://{own}"]
 """
 
 
@@ -57,8 +57,8 @@ class Site:
         self.systemd.control("daemon-reload")
         self.systemd.control("start", "service.socket")
 
-    def configure(self, workers="2"):
-        text = SETTINGS.format(name=self.name, workers=workers, port=self.own)
+    def configure(self, workers="2", own="127.0.0.1"):
+        text = SETTINGS.format(name=self.name, workers=workers, own=f"{own}:{self.own}")
         (self._folder / "host.toml").write_text(text)
 
     def ask(self, port):
@@ -113,6 +113,19 @@ def test_a_crash_refuses_nobody(site):
     assert site.systemd.show("NRestarts") == "1"
     sources = [each["source"] for each in query(site.name, "status")["listeners"]]
     assert sources == ["passed", "stored"]
+
+
+def test_a_crash_and_other_settings_at_once(site):
+    """The stored socket is out of the way before the new address is bound."""
+    site.ask(site.web)
+    site.configure(own="0.0.0.0")
+    os.kill(site.pid, signal.SIGKILL)
+    site.ask(site.web)
+    listeners = query(site.name, "status")["listeners"]
+    assert [each["address"] for each in listeners][1] == f"tcp://0.0.0.0:{site.own}"
+    assert [each["source"] for each in listeners] == ["passed", "opened"]
+    assert site.systemd.show("NFileDescriptorStore") == "1"
+    site.ask(site.own)
 
 
 def test_a_supervisor_that_is_stuck_is_replaced(site):

@@ -236,6 +236,14 @@ def test_options_that_are_not_for_its_family_are_refused(manager, tmp_path, opti
     assert os.listdir(tmp_path) == ["x.sock"]
 
 
+def test_options_are_looked_at_again_when_they_have_changed(manager, tmp_path):
+    """A reload goes on with the sockets that there are, and opens none."""
+    manager.unix(str(tmp_path / "x.sock"))
+    manager.passed.supply([fd("web")])
+    with pytest.raises(ListenError, match="allow and deny are for IP addresses"):
+        manager.passed.supply([fd("web", allow=["10.0.0.0/8"])])
+
+
 def test_a_socket_that_is_kept_stays_as_it_is(manager, tmp_path):
     """What was done to it at a stop, the next host would have."""
     path = tmp_path / "x.sock"
