@@ -66,6 +66,10 @@ class Site:
             client.sendall(b"hello")
             assert client.recv(100) == b"hello"
 
+    def is_up(self):
+        """Wait until systemd knows that the service has started, which clients may know before."""
+        eventually(lambda: self.systemd.show("ActiveState") == "active", "it has started")
+
     @property
     def pid(self):
         return int(self.systemd.show("MainPID"))
@@ -85,12 +89,13 @@ def site(tmp_path):
 def test_the_first_connection_starts_the_service(site):
     assert site.systemd.show("ActiveState") == "inactive"
     site.ask(site.web)
-    assert site.systemd.show("ActiveState") == "active"
+    site.is_up()
     assert site.systemd.show("StatusText") == "serving: 2 of 2 workers, generation 0"
 
 
 def test_a_reload_is_over_when_it_is_and_fails_when_it_does(site):
     site.ask(site.web)
+    site.is_up()
     pid = site.pid
     site.configure(workers="3")
     site.systemd.control("reload", "service.service")
@@ -104,12 +109,14 @@ def test_a_reload_is_over_when_it_is_and_fails_when_it_does(site):
 
 def test_a_crash_refuses_nobody(site):
     site.ask(site.web)
+    site.is_up()
     before = site.pid
     assert site.systemd.show("NFileDescriptorStore") == "1"  # the other one is the socket unit's
     os.kill(before, signal.SIGKILL)
     site.ask(site.own)
     site.ask(site.web)
     assert site.pid != before
+    site.is_up()
     assert site.systemd.show("NRestarts") == "1"
     sources = [each["source"] for each in query(site.name, "status")["listeners"]]
     assert sources == ["passed", "stored"]
@@ -118,18 +125,21 @@ def test_a_crash_refuses_nobody(site):
 def test_a_crash_and_other_settings_at_once(site):
     """The stored socket is out of the way before the new address is bound."""
     site.ask(site.web)
+    site.is_up()
     site.configure(own="0.0.0.0")
     os.kill(site.pid, signal.SIGKILL)
     site.ask(site.web)
     listeners = query(site.name, "status")["listeners"]
     assert [each["address"] for each in listeners][1] == f"tcp://0.0.0.0:{site.own}"
     assert [each["source"] for each in listeners] == ["passed", "opened"]
+    site.is_up()
     assert site.systemd.show("NFileDescriptorStore") == "1"
     site.ask(site.own)
 
 
 def test_a_supervisor_that_is_stuck_is_replaced(site):
     site.ask(site.web)
+    site.is_up()
     before = site.pid
     os.kill(before, signal.SIGSTOP)
     eventually(lambda: site.pid not in (0, before), "another one is started")
@@ -138,6 +148,7 @@ def test_a_supervisor_that_is_stuck_is_replaced(site):
 
 def test_who_connects_while_the_service_restarts_is_served(site):
     site.ask(site.web)
+    site.is_up()
     site.systemd.control("restart", "--no-block", "service.service")
     for _ in range(200):
         site.ask(site.web)
