@@ -123,6 +123,12 @@ def head(status: Mapping[str, Any]) -> str:
         f"{counted(status['restarts'], 'restart')}; "
         f"scheduler: {', '.join(status['schedulers'])}",
     ]
+    if any(tasks := _tasks(status).values()):
+        waiting, running, done, failed, lost, late = tasks
+        lines.append(
+            f"tasks of pools: {waiting} queued, {running} running; {done} done, {failed} failed, "
+            f"{lost} lost, {late} timed out"
+        )
     last = status["last_reload"]
     if last is not None:
         reason = f": {last['reason'].partition(chr(10))[0]}" if last["reason"] else ""
@@ -131,6 +137,15 @@ def head(status: Mapping[str, Any]) -> str:
             f"{ago(last['seconds_ago'])} ago{reason}"
         )
     return "\n".join(map(printable, lines))
+
+
+def _tasks(status: Mapping[str, Any]) -> dict[str, int]:
+    """Return what has become of the tasks of all workers, by its name; a host may not tell."""
+    found = dict.fromkeys(("waiting", "running", "done", "failed", "lost", "timed_out"), 0)
+    for worker in status["workers"]:
+        for name, count in worker.get("tasks", {}).items():
+            found[name] = found.get(name, 0) + count
+    return found
 
 
 def workers(status: Mapping[str, Any]) -> Table:
