@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import suppress
@@ -102,7 +103,11 @@ class PassedSockets:
             listening: copies of them among other sockets.
         """
         used = {os.fstat(sock.fileno()).st_ino for sock in listening}
-        unused = [each for each in self.sockets if os.fstat(each.fd).st_ino not in used]
+        unused = []
+        for each in self.sockets:
+            found = os.fstat(each.fd)
+            if stat.S_ISSOCK(found.st_mode) and found.st_ino not in used:
+                unused.append(each)
         return [(f"fd:{each.name}", _address(each)) for each in unused]
 
     def close(self) -> None:

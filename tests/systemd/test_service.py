@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -154,6 +155,31 @@ def test_who_connects_while_the_service_restarts_is_served(site):
         site.ask(site.web)
     eventually(lambda: site.systemd.show("Job") == "", "it has restarted")
     site.ask(site.own)
+
+
+ELSEWHERE = ("DynamicUser", "PrivateDevices", "PrivateMounts", "PrivateTmp", "Protect")
+"""What a user's systemd has not, what a container may not do, and what may hide the interpreter."""
+
+
+def test_the_host_works_with_the_system_calls_and_without_the_rights_of_the_unit(site, tmp_path):
+    unit = (Path(__file__).parents[2] / "contrib/systemd/252/service.service").read_text()
+    unit = unit.replace("/opt/service/.venv/bin/python", sys.executable)
+    unit = unit.replace("/etc/service", str(tmp_path)).replace(
+        "--name service", f"--name {site.name}"
+    )
+    lines = [line for line in unit.splitlines() if not line.startswith(ELSEWHERE)]
+    site.systemd.write("service.service", lines)
+    site.systemd.control("daemon-reload")
+    site.ask(site.web)
+    site.is_up()
+    site.configure(workers="3")
+    site.systemd.control("reload", "service.service")
+    assert site.systemd.show("StatusText") == "serving: 3 of 3 workers, generation 1"
+    assert query(site.name, "status")["listeners"][0]["waiting"] == 0
+    site.ask(site.own)
+    site.systemd.control("stop", "service.service")
+    assert site.systemd.show("Result") == "success"
+    assert site.systemd.show("ExecMainStatus") == "0"
 
 
 def test_a_start_that_fails_says_why(site):
