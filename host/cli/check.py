@@ -48,9 +48,10 @@ def check(sources: Sources, file: str | None, running: str | None) -> None:
     for line in ignored():
         click.echo(f"host: {line}", err=True)
     click.echo("ok")
-    if names := [listen.address for listen, _ in served if listen.parsed.family == "fd"]:
+    names = [listen.address for listen, _ in served if listen.parsed.family == "fd"]
+    if names:
         click.echo(f"not looked at, as they are passed to a host that starts: {', '.join(names)}")
-    if not all(listen.parsed.is_local for listen, _ in served):
+    if not all(listen.parsed.is_local or listen.address in names for listen, _ in served):
         click.echo(_stop_promise(loaded.settings.lifecycle))
     if running is not None:
         from host.cli.comparison import against_running  # noqa: PLC0415  (as other modules)

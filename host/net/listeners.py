@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import socket
 from collections.abc import Callable
 from typing import Literal
-
-from pydantic import ValidationError
 
 from host.errors import ListenError
 from host.interfaces import Listener
@@ -217,33 +214,19 @@ def _open_passed(passed: Passed, listen: Listen, index: int, plugin: str) -> Lis
     try:
         sock = socket.socket(fileno=os.dup(passed.fd))
         text = bound_address(sock)
-        _check_options(listen, text)
         if sock.family != socket.AF_UNIX:
             _set_inherited(sock)
         sock.listen(listen.backlog)
         sock.setblocking(False)
-    except (OSError, ListenError) as error:
+    except OSError as error:
         if sock is not None:
             sock.close()
-        if isinstance(error, ListenError):
-            raise
         raise listen_error(listen.address, error) from error
     view = Listener(index, text, plugin)
     places = listen.max_connections
     return ListeningSocket(
         sock, view, listen.backlog, None, str(listen.parsed), listen.max_rate, places
     )
-
-
-def _check_options(listen: Listen, text: str) -> None:
-    """Raise ListenError if options are not for an address that was not known before."""
-    address = re.sub(r"%[^\]]*", "", text)  # without a scope, which settings cannot have
-    try:
-        Listen.model_validate(listen.model_dump() | {"address": address})
-    except ValidationError as error:
-        cause = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
-        advice = f"it is {text}: change its options, or what the socket unit listens on"
-        raise ListenError(listen.address, errno.EINVAL, advice, cause) from None
 
 
 def listen_error(address: str, error: OSError) -> ListenError:

@@ -146,6 +146,7 @@ def _run(
     settings, handed, passed = prepared.settings, given.handed, given.passed
     log, telemetry, capture = host_log.writer, host_log.telemetry, host_log.capture
     capture.owners = prepared.registry.owners
+    given = given.keeping(listen for listen, _ in prepared.served)
     inherited = bound_before(handed.sockets) if handed else []
     sockets, failed = open_or_take(prepared, handed, inherited, failed, passed, given.stored)
     if handed is None:

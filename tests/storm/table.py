@@ -27,6 +27,7 @@ for name in (
     "peers",
     "pieces",
     "reloading",
+    "service",
     "signals",
     "socket_files",
     "starts",
