@@ -16,7 +16,16 @@ from typing import NamedTuple
 
 import pluggy
 
-from host.interfaces import ChildExit, CloseReason, Connection, Host, Listener, Worker, WorkerView
+from host.interfaces import (
+    ChildExit,
+    CloseReason,
+    Connection,
+    Datagram,
+    Host,
+    Listener,
+    Worker,
+    WorkerView,
+)
 
 NAMESPACE = "host"
 """The project name that pluggy's markers and the plugin manager share."""
@@ -64,7 +73,7 @@ class Hook(NamedTuple):
         audience: who hears it.
         call_number: what a worker writes into the scoreboard before it calls the hook, 1 to 255;
             None for a hook of the supervisor. Workers of two releases share a scoreboard during
-            a reload, so a number is never given to another hook. 7 and 8 stand for no hook.
+            a reload, so a number is never given to another hook. 7 and 9 stand for no hook.
         guarded: whether the circuit breaker leaves out a plugin that keeps failing in it.
         in_turn: whether a worker calls it within a turn of its loop.
         consequence: what follows from a failure, for the log. None if the caller gives up because
@@ -178,6 +187,28 @@ def on_readable(connection: Connection) -> None:
         @hookimpl
         def on_readable(connection: Connection) -> None:
             connection.write(connection.read().upper())
+    """
+
+
+@hookspec
+def on_datagram(datagram: Datagram) -> None:
+    """Tell that a datagram has arrived at a UDP listener: the place to answer it.
+
+    Runs in: the worker that reads the sender's datagrams at the moment.
+    Calls: once a datagram, in the order in which one sender's arrive; the listener's protocol
+        plugin alone. After 16 of them others go first.
+    Blocking: no; it would hold up all datagrams and connections of this worker.
+
+    Args:
+        datagram: its bytes and its sender, whose address may be forged.
+    Fails: logged; the sender gets no answer, others do.
+
+    Example:
+        from host import Datagram, hookimpl
+
+        @hookimpl
+        def on_datagram(datagram: Datagram) -> None:
+            datagram.reply(datagram.data.upper())
     """
 
 
@@ -338,6 +369,13 @@ TABLE = (
         Audience.PROTOCOL,
         call_number=1,
         consequence="the connection is closed",
+    ),
+    Hook(
+        on_datagram,
+        Process.WORKER,
+        Audience.PROTOCOL,
+        call_number=8,
+        consequence="its sender gets no answer",
     ),
     Hook(on_close, Process.WORKER, Audience.LISTENER, call_number=3, guarded=True),
     Hook(

@@ -24,7 +24,7 @@ CallKind = NewType("CallKind", int)
 CALLBACK = CallKind(7)
 """A timer, a call from a thread or the bus calls back: a plugin's function that is no hook."""
 
-TASK = CallKind(8)
+TASK = CallKind(9)
 """Callbacks and tasks of asyncio."""
 
 _NAMES = {CallKind(row.call_number): row.name for row in TABLE if row.call_number is not None}

@@ -25,14 +25,21 @@ from host.runtime.processes import BatchScheduling
 from host.runtime.signals import Signals, ending
 from host.runtime.steps import Steps
 from host.settings import Loaded, Settings, SettingsError, ignored_variables
+from host.startup.given import Given, given_to_this_process
 from host.startup.limits import RESERVED_DESCRIPTORS
 from host.startup.listening import open_or_take
 from host.startup.log import HostLog
-from host.startup.prepare import Prepared, prepare, prepare_none, prepare_uninterrupted
+from host.startup.prepare import (
+    Prepared,
+    count_sockets,
+    prepare,
+    prepare_none,
+    prepare_uninterrupted,
+)
 from host.startup.rehearsal import rehearse, rehearse_again
 from host.supervisor.dependencies import Dependencies
 from host.supervisor.process import Supervisor
-from host.supervisor.reload.handover import Handover, is_rehearsal, receive
+from host.supervisor.reload.handover import Handover, is_rehearsal
 from host.supervisor.reload.sockets import bound_before
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import (
@@ -43,6 +50,7 @@ from host.telemetry.events import (
     HOST_STOPPED,
     LISTENING,
     SOCKET_FILE_LOST,
+    SOCKET_UNUSED,
     VARIABLES_IGNORED,
 )
 from host.text import reason
@@ -76,17 +84,18 @@ def _launch(load_settings: Callable[[], Loaded], version: str, signals: Signals)
     Raises:
         Interrupted: it is told to stop before anything is opened.
     """
-    handed = receive()
+    given = given_to_this_process()
+    handed = given.handed
     lineage.begin(handed.lineage if handed else None)
-    with HostLog(handed) as log:
+    with HostLog(handed) as log, given.telling_failure():
         if handed is not None:
             prepared, failed = _prepare_again(load_settings, handed, log, signals)
-            return _run(prepared, version, handed, failed, log, signals)
+            return _run(prepared, version, given, failed, log, signals)
         with signals.interrupting():
             loaded = log.begin(load_settings())
             _allow(loaded.settings, log, signals)
             prepared = prepare(loaded)
-        return _run(prepared, version, None, "", log, signals)
+        return _run(prepared, version, given, "", log, signals)
 
 
 def _allow(settings: Settings, log: HostLog, signals: Signals) -> None:
@@ -128,19 +137,22 @@ def _prepare_again(
 def _run(
     prepared: Prepared,
     version: str,
-    handed: Handover | None,
+    given: Given,
     failed: str,
     host_log: HostLog,
     signals: Signals,
 ) -> ExitCode:
-    settings = prepared.settings
+    settings, handed, passed = prepared.settings, given.handed, given.passed
     log, telemetry, capture = host_log.writer, host_log.telemetry, host_log.capture
     capture.owners = prepared.registry.owners
     inherited = bound_before(handed.sockets) if handed else []
-    sockets, failed = open_or_take(prepared, handed, inherited, failed)
+    sockets, failed = open_or_take(prepared, handed, inherited, failed, passed, given.stored)
     if handed is None:
         _tell_start(prepared, telemetry, version)
     _tell_listeners(sockets, handed, inherited, telemetry)
+    if not failed:
+        for name, address in passed.unused(listener.sock for listener in sockets):
+            telemetry.emit(SOCKET_UNUSED, name=name, address=address)
     run = run_name() if prepared.profile else ""
     recorder = Recorder(prepared.profile, run) if prepared.profile else None
 
@@ -168,6 +180,9 @@ def _run(
         max_connections=prepared.limit,
         batch=BatchScheduling(),
         applied=prepared.applied,
+        passed=passed,
+        notifier=given.notifier,
+        stored=given.stored_inodes,
         control=_open_control(settings, telemetry, handed),
         handed=handed,
         inherited=inherited,
@@ -285,7 +300,7 @@ def _tell_start(prepared: Prepared, telemetry: Telemetry, version: str) -> None:
     if names := ignored_variables():
         telemetry.emit(VARIABLES_IGNORED, names=", ".join(names))
     if limit < settings.limits.max_connections_per_worker:
-        allowed = limit + RESERVED_DESCRIPTORS + len(prepared.served)
+        allowed = limit + RESERVED_DESCRIPTORS + count_sockets(prepared.served)
         telemetry.emit(DESCRIPTORS_CAPPED, allowed=allowed, connections=limit)
 
 

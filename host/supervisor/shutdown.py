@@ -63,8 +63,8 @@ class Shutdown:
 
     def hurry(self, cause: str) -> None:
         """Close the listeners now, whether or not a stop is under way."""
-        self._telemetry.emit(HOST_STOPPING_NOW, cause=cause)
         self.begun, self.deadline = True, self._loop.now
+        self._telemetry.emit(HOST_STOPPING_NOW, cause=cause)
         self._shut_gate()
         if self._gate is not None:
             self._gate.close()
@@ -82,4 +82,5 @@ class Shutdown:
 
     def _drain(self) -> None:
         self._generations.handing_out.runner.stop()
+        self._generations.close_groups()
         self._on_closed(self.deadline)

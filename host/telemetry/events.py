@@ -70,11 +70,28 @@ SOCKET_FILE_LOST = Event(
     "nobody can connect to {address}, whose socket file is gone or somebody else's, and another "
     "cannot be made: {cause}; mend it and reload again",
 )
+SOCKET_UNUSED = Event(
+    "socket_unused",
+    Level.WARNING,
+    "nobody is served on {address}, a socket that the service manager has passed: listen on "
+    "{name}, or have the service manager not open it",
+)
 DESCRIPTORS_CAPPED = Event(
     "descriptors_capped",
     Level.INFO,
     "{allowed} file descriptors are allowed, so a worker takes at most "
     "{connections:connection}: raise RLIMIT_NOFILE, or set limits.max_connections_per_worker",
+)
+MANAGER_NOT_TOLD = Event(
+    "manager_not_told",
+    Level.WARNING,
+    "the service manager cannot be told at {address}: {cause}",
+)
+WATCHDOG_SHORT = Event(
+    "watchdog_short",
+    Level.WARNING,
+    "the service manager wants to hear of the host every {seconds:g} s, and a reload may take "
+    "longer: set WatchdogSec to {least:g} s or more",
 )
 HOST_READY = Event("host_ready", Level.INFO, "ready: {workers:worker} serving")
 HOST_RELOADING = Event("host_reloading", Level.INFO, "reload on {cause}: trying the new settings")
@@ -270,6 +287,12 @@ CONNECTIONS_REFUSED = Event(
     "connections_refused",
     Level.WARNING,
     "worker {slot} has refused {count} on {address}, the last one from {peer}: {why}",
+)
+REPLIES_REFUSED = Event(
+    "replies_refused",
+    Level.WARNING,
+    "{address}: a reply of {size:byte} to {peer}, which has sent {asked}, is dropped "
+    "(reply_factor): its address may be forged, and nobody has called trust() for it",
 )
 PROFILE_LOST = Event(
     "profile_lost", Level.WARNING, "worker {slot} (pid {pid}) cannot write its profile: {cause}"

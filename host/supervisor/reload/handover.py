@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from host.errors import HostError
+from host.net.listeners import Source
 from host.net.socket_files import SocketFile
 from host.runtime.processes import REHEARSAL
 from host.settings import AppliedSetting, Problem, Settings, SettingsError
@@ -23,7 +24,7 @@ from host.settings.errors import show
 
 VARIABLE = "_PREFORK_HANDOVER"
 """The number of the memfd, for the process that a reload executes anew."""
-FORMAT = 9
+FORMAT = 10
 """Raised with every change of what is handed over: a reload to another format is refused."""
 
 
@@ -39,13 +40,18 @@ class _Value(BaseModel):
 
 
 class Socket(_Value):
-    """One bound socket: the address as the settings have it, as bound, and its socket file."""
+    """One bound socket: the address as the settings have it, as bound, and its socket file.
+
+    A UDP listener has several with one address: `others` are their descriptors but for the first.
+    """
 
     fd: int
+    others: list[int] = []
     configured: str
     max_rate: float
     address: str
     file: SocketFile | None
+    source: Source
 
 
 class Scores(_Value):
@@ -95,6 +101,22 @@ class Worker(_Value):
     plugins: str  # JSON in ASCII: what a worker says may have characters that UTF-8 has not
 
 
+class Service(_Value):
+    """How the service manager is told, and what it has.
+
+    Attributes:
+        address: where it is told.
+        watchdog_seconds: how often it must hear of the host; None if it need not.
+        stored: the inode of each socket that it keeps, by its name there.
+        unsent: messages that it has not taken yet.
+    """
+
+    address: str
+    watchdog_seconds: float | None
+    stored: dict[str, int]
+    unsent: list[str]
+
+
 class Topics(_Value):
     """What the hub of the bus knows."""
 
@@ -110,6 +132,14 @@ class StandIn(_Value):
     pipe: int
 
 
+class Shard(_Value):
+    """A socket of a UDP listener, the worker that reads it, and whether that was told to stop."""
+
+    fd: int
+    pid: int
+    releasing: bool
+
+
 class Handover(_Value):
     """All of it.
 
@@ -120,6 +150,8 @@ class Handover(_Value):
         restarts: how many workers have been replaced since the host was started.
         accepted: connections accepted by workers that are gone, by slot.
         sockets: all bound sockets, those for the new generation alone among them.
+        passed: name and descriptor of each socket that a service manager has passed.
+        service: how the service manager is told, if there is one.
         control: name and descriptor of the control socket, if there is one.
         log: lines that wait to be written, and how many were dropped.
         log_descriptor: where they are written if they go to no file.
@@ -137,11 +169,14 @@ class Handover(_Value):
     restarts: int
     accepted: dict[int, int]
     sockets: list[Socket]
+    passed: list[tuple[str, int]]
     scores: list[Scores]
     serving: Serving
     workers: list[Worker]
+    shards: list[Shard] = []
     topics: Topics
     stand_in: StandIn | None
+    service: Service | None
     control: tuple[str, int] | None
     log: tuple[list[bytes], int]
     log_descriptor: int
@@ -175,8 +210,10 @@ class Handover(_Value):
 
     def descriptors(self) -> Iterator[int]:
         """Yield every descriptor that must stay open across exec."""
-        yield from (each.fd for each in self.sockets)
-        yield from (each.fd for each in self.scores)
+        for each in self.sockets:
+            yield from (each.fd, *each.others)
+        yield from (descriptor for _name, descriptor in self.passed)
+        yield from (scores.fd for scores in self.scores)
         yield self.serving.wake
         for worker in self.workers:
             yield from (worker.control, worker.stacks)

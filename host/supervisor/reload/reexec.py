@@ -12,7 +12,9 @@ from errno import EADDRINUSE
 
 from host.bus.supervisor_end import BusRouter
 from host.control.server import ControlServer
+from host.net.activation import PassedSockets
 from host.net.listeners import ListeningSocket
+from host.net.shards import ShardGroup
 from host.runtime import lineage
 from host.runtime.loop import Loop
 from host.runtime.processes import BatchScheduling
@@ -35,6 +37,8 @@ class ReexecParts:
     Attributes:
         program: what is executed.
         control: the name and the descriptor of the control socket, if there is one.
+        passed: the sockets that a service manager has passed.
+        service: returns how the service manager is told.
         started: when the host was started, in seconds of the loop's clock.
         max_connections: how many connections a worker may hold.
         applied: returns the settings as people see them.
@@ -50,6 +54,8 @@ class ReexecParts:
     exits: ExitReports
     generations: Generations
     control: tuple[str, int] | None
+    passed: PassedSockets
+    service: Callable[[], handover.Service | None]
     started: float
     settings: Settings
     max_connections: int
@@ -99,7 +105,7 @@ def reexec(
         OSError: this process cannot be re-executed; nothing has changed.
     """
     existing = [each for one in parts.generations.with_listeners for each in one.sockets]
-    opened = open_missing(plan.listen, existing)
+    opened = open_missing(plan.listen, existing, parts.passed)
     renamed: socket.socket | None = None
     parts.signals.block()
     parts.batch.end()  # the next one begins as this one has begun
@@ -170,13 +176,16 @@ def hand_over(
         sockets=[
             handover.Socket(
                 fd=each.fileno(),
+                others=list(each.shards[1:]) if isinstance(each, ShardGroup) else [],
                 configured=each.configured,
                 max_rate=each.max_rate,
                 address=each.view.address,
                 file=each.file,
+                source=each.source,
             )
             for each in sockets.values()
         ],
+        passed=list(parts.passed.sockets),
         scores=[
             handover.Scores(
                 generation=each.number,
@@ -192,8 +201,13 @@ def hand_over(
             sockets=[numbers[each.fileno()] for each in serving.sockets],
         ),
         workers=workers,
+        shards=[
+            handover.Shard(fd=shard, pid=owner.pid, releasing=owner.releasing)
+            for shard, owner in generations.shards.owners.items()
+        ],
         topics=handover.Topics(hearers=topics.hearers, owners=topics.owners, rings=topics.rings),
         stand_in=process,
+        service=parts.service(),
         control=parts.control,
         log=parts.log.state(),
         log_descriptor=parts.log.fileno(),
