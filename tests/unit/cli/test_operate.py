@@ -97,7 +97,7 @@ def test_status_sums_up_the_tasks_of_pools(host):
     workers = [each | {"tasks": tasks} for each in STATUS["workers"]]
     line = "tasks of pools: 2 queued, 4 running; 60 done, 8 failed, 10 lost, 12 timed out\n"
     assert line in say(host(status=STATUS | {"workers": workers}), "status")
-    assert line in say(host(status=STATUS | {"workers": workers}), "top", "--once")
+    assert line in say(host(status=STATUS | {"workers": workers}), "top")
 
 
 def test_status_tells_of_troubles_and_nothing_reaches_the_terminal(host):
