@@ -37,6 +37,7 @@ from host.settings.pools import PoolSettings
 from host.settings.reference import reference
 from host.settings.sources import preset_names
 from host.settings.suggestions import nearest
+from host.settings.tls import CertificateFiles, Tls
 from host.settings.variables import ignored_variables
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Admin",
     "AppliedSetting",
     "Breaker",
+    "CertificateFiles",
     "ConnectionLimits",
     "Difference",
     "Dispatch",
@@ -58,6 +60,7 @@ __all__ = [
     "Profile",
     "Settings",
     "SettingsError",
+    "Tls",
     "assign_sections",
     "assignment",
     "differences",

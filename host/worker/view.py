@@ -16,7 +16,9 @@ from host.worker.connection import SocketConnection
 from host.worker.context import OpenConnections
 from host.worker.timers import RepeatedCall
 
-if TYPE_CHECKING:  # a worker without pools imports nothing of them
+if TYPE_CHECKING:  # a worker that uses none of them does not import them
+    from asyncio import AbstractEventLoop
+
     from host.offload.pools import Pools
 
 
@@ -29,6 +31,9 @@ class PluginWorker:
         loop: its loop.
         turn: its connections.
         isolated: calls what it is given so that an exception ends up in the log.
+        get_asyncio: returns the event loop of asyncio.
+
+    Attributes:
         pools: its pools; None if the settings have none.
     """
 
@@ -39,12 +44,13 @@ class PluginWorker:
         loop: Loop,
         connections: OpenConnections,
         isolated: Isolated,
-        pools: Pools | None = None,
+        get_asyncio: Callable[[], AbstractEventLoop],
     ) -> None:
         self.slot, self.pid, self.generation = worker
         self.bus = bus
         self._loop, self._connections, self._isolated = loop, connections, isolated
-        self._pools = pools
+        self._get_asyncio = get_asyncio
+        self.pools: Pools | None = None
 
     def __repr__(self) -> str:
         return f"<worker {self.slot} (pid {self.pid})>"
@@ -57,6 +63,11 @@ class PluginWorker:
     def listener_connections(self, listener: Listener) -> Sequence[SocketConnection]:
         """Return those of them that came in on `listener`, as a snapshot."""
         return tuple(each for each in self._connections.open if each.listener == listener)
+
+    @property
+    def asyncio(self) -> AbstractEventLoop:
+        """The asyncio event loop of this worker."""
+        return self._get_asyncio()
 
     def call_later(self, seconds: float, function: Callable[[], object]) -> TimerHandle:
         """Call `function` on the loop, once, after `seconds`."""
@@ -72,12 +83,12 @@ class PluginWorker:
 
     def pool(self, name: str = "default") -> Pool:
         """Return the pool of that name."""
-        if self._pools is None:
+        if self.pools is None:
             raise PoolError(
                 f'there is no pool "{name}": the settings need a table [pools.{name}], which may '
                 "be empty"
             )
-        return self._pools.get(name)
+        return self.pools.get(name)
 
 
 def isolation(row: Row, report: ReportFailure) -> Isolated:

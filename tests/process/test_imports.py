@@ -17,7 +17,7 @@ pytestmark = pytest.mark.process
 
 IMPORTING = str(SUPPORT / "importing.py")
 
-OF_OTHERS = {"asyncio", "dotenv", "pydantic_settings", "rich", "ssl", "statistics"}
+OF_OTHERS = {"asyncio", "host.asyncio", "dotenv", "pydantic_settings", "rich", "ssl", "statistics"}
 OF_COMMANDS = {
     "host.cli.doctor",
     "host.cli.check",
@@ -40,6 +40,7 @@ OF_COMMANDS = {
     "host.simulation.arrivals",
     "host.simulation.model",
     "host.settings.environment",
+    "host.tls.tables",
 }
 UNUSED = OF_OTHERS | OF_COMMANDS
 """What a host without variables PREFORK_… can do without."""
