@@ -33,6 +33,7 @@ from host.settings.plugin_options import (
     same_variable,
     validate_options,
 )
+from host.settings.pools import PoolSettings
 from host.settings.reference import reference
 from host.settings.sources import preset_names
 from host.settings.suggestions import nearest
@@ -52,6 +53,7 @@ __all__ = [
     "Loaded",
     "Log",
     "Origin",
+    "PoolSettings",
     "Problem",
     "Profile",
     "Settings",

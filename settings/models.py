@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from host.settings.cpus import usable_cpus
 from host.settings.listen import Listen, Listens
 from host.settings.plugin_selection import Plugins
+from host.settings.pools import Pools
 from host.settings.section import Section
 from host.settings.validators import Rate, also_text
 
@@ -409,6 +410,10 @@ class Settings(Section):
     )
     log: Log = Field(default=Log(), description="What is logged and how.")
     profile: Profile = Field(default=Profile(), description="Where the time of the workers goes.")
+    pools: Pools = Field(
+        default={},
+        description="A table for each pool, [pools.NAME], that plugins give work to.",
+    )
     # Not in the repr: which of these values are secret is known only to the plugin's own model.
     options: dict[str, dict[str, Any]] = Field(
         default={},

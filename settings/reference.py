@@ -11,8 +11,9 @@ from host.settings.fields import bounds, is_section, sections
 from host.settings.listen import Listen
 from host.settings.models import Settings, default_workers
 from host.settings.places import alternatives, fields_of
+from host.settings.pools import PoolSettings
 from host.settings.toml_lines import Path
-from host.settings.variables import CONFIG, PREFIX, PRESET, variable
+from host.settings.variables import CONFIG, PREFIX, PRESET, is_named, variable
 
 _INTRODUCTION = f"""\
 # Settings
@@ -46,11 +47,15 @@ _TYPES = {bool: "true or false", int: "integer", float: "number", str: "string"}
 
 def reference() -> str:
     """Return the reference page of all settings, in Markdown."""
-    top = {n: f for n, f in Settings.model_fields.items() if not is_section(f) and n != "options"}
+    fields = Settings.model_fields.items()
+    top = {n: f for n, f in fields if not is_section(f) and not is_named((n,), f)}
     parts = [_INTRODUCTION, _section("Top level", Settings, top, ())]
     parts.append(_section("[[listen]]", Listen, Listen.model_fields, None))
     for name, model in sections(Settings).items():
         parts.append(_section(f"[{name}]", model, fields_of(model), (name,)))
+    parts.append(
+        _section("[pools.NAME]", PoolSettings, PoolSettings.model_fields, ("pools", "NAME"))
+    )
     return "\n".join((*parts, _OPTIONS))
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import rich.table
 
 LEFT = frozenset(
-    {"STATE", "LISTENER", "ADDRESS", "PLUGIN", "ID", "PEER", "CLIENT", "HISTORY", "ALL"}
+    {"STATE", "LISTENER", "UDP", "ADDRESS", "PLUGIN", "ID", "PEER", "CLIENT", "HISTORY", "ALL"}
 )
 """Columns of text; all others are of numbers."""
 STYLES = {
@@ -125,6 +125,12 @@ def head(status: Mapping[str, Any]) -> str:
         f"{counted(status['restarts'], 'restart')}; "
         f"scheduler: {', '.join(status['schedulers'])}",
     ]
+    if any(tasks := _tasks(status).values()):
+        waiting, running, done, failed, lost, late = tasks
+        lines.append(
+            f"tasks of pools: {waiting} queued, {running} running; {done} done, {failed} failed, "
+            f"{lost} lost, {late} timed out"
+        )
     last = status["last_reload"]
     if last is not None:
         reason = f": {last['reason'].partition(chr(10))[0]}" if last["reason"] else ""
@@ -133,6 +139,15 @@ def head(status: Mapping[str, Any]) -> str:
             f"{ago(last['seconds_ago'])} ago{reason}"
         )
     return "\n".join(map(printable, lines))
+
+
+def _tasks(status: Mapping[str, Any]) -> dict[str, int]:
+    """Return what has become of the tasks of all workers, by its name; a host may not tell."""
+    found = dict.fromkeys(("waiting", "running", "done", "failed", "lost", "timed_out"), 0)
+    for worker in status["workers"]:
+        for name, count in worker.get("tasks", {}).items():
+            found[name] = found.get(name, 0) + count
+    return found
 
 
 def workers(status: Mapping[str, Any]) -> Table:
@@ -172,12 +187,32 @@ def listeners(status: Mapping[str, Any]) -> Table:
     rows = [
         [
             _address(each),
-            *(each[key] for key in ("plugin", "waiting", "accepted", "spurious")),
+            *(each[key] for key in ("plugin", "waiting")),
+            accepted(each),
+            each["spurious"],
             refused(each),
         ]
         for each in status["listeners"]
     ]
     return Table.of(columns, rows)
+
+
+def datagrams(status: Mapping[str, Any]) -> Table | None:
+    """Return the table of what UDP listeners have counted; None if there are none."""
+    columns = "UDP SHARDS RECEIVED REPLIES LOST DROPPED REFUSED"
+    names = ("shards", "received", "replies", "lost", "dropped_replies", "refused_replies")
+    rows = [
+        [each["address"], *(each["datagrams"][name] for name in names)]
+        for each in status["listeners"]
+        if each.get("datagrams")
+    ]
+    return Table.of(columns, rows) if rows else None
+
+
+def accepted(listener: Mapping[str, Any]) -> int:
+    """Return how many connections a listener has accepted, or datagrams received."""
+    datagrams = listener.get("datagrams")
+    return int(datagrams["received"] if datagrams else listener["accepted"])
 
 
 def _address(listener: Mapping[str, Any]) -> str:
@@ -231,5 +266,7 @@ def troubles(status: Mapping[str, Any], *, stacks: bool = False) -> list[str]:
 def overview(status: Mapping[str, Any], *, stacks: bool = False) -> list[str | Table]:
     """Return all that there is to say of a host."""
     parts: list[str | Table] = [head(status), "", workers(status), "", listeners(status)]
+    if (udp := datagrams(status)) is not None:
+        parts += ["", udp]
     found = troubles(status, stacks=stacks)
     return [*parts, "", "\n".join(found)] if found else parts

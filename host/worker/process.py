@@ -6,6 +6,7 @@ import functools
 import os
 import signal
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from host.bus.frames import Channel
 from host.bus.worker_end import LocalBus
@@ -31,12 +32,13 @@ from host.runtime.signal_table import IGNORED_BY_WORKERS
 from host.runtime.signals import Handler, Signals
 from host.settings import Settings
 from host.telemetry.emitter import Telemetry
-from host.telemetry.events import CONNECTIONS_CUT, PROFILE_LOST
+from host.telemetry.events import CONNECTIONS_CUT, PROFILE_LOST, TASKS_CUT
 from host.telemetry.logs import LogWriter
 from host.text import reason
 from host.worker.acceptor import Acceptor
 from host.worker.admission import AccessRules, Admission
 from host.worker.answers import Answers
+from host.worker.asyncio_loop import AsyncioLoop
 from host.worker.capacity import Capacity
 from host.worker.client_limits import ClientLimit, client_limit
 from host.worker.closing import log_closed
@@ -53,6 +55,9 @@ from host.worker.turns import TurnHandler
 from host.worker.unsent import UnsentBytes
 from host.worker.view import PluginWorker, isolation
 
+if TYPE_CHECKING:  # a worker without pools imports nothing of them
+    from host.offload.pools import MakePools, Pools
+
 
 def run(
     assignment: Assignment,
@@ -61,17 +66,19 @@ def run(
     telemetry: Telemetry,
     log: LogWriter,
     recorder: Recorder | None = None,
+    make_pools: MakePools | None = None,
 ) -> int:
     """Be a worker, from just after the fork to the exit code; `recorder` measures it.
 
-    The caller closes the log, to which it may have more to tell.
+    `make_pools` makes its pools if the settings have any. The caller closes the log, to which it
+    may have more to tell.
     """
     log.forget()
     if not die_with_parent(assignment.parent):
         return ExitCode.OK
     offer_to_oom_killer()
     stacks.print_to(assignment.stacks)
-    worker = WorkerProcess(assignment, settings, registry, telemetry, log, recorder)
+    worker = WorkerProcess(assignment, settings, registry, telemetry, log, recorder, make_pools)
     log.attend(worker.loop.call_later, worker.loop.call_from_thread)
     forks.close_in_plugin_fork(log.mute)
     forks.close_in_plugin_fork(worker.close_in_fork)
@@ -103,6 +110,7 @@ class WorkerProcess:
         telemetry: told of events.
         log: writes them; its file is opened anew here.
         recorder: measures hooks and turns; None to measure nothing.
+        make_pools: makes its pools; None if the settings have none.
 
     Attributes:
         loop: its loop.
@@ -116,6 +124,7 @@ class WorkerProcess:
         telemetry: Telemetry,
         log: LogWriter,
         recorder: Recorder | None = None,
+        make_pools: MakePools | None = None,
     ) -> None:
         self._assignment, self._telemetry, self._recorder = assignment, telemetry, recorder
         self._log = log
@@ -134,7 +143,13 @@ class WorkerProcess:
         unsent = UnsentBytes(settings.limits.max_unsent_bytes_per_worker)
         self._connections = connections = OpenConnections(unsent=unsent)
         self._answers = Answers(connections, loop, self._channel)
-        self._view = PluginWorker(worker, self._bus, loop, connections, isolated)
+        self._asyncio = AsyncioLoop(loop, assignment.row, registry, failures)
+        self._view = PluginWorker(worker, self._bus, loop, connections, isolated, self._asyncio.get)
+        self._pools: Pools | None = None
+        if make_pools is not None:
+            row, slot = assignment.row, assignment.slot
+            self._pools = make_pools(loop, isolated, telemetry, slot, row.raise_by)
+        self._view.pools = self._pools
         self._hooks = registry.host_hooks(failures, breaker=breaker, timed=timed)
         wake = functools.partial(os.eventfd_write, assignment.wake, 1)
         capacity = Capacity(assignment.row, connections, loop, wake)
@@ -276,9 +291,11 @@ class WorkerProcess:
         if self._recorder is not None:
             self._recorder.attend(loop, row, f"worker-{self._view.slot}-{self._view.pid}")
         self._channel.report(Report("ready"))
-        loop.run()
+        self._asyncio.run()
+        self._asyncio.finish(self._bus.flush)
         row.put(CURRENT_CALL, pack_call(kind_of(on_worker_stop)))
         self._hooks.tell(on_worker_stop, self._view)
+        self._asyncio.close()
         self._bus.flush()
         if self._recorder is not None:
             self._save(self._recorder)
@@ -295,12 +312,16 @@ class WorkerProcess:
             each.sock.close()
         for sock in self._assignment.sockets:
             sock.close()
+        if self._pools is not None:
+            self._pools.close_in_fork()
         self._shards.close()
         self._channel.close()
         self._bus.close()
 
     def close(self) -> None:
         """Close what the worker opened."""
+        if self._pools is not None:
+            self._pools.close()
         self._signals.close()
         self._bus.close()
         self.loop.close()
@@ -324,6 +345,9 @@ class WorkerProcess:
                 self._draining.begin(order.deadline)
                 if self._admission is not None:
                     self._admission.begin_to_drain(order.deadline)
+                if self._pools is not None:
+                    self._turns.has_tasks = self._pools.is_busy
+                    self.loop.call_at(order.deadline, self._cut_tasks)
                 self._turns.stop_when_empty = True
             case Ask() if order.question == REOPEN_LOG:
                 self._reopen_log(order)
@@ -346,6 +370,12 @@ class WorkerProcess:
 
     def _report_cut(self, count: int) -> None:
         self._telemetry.emit(CONNECTIONS_CUT, slot=self._view.slot, count=count)
+
+    def _cut_tasks(self) -> None:
+        """Wait for no more tasks at the drain deadline: their connections are closed by now."""
+        assert self._pools is not None
+        if count := self._pools.give_up():
+            self._telemetry.emit(TASKS_CUT, slot=self._view.slot, count=count)
 
     def _save(self, recorder: Recorder) -> None:
         view = self._view

@@ -92,6 +92,14 @@ HANDOVERS = st.builds(
     shards=listed(st.builds(handover.Shard, fd=FDS, pid=COUNTS, releasing=st.booleans())),
     topics=TOPICS,
     stand_in=st.none() | st.builds(handover.StandIn, pid=COUNTS, pipe=FDS),
+    service=st.none()
+    | st.builds(
+        handover.Service,
+        address=NAMES,
+        watchdog_seconds=st.none() | SECONDS,
+        stored=st.dictionaries(NAMES, COUNTS, max_size=3),
+        unsent=listed(NAMES),
+    ),
     clients=st.none() | FDS,
     control=st.none() | st.tuples(NAMES, FDS),
     log=st.tuples(listed(BYTES), COUNTS),
@@ -178,6 +186,9 @@ def made(fds, **other):
         "workers": [worker, worker.model_copy(update={"bus": None})],
         "topics": handover.Topics(hearers=[(b"t", [4711])], owners=[], rings=[]),
         "stand_in": handover.StandIn(pid=5, pipe=pipe),
+        "service": handover.Service(
+            address="@notify", watchdog_seconds=3.0, stored={"a": 7}, unsent=["READY=1"]
+        ),
         "clients": counts,
         "control": ("prefork", control_socket),
         "log": ([b"line\n"], 3),
