@@ -114,6 +114,13 @@ class Listen(Section):
         " tenth of a second; others wait in the backlog, and nobody is refused. 0 means any"
         " number; a small one lets clients wait long in a burst.",
     )
+    max_connections: int = Field(
+        default=0,
+        ge=0,
+        description="Connections that the listener may have open, in all workers; others wait in"
+        " the backlog, and nobody is refused. 0 means as many as the workers take; a small one lets"
+        " clients wait long if connections last long.",
+    )
     max_per_client: int = Field(
         default=-1,
         ge=-1,

@@ -42,6 +42,7 @@ class ListeningSocket:
         wanted: the backlog asked for; the kernel caps it silently at net.core.somaxconn.
         configured: the address as the settings have it: with port 0 if any will do.
         max_rate: connections a second that are handed out at most; 0 for any number.
+        max_connections: connections that may be open at a time; 0 for any number.
         source: who has opened it.
         trouble: why nobody can connect, or "": its file is gone, and a new one cannot be made.
         netlink: by what the kernel is asked for the queue's length, if it needs that.
@@ -55,9 +56,10 @@ class ListeningSocket:
         file: SocketFile | None,
         configured: str,
         max_rate: float = 0.0,
+        max_connections: int = 0,
     ) -> None:
         self.sock, self.view, self.wanted, self.configured = sock, view, wanted, configured
-        self.max_rate = max_rate
+        self.max_rate, self.max_connections = max_rate, max_connections
         self._is_shut = False
         self.source: Source = "passed" if configured.startswith("fd:") else "opened"
         self.trouble = ""
@@ -180,7 +182,8 @@ def open_listener(
             file.remove()
         raise listen_error(listen.address, error) from error
     view = Listener(index, text, plugin)
-    return ListeningSocket(sock, view, listen.backlog, file, str(address), listen.max_rate)
+    places = listen.max_connections
+    return ListeningSocket(sock, view, listen.backlog, file, str(address), listen.max_rate, places)
 
 
 def inherit_listener(
@@ -199,7 +202,10 @@ def inherit_listener(
             file = file.with_mode(listen.mode)
     except OSError as error:
         raise listen_error(listen.address, error) from error
-    return ListeningSocket(sock, view, listen.backlog, file, str(listen.parsed), listen.max_rate)
+    places = listen.max_connections
+    return ListeningSocket(
+        sock, view, listen.backlog, file, str(listen.parsed), listen.max_rate, places
+    )
 
 
 def _open_passed(passed: Passed, listen: Listen, index: int, plugin: str) -> ListeningSocket:
@@ -217,7 +223,10 @@ def _open_passed(passed: Passed, listen: Listen, index: int, plugin: str) -> Lis
             sock.close()
         raise listen_error(listen.address, error) from error
     view = Listener(index, text, plugin)
-    return ListeningSocket(sock, view, listen.backlog, None, str(listen.parsed), listen.max_rate)
+    places = listen.max_connections
+    return ListeningSocket(
+        sock, view, listen.backlog, None, str(listen.parsed), listen.max_rate, places
+    )
 
 
 def listen_error(address: str, error: OSError) -> ListenError:

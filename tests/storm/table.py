@@ -9,6 +9,7 @@ from storm.rows import ROWS
 __all__ = ["ROWS"]
 
 for name in (
+    "admission",
     "after_exec",
     "bursts",
     "clocks",
