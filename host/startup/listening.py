@@ -59,6 +59,7 @@ def _open_or_find(
             fd=each.sock.fileno(),
             configured=each.configured,
             max_rate=0.0,
+            max_connections=0,
             address=each.address,
             file=each.file,
             source="stored",
