@@ -33,6 +33,7 @@ from host.settings.plugin_options import (
     same_variable,
     validate_options,
 )
+from host.settings.process import Process
 from host.settings.reference import reference
 from host.settings.sources import preset_names
 from host.settings.suggestions import nearest
@@ -53,6 +54,7 @@ __all__ = [
     "Log",
     "Origin",
     "Problem",
+    "Process",
     "Profile",
     "Settings",
     "SettingsError",

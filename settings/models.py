@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from host.settings.cpus import usable_cpus
 from host.settings.listen import Listens
 from host.settings.plugin_selection import Plugins
+from host.settings.process import Process
 from host.settings.section import Section
 from host.settings.validators import also_text
 
@@ -340,6 +341,10 @@ class Settings(Section):
     )
     dispatch: Dispatch = Field(
         default=Dispatch(), description="How connections are handed to workers."
+    )
+    process: Process = Field(
+        default=Process(),
+        description="The user that a host becomes once it has opened what only root may open.",
     )
     lifecycle: Lifecycle = Field(
         default=Lifecycle(), description="How long starting, stopping and replacing may take."

@@ -11,12 +11,15 @@ from host.interfaces import Listener
 from host.net import gates, socket_files
 from host.net.socket_files import SocketFile
 from host.net.sockets import describe
+from host.runtime.accounts import Account, find_group, find_user
+from host.runtime.privileges import acting_as
 from host.settings import Listen
 from host.settings.address import parse
 
 _ADVICE = {
     errno.EADDRINUSE: "another process listens there: stop it, or choose another address",
-    errno.EPERM: "another user's socket file is there, which may not be removed",
+    errno.EPERM: "another user's socket file is there, which may not be removed, or the file may "
+    "not be given to that owner or group",
     errno.EACCES: "not allowed: ports below 1024 need CAP_NET_BIND_SERVICE, socket files a "
     "folder that this user may write to",
     errno.EADDRNOTAVAIL: "no network interface of this machine has that address",
@@ -106,13 +109,16 @@ class ListeningSocket:
             self.netlink.close()
 
 
-def open_listener(listen: Listen, index: int, plugin: str) -> ListeningSocket:
+def open_listener(
+    listen: Listen, index: int, plugin: str, account: Account | None = None
+) -> ListeningSocket:
     """Bind and listen.
 
     Args:
         listen: what the settings say.
         index: the listener's number.
         plugin: the name of the plugin that serves it.
+        account: the user that this process, which is root's, is about to become; None if none.
 
     Raises:
         ListenError: the machine refuses; nothing is left behind.
@@ -130,7 +136,7 @@ def open_listener(listen: Listen, index: int, plugin: str) -> ListeningSocket:
             if address.path.startswith("@"):
                 sock.bind("\0" + address.path[1:])
             else:
-                file = socket_files.bind(sock, address.path, listen.mode)
+                file = _bind_file(sock, listen, account)
         else:
             text = _bind_tcp(sock, address.host, address.port)
         sock.listen(listen.backlog)
@@ -157,10 +163,60 @@ def inherit_listener(
     try:
         sock.listen(listen.backlog)
         if file is not None:
-            file = file.with_mode(listen.mode)
+            file = file.with_mode(listen.mode).given(*_owner(listen))
     except OSError as error:
         raise _listen_error(listen.address, error) from error
     return ListeningSocket(sock, view, listen.backlog, file, str(listen.parsed), listen.max_rate)
+
+
+def check_inheritable(listen: Listen, file: SocketFile | None) -> None:
+    """See whether a socket that is bound already can be had as the settings have it now.
+
+    Raises:
+        ListenError: its file belongs to another user, or would have to be given to one.
+    """
+    if file is None:
+        return
+    try:
+        file.check_change(listen.mode, *_owner(listen))
+    except OSError as error:
+        advice = "its mode, owner or group changes, and only its owner or root may do that: restart"
+        raise ListenError(listen.address, error.errno or errno.EPERM, advice) from error
+
+
+def _bind_file(sock: socket.socket, listen: Listen, account: Account | None) -> SocketFile:
+    """Bind to a socket file, with mode, owner and group, when nobody can connect yet.
+
+    A user's folder could lead root anywhere: there it is bound by that user, if that is allowed.
+
+    Raises:
+        OSError: the machine refuses; nothing is left behind.
+    """
+    path, mode = listen.parsed.path, listen.mode
+    given = _owner(listen)
+    if account is None:
+        file = socket_files.bind(sock, path, mode)
+    else:
+        if socket_files.is_stale(path):
+            os.unlink(path)
+        try:
+            with acting_as(account):
+                file = socket_files.bind(sock, path, mode)
+        except PermissionError:
+            file = socket_files.bind(sock, path, mode).given(account.uid, account.gid)
+    try:
+        return file.given(*given)
+    except OSError:
+        file.remove()
+        raise
+
+
+def _owner(listen: Listen) -> tuple[int, int]:
+    """Return the numbers of the owner and the group that a socket file shall have."""
+    return (
+        find_user(listen.owner) if listen.owner else socket_files.NOBODY,
+        find_group(listen.group) if listen.group else socket_files.NOBODY,
+    )
 
 
 def _listen_error(address: str, error: OSError) -> ListenError:

@@ -19,6 +19,8 @@ _ATTRIBUTES_AT = 16  # after struct unix_diag_msg
 _MINOR_BITS = 20
 _INODE = 0xFFFFFFFF
 
+NOBODY = -1
+"""Stands for no user or group: who has a file keeps it (chown(2))."""
 State = Literal["present", "gone", "replaced"]
 
 
@@ -29,12 +31,15 @@ class SocketFile(NamedTuple):
         path: its absolute path.
         device, inode: what makes it that file and no other (stat(2)).
         mode: the permissions that the settings gave it; an operator may have changed them since.
+        owner, group: whom the settings gave it to, by number; -1 if they say nothing.
     """
 
     path: str
     device: int
     inode: int
     mode: int
+    owner: int = NOBODY
+    group: int = NOBODY
 
     @property
     def state(self) -> State:
@@ -56,6 +61,50 @@ class SocketFile(NamedTuple):
             return self
         os.chmod(self.path, mode)
         return self._replace(mode=mode)
+
+    def given(self, owner: int, group: int) -> SocketFile:
+        """Give it to a user and a group, unless the settings had them do so before.
+
+        What is given away is this file and no other, whatever has its path by now.
+
+        Args:
+            owner: the number of the user; -1 for whoever has it.
+            group: the number of the group; likewise.
+
+        Raises:
+            OSError: EPERM, only root may give files away, and a user to its own groups (chown(2));
+                or ESTALE, the path leads to another file.
+        """
+        if (owner, group) == (self.owner, self.group):
+            return self
+        if (owner, group) != (NOBODY, NOBODY):
+            pinned = os.open(self.path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                found = os.fstat(pinned)
+                if (found.st_dev, found.st_ino, found.st_nlink) != (self.device, self.inode, 1):
+                    raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+                os.chown(f"/proc/self/fd/{pinned}", owner, group)
+            finally:
+                os.close(pinned)
+        return self._replace(owner=owner, group=group)
+
+    def check_change(self, mode: int, owner: int, group: int) -> None:
+        """See whether this process may give it that mode, owner and group; nothing changes.
+
+        Raises:
+            OSError: EPERM, it may not (chmod(2), chown(2)).
+        """
+        own, asked = os.geteuid(), (owner, group)
+        if own == 0 or self.state != "present":
+            return
+        found = os.lstat(self.path)
+        groups = {NOBODY, found.st_gid, os.getegid(), *os.getgroups()}
+        if asked != (self.owner, self.group) and (
+            owner not in (NOBODY, found.st_uid) or group not in groups
+        ):
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+        if (mode, *asked) != (self.mode, self.owner, self.group) and own != found.st_uid:
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
     def remove(self) -> None:
         """Remove it, if it is still there; harmless if that is not allowed."""

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable
+from errno import EADDRINUSE
 
+from host.control.server import ControlServer
 from host.errors import ListenError
-from host.net.listeners import ListeningSocket
+from host.interfaces import Listener
+from host.net.listeners import ListeningSocket, inherit_listener
+from host.settings import Listen, Settings
 from host.startup.prepare import Prepared
 from host.supervisor.reload.handover import Handover
 from host.supervisor.reload.sockets import take_listeners
+from host.telemetry.emitter import Telemetry
+from host.telemetry.events import ADMIN_UNAVAILABLE
+from host.text import reason
 
 
 def open_or_take(
@@ -41,3 +49,43 @@ def open_or_take(
                 each.file.remove()
             sock.close()
     return taken, failed
+
+
+def assign_listeners(
+    served: Iterable[tuple[Listen, str]], opened: Iterable[ListeningSocket]
+) -> list[ListeningSocket]:
+    """Return the listeners that were opened before it was known which plugin serves each.
+
+    Args:
+        served: what they were opened for, in that order, and the plugin that serves it.
+        opened: the listeners.
+
+    Raises:
+        ListenError: the machine refuses to listen on one of them once more.
+    """
+    return [
+        inherit_listener(each.sock, listen, Listener(index, each.view.address, plugin), each.file)
+        for index, ((listen, plugin), each) in enumerate(zip(served, opened, strict=True))
+    ]
+
+
+def open_control(
+    settings: Settings, telemetry: Telemetry, handed: Handover | None
+) -> socket.socket | None:
+    """Return the control socket, bound now or before an exec; None if there is none to be had."""
+    before = handed.control if handed else None
+    if before is not None:
+        sock = socket.socket(fileno=before[1])
+        if settings.admin.enabled and before[0] == settings.name:
+            return sock
+        sock.close()
+    if not settings.admin.enabled:
+        return None
+    try:
+        return ControlServer.bind(settings.name)
+    except OSError as error:
+        address, cause = f"@prefork/{settings.name}", reason(error)
+        if error.errno == EADDRINUSE:
+            cause = f"{ControlServer.owner(settings.name)} has it"
+        telemetry.emit(ADMIN_UNAVAILABLE, address=address, cause=cause)
+        return None

@@ -17,6 +17,7 @@ from host.plugin.loading import load, load_none
 from host.plugin.registry import Registry
 from host.profiling import recorder
 from host.runtime import forks
+from host.runtime.accounts import AccountError, find_group, find_user
 from host.settings import AppliedSetting, Listen, Loaded, Problem, Settings, SettingsError, render
 from host.startup.limits import max_connections
 from host.supervisor.reload.handover import Handover
@@ -59,6 +60,7 @@ def prepare(loaded: Loaded) -> Prepared:
     finally:
         forks.exit_if_plugin_fork()
     served = assign(settings, registry)
+    check_owners(loaded)
     limit = max_connections(settings.limits, len(served))
     check_log_file(loaded)
     shown = functools.partial(render, loaded, registry.options)
@@ -96,6 +98,18 @@ def prepare_none(handed: Handover) -> Prepared:
     return Prepared(loaded, load_none(), [], limit, profile, shown)
 
 
+def listens(settings: Settings) -> tuple[Listen, ...]:
+    """Return what to listen on.
+
+    Raises:
+        LimitsError: there are more listeners than a notification can name.
+    """
+    found = settings.listen or (Listen(address=DEFAULT_ADDRESS),)
+    if len(found) > MAX_LISTENERS:
+        raise LimitsError(f"{len(found)} listeners are too many: {MAX_LISTENERS} are possible")
+    return found
+
+
 def assign(settings: Settings, registry: Registry) -> list[tuple[Listen, str]]:
     """Return what to listen on, each with the name of the plugin that serves it.
 
@@ -104,11 +118,8 @@ def assign(settings: Settings, registry: Registry) -> list[tuple[Listen, str]]:
         SettingsError: no plugin, or not just one, could serve a listener.
         LimitsError: there are more listeners than a notification can name.
     """
-    listens = settings.listen or (Listen(address=DEFAULT_ADDRESS),)
-    if len(listens) > MAX_LISTENERS:
-        raise LimitsError(f"{len(listens)} listeners are too many: {MAX_LISTENERS} are possible")
     served = []
-    for listen in listens:
+    for listen in listens(settings):
         if listen.plugin is not None:
             served.append((listen, registry.protocol(listen.plugin).name))
         elif len(registry.protocols) == 1:
@@ -132,6 +143,29 @@ def _nobody_serves(listen: Listen, registry: Registry) -> SettingsError:
         f"for example {listen.address}={registry.protocols[0]}"
     )
     return SettingsError([Problem("listen", "", message, "")])
+
+
+def check_owners(loaded: Loaded) -> None:
+    """Check that there are the users and groups whose socket files shall be.
+
+    Raises:
+        SettingsError: this machine does not know one of them.
+    """
+    problems = []
+    for number, listen in enumerate(loaded.settings.listen):
+        for field, value, find in (
+            ("owner", listen.owner, find_user),
+            ("group", listen.group, find_group),
+        ):
+            try:
+                if value:
+                    find(value)
+            except AccountError as error:
+                key = f"listen[{number}].{field}"
+                where = f"from {loaded.origin(key)}"
+                problems.append(Problem(key, f'"{value}"', str(error), where))
+    if problems:
+        raise SettingsError(problems)
 
 
 def check_log_file(loaded: Loaded) -> None:

@@ -23,7 +23,7 @@ from host.settings.errors import show
 
 VARIABLE = "_PREFORK_HANDOVER"
 """The number of the memfd, for the process that a reload executes anew."""
-FORMAT = 9
+FORMAT = 10
 """Raised with every change of what is handed over: a reload to another format is refused."""
 
 

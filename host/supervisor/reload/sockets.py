@@ -12,8 +12,14 @@ from typing import Generic, TypeVar
 
 from host.errors import ListenError
 from host.interfaces import Listener
-from host.net.listeners import ListeningSocket, inherit_listener, open_listener
+from host.net.listeners import (
+    ListeningSocket,
+    check_inheritable,
+    inherit_listener,
+    open_listener,
+)
 from host.net.socket_files import SocketFile
+from host.runtime.accounts import Account
 from host.settings import Listen
 from host.supervisor.reload.handover import Socket
 
@@ -34,7 +40,8 @@ def open_missing(
     cannot be opened in its place, it has to do, as it did before.
 
     Raises:
-        ListenError: the machine refuses one of them.
+        ListenError: the machine refuses one of them, or the file of one that is there may not be
+            changed as the settings ask for.
     """
     wanted = list(listens)
     different = {each.fileno(): each for each in existing}.values()  # two generations may have one
@@ -42,6 +49,7 @@ def open_missing(
     with _opening(each.view.address for each in different) as opened:
         for listen, match in zip(wanted, matches, strict=True):
             if match.socket is not None:
+                check_inheritable(listen, match.socket.file)
                 continue
             try:
                 opened.append(open_listener(listen, 0, listen.plugin or ""))
@@ -52,7 +60,10 @@ def open_missing(
 
 
 def take_listeners(
-    served: Iterable[tuple[Listen, str]], handed: Sequence[Socket], socks: Sequence[socket.socket]
+    served: Iterable[tuple[Listen, str]],
+    handed: Sequence[Socket],
+    socks: Sequence[socket.socket],
+    account: Account | None = None,
 ) -> list[ListeningSocket]:
     """Return a listener for each that settings ask for, bound already or, if need be, now.
 
@@ -63,6 +74,7 @@ def take_listeners(
         served: what to listen on, and the plugin that serves it.
         handed: the sockets that were handed over.
         socks: the same as socket objects.
+        account: the user that this process, which is root's, is about to become; None if none.
 
     Raises:
         ListenError: the machine refuses one of them; none is left open that was opened here.
@@ -77,7 +89,7 @@ def take_listeners(
             match, trouble = found.socket, ""
             if match is None:
                 try:
-                    opened.append(open_listener(listen, index, plugin))
+                    opened.append(open_listener(listen, index, plugin, account))
                     taken.append(opened[-1])
                     continue
                 except ListenError as error:
