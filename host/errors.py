@@ -96,13 +96,15 @@ class ListenError(HostError):
     Attributes:
         address: the address as configured.
         errno: the system's error number.
+        advice: what to do about it.
+        cause: what is wrong, where that says more than the system's own words.
     """
 
     exit_code = ExitCode.LISTEN
 
-    def __init__(self, address: str, errno: int, advice: str) -> None:
+    def __init__(self, address: str, errno: int, advice: str, cause: str = "") -> None:
         self.address, self.errno, self.advice = address, errno, advice
-        super().__init__(f"cannot listen on {address}: {os.strerror(errno)}; {advice}")
+        super().__init__(f"cannot listen on {address}: {cause or os.strerror(errno)}; {advice}")
 
 
 class LimitsError(HostError):

@@ -16,7 +16,16 @@ from typing import NamedTuple
 
 import pluggy
 
-from host.interfaces import ChildExit, CloseReason, Connection, Host, Listener, Worker, WorkerView
+from host.interfaces import (
+    ChildExit,
+    CloseReason,
+    Connection,
+    Datagram,
+    Host,
+    Listener,
+    Worker,
+    WorkerView,
+)
 
 NAMESPACE = "host"
 """The project name that pluggy's markers and the plugin manager share."""
@@ -182,6 +191,28 @@ def on_readable(connection: Connection) -> None:
 
 
 @hookspec
+def on_datagram(datagram: Datagram) -> None:
+    """Tell that a datagram has arrived at a UDP listener: the place to answer it.
+
+    Runs in: the worker that reads the sender's datagrams at the moment.
+    Calls: once a datagram, in the order in which one sender's arrive; the listener's protocol
+        plugin alone. After 64 of them others go first.
+    Blocking: no; it would hold up all datagrams and connections of this worker.
+
+    Args:
+        datagram: its bytes and its sender, whose address may be forged.
+    Fails: logged; the sender gets no answer, others do.
+
+    Example:
+        from host import Datagram, hookimpl
+
+        @hookimpl
+        def on_datagram(datagram: Datagram) -> None:
+            datagram.reply(datagram.data.upper())
+    """
+
+
+@hookspec
 def on_close(connection: Connection, reason: CloseReason) -> None:
     """Tell that a connection has ended: the place to give back what belongs to it.
 
@@ -338,6 +369,13 @@ TABLE = (
         Audience.PROTOCOL,
         call_number=1,
         consequence="the connection is closed",
+    ),
+    Hook(
+        on_datagram,
+        Process.WORKER,
+        Audience.PROTOCOL,
+        call_number=8,
+        consequence="its sender gets no answer",
     ),
     Hook(on_close, Process.WORKER, Audience.LISTENER, call_number=3, guarded=True),
     Hook(

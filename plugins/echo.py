@@ -1,8 +1,8 @@
-"""Echo (RFC 862): send back whatever arrives."""
+"""Echo (RFC 862): send back whatever arrives, over connections and as datagrams."""
 
 from __future__ import annotations
 
-from host import Connection, hookimpl
+from host import Connection, Datagram, hookimpl
 
 
 class Echo:
@@ -12,3 +12,8 @@ class Echo:
     def on_readable(self, connection: Connection) -> None:
         """Send back what has arrived."""
         connection.write(connection.read())
+
+    @hookimpl
+    def on_datagram(self, datagram: Datagram) -> None:
+        """Send it back."""
+        datagram.reply(datagram.data)

@@ -72,12 +72,17 @@ def _listen_identity(item: object) -> object:
     return None if parsed.family != "unix" and parsed.port == 0 else parsed
 
 
+_FOR_ALL = frozenset({"address", "plugin", "allow", "deny"})
+_FOR_UDP = frozenset({"shards", "reply_factor"})
+
+
 class Listen(Section):
     """One address to listen on and the plugin that serves it."""
 
     address: str = Field(
         description=f"Where to listen: {addresses.FORMS}. HOST is an IP address, `localhost` or"
-        " `*`; port 0 lets the system choose."
+        " `*`; port 0 lets the system choose. NAME is that of a socket which the service manager"
+        " has opened (FileDescriptorName=), or its number; list a name once for each such socket."
     )
     plugin: str | None = Field(
         default=None,
@@ -150,6 +155,39 @@ class Listen(Section):
         " clients, whose bytes are never taken for a header.",
     )
 
+    shards: int = Field(
+        default=64,
+        ge=1,
+        le=1024,
+        description="Sockets of a UDP listener. The kernel keeps each client at one of them, and"
+        " workers share them out, so it should be several times the number of workers. Each takes"
+        " a descriptor in every process. It is fixed at the start: a reload keeps what there is.",
+    )
+    reply_factor: float = Field(
+        default=3.0,
+        ge=0,
+        description="Bytes that answer a datagram, for each byte of it, until the plugin trusts its"
+        " sender; more is dropped and counted. The sender's address may be forged, and who answers"
+        " with more floods somebody else. 3 is what QUIC allows (RFC 9000, 8.1); 0 is no limit.",
+    )
+
+    @model_validator(mode="after")
+    def _check_transport(self) -> Self:
+        """Refuse options that do nothing for this kind of address."""
+        is_udp = self.parsed.is_udp
+        useless = [
+            name
+            for name, field in type(self).model_fields.items()
+            if name not in (_FOR_ALL | _FOR_UDP if is_udp else _FOR_ALL)
+            and (is_udp or name in _FOR_UDP)
+            and getattr(self, name) != field.default
+        ]
+        if useless:
+            kind = "connections, and UDP has none" if is_udp else "UDP listeners alone"
+            verb, them = ("is", "it") if len(useless) == 1 else ("are", "them")
+            raise ValueError(f"{', '.join(useless)} {verb} for {kind}: leave {them} out")
+        return self
+
     @model_validator(mode="after")
     def _check_proxies(self) -> Self:
         if self.proxy != "none" and not self.proxy_from:
@@ -171,7 +209,9 @@ class Listen(Section):
     def _check_families(self) -> None:
         """Refuse proxies of which none can connect: a listener that lets nobody in."""
         family = self.parsed.family
-        versions = {"tcp4": (4,), "tcp6": (4, 6), "unix": ()}[family]
+        if family == "fd":  # not known before the socket is there
+            return
+        versions = {"tcp4": (4,), "tcp6": (4, 6)}.get(family, ())
         fits = [
             family == "unix" if each == "unix" else ip_network(each).version in versions
             for each in self.proxy_from
@@ -186,7 +226,7 @@ class Listen(Section):
             addresses.parse(value)
         except ValueError as error:
             _, equals, plugin = value.rpartition("=")
-            if equals and value.startswith("tcp://"):
+            if equals and value.startswith(("tcp://", "udp://")):
                 raise ValueError(f'"{plugin}" after "=" is no plugin name') from error
             raise
         return value

@@ -86,9 +86,11 @@ def addresses(_context: click.Context, _parameter: click.Parameter, incomplete: 
     """Offer how addresses begin, and after the "=" the protocols."""
     address, equals, _ = incomplete.rpartition("=")
     if equals:
-        names = _implementing("on_readable")
+        names = _implementing("on_datagram" if address.startswith("udp:") else "on_readable")
         return _fitting([f"{address}={name}" for name in names], incomplete)
-    return _fitting(["tcp://127.0.0.1:", "tcp://[::1]:", "unix:/"], incomplete, PART)
+    return _fitting(
+        ["tcp://127.0.0.1:", "tcp://[::1]:", "udp://127.0.0.1:", "unix:/"], incomplete, PART
+    )
 
 
 def assignments(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> Items:

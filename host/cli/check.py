@@ -56,6 +56,8 @@ def check(sources: Sources, file: str | None, running: str | None) -> None:
     click.echo("ok")
     if becomes:
         click.echo(becomes)
+    if names := [listen.address for listen, _ in served if listen.parsed.family == "fd"]:
+        click.echo(f"not looked at, as they are passed to a host that starts: {', '.join(names)}")
     if not all(listen.parsed.is_local for listen, _ in served):
         click.echo(_stop_promise(loaded.settings.lifecycle))
     if running is not None:

@@ -169,12 +169,23 @@ def listeners(status: Mapping[str, Any]) -> Table:
     columns = "LISTENER PLUGIN WAITING ACCEPTED SPURIOUS REFUSED"
     rows = [
         [
-            *(each[key] for key in ("address", "plugin", "waiting", "accepted", "spurious")),
+            _address(each),
+            *(each[key] for key in ("plugin", "waiting", "accepted", "spurious")),
             refused(each),
         ]
         for each in status["listeners"]
     ]
     return Table.of(columns, rows)
+
+
+def _address(listener: Mapping[str, Any]) -> str:
+    """Return a listener's address, and where its socket is from, if not from the host itself."""
+    match listener.get("source"):
+        case "passed":
+            return f"{listener['address']} ({listener['configured']})"
+        case "stored":
+            return f"{listener['address']} (stored)"
+    return str(listener["address"])
 
 
 def refused(listener: Mapping[str, Any]) -> int:

@@ -9,7 +9,7 @@ from host.interfaces.values import (
     Listener,
     ProxyHeader,
 )
-from host.interfaces.worker import Connection, HasFileno, Timer, Worker
+from host.interfaces.worker import Connection, Datagram, HasFileno, Timer, Worker
 
 __all__ = [
     "BUS_LEFT",
@@ -19,6 +19,7 @@ __all__ = [
     "CloseReason",
     "Connection",
     "ConnectionOrigin",
+    "Datagram",
     "HasFileno",
     "Host",
     "Listener",

@@ -66,6 +66,52 @@ class Worker(Protocol):
         """Call `function` on the loop soon; the only method that other threads may use."""
 
 
+class Datagram(Protocol):
+    """One datagram that has arrived at a UDP listener, as a plugin sees it.
+
+    The address of its sender may be forged. Nothing of it is kept, and nothing here blocks.
+    """
+
+    @property
+    def data(self) -> bytes:
+        """Its bytes, up to 65,507; none if it is empty."""
+
+    @property
+    def peer(self) -> str:
+        """The sender: `127.0.0.1:50211` or `[::1]:50211`. All datagrams of one come in order."""
+
+    @property
+    def listener(self) -> Listener:
+        """The listener that it came in on."""
+
+    @property
+    def worker(self) -> Worker:
+        """The worker that handles it; another may handle the next one of the same sender."""
+
+    def reply(self, data: bytes | bytearray | memoryview) -> bool:
+        """Send one datagram to the sender, from the address that was asked; now or later.
+
+        Until the sender is trusted, all that answers a datagram has `reply_factor` times its bytes
+        at most. What exceeds that is dropped and counted, and so is what the kernel does not take
+        at once. A reply that is not to be cut up on its way has no more than 1,232 bytes (IPv6
+        carries 1,280 everywhere, RFC 8200).
+
+        Returns:
+            Whether the kernel has taken it, which says nothing of its arrival.
+
+        Raises:
+            ValueError: it is longer than a datagram can be (65,507 bytes, 65,527 with IPv6).
+        """
+
+    def trust(self) -> None:
+        """Let its sender be answered with any number of bytes from now on.
+
+        Call it for one who has shown that it receives what is sent to it: by what it sends back of
+        a reply that nobody can guess. A worker remembers 10,000 of them for each listener, and
+        another worker does not know them.
+        """
+
+
 class Connection(Protocol):
     """One accepted connection, as a plugin sees it.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from host.interfaces import Listener
@@ -27,6 +28,9 @@ class Assignment(NamedTuple):
         control: its end of the control channel; the worker closes it.
         listeners: what plugins see of the listeners.
         sockets: the listening sockets, in the same order; the worker closes its copies to drain.
+            Of a UDP listener it is the first one of its group.
+        shards: the descriptors of all sockets of each UDP listener, by the listener's number; the
+            worker closes its copies.
         scoreboard: the shared counters of its generation.
         row: its own row of them.
         wake: the eventfd that wakes the supervisor.
@@ -40,6 +44,7 @@ class Assignment(NamedTuple):
     control: socket.socket
     listeners: tuple[Listener, ...]
     sockets: tuple[socket.socket, ...]
+    shards: Mapping[int, tuple[int, ...]]
     scoreboard: Scoreboard
     row: Row
     wake: int

@@ -3,7 +3,8 @@
 Downwards go records of four bytes: (listener, n) says that n connections are to be accepted from
 that listener. A record with the listener `_ORDER` is an order; the deadline that it carries takes
 the two records after it, a question has its length in the record after it and then so many bytes
-of JSON. Upwards go lines of JSON, since they are few.
+of JSON. Orders about a shard have its descriptor in the record after it. Upwards go lines of JSON,
+since they are few.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ notification = _RECORD.pack
 """Writes a notification: the listener, and of how many connections, 1 to 65535."""
 _DEADLINE = struct.Struct("<d")
 _ORDER = 0xFFFF
-_DRAIN, _ASK = 1, 2
+_DRAIN, _ASK, _TAKE_SHARD, _RELEASE_SHARD = 1, 2, 3, 4
 _LENGTH = struct.Struct("<I")
 MAX_LISTENERS = _ORDER
 REOPEN_LOG = "reopen_log"
@@ -56,7 +57,21 @@ class Ask:
     deadline: float
 
 
-Instruction = tuple[int, int] | Drain | Ask
+@dataclass(frozen=True, slots=True)
+class ShardOrder:
+    """Order: read a shard of a UDP listener from now on, or no longer; that is to be reported.
+
+    Attributes:
+        shard: its descriptor.
+        takes: whether the worker is to read it.
+    """
+
+    shard: int
+    takes: bool
+
+
+Order = Drain | Ask | ShardOrder
+Instruction = tuple[int, int] | Order
 """What a worker is told: a notification, or an order."""
 
 
@@ -69,6 +84,12 @@ def ask_order(ask: Ask) -> bytes:
     """Write a question."""
     body = json.dumps(asdict(ask)).encode()
     return _RECORD.pack(_ORDER, _ASK) + _LENGTH.pack(len(body)) + body
+
+
+def shard_order(shard: int, *, takes: bool) -> bytes:
+    """Write an order about a shard."""
+    kind = _TAKE_SHARD if takes else _RELEASE_SHARD
+    return _RECORD.pack(_ORDER, kind) + _LENGTH.pack(shard)
 
 
 class OrderParser:
@@ -97,7 +118,7 @@ class OrderParser:
         return taken
 
 
-def _order(data: bytes, at: int, kind: int) -> tuple[Drain | Ask | None, int]:
+def _order(data: bytes, at: int, kind: int) -> tuple[Order | None, int]:
     """Take one order apart; return it, or None if it is not complete, and where it ends."""
     if kind == _DRAIN:
         end = at + _DEADLINE.size
@@ -105,7 +126,10 @@ def _order(data: bytes, at: int, kind: int) -> tuple[Drain | Ask | None, int]:
     start = at + _LENGTH.size
     if start > len(data):
         return None, at
-    end = start + _LENGTH.unpack_from(data, at)[0]
+    value: int = _LENGTH.unpack_from(data, at)[0]
+    if kind in (_TAKE_SHARD, _RELEASE_SHARD):
+        return ShardOrder(value, kind == _TAKE_SHARD), start
+    end = start + value
     return (Ask(**json.loads(data[start:end])) if end <= len(data) else None), end
 
 
@@ -115,10 +139,11 @@ class Report:
 
     Attributes:
         kind: `ready`; `failed` to start; `leaving`: somebody asked this worker to go; `plugins`:
-            some of them are left out, or no longer; or `answer`: part of one.
+            some of them are left out, or no longer; `released`: shards that it reads no longer; or
+            `answer`: part of one.
         cause: for `failed`, what happened.
         traceback: for `failed`, where, or "".
-        data: for `plugins` and `answer`, what there is to tell.
+        data: for `plugins`, `released` and `answer`, what there is to tell.
     """
 
     kind: str

@@ -25,16 +25,21 @@ MAX_ROWS = 4096
 ACTIVE, TURN_STARTED, TURN_LASTED, REFUSING, CLAIMED_ALL, ACCEPTED_ALL, CURRENT_CALL = range(7)
 # Written by the supervisor, once per row.
 SUSPENDED = 7
-_WORKER_WORDS = 8
+# Written by the worker: whose datagram it handles (host.ipc.current_peer), in six words.
+PEER = 8
+_WORKER_WORDS = 14
 # Written by the worker, once per row and listener.
 CLAIMED, SETTLED, ACCEPTED, SPURIOUS, REFUSED = range(5)
 BYTES_IN, BYTES_OUT = 6, 7
 LOST_WRITES, CUT_ANSWERS = 8, 9
 # Connections that were accepted and not let in, by cause. They are among the accepted ones.
 DENIED, BAD_PROXY, LATE, GONE, PROBES = range(10, 15)
+# Of UDP listeners: datagrams, those sent in reply, and replies that the kernel did not take, or
+# that would have been too many bytes for their sender.
+DATAGRAMS, REPLIES, DROPPED_REPLIES, REFUSED_REPLIES = range(15, 19)
 # Written by the supervisor, once per row and listener.
 SENT = 5
-LISTENER_WORDS = 15
+LISTENER_WORDS = 19
 
 
 class Cells(Protocol):

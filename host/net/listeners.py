@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
+from collections.abc import Callable
+from typing import Literal
+
+from pydantic import ValidationError
 
 from host.errors import ListenError
 from host.interfaces import Listener
 from host.net import gates, socket_files
+from host.net.activation import Passed, Supply
 from host.net.socket_files import SocketFile
-from host.net.sockets import describe
-from host.runtime.accounts import Account, find_group, find_user
-from host.runtime.privileges import acting_as
+from host.net.sockets import bound_address, describe
+from host.runtime.accounts import Account
 from host.settings import Listen
 from host.settings.address import parse
 
@@ -28,6 +33,10 @@ _ADVICE = {
     errno.ENOENT: "its folder does not exist: make it first",
 }
 
+Source = Literal["opened", "passed", "stored"]
+"""Who has opened a listening socket: this host; the service manager, which keeps it (`passed`); or
+a host before this one, and the service manager has kept it (`stored`)."""
+
 
 class ListeningSocket:
     """One bound, non-blocking listening socket; it owns the descriptor and the socket file.
@@ -38,6 +47,7 @@ class ListeningSocket:
         wanted: the backlog asked for; the kernel caps it silently at net.core.somaxconn.
         configured: the address as the settings have it: with port 0 if any will do.
         max_rate: connections a second that are handed out at most; 0 for any number.
+        source: who has opened it.
         trouble: why nobody can connect, or "": its file is gone, and a new one cannot be made.
         netlink: by what the kernel is asked for the queue's length, if it needs that.
     """
@@ -54,6 +64,7 @@ class ListeningSocket:
         self.sock, self.view, self.wanted, self.configured = sock, view, wanted, configured
         self.max_rate = max_rate
         self._is_shut = False
+        self.source: Source = "passed" if configured.startswith("fd:") else "opened"
         self.trouble = ""
         self.netlink: socket.socket | None = None
         self._file = file
@@ -66,7 +77,15 @@ class ListeningSocket:
     @property
     def is_local(self) -> bool:
         """Whether only programs of this machine reach it: its peers have no round trip."""
-        return parse(self.configured).is_local
+        try:
+            return parse(self.view.address if self.is_kept else self.configured).is_local
+        except ValueError:  # one with a scope, which settings cannot have: fe80::1%eth0
+            return False
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the service manager goes on listening when the host does not any more."""
+        return self.source == "passed"
 
     @property
     def file(self) -> SocketFile | None:
@@ -80,14 +99,31 @@ class ListeningSocket:
         accepted. With the gate shut (host.net.gates) handshakes under way complete, and the client
         of a dropped SYN tries again, and meets the next instance or a refusal. A socket file is
         removed, which leaves those who are connected alone.
+
+        A socket that the service manager keeps stays as it is: what is done to it, the next host
+        would have. Who waits there is served by that one.
         """
         self._is_shut = True
+        if self.is_kept:
+            return
         self.unlink()
         gates.shut(self.sock)
 
     def gate_is_shut(self) -> bool:
         """Tell whether the gate was shut: the listener is about to be closed."""
         return self._is_shut
+
+    def kept_length(self, length: Callable[[], int]) -> Callable[[], int]:
+        """Return what tells how many wait there for this host: none once its gate is shut.
+
+        Args:
+            length: tells how many wait.
+        """
+        return lambda: 0 if self._is_shut else length()
+
+    def close_in_fork(self) -> None:
+        """Close the copy of a process that a plugin has forked; the listener stays bound."""
+        self.sock.close()
 
     def unlink(self) -> None:
         """Remove the socket file, if it is still ours and this is the process that made it."""
@@ -110,33 +146,40 @@ class ListeningSocket:
 
 
 def open_listener(
-    listen: Listen, index: int, plugin: str, account: Account | None = None
+    listen: Listen,
+    index: int,
+    plugin: str,
+    supply: Supply | None = None,
+    account: Account | None = None,
 ) -> ListeningSocket:
-    """Bind and listen.
+    """Bind and listen, or take a socket that was passed.
 
     Args:
         listen: what the settings say.
         index: the listener's number.
         plugin: the name of the plugin that serves it.
+        supply: has the sockets that were passed; the host goes on with copies of them.
         account: the user that this process, which is root's, is about to become; None if none.
 
     Raises:
         ListenError: the machine refuses; nothing is left behind.
     """
     address = listen.parsed
+    if address.family == "fd":
+        return _open_passed(next((supply or {})[str(address)]), listen, index, plugin)
     family = {"tcp4": socket.AF_INET, "tcp6": socket.AF_INET6, "unix": socket.AF_UNIX}
     file = None
     try:
         sock = socket.socket(family[address.family], socket.SOCK_STREAM)
     except OSError as error:
-        raise _listen_error(listen.address, error) from error
+        raise listen_error(listen.address, error) from error
     try:
         if address.family == "unix":
             text = str(address)
             if address.path.startswith("@"):
                 sock.bind("\0" + address.path[1:])
             else:
-                file = _bind_file(sock, listen, account)
+                file = socket_files.open_file(sock, listen, account)
         else:
             text = _bind_tcp(sock, address.host, address.port)
         sock.listen(listen.backlog)
@@ -145,7 +188,7 @@ def open_listener(
         sock.close()
         if file is not None:
             file.remove()
-        raise _listen_error(listen.address, error) from error
+        raise listen_error(listen.address, error) from error
     view = Listener(index, text, plugin)
     return ListeningSocket(sock, view, listen.backlog, file, str(address), listen.max_rate)
 
@@ -163,74 +206,62 @@ def inherit_listener(
     try:
         sock.listen(listen.backlog)
         if file is not None:
-            file = file.with_mode(listen.mode).given(*_owner(listen))
+            file = file.as_wanted(listen)
     except OSError as error:
-        raise _listen_error(listen.address, error) from error
+        raise listen_error(listen.address, error) from error
     return ListeningSocket(sock, view, listen.backlog, file, str(listen.parsed), listen.max_rate)
 
 
-def check_inheritable(listen: Listen, file: SocketFile | None) -> None:
-    """See whether a socket that is bound already can be had as the settings have it now.
-
-    Raises:
-        ListenError: its file belongs to another user, or would have to be given to one.
-    """
-    if file is None:
-        return
+def _open_passed(passed: Passed, listen: Listen, index: int, plugin: str) -> ListeningSocket:
+    """Return a listener with a copy of a socket that was passed, which stays bound as it is."""
+    sock = None
     try:
-        file.check_change(listen.mode, *_owner(listen))
-    except OSError as error:
-        advice = "its mode, owner or group changes, and only its owner or root may do that: restart"
-        raise ListenError(listen.address, error.errno or errno.EPERM, advice) from error
+        sock = socket.socket(fileno=os.dup(passed.fd))
+        text = bound_address(sock)
+        _check_options(listen, text)
+        if sock.family != socket.AF_UNIX:
+            _set_inherited(sock)
+        sock.listen(listen.backlog)
+        sock.setblocking(False)
+    except (OSError, ListenError) as error:
+        if sock is not None:
+            sock.close()
+        if isinstance(error, ListenError):
+            raise
+        raise listen_error(listen.address, error) from error
+    view = Listener(index, text, plugin)
+    return ListeningSocket(sock, view, listen.backlog, None, str(listen.parsed), listen.max_rate)
 
 
-def _bind_file(sock: socket.socket, listen: Listen, account: Account | None) -> SocketFile:
-    """Bind to a socket file, with mode, owner and group, when nobody can connect yet.
-
-    A user's folder could lead root anywhere: there it is bound by that user, if that is allowed.
-
-    Raises:
-        OSError: the machine refuses; nothing is left behind.
-    """
-    path, mode = listen.parsed.path, listen.mode
-    given = _owner(listen)
-    if account is None:
-        file = socket_files.bind(sock, path, mode)
-    else:
-        if socket_files.is_stale(path):
-            os.unlink(path)
-        try:
-            with acting_as(account):
-                file = socket_files.bind(sock, path, mode)
-        except PermissionError:
-            file = socket_files.bind(sock, path, mode).given(account.uid, account.gid)
+def _check_options(listen: Listen, text: str) -> None:
+    """Raise ListenError if options are not for an address that was not known before."""
+    address = re.sub(r"%[^\]]*", "", text)  # without a scope, which settings cannot have
     try:
-        return file.given(*given)
-    except OSError:
-        file.remove()
-        raise
+        Listen.model_validate(listen.model_dump() | {"address": address})
+    except ValidationError as error:
+        cause = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+        advice = f"it is {text}: change its options, or what the socket unit listens on"
+        raise ListenError(listen.address, errno.EINVAL, advice, cause) from None
 
 
-def _owner(listen: Listen) -> tuple[int, int]:
-    """Return the numbers of the owner and the group that a socket file shall have."""
-    return (
-        find_user(listen.owner) if listen.owner else socket_files.NOBODY,
-        find_group(listen.group) if listen.group else socket_files.NOBODY,
-    )
-
-
-def _listen_error(address: str, error: OSError) -> ListenError:
+def listen_error(address: str, error: OSError) -> ListenError:
+    """Return the error that says what the machine refuses at an address, and what helps."""
     number = error.errno or errno.EINVAL
     return ListenError(address, number, _ADVICE.get(number, "see bind(2) and listen(2)"))
 
 
 def _bind_tcp(sock: socket.socket, host: str, port: int) -> str:
-    """Bind, and set what accepted sockets inherit (tcp(7)); return the bound address."""
+    """Bind; return the bound address."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    _set_inherited(sock)
     if sock.family == socket.AF_INET6:
         # Else [::]:80 would take 0.0.0.0:80 as well, depending on a sysctl (ipv6(7)).
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     sock.bind((host, port))
     return f"tcp://{describe(sock.getsockname())}"
+
+
+def _set_inherited(sock: socket.socket) -> None:
+    """Set what sockets inherit that are accepted from a TCP socket (tcp(7))."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

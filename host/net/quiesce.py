@@ -25,6 +25,7 @@ class Gate:
     That is when their queues have been empty for the quiet time, and no handshake is under way.
     A client with a SYN cookie is in none of the kernel's lists until it confirms, one round trip
     after it was answered: for it the quiet time alone counts. Meanwhile dispatch goes on as ever.
+    Of sockets that a service manager keeps nobody is waited for: they stay bound.
 
     Args:
         loop: tells the time, and watches the listeners.
@@ -50,18 +51,23 @@ class Gate:
         under_way: Callable[[Iterable[socket.socket]], bool] = handshakes.under_way,
     ) -> None:
         self._loop, self._listeners = loop, listeners
-        local = all(listener.is_local for listener in listeners)
+        ours = [listener for listener in listeners if not listener.is_kept]
+        local = all(listener.is_local for listener in ours)
         self._quiet_seconds = LOCAL_QUIET_SECONDS if local else quiet_seconds
+        self._ours = ours
         self._quiet, self._done, self._under_way = quiet, done, under_way
         self._quiet_since: float | None = None
         self._deadline = 0.0
         self.open = True
 
     def shut(self, now: float, patience: float) -> None:
-        """Shut the gates; close after `patience` seconds in any case.
+        """Shut the gates; close after `patience` seconds in any case, at once if there are none.
 
         It takes no more than PATIENCE_SECONDS or twice the quiet time, whichever is longer.
         """
+        if not self._listeners:
+            self.close()
+            return
         for listener in self._listeners:
             listener.shut_gate()
         longest = max(PATIENCE_SECONDS, 2 * self._quiet_seconds)
@@ -84,7 +90,7 @@ class Gate:
         since = self._quiet_since
         due = since is not None and now - since >= self._quiet_seconds
         # Handshakes before queues: a client that confirms in between is found in its queue.
-        awaited = due and self._under_way([listener.sock for listener in self._listeners])
+        awaited = due and self._under_way([listener.sock for listener in self._ours])
         if not self._quiet():
             self._quiet_since = None
         elif since is None:

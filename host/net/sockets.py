@@ -23,6 +23,15 @@ def describe(address: object) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def bound_address(sock: socket.socket) -> str:
+    """Return what a socket is bound to, as settings have it: `tcp://…` or `unix:…`."""
+    name = sock.getsockname()
+    if isinstance(name, tuple):
+        return f"tcp://{describe(name)}"
+    text = os.fsdecode(name)
+    return f"unix:@{text[1:]}" if text.startswith("\0") else f"unix:{text}"
+
+
 def discard_unread(read: Callable[[int, int], bytes], fd: int) -> None:
     """Read what has already arrived, before a non-blocking socket is closed.
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVarTuple, cast
 import pluggy
 
 from host import hookspecs
-from host.interfaces import Connection, Listener, WorkerView
+from host.interfaces import Connection, Datagram, Listener, WorkerView
 
 Tell = Callable[..., bool]
 """Tells everyone entitled, with the hook's arguments by position; true if nobody failed."""
@@ -79,13 +79,15 @@ class ListenerHooks(NamedTuple):
             connection anyway. `blame` tells whose fault an exception is.
         on_close: heard by those who heard `on_accept`.
         on_drain: the listener's plugin.
-        blame: the name of the plugin that an exception of `on_readable` comes from.
+        on_datagram: as `on_readable`, for a UDP listener; None if nobody implements it.
+        blame: the name of the plugin that an exception of one of these two comes from.
     """
 
     on_accept: Tell
     on_readable: Callable[[Connection], object]
     on_close: Tell
     on_drain: Tell
+    on_datagram: Callable[[Datagram], object] | None
     blame: Callable[[BaseException], str]
 
 

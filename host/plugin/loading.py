@@ -18,7 +18,7 @@ from host.plugin.declarations import ATTRIBUTE, Declaration, unmet
 from host.plugin.discovery import EntryPoint, Source, find, installed
 from host.plugin.importing import Importer
 from host.plugin.ordering import Order, cycles, saying
-from host.plugin.registry import Plugin, Registry
+from host.plugin.registry import SERVING_HOOKS, Plugin, Registry
 from host.runtime.steps import Steps, finish
 from host.settings import (
     Loaded,
@@ -285,7 +285,7 @@ def _plugin(built: Built, members: Sequence[Implementation], hooks: Hooks) -> Pl
         built.model,
         built.options,
         hooks=tuple(hook for hook in hooks if hook in implemented),
-        is_protocol="on_readable" in plain,
+        serves=SERVING_HOOKS & plain,
         is_scheduler="choose_worker" in plain,
     )
 

@@ -27,6 +27,10 @@ from host.settings import nearest
 from host.telemetry.emitter import ReportFailure
 from host.text import listed, suggest
 
+_KINDS = {None: "a listener", "on_readable": "a listener", "on_datagram": "a UDP listener"}
+SERVING_HOOKS = frozenset({"on_readable", "on_datagram"})
+"""The hooks by which a plugin serves a listener."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plugin:
@@ -40,7 +44,8 @@ class Plugin:
         options_model: the model that its section of the settings was checked with, or None.
         options: the validated options it was constructed with, or None.
         hooks: the hooks it implements, in the order of the specifications.
-        is_protocol: whether it can serve a listener; a wrapper around others cannot.
+        serves: the hooks by which it can serve a listener, `on_readable` and `on_datagram`; a
+            wrapper around others can serve none.
         is_scheduler: whether it chooses workers.
     """
 
@@ -51,8 +56,13 @@ class Plugin:
     options_model: type | None
     options: Any
     hooks: tuple[str, ...]
-    is_protocol: bool
+    serves: frozenset[str]
     is_scheduler: bool
+
+    @property
+    def is_protocol(self) -> bool:
+        """Whether it can serve a listener."""
+        return bool(self.serves)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,28 +127,38 @@ class Registry:
                     owners[place] = name
         return owners
 
-    def protocol(self, name: str) -> Plugin:
+    def serving(self, hook: str) -> tuple[str, ...]:
+        """Return the names of the plugins that can serve a listener by `hook`."""
+        return tuple(plugin.name for plugin in self.plugins if hook in plugin.serves)
+
+    def protocol(self, name: str, hook: str | None = None) -> Plugin:
         """Return the protocol plugin that is called `name`, or was selected by that text.
+
+        Args:
+            name: the name or text.
+            hook: the hook by which it is to serve a listener; None for any.
 
         Raises:
             PluginError: if there is none.
         """
+        fitting = self.serving(hook) if hook else self.protocols
         for plugin in self.plugins:
             if name in (plugin.name, plugin.selected):
-                if plugin.is_protocol:
+                if plugin.name in fitting:
                     return plugin
+                missing, kind = hook or "on_readable", _KINDS[hook]
                 raise PluginError(
                     plugin.name,
-                    "it cannot serve a listener, since it does not implement on_readable"
-                    f"\nprotocols: {listed(self.protocols) or 'none is selected'}",
-                    hook="on_readable",
+                    f"it cannot serve {kind}, since it does not implement {missing}"
+                    f"\nprotocols: {listed(fitting) or 'none is selected'}",
+                    hook=missing,
                     origin=plugin.origin,
                 )
-        near = nearest(name, self.protocols)
+        near = nearest(name, fitting)
         raise PluginError(
             name,
             f'a listener is to be served by "{name}", which is not selected{suggest(near)}'
-            f"\nprotocols: {listed(self.protocols) or 'none is selected'}",
+            f"\nprotocols: {listed(fitting) or 'none is selected'}",
             hint=None if near else f"Select it: --plugin {name}",
         )
 
@@ -172,14 +192,15 @@ class Registry:
 
         Args:
             listener_plugin: the name of the protocol plugin that serves it.
-            report: told of every failure but those of `on_readable`; see `ListenerHooks`.
+            report: told of every failure but those of the hooks that serve; see `ListenerHooks`.
             breaker: what leaves out, for a while, who keeps failing in the hooks that are guarded.
             timed: what measures the functions that are bound; without it they are the plugins' own.
         """
         name = self.protocol(listener_plugin).name
         readable = self.heard("on_readable", name)
+        datagram = self.heard("on_datagram", name)
         brought = [self.calls[hook] for hook in self.calls if hook not in HOOKS]
-        culprits = [*readable, *itertools.chain.from_iterable(brought)]
+        culprits = [*readable, *datagram, *itertools.chain.from_iterable(brought)]
 
         def tell(hook: str) -> Tell:
             heard = binding.measured(self.heard(hook, name), timed)
@@ -190,6 +211,7 @@ class Registry:
             on_readable=binding.bound(binding.measured(readable, timed)),
             on_close=tell("on_close"),
             on_drain=tell("on_drain"),
+            on_datagram=binding.bound(binding.measured(datagram, timed)) if datagram else None,
             blame=functools.partial(binding.blame, implementations=culprits, otherwise=name),
         )
 

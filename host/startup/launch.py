@@ -13,6 +13,8 @@ from contextlib import ExitStack, closing, suppress
 from host.errors import ExitCode, HostError, Interrupted, PluginError
 from host.hookspecs import TABLE, Process
 from host.ipc.assignment import Assignment
+from host.net import activation
+from host.net.activation import Passed, PassedSockets
 from host.net.listeners import ListeningSocket
 from host.plugin.loading import load_in_steps
 from host.plugin.registry import Registry
@@ -24,10 +26,16 @@ from host.runtime.signals import Signals, ending
 from host.runtime.steps import Steps
 from host.settings import Loaded, Settings, SettingsError, ignored_variables
 from host.startup.limits import RESERVED_DESCRIPTORS
-from host.startup.listening import assign_listeners, open_control, open_or_take
+from host.startup.listening import Opened, open_control, open_or_take
 from host.startup.log import HostLog
-from host.startup.prepare import Prepared, prepare, prepare_none, prepare_uninterrupted
-from host.startup.privileged import Opened, open_and_become, set_umask, wanted_account
+from host.startup.prepare import (
+    Prepared,
+    count_sockets,
+    prepare,
+    prepare_none,
+    prepare_uninterrupted,
+)
+from host.startup.privileged import open_and_become, set_umask, wanted_account
 from host.startup.rehearsal import rehearse, rehearse_again
 from host.supervisor.dependencies import Dependencies
 from host.supervisor.process import Supervisor
@@ -41,6 +49,7 @@ from host.telemetry.events import (
     HOST_STOPPED,
     LISTENING,
     SOCKET_FILE_LOST,
+    SOCKET_UNUSED,
     VARIABLES_IGNORED,
 )
 from host.worker import process
@@ -74,19 +83,22 @@ def _launch(load_settings: Callable[[], Loaded], version: str, signals: Signals)
         Interrupted: it is told to stop before anything is opened.
     """
     handed = receive()
+    opened = Opened(
+        PassedSockets(map(Passed._make, handed.passed)) if handed else activation.take()
+    )
     lineage.begin(handed.lineage if handed else None)
     with HostLog(handed) as log:
         if handed is not None:
             prepared, failed = _prepare_again(load_settings, handed, log, signals)
-            return _run(prepared, version, handed, failed, log, signals)
+            return _run(prepared, version, handed, failed, log, signals, opened)
         with signals.interrupting(), ExitStack() as unused:
             loaded = load_settings()
             set_umask(loaded.settings)
-            wanted, opened = wanted_account(loaded), None
+            wanted = wanted_account(loaded)
             log.begin(loaded, wanted)
             _allow(loaded.settings, log, signals)
             if wanted is not None:
-                opened = open_and_become(loaded, wanted, log.telemetry)
+                opened = open_and_become(loaded, wanted, opened.passed, log.telemetry)
                 unused.callback(opened.close)
             prepared = prepare(loaded)
             unused.pop_all()
@@ -139,21 +151,22 @@ def _run(
     failed: str,
     host_log: HostLog,
     signals: Signals,
-    opened: Opened | None = None,
+    opened: Opened,
 ) -> ExitCode:
     settings = prepared.settings
     log, telemetry, capture = host_log.writer, host_log.telemetry, host_log.capture
     capture.owners = prepared.registry.owners
     inherited = bound_before(handed.sockets) if handed else []
-    if opened is not None:
-        sockets = assign_listeners(prepared.served, opened.listeners)
-        control = opened.control
-    else:
-        sockets, failed = open_or_take(prepared, handed, inherited, failed)
+    sockets, failed = open_or_take(prepared, handed, inherited, failed, opened)
+    passed, control = opened.passed, opened.control
+    if opened.listeners is None:
         control = open_control(settings, telemetry, handed)
     if handed is None:
         _tell_start(prepared, telemetry, version)
     _tell_listeners(sockets, handed, inherited, telemetry)
+    if not failed:
+        for name, address in passed.unused(listener.sock for listener in sockets):
+            telemetry.emit(SOCKET_UNUSED, name=name, address=address)
     run = run_name() if prepared.profile else ""
     recorder = Recorder(prepared.profile, run) if prepared.profile else None
 
@@ -181,6 +194,7 @@ def _run(
         max_connections=prepared.limit,
         batch=BatchScheduling(),
         applied=prepared.applied,
+        passed=passed,
         control=control,
         handed=handed,
         inherited=inherited,
@@ -276,7 +290,7 @@ def _tell_start(prepared: Prepared, telemetry: Telemetry, version: str) -> None:
     if names := ignored_variables():
         telemetry.emit(VARIABLES_IGNORED, names=", ".join(names))
     if limit < settings.limits.max_connections_per_worker:
-        allowed = limit + RESERVED_DESCRIPTORS + len(prepared.served)
+        allowed = limit + RESERVED_DESCRIPTORS + count_sockets(prepared.served)
         telemetry.emit(DESCRIPTORS_CAPPED, allowed=allowed, connections=limit)
 
 

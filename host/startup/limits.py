@@ -34,7 +34,7 @@ def max_connections(
 
     Args:
         limits: what the settings say.
-        listeners: how many listeners there are.
+        listeners: how many sockets listeners have.
         raise_limit: raises the limit of descriptors; `raise_descriptor_limit` if left out.
 
     Raises:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from errno import EADDRINUSE
 
 from host.control.server import ControlServer
 from host.errors import ListenError
 from host.interfaces import Listener
-from host.net.listeners import ListeningSocket, inherit_listener
+from host.net.activation import PassedSockets
+from host.net.listeners import ListeningSocket
 from host.settings import Listen, Settings
 from host.startup.prepare import Prepared
 from host.supervisor.reload.handover import Handover
@@ -19,8 +22,35 @@ from host.telemetry.events import ADMIN_UNAVAILABLE
 from host.text import reason
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What is open before plugins are loaded.
+
+    Attributes:
+        passed: what a service manager has passed.
+        listeners: what root has opened to listen on, if it is about to become another user; which
+            plugin serves each is not known yet. None if nothing is open.
+        control: the control socket, if it was opened with them.
+    """
+
+    passed: PassedSockets
+    listeners: list[ListeningSocket] | None = None
+    control: socket.socket | None = None
+
+    def close(self) -> None:
+        """Close what root has opened: the host does not start."""
+        for listener in self.listeners or ():
+            listener.close()
+        if self.control is not None:
+            self.control.close()
+
+
 def open_or_take(
-    prepared: Prepared, handed: Handover | None, inherited: list[socket.socket], failed: str
+    prepared: Prepared,
+    handed: Handover | None,
+    inherited: list[socket.socket],
+    failed: str,
+    opened: Opened,
 ) -> tuple[list[ListeningSocket], str]:
     """Return the listeners, bound now or before, and why the generation cannot start, or "".
 
@@ -29,16 +59,19 @@ def open_or_take(
         handed: what the supervisor before an exec has handed over.
         inherited: the sockets in it; those that nobody uses any more are closed.
         failed: why the generation cannot start, if that is known already.
+        opened: what is open already.
 
     Raises:
         ListenError: the machine refuses an address, and there was no supervisor before.
     """
     if handed is None:
-        return take_listeners(prepared.served, (), ()), failed
+        if opened.listeners is None:
+            return take_listeners(prepared.served, (), (), opened.passed), failed
+        return assign_listeners(prepared.served, opened.listeners), failed
     taken: list[ListeningSocket] = []
     if not failed:
         try:
-            taken = take_listeners(prepared.served, handed.sockets, inherited)
+            taken = take_listeners(prepared.served, handed.sockets, inherited, opened.passed)
         except ListenError as error:
             failed = str(error)
     used = {inherited[number] for number in handed.serving.sockets}
@@ -48,25 +81,25 @@ def open_or_take(
             if each.file is not None:
                 each.file.remove()
             sock.close()
+            for descriptor in each.others:
+                os.close(descriptor)
     return taken, failed
 
 
 def assign_listeners(
-    served: Iterable[tuple[Listen, str]], opened: Iterable[ListeningSocket]
+    served: Iterable[tuple[Listen, str]], opened: Sequence[ListeningSocket]
 ) -> list[ListeningSocket]:
     """Return the listeners that were opened before it was known which plugin serves each.
 
     Args:
         served: what they were opened for, in that order, and the plugin that serves it.
         opened: the listeners.
-
-    Raises:
-        ListenError: the machine refuses to listen on one of them once more.
     """
-    return [
-        inherit_listener(each.sock, listen, Listener(index, each.view.address, plugin), each.file)
-        for index, ((listen, plugin), each) in enumerate(zip(served, opened, strict=True))
-    ]
+    for index, ((listen, plugin), each) in enumerate(zip(served, opened, strict=True)):
+        each.view = Listener(index, each.view.address, plugin)
+        if each.sock.family == socket.AF_UNIX and not each.is_kept:
+            each.sock.listen(listen.backlog)  # so that clients see this user (SO_PEERCRED, unix(7))
+    return list(opened)
 
 
 def open_control(

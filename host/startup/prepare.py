@@ -6,7 +6,7 @@ import errno
 import functools
 import os
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -61,7 +61,7 @@ def prepare(loaded: Loaded) -> Prepared:
         forks.exit_if_plugin_fork()
     served = assign(settings, registry)
     check_owners(loaded)
-    limit = max_connections(settings.limits, len(served))
+    limit = max_connections(settings.limits, count_sockets(served))
     check_log_file(loaded)
     shown = functools.partial(render, loaded, registry.options)
     return Prepared(loaded, registry, served, limit, profile_directory(loaded), shown)
@@ -114,33 +114,41 @@ def assign(settings: Settings, registry: Registry) -> list[tuple[Listen, str]]:
     """Return what to listen on, each with the name of the plugin that serves it.
 
     Raises:
-        PluginError: a listener's plugin is not selected, or is no protocol.
+        PluginError: a listener's plugin is not selected, or cannot serve it.
         SettingsError: no plugin, or not just one, could serve a listener.
         LimitsError: there are more listeners than a notification can name.
     """
     served = []
     for listen in listens(settings):
+        hook = "on_datagram" if listen.parsed.is_udp else "on_readable"
+        fitting = registry.serving(hook)
         if listen.plugin is not None:
-            served.append((listen, registry.protocol(listen.plugin).name))
-        elif len(registry.protocols) == 1:
-            served.append((listen, registry.protocols[0]))
+            served.append((listen, registry.protocol(listen.plugin, hook).name))
+        elif len(fitting) == 1:
+            served.append((listen, fitting[0]))
         else:
-            raise _nobody_serves(listen, registry)
+            raise _nobody_serves(listen, registry, fitting)
     return served
 
 
-def _nobody_serves(listen: Listen, registry: Registry) -> SettingsError:
-    if not registry.protocols:
+def count_sockets(served: Iterable[tuple[Listen, str]]) -> int:
+    """Return how many sockets it takes to listen."""
+    return sum(listen.shards if listen.parsed.is_udp else 1 for listen, _ in served)
+
+
+def _nobody_serves(listen: Listen, registry: Registry, fitting: Sequence[str]) -> SettingsError:
+    if not fitting:
         names = ", ".join(plugin.name for plugin in registry.plugins) or "none"
+        lack = "answers datagrams (on_datagram)" if listen.parsed.is_udp else "is a protocol"
         message = (
-            f"none of the selected plugins ({names}) is a protocol, so nobody serves "
+            f"none of the selected plugins ({names}) {lack}, so nobody serves "
             f"{listen.address}: select one, for example --plugin echo"
         )
         return SettingsError([Problem("plugins", "", message, "")])
-    names = ", ".join(registry.protocols)
+    names = ", ".join(fitting)
     message = (
         f"several of the selected plugins could serve {listen.address} ({names}): say which one, "
-        f"for example {listen.address}={registry.protocols[0]}"
+        f"for example {listen.address}={fitting[0]}"
     )
     return SettingsError([Problem("listen", "", message, "")])
 

@@ -27,6 +27,7 @@ from host.supervisor.orphans import Orphans
 from host.supervisor.reload.reexec import ReexecParts, reexec
 from host.supervisor.reload.reloader import Program, Reloader
 from host.supervisor.reload.takeover import TakeoverParts, take_over
+from host.supervisor.shard_dealing import ShardDealer
 from host.supervisor.shutdown import Shutdown
 from host.supervisor.status import HostState
 from host.supervisor.workers.exits import ExitReports
@@ -75,8 +76,11 @@ def make_generations(
     if not dependencies.failed:
         parts.dispatching.prepare(mine)
     if handed is None:
-        return Generations(parts.loop, parts.telemetry, mine)
-    return take_over(handed, dependencies.inherited, mine, parts)
+        generations = Generations(parts.loop, parts.telemetry, mine)
+    else:
+        generations = take_over(handed, dependencies.inherited, mine, parts)
+    ShardDealer(parts.loop, generations, parts.workers.send)
+    return generations
 
 
 def make_state(
@@ -129,6 +133,7 @@ def make_reloader(
         exits=state.exits,
         generations=state.generations,
         control=(state.name, control.fileno()) if control else None,
+        passed=dependencies.passed,
         started=state.started,
         settings=settings,
         max_connections=dependencies.max_connections,

@@ -222,7 +222,7 @@ class CommandHandlers:
                 self._parts.telemetry.emit(WORKER_HELD, slot=slot, pid=pid)
             else:
                 self._parts.telemetry.emit(WORKER_RESUMED, slot=slot, pid=pid)
-            handing_out.runner.run_all()
+            self._host.generations.run_passes()
         reply.result({"slot": slot, "pid": pid})
 
     def _ask_about_one(

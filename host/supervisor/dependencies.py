@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from host.interfaces import Listener
 from host.ipc.assignment import Assignment
+from host.net.activation import PassedSockets
 from host.plugin.binding import Timed
 from host.plugin.registry import Registry
 from host.runtime.processes import BatchScheduling
@@ -63,6 +64,7 @@ class Dependencies(NamedTuple):
         batch: begun while the supervisor runs: connections come together while it waits for a
             core. It ends in workers, which are not made to wait.
         applied: returns the settings as people see them.
+        passed: the sockets that a service manager has passed; the supervisor closes them.
         control: the control socket, if there is to be one; the supervisor closes it.
         handed: what the supervisor before an exec has handed over; None if there was none.
         inherited: the bound sockets in it.
@@ -80,6 +82,7 @@ class Dependencies(NamedTuple):
     max_connections: int
     batch: BatchScheduling
     applied: Callable[[], list[AppliedSetting]]
+    passed: PassedSockets
     control: socket.socket | None = None
     handed: Handover | None = None
     inherited: Sequence[socket.socket] = ()

@@ -12,6 +12,7 @@ from host.dispatch.runner import DispatchRunner, Send
 from host.interfaces import Listener
 from host.net.listeners import ListeningSocket
 from host.net.queue_length import queue_length
+from host.net.shards import ShardGroup
 from host.runtime.loop import Loop
 from host.supervisor.generations import Generation, HandingOut
 from host.telemetry import events
@@ -46,6 +47,9 @@ class DispatchSetup:
         queues: list[tuple[Listener, Callable[[], int]]] = []
         blind = False
         for listener in generation.sockets:
+            if isinstance(listener, ShardGroup):  # its number is taken; nothing is handed out of it
+                queues.append((listener.view, lambda: 0))
+                continue
             length, known = self._queue_length(listener)
             if listener.max_rate:
                 number, rate = listener.view.index, listener.max_rate
@@ -58,6 +62,8 @@ class DispatchSetup:
                     listener.gate_is_shut,
                 )
                 generation.paced[number] = length
+            if listener.is_kept:
+                length = listener.kept_length(length)
             queues.append((listener.view, length))
             blind = blind or not known
         dispatcher = Dispatcher(
@@ -72,7 +78,7 @@ class DispatchSetup:
             self.loop,
             dispatcher,
             generation.scoreboard,
-            generation.sockets,
+            generation.streams,
             send=self.send,
             blind=blind,
             wake=wake,

@@ -15,11 +15,13 @@ from host.dispatch.dispatcher import Dispatcher
 from host.dispatch.history import ChoiceHistory
 from host.dispatch.pacing import PacedQueue
 from host.dispatch.runner import DispatchRunner
+from host.dispatch.sharding import ShardTable
 from host.interfaces import Listener
 from host.ipc.assignment import WorkerId
 from host.ipc.scoreboard import MAX_ROWS, Row, Scoreboard
 from host.net.listeners import ListeningSocket
 from host.net.quiesce import Gate
+from host.net.shards import ShardGroup
 from host.runtime.loop import Loop
 from host.telemetry import events
 from host.telemetry.emitter import Telemetry
@@ -71,6 +73,16 @@ class Generation:
         used = set(rows_in_use)
         self._next_row = max(used, default=-1) + 1
         self._free = [row for row in range(self._next_row) if row not in used]
+
+    @property
+    def streams(self) -> tuple[ListeningSocket, ...]:
+        """Its listening sockets that connections come in on."""
+        return tuple(each for each in self.sockets if not isinstance(each, ShardGroup))
+
+    @property
+    def groups(self) -> tuple[ShardGroup, ...]:
+        """Its groups of sockets that datagrams come in on."""
+        return tuple(each for each in self.sockets if isinstance(each, ShardGroup))
 
     @property
     def is_empty(self) -> bool:
@@ -168,8 +180,11 @@ class Generations:
         coming: the generation that is starting and will take over.
         older: those that only drain, oldest first.
         accepted: connections accepted by workers that are gone, by slot.
+        shards: who reads which sockets of UDP listeners; nobody yet if it is left out.
 
     Attributes:
+        deal_shards: deals those sockets to the workers that serve.
+        keeps_shards: whether they stay where they are: the host stops.
         outcome: how the last reload went, if there was one.
         stopping: whether the host listens no more: then no generation takes over.
     """
@@ -183,10 +198,14 @@ class Generations:
         coming: Generation | None = None,
         older: Iterable[Generation] = (),
         accepted: Mapping[int, int] | None = None,
+        shards: ShardTable | None = None,
     ) -> None:
         self._loop, self._telemetry = loop, telemetry
         self.serving, self.coming, self.older = serving, coming, list(older)
         self.accepted = dict(accepted or {})
+        self.shards = ShardTable() if shards is None else shards
+        self.deal_shards: Callable[[], object] = lambda: None
+        self.keeps_shards = False
         self.outcome: Outcome | None = None
         self.stopping = False
 
@@ -217,8 +236,16 @@ class Generations:
         return self.serving.handing_out
 
     def run_passes(self) -> None:
-        """Hand out the connections that wait on each listener."""
+        """Hand out the connections that wait on each listener, and the shards that nobody reads."""
         self.handing_out.runner.run_all()
+        self.deal_shards()
+
+    def take_released(self, pid: int, shards: object) -> None:
+        """Take note of shards that a worker reads no longer, as it says; it is not trusted."""
+        for shard in shards if isinstance(shards, list) else ():
+            if isinstance(shard, int):
+                self.shards.released(pid, shard)
+        self.deal_shards()
 
     def worker_gone(self, slot: int, pid: int, served: int, generation: Generation) -> None:
         """Take note that a worker has ended, and close its generation if it was the last.
@@ -231,6 +258,7 @@ class Generations:
         """
         self.accepted[slot] = self.accepted.get(slot, 0) + served
         generation.choices.forget(pid)
+        self.shards.gone(pid)
         self._close_if_over(generation)
 
     def _close_if_over(self, generation: Generation) -> None:
@@ -253,19 +281,24 @@ class Generations:
         kept = {listener.fileno() for listener in self.coming.sockets}
         gone = [each for each in self.serving.sockets if each.fileno() not in kept]
         take_over = functools.partial(self._take_over, done)
+        self._tell_gone(gone)
+        gone = [each for each in gone if each in self.serving.streams]
         if not gone:
             take_over()
             return
         indexes = [listener.view.index for listener in gone]
-        again = {each.view.address for each in self.coming.sockets}  # its file was lost
-        for listener in gone:
-            if listener.view.address not in again:
-                self._telemetry.emit(events.NOT_LISTENING, address=listener.view.address)
         quiet = functools.partial(self.handing_out.runner.quiet, indexes)
         # Its workers lift what they may inherit from listeners whose gate is shut.
         self.serving.scoreboard.gate_shut = True
         gate = Gate(self._loop, gone, quiet_seconds, quiet=quiet, done=take_over)
         gate.shut(self._loop.now, math.inf)
+
+    def _tell_gone(self, gone: Iterable[ListeningSocket]) -> None:
+        assert self.coming is not None
+        again = {each.view.address for each in self.coming.sockets}  # its file was lost
+        for listener in gone:
+            if listener.view.address not in again:
+                self._telemetry.emit(events.NOT_LISTENING, address=listener.view.address)
 
     def _take_over(self, done: Callable[[], object]) -> None:
         if self.coming is None or self.stopping:
@@ -275,6 +308,7 @@ class Generations:
         before.stop_handing_out(self.serving.sockets)
         self._close_if_over(before)
         self.handing_out.runner.start()
+        self.deal_shards()  # those who read them so far are not yet told to drain
         self.note_outcome("ready")
         self._telemetry.emit(
             events.GENERATION_READY,
@@ -284,11 +318,21 @@ class Generations:
         done()
 
     def stop_listening(self) -> list[ListeningSocket]:
-        """Tell the workers that the host listens no more; return the sockets to be closed."""
+        """Tell the workers that the host listens no more; return the sockets to be closed.
+
+        Those of UDP listeners are not among them: `close_groups` closes them.
+        """
         self.stopping = True
         for generation in self.with_listeners:
             generation.scoreboard.gate_shut = True
-        return [each for generation in self.with_listeners for each in generation.sockets]
+        return [each for generation in self.with_listeners for each in generation.streams]
+
+    def close_groups(self) -> None:
+        """Close the sockets of UDP listeners; workers read on what waits as they leave."""
+        self.keeps_shards = True
+        for generation in self.with_listeners:
+            for group in generation.groups:
+                group.close()
 
     def note_outcome(self, state: str, reason: str = "") -> None:
         """Remember how the reload goes: `starting`, `ready` or `failed`."""
@@ -326,4 +370,4 @@ class Generations:
         """Close the listening sockets in a process that a plugin has forked; they stay bound."""
         for generation in self.all:
             for listener in generation.sockets:
-                listener.sock.close()
+                listener.close_in_fork()

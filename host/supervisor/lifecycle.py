@@ -166,6 +166,8 @@ class WorkerLifecycle:
             case "plugins":
                 told = report.data.get("plugins")
                 handle.plugins = [each for each in told if each] if isinstance(told, list) else []
+            case "released":
+                self._parts.generations.take_released(handle.record.pid, report.data.get("shards"))
             case "answer":
                 self._parts.queries.take_answer(handle.record.pid, report.data)
 
@@ -285,6 +287,7 @@ class WorkerLifecycle:
         if handle is None:
             return
         handle.generation.remove_candidate(order.pid)
+        self._parts.generations.deal_shards()  # to others; it hears of that first
         if not handle.channel.send(protocol.drain_order(order.deadline)):
             again = self._parts.loop.now + _RETRY_SECONDS
             self._parts.loop.call_at(again, lambda: self._order_drain(order))

@@ -262,6 +262,7 @@ class Supervisor:
         self._signals.close()
         lineage.close()
         self._dependencies.log.leave()
+        self._dependencies.passed.close()
         self._loop.close()
         self._close_channels()
 
@@ -280,6 +281,7 @@ class Supervisor:
     def _close_in_fork(self) -> None:
         """Leave everything to the parent, in a child that a plugin has forked."""
         self._loop.close_in_fork()
+        self._dependencies.passed.close()
         self._close_channels()
         self._generations.close_sockets_in_fork()
 

@@ -82,4 +82,5 @@ class Shutdown:
 
     def _drain(self) -> None:
         self._generations.handing_out.runner.stop()
+        self._generations.close_groups()
         self._on_closed(self.deadline)

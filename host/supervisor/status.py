@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +13,20 @@ from host.ipc.scoreboard import (
     BYTES_IN,
     BYTES_OUT,
     CUT_ANSWERS,
+    DATAGRAMS,
     DENIED,
+    DROPPED_REPLIES,
     GONE,
     LATE,
     LOST_WRITES,
     PROBES,
     REFUSED,
+    REFUSED_REPLIES,
+    REPLIES,
     SENT,
     SPURIOUS,
 )
+from host.net.shards import ShardGroup, ShardQueues
 from host.plugin.circuit_breaker import CircuitBreaker
 from host.runtime.loop import Loop
 from host.runtime.processes import resident_bytes
@@ -63,7 +69,8 @@ def status(host: HostState) -> Steps[dict[str, Any]]:
     workers = []
     for handle in _in_order(host.workers):
         if host.workers.get(handle.record.pid) is handle:  # it may have ended meanwhile
-            workers.append(_worker(handle, host.loop.now))
+            shards = host.generations.shards.owned(handle.record.pid)
+            workers.append(_worker(handle, host.loop.now) | {"shards": shards})
         yield
     now, outcome, serving = host.loop.now, host.generations.outcome, host.generations.serving
     return {
@@ -182,14 +189,18 @@ _REFUSALS = {
 
 def _listeners(generation: Generation) -> list[dict[str, Any]]:
     total, found = generation.scoreboard.total, []
-    files = {each.view.index: each.file for each in generation.sockets}
+    sockets = {each.view.index: each for each in generation.sockets}
+    groups = {each.view.index: each for each in generation.groups}
     for view in generation.listeners:
+        sock = sockets.get(view.index)
         found.append(
             {
                 "index": view.index,
                 "address": view.address,
                 "plugin": view.plugin,
-                "file": file.state if (file := files.get(view.index)) else None,
+                "configured": sock.configured if sock else None,
+                "source": sock.source if sock else None,
+                "file": sock.file.state if sock and sock.file else None,
                 "waiting": generation.waiting(view.index),
                 "sent": total(view.index, SENT),
                 "accepted": total(view.index, ACCEPTED),
@@ -200,6 +211,28 @@ def _listeners(generation: Generation) -> list[dict[str, Any]]:
                 "lost_writes": total(view.index, LOST_WRITES),
                 "cut_answers": total(view.index, CUT_ANSWERS),
                 "refusals": {name: total(view.index, word) for name, word in _REFUSALS.items()},
+                "datagrams": _datagrams(generation, groups.get(view.index)),
             }
         )
     return found
+
+
+_DATAGRAMS = {
+    "received": DATAGRAMS,
+    "replies": REPLIES,
+    "dropped_replies": DROPPED_REPLIES,
+    "refused_replies": REFUSED_REPLIES,
+}
+"""What is counted of datagrams, and where."""
+
+
+def _datagrams(generation: Generation, group: ShardGroup | None) -> dict[str, Any] | None:
+    """Return what there is to tell of a UDP listener; None of one that takes connections."""
+    if group is None:
+        return None
+    queues = ShardQueues(0, 0)
+    with suppress(OSError):  # the host stops, and it is closed
+        queues = group.queues()
+    index, total = group.view.index, generation.scoreboard.total
+    counts = {name: total(index, word) for name, word in _DATAGRAMS.items()}
+    return {"shards": len(group.shards), **queues._asdict(), **counts}

@@ -70,6 +70,12 @@ SOCKET_FILE_LOST = Event(
     "nobody can connect to {address}, whose socket file is gone or somebody else's, and another "
     "cannot be made: {cause}; mend it and reload again",
 )
+SOCKET_UNUSED = Event(
+    "socket_unused",
+    Level.WARNING,
+    "nobody is served on {address}, a socket that the service manager has passed: listen on "
+    "{name}, or have the service manager not open it",
+)
 DESCRIPTORS_CAPPED = Event(
     "descriptors_capped",
     Level.INFO,
@@ -263,6 +269,12 @@ CONNECTIONS_REFUSED = Event(
     "connections_refused",
     Level.WARNING,
     "worker {slot} has refused {count} on {address}, the last one from {peer}: {why}",
+)
+REPLIES_REFUSED = Event(
+    "replies_refused",
+    Level.WARNING,
+    "{address}: a reply of {size:byte} to {peer}, which has sent {asked}, is dropped "
+    "(reply_factor): its address may be forged, and nobody has called trust() for it",
 )
 PROFILE_LOST = Event(
     "profile_lost", Level.WARNING, "worker {slot} (pid {pid}) cannot write its profile: {cause}"

@@ -2,7 +2,7 @@
 
 Three levels, each slower and closer to the real thing than the one before:
 
-- `FakeConnection`: call the plugin's functions yourself.
+- `FakeConnection`, `FakeDatagram`: call the plugin's functions yourself.
 - `Harness`: the plugin is loaded, told and called as the host does it, without any socket.
   `check_protocol` holds a protocol plugin to what every one of them should do.
 - The pytest fixture `host_server`: a real host with real workers on a free port. The fixture
@@ -18,6 +18,7 @@ from host.testing.chaos import Chaos
 from host.testing.conformance import check_protocol
 from host.testing.connection import FakeConnection
 from host.testing.conversation import Conversation
+from host.testing.datagram import FakeDatagram
 from host.testing.harness import Harness
 from host.testing.running import RunningHost
 from host.testing.worker import Failure, FakeWorker
@@ -27,6 +28,7 @@ __all__ = [
     "Conversation",
     "Failure",
     "FakeConnection",
+    "FakeDatagram",
     "FakeWorker",
     "Harness",
     "MemoryBus",

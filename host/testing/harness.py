@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,9 +17,11 @@ from host.plugin.registry import Registry
 from host.settings import Settings
 from host.testing.bus import MemoryBus
 from host.testing.connection import FakeConnection
+from host.testing.datagram import DEFAULT_SENDER, datagram_context, send
 from host.testing.loop import FakeLoop
 from host.testing.worker import Failure, FakeWorker
 from host.text import listed
+from host.worker.datagrams import DatagramContext
 from host.worker.timeouts import Timeouts
 
 Options = Mapping[str, Mapping[str, object]]
@@ -101,6 +103,7 @@ class Harness:
         self.bus, self.loop = MemoryBus(), FakeLoop()
         self._members: list[_Member] = []
         self.stop_reasons: list[str] = []
+        self._datagrams: dict[tuple[int, str], DatagramContext] = {}
         self._started = False
         for slot in range(workers):
             worker = FakeWorker(slot, bus=self.bus, loop=self.loop, raises=raises)
@@ -185,7 +188,7 @@ class Harness:
         """
         self.start()
         member = self._member(worker)
-        name = member.registry.protocol(protocol or member.registry.protocols[0]).name
+        name = self._protocol(member, protocol, "on_readable")
         (listener,) = (each for each in member.listeners if each.plugin == name)
         context = member.worker.context(
             listener,
@@ -196,6 +199,44 @@ class Harness:
         connection.begin()
         self.run()
         return connection
+
+    def datagram(
+        self,
+        data: bytes,
+        worker: int = 0,
+        *,
+        protocol: str | None = None,
+        address: tuple[str, int] = DEFAULT_SENDER,
+        reply_factor: float = 3.0,
+    ) -> list[bytes]:
+        """Have a datagram arrive; return the replies, to which those are added that come later.
+
+        Args:
+            data: its bytes.
+            worker: the slot of the worker that reads it.
+            protocol: the plugin that answers it; by default the first one that answers datagrams.
+            address: its sender.
+            reply_factor: as the setting of the listener; what the first call for a plugin and a
+                worker says holds for all.
+        """
+        self.start()
+        member = self._member(worker)
+        name = self._protocol(member, protocol, "on_datagram")
+        context = self._datagrams.get((worker, name))
+        if context is None:
+            (found,) = (each for each in member.listeners if each.plugin == name)
+            listener = replace(found, address=found.address.replace("tcp:", "udp:"))
+            hooks = member.registry.bind(name, member.worker.report)
+            context = datagram_context(member.worker, listener, reply_factor, hooks)
+            self._datagrams[worker, name] = context
+        replies = send(context, data, address)
+        self.run()
+        return replies
+
+    def _protocol(self, member: _Member, name: str | None, hook: str) -> str:
+        """Return the name of the plugin that serves a connection or answers a datagram."""
+        fitting = member.registry.serving(hook)
+        return member.registry.protocol(name or (fitting[0] if fitting else ""), hook).name
 
     def run(self) -> None:
         """Run all workers until nothing is left to be done now."""

@@ -15,7 +15,7 @@ from host.interfaces import Listener
 from host.ipc.assignment import Assignment, WorkerId
 from host.ipc.current_call import kind_of, pack_call
 from host.ipc.heartbeat import beat_seconds
-from host.ipc.protocol import REOPEN_LOG, Ask, Drain, Report
+from host.ipc.protocol import REOPEN_LOG, Ask, Drain, Order, Report, ShardOrder
 from host.ipc.scoreboard import BYTES_IN, BYTES_OUT, CURRENT_CALL
 from host.ipc.worker_end import WorkerChannel
 from host.plugin.binding import ListenerHooks
@@ -41,9 +41,11 @@ from host.worker.answers import Answers
 from host.worker.capacity import Capacity
 from host.worker.closing import log_closed
 from host.worker.context import ListenerContext, OpenConnections
+from host.worker.datagram_setup import DatagramSetup
 from host.worker.draining import Draining
 from host.worker.losses import ListenerLosses
 from host.worker.refusals import Refusals
+from host.worker.shards import OwnedShards
 from host.worker.sweep import Sweep
 from host.worker.timeouts import Timeouts
 from host.worker.turns import TurnHandler
@@ -137,12 +139,15 @@ class WorkerProcess:
         self._hooks = registry.host_hooks(failures, breaker=breaker, timed=timed)
         wake = functools.partial(os.eventfd_write, assignment.wake, 1)
         capacity = Capacity(assignment.row, connections, loop, wake)
-        contexts = []
+        contexts, datagrams = [], DatagramSetup(self._view, assignment, loop, failures, telemetry)
         for listener in assignment.listeners:
             hooks = registry.bind(listener.plugin, failures, breaker=breaker, timed=timed)
             contexts.append(self._context(listener, hooks, settings, capacity))
+            datagrams.add(listener, hooks, settings)
+        self._shards = OwnedShards(datagrams.shards, loop, self._channel.report)
         sockets, spread = assignment.sockets, settings.lifecycle.drain_spread_seconds
-        self._draining = Draining(connections, sockets, loop, spread, self._report_cut)
+        streams = [each for number, each in enumerate(sockets) if number not in assignment.shards]
+        self._draining = Draining(connections, streams, loop, spread, self._report_cut)
         self._sweep = Sweep(loop, connections)
         acceptor = Acceptor(sockets, contexts, assignment.row, loop, telemetry, capacity)
         self._admission = self._admission_of(acceptor, settings, capacity)
@@ -264,6 +269,7 @@ class WorkerProcess:
             each.sock.close()
         for sock in self._assignment.sockets:
             sock.close()
+        self._shards.close()
         self._channel.close()
         self._bus.close()
 
@@ -283,9 +289,12 @@ class WorkerProcess:
             self.loop.stop()
         self.loop.call_at(self.loop.now + self._beat, self._keep_turning)
 
-    def _execute(self, order: Drain | Ask) -> None:
+    def _execute(self, order: Order) -> None:
         match order:
+            case ShardOrder():
+                self._shards.obey(order)
             case Drain():
+                self._shards.finish()
                 self._draining.begin(order.deadline)
                 if self._admission is not None:
                     self._admission.begin_to_drain(order.deadline)

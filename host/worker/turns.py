@@ -8,7 +8,7 @@ from dataclasses import InitVar, dataclass, field
 from typing import Any
 
 from host.bus.worker_end import LocalBus
-from host.ipc.protocol import Ask, Drain, Instruction
+from host.ipc.protocol import Drain, Instruction, Order
 from host.ipc.scoreboard import CURRENT_CALL, STARVED, TURN_LASTED, TURN_STARTED, Cells, Row
 from host.runtime.loop import Loop
 from host.worker.acceptor import Acceptor
@@ -40,7 +40,7 @@ class TurnHandler:
     timeouts: Timeouts
     bus: LocalBus
     wake: Callable[[], object]
-    execute: Callable[[Drain | Ask], object]
+    execute: Callable[[Order], object]
     stop_when_empty: bool = False
     _orders: list[Instruction] = field(init=False, default_factory=list)
     _open: set[SocketConnection] = field(init=False)

@@ -11,6 +11,7 @@ from host import ChildExit, CloseReason, Listener, hookspecs
 from host.plugin.binding import HOOKS, Holder, Manager
 from host.plugin.checks import implementations
 from host.plugin.discovery import Source
+from host.testing import FakeDatagram
 from support.manual import doc_of, generate
 
 
@@ -23,6 +24,7 @@ def test_the_public_names_are_these():
         "CloseReason",
         "Connection",
         "ConnectionOrigin",
+        "Datagram",
         "Host",
         "Listener",
         "Message",
@@ -43,6 +45,7 @@ def test_the_hooks_and_their_arguments_are_these():
         "on_worker_start": ("worker",),
         "on_accept": ("connection",),
         "on_readable": ("connection",),
+        "on_datagram": ("datagram",),
         "on_close": ("connection", "reason"),
         "on_drain": ("connection", "deadline"),
         "on_worker_stop": ("worker",),
@@ -109,6 +112,7 @@ def fakes():
         "host": SimpleNamespace(listeners=(listener,)),
         "worker": SimpleNamespace(slot=2),
         "connection": FakeConnection(),
+        "datagram": FakeDatagram(b"abc"),
         "reason": CloseReason.RESET,
         "deadline": 12.5,
         "child": ChildExit(1, 4711, 0, None, 9, 3.5, was_ready=True, expected=False),
@@ -136,6 +140,13 @@ def _written(expected, closed=False):
     return check
 
 
+def _answered(expected):
+    def check(names, values, answer):
+        assert values["datagram"].replies == [expected]
+
+    return check
+
+
 def _least_busy(names, values, answer):
     assert answer is values["workers"][1]
 
@@ -145,6 +156,7 @@ EFFECTS = {
     "on_worker_start": _told(greeting={"text": "served by worker 2"}),
     "on_accept": _written(b"hello\r\n"),
     "on_readable": _written(b"ABC"),
+    "on_datagram": _answered(b"ABC"),
     "on_close": _told(ended=[("c1", CloseReason.RESET)]),
     "on_drain": _written(b"going down, see you soon\r\n", closed=True),
     "on_worker_stop": _told(stopped=[2]),

@@ -25,6 +25,7 @@ NUMBERS = {
     "on_drain": 4,
     "on_worker_start": 5,
     "on_worker_stop": 6,
+    "on_datagram": 8,
 }
 """What releases have written into the scoreboard; a new hook gets a new number."""
 
@@ -128,4 +129,5 @@ def test_the_harness_calls_every_hook_that_it_can(tmp_path):
         watcher = harness.plugin("watcher")
         connection = harness.connect()
         connection.feed(b"hello")
+        harness.datagram(b"hello")
     assert watcher.called == set(HOOKS) - set(NOT_IN_THE_HARNESS)

@@ -52,6 +52,8 @@ LISTENER: dict[str, Any] = {
     "index": 0,
     "address": "tcp://127.0.0.1:7000",
     "plugin": "echo",
+    "configured": "tcp://127.0.0.1:7000",
+    "source": "opened",
     "file": None,
     "waiting": 0,
     "accepted": 20_000_000,

@@ -59,11 +59,12 @@ def command(
     streams: Mapping[int, str] | None = None,
     blocked: Iterable[int] = (),
     ignored: Iterable[int] = (),
+    passed: str | None = None,
 ) -> list[str]:
     """Return the command line that runs a host which cannot outlive the test."""
     options: dict[str, Any] = {"alarm": round(patience(ALARM_SECONDS))}
     options |= {"unprivileged": unprivileged, "streams": dict(streams or {})}
-    options |= {"blocked": [*blocked], "ignored": [*ignored]}
+    options |= {"blocked": [*blocked], "ignored": [*ignored], "passed": passed}
     if nofile is not None:
         options["nofile"] = nofile
     if uid is not None:
@@ -94,6 +95,7 @@ class Host(RunningHost):
         streams: what becomes of standard streams, as `launcher.py` has it.
         blocked: signals that are blocked when it is started.
         ignored: signals that are ignored then.
+        passed: where sockets come from that it is passed, as `launcher.py` has it.
         deaf_after: an event after which nobody reads the log until `listen` is called.
     """
 

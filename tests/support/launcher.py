@@ -5,6 +5,8 @@ Usage: launcher.py OPTIONS COMMAND…, with OPTIONS a JSON object:
     alarm         seconds after which SIGALRM ends the process (alarm(2) survives exec)
     blocked       signals that are blocked, by number: that survives exec, too
     ignored       signals that are ignored, by number: so does that
+    passed        path of a Unix socket over which sockets come, with their names, to be passed as a
+                  service manager does (sd_listen_fds(3))
     nofile        [soft, hard] limit of file descriptors
     streams       what becomes of standard streams, by number: "closed"; "full", a disk that is;
                   "stalled", a pipe that is full; "broken", a pipe without a reader; or the path
@@ -16,10 +18,12 @@ Usage: launcher.py OPTIONS COMMAND…, with OPTIONS a JSON object:
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import os
 import resource
 import signal
+import socket
 import sys
 
 PR_SET_PDEATHSIG = 1
@@ -55,6 +59,22 @@ def spoil(number: int, state: str) -> None:
             os.set_blocking(number, True)
 
 
+def receive(path: str) -> None:
+    """Become a process that was passed sockets: their descriptors and the variables."""
+    with socket.socket(socket.AF_UNIX) as giver:
+        giver.connect(path)
+        names, received, _flags, _address = socket.recv_fds(giver, 4096, 16)
+    # Out of the way first: one of them may have the number that another is to get.
+    above = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, 100) for each in received]
+    for number, each in enumerate(above, 3):
+        os.dup2(each, number)
+    os.environ |= {
+        "LISTEN_PID": str(os.getpid()),
+        "LISTEN_FDS": str(len(above)),
+        "LISTEN_FDNAMES": names.decode(),
+    }
+
+
 def main() -> None:
     options, *command = sys.argv[1:]
     chosen = json.loads(options)
@@ -74,6 +94,8 @@ def main() -> None:
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # kept across exec
     if os.getppid() != parent:
         sys.exit("launcher: the test has gone")
+    if chosen.get("passed"):
+        receive(chosen["passed"])
     for number, state in chosen.get("streams", {}).items():
         spoil(int(number), state)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup(1)

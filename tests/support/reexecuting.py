@@ -9,6 +9,7 @@ from typing import Any
 
 from host.bus.supervisor_end import BusRouter
 from host.interfaces import Listener
+from host.net.activation import PassedSockets
 from host.runtime.processes import BatchScheduling
 from host.runtime.signals import Signals
 from host.settings import AppliedSetting, Settings
@@ -112,6 +113,7 @@ def parts_of(loop: Any, before: Before, owner: Site | After, program: Program) -
         exits=owner.exits,
         generations=owner.generations,
         control=None,
+        passed=PassedSockets(),
         started=90.0,
         settings=Settings(workers=3),
         max_connections=1000,

@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from host.errors import HostError
+from host.net.listeners import Source
 from host.net.socket_files import SocketFile
 from host.runtime.processes import REHEARSAL
 from host.settings import AppliedSetting, Problem, Settings, SettingsError
@@ -39,13 +40,18 @@ class _Value(BaseModel):
 
 
 class Socket(_Value):
-    """One bound socket: the address as the settings have it, as bound, and its socket file."""
+    """One bound socket: the address as the settings have it, as bound, and its socket file.
+
+    A UDP listener has several with one address: `others` are their descriptors but for the first.
+    """
 
     fd: int
+    others: list[int] = []
     configured: str
     max_rate: float
     address: str
     file: SocketFile | None
+    source: Source
 
 
 class Scores(_Value):
@@ -110,6 +116,14 @@ class StandIn(_Value):
     pipe: int
 
 
+class Shard(_Value):
+    """A socket of a UDP listener, the worker that reads it, and whether that was told to stop."""
+
+    fd: int
+    pid: int
+    releasing: bool
+
+
 class Handover(_Value):
     """All of it.
 
@@ -120,6 +134,7 @@ class Handover(_Value):
         restarts: how many workers have been replaced since the host was started.
         accepted: connections accepted by workers that are gone, by slot.
         sockets: all bound sockets, those for the new generation alone among them.
+        passed: name and descriptor of each socket that a service manager has passed.
         control: name and descriptor of the control socket, if there is one.
         log: lines that wait to be written, and how many were dropped.
         log_descriptor: where they are written if they go to no file.
@@ -137,9 +152,11 @@ class Handover(_Value):
     restarts: int
     accepted: dict[int, int]
     sockets: list[Socket]
+    passed: list[tuple[str, int]]
     scores: list[Scores]
     serving: Serving
     workers: list[Worker]
+    shards: list[Shard] = []
     topics: Topics
     stand_in: StandIn | None
     control: tuple[str, int] | None
@@ -175,8 +192,10 @@ class Handover(_Value):
 
     def descriptors(self) -> Iterator[int]:
         """Yield every descriptor that must stay open across exec."""
-        yield from (each.fd for each in self.sockets)
-        yield from (each.fd for each in self.scores)
+        for each in self.sockets:
+            yield from (each.fd, *each.others)
+        yield from (descriptor for _name, descriptor in self.passed)
+        yield from (scores.fd for scores in self.scores)
         yield self.serving.wake
         for worker in self.workers:
             yield from (worker.control, worker.stacks)

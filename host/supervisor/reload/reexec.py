@@ -13,7 +13,9 @@ from errno import EACCES, EADDRINUSE
 from host.bus.supervisor_end import BusRouter
 from host.control.server import ControlServer
 from host.errors import ListenError
+from host.net.activation import PassedSockets
 from host.net.listeners import ListeningSocket
+from host.net.shards import ShardGroup
 from host.runtime import lineage
 from host.runtime.loop import Loop
 from host.runtime.privileges import give_up_capabilities
@@ -42,6 +44,7 @@ class ReexecParts:
     Attributes:
         program: what is executed.
         control: the name and the descriptor of the control socket, if there is one.
+        passed: the sockets that a service manager has passed.
         started: when the host was started, in seconds of the loop's clock.
         max_connections: how many connections a worker may hold.
         applied: returns the settings as people see them.
@@ -57,6 +60,7 @@ class ReexecParts:
     exits: ExitReports
     generations: Generations
     control: tuple[str, int] | None
+    passed: PassedSockets
     started: float
     settings: Settings
     max_connections: int
@@ -112,7 +116,7 @@ def reexec(
         raise ReloadError(cause)
     existing = [each for one in parts.generations.with_listeners for each in one.sockets]
     try:
-        opened = open_missing(plan.listen, existing)
+        opened = open_missing(plan.listen, existing, parts.passed)
     except ListenError as error:
         if error.errno == EACCES and before.user:
             raise ListenError(error.address, EACCES, _NOT_ROOT) from error
@@ -187,13 +191,16 @@ def hand_over(
         sockets=[
             handover.Socket(
                 fd=each.fileno(),
+                others=list(each.shards[1:]) if isinstance(each, ShardGroup) else [],
                 configured=each.configured,
                 max_rate=each.max_rate,
                 address=each.view.address,
                 file=each.file,
+                source=each.source,
             )
             for each in sockets.values()
         ],
+        passed=list(parts.passed.sockets),
         scores=[
             handover.Scores(
                 generation=each.number,
@@ -209,6 +216,10 @@ def hand_over(
             sockets=[numbers[each.fileno()] for each in serving.sockets],
         ),
         workers=workers,
+        shards=[
+            handover.Shard(fd=shard, pid=owner.pid, releasing=owner.releasing)
+            for shard, owner in generations.shards.owners.items()
+        ],
         topics=handover.Topics(hearers=topics.hearers, owners=topics.owners, rings=topics.rings),
         stand_in=process,
         control=parts.control,

@@ -7,20 +7,18 @@ import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from errno import EADDRINUSE
+from errno import EADDRINUSE, EPERM
 from typing import Generic, TypeVar
 
 from host.errors import ListenError
 from host.interfaces import Listener
-from host.net.listeners import (
-    ListeningSocket,
-    check_inheritable,
-    inherit_listener,
-    open_listener,
-)
+from host.net.activation import PassedSockets, Supply
+from host.net.listeners import ListeningSocket, inherit_listener, open_listener
+from host.net.shards import ShardGroup, open_group
 from host.net.socket_files import SocketFile
 from host.runtime.accounts import Account
 from host.settings import Listen
+from host.settings.address import parse
 from host.supervisor.reload.handover import Socket
 
 Existing = TypeVar("Existing")
@@ -31,28 +29,43 @@ def bound_before(sockets: Iterable[Socket]) -> list[socket.socket]:
     return [socket.socket(fileno=each.fd) for each in sockets]
 
 
+def bound_socket(known: Socket, sock: socket.socket, view: Listener) -> ListeningSocket:
+    """Return the listener of a socket that was handed over, as it was before the exec."""
+    if parse(known.configured).is_udp:
+        return ShardGroup(sock, known.others, view, known.configured)
+    found = ListeningSocket(sock, view, 0, known.file, known.configured, known.max_rate)
+    found.source = known.source
+    return found
+
+
 def open_missing(
-    listens: Iterable[Listen], existing: Sequence[ListeningSocket]
+    listens: Iterable[Listen], existing: Sequence[ListeningSocket], passed: PassedSockets
 ) -> list[ListeningSocket]:
     """Open the sockets that are not among the existing ones; all of them, or none.
 
     One whose file is gone or somebody else's does not count: nobody can connect to it. If another
     cannot be opened in its place, it has to do, as it did before.
 
+    Args:
+        listens: what to listen on.
+        existing: the sockets that there are.
+        passed: those that a service manager has passed.
+
     Raises:
         ListenError: the machine refuses one of them, or the file of one that is there may not be
             changed as the settings ask for.
     """
     wanted = list(listens)
+    supply = passed.supply(wanted)
     different = {each.fileno(): each for each in existing}.values()  # two generations may have one
     matches = match_sockets(wanted, different, lambda each: (each.configured, each.file))
     with _opening(each.view.address for each in different) as opened:
         for listen, match in zip(wanted, matches, strict=True):
             if match.socket is not None:
-                check_inheritable(listen, match.socket.file)
+                _check_file(listen, match.socket.file)
                 continue
             try:
-                opened.append(open_listener(listen, 0, listen.plugin or ""))
+                opened.append(_open(listen, 0, listen.plugin or "", supply))
             except ListenError:
                 if match.lost is None:
                     raise
@@ -63,6 +76,7 @@ def take_listeners(
     served: Iterable[tuple[Listen, str]],
     handed: Sequence[Socket],
     socks: Sequence[socket.socket],
+    passed: PassedSockets,
     account: Account | None = None,
 ) -> list[ListeningSocket]:
     """Return a listener for each that settings ask for, bound already or, if need be, now.
@@ -74,32 +88,55 @@ def take_listeners(
         served: what to listen on, and the plugin that serves it.
         handed: the sockets that were handed over.
         socks: the same as socket objects.
+        passed: those that a service manager has passed.
         account: the user that this process, which is root's, is about to become; None if none.
 
     Raises:
         ListenError: the machine refuses one of them; none is left open that was opened here.
     """
     wanted, existing = list(served), list(zip(handed, socks, strict=True))
-    matches = match_sockets(
-        [each for each, _ in wanted], existing, lambda each: (each[0].configured, each[0].file)
-    )
+    listens = [each for each, _ in wanted]
+    supply = passed.supply(listens)
+    matches = match_sockets(listens, existing, lambda each: (each[0].configured, each[0].file))
     taken: list[ListeningSocket] = []
     with _opening(each.address for each in handed) as opened:
         for index, ((listen, plugin), found) in enumerate(zip(wanted, matches, strict=True)):
             match, trouble = found.socket, ""
             if match is None:
                 try:
-                    opened.append(open_listener(listen, index, plugin, account))
+                    opened.append(_open(listen, index, plugin, supply, account))
                     taken.append(opened[-1])
                     continue
                 except ListenError as error:
                     if found.lost is None:
                         raise
                     match, trouble = found.lost, f"{os.strerror(error.errno)}; {error.advice}"
-            view = Listener(index, match[0].address, plugin)
-            taken.append(inherit_listener(match[1], listen, view, match[0].file))
-            taken[-1].trouble = trouble
+            known, sock = match
+            view = Listener(index, known.address, plugin)
+            if listen.parsed.is_udp:
+                taken.append(bound_socket(known, sock, view))
+                continue
+            taken.append(inherit_listener(sock, listen, view, known.file))
+            taken[-1].trouble, taken[-1].source = trouble, known.source
     return taken
+
+
+def _open(
+    listen: Listen, index: int, plugin: str, supply: Supply, account: Account | None = None
+) -> ListeningSocket:
+    if listen.parsed.is_udp:
+        return open_group(listen, index, plugin)
+    return open_listener(listen, index, plugin, supply, account)
+
+
+def _check_file(listen: Listen, file: SocketFile | None) -> None:
+    """Raise ListenError if the file of a socket may not be changed as the settings ask for."""
+    try:
+        if file is not None:
+            file.check_wanted(listen)
+    except OSError as error:
+        advice = "its mode, owner or group changes, which only its owner or root may do: restart"
+        raise ListenError(listen.address, error.errno or EPERM, advice) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +207,8 @@ def _blame_own(error: ListenError, own: Iterable[str]) -> None:
     Raises:
         ListenError: the same error, with the address of that listener.
     """
-    port = error.address.rpartition(":")[2]
+    scheme, port = error.address.partition("//")[0], error.address.rpartition(":")[2]
     for address in own:
-        if address.startswith("tcp://") and address.rpartition(":")[2] == port:
+        if address.startswith(f"{scheme}//") and address.rpartition(":")[2] == port:
             advice = f"this host listens on {address} itself: choose another address or port"
             raise ListenError(error.address, error.errno, advice) from error

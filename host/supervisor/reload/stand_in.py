@@ -87,7 +87,7 @@ def _run(
         loop,
         dispatcher,
         generation.scoreboard,
-        generation.sockets,
+        generation.streams,
         send=send,
         blind=before.blind,
         wake=before.wake,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from host.bus.hub import HubState
 from host.bus.supervisor_end import BusRouter
+from host.dispatch.sharding import Ownership, ShardTable
 from host.interfaces import Listener
 from host.ipc.scoreboard import Scoreboard
 from host.ipc.supervisor_end import SupervisorChannel
@@ -18,6 +19,7 @@ from host.runtime.stacks import StackReader
 from host.supervisor.dispatch_setup import DispatchSetup
 from host.supervisor.generations import Generation, Generations
 from host.supervisor.reload import handover, stand_in
+from host.supervisor.reload.sockets import bound_socket
 from host.supervisor.workers.handles import WorkerHandle, Workers
 from host.supervisor.workers.states import KillWorker, WorkerRecord, WorkerState
 from host.telemetry.emitter import Telemetry
@@ -63,6 +65,7 @@ def take_over(
         coming=coming,
         older=found.values(),
         accepted=handed.accepted,
+        shards=ShardTable({each.fd: Ownership(each.pid, each.releasing) for each in handed.shards}),
     )
 
 
@@ -93,12 +96,7 @@ def _generation(
     listening: list[ListeningSocket] = []
     if number == handed.serving.generation:
         for view, which in zip(views, handed.serving.sockets, strict=True):
-            known = handed.sockets[which]
-            listening.append(
-                ListeningSocket(
-                    inherited[which], view, 0, known.file, known.configured, known.max_rate
-                )
-            )
+            listening.append(bound_socket(handed.sockets[which], inherited[which], view))
     rows = [each.row for each in handed.workers if each.generation == number]
     return Generation(number, views, listening, Scoreboard(len(views), scores.fd), rows)
 

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 from host.interfaces import ChildExit
 from host.ipc import protocol
 from host.ipc.current_call import unpack_call
+from host.ipc.current_peer import peer_of
 from host.ipc.scoreboard import CURRENT_CALL
+from host.net.sockets import describe
 from host.runtime import processes
 from host.runtime.loop import Loop
 from host.runtime.stacks import trim
@@ -199,7 +201,8 @@ class ExitReports:
     def _place(self, handle: WorkerHandle) -> str:
         call = unpack_call(handle.row.get(CURRENT_CALL))
         pid, listeners = handle.record.pid, handle.generation.listeners
-        return self._last_call.describe(pid, call, handle.stack_reader.text, listeners)
+        stacks, sender = handle.stack_reader.text, describe(peer_of(handle.row))
+        return self._last_call.describe(pid, call, stacks, listeners, sender)
 
     def _printed(self, handle: WorkerHandle) -> str:
         handle.stack_reader.read()

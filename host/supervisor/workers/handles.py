@@ -246,6 +246,7 @@ def _assignment(slot: int, generation: Generation, row: Row, its: _Ends) -> Assi
         stacks=its.stacks,
         listeners=generation.listeners,
         sockets=tuple(listener.sock for listener in generation.sockets),
+        shards={group.view.index: group.shards for group in generation.groups},
         scoreboard=generation.scoreboard,
         row=row,
         wake=generation.handing_out.runner.wake,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 
+from host.hookspecs import on_datagram
 from host.interfaces import Listener
 from host.ipc.current_call import CALLBACK, CurrentCall
 from host.plugin.binding import Implementation
+from host.plugin.registry import SERVING_HOOKS
 from host.runtime.stacks import frames
 
 
@@ -35,15 +37,21 @@ class LastCall:
                     self._functions.setdefault((file, name), []).append((span, each))
 
     def describe(
-        self, pid: int, call: CurrentCall | None, stacks: str, listeners: Sequence[Listener]
+        self,
+        pid: int,
+        call: CurrentCall | None,
+        stacks: str,
+        listeners: Sequence[Listener],
+        sender: str = "",
     ) -> str:
-        """Return the plugin, hook and connection that the worker was at, as far as is known.
+        """Return plugin, hook, and connection or datagram of the call, as far as they are known.
 
         Args:
             pid: the worker's process id.
             call: what it said it was calling.
             stacks: what it has printed, or "".
             listeners: those of its generation.
+            sender: whose datagram it handles, if it does.
         """
         found = self._in(stacks)
         if call is None:
@@ -57,6 +65,8 @@ class LastCall:
         else:
             plugin = self._plugin(hook, listener)
         text = f"in hook {hook} of plugin {plugin}"
+        if hook == on_datagram.__name__:
+            return f"{text}, datagram from {sender}"
         return f"{text}, connection {pid}-{call.serial}" if call.serial else text
 
     def _in(self, stacks: str) -> Implementation | None:
@@ -69,7 +79,7 @@ class LastCall:
         return last
 
     def _plugin(self, hook: str, listener: Listener | None) -> str:
-        if hook == "on_readable" and listener is not None:
+        if hook in SERVING_HOOKS and listener is not None:
             return listener.plugin
         names = [each.plugin for each in self._calls.get(hook, ()) if not each.wrapper]
         return " or ".join(dict.fromkeys(names)) or "?"

@@ -59,7 +59,7 @@ def completes(monkeypatch, capsys):
         ("prefork simulate --scheduler w", ["plain,weighted"]),
         ("prefork plugins doctor ech", ["plain,echo"]),
         ("prefork plugins or", ["plain,order"]),
-        ("prefork plugins order on_d", ["plain,on_drain"]),
+        ("prefork plugins order on_d", ["plain,on_datagram", "plain,on_drain"]),
         ("prefork settings sch", ["plain,schema"]),
         ("prefork check x", ["file,x"]),
     ],

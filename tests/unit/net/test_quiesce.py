@@ -7,8 +7,8 @@ from support.fakes import FakeLoop
 
 
 class Listening:
-    def __init__(self, story, fd, is_local):
-        self._story, self._fd, self.is_local = story, fd, is_local
+    def __init__(self, story, fd, is_local, is_kept=False):
+        self._story, self._fd, self.is_local, self.is_kept = story, fd, is_local, is_kept
         self.sock = ("the socket of", fd)
 
     def fileno(self):
@@ -22,14 +22,14 @@ class Listening:
 
 
 class Scene:
-    def __init__(self, *, local=(True, True), quiet_seconds=0.5):
+    def __init__(self, *, local=(True, True), kept=(False, False), quiet_seconds=0.5):
         self.loop, self.story, self.quiet, self.asked = FakeLoop(), [], True, 0
         self.under_way, self.confirms, self.looked_at = False, False, []
         for fd in (3, 4):
             self.loop.add(fd, 1, lambda mask: None)
         self.gate = Gate(
             self.loop,
-            [Listening(self.story, 3 + index, each) for index, each in enumerate(local)],
+            [Listening(self.story, *each) for each in zip((3, 4), local, kept, strict=True)],
             quiet_seconds,
             quiet=self.ask,
             done=lambda: self.story.append(("done", self.loop.now)),
@@ -164,3 +164,21 @@ def test_a_client_that_confirms_while_the_kernel_is_asked_is_found_in_its_queue(
     scene.loop.advance(101.0)
     assert scene.looked_at
     assert scene.gate.open
+
+
+def test_nobody_is_waited_for_on_a_socket_that_the_service_manager_keeps():
+    scene = Scene(local=(False, False), kept=(True, True), quiet_seconds=0.5)
+    scene.gate.shut(100.0, 30.0)
+    while scene.gate.open:
+        scene.loop.advance(scene.loop.now + 0.005)
+    assert scene.closed_after == LOCAL_QUIET_SECONDS
+    assert scene.looked_at == [[]]
+
+
+def test_a_socket_that_the_service_manager_keeps_makes_no_other_wait_less():
+    scene = Scene(local=(False, False), kept=(True, False), quiet_seconds=0.5)
+    scene.gate.shut(100.0, 30.0)
+    while scene.gate.open:
+        scene.loop.advance(scene.loop.now + 0.005)
+    assert scene.closed_after == 0.5
+    assert scene.looked_at == [[("the socket of", 4)]]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host.settings import Address
-from host.settings.address import parse, split
+from host.settings.address import FORMS, parse, split
 
 
 @pytest.mark.parametrize(
@@ -19,11 +19,18 @@ from host.settings.address import parse, split
         ("tcp://*:65535", Address("tcp4", host="0.0.0.0", port=65535)),
         ("tcp://[::1]:80", Address("tcp6", host="::1", port=80)),
         ("tcp://[0:0::1]:80", Address("tcp6", host="::1", port=80)),
+        ("udp://localhost:53", Address("udp4", host="127.0.0.1", port=53)),
+        ("udp://*:0", Address("udp4", host="0.0.0.0")),
+        ("udp://[::]:53", Address("udp6", host="::", port=53)),
         ("unix:/run/x.sock", Address("unix", path="/run/x.sock")),
         ("unix:x.sock", Address("unix", path="x.sock")),
         ("unix:@name", Address("unix", path="@name")),
         ("unix:" + "x" * 107, Address("unix", path="x" * 107)),
         ("unix:@" + "x" * 107, Address("unix", path="@" + "x" * 107)),
+        ("fd:web", Address("fd", path="web")),
+        ("fd:prefork.socket", Address("fd", path="prefork.socket")),
+        ("fd:3", Address("fd", path="3")),
+        ("fd:" + "x" * 255, Address("fd", path="x" * 255)),
     ],
 )
 def test_parses_every_form(text, address):
@@ -34,8 +41,11 @@ def test_parses_every_form(text, address):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "expected tcp://HOST:PORT, tcp://[IPv6]:PORT, unix:/path or unix:@name"),
-        ("udp://[::1]:80", "expected tcp://HOST:PORT, tcp://[IPv6]:PORT, unix:/path or unix:@name"),
+        ("", f"expected {FORMS}"),
+        ("sctp://[::1]:80", f"expected {FORMS}"),
+        ("udp://127.0.0.1", "the port is missing, expected udp://HOST:PORT"),
+        ("udp://::1:80", "an IPv6 address needs brackets, expected udp://[IPv6]:PORT"),
+        ("udp://[::1]", "the port is missing, expected udp://[IPv6]:PORT"),
         ("tcp://127.0.0.1", "the port is missing, expected tcp://HOST:PORT"),
         ("tcp://::1:80", "an IPv6 address needs brackets, expected tcp://[IPv6]:PORT"),
         ("tcp://:80", 'the host is missing; "*" means every IPv4 address'),
@@ -54,6 +64,17 @@ def test_parses_every_form(text, address):
         ("unix:@", "the path is missing, expected unix:/path or unix:@name"),
         ("unix:///run/x", 'expected unix:/path, without "//"'),
         ("unix:a\0b", "a Unix address cannot contain a NUL character"),
+        ("fd:", "the name is missing, expected fd:NAME or fd:NUMBER"),
+        ("fd:2", '"2" is no number of a socket, which begin at 3'),
+        ("fd:03", '"03" is no number of a socket, which begin at 3'),
+        *[
+            (
+                f"fd:{name}",
+                "no service manager calls a socket that: expected at most 255 characters of ASCII"
+                ' without ":"',
+            )
+            for name in ("a:b", "é", "a\nb", "x" * 256)
+        ],
         ("unix:" + "é" * 54, "the path has 108 bytes, the system takes 107"),
     ],
 )
@@ -66,14 +87,15 @@ def test_refuses_with_a_sentence(text, message):
 @given(st.ip_addresses(), st.integers(0, 65535))
 def test_every_ip_address_survives(ip, port):
     host = f"[{ip}]" if isinstance(ip, ipaddress.IPv6Address) else str(ip)
-    parsed = parse(f"tcp://{host}:{port}")
-    assert (ipaddress.ip_address(parsed.host), parsed.port) == (ip, port)
-    assert parse(str(parsed)) == parsed
+    for scheme in ("tcp", "udp"):
+        parsed = parse(f"{scheme}://{host}:{port}")
+        assert (ipaddress.ip_address(parsed.host), parsed.port) == (ip, port)
+        assert parse(str(parsed)) == parsed
 
 
 @given(st.text())
 def test_any_text_is_an_address_or_a_value_error(text):
-    for prefix in ("", "tcp://", "tcp://[", "unix:"):
+    for prefix in ("", "tcp://", "tcp://[", "udp://", "udp://[", "unix:", "fd:"):
         with contextlib.suppress(ValueError):
             assert parse(str(parsed := parse(prefix + text))) == parsed
 
@@ -105,12 +127,15 @@ def test_splits_at_the_last_equals_sign(text, parts):
         ("tcp:127.0.0.1:7000", "tcp://127.0.0.1:7000"),
         ("http://127.0.0.1:7000/", "tcp://127.0.0.1:7000"),
         ("TCP://127.0.0.1:7000", "tcp://127.0.0.1:7000"),
+        ("udp:127.0.0.1:53", "udp://127.0.0.1:53"),
+        ("UDP4://:53", "udp://*:53"),
         ("/run/x.sock", "unix:/run/x.sock"),
         ("./x.sock", "unix:./x.sock"),
         ("@name", "unix:@name"),
+        ("fd://3", "fd:3"),
+        ("fd://web/", "fd:web"),
         ("example.com:7000", None),
         ("http://127.0.0.1:7000/path", None),
-        ("fd://3", None),
         ("nonsense", None),
     ],
 )

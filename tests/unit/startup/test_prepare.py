@@ -33,7 +33,10 @@ class Registry:
         self.protocols = tuple(protocols)
         self.plugins = [SimpleNamespace(name=name) for name in (*protocols, *others)]
 
-    def protocol(self, name):
+    def serving(self, hook):
+        return self.protocols if hook == "on_readable" else ()
+
+    def protocol(self, name, hook):
         return SimpleNamespace(name=f"found {name}")
 
 

@@ -14,7 +14,7 @@ from support.fakes import FakeLoop, Told
 
 class Listening:
     def __init__(self, story, fd, is_local=True):
-        self._story, self._fd, self.is_local = story, fd, is_local
+        self._story, self._fd, self.is_local, self.is_kept = story, fd, is_local, False
         self.sock = socket.socket()
         self.sock.close()
 
@@ -26,6 +26,9 @@ class Listening:
 
     def close(self):
         self._story.append(f"close {self._fd}")
+
+
+NO_MORE = ["no more passes", "no more datagrams"]
 
 
 class Generations:
@@ -40,6 +43,9 @@ class Generations:
     def stop_listening(self):
         self.stopped = True
         return [Listening(self._story, fd, self._local) for fd in self._fds]
+
+    def close_groups(self):
+        self._story.append("no more datagrams")
 
     def _stop(self):
         self._story.append("no more passes")
@@ -82,7 +88,7 @@ def test_the_gate_is_shut_at_once_and_workers_drain_when_it_is_quiet():
     assert host.story == ["shut 3", "shut 4"]
     assert host.generations.stopped
     host.loop.advance(110.0)
-    assert host.story[2:] == ["close 3", "close 4", "no more passes", "drain"]
+    assert host.story[2:] == ["close 3", "close 4", *NO_MORE, "drain"]
     [(when, deadline)] = host.drained
     assert deadline == 130.0
     assert when == pytest.approx(100.0 + LOCAL_QUIET_SECONDS, abs=0.01)

@@ -121,6 +121,7 @@ def test_a_worker_is_told_with_what_it_does(alone):
         "cpu_seconds": None,
         "reads": None,
         "plugins": [{"plugin": "census"}],
+        "shards": 0,
     }
     assert (other["slot"], other["held"]) == (1, True)
 
@@ -160,6 +161,8 @@ def test_what_was_sent_to_a_worker_and_not_accepted_is_outstanding(alone):
         "index": 0,
         "address": first.generation.listeners[0].address,
         "plugin": "echo",
+        "configured": first.generation.sockets[0].configured,
+        "source": "opened",
         "file": None,
         "waiting": 1,
         "sent": 1,
@@ -171,6 +174,7 @@ def test_what_was_sent_to_a_worker_and_not_accepted_is_outstanding(alone):
         "lost_writes": 0,
         "cut_answers": 0,
         "refusals": dict.fromkeys(("denied", "proxy", "late", "gone", "probes"), 0),
+        "datagrams": None,
     }
 
 

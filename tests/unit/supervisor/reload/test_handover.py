@@ -35,10 +35,12 @@ def listed(strategy):
 SOCKETS = st.builds(
     handover.Socket,
     fd=FDS,
+    others=listed(FDS),
     configured=NAMES,
     max_rate=st.floats(0, 1e6),
     address=NAMES,
     file=st.none() | st.builds(SocketFile, NAMES, COUNTS, COUNTS, COUNTS),
+    source=st.sampled_from(["opened", "passed", "stored"]),
 )
 BUSES = st.builds(handover.Bus, fd=FDS, rest=BYTES, queued=BYTES, dropped=COUNTS)
 WORKERS = st.builds(
@@ -85,6 +87,7 @@ HANDOVERS = st.builds(
     ),
     serving=st.builds(handover.Serving, generation=COUNTS, wake=FDS, sockets=listed(COUNTS)),
     workers=listed(WORKERS),
+    shards=listed(st.builds(handover.Shard, fd=FDS, pid=COUNTS, releasing=st.booleans())),
     topics=TOPICS,
     stand_in=st.none() | st.builds(handover.StandIn, pid=COUNTS, pipe=FDS),
     control=st.none() | st.tuples(NAMES, FDS),
@@ -100,7 +103,7 @@ HANDOVERS = st.builds(
 
 
 @contextmanager
-def descriptors(count=11):
+def descriptors(count=13):
     """Open so many descriptors."""
     opened = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(count)]
     try:
@@ -112,7 +115,21 @@ def descriptors(count=11):
 
 def made(fds, **other):
     """A handover with each of these descriptors somewhere in it."""
-    socket, scores, wake, control, stacks, bus, pipe, control_socket, log, file, mark = fds
+    (
+        socket,
+        shard,
+        scores,
+        wake,
+        control,
+        stacks,
+        bus,
+        pipe,
+        control_socket,
+        log,
+        file,
+        mark,
+        web,
+    ) = fds
     worker = handover.Worker(
         slot=1,
         pid=4711,
@@ -141,12 +158,15 @@ def made(fds, **other):
         "sockets": [
             handover.Socket(
                 fd=socket,
+                others=[shard],
                 configured="tcp://[::1]:0",
                 max_rate=2.5,
                 address="tcp://[::1]:7",
                 file=None,
+                source="opened",
             )
         ],
+        "passed": [("web", web)],
         "scores": [handover.Scores(generation=2, fd=scores, listeners=[("tcp://[::1]:7", "echo")])],
         "serving": handover.Serving(generation=2, wake=wake, sockets=[0]),
         "workers": [worker, worker.model_copy(update={"bus": None})],
@@ -187,7 +207,7 @@ def test_settings_come_over_as_they_are():
         options=odd,
     )
     text = handover.settings_as_text(settings)
-    fds = range(11)
+    fds = range(13)
     handed = Handover.model_validate_json(made(fds, settings=text).model_dump_json())
     odd["echo"]["since"] = "2026-01-02"  # nothing else is lost, and no plugin is loaded with it
     assert handed.settings_before == settings.model_copy(update={"options": odd})
@@ -258,8 +278,8 @@ def test_descriptors_are_passed_on_inside_and_not_after(fails):
 
 def test_what_there_is_not_has_no_descriptor():
     nothing = {"stand_in": None, "control": None, "log_file": None, "lineage": None}
-    handed = made(range(10, 21), **nothing, sockets=[], scores=[], workers=[])
-    assert list(handed.descriptors()) == [12, 18]
+    handed = made(range(10, 23), **nothing, sockets=[], passed=[], scores=[], workers=[])
+    assert list(handed.descriptors()) == [13, 19]
 
 
 def test_who_was_started_anew_was_handed_nothing(monkeypatch):
@@ -267,7 +287,7 @@ def test_who_was_started_anew_was_handed_nothing(monkeypatch):
     assert receive() is None
 
 
-def changed(fds=range(10, 21), **fields):
+def changed(fds=range(10, 23), **fields):
     """A handover of which the first fields of all are changed."""
     return json.dumps({**json.loads(made(fds).model_dump_json()), **fields}).encode()
 

@@ -9,6 +9,7 @@ import pytest
 
 from host.errors import ListenError
 from host.interfaces import Listener
+from host.net.activation import Passed, PassedSockets
 from host.net.listeners import open_listener
 from host.net.queue_length import queue_length
 from host.settings import Listen
@@ -23,7 +24,7 @@ class Scene:
 
     def __init__(self):
         self._stack = ExitStack()
-        self.before = []
+        self.before, self.passed = [], PassedSockets()
 
     def open(self, *listens):
         """Bind them as the process before has done; return them as it hands them over."""
@@ -36,6 +37,7 @@ class Scene:
                 max_rate=each.max_rate,
                 address=each.view.address,
                 file=each.file,
+                source=each.source,
             )
             for each in self.before
         ]
@@ -47,10 +49,10 @@ class Scene:
     def take(self, *served, handed):
         """Take listeners for (listen, plugin)."""
         socks = [each.sock for each in self.before]
-        return [self.keep(each) for each in take_listeners(served, handed, socks)]
+        return [self.keep(each) for each in take_listeners(served, handed, socks, self.passed)]
 
     def missing(self, *listens):
-        return [self.keep(each) for each in open_missing(listens, self.before)]
+        return [self.keep(each) for each in open_missing(listens, self.before, self.passed)]
 
     def close(self):
         self._stack.close()
@@ -80,7 +82,9 @@ def taken_address():
 def test_sockets_that_an_exec_left_open_are_sockets_again():
     one, other = socket.socketpair()
     fd = os.dup(one.fileno())
-    [found] = bound_before([Socket(fd=fd, configured="", max_rate=0.0, address="", file=None)])
+    [found] = bound_before(
+        [Socket(fd=fd, configured="", max_rate=0, address="", file=None, source="opened")]
+    )
     with one, other, found:
         assert found.fileno() == fd
         found.send(b"x")
@@ -301,3 +305,24 @@ def test_opening_is_all_or_none(scene, tmp_path):
             scene.missing(unix(tmp_path), Listen(address=address))
         assert open_descriptors() == before
     assert not os.path.exists(tmp_path / "x.sock")
+
+
+def test_a_socket_that_was_passed_is_found_again_or_taken_when_the_settings_want_it(
+    scene,
+):
+    servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    sockets = [Passed(f"s{at}", os.dup(each.fileno())) for at, each in enumerate(servers)]
+    scene.passed = PassedSockets(sockets)
+    first, second = Listen(address="fd:s0"), Listen(address="fd:s1")
+    [before] = scene.missing(first)
+    scene.before.append(before)
+    handed = scene.open()
+    assert scene.missing(first) == []
+    [opened] = scene.missing(second)
+    assert opened.view.address == f"tcp://127.0.0.1:{servers[1].getsockname()[1]}"
+    one, other = scene.take((first, "echo"), (second, "echo"), handed=handed)
+    assert one.sock is before.sock
+    assert (one.source, other.source) == ("passed", "passed")
+    scene.passed.close()
+    for each in servers:
+        each.close()

@@ -1,0 +1,118 @@
+"""Readies a worker to read the shards of UDP listeners that it has inherited."""
+
+from __future__ import annotations
+
+from host.interfaces import Listener, Worker
+from host.ipc.assignment import Assignment
+from host.ipc.current_peer import place_of
+from host.ipc.scoreboard import (
+    BYTES_IN,
+    BYTES_OUT,
+    CURRENT_CALL,
+    DATAGRAMS,
+    DENIED,
+    DROPPED_REPLIES,
+    REFUSED_REPLIES,
+    REPLIES,
+)
+from host.net.shards import open_shards
+from host.plugin.binding import ListenerHooks
+from host.runtime.loop import Loop
+from host.settings import Settings
+from host.settings.address import parse
+from host.telemetry.emitter import ReportFailure, Telemetry
+from host.telemetry.events import REPLIES_REFUSED
+from host.worker.admission import AccessRules
+from host.worker.datagrams import (
+    Datagram,
+    DatagramCells,
+    DatagramContext,
+    ShardReader,
+    receive_at_any,
+    receive_from,
+)
+from host.worker.shards import Shard
+
+_TELL_AGAIN_SECONDS = 10.0
+
+
+class DatagramSetup:
+    """Makes what reads the shards, listener by listener.
+
+    Args:
+        worker: what plugins see of the worker.
+        assignment: what the supervisor has given to it.
+        loop: tells the time.
+        report: told of failures of plugins.
+        telemetry: told of replies that are refused, now and then.
+
+    Attributes:
+        shards: all shards that were made, by their descriptors.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        assignment: Assignment,
+        loop: Loop,
+        report: ReportFailure,
+        telemetry: Telemetry,
+    ) -> None:
+        self._worker, self._assignment, self._loop = worker, assignment, loop
+        self._report, self._telemetry = report, telemetry
+        self._silent_until: dict[int, float] = {}
+        self.shards: dict[int, Shard] = {}
+
+    def add(self, listener: Listener, hooks: ListenerHooks, settings: Settings) -> None:
+        """Make the shards of a listener, if it is one of UDP.
+
+        Args:
+            listener: the listener.
+            hooks: the hooks of its plugins.
+            settings: the settings of the host, with those of the listener at its number.
+        """
+        descriptors = self._assignment.shards.get(listener.index)
+        if descriptors is None or hooks.on_datagram is None:
+            return
+        listen, row = settings.listen[listener.index], self._assignment.row
+        rules = AccessRules(listen)
+        context = DatagramContext(
+            listener,
+            worker=self._worker,
+            on_datagram=hooks.on_datagram,
+            blame=hooks.blame,
+            report=self._report,
+            factor=listen.reply_factor,
+            admits=None if rules.is_open else rules.admits,
+            on_refused=self._tell_refused,
+            cells=row.cells,
+            call_cell=row.index(CURRENT_CALL),
+            peer_place=place_of(row),
+            counters=DatagramCells(
+                received=row.cell(listener.index, DATAGRAMS),
+                bytes_in=row.cell(listener.index, BYTES_IN),
+                replies=row.cell(listener.index, REPLIES),
+                bytes_out=row.cell(listener.index, BYTES_OUT),
+                dropped=row.cell(listener.index, DROPPED_REPLIES),
+                refused=row.cell(listener.index, REFUSED_REPLIES),
+                denied=row.cell(listener.index, DENIED),
+            ),
+        )
+        meet = receive_at_any if parse(listener.address).is_wildcard else receive_from
+        first = self._assignment.sockets[listener.index]
+        for sock in open_shards(first, descriptors[1:]):
+            self.shards[sock.fileno()] = Shard(sock, ShardReader(*meet(sock), context))
+
+    def _tell_refused(self, datagram: Datagram, size: int) -> None:
+        """Tell of a reply that was too long, at most once in a while for each listener."""
+        number, now = datagram.listener.index, self._loop.now
+        if now < self._silent_until.get(number, 0.0):
+            return
+        self._silent_until[number] = now + _TELL_AGAIN_SECONDS
+        self._telemetry.emit(
+            REPLIES_REFUSED,
+            address=datagram.listener.address,
+            peer=datagram.peer,
+            size=size,
+            asked=len(datagram.data),
+        )

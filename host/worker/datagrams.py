@@ -1,0 +1,303 @@
+"""Datagrams: each is read, handed to the plugin, and answered, without anything to be kept."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from host.hookspecs import on_datagram
+from host.interfaces import Listener, Worker
+from host.ipc.current_call import SERIAL_UNIT, kind_of, pack_call
+from host.ipc.current_peer import put_peer
+from host.ipc.scoreboard import Cells
+from host.net.sockets import describe
+from host.telemetry.emitter import ReportFailure
+
+BATCH = 64
+"""So many datagrams of a shard are handled in a turn of the loop at most; then others go first."""
+MAX_BYTES = 65_535
+"""No datagram is longer (udp(7)): so much is asked for, or the rest would be lost."""
+MAX_TRUSTED = 10_000
+"""How many addresses a worker trusts at one listener; then the first of them is forgotten."""
+_LAST_SERIAL = 1 << 39
+"""The serial number of the scoreboard's word has 40 bits: then it begins anew."""
+_IP_PKTINFO = 8  # ip(7); not in the module socket
+_ANCILLARY_BYTES = socket.CMSG_SPACE(20)  # struct in6_pktinfo, the larger one
+_IN_PKTINFO, _IN6_PKTINFO = struct.Struct("=I4s4s"), struct.Struct("=16sI")
+_NO_ADDRESS = bytes(4)
+
+Address = tuple[Any, ...]
+Receive = Callable[[int], tuple[bytes, Address]]
+Send = Callable[[Any, Address], int]
+
+
+@dataclass(slots=True)
+class DatagramCells:
+    """Which cells of the scoreboard count for one listener."""
+
+    received: int = 1
+    bytes_in: int = 2
+    replies: int = 3
+    bytes_out: int = 4
+    dropped: int = 5
+    refused: int = 6
+    denied: int = 7
+
+
+@dataclass(slots=True)
+class DatagramContext:
+    """What all datagrams of one listener in one worker share.
+
+    Attributes:
+        on_datagram: the bound hook of the listener's plugin; it is not isolated.
+        blame: names the plugin that an exception of it comes from.
+        report: tells of a failed hook: plugin, hook, error, the hook's arguments.
+        factor: bytes that may answer each byte of a sender that is not trusted; 0 for any number.
+        admits: tells whether a host's datagrams are taken; None if all are. What limits rates
+            per client belongs here, too: nothing has been done for the datagram yet.
+        on_refused: told of the first reply that `factor` does not allow, again and again.
+        cells, call_cell: the scoreboard's cells, and which of them says what is being called.
+        peer_place: where the sender is noted in these cells, in bytes.
+        counters: which cells count.
+        trusted: the addresses that the plugin trusts, in the order in which it began to.
+        call_word: what the call's cell says, but for the serial number.
+        replies, bytes_out, dropped, refused: what was counted and not written there yet.
+    """
+
+    listener: Listener
+    worker: Worker
+    on_datagram: Callable[[Any], object]
+    blame: Callable[[BaseException], str]
+    report: ReportFailure
+    factor: float
+    admits: Callable[[str], bool] | None
+    on_refused: Callable[[Datagram, int], object]
+    cells: Cells
+    call_cell: int
+    peer_place: int
+    counters: DatagramCells
+    trusted: dict[Address, None] = field(default_factory=dict)
+    call_word: int = field(init=False)
+    is_reading: bool = False
+    replies: int = 0
+    bytes_out: int = 0
+    dropped: int = 0
+    refused: int = 0
+
+    def __post_init__(self) -> None:
+        """Work out what the call's cell says."""
+        self.call_word = pack_call(kind_of(on_datagram), 1, self.listener.index)
+
+    def trust(self, address: Address) -> None:
+        """Let an address be answered with any number of bytes."""
+        trusted = self.trusted
+        trusted.pop(address, None)
+        trusted[address] = None
+        if len(trusted) > MAX_TRUSTED:
+            del trusted[next(iter(trusted))]
+
+    def write_counts(self) -> None:
+        """Add to the scoreboard what was counted."""
+        cells, counters = self.cells, self.counters
+        cells[counters.replies] += self.replies
+        cells[counters.bytes_out] += self.bytes_out
+        cells[counters.dropped] += self.dropped
+        cells[counters.refused] += self.refused
+        self.replies = self.bytes_out = self.dropped = self.refused = 0
+
+
+class Datagram:
+    """One datagram, as a plugin sees it (`host.Datagram`).
+
+    Args:
+        data: its bytes.
+        address: its sender, as recvfrom(2) has returned it.
+        send: sends to that address.
+        context: what it shares with others.
+    """
+
+    __slots__ = ("_address", "_context", "_replied", "_send", "data")
+
+    def __init__(self, data: bytes, address: Address, send: Send, context: DatagramContext) -> None:
+        self.data, self._address, self._send, self._context = data, address, send, context
+        self._replied = 0
+
+    def __repr__(self) -> str:
+        return f"<datagram of {len(self.data)} bytes from {self.peer}>"
+
+    @property
+    def peer(self) -> str:
+        """The sender: `127.0.0.1:50211` or `[::1]:50211`."""
+        return describe(self._address)
+
+    @property
+    def listener(self) -> Listener:
+        """The listener that it came in on."""
+        return self._context.listener
+
+    @property
+    def worker(self) -> Worker:
+        """The worker that handles it."""
+        return self._context.worker
+
+    def reply(self, data: bytes | bytearray | memoryview) -> bool:
+        """Send one datagram to its sender; return whether the kernel has taken it."""
+        context, size = self._context, len(data)
+        replied = self._replied + size
+        if (
+            replied > context.factor * len(self.data)
+            and context.factor
+            and self._address not in context.trusted
+        ):
+            self._refuse(size)
+            return False
+        self._replied = replied
+        try:
+            self._send(data, self._address)
+        except OSError as error:
+            self._drop(error, size)
+            return False
+        context.replies += 1
+        context.bytes_out += size
+        if not context.is_reading:
+            context.write_counts()
+        return True
+
+    def trust(self) -> None:
+        """Let its sender be answered with any number of bytes from now on."""
+        self._context.trust(self._address)
+
+    def _drop(self, error: OSError, size: int) -> None:
+        """Count a reply that the kernel did not take.
+
+        EAGAIN and ENOBUFS say that too much waits to be sent, ECONNREFUSED tells of an ICMP message
+        for a datagram before, EINVAL of a sender with port 0; UDP promises nothing.
+
+        Raises:
+            ValueError: no datagram can be so long.
+        """
+        context = self._context
+        if error.errno == errno.EMSGSIZE:
+            raise ValueError(f"a reply of {size} bytes is too long for a datagram") from error
+        context.dropped += 1
+        if not context.is_reading:
+            context.write_counts()
+
+    def _refuse(self, size: int) -> None:
+        context = self._context
+        context.refused += 1
+        if not context.is_reading:
+            context.write_counts()
+        context.on_refused(self, size)
+
+
+class ShardReader:
+    """Reads the datagrams of one shard.
+
+    Args:
+        receive: reads one datagram, as `socket.recvfrom` does.
+        send: sends one, as `socket.sendto` does.
+        context: what its datagrams share.
+    """
+
+    __slots__ = ("_context", "_expected", "_receive", "_send", "_word")
+
+    def __init__(self, receive: Receive, send: Send, context: DatagramContext) -> None:
+        self._receive, self._send, self._context = receive, send, context
+        self._word = context.call_word
+        self._expected = 1  # one read more would find nothing, and cost as much as one that does
+
+    def on_event(self, _mask: int) -> bool:
+        """Handle the datagrams that wait, some at most; tell whether there may be more.
+
+        What is called and for whom is written to the scoreboard before each call, since a worker
+        that dies or hangs in it cannot say so any more. An exception is caught here, and not by a
+        wrapper around the hook, as for connections: that would be one call more for each.
+        """
+        context, receive, send, word = self._context, self._receive, self._send, self._word
+        cells, call_cell, place = context.cells, context.call_cell, context.peer_place
+        on_datagram, admits = context.on_datagram, context.admits
+        expected, taken, size, denied = self._expected, 0, 0, 0
+        context.is_reading = True
+        while taken < expected:
+            try:
+                data, address = receive(MAX_BYTES)
+            except OSError:  # EAGAIN, or an ICMP message for something sent before (udp(7))
+                break
+            taken += 1
+            size += len(data)
+            if admits is not None and not admits(address[0]):
+                denied += 1
+                continue
+            word += SERIAL_UNIT
+            cells[call_cell] = word
+            put_peer(cells, place, address[0].encode(), address[1])
+            datagram = Datagram(data, address, send, context)
+            try:
+                on_datagram(datagram)
+            except BaseException as failure:  # SystemExit too: the others are served
+                context.report(context.blame(failure), "on_datagram", failure, (datagram,))
+        context.is_reading = False
+        is_full = taken == expected
+        self._expected = min(2 * expected, BATCH) if is_full else max(1, taken)
+        self._word = word if word < _LAST_SERIAL * SERIAL_UNIT else context.call_word
+        counters = context.counters
+        cells[counters.received] += taken
+        cells[counters.bytes_in] += size
+        if denied:
+            cells[counters.denied] += denied
+        context.write_counts()
+        return is_full
+
+
+class AskedAddress(tuple[Any, ...]):
+    """The address of a sender, with the address of this machine that it has asked.
+
+    Attributes:
+        ancillary: that address, as sendmsg(2) takes it, to be the source of the reply.
+    """
+
+    ancillary: tuple[int, int, bytes] | None = None
+
+
+def receive_from(sock: socket.socket) -> tuple[Receive, Send]:
+    """Return what receives and what sends on a socket that has one address."""
+    return sock.recvfrom, sock.sendto
+
+
+def receive_at_any(sock: socket.socket) -> tuple[Receive, Send]:
+    """Return what receives and what sends on a socket that has all addresses of the machine.
+
+    A reply leaves from the address that was asked (IP_PKTINFO in ip(7), IPV6_PKTINFO in ipv6(7)):
+    its sender would not take it from another.
+    """
+    recvmsg, sendmsg = sock.recvmsg, sock.sendmsg
+
+    def receive(size: int) -> tuple[bytes, Address]:
+        data, ancillary, _flags, sender = recvmsg(size, _ANCILLARY_BYTES)
+        address = AskedAddress(sender)
+        for level, kind, info in ancillary:
+            address.ancillary = _source(level, kind, info) or address.ancillary
+        return data, address
+
+    def send(data: Any, address: Address) -> int:
+        ancillary = address.ancillary if isinstance(address, AskedAddress) else None
+        return sendmsg([data], [ancillary] if ancillary else [], 0, tuple(address))
+
+    return receive, send
+
+
+def _source(level: int, kind: int, info: bytes) -> tuple[int, int, bytes] | None:
+    """Return what makes the address that was asked the source of the reply."""
+    if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
+        _interface, local, _asked = _IN_PKTINFO.unpack(info)
+        return level, kind, _IN_PKTINFO.pack(0, local, _NO_ADDRESS)
+    if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO and info[0] != 0xFF:
+        local, interface = _IN6_PKTINFO.unpack(info)
+        is_link_local = local[0] == 0xFE and local[1] & 0xC0 == 0x80
+        return level, kind, _IN6_PKTINFO.pack(local, interface if is_link_local else 0)
+    return None
