@@ -196,7 +196,7 @@ def on_datagram(datagram: Datagram) -> None:
 
     Runs in: the worker that reads the sender's datagrams at the moment.
     Calls: once a datagram, in the order in which one sender's arrive; the listener's protocol
-        plugin alone. After 64 of them others go first.
+        plugin alone. After 16 of them others go first.
     Blocking: no; it would hold up all datagrams and connections of this worker.
 
     Args:

@@ -13,8 +13,6 @@ from contextlib import ExitStack, closing, suppress
 from host.errors import ExitCode, HostError, Interrupted, PluginError
 from host.hookspecs import TABLE, Process
 from host.ipc.assignment import Assignment
-from host.net import activation
-from host.net.activation import Passed, PassedSockets
 from host.net.listeners import ListeningSocket
 from host.plugin.loading import load_in_steps
 from host.plugin.registry import Registry
@@ -25,8 +23,9 @@ from host.runtime.processes import BatchScheduling
 from host.runtime.signals import Signals, ending
 from host.runtime.steps import Steps
 from host.settings import Loaded, Settings, SettingsError, ignored_variables
+from host.startup.given import Given, given_to_this_process
 from host.startup.limits import RESERVED_DESCRIPTORS
-from host.startup.listening import Opened, open_control, open_or_take
+from host.startup.listening import assign_listeners, open_control, open_or_take
 from host.startup.log import HostLog
 from host.startup.prepare import (
     Prepared,
@@ -35,11 +34,11 @@ from host.startup.prepare import (
     prepare_none,
     prepare_uninterrupted,
 )
-from host.startup.privileged import open_and_become, set_umask, wanted_account
+from host.startup.privileged import Opened, open_and_become, set_umask, wanted_account
 from host.startup.rehearsal import rehearse, rehearse_again
 from host.supervisor.dependencies import Dependencies
 from host.supervisor.process import Supervisor
-from host.supervisor.reload.handover import Handover, is_rehearsal, receive
+from host.supervisor.reload.handover import Handover, is_rehearsal
 from host.supervisor.reload.sockets import bound_before
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import (
@@ -82,27 +81,25 @@ def _launch(load_settings: Callable[[], Loaded], version: str, signals: Signals)
     Raises:
         Interrupted: it is told to stop before anything is opened.
     """
-    handed = receive()
-    opened = Opened(
-        PassedSockets(map(Passed._make, handed.passed)) if handed else activation.take()
-    )
+    given = given_to_this_process()
+    handed = given.handed
     lineage.begin(handed.lineage if handed else None)
-    with HostLog(handed) as log:
+    with HostLog(handed) as log, given.telling_failure():
         if handed is not None:
             prepared, failed = _prepare_again(load_settings, handed, log, signals)
-            return _run(prepared, version, handed, failed, log, signals, opened)
+            return _run(prepared, version, given, failed, log, signals)
         with signals.interrupting(), ExitStack() as unused:
-            loaded = load_settings()
+            loaded, opened = load_settings(), None
             set_umask(loaded.settings)
             wanted = wanted_account(loaded)
             log.begin(loaded, wanted)
             _allow(loaded.settings, log, signals)
             if wanted is not None:
-                opened = open_and_become(loaded, wanted, opened.passed, log.telemetry)
+                opened = open_and_become(loaded, wanted, given, log.telemetry)
                 unused.callback(opened.close)
             prepared = prepare(loaded)
             unused.pop_all()
-        return _run(prepared, version, None, "", log, signals, opened)
+        return _run(prepared, version, given, "", log, signals, opened)
 
 
 def _allow(settings: Settings, log: HostLog, signals: Signals) -> None:
@@ -147,19 +144,20 @@ def _prepare_again(
 def _run(
     prepared: Prepared,
     version: str,
-    handed: Handover | None,
+    given: Given,
     failed: str,
     host_log: HostLog,
     signals: Signals,
-    opened: Opened,
+    opened: Opened | None = None,
 ) -> ExitCode:
-    settings = prepared.settings
+    settings, handed, passed = prepared.settings, given.handed, given.passed
     log, telemetry, capture = host_log.writer, host_log.telemetry, host_log.capture
     capture.owners = prepared.registry.owners
     inherited = bound_before(handed.sockets) if handed else []
-    sockets, failed = open_or_take(prepared, handed, inherited, failed, opened)
-    passed, control = opened.passed, opened.control
-    if opened.listeners is None:
+    if opened is not None:
+        sockets, control = assign_listeners(prepared.served, opened.listeners), opened.control
+    else:
+        sockets, failed = open_or_take(prepared, handed, inherited, failed, passed, given.stored)
         control = open_control(settings, telemetry, handed)
     if handed is None:
         _tell_start(prepared, telemetry, version)
@@ -195,6 +193,8 @@ def _run(
         batch=BatchScheduling(),
         applied=prepared.applied,
         passed=passed,
+        notifier=given.notifier,
+        stored=given.stored_inodes,
         control=control,
         handed=handed,
         inherited=inherited,

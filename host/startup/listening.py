@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
 from errno import EADDRINUSE
 
 from host.control.server import ControlServer
@@ -13,36 +12,15 @@ from host.errors import ListenError
 from host.interfaces import Listener
 from host.net.activation import PassedSockets
 from host.net.listeners import ListeningSocket
+from host.net.socket_store import StoredSocket
+from host.runtime.accounts import Account
 from host.settings import Listen, Settings
 from host.startup.prepare import Prepared
-from host.supervisor.reload.handover import Handover
+from host.supervisor.reload.handover import Handover, Socket
 from host.supervisor.reload.sockets import take_listeners
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import ADMIN_UNAVAILABLE
 from host.text import reason
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """What is open before plugins are loaded.
-
-    Attributes:
-        passed: what a service manager has passed.
-        listeners: what root has opened to listen on, if it is about to become another user; which
-            plugin serves each is not known yet. None if nothing is open.
-        control: the control socket, if it was opened with them.
-    """
-
-    passed: PassedSockets
-    listeners: list[ListeningSocket] | None = None
-    control: socket.socket | None = None
-
-    def close(self) -> None:
-        """Close what root has opened: the host does not start."""
-        for listener in self.listeners or ():
-            listener.close()
-        if self.control is not None:
-            self.control.close()
 
 
 def open_or_take(
@@ -50,7 +28,8 @@ def open_or_take(
     handed: Handover | None,
     inherited: list[socket.socket],
     failed: str,
-    opened: Opened,
+    passed: PassedSockets,
+    stored: Sequence[StoredSocket],
 ) -> tuple[list[ListeningSocket], str]:
     """Return the listeners, bound now or before, and why the generation cannot start, or "".
 
@@ -59,31 +38,70 @@ def open_or_take(
         handed: what the supervisor before an exec has handed over.
         inherited: the sockets in it; those that nobody uses any more are closed.
         failed: why the generation cannot start, if that is known already.
-        opened: what is open already.
+        passed: the sockets that a service manager has passed.
+        stored: those that a host before this one has stored; what is not used of them is closed.
 
     Raises:
         ListenError: the machine refuses an address, and there was no supervisor before.
     """
     if handed is None:
-        if opened.listeners is None:
-            return take_listeners(prepared.served, (), (), opened.passed), failed
-        return assign_listeners(prepared.served, opened.listeners), failed
+        return open_or_find(prepared.served, passed, stored), failed
     taken: list[ListeningSocket] = []
     if not failed:
         try:
-            taken = take_listeners(prepared.served, handed.sockets, inherited, opened.passed)
+            taken = take_listeners(prepared.served, handed.sockets, inherited, passed)
         except ListenError as error:
             failed = str(error)
     used = {inherited[number] for number in handed.serving.sockets}
     used |= {listener.sock for listener in taken}
-    for each, sock in zip(handed.sockets, inherited, strict=True):
+    _close_unused(zip(handed.sockets, inherited, strict=True), used)
+    return taken, failed
+
+
+def open_or_find(
+    served: Sequence[tuple[Listen, str]],
+    passed: PassedSockets,
+    stored: Sequence[StoredSocket],
+    account: Account | None = None,
+) -> list[ListeningSocket]:
+    """Return the listeners of a host that starts.
+
+    Args:
+        served: what to listen on, and the plugin that serves it.
+        passed: the sockets that a service manager has passed.
+        stored: those that a host before this one has stored; what is not used of them is closed.
+        account: the user that this process, which is root's, is about to become; None if none.
+
+    Raises:
+        ListenError: the machine refuses an address.
+    """
+    found = [
+        Socket(
+            fd=each.sock.fileno(),
+            configured=each.configured,
+            max_rate=0.0,
+            address=each.address,
+            file=each.file,
+            source="stored",
+        )
+        for each in stored
+    ]
+    socks = [each.sock for each in stored]
+    taken = take_listeners(served, found, socks, passed, account)
+    _close_unused(zip(found, socks, strict=True), {listener.sock for listener in taken})
+    return taken
+
+
+def _close_unused(
+    sockets: Iterable[tuple[Socket, socket.socket]], used: Collection[socket.socket]
+) -> None:
+    for each, sock in sockets:
         if sock not in used:
             if each.file is not None:
                 each.file.remove()
             sock.close()
             for descriptor in each.others:
                 os.close(descriptor)
-    return taken, failed
 
 
 def assign_listeners(

@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 import os
+import socket
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from host.net.activation import PassedSockets
+from host.net.listeners import ListeningSocket
 from host.runtime import privileges
 from host.runtime.accounts import Account, AccountError, account
 from host.settings import Listen, Loaded, Problem, Settings, SettingsError
+from host.startup.given import Given
 from host.startup.limits import max_connections
-from host.startup.listening import Opened, open_control
+from host.startup.listening import open_control, open_or_find
 from host.startup.prepare import check_owners, count_sockets, listens
-from host.supervisor.reload.sockets import take_listeners
 from host.telemetry.emitter import Telemetry
 from host.text import reason
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What root has opened.
+
+    Attributes:
+        listeners: what the host listens on; which plugin serves each is not known yet.
+        control: the control socket, if there is one.
+    """
+
+    listeners: list[ListeningSocket]
+    control: socket.socket | None
+
+    def close(self) -> None:
+        """Close all of it: the host does not start."""
+        for listener in self.listeners:
+            listener.close()
+        if self.control is not None:
+            self.control.close()
 
 
 def set_umask(settings: Settings) -> None:
@@ -51,9 +73,7 @@ def wanted_account(loaded: Loaded) -> Account | None:
     return wanted
 
 
-def open_and_become(
-    loaded: Loaded, wanted: Account, passed: PassedSockets, telemetry: Telemetry
-) -> Opened:
+def open_and_become(loaded: Loaded, wanted: Account, given: Given, telemetry: Telemetry) -> Opened:
     """Open what root alone may open, then be that user for good; an error leaves nothing open.
 
     What the user may open itself is opened as that user, in folders of its own first of all: there
@@ -68,8 +88,8 @@ def open_and_become(
     max_connections(settings.limits, count_sockets(served))  # root alone raises a hard limit
     _make_profile_folder(settings.profile.directory, wanted)
     with ExitStack() as closing:
-        listeners = take_listeners(served, (), (), passed, wanted)
-        opened = Opened(passed, listeners, open_control(settings, telemetry, None))
+        listeners = open_or_find(served, given.passed, given.stored, wanted)
+        opened = Opened(listeners, open_control(settings, telemetry, None))
         closing.callback(opened.close)
         become(loaded, wanted)
         closing.pop_all()

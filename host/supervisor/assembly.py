@@ -27,6 +27,7 @@ from host.supervisor.orphans import Orphans
 from host.supervisor.reload.reexec import ReexecParts, reexec
 from host.supervisor.reload.reloader import Program, Reloader
 from host.supervisor.reload.takeover import TakeoverParts, take_over
+from host.supervisor.service_manager import ServiceManager
 from host.supervisor.shard_dealing import ShardDealer
 from host.supervisor.shutdown import Shutdown
 from host.supervisor.status import HostState
@@ -114,11 +115,19 @@ def make_state(
     )
 
 
+def make_service_manager(state: HostState, dependencies: Dependencies) -> ServiceManager:
+    """Make what tells the service manager; it goes on with what was handed over."""
+    handed, telemetry = dependencies.handed, dependencies.telemetry
+    before = handed.service if handed else None
+    return ServiceManager(dependencies.notifier, telemetry, state, before, dependencies.stored)
+
+
 def make_reloader(
     state: HostState,
     settings: Settings,
     dependencies: Dependencies,
     router: BusRouter,
+    service: ServiceManager,
 ) -> Reloader:
     """Make what reloads, with all that it hands over to the process that it becomes."""
     control, program = dependencies.control, Program(sys.executable, sys.orig_argv)
@@ -134,6 +143,7 @@ def make_reloader(
         generations=state.generations,
         control=(state.name, control.fileno()) if control else None,
         passed=dependencies.passed,
+        service=service.hand_over,
         started=state.started,
         settings=settings,
         max_connections=dependencies.max_connections,

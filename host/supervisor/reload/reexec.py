@@ -45,6 +45,7 @@ class ReexecParts:
         program: what is executed.
         control: the name and the descriptor of the control socket, if there is one.
         passed: the sockets that a service manager has passed.
+        service: returns how the service manager is told.
         started: when the host was started, in seconds of the loop's clock.
         max_connections: how many connections a worker may hold.
         applied: returns the settings as people see them.
@@ -61,6 +62,7 @@ class ReexecParts:
     generations: Generations
     control: tuple[str, int] | None
     passed: PassedSockets
+    service: Callable[[], handover.Service | None]
     started: float
     settings: Settings
     max_connections: int
@@ -222,6 +224,7 @@ def hand_over(
         ],
         topics=handover.Topics(hearers=topics.hearers, owners=topics.owners, rings=topics.rings),
         stand_in=process,
+        service=parts.service(),
         control=parts.control,
         log=parts.log.state(),
         log_descriptor=parts.log.fileno(),

@@ -90,6 +90,14 @@ HANDOVERS = st.builds(
     shards=listed(st.builds(handover.Shard, fd=FDS, pid=COUNTS, releasing=st.booleans())),
     topics=TOPICS,
     stand_in=st.none() | st.builds(handover.StandIn, pid=COUNTS, pipe=FDS),
+    service=st.none()
+    | st.builds(
+        handover.Service,
+        address=NAMES,
+        watchdog_seconds=st.none() | SECONDS,
+        stored=st.dictionaries(NAMES, COUNTS, max_size=3),
+        unsent=listed(NAMES),
+    ),
     control=st.none() | st.tuples(NAMES, FDS),
     log=st.tuples(listed(BYTES), COUNTS),
     log_descriptor=FDS,
@@ -172,6 +180,9 @@ def made(fds, **other):
         "workers": [worker, worker.model_copy(update={"bus": None})],
         "topics": handover.Topics(hearers=[(b"t", [4711])], owners=[], rings=[]),
         "stand_in": handover.StandIn(pid=5, pipe=pipe),
+        "service": handover.Service(
+            address="@notify", watchdog_seconds=3.0, stored={"a": 7}, unsent=["READY=1"]
+        ),
         "control": ("prefork", control_socket),
         "log": ([b"line\n"], 3),
         "log_descriptor": log,
