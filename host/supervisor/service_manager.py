@@ -240,8 +240,9 @@ class ServiceManager:
         except OSError as error:
             if error.errno not in _FULL and not self._failed:
                 self._failed = True
-                told, cause = events.MANAGER_NOT_TOLD, reason(error)
-                self._telemetry.emit(told, address=notifier.address, cause=cause)
+                self._telemetry.emit(
+                    events.MANAGER_NOT_TOLD, address=notifier.address, cause=reason(error)
+                )
             return error
         if "STATUS=" in text:
             self._told, self._told_at = text.rpartition("STATUS=")[2], self._state.loop.now

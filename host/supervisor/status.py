@@ -19,7 +19,9 @@ from host.ipc.scoreboard import (
     GONE,
     LATE,
     LOST_WRITES,
+    PER_CLIENT,
     PROBES,
+    RATE,
     REFUSED,
     REFUSED_REPLIES,
     REPLIES,
@@ -187,6 +189,8 @@ _REFUSALS = {
     "late": LATE,
     "gone": GONE,
     "probes": PROBES,
+    "per_client": PER_CLIENT,
+    "rate": RATE,
 }
 """Why connections were not let in, and which counters say how many."""
 

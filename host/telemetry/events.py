@@ -213,6 +213,13 @@ HOOK_FAILED = Event(
     ("connection", "peer", "traceback"),
 )
 
+CALLBACK_FAILED = Event(
+    "callback_failed",
+    Level.ERROR,
+    "{call} of plugin {plugin} raised {error}; the others go on",
+    ("connection", "peer", "traceback"),
+)
+
 PLUGIN_LOGGED = Event(
     "plugin_logged", Level.INFO, "{source}: {text}", ("plugin", "logger", "traceback")
 )

@@ -225,6 +225,7 @@ def hand_over(
         topics=handover.Topics(hearers=topics.hearers, owners=topics.owners, rings=topics.rings),
         stand_in=process,
         service=parts.service(),
+        clients=None if generations.clients is None else generations.clients.fileno(),
         control=parts.control,
         log=parts.log.state(),
         log_descriptor=parts.log.fileno(),
@@ -259,5 +260,6 @@ def _worker(handle: WorkerHandle, router: BusRouter) -> handover.Worker:
         if bus is None
         else handover.Bus(fd=bus[0], rest=bus[1][0], queued=bus[1][1], dropped=bus[1][2]),
         held=handle.held,
+        clients=handle.clients,
         plugins=json.dumps(handle.plugins),
     )
