@@ -185,18 +185,18 @@ def check_log_file(loaded: Loaded) -> None:
     path = loaded.settings.log.file
     if not path:
         return
-    folder, cause = os.path.dirname(path) or ".", ""
+    folder, cause, who = os.path.dirname(path) or ".", "", f"uid {os.geteuid()}"
     if "\0" in path:
         cause = "it is no path"
     elif os.path.isdir(path):
         cause = os.strerror(errno.EISDIR)
     elif os.path.lexists(path):
         if not os.access(path, os.W_OK, effective_ids=True):
-            cause = "it may not be written to"
+            cause = f"it may not be written to by {who}"
     elif not os.path.isdir(folder):
         cause = f"there is no folder {folder}"
     elif not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
-        cause = f"{folder} may not be written to"
+        cause = f"{folder} may not be written to by {who}"
     if cause:
         raise unusable_path(loaded, "log.file", path, cause)
 

@@ -14,13 +14,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import pytest
-
 from everybody import ROOT, Place, usable
 from support.hosting import environment
 
 NOBODY = 65_534
 NAME = "nobody"
+
+
+class UnreachableError(Exception):
+    """Nobody cannot run a host here; the text says why."""
 
 
 class Ordinary(NamedTuple):
@@ -39,9 +41,13 @@ class Ordinary(NamedTuple):
 
 @contextmanager
 def ordinary() -> Iterator[Ordinary]:
-    """Find an interpreter for nobody; the test is skipped if there can be none."""
+    """Find an interpreter for nobody.
+
+    Raises:
+        UnreachableError: there can be none.
+    """
     if os.geteuid() != 0:
-        pytest.skip("only root can become somebody else")
+        raise UnreachableError("only root can become somebody else")
     with tempfile.TemporaryDirectory(prefix="ordinary-") as name:
         folder = Path(name)
         place = Place(folder, ROOT, Path(sys.executable), NOBODY)
@@ -56,7 +62,8 @@ def ordinary() -> Iterator[Ordinary]:
             check=False,
         )
         if tried.returncode:
-            pytest.skip(f"nobody can read this checkout: {tried.stderr.splitlines()[-1]}")
+            last = tried.stderr.splitlines()[-1]
+            raise UnreachableError(f"nobody cannot read this checkout: {last}")
         yield Ordinary(python, env, folder)
 
 
