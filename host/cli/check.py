@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Iterator
 
 import click
 
@@ -13,7 +15,7 @@ from host.cli.flags import Sources, with_sources
 from host.errors import ExitCode, PluginError
 from host.net import gates
 from host.plugin.loading import PluginErrors, load
-from host.startup.prepare import assign, check_owners
+from host.startup.prepare import assign, check_owners, load_certificates
 from host.startup.privileged import become, summary, wanted_account
 from host.text import counted
 
@@ -51,20 +53,35 @@ def check(sources: Sources, file: str | None, running: str | None) -> None:
         served = assign(loaded.settings, registry)
     except PluginError as error:
         fail(_counted(_lines(error)), ExitCode.PLUGIN)
+    for line in _look_at_certificates(loaded):
+        click.echo(f"host: {line}", err=True)
     for line in ignored():
         click.echo(f"host: {line}", err=True)
     click.echo("ok")
     if becomes:
         click.echo(becomes)
-    if names := [listen.address for listen, _ in served if listen.parsed.family == "fd"]:
+    names = [listen.address for listen, _ in served if listen.parsed.family == "fd"]
+    if names:
         click.echo(f"not looked at, as they are passed to a host that starts: {', '.join(names)}")
-    if not all(listen.parsed.is_local for listen, _ in served):
+    if not all(listen.parsed.is_local or listen.address in names for listen, _ in served):
         click.echo(_stop_promise(loaded.settings.lifecycle))
     if running is not None:
         from host.cli.comparison import against_running  # noqa: PLC0415  (as other modules)
 
         name = running or loaded.settings.name
         click.echo("\n".join(against_running(name, settings.render(loaded, registry.options))))
+
+
+def _look_at_certificates(loaded: settings.Loaded) -> Iterator[str]:
+    """Yield a line for each certificate that should have been replaced.
+
+    Raises:
+        SettingsError: some cannot be used.
+    """
+    found, now = load_certificates(loaded), time.time()
+    for name, number, each in found.all() if found else ():
+        if each.is_early(now) or each.expires_soon(now):
+            yield f"tls.{name}.certificates[{number}]: the certificate {each.validity(now)}"
 
 
 def _stop_promise(limits: settings.Lifecycle) -> str:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import socket
 from collections.abc import Callable
 from typing import Literal
-
-from pydantic import ValidationError
 
 from host.errors import ListenError
 from host.interfaces import Listener
@@ -47,6 +44,7 @@ class ListeningSocket:
         wanted: the backlog asked for; the kernel caps it silently at net.core.somaxconn.
         configured: the address as the settings have it: with port 0 if any will do.
         max_rate: connections a second that are handed out at most; 0 for any number.
+        max_connections: connections that may be open at a time; 0 for any number.
         source: who has opened it.
         trouble: why nobody can connect, or "": its file is gone, and a new one cannot be made.
         netlink: by what the kernel is asked for the queue's length, if it needs that.
@@ -60,9 +58,10 @@ class ListeningSocket:
         file: SocketFile | None,
         configured: str,
         max_rate: float = 0.0,
+        max_connections: int = 0,
     ) -> None:
         self.sock, self.view, self.wanted, self.configured = sock, view, wanted, configured
-        self.max_rate = max_rate
+        self.max_rate, self.max_connections = max_rate, max_connections
         self._is_shut = False
         self.source: Source = "passed" if configured.startswith("fd:") else "opened"
         self.trouble = ""
@@ -190,7 +189,8 @@ def open_listener(
             file.remove()
         raise listen_error(listen.address, error) from error
     view = Listener(index, text, plugin)
-    return ListeningSocket(sock, view, listen.backlog, file, str(address), listen.max_rate)
+    places = listen.max_connections
+    return ListeningSocket(sock, view, listen.backlog, file, str(address), listen.max_rate, places)
 
 
 def inherit_listener(
@@ -209,7 +209,10 @@ def inherit_listener(
             file = file.as_wanted(listen)
     except OSError as error:
         raise listen_error(listen.address, error) from error
-    return ListeningSocket(sock, view, listen.backlog, file, str(listen.parsed), listen.max_rate)
+    places = listen.max_connections
+    return ListeningSocket(
+        sock, view, listen.backlog, file, str(listen.parsed), listen.max_rate, places
+    )
 
 
 def _open_passed(passed: Passed, listen: Listen, index: int, plugin: str) -> ListeningSocket:
@@ -218,30 +221,19 @@ def _open_passed(passed: Passed, listen: Listen, index: int, plugin: str) -> Lis
     try:
         sock = socket.socket(fileno=os.dup(passed.fd))
         text = bound_address(sock)
-        _check_options(listen, text)
         if sock.family != socket.AF_UNIX:
             _set_inherited(sock)
         sock.listen(listen.backlog)
         sock.setblocking(False)
-    except (OSError, ListenError) as error:
+    except OSError as error:
         if sock is not None:
             sock.close()
-        if isinstance(error, ListenError):
-            raise
         raise listen_error(listen.address, error) from error
     view = Listener(index, text, plugin)
-    return ListeningSocket(sock, view, listen.backlog, None, str(listen.parsed), listen.max_rate)
-
-
-def _check_options(listen: Listen, text: str) -> None:
-    """Raise ListenError if options are not for an address that was not known before."""
-    address = re.sub(r"%[^\]]*", "", text)  # without a scope, which settings cannot have
-    try:
-        Listen.model_validate(listen.model_dump() | {"address": address})
-    except ValidationError as error:
-        cause = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
-        advice = f"it is {text}: change its options, or what the socket unit listens on"
-        raise ListenError(listen.address, errno.EINVAL, advice, cause) from None
+    places = listen.max_connections
+    return ListeningSocket(
+        sock, view, listen.backlog, None, str(listen.parsed), listen.max_rate, places
+    )
 
 
 def listen_error(address: str, error: OSError) -> ListenError:

@@ -14,6 +14,7 @@ from host.errors import ExitCode, HostError, Interrupted, PluginError
 from host.hookspecs import TABLE, Process
 from host.ipc.assignment import Assignment
 from host.net.listeners import ListeningSocket
+from host.plugin.importing import file_modules
 from host.plugin.loading import load_in_steps
 from host.plugin.registry import Registry
 from host.profiling.recorder import Recorder, collect, run_name
@@ -153,6 +154,7 @@ def _run(
     settings, handed, passed = prepared.settings, given.handed, given.passed
     log, telemetry, capture = host_log.writer, host_log.telemetry, host_log.capture
     capture.owners = prepared.registry.owners
+    given = given.keeping(listen for listen, _ in prepared.served)
     inherited = bound_before(handed.sockets) if handed else []
     if opened is not None:
         sockets, control = assign_listeners(prepared.served, opened.listeners), opened.control
@@ -168,11 +170,19 @@ def _run(
     run = run_name() if prepared.profile else ""
     recorder = Recorder(prepared.profile, run) if prepared.profile else None
 
+    make_pools = None
+    if settings.pools:
+        # A host without pools imports nothing of them, and nothing is imported after the start.
+        from host.offload.pools import MakePools  # noqa: PLC0415
+
+        make_pools = MakePools(settings.pools, file_modules())
+
     def run_worker(assignment: Assignment) -> int:
         capture.forget()
         forks.close_in_plugin_fork(capture.end_in_fork)
         try:
-            return process.run(assignment, settings, prepared.registry, telemetry, log, recorder)
+            registry = prepared.registry
+            return process.run(assignment, settings, registry, telemetry, log, recorder, make_pools)
         except Exception as error:
             return tell_bug(error, telemetry)
         finally:

@@ -80,6 +80,7 @@ def open_or_find(
             fd=each.sock.fileno(),
             configured=each.configured,
             max_rate=0.0,
+            max_connections=0,
             address=each.address,
             file=each.file,
             source="stored",

@@ -30,6 +30,7 @@ from host.telemetry.events import ACCEPT_FAILED
 from host.worker.capacity import Capacity
 from host.worker.connection import SocketConnection
 from host.worker.context import ListenerContext
+from host.worker.open_counts import counting_accept
 
 # The process or the machine has no more to give: nothing is gained by trying again at once.
 _CAPACITY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -138,6 +139,10 @@ class Acceptor:
             return accept()
 
         self._accepts[listener], self._begins[listener] = accept_if_there_is_room, begin
+
+    def count_open(self, listener: int, cell: int) -> None:
+        """Have the accepted connections of a listener counted in this cell of the scoreboard."""
+        self._accepts[listener] = counting_accept(self._accepts[listener], self._cells, cell)
 
     def begin(self, fd: int, address: object, listener: int, claim: int) -> SocketConnection | None:
         """Begin a connection, which owns the descriptor; return None if that has failed.

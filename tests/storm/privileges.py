@@ -21,7 +21,7 @@ def rights(pid: int) -> set[str]:
 
 
 @row(
-    45,
+    46,
     "200 reloads under load of a host on a port below 1024 that root has started as nobody",
     "0 failed, 0 cut; no process is root's or has a capability, at any time",
 )

@@ -9,6 +9,7 @@ from storm.rows import ROWS
 __all__ = ["ROWS"]
 
 for name in (
+    "admission",
     "after_exec",
     "bursts",
     "clocks",
@@ -27,6 +28,7 @@ for name in (
     "pieces",
     "privileges",
     "reloading",
+    "service",
     "signals",
     "socket_files",
     "starts",

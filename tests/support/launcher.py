@@ -66,6 +66,8 @@ def receive(path: str) -> None:
         names, received, _flags, _address = socket.recv_fds(giver, 4096, 16)
     # Out of the way first: one of them may have the number that another is to get.
     above = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, 100) for each in received]
+    for each in received:
+        os.close(each)
     for number, each in enumerate(above, 3):
         os.dup2(each, number)
     os.environ |= {

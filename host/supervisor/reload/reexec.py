@@ -196,6 +196,7 @@ def hand_over(
                 others=list(each.shards[1:]) if isinstance(each, ShardGroup) else [],
                 configured=each.configured,
                 max_rate=each.max_rate,
+                max_connections=each.max_connections,
                 address=each.view.address,
                 file=each.file,
                 source=each.source,

@@ -33,7 +33,8 @@ def bound_socket(known: Socket, sock: socket.socket, view: Listener) -> Listenin
     """Return the listener of a socket that was handed over, as it was before the exec."""
     if parse(known.configured).is_udp:
         return ShardGroup(sock, known.others, view, known.configured)
-    found = ListeningSocket(sock, view, 0, known.file, known.configured, known.max_rate)
+    rate, places = known.max_rate, known.max_connections
+    found = ListeningSocket(sock, view, 0, known.file, known.configured, rate, places)
     found.source = known.source
     return found
 

@@ -121,7 +121,7 @@ FILE = "from host.toml:{}"
                 "qqq",
                 "",
                 "unknown section, sections: [limits], [connection], [dispatch], [process],"
-                " [lifecycle], [breaker], [admin], [log], [profile], [options]",
+                " [lifecycle], [breaker], [admin], [log], [profile], [tls], [pools], [options]",
                 1,
             ),
         ),
