@@ -14,12 +14,14 @@ from host.net import gates, socket_files
 from host.net.activation import Passed, Supply
 from host.net.socket_files import SocketFile
 from host.net.sockets import bound_address, describe
+from host.runtime.accounts import Account
 from host.settings import Listen
 from host.settings.address import parse
 
 _ADVICE = {
     errno.EADDRINUSE: "another process listens there: stop it, or choose another address",
-    errno.EPERM: "another user's socket file is there, which may not be removed",
+    errno.EPERM: "another user's socket file is there, which may not be removed, or the file may "
+    "not be given to that owner or group",
     errno.EACCES: "not allowed: ports below 1024 need CAP_NET_BIND_SERVICE, socket files a "
     "folder that this user may write to",
     errno.EADDRNOTAVAIL: "no network interface of this machine has that address",
@@ -143,7 +145,11 @@ class ListeningSocket:
 
 
 def open_listener(
-    listen: Listen, index: int, plugin: str, supply: Supply | None = None
+    listen: Listen,
+    index: int,
+    plugin: str,
+    supply: Supply | None = None,
+    account: Account | None = None,
 ) -> ListeningSocket:
     """Bind and listen, or take a socket that was passed.
 
@@ -152,6 +158,7 @@ def open_listener(
         index: the listener's number.
         plugin: the name of the plugin that serves it.
         supply: has the sockets that were passed; the host goes on with copies of them.
+        account: the user that this process, which is root's, is about to become; None if none.
 
     Raises:
         ListenError: the machine refuses; nothing is left behind.
@@ -171,7 +178,7 @@ def open_listener(
             if address.path.startswith("@"):
                 sock.bind("\0" + address.path[1:])
             else:
-                file = socket_files.bind(sock, address.path, listen.mode)
+                file = socket_files.open_file(sock, listen, account)
         else:
             text = _bind_tcp(sock, address.host, address.port)
         sock.listen(listen.backlog)
@@ -199,7 +206,7 @@ def inherit_listener(
     try:
         sock.listen(listen.backlog)
         if file is not None:
-            file = file.with_mode(listen.mode)
+            file = file.as_wanted(listen)
     except OSError as error:
         raise listen_error(listen.address, error) from error
     places = listen.max_connections

@@ -26,6 +26,7 @@ for name in (
     "models",
     "peers",
     "pieces",
+    "privileges",
     "reloading",
     "service",
     "signals",
