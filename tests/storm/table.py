@@ -10,6 +10,7 @@ __all__ = ["ROWS"]
 
 for name in (
     "after_exec",
+    "asyncio_tasks",
     "bursts",
     "clocks",
     "commands",
