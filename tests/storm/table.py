@@ -25,6 +25,7 @@ for name in (
     "models",
     "peers",
     "pieces",
+    "pools",
     "reloading",
     "signals",
     "socket_files",
