@@ -167,9 +167,9 @@ def test_a_lack_of_memory_is_an_error_of_its_task_and_the_process_is_replaced(st
 
 
 def test_modules_that_cannot_be_imported_first(start: Start) -> None:
-    host = begin(start, preload="no_such_module")
+    host = begin(start, preload="json.no_such_module")
     told = host.wait_for("pool_not_started", pool="default")
-    assert "ModuleNotFoundError: No module named 'no_such_module'" in told["cause"]
+    assert "ModuleNotFoundError: No module named 'json.no_such_module'" in told["cause"]
     with client(host) as lines:
         assert lines.ask("pid").startswith(
             "PoolError: pool default has no process that could do a task: preload failed"
