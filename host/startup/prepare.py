@@ -22,9 +22,6 @@ from host.startup.limits import max_connections
 from host.supervisor.reload.handover import Handover
 from host.text import reason
 
-DEFAULT_ADDRESS = "tcp://127.0.0.1:7000"
-"""Where a host listens that was not told anything: only programs of this machine reach it."""
-
 
 class Prepared(NamedTuple):
     """What a host is to run with.
@@ -104,7 +101,7 @@ def assign(settings: Settings, registry: Registry) -> list[tuple[Listen, str]]:
         SettingsError: no plugin, or not just one, could serve a listener.
         LimitsError: there are more listeners than a notification can name.
     """
-    listens = settings.listen or (Listen(address=DEFAULT_ADDRESS),)
+    listens = settings.listens
     if len(listens) > MAX_LISTENERS:
         raise LimitsError(f"{len(listens)} listeners are too many: {MAX_LISTENERS} are possible")
     served = []

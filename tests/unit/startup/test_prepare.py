@@ -7,9 +7,9 @@ import pytest
 from host.errors import HostError, LimitsError
 from host.ipc.protocol import MAX_LISTENERS
 from host.settings import AppliedSetting, Listen, Loaded, Settings, SettingsError
+from host.settings.listen import DEFAULT_ADDRESS
 from host.settings.models import Log, Profile
 from host.startup.prepare import (
-    DEFAULT_ADDRESS,
     assign,
     check_log_file,
     prepare_none,
@@ -73,7 +73,7 @@ def test_with_several_protocols_one_has_to_be_named():
 
 def test_more_listeners_than_a_notification_can_name_are_refused():
     listens = (Listen(address="tcp://127.0.0.1:0"),) * (MAX_LISTENERS + 1)
-    many = SimpleNamespace(listen=listens)
+    many = SimpleNamespace(listens=listens)
     with pytest.raises(LimitsError, match="65535 are possible"):
         assign(many, Registry(["echo"]))
 
