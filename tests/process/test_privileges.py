@@ -274,6 +274,9 @@ def test_root_is_led_nowhere_by_what_is_in_the_users_folder(scene: Scene) -> Non
     log = scene.own / "log"
     log.symlink_to(victim)
     scene.refuse("log.file", "--set", f"log.file={log}", code=3)
+    log.unlink()
+    log.hardlink_to(victim)
+    scene.refuse("Permission denied", "--set", f"log.file={log}", code=3)
     assert victim.read_text() == "untouched\n"
     assert (victim.stat().st_uid, stat.S_IMODE(victim.stat().st_mode)) == (0, 0o600)
 
