@@ -245,7 +245,8 @@ class WorkerProcess:
         )
         for number, each in enumerate(rules):
             if not each.is_open:
-                acceptor.ask_first(number, admission.begin, admission.is_full)
+                is_full = None if each.versions is None else admission.is_full
+                acceptor.ask_first(number, admission.begin, is_full)
         return admission
 
     def _turn_handler(

@@ -111,6 +111,18 @@ def test_nonsense_of_a_worker_changes_nothing():
         assert made.owners() == [1] * SHARDS
 
 
+def test_all_is_quiet_only_when_each_shard_has_an_owner_for_good():
+    with scene() as made:
+        made.serving.handing_out.runner.start()
+        assert not made.generations.is_quiet()
+        made.comes(1)
+        assert made.generations.is_quiet()
+        made.comes(2)
+        assert not made.generations.is_quiet()
+        made.generations.take_released(1, [each.shard for each in made.told[1] if not each.takes])
+        assert made.generations.is_quiet()
+
+
 def test_nothing_moves_any_more_when_the_host_stops():
     with scene() as made:
         made.comes(1)
