@@ -172,7 +172,8 @@ def test_plugins_are_imported_as_the_user_and_workers_keep_nothing(scene: Scene)
     port = free_reserved_port()
     scene.process |= {"keep": ["bind"], "umask": "0027"}
     host = scene.start(plugin=RIGHTS)
-    expected = f"({NOBODY}, {NOBODY}, {NOBODY}) refused "
+    # The supervisor still dies with who has started it, as `launcher.py` wants.
+    expected = f"({NOBODY}, {NOBODY}, {NOBODY}) {int(signal.SIGKILL)} refused "
     assert answer(host.addresses[0], port) == f"{expected}27"
     scene.process["umask"] = "0077"
     assert scene.reload(host) == ""
