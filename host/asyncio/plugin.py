@@ -84,6 +84,7 @@ class AsyncioProtocol:
         context.run(OWNER.set, self)
         task = loop.create_task(self.start(worker), context=context)
         self._owner = loop.run_until_complete(task)
+        capture.over = True
         self._factory = self._choose_factory(capture)
 
     @hookimpl
