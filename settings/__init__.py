@@ -33,9 +33,12 @@ from host.settings.plugin_options import (
     same_variable,
     validate_options,
 )
+from host.settings.pools import PoolSettings
+from host.settings.process import Process
 from host.settings.reference import reference
 from host.settings.sources import preset_names
 from host.settings.suggestions import nearest
+from host.settings.tls import CertificateFiles, Tls
 from host.settings.variables import ignored_variables
 
 __all__ = [
@@ -43,6 +46,7 @@ __all__ = [
     "Admin",
     "AppliedSetting",
     "Breaker",
+    "CertificateFiles",
     "ConnectionLimits",
     "Difference",
     "Dispatch",
@@ -52,10 +56,13 @@ __all__ = [
     "Loaded",
     "Log",
     "Origin",
+    "PoolSettings",
     "Problem",
+    "Process",
     "Profile",
     "Settings",
     "SettingsError",
+    "Tls",
     "assign_sections",
     "assignment",
     "differences",

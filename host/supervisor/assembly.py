@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from host.bus.supervisor_end import BusRouter
 from host.control.server import ControlServer
 from host.dispatch.dispatcher import DispatchPolicy, Scheduler
+from host.ipc.client_counts import ClientCounts
 from host.net.listeners import ListeningSocket
 from host.plugin.binding import HostHooks
 from host.plugin.circuit_breaker import CircuitBreaker
@@ -68,18 +69,39 @@ def make_dispatching(
 
 
 def make_generations(
-    sockets: Sequence[ListeningSocket], dependencies: Dependencies, parts: TakeoverParts
+    sockets: Sequence[ListeningSocket],
+    dependencies: Dependencies,
+    parts: TakeoverParts,
+    *,
+    counts_clients: bool,
 ) -> Generations:
-    """Make the generation of these sockets; after an exec, with all that were there before."""
+    """Make the generation of these sockets; after an exec, with all that were there before.
+
+    Args:
+        sockets: its listening sockets.
+        dependencies: what was handed over.
+        parts: what receives it.
+        counts_clients: whether its workers count their clients.
+
+    Raises:
+        LimitsError: there is no address space for these counts.
+    """
     handed, views = dependencies.handed, [listener.view for listener in sockets]
+    clients = None
+    if handed is not None and handed.clients is not None:
+        rows = [each.clients for each in handed.workers if each.clients is not None]
+        clients = ClientCounts(handed.clients, rows)
+    elif counts_clients:
+        clients = ClientCounts()
     mine = Generation(handed.generation if handed else 0, views, sockets)
+    mine.clients = clients if counts_clients else None
     mine.began = handed.reloaded if handed else time.monotonic()
     if not dependencies.failed:
         parts.dispatching.prepare(mine)
     if handed is None:
         generations = Generations(parts.loop, parts.telemetry, mine)
     else:
-        generations = take_over(handed, dependencies.inherited, mine, parts)
+        generations = take_over(handed, dependencies.inherited, mine, parts, clients)
     ShardDealer(parts.loop, generations, parts.workers.send)
     return generations
 

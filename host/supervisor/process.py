@@ -75,7 +75,9 @@ class Supervisor:
             settings, dependencies, loop, self._hooks, workers, self._failures
         )
         parts = TakeoverParts(loop, telemetry, self._router, workers, dispatching)
-        self._generations = generations = make_generations(sockets, dependencies, parts)
+        self._generations = generations = make_generations(
+            sockets, dependencies, parts, counts_clients=settings.counts_clients
+        )
         self._shutdown = Shutdown(
             loop,
             telemetry,

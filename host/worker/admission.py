@@ -21,6 +21,7 @@ from host.runtime.loop import READ, Loop
 from host.settings import Limits, Listen
 from host.text import reason
 from host.worker.capacity import Capacity
+from host.worker.client_limits import ClientLimit
 from host.worker.refusals import Refusals
 
 _PROBE_SECONDS = 0.1
@@ -52,19 +53,25 @@ class AccessRules:
 
     Args:
         listen: the listener's settings.
+        clients: what one client may do there; None for anything.
+
+    Attributes:
+        admit_all: whether no peer is refused for who it is, and none says first who it is.
     """
 
-    def __init__(self, listen: Listen) -> None:
+    def __init__(self, listen: Listen, clients: ClientLimit | None = None) -> None:
+        self.clients = clients
         self._allow, self._deny = Networks(listen.allow), Networks(listen.deny)
         self._proxies = Networks(each for each in listen.proxy_from if each != "unix")
         self._unix_proxies = "unix" in listen.proxy_from
         self.versions = _VERSIONS.get(listen.proxy)
+        self.admit_all = not (self._allow or self._deny or self.versions)
         self.others_are_refused = listen.proxy_others == "refuse"
 
     @property
     def is_open(self) -> bool:
-        """Whether everybody may come in at once."""
-        return not (self._allow or self._deny or self.versions)
+        """Whether everybody may come in at once, as often as they like."""
+        return self.admit_all and self.clients is None
 
     def admits(self, host: str) -> bool:
         """Tell whether a client with this IP address may come in."""
@@ -150,7 +157,9 @@ class Admission:
         """Take over a descriptor that was accepted, and let it in, refuse it, or wait."""
         rules = self._rules[listener]
         host = address[0] if isinstance(address, tuple) else None
-        if rules.is_proxy(host):
+        if rules.admit_all:
+            self._let_in_peer(fd, address, listener, claim, host)
+        elif rules.is_proxy(host):
             self._wait(fd, address, listener, claim)
         elif rules.versions and rules.others_are_refused:
             why = "it is no proxy of proxy_from, and proxy_others is refuse"
@@ -159,7 +168,7 @@ class Admission:
             why = "allow and deny do not admit it"
             self._refusals.refuse(fd, listener, DENIED, describe(address), why)
         else:
-            self._let_in(fd, address, listener, claim)
+            self._let_in_peer(fd, address, listener, claim, host)
 
     def is_full(self) -> bool:
         """Tell whether as many wait as may."""
@@ -173,7 +182,37 @@ class Admission:
         self._deadline = deadline
         self._loop.call_at(deadline, self._refuse_all)
 
-    def _let_in(self, fd: int, address: object, listener: int, claim: int) -> None:
+    def _let_in_peer(
+        self, fd: int, address: object, listener: int, claim: int, host: str | None
+    ) -> None:
+        """Let a peer in that is a client itself; one without an IP address may count as a user."""
+        clients = self._rules[listener].clients
+        if host is None and clients is not None and clients.by_uid:
+            found = origin(address, fd)
+            self._let_in(fd, found, listener, claim, found.uid)
+        else:
+            self._let_in(fd, address, listener, claim, host)
+
+    def _let_in(
+        self, fd: int, address: object, listener: int, claim: int, client: str | int | None
+    ) -> None:
+        """Let a connection in, unless its client has as many as it may.
+
+        Args:
+            fd: its descriptor.
+            address: an address as accept(2) has returned it, or an origin.
+            listener: the number of its listener.
+            claim: the number of its claim.
+            client: the IP address of its client, or the number of a user; None for who is not
+                counted: a proxy itself, and the peers of a Unix socket.
+        """
+        limit = self._rules[listener].clients
+        if limit is not None and client is not None:
+            cause = limit.refusal(fd, client)
+            if cause is not None:
+                peer = address.peer if isinstance(address, ConnectionOrigin) else describe(address)
+                self._refusals.refuse(fd, listener, cause, peer, limit.why(cause, client))
+                return
         admitted = self._admit(fd, address, listener, claim)
         if admitted is not None and self._deadline is not None:
             admitted.drain(self._deadline)
@@ -248,11 +287,13 @@ class Admission:
         if not self._forget(connection):
             return
         header, fd = parsed.header, connection.sock.detach()
+        client = None
         if header.source is None:
             found = replace(origin(connection.address, fd), proxy=header)
         else:
-            found = ConnectionOrigin(header.source, parsed.host, parsed.port, proxy=header)
-        self._let_in(fd, found, connection.listener, connection.claim)
+            client = parsed.host
+            found = ConnectionOrigin(header.source, client, parsed.port, proxy=header)
+        self._let_in(fd, found, connection.listener, connection.claim, client)
 
     def _refuse(self, connection: PendingConnection, cause: int, why: str) -> None:
         if self._forget(connection):

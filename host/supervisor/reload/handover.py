@@ -49,6 +49,7 @@ class Socket(_Value):
     others: list[int] = []
     configured: str
     max_rate: float
+    max_connections: int
     address: str
     file: SocketFile | None
     source: Source
@@ -98,6 +99,7 @@ class Worker(_Value):
     stacks: int
     bus: Bus | None
     held: bool
+    clients: int | None
     plugins: str  # JSON in ASCII: what a worker says may have characters that UTF-8 has not
 
 
@@ -150,6 +152,7 @@ class Handover(_Value):
         restarts: how many workers have been replaced since the host was started.
         accepted: connections accepted by workers that are gone, by slot.
         sockets: all bound sockets, those for the new generation alone among them.
+        clients: the descriptor of the counts of clients, if there are any.
         passed: name and descriptor of each socket that a service manager has passed.
         service: how the service manager is told, if there is one.
         control: name and descriptor of the control socket, if there is one.
@@ -177,6 +180,7 @@ class Handover(_Value):
     topics: Topics
     stand_in: StandIn | None
     service: Service | None
+    clients: int | None
     control: tuple[str, int] | None
     log: tuple[list[bytes], int]
     log_descriptor: int
@@ -221,6 +225,8 @@ class Handover(_Value):
                 yield worker.bus.fd
         if self.stand_in is not None:
             yield self.stand_in.pipe
+        if self.clients is not None:
+            yield self.clients
         if self.control is not None:
             yield self.control[1]
         yield self.log_descriptor

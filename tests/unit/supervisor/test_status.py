@@ -14,9 +14,13 @@ from host.ipc.scoreboard import (
     GONE,
     LATE,
     LOST_WRITES,
+    PER_CLIENT,
     PROBES,
+    RATE,
     REFUSED,
     SPURIOUS,
+    TASKS_LOST,
+    TASKS_WAITING,
     TURN_STARTED,
 )
 from host.runtime.steps import finish
@@ -101,6 +105,8 @@ def test_a_worker_is_told_with_what_it_does(alone):
     first, second = alone.start()
     first.row.put(ACTIVE, 3)
     first.row.put(ACCEPTED_ALL, 7)
+    first.row.put(TASKS_WAITING, 2)
+    first.row.put(TASKS_LOST, 1)
     first.row.put(TURN_STARTED, int(99.75e9))
     first.plugins = [{"plugin": "census"}]
     second.held = True
@@ -120,6 +126,14 @@ def test_a_worker_is_told_with_what_it_does(alone):
         "memory_bytes": None,
         "cpu_seconds": None,
         "reads": None,
+        "tasks": {
+            "waiting": 2,
+            "running": 0,
+            "done": 0,
+            "failed": 0,
+            "lost": 1,
+            "timed_out": 0,
+        },
         "plugins": [{"plugin": "census"}],
         "shards": 0,
     }
@@ -173,11 +187,20 @@ def test_what_was_sent_to_a_worker_and_not_accepted_is_outstanding(alone):
         "bytes_out": 0,
         "lost_writes": 0,
         "cut_answers": 0,
-        "refusals": dict.fromkeys(("denied", "proxy", "late", "gone", "probes"), 0),
+        "refusals": dict.fromkeys(CAUSES, 0),
         "datagrams": None,
     }
 
 
+CAUSES = {
+    "denied": DENIED,
+    "proxy": BAD_PROXY,
+    "late": LATE,
+    "gone": GONE,
+    "probes": PROBES,
+    "per_client": PER_CLIENT,
+    "rate": RATE,
+}
 COUNTED = {
     "accepted": (ACCEPTED, 5),
     "spurious": (SPURIOUS, 1),
@@ -193,10 +216,10 @@ def test_listeners_are_told_with_the_sums_of_all_workers(alone):
     for handle in alone.start():
         for counter, amount in COUNTED.values():
             handle.row.add(0, counter, amount)
-        for number, counter in enumerate((DENIED, BAD_PROXY, LATE, GONE, PROBES), 1):
+        for number, counter in enumerate(CAUSES.values(), 1):
             handle.row.add(0, counter, number)
     [listener] = told(alone)["listeners"]
-    assert list(listener["refusals"].values()) == [2, 4, 6, 8, 10]
+    assert list(listener["refusals"].values()) == [2, 4, 6, 8, 10, 12, 14]
     assert {name: listener[name] for name in COUNTED} == {
         name: 2 * amount for name, (_, amount) in COUNTED.items()
     }

@@ -38,6 +38,7 @@ SOCKETS = st.builds(
     others=listed(FDS),
     configured=NAMES,
     max_rate=st.floats(0, 1e6),
+    max_connections=COUNTS,
     address=NAMES,
     file=st.none() | st.builds(SocketFile, NAMES, COUNTS, COUNTS, COUNTS),
     source=st.sampled_from(["opened", "passed", "stored"]),
@@ -61,6 +62,7 @@ WORKERS = st.builds(
     stacks=FDS,
     bus=st.none() | BUSES,
     held=st.booleans(),
+    clients=st.none() | COUNTS,
     plugins=NAMES,
 )
 TOPICS = st.builds(
@@ -98,6 +100,7 @@ HANDOVERS = st.builds(
         stored=st.dictionaries(NAMES, COUNTS, max_size=3),
         unsent=listed(NAMES),
     ),
+    clients=st.none() | FDS,
     control=st.none() | st.tuples(NAMES, FDS),
     log=st.tuples(listed(BYTES), COUNTS),
     log_descriptor=FDS,
@@ -111,7 +114,7 @@ HANDOVERS = st.builds(
 
 
 @contextmanager
-def descriptors(count=13):
+def descriptors(count=14):
     """Open so many descriptors."""
     opened = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(count)]
     try:
@@ -132,6 +135,7 @@ def made(fds, **other):
         stacks,
         bus,
         pipe,
+        counts,
         control_socket,
         log,
         file,
@@ -155,6 +159,7 @@ def made(fds, **other):
         stacks=stacks,
         bus=handover.Bus(fd=bus, rest=b"\xff\x00", queued=b"", dropped=2),
         held=True,
+        clients=2,
         plugins='[{"plugin": "census"}]',
     )
     fields = {
@@ -169,6 +174,7 @@ def made(fds, **other):
                 others=[shard],
                 configured="tcp://[::1]:0",
                 max_rate=2.5,
+                max_connections=7,
                 address="tcp://[::1]:7",
                 file=None,
                 source="opened",
@@ -183,6 +189,7 @@ def made(fds, **other):
         "service": handover.Service(
             address="@notify", watchdog_seconds=3.0, stored={"a": 7}, unsent=["READY=1"]
         ),
+        "clients": counts,
         "control": ("prefork", control_socket),
         "log": ([b"line\n"], 3),
         "log_descriptor": log,
@@ -218,7 +225,7 @@ def test_settings_come_over_as_they_are():
         options=odd,
     )
     text = handover.settings_as_text(settings)
-    fds = range(13)
+    fds = range(14)
     handed = Handover.model_validate_json(made(fds, settings=text).model_dump_json())
     odd["echo"]["since"] = "2026-01-02"  # nothing else is lost, and no plugin is loaded with it
     assert handed.settings_before == settings.model_copy(update={"options": odd})
@@ -288,9 +295,11 @@ def test_descriptors_are_passed_on_inside_and_not_after(fails):
 
 
 def test_what_there_is_not_has_no_descriptor():
-    nothing = {"stand_in": None, "control": None, "log_file": None, "lineage": None}
-    handed = made(range(10, 23), **nothing, sockets=[], passed=[], scores=[], workers=[])
-    assert list(handed.descriptors()) == [13, 19]
+    absent = ("stand_in", "clients", "control", "log_file", "lineage")
+    handed = made(
+        range(10, 24), **dict.fromkeys(absent), sockets=[], passed=[], scores=[], workers=[]
+    )
+    assert list(handed.descriptors()) == [13, 20]
 
 
 def test_who_was_started_anew_was_handed_nothing(monkeypatch):
@@ -298,7 +307,7 @@ def test_who_was_started_anew_was_handed_nothing(monkeypatch):
     assert receive() is None
 
 
-def changed(fds=range(10, 23), **fields):
+def changed(fds=range(10, 24), **fields):
     """A handover of which the first fields of all are changed."""
     return json.dumps({**json.loads(made(fds).model_dump_json()), **fields}).encode()
 
