@@ -88,6 +88,12 @@ def test_sessions_are_waited_for():
     assert protocol == [("disconnect", 11, "the server goes away")]
 
 
+def test_websockets_are_closed_without_a_code_before_the_handshake_is_over():
+    protocol, transport = of("websockets", state=SimpleNamespace(name="CONNECTING")), Calls()
+    goodbyes.websockets(protocol, transport, DEADLINE_FAR)
+    assert (protocol, transport) == ([], [("close",)])
+
+
 def test_websockets_are_closed_with_a_code():
     protocol = of("websockets")
     goodbyes.websockets(protocol, Calls(), DEADLINE_FAR)
