@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -83,10 +83,15 @@ def port_of_redis(written: str) -> int | None:
     return int(port[1]) if port and "Ready to accept connections" in written else None
 
 
-def ours(*plugins: str, workers: int = 1, flags: tuple[str, ...] = ()) -> Contender:
+def ours(
+    *plugins: str,
+    workers: int = 1,
+    flags: tuple[str, ...] = (),
+    listen: str = "tcp://127.0.0.1:0",
+) -> Contender:
     """Return the host with its defaults, except for what is given."""
     command = [sys.executable, "-m", "host", "--workers", str(workers)]
-    command += ["--listen", "tcp://127.0.0.1:0", "--log-format", "json", *flags]
+    command += ["--listen", listen, "--log-format", "json", *flags]
     for plugin in plugins:
         command += ["--plugin", plugin]
     return Contender(OURS, tuple(command), port_of_host)
@@ -107,6 +112,24 @@ def _peer(name: str, module: str, package: str | None, *arguments: str) -> Conte
     command = (sys.executable, "-m", f"bench.peers.{module}", *arguments)
     family = name.split(maxsplit=1)[0].lower()
     return Contender(name, command, port_of_peer, package, family)
+
+
+def datagram_floor() -> Contender:
+    """Return the minimal server of datagrams in C."""
+    return Contender(FLOOR, (str(tools.compiled()["udpfloor"]),), port_of_peer)
+
+
+def datagrams() -> tuple[Contender, ...]:
+    """Return the echo servers of datagrams.
+
+    asyncio reads into 256 KiB each time, which malloc(3) would map and unmap for each datagram;
+    who uses it for datagrams raises the two thresholds.
+    """
+    bare = _peer("Python loop", "bare_datagrams", None)
+    uvloop = _peer("uvloop datagrams", "asyncio_datagrams", "uvloop", "uvloop")
+    plain = _peer("asyncio datagrams", "asyncio_datagrams", None)
+    raised = ("env", "MALLOC_MMAP_THRESHOLD_=1048576", "MALLOC_TRIM_THRESHOLD_=4194304")
+    return bare, uvloop, replace(plain, command=(*raised, *plain.command))
 
 
 ECHO = (

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 SOURCES = Path(__file__).parent / "load"
-PROGRAMS = ("clients", "connects", "fan", "floor", "pool", "under")
+PROGRAMS = ("clients", "connects", "datagrams", "fan", "floor", "pool", "udpfloor", "under")
 FLAGS = ("-O2", "-Wall", "-Wextra")
 
 

@@ -149,10 +149,29 @@ def decisions() -> str:
     return f"{_DECISIONS_INTRODUCTION}\n{''.join(lines)}"
 
 
+_SHOWN = re.compile(r"<!-- (contrib/\S+?)(?:: ([\w ]+))? -->\n```(\w*)\n.*?^```$", re.M | re.S)
+"""Where a page shows a file, or only the lines that set these keys."""
+
+
+def systemd() -> str:
+    """Return the page about systemd with its files as they are now."""
+    return _SHOWN.sub(_show, (FOLDER / "systemd.md").read_text(encoding="utf-8"))
+
+
+def _show(found: re.Match[str]) -> str:
+    name, keys, language = found.groups()
+    lines = (FOLDER.parent / name).read_text(encoding="utf-8").splitlines()
+    if keys:
+        lines = [line for line in lines if line.partition("=")[0] in keys.split()]
+        name = f"{name}: {keys}"
+    return "\n".join([f"<!-- {name} -->", f"```{language}", *lines, "```"])
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "hooks.md": hooks,
     "settings.md": settings.reference,
     "events.md": event_list,
+    "systemd.md": systemd,
     "decisions/index.md": decisions,
 }
 """Each generated page and the function that makes its text."""

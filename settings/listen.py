@@ -114,6 +114,14 @@ class Listen(Section):
         " tenth of a second; others wait in the backlog, and nobody is refused. 0 means any"
         " number; a small one lets clients wait long in a burst.",
     )
+    max_per_client: int = Field(
+        default=-1,
+        ge=-1,
+        le=10_000,
+        description="Connections that one client may have at this listener; 0 means any number."
+        " They are counted for this listener alone then. -1 means that `limits.max_per_client`"
+        " holds, which counts those of all such listeners together.",
+    )
     allow: Annotated[tuple[NetworkText, ...], BeforeValidator(as_tuple)] = Field(
         default=(),
         description='IP networks whose clients are let in, as "10.0.0.0/8", or single addresses;'

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Literal, LiteralString
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from host.settings.cpus import usable_cpus
-from host.settings.listen import Listens
+from host.settings.listen import Listen, Listens
 from host.settings.plugin_selection import Plugins
 from host.settings.section import Section
-from host.settings.tls import TlsTables
-from host.settings.validators import also_text
+from host.settings.tls import TlsTables, check_names
+from host.settings.validators import Rate, also_text
 
 _MIB = 1024 * 1024
 MAX_WORKERS = 1024
@@ -70,6 +70,49 @@ class Limits(Section):
         description="Connections of one worker that may wait to be let in; then it takes no more."
         " 256 is far more than wait for good proxies; a larger one costs memory.",
     )
+    max_per_client: int = Field(
+        default=0,
+        ge=0,
+        le=10_000,
+        description="Connections that one client may have, over all workers; more are refused. 0"
+        " means any number: a single client can then take all places. Clients behind one address"
+        " share the number. It is kept exactly; with very many clients open one may now and then be"
+        " refused a few connections early.",
+    )
+    rate_per_client: Rate = Field(
+        default=0.0,
+        ge=0,
+        le=10_000,
+        json_schema_extra=also_text,
+        description='Connections that may come of one client, as "20/s", "30/m" or a number a'
+        " second; more are refused. 0 means any number. It is kept about, not exactly.",
+    )
+    burst_per_client: int = Field(
+        default=0,
+        ge=0,
+        le=10_000,
+        description="Connections of `rate_per_client` that may come at once after a quiet time. 0"
+        " means those of one second, at least one; a larger number allows longer bursts.",
+    )
+    client_prefix_v4: int = Field(
+        default=32,
+        ge=1,
+        le=32,
+        description="Leading bits of an IPv4 address that tell one client from another. 32 is the"
+        " whole address; a smaller one counts networks as one client.",
+    )
+    client_prefix_v6: int = Field(
+        default=64,
+        ge=1,
+        le=128,
+        description="Leading bits of an IPv6 address that tell one client from another. 64 is the"
+        " network that a customer has at least, who can change all that follows at will.",
+    )
+    client_uid: bool = Field(
+        default=False,
+        description="Whether processes of the same user that connect to a Unix socket are one"
+        " client. Otherwise these limits do not concern them.",
+    )
     max_unsent_bytes_per_worker: int = Field(
         default=0,
         ge=0,
@@ -77,6 +120,18 @@ class Limits(Section):
         " are closed; 0 means any number. Without it, peers that never read can take"
         " connection.max_unsent_bytes each; a small one closes large downloads, too.",
     )
+
+    def connections_per_client(self, listen: Listen) -> int:
+        """Return how many connections one client may have at a listener; 0 for any number."""
+        return self.max_per_client if listen.max_per_client < 0 else listen.max_per_client
+
+    def concern_clients_of(self, listen: Listen) -> bool:
+        """Tell whether what one client may do at a listener is limited."""
+        if not (self.rate_per_client or self.connections_per_client(listen)):
+            return False
+        address = listen.parsed
+        known = self.client_uid or listen.proxy != "none" or address.family != "unix"
+        return known and not address.is_udp
 
 
 class ConnectionLimits(Section):
@@ -372,20 +427,11 @@ class Settings(Section):
     @classmethod
     def _check_tls(cls, value: Listens, info: ValidationInfo) -> Listens:
         # A table that is itself invalid is missing here and reported on its own.
-        tables = info.data.get("tls")
-        if tables is None:
-            return value
-        there = ", ".join(f"[tls.{name}]" for name in tables) or "none"
-        details = [
-            InitErrorDetails(
-                type="value_error",
-                loc=(index, "tls"),
-                input=each.tls,
-                ctx={"error": ValueError(f"there is no table [tls.{each.tls}]; there is: {there}")},
-            )
-            for index, each in enumerate(value)
-            if each.tls and each.tls not in tables
-        ]
-        if details:
-            raise ValidationError.from_exception_data("listen", details)
+        if (tables := info.data.get("tls")) is not None:
+            check_names([each.tls for each in value], tables)
         return value
+
+    @property
+    def counts_clients(self) -> bool:
+        """Whether what one client may do is limited at any listener."""
+        return any(map(self.limits.concern_clients_of, self.listen))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
+    BeforeValidator,
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
@@ -17,6 +20,32 @@ def as_tuple(value: object) -> object:
     """Take a list for a tuple."""
     # TOML and JSON know only lists; strict mode would refuse them for a tuple.
     return tuple(value) if isinstance(value, list) else value
+
+
+_LONGEST_SECONDS = 86_400
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+def _as_rate(value: object) -> object:
+    """Take "20/s", "30/m" or "100/h" for a number a second."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(?:/\s*([smh]))?\s*", value)
+    if found is None:
+        raise ValueError('expected a rate such as "20/s", "30/m" or "100/h", or a number a second')
+    return float(found[1]) / _SECONDS[found[2] or "s"]
+
+
+def _check_rate(value: float) -> float:
+    if 0 < value < 1 / _LONGEST_SECONDS:
+        raise ValueError("expected at least one a day; 0 means any number")
+    return value
+
+
+Rate = Annotated[float, BeforeValidator(_as_rate), AfterValidator(_check_rate)]
+"""How often something may happen, a second."""
 
 
 def distinct(identity: Callable[[object], object], message: str) -> WrapValidator:

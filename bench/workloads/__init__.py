@@ -7,6 +7,7 @@ from types import ModuleType
 from bench.workloads import (
     bulk,
     connects,
+    datagrams,
     dispatching,
     echo,
     fanout,
@@ -32,6 +33,7 @@ MODULES: tuple[ModuleType, ...] = (
     requests,
     scale,
     dispatching,
+    datagrams,
 )
 WORKLOADS = {module.LETTER: module for module in MODULES}
 GOALS = tuple(goal for module in MODULES for goal in module.GOALS)

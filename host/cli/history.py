@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from host.cli.screen import accepted
+
 MEASURES = ("active", "accepted", "events", "cpu")
 """What is measured of each worker and of all together: connections that are open, those accepted a
 second, events handled a second, and seconds of CPU time a second."""
@@ -121,7 +123,7 @@ class History:
         """Each generation counts anew: at its first look it has no rates."""
         generation, before = status["generation"], self._accepted
         self._accepted = {
-            (generation, each["index"]): each["accepted"] for each in status["listeners"]
+            (generation, each["index"]): accepted(each) for each in status["listeners"]
         }
         self._listeners = {
             key[1]: max(0, count - before[key]) / elapsed

@@ -12,7 +12,7 @@ from host.text import aligned, counted, printable
 if TYPE_CHECKING:
     import rich.table
 
-LEFT = frozenset({"STATE", "LISTENER", "ADDRESS", "PLUGIN", "ID", "PEER", "HISTORY", "ALL"})
+LEFT = frozenset({"STATE", "LISTENER", "UDP", "ADDRESS", "PLUGIN", "ID", "PEER", "HISTORY", "ALL"})
 """Columns of text; all others are of numbers."""
 STYLES = {
     "serving": "green",
@@ -170,12 +170,32 @@ def listeners(status: Mapping[str, Any]) -> Table:
     rows = [
         [
             _address(each),
-            *(each[key] for key in ("plugin", "waiting", "accepted", "spurious")),
+            *(each[key] for key in ("plugin", "waiting")),
+            accepted(each),
+            each["spurious"],
             refused(each),
         ]
         for each in status["listeners"]
     ]
     return Table.of(columns, rows)
+
+
+def datagrams(status: Mapping[str, Any]) -> Table | None:
+    """Return the table of what UDP listeners have counted; None if there are none."""
+    columns = "UDP SHARDS RECEIVED REPLIES LOST DROPPED REFUSED"
+    names = ("shards", "received", "replies", "lost", "dropped_replies", "refused_replies")
+    rows = [
+        [each["address"], *(each["datagrams"][name] for name in names)]
+        for each in status["listeners"]
+        if each.get("datagrams")
+    ]
+    return Table.of(columns, rows) if rows else None
+
+
+def accepted(listener: Mapping[str, Any]) -> int:
+    """Return how many connections a listener has accepted, or datagrams received."""
+    datagrams = listener.get("datagrams")
+    return int(datagrams["received"] if datagrams else listener["accepted"])
 
 
 def _address(listener: Mapping[str, Any]) -> str:
@@ -226,5 +246,7 @@ def troubles(status: Mapping[str, Any], *, stacks: bool = False) -> list[str]:
 def overview(status: Mapping[str, Any], *, stacks: bool = False) -> list[str | Table]:
     """Return all that there is to say of a host."""
     parts: list[str | Table] = [head(status), "", workers(status), "", listeners(status)]
+    if (udp := datagrams(status)) is not None:
+        parts += ["", udp]
     found = troubles(status, stacks=stacks)
     return [*parts, "", "\n".join(found)] if found else parts

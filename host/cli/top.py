@@ -140,7 +140,7 @@ def listeners(status: Mapping[str, Any], history: History) -> Table:
                 each["address"],
                 each["plugin"],
                 each["waiting"],
-                brief(each["accepted"]),
+                brief(screen.accepted(each)),
                 brief(history.listener(each["index"])),
                 each["spurious"],
                 screen.refused(each),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from host.interfaces import Listener
+from host.ipc.client_counts import ClientRow
 from host.ipc.scoreboard import Row, Scoreboard
 
 
@@ -36,6 +37,7 @@ class Assignment(NamedTuple):
         wake: the eventfd that wakes the supervisor.
         bus: its end of the bus channel; the worker closes it.
         stacks: the pipe that its stacks are printed to when it crashes or hangs.
+        clients: its row of the counts of clients; None if no listener limits them.
     """
 
     slot: int
@@ -50,3 +52,4 @@ class Assignment(NamedTuple):
     wake: int
     bus: socket.socket
     stacks: int
+    clients: ClientRow | None

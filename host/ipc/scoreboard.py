@@ -37,9 +37,11 @@ DENIED, BAD_PROXY, LATE, GONE, PROBES = range(10, 15)
 # Of UDP listeners: datagrams, those sent in reply, and replies that the kernel did not take, or
 # that would have been too many bytes for their sender.
 DATAGRAMS, REPLIES, DROPPED_REPLIES, REFUSED_REPLIES = range(15, 19)
+# Connections of clients that have, or open, more than they may: among those not let in, too.
+PER_CLIENT, RATE = 19, 20
 # Written by the supervisor, once per row and listener.
 SENT = 5
-LISTENER_WORDS = 19
+LISTENER_WORDS = 21
 
 
 class Cells(Protocol):

@@ -10,6 +10,7 @@ from contextlib import suppress
 from host.text import reason
 
 _SO_ATTACH_FILTER = 26
+_SO_DETACH_FILTER = 27
 _IP_MINTTL = 21
 _IPV6_MINHOPCOUNT = 73
 
@@ -45,6 +46,13 @@ def shut(sock: socket.socket) -> None:
 
 def lift(sock: socket.socket) -> None:
     """Undo what a socket has inherited from a listener that was shut by IP_MINTTL."""
+    _set_least_ttl(sock, 0)
+
+
+def reopen(sock: socket.socket) -> None:
+    """Take new connections again on a listener that was shut."""
+    with suppress(OSError):  # ENOENT: it has no filter
+        sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
     _set_least_ttl(sock, 0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 from collections.abc import Iterator
@@ -67,6 +68,21 @@ def dump(body: bytes) -> Iterator[bytes]:
                     return
                 yield data[at + _HEADER.size : at + size]
                 at += (size + 3) & ~3
+
+
+def ask(body: bytes) -> bytes:
+    """Ask for one socket; return the answer, without its header.
+
+    Raises:
+        OSError: the kernel does not answer, or there is no such socket.
+    """
+    with connect() as netlink:
+        netlink.send(question(body, 1))
+        data = netlink.recv(65536)
+    _size, message, *_ = _HEADER.unpack_from(data)
+    if message != _BY_FAMILY:
+        raise FileNotFoundError(errno.ENOENT, "there is no such socket")
+    return data[_HEADER.size :]
 
 
 def attribute(answer: bytes, start: int, kind: int) -> int | None:

@@ -85,6 +85,26 @@ def bind(sock: socket.socket, path: str, mode: int) -> SocketFile:
     return SocketFile(os.path.abspath(path), made.st_dev, made.st_ino, mode)
 
 
+def found(sock: socket.socket) -> SocketFile | None:
+    """Return the file that a socket was bound to elsewhere, or None if it has an abstract address.
+
+    If there is something else now, it is a file that is not there.
+    """
+    path = sock.getsockname()
+    if not isinstance(path, str) or not path:
+        return None
+    lost = SocketFile(os.path.abspath(path), 0, 0, 0)
+    try:
+        there = os.lstat(path)
+        number = os.fstat(sock.fileno()).st_ino
+        bound = _file_of(sock_diag.ask(sock_diag.unix_body(_SHOW_FILE, number)))
+    except OSError:
+        return lost
+    if bound != (there.st_dev, there.st_ino & _INODE):
+        return lost
+    return SocketFile(lost.path, there.st_dev, there.st_ino, stat.S_IMODE(there.st_mode))
+
+
 def is_stale(path: str) -> bool:
     """Tell whether `path` is a socket file that nobody listens on or is about to.
 
@@ -116,8 +136,16 @@ def _bound_files() -> Iterator[tuple[int, int]]:
         OSError: the kernel does not answer.
     """
     for answer in sock_diag.dump(sock_diag.unix_body(_SHOW_FILE)):
-        at = sock_diag.attribute(answer, _ATTRIBUTES_AT, _FILE)
-        if at is not None:
-            inode, device = struct.unpack_from("=II", answer, at)
-            # As the kernel has it: the minor number is in the lowest bits.
-            yield os.makedev(device >> _MINOR_BITS, device & ((1 << _MINOR_BITS) - 1)), inode
+        bound = _file_of(answer)
+        if bound is not None:
+            yield bound
+
+
+def _file_of(answer: bytes) -> tuple[int, int] | None:
+    """Return device and inode of the file that a socket is bound to, out of what is told of it."""
+    at = sock_diag.attribute(answer, _ATTRIBUTES_AT, _FILE)
+    if at is None:
+        return None
+    inode, device = struct.unpack_from("=II", answer, at)
+    # As the kernel has it: the minor number is in the lowest bits.
+    return os.makedev(device >> _MINOR_BITS, device & ((1 << _MINOR_BITS) - 1)), inode

@@ -15,8 +15,6 @@ from host.control.server import ControlServer
 from host.errors import ExitCode, HostError, Interrupted, PluginError
 from host.hookspecs import TABLE, Process
 from host.ipc.assignment import Assignment
-from host.net import activation
-from host.net.activation import Passed, PassedSockets
 from host.net.listeners import ListeningSocket
 from host.plugin.loading import load_in_steps
 from host.plugin.registry import Registry
@@ -27,6 +25,7 @@ from host.runtime.processes import BatchScheduling
 from host.runtime.signals import Signals, ending
 from host.runtime.steps import Steps
 from host.settings import Loaded, Settings, SettingsError, ignored_variables
+from host.startup.given import Given, given_to_this_process
 from host.startup.limits import RESERVED_DESCRIPTORS
 from host.startup.listening import open_or_take
 from host.startup.log import HostLog
@@ -40,7 +39,7 @@ from host.startup.prepare import (
 from host.startup.rehearsal import rehearse, rehearse_again
 from host.supervisor.dependencies import Dependencies
 from host.supervisor.process import Supervisor
-from host.supervisor.reload.handover import Handover, is_rehearsal, receive
+from host.supervisor.reload.handover import Handover, is_rehearsal
 from host.supervisor.reload.sockets import bound_before
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import (
@@ -85,18 +84,18 @@ def _launch(load_settings: Callable[[], Loaded], version: str, signals: Signals)
     Raises:
         Interrupted: it is told to stop before anything is opened.
     """
-    handed = receive()
-    passed = PassedSockets(map(Passed._make, handed.passed)) if handed else activation.take()
+    given = given_to_this_process()
+    handed = given.handed
     lineage.begin(handed.lineage if handed else None)
-    with HostLog(handed) as log:
+    with HostLog(handed) as log, given.telling_failure():
         if handed is not None:
             prepared, failed = _prepare_again(load_settings, handed, log, signals)
-            return _run(prepared, version, handed, failed, log, signals, passed)
+            return _run(prepared, version, given, failed, log, signals)
         with signals.interrupting():
             loaded = log.begin(load_settings())
             _allow(loaded.settings, log, signals)
             prepared = prepare(loaded)
-        return _run(prepared, version, None, "", log, signals, passed)
+        return _run(prepared, version, given, "", log, signals)
 
 
 def _allow(settings: Settings, log: HostLog, signals: Signals) -> None:
@@ -138,17 +137,16 @@ def _prepare_again(
 def _run(
     prepared: Prepared,
     version: str,
-    handed: Handover | None,
+    given: Given,
     failed: str,
     host_log: HostLog,
     signals: Signals,
-    passed: PassedSockets,
 ) -> ExitCode:
-    settings = prepared.settings
+    settings, handed, passed = prepared.settings, given.handed, given.passed
     log, telemetry, capture = host_log.writer, host_log.telemetry, host_log.capture
     capture.owners = prepared.registry.owners
     inherited = bound_before(handed.sockets) if handed else []
-    sockets, failed = open_or_take(prepared, handed, inherited, failed, passed)
+    sockets, failed = open_or_take(prepared, handed, inherited, failed, passed, given.stored)
     if handed is None:
         _tell_start(prepared, telemetry, version)
     _tell_listeners(sockets, handed, inherited, telemetry)
@@ -183,6 +181,8 @@ def _run(
         batch=BatchScheduling(),
         applied=prepared.applied,
         passed=passed,
+        notifier=given.notifier,
+        stored=given.stored_inodes,
         control=_open_control(settings, telemetry, handed),
         handed=handed,
         inherited=inherited,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from host.bus.supervisor_end import BusRouter
 from host.control.server import ControlServer
 from host.dispatch.dispatcher import DispatchPolicy, Scheduler
+from host.ipc.client_counts import ClientCounts
 from host.net.listeners import ListeningSocket
 from host.plugin.binding import HostHooks
 from host.plugin.circuit_breaker import CircuitBreaker
@@ -27,6 +28,7 @@ from host.supervisor.orphans import Orphans
 from host.supervisor.reload.reexec import ReexecParts, reexec
 from host.supervisor.reload.reloader import Program, Reloader
 from host.supervisor.reload.takeover import TakeoverParts, take_over
+from host.supervisor.service_manager import ServiceManager
 from host.supervisor.shard_dealing import ShardDealer
 from host.supervisor.shutdown import Shutdown
 from host.supervisor.status import HostState
@@ -67,18 +69,39 @@ def make_dispatching(
 
 
 def make_generations(
-    sockets: Sequence[ListeningSocket], dependencies: Dependencies, parts: TakeoverParts
+    sockets: Sequence[ListeningSocket],
+    dependencies: Dependencies,
+    parts: TakeoverParts,
+    *,
+    counts_clients: bool,
 ) -> Generations:
-    """Make the generation of these sockets; after an exec, with all that were there before."""
+    """Make the generation of these sockets; after an exec, with all that were there before.
+
+    Args:
+        sockets: its listening sockets.
+        dependencies: what was handed over.
+        parts: what receives it.
+        counts_clients: whether its workers count their clients.
+
+    Raises:
+        LimitsError: there is no address space for these counts.
+    """
     handed, views = dependencies.handed, [listener.view for listener in sockets]
+    clients = None
+    if handed is not None and handed.clients is not None:
+        rows = [each.clients for each in handed.workers if each.clients is not None]
+        clients = ClientCounts(handed.clients, rows)
+    elif counts_clients:
+        clients = ClientCounts()
     mine = Generation(handed.generation if handed else 0, views, sockets)
+    mine.clients = clients if counts_clients else None
     mine.began = handed.reloaded if handed else time.monotonic()
     if not dependencies.failed:
         parts.dispatching.prepare(mine)
     if handed is None:
         generations = Generations(parts.loop, parts.telemetry, mine)
     else:
-        generations = take_over(handed, dependencies.inherited, mine, parts)
+        generations = take_over(handed, dependencies.inherited, mine, parts, clients)
     ShardDealer(parts.loop, generations, parts.workers.send)
     return generations
 
@@ -114,11 +137,19 @@ def make_state(
     )
 
 
+def make_service_manager(state: HostState, dependencies: Dependencies) -> ServiceManager:
+    """Make what tells the service manager; it goes on with what was handed over."""
+    handed, telemetry = dependencies.handed, dependencies.telemetry
+    before = handed.service if handed else None
+    return ServiceManager(dependencies.notifier, telemetry, state, before, dependencies.stored)
+
+
 def make_reloader(
     state: HostState,
     settings: Settings,
     dependencies: Dependencies,
     router: BusRouter,
+    service: ServiceManager,
 ) -> Reloader:
     """Make what reloads, with all that it hands over to the process that it becomes."""
     control, program = dependencies.control, Program(sys.executable, sys.orig_argv)
@@ -134,6 +165,7 @@ def make_reloader(
         generations=state.generations,
         control=(state.name, control.fileno()) if control else None,
         passed=dependencies.passed,
+        service=service.hand_over,
         started=state.started,
         settings=settings,
         max_connections=dependencies.max_connections,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from host.interfaces import Listener
@@ -13,6 +14,7 @@ from host.ipc.assignment import Assignment
 from host.net.activation import PassedSockets
 from host.plugin.binding import Timed
 from host.plugin.registry import Registry
+from host.runtime.notifications import Notifier
 from host.runtime.processes import BatchScheduling
 from host.runtime.signals import Signals
 from host.runtime.steps import Steps
@@ -65,6 +67,8 @@ class Dependencies(NamedTuple):
             core. It ends in workers, which are not made to wait.
         applied: returns the settings as people see them.
         passed: the sockets that a service manager has passed; the supervisor closes them.
+        notifier: tells the service manager, if there is one; the supervisor closes it.
+        stored: the inode of each socket that the service manager keeps, by its name there.
         control: the control socket, if there is to be one; the supervisor closes it.
         handed: what the supervisor before an exec has handed over; None if there was none.
         inherited: the bound sockets in it.
@@ -83,6 +87,8 @@ class Dependencies(NamedTuple):
     batch: BatchScheduling
     applied: Callable[[], list[AppliedSetting]]
     passed: PassedSockets
+    notifier: Notifier | None = None
+    stored: Mapping[str, int] = MappingProxyType({})
     control: socket.socket | None = None
     handed: Handover | None = None
     inherited: Sequence[socket.socket] = ()

@@ -18,6 +18,7 @@ from host.dispatch.runner import DispatchRunner
 from host.dispatch.sharding import ShardTable
 from host.interfaces import Listener
 from host.ipc.assignment import WorkerId
+from host.ipc.client_counts import ClientCounts
 from host.ipc.scoreboard import MAX_ROWS, Row, Scoreboard
 from host.net.listeners import ListeningSocket
 from host.net.quiesce import Gate
@@ -48,6 +49,7 @@ class Generation:
         sockets: its listening sockets, if it hands out what waits on them; it closes them.
         scoreboard: its scoreboard; a new one is made if there is none yet. It closes it.
         rows_in_use: the rows whose workers are alive.
+        clients: where its workers count their clients, if they do; all generations have the same.
 
     Attributes:
         began: when its start began, in seconds of the loop's clock.
@@ -63,9 +65,11 @@ class Generation:
         sockets: Sequence[ListeningSocket] = (),
         scoreboard: Scoreboard | None = None,
         rows_in_use: Iterable[int] = (),
+        clients: ClientCounts | None = None,
     ) -> None:
         self.number, self.listeners, self.sockets = number, tuple(listeners), tuple(sockets)
         self.scoreboard = scoreboard or Scoreboard(len(listeners))
+        self.clients = clients
         self.began = 0.0
         self.handing_out: HandingOut | None = None
         self.choices = ChoiceHistory()
@@ -225,6 +229,11 @@ class Generations:
         return self.coming or self.serving
 
     @property
+    def clients(self) -> ClientCounts | None:
+        """Where clients are counted, if any generation does so."""
+        return next((each.clients for each in self.all if each.clients), None)
+
+    @property
     def next_number(self) -> int:
         """The number of the generation that a reload would start."""
         return max(each.number for each in self.all) + 1
@@ -265,6 +274,8 @@ class Generations:
         if generation in self.older and generation.is_empty:
             self.older.remove(generation)
             generation.close()
+            if generation.clients is not None and self.clients is None:
+                generation.clients.close()
 
     def switch(self, done: Callable[[], object], quiet_seconds: float) -> None:
         """Have the coming generation take over, whose workers are all ready; then call `done`.
@@ -358,6 +369,8 @@ class Generations:
         """Close everything."""
         for generation in self.all:
             generation.close()
+        if self.clients is not None:
+            self.clients.close()
 
     def close_all_but_current(self) -> None:
         """Close, in a new worker, what belongs to other generations than its own."""

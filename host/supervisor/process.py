@@ -26,6 +26,7 @@ from host.supervisor.assembly import (
     make_generations,
     make_orphans,
     make_reloader,
+    make_service_manager,
     make_state,
     open_control,
 )
@@ -74,7 +75,9 @@ class Supervisor:
             settings, dependencies, loop, self._hooks, workers, self._failures
         )
         parts = TakeoverParts(loop, telemetry, self._router, workers, dispatching)
-        self._generations = generations = make_generations(sockets, dependencies, parts)
+        self._generations = generations = make_generations(
+            sockets, dependencies, parts, counts_clients=settings.counts_clients
+        )
         self._shutdown = Shutdown(
             loop,
             telemetry,
@@ -84,7 +87,8 @@ class Supervisor:
         )
         self._signals = dependencies.signals
         state = make_state(settings, dependencies, breaker, parts, generations, self._shutdown)
-        self._reloader = make_reloader(state, settings, dependencies, self._router)
+        self._service = make_service_manager(state, dependencies)
+        self._reloader = make_reloader(state, settings, dependencies, self._router, self._service)
         self._orphans = make_orphans(state, dependencies, self._reloader)
         queries = WorkerQueries(loop, workers.send)
         self._log_reopening = LogReopening(loop, telemetry, dependencies.log, workers, queries)
@@ -128,6 +132,7 @@ class Supervisor:
             self._dependencies.telemetry.emit(events.HOST_STOPPING_NOW, cause=stop.cause)
             return self._code
         finally:
+            self._service.end()
             # Nothing is left behind: no child, no socket file, no descriptor.
             self._workers.kill_all()
             self._orphans.end()
@@ -141,6 +146,7 @@ class Supervisor:
         failed = given.failed or self._tell_plugins(mine)
         self._signals.begin(self._signal_handlers(), loop)
         loop.on_turn_end = self._on_turn_end
+        self._service.begin()
         if handed is not None:
             end_stand_in(handed.stand_in, generations, self._workers)
         self._orphans.begin()
@@ -263,6 +269,7 @@ class Supervisor:
         lineage.close()
         self._dependencies.log.leave()
         self._dependencies.passed.close()
+        self._service.leave()
         self._loop.close()
         self._close_channels()
 
@@ -282,6 +289,7 @@ class Supervisor:
         """Leave everything to the parent, in a child that a plugin has forked."""
         self._loop.close_in_fork()
         self._dependencies.passed.close()
+        self._service.leave()
         self._close_channels()
         self._generations.close_sockets_in_fork()
 

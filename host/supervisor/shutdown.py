@@ -63,8 +63,8 @@ class Shutdown:
 
     def hurry(self, cause: str) -> None:
         """Close the listeners now, whether or not a stop is under way."""
-        self._telemetry.emit(HOST_STOPPING_NOW, cause=cause)
         self.begun, self.deadline = True, self._loop.now
+        self._telemetry.emit(HOST_STOPPING_NOW, cause=cause)
         self._shut_gate()
         if self._gate is not None:
             self._gate.close()

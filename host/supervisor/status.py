@@ -19,7 +19,9 @@ from host.ipc.scoreboard import (
     GONE,
     LATE,
     LOST_WRITES,
+    PER_CLIENT,
     PROBES,
+    RATE,
     REFUSED,
     REFUSED_REPLIES,
     REPLIES,
@@ -134,8 +136,12 @@ def _generation(host: HostState, generation: Generation) -> dict[str, Any]:
 
 def is_ready(host: HostState) -> bool:
     """Tell whether new connections should be sent here."""
-    candidates = host.generations.handing_out.dispatcher.workers
-    return not host.shutdown.begun and host.pool.was_complete and bool(candidates)
+    return not host.shutdown.begun and host.pool.was_complete and ready_workers(host) > 0
+
+
+def ready_workers(host: HostState) -> int:
+    """Return how many workers take connections."""
+    return len(host.generations.handing_out.dispatcher.workers)
 
 
 def _state(host: HostState) -> str:
@@ -183,6 +189,8 @@ _REFUSALS = {
     "late": LATE,
     "gone": GONE,
     "probes": PROBES,
+    "per_client": PER_CLIENT,
+    "rate": RATE,
 }
 """Why connections were not let in, and which counters say how many."""
 

@@ -30,6 +30,14 @@ class Telemetry:
     def __init__(self, *subscribers: Callable[[Record], None]) -> None:
         self._subscribers = subscribers
 
+    def subscribe(self, subscriber: Callable[[Record], None]) -> None:
+        """Tell another one from now on, in this process and its forks."""
+        self._subscribers = (*self._subscribers, subscriber)
+
+    def unsubscribe(self, subscriber: Callable[[Record], None]) -> None:
+        """Tell it nothing any more."""
+        self._subscribers = tuple(each for each in self._subscribers if each != subscriber)
+
     def emit(self, event: Event, **fields: Any) -> None:
         """Tell that `event` happened; `fields` are exactly those of the table."""
         assert fields.keys() == event.fields, (event.name, sorted(fields), sorted(event.fields))

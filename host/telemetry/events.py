@@ -82,6 +82,17 @@ DESCRIPTORS_CAPPED = Event(
     "{allowed} file descriptors are allowed, so a worker takes at most "
     "{connections:connection}: raise RLIMIT_NOFILE, or set limits.max_connections_per_worker",
 )
+MANAGER_NOT_TOLD = Event(
+    "manager_not_told",
+    Level.WARNING,
+    "the service manager cannot be told at {address}: {cause}",
+)
+WATCHDOG_SHORT = Event(
+    "watchdog_short",
+    Level.WARNING,
+    "the service manager wants to hear of the host every {seconds:g} s, and a reload may take "
+    "longer: set WatchdogSec to {least:g} s or more",
+)
 HOST_READY = Event("host_ready", Level.INFO, "ready: {workers:worker} serving")
 HOST_RELOADING = Event("host_reloading", Level.INFO, "reload on {cause}: trying the new settings")
 RELOAD_FAILED = Event(
@@ -199,6 +210,13 @@ HOOK_FAILED = Event(
     "hook_failed",
     Level.ERROR,
     "hook {hook} of plugin {plugin} raised {error}; {consequence}",
+    ("connection", "peer", "traceback"),
+)
+
+CALLBACK_FAILED = Event(
+    "callback_failed",
+    Level.ERROR,
+    "{call} of plugin {plugin} raised {error}; the others go on",
     ("connection", "peer", "traceback"),
 )
 

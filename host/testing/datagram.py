@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -74,9 +75,10 @@ def datagram_context(
         on_datagram=on_datagram or (lambda _: None),
         blame=hooks.blame if hooks else lambda _: "test",
         report=worker.report,
-        factor=reply_factor,
+        factor=reply_factor or math.inf,
         admits=None,
         on_refused=lambda *_: None,
+        call_soon=lambda _: None,
         cells=memoryview(bytearray(8 * _CELLS)).cast("Q"),
         call_cell=0,
         peer_place=8 * (_CELLS - 8),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from asyncio import AbstractEventLoop
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -84,6 +85,14 @@ class FakeWorker:
     def listener_connections(self, listener: Listener) -> Sequence[SocketConnection]:
         """Return those of them that came in on `listener`, as a snapshot."""
         return tuple(each for each in self.open_connections.open if each.listener == listener)
+
+    @property
+    def asyncio(self) -> AbstractEventLoop:
+        """A loop that can do nothing: asyncio needs real descriptors and time.
+
+        Test what uses it with a `RunningHost`.
+        """
+        return AbstractEventLoop()  # type: ignore[abstract]
 
     def call_later(self, seconds: float, function: Callable[[], object]) -> TimerHandle:
         """Call `function` once, when that much time has passed."""

@@ -21,6 +21,7 @@ from host.runtime.loop import READ, Loop
 from host.settings import Limits, Listen
 from host.text import reason
 from host.worker.capacity import Capacity
+from host.worker.client_limits import ClientLimit
 from host.worker.refusals import Refusals
 
 _PROBE_SECONDS = 0.1
@@ -52,9 +53,11 @@ class AccessRules:
 
     Args:
         listen: the listener's settings.
+        clients: what one client may do there; None for anything.
     """
 
-    def __init__(self, listen: Listen) -> None:
+    def __init__(self, listen: Listen, clients: ClientLimit | None = None) -> None:
+        self.clients = clients
         self._allow, self._deny = Networks(listen.allow), Networks(listen.deny)
         self._proxies = Networks(each for each in listen.proxy_from if each != "unix")
         self._unix_proxies = "unix" in listen.proxy_from
@@ -64,7 +67,7 @@ class AccessRules:
     @property
     def is_open(self) -> bool:
         """Whether everybody may come in at once."""
-        return not (self._allow or self._deny or self.versions)
+        return not (self._allow or self._deny or self.versions or self.clients)
 
     def admits(self, host: str) -> bool:
         """Tell whether a client with this IP address may come in."""
@@ -158,8 +161,11 @@ class Admission:
         elif host is not None and not rules.admits(host):
             why = "allow and deny do not admit it"
             self._refusals.refuse(fd, listener, DENIED, describe(address), why)
+        elif host is None and rules.clients is not None and rules.clients.by_uid:
+            found = origin(address, fd)
+            self._let_in(fd, found, listener, claim, found.uid)
         else:
-            self._let_in(fd, address, listener, claim)
+            self._let_in(fd, address, listener, claim, host)
 
     def is_full(self) -> bool:
         """Tell whether as many wait as may."""
@@ -173,7 +179,26 @@ class Admission:
         self._deadline = deadline
         self._loop.call_at(deadline, self._refuse_all)
 
-    def _let_in(self, fd: int, address: object, listener: int, claim: int) -> None:
+    def _let_in(
+        self, fd: int, address: object, listener: int, claim: int, client: str | int | None
+    ) -> None:
+        """Let a connection in, unless its client has as many as it may.
+
+        Args:
+            fd: its descriptor.
+            address: an address as accept(2) has returned it, or an origin.
+            listener: the number of its listener.
+            claim: the number of its claim.
+            client: the IP address of its client, or the number of a user; None for who is not
+                counted: a proxy itself, and the peers of a Unix socket.
+        """
+        limit = self._rules[listener].clients
+        if limit is not None and client is not None:
+            cause = limit.refusal(fd, client)
+            if cause is not None:
+                peer = address.peer if isinstance(address, ConnectionOrigin) else describe(address)
+                self._refusals.refuse(fd, listener, cause, peer, limit.why(cause, client))
+                return
         admitted = self._admit(fd, address, listener, claim)
         if admitted is not None and self._deadline is not None:
             admitted.drain(self._deadline)
@@ -248,11 +273,13 @@ class Admission:
         if not self._forget(connection):
             return
         header, fd = parsed.header, connection.sock.detach()
+        client = None
         if header.source is None:
             found = replace(origin(connection.address, fd), proxy=header)
         else:
-            found = ConnectionOrigin(header.source, parsed.host, parsed.port, proxy=header)
-        self._let_in(fd, found, connection.listener, connection.claim)
+            client = parsed.host
+            found = ConnectionOrigin(header.source, client, parsed.port, proxy=header)
+        self._let_in(fd, found, connection.listener, connection.claim, client)
 
     def _refuse(self, connection: PendingConnection, cause: int, why: str) -> None:
         if self._forget(connection):

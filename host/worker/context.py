@@ -57,6 +57,7 @@ class OpenConnections:
         unsent: counts what waits for them.
         timers: the timers of those that have any.
         answering: the answers that are still to come for those that wait for any.
+        congestion: who is told when a connection becomes congested, and when no more.
     """
 
     open: set[Any] = field(default_factory=set)
@@ -66,6 +67,7 @@ class OpenConnections:
     timers: dict[Any, ConnectionTimers] = field(default_factory=dict)
     answering: dict[Any, PendingAnswers] = field(default_factory=dict)
     pending: dict[Any, None] = field(default_factory=dict)
+    congestion: dict[Any, Callable[[bool], object]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

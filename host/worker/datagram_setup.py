@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 from host.interfaces import Listener, Worker
 from host.ipc.assignment import Assignment
 from host.ipc.current_peer import place_of
@@ -34,6 +37,8 @@ from host.worker.datagrams import (
 from host.worker.shards import Shard
 
 _TELL_AGAIN_SECONDS = 10.0
+_COUNT_SECONDS = 0.1
+"""So old are the counters of the scoreboard at most."""
 
 
 class DatagramSetup:
@@ -82,9 +87,10 @@ class DatagramSetup:
             on_datagram=hooks.on_datagram,
             blame=hooks.blame,
             report=self._report,
-            factor=listen.reply_factor,
+            factor=listen.reply_factor or math.inf,
             admits=None if rules.is_open else rules.admits,
             on_refused=self._tell_refused,
+            call_soon=self._call_soon,
             cells=row.cells,
             call_cell=row.index(CURRENT_CALL),
             peer_place=place_of(row),
@@ -102,6 +108,9 @@ class DatagramSetup:
         first = self._assignment.sockets[listener.index]
         for sock in open_shards(first, descriptors[1:]):
             self.shards[sock.fileno()] = Shard(sock, ShardReader(*meet(sock), context))
+
+    def _call_soon(self, function: Callable[[], None]) -> None:
+        self._loop.call_at(self._loop.now + _COUNT_SECONDS, function)
 
     def _tell_refused(self, datagram: Datagram, size: int) -> None:
         """Tell of a reply that was too long, at most once in a while for each listener."""

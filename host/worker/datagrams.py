@@ -17,12 +17,16 @@ from host.ipc.scoreboard import Cells
 from host.net.sockets import describe
 from host.telemetry.emitter import ReportFailure
 
-BATCH = 64
-"""So many datagrams of a shard are handled in a turn of the loop at most; then others go first."""
+BATCH = 16
+"""So many datagrams of a shard are handled in a turn of the loop at most; then others go first. A
+client that asks again as soon as it is answered would keep its shard busy, and 16 of each of 64
+shards take 5 ms."""
 MAX_BYTES = 65_535
 """No datagram is longer (udp(7)): so much is asked for, or the rest would be lost."""
 MAX_TRUSTED = 10_000
 """How many addresses a worker trusts at one listener; then the first of them is forgotten."""
+_LONGEST_PAUSE = 8
+"""After so many events of one datagram at most a shard is asked whether it has more."""
 _LAST_SERIAL = 1 << 39
 """The serial number of the scoreboard's word has 40 bits: then it begins anew."""
 _IP_PKTINFO = 8  # ip(7); not in the module socket
@@ -56,16 +60,19 @@ class DatagramContext:
         on_datagram: the bound hook of the listener's plugin; it is not isolated.
         blame: names the plugin that an exception of it comes from.
         report: tells of a failed hook: plugin, hook, error, the hook's arguments.
-        factor: bytes that may answer each byte of a sender that is not trusted; 0 for any number.
+        factor: bytes that may answer each byte of a sender that is not trusted.
         admits: tells whether a host's datagrams are taken; None if all are. What limits rates
             per client belongs here, too: nothing has been done for the datagram yet.
-        on_refused: told of the first reply that `factor` does not allow, again and again.
+        on_refused: told of each reply that `factor` does not allow, with its size.
+        call_soon: calls a function in a moment: counts are written then, all at once.
         cells, call_cell: the scoreboard's cells, and which of them says what is being called.
         peer_place: where the sender is noted in these cells, in bytes.
         counters: which cells count.
         trusted: the addresses that the plugin trusts, in the order in which it began to.
         call_word: what the call's cell says, but for the serial number.
-        replies, bytes_out, dropped, refused: what was counted and not written there yet.
+        received, bytes_in, denied, replies, bytes_out, dropped, refused: what was counted and not
+            written there yet.
+        is_counting: whether `call_soon` was asked to have it written.
     """
 
     listener: Listener
@@ -76,17 +83,21 @@ class DatagramContext:
     factor: float
     admits: Callable[[str], bool] | None
     on_refused: Callable[[Datagram, int], object]
+    call_soon: Callable[[Callable[[], None]], object]
     cells: Cells
     call_cell: int
     peer_place: int
     counters: DatagramCells
     trusted: dict[Address, None] = field(default_factory=dict)
     call_word: int = field(init=False)
-    is_reading: bool = False
+    received: int = 0
+    bytes_in: int = 0
+    denied: int = 0
     replies: int = 0
     bytes_out: int = 0
     dropped: int = 0
     refused: int = 0
+    is_counting: bool = False
 
     def __post_init__(self) -> None:
         """Work out what the call's cell says."""
@@ -100,14 +111,24 @@ class DatagramContext:
         if len(trusted) > MAX_TRUSTED:
             del trusted[next(iter(trusted))]
 
+    def count_soon(self) -> None:
+        """Have what was counted written in a moment; call it if `is_counting` is not set."""
+        self.is_counting = True
+        self.call_soon(self.write_counts)
+
     def write_counts(self) -> None:
         """Add to the scoreboard what was counted."""
         cells, counters = self.cells, self.counters
+        cells[counters.received] += self.received
+        cells[counters.bytes_in] += self.bytes_in
+        cells[counters.denied] += self.denied
         cells[counters.replies] += self.replies
         cells[counters.bytes_out] += self.bytes_out
         cells[counters.dropped] += self.dropped
         cells[counters.refused] += self.refused
+        self.received = self.bytes_in = self.denied = 0
         self.replies = self.bytes_out = self.dropped = self.refused = 0
+        self.is_counting = False
 
 
 class Datagram:
@@ -148,12 +169,11 @@ class Datagram:
         """Send one datagram to its sender; return whether the kernel has taken it."""
         context, size = self._context, len(data)
         replied = self._replied + size
-        if (
-            replied > context.factor * len(self.data)
-            and context.factor
-            and self._address not in context.trusted
-        ):
-            self._refuse(size)
+        if replied > context.factor * len(self.data) and self._address not in context.trusted:
+            context.on_refused(self, size)
+            context.refused += 1
+            if not context.is_counting:
+                context.count_soon()
             return False
         self._replied = replied
         try:
@@ -163,8 +183,8 @@ class Datagram:
             return False
         context.replies += 1
         context.bytes_out += size
-        if not context.is_reading:
-            context.write_counts()
+        if not context.is_counting:
+            context.count_soon()
         return True
 
     def trust(self) -> None:
@@ -184,15 +204,8 @@ class Datagram:
         if error.errno == errno.EMSGSIZE:
             raise ValueError(f"a reply of {size} bytes is too long for a datagram") from error
         context.dropped += 1
-        if not context.is_reading:
-            context.write_counts()
-
-    def _refuse(self, size: int) -> None:
-        context = self._context
-        context.refused += 1
-        if not context.is_reading:
-            context.write_counts()
-        context.on_refused(self, size)
+        if not context.is_counting:
+            context.count_soon()
 
 
 class ShardReader:
@@ -204,15 +217,24 @@ class ShardReader:
         context: what its datagrams share.
     """
 
-    __slots__ = ("_context", "_expected", "_receive", "_send", "_word")
+    __slots__ = ("_context", "_pause", "_receive", "_send", "_skipped", "_word")
 
     def __init__(self, receive: Receive, send: Send, context: DatagramContext) -> None:
         self._receive, self._send, self._context = receive, send, context
         self._word = context.call_word
-        self._expected = 1  # one read more would find nothing, and cost as much as one that does
+        self._skipped = 0  # so many events more are taken to be of one datagram
+        self._pause = 1
+
+    def write_counts(self) -> None:
+        """Write to the scoreboard what was counted of the listener: the worker ends."""
+        self._context.write_counts()
 
     def on_event(self, _mask: int) -> bool:
         """Handle the datagrams that wait, some at most; tell whether there may be more.
+
+        A read that finds nothing costs half as much as one that finds something. So a shard whose
+        datagrams come one by one is read once for an event, and asked for a second one now and
+        then only. If there is one, the loop tells at once, and the next look finds out.
 
         What is called and for whom is written to the scoreboard before each call, since a worker
         that dies or hangs in it cannot say so any more. An exception is caught here, and not by a
@@ -221,9 +243,8 @@ class ShardReader:
         context, receive, send, word = self._context, self._receive, self._send, self._word
         cells, call_cell, place = context.cells, context.call_cell, context.peer_place
         on_datagram, admits = context.on_datagram, context.admits
-        expected, taken, size, denied = self._expected, 0, 0, 0
-        context.is_reading = True
-        while taken < expected:
+        limit, taken, size, noted = (1 if self._skipped else BATCH), 0, 0, None
+        while taken < limit:
             try:
                 data, address = receive(MAX_BYTES)
             except OSError:  # EAGAIN, or an ICMP message for something sent before (udp(7))
@@ -231,27 +252,31 @@ class ShardReader:
             taken += 1
             size += len(data)
             if admits is not None and not admits(address[0]):
-                denied += 1
+                context.denied += 1
                 continue
             word += SERIAL_UNIT
             cells[call_cell] = word
-            put_peer(cells, place, address[0].encode(), address[1])
+            if address != noted:
+                put_peer(cells, place, address[0].encode(), address[1])
+                noted = address
             datagram = Datagram(data, address, send, context)
             try:
                 on_datagram(datagram)
             except BaseException as failure:  # SystemExit too: the others are served
                 context.report(context.blame(failure), "on_datagram", failure, (datagram,))
-        context.is_reading = False
-        is_full = taken == expected
-        self._expected = min(2 * expected, BATCH) if is_full else max(1, taken)
         self._word = word if word < _LAST_SERIAL * SERIAL_UNIT else context.call_word
-        counters = context.counters
-        cells[counters.received] += taken
-        cells[counters.bytes_in] += size
-        if denied:
-            cells[counters.denied] += denied
-        context.write_counts()
-        return is_full
+        context.received += taken
+        context.bytes_in += size
+        if not context.is_counting:
+            context.count_soon()
+        if limit == 1:
+            self._skipped -= 1
+        elif taken > 1:
+            self._pause = 1
+        else:
+            self._skipped = self._pause
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        return taken == limit
 
 
 class AskedAddress(tuple[Any, ...]):

@@ -37,13 +37,15 @@ from host.text import reason
 from host.worker.acceptor import Acceptor
 from host.worker.admission import AccessRules, Admission
 from host.worker.answers import Answers
+from host.worker.asyncio_loop import AsyncioLoop
 from host.worker.capacity import Capacity
+from host.worker.client_limits import ClientLimit, client_limit
 from host.worker.closing import log_closed
 from host.worker.context import ListenerContext, OpenConnections
 from host.worker.datagram_setup import DatagramSetup
 from host.worker.draining import Draining
 from host.worker.losses import ListenerLosses
-from host.worker.refusals import Refusals
+from host.worker.refusals import Refusals, closing_with_reset
 from host.worker.shards import OwnedShards
 from host.worker.sweep import Sweep
 from host.worker.timeouts import Timeouts
@@ -132,11 +134,15 @@ class WorkerProcess:
         unsent = UnsentBytes(settings.limits.max_unsent_bytes_per_worker)
         self._connections = connections = OpenConnections(unsent=unsent)
         self._answers = Answers(connections, loop, self._channel)
-        self._view = PluginWorker(worker, self._bus, loop, connections, isolated)
+        self._asyncio = AsyncioLoop(loop, assignment.row, registry, failures)
+        self._view = PluginWorker(worker, self._bus, loop, connections, isolated, self._asyncio.get)
         self._hooks = registry.host_hooks(failures, breaker=breaker, timed=timed)
         wake = functools.partial(os.eventfd_write, assignment.wake, 1)
         capacity = Capacity(assignment.row, connections, loop, wake)
-        contexts, datagrams = [], DatagramSetup(self._view, assignment, loop, failures, telemetry)
+        self._client_limits = self._limits_of_clients(settings)
+        self._contexts: list[ListenerContext] = []
+        contexts = self._contexts
+        datagrams = DatagramSetup(self._view, assignment, loop, failures, telemetry)
         for listener in assignment.listeners:
             hooks = registry.bind(listener.plugin, failures, breaker=breaker, timed=timed)
             contexts.append(self._context(listener, hooks, settings, capacity))
@@ -156,6 +162,7 @@ class WorkerProcess:
         self, listener: Listener, hooks: ListenerHooks, settings: Settings, capacity: Capacity
     ) -> ListenerContext:
         row, telemetry, access = self._assignment.row, self._telemetry, settings.log.access
+        clients = self._client_limits[listener.index]
         return ListenerContext(
             listener,
             worker=self._view,
@@ -167,6 +174,7 @@ class WorkerProcess:
             blame=hooks.blame,
             report=self._failures,
             on_end=capacity.connection_ended,
+            close=os.close if clients is None else clients.closing(os.close),
             limits=settings.connection,
             losses=ListenerLosses(listener, row, self.loop.time, telemetry, self._assignment.slot),
             log_closed=functools.partial(log_closed, telemetry, self.loop) if access else None,
@@ -177,17 +185,27 @@ class WorkerProcess:
             bytes_out_cell=row.cell(listener.index, BYTES_OUT),
         )
 
+    def _limits_of_clients(self, settings: Settings) -> list[ClientLimit | None]:
+        """Return what one client may do at each listener; None if it may do anything."""
+        row = self._assignment.clients
+        if row is None:
+            return [None] * len(settings.listen)
+        return [client_limit(settings.limits, listen, row) for listen in settings.listen]
+
     def _admission_of(
         self, acceptor: Acceptor, settings: Settings, capacity: Capacity
     ) -> Admission | None:
         """Have connections asked first where the settings want it; None if they never do."""
         assignment, loop = self._assignment, self.loop
-        rules = [AccessRules(listen) for listen in settings.listen]
+        rules = list(map(AccessRules, settings.listen, self._client_limits))
         if all(each.is_open for each in rules):
             return None
         refusals = Refusals(
             assignment.listeners,
-            [listen.refuse == "reset" for listen in settings.listen],
+            [
+                closing_with_reset(each.close) if listen.refuse == "reset" else each.close
+                for each, listen in zip(self._contexts, settings.listen, strict=True)
+            ],
             assignment.row,
             assignment.slot,
             loop,
@@ -249,9 +267,11 @@ class WorkerProcess:
         if self._recorder is not None:
             self._recorder.attend(loop, row, f"worker-{self._view.slot}-{self._view.pid}")
         self._channel.report(Report("ready"))
-        loop.run()
+        self._asyncio.run()
+        self._asyncio.finish(self._bus.flush)
         row.put(CURRENT_CALL, pack_call(kind_of(on_worker_stop)))
         self._hooks.tell(on_worker_stop, self._view)
+        self._asyncio.close()
         self._bus.flush()
         if self._recorder is not None:
             self._save(self._recorder)
@@ -260,6 +280,8 @@ class WorkerProcess:
     def close_in_fork(self) -> None:
         """Leave everything to the parent, in a child that a plugin has forked."""
         self.loop.close_in_fork()
+        for context in self._contexts:
+            context.close = os.close  # what the parent counts is not the child's
         for connection in self._connections.open:
             connection.close_in_fork()
         for each in self._connections.pending:

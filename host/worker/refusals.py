@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from host.interfaces import Listener
@@ -27,13 +26,26 @@ class _Untold(NamedTuple):
     why: str
 
 
+def closing_with_reset(close: Callable[[int], None]) -> Callable[[int], None]:
+    """Return what closes a descriptor so that the peer sees a reset, and the kernel keeps nothing.
+
+    Args:
+        close: closes it; the peer sees an end.
+    """
+
+    def reset(fd: int) -> None:
+        reset_on_close(fd)
+        close(fd)
+
+    return reset
+
+
 class Refusals:
     """Refuses connections that plugins do not know of.
 
     Args:
         listeners: the listeners.
-        resets: by listener: whether the peer sees a reset, which leaves nothing behind in the
-            kernel, or an end.
+        closes: what closes a descriptor, by listener; see `closing_with_reset`.
         row: this worker's row of the scoreboard.
         slot: the worker's slot.
         clock: the worker's loop.
@@ -44,14 +56,14 @@ class Refusals:
     def __init__(
         self,
         listeners: Sequence[Listener],
-        resets: Sequence[bool],
+        closes: Sequence[Callable[[int], None]],
         row: Row,
         slot: int,
         clock: Loop,
         telemetry: Telemetry,
         capacity: Capacity,
     ) -> None:
-        self._listeners, self._resets, self._row, self._slot = listeners, resets, row, slot
+        self._listeners, self._closes, self._row, self._slot = listeners, closes, row, slot
         self._clock, self._telemetry, self._capacity = clock, telemetry, capacity
         self._untold: dict[tuple[int, int], _Untold] = {}
 
@@ -65,9 +77,7 @@ class Refusals:
             peer: the other end, as text.
             why: what is wrong, for the log.
         """
-        if self._resets[listener]:
-            reset_on_close(fd)
-        os.close(fd)
+        self._closes[listener](fd)
         self._row.add(listener, cause)
         self._capacity.free()
         if cause not in _NOT_TOLD:

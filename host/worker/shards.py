@@ -5,14 +5,15 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from time import thread_time
 
 from host.ipc.protocol import Report, ShardOrder
 from host.runtime.loop import READ, Loop
 from host.worker.datagrams import ShardReader
 
 FINISH_SECONDS = 0.05
-"""How long what waits is still read when the host stops: those who go on sending are not waited
-for."""
+"""For so much CPU time what waits is still read when the host stops: who goes on sending is not
+waited for."""
 _AGAIN_SECONDS = 0.1
 
 
@@ -61,14 +62,16 @@ class OwnedShards:
 
         Whoever has another worker to give its shards to has taken them away before.
         """
-        time, owned = self._loop.time, dict(self._owned)
-        until = time() + FINISH_SECONDS
-        while owned and time() < until:
-            for number, reader in list(owned.items()):
+        left = dict(self._owned)
+        until = thread_time() + FINISH_SECONDS
+        while left and thread_time() < until:
+            for number, reader in list(left.items()):
                 if not reader.on_event(READ):
-                    del owned[number]
-                if time() >= until:
+                    del left[number]
+                if thread_time() >= until:
                     break
+        for reader in self._owned.values():
+            reader.write_counts()
         self._release(list(self._owned))
         self.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from host.bus.worker_end import Isolated
 from host.interfaces import Bus, Listener
@@ -15,6 +16,9 @@ from host.worker.connection import SocketConnection
 from host.worker.context import OpenConnections
 from host.worker.timers import RepeatedCall
 
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
 
 class PluginWorker:
     """The worker process as plugins see it; implements `host.Worker`.
@@ -25,6 +29,7 @@ class PluginWorker:
         loop: its loop.
         turn: its connections.
         isolated: calls what it is given so that an exception ends up in the log.
+        get_asyncio: returns the event loop of asyncio.
     """
 
     def __init__(
@@ -34,10 +39,12 @@ class PluginWorker:
         loop: Loop,
         connections: OpenConnections,
         isolated: Isolated,
+        get_asyncio: Callable[[], AbstractEventLoop],
     ) -> None:
         self.slot, self.pid, self.generation = worker
         self.bus = bus
         self._loop, self._connections, self._isolated = loop, connections, isolated
+        self._get_asyncio = get_asyncio
 
     def __repr__(self) -> str:
         return f"<worker {self.slot} (pid {self.pid})>"
@@ -50,6 +57,11 @@ class PluginWorker:
     def listener_connections(self, listener: Listener) -> Sequence[SocketConnection]:
         """Return those of them that came in on `listener`, as a snapshot."""
         return tuple(each for each in self._connections.open if each.listener == listener)
+
+    @property
+    def asyncio(self) -> AbstractEventLoop:
+        """The asyncio event loop of this worker."""
+        return self._get_asyncio()
 
     def call_later(self, seconds: float, function: Callable[[], object]) -> TimerHandle:
         """Call `function` on the loop, once, after `seconds`."""

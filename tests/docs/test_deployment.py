@@ -1,12 +1,10 @@
 """The files of the page on deployment are right as far as that can be told without running them."""
 
 import re
-import shlex
 import shutil
 import subprocess
 import sys
 import tomllib
-from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
@@ -43,28 +41,8 @@ def tool(name: str) -> str:
     return found
 
 
-def unit() -> ConfigParser:
-    parser = ConfigParser(interpolation=None, strict=False)
-    parser.optionxform = str  # type: ignore[assignment,method-assign]  # names keep their capitals
-    parser.read_string(FILES["service.service"])
-    return parser
-
-
-def as_here(command: str) -> list[str]:
-    """Return a command of the files with this interpreter and without its folders."""
-    words = shlex.split(command)
-    assert Path(words[0]).name == "python"
-    return [sys.executable, *(word.replace("/etc/service/", "") for word in words[1:])]
-
-
 def test_the_host_takes_the_settings(folder):
     run(folder, sys.executable, "-m", "host", "check", "--config", "host.toml")
-
-
-def test_systemd_takes_the_unit(folder):
-    path = folder / "service.service"
-    path.write_text(path.read_text().replace("/opt/service/.venv/bin/python", sys.executable))
-    assert run(folder, "systemd-analyze", "verify", str(path)) == ""
 
 
 def test_docker_takes_the_image(folder):
@@ -75,25 +53,20 @@ def test_docker_takes_the_composition(folder):
     run(folder, tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", "compose.yaml")
 
 
-def test_the_unit_waits_as_long_as_a_stop_may_take():
+def test_the_container_has_as_long_as_a_stop_may_take():
     lifecycle = tomllib.loads(FILES["host.toml"])["lifecycle"]
     longest = lifecycle["shutdown_delay_seconds"] + lifecycle["drain_timeout_seconds"]
-    assert int(unit()["Service"]["TimeoutStopSec"]) > longest
     assert int(re.findall(r"stop_grace_period: (\d+)s", FILES["compose.yaml"])[0]) > longest
 
 
-def test_the_commands_of_the_unit_and_of_the_image_work(folder, host_server):
-    service = unit()["Service"]
-    start, reload = as_here(service["ExecStart"]), as_here(service["ExecReload"])
+def test_the_commands_of_the_image_work(folder, host_server):
     probe, entry = [
         re.findall(r'"([^"]*)"', line)[1:]
         for line in FILES["Dockerfile"].splitlines()
         if line.startswith(("HEALTHCHECK", "ENTRYPOINT"))
     ]
-    assert start[1:] == ["-m", "host", "--config", "host.toml"]
-    assert entry[:4] == start[1:]
+    assert entry[:4] == ["-m", "host", "--config", "host.toml"]
     name = fresh_name()  # another run of the tests may be under way
     host = host_server(flags=["--config", str(folder / "host.toml"), "--name", name])
-    run(folder, *[word.replace("service", name) for word in reload])
     run(folder, sys.executable, *[word.replace("service", name) for word in probe])
     assert host.stop() == 0

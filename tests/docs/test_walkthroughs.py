@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from host.testing import Harness
 from walkthrough import ROOT, blocks, environment
 
 pytestmark = pytest.mark.timeout(600)
@@ -29,6 +30,20 @@ def test_home_page(reader, commands):
 
 def test_tutorial(reader):
     reader.follow(ROOT / "docs" / "tutorial.md")
+
+
+def test_datagrams(reader):
+    reader.follow(ROOT / "docs" / "udp.md")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_shout.py"]
+    done = subprocess.run(
+        command, cwd=reader.cwd, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
+    with Harness(str(reader.cwd / "quotes.py")) as harness:
+        [cookie] = harness.datagram(b"please, a quote!")
+        assert harness.datagram(b"no, at once", address=("192.0.2.1", 7)) != [cookie]
+        [quote] = harness.datagram(cookie)
+        assert quote.startswith(b"What a long quote!")
 
 
 def test_what_readers_save_into_the_checkout_does_not_break_lint(installed):

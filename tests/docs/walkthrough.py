@@ -175,7 +175,7 @@ class Reader:
             env = env | {"PREFORK_LISTEN": "tcp://127.0.0.1:0"}
         self._host = host = Running(command, self.cwd, env)
         host.wait_for(r"ready: \d+ workers serving")
-        self._port = host.wait_for(r"listening on tcp://127\.0\.0\.1:(\d+),")[1]
+        self._port = host.wait_for(r"listening on (?:tcp|udp)://127\.0\.0\.1:(\d+),")[1]
         said = iter(plain(line) for line in host.said.splitlines())
         for line in output:
             assert plain(line) in said, (

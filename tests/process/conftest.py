@@ -18,6 +18,7 @@ from host.testing.machine import patience
 from prefork_pytest import hosts_of
 from support.hosting import WHOAMI, Host, Load, Refusal, Refuse, Start, command, environment
 from support.processes import everyone
+from support.service_manager import FakeManager
 
 NUMBERS = itertools.count()
 PATIENCE_MS = 20_000
@@ -94,6 +95,14 @@ def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
         ending.callback(lambda: _no_sockets_in(tmp_path))
         for host in hosts:
             ending.callback(host.clean_up)
+
+
+@pytest.fixture
+def manager(tmp_path: Path, start: Start) -> Iterator[FakeManager]:
+    """A service manager; hosts that it has started are ended after it."""
+    made = FakeManager(tmp_path, start)
+    yield made
+    made.close()
 
 
 def _no_sockets_in(folder: Path) -> None:

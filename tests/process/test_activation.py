@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import signal
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support.address import connect
 from support.asking import fresh_name, query
-from support.hosting import SUPPORT, Load, Refuse, Start, eventually
+from support.hosting import SUPPORT, Load, Refuse, eventually
 from support.service_manager import FakeManager
 from support.session import ask
 
 pytestmark = pytest.mark.process
-
-
-@pytest.fixture
-def manager(tmp_path: Path, start: Start) -> Iterator[FakeManager]:
-    made = FakeManager(tmp_path, start)
-    yield made
-    made.close()
 
 
 def test_sockets_that_are_passed_are_served(
@@ -108,6 +100,7 @@ def test_a_reload_keeps_what_was_passed_and_takes_more_of_it(
 
 def test_neither_variables_nor_sockets_are_passed_on(manager: FakeManager) -> None:
     address = manager.listen("web")
+    manager.watch(20)
     host = manager.start("--listen", "fd:web", plugin=str(SUPPORT / "variables.py"))
     host.signal(signal.SIGHUP)
     host.wait_for("generation_ready")
@@ -116,6 +109,8 @@ def test_neither_variables_nor_sockets_are_passed_on(manager: FakeManager) -> No
         said = client.recv(65_536).decode()
     assert "PATH" in said
     assert "LISTEN_" not in said
+    assert "NOTIFY_SOCKET" not in said
+    assert "WATCHDOG_" not in said
     # Those of the child: three streams, and the folder that it reads.
     assert said.endswith("['0', '1', '2', '3']\n")
 

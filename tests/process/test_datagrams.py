@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+from pathlib import Path
 
 import pytest
 
-from support.datagrams import Crowd, ask, client, status
-from support.hosting import SUPPORT, Host, Start, eventually
+from host.control import client as control
+from host.testing.machine import patience
+from support.asking import fresh_name
+from support.datagrams import Crowd, Load, ask, client, status
+from support.hosting import SUPPORT, Host, Refuse, Start, eventually, freeze, thaw
 
 pytestmark = pytest.mark.process
 
@@ -18,6 +23,13 @@ UDP = ("udp://127.0.0.1:0",)
 def owned(host: Host) -> list[int]:
     """Return how many shards each worker has, in ascending order."""
     return sorted(each["shards"] for each in status(host)["workers"])
+
+
+def counts(host: Host) -> dict[str, int]:
+    """Return what the only listener has counted of its datagrams."""
+    [listener] = status(host)["listeners"]
+    found: dict[str, int] = listener["datagrams"]
+    return found
 
 
 @pytest.mark.parametrize("address", ["udp://127.0.0.1:0", "udp://[::1]:0"])
@@ -59,3 +71,156 @@ def test_workers_share_the_shards_out_and_each_client_stays_with_one(start: Star
         eventually(lambda: owned(host) == [21, 21, 22], "the shards are dealt evenly")
         assert len(set(crowd.ask_all(b"who"))) == 3
         assert crowd.ask_all(b"who") == crowd.ask_all(b"who")
+
+
+def test_workers_that_are_killed_lose_what_they_had_read_and_no_more(start: Start) -> None:
+    host = start(plugin="echo", listen=UDP, workers=3)
+    kills = 12
+    with Load(host.address, 200) as load:
+        for number in range(kills):
+            load.goes_on()
+            host.kill_worker(number % 3)
+            host.wait_for("worker_ready", count=4 + number)
+        load.goes_on()
+        load.finish()
+    assert load.lost <= kills  # each is answered before the next one is read
+    assert load.disorder == []
+    told = counts(host)
+    assert (told["lost"], told["dropped_replies"]) == (0, 0)
+    # A worker that is killed has not written yet what it has counted last.
+    assert 0 < told["replies"] <= load.answered
+
+
+def test_reloads_and_other_numbers_of_workers_lose_nothing(start: Start) -> None:
+    host = start(plugin="echo", listen=UDP, workers=2)
+    with Load(host.address, 200) as load:
+        for number in range(1, 6):
+            load.goes_on()
+            host.signal(signal.SIGHUP)
+            host.wait_for("generation_ready", generation=number)
+            host.signal(signal.SIGTTIN if number % 2 else signal.SIGTTOU)
+            host.wait_for("workers_scaled", count=number)
+        host.kill_worker(0, signal.SIGTERM)  # it asks to be replaced
+        load.goes_on()
+        load.finish()
+    assert (load.lost, load.disorder) == (0, [])
+    assert counts(host)["lost"] == 0
+    eventually(lambda: counts(host)["replies"] > 0, "the generation counts its own")
+    assert owned(host) == [21, 21, 22]
+
+
+def test_a_worker_that_hangs_is_blamed_on_the_datagram_and_its_clients_go_to_others(
+    start: Start,
+) -> None:
+    host = start(plugin=ANSWERING, listen=UDP, workers=2, settings={"lifecycle.hang_seconds": 1.0})
+    with client(host.address) as bad, Crowd(host.address, 40) as others:
+        bad.send(b"hang")
+        name = "{}:{}".format(*bad.getsockname())
+        hung = host.wait_for("worker_hung")
+        assert hung["place"] == f"in hook on_datagram of plugin answering, datagram from {name}"
+        assert others.ask_all(b"hello") == [b"hello"] * 40
+        assert ask(bad, b"hello") == b"hello"
+    host.wait_for("worker_died", slot=hung["slot"])
+
+
+def test_who_crashes_a_worker_is_named(start: Start) -> None:
+    host = start(plugin=ANSWERING, listen=UDP, workers=1)
+    with client(host.address) as bad:
+        bad.send(b"die")
+        ended = host.wait_for("worker_died")
+        assert ended["place"].endswith("datagram from {}:{}".format(*bad.getsockname()))
+        assert ask(bad, b"hello") == b"hello"
+
+
+def test_a_failure_costs_one_answer_and_is_told_with_the_sender(start: Start) -> None:
+    host = start(plugin=ANSWERING, listen=UDP, workers=1)
+    with client(host.address) as bad:
+        bad.send(b"fail")
+        assert ask(bad, b"hello") == b"hello"
+        failed = host.wait_for("hook_failed")
+        assert (failed["plugin"], failed["hook"]) == ("answering", "on_datagram")
+        assert failed["peer"] == "{}:{}".format(*bad.getsockname())
+
+
+def test_no_stranger_is_answered_with_many_bytes(start: Start) -> None:
+    host = start(plugin=ANSWERING, listen=UDP, workers=1)
+    with client(host.address) as sock, client(host.address) as stranger:
+        sock.send(b"many")
+        assert host.wait_for("replies_refused")["peer"] == "{}:{}".format(*sock.getsockname())
+        assert ask(sock, b"trust") == b"yes"
+        assert ask(sock, b"many") == bytes(1000)
+        stranger.send(b"many")
+        assert ask(stranger, b"later") == b"late"
+    eventually(lambda: counts(host)["refused_replies"] == 2, "both are counted")
+    assert len(host.events("replies_refused")) == 1
+
+
+def test_who_is_not_allowed_is_counted(start: Start, tmp_path: Path) -> None:
+    config = tmp_path / "host.toml"
+    listen = '[[listen]]\naddress = "udp://127.0.0.1:0"\nplugin = "echo"\nallow = ["127.0.0.2"]\n'
+    config.write_text(f'name = "{fresh_name()}"\n' + listen)
+    host = start("--config", str(config), plugin="echo", listen=(), workers=1)
+    with client(host.address) as stranger, client(host.address, source="127.0.0.2") as friend:
+        stranger.send(b"x")
+        assert ask(friend, b"hello") == b"hello"
+        eventually(lambda: status(host)["listeners"][0]["refusals"]["denied"] == 1, "counted")
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_what_waits_is_answered_before_the_host_ends(start: Start, workers: int) -> None:
+    host = start(plugin="echo", listen=UDP, workers=workers)
+    with Crowd(host.address, 50) as crowd:
+        crowd.ask_all(b"hello")
+        for pid in host.workers.values():
+            freeze(pid)
+        for number in range(10):
+            crowd.send(b"%d" % number)
+        host.signal(signal.SIGTERM)
+        host.wait_for("host_stopping")
+        for pid in host.workers.values():
+            thaw(pid)
+        assert host.wait() == 0
+        assert crowd.heard() == [[b"%d" % number for number in range(10)]] * 50
+        with pytest.raises(ConnectionRefusedError):
+            ask(crowd.clients[0], b"hello")
+
+
+def test_a_listener_that_a_reload_drops_is_closed_and_a_new_one_served(
+    start: Start, tmp_path: Path
+) -> None:
+    config = tmp_path / "host.toml"
+    begin = f'name = "{fresh_name()}"\nplugins = ["echo"]\nlisten = '
+    config.write_text(begin + '["udp://127.0.0.1:0", "tcp://127.0.0.1:0"]\n')
+    host = start("--config", str(config), plugin=None, listen=(), workers=2)
+    old, _ = host.addresses
+    with client(old) as sock:
+        assert ask(sock, b"hello") == b"hello"
+        config.write_text(begin + '["tcp://127.0.0.1:0", "udp://[::1]:0"]\n')
+        host.signal(signal.SIGHUP)
+        host.wait_for("generation_ready")
+        new = host.events("listening")[-1]["address"]
+        with client(new) as other:
+            assert ask(other, b"hello") == b"hello"
+        assert host.wait_for("not_listening")["address"] == old
+        host.wait_for("worker_exited", count=2)
+        with pytest.raises(ConnectionRefusedError):
+            ask(sock, b"hello")
+    assert owned(host) == [32, 32]
+
+
+def test_a_worker_that_is_held_gives_its_clients_to_others(start: Start) -> None:
+    host = start(plugin=ANSWERING, listen=UDP, workers=2)
+    with Crowd(host.address, 30) as crowd:
+        name = host.events("host_starting")[0]["name"]
+        held = control.ask(name, "hold", {"slot": 0}, patience(10))["pid"]
+        eventually(lambda: owned(host) == [0, 64], "all shards are with one worker")
+        assert b"%d" % held not in crowd.ask_all(b"who")
+        control.ask(name, "resume", {"slot": 0}, patience(10))
+        eventually(lambda: owned(host) == [32, 32], "the shards are dealt anew")
+        eventually(lambda: b"%d" % held in crowd.ask_all(b"who"), "the worker answers again")
+
+
+def test_a_second_host_is_refused_at_the_same_address(start: Start, refuse: Refuse) -> None:
+    host = start(plugin="echo", listen=UDP, workers=1)
+    refused = refuse("--plugin", "echo", "--listen", host.address)
+    assert "another process listens there" in refused.message

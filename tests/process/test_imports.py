@@ -17,7 +17,7 @@ pytestmark = pytest.mark.process
 
 IMPORTING = str(SUPPORT / "importing.py")
 
-OF_OTHERS = {"asyncio", "dotenv", "pydantic_settings", "rich", "ssl", "statistics"}
+OF_OTHERS = {"asyncio", "host.asyncio", "dotenv", "pydantic_settings", "rich", "ssl", "statistics"}
 OF_COMMANDS = {
     "host.cli.doctor",
     "host.cli.check",

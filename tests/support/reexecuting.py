@@ -114,6 +114,7 @@ def parts_of(loop: Any, before: Before, owner: Site | After, program: Program) -
         generations=owner.generations,
         control=None,
         passed=PassedSockets(),
+        service=lambda: None,
         started=90.0,
         settings=Settings(workers=3),
         max_connections=1000,

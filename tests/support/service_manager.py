@@ -44,6 +44,7 @@ class FakeManager:
         self._giver.bind(self._where)
         self._giver.listen()
         self._hears = self._keep(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        self._hears.setblocking(False)
         name = f"prefork-manager-{os.getpid()}-{id(self)}"
         address = f"@{name}" if abstract else str(folder / "manager.notify")
         self._hears.bind(f"\0{name}" if abstract else address)
@@ -102,6 +103,19 @@ class FakeManager:
             names = ":".join(passed).encode()
             socket.send_fds(asking, [names], [each.fileno() for each in passed.values()])
 
+    def watch(self, seconds: float) -> None:
+        """Want to hear of services that are started from now on so often, as WatchdogSec= does."""
+        self.environment["WATCHDOG_USEC"] = str(round(seconds * 1e6))
+
+    def overfill(self) -> None:
+        """Have so many messages wait that no more are taken until these are heard."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.setblocking(False)
+            sender.connect(self._hears.getsockname())
+            with suppress(BlockingIOError):
+                while True:
+                    sender.send(b"X_FILL=1")
+
     # What it hears
 
     def hear(self) -> bool:
@@ -109,13 +123,12 @@ class FakeManager:
         before = len(self.messages)
         with suppress(BlockingIOError):
             while True:
-                data, received, flags, _ = socket.recv_fds(
-                    self._hears, _BYTES, _DESCRIPTORS, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
-                )
+                data, received, flags, _ = socket.recv_fds(self._hears, _BYTES, _DESCRIPTORS)
                 assert not flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC)
                 lines = data.decode().splitlines()
                 self._take(lines, received)
-                self.messages.append(lines)
+                if lines != ["X_FILL=1"]:
+                    self.messages.append(lines)
         return len(self.messages) > before
 
     def _take(self, lines: list[str], received: list[int]) -> None:

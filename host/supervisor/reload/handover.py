@@ -98,7 +98,24 @@ class Worker(_Value):
     stacks: int
     bus: Bus | None
     held: bool
+    clients: int | None
     plugins: str  # JSON in ASCII: what a worker says may have characters that UTF-8 has not
+
+
+class Service(_Value):
+    """How the service manager is told, and what it has.
+
+    Attributes:
+        address: where it is told.
+        watchdog_seconds: how often it must hear of the host; None if it need not.
+        stored: the inode of each socket that it keeps, by its name there.
+        unsent: messages that it has not taken yet.
+    """
+
+    address: str
+    watchdog_seconds: float | None
+    stored: dict[str, int]
+    unsent: list[str]
 
 
 class Topics(_Value):
@@ -134,7 +151,9 @@ class Handover(_Value):
         restarts: how many workers have been replaced since the host was started.
         accepted: connections accepted by workers that are gone, by slot.
         sockets: all bound sockets, those for the new generation alone among them.
+        clients: the descriptor of the counts of clients, if there are any.
         passed: name and descriptor of each socket that a service manager has passed.
+        service: how the service manager is told, if there is one.
         control: name and descriptor of the control socket, if there is one.
         log: lines that wait to be written, and how many were dropped.
         log_descriptor: where they are written if they go to no file.
@@ -159,6 +178,8 @@ class Handover(_Value):
     shards: list[Shard] = []
     topics: Topics
     stand_in: StandIn | None
+    service: Service | None
+    clients: int | None
     control: tuple[str, int] | None
     log: tuple[list[bytes], int]
     log_descriptor: int
@@ -203,6 +224,8 @@ class Handover(_Value):
                 yield worker.bus.fd
         if self.stand_in is not None:
             yield self.stand_in.pipe
+        if self.clients is not None:
+            yield self.clients
         if self.control is not None:
             yield self.control[1]
         yield self.log_descriptor

@@ -38,6 +38,7 @@ class ReexecParts:
         program: what is executed.
         control: the name and the descriptor of the control socket, if there is one.
         passed: the sockets that a service manager has passed.
+        service: returns how the service manager is told.
         started: when the host was started, in seconds of the loop's clock.
         max_connections: how many connections a worker may hold.
         applied: returns the settings as people see them.
@@ -54,6 +55,7 @@ class ReexecParts:
     generations: Generations
     control: tuple[str, int] | None
     passed: PassedSockets
+    service: Callable[[], handover.Service | None]
     started: float
     settings: Settings
     max_connections: int
@@ -205,6 +207,8 @@ def hand_over(
         ],
         topics=handover.Topics(hearers=topics.hearers, owners=topics.owners, rings=topics.rings),
         stand_in=process,
+        service=parts.service(),
+        clients=None if generations.clients is None else generations.clients.fileno(),
         control=parts.control,
         log=parts.log.state(),
         log_descriptor=parts.log.fileno(),
@@ -239,5 +243,6 @@ def _worker(handle: WorkerHandle, router: BusRouter) -> handover.Worker:
         if bus is None
         else handover.Bus(fd=bus[0], rest=bus[1][0], queued=bus[1][1], dropped=bus[1][2]),
         held=handle.held,
+        clients=handle.clients,
         plugins=json.dumps(handle.plugins),
     )

@@ -11,6 +11,7 @@ from host.bus.hub import HubState
 from host.bus.supervisor_end import BusRouter
 from host.dispatch.sharding import Ownership, ShardTable
 from host.interfaces import Listener
+from host.ipc.client_counts import ClientCounts
 from host.ipc.scoreboard import Scoreboard
 from host.ipc.supervisor_end import SupervisorChannel
 from host.net.listeners import ListeningSocket
@@ -41,6 +42,7 @@ def take_over(
     inherited: Sequence[socket.socket],
     coming: Generation,
     parts: TakeoverParts,
+    clients: ClientCounts | None = None,
 ) -> Generations:
     """Take over generations, workers and the bus; workers are told of no connection yet.
 
@@ -49,8 +51,11 @@ def take_over(
         inherited: the sockets in it, which the generation that serves will close.
         coming: the generation that is to take over.
         parts: what receives it.
+        clients: where the workers that there are count their clients, if they do.
     """
     found = {each.generation: _generation(each, handed, inherited) for each in handed.scores}
+    for generation in found.values():
+        generation.clients = clients
     topics = handed.topics
     parts.router.hub.restore(HubState(topics.hearers, topics.owners, topics.rings))
     for worker in handed.workers:
@@ -135,6 +140,7 @@ def _adopt(worker: handover.Worker, generation: Generation, workers: Workers) ->
         worker.served_before,
         held=worker.held,
         plugins=json.loads(worker.plugins),
+        clients=worker.clients,
     )
     bus = worker.bus
     if bus is None:

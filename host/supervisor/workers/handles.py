@@ -35,6 +35,7 @@ class WorkerHandle:
         served_before: connections that were accepted in its row before it.
         held: whether an operator keeps new connections from it.
         plugins: its plugins that are left out at the moment, as it has told.
+        clients: the number of its row of the counts of clients, if it counts them.
     """
 
     record: WorkerRecord
@@ -45,6 +46,7 @@ class WorkerHandle:
     served_before: int
     held: bool = False
     plugins: list[dict[str, Any]] = field(default_factory=list)
+    clients: int | None = None
 
     @property
     def served(self) -> int:
@@ -122,7 +124,11 @@ class Workers:
             mine, its = _ends(ours, theirs)
             row = generation.take_row()
             ours.callback(generation.give_back, row)
-            assignment = _assignment(slot, generation, row, its)
+            clients = None
+            if generation.clients is not None:
+                clients = generation.clients.take_row()
+                ours.callback(generation.clients.give_back, clients)
+            assignment = _assignment(slot, generation, row, its, clients)
             channel, reader = SupervisorChannel(mine.control), stacks.StackReader(mine.stacks)
 
             def become_worker() -> int:
@@ -134,7 +140,7 @@ class Workers:
             # Until the pool has a record of it:
             record = WorkerRecord(slot, pid, 0.0, WorkerState.STARTING, None)
             served = row.get(ACCEPTED_ALL)
-            handle = WorkerHandle(record, generation, row, channel, reader, served)
+            handle = WorkerHandle(record, generation, row, channel, reader, served, clients=clients)
             try:
                 self.add(handle, mine.bus)
             except OSError:  # ENOSPC or ENOMEM of epoll_ctl(2): as if it had not been forked
@@ -176,6 +182,8 @@ class Workers:
         handle.channel.close()
         handle.stack_reader.close()
         handle.generation.give_back(handle.row)
+        if handle.clients is not None and handle.generation.clients is not None:
+            handle.generation.clients.give_back(handle.clients)
 
     def close(self) -> None:
         """Close all channels; the workers are left alone."""
@@ -235,8 +243,11 @@ def _ends(ours: ExitStack, theirs: ExitStack) -> tuple[_Ends, _Ends]:
     return _Ends(control, bus, reader), _Ends(its_control, its_bus, writer)
 
 
-def _assignment(slot: int, generation: Generation, row: Row, its: _Ends) -> Assignment:
+def _assignment(
+    slot: int, generation: Generation, row: Row, its: _Ends, clients: int | None
+) -> Assignment:
     assert generation.handing_out is not None  # workers are started for no other
+    counts = generation.clients
     return Assignment(
         slot,
         generation.number,
@@ -250,4 +261,5 @@ def _assignment(slot: int, generation: Generation, row: Row, its: _Ends) -> Assi
         scoreboard=generation.scoreboard,
         row=row,
         wake=generation.handing_out.runner.wake,
+        clients=None if counts is None or clients is None else counts.row(clients),
     )

@@ -58,7 +58,9 @@ class Scene:
         )
         self.inherited = bound_before(handed.sockets)
         wanted = prepared(*map(self.listen, names))
-        self.taken, failed = open_or_take(wanted, handed, self.inherited, failed, PassedSockets())
+        self.taken, failed = open_or_take(
+            wanted, handed, self.inherited, failed, PassedSockets(), []
+        )
         return [each.view.address for each in self.taken], failed
 
     @property
@@ -80,7 +82,7 @@ def scene(tmp_path):
 def test_all_listeners_are_bound(tmp_path):
     first, second = tmp_path / "1.sock", tmp_path / "2.sock"
     wanted = prepared((unix(first), "echo"), (unix(second), "line"))
-    listeners, failed = open_or_take(wanted, None, [], "", PassedSockets())
+    listeners, failed = open_or_take(wanted, None, [], "", PassedSockets(), [])
     assert failed == ""
     views = [each.view for each in listeners]
     assert [(each.index, each.plugin) for each in views] == [(0, "echo"), (1, "line")]
@@ -94,7 +96,7 @@ def test_all_listeners_are_bound(tmp_path):
 def test_if_one_listener_cannot_be_bound_none_is_left(tmp_path):
     wanted = prepared((unix(tmp_path / "1.sock"), "echo"), (unix(tmp_path / "no/2.sock"), "echo"))
     with pytest.raises(ListenError):
-        open_or_take(wanted, None, [], "", PassedSockets())
+        open_or_take(wanted, None, [], "", PassedSockets(), [])
     assert list(tmp_path.iterdir()) == []
 
 

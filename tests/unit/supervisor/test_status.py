@@ -14,7 +14,9 @@ from host.ipc.scoreboard import (
     GONE,
     LATE,
     LOST_WRITES,
+    PER_CLIENT,
     PROBES,
+    RATE,
     REFUSED,
     SPURIOUS,
     TURN_STARTED,
@@ -173,11 +175,20 @@ def test_what_was_sent_to_a_worker_and_not_accepted_is_outstanding(alone):
         "bytes_out": 0,
         "lost_writes": 0,
         "cut_answers": 0,
-        "refusals": dict.fromkeys(("denied", "proxy", "late", "gone", "probes"), 0),
+        "refusals": dict.fromkeys(CAUSES, 0),
         "datagrams": None,
     }
 
 
+CAUSES = {
+    "denied": DENIED,
+    "proxy": BAD_PROXY,
+    "late": LATE,
+    "gone": GONE,
+    "probes": PROBES,
+    "per_client": PER_CLIENT,
+    "rate": RATE,
+}
 COUNTED = {
     "accepted": (ACCEPTED, 5),
     "spurious": (SPURIOUS, 1),
@@ -193,10 +204,10 @@ def test_listeners_are_told_with_the_sums_of_all_workers(alone):
     for handle in alone.start():
         for counter, amount in COUNTED.values():
             handle.row.add(0, counter, amount)
-        for number, counter in enumerate((DENIED, BAD_PROXY, LATE, GONE, PROBES), 1):
+        for number, counter in enumerate(CAUSES.values(), 1):
             handle.row.add(0, counter, number)
     [listener] = told(alone)["listeners"]
-    assert list(listener["refusals"].values()) == [2, 4, 6, 8, 10]
+    assert list(listener["refusals"].values()) == [2, 4, 6, 8, 10, 12, 14]
     assert {name: listener[name] for name in COUNTED} == {
         name: 2 * amount for name, (_, amount) in COUNTED.items()
     }

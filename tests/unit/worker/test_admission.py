@@ -8,21 +8,41 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from host.interfaces import ConnectionOrigin, Listener
-from host.ipc.scoreboard import ACTIVE, BAD_PROXY, DENIED, GONE, LATE, PROBES, REFUSING
+from host.ipc.client_counts import ClientCounts
+from host.ipc.scoreboard import (
+    ACTIVE,
+    BAD_PROXY,
+    DENIED,
+    GONE,
+    LATE,
+    PER_CLIENT,
+    PROBES,
+    RATE,
+    REFUSING,
+)
 from host.runtime.loop import READ
 from host.settings import Limits, Listen
 from host.telemetry.events import CONNECTIONS_REFUSED
 from host.worker.admission import AccessRules, Admission, PendingConnection
 from host.worker.capacity import Capacity
+from host.worker.client_limits import client_limit
 from host.worker.context import OpenConnections
-from host.worker.refusals import Refusals
+from host.worker.refusals import Refusals, closing_with_reset
 from support.fakes import FakeLoop, Told, blank_cells, rows_of
 
 PROXIED = {"proxy": "any", "proxy_from": ("10.0.0.0/8", "unix")}
 CLIENT, PROXY = ("192.0.2.7", 5000), ("10.0.0.1", 6000)
 HEADER = b"PROXY TCP4 1.2.3.4 5.6.7.8 1000 80\r\n"
 UNKNOWN = b"PROXY UNKNOWN\r\n"
-COUNTED = {"denied": DENIED, "proxy": BAD_PROXY, "late": LATE, "gone": GONE, "probes": PROBES}
+COUNTED = {
+    "denied": DENIED,
+    "proxy": BAD_PROXY,
+    "late": LATE,
+    "gone": GONE,
+    "probes": PROBES,
+    "per_client": PER_CLIENT,
+    "rate": RATE,
+}
 
 
 class Admitted:
@@ -47,17 +67,21 @@ class Gate:
     """One listener with its admission, and clients that are real sockets."""
 
     def __init__(self, stack, **settings):
-        self._stack = stack
+        self._stack, self.callback = stack, stack.callback
         self.loop, self.told, self.wakes = FakeLoop(), Told(), []
         [self.row] = rows_of(blank_cells(1, 1), 1, 1)
         self.connections = OpenConnections()
         given = [name for name in settings if name in Limits.model_fields]
         limits = Limits(**{name: settings.pop(name) for name in given})
         listen = Listen(address="tcp://127.0.0.1:7000", **settings)
+        counts = ClientCounts()
+        stack.callback(counts.close)
+        clients = client_limit(limits, listen, counts.row(counts.take_row()))
+        self.close = clients.closing(os.close) if clients else os.close
         capacity = Capacity(self.row, self.connections, self.loop, lambda: self.wakes.append(1))
         refusals = Refusals(
             [Listener(0, "tcp://127.0.0.1:7000", "echo")],
-            [listen.refuse == "reset"],
+            [closing_with_reset(self.close) if listen.refuse == "reset" else self.close],
             self.row,
             slot=0,
             clock=self.loop,
@@ -67,7 +91,7 @@ class Gate:
         self.admitted = []
         self.pending = self.connections.pending
         stack.callback(lambda: [each.sock.close() for each in self.pending])
-        rules = [AccessRules(listen)]
+        rules = [AccessRules(listen, clients)]
         self.admission = Admission(
             rules, self.admit, self.loop, refusals, capacity, self.pending, limits
         )
@@ -319,6 +343,75 @@ def test_the_origin_of_others_is_as_without_admission(gate):
     scene.come(CLIENT)
     assert scene.admitted[0].address == CLIENT
     assert not isinstance(scene.admitted[0].address, ConnectionOrigin)
+
+
+def test_a_client_has_no_more_connections_than_it_may(gate):
+    scene = gate(max_per_client=2)
+    for _ in range(3):
+        last = scene.come(CLIENT)
+    assert is_reset(last)
+    assert (len(scene.admitted), scene.counts()) == (2, {"per_client": 1})
+    assert scene.why() == ["192.0.2.7 has 2 connections, as many as it may (max_per_client)"]
+    scene.come(("192.0.2.8", 1))
+    assert len(scene.admitted) == 3
+    scene.close(scene.admitted[0].sock.detach())
+    scene.come(CLIENT)
+    assert len(scene.admitted) == 4
+
+
+def test_who_is_refused_for_another_reason_holds_no_place(gate):
+    scene = gate(max_per_client=1, deny=("192.0.2.8",))
+    for _ in range(3):
+        scene.come(("192.0.2.8", 1))
+    scene.come(CLIENT)
+    assert (len(scene.admitted), scene.counts()) == (1, {"denied": 3})
+
+
+def test_behind_a_proxy_it_is_the_client_that_is_limited(gate):
+    scene = gate(**PROXIED, max_per_client=1)
+    for _ in range(3):
+        scene.come(data=HEADER)
+    assert (len(scene.admitted), scene.counts()) == (1, {"per_client": 2})
+    scene.come(data=HEADER.replace(b"1.2.3.4", b"1.2.3.5"))
+    assert len(scene.admitted) == 2
+    assert scene.told.of(CONNECTIONS_REFUSED)[0]["peer"] == "1.2.3.4:1000"
+
+
+def test_a_proxy_itself_has_as_many_as_it_likes(gate):
+    scene = gate(**PROXIED, max_per_client=1)
+    for _ in range(5):
+        scene.come(data=UNKNOWN + b"hello")
+    scene.turn()
+    assert (len(scene.admitted), scene.counts()) == (5, {})
+
+
+def test_headers_that_never_end_take_no_place_of_a_client(gate):
+    scene = gate(**PROXIED, proxy_others="plain", max_per_client=1, admission_seconds=5.0)
+    for _ in range(5):
+        scene.come(data=HEADER[:-1])
+    scene.loop.advance(scene.loop.now + 5)
+    scene.come(("1.2.3.4", 1))
+    assert (len(scene.admitted), scene.counts()) == (1, {"late": 5})
+
+
+def test_a_client_that_comes_too_often_is_refused(gate):
+    scene = gate(rate_per_client="3/h", burst_per_client=3)
+    for _ in range(5):
+        scene.come(CLIENT)
+    assert (len(scene.admitted), scene.counts()) == (3, {"rate": 2})
+
+
+@pytest.mark.parametrize("by_uid", [False, True])
+def test_users_are_clients_of_a_unix_socket_if_that_is_set(gate, by_uid):
+    scene = gate(max_per_client=1, client_uid=by_uid)
+    for _ in range(3):
+        ours, peer = socket.socketpair()
+        scene.callback(peer.close)
+        ours.setblocking(False)
+        scene.row.put(ACTIVE, scene.row.get(ACTIVE) + 1)
+        scene.admission.begin(ours.detach(), "", 0, 17)
+    assert len(scene.admitted) == (1 if by_uid else 3)
+    assert scene.counts() == ({"per_client": 2} if by_uid else {})
 
 
 @pytest.mark.parametrize(

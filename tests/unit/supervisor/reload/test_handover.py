@@ -61,6 +61,7 @@ WORKERS = st.builds(
     stacks=FDS,
     bus=st.none() | BUSES,
     held=st.booleans(),
+    clients=st.none() | COUNTS,
     plugins=NAMES,
 )
 TOPICS = st.builds(
@@ -90,6 +91,15 @@ HANDOVERS = st.builds(
     shards=listed(st.builds(handover.Shard, fd=FDS, pid=COUNTS, releasing=st.booleans())),
     topics=TOPICS,
     stand_in=st.none() | st.builds(handover.StandIn, pid=COUNTS, pipe=FDS),
+    service=st.none()
+    | st.builds(
+        handover.Service,
+        address=NAMES,
+        watchdog_seconds=st.none() | SECONDS,
+        stored=st.dictionaries(NAMES, COUNTS, max_size=3),
+        unsent=listed(NAMES),
+    ),
+    clients=st.none() | FDS,
     control=st.none() | st.tuples(NAMES, FDS),
     log=st.tuples(listed(BYTES), COUNTS),
     log_descriptor=FDS,
@@ -103,7 +113,7 @@ HANDOVERS = st.builds(
 
 
 @contextmanager
-def descriptors(count=13):
+def descriptors(count=14):
     """Open so many descriptors."""
     opened = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(count)]
     try:
@@ -124,6 +134,7 @@ def made(fds, **other):
         stacks,
         bus,
         pipe,
+        counts,
         control_socket,
         log,
         file,
@@ -147,6 +158,7 @@ def made(fds, **other):
         stacks=stacks,
         bus=handover.Bus(fd=bus, rest=b"\xff\x00", queued=b"", dropped=2),
         held=True,
+        clients=2,
         plugins='[{"plugin": "census"}]',
     )
     fields = {
@@ -172,6 +184,10 @@ def made(fds, **other):
         "workers": [worker, worker.model_copy(update={"bus": None})],
         "topics": handover.Topics(hearers=[(b"t", [4711])], owners=[], rings=[]),
         "stand_in": handover.StandIn(pid=5, pipe=pipe),
+        "service": handover.Service(
+            address="@notify", watchdog_seconds=3.0, stored={"a": 7}, unsent=["READY=1"]
+        ),
+        "clients": counts,
         "control": ("prefork", control_socket),
         "log": ([b"line\n"], 3),
         "log_descriptor": log,
@@ -207,7 +223,7 @@ def test_settings_come_over_as_they_are():
         options=odd,
     )
     text = handover.settings_as_text(settings)
-    fds = range(13)
+    fds = range(14)
     handed = Handover.model_validate_json(made(fds, settings=text).model_dump_json())
     odd["echo"]["since"] = "2026-01-02"  # nothing else is lost, and no plugin is loaded with it
     assert handed.settings_before == settings.model_copy(update={"options": odd})
@@ -277,9 +293,11 @@ def test_descriptors_are_passed_on_inside_and_not_after(fails):
 
 
 def test_what_there_is_not_has_no_descriptor():
-    nothing = {"stand_in": None, "control": None, "log_file": None, "lineage": None}
-    handed = made(range(10, 23), **nothing, sockets=[], passed=[], scores=[], workers=[])
-    assert list(handed.descriptors()) == [13, 19]
+    absent = ("stand_in", "clients", "control", "log_file", "lineage")
+    handed = made(
+        range(10, 24), **dict.fromkeys(absent), sockets=[], passed=[], scores=[], workers=[]
+    )
+    assert list(handed.descriptors()) == [13, 20]
 
 
 def test_who_was_started_anew_was_handed_nothing(monkeypatch):
@@ -287,7 +305,7 @@ def test_who_was_started_anew_was_handed_nothing(monkeypatch):
     assert receive() is None
 
 
-def changed(fds=range(10, 23), **fields):
+def changed(fds=range(10, 24), **fields):
     """A handover of which the first fields of all are changed."""
     return json.dumps({**json.loads(made(fds).model_dump_json()), **fields}).encode()
 
