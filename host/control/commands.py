@@ -133,6 +133,7 @@ _STATUS = (
     "schedulers",
     "workers",
     "listeners",
+    "certificates",
     "plugins",
     "last_reload",
     "hangs",
@@ -200,7 +201,23 @@ _TABLE = (
         changes=False,
     ),
     Command(
-        "reload", "Take on new code, settings and plugins; no connection is lost.", ("generation",)
+        "certificates",
+        "List the certificates that are in use, and when they expire.",
+        ("certificates",),
+        changes=False,
+    ),
+    Command(
+        "reload",
+        "Take on new code, settings and plugins; no connection is lost.",
+        ("generation", "certificates"),
+        (
+            Argument(
+                "certificates",
+                bool,
+                "Take on new certificates alone, which replaces no worker.",
+                default=False,
+            ),
+        ),
     ),
     Command(
         "stop",

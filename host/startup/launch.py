@@ -20,7 +20,7 @@ from host.plugin.loading import load_in_steps
 from host.plugin.registry import Registry
 from host.profiling.recorder import Recorder, collect, run_name
 from host.profiling.report import summarize
-from host.runtime import forks, lineage, streams
+from host.runtime import forks, lineage, processes, streams
 from host.runtime.processes import BatchScheduling
 from host.runtime.signals import Signals, ending
 from host.runtime.steps import Steps
@@ -48,6 +48,7 @@ from host.telemetry.events import (
     HOST_BUG,
     HOST_STARTING,
     HOST_STOPPED,
+    KEYS_LOGGED,
     LISTENING,
     SOCKET_FILE_LOST,
     SOCKET_UNUSED,
@@ -156,11 +157,14 @@ def _run(
     run = run_name() if prepared.profile else ""
     recorder = Recorder(prepared.profile, run) if prepared.profile else None
 
+    _keep_keys(prepared, telemetry)
+
     def run_worker(assignment: Assignment) -> int:
         capture.forget()
         forks.close_in_plugin_fork(capture.end_in_fork)
         try:
-            return process.run(assignment, settings, prepared.registry, telemetry, log, recorder)
+            mine = assignment._replace(tls=prepared.tls)
+            return process.run(mine, settings, prepared.registry, telemetry, log, recorder)
         except Exception as error:
             return tell_bug(error, telemetry)
         finally:
@@ -187,6 +191,7 @@ def _run(
         handed=handed,
         inherited=inherited,
         failed=failed,
+        tls=prepared.tls,
         timed=recorder.timed if recorder else None,
     )
     code = _supervise(settings, sockets, dependencies)
@@ -197,6 +202,15 @@ def _run(
     if not streams.flush():
         streams.forget()  # or the interpreter would wait, and end with another code
     return code
+
+
+def _keep_keys(prepared: Prepared, telemetry: Telemetry) -> None:
+    """Keep what has keys in it from others, and tell if they are written to a file."""
+    if prepared.tls is None:
+        return
+    processes.hide_memory()
+    if prepared.loaded.keylog:
+        telemetry.emit(KEYS_LOGGED, file=prepared.loaded.keylog)
 
 
 def _tell_listeners(
