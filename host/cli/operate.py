@@ -298,7 +298,9 @@ def reload(target: Target, certificates: bool) -> None:
     if certificates:
         renewed = target.ask("reload", certificates=True)
         names = ", ".join(renewed["certificates"])
-        words = f"new certificates in all workers: {names}" if names else "no file has changed"
+        words = (
+            f"new certificates in all workers: {names}" if names else "nothing is new in any file"
+        )
         target.show(renewed, lambda: [words])
         return
     limit = target.timeout or _RELOAD_SECONDS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import NamedTuple
@@ -189,6 +190,8 @@ def load_tables(loaded: Loaded, read: ReadFile = read_file) -> TlsContexts:
             sets[name] = load_set(table, read)
         except CertificateError as error:
             problems.append(_problem(loaded, name, error))
+    if loaded.keylog and not problems:
+        problems += _make_private(loaded.keylog)
     alpn = [(each.tls, tuple(each.alpn)) for each in loaded.settings.listen if each.tls]
     if not problems:
         try:
@@ -196,6 +199,16 @@ def load_tables(loaded: Loaded, read: ReadFile = read_file) -> TlsContexts:
         except CertificateError as error:
             problems.append(_problem(loaded, "", error))
     raise SettingsError(problems)
+
+
+def _make_private(file: str) -> list[Problem]:
+    """Make the file that keys are written to, which OpenSSL would let everybody read."""
+    try:
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        cause = f"cannot be written to: {error.strerror}"
+        return [Problem("--tls-keylog", f'"{file}"', cause, "")]
+    return []
 
 
 def _public(found: CertificateSet) -> list[bytes]:
