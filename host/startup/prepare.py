@@ -101,7 +101,10 @@ def prepare_none(handed: Handover) -> Prepared:
     with suppress(SettingsError):  # what the workers write there is still collected, if it can be
         profile = profile_directory(loaded)
     limit, shown = handed.max_connections, lambda: handed.applied_before
-    return Prepared(loaded, load_none(), [], limit, profile, shown)
+    tls = None
+    with suppress(SettingsError):  # or new ones would wait until a reload goes well
+        tls = load_certificates(loaded)
+    return Prepared(loaded, load_none(), [], limit, profile, shown, tls)
 
 
 def listens(settings: Settings) -> tuple[Listen, ...]:
