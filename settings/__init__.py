@@ -34,6 +34,7 @@ from host.settings.plugin_options import (
     validate_options,
 )
 from host.settings.pools import PoolSettings
+from host.settings.process import Process
 from host.settings.reference import reference
 from host.settings.sources import preset_names
 from host.settings.suggestions import nearest
@@ -57,6 +58,7 @@ __all__ = [
     "Origin",
     "PoolSettings",
     "Problem",
+    "Process",
     "Profile",
     "Settings",
     "SettingsError",

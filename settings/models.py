@@ -11,6 +11,7 @@ from host.settings.cpus import usable_cpus
 from host.settings.listen import Listen, Listens
 from host.settings.plugin_selection import Plugins
 from host.settings.pools import Pools
+from host.settings.process import Process
 from host.settings.section import Section
 from host.settings.tls import TlsTables
 from host.settings.validators import Rate, also_text
@@ -402,6 +403,10 @@ class Settings(Section):
     )
     dispatch: Dispatch = Field(
         default=Dispatch(), description="How connections are handed to workers."
+    )
+    process: Process = Field(
+        default=Process(),
+        description="The user that a host becomes once it has opened what only root may open.",
     )
     lifecycle: Lifecycle = Field(
         default=Lifecycle(), description="How long starting, stopping and replacing may take."

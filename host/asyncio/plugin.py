@@ -98,7 +98,16 @@ class AsyncioProtocol:
     @hookimpl
     def on_readable(self, connection: Connection) -> None:
         """Hand the protocol what has arrived."""
-        connection.data.receive(connection)
+        transport = connection.data
+        data_received = transport.data_received
+        if data_received is None:
+            transport.receive_into(connection)
+            return
+        data = connection.read()
+        if data:
+            transport.run(data_received, data)
+        elif connection.eof:
+            transport.receive_eof(connection)
 
     @hookimpl
     def on_close(self, connection: Connection, reason: CloseReason) -> None:

@@ -12,7 +12,9 @@ from host.text import aligned, counted, printable
 if TYPE_CHECKING:
     import rich.table
 
-LEFT = frozenset({"STATE", "LISTENER", "UDP", "ADDRESS", "PLUGIN", "ID", "PEER", "HISTORY", "ALL"})
+LEFT = frozenset(
+    {"STATE", "LISTENER", "UDP", "ADDRESS", "PLUGIN", "ID", "PEER", "CLIENT", "HISTORY", "ALL"}
+)
 """Columns of text; all others are of numbers."""
 STYLES = {
     "serving": "green",
@@ -223,10 +225,13 @@ def _address(listener: Mapping[str, Any]) -> str:
     return str(listener["address"])
 
 
+_REFUSED = ("denied", "proxy", "late", "per_client", "rate")
+
+
 def refused(listener: Mapping[str, Any]) -> int:
     """Return how many connections no plugin has heard of, but for probes and those that left."""
     refusals = listener.get("refusals", {})
-    told = (refusals.get(cause, 0) for cause in ("denied", "proxy", "late"))
+    told = (refusals.get(cause, 0) for cause in _REFUSED)
     return int(listener["refused"] + sum(told))
 
 

@@ -42,9 +42,11 @@ DENIED, BAD_PROXY, LATE, GONE, PROBES = range(10, 15)
 DATAGRAMS, REPLIES, DROPPED_REPLIES, REFUSED_REPLIES = range(15, 19)
 # Connections of clients that have, or open, more than they may: among those not let in, too.
 PER_CLIENT, RATE = 19, 20
+# Connections that are open, of listeners with `max_connections`; 0 of all others.
+OPEN = 21
 # Written by the supervisor, once per row and listener.
 SENT = 5
-LISTENER_WORDS = 21
+LISTENER_WORDS = 22
 
 
 class Cells(Protocol):
@@ -125,6 +127,7 @@ class Row:
             self.add(listener, REFUSED, claimed - sum(outcomes))
             self.cells[self.cell(listener, SETTLED)] = claimed
             self.cells[self.cell(listener, SENT)] = claimed
+            self.cells[self.cell(listener, OPEN)] = 0
         for word in (ACTIVE, TURN_STARTED, REFUSING, CURRENT_CALL, TASKS_WAITING, TASKS_RUNNING):
             self.put(word, 0)
         self.put(CLAIMED_ALL, self.sum(CLAIMED))

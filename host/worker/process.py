@@ -17,7 +17,7 @@ from host.ipc.assignment import Assignment, WorkerId
 from host.ipc.current_call import kind_of, pack_call
 from host.ipc.heartbeat import beat_seconds
 from host.ipc.protocol import REOPEN_LOG, Ask, Drain, Order, Report, ShardOrder
-from host.ipc.scoreboard import BYTES_IN, BYTES_OUT, CURRENT_CALL
+from host.ipc.scoreboard import BYTES_IN, BYTES_OUT, CURRENT_CALL, OPEN
 from host.ipc.worker_end import WorkerChannel
 from host.plugin.binding import ListenerHooks
 from host.plugin.circuit_breaker import CircuitBreaker
@@ -27,6 +27,7 @@ from host.plugin.registry import Registry
 from host.profiling.recorder import ANYONE, CALLBACKS, Recorder
 from host.runtime import forks, stacks, streams
 from host.runtime.loop import Loop
+from host.runtime.privileges import give_up_capabilities
 from host.runtime.processes import die_with_parent, offer_to_oom_killer
 from host.runtime.signal_table import IGNORED_BY_WORKERS
 from host.runtime.signals import Handler, Signals
@@ -46,6 +47,7 @@ from host.worker.context import ListenerContext, OpenConnections
 from host.worker.datagram_setup import DatagramSetup
 from host.worker.draining import Draining
 from host.worker.losses import ListenerLosses
+from host.worker.open_counts import counting_close
 from host.worker.refusals import Refusals, closing_with_reset
 from host.worker.shards import OwnedShards
 from host.worker.sweep import Sweep
@@ -73,6 +75,8 @@ def run(
     may have more to tell.
     """
     log.forget()
+    if settings.process.keep:
+        give_up_capabilities()
     if not die_with_parent(assignment.parent):
         return ExitCode.OK
     offer_to_oom_killer()
@@ -166,6 +170,9 @@ class WorkerProcess:
         self._draining = Draining(connections, streams, loop, spread, self._report_cut)
         self._sweep = Sweep(loop, connections)
         acceptor = Acceptor(sockets, contexts, assignment.row, loop, telemetry, capacity)
+        for number, listen in enumerate(settings.listen):
+            if listen.max_connections:
+                acceptor.count_open(number, assignment.row.cell(number, OPEN))
         self._admission = self._admission_of(acceptor, settings, capacity)
         self._turns = self._turn_handler(acceptor, settings, wake)
         self._handlers = signal_handlers(lambda: self._channel.report(Report("leaving")))
@@ -175,7 +182,6 @@ class WorkerProcess:
         self, listener: Listener, hooks: ListenerHooks, settings: Settings, capacity: Capacity
     ) -> ListenerContext:
         row, telemetry, access = self._assignment.row, self._telemetry, settings.log.access
-        clients = self._client_limits[listener.index]
         return ListenerContext(
             listener,
             worker=self._view,
@@ -187,7 +193,7 @@ class WorkerProcess:
             blame=hooks.blame,
             report=self._failures,
             on_end=capacity.connection_ended,
-            close=os.close if clients is None else clients.closing(os.close),
+            close=self._closing(listener, settings),
             limits=settings.connection,
             losses=ListenerLosses(listener, row, self.loop.time, telemetry, self._assignment.slot),
             log_closed=functools.partial(log_closed, telemetry, self.loop) if access else None,
@@ -197,6 +203,14 @@ class WorkerProcess:
             bytes_in_cell=row.cell(listener.index, BYTES_IN),
             bytes_out_cell=row.cell(listener.index, BYTES_OUT),
         )
+
+    def _closing(self, listener: Listener, settings: Settings) -> Callable[[int], None]:
+        """Return what closes the descriptors of a listener, and takes them off its counts."""
+        row, clients = self._assignment.row, self._client_limits[listener.index]
+        close: Callable[[int], None] = os.close
+        if settings.listen[listener.index].max_connections:
+            close = counting_close(close, row.cells, row.cell(listener.index, OPEN))
+        return close if clients is None else clients.closing(close)
 
     def _limits_of_clients(self, settings: Settings) -> list[ClientLimit | None]:
         """Return what one client may do at each listener; None if it may do anything."""
@@ -231,7 +245,8 @@ class WorkerProcess:
         )
         for number, each in enumerate(rules):
             if not each.is_open:
-                acceptor.ask_first(number, admission.begin, admission.is_full)
+                is_full = None if each.versions is None else admission.is_full
+                acceptor.ask_first(number, admission.begin, is_full)
         return admission
 
     def _turn_handler(

@@ -9,6 +9,7 @@ from storm.rows import ROWS
 __all__ = ["ROWS"]
 
 for name in (
+    "admission",
     "after_exec",
     "bursts",
     "clocks",
@@ -26,7 +27,9 @@ for name in (
     "peers",
     "pieces",
     "pools",
+    "privileges",
     "reloading",
+    "service",
     "signals",
     "socket_files",
     "starts",
