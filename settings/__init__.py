@@ -36,6 +36,7 @@ from host.settings.plugin_options import (
 from host.settings.reference import reference
 from host.settings.sources import preset_names
 from host.settings.suggestions import nearest
+from host.settings.tls import CertificateFiles, Tls
 from host.settings.variables import ignored_variables
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "Admin",
     "AppliedSetting",
     "Breaker",
+    "CertificateFiles",
     "ConnectionLimits",
     "Difference",
     "Dispatch",
@@ -56,6 +58,7 @@ __all__ = [
     "Profile",
     "Settings",
     "SettingsError",
+    "Tls",
     "assign_sections",
     "assignment",
     "differences",

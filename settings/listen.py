@@ -10,6 +10,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -151,6 +152,19 @@ class Listen(Section):
         " clients, whose bytes are never taken for a header.",
     )
 
+    tls: str = Field(
+        default="",
+        pattern=r"^([a-z0-9][a-z0-9_-]{0,63})?$",
+        description="NAME of the table [tls.NAME] with the certificates of this listener. Empty by"
+        " default: what is sent can be read and changed on its way.",
+    )
+    alpn: dict[str, str] = Field(
+        default={},
+        description="Which plugin serves clients that ask for a protocol by ALPN (RFC 7301), as"
+        ' { "chat/1" = "chat" }; the first of these that a client offers is taken. `plugin` serves'
+        " those that offer none; those that offer only others are refused.",
+    )
+
     shards: int = Field(
         default=64,
         ge=1,
@@ -212,6 +226,16 @@ class Listen(Section):
         ]
         if fits and not any(fits):
             raise ValueError(f"no proxy of proxy_from can connect to {self.address}")
+
+    @field_validator("alpn")
+    @classmethod
+    def _check_alpn(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        if value and info.data.get("tls") == "":
+            raise ValueError('alpn is a part of TLS and says nothing without tls, as tls = "NAME"')
+        for protocol in value:
+            if not 1 <= len(protocol.encode()) <= 255 or not protocol.isascii():
+                raise ValueError(f'"{protocol}" is no protocol of ALPN: 1 to 255 bytes of ASCII')
+        return value
 
     @field_validator("address")
     @classmethod

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from host.settings.fields import leaves
 from host.settings.keys import join
 from host.settings.models import Settings
+from host.settings.tls import Tls
 from host.settings.toml_lines import Path
 
 PREFIX = "PREFORK_"
@@ -34,9 +35,10 @@ def variable(path: Path) -> str:
 def variables() -> dict[str, str]:
     """Return the name of every environment variable with the dotted key it sets.
 
-    Those of plugins' options are not among them, since they depend on the plugins.
+    Those of plugins' options and of [tls.NAME] are not among them, since their names are free.
     """
-    return {variable(path): join(path) for path, _ in leaves(Settings) if path != ("options",)}
+    free = (("options",), ("tls",))
+    return {variable(path): join(path) for path, _ in leaves(Settings) if path not in free}
 
 
 def fold(key: str) -> str:
@@ -48,6 +50,13 @@ def is_option(name: str) -> bool:
     """Tell whether a variable has the form of those that set an option of a plugin."""
     parts = name.removeprefix(PREFIX).split("__")
     return name.isupper() and len(parts) >= 3 and parts[0] == "OPTIONS" and all(parts)
+
+
+def is_of_tls(name: str) -> bool:
+    """Tell whether a variable sets a key of a table [tls.NAME]."""
+    parts = name.removeprefix(PREFIX).split("__")
+    keys = {fold(key) for key in Tls.model_fields}
+    return name.isupper() and len(parts) == 3 and parts[0] == "TLS" and parts[2] in keys
 
 
 def is_of_service(name: str, value: str) -> bool:

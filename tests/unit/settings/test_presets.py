@@ -19,7 +19,7 @@ def test_the_full_preset_has_every_key_with_its_default(load):
     loaded = load(preset="everything")
     differing = {"workers", "plugins", "listen"}
     assert loaded.settings.model_dump(exclude=differing) == Settings().model_dump(exclude=differing)
-    assert {key for key in KEYS if loaded.is_default(key)} == {"options"}
+    assert {key for key in KEYS if loaded.is_default(key)} == {"options", "tls"}
     (listen,) = loaded.settings.listen
     assert listen.model_fields_set == set(Listen.model_fields)
     assert (listen.backlog, listen.mode) == (4096, 0o600)

@@ -121,7 +121,8 @@ FILE = "from host.toml:{}"
                 "qqq",
                 "",
                 "unknown section, sections: [limits], [connection], [dispatch], [lifecycle],"
-                " [breaker], [admin], [log], [profile], [options]",
+                " [breaker], [admin], [log], [profile], [tls],"
+                " [options]",
                 1,
             ),
         ),
