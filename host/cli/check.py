@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+
 import click
 
 from host import settings
@@ -11,7 +14,7 @@ from host.cli.flags import Sources, with_sources
 from host.errors import ExitCode, PluginError
 from host.net import gates
 from host.plugin.loading import PluginErrors, load
-from host.startup.prepare import assign
+from host.startup.prepare import assign, load_certificates
 from host.text import counted
 
 
@@ -40,6 +43,8 @@ def check(sources: Sources, file: str | None, running: str | None) -> None:
         served = assign(loaded.settings, registry)
     except PluginError as error:
         fail(_counted(_lines(error)), ExitCode.PLUGIN)
+    for line in _look_at_certificates(loaded):
+        click.echo(f"host: {line}", err=True)
     for line in ignored():
         click.echo(f"host: {line}", err=True)
     click.echo("ok")
@@ -52,6 +57,18 @@ def check(sources: Sources, file: str | None, running: str | None) -> None:
 
         name = running or loaded.settings.name
         click.echo("\n".join(against_running(name, settings.render(loaded, registry.options))))
+
+
+def _look_at_certificates(loaded: settings.Loaded) -> Iterator[str]:
+    """Yield a line for each certificate that should have been replaced.
+
+    Raises:
+        SettingsError: some cannot be used.
+    """
+    found, now = load_certificates(loaded), time.time()
+    for name, number, each in found.all() if found else ():
+        if each.is_early(now) or each.expires_soon(now):
+            yield f"tls.{name}.certificates[{number}]: the certificate {each.validity(now)}"
 
 
 def _stop_promise(limits: settings.Lifecycle) -> str:

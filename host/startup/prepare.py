@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from host.errors import HostError, Interrupted, LimitsError
 from host.ipc.protocol import MAX_LISTENERS
@@ -21,6 +21,9 @@ from host.settings import AppliedSetting, Listen, Loaded, Problem, Settings, Set
 from host.startup.limits import max_connections
 from host.supervisor.reload.handover import Handover
 from host.text import reason
+
+if TYPE_CHECKING:
+    from host.tls.tables import TlsContexts
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:7000"
 """Where a host listens that was not told anything: only programs of this machine reach it."""
@@ -36,6 +39,7 @@ class Prepared(NamedTuple):
         limit: how many connections a worker may hold.
         profile: where its workers write what they have measured, if they shall.
         applied: returns its settings as people see them: key, value, and where that came from.
+        tls: its certificates, if there are tables [tls.NAME].
     """
 
     loaded: Loaded
@@ -44,6 +48,7 @@ class Prepared(NamedTuple):
     limit: int
     profile: Path | None
     applied: Callable[[], list[AppliedSetting]]
+    tls: TlsContexts | None = None
 
     @property
     def settings(self) -> Settings:
@@ -62,7 +67,8 @@ def prepare(loaded: Loaded) -> Prepared:
     limit = max_connections(settings.limits, count_sockets(served))
     check_log_file(loaded)
     shown = functools.partial(render, loaded, registry.options)
-    return Prepared(loaded, registry, served, limit, profile_directory(loaded), shown)
+    tls = load_certificates(loaded)
+    return Prepared(loaded, registry, served, limit, profile_directory(loaded), shown, tls)
 
 
 def prepare_uninterrupted(load_settings: Callable[[], Loaded]) -> Prepared:
@@ -111,6 +117,8 @@ def assign(settings: Settings, registry: Registry) -> list[tuple[Listen, str]]:
     for listen in listens:
         hook = "on_datagram" if listen.parsed.is_udp else "on_readable"
         fitting = registry.serving(hook)
+        for plugin in listen.alpn.values():
+            registry.protocol(plugin, hook)
         if listen.plugin is not None:
             served.append((listen, registry.protocol(listen.plugin, hook).name))
         elif len(fitting) == 1:
@@ -118,6 +126,19 @@ def assign(settings: Settings, registry: Registry) -> list[tuple[Listen, str]]:
         else:
             raise _nobody_serves(listen, registry, fitting)
     return served
+
+
+def load_certificates(loaded: Loaded) -> TlsContexts | None:
+    """Read and try all certificates; None if there are none.
+
+    Raises:
+        SettingsError: some cannot be used.
+    """
+    if not loaded.settings.tls:
+        return None
+    from host.tls.tables import load_tables  # noqa: PLC0415  (ssl takes 10 ms and 3 MB to import)
+
+    return load_tables(loaded)
 
 
 def count_sockets(served: Iterable[tuple[Listen, str]]) -> int:
