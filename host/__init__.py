@@ -31,6 +31,7 @@ from host.interfaces import (
     Message,
     ProxyHeader,
     Timer,
+    TlsInfo,
     Worker,
     WorkerView,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "PluginError",
     "ProxyHeader",
     "Timer",
+    "TlsInfo",
     "Worker",
     "WorkerView",
     "hookimpl",

@@ -8,6 +8,7 @@ from host.interfaces.values import (
     ConnectionOrigin,
     Listener,
     ProxyHeader,
+    TlsInfo,
 )
 from host.interfaces.worker import Connection, Datagram, HasFileno, Timer, Worker
 
@@ -26,6 +27,7 @@ __all__ = [
     "Message",
     "ProxyHeader",
     "Timer",
+    "TlsInfo",
     "Worker",
     "WorkerView",
 ]

@@ -39,9 +39,11 @@ DENIED, BAD_PROXY, LATE, GONE, PROBES = range(10, 15)
 DATAGRAMS, REPLIES, DROPPED_REPLIES, REFUSED_REPLIES = range(15, 19)
 # Connections of clients that have, or open, more than they may: among those not let in, too.
 PER_CLIENT, RATE = 19, 20
+# Connections whose TLS handshake has failed: among those not let in, too.
+BAD_TLS = 21
 # Written by the supervisor, once per row and listener.
 SENT = 5
-LISTENER_WORDS = 21
+LISTENER_WORDS = 22
 
 
 class Cells(Protocol):

@@ -160,7 +160,8 @@ def _run(
         capture.forget()
         forks.close_in_plugin_fork(capture.end_in_fork)
         try:
-            return process.run(assignment, settings, prepared.registry, telemetry, log, recorder)
+            given = assignment._replace(tls=prepared.tls)
+            return process.run(given, settings, prepared.registry, telemetry, log, recorder)
         except Exception as error:
             return tell_bug(error, telemetry)
         finally:

@@ -31,6 +31,7 @@ def test_the_public_names_are_these():
         "PluginError",
         "ProxyHeader",
         "Timer",
+        "TlsInfo",
         "Worker",
         "WorkerView",
         "hookimpl",
