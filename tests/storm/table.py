@@ -11,6 +11,7 @@ __all__ = ["ROWS"]
 for name in (
     "admission",
     "after_exec",
+    "asyncio_tasks",
     "bursts",
     "clocks",
     "commands",
