@@ -211,6 +211,10 @@ class Channel:
         while True:
             _, task = self.receive()
             kind, answer = perform(task)
+            if (
+                os.getpid() != self._pid
+            ):  # a fork of the task has come back, too: it has no part here
+                os._exit(0)
             del task
             try:
                 sys.stdout.flush()

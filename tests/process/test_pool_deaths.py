@@ -21,7 +21,7 @@ from host.ipc.scoreboard import (
 )
 from host.offload.threads import ThreadPool
 from host.settings import PoolSettings
-from support.pooling import Client, bench, give, nap, own_pid
+from support.pooling import Client, bench, fork, give, nap, own_pid
 from support.processes import children, descriptors
 
 pytestmark = pytest.mark.process
@@ -149,6 +149,14 @@ def test_large_arguments_and_results_pass_whole() -> None:
         results = [made.pool.apply_async(give, (data,)) for _ in range(3)]
         made.run_until(lambda: all(each.ready() for each in results))
         assert [each.get() == data for each in results] == [True] * 3
+
+
+def test_a_fork_of_a_task_that_comes_back_takes_no_tasks() -> None:
+    with bench(size=1) as made:
+        made.begin()
+        results = [made.pool.apply_async(each) for each in (fork, own_pid) * 10]
+        made.run_until(lambda: all(each.ready() for each in results))
+        assert [each.get() for each in results] == made.pool.pids * 20
 
 
 def test_threads_answer_on_the_loop() -> None:

@@ -108,6 +108,12 @@ def give(value: object) -> object:
     return value
 
 
+def fork(_item: object = None) -> int:
+    """Come back twice: as itself, and as a fork."""
+    os.fork()
+    return os.getpid()
+
+
 def nap(seconds: float) -> float:
     """Take a while."""
     time.sleep(seconds)
