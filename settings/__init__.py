@@ -34,9 +34,11 @@ from host.settings.plugin_options import (
     validate_options,
 )
 from host.settings.pools import PoolSettings
+from host.settings.process import Process
 from host.settings.reference import reference
 from host.settings.sources import preset_names
 from host.settings.suggestions import nearest
+from host.settings.tls import CertificateFiles, Tls
 from host.settings.variables import ignored_variables
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "Admin",
     "AppliedSetting",
     "Breaker",
+    "CertificateFiles",
     "ConnectionLimits",
     "Difference",
     "Dispatch",
@@ -55,9 +58,11 @@ __all__ = [
     "Origin",
     "PoolSettings",
     "Problem",
+    "Process",
     "Profile",
     "Settings",
     "SettingsError",
+    "Tls",
     "assign_sections",
     "assignment",
     "differences",

@@ -10,11 +10,13 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from host.settings import address as addresses
+from host.settings.process import ACCOUNT
 from host.settings.section import Section
 from host.settings.validators import also_text, as_tuple, distinct
 
@@ -107,7 +109,18 @@ class Listen(Section):
         description='Permissions of a Unix socket file, as 0o660 or "0660". 0o600 admits only the'
         " user of the host; a wider one admits every process that may open the file.",
     )
-
+    owner: str = Field(
+        default="",
+        pattern=ACCOUNT,
+        description="Owner of a Unix socket file, by name or number. Empty by default: the user of"
+        " the host. Only root may give files away: a host with process.user does so beforehand.",
+    )
+    group: str = Field(
+        default="",
+        pattern=ACCOUNT,
+        description="Group of a Unix socket file, by name or number, such as that of a proxy that"
+        " may connect with mode 0o660. Empty by default: the group of the host.",
+    )
     max_rate: float = Field(
         default=0.0,
         ge=0,
@@ -160,6 +173,19 @@ class Listen(Section):
         " clients, whose bytes are never taken for a header.",
     )
 
+    tls: str = Field(
+        default="",
+        pattern=r"^([a-z0-9][a-z0-9_-]{0,63})?$",
+        description="NAME of the table [tls.NAME] with the certificates of this listener. Empty by"
+        " default: what is sent can be read and changed on its way.",
+    )
+    alpn: dict[str, str] = Field(
+        default={},
+        description="Which plugin serves clients that ask for a protocol by ALPN (RFC 7301), as"
+        ' { "chat/1" = "chat" }; the first of these that a client offers is taken. `plugin` serves'
+        " those that offer none; those that offer only others are refused.",
+    )
+
     shards: int = Field(
         default=64,
         ge=1,
@@ -205,6 +231,8 @@ class Listen(Section):
         if self.proxy_others != "refuse" and self.proxy == "none":
             raise ValueError('proxy_others says nothing without proxy, such as proxy = "any"')
         self._check_families()
+        if (self.owner or self.group) and not self.is_file:
+            raise ValueError("owner and group are for the file of a Unix socket, as mode is")
         if self.parsed.family == "unix" and (self.allow or self.deny) and self.proxy == "none":
             raise ValueError("allow and deny are for IP addresses, which a Unix socket has not")
         return self
@@ -222,6 +250,16 @@ class Listen(Section):
         if fits and not any(fits):
             raise ValueError(f"no proxy of proxy_from can connect to {self.address}")
 
+    @field_validator("alpn")
+    @classmethod
+    def _check_alpn(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        if value and info.data.get("tls") == "":
+            raise ValueError('alpn is a part of TLS and says nothing without tls, as tls = "NAME"')
+        for protocol in value:
+            if not 1 <= len(protocol.encode()) <= 255 or not protocol.isascii():
+                raise ValueError(f'"{protocol}" is no protocol of ALPN: 1 to 255 bytes of ASCII')
+        return value
+
     @field_validator("address")
     @classmethod
     def _check_address(cls, value: str) -> str:
@@ -233,6 +271,11 @@ class Listen(Section):
                 raise ValueError(f'"{plugin}" after "=" is no plugin name') from error
             raise
         return value
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a Unix socket that has a file."""
+        return self.parsed.family == "unix" and not self.parsed.path.startswith("@")
 
     @property
     def parsed(self) -> addresses.Address:

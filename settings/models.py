@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Literal, LiteralString
 
-from pydantic import Field, ValidationInfo, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from host.settings.cpus import usable_cpus
 from host.settings.listen import DEFAULT_ADDRESS, Listen, Listens
 from host.settings.plugin_selection import Plugins
 from host.settings.pools import Pools
+from host.settings.process import Process
 from host.settings.section import Section
+from host.settings.tls import TlsTables
 from host.settings.validators import Rate, also_text
 
 _MIB = 1024 * 1024
@@ -384,6 +386,11 @@ class Settings(Section):
         description="Plugins in order: a name, `package.module:Class`, `./file.py`, or `no:NAME` to"
         " leave out a default one. Empty by default: only what is selected is imported.",
     )
+    # Before `listen`, which names these tables.
+    tls: TlsTables = Field(
+        default={},
+        description="A table [tls.NAME] for each set of certificates; listeners name theirs.",
+    )
     listen: Listens = Field(
         default=(),
         json_schema_extra=also_text,
@@ -396,6 +403,10 @@ class Settings(Section):
     )
     dispatch: Dispatch = Field(
         default=Dispatch(), description="How connections are handed to workers."
+    )
+    process: Process = Field(
+        default=Process(),
+        description="The user that a host becomes once it has opened what only root may open.",
     )
     lifecycle: Lifecycle = Field(
         default=Lifecycle(), description="How long starting, stopping and replacing may take."
@@ -431,3 +442,25 @@ class Settings(Section):
     def counts_clients(self) -> bool:
         """Whether what one client may do is limited at any listener."""
         return any(map(self.limits.concern_clients_of, self.listens))
+
+    @field_validator("listen")
+    @classmethod
+    def _check_tls(cls, value: Listens, info: ValidationInfo) -> Listens:
+        # A table that is itself invalid is missing here and reported on its own.
+        tables = info.data.get("tls")
+        if tables is None:
+            return value
+        there = ", ".join(f"[tls.{name}]" for name in tables) or "none"
+        details = [
+            InitErrorDetails(
+                type="value_error",
+                loc=(index, "tls"),
+                input=each.tls,
+                ctx={"error": ValueError(f"there is no table [tls.{each.tls}]; there is: {there}")},
+            )
+            for index, each in enumerate(value)
+            if each.tls and each.tls not in tables
+        ]
+        if details:
+            raise ValidationError.from_exception_data("listen", details)
+        return value

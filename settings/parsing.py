@@ -14,7 +14,7 @@ from host.settings.models import Settings
 from host.settings.places import Place, alternatives, below, field_at, is_list, is_mapping, is_table
 from host.settings.toml_lines import Path
 
-_LISTS = ("plugins", "listen")
+_LISTS = ("plugins", "listen", "certificates")
 
 
 def parse(path: Path, text: str) -> object:

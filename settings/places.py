@@ -23,6 +23,13 @@ _SEQUENCES = (list, tuple, set, frozenset, collections.deque)
 _QUALIFIERS = (typing.Required, typing.NotRequired, typing_extensions.ReadOnly)
 
 
+class PathOfSecret:
+    """Marks a field, as `Annotated[str, PathOfSecret()]`, that only says where a secret is.
+
+    What its name says of its value is not so: the value may be shown.
+    """
+
+
 class Place(NamedTuple):
     """What a model has at one place.
 
@@ -210,6 +217,8 @@ def _fits(kind: type, value: Mapping[str, Any]) -> bool:
 
 def holds_secret(model: type | None, path: Path) -> bool:
     """Tell whether what is at `path` must not be shown: by its name, or by its type in `model`."""
+    if model is not None and any(one.field and _is_path(one.field) for one in at(model, path)):
+        return False
     if any(isinstance(part, str) and is_secret_name(part) for part in path):
         return True
     if model is None:
@@ -251,6 +260,11 @@ def _parts(kind: Any) -> Iterable[Any]:
 
 def _has_secret(kind: type, seen: frozenset[type]) -> bool:
     return any(
-        is_secret_name(name) or is_secret(field.annotation, deep=True, seen=seen)
+        (is_secret_name(name) and not _is_path(field))
+        or is_secret(field.annotation, deep=True, seen=seen)
         for name, field in fields_of(kind).items()
     )
+
+
+def _is_path(field: FieldInfo) -> bool:
+    return any(isinstance(mark, PathOfSecret) for mark in field.metadata)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
@@ -10,8 +11,9 @@ from host.settings.errors import show
 from host.settings.fields import bounds, is_section, sections
 from host.settings.listen import Listen
 from host.settings.models import Settings, default_workers
-from host.settings.places import alternatives, fields_of
+from host.settings.places import alternatives, fields_of, is_mapping
 from host.settings.pools import PoolSettings
+from host.settings.tls import CertificateFiles, Tls
 from host.settings.toml_lines import Path
 from host.settings.variables import CONFIG, PREFIX, PRESET, is_named, variable
 
@@ -42,6 +44,9 @@ a name with dots is quoted: `--set 'options."pk.mod:Chat".maxLen=5'`. A variable
 `_` for all that is no letter or digit: `{PREFIX}OPTIONS__PK_MOD_CHAT__MAXLEN`. It sets one option:
 `{PREFIX}OPTIONS__NAME__KEY`.
 """
+_TLS = ("tls", "NAME")
+_FILES = (*_TLS, "certificates")
+"""The paths of tables whose NAME is free; those of the second are in a list, without variables."""
 _TYPES = {bool: "true or false", int: "integer", float: "number", str: "string"}
 
 
@@ -51,6 +56,10 @@ def reference() -> str:
     top = {n: f for n, f in fields if not is_section(f) and not is_named((n,), f)}
     parts = [_INTRODUCTION, _section("Top level", Settings, top, ())]
     parts.append(_section("[[listen]]", Listen, Listen.model_fields, None))
+    parts.append(_section("[tls.NAME]", Tls, fields_of(Tls), _TLS))
+    parts.append(
+        _section("[[tls.NAME.certificates]]", CertificateFiles, fields_of(CertificateFiles), _FILES)
+    )
     for name, model in sections(Settings).items():
         parts.append(_section(f"[{name}]", model, fields_of(model), (name,)))
     parts.append(
@@ -61,7 +70,7 @@ def reference() -> str:
 
 def _section(title: str, model: type, fields: dict[str, FieldInfo], prefix: Path | None) -> str:
     entries = "\n".join(_entry(name, field, prefix) for name, field in fields.items())
-    return f"## {title}\n\n{(model.__doc__ or '').strip()}\n\n{entries}"
+    return f"## {title}\n\n{inspect.getdoc(model)}\n\n{entries}"
 
 
 def _entry(name: str, field: FieldInfo, prefix: Path | None) -> str:
@@ -72,7 +81,7 @@ def _entry(name: str, field: FieldInfo, prefix: Path | None) -> str:
     anchor = ".".join((*(("listen",) if prefix is None else map(str, prefix)), name))
     low_high = "up to 0o777" if name == "mode" else bounds(field)
     low_high = low_high.removeprefix("from ").removeprefix("of ")
-    env = "" if prefix is None else f"`{variable((*prefix, name))}`"
+    env = "" if prefix in (None, _FILES) else f"`{variable((*(prefix or ()), name))}`"
     kind = ", ".join(filter(None, (_type(field), low_high)))
     facts = " · ".join(filter(None, (kind, _default(name, field), env)))
     return f'<a id="{anchor}"></a>`{name}`\n:   {facts}\n:   {field.description}\n'
@@ -82,7 +91,7 @@ def _type(field: FieldInfo) -> str:
     kind: Any = alternatives(field.annotation)[0]
     if get_origin(kind) is Literal:
         return " or ".join(f"`{one}`" for one in get_args(kind))
-    return _TYPES.get(kind, "list")
+    return "table" if is_mapping(kind) else _TYPES.get(kind, "list")
 
 
 def _default(name: str, field: FieldInfo) -> str:

@@ -12,6 +12,7 @@ from host.settings.fields import leaves
 from host.settings.keys import join
 from host.settings.models import Settings
 from host.settings.places import is_mapping
+from host.settings.tls import Tls
 from host.settings.toml_lines import Path
 
 PREFIX = "PREFORK_"
@@ -39,7 +40,7 @@ def variable(path: Path) -> str:
 def variables() -> dict[str, str]:
     """Return the name of every environment variable with the dotted key it sets.
 
-    Those of tables whose keys are names are not among them: plugins' options, and pools.
+    Those of tables whose keys are names are not among them: plugins' options, pools, and TLS.
     """
     return {
         variable(path): join(path) for path, field in leaves(Settings) if not is_named(path, field)
@@ -60,6 +61,13 @@ def is_option(name: str) -> bool:
     """Tell whether a variable has the form of those that set an option of a plugin or a pool."""
     parts = name.removeprefix(PREFIX).split("__")
     return name.isupper() and len(parts) >= 3 and parts[0] in _NAMED and all(parts)
+
+
+def is_of_tls(name: str) -> bool:
+    """Tell whether a variable sets a key of a table [tls.NAME]."""
+    parts = name.removeprefix(PREFIX).split("__")
+    keys = {fold(key) for key in Tls.model_fields}
+    return name.isupper() and len(parts) == 3 and parts[0] == "TLS" and parts[2] in keys
 
 
 def is_of_service(name: str, value: str) -> bool:

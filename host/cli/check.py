@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Iterator
+
 import click
 
 from host import settings
@@ -11,7 +15,8 @@ from host.cli.flags import Sources, with_sources
 from host.errors import ExitCode, PluginError
 from host.net import gates
 from host.plugin.loading import PluginErrors, load
-from host.startup.prepare import assign
+from host.startup.prepare import assign, check_owners, load_certificates
+from host.startup.privileged import become, summary, wanted_account
 from host.text import counted
 
 
@@ -28,7 +33,10 @@ from host.text import counted
     help="Also list what a reload of a running host would change. NAME: that in the settings.",
 )
 def check(sources: Sources, file: str | None, running: str | None) -> None:
-    """Say ok, or everything that is wrong with the settings and plugins, a line each."""
+    """Say ok, or everything that is wrong with the settings and plugins, a line each.
+
+    Started by root it becomes the user of the settings before it loads plugins, as the host does.
+    """
     try:
         loaded = sources.load(file)
     except settings.SettingsError as error:
@@ -36,22 +44,44 @@ def check(sources: Sources, file: str | None, running: str | None) -> None:
         wrong = [*str(error).splitlines()[1:], *_wrong_plugins(error.selected)]
         fail(_counted(wrong), ExitCode.SETTINGS)
     try:
+        becomes = summary(loaded)
+        check_owners(loaded)
+        wanted = wanted_account(loaded) if os.geteuid() == 0 else None
+        if wanted is not None:
+            become(loaded, wanted)
         registry = load(loaded)
         served = assign(loaded.settings, registry)
     except PluginError as error:
         fail(_counted(_lines(error)), ExitCode.PLUGIN)
+    for line in _look_at_certificates(loaded):
+        click.echo(f"host: {line}", err=True)
     for line in ignored():
         click.echo(f"host: {line}", err=True)
     click.echo("ok")
-    if names := [listen.address for listen, _ in served if listen.parsed.family == "fd"]:
+    if becomes:
+        click.echo(becomes)
+    names = [listen.address for listen, _ in served if listen.parsed.family == "fd"]
+    if names:
         click.echo(f"not looked at, as they are passed to a host that starts: {', '.join(names)}")
-    if not all(listen.parsed.is_local for listen, _ in served):
+    if not all(listen.parsed.is_local or listen.address in names for listen, _ in served):
         click.echo(_stop_promise(loaded.settings.lifecycle))
     if running is not None:
         from host.cli.comparison import against_running  # noqa: PLC0415  (as other modules)
 
         name = running or loaded.settings.name
         click.echo("\n".join(against_running(name, settings.render(loaded, registry.options))))
+
+
+def _look_at_certificates(loaded: settings.Loaded) -> Iterator[str]:
+    """Yield a line for each certificate that should have been replaced.
+
+    Raises:
+        SettingsError: some cannot be used.
+    """
+    found, now = load_certificates(loaded), time.time()
+    for name, number, each in found.all() if found else ():
+        if each.is_early(now) or each.expires_soon(now):
+            yield f"tls.{name}.certificates[{number}]: the certificate {each.validity(now)}"
 
 
 def _stop_promise(limits: settings.Lifecycle) -> str:

@@ -8,10 +8,8 @@ import os
 import socket
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing, suppress
-from errno import EADDRINUSE
+from contextlib import ExitStack, closing, suppress
 
-from host.control.server import ControlServer
 from host.errors import ExitCode, HostError, Interrupted, PluginError
 from host.hookspecs import TABLE, Process
 from host.ipc.assignment import Assignment
@@ -28,7 +26,7 @@ from host.runtime.steps import Steps
 from host.settings import Loaded, Settings, SettingsError, ignored_variables
 from host.startup.given import Given, given_to_this_process
 from host.startup.limits import RESERVED_DESCRIPTORS
-from host.startup.listening import open_or_take
+from host.startup.listening import assign_listeners, open_control, open_or_take
 from host.startup.log import HostLog
 from host.startup.prepare import (
     Prepared,
@@ -37,6 +35,7 @@ from host.startup.prepare import (
     prepare_none,
     prepare_uninterrupted,
 )
+from host.startup.privileged import Opened, open_and_become, set_umask, wanted_account
 from host.startup.rehearsal import rehearse, rehearse_again
 from host.supervisor.dependencies import Dependencies
 from host.supervisor.process import Supervisor
@@ -44,7 +43,6 @@ from host.supervisor.reload.handover import Handover, is_rehearsal
 from host.supervisor.reload.sockets import bound_before
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import (
-    ADMIN_UNAVAILABLE,
     DESCRIPTORS_CAPPED,
     HOST_BUG,
     HOST_STARTING,
@@ -54,7 +52,6 @@ from host.telemetry.events import (
     SOCKET_UNUSED,
     VARIABLES_IGNORED,
 )
-from host.text import reason
 from host.worker import process
 
 _SUPERVISORS = {row.name for row in TABLE if row.process is Process.SUPERVISOR}
@@ -92,11 +89,18 @@ def _launch(load_settings: Callable[[], Loaded], version: str, signals: Signals)
         if handed is not None:
             prepared, failed = _prepare_again(load_settings, handed, log, signals)
             return _run(prepared, version, given, failed, log, signals)
-        with signals.interrupting():
-            loaded = log.begin(load_settings())
+        with signals.interrupting(), ExitStack() as unused:
+            loaded, opened = load_settings(), None
+            set_umask(loaded.settings)
+            wanted = wanted_account(loaded)
+            log.begin(loaded, wanted)
             _allow(loaded.settings, log, signals)
+            if wanted is not None:
+                opened = open_and_become(loaded, wanted, given, log.telemetry)
+                unused.callback(opened.close)
             prepared = prepare(loaded)
-        return _run(prepared, version, given, "", log, signals)
+            unused.pop_all()
+        return _run(prepared, version, given, "", log, signals, opened)
 
 
 def _allow(settings: Settings, log: HostLog, signals: Signals) -> None:
@@ -126,6 +130,9 @@ def _prepare_again(
         try:
             with signals.interrupting():
                 prepared = prepare_uninterrupted(load_settings)
+            if cause := prepared.settings.process.change_since(handed.settings_before.process):
+                raise HostError(cause)
+            set_umask(prepared.settings)
             log.change(prepared.settings)
             return prepared, ""
         except (HostError, SettingsError, Interrupted) as error:
@@ -142,12 +149,18 @@ def _run(
     failed: str,
     host_log: HostLog,
     signals: Signals,
+    opened: Opened | None = None,
 ) -> ExitCode:
     settings, handed, passed = prepared.settings, given.handed, given.passed
     log, telemetry, capture = host_log.writer, host_log.telemetry, host_log.capture
     capture.owners = prepared.registry.owners
+    given = given.keeping(listen for listen, _ in prepared.served)
     inherited = bound_before(handed.sockets) if handed else []
-    sockets, failed = open_or_take(prepared, handed, inherited, failed, passed, given.stored)
+    if opened is not None:
+        sockets, control = assign_listeners(prepared.served, opened.listeners), opened.control
+    else:
+        sockets, failed = open_or_take(prepared, handed, inherited, failed, passed, given.stored)
+        control = open_control(settings, telemetry, handed)
     if handed is None:
         _tell_start(prepared, telemetry, version)
     _tell_listeners(sockets, handed, inherited, telemetry)
@@ -192,7 +205,7 @@ def _run(
         passed=passed,
         notifier=given.notifier,
         stored=given.stored_inodes,
-        control=_open_control(settings, telemetry, handed),
+        control=control,
         handed=handed,
         inherited=inherited,
         failed=failed,
@@ -240,28 +253,6 @@ def _print(text: str, code: ExitCode) -> None:
     """Print to standard output, if somebody takes it; a signal ends the host with this code."""
     with ending(code), suppress(OSError), open(1, "wb", closefd=False) as output:
         output.write(text.encode(errors="backslashreplace"))
-
-
-def _open_control(
-    settings: Settings, telemetry: Telemetry, handed: Handover | None
-) -> socket.socket | None:
-    """Return the control socket, bound now or before an exec; None if there is none to be had."""
-    before = handed.control if handed else None
-    if before is not None:
-        sock = socket.socket(fileno=before[1])
-        if settings.admin.enabled and before[0] == settings.name:
-            return sock
-        sock.close()
-    if not settings.admin.enabled:
-        return None
-    try:
-        return ControlServer.bind(settings.name)
-    except OSError as error:
-        address, cause = f"@prefork/{settings.name}", reason(error)
-        if error.errno == EADDRINUSE:
-            cause = f"{ControlServer.owner(settings.name)} has it"
-        telemetry.emit(ADMIN_UNAVAILABLE, address=address, cause=cause)
-        return None
 
 
 def _load_scheduler(loaded: Loaded, selected: Sequence[str], name: str) -> Steps[Registry]:

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from host.errors import HostError, Interrupted, LimitsError
 from host.ipc.protocol import MAX_LISTENERS
@@ -17,10 +17,14 @@ from host.plugin.loading import load, load_none
 from host.plugin.registry import Registry
 from host.profiling import recorder
 from host.runtime import forks
+from host.runtime.accounts import AccountError, find_group, find_user
 from host.settings import AppliedSetting, Listen, Loaded, Problem, Settings, SettingsError, render
 from host.startup.limits import max_connections
 from host.supervisor.reload.handover import Handover
 from host.text import reason
+
+if TYPE_CHECKING:
+    from host.tls.tables import TlsContexts
 
 
 class Prepared(NamedTuple):
@@ -33,6 +37,7 @@ class Prepared(NamedTuple):
         limit: how many connections a worker may hold.
         profile: where its workers write what they have measured, if they shall.
         applied: returns its settings as people see them: key, value, and where that came from.
+        tls: its certificates, if there are tables [tls.NAME].
     """
 
     loaded: Loaded
@@ -41,6 +46,7 @@ class Prepared(NamedTuple):
     limit: int
     profile: Path | None
     applied: Callable[[], list[AppliedSetting]]
+    tls: TlsContexts | None = None
 
     @property
     def settings(self) -> Settings:
@@ -56,10 +62,12 @@ def prepare(loaded: Loaded) -> Prepared:
     finally:
         forks.exit_if_plugin_fork()
     served = assign(settings, registry)
+    check_owners(loaded)
     limit = max_connections(settings.limits, count_sockets(served))
     check_log_file(loaded)
     shown = functools.partial(render, loaded, registry.options)
-    return Prepared(loaded, registry, served, limit, profile_directory(loaded), shown)
+    tls = load_certificates(loaded)
+    return Prepared(loaded, registry, served, limit, profile_directory(loaded), shown, tls)
 
 
 def prepare_uninterrupted(load_settings: Callable[[], Loaded]) -> Prepared:
@@ -93,6 +101,18 @@ def prepare_none(handed: Handover) -> Prepared:
     return Prepared(loaded, load_none(), [], limit, profile, shown)
 
 
+def listens(settings: Settings) -> tuple[Listen, ...]:
+    """Return what to listen on.
+
+    Raises:
+        LimitsError: there are more listeners than a notification can name.
+    """
+    found = settings.listens
+    if len(found) > MAX_LISTENERS:
+        raise LimitsError(f"{len(found)} listeners are too many: {MAX_LISTENERS} are possible")
+    return found
+
+
 def assign(settings: Settings, registry: Registry) -> list[tuple[Listen, str]]:
     """Return what to listen on, each with the name of the plugin that serves it.
 
@@ -101,13 +121,12 @@ def assign(settings: Settings, registry: Registry) -> list[tuple[Listen, str]]:
         SettingsError: no plugin, or not just one, could serve a listener.
         LimitsError: there are more listeners than a notification can name.
     """
-    listens = settings.listens
-    if len(listens) > MAX_LISTENERS:
-        raise LimitsError(f"{len(listens)} listeners are too many: {MAX_LISTENERS} are possible")
     served = []
-    for listen in listens:
+    for listen in listens(settings):
         hook = "on_datagram" if listen.parsed.is_udp else "on_readable"
         fitting = registry.serving(hook)
+        for plugin in listen.alpn.values():
+            registry.protocol(plugin, hook)
         if listen.plugin is not None:
             served.append((listen, registry.protocol(listen.plugin, hook).name))
         elif len(fitting) == 1:
@@ -115,6 +134,19 @@ def assign(settings: Settings, registry: Registry) -> list[tuple[Listen, str]]:
         else:
             raise _nobody_serves(listen, registry, fitting)
     return served
+
+
+def load_certificates(loaded: Loaded) -> TlsContexts | None:
+    """Read and try all certificates; None if there are none.
+
+    Raises:
+        SettingsError: some cannot be used.
+    """
+    if not loaded.settings.tls:
+        return None
+    from host.tls.tables import load_tables  # noqa: PLC0415  (ssl takes 10 ms and 3 MB to import)
+
+    return load_tables(loaded)
 
 
 def count_sockets(served: Iterable[tuple[Listen, str]]) -> int:
@@ -139,6 +171,29 @@ def _nobody_serves(listen: Listen, registry: Registry, fitting: Sequence[str]) -
     return SettingsError([Problem("listen", "", message, "")])
 
 
+def check_owners(loaded: Loaded) -> None:
+    """Check that there are the users and groups whose socket files shall be.
+
+    Raises:
+        SettingsError: this machine does not know one of them.
+    """
+    problems = []
+    for number, listen in enumerate(loaded.settings.listen):
+        for field, value, find in (
+            ("owner", listen.owner, find_user),
+            ("group", listen.group, find_group),
+        ):
+            try:
+                if value:
+                    find(value)
+            except AccountError as error:
+                key = f"listen[{number}].{field}"
+                where = f"from {loaded.origin(key)}"
+                problems.append(Problem(key, f'"{value}"', str(error), where))
+    if problems:
+        raise SettingsError(problems)
+
+
 def check_log_file(loaded: Loaded) -> None:
     """Check that the log file can be opened, and make nothing: this may be another user's check.
 
@@ -148,18 +203,18 @@ def check_log_file(loaded: Loaded) -> None:
     path = loaded.settings.log.file
     if not path:
         return
-    folder, cause = os.path.dirname(path) or ".", ""
+    folder, cause, who = os.path.dirname(path) or ".", "", f"uid {os.geteuid()}"
     if "\0" in path:
         cause = "it is no path"
     elif os.path.isdir(path):
         cause = os.strerror(errno.EISDIR)
     elif os.path.lexists(path):
         if not os.access(path, os.W_OK, effective_ids=True):
-            cause = "it may not be written to"
+            cause = f"it may not be written to by {who}"
     elif not os.path.isdir(folder):
         cause = f"there is no folder {folder}"
     elif not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
-        cause = f"{folder} may not be written to"
+        cause = f"{folder} may not be written to by {who}"
     if cause:
         raise unusable_path(loaded, "log.file", path, cause)
 

@@ -368,6 +368,14 @@ class Generations:
             generation.scoreboard.gate_shut = True
         return [each for generation in self.with_listeners for each in generation.streams]
 
+    def is_quiet(self) -> bool:
+        """Do a pass for each listener; tell whether nobody waits and nothing is under way.
+
+        A shard that is about to have another owner would not be read by anybody in the end.
+        """
+        settled = self.shards.is_settled(group.shards for group in self.serving.groups)
+        return self.handing_out.runner.quiet() and settled
+
     def close_groups(self) -> None:
         """Close the sockets of UDP listeners; workers read on what waits as they leave."""
         self.keeps_shards = True

@@ -27,6 +27,7 @@ from host.plugin.registry import Registry
 from host.profiling.recorder import ANYONE, CALLBACKS, Recorder
 from host.runtime import forks, stacks, streams
 from host.runtime.loop import Loop
+from host.runtime.privileges import give_up_capabilities
 from host.runtime.processes import die_with_parent, offer_to_oom_killer
 from host.runtime.signal_table import IGNORED_BY_WORKERS
 from host.runtime.signals import Handler, Signals
@@ -74,6 +75,8 @@ def run(
     may have more to tell.
     """
     log.forget()
+    if settings.process.keep:
+        give_up_capabilities()
     if not die_with_parent(assignment.parent):
         return ExitCode.OK
     offer_to_oom_killer()

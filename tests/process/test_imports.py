@@ -40,6 +40,7 @@ OF_COMMANDS = {
     "host.simulation.arrivals",
     "host.simulation.model",
     "host.settings.environment",
+    "host.tls.tables",
 }
 UNUSED = OF_OTHERS | OF_COMMANDS
 """What a host without variables PREFORK_… can do without."""

@@ -11,6 +11,7 @@ __all__ = ["ROWS"]
 for name in (
     "admission",
     "after_exec",
+    "asyncio_tasks",
     "bursts",
     "clocks",
     "commands",
@@ -26,7 +27,9 @@ for name in (
     "models",
     "peers",
     "pieces",
+    "privileges",
     "reloading",
+    "service",
     "signals",
     "socket_files",
     "starts",

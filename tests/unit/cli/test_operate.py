@@ -92,6 +92,14 @@ def test_status_is_a_table(host):
     )
 
 
+def test_status_sums_up_the_tasks_of_pools(host):
+    tasks = {"waiting": 1, "running": 2, "done": 30, "failed": 4, "lost": 5, "timed_out": 6}
+    workers = [each | {"tasks": tasks} for each in STATUS["workers"]]
+    line = "tasks of pools: 2 queued, 4 running; 60 done, 8 failed, 10 lost, 12 timed out\n"
+    assert line in say(host(status=STATUS | {"workers": workers}), "status")
+    assert line in say(host(status=STATUS | {"workers": workers}), "top")
+
+
 @pytest.mark.parametrize("truncated", [False, True])
 def test_status_tells_who_has_most_connections(host, truncated):
     peers = ["192.0.2.1:1", "192.0.2.2:1", "192.0.2.2:2", "unix"]
@@ -118,14 +126,6 @@ def test_status_tells_who_has_most_connections(host, truncated):
     assert told["clients"][0] == {"client": "192.0.2.2", "connections": 2}
     assert told["clients_are_all"] is not truncated
     assert "CLIENT" not in say(fake, "status")
-
-
-def test_status_sums_up_the_tasks_of_pools(host):
-    tasks = {"waiting": 1, "running": 2, "done": 30, "failed": 4, "lost": 5, "timed_out": 6}
-    workers = [each | {"tasks": tasks} for each in STATUS["workers"]]
-    line = "tasks of pools: 2 queued, 4 running; 60 done, 8 failed, 10 lost, 12 timed out\n"
-    assert line in say(host(status=STATUS | {"workers": workers}), "status")
-    assert line in say(host(status=STATUS | {"workers": workers}), "top")
 
 
 def test_status_tells_of_troubles_and_nothing_reaches_the_terminal(host):

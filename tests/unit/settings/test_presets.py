@@ -19,7 +19,7 @@ def test_the_full_preset_has_every_key_with_its_default(load):
     loaded = load(preset="everything")
     differing = {"workers", "plugins", "listen", "pools"}
     assert loaded.settings.model_dump(exclude=differing) == Settings().model_dump(exclude=differing)
-    assert {key for key in KEYS if loaded.is_default(key)} == {"options", "pools"}
+    assert {key for key in KEYS if loaded.is_default(key)} == {"options", "pools", "tls"}
     assert loaded.settings.pools == {"default": PoolSettings()}
     assert loaded.settings.pools["default"].model_fields_set == set(PoolSettings.model_fields)
     (listen,) = loaded.settings.listen

@@ -120,8 +120,8 @@ FILE = "from host.toml:{}"
             (
                 "qqq",
                 "",
-                "unknown section, sections: [limits], [connection], [dispatch], [lifecycle],"
-                " [breaker], [admin], [log], [profile], [options], [pools]",
+                "unknown section, sections: [limits], [connection], [dispatch], [process],"
+                " [lifecycle], [breaker], [admin], [log], [profile], [tls], [pools], [options]",
                 1,
             ),
         ),

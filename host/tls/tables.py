@@ -1,0 +1,170 @@
+"""All tables [tls.NAME] of a host: loads them, and has workers take over new certificates."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import NamedTuple
+
+from host.settings import Listen, Loaded, Problem, SettingsError, Tls
+from host.tls.certificate import Certificate, examine
+from host.tls.contexts import ServerContext
+from host.tls.pem import (
+    CertificateError,
+    Pem,
+    PemSet,
+    ReadFile,
+    places,
+    read_file,
+    read_set,
+    seal,
+    unseal,
+)
+
+
+class CertificateSet(NamedTuple):
+    """The certificates of one table [tls.NAME], which have been tried.
+
+    Attributes:
+        pems: what its files hold.
+        certificates: what the certificates say, in the same order.
+    """
+
+    pems: PemSet
+    certificates: tuple[Certificate, ...]
+
+    def sealed(self) -> int:
+        """Write it into a file in memory that nobody can change; the caller closes it."""
+        facts = json.dumps([asdict(each) for each in self.certificates]).encode()
+        own = [
+            part for pem in self.pems.certificates for part in (pem.chain, pem.key, pem.password)
+        ]
+        return seal([facts, self.pems.client_ca, *own])
+
+
+def unsealed(descriptor: int) -> CertificateSet:
+    """Return what `CertificateSet.sealed` has written; the descriptor stays open.
+
+    Raises:
+        ValueError: somebody else has written it.
+    """
+    facts, client_ca, *own = unseal(descriptor)
+    said = [each | {"names": tuple(each["names"])} for each in json.loads(facts)]
+    pems = [Pem(*own[at : at + 3]) for at in range(0, len(own), 3)]
+    return CertificateSet(
+        PemSet(tuple(pems), client_ca), tuple(Certificate(**each) for each in said)
+    )
+
+
+def load_set(table: Tls, read: ReadFile = read_file) -> CertificateSet:
+    """Read the files of a table, and try each certificate.
+
+    Raises:
+        CertificateError: one of them cannot be used.
+    """
+    pems = read_set(table, read)
+    pairs = zip(pems.certificates, places(table), strict=True)
+    return CertificateSet(pems, tuple(examine(pem, place) for pem, place in pairs))
+
+
+class TlsContexts:
+    """The contexts of all tables, as listeners need them; workers inherit them.
+
+    Args:
+        tables: the settings of each table, by its NAME.
+        sets: its certificates.
+        alpn: which protocols are asked for with which table: NAME, protocols.
+        keylog: see `ServerContext`.
+
+    Raises:
+        CertificateError: a certificate cannot be used.
+    """
+
+    def __init__(
+        self,
+        tables: Mapping[str, Tls],
+        sets: Mapping[str, CertificateSet],
+        alpn: Iterable[tuple[str, tuple[str, ...]]] = (),
+        keylog: str = "",
+    ) -> None:
+        self.tables = tables
+        wanted = dict.fromkeys([*((name, ()) for name in tables), *alpn])
+        self._contexts = {
+            (name, protocols): ServerContext(
+                name, tables[name], *sets[name], alpn=protocols, keylog=keylog
+            )
+            for name, protocols in wanted
+        }
+
+    def of(self, listen: Listen) -> ServerContext | None:
+        """Return the context of a listener; None if it has no TLS."""
+        return self._contexts[listen.tls, tuple(listen.alpn)] if listen.tls else None
+
+    def named(self, name: str) -> ServerContext:
+        """Return the context of a table, without ALPN: for connections that begin in plain text.
+
+        Raises:
+            KeyError: there is no such table.
+        """
+        return self._contexts[name, ()]
+
+    def all(self) -> Iterator[tuple[str, int, Certificate]]:
+        """Yield NAME, number and what it says of each certificate that is in use."""
+        for name in self.tables:
+            for number, each in enumerate(self.certificates(name)):
+                yield name, number, each
+
+    def certificates(self, name: str) -> Sequence[Certificate]:
+        """Return what the certificates of a table say that are in use."""
+        return self.named(name).certificates
+
+    def install(self, name: str, found: CertificateSet) -> None:
+        """Have these certificates in all sessions that begin from now on.
+
+        Raises:
+            CertificateError: they cannot be used; those before them stay.
+        """
+        for (each, _), context in self._contexts.items():
+            if each == name:
+                context.install(*found)
+
+    def install_sealed(self, name: str, descriptor: int) -> None:
+        """Do the same with what `CertificateSet.sealed` has written; the descriptor stays open.
+
+        Raises:
+            CertificateError, ValueError: they cannot be used; those before them stay.
+        """
+        self.install(name, unsealed(descriptor))
+
+
+def load_tables(loaded: Loaded, read: ReadFile = read_file, keylog: str = "") -> TlsContexts:
+    """Read and try the certificates of all tables [tls.NAME].
+
+    Args:
+        loaded: the settings.
+        read: returns what is in a file.
+        keylog: see `ServerContext`.
+
+    Raises:
+        SettingsError: with all that cannot be used.
+    """
+    tables, problems = loaded.settings.tls, []
+    sets: dict[str, CertificateSet] = {}
+    for name, table in tables.items():
+        try:
+            sets[name] = load_set(table, read)
+        except CertificateError as error:
+            problems.append(_problem(loaded, name, error))
+    alpn = [(each.tls, tuple(each.alpn)) for each in loaded.settings.listen if each.tls]
+    if not problems:
+        try:
+            return TlsContexts(tables, sets, alpn, keylog)
+        except CertificateError as error:
+            problems.append(_problem(loaded, "", error))
+    raise SettingsError(problems)
+
+
+def _problem(loaded: Loaded, name: str, error: CertificateError) -> Problem:
+    key = f"tls.{name}.{error.key}"
+    return Problem(key, f'"{error.path}"', error.cause, f"from {loaded.origin(key)}")
