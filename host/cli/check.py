@@ -15,7 +15,7 @@ from host.cli.flags import Sources, with_sources
 from host.errors import ExitCode, PluginError
 from host.net import gates
 from host.plugin.loading import PluginErrors, load
-from host.startup.prepare import assign, check_owners, load_certificates
+from host.startup.prepare import assign, check_owners, check_preload, load_certificates
 from host.startup.privileged import become, summary, wanted_account
 from host.text import counted
 
@@ -51,6 +51,7 @@ def check(sources: Sources, file: str | None, running: str | None) -> None:
             become(loaded, wanted)
         registry = load(loaded)
         served = assign(loaded.settings, registry)
+        check_preload(loaded)
     except PluginError as error:
         fail(_counted(_lines(error)), ExitCode.PLUGIN)
     for line in _look_at_certificates(loaded):

@@ -30,7 +30,7 @@ HEADER = struct.Struct("!BQ")
 """A kind and a length."""
 SETUP, TASK = 1, 2
 """What the worker sends: how to begin, and tasks."""
-READY, NOT_READY, VALUE, RAISED, UNPICKLABLE, PRINTED = 11, 12, 13, 14, 15, 16
+READY, NOT_READY, VALUE, RAISED, UNPICKLABLE, STDOUT, STDERR = range(11, 18)
 """What is sent back: whether it has begun, the end of a task in one of three ways, and output."""
 LAST = 64
 """Added to the kind of an answer after which the process ends, to be replaced."""
@@ -82,13 +82,13 @@ class Output(io.RawIOBase):
     """Sends what is printed to the worker, which tells it as events.
 
     Args:
-        name: `stdout` or `stderr`.
+        kind: the kind of its frames.
         send: sends a frame.
     """
 
-    def __init__(self, name: str, send: Callable[[int, bytes], object]) -> None:
+    def __init__(self, kind: int, send: Callable[[int, bytes], object]) -> None:
         super().__init__()
-        self._name, self._send = name, send
+        self._kind, self._send = kind, send
 
     def writable(self) -> bool:
         """Tell that it can be written to."""
@@ -96,9 +96,9 @@ class Output(io.RawIOBase):
 
     def write(self, data: Any) -> int:
         """Send what was printed."""
-        data = bytes(data)
-        self._send(PRINTED, pickle.dumps((self._name, data), _PROTOCOL))
-        return len(data)
+        text = bytes(data)
+        self._send(self._kind, text)
+        return len(text)
 
 
 def main(parent: int, *, has_lineage: bool) -> None:
@@ -191,16 +191,16 @@ class Channel:
         """
         sys.path[:] = path
         sys.meta_path.append(Files(files))
-        for name in ("stdout", "stderr"):
-            raw = io.BufferedWriter(Output(name, self.send))
+        for name, kind in (("stdout", STDOUT), ("stderr", STDERR)):
+            raw = io.BufferedWriter(Output(kind, self.send))
             text = io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=True)
             setattr(sys, name, text)
         try:
             for name in preload:
                 importlib.import_module(name)
         except BaseException as error:
-            cause = f"{type(error).__name__}: {error}"
-            self.send(NOT_READY, pickle.dumps((cause, traceback.format_exc()), _PROTOCOL))
+            texts = (f"{type(error).__name__}: {error}", traceback.format_exc())
+            self.send(NOT_READY, "\0".join(texts).encode(errors="backslashreplace"))
             return
         self.send(READY)
         done = 0

@@ -63,12 +63,12 @@ class PoolProcess:
 
     __slots__ = (
         "_data",
-        "_filled",
         "_kind",
         "_loop",
         "_on_end",
         "_on_frame",
         "_pidfd",
+        "_size",
         "_sock",
         "_start_of_frame",
         "_unsent",
@@ -89,8 +89,8 @@ class PoolProcess:
         self.task: Any = None
         self.is_ready = self.is_leaving = False
         self._start_of_frame = b""
-        self._kind, self._filled = _IDLE, 0
-        self._data: bytearray = bytearray()
+        self._kind, self._size = _IDLE, 0
+        self._data = bytearray()  # of a frame that is not complete
         self._unsent: list[memoryview] = []
         self._sock, other = socket.socketpair()
         self._pidfd = -1
@@ -180,13 +180,14 @@ class PoolProcess:
         """Read once, and hand on the frames that are complete; False at the end."""
         try:
             if self._kind != _IDLE:
-                count = self._sock.recv_into(memoryview(self._data)[self._filled :])
-                self._filled += count
-                if self._filled == len(self._data):
+                # It grows with what comes: a broken process may say any length.
+                more = self._sock.recv(min(_PIECE, self._size - len(self._data)))
+                self._data += more
+                if len(self._data) == self._size:
                     kind, frame = self._kind, self._data
-                    self._kind, self._data, self._filled = _IDLE, bytearray(), 0
+                    self._kind, self._data = _IDLE, bytearray()
                     self._on_frame(self, kind, frame)
-                return count > 0
+                return bool(more)
             data = self._sock.recv(_PIECE)
         except BlockingIOError:
             return True
@@ -194,10 +195,11 @@ class PoolProcess:
             return False
         if not data:
             return False
-        return self._parse(self._start_of_frame + data)
+        self._parse(self._start_of_frame + data)
+        return True
 
-    def _parse(self, data: bytes) -> bool:
-        """Hand on the frames in `data` and keep the rest; False if it is none of `child`'s."""
+    def _parse(self, data: bytes) -> None:
+        """Hand on the frames in `data`, and keep the rest."""
         place, end = 0, len(data)
         while end - place >= HEADER.size:
             kind, size = HEADER.unpack_from(data, place)
@@ -207,15 +209,10 @@ class PoolProcess:
                 place += size
                 self._on_frame(self, kind, frame)
                 continue
-            try:
-                self._data = bytearray(size)
-            except (MemoryError, OverflowError):
-                return False
-            self._data[: end - place] = data[place:]
-            self._kind, self._filled = kind, end - place
+            self._data += data[place:]
+            self._kind, self._size = kind, size
             place = end
         self._start_of_frame = data[place:]
-        return True
 
     def _leave_socket(self) -> None:
         if self._sock.fileno() >= 0:

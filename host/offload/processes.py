@@ -12,9 +12,10 @@ from host.interfaces import PicklingError, PoolError, TaskLostError
 from host.offload.child import (
     LAST,
     NOT_READY,
-    PRINTED,
     RAISED,
     READY,
+    STDERR,
+    STDOUT,
     VALUE,
 )
 from host.offload.pool import Surroundings, TaskPool
@@ -36,7 +37,7 @@ _ATTEMPTS = 3
 _LONGEST_PAUSE_SECONDS = 30.0
 _PATIENCE_SECONDS = 1.0
 """How long the end of a worker waits for the processes that it has killed."""
-_LEVELS = {"stdout": Level.INFO, "stderr": Level.WARNING}
+_STREAMS = {STDOUT: ("stdout", Level.INFO), STDERR: ("stderr", Level.WARNING)}
 
 
 class RemoteTraceback(Exception):
@@ -139,15 +140,15 @@ class ProcessPool(TaskPool):
             self._processes.add(process)
 
     def _on_frame(self, process: PoolProcess, kind: int, data: bytes | bytearray) -> None:
-        if kind == PRINTED:
-            self._tell_printed(process, data)
+        if kind in _STREAMS:
+            self._tell_printed(process, kind, data)
         elif kind == READY:
             process.is_ready = True
             self._failures, self._cause = 0, ""
             self._idle.append(process)
             self._begin()
         elif kind == NOT_READY:
-            cause, stack = pickle.loads(data)
+            cause, _, stack = data.decode(errors="backslashreplace").partition("\0")
             process.is_leaving = True
             self._failures = max(self._failures, _ATTEMPTS)
             self._start_failed(f"preload failed: {cause}", stack)
@@ -233,11 +234,11 @@ class ProcessPool(TaskPool):
             cause=str(ended),
         )
 
-    def _tell_printed(self, process: PoolProcess, data: bytes | bytearray) -> None:
-        stream, text = pickle.loads(data)
-        for line in text.decode(errors="backslashreplace").splitlines():
+    def _tell_printed(self, process: PoolProcess, kind: int, data: bytes | bytearray) -> None:
+        stream, level = _STREAMS[kind]
+        for line in data.decode(errors="backslashreplace").splitlines():
             self.around.telemetry.emit_at(
-                _LEVELS[stream],
+                level,
                 PLUGIN_PRINTED,
                 source=f"pool {self.name} (pid {process.pid})",
                 plugin=None,

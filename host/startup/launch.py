@@ -25,7 +25,7 @@ from host.runtime.signals import Signals, ending
 from host.runtime.steps import Steps
 from host.settings import Loaded, Settings, SettingsError, ignored_variables
 from host.startup.given import Given, given_to_this_process
-from host.startup.limits import RESERVED_DESCRIPTORS
+from host.startup.limits import RESERVED_DESCRIPTORS, pool_descriptors
 from host.startup.listening import assign_listeners, open_control, open_or_take
 from host.startup.log import HostLog
 from host.startup.prepare import (
@@ -300,7 +300,8 @@ def _tell_start(prepared: Prepared, telemetry: Telemetry, version: str) -> None:
     if names := ignored_variables():
         telemetry.emit(VARIABLES_IGNORED, names=", ".join(names))
     if limit < settings.limits.max_connections_per_worker:
-        allowed = limit + RESERVED_DESCRIPTORS + count_sockets(prepared.served)
+        others = count_sockets(prepared.served) + pool_descriptors(settings.pools)
+        allowed = limit + RESERVED_DESCRIPTORS + others
         telemetry.emit(DESCRIPTORS_CAPPED, allowed=allowed, connections=limit)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import importlib.util
 import os
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -19,7 +20,7 @@ from host.profiling import recorder
 from host.runtime import forks
 from host.runtime.accounts import AccountError, find_group, find_user
 from host.settings import AppliedSetting, Listen, Loaded, Problem, Settings, SettingsError, render
-from host.startup.limits import max_connections
+from host.startup.limits import max_connections, pool_descriptors
 from host.supervisor.reload.handover import Handover
 from host.text import reason
 
@@ -63,8 +64,10 @@ def prepare(loaded: Loaded) -> Prepared:
         forks.exit_if_plugin_fork()
     served = assign(settings, registry)
     check_owners(loaded)
-    limit = max_connections(settings.limits, count_sockets(served))
+    others = count_sockets(served) + pool_descriptors(settings.pools)
+    limit = max_connections(settings.limits, others)
     check_log_file(loaded)
+    check_preload(loaded)
     shown = functools.partial(render, loaded, registry.options)
     tls = load_certificates(loaded)
     return Prepared(loaded, registry, served, limit, profile_directory(loaded), shown, tls)
@@ -217,6 +220,24 @@ def check_log_file(loaded: Loaded) -> None:
         cause = f"{folder} may not be written to by {who}"
     if cause:
         raise unusable_path(loaded, "log.file", path, cause)
+
+
+def check_preload(loaded: Loaded) -> None:
+    """Check that there are the modules which processes of pools are to import; none is imported.
+
+    Raises:
+        SettingsError: there is none of the name, or no package that it could be in.
+    """
+    problems = []
+    for name, pool in loaded.settings.pools.items():
+        key = f"pools.{name}.preload"
+        for module in pool.preload:
+            if importlib.util.find_spec(module.partition(".")[0]) is None:
+                cause = "there is no such module, so no process of this pool could start"
+                where = f"from {loaded.origin(key)}"
+                problems.append(Problem(key, f'"{module}"', cause, where))
+    if problems:
+        raise SettingsError(problems)
 
 
 def unusable_path(loaded: Loaded, key: str, path: str, cause: str) -> SettingsError:

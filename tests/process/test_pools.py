@@ -167,9 +167,9 @@ def test_a_lack_of_memory_is_an_error_of_its_task_and_the_process_is_replaced(st
 
 
 def test_modules_that_cannot_be_imported_first(start: Start) -> None:
-    host = begin(start, preload="no_such_module")
+    host = begin(start, preload="json.no_such_module")
     told = host.wait_for("pool_not_started", pool="default")
-    assert "ModuleNotFoundError: No module named 'no_such_module'" in told["cause"]
+    assert "ModuleNotFoundError: No module named 'json.no_such_module'" in told["cause"]
     with client(host) as lines:
         assert lines.ask("pid").startswith(
             "PoolError: pool default has no process that could do a task: preload failed"
@@ -252,3 +252,17 @@ def test_nothing_outlives_a_supervisor_that_is_killed(start: Start) -> None:
     host.signal(signal.SIGKILL)
     host.wait()
     eventually(lambda: not any(map(status, processes)), "the processes have ended")
+
+
+def test_coroutines_await_tasks(start: Start) -> None:
+    plugin = f"{SUPPORT / 'asyncio_pool.py'}:Server"
+    host = start(plugin=plugin, workers=1, settings={"pools.default.size": SIZE})
+    with client(host) as lines:
+        processes = pool_processes(host)
+        assert int(lines.ask("pid")) in processes
+        assert lines.ask("map") == "[0, 2, 4, 6, 8]"
+        assert lines.ask("gather") == "6"
+        assert lines.ask("ready") == "8"
+        assert lines.ask("die") == "TaskLostError"
+        assert lines.ask("late") == "TimeoutError"
+        assert int(lines.ask("pid")) not in processes

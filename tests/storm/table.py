@@ -27,6 +27,7 @@ for name in (
     "models",
     "peers",
     "pieces",
+    "pools",
     "privileges",
     "reloading",
     "service",

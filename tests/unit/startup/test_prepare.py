@@ -7,12 +7,20 @@ import pytest
 from host.errors import HostError, LimitsError, PluginError
 from host.ipc.protocol import MAX_LISTENERS
 from host.plugin.loading import load
-from host.settings import AppliedSetting, Listen, Loaded, Settings, SettingsError
+from host.settings import (
+    AppliedSetting,
+    Listen,
+    Loaded,
+    PoolSettings,
+    Settings,
+    SettingsError,
+)
 from host.settings.listen import DEFAULT_ADDRESS
 from host.settings.models import Log, Profile
 from host.startup.prepare import (
     assign,
     check_log_file,
+    check_preload,
     count_sockets,
     prepare_none,
     prepare_uninterrupted,
@@ -144,6 +152,14 @@ def test_a_directory_that_cannot_be_made_is_a_problem_of_the_settings(tmp_path):
     directory = str(tmp_path / "file" / "profiles")
     with pytest.raises(SettingsError, match=r"profile\.directory.*cannot be written to"):
         profile_directory(Loaded(Settings(profile=Profile(directory=directory))))
+
+
+def test_modules_that_pools_import_first_are_there():
+    settings = Settings(pools={"a": PoolSettings(preload=("json.decoder", "os"))})
+    check_preload(Loaded(settings))
+    settings = Settings(pools={"a": PoolSettings(preload=("os", "nonsuch.x"))})
+    with pytest.raises(SettingsError, match=r'pools\.a\.preload = "nonsuch\.x"  there is no such'):
+        check_preload(Loaded(settings))
 
 
 class TestLogFile:
