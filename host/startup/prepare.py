@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from host.errors import HostError, Interrupted, LimitsError
+from host.ipc.client_counts import ClientCounts
 from host.ipc.protocol import MAX_LISTENERS
 from host.plugin.loading import load, load_none
 from host.plugin.registry import Registry
@@ -66,6 +67,8 @@ def prepare(loaded: Loaded) -> Prepared:
     check_owners(loaded)
     others = count_sockets(served) + pool_descriptors(settings.pools)
     limit = max_connections(settings.limits, others)
+    if settings.counts_clients:
+        ClientCounts().close()  # a reload must not find out after the exec that there is no room
     check_log_file(loaded)
     check_preload(loaded)
     shown = functools.partial(render, loaded, registry.options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import signal
 import socket
 from collections.abc import Iterator
@@ -166,7 +167,7 @@ def test_a_reload_switches_the_limit(
     config = tmp_path / "host.toml"
     text = 'plugins = ["echo"]\nlisten = ["tcp://127.0.0.1:0"]\n[limits]\n'
     config.write_text(text + before)
-    host = start("--config", str(config), plugin=None, listen=())
+    host = start("--config", str(config), "--name", fresh_name(), plugin=None, listen=())
     assert crowd.come(host.address, 8) == (3 if before else 8)
     crowd.leave(list(crowd.socks))
     config.write_text(text + after)
@@ -189,7 +190,7 @@ def test_an_ipv6_network_is_one_client(
 ) -> None:
     config = tmp_path / "host.toml"
     config.write_text(PROXIED.format(plugin="echo", limits=limits))
-    host = start("--config", str(config), plugin=None, listen=())
+    host = start("--config", str(config), "--name", fresh_name(), plugin=None, listen=())
     for client in (one, other):
         header = f"PROXY TCP6 {client} ::1 1 2\r\n".encode()
         crowd.come(host.address, 5, says=header)
@@ -252,3 +253,20 @@ def _racer(
         os.read(go, 1)  # until all ends for writing are closed
         come_in = sum(row.add(place, limit) for _ in range(5))
     os._exit(come_in)
+
+
+def test_a_reload_without_address_space_for_the_counts_is_refused(
+    start: Start, tmp_path: Path
+) -> None:
+    config = tmp_path / "host.toml"
+    config.write_text('plugins = ["echo"]\nlisten = ["tcp://127.0.0.1:0"]\n')
+    host = start("--config", str(config), "--name", fresh_name(), plugin=None, listen=())
+    limits = resource.prlimit(host.pid, resource.RLIMIT_AS)
+    resource.prlimit(host.pid, resource.RLIMIT_AS, (1_400 << 20, limits[1]))
+    config.write_text(config.read_text() + "[limits]\nmax_per_client = 3\n")
+    host.signal(signal.SIGHUP)
+    refused = host.wait_for("reload_failed")
+    assert "1536 MiB of address space" in refused["reason"]
+    with host.connect() as client:
+        client.sendall(b"x")
+        assert client.recv(1) == b"x"
