@@ -77,6 +77,8 @@ def row(
     """Enter a function into the table; it returns what was measured."""
 
     def enter(function: Callable[[Trial], str]) -> Callable[[Trial], str]:
+        if number in ROWS:
+            raise ValueError(f"there are two rows {number}: the other one is {ROWS[number].fault}")
         ROWS[number] = Row(number, fault, must, function)
         return function
 
