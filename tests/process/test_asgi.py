@@ -451,8 +451,10 @@ def test_an_app_that_is_not_there_is_told_before_anything_starts(
 
 def test_whoever_has_not_the_extra_is_told_what_to_install(refuse: Any, tmp_path: Path) -> None:
     missing = "raise ModuleNotFoundError(\"No module named 'uvicorn'\", name='uvicorn')"
-    (tmp_path / "uvicorn.py").write_text(missing, encoding="utf-8")
-    refusal = refuse("--plugin", "asgi", env={"PYTHONPATH": str(tmp_path)})
+    folder = tmp_path / "first"
+    folder.mkdir()
+    (folder / "uvicorn.py").write_text(missing, encoding="utf-8")
+    refusal = refuse("--plugin", "asgi", env={"PYTHONPATH": str(folder)})
     assert refusal.code == ExitCode.PLUGIN
     assert 'there is no module "uvicorn"' in refusal.message
     assert "pip install 'prefork[asgi]'" in refusal.message
