@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -18,10 +19,12 @@ class Sources(NamedTuple):
     config: str | None
     preset: str | None
     flags: dict[str, tuple[object, str]]
+    keylog: str = ""
 
     def load(self, file: str | None = None) -> settings.Loaded:
         """Load the settings; a `file` given as an argument counts like `--config`."""
-        return settings.load(flags=self.flags, file=file or self.config, preset=self.preset)
+        found = settings.load(flags=self.flags, file=file or self.config, preset=self.preset)
+        return dataclasses.replace(found, keylog=self.keylog)
 
     def recording(self, file: str) -> Sources:
         """Also select the plugin that records connections, wherever the others were selected."""

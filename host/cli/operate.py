@@ -38,6 +38,9 @@ _RELOAD_SECONDS = 120.0
 """A reload loads everything twice, and waits until the new workers are ready."""
 _STOP_MARGIN_SECONDS = 10.0
 _LOOK_SECONDS = 0.1
+_DAY_SECONDS = 86_400
+_FINGERPRINT_DIGITS = 16
+"""Enough to tell certificates apart; --json has them all."""
 
 Part = str | screen.Table
 
@@ -291,9 +294,39 @@ def top(target: Target, sort: str, reverse: bool) -> None:
     target.show(found, lambda: once(found, view))
 
 
+@_of_table("certificates")
+def certificates(target: Target) -> None:
+    """Show the certificates that are in use, those of one table together."""
+    found = target.ask("certificates")
+    target.show(found, lambda: [_certificates(found["certificates"])])
+
+
+def _certificates(found: Iterable[Mapping[str, Any]]) -> screen.Table:
+    rows = [
+        (
+            each["tls"],
+            printable(", ".join(each["names"])),
+            each["key_type"],
+            each["not_after"],
+            f"{each['seconds_left'] // _DAY_SECONDS} days",
+            each["fingerprint"][:_FINGERPRINT_DIGITS],
+        )
+        for each in found
+    ]
+    return screen.Table.of("TLS NAMES KEY EXPIRES LEFT FINGERPRINT", rows)
+
+
 @_of_table("reload")
-def reload(target: Target) -> None:
+def reload(target: Target, certificates: bool) -> None:
     """Reload, and say how it went."""
+    if certificates:
+        renewed = target.ask("reload", certificates=True)
+        names = ", ".join(renewed["certificates"])
+        words = (
+            f"new certificates in all workers: {names}" if names else "nothing is new in any file"
+        )
+        target.show(renewed, lambda: [words])
+        return
     limit = target.timeout or _RELOAD_SECONDS
     deadline = time.monotonic() + limit
     number = _begin_reload(target, deadline)
@@ -380,6 +413,7 @@ OPERATIONS: tuple[click.Command, ...] = (
     status,
     generations,
     applied,
+    certificates,
     connections,
     why,
     top,

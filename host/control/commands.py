@@ -135,6 +135,7 @@ _STATUS = (
     "schedulers",
     "workers",
     "listeners",
+    "certificates",
     "plugins",
     "last_reload",
     "hangs",
@@ -202,7 +203,23 @@ _TABLE = (
         changes=False,
     ),
     Command(
-        "reload", "Take on new code, settings and plugins; no connection is lost.", ("generation",)
+        "certificates",
+        "List the certificates that are in use, and when they expire.",
+        ("certificates",),
+        changes=False,
+    ),
+    Command(
+        "reload",
+        "Take on new code, settings and plugins; no connection is lost.",
+        ("generation", "certificates"),
+        (
+            Argument(
+                "certificates",
+                bool,
+                "Take on new certificates alone, which replaces no worker.",
+                default=False,
+            ),
+        ),
     ),
     Command(
         "stop",

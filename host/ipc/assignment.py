@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from host.interfaces import Listener
 from host.ipc.client_counts import ClientRow
 from host.ipc.scoreboard import Row, Scoreboard
+
+if TYPE_CHECKING:  # a host without TLS does not import it
+    from host.tls.tables import TlsContexts
 
 
 class WorkerId(NamedTuple):
@@ -38,6 +41,7 @@ class Assignment(NamedTuple):
         bus: its end of the bus channel; the worker closes it.
         stacks: the pipe that its stacks are printed to when it crashes or hangs.
         clients: its row of the counts of clients; None if no listener limits them.
+        tls: what TLS sessions are made with; None if there are no tables [tls.NAME].
     """
 
     slot: int
@@ -53,3 +57,4 @@ class Assignment(NamedTuple):
     bus: socket.socket
     stacks: int
     clients: ClientRow | None
+    tls: TlsContexts | None = None

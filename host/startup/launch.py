@@ -19,7 +19,7 @@ from host.plugin.loading import load_in_steps
 from host.plugin.registry import Registry
 from host.profiling.recorder import Recorder, collect, run_name
 from host.profiling.report import summarize
-from host.runtime import forks, lineage, streams
+from host.runtime import forks, lineage, processes, streams
 from host.runtime.processes import BatchScheduling
 from host.runtime.signals import Signals, ending
 from host.runtime.steps import Steps
@@ -47,6 +47,7 @@ from host.telemetry.events import (
     HOST_BUG,
     HOST_STARTING,
     HOST_STOPPED,
+    KEYS_LOGGED,
     LISTENING,
     SOCKET_FILE_LOST,
     SOCKET_UNUSED,
@@ -170,6 +171,7 @@ def _run(
     run = run_name() if prepared.profile else ""
     recorder = Recorder(prepared.profile, run) if prepared.profile else None
 
+    _keep_keys(prepared, telemetry)
     make_pools = None
     if settings.pools:
         # A host without pools imports nothing of them, and nothing is imported after the start.
@@ -181,8 +183,8 @@ def _run(
         capture.forget()
         forks.close_in_plugin_fork(capture.end_in_fork)
         try:
-            registry = prepared.registry
-            return process.run(assignment, settings, registry, telemetry, log, recorder, make_pools)
+            mine, registry = assignment._replace(tls=prepared.tls), prepared.registry
+            return process.run(mine, settings, registry, telemetry, log, recorder, make_pools)
         except Exception as error:
             return tell_bug(error, telemetry)
         finally:
@@ -209,6 +211,7 @@ def _run(
         handed=handed,
         inherited=inherited,
         failed=failed,
+        tls=prepared.tls,
         timed=recorder.timed if recorder else None,
     )
     code = _supervise(settings, sockets, dependencies)
@@ -219,6 +222,15 @@ def _run(
     if not streams.flush():
         streams.forget()  # or the interpreter would wait, and end with another code
     return code
+
+
+def _keep_keys(prepared: Prepared, telemetry: Telemetry) -> None:
+    """Keep what has keys in it from others, and tell if they are written to a file."""
+    if prepared.tls is None:
+        return
+    processes.hide_memory()
+    if prepared.loaded.keylog:
+        telemetry.emit(KEYS_LOGGED, file=prepared.loaded.keylog)
 
 
 def _tell_listeners(

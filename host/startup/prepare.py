@@ -27,9 +27,6 @@ from host.text import reason
 if TYPE_CHECKING:
     from host.tls.tables import TlsContexts
 
-DEFAULT_ADDRESS = "tcp://127.0.0.1:7000"
-"""Where a host listens that was not told anything: only programs of this machine reach it."""
-
 
 class Prepared(NamedTuple):
     """What a host is to run with.
@@ -104,7 +101,10 @@ def prepare_none(handed: Handover) -> Prepared:
     with suppress(SettingsError):  # what the workers write there is still collected, if it can be
         profile = profile_directory(loaded)
     limit, shown = handed.max_connections, lambda: handed.applied_before
-    return Prepared(loaded, load_none(), [], limit, profile, shown)
+    tls = None
+    with suppress(SettingsError):  # or new ones would wait until a reload goes well
+        tls = load_certificates(loaded)
+    return Prepared(loaded, load_none(), [], limit, profile, shown, tls)
 
 
 def listens(settings: Settings) -> tuple[Listen, ...]:
@@ -113,7 +113,7 @@ def listens(settings: Settings) -> tuple[Listen, ...]:
     Raises:
         LimitsError: there are more listeners than a notification can name.
     """
-    found = settings.listen or (Listen(address=DEFAULT_ADDRESS),)
+    found = settings.listens
     if len(found) > MAX_LISTENERS:
         raise LimitsError(f"{len(found)} listeners are too many: {MAX_LISTENERS} are possible")
     return found

@@ -40,6 +40,7 @@ from host.runtime.loop import Loop
 from host.runtime.processes import resident_bytes
 from host.runtime.steps import Steps
 from host.runtime.usage import cpu_seconds, read_calls
+from host.supervisor.certificates import CertificateRotation
 from host.supervisor.generations import Generation, Generations
 from host.supervisor.shutdown import Shutdown
 from host.supervisor.workers.exits import ExitReports
@@ -67,6 +68,7 @@ class HostState:
     exits: ExitReports
     generations: Generations
     shutdown: Shutdown
+    certificates: CertificateRotation
 
 
 def status(host: HostState) -> Steps[dict[str, Any]]:
@@ -94,6 +96,7 @@ def status(host: HostState) -> Steps[dict[str, Any]]:
         "schedulers": [name for name, _ in host.generations.handing_out.dispatcher.schedulers],
         "workers": workers,
         "listeners": _listeners(serving),
+        "certificates": host.certificates.listing(),
         "plugins": host.breaker.state(),
         "last_reload": None
         if outcome is None

@@ -321,6 +321,34 @@ LOG_NOT_REOPENED = Event(
     Level.ERROR,
     "{process} has not opened log file {file} anew, and goes on with the one it has: {cause}",
 )
+CERTIFICATES_RENEWED = Event(
+    "certificates_renewed",
+    Level.INFO,
+    "[tls.{table}]: new certificate for {names}, valid until {expires}, in all workers on {cause}",
+)
+CERTIFICATES_REFUSED = Event(
+    "certificates_refused",
+    Level.ERROR,
+    "[tls.{table}]: the files have changed and cannot be used, so the certificates before them "
+    "stay: {cause}",
+)
+CERTIFICATES_NOT_TAKEN = Event(
+    "certificates_not_taken",
+    Level.ERROR,
+    "[tls.{table}]: a worker (pid {pid}) has not taken the new certificates, and is asked again: "
+    "{cause}",
+)
+CERTIFICATE_EXPIRES = Event(
+    "certificate_expires",
+    Level.WARNING,
+    "[tls.{table}]: the certificate for {names} {validity}: renew {certificate}",
+)
+KEYS_LOGGED = Event(
+    "keys_logged",
+    Level.WARNING,
+    "the keys of all TLS sessions are written to {file} (--tls-keylog): whoever reads it can read "
+    "all that is sent",
+)
 LINES_DROPPED = Event(
     "lines_dropped", Level.WARNING, "{count:log line} dropped: the log was not taken fast enough"
 )

@@ -16,7 +16,7 @@ from host.interfaces import Listener
 from host.ipc.assignment import Assignment, WorkerId
 from host.ipc.current_call import kind_of, pack_call
 from host.ipc.heartbeat import beat_seconds
-from host.ipc.protocol import REOPEN_LOG, Ask, Drain, Order, Report, ShardOrder
+from host.ipc.protocol import REOPEN_LOG, TAKE_CERTIFICATES, Ask, Drain, Order, Report, ShardOrder
 from host.ipc.scoreboard import BYTES_IN, BYTES_OUT, CURRENT_CALL, OPEN
 from host.ipc.worker_end import WorkerChannel
 from host.plugin.binding import ListenerHooks
@@ -28,7 +28,7 @@ from host.profiling.recorder import ANYONE, CALLBACKS, Recorder
 from host.runtime import forks, stacks, streams
 from host.runtime.loop import Loop
 from host.runtime.privileges import give_up_capabilities
-from host.runtime.processes import die_with_parent, offer_to_oom_killer
+from host.runtime.processes import die_with_parent, hide_memory, offer_to_oom_killer
 from host.runtime.signal_table import IGNORED_BY_WORKERS
 from host.runtime.signals import Handler, Signals
 from host.settings import Settings
@@ -79,7 +79,7 @@ def run(
         give_up_capabilities()
     if not die_with_parent(assignment.parent):
         return ExitCode.OK
-    offer_to_oom_killer()
+    _offer_to_oom_killer(has_keys=assignment.tls is not None)
     stacks.print_to(assignment.stacks)
     worker = WorkerProcess(assignment, settings, registry, telemetry, log, recorder, make_pools)
     log.attend(worker.loop.call_later, worker.loop.call_from_thread)
@@ -91,6 +91,15 @@ def run(
         log.leave()
         worker.close()
         forks.exit_if_plugin_fork()
+
+
+def _offer_to_oom_killer(*, has_keys: bool) -> None:
+    """Do so also if files of this process in /proc are root's, since it has keys (proc(5))."""
+    if has_keys:
+        hide_memory(False)
+    offer_to_oom_killer()
+    if has_keys:
+        hide_memory()
 
 
 def signal_handlers(leave: Callable[[], object]) -> dict[signal.Signals, Handler]:
@@ -134,7 +143,8 @@ class WorkerProcess:
         self._failures = failures = Failures(telemetry)
         self._beat = beat_seconds(settings.lifecycle.hang_seconds)
         self.loop = loop = Loop(settings.limits.max_events)
-        self._channel = WorkerChannel(assignment.control, loop)
+        has_keys = assignment.tls is not None
+        self._channel = WorkerChannel(assignment.control, loop, descriptors=has_keys)
         breaker = CircuitBreaker(settings.breaker, registry.never_left_out, telemetry)
         breaker.on_change = functools.partial(self._report_plugins, breaker)
         timed = recorder.timed if recorder else None
@@ -170,7 +180,7 @@ class WorkerProcess:
         self._draining = Draining(connections, streams, loop, spread, self._report_cut)
         self._sweep = Sweep(loop, connections)
         acceptor = Acceptor(sockets, contexts, assignment.row, loop, telemetry, capacity)
-        for number, listen in enumerate(settings.listen):
+        for number, listen in enumerate(settings.listens):
             if listen.max_connections:
                 acceptor.count_open(number, assignment.row.cell(number, OPEN))
         self._admission = self._admission_of(acceptor, settings, capacity)
@@ -208,7 +218,7 @@ class WorkerProcess:
         """Return what closes the descriptors of a listener, and takes them off its counts."""
         row, clients = self._assignment.row, self._client_limits[listener.index]
         close: Callable[[int], None] = os.close
-        if settings.listen[listener.index].max_connections:
+        if settings.listens[listener.index].max_connections:
             close = counting_close(close, row.cells, row.cell(listener.index, OPEN))
         return close if clients is None else clients.closing(close)
 
@@ -216,22 +226,22 @@ class WorkerProcess:
         """Return what one client may do at each listener; None if it may do anything."""
         row = self._assignment.clients
         if row is None:
-            return [None] * len(settings.listen)
-        return [client_limit(settings.limits, listen, row) for listen in settings.listen]
+            return [None] * len(settings.listens)
+        return [client_limit(settings.limits, listen, row) for listen in settings.listens]
 
     def _admission_of(
         self, acceptor: Acceptor, settings: Settings, capacity: Capacity
     ) -> Admission | None:
         """Have connections asked first where the settings want it; None if they never do."""
         assignment, loop = self._assignment, self.loop
-        rules = list(map(AccessRules, settings.listen, self._client_limits))
+        rules = list(map(AccessRules, settings.listens, self._client_limits))
         if all(each.is_open for each in rules):
             return None
         refusals = Refusals(
             assignment.listeners,
             [
                 closing_with_reset(each.close) if listen.refuse == "reset" else each.close
-                for each, listen in zip(self._contexts, settings.listen, strict=True)
+                for each, listen in zip(self._contexts, settings.listens, strict=True)
             ],
             assignment.row,
             assignment.slot,
@@ -355,6 +365,8 @@ class WorkerProcess:
                 self._turns.stop_when_empty = True
             case Ask() if order.question == REOPEN_LOG:
                 self._reopen_log(order)
+            case Ask() if order.question == TAKE_CERTIFICATES:
+                self._take_certificates(order)
             case Ask():
                 self._answers.begin(order)
 
@@ -364,6 +376,21 @@ class WorkerProcess:
             self._log.reopen()
         except OSError as failure:
             error = reason(failure)
+        data = {"number": order.number, "items": [{"error": error}]}
+        self._channel.report(Report("answer", data=data))
+
+    def _take_certificates(self, order: Ask) -> None:
+        tls, descriptors = self._assignment.tls, self._channel.descriptors
+        error = "they did not arrive" if not descriptors else ""  # no descriptor was free
+        if descriptors:
+            descriptor = descriptors.popleft()
+            try:
+                if tls is not None:
+                    tls.install_sealed(order.args["name"], descriptor)
+            except Exception as failure:  # those before it serve on
+                error = reason(failure)
+            finally:
+                os.close(descriptor)
         data = {"number": order.number, "items": [{"error": error}]}
         self._channel.report(Report("answer", data=data))
 
