@@ -10,6 +10,8 @@ from pydantic_core import PydanticCustomError
 from host.settings.cpus import usable_cpus
 from host.settings.listen import Listen, Listens
 from host.settings.plugin_selection import Plugins
+from host.settings.pools import Pools
+from host.settings.process import Process
 from host.settings.section import Section
 from host.settings.tls import TlsTables, check_names
 from host.settings.validators import Rate, also_text
@@ -402,6 +404,10 @@ class Settings(Section):
     dispatch: Dispatch = Field(
         default=Dispatch(), description="How connections are handed to workers."
     )
+    process: Process = Field(
+        default=Process(),
+        description="The user that a host becomes once it has opened what only root may open.",
+    )
     lifecycle: Lifecycle = Field(
         default=Lifecycle(), description="How long starting, stopping and replacing may take."
     )
@@ -415,6 +421,10 @@ class Settings(Section):
     )
     log: Log = Field(default=Log(), description="What is logged and how.")
     profile: Profile = Field(default=Profile(), description="Where the time of the workers goes.")
+    pools: Pools = Field(
+        default={},
+        description="A table for each pool, [pools.NAME], that plugins give work to.",
+    )
     # Not in the repr: which of these values are secret is known only to the plugin's own model.
     options: dict[str, dict[str, Any]] = Field(
         default={},
@@ -423,6 +433,11 @@ class Settings(Section):
         " model when the plugin is loaded.",
     )
 
+    @property
+    def counts_clients(self) -> bool:
+        """Whether what one client may do is limited at any listener."""
+        return any(map(self.limits.concern_clients_of, self.listen))
+
     @field_validator("listen")
     @classmethod
     def _check_tls(cls, value: Listens, info: ValidationInfo) -> Listens:
@@ -430,8 +445,3 @@ class Settings(Section):
         if (tables := info.data.get("tls")) is not None:
             check_names([each.tls for each in value], tables)
         return value
-
-    @property
-    def counts_clients(self) -> bool:
-        """Whether what one client may do is limited at any listener."""
-        return any(map(self.limits.concern_clients_of, self.listen))

@@ -76,8 +76,9 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         self._owners: list[object] = []
         self._begin_turn: Callable[[], object] = _nothing
         self._end_turn: Callable[[], object] = _nothing
-        self._is_turn_open = False
-        self._selector_of_host = HostSelector(loop, self, self._leave_fork)
+        self._is_serving = self._is_turn_open = False
+        self._selector_of_host = HostSelector(loop, self)
+        self._noted = self._selector_of_host.noted
         super().__init__(self._selector_of_host)
 
     def time(self) -> float:
@@ -92,7 +93,7 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         """Take turns until the host's loop is stopped."""
         loop = self._host_loop
         self._begin_turn, self._end_turn = loop.on_turn_begin, loop.on_turn_end
-        loop.on_turn_end = self._turn_is_over
+        loop.on_turn_end, self._is_serving = self._turn_is_over, True
         while not loop.stopping:
             try:
                 self.run_forever()
@@ -101,7 +102,7 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         if self._is_turn_open:
             self._is_turn_open = False
             self._end_turn()
-        loop.on_turn_end = self._end_turn
+        loop.on_turn_end, self._is_serving = self._end_turn, False
 
     def finish(self) -> None:
         """Cancel what is left, wait for it a moment, and close the loop."""
@@ -117,27 +118,31 @@ class HostEventLoop(asyncio.SelectorEventLoop):
     def finish_turn(self) -> None:
         """End the turn of the host's loop in which asyncio's callbacks have run."""
         if self._is_turn_open:
-            self._leave_fork()
+            forks.exit_if_plugin_fork()
             self._is_turn_open = False
             self._end_turn()
             if self._host_loop.stopping:
                 self.stop()
+
+    def take_turns(self) -> None:
+        """Take turns until asyncio has anything to run."""
+        loop, run_once, scheduled = self._host_loop, self._host_loop.run_once, self._scheduled
+        run_once(0.0 if self._ready or self._stopping else self._seconds_to_wait())
+        # While the worker serves, the end of each turn has found out whether there is work.
+        while not (self._is_turn_open or (not self._is_serving and self.has_work())):
+            if loop.stopping:
+                forks.exit_if_plugin_fork()
+            run_once(self._seconds_to_wait() if scheduled else None)
 
     def has_work(self) -> bool:
         """Tell whether asyncio has anything to run now."""
         scheduled = self._scheduled
         return bool(
             self._ready
+            or self._noted
             or self._stopping
             or (scheduled and scheduled[0]._when <= self._host_loop.now)
         )
-
-    def seconds_to_wait(self) -> float | None:
-        """Return how long nothing is due; None if nothing ever is."""
-        if self._ready or self._stopping:
-            return 0.0
-        scheduled = self._scheduled
-        return max(0.0, scheduled[0]._when - self.time()) if scheduled else None
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
         """Tell of a callback or task that has failed."""
@@ -233,12 +238,19 @@ class HostEventLoop(asyncio.SelectorEventLoop):
 
     def _turn_is_over(self) -> None:
         """End a turn of the host's loop, or leave it open for the callbacks that are to run."""
-        if not (self._selector_of_host.has_noted or self.has_work()):
+        scheduled = self._scheduled
+        # `has_work`, without a call: this is asked in each turn.
+        if not (
+            self._ready
+            or self._noted
+            or self._stopping
+            or (scheduled and scheduled[0]._when <= self._host_loop.now)
+        ):
             self._end_turn()
             loop = self._host_loop
             if loop.stopping:
                 self.stop()
-            if not self.has_work():
+            elif not self._ready:
                 return
             # What was called at the end has left work: it gets a turn of its own.
             loop.refresh()
@@ -246,10 +258,10 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         self._is_turn_open = True
         self._begin_tasks()
 
-    def _leave_fork(self) -> None:
-        """End this process if a plugin has forked it."""
-        if self._host_loop.stopping:
-            forks.exit_if_plugin_fork()
+    def _seconds_to_wait(self) -> float | None:
+        """Return how long no timer is due; None if none ever is."""
+        scheduled = self._scheduled
+        return max(0.0, scheduled[0]._when - self.time()) if scheduled else None
 
     def _tell(self, failed: Failed) -> None:
         if self._report is not None:

@@ -14,6 +14,7 @@ from host.asyncio.capture import CAPTURING, Capture, over_tls
 from host.asyncio.event_loop import OWNER, HostEventLoop
 from host.asyncio.goodbyes import goodbye_of
 from host.asyncio.transport import HostTransport
+from host.errors import RealWorkerNeededError
 from host.hookspecs import hookimpl
 from host.interfaces import CloseReason, Connection, Worker
 
@@ -74,7 +75,7 @@ class AsyncioProtocol:
         """Run `start`, and find out what serves the connections."""
         loop = worker.asyncio
         if not isinstance(loop, HostEventLoop):
-            raise TypeError("a fake worker has no asyncio: test the plugin with a RunningHost")
+            raise RealWorkerNeededError
         self._loop = loop
         loop.own(self)
         capture = Capture()
@@ -98,7 +99,16 @@ class AsyncioProtocol:
     @hookimpl
     def on_readable(self, connection: Connection) -> None:
         """Hand the protocol what has arrived."""
-        connection.data.receive(connection)
+        transport = connection.data
+        data_received = transport.data_received
+        if data_received is None:
+            transport.receive_into(connection)
+            return
+        data = connection.read()
+        if data:
+            transport.run(data_received, data)
+        elif connection.eof:
+            transport.receive_eof(connection)
 
     @hookimpl
     def on_close(self, connection: Connection, reason: CloseReason) -> None:

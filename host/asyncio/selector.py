@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import selectors
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -35,11 +35,8 @@ class Turns(Protocol):
     def finish_turn(self) -> None:
         """End the turn of the host's loop in which asyncio's callbacks have run."""
 
-    def has_work(self) -> bool:
-        """Tell whether asyncio has anything to run now."""
-
-    def seconds_to_wait(self) -> float | None:
-        """Return how long nothing is due; None if nothing ever is."""
+    def take_turns(self) -> None:
+        """Take turns until asyncio has anything to run."""
 
 
 class HostSelector(selectors.BaseSelector):
@@ -51,14 +48,16 @@ class HostSelector(selectors.BaseSelector):
     Args:
         loop: the host's loop; it is never closed here.
         turns: the event loop that this is the selector of.
-        after_turn: called after each turn.
+
+    Attributes:
+        noted: what has happened to which descriptor in this turn.
     """
 
-    def __init__(self, loop: Loop, turns: Turns, after_turn: Callable[[], object]) -> None:
-        self._loop, self._turns, self._after_turn = loop, turns, after_turn
+    def __init__(self, loop: Loop, turns: Turns) -> None:
+        self._loop, self._turns = loop, turns
         self._keys: dict[int, selectors.SelectorKey] = {}
         self._mapping = FileMapping(self._keys)
-        self._noted: dict[int, int] = {}  # what has happened to which descriptor in this turn
+        self.noted: dict[int, int] = {}
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         """Watch a file.
@@ -83,7 +82,7 @@ class HostSelector(selectors.BaseSelector):
         """
         fd = self._descriptor(fileobj)
         key = self._keys.pop(fd)
-        self._noted.pop(fd, None)
+        self.noted.pop(fd, None)
         with suppress(OSError):  # closed before: the kernel has forgotten it
             self._loop.remove(fd)
         return key
@@ -108,13 +107,9 @@ class HostSelector(selectors.BaseSelector):
         Args:
             timeout: how long at most. It is not needed: the event loop knows better.
         """
-        turns, run_once, noted = self._turns, self._loop.run_once, self._noted
+        turns, noted = self._turns, self.noted
         turns.finish_turn()
-        while True:
-            run_once(turns.seconds_to_wait())
-            self._after_turn()
-            if noted or turns.has_work():
-                break
+        turns.take_turns()
         if not noted:
             return []
         keys = self._keys
@@ -135,13 +130,8 @@ class HostSelector(selectors.BaseSelector):
         """Return the files that are watched."""
         return self._mapping
 
-    @property
-    def has_noted(self) -> bool:
-        """Whether something has happened to a file in this turn."""
-        return bool(self._noted)
-
     def _note(self, fd: int, mask: int) -> None:
-        self._noted[fd] = mask
+        self.noted[fd] = mask
 
     def _descriptor(self, fileobj: Any) -> int:
         """Return the descriptor of a file that is watched, also of one that is closed."""

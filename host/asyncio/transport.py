@@ -31,8 +31,8 @@ class HostTransport(asyncio.transports._FlowControlMixin, asyncio.Transport):
         context: what the protocol's methods are called in.
 
     Attributes:
-        receive: called with the connection when something can be read.
-        context: what the protocol's methods are called in.
+        context, run: what the protocol's methods are called in, and what calls them in it.
+        data_received: that method of the protocol; None if it has buffers of its own.
         write: `Connection.write` itself.
     """
 
@@ -40,15 +40,14 @@ class HostTransport(asyncio.transports._FlowControlMixin, asyncio.Transport):
     _start_tls_compatible = True
     _loop: asyncio.AbstractEventLoop
     _protocol_paused: bool
-    receive: Callable[[Connection], object]
+    data_received: Callable[[bytes], object] | None
 
     def __init__(
         self, connection: Connection, loop: asyncio.AbstractEventLoop, context: Context
     ) -> None:
         super().__init__(None, loop)
         self._connection, self.context = connection, context
-        self._run = context.run
-        self._read, self._read_into = connection.read, connection.read_into
+        self.run = context.run
         self._protocol: Any = None
         self._socket: trsock.TransportSocket | None = None
         self._reads = True
@@ -62,16 +61,14 @@ class HostTransport(asyncio.transports._FlowControlMixin, asyncio.Transport):
         """Connect with a protocol."""
         self.set_protocol(protocol)
         self._connection.follow_congestion(self._congested)
-        self._run(protocol.connection_made, self)
+        self.run(protocol.connection_made, self)
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Have another protocol read from now on."""
         self._protocol = protocol
-        if isinstance(protocol, asyncio.BufferedProtocol):
-            self.receive = self._receive_into
-        else:
-            self._data_received = protocol.data_received  # type: ignore[attr-defined]
-            self.receive = self._receive
+        self.data_received = None
+        if not isinstance(protocol, asyncio.BufferedProtocol):
+            self.data_received = protocol.data_received  # type: ignore[attr-defined]
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         """Return the protocol."""
@@ -176,31 +173,23 @@ class HostTransport(asyncio.transports._FlowControlMixin, asyncio.Transport):
         self.write = self._drop  # type: ignore[assignment, method-assign]
         try:
             if self._protocol is not None:
-                self._run(self._protocol.connection_lost, _error_of(reason))
+                self.run(self._protocol.connection_lost, _error_of(reason))
         finally:
             if self._socket is not None:
                 self._socket._sock.close()  # type: ignore[attr-defined]
 
-    def _receive(self, connection: Connection) -> None:
-        """Hand the protocol what has arrived."""
-        data = self._read()
-        if data:
-            self._run(self._data_received, data)
-        elif connection.eof:
-            self._receive_eof(connection)
-
-    def _receive_into(self, connection: Connection) -> None:
+    def receive_into(self, connection: Connection) -> None:
         """Read what has arrived into the protocol's buffer."""
-        buffer = self._run(self._protocol.get_buffer, -1)
-        size = self._read_into(buffer)
+        buffer = self.run(self._protocol.get_buffer, -1)
+        size = connection.read_into(buffer)
         if size:
-            self._run(self._protocol.buffer_updated, size)
+            self.run(self._protocol.buffer_updated, size)
         elif connection.eof:
-            self._receive_eof(connection)
+            self.receive_eof(connection)
 
-    def _receive_eof(self, connection: Connection) -> None:
+    def receive_eof(self, connection: Connection) -> None:
         """Tell the protocol that the peer has finished sending; it may keep the connection."""
-        if self._run(self._protocol.eof_received):
+        if self.run(self._protocol.eof_received):
             connection.allow_half_open = True
 
     def _congested(self, congested: bool) -> None:

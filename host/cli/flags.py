@@ -46,6 +46,7 @@ def _sources(params: dict[str, Any]) -> Sources:
         ("log.format", "--log-format"),
         ("log.level", "--log-level"),
         ("profile.directory", "--profile"),
+        ("process.user", "--user"),
     ):
         value = params[key.replace(".", "_")]
         if value is not None:
@@ -113,6 +114,12 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         help="Measure hooks and loop of each worker: files in DIR, and a table at the end.",
     ),
     click.option(
+        "--user",
+        "process_user",
+        metavar="USER",
+        help="User that a host started by root becomes before it loads plugins.",
+    ),
+    click.option(
         "--set",
         "assignments",
         metavar="KEY=VALUE",
@@ -134,6 +141,7 @@ _NAMES = (
     "log_format",
     "log_level",
     "profile_directory",
+    "process_user",
     "assignments",
 )
 

@@ -14,6 +14,8 @@ from typing import Any
 import click
 
 from host.cli import candidates, screen
+from host.cli.clients import busiest
+from host.cli.clients import table as client_table
 from host.cli.top import ORDERS, View, once
 from host.control.client import (
     ExitWatch,
@@ -25,7 +27,7 @@ from host.control.client import (
     default_name,
     running,
 )
-from host.control.commands import COMMANDS, Argument, Command
+from host.control.commands import COMMANDS, MOST_CONNECTIONS, Argument, Command
 from host.errors import RemoteError
 from host.runtime import streams
 from host.settings import AppliedSetting, render_text
@@ -135,8 +137,9 @@ def _parameter(argument: Argument) -> click.Parameter:
     "status",
     click.Option(["--ready"], is_flag=True, help="Print ready or not ready; exit with 0 or 1."),
     click.Option(["--stacks"], is_flag=True, help="Print the stacks of workers that hung, too."),
+    click.Option(["--clients"], is_flag=True, help="Print who has most connections, too."),
 )
-def status(target: Target, ready: bool, stacks: bool) -> None:
+def status(target: Target, ready: bool, stacks: bool, clients: bool) -> None:
     """Show the state of the host."""
     if ready:
         is_ready = _is_ready(target)
@@ -146,7 +149,28 @@ def status(target: Target, ready: bool, stacks: bool) -> None:
             streams.forget()
         sys.exit(0 if is_ready else 1)
     found = target.ask("status")
-    target.show(found, lambda: screen.overview(found, stacks=stacks))
+    if clients:
+        found = found | _clients(target)
+    target.show(found, lambda: _overview(found, stacks=stacks))
+
+
+def _clients(target: Target) -> dict[str, Any]:
+    """Return who has most connections; the workers have to be asked for that."""
+    listed = target.ask("connections", limit=MOST_CONNECTIONS)
+    settings = target.ask("applied")["settings"]
+    return {
+        "clients": busiest(listed["connections"], settings),
+        "clients_are_all": not (listed["truncated"] or listed["unanswered"]),
+    }
+
+
+def _overview(found: Mapping[str, Any], *, stacks: bool) -> Iterator[Part]:
+    yield from screen.overview(found, stacks=stacks)
+    if "clients" in found:
+        yield ""
+        yield client_table(found["clients"])
+        if not found["clients_are_all"]:
+            yield "not all connections are counted: there are very many, or a worker did not answer"
 
 
 def _is_ready(target: Target) -> bool:

@@ -119,6 +119,8 @@ _ID = Argument(
     form=re.compile(r"[0-9]{1,10}-[0-9]{1,20}", re.ASCII),
     example="1234-17",
 )
+MOST_CONNECTIONS = 100_000
+"""How many are listed at the most."""
 _SLOT = Argument("slot", int, "Slot of a worker.", low=0, high=MAX_WORKERS - 1)
 _STATUS = (
     "name",
@@ -150,7 +152,7 @@ _WHY = (
     "omitted",
 )
 _WHICH_CONNECTIONS = (
-    Argument("limit", int, "How many at most.", default=1000, low=1, high=100_000),
+    Argument("limit", int, "How many at most.", default=1000, low=1, high=MOST_CONNECTIONS),
     Argument(
         "sort",
         str,

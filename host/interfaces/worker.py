@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from host.interfaces.bus import Bus
+from host.interfaces.pools import Pool
 from host.interfaces.values import ConnectionOrigin, Listener
 
 if TYPE_CHECKING:
@@ -78,6 +79,15 @@ class Worker(Protocol):
 
     def call_from_thread(self, function: Callable[[], object]) -> None:
         """Call `function` on the loop soon; the only method that other threads may use."""
+
+    def pool(self, name: str = "default") -> Pool:
+        """Return the pool that the settings have as `[pools.NAME]`: work off the loop.
+
+        The processes or threads of a pool are started when it is asked for first.
+
+        Raises:
+            PoolError: the settings have no such pool.
+        """
 
 
 class Datagram(Protocol):

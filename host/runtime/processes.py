@@ -189,6 +189,15 @@ def _exit(pid: int, status: int) -> Exit:
     return Exit(pid, code if code >= 0 else None, -code if code < 0 else None)
 
 
+def reap_one(pid: int) -> Exit:
+    """Collect one child that has ended; nobody may know how, if a plugin has reaped it."""
+    try:
+        _, status = os.waitpid(pid, 0)
+    except ChildProcessError:
+        return Exit(pid, None, None)
+    return _exit(pid, status)
+
+
 def is_lost(pid: int) -> bool:
     """Tell whether a child has ended and was reaped by somebody else: `reap` will not yield it."""
     try:

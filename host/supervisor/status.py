@@ -27,6 +27,12 @@ from host.ipc.scoreboard import (
     REPLIES,
     SENT,
     SPURIOUS,
+    TASKS_DONE,
+    TASKS_FAILED,
+    TASKS_LOST,
+    TASKS_RUNNING,
+    TASKS_TIMED_OUT,
+    TASKS_WAITING,
 )
 from host.net.shards import ShardGroup, ShardQueues
 from host.plugin.circuit_breaker import CircuitBreaker
@@ -182,10 +188,21 @@ def _worker(handle: WorkerHandle, now: float) -> dict[str, Any]:
         "memory_bytes": resident_bytes(record.pid),
         "cpu_seconds": cpu_seconds(record.pid),
         "reads": read_calls(record.pid),
+        "tasks": {name: row.get(word) for name, word in _TASKS.items()},
         "plugins": handle.plugins,
     }
 
 
+_TASKS = {
+    "waiting": TASKS_WAITING,
+    "running": TASKS_RUNNING,
+    "done": TASKS_DONE,
+    "failed": TASKS_FAILED,
+    "lost": TASKS_LOST,
+    "timed_out": TASKS_TIMED_OUT,
+}
+"""What has become of tasks of pools, and which counters say how many; those of a slot's workers add
+up, but for the first two."""
 _REFUSALS = {
     "denied": DENIED,
     "proxy": BAD_PROXY,

@@ -220,6 +220,21 @@ CALLBACK_FAILED = Event(
     ("connection", "peer", "traceback"),
 )
 
+POOL_PROCESS_ENDED = Event(
+    "pool_process_ended",
+    Level.ERROR,
+    "worker {slot}: a process of pool {pool} (pid {pid}) has ended: {cause}; another is started",
+)
+POOL_NOT_STARTED = Event(
+    "pool_not_started",
+    Level.ERROR,
+    "worker {slot}: pool {pool} does not start: {cause}; trying again in {seconds:g} s",
+    ("traceback",),
+)
+TASKS_CUT = Event(
+    "tasks_cut", Level.WARNING, "worker {slot}: {count:task} cut at the drain deadline"
+)
+
 PLUGIN_LOGGED = Event(
     "plugin_logged", Level.INFO, "{source}: {text}", ("plugin", "logger", "traceback")
 )

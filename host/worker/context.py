@@ -34,10 +34,12 @@ class PendingAnswers:
     Attributes:
         count: how many.
         timer: ends the wait for them; None as long as the peer has not finished sending.
+        at_end: what is called if the connection ends before they have come.
     """
 
     count: int = 0
     timer: Timer | None = None
+    at_end: dict[Callable[[], object], None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

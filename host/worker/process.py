@@ -6,6 +6,7 @@ import functools
 import os
 import signal
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from host.bus.frames import Channel
 from host.bus.worker_end import LocalBus
@@ -16,7 +17,7 @@ from host.ipc.assignment import Assignment, WorkerId
 from host.ipc.current_call import kind_of, pack_call
 from host.ipc.heartbeat import beat_seconds
 from host.ipc.protocol import REOPEN_LOG, TAKE_CERTIFICATES, Ask, Drain, Order, Report, ShardOrder
-from host.ipc.scoreboard import BYTES_IN, BYTES_OUT, CURRENT_CALL
+from host.ipc.scoreboard import BYTES_IN, BYTES_OUT, CURRENT_CALL, OPEN
 from host.ipc.worker_end import WorkerChannel
 from host.plugin.binding import ListenerHooks
 from host.plugin.circuit_breaker import CircuitBreaker
@@ -26,12 +27,13 @@ from host.plugin.registry import Registry
 from host.profiling.recorder import ANYONE, CALLBACKS, Recorder
 from host.runtime import forks, stacks, streams
 from host.runtime.loop import Loop
+from host.runtime.privileges import give_up_capabilities
 from host.runtime.processes import die_with_parent, hide_memory, offer_to_oom_killer
 from host.runtime.signal_table import IGNORED_BY_WORKERS
 from host.runtime.signals import Handler, Signals
 from host.settings import Settings
 from host.telemetry.emitter import Telemetry
-from host.telemetry.events import CONNECTIONS_CUT, PROFILE_LOST
+from host.telemetry.events import CONNECTIONS_CUT, PROFILE_LOST, TASKS_CUT
 from host.telemetry.logs import LogWriter
 from host.text import reason
 from host.worker.acceptor import Acceptor
@@ -45,6 +47,7 @@ from host.worker.context import ListenerContext, OpenConnections
 from host.worker.datagram_setup import DatagramSetup
 from host.worker.draining import Draining
 from host.worker.losses import ListenerLosses
+from host.worker.open_counts import counting_close
 from host.worker.refusals import Refusals, closing_with_reset
 from host.worker.shards import OwnedShards
 from host.worker.sweep import Sweep
@@ -52,6 +55,9 @@ from host.worker.timeouts import Timeouts
 from host.worker.turns import TurnHandler
 from host.worker.unsent import UnsentBytes
 from host.worker.view import PluginWorker, isolation
+
+if TYPE_CHECKING:  # a worker without pools imports nothing of them
+    from host.offload.pools import MakePools, Pools
 
 
 def run(
@@ -61,17 +67,21 @@ def run(
     telemetry: Telemetry,
     log: LogWriter,
     recorder: Recorder | None = None,
+    make_pools: MakePools | None = None,
 ) -> int:
     """Be a worker, from just after the fork to the exit code; `recorder` measures it.
 
-    The caller closes the log, to which it may have more to tell.
+    `make_pools` makes its pools if the settings have any. The caller closes the log, to which it
+    may have more to tell.
     """
     log.forget()
+    if settings.process.keep:
+        give_up_capabilities()
     if not die_with_parent(assignment.parent):
         return ExitCode.OK
     _offer_to_oom_killer(has_keys=assignment.tls is not None)
     stacks.print_to(assignment.stacks)
-    worker = WorkerProcess(assignment, settings, registry, telemetry, log, recorder)
+    worker = WorkerProcess(assignment, settings, registry, telemetry, log, recorder, make_pools)
     log.attend(worker.loop.call_later, worker.loop.call_from_thread)
     forks.close_in_plugin_fork(log.mute)
     forks.close_in_plugin_fork(worker.close_in_fork)
@@ -112,6 +122,7 @@ class WorkerProcess:
         telemetry: told of events.
         log: writes them; its file is opened anew here.
         recorder: measures hooks and turns; None to measure nothing.
+        make_pools: makes its pools; None if the settings have none.
 
     Attributes:
         loop: its loop.
@@ -125,6 +136,7 @@ class WorkerProcess:
         telemetry: Telemetry,
         log: LogWriter,
         recorder: Recorder | None = None,
+        make_pools: MakePools | None = None,
     ) -> None:
         self._assignment, self._telemetry, self._recorder = assignment, telemetry, recorder
         self._log = log
@@ -146,6 +158,11 @@ class WorkerProcess:
         self._answers = Answers(connections, loop, self._channel)
         self._asyncio = AsyncioLoop(loop, assignment.row, registry, failures)
         self._view = PluginWorker(worker, self._bus, loop, connections, isolated, self._asyncio.get)
+        self._pools: Pools | None = None
+        if make_pools is not None:
+            row, slot = assignment.row, assignment.slot
+            self._pools = make_pools(loop, isolated, telemetry, slot, row.raise_by)
+        self._view.pools = self._pools
         self._hooks = registry.host_hooks(failures, breaker=breaker, timed=timed)
         wake = functools.partial(os.eventfd_write, assignment.wake, 1)
         capacity = Capacity(assignment.row, connections, loop, wake)
@@ -163,6 +180,9 @@ class WorkerProcess:
         self._draining = Draining(connections, streams, loop, spread, self._report_cut)
         self._sweep = Sweep(loop, connections)
         acceptor = Acceptor(sockets, contexts, assignment.row, loop, telemetry, capacity)
+        for number, listen in enumerate(settings.listen):
+            if listen.max_connections:
+                acceptor.count_open(number, assignment.row.cell(number, OPEN))
         self._admission = self._admission_of(acceptor, settings, capacity)
         self._turns = self._turn_handler(acceptor, settings, wake)
         self._handlers = signal_handlers(lambda: self._channel.report(Report("leaving")))
@@ -172,7 +192,6 @@ class WorkerProcess:
         self, listener: Listener, hooks: ListenerHooks, settings: Settings, capacity: Capacity
     ) -> ListenerContext:
         row, telemetry, access = self._assignment.row, self._telemetry, settings.log.access
-        clients = self._client_limits[listener.index]
         return ListenerContext(
             listener,
             worker=self._view,
@@ -184,7 +203,7 @@ class WorkerProcess:
             blame=hooks.blame,
             report=self._failures,
             on_end=capacity.connection_ended,
-            close=os.close if clients is None else clients.closing(os.close),
+            close=self._closing(listener, settings),
             limits=settings.connection,
             losses=ListenerLosses(listener, row, self.loop.time, telemetry, self._assignment.slot),
             log_closed=functools.partial(log_closed, telemetry, self.loop) if access else None,
@@ -194,6 +213,14 @@ class WorkerProcess:
             bytes_in_cell=row.cell(listener.index, BYTES_IN),
             bytes_out_cell=row.cell(listener.index, BYTES_OUT),
         )
+
+    def _closing(self, listener: Listener, settings: Settings) -> Callable[[int], None]:
+        """Return what closes the descriptors of a listener, and takes them off its counts."""
+        row, clients = self._assignment.row, self._client_limits[listener.index]
+        close: Callable[[int], None] = os.close
+        if settings.listen[listener.index].max_connections:
+            close = counting_close(close, row.cells, row.cell(listener.index, OPEN))
+        return close if clients is None else clients.closing(close)
 
     def _limits_of_clients(self, settings: Settings) -> list[ClientLimit | None]:
         """Return what one client may do at each listener; None if it may do anything."""
@@ -228,7 +255,8 @@ class WorkerProcess:
         )
         for number, each in enumerate(rules):
             if not each.is_open:
-                acceptor.ask_first(number, admission.begin, admission.is_full)
+                is_full = None if each.versions is None else admission.is_full
+                acceptor.ask_first(number, admission.begin, is_full)
         return admission
 
     def _turn_handler(
@@ -298,12 +326,16 @@ class WorkerProcess:
             each.sock.close()
         for sock in self._assignment.sockets:
             sock.close()
+        if self._pools is not None:
+            self._pools.close_in_fork()
         self._shards.close()
         self._channel.close()
         self._bus.close()
 
     def close(self) -> None:
         """Close what the worker opened."""
+        if self._pools is not None:
+            self._pools.close()
         self._signals.close()
         self._bus.close()
         self.loop.close()
@@ -327,6 +359,9 @@ class WorkerProcess:
                 self._draining.begin(order.deadline)
                 if self._admission is not None:
                     self._admission.begin_to_drain(order.deadline)
+                if self._pools is not None:
+                    self._turns.has_tasks = self._pools.is_busy
+                    self.loop.call_at(order.deadline, self._cut_tasks)
                 self._turns.stop_when_empty = True
             case Ask() if order.question == REOPEN_LOG:
                 self._reopen_log(order)
@@ -366,6 +401,12 @@ class WorkerProcess:
 
     def _report_cut(self, count: int) -> None:
         self._telemetry.emit(CONNECTIONS_CUT, slot=self._view.slot, count=count)
+
+    def _cut_tasks(self) -> None:
+        """Wait for no more tasks at the drain deadline: their connections are closed by now."""
+        assert self._pools is not None
+        if count := self._pools.give_up():
+            self._telemetry.emit(TASKS_CUT, slot=self._view.slot, count=count)
 
     def _save(self, recorder: Recorder) -> None:
         view = self._view

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from host.bus.worker_end import Isolated
-from host.interfaces import Bus, Listener
+from host.interfaces import Bus, Listener, Pool, PoolError
 from host.ipc.assignment import WorkerId
 from host.ipc.current_call import callback_words
 from host.ipc.scoreboard import CURRENT_CALL, Row
@@ -16,8 +16,10 @@ from host.worker.connection import SocketConnection
 from host.worker.context import OpenConnections
 from host.worker.timers import RepeatedCall
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a worker that uses none of them does not import them
     from asyncio import AbstractEventLoop
+
+    from host.offload.pools import Pools
 
 
 class PluginWorker:
@@ -30,6 +32,9 @@ class PluginWorker:
         turn: its connections.
         isolated: calls what it is given so that an exception ends up in the log.
         get_asyncio: returns the event loop of asyncio.
+
+    Attributes:
+        pools: its pools; None if the settings have none.
     """
 
     def __init__(
@@ -45,6 +50,7 @@ class PluginWorker:
         self.bus = bus
         self._loop, self._connections, self._isolated = loop, connections, isolated
         self._get_asyncio = get_asyncio
+        self.pools: Pools | None = None
 
     def __repr__(self) -> str:
         return f"<worker {self.slot} (pid {self.pid})>"
@@ -74,6 +80,15 @@ class PluginWorker:
     def call_from_thread(self, function: Callable[[], object]) -> None:
         """Call `function` on the loop soon; safe in any thread."""
         self._loop.call_from_thread(lambda: self._isolated(function))
+
+    def pool(self, name: str = "default") -> Pool:
+        """Return the pool of that name."""
+        if self.pools is None:
+            raise PoolError(
+                f'there is no pool "{name}": the settings need a table [pools.{name}], which may '
+                "be empty"
+            )
+        return self.pools.get(name)
 
 
 def isolation(row: Row, report: ReportFailure) -> Isolated:
