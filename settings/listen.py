@@ -73,6 +73,8 @@ def _listen_identity(item: object) -> object:
     return None if parsed.family != "unix" and parsed.port == 0 else parsed
 
 
+DEFAULT_ADDRESS = "tcp://127.0.0.1:7000"
+"""Where a host listens that was not told anything: only programs of this machine reach it."""
 _FOR_ALL = frozenset({"address", "plugin", "allow", "deny"})
 _FOR_UDP = frozenset({"shards", "reply_factor"})
 

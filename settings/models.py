@@ -8,7 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from host.settings.cpus import usable_cpus
-from host.settings.listen import Listen, Listens
+from host.settings.listen import DEFAULT_ADDRESS, Listen, Listens
 from host.settings.plugin_selection import Plugins
 from host.settings.pools import Pools
 from host.settings.process import Process
@@ -434,9 +434,14 @@ class Settings(Section):
     )
 
     @property
+    def listens(self) -> tuple[Listen, ...]:
+        """What to listen on: `listen`, or the default address if that is empty."""
+        return self.listen or (Listen(address=DEFAULT_ADDRESS),)
+
+    @property
     def counts_clients(self) -> bool:
         """Whether what one client may do is limited at any listener."""
-        return any(map(self.limits.concern_clients_of, self.listen))
+        return any(map(self.limits.concern_clients_of, self.listens))
 
     @field_validator("listen")
     @classmethod

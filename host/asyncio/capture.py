@@ -25,9 +25,11 @@ class Capture:
     Attributes:
         factory: makes the protocol of each connection; None as long as nothing was asked for.
         server: what the library was given.
+        over: whether `start` has returned: what it has begun cannot ask for more.
     """
 
     def __init__(self) -> None:
+        self.over = False
         self.factory: Callable[[], asyncio.BaseProtocol] | None = None
         self.server: CapturedServer | None = None
 

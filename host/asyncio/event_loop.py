@@ -177,7 +177,7 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         if host != PREFORK:
             return await super().create_server(protocol_factory, host, port, **options)
         capture = CAPTURING.get()
-        if capture is None:
+        if capture is None or capture.over:
             raise RuntimeError(
                 f'create_server(host="{PREFORK}") serves the listeners of a plugin, within its '
                 "method start() alone"

@@ -41,8 +41,11 @@ def aiohttp(protocol: Any, _transport: asyncio.Transport, deadline: float) -> ob
     return protocol.shutdown(max(0.0, _seconds_left(deadline) - _LAST_SECONDS))
 
 
-def websockets(protocol: Any, _transport: asyncio.Transport, _deadline: float) -> object:
-    """Close with the code 1001."""
+def websockets(protocol: Any, transport: asyncio.Transport, _deadline: float) -> object:
+    """Close with the code 1001; before the handshake is over there is nobody to tell."""
+    if getattr(getattr(protocol, "state", None), "name", "") == "CONNECTING":
+        transport.close()
+        return None
     return protocol.close(_GOING_AWAY, _REASON)
 
 

@@ -84,6 +84,7 @@ class AsyncioProtocol:
         context.run(OWNER.set, self)
         task = loop.create_task(self.start(worker), context=context)
         self._owner = loop.run_until_complete(task)
+        capture.over = True
         self._factory = self._choose_factory(capture)
 
     @hookimpl
@@ -182,7 +183,8 @@ def serve(
 def streams(handle: Handler) -> Factory:
     """Return a factory of protocols whose connections a coroutine serves.
 
-    When it raises, that is told, and the connection is closed.
+    When it raises, that is told, and the connection is reset; but not what it hears of a connection
+    that has ended.
 
     Args:
         handle: called with reader and writer of each connection, which it closes.
@@ -194,6 +196,9 @@ def streams(handle: Handler) -> Factory:
         except asyncio.CancelledError:
             writer.transport.abort()
         except Exception as error:
+            is_gone = isinstance(error, ConnectionError | TimeoutError)
+            if is_gone and writer.transport.is_closing():
+                return  # it has heard of the end of the connection, which is no fault of its own
             writer.transport.abort()  # after close() an answer that was cut would look complete
             asyncio.get_running_loop().call_exception_handler(
                 {

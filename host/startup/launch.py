@@ -183,7 +183,7 @@ def _run(
         capture.forget()
         forks.close_in_plugin_fork(capture.end_in_fork)
         try:
-            registry, mine = prepared.registry, assignment._replace(tls=prepared.tls)
+            mine, registry = assignment._replace(tls=prepared.tls), prepared.registry
             return process.run(mine, settings, registry, telemetry, log, recorder, make_pools)
         except Exception as error:
             return tell_bug(error, telemetry)

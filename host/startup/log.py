@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from contextlib import suppress
 from typing import Self
 
 from host.runtime import forks, streams
@@ -96,11 +97,13 @@ def _file(loaded: Loaded, wanted: Account | None) -> LogFile | None:
     try:
         if wanted is None:
             return LogFile(path)
-        try:
-            with acting_as(wanted):
+        with acting_as(wanted):
+            # In a folder of a user links could lead root anywhere: there it does not help.
+            if os.access(os.path.dirname(path) or ".", os.W_OK, effective_ids=True):
                 return LogFile(path)
-        except PermissionError:
-            return LogFile(path, open_for(path, wanted.uid, wanted.gid))
+            with suppress(PermissionError):
+                return LogFile(path)
+        return LogFile(path, open_for(path, wanted.uid, wanted.gid))
     except OSError as error:
         raise unusable_path(loaded, "log.file", path, reason(error)) from None
 

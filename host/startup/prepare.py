@@ -27,9 +27,6 @@ from host.text import reason
 if TYPE_CHECKING:
     from host.tls.tables import TlsContexts
 
-DEFAULT_ADDRESS = "tcp://127.0.0.1:7000"
-"""Where a host listens that was not told anything: only programs of this machine reach it."""
-
 
 class Prepared(NamedTuple):
     """What a host is to run with.
@@ -116,7 +113,7 @@ def listens(settings: Settings) -> tuple[Listen, ...]:
     Raises:
         LimitsError: there are more listeners than a notification can name.
     """
-    found = settings.listen or (Listen(address=DEFAULT_ADDRESS),)
+    found = settings.listens
     if len(found) > MAX_LISTENERS:
         raise LimitsError(f"{len(found)} listeners are too many: {MAX_LISTENERS} are possible")
     return found

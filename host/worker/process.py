@@ -180,7 +180,7 @@ class WorkerProcess:
         self._draining = Draining(connections, streams, loop, spread, self._report_cut)
         self._sweep = Sweep(loop, connections)
         acceptor = Acceptor(sockets, contexts, assignment.row, loop, telemetry, capacity)
-        for number, listen in enumerate(settings.listen):
+        for number, listen in enumerate(settings.listens):
             if listen.max_connections:
                 acceptor.count_open(number, assignment.row.cell(number, OPEN))
         self._admission = self._admission_of(acceptor, settings, capacity)
@@ -218,7 +218,7 @@ class WorkerProcess:
         """Return what closes the descriptors of a listener, and takes them off its counts."""
         row, clients = self._assignment.row, self._client_limits[listener.index]
         close: Callable[[int], None] = os.close
-        if settings.listen[listener.index].max_connections:
+        if settings.listens[listener.index].max_connections:
             close = counting_close(close, row.cells, row.cell(listener.index, OPEN))
         return close if clients is None else clients.closing(close)
 
@@ -226,22 +226,22 @@ class WorkerProcess:
         """Return what one client may do at each listener; None if it may do anything."""
         row = self._assignment.clients
         if row is None:
-            return [None] * len(settings.listen)
-        return [client_limit(settings.limits, listen, row) for listen in settings.listen]
+            return [None] * len(settings.listens)
+        return [client_limit(settings.limits, listen, row) for listen in settings.listens]
 
     def _admission_of(
         self, acceptor: Acceptor, settings: Settings, capacity: Capacity
     ) -> Admission | None:
         """Have connections asked first where the settings want it; None if they never do."""
         assignment, loop = self._assignment, self.loop
-        rules = list(map(AccessRules, settings.listen, self._client_limits))
+        rules = list(map(AccessRules, settings.listens, self._client_limits))
         if all(each.is_open for each in rules):
             return None
         refusals = Refusals(
             assignment.listeners,
             [
                 closing_with_reset(each.close) if listen.refuse == "reset" else each.close
-                for each, listen in zip(self._contexts, settings.listen, strict=True)
+                for each, listen in zip(self._contexts, settings.listens, strict=True)
             ],
             assignment.row,
             assignment.slot,

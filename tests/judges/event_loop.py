@@ -1,5 +1,7 @@
 """Runs CPython's own tests of event loops with the host's, and with a plain loop beside it.
 
+They are run twice with the host's: as it is, and with servers that the host's connections serve.
+
 `python -m judges.event_loop FOLDER` (in `tests`) prints every test that ends differently, and ends
 with 1 if there is one. What both have said is in the folder. The tests come with the interpreter
 (`test.test_asyncio`); Debian has them in the package `libpython3.X-testsuite`.
@@ -18,6 +20,8 @@ from typing import Any
 
 from host.asyncio import HostEventLoop
 from host.runtime.loop import Loop
+from judges import served
+from judges.served import ServedLoop
 
 MODULES = (
     "buffered_proto",
@@ -89,15 +93,18 @@ class Outcomes(unittest.TextTestResult):
 
 def run(kind: str, modules: list[str], output: Path) -> None:
     """Run the tests in this process, with one kind of loop; write how each has ended."""
-    if kind == "host":
-        asyncio.SelectorEventLoop = asyncio.unix_events.SelectorEventLoop = LoopUnderTest
-        asyncio.DefaultEventLoopPolicy._loop_factory = LoopUnderTest
+    if kind != "plain":
+        loop = ServedLoop if kind == "served" else LoopUnderTest
+        asyncio.SelectorEventLoop = asyncio.unix_events.SelectorEventLoop = loop
+        asyncio.DefaultEventLoopPolicy._loop_factory = loop
         if hasattr(asyncio, "EventLoop"):
-            asyncio.EventLoop = LoopUnderTest
+            asyncio.EventLoop = loop
     suite = unittest.TestSuite()
     for module in modules:
         suite.addTests(unittest.defaultTestLoader.loadTestsFromName(f"test.test_asyncio.{module}"))
     result = unittest.TextTestRunner(resultclass=Outcomes, verbosity=1).run(suite)
+    if kind == "served":
+        print(served.COUNTED, "connections were served as the host serves")
     assert kind != "host" or LoopUnderTest.made > len(modules), "another loop was tested"
     output.write_text(json.dumps(result.found))
 
@@ -122,21 +129,23 @@ def main(folder: Path, chosen: list[str]) -> int:
     names = [f"test_{name}" for name in chosen or MODULES]
     there = [name for name in names if importlib.util.find_spec(f"test.test_asyncio.{name}")]
     folder.mkdir(parents=True, exist_ok=True)
-    plain, ours = (outcomes(kind, there, folder) for kind in ("plain", "host"))
-    different = {
-        name: (plain.get(name), ours.get(name))
-        for name in sorted(plain.keys() | ours.keys())
-        if plain.get(name) != ours.get(name)
-    }
-    for name, (before, now) in different.items():
-        print(f"{name}: {before} with a plain loop, {now} with the host's")
-    passed = sum(each == "passed" for each in ours.values())
-    print(f"{sys.version.split()[0]}: {passed} of {len(ours)} passed, {len(different)} differ")
-    return 1 if different or not ours else 0
+    plain, code = outcomes("plain", there, folder), 0
+    for kind in ("host", "served"):
+        ours = outcomes(kind, there, folder)
+        different = [
+            name for name in sorted(plain.keys() | ours.keys()) if plain.get(name) != ours.get(name)
+        ]
+        for name in different:
+            print(f"{name}: {plain.get(name)} with a plain loop, now {ours.get(name)}")
+        passed = sum(each == "passed" for each in ours.values())
+        version = sys.version.split()[0]
+        print(f"{version} {kind}: {passed} of {len(ours)} passed, {len(different)} differ")
+        code |= bool(different) or not ours
+    return code
 
 
 if __name__ == "__main__":
-    if sys.argv[1] in ("plain", "host"):
+    if sys.argv[1] in ("plain", "host", "served"):
         run(sys.argv[1], sys.argv[3:], Path(sys.argv[2]))
     else:
         sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))

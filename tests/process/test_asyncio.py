@@ -201,6 +201,21 @@ def test_what_fails_outside_of_hooks_is_told(
         assert asked(client, "echo on") == "on"
 
 
+def test_a_handler_that_hears_of_the_end_of_its_connection_has_not_failed(start: Start) -> None:
+    host = begin(start, "Reader")
+    with connect(host.address) as client:
+        assert asked(client, "hello") == "hello"
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER)
+    assert host.wait_for("connection_closed")["reason"] == "reset by the peer"
+    with connect(host.address) as client:
+        client.sendall(b"raise\n")
+        with pytest.raises(ConnectionResetError):
+            client.recv(100)
+    assert host.wait_for("callback_failed")["error"] == "ConnectionError: of another service"
+    assert host.stop() == 0
+    assert len(host.events("callback_failed")) == 1
+
+
 @pytest.mark.parametrize(
     ("command", "what"), [("hang", "on_readable"), ("hang_in_task", "a task of asyncio")]
 )

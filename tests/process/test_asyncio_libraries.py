@@ -8,6 +8,7 @@ import signal
 import smtplib
 import socket
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +68,13 @@ def test_a_command_by_openssh(start: Start) -> None:
 
 def test_websockets_are_told_that_the_server_goes_away(start: Start) -> None:
     host = begin(start, "Sockets")
-    with connect_websocket(f"ws://127.0.0.1:{host.port}") as client:
+    address = f"ws://127.0.0.1:{host.port}"
+    with ExitStack() as stack, connect_websocket(address) as client:
         client.send("x" * 900_000)
         assert client.recv() == "x" * 900_000
+        silent = stack.enter_context(connect(host.address))
         host.signal(signal.SIGTERM)
+        assert silent.recv(1) == b""
         with pytest.raises(ConnectionClosed) as closed:
             client.recv()
         assert closed.value.rcvd is not None

@@ -9,6 +9,6 @@ from storm.quick import holds
 pytestmark = pytest.mark.process
 
 
-@pytest.mark.parametrize("row", [45])
+@pytest.mark.parametrize("row", [47])
 def test_row(row: int) -> None:
     holds(row)

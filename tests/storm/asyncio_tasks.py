@@ -18,7 +18,7 @@ FAILING = 200
 
 
 @row(
-    45,
+    47,
     "asyncio: tasks that raise, a task that hangs, reloads with open connections and running tasks",
     "0 lost; what raised is told with plugin and task, and so is what hung, within 5 s",
 )

@@ -159,6 +159,15 @@ class Plugin(AsyncioProtocol):
         told("stopped")
 
 
+class Reader(AsyncioProtocol):
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            if line == b"raise\n":
+                raise ConnectionError("of another service")
+            writer.write(line)
+        writer.close()
+
+
 class Refusing(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         raise ValueError("not today")

@@ -1,11 +1,16 @@
-"""A plugin that answers with what its processes may do: user as it is imported, and ports."""
+"""A plugin that answers with what its processes may do, and what they are.
+
+That is the user as it is imported, the signal that the process gets then when its parent dies,
+whether a worker may bind a port, and its umask.
+"""
 
 import os
 import socket
 
 from host import hookimpl
+from support.changing_user import signal_of_death
 
-IMPORTED_AS = os.getresuid()
+IMPORTED_AS, DIES_BY = os.getresuid(), signal_of_death()
 
 
 def bind_reserved(port):
@@ -29,4 +34,4 @@ def on_readable(connection):
     word = connection.read().strip()
     if word:
         port = int(word)
-        connection.write(f"{IMPORTED_AS} {bind_reserved(port)} {umask():o}\n".encode())
+        connection.write(f"{IMPORTED_AS} {DIES_BY} {bind_reserved(port)} {umask():o}\n".encode())

@@ -15,9 +15,9 @@ from host.settings import (
     Settings,
     SettingsError,
 )
+from host.settings.listen import DEFAULT_ADDRESS
 from host.settings.models import Log, Profile
 from host.startup.prepare import (
-    DEFAULT_ADDRESS,
     assign,
     check_log_file,
     check_preload,
@@ -113,7 +113,7 @@ def test_a_udp_listener_that_nobody_answers_is_a_problem_of_the_settings():
 
 def test_more_listeners_than_a_notification_can_name_are_refused():
     listens = (Listen(address="tcp://127.0.0.1:0"),) * (MAX_LISTENERS + 1)
-    many = SimpleNamespace(listen=listens)
+    many = SimpleNamespace(listens=listens)
     with pytest.raises(LimitsError, match="65535 are possible"):
         assign(many, Registry(["echo"]))
 
