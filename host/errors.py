@@ -150,3 +150,10 @@ class SlowCallError(Exception):
             f"the call took {seconds * 1000:.0f} ms, and nothing else was served meanwhile; "
             f"above {limit * 1000:g} ms (breaker.slow_call_ms) it counts as a failure"
         )
+
+
+class RealWorkerNeededError(TypeError):
+    """A plugin was given a fake worker and needs a real one."""
+
+    def __init__(self) -> None:
+        super().__init__("a fake worker has no asyncio: test the plugin with a RunningHost")

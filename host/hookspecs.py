@@ -73,7 +73,7 @@ class Hook(NamedTuple):
         audience: who hears it.
         call_number: what a worker writes into the scoreboard before it calls the hook, 1 to 255;
             None for a hook of the supervisor. Workers of two releases share a scoreboard during
-            a reload, so a number is never given to another hook. 7 stands for no hook.
+            a reload, so a number is never given to another hook. 7 and 9 stand for no hook.
         guarded: whether the circuit breaker leaves out a plugin that keeps failing in it.
         in_turn: whether a worker calls it within a turn of its loop.
         consequence: what follows from a failure, for the log. None if the caller gives up because

@@ -33,6 +33,8 @@ from host.settings.plugin_options import (
     same_variable,
     validate_options,
 )
+from host.settings.pools import PoolSettings
+from host.settings.process import Process
 from host.settings.reference import reference
 from host.settings.sources import preset_names
 from host.settings.suggestions import nearest
@@ -54,7 +56,9 @@ __all__ = [
     "Loaded",
     "Log",
     "Origin",
+    "PoolSettings",
     "Problem",
+    "Process",
     "Profile",
     "Settings",
     "SettingsError",

@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from host.settings import address as addresses
+from host.settings.process import ACCOUNT
 from host.settings.section import Section
 from host.settings.validators import also_text, as_tuple, distinct
 
@@ -106,13 +107,31 @@ class Listen(Section):
         description='Permissions of a Unix socket file, as 0o660 or "0660". 0o600 admits only the'
         " user of the host; a wider one admits every process that may open the file.",
     )
-
+    owner: str = Field(
+        default="",
+        pattern=ACCOUNT,
+        description="Owner of a Unix socket file, by name or number. Empty by default: the user of"
+        " the host. Only root may give files away: a host with process.user does so beforehand.",
+    )
+    group: str = Field(
+        default="",
+        pattern=ACCOUNT,
+        description="Group of a Unix socket file, by name or number, such as that of a proxy that"
+        " may connect with mode 0o660. Empty by default: the group of the host.",
+    )
     max_rate: float = Field(
         default=0.0,
         ge=0,
         description="Connections a second that are handed out to workers at most, in pieces of a"
         " tenth of a second; others wait in the backlog, and nobody is refused. 0 means any"
         " number; a small one lets clients wait long in a burst.",
+    )
+    max_connections: int = Field(
+        default=0,
+        ge=0,
+        description="Connections that the listener may have open, in all workers; others wait in"
+        " the backlog, and nobody is refused. 0 means as many as the workers take; a small one lets"
+        " clients wait long if connections last long.",
     )
     max_per_client: int = Field(
         default=-1,
@@ -210,6 +229,8 @@ class Listen(Section):
         if self.proxy_others != "refuse" and self.proxy == "none":
             raise ValueError('proxy_others says nothing without proxy, such as proxy = "any"')
         self._check_families()
+        if (self.owner or self.group) and not self.is_file:
+            raise ValueError("owner and group are for the file of a Unix socket, as mode is")
         if self.parsed.family == "unix" and (self.allow or self.deny) and self.proxy == "none":
             raise ValueError("allow and deny are for IP addresses, which a Unix socket has not")
         return self
@@ -248,6 +269,11 @@ class Listen(Section):
                 raise ValueError(f'"{plugin}" after "=" is no plugin name') from error
             raise
         return value
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a Unix socket that has a file."""
+        return self.parsed.family == "unix" and not self.parsed.path.startswith("@")
 
     @property
     def parsed(self) -> addresses.Address:

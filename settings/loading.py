@@ -28,11 +28,14 @@ class Loaded:
         settings: The validated settings.
         origins: The origin of each value that is not a default, by dotted key.
         texts: The original text of option values that were read from text, by dotted key.
+        keylog: A file that the keys of all TLS sessions are written to, or "". It is no setting,
+            so that no file or variable that is left behind has it written.
     """
 
     settings: Settings
     origins: Mapping[str, Origin] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict, repr=False)
+    keylog: str = ""
 
     def origin(self, key: str) -> Origin:
         """Return where the value of a dotted key came from."""

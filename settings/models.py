@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Literal, LiteralString
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from host.settings.cpus import usable_cpus
 from host.settings.listen import Listen, Listens
 from host.settings.plugin_selection import Plugins
+from host.settings.pools import Pools
+from host.settings.process import Process
 from host.settings.section import Section
-from host.settings.tls import TlsTables
+from host.settings.tls import TlsTables, check_names
 from host.settings.validators import Rate, also_text
 
 _MIB = 1024 * 1024
@@ -402,6 +404,10 @@ class Settings(Section):
     dispatch: Dispatch = Field(
         default=Dispatch(), description="How connections are handed to workers."
     )
+    process: Process = Field(
+        default=Process(),
+        description="The user that a host becomes once it has opened what only root may open.",
+    )
     lifecycle: Lifecycle = Field(
         default=Lifecycle(), description="How long starting, stopping and replacing may take."
     )
@@ -415,6 +421,10 @@ class Settings(Section):
     )
     log: Log = Field(default=Log(), description="What is logged and how.")
     profile: Profile = Field(default=Profile(), description="Where the time of the workers goes.")
+    pools: Pools = Field(
+        default={},
+        description="A table for each pool, [pools.NAME], that plugins give work to.",
+    )
     # Not in the repr: which of these values are secret is known only to the plugin's own model.
     options: dict[str, dict[str, Any]] = Field(
         default={},
@@ -423,29 +433,15 @@ class Settings(Section):
         " model when the plugin is loaded.",
     )
 
-    @field_validator("listen")
-    @classmethod
-    def _check_tls(cls, value: Listens, info: ValidationInfo) -> Listens:
-        # A table that is itself invalid is missing here and reported on its own.
-        tables = info.data.get("tls")
-        if tables is None:
-            return value
-        there = ", ".join(f"[tls.{name}]" for name in tables) or "none"
-        details = [
-            InitErrorDetails(
-                type="value_error",
-                loc=(index, "tls"),
-                input=each.tls,
-                ctx={"error": ValueError(f"there is no table [tls.{each.tls}]; there is: {there}")},
-            )
-            for index, each in enumerate(value)
-            if each.tls and each.tls not in tables
-        ]
-        if details:
-            raise ValidationError.from_exception_data("listen", details)
-        return value
-
     @property
     def counts_clients(self) -> bool:
         """Whether what one client may do is limited at any listener."""
         return any(map(self.limits.concern_clients_of, self.listen))
+
+    @field_validator("listen")
+    @classmethod
+    def _check_tls(cls, value: Listens, info: ValidationInfo) -> Listens:
+        # A table that is itself invalid is missing here and reported on its own.
+        if (tables := info.data.get("tls")) is not None:
+            check_names([each.tls for each in value], tables)
+        return value

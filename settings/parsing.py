@@ -28,7 +28,7 @@ def parse(path: Path, text: str) -> object:
     field = field_at(Settings, path)
     if field is None or field.annotation is None:
         return text
-    if path[-1] in _LISTS:
+    if path[-1] in _LISTS or any(map(is_list, alternatives(field.annotation))):
         return _parse_list(text)
     try:
         value: object = TypeAdapter(field.annotation).validate_python(text)

@@ -103,7 +103,7 @@ def _unknown(key: str, value: object, kinds: Sequence[type], path: Path, scope: 
     here = (*path, key)
     fields = {one: None for kind in kinds for one in keys_of(kind)}
     if isinstance(value, dict) and scope.model in kinds and not scope.prefix:
-        known = [*sections(scope.model), "tls", "options"]
+        known = [*sections(scope.model), "tls", "pools", "options"]
         guess = nearest(key, known)
         hint = f"did you mean [{guess}]?" if guess else f"sections: {_list(known, '[{}]')}"
         return Problem(join(here), "", f"unknown section, {hint}", scope.where(here))

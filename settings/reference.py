@@ -12,9 +12,10 @@ from host.settings.fields import bounds, is_section, sections
 from host.settings.listen import Listen
 from host.settings.models import Settings, default_workers
 from host.settings.places import alternatives, fields_of, is_mapping
+from host.settings.pools import PoolSettings
 from host.settings.tls import CertificateFiles, Tls
 from host.settings.toml_lines import Path
-from host.settings.variables import CONFIG, PREFIX, PRESET, variable
+from host.settings.variables import CONFIG, PREFIX, PRESET, is_named, variable
 
 _INTRODUCTION = f"""\
 # Settings
@@ -51,11 +52,8 @@ _TYPES = {bool: "true or false", int: "integer", float: "number", str: "string"}
 
 def reference() -> str:
     """Return the reference page of all settings, in Markdown."""
-    top = {
-        n: f
-        for n, f in Settings.model_fields.items()
-        if not is_section(f) and n not in ("options", "tls")
-    }
+    fields = Settings.model_fields.items()
+    top = {n: f for n, f in fields if not is_section(f) and not is_named((n,), f)}
     parts = [_INTRODUCTION, _section("Top level", Settings, top, ())]
     parts.append(_section("[[listen]]", Listen, Listen.model_fields, None))
     parts.append(_section("[tls.NAME]", Tls, fields_of(Tls), _TLS))
@@ -64,6 +62,9 @@ def reference() -> str:
     )
     for name, model in sections(Settings).items():
         parts.append(_section(f"[{name}]", model, fields_of(model), (name,)))
+    parts.append(
+        _section("[pools.NAME]", PoolSettings, PoolSettings.model_fields, ("pools", "NAME"))
+    )
     return "\n".join((*parts, _OPTIONS))
 
 

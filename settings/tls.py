@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails
 
 from host.settings.places import PathOfSecret
 from host.settings.section import Section
@@ -102,3 +111,28 @@ class Tls(Section):
 
 
 TlsTables = dict[Annotated[str, StringConstraints(pattern=NAME_PATTERN)], Tls]
+
+
+def check_names(used: Iterable[str], tables: TlsTables) -> None:
+    """Check that there is a table for each listener.
+
+    Args:
+        used: what each listener has as `tls`, "" for one without it.
+        tables: the tables.
+
+    Raises:
+        ValidationError: with all listeners whose table is missing.
+    """
+    there = ", ".join(f"[tls.{name}]" for name in tables) or "none"
+    details = [
+        InitErrorDetails(
+            type="value_error",
+            loc=(number, "tls"),
+            input=name,
+            ctx={"error": ValueError(f"there is no table [tls.{name}]; there is: {there}")},
+        )
+        for number, name in enumerate(used)
+        if name and name not in tables
+    ]
+    if details:
+        raise ValidationError.from_exception_data("listen", details)

@@ -6,9 +6,12 @@ import os
 import re
 from collections.abc import Mapping
 
+from pydantic.fields import FieldInfo
+
 from host.settings.fields import leaves
 from host.settings.keys import join
 from host.settings.models import Settings
+from host.settings.places import is_mapping
 from host.settings.tls import Tls
 from host.settings.toml_lines import Path
 
@@ -16,6 +19,8 @@ PREFIX = "PREFORK_"
 CONFIG = f"{PREFIX}CONFIG"
 PRESET = f"{PREFIX}PRESET"
 _FORMER_PREFIX = "HOST_"
+_NAMED = ("OPTIONS", "POOLS")
+"""Tables that have a table for each of several names."""
 
 # Kubernetes tells every container of each service by variables that begin with the service's name,
 # in capitals and with _ for -: those of `prefork` and of `prefork-chat` begin with our prefix.
@@ -35,10 +40,16 @@ def variable(path: Path) -> str:
 def variables() -> dict[str, str]:
     """Return the name of every environment variable with the dotted key it sets.
 
-    Those of plugins' options and of [tls.NAME] are not among them, since their names are free.
+    Those of tables whose keys are names are not among them: plugins' options, pools, and TLS.
     """
-    free = (("options",), ("tls",))
-    return {variable(path): join(path) for path, _ in leaves(Settings) if path not in free}
+    return {
+        variable(path): join(path) for path, field in leaves(Settings) if not is_named(path, field)
+    }
+
+
+def is_named(path: Path, field: FieldInfo) -> bool:
+    """Tell whether a field has a table for each of several names."""
+    return len(path) == 1 and is_mapping(field.annotation)
 
 
 def fold(key: str) -> str:
@@ -47,9 +58,9 @@ def fold(key: str) -> str:
 
 
 def is_option(name: str) -> bool:
-    """Tell whether a variable has the form of those that set an option of a plugin."""
+    """Tell whether a variable has the form of those that set an option of a plugin or a pool."""
     parts = name.removeprefix(PREFIX).split("__")
-    return name.isupper() and len(parts) >= 3 and parts[0] == "OPTIONS" and all(parts)
+    return name.isupper() and len(parts) >= 3 and parts[0] in _NAMED and all(parts)
 
 
 def is_of_tls(name: str) -> bool:

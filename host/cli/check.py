@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 
@@ -14,7 +15,8 @@ from host.cli.flags import Sources, with_sources
 from host.errors import ExitCode, PluginError
 from host.net import gates
 from host.plugin.loading import PluginErrors, load
-from host.startup.prepare import assign, load_certificates
+from host.startup.prepare import assign, check_owners, check_preload, load_certificates
+from host.startup.privileged import become, summary, wanted_account
 from host.text import counted
 
 
@@ -31,7 +33,10 @@ from host.text import counted
     help="Also list what a reload of a running host would change. NAME: that in the settings.",
 )
 def check(sources: Sources, file: str | None, running: str | None) -> None:
-    """Say ok, or everything that is wrong with the settings and plugins, a line each."""
+    """Say ok, or everything that is wrong with the settings and plugins, a line each.
+
+    Started by root it becomes the user of the settings before it loads plugins, as the host does.
+    """
     try:
         loaded = sources.load(file)
     except settings.SettingsError as error:
@@ -39,8 +44,14 @@ def check(sources: Sources, file: str | None, running: str | None) -> None:
         wrong = [*str(error).splitlines()[1:], *_wrong_plugins(error.selected)]
         fail(_counted(wrong), ExitCode.SETTINGS)
     try:
+        becomes = summary(loaded)
+        check_owners(loaded)
+        wanted = wanted_account(loaded) if os.geteuid() == 0 else None
+        if wanted is not None:
+            become(loaded, wanted)
         registry = load(loaded)
         served = assign(loaded.settings, registry)
+        check_preload(loaded)
     except PluginError as error:
         fail(_counted(_lines(error)), ExitCode.PLUGIN)
     for line in _look_at_certificates(loaded):
@@ -48,9 +59,12 @@ def check(sources: Sources, file: str | None, running: str | None) -> None:
     for line in ignored():
         click.echo(f"host: {line}", err=True)
     click.echo("ok")
-    if names := [listen.address for listen, _ in served if listen.parsed.family == "fd"]:
+    if becomes:
+        click.echo(becomes)
+    names = [listen.address for listen, _ in served if listen.parsed.family == "fd"]
+    if names:
         click.echo(f"not looked at, as they are passed to a host that starts: {', '.join(names)}")
-    if not all(listen.parsed.is_local for listen, _ in served):
+    if not all(listen.parsed.is_local or listen.address in names for listen, _ in served):
         click.echo(_stop_promise(loaded.settings.lifecycle))
     if running is not None:
         from host.cli.comparison import against_running  # noqa: PLC0415  (as other modules)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -18,10 +19,12 @@ class Sources(NamedTuple):
     config: str | None
     preset: str | None
     flags: dict[str, tuple[object, str]]
+    keylog: str = ""
 
     def load(self, file: str | None = None) -> settings.Loaded:
         """Load the settings; a `file` given as an argument counts like `--config`."""
-        return settings.load(flags=self.flags, file=file or self.config, preset=self.preset)
+        found = settings.load(flags=self.flags, file=file or self.config, preset=self.preset)
+        return dataclasses.replace(found, keylog=self.keylog)
 
     def recording(self, file: str) -> Sources:
         """Also select the plugin that records connections, wherever the others were selected."""
@@ -43,6 +46,7 @@ def _sources(params: dict[str, Any]) -> Sources:
         ("log.format", "--log-format"),
         ("log.level", "--log-level"),
         ("profile.directory", "--profile"),
+        ("process.user", "--user"),
     ):
         value = params[key.replace(".", "_")]
         if value is not None:
@@ -110,6 +114,12 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         help="Measure hooks and loop of each worker: files in DIR, and a table at the end.",
     ),
     click.option(
+        "--user",
+        "process_user",
+        metavar="USER",
+        help="User that a host started by root becomes before it loads plugins.",
+    ),
+    click.option(
         "--set",
         "assignments",
         metavar="KEY=VALUE",
@@ -131,6 +141,7 @@ _NAMES = (
     "log_format",
     "log_level",
     "profile_directory",
+    "process_user",
     "assignments",
 )
 

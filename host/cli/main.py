@@ -136,11 +136,19 @@ def main() -> None:
     shell_complete=candidates.files,
     help="Append a line about each connection to FILE, for `simulate --trace FILE`.",
 )
-def run(sources: Sources, record_trace: str | None) -> None:
+@click.option(
+    "--tls-keylog",
+    metavar="FILE",
+    default="",
+    shell_complete=candidates.files,
+    help="Append the keys of all TLS sessions to FILE, so that Wireshark can read them.",
+)
+def run(sources: Sources, record_trace: str | None, tls_keylog: str) -> None:
     """Run the host until it is told to stop (SIGTERM, SIGINT)."""
     from host.startup.launch import launch  # noqa: PLC0415  (which no other command needs)
 
     if record_trace is not None:
         sources = sources.recording(record_trace)
+    sources = sources._replace(keylog=tls_keylog)
     code = launch(sources.load, VERSION)
     sys.exit(code)

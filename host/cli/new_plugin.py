@@ -18,7 +18,7 @@ from host.plugin.discovery import installed
 from host.runtime.steps import finish
 from host.text import reason
 
-KINDS = ("protocol", "scheduler")
+KINDS = ("protocol", "scheduler", "asyncio")
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", re.ASCII)
 _MAX_NAME = 30

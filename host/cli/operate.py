@@ -14,6 +14,8 @@ from typing import Any
 import click
 
 from host.cli import candidates, screen
+from host.cli.clients import busiest
+from host.cli.clients import table as client_table
 from host.cli.top import ORDERS, View, once
 from host.control.client import (
     ExitWatch,
@@ -25,7 +27,7 @@ from host.control.client import (
     default_name,
     running,
 )
-from host.control.commands import COMMANDS, Argument, Command
+from host.control.commands import COMMANDS, MOST_CONNECTIONS, Argument, Command
 from host.errors import RemoteError
 from host.runtime import streams
 from host.settings import AppliedSetting, render_text
@@ -36,6 +38,9 @@ _RELOAD_SECONDS = 120.0
 """A reload loads everything twice, and waits until the new workers are ready."""
 _STOP_MARGIN_SECONDS = 10.0
 _LOOK_SECONDS = 0.1
+_DAY_SECONDS = 86_400
+_FINGERPRINT_DIGITS = 16
+"""Enough to tell certificates apart; --json has them all."""
 
 Part = str | screen.Table
 
@@ -132,8 +137,9 @@ def _parameter(argument: Argument) -> click.Parameter:
     "status",
     click.Option(["--ready"], is_flag=True, help="Print ready or not ready; exit with 0 or 1."),
     click.Option(["--stacks"], is_flag=True, help="Print the stacks of workers that hung, too."),
+    click.Option(["--clients"], is_flag=True, help="Print who has most connections, too."),
 )
-def status(target: Target, ready: bool, stacks: bool) -> None:
+def status(target: Target, ready: bool, stacks: bool, clients: bool) -> None:
     """Show the state of the host."""
     if ready:
         is_ready = _is_ready(target)
@@ -143,7 +149,28 @@ def status(target: Target, ready: bool, stacks: bool) -> None:
             streams.forget()
         sys.exit(0 if is_ready else 1)
     found = target.ask("status")
-    target.show(found, lambda: screen.overview(found, stacks=stacks))
+    if clients:
+        found = found | _clients(target)
+    target.show(found, lambda: _overview(found, stacks=stacks))
+
+
+def _clients(target: Target) -> dict[str, Any]:
+    """Return who has most connections; the workers have to be asked for that."""
+    listed = target.ask("connections", limit=MOST_CONNECTIONS)
+    settings = target.ask("applied")["settings"]
+    return {
+        "clients": busiest(listed["connections"], settings),
+        "clients_are_all": not (listed["truncated"] or listed["unanswered"]),
+    }
+
+
+def _overview(found: Mapping[str, Any], *, stacks: bool) -> Iterator[Part]:
+    yield from screen.overview(found, stacks=stacks)
+    if "clients" in found:
+        yield ""
+        yield client_table(found["clients"])
+        if not found["clients_are_all"]:
+            yield "not all connections are counted: there are very many, or a worker did not answer"
 
 
 def _is_ready(target: Target) -> bool:
@@ -267,9 +294,39 @@ def top(target: Target, sort: str, reverse: bool) -> None:
     target.show(found, lambda: once(found, view))
 
 
+@_of_table("certificates")
+def certificates(target: Target) -> None:
+    """Show the certificates that are in use, those of one table together."""
+    found = target.ask("certificates")
+    target.show(found, lambda: [_certificates(found["certificates"])])
+
+
+def _certificates(found: Iterable[Mapping[str, Any]]) -> screen.Table:
+    rows = [
+        (
+            each["tls"],
+            printable(", ".join(each["names"])),
+            each["key_type"],
+            each["not_after"],
+            f"{each['seconds_left'] // _DAY_SECONDS} days",
+            each["fingerprint"][:_FINGERPRINT_DIGITS],
+        )
+        for each in found
+    ]
+    return screen.Table.of("TLS NAMES KEY EXPIRES LEFT FINGERPRINT", rows)
+
+
 @_of_table("reload")
-def reload(target: Target) -> None:
+def reload(target: Target, certificates: bool) -> None:
     """Reload, and say how it went."""
+    if certificates:
+        renewed = target.ask("reload", certificates=True)
+        names = ", ".join(renewed["certificates"])
+        words = (
+            f"new certificates in all workers: {names}" if names else "nothing is new in any file"
+        )
+        target.show(renewed, lambda: [words])
+        return
     limit = target.timeout or _RELOAD_SECONDS
     deadline = time.monotonic() + limit
     number = _begin_reload(target, deadline)
@@ -356,6 +413,7 @@ OPERATIONS: tuple[click.Command, ...] = (
     status,
     generations,
     applied,
+    certificates,
     connections,
     why,
     top,

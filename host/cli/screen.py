@@ -12,7 +12,9 @@ from host.text import aligned, counted, printable
 if TYPE_CHECKING:
     import rich.table
 
-LEFT = frozenset({"STATE", "LISTENER", "UDP", "ADDRESS", "PLUGIN", "ID", "PEER", "HISTORY", "ALL"})
+LEFT = frozenset(
+    {"STATE", "LISTENER", "UDP", "ADDRESS", "PLUGIN", "ID", "PEER", "CLIENT", "HISTORY", "ALL"}
+)
 """Columns of text; all others are of numbers."""
 STYLES = {
     "serving": "green",
@@ -123,6 +125,12 @@ def head(status: Mapping[str, Any]) -> str:
         f"{counted(status['restarts'], 'restart')}; "
         f"scheduler: {', '.join(status['schedulers'])}",
     ]
+    if any(tasks := _tasks(status).values()):
+        waiting, running, done, failed, lost, late = tasks
+        lines.append(
+            f"tasks of pools: {waiting} queued, {running} running; {done} done, {failed} failed, "
+            f"{lost} lost, {late} timed out"
+        )
     last = status["last_reload"]
     if last is not None:
         reason = f": {last['reason'].partition(chr(10))[0]}" if last["reason"] else ""
@@ -131,6 +139,15 @@ def head(status: Mapping[str, Any]) -> str:
             f"{ago(last['seconds_ago'])} ago{reason}"
         )
     return "\n".join(map(printable, lines))
+
+
+def _tasks(status: Mapping[str, Any]) -> dict[str, int]:
+    """Return what has become of the tasks of all workers, by its name; a host may not tell."""
+    found = dict.fromkeys(("waiting", "running", "done", "failed", "lost", "timed_out"), 0)
+    for worker in status["workers"]:
+        for name, count in worker.get("tasks", {}).items():
+            found[name] = found.get(name, 0) + count
+    return found
 
 
 def workers(status: Mapping[str, Any]) -> Table:
@@ -208,10 +225,13 @@ def _address(listener: Mapping[str, Any]) -> str:
     return str(listener["address"])
 
 
+_REFUSED = ("denied", "proxy", "late", "per_client", "rate")
+
+
 def refused(listener: Mapping[str, Any]) -> int:
     """Return how many connections no plugin has heard of, but for probes and those that left."""
     refusals = listener.get("refusals", {})
-    told = (refusals.get(cause, 0) for cause in ("denied", "proxy", "late"))
+    told = (refusals.get(cause, 0) for cause in _REFUSED)
     return int(listener["refused"] + sum(told))
 
 

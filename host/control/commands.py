@@ -119,6 +119,8 @@ _ID = Argument(
     form=re.compile(r"[0-9]{1,10}-[0-9]{1,20}", re.ASCII),
     example="1234-17",
 )
+MOST_CONNECTIONS = 100_000
+"""How many are listed at the most."""
 _SLOT = Argument("slot", int, "Slot of a worker.", low=0, high=MAX_WORKERS - 1)
 _STATUS = (
     "name",
@@ -133,6 +135,7 @@ _STATUS = (
     "schedulers",
     "workers",
     "listeners",
+    "certificates",
     "plugins",
     "last_reload",
     "hangs",
@@ -149,7 +152,7 @@ _WHY = (
     "omitted",
 )
 _WHICH_CONNECTIONS = (
-    Argument("limit", int, "How many at most.", default=1000, low=1, high=100_000),
+    Argument("limit", int, "How many at most.", default=1000, low=1, high=MOST_CONNECTIONS),
     Argument(
         "sort",
         str,
@@ -200,7 +203,23 @@ _TABLE = (
         changes=False,
     ),
     Command(
-        "reload", "Take on new code, settings and plugins; no connection is lost.", ("generation",)
+        "certificates",
+        "List the certificates that are in use, and when they expire.",
+        ("certificates",),
+        changes=False,
+    ),
+    Command(
+        "reload",
+        "Take on new code, settings and plugins; no connection is lost.",
+        ("generation", "certificates"),
+        (
+            Argument(
+                "certificates",
+                bool,
+                "Take on new certificates alone, which replaces no worker.",
+                default=False,
+            ),
+        ),
     ),
     Command(
         "stop",

@@ -52,6 +52,13 @@ class ShardTable:
         """Return how many shards a worker owns."""
         return sum(owner.pid == pid for owner in self._owners.values())
 
+    def is_settled(self, groups: Iterable[Sequence[int]]) -> bool:
+        """Tell whether each shard has an owner, and none is about to have another."""
+        owners = self._owners
+        return not any(
+            shard not in owners or owners[shard].releasing for group in groups for shard in group
+        )
+
     def released(self, pid: int, shard: int) -> None:
         """Take note that a worker reads a shard no longer."""
         owner = self._owners.get(shard)

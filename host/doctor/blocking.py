@@ -17,13 +17,18 @@ _Scope = FunctionNode | ast.Lambda
 
 
 def check_blocking(source: PluginSource) -> Iterator[Finding]:
-    """Yield what is wrong in hooks that must not block; hooks of other plugins are such, too."""
+    """Yield what is wrong in hooks that must not block; hooks of other plugins are such, too.
+
+    Neither must coroutines and protocols of asyncio, which run on the same loop.
+    """
     told: set[str] = set()
     for hook in source.hooks():
         row = ROWS.get(hook.hook)
         may_block = row is not None and "Blocking: no" not in (row.specification.__doc__ or "")
         search = _Search(source, hook.hook, told)
         yield from search.search(hook.function, may_block=may_block)
+    for function in source.called_by_asyncio():
+        yield from _Search(source, function.node.name, told).search(function)
 
 
 class _Visit(NamedTuple):

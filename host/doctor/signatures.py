@@ -25,6 +25,8 @@ OF_OTHERS = {
     "connectionMade": "on_accept",
     "data_received": "on_readable",
     "dataReceived": "on_readable",
+    "datagram_received": "on_datagram",
+    "datagramReceived": "on_datagram",
     "handle": "on_readable",
     "handle_stream": "on_readable",
     "connection_lost": "on_close",

@@ -22,6 +22,10 @@ MAX_BYTES = 2_000_000
 
 
 _MOST_MODULES = 200
+_OF_PROTOCOLS = frozenset(
+    ("connection_made", "data_received", "buffer_updated", "eof_received", "connection_lost")
+)
+"""The methods of asyncio's protocols that are called for what a peer does."""
 
 
 class TooLargeError(Exception):
@@ -151,6 +155,22 @@ class PluginSource:
         if self.holder is None:
             return of_module
         return [*self.methods(self.holder, self.main).values(), *of_module]
+
+    def called_by_asyncio(self) -> Iterator[Function]:
+        """Yield what the host's event loop of asyncio calls: coroutines, and methods of protocols.
+
+        That is in modules that import from `host.asyncio`, or name the attribute of workers.
+        """
+        for module in self.modules():
+            if not _uses_asyncio(module):
+                continue
+            roots = [(each, each) for each in module.classes.values()]
+            for root, owner in [*roots, *((each, None) for each in module.functions.values())]:
+                for node in ast.walk(root):
+                    if isinstance(node, ast.AsyncFunctionDef) or (
+                        isinstance(node, ast.FunctionDef) and node.name in _OF_PROTOCOLS
+                    ):
+                        yield Function(node, module, owner)
 
     def methods(self, owner: ast.ClassDef, module: Module) -> dict[str, Function]:
         """Return the methods of a class by name, with those of its bases in the same package."""
@@ -313,3 +333,10 @@ def _is_self(node: ast.expr, caller: Function) -> bool:
         return False
     given = caller.node.args.posonlyargs + caller.node.args.args
     return bool(given) and node.id == given[0].arg
+
+
+def _uses_asyncio(module: Module) -> bool:
+    """Tell whether a module uses the host's event loop of asyncio."""
+    return any(name.startswith("host.asyncio.") for name in module.imported.values()) or any(
+        isinstance(node, ast.Attribute) and node.attr == "asyncio" for node in ast.walk(module.tree)
+    )

@@ -1,6 +1,17 @@
 """What plugins are handed: frozen values and narrow protocols, never the host's own objects."""
 
 from host.interfaces.bus import BUS_LEFT, BUS_LOST, Bus, Message
+from host.interfaces.pools import (
+    PicklingError,
+    Pool,
+    PoolError,
+    PoolFullError,
+    Result,
+    TaskCancelledError,
+    TaskLostError,
+    TaskTimeoutError,
+    WouldBlockError,
+)
 from host.interfaces.supervisor import Host, WorkerView
 from host.interfaces.values import (
     ChildExit,
@@ -25,9 +36,18 @@ __all__ = [
     "Host",
     "Listener",
     "Message",
+    "PicklingError",
+    "Pool",
+    "PoolError",
+    "PoolFullError",
     "ProxyHeader",
+    "Result",
+    "TaskCancelledError",
+    "TaskLostError",
+    "TaskTimeoutError",
     "Timer",
     "TlsInfo",
     "Worker",
     "WorkerView",
+    "WouldBlockError",
 ]

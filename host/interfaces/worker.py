@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from host.interfaces.bus import Bus
+from host.interfaces.pools import Pool
 from host.interfaces.values import ConnectionOrigin, Listener
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 
 class HasFileno(Protocol):
@@ -43,6 +47,17 @@ class Worker(Protocol):
         """The bus to the other workers."""
 
     @property
+    def asyncio(self) -> AbstractEventLoop:
+        """The asyncio event loop of this worker: the host's own loop, as asyncio knows loops.
+
+        It is made when it is first asked for, which must be in `on_worker_start`; whoever does not
+        ask pays nothing. `host.asyncio.AsyncioProtocol` asks for it by itself.
+
+        Raises:
+            RuntimeError: nobody has asked for it before the worker was ready.
+        """
+
+    @property
     def connections(self) -> Iterable[Connection]:
         """The connections open in this worker, as a snapshot."""
 
@@ -64,6 +79,15 @@ class Worker(Protocol):
 
     def call_from_thread(self, function: Callable[[], object]) -> None:
         """Call `function` on the loop soon; the only method that other threads may use."""
+
+    def pool(self, name: str = "default") -> Pool:
+        """Return the pool that the settings have as `[pools.NAME]`: work off the loop.
+
+        The processes or threads of a pool are started when it is asked for first.
+
+        Raises:
+            PoolError: the settings have no such pool.
+        """
 
 
 class Datagram(Protocol):
@@ -166,6 +190,9 @@ class Connection(Protocol):
         more than that in several pieces.
         """
 
+    def fileno(self) -> int:
+        """Return the socket's descriptor, which stays the connection's; -1 once it has ended."""
+
     def read(self) -> bytes:
         """Return what has arrived, up to `read_size_bytes`.
 
@@ -213,6 +240,18 @@ class Connection(Protocol):
 
     def flush(self) -> None:
         """Send now as much of what is queued as the kernel takes."""
+
+    def follow_congestion(self, function: Callable[[bool], object] | None) -> None:
+        """Call `function` whenever `congested` has changed, with its value; None: no more.
+
+        For a plugin that stops writing then: its connection is not reset for a piece of any size
+        as long as no more than `max_unsent_bytes` wait before it. It is called as soon as the host
+        finds out, also within `write`, so it only takes note. Call this with None in `on_close`.
+        """
+
+    @property
+    def water_marks(self) -> tuple[int, int]:
+        """The settings `low_water_bytes` and `high_water_bytes`."""
 
     def call_when_writable(self, function: Callable[[Connection], object]) -> None:
         """Call `function` with this connection once no more than `low_water_bytes` are unsent.

@@ -143,13 +143,14 @@ class ClientRow:
         secret: the key of the hash that tells where a client counts.
     """
 
-    __slots__ = ("_cells", "_changes", "_own", "_rows", "_starts", "_windows", "_words", "secret")
+    __slots__ = ("_cells", "_changes", "_own", "_starts", "_tables", "_windows", "_words", "secret")
 
     def __init__(self, words: Cells, cells: memoryview, number: int, secret: bytes) -> None:
         self._words, self._cells, self.secret = words, cells, secret
         self._own, self._windows = _row_start(number), _WINDOWS + 2 * number
-        self._rows: Sequence[int] = ()
         self._starts: Sequence[int] = ()
+        # For each of the two windows and each row: which word says when it began, and its cells.
+        self._tables: Sequence[Sequence[tuple[int, int]]] = ((), ())
         self._changes = -1
 
     def add(self, place: Place, limit: int) -> bool:
@@ -243,9 +244,8 @@ class ClientRow:
         words, cells = self._words, self._cells
         first, second = place
         one = other = 0
-        for number, row in zip(self._rows, self._starts, strict=True):
-            if words[_WINDOWS + 2 * number + table] == start:
-                at = row + _PAIR * (1 + table)
+        for window, at in self._tables[table]:
+            if words[window] == start:
                 one += cells[at + first]
                 other += cells[at + second]
         return one, other
@@ -254,8 +254,15 @@ class ClientRow:
         """Read which rows there are; how often that has changed is read before."""
         words = self._words
         self._changes = words[_CHANGES]
-        self._rows = [words[_NUMBERS + at] for at in range(words[_USED])]
-        self._starts = [_row_start(number) for number in self._rows]
+        rows = [words[_NUMBERS + at] for at in range(words[_USED])]
+        self._starts = [_row_start(number) for number in rows]
+        self._tables = [
+            [
+                (_WINDOWS + 2 * number + table, _row_start(number) + _PAIR * (1 + table))
+                for number in rows
+            ]
+            for table in range(2)
+        ]
 
     def _clear(self, table: int, start: int) -> None:
         """Empty one of the own tables for a new window; it counts for none meanwhile."""

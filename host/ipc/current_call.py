@@ -19,13 +19,17 @@ _CALLBACK_WORDS = 251
 """A prime number: who looks at regular times does not see the same word though calls go on."""
 
 CallKind = NewType("CallKind", int)
-"""What a worker is calling: a hook, by its number in the table of hooks, or `CALLBACK`."""
+"""What a worker is calling: a hook, by its number in the table of hooks, `CALLBACK` or `TASK`."""
 
 CALLBACK = CallKind(7)
 """A timer, a call from a thread or the bus calls back: a plugin's function that is no hook."""
 
+TASK = CallKind(9)
+"""Callbacks and tasks of asyncio."""
+
 _NAMES = {CallKind(row.call_number): row.name for row in TABLE if row.call_number is not None}
 _NAMES[CALLBACK] = "a callback"
+_NAMES[TASK] = "a task of asyncio"
 KINDS = frozenset(_NAMES)
 
 
@@ -45,7 +49,7 @@ class CurrentCall(NamedTuple):
 
     @property
     def hook(self) -> str:
-        """The hook's name, or "a callback"."""
+        """The hook's name, or what is called instead of a hook."""
         return _NAMES[self.called]
 
 

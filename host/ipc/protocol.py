@@ -24,6 +24,9 @@ _LENGTH = struct.Struct("<I")
 MAX_LISTENERS = _ORDER
 REOPEN_LOG = "reopen_log"
 """A question; its answer is one item, whose `error` says why the log file was not opened, or ""."""
+TAKE_CERTIFICATES = "take_certificates"
+"""A question with the descriptor of certificates for the table `name`; its answer is one item,
+whose `error` says why they cannot be used, or ""."""
 MAX_LINE_BYTES = 65_536
 ANSWER_SECONDS = 1.0
 """How long a worker has for an answer, and for each further part of one: what it does meanwhile

@@ -27,7 +27,10 @@ ACTIVE, TURN_STARTED, TURN_LASTED, REFUSING, CLAIMED_ALL, ACCEPTED_ALL, CURRENT_
 SUSPENDED = 7
 # Written by the worker: whose datagram it handles (host.ipc.current_peer), in six words.
 PEER = 8
-_WORKER_WORDS = 14
+# Written by the worker, once per row: tasks of its pools, now and so far.
+TASKS_WAITING, TASKS_RUNNING = 14, 15
+TASKS_DONE, TASKS_FAILED, TASKS_LOST, TASKS_TIMED_OUT = range(16, 20)
+WORKER_WORDS = 20
 # Written by the worker, once per row and listener.
 CLAIMED, SETTLED, ACCEPTED, SPURIOUS, REFUSED = range(5)
 BYTES_IN, BYTES_OUT = 6, 7
@@ -39,11 +42,13 @@ DENIED, BAD_PROXY, LATE, GONE, PROBES = range(10, 15)
 DATAGRAMS, REPLIES, DROPPED_REPLIES, REFUSED_REPLIES = range(15, 19)
 # Connections of clients that have, or open, more than they may: among those not let in, too.
 PER_CLIENT, RATE = 19, 20
+# Connections that are open, of listeners with `max_connections`; 0 of all others.
+OPEN = 21
 # Connections whose TLS handshake has failed: among those not let in, too.
-BAD_TLS = 21
+BAD_TLS = 22
 # Written by the supervisor, once per row and listener.
 SENT = 5
-LISTENER_WORDS = 22
+LISTENER_WORDS = 23
 
 
 class Cells(Protocol):
@@ -89,11 +94,15 @@ class Row:
 
     def cell(self, listener: int, counter: int) -> int:
         """Return the index, in the scoreboard's cells, of one counter of one listener."""
-        return self._base + _WORKER_WORDS + listener * LISTENER_WORDS + counter
+        return self._base + WORKER_WORDS + listener * LISTENER_WORDS + counter
 
     def count(self, listener: int, counter: int) -> int:
         """Return one counter of one listener."""
         return self.cells[self.cell(listener, counter)]
+
+    def raise_by(self, word: int, amount: int) -> None:
+        """Raise one of the row's own counters, or lower it; only its one writer may."""
+        self.cells[self._base + word] += amount
 
     def sum(self, counter: int) -> int:
         """Return the sum of one counter over all listeners."""
@@ -120,7 +129,8 @@ class Row:
             self.add(listener, REFUSED, claimed - sum(outcomes))
             self.cells[self.cell(listener, SETTLED)] = claimed
             self.cells[self.cell(listener, SENT)] = claimed
-        for word in (ACTIVE, TURN_STARTED, REFUSING, CURRENT_CALL):
+            self.cells[self.cell(listener, OPEN)] = 0
+        for word in (ACTIVE, TURN_STARTED, REFUSING, CURRENT_CALL, TASKS_WAITING, TASKS_RUNNING):
             self.put(word, 0)
         self.put(CLAIMED_ALL, self.sum(CLAIMED))
         self.put(ACCEPTED_ALL, self.sum(ACCEPTED))
@@ -138,7 +148,7 @@ class Scoreboard:
     """
 
     def __init__(self, listeners: int, fd: int | None = None) -> None:
-        self._stride = _WORKER_WORDS + listeners * LISTENER_WORDS
+        self._stride = WORKER_WORDS + listeners * LISTENER_WORDS
         size = (HEADER_WORDS + MAX_ROWS * self._stride) * WORD
         if fd is None:
             self._fd = os.memfd_create("scoreboard", os.MFD_CLOEXEC)

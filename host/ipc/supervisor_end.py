@@ -47,6 +47,14 @@ class SupervisorChannel:
             return False
         return True
 
+    def send_descriptor(self, data: bytes, descriptor: int) -> bool:
+        """Do the same, and have a copy of a descriptor come with it (unix(7), SCM_RIGHTS)."""
+        try:
+            socket.send_fds(self._sock, [data], [descriptor])
+        except OSError:
+            return False
+        return True
+
     def receive(self) -> list[Report] | None:
         """Return what the worker has said, or None at the end; a failure is kept as well."""
         try:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import struct
+from collections import deque
 from collections.abc import Callable
 
 from host.ipc.protocol import Instruction, OrderParser, Report
 from host.runtime.loop import READ, WRITE, Loop
 
 _READ_BYTES = 65_536
+_DESCRIPTOR = struct.Struct("=i")
 _MAX_QUEUED_BYTES = 8_388_608
 
 
@@ -18,11 +22,17 @@ class WorkerChannel:
     Args:
         sock: a connected stream socket; `close` closes it.
         loop: the worker's loop; `watch` begins to watch the socket.
+        descriptors: whether some may come with orders (unix(7), SCM_RIGHTS).
+
+    Attributes:
+        descriptors: those that have come; whoever takes one out closes it.
     """
 
-    def __init__(self, sock: socket.socket, loop: Loop) -> None:
+    def __init__(self, sock: socket.socket, loop: Loop, *, descriptors: bool = False) -> None:
         sock.setblocking(False)
         self._sock, self._loop = sock, loop
+        self.descriptors: deque[int] = deque()
+        self._read = self._read_with_descriptors if descriptors else sock.recv
         self._orders = OrderParser()
         self._unsent = bytearray()
         self._watched = False
@@ -56,12 +66,14 @@ class WorkerChannel:
         return bool(self._unsent)
 
     def close(self) -> None:
-        """Close the socket."""
+        """Close the socket, and descriptors that nobody has taken."""
         self._sock.close()
+        while self.descriptors:
+            os.close(self.descriptors.popleft())
 
     def _receive(self) -> list[Instruction] | None:
         try:
-            data = self._sock.recv(_READ_BYTES)
+            data = self._read(_READ_BYTES)
         except BlockingIOError:
             return []
         except OSError:
@@ -71,6 +83,16 @@ class WorkerChannel:
         self._loop.remove(self._sock.fileno())
         self._watched = False
         return None
+
+    def _read_with_descriptors(self, size: int) -> bytes:
+        # What comes with a descriptor is never read together with what comes after it. This is not
+        # `socket.recv_fds`, which forgets its flags: programs that plugins start would inherit it.
+        room, flags = socket.CMSG_SPACE(_DESCRIPTOR.size), socket.MSG_CMSG_CLOEXEC
+        data, found, _, _ = self._sock.recvmsg(size, room, flags)
+        for _, kind, given in found:
+            if kind == socket.SCM_RIGHTS:
+                self.descriptors += (each for (each,) in _DESCRIPTOR.iter_unpack(given))
+        return data
 
     def _flush(self) -> None:
         try:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
+import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import suppress
 from errno import EINVAL, ENOENT
 from typing import NamedTuple
+
+from pydantic import ValidationError
 
 from host.errors import ListenError
 from host.net.sockets import borrow, bound_address
@@ -54,9 +58,11 @@ class PassedSockets:
 
         Raises:
             ListenError: there is none, they are more or fewer than are listed, one of them is
-                listed under two names, or is no listening socket that the host can use.
+                listed under two names, is no listening socket that the host can use, or has
+                options that are not for its address.
         """
-        wanted = Counter(each.parsed.path for each in listens if each.parsed.family == "fd")
+        listed = [each for each in listens if each.parsed.family == "fd"]
+        wanted = Counter(each.parsed.path for each in listed)
         users: dict[Passed, str] = {}
         supply = {}
         for name, times in wanted.items():
@@ -67,6 +73,9 @@ class PassedSockets:
                     cause = f"it is the same socket as {other}"
                     raise ListenError(address, EINVAL, "list it once", cause)
                 _check(address, each)
+                for listen in listed:
+                    if listen.address == address:
+                        _check_options(listen, _address(each))
             supply[address] = iter(found)
         return supply
 
@@ -94,7 +103,11 @@ class PassedSockets:
             listening: copies of them among other sockets.
         """
         used = {os.fstat(sock.fileno()).st_ino for sock in listening}
-        unused = [each for each in self.sockets if os.fstat(each.fd).st_ino not in used]
+        unused = []
+        for each in self.sockets:
+            found = os.fstat(each.fd)
+            if stat.S_ISSOCK(found.st_mode) and found.st_ino not in used:
+                unused.append(each)
         return [(f"fd:{each.name}", _address(each)) for each in unused]
 
     def close(self) -> None:
@@ -145,6 +158,17 @@ def _check(address: str, passed: Passed) -> None:
         cause, advice = "it is no socket", "pass one that a socket unit has opened"
     if cause:
         raise ListenError(address, EINVAL, advice, cause)
+
+
+def _check_options(listen: Listen, text: str) -> None:
+    """Raise ListenError if options are not for an address that was not known before."""
+    address = re.sub(r"%[^\]]*", "", text)  # without a scope, which settings cannot have
+    try:
+        Listen.model_validate(listen.model_dump() | {"address": address})
+    except ValidationError as error:
+        cause = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+        advice = f"it is {text}: change its options, or what the socket unit listens on"
+        raise ListenError(listen.address, EINVAL, advice, cause) from None
 
 
 def _unusable(sock: socket.socket) -> tuple[str, str]:

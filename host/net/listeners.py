@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import socket
 from collections.abc import Callable
 from typing import Literal
-
-from pydantic import ValidationError
 
 from host.errors import ListenError
 from host.interfaces import Listener
@@ -17,12 +14,14 @@ from host.net import gates, socket_files
 from host.net.activation import Passed, Supply
 from host.net.socket_files import SocketFile
 from host.net.sockets import bound_address, describe
+from host.runtime.accounts import Account
 from host.settings import Listen
 from host.settings.address import parse
 
 _ADVICE = {
     errno.EADDRINUSE: "another process listens there: stop it, or choose another address",
-    errno.EPERM: "another user's socket file is there, which may not be removed",
+    errno.EPERM: "another user's socket file is there, which may not be removed, or the file may "
+    "not be given to that owner or group",
     errno.EACCES: "not allowed: ports below 1024 need CAP_NET_BIND_SERVICE, socket files a "
     "folder that this user may write to",
     errno.EADDRNOTAVAIL: "no network interface of this machine has that address",
@@ -45,6 +44,7 @@ class ListeningSocket:
         wanted: the backlog asked for; the kernel caps it silently at net.core.somaxconn.
         configured: the address as the settings have it: with port 0 if any will do.
         max_rate: connections a second that are handed out at most; 0 for any number.
+        max_connections: connections that may be open at a time; 0 for any number.
         source: who has opened it.
         trouble: why nobody can connect, or "": its file is gone, and a new one cannot be made.
         netlink: by what the kernel is asked for the queue's length, if it needs that.
@@ -58,9 +58,10 @@ class ListeningSocket:
         file: SocketFile | None,
         configured: str,
         max_rate: float = 0.0,
+        max_connections: int = 0,
     ) -> None:
         self.sock, self.view, self.wanted, self.configured = sock, view, wanted, configured
-        self.max_rate = max_rate
+        self.max_rate, self.max_connections = max_rate, max_connections
         self._is_shut = False
         self.source: Source = "passed" if configured.startswith("fd:") else "opened"
         self.trouble = ""
@@ -144,7 +145,11 @@ class ListeningSocket:
 
 
 def open_listener(
-    listen: Listen, index: int, plugin: str, supply: Supply | None = None
+    listen: Listen,
+    index: int,
+    plugin: str,
+    supply: Supply | None = None,
+    account: Account | None = None,
 ) -> ListeningSocket:
     """Bind and listen, or take a socket that was passed.
 
@@ -153,6 +158,7 @@ def open_listener(
         index: the listener's number.
         plugin: the name of the plugin that serves it.
         supply: has the sockets that were passed; the host goes on with copies of them.
+        account: the user that this process, which is root's, is about to become; None if none.
 
     Raises:
         ListenError: the machine refuses; nothing is left behind.
@@ -172,7 +178,7 @@ def open_listener(
             if address.path.startswith("@"):
                 sock.bind("\0" + address.path[1:])
             else:
-                file = socket_files.bind(sock, address.path, listen.mode)
+                file = socket_files.open_file(sock, listen, account)
         else:
             text = _bind_tcp(sock, address.host, address.port)
         sock.listen(listen.backlog)
@@ -183,7 +189,8 @@ def open_listener(
             file.remove()
         raise listen_error(listen.address, error) from error
     view = Listener(index, text, plugin)
-    return ListeningSocket(sock, view, listen.backlog, file, str(address), listen.max_rate)
+    places = listen.max_connections
+    return ListeningSocket(sock, view, listen.backlog, file, str(address), listen.max_rate, places)
 
 
 def inherit_listener(
@@ -199,10 +206,13 @@ def inherit_listener(
     try:
         sock.listen(listen.backlog)
         if file is not None:
-            file = file.with_mode(listen.mode)
+            file = file.as_wanted(listen)
     except OSError as error:
         raise listen_error(listen.address, error) from error
-    return ListeningSocket(sock, view, listen.backlog, file, str(listen.parsed), listen.max_rate)
+    places = listen.max_connections
+    return ListeningSocket(
+        sock, view, listen.backlog, file, str(listen.parsed), listen.max_rate, places
+    )
 
 
 def _open_passed(passed: Passed, listen: Listen, index: int, plugin: str) -> ListeningSocket:
@@ -211,30 +221,19 @@ def _open_passed(passed: Passed, listen: Listen, index: int, plugin: str) -> Lis
     try:
         sock = socket.socket(fileno=os.dup(passed.fd))
         text = bound_address(sock)
-        _check_options(listen, text)
         if sock.family != socket.AF_UNIX:
             _set_inherited(sock)
         sock.listen(listen.backlog)
         sock.setblocking(False)
-    except (OSError, ListenError) as error:
+    except OSError as error:
         if sock is not None:
             sock.close()
-        if isinstance(error, ListenError):
-            raise
         raise listen_error(listen.address, error) from error
     view = Listener(index, text, plugin)
-    return ListeningSocket(sock, view, listen.backlog, None, str(listen.parsed), listen.max_rate)
-
-
-def _check_options(listen: Listen, text: str) -> None:
-    """Raise ListenError if options are not for an address that was not known before."""
-    address = re.sub(r"%[^\]]*", "", text)  # without a scope, which settings cannot have
-    try:
-        Listen.model_validate(listen.model_dump() | {"address": address})
-    except ValidationError as error:
-        cause = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
-        advice = f"it is {text}: change its options, or what the socket unit listens on"
-        raise ListenError(listen.address, errno.EINVAL, advice, cause) from None
+    places = listen.max_connections
+    return ListeningSocket(
+        sock, view, listen.backlog, None, str(listen.parsed), listen.max_rate, places
+    )
 
 
 def listen_error(address: str, error: OSError) -> ListenError:

@@ -54,6 +54,8 @@ class Gate:
         ours = [listener for listener in listeners if not listener.is_kept]
         local = all(listener.is_local for listener in ours)
         self._quiet_seconds = LOCAL_QUIET_SECONDS if local else quiet_seconds
+        if not listeners:  # nobody can be on the way
+            self._quiet_seconds = 0.0
         self._ours = ours
         self._quiet, self._done, self._under_way = quiet, done, under_way
         self._quiet_since: float | None = None
@@ -61,13 +63,10 @@ class Gate:
         self.open = True
 
     def shut(self, now: float, patience: float) -> None:
-        """Shut the gates; close after `patience` seconds in any case, at once if there are none.
+        """Shut the gates; close after `patience` seconds in any case.
 
         It takes no more than PATIENCE_SECONDS or twice the quiet time, whichever is longer.
         """
-        if not self._listeners:
-            self.close()
-            return
         for listener in self._listeners:
             listener.shut_gate()
         longest = max(PATIENCE_SECONDS, 2 * self._quiet_seconds)

@@ -12,6 +12,9 @@ from contextlib import suppress
 from typing import Literal, NamedTuple
 
 from host.net import sock_diag
+from host.runtime.accounts import Account, find_group, find_user
+from host.runtime.privileges import acting_as
+from host.settings import Listen
 
 _SHOW_FILE = 2  # UDIAG_SHOW_VFS, and UNIX_DIAG_VFS of its answer: linux/unix_diag.h
 _FILE = 1
@@ -19,6 +22,8 @@ _ATTRIBUTES_AT = 16  # after struct unix_diag_msg
 _MINOR_BITS = 20
 _INODE = 0xFFFFFFFF
 
+NOBODY = -1
+"""Stands for no user or group: who has a file keeps it (chown(2))."""
 State = Literal["present", "gone", "replaced"]
 
 
@@ -29,12 +34,15 @@ class SocketFile(NamedTuple):
         path: its absolute path.
         device, inode: what makes it that file and no other (stat(2)).
         mode: the permissions that the settings gave it; an operator may have changed them since.
+        owner, group: whom the settings gave it to, by number; -1 if they say nothing.
     """
 
     path: str
     device: int
     inode: int
     mode: int
+    owner: int = NOBODY
+    group: int = NOBODY
 
     @property
     def state(self) -> State:
@@ -46,16 +54,76 @@ class SocketFile(NamedTuple):
         same = (found.st_dev, found.st_ino) == (self.device, self.inode)
         return "present" if same else "replaced"
 
-    def with_mode(self, mode: int) -> SocketFile:
-        """Give it the mode that the settings have now, unless they had the same before.
+    def as_wanted(self, listen: Listen) -> SocketFile:
+        """Give it mode, owner and group as the settings have them now, where they have changed.
 
         Raises:
-            OSError: EPERM, it is another user's (chmod(2)).
+            OSError: EPERM, it is another user's (chmod(2)); and as `given` says.
         """
-        if mode == self.mode or self.state != "present":
+        changed = self
+        if listen.mode != self.mode and self.state == "present":
+            os.chmod(self.path, listen.mode)
+            changed = self._replace(mode=listen.mode)
+        return changed.given(*owner_and_group(listen))
+
+    def given(self, owner: int, group: int) -> SocketFile:
+        """Give it to a user and a group, unless the settings had them do so before.
+
+        What is given away is this file and no other, whatever has its path by now.
+
+        Args:
+            owner: the number of the user; -1 for whoever has it.
+            group: the number of the group; likewise.
+
+        Raises:
+            OSError: EPERM, only root may give files away, and a user to its own groups (chown(2));
+                or ESTALE, the path leads to another file.
+        """
+        if (owner, group) == (self.owner, self.group) or self.state != "present":
             return self
-        os.chmod(self.path, mode)
-        return self._replace(mode=mode)
+        if (owner, group) != (NOBODY, NOBODY):
+            pinned = os.open(self.path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                found = os.fstat(pinned)
+                if (found.st_dev, found.st_ino, found.st_nlink) != (self.device, self.inode, 1):
+                    raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+                os.chown(f"/proc/self/fd/{pinned}", owner, group)
+            finally:
+                os.close(pinned)
+        return self._replace(owner=owner, group=group)
+
+    def check_change(self, mode: int, owner: int, group: int) -> None:
+        """See whether this process may give it that mode, owner and group; nothing changes.
+
+        Raises:
+            OSError: EPERM, it may not (chmod(2), chown(2)).
+        """
+        own, asked = os.geteuid(), (owner, group)
+        if own == 0 or self.state != "present":
+            return
+        found = os.lstat(self.path)
+        groups = {NOBODY, found.st_gid, os.getegid(), *os.getgroups()}
+        if asked != (self.owner, self.group) and (
+            owner not in (NOBODY, found.st_uid) or group not in groups
+        ):
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+        if (mode, *asked) != (self.mode, self.owner, self.group) and own != found.st_uid:
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    def check_wanted(self, listen: Listen) -> None:
+        """See whether `as_wanted` is possible for this process; nothing changes.
+
+        Raises:
+            OSError: EPERM, it is not (chmod(2), chown(2)).
+        """
+        own, (owner, group) = os.geteuid(), owner_and_group(listen)
+        same = (listen.mode, owner, group) == (self.mode, self.owner, self.group)
+        if same or own == 0 or self.state != "present":
+            return
+        found = os.lstat(self.path)
+        groups = {NOBODY, found.st_gid, os.getegid(), *os.getgroups()}
+        if own != found.st_uid or owner not in (NOBODY, own) or group not in groups:
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
     def remove(self) -> None:
         """Remove it, if it is still there; harmless if that is not allowed."""
@@ -83,6 +151,49 @@ def bind(sock: socket.socket, path: str, mode: int) -> SocketFile:
     os.chmod(path, mode)
     made = os.stat(path)
     return SocketFile(os.path.abspath(path), made.st_dev, made.st_ino, mode)
+
+
+def open_file(sock: socket.socket, listen: Listen, account: Account | None) -> SocketFile:
+    """Bind a socket to a file that has the mode, owner and group of the settings.
+
+    In a folder of a user links could lead root anywhere: root binds only where the user may not.
+
+    Args:
+        sock: the socket.
+        listen: what the settings say.
+        account: the user that this process, which is root's, is about to become; None if none.
+
+    Raises:
+        OSError: the machine refuses; nothing is left behind.
+    """
+    path, mode = listen.parsed.path, listen.mode
+    if account is None:
+        file = bind(sock, path, mode)
+    else:
+        if is_stale(path):  # it may be of a host that was root's
+            os.unlink(path)
+        try:
+            with acting_as(account):
+                file = bind(sock, path, mode)
+        except PermissionError:
+            file = bind(sock, path, mode).given(account.uid, account.gid)
+    try:
+        return file.given(*owner_and_group(listen))
+    except OSError:
+        file.remove()
+        raise
+
+
+def owner_and_group(listen: Listen) -> tuple[int, int]:
+    """Return the numbers of the owner and the group that a socket file shall have.
+
+    Raises:
+        AccountError: this machine does not know one of them.
+    """
+    return (
+        find_user(listen.owner) if listen.owner else NOBODY,
+        find_group(listen.group) if listen.group else NOBODY,
+    )
 
 
 def found(sock: socket.socket) -> SocketFile | None:

@@ -64,6 +64,16 @@ def _stored(passed: Passed) -> StoredSocket:
     return StoredSocket(passed.name, sock, configured, bound_address(sock), file)
 
 
+def addition(name: str) -> str:
+    """Return the message that comes with a socket to be stored."""
+    return f"FDSTORE=1\nFDNAME={name}"
+
+
+def removal(name: str) -> str:
+    """Return the message that has a socket removed from the store."""
+    return f"FDSTOREREMOVE=1\nFDNAME={name}"
+
+
 def inode(sock: socket.socket) -> int:
     """Return what no other socket has that is open."""
     return os.fstat(sock.fileno()).st_ino

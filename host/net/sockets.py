@@ -24,10 +24,16 @@ def describe(address: object) -> str:
 
 
 def bound_address(sock: socket.socket) -> str:
-    """Return what a socket is bound to, as settings have it: `tcp://…` or `unix:…`."""
+    """Return what a socket is bound to, as settings have it: `tcp://…` or `unix:…`.
+
+    Of other sockets than a host has, what they are.
+    """
     name = sock.getsockname()
-    if isinstance(name, tuple):
-        return f"tcp://{describe(name)}"
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        scheme = "udp" if sock.type == socket.SOCK_DGRAM else "tcp"
+        return f"{scheme}://{describe(name)}"
+    if sock.family != socket.AF_UNIX:
+        return f"a socket of {socket.AddressFamily(sock.family).name}"
     text = os.fsdecode(name)
     return f"unix:@{text[1:]}" if text.startswith("\0") else f"unix:{text}"
 

@@ -183,6 +183,19 @@ def _declaration(body: Iterable[ast.stmt]) -> ast.expr | None:
     return None
 
 
+OF_BASES = {
+    "AsyncioProtocol": {
+        "on_worker_start",
+        "on_accept",
+        "on_readable",
+        "on_close",
+        "on_drain",
+        "on_worker_stop",
+    }
+}
+"""The hooks that classes have from bases which the host offers."""
+
+
 def _hooks_of_class(name: str, classes: dict[str, ast.ClassDef]) -> set[str] | None:
     if name not in classes:
         return None
@@ -193,6 +206,8 @@ def _hooks_of_class(name: str, classes: dict[str, ast.ClassDef]) -> set[str] | N
         inherited = _hooks_of_class(base.id, others) if isinstance(base, ast.Name) else None
         if isinstance(base, ast.Name) and base.id == "object":
             continue
+        if inherited is None and isinstance(base, ast.Name):
+            inherited = OF_BASES.get(base.id)
         if inherited is None:
             return None
         found |= inherited

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from host.errors import Interrupted, SlowCallError
 from host.hookspecs import OTHERS_HEAR_IT, ROWS
 from host.telemetry.emitter import Telemetry
-from host.telemetry.events import HOOK_FAILED
+from host.telemetry.events import CALLBACK_FAILED, HOOK_FAILED
 from host.text import in_words, stack_of
 
 BURST = 10
@@ -72,6 +72,30 @@ class Failures:
             connection=getattr(subject, "id", None),
             peer=getattr(subject, "peer", None),
             traceback=stack,
+        )
+
+    def tell_of_callback(
+        self, plugin: str, call: str, error: BaseException, connection: object = None
+    ) -> None:
+        """Tell of a failure of asyncio's callbacks or tasks.
+
+        Args:
+            plugin: whose it is.
+            call: what has failed, as "task Task-7".
+            error: what it has raised.
+            connection: the connection that it was for, if it was for one.
+        """
+        unsaid = self._unsaid(plugin, "a callback")
+        if unsaid is None:
+            return
+        self._telemetry.emit(
+            CALLBACK_FAILED,
+            plugin=plugin,
+            call=call,
+            error=in_words(error),
+            connection=getattr(connection, "id", None),
+            peer=getattr(connection, "peer", None),
+            traceback=stack_of(error) + (f"({unsaid} more not logged)" if unsaid else ""),
         )
 
     def _unsaid(self, plugin: str, hook: str) -> int | None:

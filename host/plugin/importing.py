@@ -80,6 +80,13 @@ class Importer:
         return module
 
 
+def file_modules() -> dict[str, str]:
+    """Return the path of each module that was made of a file, by its name."""
+    specs = [getattr(module, "__spec__", None) for module in list(sys.modules.values())]
+    loaders = [spec.loader for spec in specs if spec is not None]
+    return {each.name: each.path for each in loaders if isinstance(each, _FileLoader)}
+
+
 class _FileLoader(SourceFileLoader):
     """Compiles anew each time: no `__pycache__` beside a file that is edited and run in place."""
 

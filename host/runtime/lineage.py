@@ -6,7 +6,9 @@ mappings as its parent, and an exec drops them all (fork(2), execve(2)). So whoe
 No name, no path and no argument is compared: those can be alike by chance.
 
 The supervisor has the first page. A process that it forks has the second one too, so that forks of
-plugins in workers can be told from those of plugins in the supervisor.
+plugins in workers can be told from those of plugins in the supervisor. A process of a pool, which a
+worker has spawned, has no such page, since another program maps nothing before it runs. It is given
+the descriptor instead, and has it from its first moment on.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ _VARIABLE = "_PREFORK_LINEAGE"
 _SUPERVISOR = 0
 _CHILD = 2 * mmap.PAGESIZE
 """Offsets of the two pages. Between them is another: the kernel would merge neighbours into one."""
+POOL_DESCRIPTOR = 4
+"""The number of the memory's descriptor in a process of a pool."""
 _PROT_NONE = 0
 libc.mmap.restype = ctypes.c_void_p
 libc.mmap.argtypes = [
@@ -38,12 +42,14 @@ class Kin(Enum):
     Attributes:
         SUPERVISOR: the supervisor, or a fork of it that is not the host's own.
         CHILD: a process that the supervisor has forked, such as a worker, or a fork of that.
+        POOL: a process of a pool, or a fork of one.
         STRANGER: any other, also one of which the kernel does not tell.
         GONE: none any more: it has ended, or is ending and has dropped its memory.
     """
 
     SUPERVISOR = auto()
     CHILD = auto()
+    POOL = auto()
     STRANGER = auto()
     GONE = auto()
 
@@ -78,6 +84,11 @@ def begin(descriptor: int | None = None) -> None:
 def descriptor() -> int | None:
     """Return the descriptor of the memory, which a supervisor keeps across an exec."""
     return _memory.descriptor
+
+
+def duplicate() -> int | None:
+    """Return another descriptor of the memory, for processes of pools; None if there is none."""
+    return None if _memory.descriptor is None else os.dup(_memory.descriptor)
 
 
 def join() -> None:
@@ -134,7 +145,19 @@ def kin(pid: int) -> Kin:
         return Kin.GONE
     if _CHILD in found:
         return Kin.CHILD
-    return Kin.SUPERVISOR if _SUPERVISOR in found else Kin.STRANGER
+    if _SUPERVISOR in found:
+        return Kin.SUPERVISOR
+    return Kin.POOL if _has_descriptor(pid) else Kin.STRANGER
+
+
+def _has_descriptor(pid: int) -> bool:
+    """Tell whether a process has the memory where those of pools have it (proc_pid_fd(5))."""
+    try:
+        status = os.stat(f"/proc/{pid}/fd/{POOL_DESCRIPTOR}")
+    except OSError:
+        return False
+    device = b"%02x:%02x" % (os.major(status.st_dev), os.minor(status.st_dev))
+    return (device, b"%d" % status.st_ino) == _memory.listed
 
 
 def _map(descriptor: int, offset: int) -> None:

@@ -205,6 +205,11 @@ class Loop:
         """Make `run` return at the end of the present turn."""
         self._stopping = True
 
+    @property
+    def stopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopping
+
     def run(self) -> None:
         """Take turns until `stop` is called."""
         while not self._stopping:

@@ -1,13 +1,16 @@
-"""Messages to the service manager that has started this process: sd_notify(3). Nothing waits."""
+"""Messages to the service manager that has started this process: sd_notify(3)."""
 
 from __future__ import annotations
 
 import array
 import os
+import select
 import socket
 from collections.abc import MutableMapping
 
 _VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+MOST_CHARACTERS = 500
+"""How long words may be: systemd drops messages of more than 4,096 bytes."""
 _NEVER = 20
 """So many digits has the number of microseconds that stands for never."""
 
@@ -42,6 +45,27 @@ class Notifier:
         if descriptor is not None:
             passed = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))]
         self._sock.sendmsg([message.encode("utf-8", "replace")], passed, 0, where)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until all messages so far are handled: sd_notify_barrier(3).
+
+        Args:
+            seconds: how long at most; a service manager may not know of this.
+
+        Raises:
+            OSError: as `send` does.
+        """
+        ours, theirs = os.pipe()
+        try:
+            try:
+                self.send("BARRIER=1", theirs)
+            finally:
+                os.close(theirs)
+            poller = select.poll()
+            poller.register(ours, 0)  # POLLHUP comes in any case: the other end is closed there
+            poller.poll(seconds * 1000)
+        finally:
+            os.close(ours)
 
     def close(self) -> None:
         """Send nothing any more; harmless if that was done."""

@@ -20,7 +20,7 @@ REHEARSAL = "_PREFORK_REHEARSAL"
 _MAX_OUTPUT_BYTES = 65_536
 _NOT_EXECUTED = 127
 """The exit code of a child whose program cannot be executed."""
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 1, 4, 36
 _OOM_STEP = 300
 """A supervisor has 11 MB more than a new worker, and the smallest cgroup for one is 40 MB."""
 _OOM_HIGHEST = 1000
@@ -189,6 +189,15 @@ def _exit(pid: int, status: int) -> Exit:
     return Exit(pid, code if code >= 0 else None, -code if code < 0 else None)
 
 
+def reap_one(pid: int) -> Exit:
+    """Collect one child that has ended; nobody may know how, if a plugin has reaped it."""
+    try:
+        _, status = os.waitpid(pid, 0)
+    except ChildProcessError:
+        return Exit(pid, None, None)
+    return _exit(pid, status)
+
+
 def is_lost(pid: int) -> bool:
     """Tell whether a child has ended and was reaped by somebody else: `reap` will not yield it."""
     try:
@@ -312,6 +321,16 @@ def is_stopped(pid: int) -> bool:
             return file.read().rpartition(")")[2].split()[0] in ("T", "t")
     except (OSError, IndexError):
         return False
+
+
+def hide_memory(hidden: bool = True) -> None:
+    """Keep the memory of this process from other processes of the same user, and from core dumps.
+
+    It may hold keys. Only root may trace it or write to its files in /proc then, even if they are
+    its own (prctl(2), PR_SET_DUMPABLE; proc(5)). Forks are hidden as well, programs that are
+    executed are not.
+    """
+    _prctl(_PR_SET_DUMPABLE, 0 if hidden else 1)
 
 
 def adopt_orphans() -> None:

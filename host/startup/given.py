@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from typing import NamedTuple
 
 from host.errors import HostError
 from host.net import activation, socket_store
 from host.net.activation import Passed, PassedSockets
-from host.net.socket_store import StoredSocket
+from host.net.socket_store import StoredSocket, removal
 from host.runtime import notifications
-from host.runtime.notifications import Notifier
-from host.settings import SettingsError
+from host.runtime.notifications import MOST_CHARACTERS, Notifier
+from host.settings import Listen, SettingsError
 from host.supervisor.reload.handover import Handover, receive
 from host.text import printable
 
-_MOST_CHARACTERS = 500
+_PATIENCE_SECONDS = 5.0
 
 
 class Given(NamedTuple):
@@ -36,9 +36,35 @@ class Given(NamedTuple):
     stored_inodes: Mapping[str, int]
     notifier: Notifier | None
 
+    def keeping(self, listens: Iterable[Listen]) -> Given:
+        """Return this without stored sockets that are not wanted.
+
+        They are closed, here and in the store, before another listener may need their addresses.
+        """
+        wanted = {str(listen.parsed) for listen in listens}
+        unwanted = [each for each in self.stored if each.configured not in wanted]
+        if not unwanted:
+            return self
+        for each in unwanted:
+            each.sock.close()
+            if each.file is not None:
+                each.file.remove()
+        gone = {each.name for each in unwanted}
+        if self.notifier is not None:
+            with suppress(OSError):  # nobody takes it: an address may be refused, which is told
+                for name in gone:
+                    self.notifier.send(removal(name))
+                self.notifier.wait(_PATIENCE_SECONDS)
+        return self._replace(
+            stored=[each for each in self.stored if each.name not in gone],
+            stored_inodes={
+                name: inode for name, inode in self.stored_inodes.items() if name not in gone
+            },
+        )
+
     @contextmanager
     def telling_failure(self) -> Iterator[None]:
-        """Have the service manager know why the host cannot start."""
+        """Have the service manager know why the host cannot start; close what tells it."""
         try:
             yield
         except (HostError, SettingsError) as error:
@@ -46,8 +72,11 @@ class Given(NamedTuple):
                 words = f"STATUS=cannot start: {' '.join(str(error).split())}"
                 # Another one: the supervisor may have closed its own. Standard error is told, too.
                 with suppress(OSError), closing(Notifier(self.notifier.address)) as notifier:
-                    notifier.send(printable(words)[:_MOST_CHARACTERS])
+                    notifier.send(printable(words)[:MOST_CHARACTERS])
             raise
+        finally:
+            if self.notifier is not None:
+                self.notifier.close()
 
 
 def given_to_this_process() -> Given:

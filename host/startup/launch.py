@@ -8,26 +8,25 @@ import os
 import socket
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing, suppress
-from errno import EADDRINUSE
+from contextlib import ExitStack, closing, suppress
 
-from host.control.server import ControlServer
 from host.errors import ExitCode, HostError, Interrupted, PluginError
 from host.hookspecs import TABLE, Process
 from host.ipc.assignment import Assignment
 from host.net.listeners import ListeningSocket
+from host.plugin.importing import file_modules
 from host.plugin.loading import load_in_steps
 from host.plugin.registry import Registry
 from host.profiling.recorder import Recorder, collect, run_name
 from host.profiling.report import summarize
-from host.runtime import forks, lineage, streams
+from host.runtime import forks, lineage, processes, streams
 from host.runtime.processes import BatchScheduling
 from host.runtime.signals import Signals, ending
 from host.runtime.steps import Steps
 from host.settings import Loaded, Settings, SettingsError, ignored_variables
 from host.startup.given import Given, given_to_this_process
-from host.startup.limits import RESERVED_DESCRIPTORS
-from host.startup.listening import open_or_take
+from host.startup.limits import RESERVED_DESCRIPTORS, pool_descriptors
+from host.startup.listening import assign_listeners, open_control, open_or_take
 from host.startup.log import HostLog
 from host.startup.prepare import (
     Prepared,
@@ -36,6 +35,7 @@ from host.startup.prepare import (
     prepare_none,
     prepare_uninterrupted,
 )
+from host.startup.privileged import Opened, open_and_become, set_umask, wanted_account
 from host.startup.rehearsal import rehearse, rehearse_again
 from host.supervisor.dependencies import Dependencies
 from host.supervisor.process import Supervisor
@@ -43,17 +43,16 @@ from host.supervisor.reload.handover import Handover, is_rehearsal
 from host.supervisor.reload.sockets import bound_before
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import (
-    ADMIN_UNAVAILABLE,
     DESCRIPTORS_CAPPED,
     HOST_BUG,
     HOST_STARTING,
     HOST_STOPPED,
+    KEYS_LOGGED,
     LISTENING,
     SOCKET_FILE_LOST,
     SOCKET_UNUSED,
     VARIABLES_IGNORED,
 )
-from host.text import reason
 from host.worker import process
 
 _SUPERVISORS = {row.name for row in TABLE if row.process is Process.SUPERVISOR}
@@ -91,11 +90,18 @@ def _launch(load_settings: Callable[[], Loaded], version: str, signals: Signals)
         if handed is not None:
             prepared, failed = _prepare_again(load_settings, handed, log, signals)
             return _run(prepared, version, given, failed, log, signals)
-        with signals.interrupting():
-            loaded = log.begin(load_settings())
+        with signals.interrupting(), ExitStack() as unused:
+            loaded, opened = load_settings(), None
+            set_umask(loaded.settings)
+            wanted = wanted_account(loaded)
+            log.begin(loaded, wanted)
             _allow(loaded.settings, log, signals)
+            if wanted is not None:
+                opened = open_and_become(loaded, wanted, given, log.telemetry)
+                unused.callback(opened.close)
             prepared = prepare(loaded)
-        return _run(prepared, version, given, "", log, signals)
+            unused.pop_all()
+        return _run(prepared, version, given, "", log, signals, opened)
 
 
 def _allow(settings: Settings, log: HostLog, signals: Signals) -> None:
@@ -125,6 +131,9 @@ def _prepare_again(
         try:
             with signals.interrupting():
                 prepared = prepare_uninterrupted(load_settings)
+            if cause := prepared.settings.process.change_since(handed.settings_before.process):
+                raise HostError(cause)
+            set_umask(prepared.settings)
             log.change(prepared.settings)
             return prepared, ""
         except (HostError, SettingsError, Interrupted) as error:
@@ -141,12 +150,18 @@ def _run(
     failed: str,
     host_log: HostLog,
     signals: Signals,
+    opened: Opened | None = None,
 ) -> ExitCode:
     settings, handed, passed = prepared.settings, given.handed, given.passed
     log, telemetry, capture = host_log.writer, host_log.telemetry, host_log.capture
     capture.owners = prepared.registry.owners
+    given = given.keeping(listen for listen, _ in prepared.served)
     inherited = bound_before(handed.sockets) if handed else []
-    sockets, failed = open_or_take(prepared, handed, inherited, failed, passed, given.stored)
+    if opened is not None:
+        sockets, control = assign_listeners(prepared.served, opened.listeners), opened.control
+    else:
+        sockets, failed = open_or_take(prepared, handed, inherited, failed, passed, given.stored)
+        control = open_control(settings, telemetry, handed)
     if handed is None:
         _tell_start(prepared, telemetry, version)
     _tell_listeners(sockets, handed, inherited, telemetry)
@@ -156,12 +171,20 @@ def _run(
     run = run_name() if prepared.profile else ""
     recorder = Recorder(prepared.profile, run) if prepared.profile else None
 
+    _keep_keys(prepared, telemetry)
+    make_pools = None
+    if settings.pools:
+        # A host without pools imports nothing of them, and nothing is imported after the start.
+        from host.offload.pools import MakePools  # noqa: PLC0415
+
+        make_pools = MakePools(settings.pools, file_modules())
+
     def run_worker(assignment: Assignment) -> int:
         capture.forget()
         forks.close_in_plugin_fork(capture.end_in_fork)
         try:
-            given = assignment._replace(tls=prepared.tls)
-            return process.run(given, settings, prepared.registry, telemetry, log, recorder)
+            registry, mine = prepared.registry, assignment._replace(tls=prepared.tls)
+            return process.run(mine, settings, registry, telemetry, log, recorder, make_pools)
         except Exception as error:
             return tell_bug(error, telemetry)
         finally:
@@ -184,10 +207,11 @@ def _run(
         passed=passed,
         notifier=given.notifier,
         stored=given.stored_inodes,
-        control=_open_control(settings, telemetry, handed),
+        control=control,
         handed=handed,
         inherited=inherited,
         failed=failed,
+        tls=prepared.tls,
         timed=recorder.timed if recorder else None,
     )
     code = _supervise(settings, sockets, dependencies)
@@ -198,6 +222,15 @@ def _run(
     if not streams.flush():
         streams.forget()  # or the interpreter would wait, and end with another code
     return code
+
+
+def _keep_keys(prepared: Prepared, telemetry: Telemetry) -> None:
+    """Keep what has keys in it from others, and tell if they are written to a file."""
+    if prepared.tls is None:
+        return
+    processes.hide_memory()
+    if prepared.loaded.keylog:
+        telemetry.emit(KEYS_LOGGED, file=prepared.loaded.keylog)
 
 
 def _tell_listeners(
@@ -232,28 +265,6 @@ def _print(text: str, code: ExitCode) -> None:
     """Print to standard output, if somebody takes it; a signal ends the host with this code."""
     with ending(code), suppress(OSError), open(1, "wb", closefd=False) as output:
         output.write(text.encode(errors="backslashreplace"))
-
-
-def _open_control(
-    settings: Settings, telemetry: Telemetry, handed: Handover | None
-) -> socket.socket | None:
-    """Return the control socket, bound now or before an exec; None if there is none to be had."""
-    before = handed.control if handed else None
-    if before is not None:
-        sock = socket.socket(fileno=before[1])
-        if settings.admin.enabled and before[0] == settings.name:
-            return sock
-        sock.close()
-    if not settings.admin.enabled:
-        return None
-    try:
-        return ControlServer.bind(settings.name)
-    except OSError as error:
-        address, cause = f"@prefork/{settings.name}", reason(error)
-        if error.errno == EADDRINUSE:
-            cause = f"{ControlServer.owner(settings.name)} has it"
-        telemetry.emit(ADMIN_UNAVAILABLE, address=address, cause=cause)
-        return None
 
 
 def _load_scheduler(loaded: Loaded, selected: Sequence[str], name: str) -> Steps[Registry]:
@@ -301,7 +312,8 @@ def _tell_start(prepared: Prepared, telemetry: Telemetry, version: str) -> None:
     if names := ignored_variables():
         telemetry.emit(VARIABLES_IGNORED, names=", ".join(names))
     if limit < settings.limits.max_connections_per_worker:
-        allowed = limit + RESERVED_DESCRIPTORS + count_sockets(prepared.served)
+        others = count_sockets(prepared.served) + pool_descriptors(settings.pools)
+        allowed = limit + RESERVED_DESCRIPTORS + others
         telemetry.emit(DESCRIPTORS_CAPPED, allowed=allowed, connections=limit)
 
 

@@ -5,14 +5,22 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Collection, Iterable, Sequence
+from errno import EADDRINUSE
 
+from host.control.server import ControlServer
 from host.errors import ListenError
+from host.interfaces import Listener
 from host.net.activation import PassedSockets
 from host.net.listeners import ListeningSocket
 from host.net.socket_store import StoredSocket
+from host.runtime.accounts import Account
+from host.settings import Listen, Settings
 from host.startup.prepare import Prepared
 from host.supervisor.reload.handover import Handover, Socket
 from host.supervisor.reload.sockets import take_listeners
+from host.telemetry.emitter import Telemetry
+from host.telemetry.events import ADMIN_UNAVAILABLE
+from host.text import reason
 
 
 def open_or_take(
@@ -37,7 +45,7 @@ def open_or_take(
         ListenError: the machine refuses an address, and there was no supervisor before.
     """
     if handed is None:
-        return _open_or_find(prepared, passed, stored), failed
+        return open_or_find(prepared.served, passed, stored), failed
     taken: list[ListeningSocket] = []
     if not failed:
         try:
@@ -50,15 +58,29 @@ def open_or_take(
     return taken, failed
 
 
-def _open_or_find(
-    prepared: Prepared, passed: PassedSockets, stored: Sequence[StoredSocket]
+def open_or_find(
+    served: Sequence[tuple[Listen, str]],
+    passed: PassedSockets,
+    stored: Sequence[StoredSocket],
+    account: Account | None = None,
 ) -> list[ListeningSocket]:
-    """Return the listeners of a host that starts."""
+    """Return the listeners of a host that starts.
+
+    Args:
+        served: what to listen on, and the plugin that serves it.
+        passed: the sockets that a service manager has passed.
+        stored: those that a host before this one has stored; what is not used of them is closed.
+        account: the user that this process, which is root's, is about to become; None if none.
+
+    Raises:
+        ListenError: the machine refuses an address.
+    """
     found = [
         Socket(
             fd=each.sock.fileno(),
             configured=each.configured,
             max_rate=0.0,
+            max_connections=0,
             address=each.address,
             file=each.file,
             source="stored",
@@ -66,7 +88,7 @@ def _open_or_find(
         for each in stored
     ]
     socks = [each.sock for each in stored]
-    taken = take_listeners(prepared.served, found, socks, passed)
+    taken = take_listeners(served, found, socks, passed, account)
     _close_unused(zip(found, socks, strict=True), {listener.sock for listener in taken})
     return taken
 
@@ -81,3 +103,41 @@ def _close_unused(
             sock.close()
             for descriptor in each.others:
                 os.close(descriptor)
+
+
+def assign_listeners(
+    served: Iterable[tuple[Listen, str]], opened: Sequence[ListeningSocket]
+) -> list[ListeningSocket]:
+    """Return the listeners that were opened before it was known which plugin serves each.
+
+    Args:
+        served: what they were opened for, in that order, and the plugin that serves it.
+        opened: the listeners.
+    """
+    for index, ((listen, plugin), each) in enumerate(zip(served, opened, strict=True)):
+        each.view = Listener(index, each.view.address, plugin)
+        if each.sock.family == socket.AF_UNIX and not each.is_kept:
+            each.sock.listen(listen.backlog)  # so that clients see this user (SO_PEERCRED, unix(7))
+    return list(opened)
+
+
+def open_control(
+    settings: Settings, telemetry: Telemetry, handed: Handover | None
+) -> socket.socket | None:
+    """Return the control socket, bound now or before an exec; None if there is none to be had."""
+    before = handed.control if handed else None
+    if before is not None:
+        sock = socket.socket(fileno=before[1])
+        if settings.admin.enabled and before[0] == settings.name:
+            return sock
+        sock.close()
+    if not settings.admin.enabled:
+        return None
+    try:
+        return ControlServer.bind(settings.name)
+    except OSError as error:
+        address, cause = f"@prefork/{settings.name}", reason(error)
+        if error.errno == EADDRINUSE:
+            cause = f"{ControlServer.owner(settings.name)} has it"
+        telemetry.emit(ADMIN_UNAVAILABLE, address=address, cause=cause)
+        return None

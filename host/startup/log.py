@@ -7,13 +7,15 @@ import os
 from typing import Self
 
 from host.runtime import forks, streams
+from host.runtime.accounts import Account
+from host.runtime.privileges import acting_as
 from host.settings import Loaded, Settings
 from host.startup.prepare import unusable_path
 from host.supervisor.reload.handover import Handover
 from host.telemetry.capture import Capture
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import Level
-from host.telemetry.log_file import LogFile
+from host.telemetry.log_file import LogFile, open_for
 from host.telemetry.logs import Format, LogWriter, json_line, text_line
 from host.text import reason
 
@@ -44,8 +46,12 @@ class HostLog:
     def __exit__(self, *_: object) -> None:
         self.end()
 
-    def begin(self, loaded: Loaded) -> Loaded:
-        """Begin as these settings say, before plugins are loaded; return the settings.
+    def begin(self, loaded: Loaded, wanted: Account | None = None) -> None:
+        """Begin as these settings say, before plugins are loaded.
+
+        Args:
+            loaded: the settings.
+            wanted: the user that root's process is to become: the log file is then that user's.
 
         Raises:
             SettingsError: the log file can neither be opened nor made.
@@ -53,7 +59,7 @@ class HostLog:
         settings, handed = loaded.settings, self._handed
         if handed is None:
             # Its own descriptor: a plugin may close number 2, which a client's socket would get.
-            self._use(settings, streams.keep(2), _file(loaded))
+            self._use(settings, streams.keep(2), _file(loaded, wanted))
         else:
             self._use(settings, handed.log_descriptor, _file_after_exec(settings, handed))
             self.writer.restore(*handed.log)
@@ -61,7 +67,6 @@ class HostLog:
         self.capture.begin()
         self._begun = True
         forks.close_in_plugin_fork(self.capture.end_in_fork)
-        return loaded
 
     def change(self, settings: Settings) -> None:
         """Go on as other settings say: after an exec, when it is certain that they hold."""
@@ -84,12 +89,18 @@ class HostLog:
         self.telemetry = Telemetry(self.writer)
 
 
-def _file(loaded: Loaded) -> LogFile | None:
+def _file(loaded: Loaded, wanted: Account | None) -> LogFile | None:
     path = loaded.settings.log.file
     if not path:
         return None
     try:
-        return LogFile(path)
+        if wanted is None:
+            return LogFile(path)
+        try:
+            with acting_as(wanted):
+                return LogFile(path)
+        except PermissionError:
+            return LogFile(path, open_for(path, wanted.uid, wanted.gid))
     except OSError as error:
         raise unusable_path(loaded, "log.file", path, reason(error)) from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import importlib.util
 import os
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -17,8 +18,9 @@ from host.plugin.loading import load, load_none
 from host.plugin.registry import Registry
 from host.profiling import recorder
 from host.runtime import forks
+from host.runtime.accounts import AccountError, find_group, find_user
 from host.settings import AppliedSetting, Listen, Loaded, Problem, Settings, SettingsError, render
-from host.startup.limits import max_connections
+from host.startup.limits import max_connections, pool_descriptors
 from host.supervisor.reload.handover import Handover
 from host.text import reason
 
@@ -64,8 +66,11 @@ def prepare(loaded: Loaded) -> Prepared:
     finally:
         forks.exit_if_plugin_fork()
     served = assign(settings, registry)
-    limit = max_connections(settings.limits, count_sockets(served))
+    check_owners(loaded)
+    others = count_sockets(served) + pool_descriptors(settings.pools)
+    limit = max_connections(settings.limits, others)
     check_log_file(loaded)
+    check_preload(loaded)
     shown = functools.partial(render, loaded, registry.options)
     tls = load_certificates(loaded)
     return Prepared(loaded, registry, served, limit, profile_directory(loaded), shown, tls)
@@ -99,7 +104,22 @@ def prepare_none(handed: Handover) -> Prepared:
     with suppress(SettingsError):  # what the workers write there is still collected, if it can be
         profile = profile_directory(loaded)
     limit, shown = handed.max_connections, lambda: handed.applied_before
-    return Prepared(loaded, load_none(), [], limit, profile, shown)
+    tls = None
+    with suppress(SettingsError):  # or new ones would wait until a reload goes well
+        tls = load_certificates(loaded)
+    return Prepared(loaded, load_none(), [], limit, profile, shown, tls)
+
+
+def listens(settings: Settings) -> tuple[Listen, ...]:
+    """Return what to listen on.
+
+    Raises:
+        LimitsError: there are more listeners than a notification can name.
+    """
+    found = settings.listen or (Listen(address=DEFAULT_ADDRESS),)
+    if len(found) > MAX_LISTENERS:
+        raise LimitsError(f"{len(found)} listeners are too many: {MAX_LISTENERS} are possible")
+    return found
 
 
 def assign(settings: Settings, registry: Registry) -> list[tuple[Listen, str]]:
@@ -110,11 +130,8 @@ def assign(settings: Settings, registry: Registry) -> list[tuple[Listen, str]]:
         SettingsError: no plugin, or not just one, could serve a listener.
         LimitsError: there are more listeners than a notification can name.
     """
-    listens = settings.listen or (Listen(address=DEFAULT_ADDRESS),)
-    if len(listens) > MAX_LISTENERS:
-        raise LimitsError(f"{len(listens)} listeners are too many: {MAX_LISTENERS} are possible")
     served = []
-    for listen in listens:
+    for listen in listens(settings):
         hook = "on_datagram" if listen.parsed.is_udp else "on_readable"
         fitting = registry.serving(hook)
         for plugin in listen.alpn.values():
@@ -163,6 +180,29 @@ def _nobody_serves(listen: Listen, registry: Registry, fitting: Sequence[str]) -
     return SettingsError([Problem("listen", "", message, "")])
 
 
+def check_owners(loaded: Loaded) -> None:
+    """Check that there are the users and groups whose socket files shall be.
+
+    Raises:
+        SettingsError: this machine does not know one of them.
+    """
+    problems = []
+    for number, listen in enumerate(loaded.settings.listen):
+        for field, value, find in (
+            ("owner", listen.owner, find_user),
+            ("group", listen.group, find_group),
+        ):
+            try:
+                if value:
+                    find(value)
+            except AccountError as error:
+                key = f"listen[{number}].{field}"
+                where = f"from {loaded.origin(key)}"
+                problems.append(Problem(key, f'"{value}"', str(error), where))
+    if problems:
+        raise SettingsError(problems)
+
+
 def check_log_file(loaded: Loaded) -> None:
     """Check that the log file can be opened, and make nothing: this may be another user's check.
 
@@ -172,20 +212,38 @@ def check_log_file(loaded: Loaded) -> None:
     path = loaded.settings.log.file
     if not path:
         return
-    folder, cause = os.path.dirname(path) or ".", ""
+    folder, cause, who = os.path.dirname(path) or ".", "", f"uid {os.geteuid()}"
     if "\0" in path:
         cause = "it is no path"
     elif os.path.isdir(path):
         cause = os.strerror(errno.EISDIR)
     elif os.path.lexists(path):
         if not os.access(path, os.W_OK, effective_ids=True):
-            cause = "it may not be written to"
+            cause = f"it may not be written to by {who}"
     elif not os.path.isdir(folder):
         cause = f"there is no folder {folder}"
     elif not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
-        cause = f"{folder} may not be written to"
+        cause = f"{folder} may not be written to by {who}"
     if cause:
         raise unusable_path(loaded, "log.file", path, cause)
+
+
+def check_preload(loaded: Loaded) -> None:
+    """Check that there are the modules which processes of pools are to import; none is imported.
+
+    Raises:
+        SettingsError: there is none of the name, or no package that it could be in.
+    """
+    problems = []
+    for name, pool in loaded.settings.pools.items():
+        key = f"pools.{name}.preload"
+        for module in pool.preload:
+            if importlib.util.find_spec(module.partition(".")[0]) is None:
+                cause = "there is no such module, so no process of this pool could start"
+                where = f"from {loaded.origin(key)}"
+                problems.append(Problem(key, f'"{module}"', cause, where))
+    if problems:
+        raise SettingsError(problems)
 
 
 def unusable_path(loaded: Loaded, key: str, path: str, cause: str) -> SettingsError:

@@ -15,6 +15,7 @@ from typing import BinaryIO, NamedTuple
 
 from host.errors import ExitCode, HostError
 from host.runtime import lineage, processes
+from host.runtime.privileges import give_up_capabilities
 from host.runtime.signal_table import IGNORED_BY_WORKERS
 from host.runtime.signals import Signals
 from host.settings import Loaded, SettingsError
@@ -33,15 +34,24 @@ def rehearse(load_settings: Callable[[], Loaded]) -> ExitCode:
     lineage.take()
     processes.offer_to_oom_killer()
     with closing(Signals(IGNORED_BY_WORKERS)):
-        prepared = prepare_uninterrupted(load_settings)
+        prepared = prepare_uninterrupted(functools.partial(_load_unprivileged, load_settings))
         settings = prepared.settings
         plan = Plan(
             format=FORMAT,
+            process=settings.process,
             listen=[listen for listen, _ in prepared.served],
             control=settings.name if settings.admin.enabled else None,
         )
         print(f"\n{plan.model_dump_json()}", flush=True)
         return ExitCode.OK
+
+
+def _load_unprivileged(load_settings: Callable[[], Loaded]) -> Loaded:
+    """Load settings; what the supervisor keeps is not for plugins that are tried."""
+    loaded = load_settings()
+    if loaded.settings.process.keep:
+        give_up_capabilities()
+    return loaded
 
 
 class _Second(NamedTuple):

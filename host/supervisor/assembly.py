@@ -19,6 +19,7 @@ from host.plugin.failures import Failures
 from host.runtime.loop import Loop
 from host.runtime.steps import Steps
 from host.settings import Settings
+from host.supervisor.certificates import CertificateRotation, RotationParts
 from host.supervisor.command_handlers import CommandHandlers, CommandParts, Stop
 from host.supervisor.dependencies import Dependencies
 from host.supervisor.dispatch_setup import DispatchSetup
@@ -106,6 +107,21 @@ def make_generations(
     return generations
 
 
+def make_rotation(
+    dependencies: Dependencies,
+    parts: TakeoverParts,
+    generations: Generations,
+    queries: WorkerQueries,
+) -> CertificateRotation:
+    """Make what looks after the certificates, if there are any."""
+    handed = dependencies.handed
+    before = frozenset(handed.settings_before.tls) if handed else frozenset()
+    return CertificateRotation(
+        dependencies.tls,
+        RotationParts(parts.loop, parts.telemetry, generations, parts.workers, queries, before),
+    )
+
+
 def make_state(
     settings: Settings,
     dependencies: Dependencies,
@@ -113,6 +129,7 @@ def make_state(
     parts: TakeoverParts,
     generations: Generations,
     shutdown: Shutdown,
+    certificates: CertificateRotation,
 ) -> HostState:
     """Make what knows of the workers; it goes on with what was handed over."""
     handed, workers = dependencies.handed, parts.workers
@@ -134,6 +151,7 @@ def make_state(
         exits=exits,
         generations=generations,
         shutdown=shutdown,
+        certificates=certificates,
     )
 
 

@@ -87,21 +87,47 @@ class CommandHandlers:
         """Tell the settings that the host runs with."""
         reply.result({"settings": [each._asdict() for each in self._parts.applied()]})
 
-    def reload(self, reply: Reply) -> None:
-        """Take on new code, settings and plugins; the reply comes just before the exec."""
+    def certificates(self, reply: Reply) -> None:
+        """List the certificates that are in use."""
+        reply.result({"certificates": self._host.certificates.listing()})
+
+    def reload(self, reply: Reply, *, certificates: bool) -> None:
+        """Take on new code, settings and plugins; the reply comes just before the exec.
+
+        Args:
+            reply: told how it goes.
+            certificates: only take on new certificates; the reply comes when all workers have them.
+        """
         if self._host.shutdown.begun:
             raise CommandError("the host is stopping")
+        if certificates:
+            self._renew_certificates(reply)
+            return
         reloader, generations = self._parts.reloader, self._host.generations
         if reloader.starting:
             raise CommandError("a generation is starting; try again when it is ready")
 
         def done(error: ReloadError | None) -> None:
             if error is None:
-                reply.result({"generation": generations.next_number})
+                reply.result({"generation": generations.next_number, "certificates": []})
             else:
                 reply.error(error.text)
 
         reloader.request("a command", done)
+
+    def _renew_certificates(self, reply: Reply) -> None:
+        if not self._host.certificates.listing():
+            raise CommandError("the host has no certificates: there is no table [tls.NAME]")
+        serving = self._host.generations.serving.number
+
+        def done(renewed: list[str], errors: list[str]) -> None:
+            if errors:
+                others = f"; renewed: {', '.join(renewed)}" if renewed else ""
+                reply.error(f"the certificates before them stay: {'; '.join(errors)}{others}")
+            else:
+                reply.result({"generation": serving, "certificates": renewed})
+
+        self._host.certificates.renew_all("a command", done)
 
     def stop(self, reply: Reply, *, quick: bool) -> None:
         """Stop the host; the reply comes before it begins."""

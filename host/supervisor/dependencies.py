@@ -7,7 +7,7 @@ import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from host.interfaces import Listener
 from host.ipc.assignment import Assignment
@@ -23,6 +23,9 @@ from host.supervisor.reload.handover import Handover
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import STOP_ASKED
 from host.telemetry.logs import LogWriter
+
+if TYPE_CHECKING:
+    from host.tls.tables import TlsContexts
 
 
 class HostView(NamedTuple):
@@ -73,6 +76,7 @@ class Dependencies(NamedTuple):
         handed: what the supervisor before an exec has handed over; None if there was none.
         inherited: the bound sockets in it.
         failed: why the new generation cannot start, after an exec; "" if it can.
+        tls: the certificates; None if there are none.
         timed: what measures the hooks that plugins bring and workers call; None measures nothing.
     """
 
@@ -93,4 +97,5 @@ class Dependencies(NamedTuple):
     handed: Handover | None = None
     inherited: Sequence[socket.socket] = ()
     failed: str = ""
+    tls: TlsContexts | None = None
     timed: Timed | None = None

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from host.dispatch.dispatcher import Dispatcher, DispatchPolicy, Scheduler
+from host.dispatch.limiting import LimitedDispatcher
 from host.dispatch.pacing import PacedQueue
 from host.dispatch.runner import DispatchRunner, Send
 from host.interfaces import Listener
@@ -66,7 +67,12 @@ class DispatchSetup:
                 length = listener.kept_length(length)
             queues.append((listener.view, length))
             blind = blind or not known
-        dispatcher = Dispatcher(
+        rooms = {
+            each.view.index: functools.partial(generation.room, each.view, each.max_connections)
+            for each in generation.streams
+            if each.max_connections
+        }
+        dispatcher = (LimitedDispatcher if rooms else Dispatcher)(
             generation.scoreboard.cells,
             queues,
             self.schedulers,
@@ -74,6 +80,8 @@ class DispatchSetup:
             report=self.report,
             telemetry=self.telemetry,
         )
+        if isinstance(dispatcher, LimitedDispatcher):
+            dispatcher.rooms = rooms
         runner = DispatchRunner(
             self.loop,
             dispatcher,

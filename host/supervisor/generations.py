@@ -19,7 +19,7 @@ from host.dispatch.sharding import ShardTable
 from host.interfaces import Listener
 from host.ipc.assignment import WorkerId
 from host.ipc.client_counts import ClientCounts
-from host.ipc.scoreboard import MAX_ROWS, Row, Scoreboard
+from host.ipc.scoreboard import MAX_ROWS, OPEN, SENT, SETTLED, Row, Scoreboard
 from host.net.listeners import ListeningSocket
 from host.net.quiesce import Gate
 from host.net.shards import ShardGroup
@@ -56,6 +56,8 @@ class Generation:
         handing_out: what hands out its connections; None before it can and when it only drains.
         choices: who was chosen for its connections.
         paced: the queues of listeners that have a rate, by their numbers.
+        held_by_others: tells how many connections of the listener with this address other
+            generations have.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Generation:
         self.handing_out: HandingOut | None = None
         self.choices = ChoiceHistory()
         self.paced: dict[int, PacedQueue] = {}
+        self.held_by_others: Callable[[str], int] = lambda _address: 0
         used = set(rows_in_use)
         self._next_row = max(used, default=-1) + 1
         self._free = [row for row in range(self._next_row) if row not in used]
@@ -139,6 +142,21 @@ class Generation:
             if self.handing_out is not None:
                 return self.handing_out.dispatcher.queue_length(listener)
         return None
+
+    def held(self, listener: int) -> int:
+        """Return how many connections of a listener are open or handed out, and never too few.
+
+        A worker counts one that it has accepted as open before it settles the claim.
+        """
+        held = 0
+        for row in self.scoreboard.rows:
+            settled = row.count(listener, SETTLED)
+            held += row.count(listener, SENT) - settled + row.count(listener, OPEN)
+        return held
+
+    def room(self, listener: Listener, most: int) -> int:
+        """Return how many connections a listener may have more, if it may have `most`."""
+        return most - self.held(listener.index) - self.held_by_others(listener.address)
 
     def stop_handing_out(self, kept: Sequence[ListeningSocket]) -> None:
         """Hand nothing out any more; close the listeners that no other generation has."""
@@ -212,6 +230,8 @@ class Generations:
         self.keeps_shards = False
         self.outcome: Outcome | None = None
         self.stopping = False
+        for each in self.with_listeners:
+            each.held_by_others = functools.partial(self._held_by_others, each)
 
     @property
     def all(self) -> list[Generation]:
@@ -243,6 +263,16 @@ class Generations:
         """What hands out the connections now."""
         assert self.serving.handing_out is not None  # see DispatchSetup.prepare
         return self.serving.handing_out
+
+    def _held_by_others(self, generation: Generation, address: str) -> int:
+        """Return how many connections of a listener all generations have but one."""
+        return sum(
+            each.held(view.index)
+            for each in self.all
+            if each is not generation
+            for view in each.listeners
+            if view.address == address
+        )
 
     def run_passes(self) -> None:
         """Hand out the connections that wait on each listener, and the shards that nobody reads."""
@@ -337,6 +367,14 @@ class Generations:
         for generation in self.with_listeners:
             generation.scoreboard.gate_shut = True
         return [each for generation in self.with_listeners for each in generation.streams]
+
+    def is_quiet(self) -> bool:
+        """Do a pass for each listener; tell whether nobody waits and nothing is under way.
+
+        A shard that is about to have another owner would not be read by anybody in the end.
+        """
+        settled = self.shards.is_settled(group.shards for group in self.serving.groups)
+        return self.handing_out.runner.quiet() and settled
 
     def close_groups(self) -> None:
         """Close the sockets of UDP listeners; workers read on what waits as they leave."""

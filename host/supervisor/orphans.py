@@ -4,7 +4,7 @@ The supervisor adopts every descendant whose parent has ended (prctl(2), PR_SET_
 it sees them among its children and reaps them when they end. It looks only when a child has ended,
 for that is when others may have been left behind. A fork of a worker has nothing to go on with but
 the host's own code and memory, so it is ended. A program that a plugin has executed may be meant to
-go on.
+go on. A process of a pool has no worker any more to do anything for.
 """
 
 from __future__ import annotations
@@ -100,6 +100,10 @@ class Orphans:
         ended: list[str] = []
         left: list[str] = []
         for pid, name, kin in _living(some):
+            if kin is Kin.POOL:  # it ends with its worker: a task may have set it free from that
+                _kill(pid)
+                self._killed.add(pid)
+                continue
             is_ended = kin is Kin.CHILD and _kill(pid)
             if is_ended:
                 self._killed.add(pid)
@@ -125,7 +129,8 @@ class Orphans:
                 is_ended = kin is not Kin.STRANGER and _kill(pid)
                 if not is_ended:
                     ending.remove(pid)
-                if self._workers.get(pid) is None and pid not in self._killed:
+                is_own = self._workers.get(pid) is not None or kin is Kin.POOL
+                if not is_own and pid not in self._killed:
                     (ended if is_ended else left).append(f"{pid} ({name})")
             for pid in ending:
                 with suppress(OSError):  # a plugin has reaped it

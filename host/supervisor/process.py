@@ -26,6 +26,7 @@ from host.supervisor.assembly import (
     make_generations,
     make_orphans,
     make_reloader,
+    make_rotation,
     make_service_manager,
     make_state,
     open_control,
@@ -86,11 +87,20 @@ class Supervisor:
             on_closed=lambda deadline: self._lifecycle.drain_all(deadline),  # noqa: PLW0108
         )
         self._signals = dependencies.signals
-        state = make_state(settings, dependencies, breaker, parts, generations, self._shutdown)
+        queries = WorkerQueries(loop, workers.send, workers.send_descriptor)
+        self._certificates = make_rotation(dependencies, parts, generations, queries)
+        state = make_state(
+            settings,
+            dependencies,
+            breaker,
+            parts,
+            generations,
+            self._shutdown,
+            self._certificates,
+        )
         self._service = make_service_manager(state, dependencies)
         self._reloader = make_reloader(state, settings, dependencies, self._router, self._service)
         self._orphans = make_orphans(state, dependencies, self._reloader)
-        queries = WorkerQueries(loop, workers.send)
         self._log_reopening = LogReopening(loop, telemetry, dependencies.log, workers, queries)
         self._lifecycle = WorkerLifecycle(
             lifecycle_parts(state, telemetry, self._hooks, queries, self._orphans),
@@ -172,6 +182,7 @@ class Supervisor:
                 generations.note_outcome("starting")
                 self._log_reopening.begin("a reload")
             self._lifecycle.start()
+        self._certificates.begin()
         self._lifecycle.reap()
 
     def _tell_plugins(self, mine: Generation) -> str:

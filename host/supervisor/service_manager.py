@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from host.net.listeners import ListeningSocket
-from host.net.socket_store import changes, inode
+from host.net.socket_store import addition, changes, inode, removal
 from host.runtime.loop import TimerHandle
-from host.runtime.notifications import Notifier
+from host.runtime.notifications import MOST_CHARACTERS, Notifier
 from host.supervisor.reload import handover
 from host.supervisor.status import HostState, ready_workers
 from host.supervisor.workers.states import WorkerState
@@ -191,10 +191,10 @@ class ServiceManager:
         removed, added = changes(self._stored, listeners)
         for name in removed:
             del self._stored[name]
-            self._say(f"FDSTOREREMOVE=1\nFDNAME={name}")
+            self._say(removal(name))
         for name, listener in added.items():
             self._stored[name] = inode(listener.sock)
-            self._say(f"FDSTORE=1\nFDNAME={name}", listener.sock)
+            self._say(addition(name), listener.sock)
 
     def _feed(self, seconds: float) -> None:
         """Keep the watchdog quiet as long as there is a worker that serves or may do so soon."""
@@ -240,8 +240,9 @@ class ServiceManager:
         except OSError as error:
             if error.errno not in _FULL and not self._failed:
                 self._failed = True
-                told, cause = events.MANAGER_NOT_TOLD, reason(error)
-                self._telemetry.emit(told, address=notifier.address, cause=cause)
+                self._telemetry.emit(
+                    events.MANAGER_NOT_TOLD, address=notifier.address, cause=reason(error)
+                )
             return error
         if "STATUS=" in text:
             self._told, self._told_at = text.rpartition("STATUS=")[2], self._state.loop.now
@@ -280,4 +281,5 @@ class ServiceManager:
             words = f"starting: {ready} of {wanted} ready"
         else:
             words = f"serving: {ready} of {wanted}, generation {state.generations.serving.number}"
-        return printable(f"STATUS={words}; {detail}" if detail else f"STATUS={words}")
+        text = printable(f"STATUS={words}; {detail}" if detail else f"STATUS={words}")
+        return text[:MOST_CHARACTERS]

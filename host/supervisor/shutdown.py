@@ -73,7 +73,7 @@ class Shutdown:
         if self._gate is not None:
             return
         sockets = self._generations.stop_listening()
-        quiet = self._generations.handing_out.runner.quiet
+        quiet = self._generations.is_quiet
         self._gate = Gate(
             self._loop, sockets, self._limits.quiet_seconds, quiet=quiet, done=self._drain
         )

@@ -28,6 +28,12 @@ from host.ipc.scoreboard import (
     REPLIES,
     SENT,
     SPURIOUS,
+    TASKS_DONE,
+    TASKS_FAILED,
+    TASKS_LOST,
+    TASKS_RUNNING,
+    TASKS_TIMED_OUT,
+    TASKS_WAITING,
 )
 from host.net.shards import ShardGroup, ShardQueues
 from host.plugin.circuit_breaker import CircuitBreaker
@@ -35,6 +41,7 @@ from host.runtime.loop import Loop
 from host.runtime.processes import resident_bytes
 from host.runtime.steps import Steps
 from host.runtime.usage import cpu_seconds, read_calls
+from host.supervisor.certificates import CertificateRotation
 from host.supervisor.generations import Generation, Generations
 from host.supervisor.shutdown import Shutdown
 from host.supervisor.workers.exits import ExitReports
@@ -62,6 +69,7 @@ class HostState:
     exits: ExitReports
     generations: Generations
     shutdown: Shutdown
+    certificates: CertificateRotation
 
 
 def status(host: HostState) -> Steps[dict[str, Any]]:
@@ -89,6 +97,7 @@ def status(host: HostState) -> Steps[dict[str, Any]]:
         "schedulers": [name for name, _ in host.generations.handing_out.dispatcher.schedulers],
         "workers": workers,
         "listeners": _listeners(serving),
+        "certificates": host.certificates.listing(),
         "plugins": host.breaker.state(),
         "last_reload": None
         if outcome is None
@@ -180,10 +189,21 @@ def _worker(handle: WorkerHandle, now: float) -> dict[str, Any]:
         "memory_bytes": resident_bytes(record.pid),
         "cpu_seconds": cpu_seconds(record.pid),
         "reads": read_calls(record.pid),
+        "tasks": {name: row.get(word) for name, word in _TASKS.items()},
         "plugins": handle.plugins,
     }
 
 
+_TASKS = {
+    "waiting": TASKS_WAITING,
+    "running": TASKS_RUNNING,
+    "done": TASKS_DONE,
+    "failed": TASKS_FAILED,
+    "lost": TASKS_LOST,
+    "timed_out": TASKS_TIMED_OUT,
+}
+"""What has become of tasks of pools, and which counters say how many; those of a slot's workers add
+up, but for the first two."""
 _REFUSALS = {
     "denied": DENIED,
     "proxy": BAD_PROXY,

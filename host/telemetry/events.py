@@ -213,6 +213,28 @@ HOOK_FAILED = Event(
     ("connection", "peer", "traceback"),
 )
 
+CALLBACK_FAILED = Event(
+    "callback_failed",
+    Level.ERROR,
+    "{call} of plugin {plugin} raised {error}; the others go on",
+    ("connection", "peer", "traceback"),
+)
+
+POOL_PROCESS_ENDED = Event(
+    "pool_process_ended",
+    Level.ERROR,
+    "worker {slot}: a process of pool {pool} (pid {pid}) has ended: {cause}; another is started",
+)
+POOL_NOT_STARTED = Event(
+    "pool_not_started",
+    Level.ERROR,
+    "worker {slot}: pool {pool} does not start: {cause}; trying again in {seconds:g} s",
+    ("traceback",),
+)
+TASKS_CUT = Event(
+    "tasks_cut", Level.WARNING, "worker {slot}: {count:task} cut at the drain deadline"
+)
+
 PLUGIN_LOGGED = Event(
     "plugin_logged", Level.INFO, "{source}: {text}", ("plugin", "logger", "traceback")
 )
@@ -298,6 +320,34 @@ LOG_NOT_REOPENED = Event(
     "log_not_reopened",
     Level.ERROR,
     "{process} has not opened log file {file} anew, and goes on with the one it has: {cause}",
+)
+CERTIFICATES_RENEWED = Event(
+    "certificates_renewed",
+    Level.INFO,
+    "[tls.{table}]: new certificate for {names}, valid until {expires}, in all workers on {cause}",
+)
+CERTIFICATES_REFUSED = Event(
+    "certificates_refused",
+    Level.ERROR,
+    "[tls.{table}]: the files have changed and cannot be used, so the certificates before them "
+    "stay: {cause}",
+)
+CERTIFICATES_NOT_TAKEN = Event(
+    "certificates_not_taken",
+    Level.ERROR,
+    "[tls.{table}]: a worker (pid {pid}) has not taken the new certificates, and is asked again: "
+    "{cause}",
+)
+CERTIFICATE_EXPIRES = Event(
+    "certificate_expires",
+    Level.WARNING,
+    "[tls.{table}]: the certificate for {names} {validity}: renew {certificate}",
+)
+KEYS_LOGGED = Event(
+    "keys_logged",
+    Level.WARNING,
+    "the keys of all TLS sessions are written to {file} (--tls-keylog): whoever reads it can read "
+    "all that is sent",
 )
 LINES_DROPPED = Event(
     "lines_dropped", Level.WARNING, "{count:log line} dropped: the log was not taken fast enough"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
 _MODE = 0o640
@@ -43,6 +44,29 @@ class LogFile:
             os.close(opened)
 
 
-def _open(path: str) -> int:
+def open_for(path: str, uid: int, gid: int) -> int:
+    """Open a file as root for another user, who may not open it yet; it is the user's then.
+
+    Root is not led elsewhere: it follows no link, and gives away no file that has another name.
+
+    Args:
+        path: where it is; it is made if need be.
+        uid: the number of the user.
+        gid: the number of the group.
+
+    Returns:
+        Its descriptor, which the caller closes.
+
+    Raises:
+        OSError: it can neither be opened nor made; ELOOP if it is a link.
+    """
+    opened = _open(path, os.O_NOFOLLOW)
+    status = os.fstat(opened)
+    if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+        os.fchown(opened, uid, gid)
+    return opened
+
+
+def _open(path: str, more: int = 0) -> int:
     # O_NONBLOCK: a FIFO that nobody reads is an error (fifo(7)), and not a wait for ever.
-    return os.open(path, _FLAGS | os.O_NONBLOCK, _MODE)
+    return os.open(path, _FLAGS | os.O_NONBLOCK | more, _MODE)

@@ -107,6 +107,7 @@ class Harness:
         self._started = False
         for slot in range(workers):
             worker = FakeWorker(slot, bus=self.bus, loop=self.loop, raises=raises)
+            worker.pool_settings = self.settings.pools
             registry = load(loaded)
             listeners = tuple(
                 Listener(index, f"tcp://127.0.0.1:{7000 + index}", name)

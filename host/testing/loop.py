@@ -58,6 +58,10 @@ class FakeLoop:
         self._timers.append(timer)
         return timer
 
+    def call_later(self, seconds: float, function: Callable[[], object]) -> TimerHandle:
+        """Call `function` once, when that much time has passed."""
+        return self.call_at(self.now + seconds, function)
+
     def call_from_thread(self, function: Callable[[], object]) -> None:
         """Call `function` in the next turn."""
         self._calls.append(function)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from host.interfaces import Bus, CloseReason, Listener
 from host.plugin.binding import ListenerHooks
 from host.runtime.loop import TimerHandle
-from host.settings import ConnectionLimits
+from host.settings import ConnectionLimits, PoolSettings
 from host.testing.bus import MemoryBus
 from host.testing.loop import FakeLoop
+from host.testing.pool import FakePool
 from host.testing.wire import Wire
 from host.worker.connection import SocketConnection
 from host.worker.context import ListenerContext, OpenConnections
@@ -50,6 +52,7 @@ class FakeWorker:
         dead: whether it was killed; then none of its timers is called any more.
         turn: its connections.
         wires: the wires of the connections that are open, by number.
+        pool_settings: the pools that the settings have; None for any pool, with its defaults.
         endings: for each connection that has ended why; two reasons if it ended twice.
     """
 
@@ -70,6 +73,8 @@ class FakeWorker:
         self.wires: dict[int, Wire] = {}
         self.endings: dict[SocketConnection, list[CloseReason]] = {}
         self._serial = 0
+        self.pool_settings: Mapping[str, PoolSettings] | None = None
+        self._pools: dict[str, FakePool] = {}
         self.bus: Bus = (bus or MemoryBus()).join(self.pid, self.loop, self._isolated)
         self.loop.rests.append(self.rest)
 
@@ -85,6 +90,14 @@ class FakeWorker:
         """Return those of them that came in on `listener`, as a snapshot."""
         return tuple(each for each in self.open_connections.open if each.listener == listener)
 
+    @property
+    def asyncio(self) -> AbstractEventLoop:
+        """A loop that can do nothing: asyncio needs real descriptors and time.
+
+        Test what uses it with a `RunningHost`.
+        """
+        return AbstractEventLoop()  # type: ignore[abstract]
+
     def call_later(self, seconds: float, function: Callable[[], object]) -> TimerHandle:
         """Call `function` once, when that much time has passed."""
         return self.loop.call_at(self.loop.now + seconds, lambda: self._isolated(function))
@@ -96,6 +109,13 @@ class FakeWorker:
     def call_from_thread(self, function: Callable[[], object]) -> None:
         """Call `function` in the next turn."""
         self.loop.call_from_thread(lambda: self._isolated(function))
+
+    def pool(self, name: str = "default") -> FakePool:
+        """Return a pool whose tasks are done by this process, in turns of the loop."""
+        pool = self._pools.get(name)
+        if pool is None:
+            pool = self._pools[name] = FakePool(name, self.loop, self._isolated, self.pool_settings)
+        return pool
 
     def run(self) -> None:
         """Run turns until nothing is left to be done now; raise what plugins have raised."""

@@ -38,6 +38,11 @@ class Certificate:
     fingerprint: str
     key_type: str
 
+    @property
+    def expiry(self) -> str:
+        """When it expires, in the form of RFC 3339."""
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.not_after))
+
     def days_left(self, now: float) -> float:
         """Return in how many days it expires; `now` is in seconds since the epoch."""
         return (self.not_after - now) / _DAY_SECONDS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from host.tls.pem import (
     Pem,
     PemSet,
     ReadFile,
+    files_of,
     places,
     read_file,
     read_set,
@@ -68,6 +70,19 @@ def load_set(table: Tls, read: ReadFile = read_file) -> CertificateSet:
     return CertificateSet(pems, tuple(examine(pem, place) for pem, place in pairs))
 
 
+class Renewal(NamedTuple):
+    """What has come of reading the files of a table again.
+
+    Attributes:
+        error: why they cannot be used, or "".
+        descriptor: the new certificates, sealed, for workers; whoever takes it closes it. None if
+            nothing has changed.
+    """
+
+    error: str
+    descriptor: int | None = None
+
+
 class TlsContexts:
     """The contexts of all tables, as listeners need them; workers inherit them.
 
@@ -89,6 +104,7 @@ class TlsContexts:
         keylog: str = "",
     ) -> None:
         self.tables = tables
+        self._public = {name: _public(found) for name, found in sets.items()}
         wanted = dict.fromkeys([*((name, ()) for name in tables), *alpn])
         self._contexts = {
             (name, protocols): ServerContext(
@@ -115,9 +131,28 @@ class TlsContexts:
             for number, each in enumerate(self.certificates(name)):
                 yield name, number, each
 
+    def files(self, name: str) -> list[str]:
+        """Return the paths of all files of a table."""
+        return files_of(self.tables[name])
+
     def certificates(self, name: str) -> Sequence[Certificate]:
         """Return what the certificates of a table say that are in use."""
         return self.named(name).certificates
+
+    def renew(self, name: str, read: ReadFile = read_file) -> Renewal:
+        """Read the files of a table again, and use what is in them if that has changed."""
+        try:
+            found = load_set(self.tables[name], read)
+            if _public(found) == self._public[name]:
+                return Renewal("")
+            self.install(name, found)
+        except CertificateError as error:
+            return Renewal(f'tls.{name}.{error.key} = "{error.path}": {error.cause}')
+        self._public[name] = _public(found)
+        try:
+            return Renewal("", found.sealed())
+        except OSError as error:
+            return Renewal(f"nothing can be sent to workers: {error.strerror}")
 
     def install(self, name: str, found: CertificateSet) -> None:
         """Have these certificates in all sessions that begin from now on.
@@ -138,13 +173,12 @@ class TlsContexts:
         self.install(name, unsealed(descriptor))
 
 
-def load_tables(loaded: Loaded, read: ReadFile = read_file, keylog: str = "") -> TlsContexts:
+def load_tables(loaded: Loaded, read: ReadFile = read_file) -> TlsContexts:
     """Read and try the certificates of all tables [tls.NAME].
 
     Args:
         loaded: the settings.
         read: returns what is in a file.
-        keylog: see `ServerContext`.
 
     Raises:
         SettingsError: with all that cannot be used.
@@ -156,13 +190,30 @@ def load_tables(loaded: Loaded, read: ReadFile = read_file, keylog: str = "") ->
             sets[name] = load_set(table, read)
         except CertificateError as error:
             problems.append(_problem(loaded, name, error))
+    if loaded.keylog and not problems:
+        problems += _make_private(loaded.keylog)
     alpn = [(each.tls, tuple(each.alpn)) for each in loaded.settings.listen if each.tls]
     if not problems:
         try:
-            return TlsContexts(tables, sets, alpn, keylog)
+            return TlsContexts(tables, sets, alpn, loaded.keylog)
         except CertificateError as error:
             problems.append(_problem(loaded, "", error))
     raise SettingsError(problems)
+
+
+def _make_private(file: str) -> list[Problem]:
+    """Make the file that keys are written to, which OpenSSL would let everybody read."""
+    try:
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        cause = f"cannot be written to: {error.strerror}"
+        return [Problem("--tls-keylog", f'"{file}"', cause, "")]
+    return []
+
+
+def _public(found: CertificateSet) -> list[bytes]:
+    """Return all that is not secret: a key that fits the same certificate is the same key."""
+    return [found.pems.client_ca, *(pem.chain for pem in found.pems.certificates)]
 
 
 def _problem(loaded: Loaded, name: str, error: CertificateError) -> Problem:

@@ -30,6 +30,7 @@ from host.telemetry.events import ACCEPT_FAILED
 from host.worker.capacity import Capacity
 from host.worker.connection import SocketConnection
 from host.worker.context import ListenerContext
+from host.worker.open_counts import counting_accept
 
 # The process or the machine has no more to give: nothing is gained by trying again at once.
 _CAPACITY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -121,15 +122,18 @@ class Acceptor:
                         gates.lift(sock)
                 begin(fd, address, listener, claim)
 
-    def ask_first(self, listener: int, begin: Begin, is_full: Callable[[], bool]) -> None:
+    def ask_first(self, listener: int, begin: Begin, is_full: Callable[[], bool] | None) -> None:
         """Have somebody else decide on the connections of a listener.
 
         Args:
             listener: its number.
             begin: decides; it calls the method `begin` for those that come in.
             is_full: tells whether no more can be decided on: then they are left to others, as if
-                nobody waited.
+                nobody waited. None if that is never so.
         """
+        self._begins[listener] = begin
+        if is_full is None:
+            return
         accept = self._accepts[listener]
 
         def accept_if_there_is_room() -> Any:
@@ -137,7 +141,11 @@ class Acceptor:
                 raise BlockingIOError
             return accept()
 
-        self._accepts[listener], self._begins[listener] = accept_if_there_is_room, begin
+        self._accepts[listener] = accept_if_there_is_room
+
+    def count_open(self, listener: int, cell: int) -> None:
+        """Have the accepted connections of a listener counted in this cell of the scoreboard."""
+        self._accepts[listener] = counting_accept(self._accepts[listener], self._cells, cell)
 
     def begin(self, fd: int, address: object, listener: int, claim: int) -> SocketConnection | None:
         """Begin a connection, which owns the descriptor; return None if that has failed.

@@ -58,6 +58,9 @@ class AccessRules:
     Args:
         listen: the listener's settings.
         clients: what one client may do there; None for anything.
+
+    Attributes:
+        admit_all: whether no peer is refused for who it is, and none says first who it is.
     """
 
     def __init__(self, listen: Listen, clients: ClientLimit | None = None) -> None:
@@ -66,12 +69,13 @@ class AccessRules:
         self._proxies = Networks(each for each in listen.proxy_from if each != "unix")
         self._unix_proxies = "unix" in listen.proxy_from
         self.versions = _VERSIONS.get(listen.proxy)
+        self.admit_all = not (self._allow or self._deny or self.versions)
         self.others_are_refused = listen.proxy_others == "refuse"
 
     @property
     def is_open(self) -> bool:
-        """Whether everybody may come in at once."""
-        return not (self._allow or self._deny or self.versions or self.clients)
+        """Whether everybody may come in at once, as often as they like."""
+        return self.admit_all and self.clients is None
 
     def admits(self, host: str) -> bool:
         """Tell whether a client with this IP address may come in."""
@@ -164,7 +168,9 @@ class Admission:
         """Take over a descriptor that was accepted, and let it in, refuse it, or wait."""
         rules = self._rules[listener]
         host = address[0] if isinstance(address, tuple) else None
-        if rules.is_proxy(host):
+        if rules.admit_all:
+            self._let_in_peer(fd, address, listener, claim, host)
+        elif rules.is_proxy(host):
             connection = self._pending_of(fd, address, listener, claim)
             self._wait(
                 connection, lambda: self._loop.add(fd, READ, lambda _: self._look(connection))
@@ -175,11 +181,8 @@ class Admission:
         elif host is not None and not rules.admits(host):
             why = "allow and deny do not admit it"
             self._refusals.refuse(fd, listener, DENIED, describe(address), why)
-        elif host is None and rules.clients is not None and rules.clients.by_uid:
-            found = origin(address, fd)
-            self._let_in(fd, found, listener, claim, found.uid)
         else:
-            self._let_in(fd, address, listener, claim, host)
+            self._let_in_peer(fd, address, listener, claim, host)
 
     def is_full(self) -> bool:
         """Tell whether as many wait as may."""
@@ -192,6 +195,17 @@ class Admission:
         """
         self._deadline = deadline
         self._loop.call_at(deadline, self._refuse_all)
+
+    def _let_in_peer(
+        self, fd: int, address: object, listener: int, claim: int, host: str | None
+    ) -> None:
+        """Let a peer in that is a client itself; one without an IP address may count as a user."""
+        clients = self._rules[listener].clients
+        if host is None and clients is not None and clients.by_uid:
+            found = origin(address, fd)
+            self._let_in(fd, found, listener, claim, found.uid)
+        else:
+            self._let_in(fd, address, listener, claim, host)
 
     def _let_in(
         self, fd: int, address: object, listener: int, claim: int, client: str | int | None

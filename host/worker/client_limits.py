@@ -12,9 +12,6 @@ from host.ipc.scoreboard import PER_CLIENT, RATE
 from host.net.networks import pack
 from host.settings import Limits, Listen
 
-_BITS = {4: 32, 16: 128}
-"""Of the addresses of each family, by the length of an address."""
-
 
 class Places:
     """Where clients count: a keyed hash of an address's network, or of a user.
@@ -30,20 +27,26 @@ class Places:
         start = blake2s(space.encode() + b"\0", key=secret, digest_size=4)
         self._of_user = start.copy()
         self._of_user.update(b"uid")
+        # By the length of an address: the hash so far, how many bytes count, and bits of the last.
         self._of_network = {}
-        for (size, bits), prefix in zip(_BITS.items(), prefixes, strict=True):
-            mask = (1 << bits) - (1 << (bits - prefix))
+        for length, prefix in zip((4, 16), prefixes, strict=True):
             begun = start.copy()
-            begun.update(size.to_bytes())
-            self._of_network[size] = begun, mask
+            begun.update(length.to_bytes())
+            self._of_network[length] = (
+                begun,
+                -(-prefix // 8),
+                0xFF00 >> ((prefix - 1) % 8 + 1) & 0xFF,
+            )
 
     def of_host(self, host: str) -> Place:
         """Return the place of a client with this IP address."""
         packed = pack(host)
-        size = len(packed)
-        begun, mask = self._of_network[size]
+        begun, size, bits = self._of_network[len(packed)]
+        network = packed[:size]
+        if bits != 0xFF:
+            network = network[:-1] + bytes((network[-1] & bits,))
         whole = begun.copy()
-        whole.update((int.from_bytes(packed) & mask).to_bytes(size))
+        whole.update(network)
         return _place(whole.digest())
 
     def of_user(self, uid: int) -> Place:

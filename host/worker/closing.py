@@ -160,8 +160,9 @@ class ClosingPart(SendingHalf):
             context.stalled.pop(self, None)
         if context.timers and (timers := context.timers.pop(self, None)):
             timers.cancel()
-        if context.answering:
-            context.answering.pop(self, None)
+        if context.answering and (answers := context.answering.pop(self, None)):
+            for function in answers.at_end:
+                function()
         if not self.eof and reason is not _RESET:
             discard_unread(context.read, fd)
         context.close(fd)  # before anyone hears of the end: the descriptor can be used again then

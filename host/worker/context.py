@@ -34,10 +34,12 @@ class PendingAnswers:
     Attributes:
         count: how many.
         timer: ends the wait for them; None as long as the peer has not finished sending.
+        at_end: what is called if the connection ends before they have come.
     """
 
     count: int = 0
     timer: Timer | None = None
+    at_end: dict[Callable[[], object], None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class OpenConnections:
         unsent: counts what waits for them.
         timers: the timers of those that have any.
         answering: the answers that are still to come for those that wait for any.
+        congestion: who is told when a connection becomes congested, and when no more.
     """
 
     open: set[Any] = field(default_factory=set)
@@ -66,6 +69,7 @@ class OpenConnections:
     timers: dict[Any, ConnectionTimers] = field(default_factory=dict)
     answering: dict[Any, PendingAnswers] = field(default_factory=dict)
     pending: dict[Any, None] = field(default_factory=dict)
+    congestion: dict[Any, Callable[[bool], object]] = field(default_factory=dict)
 
 
 def _reset_by_the_peer(_error: OSError) -> CloseReason:

@@ -48,7 +48,7 @@ class LaterPart(ClosingPart):
         when = self._context.loop.now + seconds
         if self._ended:
             return TimerHandle(when, self.follow_up)  # nobody calls it
-        return self._begin_timers().call_at(when, lambda: self._call_if_open(function))
+        return self._begin_timers().call_at(when, lambda: self.call_if_open(function))
 
     def expire(self, seconds: float | None) -> None:
         """Close after `seconds`, instead of when was said before; None: do not."""
@@ -76,6 +76,15 @@ class LaterPart(ClosingPart):
             pending.count -= 1
             if not pending.count:
                 self._stop_waiting()
+
+    def call_at_end(self, function: Callable[[], object]) -> None:
+        """Call `function`, once, if the connection ends before all its answers have come.
+
+        One is to come already. The function may be given again and again: it is called once.
+        """
+        pending = self._context.answering.get(self)
+        if pending is not None:
+            pending.at_end[function] = None
 
     def _waits_for_answers(self) -> bool:
         """Tell whether a peer that has finished sending is still to be answered, within a time."""
@@ -126,8 +135,8 @@ class LaterPart(ClosingPart):
         except BaseException as error:
             self.fail(error)
 
-    def _call_if_open(self, function: Callable[[Any], object]) -> None:
-        """Call what a timer is for."""
+    def call_if_open(self, function: Callable[[Any], object]) -> None:
+        """Call what a timer or a task is for, unless the connection is closing."""
         if self._closing is None:
             self._call_later_part(function)
 

@@ -17,8 +17,8 @@ from host.interfaces import Listener
 from host.ipc.assignment import Assignment, WorkerId
 from host.ipc.current_call import kind_of, pack_call
 from host.ipc.heartbeat import beat_seconds
-from host.ipc.protocol import REOPEN_LOG, Ask, Drain, Order, Report, ShardOrder
-from host.ipc.scoreboard import BYTES_IN, BYTES_OUT, CURRENT_CALL
+from host.ipc.protocol import REOPEN_LOG, TAKE_CERTIFICATES, Ask, Drain, Order, Report, ShardOrder
+from host.ipc.scoreboard import BYTES_IN, BYTES_OUT, CURRENT_CALL, OPEN
 from host.ipc.worker_end import WorkerChannel
 from host.plugin.binding import ListenerHooks
 from host.plugin.circuit_breaker import CircuitBreaker
@@ -28,17 +28,19 @@ from host.plugin.registry import Registry
 from host.profiling.recorder import ANYONE, CALLBACKS, Recorder
 from host.runtime import forks, stacks, streams
 from host.runtime.loop import Loop
-from host.runtime.processes import die_with_parent, offer_to_oom_killer
+from host.runtime.privileges import give_up_capabilities
+from host.runtime.processes import die_with_parent, hide_memory, offer_to_oom_killer
 from host.runtime.signal_table import IGNORED_BY_WORKERS
 from host.runtime.signals import Handler, Signals
 from host.settings import Settings
 from host.telemetry.emitter import Telemetry
-from host.telemetry.events import CONNECTIONS_CUT, PROFILE_LOST
+from host.telemetry.events import CONNECTIONS_CUT, PROFILE_LOST, TASKS_CUT
 from host.telemetry.logs import LogWriter
 from host.text import reason
 from host.worker.acceptor import Acceptor
 from host.worker.admission import AccessRules, Admission
 from host.worker.answers import Answers
+from host.worker.asyncio_loop import AsyncioLoop
 from host.worker.capacity import Capacity
 from host.worker.client_limits import ClientLimit, client_limit
 from host.worker.closing import log_closed
@@ -46,6 +48,7 @@ from host.worker.context import ListenerContext, OpenConnections
 from host.worker.datagram_setup import DatagramSetup
 from host.worker.draining import Draining
 from host.worker.losses import ListenerLosses
+from host.worker.open_counts import counting_close
 from host.worker.refusals import Refusals, closing_with_reset
 from host.worker.shards import OwnedShards
 from host.worker.sweep import Sweep
@@ -54,7 +57,8 @@ from host.worker.turns import TurnHandler
 from host.worker.unsent import UnsentBytes
 from host.worker.view import PluginWorker, isolation
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a worker without pools, or without TLS, imports nothing of them
+    from host.offload.pools import MakePools, Pools
     from host.worker.tls_setup import TlsSetup
 
 
@@ -65,17 +69,21 @@ def run(
     telemetry: Telemetry,
     log: LogWriter,
     recorder: Recorder | None = None,
+    make_pools: MakePools | None = None,
 ) -> int:
     """Be a worker, from just after the fork to the exit code; `recorder` measures it.
 
-    The caller closes the log, to which it may have more to tell.
+    `make_pools` makes its pools if the settings have any. The caller closes the log, to which it
+    may have more to tell.
     """
     log.forget()
+    if settings.process.keep:
+        give_up_capabilities()
     if not die_with_parent(assignment.parent):
         return ExitCode.OK
-    offer_to_oom_killer()
+    _offer_to_oom_killer(has_keys=assignment.tls is not None)
     stacks.print_to(assignment.stacks)
-    worker = WorkerProcess(assignment, settings, registry, telemetry, log, recorder)
+    worker = WorkerProcess(assignment, settings, registry, telemetry, log, recorder, make_pools)
     log.attend(worker.loop.call_later, worker.loop.call_from_thread)
     forks.close_in_plugin_fork(log.mute)
     forks.close_in_plugin_fork(worker.close_in_fork)
@@ -85,6 +93,15 @@ def run(
         log.leave()
         worker.close()
         forks.exit_if_plugin_fork()
+
+
+def _offer_to_oom_killer(*, has_keys: bool) -> None:
+    """Do so also if files of this process in /proc are root's, since it has keys (proc(5))."""
+    if has_keys:
+        hide_memory(False)
+    offer_to_oom_killer()
+    if has_keys:
+        hide_memory()
 
 
 def signal_handlers(leave: Callable[[], object]) -> dict[signal.Signals, Handler]:
@@ -107,6 +124,7 @@ class WorkerProcess:
         telemetry: told of events.
         log: writes them; its file is opened anew here.
         recorder: measures hooks and turns; None to measure nothing.
+        make_pools: makes its pools; None if the settings have none.
 
     Attributes:
         loop: its loop.
@@ -120,13 +138,15 @@ class WorkerProcess:
         telemetry: Telemetry,
         log: LogWriter,
         recorder: Recorder | None = None,
+        make_pools: MakePools | None = None,
     ) -> None:
         self._assignment, self._telemetry, self._recorder = assignment, telemetry, recorder
         self._log = log
         self._failures = failures = Failures(telemetry)
         self._beat = beat_seconds(settings.lifecycle.hang_seconds)
         self.loop = loop = Loop(settings.limits.max_events)
-        self._channel = WorkerChannel(assignment.control, loop)
+        has_keys = assignment.tls is not None
+        self._channel = WorkerChannel(assignment.control, loop, descriptors=has_keys)
         breaker = CircuitBreaker(settings.breaker, registry.never_left_out, telemetry)
         breaker.on_change = functools.partial(self._report_plugins, breaker)
         timed = recorder.timed if recorder else None
@@ -138,7 +158,13 @@ class WorkerProcess:
         unsent = UnsentBytes(settings.limits.max_unsent_bytes_per_worker)
         self._connections = connections = OpenConnections(unsent=unsent)
         self._answers = Answers(connections, loop, self._channel)
-        self._view = PluginWorker(worker, self._bus, loop, connections, isolated)
+        self._asyncio = AsyncioLoop(loop, assignment.row, registry, failures)
+        self._view = PluginWorker(worker, self._bus, loop, connections, isolated, self._asyncio.get)
+        self._pools: Pools | None = None
+        if make_pools is not None:
+            row, slot = assignment.row, assignment.slot
+            self._pools = make_pools(loop, isolated, telemetry, slot, row.raise_by)
+        self._view.pools = self._pools
         self._hooks = registry.host_hooks(failures, breaker=breaker, timed=timed)
         wake = functools.partial(os.eventfd_write, assignment.wake, 1)
         capacity = Capacity(assignment.row, connections, loop, wake)
@@ -161,6 +187,9 @@ class WorkerProcess:
         self._draining = Draining(connections, streams, loop, spread, self._report_cut)
         self._sweep = Sweep(loop, connections)
         acceptor = Acceptor(sockets, contexts, assignment.row, loop, telemetry, capacity)
+        for number, listen in enumerate(settings.listen):
+            if listen.max_connections:
+                acceptor.count_open(number, assignment.row.cell(number, OPEN))
         self._admission = self._admission_of(acceptor, settings, capacity)
         self._turns = self._turn_handler(acceptor, settings, wake)
         self._handlers = signal_handlers(lambda: self._channel.report(Report("leaving")))
@@ -170,7 +199,6 @@ class WorkerProcess:
         self, listener: Listener, hooks: ListenerHooks, settings: Settings, capacity: Capacity
     ) -> ListenerContext:
         row, telemetry, access = self._assignment.row, self._telemetry, settings.log.access
-        clients = self._client_limits[listener.index]
         return ListenerContext(
             listener,
             worker=self._view,
@@ -182,7 +210,7 @@ class WorkerProcess:
             blame=hooks.blame,
             report=self._failures,
             on_end=capacity.connection_ended,
-            close=os.close if clients is None else clients.closing(os.close),
+            close=self._closing(listener, settings),
             limits=settings.connection,
             losses=ListenerLosses(listener, row, self.loop.time, telemetry, self._assignment.slot),
             log_closed=functools.partial(log_closed, telemetry, self.loop) if access else None,
@@ -192,6 +220,14 @@ class WorkerProcess:
             bytes_in_cell=row.cell(listener.index, BYTES_IN),
             bytes_out_cell=row.cell(listener.index, BYTES_OUT),
         )
+
+    def _closing(self, listener: Listener, settings: Settings) -> Callable[[int], None]:
+        """Return what closes the descriptors of a listener, and takes them off its counts."""
+        row, clients = self._assignment.row, self._client_limits[listener.index]
+        close: Callable[[int], None] = os.close
+        if settings.listen[listener.index].max_connections:
+            close = counting_close(close, row.cells, row.cell(listener.index, OPEN))
+        return close if clients is None else clients.closing(close)
 
     def _limits_of_clients(self, settings: Settings) -> list[ClientLimit | None]:
         """Return what one client may do at each listener; None if it may do anything."""
@@ -252,8 +288,10 @@ class WorkerProcess:
         )
         admission.tls = self._tls
         for number, each in enumerate(rules):
-            if not each.is_open or (self._tls is not None and number in self._tls):
-                acceptor.ask_first(number, admission.begin, admission.is_full)
+            has_tls = self._tls is not None and number in self._tls
+            if has_tls or not each.is_open:
+                is_full = admission.is_full if has_tls or each.versions is not None else None
+                acceptor.ask_first(number, admission.begin, is_full)
         return admission
 
     def _turn_handler(
@@ -302,9 +340,11 @@ class WorkerProcess:
         if self._recorder is not None:
             self._recorder.attend(loop, row, f"worker-{self._view.slot}-{self._view.pid}")
         self._channel.report(Report("ready"))
-        loop.run()
+        self._asyncio.run()
+        self._asyncio.finish(self._bus.flush)
         row.put(CURRENT_CALL, pack_call(kind_of(on_worker_stop)))
         self._hooks.tell(on_worker_stop, self._view)
+        self._asyncio.close()
         self._bus.flush()
         if self._recorder is not None:
             self._save(self._recorder)
@@ -321,12 +361,16 @@ class WorkerProcess:
             each.sock.close()
         for sock in self._assignment.sockets:
             sock.close()
+        if self._pools is not None:
+            self._pools.close_in_fork()
         self._shards.close()
         self._channel.close()
         self._bus.close()
 
     def close(self) -> None:
         """Close what the worker opened."""
+        if self._pools is not None:
+            self._pools.close()
         self._signals.close()
         self._bus.close()
         self.loop.close()
@@ -350,9 +394,14 @@ class WorkerProcess:
                 self._draining.begin(order.deadline)
                 if self._admission is not None:
                     self._admission.begin_to_drain(order.deadline)
+                if self._pools is not None:
+                    self._turns.has_tasks = self._pools.is_busy
+                    self.loop.call_at(order.deadline, self._cut_tasks)
                 self._turns.stop_when_empty = True
             case Ask() if order.question == REOPEN_LOG:
                 self._reopen_log(order)
+            case Ask() if order.question == TAKE_CERTIFICATES:
+                self._take_certificates(order)
             case Ask():
                 self._answers.begin(order)
 
@@ -365,6 +414,21 @@ class WorkerProcess:
         data = {"number": order.number, "items": [{"error": error}]}
         self._channel.report(Report("answer", data=data))
 
+    def _take_certificates(self, order: Ask) -> None:
+        tls, descriptors = self._assignment.tls, self._channel.descriptors
+        error = "they did not arrive" if not descriptors else ""  # no descriptor was free
+        if descriptors:
+            descriptor = descriptors.popleft()
+            try:
+                if tls is not None:
+                    tls.install_sealed(order.args["name"], descriptor)
+            except Exception as failure:  # those before it serve on
+                error = reason(failure)
+            finally:
+                os.close(descriptor)
+        data = {"number": order.number, "items": [{"error": error}]}
+        self._channel.report(Report("answer", data=data))
+
     def _report_plugins(self, breaker: CircuitBreaker) -> None:
         """Report which plugins are left out, once the call under way is over."""
         report = Report("plugins", data={"plugins": breaker.state()})
@@ -372,6 +436,12 @@ class WorkerProcess:
 
     def _report_cut(self, count: int) -> None:
         self._telemetry.emit(CONNECTIONS_CUT, slot=self._view.slot, count=count)
+
+    def _cut_tasks(self) -> None:
+        """Wait for no more tasks at the drain deadline: their connections are closed by now."""
+        assert self._pools is not None
+        if count := self._pools.give_up():
+            self._telemetry.emit(TASKS_CUT, slot=self._view.slot, count=count)
 
     def _save(self, recorder: Recorder) -> None:
         view = self._view

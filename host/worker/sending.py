@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from host.interfaces import CloseReason, HasFileno
@@ -109,6 +110,19 @@ class SendingHalf:
             if sent != len(data):
                 self._keep_unsent(data, sent)
 
+    def follow_congestion(self, function: Callable[[bool], object] | None) -> None:
+        """Call `function` whenever `congested` has changed; None: no more."""
+        followers = self._context.connections.congestion
+        if function is None:
+            followers.pop(self, None)
+        else:
+            followers[self] = function
+
+    @property
+    def water_marks(self) -> tuple[int, int]:
+        """The low-water and the high-water mark, in bytes."""
+        return self._context.low_water, self._context.high_water
+
     def send_file(self, file: int | HasFileno, offset: int = 0, count: int | None = None) -> None:
         """Queue a part of a file behind what was written."""
         part = FilePart(file, offset, count)
@@ -212,7 +226,8 @@ class SendingHalf:
     def _limit_unsent(self, more: int) -> None:
         """Stop reading above the high-water mark; give the connection up above the hard cap.
 
-        A piece that nothing waits before may be larger than the cap: it is in memory already.
+        A piece that nothing waits before may be larger than the cap: it is in memory already. Of a
+        connection that tells when to write no more, the same holds for what follows less than that.
 
         Args:
             more: how many bytes have just become unsent. They count for the whole worker, too, and
@@ -222,11 +237,14 @@ class SendingHalf:
         unsent = self._unsent
         if unsent is None:
             return
-        if more < unsent.in_memory > self._context.limits.max_unsent_bytes:
+        cap, follower = self._context.limits.max_unsent_bytes, self._congestion_follower()
+        if more < unsent.in_memory > cap + (more if follower else 0):
             self.give_up(CloseReason.UNSENT_LIMIT)
         elif not self.congested and len(unsent) > self._context.high_water:
             self.congested = True
             self._watch()
+            if follower:
+                follower(True)
 
     def _send_unsent(self) -> None:
         """Send what is unsent as far as the kernel takes it; begin to read again if it was much."""
@@ -257,6 +275,13 @@ class SendingHalf:
         if self.congested and len(unsent) <= context.low_water:
             self.congested = False
             self._attention = True
+            if follower := self._congestion_follower():
+                follower(False)
+
+    def _congestion_follower(self) -> Callable[[bool], object] | None:
+        """Return who is told of congestion."""
+        followers = self._context.connections.congestion
+        return followers.get(self) if followers else None
 
     def _watch(self) -> None:
         """Watch the socket for what is wanted of it now; not at all if that is nothing."""

@@ -17,6 +17,11 @@ from host.worker.context import OpenConnections
 from host.worker.timeouts import Timeouts
 
 
+def _no_tasks() -> bool:
+    """Have no tasks: the worker has no pools."""
+    return False
+
+
 @dataclass(slots=True, kw_only=True)
 class TurnHandler:
     """Keeps what the supervisor orders until the end of the turn, and does all that is due then.
@@ -31,6 +36,7 @@ class TurnHandler:
         wake: makes the supervisor look for waiting connections.
         execute: carries out the orders that do not concern the acceptor.
         stop_when_empty: whether the loop is to stop when no connection is open.
+        has_tasks: tells whether tasks of pools are to be waited for then.
     """
 
     connections: InitVar[OpenConnections]
@@ -42,6 +48,7 @@ class TurnHandler:
     wake: Callable[[], object]
     execute: Callable[[Order], object]
     stop_when_empty: bool = False
+    has_tasks: Callable[[], bool] = _no_tasks
     _orders: list[Instruction] = field(init=False, default_factory=list)
     _open: set[SocketConnection] = field(init=False)
     _pending: dict[Any, None] = field(init=False)
@@ -108,7 +115,7 @@ class TurnHandler:
             for connection in touched:
                 connection.follow_up()
             touched.clear()
-        if self.stop_when_empty and not (self._open or self._pending):
+        if self.stop_when_empty and not (self._open or self._pending or self.has_tasks()):
             self.loop.stop()
         if self.bus.waiting:
             self.bus.flush()

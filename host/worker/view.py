@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from host.bus.worker_end import Isolated
-from host.interfaces import Bus, Listener
+from host.interfaces import Bus, Listener, Pool, PoolError
 from host.ipc.assignment import WorkerId
 from host.ipc.current_call import callback_words
 from host.ipc.scoreboard import CURRENT_CALL, Row
@@ -14,6 +15,11 @@ from host.telemetry.emitter import ReportFailure
 from host.worker.connection import SocketConnection
 from host.worker.context import OpenConnections
 from host.worker.timers import RepeatedCall
+
+if TYPE_CHECKING:  # a worker that uses none of them does not import them
+    from asyncio import AbstractEventLoop
+
+    from host.offload.pools import Pools
 
 
 class PluginWorker:
@@ -25,6 +31,10 @@ class PluginWorker:
         loop: its loop.
         turn: its connections.
         isolated: calls what it is given so that an exception ends up in the log.
+        get_asyncio: returns the event loop of asyncio.
+
+    Attributes:
+        pools: its pools; None if the settings have none.
     """
 
     def __init__(
@@ -34,10 +44,13 @@ class PluginWorker:
         loop: Loop,
         connections: OpenConnections,
         isolated: Isolated,
+        get_asyncio: Callable[[], AbstractEventLoop],
     ) -> None:
         self.slot, self.pid, self.generation = worker
         self.bus = bus
         self._loop, self._connections, self._isolated = loop, connections, isolated
+        self._get_asyncio = get_asyncio
+        self.pools: Pools | None = None
 
     def __repr__(self) -> str:
         return f"<worker {self.slot} (pid {self.pid})>"
@@ -51,6 +64,11 @@ class PluginWorker:
         """Return those of them that came in on `listener`, as a snapshot."""
         return tuple(each for each in self._connections.open if each.listener == listener)
 
+    @property
+    def asyncio(self) -> AbstractEventLoop:
+        """The asyncio event loop of this worker."""
+        return self._get_asyncio()
+
     def call_later(self, seconds: float, function: Callable[[], object]) -> TimerHandle:
         """Call `function` on the loop, once, after `seconds`."""
         return self._loop.call_later(seconds, lambda: self._isolated(function))
@@ -62,6 +80,15 @@ class PluginWorker:
     def call_from_thread(self, function: Callable[[], object]) -> None:
         """Call `function` on the loop soon; safe in any thread."""
         self._loop.call_from_thread(lambda: self._isolated(function))
+
+    def pool(self, name: str = "default") -> Pool:
+        """Return the pool of that name."""
+        if self.pools is None:
+            raise PoolError(
+                f'there is no pool "{name}": the settings need a table [pools.{name}], which may '
+                "be empty"
+            )
+        return self.pools.get(name)
 
 
 def isolation(row: Row, report: ReportFailure) -> Isolated:

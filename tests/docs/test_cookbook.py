@@ -13,7 +13,7 @@ import pytest
 from support.hosting import eventually
 from walkthrough import ROOT, Block, blocks
 
-PAGES = ["docs/cookbook.md", "docs/cookbook-waiting.md"]
+PAGES = ["docs/cookbook.md", "docs/cookbook-waiting.md", "docs/pools.md"]
 RECIPES: dict[str, Block] = {
     block.file: block for page in PAGES for block in blocks(ROOT / page) if block.file
 }
@@ -244,3 +244,15 @@ def test_gateway_tells_that_nobody_answers(serve):
     with host.connect() as client:
         assert ask(client, b"hello") == b"unavailable\n"
     assert "ConnectionRefusedError" in host.wait_for("plugin_printed")["text"]
+
+
+def test_strong_answers_in_the_order_of_the_lines(serve):
+    host = serve("strong.py", settings={"pools.default.size": 2})
+    words = [b"a", b"b", b"c"]
+    with host.connect() as client:
+        client.sendall(b"a\nb\nc\n")
+        client.shutdown(socket.SHUT_WR)
+        digests = receive(client, 1000).split()
+    assert digests == [
+        hashlib.pbkdf2_hmac("sha256", word, b"salt", 100_000).hex().encode() for word in words
+    ]

@@ -62,6 +62,7 @@ def test_each_result_has_the_fields_that_the_table_names(
         args: dict[str, dict[str, Any]] = {
             "status": {},
             "applied": {},
+            "certificates": {},
             "generations": {},
             "connections": {},
             "why": {"id": opened["id"]},
@@ -147,7 +148,7 @@ def test_generations_are_told_apart_during_a_reload(
     )
     with connect(host.address) as session:
         ask(session)
-        assert query(name, "reload") == {"generation": 1}
+        assert query(name, "reload") == {"generation": 1, "certificates": []}
         host.wait_for("generation_ready")
         host.wait_for("worker_exited")
         old, new = query(name, "generations")["generations"]
@@ -325,7 +326,7 @@ def test_a_reload_is_refused_with_the_reason_or_done(start: Start, tmp_path: Pat
     file.write_text(good)
     lost = 0
     for generation in (1, 2):
-        assert query(name, "reload") == {"generation": generation}
+        assert query(name, "reload") == {"generation": generation, "certificates": []}
         while not host.events("generation_ready", generation=generation):
             try:
                 query(name, "status")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from host.cli.screen import refused
 from host.control import client as control
 from host.ipc.client_counts import TABLE, ClientCounts
 from host.testing import RunningHost
@@ -87,7 +88,9 @@ def crowd() -> Iterator[Crowd]:
 
 def refusals(host: RunningHost) -> dict[str, int]:
     [starting] = host.events("host_starting")
-    [listener] = control.ask(starting["name"], "status", {}, patience(20))["listeners"]
+    status = control.ask(starting["name"], "status", {}, patience(20))
+    [listener] = status["listeners"]
+    assert refused(listener) == listener["refused"] + sum(listener["refusals"].values())
     found: dict[str, int] = listener["refusals"]
     return {cause: count for cause, count in found.items() if count}
 

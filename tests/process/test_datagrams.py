@@ -94,7 +94,7 @@ def test_workers_that_are_killed_lose_what_they_had_read_and_no_more(start: Star
 def test_reloads_and_other_numbers_of_workers_lose_nothing(start: Start) -> None:
     host = start(plugin="echo", listen=UDP, workers=2)
     with Load(host.address, 200) as load:
-        for number in range(1, 6):
+        for number in range(1, 4):
             load.goes_on()
             host.signal(signal.SIGHUP)
             host.wait_for("generation_ready", generation=number)
@@ -106,7 +106,7 @@ def test_reloads_and_other_numbers_of_workers_lose_nothing(start: Start) -> None
     assert (load.lost, load.disorder) == (0, [])
     assert counts(host)["lost"] == 0
     eventually(lambda: counts(host)["replies"] > 0, "the generation counts its own")
-    assert owned(host) == [21, 21, 22]
+    eventually(lambda: owned(host) == [21, 21, 22], "the shards are dealt evenly")
 
 
 def test_a_worker_that_hangs_is_blamed_on_the_datagram_and_its_clients_go_to_others(
@@ -205,7 +205,7 @@ def test_a_listener_that_a_reload_drops_is_closed_and_a_new_one_served(
         host.wait_for("worker_exited", count=2)
         with pytest.raises(ConnectionRefusedError):
             ask(sock, b"hello")
-    assert owned(host) == [32, 32]
+    eventually(lambda: owned(host) == [32, 32], "all are dealt")
 
 
 def test_a_worker_that_is_held_gives_its_clients_to_others(start: Start) -> None:

@@ -69,12 +69,15 @@ client.close()
 """
 
 
+EXAMPLES = ("keyvalue", "fill_first", "resp", "thumbnails")
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     """An environment with the host and all examples, and with clients of memcached and Redis."""
     made = Environment(tmp_path_factory.mktemp("examples"))
     made.install(made.folder / "prefork", "pytest", "hypothesis", "pymemcache>=4", "redis>=5")
-    for name in ("keyvalue", "fill_first", "resp"):
+    for name in EXAMPLES:
         made.install_copy(ROOT / "examples" / name)
     return made
 
@@ -96,9 +99,10 @@ def test_they_are_listed(installed):
     assert found["fill_first"]["implements"] == ["choose_worker"]
     assert found["resp"]["distribution"] == "prefork-resp"
     assert "on_readable" in found["resp"]["implements"]
+    assert found["thumbnails"]["distribution"] == "prefork-thumbnails"
 
 
-@pytest.mark.parametrize("name", ["keyvalue", "fill_first", "resp"])
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_their_own_tests_pass(installed, name):
     done = installed.run("-m", "pytest", "-q", cwd=installed.folder / name)
     assert " passed" in done.stdout

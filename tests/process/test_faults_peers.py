@@ -9,6 +9,6 @@ from storm.quick import holds
 pytestmark = pytest.mark.process
 
 
-@pytest.mark.parametrize("row", [13, 18, 32])
+@pytest.mark.parametrize("row", [13, 18, 32, 50, 51])
 def test_row(row: int) -> None:
     holds(row)

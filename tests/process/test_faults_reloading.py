@@ -9,6 +9,6 @@ from storm.quick import holds
 pytestmark = pytest.mark.process
 
 
-@pytest.mark.parametrize("row", [22, 23, 24, 30, 42, 36, 37])
+@pytest.mark.parametrize("row", [22, 23, 24, 30, 42, 36, 37, 46])
 def test_row(row: int) -> None:
     holds(row)

@@ -9,6 +9,6 @@ from storm.quick import holds
 pytestmark = pytest.mark.process
 
 
-@pytest.mark.parametrize("row", [3, 4, 5, 6, 7, 9, 31])
+@pytest.mark.parametrize("row", [3, 4, 5, 6, 7, 9, 31, 45])
 def test_row(row: int) -> None:
     holds(row)

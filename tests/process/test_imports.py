@@ -17,7 +17,7 @@ pytestmark = pytest.mark.process
 
 IMPORTING = str(SUPPORT / "importing.py")
 
-OF_OTHERS = {"asyncio", "dotenv", "pydantic_settings", "rich", "ssl", "statistics"}
+OF_OTHERS = {"asyncio", "host.asyncio", "dotenv", "pydantic_settings", "rich", "ssl", "statistics"}
 OF_COMMANDS = {
     "host.cli.doctor",
     "host.cli.check",
@@ -42,7 +42,16 @@ OF_COMMANDS = {
     "host.settings.environment",
     "host.tls.tables",
 }
-UNUSED = OF_OTHERS | OF_COMMANDS
+OF_POOLS = {
+    "concurrent.futures.thread",
+    "host.offload.child",
+    "host.offload.pool",
+    "host.offload.pools",
+    "host.offload.processes",
+    "host.offload.tasks",
+    "host.offload.threads",
+}
+UNUSED = OF_OTHERS | OF_COMMANDS | OF_POOLS
 """What a host without variables PREFORK_… can do without."""
 
 
@@ -86,3 +95,11 @@ def test_nothing_is_imported_after_the_start_not_even_for_a_reload(
     answer(host)
     assert host.stop() == 0
     assert notes.read_text().splitlines() == []
+
+
+def test_pools_are_imported_where_there_are_any(start: Start, tmp_path: Path) -> None:
+    host = start(
+        plugin=IMPORTING,
+        settings={"options.importing.notes": tmp_path / "notes", "pools.default.size": 1},
+    )
+    assert set(answer(host)["imported"]) >= OF_POOLS

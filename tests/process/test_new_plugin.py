@@ -17,11 +17,18 @@ def installed(tmp_path_factory):
     offline = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
     made.run("-m", "host", "new-plugin", "shout_out", **offline)
     made.run("-m", "host", "new-plugin", "pick", "--kind", "scheduler", "--into", "deep/er")
-    made.install(made.folder / "prefork-shout-out", made.folder / "deep" / "er" / "prefork-pick")
+    made.run("-m", "host", "new-plugin", "call_out", "--kind", "asyncio")
+    made.install(
+        made.folder / "prefork-shout-out",
+        made.folder / "prefork-call-out",
+        made.folder / "deep" / "er" / "prefork-pick",
+    )
     return made
 
 
-@pytest.mark.parametrize("folder", ["prefork-shout-out", "deep/er/prefork-pick"])
+@pytest.mark.parametrize(
+    "folder", ["prefork-shout-out", "prefork-call-out", "deep/er/prefork-pick"]
+)
 def test_its_tests_pass(installed, folder):
     done = installed.run("-m", "pytest", "-q", cwd=installed.folder / folder)
     assert " passed" in done.stdout
@@ -33,11 +40,12 @@ def test_it_is_listed(installed):
     found = {entry["name"]: entry for entry in entries}
     assert found["shout_out"]["implements"] == ["on_accept", "on_readable", "on_drain"]
     assert found["shout_out"]["distribution"] == "prefork-shout-out"
+    assert "on_readable" in found["call_out"]["implements"]
     assert found["pick"]["implements"] == ["choose_worker"]
     assert found["pick"]["error"] is None
 
 
-@pytest.mark.parametrize("name", ["shout_out", "pick"])
+@pytest.mark.parametrize("name", ["shout_out", "call_out", "pick"])
 def test_the_doctor_finds_nothing(installed, name):
     done = installed.run("-m", "host", "plugins", "doctor", "--strict", name)
     assert done.stdout.endswith(": ok\n")

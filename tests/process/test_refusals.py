@@ -208,6 +208,16 @@ def test_check_says_what_a_stop_promises_to_clients_over_a_network() -> None:
     assert "at most 0.5 s" in line
 
 
+def test_check_says_which_sockets_it_cannot_know() -> None:
+    """They are passed to a host that starts; their stop resets nobody whatever the machine is."""
+    flags = command(["check", "--plugin", "echo", "--listen", "fd:web", "--listen", "fd:4"])
+    found = subprocess.run(flags, env=environment(), capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines() == [
+        "ok",
+        "not looked at, as they are passed to a host that starts: fd:web, fd:4",
+    ]
+
+
 def test_a_start_warns_once_of_variables_of_the_old_prefix(start: Start) -> None:
     of_service = {"PREFORK_PORT": "tcp://10.0.0.11:7000", "PREFORK_SERVICE_HOST": "10.0.0.11"}
     host = start(env={"HOST_NAME": "node-17", "HOST_WORKERS": "4", "HOST_PORT": "1", **of_service})

@@ -85,7 +85,7 @@ def test_a_reload_that_is_refused_is_over(manager: FakeManager, tmp_path: Path) 
     status = value(manager.messages[failed], "STATUS")
     assert status.startswith("serving: 2 of 2 workers, generation 0; reload failed: ")
     assert "wrokers" in status
-    assert host.events("reload_failed")
+    host.wait_for("reload_failed")
     # The next one may go well, and nothing is left of the words.
     write(tmp_path / "host.toml", 'listen = ["tcp://127.0.0.1:0"]')
     host.signal(signal.SIGHUP)
@@ -239,6 +239,27 @@ def test_a_stored_socket_whose_file_is_gone_is_replaced(
     assert os.fstat(stored.fileno()).st_ino != first
     with connect(again.address) as client:
         ask(client)
+
+
+def test_after_a_crash_the_settings_may_be_others(manager: FakeManager, tmp_path: Path) -> None:
+    """What was stored would be in the way: it is removed before the new address is bound."""
+    host = manager.start("--listen", "tcp://127.0.0.1:0")
+    port = host.port
+    manager.wait_for("READY=1")
+    crash(host)
+    write(tmp_path / "host.toml", f'listen = ["tcp://127.0.0.1:{port}"]')
+    again = manager.start("--config", str(tmp_path / "host.toml"), ready=False)
+    manager.wait_for("BARRIER=1")
+    again.wait_for("host_ready")
+    manager.wait_for("READY=1", after=manager.wait_for("BARRIER=1"))
+    assert list(manager.store) == [f"prefork=tcp%3A//127.0.0.1%3A{port}"]
+    with connect(again.address) as client:
+        ask(client)
+    crash(again)
+    third = manager.start("--listen", f"tcp://*:{port}", ready=False)
+    manager.wait_for("BARRIER=1", after=len(manager.messages))
+    third.wait_for("host_ready")
+    assert third.addresses == [f"tcp://0.0.0.0:{port}"]
 
 
 def test_the_store_has_what_is_listened_on_after_each_reload(

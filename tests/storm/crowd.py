@@ -35,10 +35,15 @@ def say(value: Any) -> None:
     sys.stdout.flush()
 
 
-def connected(address: str, patience: float = 10.0, receive_bytes: int = 0) -> socket.socket:
+def connected(
+    address: str, patience: float = 10.0, receive_bytes: int = 0, source: str = ""
+) -> socket.socket:
     """Return a connected socket whose calls give up after so many seconds of an idle machine."""
     family, target = target_of(address)
     sock = socket.socket(family, socket.SOCK_STREAM)
+    if source:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((source, 0))
     if receive_bytes:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
     sock.settimeout(patience * float(sys.argv[2]))
@@ -100,6 +105,69 @@ def _over(sock: socket.socket) -> bool:
         return False
     except OSError:
         return True
+
+
+def unfinished(
+    address: str, count: int, every: float, seconds: float, source: str, begins: list[str]
+) -> Any:
+    """Send headers byte by byte, the last byte never; tell when those that were closed were.
+
+    Args:
+        address: where to connect.
+        count: how many connections.
+        every: between two bytes of a connection, in seconds.
+        seconds: for how long.
+        source: the address of the proxy that they pretend to be.
+        begins: what they send at the longest, one after the other in turn, in hexadecimal.
+    """
+    allow_descriptors()
+    headers = [bytes.fromhex(each) for each in begins]
+    left: dict[int, tuple[socket.socket, float, list[int]]] = {}
+    for number in range(count):
+        sock, began = connected(address, 30.0, source=source), time.monotonic()
+        sock.setblocking(False)
+        left[sock.fileno()] = (sock, began, list(headers[number % len(headers)]))
+    say(True)
+    ages: list[float] = []
+    until = time.monotonic() + seconds
+    while left and time.monotonic() < until:
+        for fd, (sock, began, rest) in list(left.items()):
+            if _over(sock):
+                ages.append(time.monotonic() - began)
+                del left[fd]
+                sock.close()
+            elif rest:
+                with suppress(OSError):
+                    sock.send(bytes([rest.pop(0)]))
+        time.sleep(every)
+    return {"left": len(left), "ages": sorted(ages)}
+
+
+def forgers(address: str, count: int, batch: int, seed: int, source: str) -> Any:
+    """Have a proxy bring clients from random IPv6 networks, so many at a time; tell who is served.
+
+    They end with a reset, which leaves no port behind that could not be used again.
+    """
+    chance = random.Random(seed)
+    served, failures = 0, Counter[str]()
+    for _ in range(0, count, batch):
+        socks = []
+        for _ in range(batch):
+            client = socket.inet_ntop(socket.AF_INET6, chance.randbytes(16))
+            header = f"PROXY TCP6 {client} ::1 {chance.randrange(1, 65_536)} 1\r\n"
+            try:
+                socks.append(connected(address, 30.0, source=source))
+                socks[-1].sendall(header.encode() + b"hello\n")
+            except OSError as error:
+                failures[errno.errorcode.get(error.errno or 0, str(error))] += 1
+        for sock in socks:
+            try:
+                served += sock.recv(200).endswith(b"hello\n")
+            except OSError as error:
+                failures[errno.errorcode.get(error.errno or 0, str(error))] += 1
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+            sock.close()
+    return {"served": served, "failures": failures}
 
 
 def idle(
@@ -263,7 +331,10 @@ NASTY = (
 
 def main() -> None:
     plan = json.loads(sys.argv[1])
-    functions = (resets, trickle, idle, stay, unread, torrent, knock, garbage)
+    functions = (
+        *(resets, trickle, unfinished, forgers, idle, stay),
+        *(unread, torrent, knock, garbage),
+    )
     say({each.__name__: each for each in functions}[plan.pop("do")](**plan))
 
 

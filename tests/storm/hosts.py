@@ -41,6 +41,7 @@ class StormHost(RunningHost):
         cwd: the working directory.
         slots: how many workers it has.
         env: environment variables besides those of this process.
+        python: the interpreter that runs it.
         wrapper: a command that runs the host's command, as `faketime`.
         log: a file to write the log to; then no events are read.
         options: more for `launcher.py`.
@@ -58,6 +59,7 @@ class StormHost(RunningHost):
         cwd: Path,
         slots: int,
         env: Mapping[str, str] | None = None,
+        python: str = sys.executable,
         wrapper: tuple[str, ...] = (),
         log: Path | None = None,
         **options: Any,
@@ -68,12 +70,12 @@ class StormHost(RunningHost):
         self._board: Board | None = None
         self._log = log
         self._options = {"alarm": ALARM_SECONDS, **options}
-        self._wrapper = wrapper
+        self._wrapper, self._python = wrapper, python
         self._finished = False
         super().__init__(list(flags), cwd=cwd, env=dict(env or {}))
 
     def _launch(self, command: list[str]) -> list[str]:
-        given = [*self._wrapper, *command]
+        given = [*self._wrapper, self._python, *command[1:]]
         if self._log is not None:
             given = ["/bin/sh", "-c", 'exec "$@" >>"$0" 2>&1', str(self._log), *given]
         launcher = [sys.executable, "-I", "-S", str(SUPPORT / "launcher.py")]

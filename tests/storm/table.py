@@ -9,7 +9,9 @@ from storm.rows import ROWS
 __all__ = ["ROWS"]
 
 for name in (
+    "admission",
     "after_exec",
+    "asyncio_tasks",
     "bursts",
     "clocks",
     "commands",
@@ -25,7 +27,10 @@ for name in (
     "models",
     "peers",
     "pieces",
+    "pools",
+    "privileges",
     "reloading",
+    "service",
     "signals",
     "socket_files",
     "starts",

@@ -7,18 +7,15 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from host.ipc.assignment import WorkerId
-from host.ipc.scoreboard import LISTENER_WORDS, PEER, Row
+from host.ipc.scoreboard import LISTENER_WORDS, WORKER_WORDS, Row
 from host.runtime.loop import TimerHandle
 from host.supervisor.workers.states import WorkerRecord, WorkerState
 from host.telemetry.emitter import Record, Telemetry
 from host.telemetry.events import Event
 
-_ROW_WORDS = PEER + 6
-"""How many cells a row begins with, before those of its listeners."""
-
 
 def _stride(listeners: int) -> int:
-    return _ROW_WORDS + LISTENER_WORDS * listeners
+    return WORKER_WORDS + LISTENER_WORDS * listeners
 
 
 def blank_cells(slots: int, listeners: int) -> memoryview:

@@ -51,7 +51,9 @@ def eventually(condition: Callable[[], bool], what: str, seconds: float = DEADLI
 def command(
     flags: Iterable[str],
     *,
+    python: str = sys.executable,
     program: tuple[str, ...] = ("-m", "host"),
+    uid: int | None = None,
     nofile: tuple[int, int] | None = None,
     unprivileged: bool = False,
     streams: Mapping[int, str] | None = None,
@@ -65,8 +67,10 @@ def command(
     options |= {"blocked": [*blocked], "ignored": [*ignored], "passed": passed}
     if nofile is not None:
         options["nofile"] = nofile
+    if uid is not None:
+        options["uid"] = uid
     launcher = [sys.executable, "-I", "-S", str(SUPPORT / "launcher.py"), json.dumps(options)]
-    return [*launcher, sys.executable, "-W", "error", *program, *flags]
+    return [*launcher, python, "-W", "error", *program, *flags]
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -83,7 +87,9 @@ class Host(RunningHost):
         cwd: the working directory.
         slots: how many workers it has.
         env: environment variables besides those of this process.
+        python: the interpreter.
         program: how the interpreter runs it.
+        uid: the user that starts it, if it is not that of the test.
         nofile: soft and hard limit of descriptors.
         unprivileged: whether it may not raise hard limits, even as root.
         streams: what becomes of standard streams, as `launcher.py` has it.

@@ -11,6 +11,7 @@ Usage: launcher.py OPTIONS COMMAND…, with OPTIONS a JSON object:
     streams       what becomes of standard streams, by number: "closed"; "full", a disk that is;
                   "stalled", a pipe that is full; "broken", a pipe without a reader; or the path
                   of a terminal or of a pipe
+    uid           the user, and the group, to become
     unprivileged  true to be unable to do what needs CAPABILITIES, as root too
 """
 
@@ -65,6 +66,8 @@ def receive(path: str) -> None:
         names, received, _flags, _address = socket.recv_fds(giver, 4096, 16)
     # Out of the way first: one of them may have the number that another is to get.
     above = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, 100) for each in received]
+    for each in received:
+        os.close(each)
     for number, each in enumerate(above, 3):
         os.dup2(each, number)
     os.environ |= {
@@ -86,6 +89,10 @@ def main() -> None:
         # exec gives root all capabilities of the bounding set (capabilities(7)). Others have none.
         for number in CAPABILITIES.values():
             libc.prctl(PR_CAPBSET_DROP, number, 0, 0, 0)
+    if "uid" in chosen:
+        os.setgroups([])
+        os.setgid(chosen["uid"])
+        os.setuid(chosen["uid"])
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # kept across exec
     if os.getppid() != parent:
         sys.exit("launcher: the test has gone")

@@ -142,6 +142,9 @@ class FakeManager:
         elif "FDSTOREREMOVE=1" in lines:
             (name,) = names
             self.store.pop(name).close()
+        elif lines == ["BARRIER=1"]:
+            (fd,) = received
+            os.close(fd)
         else:
             assert not received
 

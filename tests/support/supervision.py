@@ -23,6 +23,7 @@ from host.runtime.processes import Exit
 from host.runtime.stacks import StackReader
 from host.settings import Breaker
 from host.settings import Lifecycle as Limits
+from host.supervisor.certificates import CertificateRotation, RotationParts
 from host.supervisor.generations import Generation, Generations
 from host.supervisor.lifecycle import LifecycleParts, WorkerLifecycle
 from host.supervisor.shutdown import Shutdown
@@ -219,6 +220,9 @@ class Site:
             on_other_child=self._is_known,
         )
         self.state = HostState(
+            certificates=CertificateRotation(
+                None, RotationParts(loop, telemetry, self.generations, self.workers, self.queries)
+            ),
             name="prefork",
             version="1.2.3",
             pid=NO_PROCESS - 1,

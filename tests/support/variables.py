@@ -16,5 +16,5 @@ class Variables:
     def on_readable(self, connection: Connection) -> None:
         connection.read()
         program = [sys.executable, "-I", "-S", "-c", _CHILD]
-        said = subprocess.check_output(program, stdin=subprocess.DEVNULL).decode()
+        said = subprocess.check_output(program, stdin=subprocess.DEVNULL, close_fds=False).decode()
         connection.write(f"{sorted(os.environ)} {said}".encode())

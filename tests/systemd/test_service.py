@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -24,7 +25,7 @@ SETTINGS = """
 name = "{name}"
 workers = {workers}
 plugins = ["echo"]
-listen = ["fd:web", "tcp://127.0.0.1:{port}"]
+listen = ["fd:web", "tcp://{own}"]
 """
 
 
@@ -57,14 +58,18 @@ class Site:
         self.systemd.control("daemon-reload")
         self.systemd.control("start", "service.socket")
 
-    def configure(self, workers="2"):
-        text = SETTINGS.format(name=self.name, workers=workers, port=self.own)
+    def configure(self, workers="2", own="127.0.0.1"):
+        text = SETTINGS.format(name=self.name, workers=workers, own=f"{own}:{self.own}")
         (self._folder / "host.toml").write_text(text)
 
     def ask(self, port):
         with socket.create_connection(("127.0.0.1", port), timeout=patience(20)) as client:
             client.sendall(b"hello")
             assert client.recv(100) == b"hello"
+
+    def is_up(self):
+        """Wait until systemd knows that the service has started, which clients may know before."""
+        eventually(lambda: self.systemd.show("ActiveState") == "active", "it has started")
 
     @property
     def pid(self):
@@ -85,12 +90,13 @@ def site(tmp_path):
 def test_the_first_connection_starts_the_service(site):
     assert site.systemd.show("ActiveState") == "inactive"
     site.ask(site.web)
-    assert site.systemd.show("ActiveState") == "active"
+    site.is_up()
     assert site.systemd.show("StatusText") == "serving: 2 of 2 workers, generation 0"
 
 
 def test_a_reload_is_over_when_it_is_and_fails_when_it_does(site):
     site.ask(site.web)
+    site.is_up()
     pid = site.pid
     site.configure(workers="3")
     site.systemd.control("reload", "service.service")
@@ -104,19 +110,37 @@ def test_a_reload_is_over_when_it_is_and_fails_when_it_does(site):
 
 def test_a_crash_refuses_nobody(site):
     site.ask(site.web)
+    site.is_up()
     before = site.pid
     assert site.systemd.show("NFileDescriptorStore") == "1"  # the other one is the socket unit's
     os.kill(before, signal.SIGKILL)
     site.ask(site.own)
     site.ask(site.web)
     assert site.pid != before
+    site.is_up()
     assert site.systemd.show("NRestarts") == "1"
     sources = [each["source"] for each in query(site.name, "status")["listeners"]]
     assert sources == ["passed", "stored"]
 
 
+def test_a_crash_and_other_settings_at_once(site):
+    """The stored socket is out of the way before the new address is bound."""
+    site.ask(site.web)
+    site.is_up()
+    site.configure(own="0.0.0.0")
+    os.kill(site.pid, signal.SIGKILL)
+    site.ask(site.web)
+    listeners = query(site.name, "status")["listeners"]
+    assert [each["address"] for each in listeners][1] == f"tcp://0.0.0.0:{site.own}"
+    assert [each["source"] for each in listeners] == ["passed", "opened"]
+    site.is_up()
+    assert site.systemd.show("NFileDescriptorStore") == "1"
+    site.ask(site.own)
+
+
 def test_a_supervisor_that_is_stuck_is_replaced(site):
     site.ask(site.web)
+    site.is_up()
     before = site.pid
     os.kill(before, signal.SIGSTOP)
     eventually(lambda: site.pid not in (0, before), "another one is started")
@@ -125,11 +149,37 @@ def test_a_supervisor_that_is_stuck_is_replaced(site):
 
 def test_who_connects_while_the_service_restarts_is_served(site):
     site.ask(site.web)
+    site.is_up()
     site.systemd.control("restart", "--no-block", "service.service")
     for _ in range(200):
         site.ask(site.web)
     eventually(lambda: site.systemd.show("Job") == "", "it has restarted")
     site.ask(site.own)
+
+
+ELSEWHERE = ("DynamicUser", "PrivateDevices", "PrivateMounts", "PrivateTmp", "Protect")
+"""What a user's systemd has not, what a container may not do, and what may hide the interpreter."""
+
+
+def test_the_host_works_with_the_system_calls_and_without_the_rights_of_the_unit(site, tmp_path):
+    unit = (Path(__file__).parents[2] / "contrib/systemd/252/service.service").read_text()
+    unit = unit.replace("/opt/service/.venv/bin/python", sys.executable)
+    unit = unit.replace("/etc/service", str(tmp_path)).replace(
+        "--name service", f"--name {site.name}"
+    )
+    lines = [line for line in unit.splitlines() if not line.startswith(ELSEWHERE)]
+    site.systemd.write("service.service", lines)
+    site.systemd.control("daemon-reload")
+    site.ask(site.web)
+    site.is_up()
+    site.configure(workers="3")
+    site.systemd.control("reload", "service.service")
+    assert site.systemd.show("StatusText") == "serving: 3 of 3 workers, generation 1"
+    assert query(site.name, "status")["listeners"][0]["waiting"] == 0
+    site.ask(site.own)
+    site.systemd.control("stop", "service.service")
+    assert site.systemd.show("Result") == "success"
+    assert site.systemd.show("ExecMainStatus") == "0"
 
 
 def test_a_start_that_fails_says_why(site):

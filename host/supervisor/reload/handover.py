@@ -49,6 +49,7 @@ class Socket(_Value):
     others: list[int] = []
     configured: str
     max_rate: float
+    max_connections: int
     address: str
     file: SocketFile | None
     source: Source

@@ -8,15 +8,17 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from errno import EADDRINUSE
+from errno import EACCES, EADDRINUSE
 
 from host.bus.supervisor_end import BusRouter
 from host.control.server import ControlServer
+from host.errors import ListenError
 from host.net.activation import PassedSockets
 from host.net.listeners import ListeningSocket
 from host.net.shards import ShardGroup
 from host.runtime import lineage
 from host.runtime.loop import Loop
+from host.runtime.privileges import give_up_capabilities
 from host.runtime.processes import BatchScheduling
 from host.runtime.signals import Signals
 from host.settings import AppliedSetting, Settings
@@ -28,6 +30,11 @@ from host.supervisor.workers.exits import ExitReports
 from host.supervisor.workers.handles import WorkerHandle, Workers
 from host.telemetry.logs import LogWriter
 from host.text import reason
+
+_NOT_ROOT = (
+    "this host is not root's (process.user): restart it to add that. If root starts it with "
+    'process.keep = ["bind"], reloads can add ports below 1024'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +83,8 @@ def start_stand_in(parts: ReexecParts) -> handover.StandIn:
     }
 
     def close() -> None:
+        if parts.settings.process.keep:
+            give_up_capabilities()
         parts.signals.close()
         parts.loop.close()
         parts.router.close()
@@ -104,8 +113,16 @@ def reexec(
         ListenError, ReloadError: a new address or name is refused; nothing has changed.
         OSError: this process cannot be re-executed; nothing has changed.
     """
+    before = parts.settings.process
+    if cause := plan.process.change_since(before):
+        raise ReloadError(cause)
     existing = [each for one in parts.generations.with_listeners for each in one.sockets]
-    opened = open_missing(plan.listen, existing, parts.passed)
+    try:
+        opened = open_missing(plan.listen, existing, parts.passed)
+    except ListenError as error:
+        if error.errno == EACCES and before.user:
+            raise ListenError(error.address, EACCES, _NOT_ROOT) from error
+        raise
     renamed: socket.socket | None = None
     parts.signals.block()
     parts.batch.end()  # the next one begins as this one has begun
@@ -179,6 +196,7 @@ def hand_over(
                 others=list(each.shards[1:]) if isinstance(each, ShardGroup) else [],
                 configured=each.configured,
                 max_rate=each.max_rate,
+                max_connections=each.max_connections,
                 address=each.view.address,
                 file=each.file,
                 source=each.source,

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from host.errors import HostError
 from host.runtime.loop import Loop, TimerHandle
 from host.runtime.processes import REHEARSAL, Exit, end_of, is_lost, start_program
-from host.settings import Listen
+from host.settings import Listen, Process
 from host.supervisor.generations import Generations
 from host.supervisor.reload import handover
 from host.supervisor.workers.pool import Pool
@@ -27,6 +27,7 @@ class Plan(BaseModel):
 
     Attributes:
         format: the format of handovers that the new code understands.
+        process: which user to be.
         listen: what to listen on.
         control: the name that commands find the host by; None if it takes none.
     """
@@ -34,6 +35,7 @@ class Plan(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     format: int
+    process: Process
     listen: list[Listen]
     control: str | None
 

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from errno import EADDRINUSE
+from errno import EADDRINUSE, EPERM
 from typing import Generic, TypeVar
 
 from host.errors import ListenError
@@ -16,6 +16,7 @@ from host.net.activation import PassedSockets, Supply
 from host.net.listeners import ListeningSocket, inherit_listener, open_listener
 from host.net.shards import ShardGroup, open_group
 from host.net.socket_files import SocketFile
+from host.runtime.accounts import Account
 from host.settings import Listen
 from host.settings.address import parse
 from host.supervisor.reload.handover import Socket
@@ -32,7 +33,8 @@ def bound_socket(known: Socket, sock: socket.socket, view: Listener) -> Listenin
     """Return the listener of a socket that was handed over, as it was before the exec."""
     if parse(known.configured).is_udp:
         return ShardGroup(sock, known.others, view, known.configured)
-    found = ListeningSocket(sock, view, 0, known.file, known.configured, known.max_rate)
+    rate, places = known.max_rate, known.max_connections
+    found = ListeningSocket(sock, view, 0, known.file, known.configured, rate, places)
     found.source = known.source
     return found
 
@@ -51,7 +53,8 @@ def open_missing(
         passed: those that a service manager has passed.
 
     Raises:
-        ListenError: the machine refuses one of them.
+        ListenError: the machine refuses one of them, or the file of one that is there may not be
+            changed as the settings ask for.
     """
     wanted = list(listens)
     supply = passed.supply(wanted)
@@ -60,6 +63,7 @@ def open_missing(
     with _opening(each.view.address for each in different) as opened:
         for listen, match in zip(wanted, matches, strict=True):
             if match.socket is not None:
+                _check_file(listen, match.socket.file)
                 continue
             try:
                 opened.append(_open(listen, 0, listen.plugin or "", supply))
@@ -74,6 +78,7 @@ def take_listeners(
     handed: Sequence[Socket],
     socks: Sequence[socket.socket],
     passed: PassedSockets,
+    account: Account | None = None,
 ) -> list[ListeningSocket]:
     """Return a listener for each that settings ask for, bound already or, if need be, now.
 
@@ -85,6 +90,7 @@ def take_listeners(
         handed: the sockets that were handed over.
         socks: the same as socket objects.
         passed: those that a service manager has passed.
+        account: the user that this process, which is root's, is about to become; None if none.
 
     Raises:
         ListenError: the machine refuses one of them; none is left open that was opened here.
@@ -99,7 +105,7 @@ def take_listeners(
             match, trouble = found.socket, ""
             if match is None:
                 try:
-                    opened.append(_open(listen, index, plugin, supply))
+                    opened.append(_open(listen, index, plugin, supply, account))
                     taken.append(opened[-1])
                     continue
                 except ListenError as error:
@@ -116,10 +122,22 @@ def take_listeners(
     return taken
 
 
-def _open(listen: Listen, index: int, plugin: str, supply: Supply) -> ListeningSocket:
+def _open(
+    listen: Listen, index: int, plugin: str, supply: Supply, account: Account | None = None
+) -> ListeningSocket:
     if listen.parsed.is_udp:
         return open_group(listen, index, plugin)
-    return open_listener(listen, index, plugin, supply)
+    return open_listener(listen, index, plugin, supply, account)
+
+
+def _check_file(listen: Listen, file: SocketFile | None) -> None:
+    """Raise ListenError if the file of a socket may not be changed as the settings ask for."""
+    try:
+        if file is not None:
+            file.check_wanted(listen)
+    except OSError as error:
+        advice = "its mode, owner or group changes, which only its owner or root may do: restart"
+        raise ListenError(listen.address, error.errno or EPERM, advice) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,11 @@ class Workers:
         handle = self._handles.get(pid)
         return handle is not None and handle.channel.send(data)
 
+    def send_descriptor(self, pid: int, data: bytes, descriptor: int) -> bool:
+        """Do the same, with a copy of a descriptor."""
+        handle = self._handles.get(pid)
+        return handle is not None and handle.channel.send_descriptor(data, descriptor)
+
     def signal(self, pid: int, number: int) -> None:
         """Send a signal; harmless if the worker has just ended."""
         forks.exit_if_plugin_fork()

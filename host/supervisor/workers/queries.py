@@ -29,6 +29,7 @@ class _Query:
         number: by which its answers are recognised.
         latest: when it is over at the latest.
         unasked: the workers whose turn has not come.
+        descriptor: what comes with the question, if anything does.
         waited_for: until when each of the others is waited for.
         items: what is kept of what they have answered.
         unanswered: those whose answer has not come, or not all of it.
@@ -41,6 +42,7 @@ class _Query:
     keep: Keep
     latest: float
     unasked: deque[int]
+    descriptor: int | None
     waited_for: dict[int, float] = field(default_factory=dict)
     items: dict[int, list[Any]] = field(default_factory=dict)
     unanswered: list[int] = field(default_factory=list)
@@ -55,10 +57,16 @@ class WorkerQueries:
 
     Args:
         send: sends bytes to the worker with this pid without waiting; False if it takes none.
+        send_descriptor: does the same with a descriptor.
     """
 
-    def __init__(self, loop: Loop, send: Callable[[int, bytes], bool]) -> None:
-        self._loop, self._send = loop, send
+    def __init__(
+        self,
+        loop: Loop,
+        send: Callable[[int, bytes], bool],
+        send_descriptor: Callable[[int, bytes, int], bool] = lambda *_: False,
+    ) -> None:
+        self._loop, self._send, self._send_descriptor = loop, send, send_descriptor
         # Not from 1: a reload begins anew, and answers to those before it may still be under way.
         self._numbers = itertools.count(int(loop.now * 1e6))
         self._open: dict[int, _Query] = {}
@@ -71,6 +79,7 @@ class WorkerQueries:
         done: Done,
         *,
         keep: Keep = list,
+        descriptor: int | None = None,
     ) -> None:
         """Ask workers; `done` is called once, when all have answered or the time is up.
 
@@ -80,9 +89,10 @@ class WorkerQueries:
             args: what belongs to the question.
             done: called with all that was kept.
             keep: called with the items of each part of an answer; without it they are kept.
+            descriptor: comes with the question; it must be open until `done` is called.
         """
         number, latest = next(self._numbers), self._loop.now + LONGEST_ANSWER_SECONDS
-        query = _Query(number, question, args, done, keep, latest, deque(pids))
+        query = _Query(number, question, args, done, keep, latest, deque(pids), descriptor)
         self._open[number] = query
         self._go_on(query)
 
@@ -114,7 +124,7 @@ class WorkerQueries:
         order = ask_order(Ask(query.number, query.question, query.args, deadline))
         while query.unasked and len(query.waited_for) < AT_A_TIME:
             pid = query.unasked.popleft()
-            if self._send(pid, order):
+            if self._send_order(query, pid, order):
                 query.waited_for[pid] = deadline
             else:
                 query.unanswered.append(pid)
@@ -123,6 +133,11 @@ class WorkerQueries:
         elif query.timer is None:
             due = min(query.waited_for.values())
             query.timer = self._loop.call_at(due, lambda: self._on_timer(query))
+
+    def _send_order(self, query: _Query, pid: int, order: bytes) -> bool:
+        if query.descriptor is None:
+            return self._send(pid, order)
+        return self._send_descriptor(pid, order, query.descriptor)
 
     def _on_timer(self, query: _Query) -> None:
         """Wait no more for those whose time is up."""

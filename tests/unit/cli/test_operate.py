@@ -92,6 +92,42 @@ def test_status_is_a_table(host):
     )
 
 
+def test_status_sums_up_the_tasks_of_pools(host):
+    tasks = {"waiting": 1, "running": 2, "done": 30, "failed": 4, "lost": 5, "timed_out": 6}
+    workers = [each | {"tasks": tasks} for each in STATUS["workers"]]
+    line = "tasks of pools: 2 queued, 4 running; 60 done, 8 failed, 10 lost, 12 timed out\n"
+    assert line in say(host(status=STATUS | {"workers": workers}), "status")
+    assert line in say(host(status=STATUS | {"workers": workers}), "top")
+
+
+@pytest.mark.parametrize("truncated", [False, True])
+def test_status_tells_who_has_most_connections(host, truncated):
+    peers = ["192.0.2.1:1", "192.0.2.2:1", "192.0.2.2:2", "unix"]
+    prefixes = [("limits.client_prefix_v4", "32"), ("limits.client_prefix_v6", "64")]
+    fake = host(
+        status=STATUS,
+        connections={
+            "connections": [{"peer": peer} for peer in peers],
+            "unanswered": [],
+            "truncated": truncated,
+        },
+        applied={"settings": [{"key": key, "value": value} for key, value in prefixes]},
+    )
+    _, _, said = say(fake, "status", "--clients").rpartition("\n\n")
+    lines = ["CLIENT     CONNECTIONS", "192.0.2.2            2", "192.0.2.1            1"]
+    lines.append("unix                 1")
+    if truncated:
+        lines.append(
+            "not all connections are counted: there are very many, or a worker did not answer"
+        )
+    assert said.splitlines() == lines
+    assert fake.asked[1] == ("connections", ALL | {"limit": 100_000})
+    told = json.loads(say(fake, "status", "--clients", "--json"))
+    assert told["clients"][0] == {"client": "192.0.2.2", "connections": 2}
+    assert told["clients_are_all"] is not truncated
+    assert "CLIENT" not in say(fake, "status")
+
+
 def test_status_tells_of_troubles_and_nothing_reaches_the_terminal(host):
     fake = host(status=TROUBLED)
     said = say(fake, "status")

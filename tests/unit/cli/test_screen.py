@@ -2,10 +2,11 @@
 
 import pytest
 
-from host.cli.screen import Table, ago
+from host.cli import screen
+from host.cli.screen import Table, ago, listeners, overview
 from host.testing.machine import patience
 from support.at_terminal import DEADLINE_SECONDS
-from support.fake_host import STATUS
+from support.fake_host import LISTENER, STATUS
 
 
 @pytest.mark.parametrize(
@@ -23,3 +24,59 @@ def test_on_a_terminal_status_has_colours(host, terminal):
     shown = terminal("status", "--name", host(status=STATUS).name)
     assert shown.process.wait(patience(DEADLINE_SECONDS)) == 0
     shown.wait_for(b"\x1b[32mserving")
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("opened", "tcp://127.0.0.1:7000"),
+        ("passed", "tcp://127.0.0.1:7000 (fd:web)"),
+        ("stored", "tcp://127.0.0.1:7000 (stored)"),
+    ],
+)
+def test_a_listener_is_shown_with_where_its_socket_is_from(source, shown):
+    listener = LISTENER | {"source": source, "configured": "fd:web"}
+    table = listeners(STATUS | {"listeners": [listener]})
+    assert table.rows[0][0] == shown
+
+
+UDP = {
+    "address": "udp://127.0.0.1:53",
+    "plugin": "dns",
+    "file": None,
+    "waiting": 0,
+    "accepted": 0,
+    "spurious": 0,
+    "refused": 0,
+    "refusals": {"denied": 2},
+    "datagrams": {
+        "shards": 64,
+        "waiting_bytes": 0,
+        "lost": 4,
+        "received": 90,
+        "replies": 80,
+        "dropped_replies": 1,
+        "refused_replies": 3,
+    },
+}
+
+
+def test_udp_listeners_have_a_table_of_their_own_and_are_among_the_others():
+    status = {**STATUS, "listeners": [*STATUS["listeners"], UDP]}
+    assert screen.datagrams(status).plain() == (
+        "UDP                 SHARDS  RECEIVED  REPLIES  LOST  DROPPED  REFUSED\n"
+        "udp://127.0.0.1:53      64        90       80     4        1        3"
+    )
+    assert screen.listeners(status).rows[-1] == (
+        "udp://127.0.0.1:53",
+        "dns",
+        "0",
+        "90",
+        "0",
+        "2",
+    )
+    assert any(isinstance(part, Table) and "RECEIVED" in part.columns for part in overview(status))
+
+
+def test_without_udp_there_is_no_such_table():
+    assert screen.datagrams(STATUS) is None

@@ -209,3 +209,29 @@ LOOPS = {
 def test_a_loop_that_never_ends(plugin, what):
     body, is_endless = LOOPS[what]
     assert [code for code, _ in found(plugin, body)] == ["endless-loop"] * is_endless
+
+
+ON_ASYNCIO = {
+    "a coroutine": "async def handle(reader, writer): time.sleep(1)",
+    "a function that a coroutine calls": "def nap(): time.sleep(1)\nasync def handle(): nap()",
+    "a method that a coroutine calls": (
+        "class A:\n    def nap(self): time.sleep(1)\n    async def start(self): self.nap()"
+    ),
+    "a coroutine in a method": (
+        "class A:\n    async def start(self):\n        async def page(): time.sleep(1)"
+    ),
+    "a protocol": "class P:\n    def data_received(self, data): time.sleep(1)",
+}
+
+
+@pytest.mark.parametrize("what", ON_ASYNCIO)
+def test_looks_at_what_asyncio_calls(plugin, what):
+    head = f"import time\nfrom host.asyncio import serve\n{ON_ASYNCIO[what]}\n"
+    assert found(plugin, "pass", head) == [("blocking-call", "time.sleep(1)")]
+
+
+def test_leaves_coroutines_alone_that_run_elsewhere_or_wait_by_themselves(plugin):
+    assert found(plugin, "pass", "import time\nasync def work(): time.sleep(1)") == []
+    waits = "import asyncio\nfrom host.asyncio import serve\nasync def work(): "
+    for call in ("asyncio.sleep(1)", "asyncio.Queue().get()", "asyncio.Event().wait()"):
+        assert found(plugin, "pass", f"{waits}await {call}") == []

@@ -15,16 +15,19 @@ from host.ipc.protocol import (
     OrderParser,
     Report,
     ReportParser,
+    ShardOrder,
     ask_order,
     drain_order,
     notification,
+    shard_order,
 )
 
 ANSWERS = st.dictionaries(st.text(), st.text() | st.integers() | st.none(), max_size=3)
 NOTIFICATIONS = st.tuples(st.integers(0, MAX_LISTENERS - 1), st.integers(1, 0xFFFF))
 DRAINS = st.builds(Drain, st.floats(allow_nan=False))
 ASKS = st.builds(Ask, st.integers(), st.text(), ANSWERS, st.floats(allow_nan=False))
-NOTICES = NOTIFICATIONS | DRAINS | ASKS
+SHARDS = st.builds(ShardOrder, st.integers(0, 2**31 - 1), st.booleans())
+NOTICES = NOTIFICATIONS | DRAINS | ASKS | SHARDS
 
 
 def down(notice):
@@ -33,6 +36,8 @@ def down(notice):
             return drain_order(notice.deadline)
         case Ask():
             return ask_order(notice)
+        case ShardOrder():
+            return shard_order(notice.shard, takes=notice.takes)
     return notification(*notice)
 
 

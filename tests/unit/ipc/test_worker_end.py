@@ -1,5 +1,7 @@
 """The worker's end of the control channel hears orders in pieces, and never waits to report."""
 
+import contextlib
+import os
 import socket
 from contextlib import contextmanager
 
@@ -178,3 +180,33 @@ def test_reports_beyond_what_may_wait_are_lost_whole():
     assert sock.taken == BIG.line() * fitting + SMALL.line()
     channel.report(BIG)
     assert sock.taken.endswith(BIG.line())
+
+
+def test_descriptors_come_with_their_orders():
+    far, mine = socket.socketpair()
+    loop, heard, ask = Loop(), [], ask_order(Ask(1, "take_certificates", {"name": "a"}, 5.0))
+    channel = WorkerChannel(mine, loop, descriptors=True)
+    channel.watch(heard.append)
+    given = os.memfd_create("given")
+    try:
+        far.sendall(notification(0, 1))
+        socket.send_fds(far, [ask[:3]], [given])
+        far.sendall(ask[3:] + notification(0, 2))
+        for _ in range(5):
+            loop.run_once(0)
+        assert [type(each).__name__ for turn in heard for each in turn] == ["tuple", "Ask", "tuple"]
+        taken = channel.descriptors.popleft()
+        assert os.path.sameopenfile(given, taken)
+        assert not os.get_inheritable(taken)
+        os.close(taken)
+        socket.send_fds(far, [ask], [given])
+        loop.run_once(0)
+        (left,) = channel.descriptors
+    finally:
+        channel.close()
+        far.close()
+        loop.close()
+        os.close(given)
+    with contextlib.suppress(OSError):
+        os.fstat(left)
+        raise AssertionError("a descriptor that nobody has taken is open")

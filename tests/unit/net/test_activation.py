@@ -204,11 +204,16 @@ def packets(_manager):
     return socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
+def kernel(_manager):
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)
+
+
 @pytest.mark.parametrize(
     ("make", "cause"),
     [
         (connection, "it does not listen: it is a client's connection; set Accept=no"),
         (datagrams, "it takes no connections; use ListenStream="),
+        (kernel, "it takes no connections; use ListenStream="),
         (packets, "it takes no connections; use ListenStream="),
     ],
 )
@@ -234,6 +239,14 @@ def test_options_that_are_not_for_its_family_are_refused(manager, tmp_path, opti
     manager.unix(str(tmp_path / "x.sock"))
     assert manager.refusal(fd("web", **options)).startswith(f"cannot listen on fd:web: {cause}")
     assert os.listdir(tmp_path) == ["x.sock"]
+
+
+def test_options_are_looked_at_again_when_they_have_changed(manager, tmp_path):
+    """A reload goes on with the sockets that there are, and opens none."""
+    manager.unix(str(tmp_path / "x.sock"))
+    manager.passed.supply([fd("web")])
+    with pytest.raises(ListenError, match="allow and deny are for IP addresses"):
+        manager.passed.supply([fd("web", allow=["10.0.0.0/8"])])
 
 
 def test_a_socket_that_is_kept_stays_as_it_is(manager, tmp_path):
@@ -267,6 +280,20 @@ def test_sockets_on_which_nobody_is_served_are_told(manager):
     port = manager.sockets["other"].getsockname()[1]
     listening = [each.sock for each in manager.open(fd("web"))]
     assert manager.passed.unused(listening) == [("fd:other", f"tcp://127.0.0.1:{port}")]
+
+
+def test_who_asks_is_told_also_of_what_no_host_can_use(manager):
+    for name, make in (("dgram", datagrams), ("netlink", kernel)):
+        manager.give(name, make(manager))
+    said = manager.refusal(fd("web"))
+    assert ", udp://0.0.0.0:0)" in said
+    assert ", a socket of AF_NETLINK)" in said
+
+
+def test_an_open_file_that_is_passed_is_no_socket_on_which_somebody_waits(manager):
+    with open(os.devnull) as file:
+        manager.passed = PassedSockets([Passed("file", os.dup(file.fileno()))])
+    assert manager.passed.unused([]) == []
 
 
 def test_closing_leaves_the_managers_own_alone(manager):

@@ -182,3 +182,14 @@ def test_a_socket_that_the_service_manager_keeps_makes_no_other_wait_less():
         scene.loop.advance(scene.loop.now + 0.005)
     assert scene.closed_after == 0.5
     assert scene.looked_at == [[("the socket of", 4)]]
+
+
+def test_without_listeners_it_is_over_as_soon_as_all_is_quiet():
+    loop, done, quiet = FakeLoop(), [], []
+    gate = Gate(loop, [], 0.5, quiet=lambda: bool(quiet), done=lambda: done.append(loop.now))
+    gate.shut(100.0, 30.0)
+    loop.advance(101.0)
+    assert done == []
+    quiet.append(True)
+    loop.advance(102.0)
+    assert done == [pytest.approx(101.005, abs=0.011)]

@@ -5,7 +5,8 @@ import socket
 
 import pytest
 
-from host.net.socket_files import bind, is_stale
+from host.net.socket_files import bind, is_stale, open_file, owner_and_group
+from host.settings import Listen
 
 
 @pytest.fixture
@@ -55,3 +56,51 @@ def test_a_link_is_no_socket_file(tmp_path, sock):
     with pytest.raises(FileExistsError):
         is_stale(str(tmp_path / "link"))
     assert not is_stale(str(tmp_path / "missing"))
+
+
+def test_a_file_has_the_mode_that_the_settings_have_now(tmp_path, sock):
+    path = tmp_path / "x.sock"
+    file = bind(sock, str(path), 0o600)
+    listen = Listen(address=f"unix:{path}", mode=0o640)
+    assert file.as_wanted(listen) == file._replace(mode=0o640)
+    assert path.stat().st_mode & 0o777 == 0o640
+    path.chmod(0o666)  # an operator's
+    assert file._replace(mode=0o640).as_wanted(listen).mode == 0o640
+    assert path.stat().st_mode & 0o777 == 0o666
+
+
+def test_a_file_is_given_to_a_group_of_this_user(tmp_path, sock):
+    path = tmp_path / "x.sock"
+    listen = Listen(address=f"unix:{path}", group=str(os.getgid()))
+    file = open_file(sock, listen, None)
+    assert (file.owner, file.group) == owner_and_group(listen) == (-1, os.getgid())
+    file.check_wanted(listen)
+    assert file.as_wanted(listen) is file
+
+
+def test_what_has_the_path_of_a_lost_file_is_given_to_nobody(tmp_path, sock):
+    path = tmp_path / "x.sock"
+    file = bind(sock, str(path), 0o600)
+    path.rename(tmp_path / "y.sock")
+    path.symlink_to("y.sock")
+    assert file.given(12_345, 12_345) is file
+    assert path.stat().st_uid == os.getuid()
+
+
+def test_a_file_with_a_second_name_is_given_to_nobody(tmp_path, sock):
+    file = bind(sock, str(tmp_path / "x.sock"), 0o600)
+    os.link(tmp_path / "x.sock", tmp_path / "y.sock")
+    with pytest.raises(OSError, match="Stale file handle"):
+        file.given(os.getuid(), os.getgid())
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may give files to anybody")
+def test_only_root_gives_files_to_others(tmp_path, sock):
+    path = tmp_path / "x.sock"
+    file = bind(sock, str(path), 0o600)
+    listen = Listen(address=f"unix:{path}", owner="0")
+    with pytest.raises(PermissionError):
+        file.check_wanted(listen)
+    with pytest.raises(PermissionError), socket.socket(socket.AF_UNIX) as other:
+        open_file(other, Listen(address=f"unix:{path}2", owner="0"), None)
+    assert not os.path.lexists(f"{path}2")

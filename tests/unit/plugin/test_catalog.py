@@ -4,7 +4,9 @@ import sys
 
 import pytest
 
-from host.plugin.catalog import catalog
+from host.asyncio import AsyncioProtocol
+from host.plugin.binding import HOOKS
+from host.plugin.catalog import OF_BASES, catalog
 from support.plugin_files import ECHO, HOOK, write
 
 pytestmark = pytest.mark.usefixtures("own_folder")
@@ -166,3 +168,11 @@ def test_what_is_declared_is_read_from_the_source(text, expected):
 def test_what_is_declared_wrongly_is_shown():
     write("mine.py", HOOK + "\nhost_plugin = {'afte': []}")
     assert 'did you mean "after"' in catalog(["./mine.py"])[-1].error
+
+
+def test_the_hooks_of_a_protocol_of_asyncio_are_those_of_its_base():
+    write("mine.py", "from host.asyncio import AsyncioProtocol\nclass Mine(AsyncioProtocol): ...\n")
+    [entry] = [entry for entry in catalog(["./mine.py:Mine"]) if entry.name == "mine:Mine"]
+    marked = {name for name in dir(AsyncioProtocol) if name in HOOKS}
+    assert {"AsyncioProtocol": marked} == OF_BASES
+    assert set(entry.implements) == marked

@@ -2,10 +2,12 @@
 
 import os
 import socket
+import threading
 
 import pytest
 
 from host.runtime.notifications import Notifier, take
+from host.testing.machine import Stopwatch, patience
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -52,6 +54,29 @@ def test_nobody_waits_for_a_service_manager_that_does_not_read(notifier):
 
     with pytest.raises(BlockingIOError):
         send_many()
+
+
+def test_one_can_wait_until_all_is_handled(manager, notifier):
+    def handle():
+        assert manager[0].recv(100) == b"READY=1"
+        text, [pipe], *_ = socket.recv_fds(manager[0], 100, 4)
+        handled.append(text)
+        os.close(pipe)
+
+    manager[0].setblocking(True)
+    handled = []
+    notifier.send("READY=1")
+    handling = threading.Thread(target=handle)
+    handling.start()
+    notifier.wait(patience(10))
+    assert handled == [b"BARRIER=1"]
+    handling.join()
+
+
+def test_who_does_not_know_of_that_is_not_waited_for_for_long(notifier):
+    watch = Stopwatch()
+    notifier.wait(0.01)
+    assert not watch.has_passed(5)
 
 
 def test_no_program_inherits_the_socket(notifier):

@@ -33,3 +33,39 @@ def test_instances_are_checked_for_repetition_too():
     one = Listen(address="tcp://127.0.0.1:7000")
     with pytest.raises(ValidationError, match=r"same address as listen\[0\]"):
         Settings(listen=(one, Listen(address="tcp://localhost:7000")))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"backlog": 4}, "backlog is for connections, and UDP has none: leave it out"),
+        (
+            {"max_rate": 5.0, "proxy": "any", "proxy_from": ("10.0.0.0/8",)},
+            "max_rate, proxy, proxy_from are for connections, and UDP has none: leave them out",
+        ),
+        ({"mode": 0o660}, "mode is for connections"),
+        ({"refuse": "close"}, "refuse is for connections"),
+    ],
+)
+def test_options_of_connections_are_refused_at_a_udp_listener(given, message):
+    with pytest.raises(ValidationError, match=message):
+        Listen.model_validate({"address": "udp://127.0.0.1:53", **given})
+
+
+@pytest.mark.parametrize("given", [{"shards": 4}, {"reply_factor": 0.0}])
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:53", "unix:/a"])
+def test_options_of_udp_are_refused_elsewhere(address, given):
+    with pytest.raises(ValidationError, match="is for UDP listeners alone: leave it out"):
+        Listen.model_validate({"address": address, **given})
+
+
+def test_settings_that_were_written_with_all_defaults_are_read_again():
+    settings = Settings.model_validate({"listen": ["udp://[::1]:53", "tcp://127.0.0.1:53"]})
+    assert Settings.model_validate(settings.model_dump()) == settings
+
+
+def test_udp_and_tcp_may_have_one_port_and_udp_has_it_once():
+    texts = ["tcp://127.0.0.1:53", "udp://127.0.0.1:53"]
+    assert len(Settings.model_validate({"listen": texts}).listen) == 2
+    with pytest.raises(ValidationError, match=r"same address as listen\[1\]"):
+        Settings.model_validate({"listen": [*texts, "udp://localhost:53"]})

@@ -3,7 +3,7 @@
 import pytest
 
 from host import settings
-from host.settings import Listen, Settings
+from host.settings import Listen, PoolSettings, Settings
 from host.settings.fields import leaves
 from host.settings.keys import join
 
@@ -17,9 +17,11 @@ def test_presets_load(load, name):
 
 def test_the_full_preset_has_every_key_with_its_default(load):
     loaded = load(preset="everything")
-    differing = {"workers", "plugins", "listen"}
+    differing = {"workers", "plugins", "listen", "pools"}
     assert loaded.settings.model_dump(exclude=differing) == Settings().model_dump(exclude=differing)
-    assert {key for key in KEYS if loaded.is_default(key)} == {"options", "tls"}
+    assert {key for key in KEYS if loaded.is_default(key)} == {"options", "pools", "tls"}
+    assert loaded.settings.pools == {"default": PoolSettings()}
+    assert loaded.settings.pools["default"].model_fields_set == set(PoolSettings.model_fields)
     (listen,) = loaded.settings.listen
     assert listen.model_fields_set == set(Listen.model_fields)
     assert (listen.backlog, listen.mode) == (4096, 0o600)

@@ -120,9 +120,8 @@ FILE = "from host.toml:{}"
             (
                 "qqq",
                 "",
-                "unknown section, sections: [limits], [connection], [dispatch], [lifecycle],"
-                " [breaker], [admin], [log], [profile], [tls],"
-                " [options]",
+                "unknown section, sections: [limits], [connection], [dispatch], [process],"
+                " [lifecycle], [breaker], [admin], [log], [profile], [tls], [pools], [options]",
                 1,
             ),
         ),

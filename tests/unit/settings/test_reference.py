@@ -3,7 +3,7 @@
 import re
 
 from host import settings
-from host.settings import CertificateFiles, Listen, Tls
+from host.settings import CertificateFiles, Listen, PoolSettings, Tls
 from host.settings.variables import variables
 
 
@@ -12,6 +12,8 @@ def test_reference_describes_every_key():
     for name, key in variables().items():
         assert f"`{name}`" in page
         assert f'<a id="{key}"></a>`{key.rpartition(".")[2]}`\n' in page
+    for name in PoolSettings.model_fields:
+        assert f'<a id="pools.NAME.{name}"></a>`{name}`\n' in page
     for name in Listen.model_fields:
         assert f'<a id="listen.{name}"></a>`{name}`\n' in page
     cpus = "default: the number of usable CPUs"
@@ -25,7 +27,7 @@ def test_reference_gives_every_key_its_facts_and_its_meaning():
     terms = re.findall(
         r'^<a id="[\w.]+"></a>`\w+`\n((?:.+\n)+)', settings.reference(), re.MULTILINE
     )
-    free = (Listen, Tls, CertificateFiles)
+    free = (Listen, PoolSettings, Tls, CertificateFiles)
     assert len(terms) == len(variables()) + sum(len(each.model_fields) for each in free)
     for definitions in terms:
         assert re.fullmatch(

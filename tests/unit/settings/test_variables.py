@@ -26,6 +26,7 @@ def test_a_variable_is_named_after_the_path_of_its_key():
     assert variable(("limits", "max_events")) == "PREFORK_LIMITS__MAX_EVENTS"
     assert variables()["PREFORK_LIMITS__MAX_EVENTS"] == "limits.max_events"
     assert "PREFORK_OPTIONS" not in variables()
+    assert "PREFORK_POOLS" not in variables()
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,7 @@ def test_a_variable_is_named_after_the_path_of_its_key():
     [
         ("PREFORK_OPTIONS__CHAT__HISTORY", True),
         ("PREFORK_OPTIONS__CHAT__B__D", True),
+        ("PREFORK_POOLS__DEFAULT__SIZE", True),
         ("PREFORK_OPTIONS__CHAT", False),
         ("PREFORK_OPTIONS__CHAT__", False),
         ("PREFORK_OPTIONS__CHAT__history", False),

@@ -48,6 +48,7 @@ class Scene:
                     fd=os.dup(each.fileno()),
                     configured=each.configured,
                     max_rate=each.max_rate,
+                    max_connections=each.max_connections,
                     address=each.view.address,
                     file=each.file,
                     source=each.source,

@@ -4,14 +4,24 @@ from types import SimpleNamespace
 
 import pytest
 
-from host.errors import HostError, LimitsError
+from host.errors import HostError, LimitsError, PluginError
 from host.ipc.protocol import MAX_LISTENERS
-from host.settings import AppliedSetting, Listen, Loaded, Settings, SettingsError
+from host.plugin.loading import load
+from host.settings import (
+    AppliedSetting,
+    Listen,
+    Loaded,
+    PoolSettings,
+    Settings,
+    SettingsError,
+)
 from host.settings.models import Log, Profile
 from host.startup.prepare import (
     DEFAULT_ADDRESS,
     assign,
     check_log_file,
+    check_preload,
+    count_sockets,
     prepare_none,
     prepare_uninterrupted,
     profile_directory,
@@ -71,6 +81,36 @@ def test_with_several_protocols_one_has_to_be_named():
     assert f"{DEFAULT_ADDRESS}=echo" in str(caught.value)
 
 
+def test_a_udp_listener_is_served_by_who_answers_datagrams(tmp_path):
+    (tmp_path / "clock.py").write_text(
+        "from host import hookimpl\n\n\n@hookimpl\ndef on_datagram(datagram):\n    pass\n"
+    )
+    clock = str(tmp_path / "clock.py")
+    registry = load(Loaded(Settings(plugins=("line", clock, "weighted"))))
+    udp, tcp = Listen(address="udp://127.0.0.1:1"), Listen(address="tcp://127.0.0.1:1")
+    served = assign(Settings(listen=(udp, tcp)), registry)
+    assert [plugin for _, plugin in served] == ["clock", "line"]
+    assert count_sockets(served) == 65
+    wrong = (
+        (
+            "udp://127.0.0.1:1",
+            "line",
+            r"a UDP listener.*on_datagram\n *protocols: clock",
+        ),
+        ("tcp://127.0.0.1:1", "clock", r"cannot serve a listener.*on_readable\n *protocols: line"),
+    )
+    for address, plugin, message in wrong:
+        with pytest.raises(PluginError, match=message):
+            assign(Settings(listen=(Listen(address=address, plugin=plugin),)), registry)
+
+
+def test_a_udp_listener_that_nobody_answers_is_a_problem_of_the_settings():
+    registry = load(Loaded(Settings(plugins=("line",))))
+    with pytest.raises(SettingsError, match="answers datagrams") as caught:
+        assign(Settings(listen=(Listen(address="udp://127.0.0.1:1"),)), registry)
+    assert "--plugin echo" in str(caught.value)
+
+
 def test_more_listeners_than_a_notification_can_name_are_refused():
     listens = (Listen(address="tcp://127.0.0.1:0"),) * (MAX_LISTENERS + 1)
     many = SimpleNamespace(listen=listens)
@@ -112,6 +152,14 @@ def test_a_directory_that_cannot_be_made_is_a_problem_of_the_settings(tmp_path):
     directory = str(tmp_path / "file" / "profiles")
     with pytest.raises(SettingsError, match=r"profile\.directory.*cannot be written to"):
         profile_directory(Loaded(Settings(profile=Profile(directory=directory))))
+
+
+def test_modules_that_pools_import_first_are_there():
+    settings = Settings(pools={"a": PoolSettings(preload=("json.decoder", "os"))})
+    check_preload(Loaded(settings))
+    settings = Settings(pools={"a": PoolSettings(preload=("os", "nonsuch.x"))})
+    with pytest.raises(SettingsError, match=r'pools\.a\.preload = "nonsuch\.x"  there is no such'):
+        check_preload(Loaded(settings))
 
 
 class TestLogFile:

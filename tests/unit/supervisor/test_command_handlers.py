@@ -124,7 +124,7 @@ def test_a_reload_is_answered_when_it_is_certain(scene):
     [(cause, done)] = scene.reloads
     assert (cause, responses) == ("a command", [])
     done(None)
-    assert responses == [{"v": 1, "ok": True, "result": {"generation": 1}}]
+    assert responses == [{"v": 1, "ok": True, "result": {"generation": 1, "certificates": []}}]
 
 
 def test_a_reload_that_fails_is_answered_with_the_reason(scene):

@@ -189,6 +189,15 @@ def test_no_word_has_a_character_that_would_end_the_line(host):
     ]
 
 
+def test_no_message_is_longer_than_a_service_manager_takes(host):
+    sent = Sent()
+    tell(host, sent)
+    host.start()
+    host.told.telemetry.emit(events.RELOAD_FAILED, reason="é" * 5000, details="")
+    assert sent.messages[-1][0] == "READY=1"
+    assert len("\n".join(sent.messages[-1]).encode()) < 4096
+
+
 def test_what_was_not_taken_is_handed_over(host):
     sent = Sent(watchdog_seconds=20.0)
     sent.refuses = FULL

@@ -37,12 +37,15 @@ class Generations:
     def __init__(self, story, coming, local):
         self._story, self.quiet, self.stopped, self._local = story, True, False, local
         self._fds = (3, 4, 5) if coming else (3, 4)
-        runner = SimpleNamespace(quiet=lambda: self.quiet, stop=self._stop)
+        runner = SimpleNamespace(stop=self._stop)
         self.handing_out = SimpleNamespace(runner=runner)
 
     def stop_listening(self):
         self.stopped = True
         return [Listening(self._story, fd, self._local) for fd in self._fds]
+
+    def is_quiet(self):
+        return self.quiet
 
     def close_groups(self):
         self._story.append("no more datagrams")

@@ -20,6 +20,8 @@ from host.ipc.scoreboard import (
     RATE,
     REFUSED,
     SPURIOUS,
+    TASKS_LOST,
+    TASKS_WAITING,
     TURN_STARTED,
 )
 from host.runtime.steps import finish
@@ -104,6 +106,8 @@ def test_a_worker_is_told_with_what_it_does(alone):
     first, second = alone.start()
     first.row.put(ACTIVE, 3)
     first.row.put(ACCEPTED_ALL, 7)
+    first.row.put(TASKS_WAITING, 2)
+    first.row.put(TASKS_LOST, 1)
     first.row.put(TURN_STARTED, int(99.75e9))
     first.plugins = [{"plugin": "census"}]
     second.held = True
@@ -123,6 +127,14 @@ def test_a_worker_is_told_with_what_it_does(alone):
         "memory_bytes": None,
         "cpu_seconds": None,
         "reads": None,
+        "tasks": {
+            "waiting": 2,
+            "running": 0,
+            "done": 0,
+            "failed": 0,
+            "lost": 1,
+            "timed_out": 0,
+        },
         "plugins": [{"plugin": "census"}],
         "shards": 0,
     }

@@ -7,7 +7,7 @@ import pytest
 
 from host.telemetry.emitter import Record
 from host.telemetry.events import Event, Level
-from host.telemetry.log_file import LogFile
+from host.telemetry.log_file import LogFile, open_for
 from host.telemetry.logs import LogWriter
 
 SAYS = Event("says", Level.INFO, "{what}")
@@ -120,3 +120,20 @@ def test_a_log_that_goes_to_no_file_is_not_opened_anew():
     log.close()
     os.close(reader)
     os.close(writer)
+
+
+def test_a_file_that_is_opened_for_another_user_is_no_link(path):
+    path.symlink_to("elsewhere")
+    with pytest.raises(OSError, match="symbolic link"):
+        open_for(str(path), os.getuid(), os.getgid())
+    assert not path.with_name("elsewhere").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_file_that_is_opened_for_another_user_is_that_users_unless_it_has_another_name(path):
+    os.close(open_for(str(path), 65_534, 65_533))
+    assert (path.stat().st_uid, path.stat().st_gid) == (65_534, 65_533)
+    os.chown(path, 0, 0)
+    path.with_suffix(".2").hardlink_to(path)
+    os.close(open_for(str(path), 65_534, 65_533))
+    assert (path.stat().st_uid, path.stat().st_gid) == (0, 0)

@@ -10,7 +10,7 @@ import pytest
 from host.errors import ListenError
 from host.ipc.scoreboard import SENT
 from host.net.listeners import open_listener
-from host.settings import Listen
+from host.settings import Listen, Process
 from host.supervisor.reload import handover
 from host.supervisor.reload.reexec import hand_over, reexec
 from host.supervisor.reload.reloader import Plan
@@ -39,8 +39,13 @@ class Attempt:
             raise self.refusal
         return self.before.stand_in
 
-    def run(self, *listens):
-        plan = Plan(format=handover.FORMAT, listen=list(listens), control="prefork")
+    def run(self, *listens, **process):
+        plan = Plan(
+            format=handover.FORMAT,
+            process=Process(**process),
+            listen=list(listens),
+            control="prefork",
+        )
         reexec(self.before.parts, plan, self._certain, self.start)
 
     def _certain(self):

@@ -35,6 +35,7 @@ class Scene:
                 fd=each.fileno(),
                 configured=each.configured,
                 max_rate=each.max_rate,
+                max_connections=each.max_connections,
                 address=each.view.address,
                 file=each.file,
                 source=each.source,
@@ -82,9 +83,8 @@ def taken_address():
 def test_sockets_that_an_exec_left_open_are_sockets_again():
     one, other = socket.socketpair()
     fd = os.dup(one.fileno())
-    [found] = bound_before(
-        [Socket(fd=fd, configured="", max_rate=0, address="", file=None, source="opened")]
-    )
+    known = {"max_rate": 0, "max_connections": 0, "file": None, "source": "opened"}
+    [found] = bound_before([Socket(fd=fd, configured="", address="", **known)])
     with one, other, found:
         assert found.fileno() == fd
         found.send(b"x")

@@ -6,7 +6,14 @@ import sys
 
 import pytest
 
-from host.hookspecs import on_accept, on_close, on_drain, on_readable, on_worker_start
+from host.hookspecs import (
+    on_accept,
+    on_close,
+    on_datagram,
+    on_drain,
+    on_readable,
+    on_worker_start,
+)
 from host.interfaces import Listener
 from host.ipc.current_call import CALLBACK, CurrentCall, kind_of
 from host.plugin.binding import HOOKS, Implementation
@@ -61,7 +68,7 @@ HOST = whereabouts(
 
 
 def describe(pack_call=None, text="", host=HOST, pid=4711):
-    return host.describe(pid, pack_call, text, LISTENERS)
+    return host.describe(pid, pack_call, text, LISTENERS, "192.0.2.1:7")
 
 
 def test_nothing_is_known_of_a_worker_that_left_no_trace():
@@ -84,6 +91,14 @@ def test_whoever_the_host_has_called_is_named_and_not_whom_that_called():
 def test_a_mark_alone_names_the_plugin_of_the_listener(listener, plugin):
     pack_call = CurrentCall(kind_of(on_readable), 12, listener)
     assert describe(pack_call) == f"in hook on_readable of plugin {plugin}, connection 4711-12"
+
+
+@pytest.mark.parametrize("text", ["", stacks(("/plugins/echo.py", "on_datagram"))])
+def test_a_datagram_is_named_by_its_sender(text):
+    host = whereabouts(*plugin("echo", "on_datagram"), *plugin("chat", "on_datagram"))
+    pack_call = CurrentCall(kind_of(on_datagram), 12, 0)
+    expected = "in hook on_datagram of plugin echo, datagram from 192.0.2.1:7"
+    assert describe(pack_call, text, host=host) == expected
 
 
 def test_a_mark_alone_names_all_plugins_that_implement_the_hook():

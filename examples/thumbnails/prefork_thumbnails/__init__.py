@@ -1,0 +1,1 @@
+"""A server that scales images in a pool of processes."""

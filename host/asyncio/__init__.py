@@ -1,0 +1,12 @@
+"""Protocols of asyncio, unchanged: serve them with the host's connections.
+
+- `serve`: a plugin of one line, for a protocol or a coroutine.
+- `AsyncioProtocol`: the base of a plugin that begins and ends things of its own.
+- `HostTransport`: the transport that such a protocol is given.
+"""
+
+from host.asyncio.event_loop import HostEventLoop
+from host.asyncio.plugin import AsyncioProtocol, serve
+from host.asyncio.transport import HostTransport
+
+__all__ = ["AsyncioProtocol", "HostEventLoop", "HostTransport", "serve"]

@@ -1,0 +1,262 @@
+"""The transport of a connection of the host, as asyncio's protocols know transports."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from asyncio import trsock
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from contextvars import Context
+from typing import Any
+
+from host.interfaces import CloseReason, Connection
+
+Bytes = bytes | bytearray | memoryview
+
+_NO_ERROR = frozenset({CloseReason.PLUGIN, CloseReason.PEER_FINISHED})
+_TIME_OUTS = frozenset({CloseReason.IDLE, CloseReason.TIMEOUT, CloseReason.WRITE_TIMEOUT})
+
+
+class HostTransport(asyncio.transports._FlowControlMixin, asyncio.Transport):
+    """A connection of the host, with which an asyncio protocol reads and writes.
+
+    Everything is the connection's: what is written is sent at the end of the handler or turn, what
+    the peer does not take counts for its limits, and it ends with one of the host's reasons.
+
+    Args:
+        connection: the connection.
+        loop: the event loop.
+        context: what the protocol's methods are called in.
+
+    Attributes:
+        context, run: what the protocol's methods are called in, and what calls them in it.
+        data_received: that method of the protocol; None if it has buffers of its own.
+        write: `Connection.write` itself.
+    """
+
+    _sendfile_compatible = asyncio.constants._SendfileMode.FALLBACK  # type: ignore[attr-defined]
+    _start_tls_compatible = True
+    _loop: asyncio.AbstractEventLoop
+    _protocol_paused: bool
+    data_received: Callable[[bytes], object] | None
+
+    def __init__(
+        self, connection: Connection, loop: asyncio.AbstractEventLoop, context: Context
+    ) -> None:
+        super().__init__(None, loop)
+        self._connection, self.context = connection, context
+        self.run = context.run
+        self._protocol: Any = None
+        self._socket: trsock.TransportSocket | None = None
+        self._reads = True
+        self._has_written_eof = False
+        self.write = connection.write  # type: ignore[assignment, method-assign]
+
+    def __repr__(self) -> str:
+        return f"<HostTransport of {self._connection!r}>"
+
+    def begin(self, protocol: asyncio.BaseProtocol) -> None:
+        """Connect with a protocol."""
+        self.set_protocol(protocol)
+        self._connection.follow_congestion(self._congested)
+        self.run(protocol.connection_made, self)
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Have another protocol read from now on."""
+        self._protocol = protocol
+        self.data_received = None
+        if not isinstance(protocol, asyncio.BufferedProtocol):
+            self.data_received = protocol.data_received  # type: ignore[attr-defined]
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Return the protocol."""
+        return self._protocol  # type: ignore[no-any-return]
+
+    def spoken(self) -> tuple[Any, Any]:
+        """Return the protocol that the peer speaks, without TLS of asyncio's, and its transport."""
+        protocol = self._protocol
+        if isinstance(protocol, asyncio.base_events._SendfileFallbackProtocol):  # type: ignore[attr-defined]
+            protocol = protocol._proto
+        if isinstance(protocol, asyncio.sslproto.SSLProtocol):  # type: ignore[attr-defined]
+            return protocol._app_protocol, protocol._get_app_transport()
+        return protocol, self
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return what is known of the connection.
+
+        `peername` is the client, also behind a proxy that names it. `socket` is made of a duplicate
+        of the descriptor when it is first asked for. `connection` is the host's connection.
+        """
+        match name:
+            case "peername":
+                return self._peer_name()
+            case "sockname":
+                return self._get_socket().getsockname()
+            case "socket":
+                return self._get_socket()
+            case "connection":
+                return self._connection
+            case "listener":
+                return self._connection.listener
+        return default
+
+    def is_reading(self) -> bool:
+        """Tell whether what arrives goes to the protocol."""
+        return self._reads and not self._connection.closed
+
+    def pause_reading(self) -> None:
+        """Leave what arrives in the kernel."""
+        if self._reads:
+            self._reads = False
+            self._connection.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Take up reading again."""
+        if not self._reads:
+            self._reads = True
+            self._connection.resume_reading()
+
+    def writelines(self, list_of_data: Iterable[Bytes]) -> None:
+        """Write pieces."""
+        self.write(b"".join(list_of_data))
+
+    def can_write_eof(self) -> bool:
+        """Tell that one's own half can be closed."""
+        return True
+
+    def write_eof(self) -> None:
+        """Close one's own half when all is sent (shutdown(2)); the peer may go on sending."""
+        if not self._has_written_eof:
+            self._has_written_eof = True
+            self.write = self._refuse  # type: ignore[assignment, method-assign]
+            self._connection.flush()
+            self._shut_down(self._connection)
+
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes are not sent yet."""
+        return self._connection.unsent
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Return the host's marks: `low_water_bytes` and `high_water_bytes`."""
+        return self._connection.water_marks
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Check the limits as asyncio does, and leave the marks of the host alone.
+
+        Raises:
+            ValueError: the one is above the other, or below 0.
+        """
+        if high is None:
+            high = 4 * low if low is not None else 64 * 1024
+        if low is None:
+            low = high // 4
+        if not high >= low >= 0:
+            raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
+
+    def is_closing(self) -> bool:
+        """Tell whether nothing more can be written."""
+        return self._connection.closed
+
+    def close(self) -> None:
+        """Send what is queued, then close."""
+        self._connection.close()
+
+    def abort(self) -> None:
+        """Close at once; what is queued is lost, and the peer sees a reset."""
+        self._connection.abort()
+
+    def end(self, reason: CloseReason) -> None:
+        """Tell the protocol that the connection has ended."""
+        self._connection.follow_congestion(None)
+        self.write = self._drop  # type: ignore[assignment, method-assign]
+        try:
+            if self._protocol is not None:
+                self.run(self._protocol.connection_lost, _error_of(reason))
+        finally:
+            if self._socket is not None:
+                self._socket._sock.close()  # type: ignore[attr-defined]
+
+    def receive_into(self, connection: Connection) -> None:
+        """Read what has arrived into the protocol's buffer."""
+        buffer = self.run(self._protocol.get_buffer, -1)
+        size = connection.read_into(buffer)
+        if size:
+            self.run(self._protocol.buffer_updated, size)
+        elif connection.eof:
+            self.receive_eof(connection)
+
+    def receive_eof(self, connection: Connection) -> None:
+        """Tell the protocol that the peer has finished sending; it may keep the connection."""
+        if self.run(self._protocol.eof_received):
+            connection.allow_half_open = True
+
+    def _congested(self, congested: bool) -> None:
+        """Tell the protocol that it writes faster than the peer takes, or does no more.
+
+        It may just be writing, and one cannot enter a context twice: so not in the context itself.
+        """
+        self._protocol_paused = congested
+        protocol = self._protocol
+        function = protocol.pause_writing if congested else protocol.resume_writing
+        try:
+            self.context.copy().run(function)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self._loop.call_exception_handler(
+                {
+                    "message": f"protocol.{function.__name__}() failed",
+                    "exception": error,
+                    "transport": self,
+                    "protocol": protocol,
+                }
+            )
+
+    def _shut_down(self, connection: Connection) -> None:
+        """Close one's own half once nothing is unsent."""
+        if connection.closed:
+            return
+        if connection.unsent:
+            connection.call_when_writable(self._shut_down)
+            return
+        duplicate = socket.socket(fileno=os.dup(connection.fileno()))
+        with duplicate, suppress(OSError):  # the peer is gone: the next read finds out
+            duplicate.shutdown(socket.SHUT_WR)
+
+    def _refuse(self, *_pieces: Bytes) -> None:
+        raise RuntimeError("Cannot call write() after write_eof()")
+
+    def _drop(self, *_pieces: Bytes) -> None:
+        """Write nothing: the connection has ended."""
+
+    def _force_close(self, _error: BaseException | None) -> None:
+        """End at once, as asyncio's TLS asks for (`SSLProtocol`)."""
+        self._connection.abort()
+
+    def _peer_name(self) -> Any:
+        origin = self._connection.origin
+        if origin.host is None:
+            return ""
+        if ":" in origin.host:
+            return (origin.host, origin.port, 0, origin.scope or 0)
+        return (origin.host, origin.port)
+
+    def _get_socket(self) -> trsock.TransportSocket:
+        if self._socket is None:
+            self._socket = trsock.TransportSocket(
+                socket.socket(fileno=os.dup(self._connection.fileno()))
+            )
+        return self._socket
+
+
+def _error_of(reason: CloseReason) -> Exception | None:
+    """Return what `connection_lost` is called with."""
+    if reason in _NO_ERROR:
+        return None
+    if reason is CloseReason.RESET:
+        return ConnectionResetError(reason.value)
+    if reason in _TIME_OUTS:
+        return TimeoutError(reason.value)
+    return ConnectionAbortedError(reason.value)

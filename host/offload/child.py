@@ -1,0 +1,281 @@
+"""The program of a process of a pool: it takes one task after the other from its socket.
+
+The host reads this file when it starts, and a worker hands its text to each interpreter that it
+spawns. So the program is of the worker's version whatever is installed meanwhile. It imports
+nothing of the host, whose start would cost more than its own, but the standard library alone.
+
+A frame is a kind, the length of what follows, and that. The worker sends one task at a time.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import io
+import os
+import pickle
+import signal
+import socket
+import struct
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from types import CodeType, ModuleType
+from typing import Any
+
+HEADER = struct.Struct("!BQ")
+"""A kind and a length."""
+SETUP, TASK = 1, 2
+"""What the worker sends: how to begin, and tasks."""
+READY, NOT_READY, VALUE, RAISED, UNPICKLABLE, STDOUT, STDERR = range(11, 18)
+"""What is sent back: whether it has begun, the end of a task in one of three ways, and output."""
+LAST = 64
+"""Added to the kind of an answer after which the process ends, to be replaced."""
+SOCKET = 3
+"""The descriptor of the socket."""
+LINEAGE = 4
+"""The descriptor by which the supervisor tells what this process is (`runtime.lineage`)."""
+_PR_SET_PDEATHSIG = 1
+_OOM_STEP, _OOM_HIGHEST = 300, 1000
+_IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1)
+"""Signals that are for the supervisor, and reach all processes from a terminal or a service."""
+_FEW = 65_536
+"""How many bytes are asked for at first: most tasks have fewer."""
+_PROTOCOL = pickle.HIGHEST_PROTOCOL
+
+
+class FileLoader(importlib.machinery.SourceFileLoader):
+    """Compiles anew each time, as the host does: no `__pycache__` beside such a file."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Return the code of a module."""
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
+class Files(importlib.abc.MetaPathFinder):
+    """Finds modules that the host has made of files, under the names that it gave them.
+
+    Args:
+        paths: the path of each file, by the name of its module.
+    """
+
+    def __init__(self, paths: Mapping[str, str]) -> None:
+        self._paths = paths
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Return the specification of a module, if it is one of them."""
+        del path, target
+        file = self._paths.get(fullname)
+        if file is None:
+            return None
+        loader = FileLoader(fullname, file)
+        return importlib.util.spec_from_file_location(fullname, file, loader=loader)
+
+
+class Output(io.RawIOBase):
+    """Sends what is printed to the worker, which tells it as events.
+
+    Args:
+        kind: the kind of its frames.
+        send: sends a frame.
+    """
+
+    def __init__(self, kind: int, send: Callable[[int, bytes], object]) -> None:
+        super().__init__()
+        self._kind, self._send = kind, send
+
+    def writable(self) -> bool:
+        """Tell that it can be written to."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Send what was printed."""
+        text = bytes(data)
+        self._send(self._kind, text)
+        return len(text)
+
+
+def main(parent: int, *, has_lineage: bool) -> None:
+    """Be a process of a pool, until the worker closes the other end of the socket.
+
+    Args:
+        parent: the pid of the worker.
+        has_lineage: whether it was given the memory of the host's processes.
+    """
+    if not _die_with(parent):
+        return
+    os.closerange(LINEAGE + has_lineage, os.sysconf("SC_OPEN_MAX"))
+    _offer_to_oom_killer()
+    for number in _IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    for descriptor in (SOCKET, LINEAGE)[: 1 + has_lineage]:  # programs of tasks do not have them
+        os.set_inheritable(descriptor, False)
+    with socket.socket(fileno=SOCKET) as sock:
+        channel = Channel(sock)
+        with suppress(EOFError, ConnectionError):
+            _, setup = channel.receive()
+            channel.work(**pickle.loads(setup))
+    os._exit(0)  # whatever threads the tasks have left behind
+
+
+class Channel:
+    """The process's end of its socket.
+
+    Args:
+        sock: the socket; the caller closes it.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._pid = os.getpid()
+
+    def receive(self) -> tuple[int, bytes | bytearray]:
+        """Wait for the next frame; return its kind and what it has.
+
+        Raises:
+            EOFError: the worker has closed the socket.
+        """
+        # The worker sends no frame before it has the answer to the last one: this is one, at most.
+        start = self._receive_some()
+        while len(start) < HEADER.size:
+            start += self._receive_some()
+        kind, size = HEADER.unpack_from(start)
+        if len(start) == HEADER.size + size:
+            return kind, start[HEADER.size :]
+        data = bytearray(size)
+        view = memoryview(data)
+        count = len(start) - HEADER.size
+        view[:count] = start[HEADER.size :]
+        while count < size:
+            more = self._sock.recv_into(view[count:])
+            if not more:
+                raise EOFError
+            count += more
+        return kind, data
+
+    def send(self, kind: int, *pieces: bytes) -> None:
+        """Send a frame; a process that a task has forked sends nothing."""
+        if os.getpid() != self._pid:
+            return
+        size = sum(map(len, pieces))
+        self._sock.sendall(b"".join((HEADER.pack(kind, size), *pieces)))
+
+    def _receive_some(self) -> bytes:
+        data = self._sock.recv(_FEW)
+        if not data:
+            raise EOFError
+        return data
+
+    def work(
+        self,
+        path: list[str],
+        files: dict[str, str],
+        preload: Sequence[str],
+        max_tasks: int,
+        max_bytes: int,
+    ) -> None:
+        """Begin as the worker says, and do its tasks.
+
+        Args:
+            path: where modules are looked for.
+            files: modules that the host has made of files: name and path.
+            preload: the names of modules that are imported first.
+            max_tasks: how many tasks there are before the process ends; 0 for any number.
+            max_bytes: how much memory it may have after a task; 0 for any amount.
+        """
+        sys.path[:] = path
+        sys.meta_path.append(Files(files))
+        for name, kind in (("stdout", STDOUT), ("stderr", STDERR)):
+            raw = io.BufferedWriter(Output(kind, self.send))
+            text = io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=True)
+            setattr(sys, name, text)
+        try:
+            for name in preload:
+                importlib.import_module(name)
+        except BaseException as error:
+            texts = (f"{type(error).__name__}: {error}", traceback.format_exc())
+            self.send(NOT_READY, "\0".join(texts).encode(errors="backslashreplace"))
+            return
+        self.send(READY)
+        done = 0
+        while True:
+            _, task = self.receive()
+            kind, answer = perform(task)
+            del task
+            with suppress(Exception):  # a task may have closed them
+                sys.stdout.flush()
+                sys.stderr.flush()
+            done += 1
+            if done == max_tasks or (max_bytes and resident_bytes() > max_bytes):
+                kind |= LAST
+            self.send(kind, answer)
+            if kind & LAST:
+                return
+            del answer
+
+
+def perform(task: bytes | bytearray) -> tuple[int, bytes]:
+    """Do a task; return the kind of its answer, and the answer.
+
+    Args:
+        task: pickled: the function, its arguments, or the items that it is called for.
+    """
+    func: Any = None
+    try:
+        func, args, kwds, items = pickle.loads(task)
+        value = func(*args, **kwds) if items is None else [func(item) for item in items]
+    except BaseException as error:
+        return failure(error)
+    try:
+        return VALUE, pickle.dumps(value, _PROTOCOL)
+    except BaseException as error:
+        name = f"{getattr(func, '__module__', '?')}.{getattr(func, '__qualname__', '?')}"
+        text = f"the result of {name} cannot be pickled: {type(error).__name__}: {error}"
+        return UNPICKLABLE, text.encode(errors="backslashreplace")
+
+
+def failure(error: BaseException) -> tuple[int, bytes]:
+    """Return the answer that says what a task has raised: itself if that can be pickled."""
+    stack = "".join(traceback.format_exception(error))
+    try:
+        answer = pickle.dumps((error, stack), _PROTOCOL)
+        pickle.loads(answer)  # some cannot be made again of what they keep
+    except BaseException:
+        text = f"it has raised what cannot be pickled: {stack}"
+        return UNPICKLABLE, text.encode(errors="backslashreplace")
+    return RAISED | (LAST if isinstance(error, MemoryError) else 0), answer
+
+
+def resident_bytes() -> int:
+    """Return how much memory this process has resident (proc(5), statm)."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _die_with(parent: int) -> bool:
+    """Have the kernel kill this process when the worker dies (prctl(2), PR_SET_PDEATHSIG).
+
+    Returns:
+        False if it is dead already.
+    """
+    libc = ctypes.CDLL(None)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    return os.getppid() == parent
+
+
+def _offer_to_oom_killer() -> None:
+    """Have the kernel end this process rather than its worker when memory runs out (proc(5))."""
+    with suppress(OSError, ValueError), open("/proc/self/oom_score_adj", "r+") as file:
+        value = min(int(file.read()) + _OOM_STEP, _OOM_HIGHEST)
+        file.seek(0)
+        file.write(str(value))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[2]), has_lineage=sys.argv[3:] == ["lineage"])

@@ -1,0 +1,390 @@
+"""What pools of processes and pools of threads have in common: tasks in, answers out."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Protocol
+
+from host.interfaces import PoolError, PoolFullError, TaskTimeoutError, Timer, WouldBlockError
+from host.ipc.scoreboard import (
+    TASKS_DONE,
+    TASKS_FAILED,
+    TASKS_LOST,
+    TASKS_RUNNING,
+    TASKS_TIMED_OUT,
+    TASKS_WAITING,
+)
+from host.offload import coroutines
+from host.offload.tasks import Queue, Result, Share, Task
+from host.settings import PoolSettings
+from host.telemetry.emitter import Telemetry
+
+_GRACE_SECONDS = 1.0
+"""How long a task goes on whose connection has ended: most are done by then, and to end one costs a
+process."""
+
+
+class Clockwork(Protocol):
+    """What a pool needs of the worker's loop."""
+
+    def call_later(self, seconds: float, function: Callable[[], object]) -> Timer:
+        """Call `function` once, after `seconds`."""
+
+    def call_from_thread(self, function: Callable[[], object]) -> None:
+        """Call `function` in the next turn; safe in any thread."""
+
+
+class Owner(Protocol):
+    """What a pool needs of a connection."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is closing, so that nobody can be answered."""
+
+    def begin_answer(self) -> None:
+        """Have it wait for an answer."""
+
+    def end_answer(self) -> None:
+        """Have it wait for one answer less."""
+
+    def call_if_open(self, function: Callable[[Any], object]) -> None:
+        """Call `function` with it, unless it is closing; an exception ends the connection."""
+
+    def call_at_end(self, function: Callable[[], object]) -> None:
+        """Call `function` when it has ended, unless all its answers have come by then."""
+
+
+def _no_count(_word: int, _change: int) -> None:
+    """Count nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a pool is given by its worker.
+
+    Attributes:
+        loop: the worker's loop.
+        isolated: calls what it is given so that an exception ends up in the log.
+        telemetry: told of what happens to processes.
+        slot: the worker's slot.
+        count: changes one of the scoreboard's counters by so many.
+    """
+
+    loop: Any
+    isolated: Callable[[Callable[[], object]], None]
+    telemetry: Telemetry
+    slot: int
+    count: Callable[[int, int], None] = field(default=_no_count)
+
+
+class TaskPool:
+    """A pool; implements `host.Pool`. A subclass says who does the tasks.
+
+    Args:
+        name: what the settings call it.
+        settings: its settings.
+        around: what the worker gives it.
+
+    Attributes:
+        around: the same.
+    """
+
+    def __init__(self, name: str, settings: PoolSettings, around: Surroundings) -> None:
+        self.name, self._settings, self.around = name, settings, around
+        self._loop, self._count = around.loop, around.count
+        self._queue = Queue(settings.max_queued)
+
+    def __repr__(self) -> str:
+        return f"<pool {self.name}: {self._settings.size} {self._settings.kind}>"
+
+    def apply_async(
+        self,
+        func: Callable[..., Any],
+        args: Iterable[Any] = (),
+        kwds: Mapping[str, Any] | None = None,
+        callback: Callable[..., object] | None = None,
+        error_callback: Callable[..., object] | None = None,
+        *,
+        connection: Owner | None = None,
+        timeout: float | None = None,
+    ) -> Result:
+        """Have `func(*args, **kwds)` called in the pool."""
+        if connection is not None and connection.closed:
+            return self._never(connection)
+        self._check_room(1, connection)
+        work = self._pack(func, tuple(args), dict(kwds or {}), None)
+        deliver = _delivery(self.around.isolated, callback, error_callback)
+        result = Result(self._queue.share(connection), deliver, self._cancel)
+        return self._submit(result, [(0, work)], timeout)
+
+    def map_async(
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int | None = None,
+        callback: Callable[..., object] | None = None,
+        error_callback: Callable[..., object] | None = None,
+        *,
+        connection: Owner | None = None,
+        timeout: float | None = None,
+    ) -> Result:
+        """Have `func(item)` called for each item in the pool."""
+        size = 1 if chunksize is None else chunksize
+        if size < 1:
+            raise ValueError(f"chunksize must be at least 1, not {size}")
+        if connection is not None and connection.closed:
+            return self._never(connection)
+        room = max(0, self._queue.room(connection))
+        items = list(islice(iterable, room * size + 1))
+        self._check_room(max(1, -(-len(items) // size)), connection)
+        works = [
+            (first, self._pack(func, (), {}, items[first : first + size]))
+            for first in range(0, len(items), size)
+        ]
+        deliver = _delivery(self.around.isolated, callback, error_callback)
+        share = self._queue.share(connection)
+        result = Result(share, deliver, self._cancel, len(items))
+        if not works:  # multiprocessing answers at once, too
+            works = [(0, self._pack(func, (), {}, []))]
+        return self._submit(result, works, timeout)
+
+    def apply(
+        self,
+        func: Callable[..., Any],
+        args: Iterable[Any] = (),
+        kwds: Mapping[str, Any] | None = None,
+    ) -> Result:
+        """Return what a coroutine awaits."""
+        _check_coroutine("apply", "apply_async")
+        return self.apply_async(func, args, kwds)
+
+    def map(
+        self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None
+    ) -> Result:
+        """Return what a coroutine awaits."""
+        _check_coroutine("map", "map_async")
+        return self.map_async(func, iterable, chunksize)
+
+    def is_busy(self) -> bool:
+        """Tell whether there are tasks that are not over."""
+        return self._queue.count > 0
+
+    def give_up(self) -> int:
+        """Cancel all tasks, since the worker ends; return how many there were."""
+        results = self._queue.results()
+        count = self._queue.count
+        for result in results:
+            self._cancel(result)
+        return count
+
+    def close(self) -> None:
+        """End what the pool has started."""
+        raise NotImplementedError
+
+    def close_in_fork(self) -> None:
+        """Leave all to the parent, in a child that a plugin has forked."""
+
+    # What a subclass says
+
+    def _pack(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwds: dict[str, Any], items: Any
+    ) -> Any:
+        """Return a task in the form in which it is given to whoever does it.
+
+        Raises:
+            PicklingError: that cannot be done.
+        """
+        raise NotImplementedError
+
+    def _begin(self) -> None:
+        """Give tasks to those who have nothing to do."""
+        raise NotImplementedError
+
+    def _end_running(self, task: Task) -> None:
+        """End a task that runs and is over already, if that can be done."""
+
+    # What happens to tasks
+
+    def _never(self, connection: Owner) -> Result:
+        """Return the result of a task for a connection that nobody can answer any more."""
+        result = Result(Share(connection), lambda _: None, self._cancel)
+        result.give_up()
+        return result
+
+    def _check_room(self, count: int, connection: Owner | None) -> None:
+        """Check that so many tasks more may wait.
+
+        Raises:
+            PoolFullError: they may not.
+        """
+        if count <= self._queue.room(connection):
+            return
+        cause = f"{self._queue.count} of its tasks are not done"
+        if connection is not None:
+            cause += ", or too many of this connection"
+        raise PoolFullError(
+            f"pool {self.name} takes no {count} tasks more: {cause} "
+            f"(pools.{self.name}.max_queued is {self._settings.max_queued})"
+        )
+
+    def _submit(
+        self, result: Result, works: list[tuple[int, Any]], timeout: float | None
+    ) -> Result:
+        seconds = self._settings.timeout_seconds if timeout is None else timeout
+        result.tasks = [Task(work, result, index, seconds) for index, work in works]
+        result.undone = len(works)
+        connection = result.share.connection
+        if connection is not None:
+            connection.begin_answer()
+            connection.call_at_end(functools.partial(self._drop, connection))
+        self._queue.add(result)
+        self._count(TASKS_WAITING, len(works))
+        self._begin()
+        if seconds > 0:
+            for task in result.tasks:
+                if task.timer is None:
+                    task.timer = self._limit(task)
+        return result
+
+    def _take(self, runner: Any) -> Task | None:
+        """Return the task whose turn it is, to be run by `runner`; None if nobody waits."""
+        while (task := self._queue.take()) is not None:
+            self._count(TASKS_WAITING, -1)
+            connection = task.result.share.connection
+            if connection is not None and connection.closed:
+                task.is_over = True  # its result is dropped with the connection
+                continue
+            task.runner = runner
+            self._count(TASKS_RUNNING, 1)
+            if task.timeout > 0:
+                if task.timer is not None:
+                    task.timer.cancel()
+                task.timer = self._limit(task)
+            return task
+        return None
+
+    def _freed(self) -> None:
+        """Note that a task does not run any more."""
+        self._count(TASKS_RUNNING, -1)
+
+    def _limit(self, task: Task) -> Timer:
+        timer: Timer = self._loop.call_later(task.timeout, functools.partial(self._late, task))
+        return timer
+
+    def _done(self, task: Task, value: Any) -> None:
+        """Take what a task has returned."""
+        if self._strike(task, TASKS_DONE) and task.result.add(task.index, value):
+            self._over(task.result)
+
+    def _fail(self, task: Task, error: BaseException, word: int = TASKS_FAILED) -> None:
+        """Take what a task has raised, or why it has not been done."""
+        if self._strike(task, word):
+            result = task.result
+            result.fail(error)
+            for other in result.tasks:
+                self._strike(other)
+            self._over(result)
+
+    def _strike(self, task: Task, word: int | None = None) -> bool:
+        """Note that a task is over; False if it was over before."""
+        if task.is_over:
+            return False
+        task.is_over = True
+        if task.runner is None:
+            self._count(TASKS_WAITING, -1)
+        if task.timer is not None:
+            task.timer.cancel()
+        if word is not None:
+            self._count(word, 1)
+        return True
+
+    def _over(self, result: Result) -> None:
+        """Deliver a result, and those of the same connection that have waited for it."""
+        for each in self._queue.deliver(result):
+            each.deliver()
+
+    def _late(self, task: Task) -> None:
+        """End a task that has waited or run for too long."""
+        if task.runner is None:
+            how = f"has waited for {task.timeout:g} s, and was not begun"
+        else:
+            how = f"was not done after {task.timeout:g} s"
+        error = TaskTimeoutError(f"a task of pool {self.name} {how}")
+        if task.runner is not None:
+            self._end_running(task)
+        self._fail(task, error, TASKS_TIMED_OUT)
+
+    def _cancel(self, result: Result) -> None:
+        """End all tasks of a result, and tell nobody."""
+        self._withdraw(result, self._end_running)
+
+    def _drop(self, connection: Owner) -> None:
+        """Cancel the tasks of a connection that has ended; what runs has a moment to get done."""
+        for result in self._queue.of(connection):
+            self._withdraw(result, self._end_soon)
+
+    def _withdraw(self, result: Result, end: Callable[[Task], object]) -> None:
+        if result.ready():
+            return
+        result.give_up()
+        for task in result.tasks:
+            if self._strike(task) and task.runner is not None:
+                end(task)
+        if result.share.connection is not None:
+            result.share.connection.end_answer()
+        self._over(result)
+
+    def _end_soon(self, task: Task) -> None:
+        self._loop.call_later(_GRACE_SECONDS, lambda: self._end_running(task))
+
+    def _give_up_waiting(self, error: PoolError) -> None:
+        """Fail all tasks that wait: there is nobody who could do them."""
+        while (task := self._queue.take()) is not None:
+            self._fail(task, error)
+
+    def _lose(self, task: Task, error: BaseException) -> None:
+        """Fail a task whose process has ended."""
+        self._fail(task, error, TASKS_LOST)
+
+
+def _delivery(
+    isolated: Callable[[Callable[[], object]], None],
+    callback: Callable[..., object] | None,
+    error_callback: Callable[..., object] | None,
+) -> Callable[[Result], None]:
+    """Return what tells somebody of a result that is over."""
+
+    def deliver(result: Result) -> None:
+        value, connection = result.value, result.share.connection
+        function = callback if result.successful() else error_callback
+        if function is None and callback is not None:
+            function = functools.partial(_raise, value)
+        if connection is not None:
+            if function is not None:
+                connection.call_if_open(lambda each: function(each, value))
+            connection.end_answer()
+        elif function is not None:
+            call = functools.partial(function, value)
+            isolated(functools.update_wrapper(call, callback or function))
+
+    return deliver
+
+
+def _raise(error: BaseException, *_: object) -> None:
+    raise error
+
+
+def _check_coroutine(method: str, other: str) -> None:
+    """Check that a coroutine calls a method that it can wait for.
+
+    Raises:
+        WouldBlockError: it is something else.
+    """
+    if not coroutines.in_coroutine():
+        raise WouldBlockError(
+            f"pool.{method}() would wait for the result, and the loop never waits: call "
+            f"pool.{other}(…, callback=…), or await pool.{method}(…) in a coroutine"
+        )

@@ -1,0 +1,261 @@
+"""One process of a pool, as its worker sees it: spawned, given one task at a time, and killed."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from host.offload.child import HEADER, LINEAGE, SETUP, SOCKET, TASK
+from host.runtime.loop import READ, WRITE, Loop
+from host.runtime.processes import Exit, reap_one
+
+_PIECE = 262_144
+"""How many bytes are read in one go: as many as a socket's buffer takes."""
+_SMALL = 65_536
+"""What is less is copied behind its header rather than sent in two pieces."""
+_IDLE = -1
+
+
+class Start(NamedTuple):
+    """How the processes of a pool are started.
+
+    Attributes:
+        program: the descriptor of a file with the text of `child`, from its beginning.
+        setup: what each is told first (`child.Channel.work`), pickled.
+        lineage: the descriptor by which the supervisor tells what they are; None for none.
+        title: what the list of processes shows behind the interpreter.
+    """
+
+    program: int
+    setup: bytes
+    lineage: int | None
+    title: str
+
+
+class PoolProcess:
+    """A process of a pool.
+
+    Its end shows in the end of its pid descriptor (pidfd_open(2)) and not in that of its socket,
+    which a process that a task has started may have, too.
+
+    Args:
+        start: how it is started.
+        loop: the worker's loop.
+        on_frame: called with this object, the kind of a frame, and what it has.
+        on_end: called with this object and with how the process has ended, once.
+
+    Attributes:
+        pid: its process id.
+        task: what it does now; None if it has nothing to do.
+        is_ready: whether it has begun, so that it can do tasks.
+        is_leaving: whether it has said that it ends.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+
+    __slots__ = (
+        "_data",
+        "_kind",
+        "_loop",
+        "_on_end",
+        "_on_frame",
+        "_pidfd",
+        "_size",
+        "_sock",
+        "_start_of_frame",
+        "_unsent",
+        "is_leaving",
+        "is_ready",
+        "pid",
+        "task",
+    )
+
+    def __init__(
+        self,
+        start: Start,
+        loop: Loop,
+        on_frame: Callable[[PoolProcess, int, bytes | bytearray], object],
+        on_end: Callable[[PoolProcess, Exit], object],
+    ) -> None:
+        self._loop, self._on_frame, self._on_end = loop, on_frame, on_end
+        self.task: Any = None
+        self.is_ready = self.is_leaving = False
+        self._start_of_frame = b""
+        self._kind, self._size = _IDLE, 0
+        self._data = bytearray()  # of a frame that is not complete
+        self._unsent: list[memoryview] = []
+        self._sock, other = socket.socketpair()
+        self._pidfd = -1
+        try:
+            with other:
+                self.pid = _spawn(start, other)
+            self._pidfd = os.pidfd_open(self.pid)
+            self._sock.setblocking(False)
+            loop.add(self._sock.fileno(), READ, self._on_event)
+            loop.add(self._pidfd, READ, lambda _: self._ended())
+        except OSError:
+            self._sock.close()  # what was started ends by that
+            raise
+        self._send(SETUP, start.setup)
+
+    def __repr__(self) -> str:
+        return f"<pool process {self.pid}>"
+
+    def give(self, task: Any) -> None:
+        """Give it a task; it has none."""
+        self.task = task
+        self._send(TASK, task.work)
+
+    def kill(self) -> None:
+        """Kill it; `on_end` is called when it has ended. Harmless if it has ended."""
+        with suppress(OSError):  # it has ended, or is another user's by now
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Have nothing to do with it any more; it ends when it is idle."""
+        if self._pidfd >= 0:
+            self._loop.remove(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
+        self._leave_socket()
+
+    def close_in_fork(self) -> None:
+        """Close the descriptors, in a child that a plugin has forked."""
+        self._sock.close()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until it has ended after `kill`, and reap it."""
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        poll.poll(seconds * 1000)
+        reap_one(self.pid)
+
+    def _send(self, kind: int, payload: bytes) -> None:
+        header, size = HEADER.pack(kind, len(payload)), len(payload)
+        if size < _SMALL:
+            pieces = [memoryview(header + payload)]
+        else:
+            pieces = [memoryview(header), memoryview(payload)]
+        if not self._unsent:
+            pieces = self._write(pieces)
+            if pieces:
+                self._loop.modify(self._sock.fileno(), READ | WRITE)
+        self._unsent += pieces
+
+    def _write(self, pieces: list[memoryview]) -> list[memoryview]:
+        """Send what the kernel takes; return what it does not take."""
+        try:
+            sent = self._sock.send(pieces[0]) if len(pieces) == 1 else self._sock.sendmsg(pieces)
+        except BlockingIOError:
+            return pieces
+        except OSError:  # it has ended, which is told elsewhere
+            return []
+        while pieces and sent >= len(pieces[0]):
+            sent -= len(pieces.pop(0))
+        if pieces:
+            pieces[0] = pieces[0][sent:]
+        return pieces
+
+    def _on_event(self, mask: int) -> None:
+        if mask & WRITE:
+            self._unsent = self._write(self._unsent)
+            if not self._unsent:
+                self._loop.modify(self._sock.fileno(), READ)
+        if mask & ~WRITE and not self._receive():
+            self._leave_socket()
+            if not self.is_leaving:
+                self.kill()
+
+    def _receive(self) -> bool:
+        """Read once, and hand on the frames that are complete; False at the end."""
+        try:
+            if self._kind != _IDLE:
+                # It grows with what comes: a broken process may say any length.
+                more = self._sock.recv(min(_PIECE, self._size - len(self._data)))
+                self._data += more
+                if len(self._data) == self._size:
+                    kind, frame = self._kind, self._data
+                    self._kind, self._data = _IDLE, bytearray()
+                    self._on_frame(self, kind, frame)
+                return bool(more)
+            data = self._sock.recv(_PIECE)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        if not data:
+            return False
+        self._parse(self._start_of_frame + data)
+        return True
+
+    def _parse(self, data: bytes) -> None:
+        """Hand on the frames in `data`, and keep the rest."""
+        place, end = 0, len(data)
+        while end - place >= HEADER.size:
+            kind, size = HEADER.unpack_from(data, place)
+            place += HEADER.size
+            if end - place >= size:
+                frame = data[place : place + size]
+                place += size
+                self._on_frame(self, kind, frame)
+                continue
+            self._data += data[place:]
+            self._kind, self._size = kind, size
+            place = end
+        self._start_of_frame = data[place:]
+
+    def _leave_socket(self) -> None:
+        if self._sock.fileno() >= 0:
+            self._loop.remove(self._sock.fileno())
+            self._sock.close()
+
+    def _ended(self) -> None:
+        """Take what it has still sent, and tell of its end."""
+        while self._sock.fileno() >= 0:
+            waits = select.poll()
+            waits.register(self._sock.fileno(), select.POLLIN)
+            if not waits.poll(0) or not self._receive():
+                self._leave_socket()
+        self.close()
+        self._on_end(self, reap_one(self.pid))
+
+
+def _spawn(start: Start, sock: socket.socket) -> int:
+    """Start an interpreter; return its pid.
+
+    posix_spawn(3) neither copies the worker nor runs any of its code in the new process, which
+    would not be safe beside threads. Descriptors are close-on-exec; the child closes all others.
+
+    Raises:
+        OSError: EAGAIN, ENOMEM, or there is no interpreter any more.
+    """
+    options = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    # Safe path: nothing that it begins with comes from the working directory.
+    arguments = [sys.executable, *options, "-P", "-", start.title, str(os.getpid())]
+    # Opened anew, since all that have one open file would read it together (open(2)).
+    program = f"/proc/self/fd/{start.program}"
+    descriptors: list[Any] = [
+        (os.POSIX_SPAWN_OPEN, 0, program, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_DUP2, sock.fileno(), SOCKET),
+    ]
+    if start.lineage is not None:
+        descriptors.append((os.POSIX_SPAWN_DUP2, start.lineage, LINEAGE))
+        arguments.append("lineage")
+    return os.posix_spawn(
+        sys.executable,
+        arguments,
+        os.environ,
+        file_actions=descriptors,
+        setsigmask=[],
+        setsigdef=[signal.SIGPIPE],
+    )

@@ -1,0 +1,286 @@
+"""A pool of processes: who of them does which task, and what comes after one that ends."""
+
+from __future__ import annotations
+
+import pickle
+import signal
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from host.interfaces import PicklingError, PoolError, TaskLostError
+from host.offload.child import (
+    LAST,
+    NOT_READY,
+    RAISED,
+    READY,
+    STDERR,
+    STDOUT,
+    VALUE,
+)
+from host.offload.pool import Surroundings, TaskPool
+from host.offload.process import PoolProcess, Start
+from host.offload.tasks import Task
+from host.runtime.loop import TimerHandle
+from host.runtime.processes import Exit, OutOfMemory
+from host.settings import PoolSettings
+from host.telemetry.events import (
+    PLUGIN_PRINTED,
+    POOL_NOT_STARTED,
+    POOL_PROCESS_ENDED,
+    Level,
+)
+from host.text import reason
+
+_ATTEMPTS = 3
+"""How many starts in a row may fail before tasks are failed: one may have been killed by chance."""
+_LONGEST_PAUSE_SECONDS = 30.0
+_PATIENCE_SECONDS = 1.0
+"""How long the end of a worker waits for the processes that it has killed."""
+_STREAMS = {STDOUT: ("stdout", Level.INFO), STDERR: ("stderr", Level.WARNING)}
+
+
+class RemoteTraceback(Exception):
+    """Where a task has raised its error, in the process: the cause of that error."""
+
+    def __init__(self, stack: str) -> None:
+        super().__init__(stack)
+        self._stack = stack
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self._stack}"""'
+
+
+class ProcessPool(TaskPool):
+    """A pool of processes, which are started at once.
+
+    Args:
+        name: what the settings call it.
+        settings: its settings.
+        around: what the worker gives it.
+        start: how a process is started.
+    """
+
+    def __init__(
+        self, name: str, settings: PoolSettings, around: Surroundings, start: Start
+    ) -> None:
+        super().__init__(name, settings, around)
+        self._start = start
+        self._memory = OutOfMemory()
+        self._processes: set[PoolProcess] = set()
+        self._idle: deque[PoolProcess] = deque()
+        self._failures = 0  # starts that have failed, one after the other
+        self._cause = ""  # why tasks cannot be done
+        self._retry: TimerHandle | None = None
+        self._closed = False
+        self._fill()
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that there are."""
+        return [each.pid for each in self._processes]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there are as many processes as there are to be, and all have begun."""
+        ready = [each for each in self._processes if each.is_ready and not each.is_leaving]
+        return len(ready) == self._settings.size
+
+    def close(self) -> None:
+        """Kill all processes, and wait until they have ended."""
+        self._closed = True
+        for each in self._processes:
+            each.kill()
+        for each in self._processes:
+            each.wait(_PATIENCE_SECONDS)
+            each.close()
+        self._processes.clear()
+        self._idle.clear()
+
+    def close_in_fork(self) -> None:
+        """Leave all to the parent, in a child that a plugin has forked."""
+        for each in self._processes:
+            each.close_in_fork()
+
+    # Tasks
+
+    def _pack(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwds: dict[str, Any], items: Any
+    ) -> bytes:
+        if self._cause:
+            raise PoolError(self._cause)
+        return packed(self.name, func, args, kwds, items)
+
+    def _begin(self) -> None:
+        idle = self._idle
+        while idle:
+            process = idle[0]
+            task = self._take(process)
+            if task is None:
+                return
+            idle.popleft()
+            process.give(task)
+
+    def _end_running(self, task: Task) -> None:
+        process: PoolProcess = task.runner
+        if process.task is task:
+            process.kill()
+
+    # Processes
+
+    def _fill(self) -> None:
+        """Start as many processes as are missing."""
+        self._retry = None
+        while len(self._processes) < self._settings.size and not self._closed:
+            try:
+                process = PoolProcess(self._start, self._loop, self._on_frame, self._on_end)
+            except OSError as error:
+                self._start_failed(f"a process cannot be started: {reason(error)}")
+                return
+            self._processes.add(process)
+
+    def _on_frame(self, process: PoolProcess, kind: int, data: bytes | bytearray) -> None:
+        if kind in _STREAMS:
+            self._tell_printed(process, kind, data)
+        elif kind == READY:
+            process.is_ready = True
+            self._failures, self._cause = 0, ""
+            self._idle.append(process)
+            self._begin()
+        elif kind == NOT_READY:
+            cause, _, stack = data.decode(errors="backslashreplace").partition("\0")
+            process.is_leaving = True
+            self._failures = max(self._failures, _ATTEMPTS)
+            self._start_failed(f"preload failed: {cause}", stack)
+        else:
+            self._take_answer(process, kind, data)
+
+    def _take_answer(self, process: PoolProcess, kind: int, data: bytes | bytearray) -> None:
+        """Give the process its next task, and take the answer of this one."""
+        task: Task | None = process.task
+        if task is None:
+            return
+        process.task = None
+        self._freed()
+        process.is_leaving = bool(kind & LAST)
+        if not process.is_leaving:
+            self._idle.append(process)
+            self._begin()
+        if task.is_over:
+            return
+        is_value, value = unpacked(self.name, kind & ~LAST, data)
+        if is_value:
+            self._done(task, value)
+        else:
+            self._fail(task, value)
+
+    def _on_end(self, process: PoolProcess, ended: Exit) -> None:
+        """Answer for the task of a process that has ended, and start another process."""
+        self._processes.discard(process)
+        if process in self._idle:
+            self._idle.remove(process)
+        task: Task | None = process.task
+        process.task = None
+        if task is not None:
+            self._freed()
+        if ended.signal is not None:
+            ended = ended._replace(oom=self._memory.happened())
+        if process.is_ready:
+            self._fill()
+        elif ended.signal == signal.SIGKILL and not ended.oom:
+            self._fill()  # somebody has killed it, which says nothing of the next one
+        elif not process.is_leaving:
+            self._start_failed(f"a process has ended before it was ready: {ended}")
+        if task is not None and not task.is_over:
+            self._tell_end(process, ended)
+            error = TaskLostError(
+                f"a process of pool {self.name} (pid {process.pid}) has ended before its task was "
+                f"done: {ended}",
+                ended.code,
+                ended.signal,
+            )
+            self._lose(task, error)
+        elif task is None and process.is_ready and not process.is_leaving:
+            self._tell_end(process, ended)
+
+    def _start_failed(self, cause: str, stack: str = "") -> None:
+        """Try again, later each time; without any process that works, tasks fail meanwhile."""
+        self._failures += 1
+        if self._retry is not None:
+            return
+        over = self._failures - _ATTEMPTS
+        pause = 0.0 if over < 0 else min(2.0**over, _LONGEST_PAUSE_SECONDS)
+        self._retry = self._loop.call_later(pause, self._fill)
+        if over < 0:
+            return
+        self.around.telemetry.emit(
+            POOL_NOT_STARTED,
+            slot=self.around.slot,
+            pool=self.name,
+            cause=cause,
+            seconds=pause,
+            traceback=stack,
+        )
+        if not any(each.is_ready for each in self._processes):
+            self._cause = f"pool {self.name} has no process that could do a task: {cause}"
+            self._give_up_waiting(PoolError(self._cause))
+
+    def _tell_end(self, process: PoolProcess, ended: Exit) -> None:
+        self.around.telemetry.emit(
+            POOL_PROCESS_ENDED,
+            slot=self.around.slot,
+            pool=self.name,
+            pid=process.pid,
+            cause=str(ended),
+        )
+
+    def _tell_printed(self, process: PoolProcess, kind: int, data: bytes | bytearray) -> None:
+        stream, level = _STREAMS[kind]
+        for line in data.decode(errors="backslashreplace").splitlines():
+            self.around.telemetry.emit_at(
+                level,
+                PLUGIN_PRINTED,
+                source=f"pool {self.name} (pid {process.pid})",
+                plugin=None,
+                stream=stream,
+                text=line,
+            )
+
+
+def packed(
+    name: str,
+    func: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwds: dict[str, Any],
+    items: list[Any] | None,
+) -> bytes:
+    """Return a task of a pool as it is sent to a process.
+
+    Raises:
+        PicklingError: its function or an argument cannot be pickled.
+    """
+    try:
+        return pickle.dumps((func, args, kwds, items), pickle.HIGHEST_PROTOCOL)
+    except Exception as error:
+        what = getattr(func, "__qualname__", repr(func))
+        raise PicklingError(
+            f"a task of pool {name} cannot be passed to a process: {what} or its arguments cannot "
+            f"be pickled ({type(error).__name__}: {error}). The function must be one that can be "
+            "imported by its name, and not a lambda or one within a function"
+        ) from error
+
+
+def unpacked(name: str, kind: int, data: bytes | bytearray) -> tuple[bool, Any]:
+    """Return whether a task has returned something, and that, or the error that it has ended in."""
+    try:
+        if kind == VALUE:
+            return True, pickle.loads(data)
+        if kind == RAISED:
+            error, stack = pickle.loads(data)
+            error.__cause__ = RemoteTraceback(stack)
+            return False, error
+    except BaseException as error:  # whatever it may do as it is made again
+        cause = f"{type(error).__name__}: {error}"
+        text = f"the result of a task of pool {name} cannot be unpickled: {cause}"
+        return False, PicklingError(text)
+    return False, PicklingError(bytes(data).decode(errors="backslashreplace"))

@@ -1,0 +1,291 @@
+"""Tasks of a pool, their results, and whose turn it is; no input or output.
+
+Each connection with tasks has a *share* of the pool, and there is one for tasks of no connection.
+Shares take turns, one task each, so that one with ten thousand tasks delays the others by no more
+than one task for each process. What has been asked for in one share is answered in that order, as
+protocols do; without a connection it is answered at once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator
+from typing import Any
+
+from host.interfaces import TaskCancelledError, WouldBlockError
+from host.offload import coroutines
+
+_PENDING, _DONE, _FAILED, _CANCELLED = range(4)
+
+
+class Result:
+    """What comes of one call of `apply_async` or `map_async`; implements `host.Result`.
+
+    Args:
+        share: whose it is.
+        deliver: called once it is over and its turn has come; not if it was cancelled.
+        cancel: called with it when it is cancelled.
+        size: how many values the list has that its tasks return parts of; None if it is the one
+            value of one task.
+
+    Attributes:
+        undone: how many of its tasks are not over.
+        value: what it has returned or raised.
+        tasks: its tasks.
+    """
+
+    __slots__ = (
+        "_cancel",
+        "_deliver",
+        "_is_list",
+        "_state",
+        "_then",
+        "share",
+        "tasks",
+        "undone",
+        "value",
+    )
+
+    def __init__(
+        self,
+        share: Share,
+        deliver: Callable[[Result], object],
+        cancel: Callable[[Result], object],
+        size: int | None = None,
+    ) -> None:
+        self.share, self.undone = share, 1
+        self._deliver, self._cancel, self._is_list = deliver, cancel, size is not None
+        self._state = _PENDING
+        self._then: list[Callable[[], object]] | None = None
+        self.value: Any = [None] * (size or 0) if self._is_list else None
+        self.tasks: list[Task] = []
+
+    def ready(self) -> bool:
+        """Tell whether it is over."""
+        return self._state != _PENDING
+
+    def successful(self) -> bool:
+        """Tell whether nothing was raised."""
+        if self._state == _PENDING:
+            raise ValueError("the task is not over yet")
+        return self._state == _DONE
+
+    def get(self) -> Any:
+        """Return or raise what the task has."""
+        if self._state == _PENDING:
+            raise WouldBlockError(
+                "get() would wait for a task that is not over, and the loop never waits: give "
+                "apply_async a callback, or await it in a coroutine"
+            )
+        if self._state == _CANCELLED:
+            raise TaskCancelledError("the task was cancelled")
+        if self._state == _FAILED:
+            raise self.value
+        return self.value
+
+    def cancel(self) -> None:
+        """Have no result."""
+        self._cancel(self)
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Wait for it, in a coroutine."""
+        if self._state == _PENDING:
+            yield from coroutines.wait(self._call_when_over, self.cancel)
+        return self.get()
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether it was cancelled."""
+        return self._state == _CANCELLED
+
+    def add(self, index: int, value: Any) -> bool:
+        """Take over what a task has returned; return whether it was the last one."""
+        self.undone -= 1
+        if self._is_list:
+            self.value[index : index + len(value)] = value
+        else:
+            self.value = value
+        if self.undone:
+            return False
+        self._state = _DONE
+        return True
+
+    def fail(self, error: BaseException) -> None:
+        """Be over, with what a task has raised."""
+        self._state, self.value = _FAILED, error
+
+    def give_up(self) -> None:
+        """Be over, without a value."""
+        self._state, self.value = _CANCELLED, None
+        self._run_then()
+
+    def deliver(self) -> None:
+        """Have everybody told who waits for it."""
+        self._deliver(self)
+        self._run_then()
+
+    def _call_when_over(self, function: Callable[[], object]) -> None:
+        if self._then is None:
+            self._then = []
+        self._then.append(function)
+
+    def _run_then(self) -> None:
+        functions, self._then = self._then, None
+        for function in functions or ():
+            function()
+
+
+class Task:
+    """One thing for a process or thread to do.
+
+    Args:
+        work: what it is given.
+        result: what it is a part of.
+        index: which part.
+        timeout: for how many seconds it may wait, and then run; 0 for any time.
+
+    Attributes:
+        timer: ends that time.
+        is_over: whether it is done, or not to be done any more.
+        runner: who runs it; None as long as it waits.
+    """
+
+    __slots__ = ("index", "is_over", "result", "runner", "timeout", "timer", "work")
+
+    def __init__(self, work: Any, result: Result, index: int, timeout: float) -> None:
+        self.work, self.result, self.index, self.timeout = work, result, index, timeout
+        self.timer: Any = None
+        self.is_over = False
+        self.runner: Any = None
+
+
+class Share:
+    """The tasks of one connection, or of none.
+
+    Args:
+        connection: whose they are; None for nobody's.
+
+    Attributes:
+        waiting: the tasks that have not begun, with some that are over already.
+        count: how many tasks belong to these.
+    """
+
+    __slots__ = ("_in_any_order", "_in_order", "connection", "count", "waiting")
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self.waiting: deque[Task] = deque()
+        self._in_order: deque[Result] = deque()
+        self._in_any_order: set[Result] = set()
+        self.count = 0
+
+    @property
+    def results(self) -> list[Result]:
+        """The results that were not delivered yet; those of a connection in their order."""
+        return [*self._in_order, *self._in_any_order]
+
+    def add(self, result: Result) -> None:
+        """Take in a result and its tasks."""
+        self.waiting += result.tasks
+        self.count += len(result.tasks)
+        if self.connection is None:
+            self._in_any_order.add(result)
+        else:
+            self._in_order.append(result)
+
+    def due(self, result: Result) -> list[Result]:
+        """Take out what may be delivered now that a result is over, the first one first."""
+        due = []
+        if result in self._in_any_order:
+            self._in_any_order.discard(result)
+            due.append(result)
+        while self._in_order and self._in_order[0].ready():
+            due.append(self._in_order.popleft())
+        self.count -= sum(len(each.tasks) for each in due)
+        return due
+
+    def is_empty(self) -> bool:
+        """Tell whether there is no result to be delivered."""
+        return not (self._in_order or self._in_any_order)
+
+
+class Queue:
+    """The tasks of a pool that have not begun, and all results that are still to come.
+
+    Args:
+        limit: how many tasks there may be, waiting, running or not delivered yet.
+
+    Attributes:
+        count: how many there are.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._shares: dict[Any, Share] = {}
+        self._turns: deque[Share] = deque()  # those that have somebody waiting
+        self.count = 0
+
+    def share(self, connection: Any) -> Share:
+        """Return the share of a connection; None stands for tasks of no connection."""
+        share = self._shares.get(connection)
+        if share is None:
+            share = self._shares[connection] = Share(connection)
+        return share
+
+    def has(self, connection: Any) -> bool:
+        """Tell whether a connection has a share."""
+        return connection in self._shares
+
+    def room(self, connection: Any) -> int:
+        """Return how many tasks more a connection may have.
+
+        It is never more than what is left for all others: so one connection takes half of the room
+        at most, two take a third each, and there is always some left for a newcomer (dynamic
+        thresholds: Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998).
+        """
+        free = self._limit - self.count
+        if connection is None:
+            return free
+        share = self._shares.get(connection)
+        own = share.count if share is not None else 0
+        return (free - own + 1) // 2
+
+    def add(self, result: Result) -> None:
+        """Queue the tasks of a result."""
+        share = result.share
+        if not share.waiting:
+            self._turns.append(share)
+        share.add(result)
+        self.count += len(result.tasks)
+
+    def take(self) -> Task | None:
+        """Take out the task whose turn it is; None if nobody waits."""
+        turns = self._turns
+        while turns:
+            share = turns.popleft()
+            waiting = share.waiting
+            while waiting:
+                task = waiting.popleft()
+                if not task.is_over:
+                    if waiting:
+                        turns.append(share)
+                    return task
+        return None
+
+    def deliver(self, result: Result) -> list[Result]:
+        """Return what may be delivered now that a result is over, the first one first."""
+        share = result.share
+        due = share.due(result)
+        self.count -= sum(len(each.tasks) for each in due)
+        if share.is_empty() and self._shares.get(share.connection) is share:
+            del self._shares[share.connection]
+        return [each for each in due if not each.is_cancelled]
+
+    def results(self) -> list[Result]:
+        """Return all results that are still to come."""
+        return [each for share in self._shares.values() for each in share.results]
+
+    def of(self, connection: Any) -> list[Result]:
+        """Return those of one connection."""
+        share = self._shares.get(connection)
+        return list(share.results) if share is not None else []

@@ -1,0 +1,87 @@
+"""Makes the asyncio event loop of a worker, for a plugin that asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from host.ipc.current_call import TASK, pack_call
+from host.ipc.scoreboard import CURRENT_CALL, Row
+from host.plugin.failures import Failures
+from host.plugin.registry import Registry
+from host.runtime.loop import Loop
+from host.runtime.signal_table import SIGNALS
+
+if TYPE_CHECKING:
+    from host.asyncio.event_loop import Failed, HostEventLoop
+
+
+class AsyncioLoop:
+    """The asyncio event loop of a worker: none until it is asked for.
+
+    Args:
+        loop: the worker's loop.
+        row: the worker's row of the scoreboard, which says what is being called.
+        registry: the loaded plugins.
+        failures: told of what callbacks and tasks raise.
+    """
+
+    def __init__(self, loop: Loop, row: Row, registry: Registry, failures: Failures) -> None:
+        self._loop, self._registry, self._failures = loop, registry, failures
+        self._cells, self._call_cell = row.cells, row.index(CURRENT_CALL)
+        self._word = pack_call(TASK)
+        self._made: HostEventLoop | None = None
+        self._is_late = False
+
+    def get(self) -> HostEventLoop:
+        """Return the event loop, which is made at the first call.
+
+        Raises:
+            RuntimeError: the first call comes after the worker has begun to serve.
+        """
+        if self._made is None:
+            if self._is_late:
+                raise RuntimeError(
+                    "worker.asyncio was asked for too late: ask for it in on_worker_start"
+                )
+            # Not sooner: a worker in which nobody asks does without asyncio. All who ask do so
+            # before the worker is ready, so nothing is imported while it serves (decision 28).
+            from host.asyncio.event_loop import HostEventLoop  # noqa: PLC0415
+
+            self._made = HostEventLoop(
+                self._loop, begin_tasks=self._begin_tasks, report=self._report, taken=SIGNALS
+            )
+        return self._made
+
+    def run(self) -> None:
+        """Take turns until the worker's loop is stopped."""
+        self._is_late = True
+        if self._made is None:
+            self._loop.run()
+        else:
+            self._made.serve()
+
+    def finish(self, flush: Callable[[], object]) -> None:
+        """Let turns of the worker's loop do nothing any more but what asyncio asks for.
+
+        Args:
+            flush: called at the end of each turn.
+        """
+        if self._made is not None:
+            self._loop.on_turn_begin, self._loop.on_turn_end = flush, flush
+
+    def close(self) -> None:
+        """Cancel the tasks that are left, and close the event loop."""
+        if self._made is not None:
+            self._made.finish()
+
+    def _begin_tasks(self) -> None:
+        """Write to the scoreboard that asyncio's callbacks run from now on."""
+        self._cells[self._call_cell] = self._word
+
+    def _report(self, failed: Failed) -> None:
+        """Tell of a callback or task that has failed."""
+        owners = (each.name for each in self._registry.plugins if each.object is failed.owner)
+        get = getattr(failed.transport, "get_extra_info", None)
+        connection = get("connection") if get is not None else None
+        self._failures.tell_of_callback(next(owners, "?"), failed.call, failed.error, connection)

@@ -1,0 +1,14 @@
+"""Faults of pools, the short form: whatever happens to processes, each task has one answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from storm.quick import holds
+
+pytestmark = pytest.mark.process
+
+
+@pytest.mark.parametrize("row", [45, 46])
+def test_row(row: int) -> None:
+    holds(row)

@@ -1,0 +1,165 @@
+"""Processes of a pool that are killed or stopped at any moment: each task has one answer."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections import Counter
+from contextlib import suppress
+
+import pytest
+
+from host import TaskLostError, TaskTimeoutError
+from host.ipc.scoreboard import (
+    TASKS_DONE,
+    TASKS_FAILED,
+    TASKS_LOST,
+    TASKS_RUNNING,
+    TASKS_TIMED_OUT,
+    TASKS_WAITING,
+)
+from host.offload.threads import ThreadPool
+from host.settings import PoolSettings
+from support.pooling import Client, bench, give, nap, own_pid
+from support.processes import children, descriptors
+
+pytestmark = pytest.mark.process
+
+
+class Answers:
+    """Who was answered, and how often."""
+
+    def __init__(self) -> None:
+        self.count: Counter[int] = Counter()
+        self.errors: list[BaseException] = []
+
+    def callbacks(self, number: int) -> dict[str, object]:
+        def fine(_value: object) -> None:
+            self.count[number] += 1
+
+        def failed(error: BaseException) -> None:
+            self.count[number] += 1
+            self.errors.append(error)
+
+        return {"callback": fine, "error_callback": failed}
+
+
+def test_one_of_four_processes_is_killed_with_twenty_tasks() -> None:
+    answers = Answers()
+    with bench(size=4) as made:
+        made.begin()
+        for number in range(20):
+            made.pool.apply_async(nap, (0.05,), **answers.callbacks(number))
+        os.kill(made.pool.pids[0], signal.SIGKILL)
+        made.run_until(lambda: len(answers.count) == 20)
+        [error] = answers.errors
+        assert isinstance(error, TaskLostError)
+        assert (error.code, error.signal) == (None, signal.SIGKILL)
+        assert set(answers.count.values()) == {1}
+        made.begin()
+        assert len(made.pool.pids) == 4
+        assert made.counts[TASKS_LOST] == 1
+        assert made.counts[TASKS_DONE] == 19
+
+
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP])
+def test_each_of_1000_tasks_has_one_answer_whenever_a_process_is_hit(blow: signal.Signals) -> None:
+    # The blow falls after any number of turns: while a process starts, is given a task, works,
+    # answers, or is idle.
+    answers, dice, tasks = Answers(), random.Random(1), 1_000
+    before = len(descriptors(os.getpid()))
+    with bench(size=4, max_queued=tasks, timeout_seconds=20.0) as made:
+        for number in range(tasks):
+            made.pool.apply_async(
+                nap,
+                (dice.choice((0, 0, 0.001)),),
+                timeout=0.1 if blow == signal.SIGSTOP and number % 5 == 0 else 20.0,
+                **answers.callbacks(number),
+            )
+        hits = 0
+        while made.pool.is_busy():
+            for _ in range(dice.randrange(30)):
+                made.loop.run_once(0.02)
+            victims = made.pool.pids
+            if hits < 60 and victims:
+                hits += 1
+                with suppress(ProcessLookupError):
+                    os.kill(dice.choice(victims), blow)
+                if blow == signal.SIGSTOP:  # an idle one is hit as well: its next task wakes nobody
+                    made.loop.call_later(0.3, lambda: wake(made.pool.pids))
+        made.run_until(lambda: len(answers.count) == tasks)
+        assert set(answers.count.values()) == {1}
+        kinds = Counter(type(error) for error in answers.errors)
+        assert set(kinds) <= {TaskLostError, TaskTimeoutError}
+        assert kinds[TaskLostError] <= hits
+        assert made.counts[TASKS_WAITING] == made.counts[TASKS_RUNNING] == 0
+        outcomes = (TASKS_DONE, TASKS_FAILED, TASKS_LOST, TASKS_TIMED_OUT)
+        assert sum(made.counts[word] for word in outcomes) == tasks
+        made.begin()
+        assert len(made.pool.pids) == 4
+    assert len(descriptors(os.getpid())) - before <= 2  # what a maker of pools keeps
+    assert [each for each in children(os.getpid()) if "python" in str(each)] == []
+
+
+def wake(pids: list[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_a_client_with_10000_tasks_delays_others_by_no_more_than_sixteen() -> None:
+    flood, clients, order = Client(), [Client() for _ in range(15)], []
+    with bench(size=1, max_queued=25_000) as made:
+        made.begin()
+
+        def note(client: Client, _value: object) -> None:
+            order.append(client)
+
+        for number in range(10_000):
+            made.pool.apply_async(give, (number,), callback=note, connection=flood)
+        made.run_until(lambda: len(order) >= 100)
+        asked = len(order)
+        for client in clients:
+            made.pool.apply_async(own_pid, callback=note, connection=client)
+        made.run_until(lambda: all(client in order for client in clients))
+        waited = [order.index(client) - asked for client in clients]
+        # One task runs already, one is before it of each other.
+        assert max(waited) <= 16
+        flood.end()
+        assert not made.pool.is_busy()
+
+
+def test_a_flood_is_refused_before_it_takes_the_room_of_others() -> None:
+    flood, other = Client(), Client()
+    with bench(size=1, max_queued=100) as made:
+        for number in range(50):
+            made.pool.apply_async(give, (number,), connection=flood)
+        with pytest.raises(Exception, match=r"pools.p.max_queued is 100"):
+            made.pool.apply_async(give, (0,), connection=flood)
+        result = made.pool.apply_async(own_pid, connection=other)
+        made.run_until(result.ready)
+        assert result.get() in made.pool.pids
+        assert other.answers == 0
+
+
+def test_large_arguments_and_results_pass_whole() -> None:
+    data = os.urandom(20_000_000)
+    with bench(size=2) as made:
+        results = [made.pool.apply_async(give, (data,)) for _ in range(3)]
+        made.run_until(lambda: all(each.ready() for each in results))
+        assert [each.get() == data for each in results] == [True] * 3
+
+
+def test_threads_answer_on_the_loop() -> None:
+    with bench(size=1) as made:
+        pool = ThreadPool("t", PoolSettings(kind="threads", size=3), made.pool.around)
+        heard: list[float] = []
+        for seconds in (0.2, 0.1, 0.0):
+            pool.apply_async(nap, (seconds,), callback=heard.append)
+        late = pool.apply_async(nap, (0.3,), timeout=0.05)
+        made.run_until(lambda: not pool.is_busy())
+        assert heard == [0.0, 0.1, 0.2]
+        with pytest.raises(TaskTimeoutError):
+            late.get()
+        pool.close()

@@ -1,0 +1,128 @@
+"""What a process of a pool makes of a task; the module is run as a program by the process tests."""
+
+import ast
+import pickle
+import sys
+from pathlib import Path
+
+import pytest
+
+from host import PicklingError
+from host.offload import child
+from host.offload.child import LAST, RAISED, UNPICKLABLE, VALUE, Files, perform
+from host.offload.processes import RemoteTraceback, packed, unpacked
+
+
+class Untransportable(Exception):
+    """It cannot be made again of its arguments."""
+
+    def __init__(self, first, second):
+        super().__init__(first)
+        self.second = second
+
+
+class Bomb:
+    def __reduce__(self):
+        return sys.exit, ("when it is unpickled",)
+
+
+def give(value):
+    return value
+
+
+def bomb():
+    return Bomb()
+
+
+def fail(error):
+    raise error
+
+
+def fail_oddly():
+    raise Untransportable(1, 2)
+
+
+def a_function_within():
+    return lambda: 1
+
+
+def done(func, *args, items=None):
+    kind, answer = perform(packed("p", func, args, {}, items))
+    return kind, answer, unpacked("p", kind & ~LAST, answer)
+
+
+def test_it_imports_the_standard_library_alone():
+    tree = ast.parse(Path(child.__file__).read_text(encoding="utf-8"))
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {each.name for each in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module)
+    assert {name.partition(".")[0] for name in names} <= {*sys.stdlib_module_names}
+
+
+def test_a_task_returns_a_value():
+    assert done(give, 5) == (VALUE, pickle.dumps(5, pickle.HIGHEST_PROTOCOL), (True, 5))
+    assert done(give, items=[1, 2])[2] == (True, [1, 2])
+
+
+def test_a_task_raises_and_its_stack_is_the_cause():
+    kind, _, (fine, error) = done(fail, KeyError("lost"))
+    assert (kind, fine) == (RAISED, False)
+    assert isinstance(error, KeyError)
+    assert isinstance(error.__cause__, RemoteTraceback)
+    assert "in fail" in str(error.__cause__)
+
+
+def test_after_a_lack_of_memory_a_process_is_replaced():
+    kind, _, (_, error) = done(fail, MemoryError())
+    assert kind == RAISED | LAST
+    assert isinstance(error, MemoryError)
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
+def test_no_exception_ends_the_process(error):
+    assert isinstance(done(fail, error)[2][1], type(error))
+
+
+def test_a_result_that_cannot_be_pickled_is_one_clear_error():
+    kind, _, (_, error) = done(a_function_within)
+    assert kind == UNPICKLABLE
+    assert isinstance(error, PicklingError)
+    assert str(error).startswith(f"the result of {__name__}.a_function_within cannot be pickled: ")
+
+
+def test_an_exception_that_cannot_be_made_again_is_told_as_text():
+    kind, _, (_, error) = done(fail_oddly)
+    assert kind == UNPICKLABLE
+    assert "Untransportable: 1" in str(error)
+
+
+def test_a_result_that_does_something_when_it_is_unpickled_is_an_error():
+    _, answer = perform(packed("p", bomb, (), {}, None))
+    fine, error = unpacked("p", VALUE, answer)
+    assert not fine
+    assert str(error) == (
+        "the result of a task of pool p cannot be unpickled: SystemExit: when it is unpickled"
+    )
+
+
+def test_a_task_that_cannot_be_pickled_says_so_and_what_to_do():
+    with pytest.raises(PicklingError, match=r"pool p .*<lambda>.* imported by its name"):
+        packed("p", lambda: 1, (), {}, None)
+    with pytest.raises(PicklingError, match="give or its arguments"):
+        packed("p", give, (sys.stdout,), {}, None)
+
+
+def test_a_file_is_found_under_the_name_that_the_host_gave_it(tmp_path):
+    file = tmp_path / "work.py"
+    file.write_text("x = 1\n")
+    files = Files({"prefork_file_work_1": str(file)})
+    assert files.find_spec("work", None) is None
+    spec = files.find_spec("prefork_file_work_1", None)
+    assert spec is not None
+    assert spec.origin == str(file)
+    exec(spec.loader.get_code(spec.name), names := {})
+    assert names["x"] == 1
+    assert [each.name for each in tmp_path.iterdir()] == ["work.py"]
