@@ -19,6 +19,7 @@ from host.interfaces.values import (
     ConnectionOrigin,
     Listener,
     ProxyHeader,
+    TlsInfo,
 )
 from host.interfaces.worker import Connection, Datagram, HasFileno, Timer, Worker
 
@@ -45,6 +46,7 @@ __all__ = [
     "TaskLostError",
     "TaskTimeoutError",
     "Timer",
+    "TlsInfo",
     "Worker",
     "WorkerView",
     "WouldBlockError",

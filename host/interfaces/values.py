@@ -12,6 +12,8 @@ class CloseReason(StrEnum):
     PEER_FINISHED = "peer finished sending"
     PLUGIN = "closed by the plugin"
     RESET = "reset by the peer"
+    TRUNCATED = "ended without close_notify"
+    TLS_FAILED = "TLS protocol error"
     IDLE = "idle for too long"
     TIMEOUT = "not done in the time the plugin gave it"
     WRITE_TIMEOUT = "peer does not take what is sent"
@@ -109,6 +111,28 @@ class ProxyHeader:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsInfo:
+    """What was agreed on in a TLS handshake.
+
+    Attributes:
+        version: the version of the protocol, as "TLSv1.3".
+        cipher: the name of the cipher suite.
+        alpn: the protocol that was agreed on (RFC 7301); None if the client has asked for none.
+        server_name: the host name that the client has asked for (RFC 6066, 3); None for none.
+        resumed: whether the client goes on with a session that it had before.
+        peer_certificate: the client's certificate (DER), None if it has shown none. It is verified
+            if the settings ask for certificates.
+    """
+
+    version: str
+    cipher: str
+    alpn: str | None
+    server_name: str | None
+    resumed: bool
+    peer_certificate: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionOrigin:
     """What is known of the client of a connection before `on_accept`.
 
@@ -124,6 +148,7 @@ class ConnectionOrigin:
         pid: that process; 0 if it is in another pid namespace.
         proxy: what the proxy has said that the connection came through, with its own address; None
             for a connection that did not have to come through one.
+        tls: what was agreed on with the client; None for a connection without TLS.
     """
 
     peer: str
@@ -133,3 +158,4 @@ class ConnectionOrigin:
     uid: int | None = None
     pid: int | None = None
     proxy: ProxyHeader | None = None
+    tls: TlsInfo | None = None

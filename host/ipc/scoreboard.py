@@ -44,9 +44,11 @@ DATAGRAMS, REPLIES, DROPPED_REPLIES, REFUSED_REPLIES = range(15, 19)
 PER_CLIENT, RATE = 19, 20
 # Connections that are open, of listeners with `max_connections`; 0 of all others.
 OPEN = 21
+# Connections whose TLS handshake has failed: among those not let in, too.
+BAD_TLS = 22
 # Written by the supervisor, once per row and listener.
 SENT = 5
-LISTENER_WORDS = 22
+LISTENER_WORDS = 23
 
 
 class Cells(Protocol):

@@ -35,7 +35,9 @@ than they got done in their turn, and somebody new must not wait for all of them
 class Poller(Protocol):
     """What a connection needs of the loop."""
 
-    now: float
+    @property
+    def now(self) -> float:
+        """The clock at the start of the present turn, in seconds."""
 
     def call_at(self, when: float, function: Callable[[], object]) -> TimerHandle:
         """Call `function` once at `when`."""

@@ -10,6 +10,7 @@ from host.ipc.scoreboard import (
     ACCEPTED,
     ACTIVE,
     BAD_PROXY,
+    BAD_TLS,
     BYTES_IN,
     BYTES_OUT,
     CUT_ANSWERS,
@@ -206,6 +207,7 @@ up, but for the first two."""
 _REFUSALS = {
     "denied": DENIED,
     "proxy": BAD_PROXY,
+    "tls": BAD_TLS,
     "late": LATE,
     "gone": GONE,
     "probes": PROBES,

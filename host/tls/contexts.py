@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from host.settings import Tls
 from host.tls.certificate import Certificate
 from host.tls.pem import CertificateError, Pem, PemSet, Place, load_into, places
+from host.tls.session import NamedObject
 
 # https://wiki.mozilla.org/Security/Server_Side_TLS, version 5.7. Its three ciphers with
 # DHE are left out: they need parameters of their own, and who speaks TLS 1.2 knows ECDHE.
@@ -77,6 +78,7 @@ class ServerContext:
     ) -> None:
         self.name, self._table, self._alpn, self._keylog = name, table, list(alpn), keylog
         self.front = self._context(pems.client_ca)
+        self.front.sslobject_class = NamedObject
         self.front.sni_callback = self._put_in
         self.install(pems, certificates)
 
@@ -97,6 +99,8 @@ class ServerContext:
         self, session: ssl.SSLObject | ssl.SSLSocket, name: str | None, _front: ssl.SSLContext
     ) -> int | None:
         # OpenSSL calls this for each ClientHello, also for one without a name.
+        assert isinstance(session, NamedObject)
+        session.server_name = name
         found = self._choice.find(name)
         if found is None:
             return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME

@@ -10,10 +10,10 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from host.interfaces import ConnectionOrigin
-from host.ipc.scoreboard import BAD_PROXY, DENIED, GONE, LATE, PROBES
+from host.ipc.scoreboard import BAD_PROXY, BAD_TLS, DENIED, GONE, LATE, PROBES
 from host.net.networks import Networks
 from host.net.proxy_protocol import MAX_BYTES, Parsed, ProxyHeaderError, parse
 from host.net.sockets import describe, origin
@@ -23,6 +23,10 @@ from host.text import reason
 from host.worker.capacity import Capacity
 from host.worker.client_limits import ClientLimit
 from host.worker.refusals import Refusals
+
+if TYPE_CHECKING:  # a worker without TLS does not import it
+    from host.worker.handshakes import Handshake
+    from host.worker.tls_setup import TlsSetup
 
 _PROBE_SECONDS = 0.1
 """How long a connection that names no client is taken for a probe, which ends without a word."""
@@ -98,6 +102,7 @@ class PendingConnection:
         due: when it is refused, in seconds of the loop's clock.
         data: what has come of the header of its proxy.
         parsed: that header, once it is whole.
+        handshake: its TLS handshake, once it has begun.
     """
 
     sock: socket.socket
@@ -107,11 +112,13 @@ class PendingConnection:
     due: float
     data: bytes = b""
     parsed: Parsed | None = None
+    handshake: Handshake | None = None
 
     @property
     def peer(self) -> str:
         """The other end as text."""
-        return describe(self.address)
+        address = self.address
+        return address.peer if isinstance(address, ConnectionOrigin) else describe(address)
 
     def take(self, size: int) -> bool:
         """Read so many bytes that were looked at; False if they are not there any more."""
@@ -136,6 +143,9 @@ class Admission:
         capacity: told when as many wait as may.
         pending: those that wait, in the order in which they came; filled here.
         limits: how long they may wait, and how many.
+
+    Attributes:
+        tls: makes the handshakes of listeners that have TLS; None if there are none.
     """
 
     def __init__(
@@ -148,6 +158,7 @@ class Admission:
         pending: dict[PendingConnection, None],
         limits: Limits,
     ) -> None:
+        self.tls: TlsSetup | None = None
         self._rules, self._admit, self._loop, self._refusals = rules, admit, loop, refusals
         self._capacity, self._pending, self._limits = capacity, pending, limits
         self._is_timed = False
@@ -160,7 +171,10 @@ class Admission:
         if rules.admit_all:
             self._let_in_peer(fd, address, listener, claim, host)
         elif rules.is_proxy(host):
-            self._wait(fd, address, listener, claim)
+            connection = self._pending_of(fd, address, listener, claim)
+            self._wait(
+                connection, lambda: self._loop.add(fd, READ, lambda _: self._look(connection))
+            )
         elif rules.versions and rules.others_are_refused:
             why = "it is no proxy of proxy_from, and proxy_others is refuse"
             self._refusals.refuse(fd, listener, DENIED, describe(address), why)
@@ -196,7 +210,7 @@ class Admission:
     def _let_in(
         self, fd: int, address: object, listener: int, claim: int, client: str | int | None
     ) -> None:
-        """Let a connection in, unless its client has as many as it may.
+        """Let a connection in, after its handshake if it has one, unless its client has too many.
 
         Args:
             fd: its descriptor.
@@ -206,24 +220,40 @@ class Admission:
             client: the IP address of its client, or the number of a user; None for who is not
                 counted: a proxy itself, and the peers of a Unix socket.
         """
+        exceeded = self._exceeded(fd, listener, client)
+        if exceeded is not None:
+            peer = address.peer if isinstance(address, ConnectionOrigin) else describe(address)
+            self._refusals.refuse(fd, listener, exceeded[0], peer, exceeded[1])
+        elif self._has_tls(listener):
+            connection = self._pending_of(fd, address, listener, claim)
+            self._wait(connection, lambda: self._begin_handshake(connection))
+        else:
+            self._begin(fd, address, listener, claim)
+
+    def _exceeded(self, fd: int, listener: int, client: str | int | None) -> tuple[int, str] | None:
+        """Count a connection of a client; return why it is refused, None if it is not."""
         limit = self._rules[listener].clients
-        if limit is not None and client is not None:
-            cause = limit.refusal(fd, client)
-            if cause is not None:
-                peer = address.peer if isinstance(address, ConnectionOrigin) else describe(address)
-                self._refusals.refuse(fd, listener, cause, peer, limit.why(cause, client))
-                return
-        admitted = self._admit(fd, address, listener, claim)
+        if limit is None or client is None:
+            return None
+        cause = limit.refusal(fd, client)
+        return None if cause is None else (cause, limit.why(cause, client))
+
+    def _begin(self, fd: int, address: object, context: int, claim: int) -> None:
+        admitted = self._admit(fd, address, context, claim)
         if admitted is not None and self._deadline is not None:
             admitted.drain(self._deadline)
 
-    def _wait(self, fd: int, address: object, listener: int, claim: int) -> None:
+    def _pending_of(self, fd: int, address: object, listener: int, claim: int) -> PendingConnection:
         due = self._loop.now + self._limits.admission_seconds
-        connection = PendingConnection(socket.socket(fileno=fd), address, listener, claim, due)
+        return PendingConnection(socket.socket(fileno=fd), address, listener, claim, due)
+
+    def _wait(self, connection: PendingConnection, watch: Callable[[], object]) -> None:
+        """Wait for what a connection sends, within the time for it."""
+        due = connection.due
         try:
-            self._loop.add(fd, READ, lambda _mask: self._look(connection))
+            watch()
         except OSError as error:  # ENOSPC or ENOMEM (epoll_ctl(2))
-            connection.sock.detach()
+            fd, listener = connection.sock.detach(), connection.listener
             self._refusals.refuse(fd, listener, GONE, connection.peer, reason(error))
             return
         self._pending[connection] = None
@@ -283,17 +313,50 @@ class Admission:
         return self._rules[connection.listener].admits(host)
 
     def _end_wait(self, connection: PendingConnection, parsed: Parsed) -> None:
-        """Let a connection in that has waited, unless it has gone meanwhile."""
-        if not self._forget(connection):
+        """Go on with a connection whose proxy has said whose it is, unless it has gone."""
+        if connection not in self._pending:
             return
-        header, fd = parsed.header, connection.sock.detach()
+        header, fd, listener = parsed.header, connection.sock.fileno(), connection.listener
         client = None
         if header.source is None:
             found = replace(origin(connection.address, fd), proxy=header)
         else:
             client = parsed.host
             found = ConnectionOrigin(header.source, client, parsed.port, proxy=header)
-        self._let_in(fd, found, connection.listener, connection.claim, client)
+        connection.address = found
+        exceeded = self._exceeded(fd, listener, client)
+        if exceeded is not None:
+            self._refuse(connection, *exceeded)
+        elif self._has_tls(listener):
+            self._loop.remove(fd)
+            try:
+                self._begin_handshake(connection)
+            except OSError as error:  # ENOSPC or ENOMEM (epoll_ctl(2))
+                self._refuse(connection, GONE, reason(error))
+        else:
+            self._forget(connection)
+            self._begin(connection.sock.detach(), found, listener, connection.claim)
+
+    def _has_tls(self, listener: int) -> bool:
+        return self.tls is not None and listener in self.tls
+
+    def _begin_handshake(self, connection: PendingConnection) -> None:
+        assert self.tls is not None
+        fd, listener = connection.sock.fileno(), connection.listener
+        handshake = self.tls.handshake(fd, listener, lambda why: self._shaken(connection, why))
+        connection.handshake = handshake
+        handshake.begin()
+
+    def _shaken(self, connection: PendingConnection, why: str | None) -> None:
+        """Let a connection in whose handshake is done, or refuse it."""
+        assert self.tls is not None
+        assert connection.handshake is not None
+        if why != "":
+            self._refuse(connection, GONE if why is None else BAD_TLS, why or _GONE)
+        elif self._forget(connection):
+            fd, session = connection.sock.detach(), connection.handshake.session
+            number, found = self.tls.begin(fd, session, connection.listener, connection.address)
+            self._begin(fd, found, number, connection.claim)
 
     def _refuse(self, connection: PendingConnection, cause: int, why: str) -> None:
         if self._forget(connection):
@@ -304,6 +367,8 @@ class Admission:
         """Wait no longer for a connection; return whether it still waited."""
         if self._pending.pop(connection, self) is self:
             return False
+        if connection.handshake is not None:
+            connection.handshake.end()
         self._loop.remove(connection.sock.fileno())
         if not self.is_full():
             self._capacity.empty()
@@ -320,6 +385,8 @@ class Admission:
 
     def _why_late(self, connection: PendingConnection) -> str:
         seconds = f"{self._limits.admission_seconds:g} s"
+        if connection.handshake is not None:
+            return f"its TLS handshake was not done after {seconds}"
         if connection.data:
             return f"its PROXY header was not whole after {seconds}"
         return f"it has sent no PROXY header for {seconds}; {_SILENT_PROXY}"

@@ -105,8 +105,8 @@ class SocketConnection(LaterPart):
             data = read(self._fd, room)
         except BlockingIOError:
             return b""
-        except OSError:
-            self.give_up(_RESET)
+        except OSError as error:
+            self._read_failed(error)
             return b""
         size = len(data)
         if size < FEW_BYTES:
@@ -132,8 +132,8 @@ class SocketConnection(LaterPart):
             size = context.read_into(self._fd, [buffer])
         except BlockingIOError:
             return 0
-        except OSError:
-            self.give_up(_RESET)
+        except OSError as error:
+            self._read_failed(error)
             return 0
         self.bytes_in += size
         if not size:
@@ -268,6 +268,11 @@ class SocketConnection(LaterPart):
         self._room = 0
         self.eof = self._attention = True
         self._context.touched.append(self)  # the handler of another connection may have read
+
+    def _read_failed(self, error: OSError) -> None:
+        """End for an error of a read; who has ended without a word may still read our last ones."""
+        reason = self._context.reason_of(error)
+        (self.finish if reason is CloseReason.TRUNCATED else self.give_up)(reason)
 
     def _read_more(self, start: bytes) -> bytes:
         """Read what follows the first few bytes, and read much at once from now on."""

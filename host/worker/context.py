@@ -72,6 +72,10 @@ class OpenConnections:
     congestion: dict[Any, Callable[[bool], object]] = field(default_factory=dict)
 
 
+def _reset_by_the_peer(_error: OSError) -> CloseReason:
+    return CloseReason.RESET
+
+
 @dataclass(slots=True)
 class ListenerContext:
     """What all connections of one listener in one worker share.
@@ -97,6 +101,7 @@ class ListenerContext:
             read(2), readv(2), write(2), writev(2), sendfile(2) and close(2).
         error: returns the error that is pending on one, 0 for none.
         reset: makes close(2) reset the peer.
+        reason_of: returns why a connection ends whose read or write has failed.
         call_word: what that cell says while `on_readable` is called, but for the serial number.
         few: how many bytes a read asks for as long as no more than that comes at a time.
         read_size: how many bytes it asks for otherwise.
@@ -131,6 +136,7 @@ class ListenerContext:
     close: Callable[[int], None] = os.close
     error: Callable[[int], int] = pending_error
     reset: Callable[[int], None] = reset_on_close
+    reason_of: Callable[[OSError], CloseReason] = _reset_by_the_peer
     call_word: int = field(init=False)
     few: int = field(init=False)
     read_size: int = field(init=False)

@@ -6,6 +6,7 @@ import functools
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from host.bus.frames import Channel
@@ -56,8 +57,9 @@ from host.worker.turns import TurnHandler
 from host.worker.unsent import UnsentBytes
 from host.worker.view import PluginWorker, isolation
 
-if TYPE_CHECKING:  # a worker without pools imports nothing of them
+if TYPE_CHECKING:  # a worker without pools, or without TLS, imports nothing of them
     from host.offload.pools import MakePools, Pools
+    from host.worker.tls_setup import TlsSetup
 
 
 def run(
@@ -167,13 +169,18 @@ class WorkerProcess:
         wake = functools.partial(os.eventfd_write, assignment.wake, 1)
         capacity = Capacity(assignment.row, connections, loop, wake)
         self._client_limits = self._limits_of_clients(settings)
+        bind = functools.partial(registry.bind, report=failures, breaker=breaker, timed=timed)
         self._contexts: list[ListenerContext] = []
         contexts = self._contexts
         datagrams = DatagramSetup(self._view, assignment, loop, failures, telemetry)
         for listener in assignment.listeners:
-            hooks = registry.bind(listener.plugin, failures, breaker=breaker, timed=timed)
+            hooks = bind(listener.plugin)
             contexts.append(self._context(listener, hooks, settings, capacity))
             datagrams.add(listener, hooks, settings)
+        self._tls = self._tls_of(
+            settings,
+            lambda view: self._context(view, bind(view.plugin), settings, capacity),
+        )
         self._shards = OwnedShards(datagrams.shards, loop, self._channel.report)
         sockets, spread = assignment.sockets, settings.lifecycle.drain_spread_seconds
         streams = [each for number, each in enumerate(sockets) if number not in assignment.shards]
@@ -229,19 +236,45 @@ class WorkerProcess:
             return [None] * len(settings.listens)
         return [client_limit(settings.limits, listen, row) for listen in settings.listens]
 
+    def _tls_of(
+        self, settings: Settings, make: Callable[[Listener], ListenerContext]
+    ) -> TlsSetup | None:
+        """Have the connections of listeners with TLS use it; return None if there are none.
+
+        Args:
+            settings: the settings of the host.
+            make: makes the context of a listener. Those of plugins that clients can ask for come
+                after those of the listeners.
+        """
+        tables = self._assignment.tls
+        if not tables:
+            return None
+        from host.worker.tls_setup import TlsSetup  # noqa: PLC0415  (20 ms, for who has TLS only)
+
+        setup, contexts = TlsSetup(tables, settings, self.loop), self._contexts
+        for number, listen in enumerate(settings.listen):
+            if not listen.tls:
+                continue
+            contexts[number] = setup.wrap(contexts[number])
+            for protocol, plugin in listen.alpn.items():
+                setup.serve(number, protocol, len(contexts))
+                view = replace(contexts[number].listener, plugin=plugin)
+                contexts.append(setup.wrap(make(view)))
+        return setup
+
     def _admission_of(
         self, acceptor: Acceptor, settings: Settings, capacity: Capacity
     ) -> Admission | None:
         """Have connections asked first where the settings want it; None if they never do."""
         assignment, loop = self._assignment, self.loop
         rules = list(map(AccessRules, settings.listens, self._client_limits))
-        if all(each.is_open for each in rules):
+        if all(each.is_open for each in rules) and self._tls is None:
             return None
         refusals = Refusals(
             assignment.listeners,
             [
                 closing_with_reset(each.close) if listen.refuse == "reset" else each.close
-                for each, listen in zip(self._contexts, settings.listens, strict=True)
+                for each, listen in zip(self._contexts, settings.listens, strict=False)
             ],
             assignment.row,
             assignment.slot,
@@ -253,9 +286,11 @@ class WorkerProcess:
         admission = Admission(
             rules, acceptor.begin, loop, refusals, capacity, pending, settings.limits
         )
+        admission.tls = self._tls
         for number, each in enumerate(rules):
-            if not each.is_open:
-                is_full = None if each.versions is None else admission.is_full
+            has_tls = self._tls is not None and number in self._tls
+            if has_tls or not each.is_open:
+                is_full = admission.is_full if has_tls or each.versions is not None else None
                 acceptor.ask_first(number, admission.begin, is_full)
         return admission
 
@@ -319,7 +354,7 @@ class WorkerProcess:
         """Leave everything to the parent, in a child that a plugin has forked."""
         self.loop.close_in_fork()
         for context in self._contexts:
-            context.close = os.close  # what the parent counts is not the child's
+            context.close = os.close  # nothing is told to peers, nor counted: that is the parent's
         for connection in self._connections.open:
             connection.close_in_fork()
         for each in self._connections.pending:

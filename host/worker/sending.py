@@ -205,7 +205,7 @@ class SendingHalf:
         if isinstance(error, BlockingIOError):
             self._keep_unsent(data, 0)
         else:
-            self.give_up(CloseReason.RESET)
+            self.give_up(self._context.reason_of(error))
 
     def _keep_unsent(self, data: bytes, sent: int) -> None:
         """Keep what the kernel did not take until the peer makes room."""
@@ -256,8 +256,8 @@ class SendingHalf:
             sent = unsent.send(self._fd, context.write_pieces, context.send_file)
         except BlockingIOError:
             return
-        except OSError:
-            self.give_up(CloseReason.RESET)
+        except OSError as error:
+            self.give_up(self._context.reason_of(error))
             return
         except FileUnsendableError as error:
             self.fail(error)

@@ -19,7 +19,9 @@ SLICE = 500
 class Clock(Protocol):
     """What `Sweep` needs of the loop."""
 
-    now: float
+    @property
+    def now(self) -> float:
+        """The clock at the start of the present turn, in seconds."""
 
     def call_at(self, when: float, function: Callable[[], object]) -> Timer:
         """Call `function` once at `when`."""

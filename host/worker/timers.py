@@ -12,7 +12,9 @@ from host.interfaces import Timer
 class Clock(Protocol):
     """What timers need of the loop."""
 
-    now: float
+    @property
+    def now(self) -> float:
+        """The clock at the start of the present turn, in seconds."""
 
     def call_at(self, when: float, function: Callable[[], object]) -> Timer:
         """Call `function` once at `when`."""

@@ -7,6 +7,7 @@ from host.ipc.scoreboard import (
     ACCEPTED_ALL,
     ACTIVE,
     BAD_PROXY,
+    BAD_TLS,
     BYTES_IN,
     BYTES_OUT,
     CUT_ANSWERS,
@@ -195,6 +196,7 @@ def test_what_was_sent_to_a_worker_and_not_accepted_is_outstanding(alone):
 CAUSES = {
     "denied": DENIED,
     "proxy": BAD_PROXY,
+    "tls": BAD_TLS,
     "late": LATE,
     "gone": GONE,
     "probes": PROBES,
@@ -219,7 +221,7 @@ def test_listeners_are_told_with_the_sums_of_all_workers(alone):
         for number, counter in enumerate(CAUSES.values(), 1):
             handle.row.add(0, counter, number)
     [listener] = told(alone)["listeners"]
-    assert list(listener["refusals"].values()) == [2, 4, 6, 8, 10, 12, 14]
+    assert list(listener["refusals"].values()) == [2, 4, 6, 8, 10, 12, 14, 16]
     assert {name: listener[name] for name in COUNTED} == {
         name: 2 * amount for name, (_, amount) in COUNTED.items()
     }

@@ -1,0 +1,267 @@
+"""One TLS session: what descriptors are read and written by, with records in between.
+
+OpenSSL reads from one buffer in memory and writes to another (ssl.MemoryBIO), so a write never has
+to wait for something to read, and a session can be used by a thread that does not have the socket.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Sequence
+from contextlib import suppress
+
+from host.interfaces import TlsInfo
+
+Buffers = Sequence[bytes | bytearray | memoryview]
+
+_READ_BYTES = 65_536
+_SLICE = 65_536
+"""How much is encrypted at once. What the kernel does not take of it has to be kept."""
+_AT_ONCE = 4 * _SLICE
+"""How much is sent at most before others have their turn."""
+_MAX_LEFT = 4 * _SLICE
+"""More records than this, which nobody has written, wait only for a peer that asks for them and
+does not read: with KeyUpdate (RFC 8446, 4.6.3), say."""
+
+
+class TruncatedError(ConnectionResetError):
+    """The peer has ended without close_notify: what it sent may have been cut by somebody else."""
+
+
+class TlsFailedError(ConnectionResetError):
+    """The peer does not keep to the protocol."""
+
+
+class NamedObject(ssl.SSLObject):
+    """An SSL object that knows the host name that its client has asked for.
+
+    Attributes:
+        server_name: that name, or None.
+    """
+
+    server_name: str | None = None
+
+
+class Session:
+    """A TLS session of a server over one non-blocking descriptor, which it does not own.
+
+    `read` and `write` do what read(2) and write(2) do for a plain socket. What is written counts as
+    sent once the kernel has taken the records that it is in, so the caller gives what was not sent
+    again, first of all: of that, `_ahead` bytes are in records already.
+
+    Args:
+        context: the context of the server.
+
+    Attributes:
+        more: whether bytes may wait inside, so that nothing is to be read from the descriptor and
+            nothing is to be waited for. It may turn out that they are a part of a record.
+        silent: whether the peer is not told of the end.
+    """
+
+    __slots__ = (
+        "_ahead",
+        "_failure",
+        "_incoming",
+        "_left",
+        "_object",
+        "_outgoing",
+        "more",
+        "silent",
+    )
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._object = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._left = b""  # records that the kernel has not taken
+        self._ahead = 0
+        self._failure = ""
+        self.more = self.silent = False
+
+    def feed(self, data: bytes) -> None:
+        """Take records that were read from the descriptor."""
+        self._incoming.write(data)
+
+    def step(self) -> bool:
+        """Go on with the handshake; return whether it is done.
+
+        Raises:
+            ssl.SSLError: it has failed. What there is to be sent tells the peer why.
+        """
+        try:
+            self._object.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        self.more = self._incoming.pending > 0
+        return True
+
+    def read(self, fd: int, room: int) -> bytes:
+        """Return up to `room` decrypted bytes; b"" if the peer has said that it has finished.
+
+        Raises:
+            BlockingIOError: there are none now.
+            TruncatedError: the peer has ended without saying so.
+            TlsFailedError: what it sends is not TLS.
+            OSError: from read(2).
+        """
+        if not self.more:
+            if self._failure:
+                raise TlsFailedError(self._failure)
+            records = os.read(fd, _READ_BYTES)
+            if not records:
+                raise TruncatedError("ended without close_notify")
+            self._incoming.write(records)
+        try:
+            data = self._object.read(room)
+        except ssl.SSLError as error:
+            raise self._explained(fd, error) from None
+        self.more = len(data) == room or self._incoming.pending > 0
+        if self._outgoing.pending:
+            self._answer(fd)
+        return data
+
+    def read_into(self, fd: int, buffers: Sequence[bytearray | memoryview]) -> int:
+        """Read into the first buffer; return how many bytes, or raise as `read` does."""
+        (buffer,) = buffers
+        data = self.read(fd, memoryview(buffer).nbytes)
+        memoryview(buffer).cast("B")[: len(data)] = data
+        return len(data)
+
+    def write(self, fd: int, data: bytes | memoryview) -> int:
+        """Send as much of `data` as the kernel takes; return how many bytes of it.
+
+        Raises:
+            BlockingIOError: it takes nothing now.
+            OSError: from write(2), or the session has failed.
+        """
+        size = len(data)
+        if size > _SLICE or self._left or self._ahead:
+            return self.write_pieces(fd, (data,))
+        self._encrypt(data)
+        records = self._outgoing.read()
+        try:
+            written = os.write(fd, records)
+        except BlockingIOError:
+            written = 0
+        if written != len(records):
+            self._left, self._ahead = records[written:], size
+            raise BlockingIOError
+        return size
+
+    def write_pieces(self, fd: int, pieces: Buffers) -> int:
+        """Send as much of `pieces`, in their order, as the kernel takes; as `write` does."""
+        self._send_left(fd)
+        sent, self._ahead = self._ahead, 0
+        data = _joined(pieces)
+        end = min(len(data), _AT_ONCE)
+        while sent < end:
+            part = data[sent : sent + _SLICE]
+            self._encrypt(part)
+            with suppress(BlockingIOError):
+                self._send(fd)
+            if self._left:
+                self._ahead = len(part)
+                break
+            sent += len(part)
+        if not sent and self._ahead:
+            raise BlockingIOError
+        return sent
+
+    def send_file(self, fd: int, file: int, offset: int, count: int) -> int:
+        """Send from a file as sendfile(2) does; raise as `write` does, or what pread(2) raises."""
+        data = os.pread(file, min(count, _SLICE), offset)
+        return self.write(fd, data) if data else 0
+
+    def flush(self, fd: int) -> bool:
+        """Send records that are there already; return whether the kernel has taken them all.
+
+        Raises:
+            OSError: from write(2).
+        """
+        try:
+            self._send_left(fd)
+            self._send(fd)
+        except BlockingIOError:
+            return False
+        return not self._left
+
+    def finish(self, fd: int) -> None:
+        """Say that nothing more will be sent (close_notify), if the kernel takes it at once."""
+        try:
+            if self.silent or self._left:
+                return  # what is left is a part of a record: nothing can follow it
+            self._object.unwrap()
+        except (ssl.SSLError, ValueError):
+            pass  # it has not said that it has finished, or no session was agreed on
+        try:
+            self._send(fd)
+        except OSError:
+            return
+
+    @property
+    def alpn(self) -> str | None:
+        """The protocol that was agreed on (RFC 7301), or None."""
+        return self._object.selected_alpn_protocol()
+
+    def info(self) -> TlsInfo:
+        """Return what was agreed on in the handshake."""
+        tls = self._object
+        cipher = tls.cipher()
+        return TlsInfo(
+            version=tls.version() or "",
+            cipher=cipher[0] if cipher else "",
+            alpn=tls.selected_alpn_protocol(),
+            server_name=tls.server_name if isinstance(tls, NamedObject) else None,
+            resumed=bool(tls.session_reused),
+            peer_certificate=tls.getpeercert(binary_form=True),
+        )
+
+    def _explained(self, fd: int, error: ssl.SSLError) -> OSError:
+        """Return what a failed read comes to, and send what is to be sent because of it."""
+        self.more = False
+        if isinstance(error, ssl.SSLWantReadError):
+            if self._outgoing.pending:
+                self._answer(fd)
+            return BlockingIOError()
+        self._failure = error.reason or str(error)
+        with suppress(OSError):
+            self._send(fd)  # an alert
+        return TlsFailedError(self._failure)
+
+    def _encrypt(self, data: bytes | memoryview) -> None:
+        try:
+            self._object.write(data)
+        except ssl.SSLError as error:
+            raise TlsFailedError(error.reason or str(error)) from None
+
+    def _answer(self, fd: int) -> None:
+        """Send records that the protocol itself asks for."""
+        if not self.flush(fd) and len(self._left) > _MAX_LEFT:
+            raise TlsFailedError("the peer asks for answers and does not read them")
+
+    def _send_left(self, fd: int) -> None:
+        """Send what was left of the records before; raise BlockingIOError if not all of it goes."""
+        if self._left:
+            self._left = self._left[os.write(fd, self._left) :]
+            if self._left:
+                raise BlockingIOError
+
+    def _send(self, fd: int) -> None:
+        """Send the records that OpenSSL has made; keep what the kernel does not take."""
+        if not self._outgoing.pending:
+            return
+        self._left += self._outgoing.read()
+        self._left = self._left[os.write(fd, self._left) :]
+
+
+def _joined(pieces: Buffers) -> memoryview:
+    """Return the first pieces as one, as far as they can be sent at once."""
+    if len(pieces) == 1:
+        return memoryview(pieces[0])
+    taken, size = [], 0
+    for piece in pieces:
+        taken.append(piece)
+        size += len(piece)
+        if size >= _AT_ONCE:
+            break
+    return memoryview(b"".join(taken))

@@ -1,0 +1,226 @@
+"""TLS handshakes: their bytes are read and sent here, and computed in a thread of their own.
+
+One takes a millisecond, mostly of arithmetic. A burst of them on the loop would hold up all that
+are served already. A session is in memory only (host.tls.session), so the thread touches no socket,
+and what comes of a connection that has ended meanwhile is dropped.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import queue
+import ssl
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from host.runtime.loop import READ, WRITE, Loop
+from host.tls.client_hello import offers_protocols
+from host.tls.session import Session
+
+_READ_BYTES = 16_384
+_MAX_BYTES = 262_144
+"""More than a ClientHello and a long chain of certificates."""
+_HANDSHAKE_RECORD = 0x16
+_BUDGET_SECONDS = 0.002
+
+
+class Computed(NamedTuple):
+    """What has come of a step.
+
+    Attributes:
+        done: whether the handshake is done.
+        cause: why it has failed, or "".
+    """
+
+    done: bool
+    cause: str
+
+
+class Step(Protocol):
+    """Has steps of handshakes computed."""
+
+    def __call__(self, session: Session, tell: Callable[[Computed], object]) -> None:
+        """Compute one step, and call `tell` with what has come of it on the loop."""
+
+
+class Handshake:
+    """One handshake, until it is done or has failed.
+
+    Args:
+        fd: the non-blocking descriptor, which stays the caller's.
+        session: a new session.
+        loop: the worker's loop.
+        step: has steps computed.
+        refuses_others: whether a client must take one of the protocols of the listener if it names
+            any (RFC 7301).
+        tell: called with why it has failed, "" if it is done, and None if the peer has gone.
+    """
+
+    def __init__(
+        self,
+        fd: int,
+        session: Session,
+        loop: Loop,
+        step: Step,
+        refuses_others: bool,
+        tell: Callable[[str | None], object],
+    ) -> None:
+        self.session = session
+        self._fd, self._loop, self._step, self._tell = fd, loop, step, tell
+        self._refuses_others = refuses_others
+        self._hello = bytearray()
+        self._size = 0
+        self._ended = False
+        self._is_watched = False
+
+    def begin(self) -> None:
+        """Watch the descriptor.
+
+        Raises:
+            OSError: ENOSPC or ENOMEM (epoll_ctl(2)).
+        """
+        self._loop.add(self._fd, READ, self._on_event)
+        self._is_watched = True
+
+    def end(self) -> None:
+        """Do nothing any more: the descriptor is about to be used or closed by somebody else."""
+        self._ended = True
+        self._unwatch()
+
+    def _unwatch(self) -> None:
+        # With a mask of 0 epoll would still report a hang-up, in every turn.
+        if self._is_watched:
+            self._is_watched = False
+            self._loop.remove(self._fd)
+
+    def _on_event(self, mask: int) -> None:
+        if mask & WRITE:
+            self._go_on()
+            return
+        try:
+            data = os.read(self._fd, _READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        first = not self._size
+        self._size += len(data)
+        if not data:
+            self._finish(None)
+        elif first and data[0] != _HANDSHAKE_RECORD:
+            self._finish("what it sends is not TLS")
+        elif self._size > _MAX_BYTES:
+            self._finish("its handshake is too long")
+        else:
+            if self._refuses_others:
+                self._hello += data
+            self.session.feed(data)
+            self._unwatch()
+            self._step(self.session, self._stepped)
+
+    def _stepped(self, computed: Computed) -> None:
+        """Send what a step has made, and wait for the answer to it."""
+        if self._ended:
+            return
+        if computed.cause:
+            self._flush()  # the alert
+            self._finish(computed.cause)
+        elif computed.done and self._refuses_others and self.session.alpn is None:
+            offers = offers_protocols(bytes(self._hello))
+            self._finish("it asks for protocols that are not in alpn" if offers else "")
+        elif computed.done:
+            self._flush()
+            self._finish("")
+        else:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Wait for the peer to take or to send something."""
+        flushed = self._flush()
+        if flushed is None:
+            self._finish(None)
+            return
+        self._unwatch()
+        try:
+            self._loop.add(self._fd, READ if flushed else WRITE, self._on_event)
+        except OSError:  # ENOSPC or ENOMEM (epoll_ctl(2))
+            self._finish(None)
+        else:
+            self._is_watched = True
+
+    def _flush(self) -> bool | None:
+        """Send; return whether the kernel has taken all, None if it takes nothing any more."""
+        try:
+            return self.session.flush(self._fd)
+        except OSError:
+            return None
+
+    def _finish(self, cause: str | None) -> None:
+        self.end()
+        self._tell(cause)
+
+
+def compute(session: Session) -> Computed:
+    """Go one step on with the handshake of a session."""
+    try:
+        return Computed(session.step(), "")
+    except ssl.SSLError as error:
+        return Computed(False, f"its TLS handshake has failed ({error.reason or error})")
+    except Exception as error:  # of a callback: this connection only
+        return Computed(False, f"its TLS handshake has failed ({error!r})")
+
+
+class ThreadedSteps:
+    """Computes steps in one thread, which begins with the first of them.
+
+    Args:
+        loop: told what has come of them.
+    """
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._waiting: queue.SimpleQueue[tuple[Session, Callable[[Computed], object]]]
+        self._waiting = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def __call__(self, session: Session, tell: Callable[[Computed], object]) -> None:
+        """Have the thread compute one step."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="handshakes", daemon=True)
+            self._thread.start()
+        self._waiting.put((session, tell))
+
+    def _work(self) -> None:
+        while True:
+            session, tell = self._waiting.get()
+            computed = compute(session)
+            self._loop.call_from_thread(functools.partial(tell, computed))
+
+
+class LoopSteps:
+    """Computes steps on the loop, one after the other, for a part of each turn.
+
+    Args:
+        loop: the loop.
+    """
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._waiting: deque[tuple[Session, Callable[[Computed], object]]] = deque()
+
+    def __call__(self, session: Session, tell: Callable[[Computed], object]) -> None:
+        """Compute one step, in this turn or a later one."""
+        if not self._waiting:
+            self._loop.call_from_thread(self._work)
+        self._waiting.append((session, tell))
+
+    def _work(self) -> None:
+        until = self._loop.time() + _BUDGET_SECONDS
+        while self._waiting and self._loop.time() < until:
+            session, tell = self._waiting.popleft()
+            tell(compute(session))
+        if self._waiting:
+            self._loop.call_from_thread(self._work)

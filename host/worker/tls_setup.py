@@ -1,0 +1,99 @@
+"""Readies a worker for the listeners that have TLS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+from host.interfaces import ConnectionOrigin
+from host.net.sockets import origin, reset_on_close
+from host.runtime.loop import Loop
+from host.settings import Settings
+from host.tls.contexts import ServerContext
+from host.tls.session import Session
+from host.tls.sockets import TlsSockets
+from host.tls.tables import TlsContexts
+from host.worker.context import ListenerContext
+from host.worker.handshakes import Handshake, LoopSteps, Step, ThreadedSteps
+
+
+class _TlsListener(NamedTuple):
+    """What there is for one listener.
+
+    Attributes:
+        server: makes sessions.
+        step: has the steps of handshakes computed.
+        protocols: the numbers of contexts by the protocol that was agreed on (RFC 7301).
+    """
+
+    server: ServerContext
+    step: Step
+    protocols: dict[str, int]
+
+
+class TlsSetup:
+    """The TLS of a worker: makes handshakes, and has connections read and write by sessions.
+
+    Args:
+        tables: what sessions are made with.
+        settings: the settings of the host.
+        loop: the worker's loop.
+    """
+
+    def __init__(self, tables: TlsContexts, settings: Settings, loop: Loop) -> None:
+        self._loop = loop
+        self._sockets = TlsSockets(loop, reset_on_close)
+        threaded, on_loop = ThreadedSteps(loop), LoopSteps(loop)
+        self._listeners = {}
+        for number, listen in enumerate(settings.listen):
+            server = tables.of(listen)
+            if server is None:
+                continue
+            step = threaded if tables.tables[listen.tls].handshakes == "thread" else on_loop
+            self._listeners[number] = _TlsListener(server, step, {})
+
+    def __contains__(self, listener: int) -> bool:
+        return listener in self._listeners
+
+    def wrap(self, context: ListenerContext) -> ListenerContext:
+        """Return the context with which the connections of a listener use their sessions."""
+        if context.listener.index not in self:
+            return context
+        sockets = self._sockets
+        return replace(
+            context,
+            loop=sockets,
+            read=sockets.read,
+            read_into=sockets.read_into,
+            write=sockets.write,
+            write_pieces=sockets.write_pieces,
+            send_file=sockets.send_file,
+            close=sockets.closing(context.close),
+            reset=sockets.reset,
+            reason_of=sockets.reason_of,
+        )
+
+    def serve(self, listener: int, protocol: str, context: int) -> None:
+        """Have connections that agree on a protocol begin with the context of this number."""
+        self._listeners[listener].protocols[protocol] = context
+
+    def handshake(self, fd: int, listener: int, tell: Callable[[str | None], object]) -> Handshake:
+        """Return the handshake of a new connection; see there for `tell`."""
+        known = self._listeners[listener]
+        session = Session(known.server.front)
+        return Handshake(fd, session, self._loop, known.step, bool(known.protocols), tell)
+
+    def begin(
+        self, fd: int, session: Session, listener: int, address: object
+    ) -> tuple[int, ConnectionOrigin]:
+        """Use a session for a descriptor from now on.
+
+        Returns:
+            The number of the context for its protocol, and what is known of the client.
+        """
+        self._sockets.adopt(fd, session)
+        found = address if isinstance(address, ConnectionOrigin) else origin(address, fd)
+        info = session.info()
+        number = self._listeners[listener].protocols.get(info.alpn or "", listener)
+        return number, replace(found, tls=info)
