@@ -159,12 +159,16 @@ class Channel:
             count += more
         return kind, data
 
-    def send(self, kind: int, *pieces: bytes) -> None:
+    def send(self, kind: int, data: bytes = b"") -> None:
         """Send a frame; a process that a task has forked sends nothing."""
         if os.getpid() != self._pid:
             return
-        size = sum(map(len, pieces))
-        self._sock.sendall(b"".join((HEADER.pack(kind, size), *pieces)))
+        size = len(data)
+        if size < _FEW:
+            self._sock.sendall(HEADER.pack(kind, size) + data)
+        else:
+            self._sock.sendall(HEADER.pack(kind, size))
+            self._sock.sendall(data)
 
     def _receive_some(self) -> bytes:
         data = self._sock.recv(_FEW)
@@ -208,9 +212,11 @@ class Channel:
             _, task = self.receive()
             kind, answer = perform(task)
             del task
-            with suppress(Exception):  # a task may have closed them
+            try:
                 sys.stdout.flush()
                 sys.stderr.flush()
+            except Exception:  # a task has closed or replaced them
+                pass
             done += 1
             if done == max_tasks or (max_bytes and resident_bytes() > max_bytes):
                 kind |= LAST

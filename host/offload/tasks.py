@@ -195,10 +195,13 @@ class Share:
 
     def due(self, result: Result) -> list[Result]:
         """Take out what may be delivered now that a result is over, the first one first."""
-        due = []
-        if result in self._in_any_order:
+        if self.connection is None:
+            if result not in self._in_any_order:
+                return []
             self._in_any_order.discard(result)
-            due.append(result)
+            self.count -= len(result.tasks)
+            return [result]
+        due = []
         while self._in_order and self._in_order[0].ready():
             due.append(self._in_order.popleft())
         self.count -= sum(len(each.tasks) for each in due)
@@ -276,9 +279,10 @@ class Queue:
         """Return what may be delivered now that a result is over, the first one first."""
         share = result.share
         due = share.due(result)
-        self.count -= sum(len(each.tasks) for each in due)
-        if share.is_empty() and self._shares.get(share.connection) is share:
-            del self._shares[share.connection]
+        for each in due:
+            self.count -= len(each.tasks)
+        if share.connection is not None and share.is_empty():
+            self._shares.pop(share.connection, None)
         return [each for each in due if not each.is_cancelled]
 
     def results(self) -> list[Result]:

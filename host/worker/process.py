@@ -57,7 +57,7 @@ from host.worker.turns import TurnHandler
 from host.worker.unsent import UnsentBytes
 from host.worker.view import PluginWorker, isolation
 
-if TYPE_CHECKING:  # a worker without pools, or without TLS, imports nothing of them
+if TYPE_CHECKING:  # a worker imports nothing of what its settings do not have
     from host.offload.pools import MakePools, Pools
     from host.worker.tls_setup import TlsSetup
 
@@ -290,7 +290,8 @@ class WorkerProcess:
         for number, each in enumerate(rules):
             has_tls = self._tls is not None and number in self._tls
             if has_tls or not each.is_open:
-                is_full = admission.is_full if has_tls or each.versions is not None else None
+                waits = has_tls or each.versions is not None
+                is_full = admission.is_full if waits else None
                 acceptor.ask_first(number, admission.begin, is_full)
         return admission
 

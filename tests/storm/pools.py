@@ -25,7 +25,7 @@ WRONG = re.compile(r"(TaskLost|TaskTimeout|Memory|Pickling|Value)Error: ")
 
 
 @row(
-    45,
+    47,
     "processes of pools killed, stopped, hung, out of memory; results that cannot be pickled; with"
     " reloads, a killed worker and a stop while tasks run",
     "each task has one answer, in its place; others are served; nothing is left",
@@ -98,7 +98,7 @@ def hit(trial: Trial, host: StormHost) -> int:
 
 
 @row(
-    46,
+    48,
     "1,000,000 tiny tasks in a pool of two processes",
     "each has its answer; no memory and no descriptor is left of them",
 )
