@@ -12,15 +12,14 @@ from host.settings.effective import (
 from host.settings.errors import Problem, SettingsError
 from host.settings.json_schema import schema
 from host.settings.keys import assignment, join
+from host.settings.limits import ConnectionLimits, Limits
 from host.settings.listen import Listen
 from host.settings.loading import Loaded, load
 from host.settings.models import (
     Admin,
     Breaker,
-    ConnectionLimits,
     Dispatch,
     Lifecycle,
-    Limits,
     Log,
     Profile,
     Settings,

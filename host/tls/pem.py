@@ -129,6 +129,10 @@ def _read_one(place: Place, read: ReadFile) -> Pem:
 def _read(path: str, key: str, read: ReadFile) -> bytes:
     try:
         return read(path)
+    except PermissionError:
+        cause = (
+            "the user of the host may not do so; a service manager can hand it a copy of its own"
+        )
     except OSError as error:
         cause = error.strerror or type(error).__name__
     except ValueError as error:

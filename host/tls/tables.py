@@ -146,13 +146,13 @@ class TlsContexts:
             if _public(found) == self._public[name]:
                 return Renewal("")
             self.install(name, found)
+            descriptor = found.sealed()
         except CertificateError as error:
             return Renewal(f'tls.{name}.{error.key} = "{error.path}": {error.cause}')
-        self._public[name] = _public(found)
-        try:
-            return Renewal("", found.sealed())
-        except OSError as error:
+        except OSError as error:  # the next look tries again
             return Renewal(f"nothing can be sent to workers: {error.strerror}")
+        self._public[name] = _public(found)
+        return Renewal("", descriptor)
 
     def install(self, name: str, found: CertificateSet) -> None:
         """Have these certificates in all sessions that begin from now on.

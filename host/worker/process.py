@@ -6,7 +6,6 @@ import functools
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from host.bus.frames import Channel
@@ -239,27 +238,13 @@ class WorkerProcess:
     def _tls_of(
         self, settings: Settings, make: Callable[[Listener], ListenerContext]
     ) -> TlsSetup | None:
-        """Have the connections of listeners with TLS use it; return None if there are none.
-
-        Args:
-            settings: the settings of the host.
-            make: makes the context of a listener. Those of plugins that clients can ask for come
-                after those of the listeners.
-        """
-        tables = self._assignment.tls
-        if not tables:
+        """Have listeners use TLS whose settings say so; `make` makes the context of a listener."""
+        if self._assignment.tls is None:
             return None
         from host.worker.tls_setup import TlsSetup  # noqa: PLC0415  (20 ms, for who has TLS only)
 
-        setup, contexts = TlsSetup(tables, settings, self.loop), self._contexts
-        for number, listen in enumerate(settings.listen):
-            if not listen.tls:
-                continue
-            contexts[number] = setup.wrap(contexts[number])
-            for protocol, plugin in listen.alpn.items():
-                setup.serve(number, protocol, len(contexts))
-                view = replace(contexts[number].listener, plugin=plugin)
-                contexts.append(setup.wrap(make(view)))
+        setup = TlsSetup(self._assignment.tls, settings, self.loop)
+        setup.take_over(self._contexts, make)
         return setup
 
     def _admission_of(

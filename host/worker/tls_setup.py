@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
-from host.interfaces import ConnectionOrigin
+from host.interfaces import ConnectionOrigin, Listener
 from host.net.sockets import origin, reset_on_close
 from host.runtime.loop import Loop
 from host.settings import Settings
@@ -24,11 +24,13 @@ class _TlsListener(NamedTuple):
     Attributes:
         server: makes sessions.
         step: has the steps of handshakes computed.
-        protocols: the numbers of contexts by the protocol that was agreed on (RFC 7301).
+        plugins: the names of plugins by the protocol that clients can ask for.
+        protocols: the numbers of their contexts, once there are any.
     """
 
     server: ServerContext
     step: Step
+    plugins: dict[str, str]
     protocols: dict[str, int]
 
 
@@ -51,15 +53,28 @@ class TlsSetup:
             if server is None:
                 continue
             step = threaded if tables.tables[listen.tls].handshakes == "thread" else on_loop
-            self._listeners[number] = _TlsListener(server, step, {})
+            self._listeners[number] = _TlsListener(server, step, listen.alpn, {})
 
     def __contains__(self, listener: int) -> bool:
         return listener in self._listeners
 
-    def wrap(self, context: ListenerContext) -> ListenerContext:
-        """Return the context with which the connections of a listener use their sessions."""
-        if context.listener.index not in self:
-            return context
+    def take_over(
+        self, contexts: list[ListenerContext], make: Callable[[Listener], ListenerContext]
+    ) -> None:
+        """Have the connections of listeners with TLS use their sessions.
+
+        Args:
+            contexts: those of all listeners, which are replaced; those of the plugins that clients
+                can ask for (RFC 7301) are added.
+            make: makes the context of a listener.
+        """
+        for number, known in self._listeners.items():
+            contexts[number] = self._wrap(contexts[number])
+            for protocol, plugin in known.plugins.items():
+                known.protocols[protocol] = len(contexts)
+                contexts.append(self._wrap(make(replace(contexts[number].listener, plugin=plugin))))
+
+    def _wrap(self, context: ListenerContext) -> ListenerContext:
         sockets = self._sockets
         return replace(
             context,
@@ -73,10 +88,6 @@ class TlsSetup:
             reset=sockets.reset,
             reason_of=sockets.reason_of,
         )
-
-    def serve(self, listener: int, protocol: str, context: int) -> None:
-        """Have connections that agree on a protocol begin with the context of this number."""
-        self._listeners[listener].protocols[protocol] = context
 
     def handshake(self, fd: int, listener: int, tell: Callable[[str | None], object]) -> Handshake:
         """Return the handshake of a new connection; see there for `tell`."""

@@ -83,8 +83,12 @@ class ServedLoop(HostEventLoop):
         connection = SocketConnection(conn.detach(), extra["peername"], next(SERIALS), context)
         connection.watch()
         self.connections.open.add(connection)
-        server._attach(*(() if hasattr(server, "_active_count") else (connection,)))
+        counts = hasattr(server, "_active_count")  # up to Python 3.12; then it knows transports
+        if counts:
+            server._attach()
         connection.begin()
+        if not counts:
+            server._attach(connection.data)
 
     def _context(self, plugin: AsyncioProtocol, server: Any) -> ListenerContext:
         """Return what a connection needs of its listener."""
@@ -99,7 +103,7 @@ class ServedLoop(HostEventLoop):
 
         def on_end(connection: SocketConnection, _reason: CloseReason) -> None:
             self.connections.open.discard(connection)
-            server._detach(*(() if hasattr(server, "_active_count") else (connection,)))
+            server._detach(*(() if hasattr(server, "_active_count") else (connection.data,)))
 
         def report(_plugin: str, hook: str, error: BaseException, _args: object) -> None:
             self.call_exception_handler({"message": f"{hook} failed", "exception": error})

@@ -7,7 +7,9 @@ import shutil
 import signal
 import smtplib
 import socket
+import ssl
 import subprocess
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,13 @@ def run(*command: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]
     )
 
 
+def anybody() -> ssl.SSLContext:
+    """Return a context that trusts everybody."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
 def needs(name: str, package: str) -> Any:
     reason = f"{name} is not installed (Debian: {package})"
     return pytest.mark.skipif(shutil.which(name) is None, reason=reason)
@@ -44,6 +53,7 @@ def needs(name: str, package: str) -> Any:
 def test_mail_by_smtplib(start: Start) -> None:
     host = begin(start, "mail")
     with smtplib.SMTP("127.0.0.1", host.port, timeout=patience(20)) as client:
+        client.starttls(context=anybody())
         assert client.sendmail("a@x", ["b@x"], "Subject: x\n\n" + "text\n" * 20_000) == {}
     assert "a@x ['b@x']" in host.wait_for("plugin_printed")["text"]
     late = smtplib.SMTP("127.0.0.1", host.port, timeout=patience(20))
@@ -80,6 +90,25 @@ def test_websockets_are_told_that_the_server_goes_away(start: Start) -> None:
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1001
     assert host.wait() == 0
+
+
+@pytest.mark.parametrize("plugin", ["secure", "SecureServer"])
+def test_tls_of_asyncio(start: Start, plugin: str) -> None:
+    host = begin(start, plugin)
+    data = os.urandom(3_000_000)
+    with ExitStack() as stack:
+        garbage = stack.enter_context(connect(host.address))
+        garbage.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        client = stack.enter_context(anybody().wrap_socket(connect(host.address)))
+        sending = threading.Thread(target=client.sendall, args=(data,))
+        sending.start()
+        received = b""
+        while len(received) < len(data) and (more := client.recv(65_536)):
+            received += more
+        sending.join()
+        assert received == data
+    assert host.stop() == 0
+    assert not host.events("callback_failed")
 
 
 def test_streams(start: Start) -> None:

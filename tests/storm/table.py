@@ -13,6 +13,7 @@ for name in (
     "after_exec",
     "asyncio_tasks",
     "bursts",
+    "certificates",
     "clocks",
     "commands",
     "deaths",

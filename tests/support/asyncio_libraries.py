@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 from typing import Any
 
 import asyncssh
+import trustme
 from aiohttp import web
 from aiosmtpd.smtp import SMTP
 from websockets.asyncio.server import serve as serve_websockets
 
 from host.asyncio import AsyncioProtocol, serve
 
+CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+trustme.CA().issue_cert("localhost").configure_cert(CONTEXT)
 KEY = asyncssh.generate_private_key("ssh-ed25519")
 RELEASE = "RELEASE"
 """A variable with the name of a pipe: a slow page is answered when somebody writes to it."""
@@ -24,7 +28,22 @@ class Sink:
         return "250 OK"
 
 
-mail = serve(lambda: SMTP(Sink()))
+mail = serve(lambda: SMTP(Sink(), tls_context=CONTEXT))
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65_536):
+        writer.write(data)
+        await writer.drain()
+    writer.close()
+
+
+secure = serve(echo, ssl=CONTEXT)
+
+
+class SecureServer(AsyncioProtocol):
+    async def start(self, worker: Any) -> Any:
+        return await asyncio.start_server(echo, "prefork", ssl=CONTEXT)
 
 
 class Anybody(asyncssh.SSHServer):

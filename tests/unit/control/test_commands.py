@@ -17,7 +17,7 @@ from host.control.commands import (
     shown,
 )
 
-QUIET = {"status", "generations", "applied", "connections", "why"}
+QUIET = {"certificates", "status", "generations", "applied", "connections", "why"}
 
 ALL_CONNECTIONS = {
     "limit": 1000,
@@ -51,7 +51,7 @@ def test_each_has_one_sentence_of_help_that_fits_a_line():
     [
         ("status", {}, {}),
         ("generations", {}, {}),
-        ("reload", {}, {}),
+        ("reload", {}, {"certificates": False}),
         ("stop", {}, {"quick": False}),
         ("stop", {"quick": True}, {"quick": True}),
         ("scale", {"workers": 1024}, {"workers": 1024}),

@@ -3,7 +3,7 @@
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from host.net.networks import Networks
@@ -26,11 +26,13 @@ def test_an_address_is_in_one_of_them_or_not(texts, address):
     assert (str(address) in Networks(texts)) == expected
 
 
-@given(ANY.filter(bool), st.data())
-def test_the_first_and_the_last_address_are_in_it(texts, data):
-    network = ip_network(data.draw(st.sampled_from(texts)))
-    for address in (network.network_address, network.broadcast_address):
-        assert str(address) in Networks(texts)
+@example(["::/80"])
+@given(ANY)
+def test_the_first_and_the_last_address_are_in_it(texts):
+    for network in map(ip_network, texts):
+        for address in (network.network_address, network.broadcast_address):
+            if getattr(address, "ipv4_mapped", None) is None:  # else it stands for another one
+                assert str(address) in Networks(texts)
 
 
 @pytest.mark.parametrize("host", ["::ffff:10.1.2.3", "10.1.2.3"])
