@@ -15,6 +15,7 @@ try:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
+    from host.plugins.asgi.access import Logged
     from host.plugins.asgi.application import Lifespan, Limited, find
     from host.plugins.asgi.protocols import WebSocket, http_of
 except ModuleNotFoundError as error:
@@ -48,6 +49,8 @@ class Asgi(AsyncioProtocol):
         options = self._options
         app = self._found() if options.factory else self._found
         self._config = config = self._configure(app)
+        if worker.log_request is not None:
+            config.loaded_app = Logged(config.loaded_app, worker.log_request)
         if options.lifespan != "off":
             self._lifespan = Lifespan(config)
             await self._lifespan.begin()

@@ -8,6 +8,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from host.plugins.asgi.access import CONNECTION
 from host.plugins.asgi.client import ClientTransport
 from host.plugins.asgi.options import Options
 
@@ -39,6 +40,7 @@ class Http(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Begin, and wait for the first request."""
         transport = ClientTransport(transport)
+        CONNECTION.set(transport.connection)  # of this connection's own context
         super().connection_made(transport)
         transport.connection.expire(self.options.request_head_seconds)
         self._is_timed = True

@@ -32,14 +32,15 @@ Serve = Callable[..., Host]
 def serve(start: Start, tmp_path: Path) -> Serve:
     """Start a host that serves an app of `support/asgi_app.py`.
 
-    It is given options of the plugin, arguments of the fixture `start`, and lines of a settings
-    file in `config`.
+    It is given options of the plugin, arguments of the fixture `start`, lines of a settings file in
+    `config`, and `more` settings.
     """
 
-    def serve(app: str = "app", /, *, config: str = "", **given: Any) -> Host:
+    def serve(app: str = "app", /, *, config: str = "", more: Any = None, **given: Any) -> Host:
         others = {key: given.pop(key) for key in list(given) if key in OF_HOST}
         options = {"app": f"asgi_app:{app}", "app_folder": SUPPORT, **given}
         settings = {f"options.asgi.{key}": value for key, value in options.items()}
+        settings |= more or {}
         settings["lifecycle.drain_spread_seconds"] = 0
         flags: tuple[str, ...] = ()
         if config:
@@ -458,3 +459,42 @@ def test_whoever_has_not_the_extra_is_told_what_to_install(refuse: Any, tmp_path
     assert refusal.code == ExitCode.PLUGIN
     assert 'there is no module "uvicorn"' in refusal.message
     assert "pip install 'prefork[asgi]'" in refusal.message
+
+
+def lines(host: Host) -> list[tuple[Any, ...]]:
+    return [
+        (each["method"], each["path"], each["status"], each["bytes_out"])
+        for each in host.events("request_answered")
+    ]
+
+
+def test_access_lines(serve: Serve) -> None:
+    access = {"log.access": True}
+    host = serve(workers=1, more=access, forwarded_allow_ips='["127.0.0.1"]')
+    assert ask(host, "/streaming?secret=1", headers={"x-forwarded-for": "198.51.100.1"})[0] == 200
+    assert host.wait_for("request_answered")["peer"] == "198.51.100.1"
+    assert ask(host, "/upload", "POST", body=b"123") == (200, b"3")
+    assert ask(host, "/a%0Ab")[0] == 404
+    assert ask(host, "/broken")[0] == 500
+    with connect_websocket(f"ws://127.0.0.1:{host.port}/echo") as one:
+        one.send("hello")
+        assert one.recv() == "hello"
+    host.wait_for("request_answered", path="/echo")
+    assert lines(host) == [
+        ("GET", "/streaming", 200, 290),
+        ("POST", "/upload", 200, 1),
+        ("GET", "/a\nb", 404, 9),
+        ("GET", "/broken", 500, 21),
+        ("GET", "/echo", 101, 5),
+    ]
+    told = host.events("request_answered")[1]
+    assert told["peer"].startswith("127.0.0.1:")
+    assert 0 <= told["seconds"] < patience(20)
+    assert host.stop() == 0
+
+
+def test_without_access_lines_nothing_is_logged_of_requests(serve: Serve) -> None:
+    host = serve(workers=1)
+    assert ask(host, "/")[0] == 200
+    assert host.stop() == 0
+    assert not host.events("request_answered")
