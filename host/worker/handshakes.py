@@ -130,14 +130,13 @@ class Handshake:
         if computed.cause:
             self._flush()  # the alert
             self._finish(computed.cause)
-        elif computed.done and self._refuses_others and self.session.alpn is None:
-            offers = self._hellos.offer_protocols
-            self._finish("it asks for protocols that are not in alpn" if offers else "")
-        elif computed.done:
-            self._flush()
-            self._finish("")
-        else:
+        elif not computed.done:
             self._go_on()
+        elif self._refuses_others and self.session.alpn is None and self._hellos.offer_protocols:
+            self._finish("it asks for protocols that are not in alpn")
+        else:
+            self._flush()  # with TLS 1.2 the client waits for it (RFC 5246, 7.3)
+            self._finish("")
 
     def _go_on(self) -> None:
         """Wait for the peer to take or to send something."""

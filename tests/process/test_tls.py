@@ -146,6 +146,19 @@ def test_the_protocol_that_is_agreed_on_chooses_the_plugin(served, authority):
     assert "protocols that are not in alpn" in told["why"]
 
 
+@pytest.mark.parametrize("where", ["thread", "loop"])
+@pytest.mark.parametrize("version", [TLS12, TLS13])
+def test_who_asks_for_no_protocol_is_served_by_a_plugin_that_waits(
+    served, authority, version, where
+):
+    host = served(listen='alpn = { "echo/1" = "echo" }', table=f'handshakes = "{where}"')
+    context = authority.client()
+    context.minimum_version = context.maximum_version = version
+    with connect(host, context) as client:
+        client.sendall(b"I begin")
+        assert whole(client, 7) == b"I begin"
+
+
 def test_a_header_of_a_proxy_and_the_first_record_come_in_one_segment(served, authority):
     host = served(plugin=GREETER, listen='proxy = "v1"\nproxy_from = ["127.0.0.1"]')
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
