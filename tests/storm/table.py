@@ -16,6 +16,7 @@ for name in (
     "certificates",
     "clocks",
     "commands",
+    "datagrams",
     "deaths",
     "distant",
     "endurance",
