@@ -15,8 +15,7 @@ class SuggestingGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command; of one that there is not, name the nearest of all that there are."""
-        names = self.list_commands(ctx)
-        if args[0] not in names and not ctx.resilient_parsing:
-            near = suggest(nearest(args[0], names))
+        if self.get_command(ctx, args[0]) is None and not ctx.resilient_parsing:
+            near = suggest(nearest(args[0], self.list_commands(ctx)))
             ctx.fail(f'there is no command "{args[0]}"{near}')
         return super().resolve_command(ctx, args)

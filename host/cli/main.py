@@ -11,7 +11,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from host import settings
-from host.cli import candidates
+from host.cli import candidates, short_forms
 from host.cli.advice import unknown_option
 from host.cli.failing import fail, ignored
 from host.cli.flags import Sources, with_sources
@@ -52,13 +52,13 @@ class _Group(SuggestingGroup):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
-        return sorted({*super().list_commands(ctx), *_ELSEWHERE})
+        return sorted({*super().list_commands(ctx), *_ELSEWHERE, *short_forms.names()})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command, imported now if it is another module's."""
         place = _ELSEWHERE.get(cmd_name)
         if place is None:
-            return super().get_command(ctx, cmd_name)
+            return super().get_command(ctx, cmd_name) or short_forms.find(cmd_name, run)
         found = getattr(importlib.import_module(place[0]), place[1])
         commands = (found,) if isinstance(found, click.Command) else found
         return next((each for each in commands if each.name == cmd_name), None)
@@ -91,7 +91,8 @@ class _Group(SuggestingGroup):
                 f'there is no command "{args[0]}": a plugin is selected with --plugin {args[0]}'
             )
         found = super().resolve_command(ctx, args)
-        if args[0] != "run":  # in a host, they wait until plugins are about to be loaded
+        # In a host, they wait until plugins are about to be loaded.
+        if args[0] in _ELSEWHERE:
             early_signals.unblock()
         return found
 

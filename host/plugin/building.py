@@ -95,6 +95,15 @@ def _construct(source: Source, target: type, options: object) -> object:
         return target() if options is None else target(options)
     except KeyboardInterrupt:
         raise
+    except PluginError as error:  # it says by itself what is wrong
+        raise PluginError(
+            source.name,
+            error.cause,
+            origin=source.origin,
+            where=error.where,
+            hint=error.hint,
+            code="construct-failed",
+        ) from error
     except BaseException as error:
         given = (
             "with its validated options"

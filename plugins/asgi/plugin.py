@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from email.utils import formatdate
 from typing import Any
 
@@ -15,42 +14,35 @@ try:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
-    from host.plugins.asgi.access import Logged
-    from host.plugins.asgi.application import Lifespan, Limited, find
-    from host.plugins.asgi.protocols import WebSocket, http_of
-except ModuleNotFoundError as error:
-    raise PluginError(
-        "asgi",
-        f'there is no module "{error.name}"',
-        hint="Install what the plugin needs: pip install 'prefork[asgi]'.",
-    ) from None
+    from host.plugins.asgi.application import Lifespan, find
+    from host.plugins.asgi.configuration import configure
 
-
-class Configuration(Config):
-    """uvicorn's settings, with an app that was imported already."""
-
-    def load_app(self) -> Any:
-        """Return what returns the app."""
-        return lambda: self.app
+    _MISSING = ""
+except ModuleNotFoundError as error:  # of whoever has not the extra, and need not select the plugin
+    _MISSING = error.name or "uvicorn"
 
 
 class Asgi(AsyncioProtocol):
     """The protocol plugin."""
 
     def __init__(self, options: Options) -> None:
+        if _MISSING:
+            raise PluginError(
+                "asgi",
+                f'there is no module "{_MISSING}"',
+                hint="Install what the plugin needs: pip install 'prefork[asgi]'.",
+            )
         self._options = options
         self._found = find(options.app, options.app_folder)
         self._lifespan: Lifespan | None = None
         self._state = ServerState()
-        self._config: Configuration
+        self._config: Config
 
     async def start(self, worker: Worker) -> None:
         """Make the app ready, and tell it so."""
         options = self._options
         app = self._found() if options.factory else self._found
-        self._config = config = self._configure(app)
-        if worker.log_request is not None:
-            config.loaded_app = Logged(config.loaded_app, worker.log_request)
+        self._config = config = configure(app, options, worker.log_request)
         if options.lifespan != "off":
             self._lifespan = Lifespan(config)
             await self._lifespan.begin()
@@ -74,35 +66,6 @@ class Asgi(AsyncioProtocol):
     def drain(self, protocol: Any, transport: asyncio.Transport, deadline: float) -> None:
         """Say goodbye: by the last response, or by closing a WebSocket with 1001."""
         protocol.leave(deadline)
-
-    def _configure(self, app: Any) -> Configuration:
-        """Return what uvicorn's protocols read, with the app as they call it."""
-        options = self._options
-        ping = options.ping_seconds or None
-        config = Configuration(
-            app,
-            factory=True,
-            loop="none",
-            http=http_of(options),
-            ws=WebSocket if options.websockets else "none",
-            ws_max_size=options.max_message_bytes,
-            ws_ping_interval=ping,
-            ws_ping_timeout=ping,
-            lifespan=options.lifespan,
-            log_config=None,
-            log_level=logging.ERROR,  # what clients send that is wrong is no news
-            access_log=False,
-            proxy_headers=bool(options.forwarded_allow_ips),
-            forwarded_allow_ips=list(options.forwarded_allow_ips),
-            root_path=options.root_path,
-            timeout_keep_alive=options.keep_alive_seconds,
-            server_header=False,
-            headers=[("server", "prefork")] if options.server_header else [],
-        )
-        config.load()
-        if options.max_requests_in_progress:
-            config.loaded_app = Limited(config.loaded_app, options.max_requests_in_progress)
-        return config
 
     def _renew_headers(self) -> None:
         """Make the headers that all responses have, with the time of day."""

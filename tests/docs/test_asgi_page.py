@@ -51,6 +51,21 @@ def test_an_app_that_speaks_wsgi(serve):
     assert host.stop() == 0
 
 
+def test_the_example(host_server):
+    folder = ROOT / "examples" / "asgi"
+    folders = {"asgi": {"app_folder": str(folder)}}
+    host = host_server(flags=["--config", str(folder / "service.toml")], workers=1, options=folders)
+    assert b'"client":"127.0.0.1"' in get(host, "/")
+    address = f"http://127.0.0.1:{host.port}/messages"
+    head = {"content-type": "application/json"}
+    sent = urllib.request.Request(address, b'{"text": "hello"}', head)
+    with urllib.request.urlopen(sent, timeout=patience(20)) as answer:
+        assert answer.status == 201
+    assert get(host, "/messages") == b'["hello"]'
+    assert host.wait_for("request_answered", method="POST")["status"] == 201
+    assert host.stop() == 0
+
+
 def test_the_table_of_options_is_that_of_the_code():
     assert [name for name, *_ in table(PAGE, "option")] == [
         f"`{name}`" for name in Options.model_fields

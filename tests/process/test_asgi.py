@@ -448,6 +448,7 @@ def test_an_app_that_is_not_there_is_told_before_anything_starts(
     refusal = refuse("--plugin", "asgi", *flags)
     assert refusal.code == ExitCode.PLUGIN
     assert cause in refusal.message
+    assert "PluginError" not in refusal.message
 
 
 def test_whoever_has_not_the_extra_is_told_what_to_install(refuse: Any, tmp_path: Path) -> None:
@@ -455,7 +456,8 @@ def test_whoever_has_not_the_extra_is_told_what_to_install(refuse: Any, tmp_path
     folder = tmp_path / "first"
     folder.mkdir()
     (folder / "uvicorn.py").write_text(missing, encoding="utf-8")
-    refusal = refuse("--plugin", "asgi", env={"PYTHONPATH": str(folder)})
+    app = ("--set", "options.asgi.app=main:app")
+    refusal = refuse("--plugin", "asgi", *app, env={"PYTHONPATH": str(folder)})
     assert refusal.code == ExitCode.PLUGIN
     assert 'there is no module "uvicorn"' in refusal.message
     assert "pip install 'prefork[asgi]'" in refusal.message
@@ -498,3 +500,17 @@ def test_without_access_lines_nothing_is_logged_of_requests(serve: Serve) -> Non
     assert ask(host, "/")[0] == 200
     assert host.stop() == 0
     assert not host.events("request_answered")
+
+
+def test_the_short_form_reloads_too(start: Start) -> None:
+    settings = {"options.asgi.app_folder": SUPPORT}
+    flags = ("asgi_app:app", "--root-path", "/api")
+    program = ("-m", "host", "asgi")
+    host = start(*flags, plugin=None, settings=settings, program=program)
+    mark = host.mark()
+    host.signal(signal.SIGHUP)
+    host.wait_for("generation_ready", since=mark)
+    told = get(host)
+    assert told["path"] == "/api/"
+    assert told["pid"] in {each["pid"] for each in host.events("worker_ready", mark)}
+    assert host.stop() == 0

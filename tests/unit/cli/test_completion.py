@@ -3,6 +3,7 @@
 import pytest
 from click.testing import CliRunner
 
+from host.cli import short_forms
 from host.cli.completion import SHELLS, answer, joined
 from host.cli.main import SUMMARIES, main
 from host.control.commands import COMMANDS
@@ -69,7 +70,9 @@ def test_what_can_be_typed(completes, line, expected):
 
 
 def test_every_command_has_its_line_for_shells():
-    assert set(main.list_commands(None)) == SUMMARIES.keys() | COMMANDS.keys()
+    assert set(main.list_commands(None)) == (
+        SUMMARIES.keys() | COMMANDS.keys() | set(short_forms.names())
+    )
     for name, summary in SUMMARIES.items():
         help = main.get_command(None, name).help
         assert summary == " ".join(help.partition("\n\n")[0].split())
