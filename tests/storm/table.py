@@ -19,6 +19,7 @@ for name in (
     "deaths",
     "distant",
     "endurance",
+    "handshakes",
     "hangs",
     "injected",
     "limits",
