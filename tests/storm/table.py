@@ -20,6 +20,7 @@ for name in (
     "deaths",
     "distant",
     "endurance",
+    "handshakes",
     "hangs",
     "injected",
     "limits",
