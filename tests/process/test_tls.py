@@ -172,8 +172,30 @@ def test_what_is_not_tls_is_refused_and_counted(served):
         with pytest.raises(ConnectionResetError):  # see the key `refuse`
             client.recv(100)
     eventually(lambda: refusals(host)["tls"] == 1, "it is counted")
+    host.wait_for("connections_refused")
     [told] = host.events("connections_refused")
     assert "is not TLS" in told["why"]
+
+
+def test_a_host_name_that_is_none_is_refused_and_leaves_no_traceback(served, authority):
+    """CPython prints one for a name that it cannot decode, before it calls anybody."""
+    host = served()
+    outgoing = ssl.MemoryBIO()
+    tls = authority.client().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="a.example")
+    with suppress(ssl.SSLWantReadError):
+        tls.do_handshake()
+    hello = outgoing.read().replace(b"a.example", b"\xff.example")
+    for size in (len(hello), 90):  # at once, and in two parts
+        with socket.create_connection(("127.0.0.1", port_of(host)), timeout=patience(20)) as client:
+            client.sendall(hello[:size])
+            client.sendall(hello[size:])
+            with suppress(ConnectionResetError):  # see the key `refuse`
+                assert client.recv(100) == b""
+    eventually(lambda: refusals(host)["tls"] == 2, "both are counted")
+    assert "is not ASCII" in host.wait_for("connections_refused")["why"]
+    assert host.stop() == 0
+    assert "Traceback" not in host.said()
+    assert "UnicodeDecodeError" not in host.said()
 
 
 def test_who_does_not_trust_the_certificate_is_refused(served):
