@@ -57,6 +57,10 @@ class Handshake:
         refuses_others: whether a client must take one of the protocols of the listener if it names
             any (RFC 7301).
         tell: called with why it has failed, "" if it is done, and None if the peer has gone.
+
+    Attributes:
+        session: the session.
+        has_told: whether it has failed, and the peer has been sent all that OpenSSL says of it.
     """
 
     def __init__(
@@ -68,7 +72,7 @@ class Handshake:
         refuses_others: bool,
         tell: Callable[[str | None], object],
     ) -> None:
-        self.session = session
+        self.session, self.has_told = session, False
         self._fd, self._loop, self._step, self._tell = fd, loop, step, tell
         self._refuses_others = refuses_others
         self._hellos = ClientHellos()
@@ -132,7 +136,7 @@ class Handshake:
         if self._ended:
             return
         if computed.cause:
-            self._flush()  # the alert
+            self.has_told = self._flush() is True  # the alert
             self._finish(computed.cause)
         elif computed.done and self._refuses_others and self.session.alpn is None:
             others = self._hellos.offers_protocols

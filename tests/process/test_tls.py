@@ -295,6 +295,26 @@ def test_openssl(served, authority, version):
             client.kill()
 
 
+@needs_openssl
+def test_who_is_refused_in_the_handshake_hears_why(served):
+    """The alert arrives, although who is refused otherwise sees a reset (the key `refuse`)."""
+    host = served(table='profile = "modern"')
+    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port_of(host)}", "-tls1_2"]
+    for _ in range(5):
+        done = subprocess.run(command, input=b"", capture_output=True, timeout=60, check=False)
+        assert b"alert protocol version" in done.stderr
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl.create_default_context()
+    context.maximum_version = TLS12
+    tls = context.wrap_bio(incoming, outgoing, server_hostname="a.example")
+    with suppress(ssl.SSLWantReadError):
+        tls.do_handshake()
+    with socket.create_connection(("127.0.0.1", port_of(host)), timeout=patience(20)) as client:
+        client.sendall(outgoing.read())
+        assert whole(client, 7)[-2:] == b"\x02\x46"  # fatal, protocol_version (RFC 8446, 6)
+        assert client.recv(1) == b""  # and no reset
+
+
 @needs_curl
 def test_curl(served, authority):
     host = served()
