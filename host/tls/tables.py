@@ -188,17 +188,15 @@ def load_tables(loaded: Loaded, read: ReadFile = read_file) -> TlsContexts:
     for name, table in tables.items():
         try:
             sets[name] = load_set(table, read)
+            ServerContext(name, table, *sets[name])  # tries the authorities of clients, too
         except CertificateError as error:
             problems.append(_problem(loaded, name, error))
     if loaded.keylog and not problems:
         problems += _make_private(loaded.keylog)
+    if problems:
+        raise SettingsError(problems)
     alpn = [(each.tls, tuple(each.alpn)) for each in loaded.settings.listen if each.tls]
-    if not problems:
-        try:
-            return TlsContexts(tables, sets, alpn, loaded.keylog)
-        except CertificateError as error:
-            problems.append(_problem(loaded, "", error))
-    raise SettingsError(problems)
+    return TlsContexts(tables, sets, alpn, loaded.keylog)
 
 
 def _make_private(file: str) -> list[Problem]:
