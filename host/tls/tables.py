@@ -230,18 +230,16 @@ def load_tables(loaded: Loaded, descriptor: int | None = None) -> TlsContexts:
     for name, table in tables.items():
         try:
             sets[name] = load_set(table, _reader(kept))
+            ServerContext(name, table, *sets[name])  # tries the authorities of clients, too
         except CertificateError as error:
             told = CertificateError(error.key, error.path, _with_stale(error, table, kept))
             problems.append(_problem(loaded, name, told))
     if loaded.keylog and not problems:
         problems += _make_private(loaded.keylog)
+    if problems:
+        raise SettingsError(problems)
     alpn = [(each.tls, tuple(each.alpn)) for each in loaded.settings.listen if each.tls]
-    if not problems:
-        try:
-            return TlsContexts(tables, sets, alpn, loaded.keylog, kept)
-        except CertificateError as error:
-            problems.append(_problem(loaded, "", error))
-    raise SettingsError(problems)
+    return TlsContexts(tables, sets, alpn, loaded.keylog, kept)
 
 
 def _reader(kept: KeptFiles | None) -> ReadFile:
