@@ -74,13 +74,14 @@ class Limits(Section):
         le=10_000,
         json_schema_extra=also_text,
         description='Connections that may come of one client, as "20/s", "30/m" or a number a'
-        " second; more are refused. 0 means any number. It is kept about, not exactly.",
+        " second; more are refused. 0 means any number. It is kept about, not exactly. As many"
+        " datagrams may come at UDP listeners, which count apart.",
     )
     burst_per_client: int = Field(
         default=0,
         ge=0,
         le=10_000,
-        description="Connections of `rate_per_client` that may come at once after a quiet time. 0"
+        description="How many of `rate_per_client` may come at once after a quiet time. 0"
         " means those of one second, at least one; a larger number allows longer bursts.",
     )
     client_prefix_v4: int = Field(
@@ -116,11 +117,12 @@ class Limits(Section):
 
     def concern_clients_of(self, listen: Listen) -> bool:
         """Tell whether what one client may do at a listener is limited."""
+        address = listen.parsed
+        if address.is_udp:  # its clients have no connections
+            return self.rate_per_client > 0
         if not (self.rate_per_client or self.connections_per_client(listen)):
             return False
-        address = listen.parsed
-        known = self.client_uid or listen.proxy != "none" or address.family != "unix"
-        return known and not address.is_udp
+        return self.client_uid or listen.proxy != "none" or address.family != "unix"
 
 
 class ConnectionLimits(Section):

@@ -171,7 +171,8 @@ class Log(Section):
     access: bool = Field(
         default=False,
         description="Whether each connection that ends is logged, whatever the level is, with peer,"
-        " listener, worker, seconds, bytes in and out, and why it ended. Off by default: a line"
+        " listener, worker, seconds, bytes in and out, and why it ended; and so is each request, if"
+        " the protocol tells of them (`asgi` does). Off by default: a line"
         " takes 50 µs or more, about as much as all else that is done for a short connection.",
     )
 

@@ -225,7 +225,7 @@ def _address(listener: Mapping[str, Any]) -> str:
     return str(listener["address"])
 
 
-_REFUSED = ("denied", "proxy", "late", "per_client", "rate")
+_REFUSED = ("denied", "proxy", "tls", "late", "per_client", "rate")
 
 
 def refused(listener: Mapping[str, Any]) -> int:

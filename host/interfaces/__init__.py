@@ -21,7 +21,7 @@ from host.interfaces.values import (
     ProxyHeader,
     TlsInfo,
 )
-from host.interfaces.worker import Connection, Datagram, HasFileno, Timer, Worker
+from host.interfaces.worker import Connection, Datagram, HasFileno, RequestLog, Timer, Worker
 
 __all__ = [
     "BUS_LEFT",
@@ -41,6 +41,7 @@ __all__ = [
     "PoolError",
     "PoolFullError",
     "ProxyHeader",
+    "RequestLog",
     "Result",
     "TaskCancelledError",
     "TaskLostError",

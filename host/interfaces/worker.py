@@ -27,6 +27,33 @@ class Timer(Protocol):
         """Forget the call; harmless if it was made already."""
 
 
+class RequestLog(Protocol):
+    """Writes access lines of requests; see `Worker.log_request`."""
+
+    def __call__(
+        self,
+        connection: Connection,
+        *,
+        peer: str,
+        method: str,
+        path: str,
+        status: int,
+        seconds: float,
+        bytes_out: int,
+    ) -> None:
+        """Tell that a request was answered: the event `request_answered`.
+
+        Args:
+            connection: that it came over.
+            peer: the client as text, as far as the protocol knows it better than the connection.
+            method: what was to be done.
+            path: with what; nothing secret, such as a query.
+            status: the number that says what came of it.
+            seconds: how long it took.
+            bytes_out: how many bytes the answer has, without its head.
+        """
+
+
 class Worker(Protocol):
     """The worker process that a hook runs in."""
 
@@ -55,6 +82,14 @@ class Worker(Protocol):
 
         Raises:
             RuntimeError: nobody has asked for it before the worker was ready.
+        """
+
+    @property
+    def log_request(self) -> RequestLog | None:
+        """What writes an access line for a request; None unless the setting `log.access` asks.
+
+        For protocols in which a connection has several requests. Whoever finds None at the start
+        of the worker need not even measure.
         """
 
     @property

@@ -277,6 +277,13 @@ CONNECTION_CLOSED = Event(
     "{seconds:.3f} s, {bytes_in:byte} in, {bytes_out:byte} out: {reason}",
     asked_for=True,
 )
+REQUEST_ANSWERED = Event(
+    "request_answered",
+    Level.INFO,
+    "{method} {path} from {peer}: {status} after {seconds:.3f} s, {bytes_out:byte}; "
+    "connection {connection} to {listener} in worker {slot}",
+    asked_for=True,
+)
 CONNECTIONS_CUT = Event(
     "connections_cut", Level.WARNING, "worker {slot}: {count:connection} cut at the drain deadline"
 )

@@ -7,7 +7,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from host.interfaces import Bus, CloseReason, Listener
+from host.interfaces import Bus, CloseReason, Listener, RequestLog
 from host.plugin.binding import ListenerHooks
 from host.runtime.loop import TimerHandle
 from host.settings import ConnectionLimits, PoolSettings
@@ -53,6 +53,7 @@ class FakeWorker:
         turn: its connections.
         wires: the wires of the connections that are open, by number.
         pool_settings: the pools that the settings have; None for any pool, with its defaults.
+        log_request: what is called for access lines; None: nobody asks for them.
         endings: for each connection that has ended why; two reasons if it ended twice.
     """
 
@@ -75,6 +76,7 @@ class FakeWorker:
         self._serial = 0
         self.pool_settings: Mapping[str, PoolSettings] | None = None
         self._pools: dict[str, FakePool] = {}
+        self.log_request: RequestLog | None = None
         self.bus: Bus = (bus or MemoryBus()).join(self.pid, self.loop, self._isolated)
         self.loop.rests.append(self.rest)
 

@@ -62,7 +62,7 @@ def _place(digest: bytes) -> Place:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How many connections of one client may come.
+    """How many connections, or datagrams, of one client may come.
 
     Attributes:
         places: where clients count for it.
@@ -154,22 +154,25 @@ class ClientLimit:
         return places.of_user(client) if isinstance(client, int) else places.of_host(client)
 
 
+def rate_of(limits: Limits, places: Places) -> Rate:
+    """Return how many may come of one client, by `rate_per_client`, which is set."""
+    burst = limits.burst_per_client or max(1, round(limits.rate_per_client))
+    return Rate(places, burst, round(burst / limits.rate_per_client * 1e9))
+
+
 def client_limit(limits: Limits, listen: Listen, row: ClientRow) -> ClientLimit | None:
-    """Return what a client may do at a listener; None if it may do anything.
+    """Return what a client may do at a listener of connections; None if it may do anything.
 
     A listener with a limit of its own counts its clients by itself; all others count together.
     """
-    if not limits.concern_clients_of(listen):
+    if listen.parsed.is_udp or not limits.concern_clients_of(listen):
         return None
     prefixes = limits.client_prefix_v4, limits.client_prefix_v6
     common = Places(row.secret, "", prefixes)
     places = common
     if listen.max_per_client >= 0:
         places = Places(row.secret, str(listen.parsed), prefixes)
-    rate = None
-    if limits.rate_per_client:
-        burst = limits.burst_per_client or max(1, round(limits.rate_per_client))
-        rate = Rate(common, burst, round(burst / limits.rate_per_client * 1e9))
+    rate = rate_of(limits, common) if limits.rate_per_client else None
     return ClientLimit(
         row, places, limits.connections_per_client(listen), rate, by_uid=limits.client_uid
     )

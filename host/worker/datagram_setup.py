@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -13,7 +14,6 @@ from host.ipc.scoreboard import (
     BYTES_OUT,
     CURRENT_CALL,
     DATAGRAMS,
-    DENIED,
     DROPPED_REPLIES,
     REFUSED_REPLIES,
     REPLIES,
@@ -26,6 +26,7 @@ from host.settings.address import parse
 from host.telemetry.emitter import ReportFailure, Telemetry
 from host.telemetry.events import REPLIES_REFUSED
 from host.worker.admission import AccessRules
+from host.worker.datagram_admission import DatagramAdmission, datagram_rate
 from host.worker.datagrams import (
     Datagram,
     DatagramCells,
@@ -80,7 +81,13 @@ class DatagramSetup:
         if descriptors is None or hooks.on_datagram is None:
             return
         listen, row = settings.listen[listener.index], self._assignment.row
-        rules = AccessRules(listen)
+        clients = self._assignment.clients
+        admission = DatagramAdmission(
+            AccessRules(listen),
+            datagram_rate(settings.limits, clients),
+            clients,
+            functools.partial(row.add, listener.index),
+        )
         context = DatagramContext(
             listener,
             worker=self._worker,
@@ -88,7 +95,7 @@ class DatagramSetup:
             blame=hooks.blame,
             report=self._report,
             factor=listen.reply_factor or math.inf,
-            admits=None if rules.is_open else rules.admits,
+            admits=None if admission.is_open else admission.admits,
             on_refused=self._tell_refused,
             call_soon=self._call_soon,
             cells=row.cells,
@@ -101,7 +108,6 @@ class DatagramSetup:
                 bytes_out=row.cell(listener.index, BYTES_OUT),
                 dropped=row.cell(listener.index, DROPPED_REPLIES),
                 refused=row.cell(listener.index, REFUSED_REPLIES),
-                denied=row.cell(listener.index, DENIED),
             ),
         )
         meet = receive_at_any if parse(listener.address).is_wildcard else receive_from

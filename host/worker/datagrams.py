@@ -49,7 +49,6 @@ class DatagramCells:
     bytes_out: int = 4
     dropped: int = 5
     refused: int = 6
-    denied: int = 7
 
 
 @dataclass(slots=True)
@@ -61,8 +60,8 @@ class DatagramContext:
         blame: names the plugin that an exception of it comes from.
         report: tells of a failed hook: plugin, hook, error, the hook's arguments.
         factor: bytes that may answer each byte of a sender that is not trusted.
-        admits: tells whether a host's datagrams are taken; None if all are. What limits rates
-            per client belongs here, too: nothing has been done for the datagram yet.
+        admits: tells whether a datagram of a host is taken, and counts it if not; None if all are.
+            Nothing has been done for the datagram yet.
         on_refused: told of each reply that `factor` does not allow, with its size.
         call_soon: calls a function in a moment: counts are written then, all at once.
         cells, call_cell: the scoreboard's cells, and which of them says what is being called.
@@ -70,8 +69,8 @@ class DatagramContext:
         counters: which cells count.
         trusted: the addresses that the plugin trusts, in the order in which it began to.
         call_word: what the call's cell says, but for the serial number.
-        received, bytes_in, denied, replies, bytes_out, dropped, refused: what was counted and not
-            written there yet.
+        received, bytes_in, replies, bytes_out, dropped, refused: what was counted and not written
+            there yet.
         is_counting: whether `call_soon` was asked to have it written.
     """
 
@@ -92,7 +91,6 @@ class DatagramContext:
     call_word: int = field(init=False)
     received: int = 0
     bytes_in: int = 0
-    denied: int = 0
     replies: int = 0
     bytes_out: int = 0
     dropped: int = 0
@@ -121,13 +119,12 @@ class DatagramContext:
         cells, counters = self.cells, self.counters
         cells[counters.received] += self.received
         cells[counters.bytes_in] += self.bytes_in
-        cells[counters.denied] += self.denied
         cells[counters.replies] += self.replies
         cells[counters.bytes_out] += self.bytes_out
         cells[counters.dropped] += self.dropped
         cells[counters.refused] += self.refused
-        self.received = self.bytes_in = self.denied = 0
-        self.replies = self.bytes_out = self.dropped = self.refused = 0
+        self.received = self.bytes_in = self.replies = self.bytes_out = 0
+        self.dropped = self.refused = 0
         self.is_counting = False
 
 
@@ -252,7 +249,6 @@ class ShardReader:
             taken += 1
             size += len(data)
             if admits is not None and not admits(address[0]):
-                context.denied += 1
                 continue
             word += SERIAL_UNIT
             cells[call_cell] = word

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from host.runtime.loop import READ, WRITE, Loop
-from host.tls.client_hello import offers_protocols
+from host.tls.client_hello import ClientHellos
 from host.tls.session import Session
 
 _READ_BYTES = 16_384
@@ -71,7 +71,7 @@ class Handshake:
         self.session = session
         self._fd, self._loop, self._step, self._tell = fd, loop, step, tell
         self._refuses_others = refuses_others
-        self._hello = bytearray()
+        self._hellos = ClientHellos()
         self._size = 0
         self._ended = False
         self._is_watched = False
@@ -115,8 +115,10 @@ class Handshake:
         elif self._size > _MAX_BYTES:
             self._finish("its handshake is too long")
         else:
-            if self._refuses_others:
-                self._hello += data
+            self._hellos.feed(data)
+            if self._hellos.name_no_host:  # CPython would print a traceback
+                self._finish("it asks for a host name that is not ASCII (RFC 6066, 3)")
+                return
             self.session.feed(data)
             self._unwatch()
             self._step(self.session, self._stepped)
@@ -129,7 +131,7 @@ class Handshake:
             self._flush()  # the alert
             self._finish(computed.cause)
         elif computed.done and self._refuses_others and self.session.alpn is None:
-            offers = offers_protocols(bytes(self._hello))
+            offers = self._hellos.offer_protocols
             self._finish("it asks for protocols that are not in alpn" if offers else "")
         elif computed.done:
             self._flush()

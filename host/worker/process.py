@@ -49,6 +49,7 @@ from host.worker.draining import Draining
 from host.worker.losses import ListenerLosses
 from host.worker.open_counts import counting_close
 from host.worker.refusals import Refusals, closing_with_reset
+from host.worker.request_log import RequestLog
 from host.worker.shards import OwnedShards
 from host.worker.sweep import Sweep
 from host.worker.timeouts import Timeouts
@@ -164,6 +165,7 @@ class WorkerProcess:
             row, slot = assignment.row, assignment.slot
             self._pools = make_pools(loop, isolated, telemetry, slot, row.raise_by)
         self._view.pools = self._pools
+        self._view.log_request = RequestLog(telemetry) if settings.log.access else None
         self._hooks = registry.host_hooks(failures, breaker=breaker, timed=timed)
         wake = functools.partial(os.eventfd_write, assignment.wake, 1)
         capacity = Capacity(assignment.row, connections, loop, wake)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from host.bus.worker_end import Isolated
-from host.interfaces import Bus, Listener, Pool, PoolError
+from host.interfaces import Bus, Listener, Pool, PoolError, RequestLog
 from host.ipc.assignment import WorkerId
 from host.ipc.current_call import callback_words
 from host.ipc.scoreboard import CURRENT_CALL, Row
@@ -35,6 +35,7 @@ class PluginWorker:
 
     Attributes:
         pools: its pools; None if the settings have none.
+        log_request: writes access lines; None if nobody asks for them.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class PluginWorker:
         self._loop, self._connections, self._isolated = loop, connections, isolated
         self._get_asyncio = get_asyncio
         self.pools: Pools | None = None
+        self.log_request: RequestLog | None = None
 
     def __repr__(self) -> str:
         return f"<worker {self.slot} (pid {self.pid})>"

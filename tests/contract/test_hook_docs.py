@@ -34,6 +34,7 @@ def test_the_public_names_are_these():
         "PoolError",
         "PoolFullError",
         "ProxyHeader",
+        "RequestLog",
         "Result",
         "TaskCancelledError",
         "TaskLostError",

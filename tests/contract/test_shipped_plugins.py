@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import host
+import host.asyncio
 from host import plugins
 from host.plugin.catalog import catalog
 from host.plugin.loading import DEFAULTS, load
@@ -18,6 +19,14 @@ SHIPPED = sorted(
 FOLDER = Path(plugins.__file__).parent
 FILES = sorted(FOLDER.rglob("*.py"))
 PUBLIC = {f"host.{name}" for name in host.__all__}
+PUBLIC |= {f"host.asyncio.{name}" for name in host.asyncio.__all__}
+OPTIONS = {"asgi": {"app": "support.asgi_app:app", "app_folder": ""}}
+"""Of plugins that cannot do without."""
+
+
+def selecting(name):
+    options = {name: OPTIONS[name]} if name in OPTIONS else {}
+    return Settings(plugins=(name,), options=options)
 
 
 def test_defaults_are_installed():
@@ -26,7 +35,7 @@ def test_defaults_are_installed():
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_loads_by_its_name_with_default_options(name):
-    registry = load(Loaded(Settings(plugins=(name,))))
+    registry = load(Loaded(selecting(name)))
     assert registry.plugins[0].name == name
     assert registry.plugins[0].origin.startswith("prefork ")
 
@@ -34,7 +43,7 @@ def test_loads_by_its_name_with_default_options(name):
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_catalogue_tells_without_importing_what_loading_finds(name):
     listed = {entry.name: entry for entry in catalog([name])}[name]
-    registry = load(Loaded(Settings(plugins=(name,))))
+    registry = load(Loaded(selecting(name)))
     assert listed.selected
     assert listed.implements == registry.plugins[0].hooks
 

@@ -105,6 +105,12 @@ def test_each_line_that_is_explained_is_in_the_unit():
     assert set(named) - keys == {"AF_NETLINK", "LoadCredential"}
 
 
+def test_the_reload_of_the_unit_finds_the_host_of_the_page():
+    [settings] = [tomllib.loads(block.text) for block in blocks(PAGE) if block.file == "host.toml"]
+    [reload] = unit(SERVICES[1])["ExecReload"]
+    assert reload.endswith(f" reload --name {settings['name']}")
+
+
 def test_the_commands_of_the_unit_work(host_server, tmp_path):
     service = unit(SERVICES[1])
     [start], [reload] = map(as_here, service["ExecStart"]), map(as_here, service["ExecReload"])

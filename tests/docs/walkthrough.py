@@ -210,11 +210,16 @@ class Reader:
         self.env = dict(one.partition("=")[::2] for one in variables.split("\0") if one)
         context = f"$ {command}\n{done.stdout}"
         assert (done.returncode != 0) == refused(output), f"{context}\nexit code {done.returncode}"
-        pattern = "".join(
-            r"(?:.*\n)*?" if line == "..." else re.escape(plain(line)) + "\n" for line in output
-        )
-        shown = "".join(f"{plain(line)}\n" for line in done.stdout.splitlines())
-        assert re.fullmatch(pattern, shown), f"{context}\nshould have printed\n" + "\n".join(output)
+        assert prints(done.stdout, output), f"{context}\nshould have printed\n" + "\n".join(output)
+
+
+def prints(text: str, output: list[str]) -> bool:
+    """Tell whether a command that has printed this does what the page shows."""
+    pattern = "".join(
+        r"(?:.*\n)*?" if line == "..." else re.escape(plain(line)) + "\n" for line in output
+    )
+    shown = "".join(f"{plain(line)}\n" for line in text.splitlines())
+    return re.fullmatch(pattern, shown) is not None
 
 
 def refused(output: list[str]) -> bool:

@@ -166,6 +166,19 @@ def test_who_is_not_allowed_is_counted(start: Start, tmp_path: Path) -> None:
         eventually(lambda: status(host)["listeners"][0]["refusals"]["denied"] == 1, "counted")
 
 
+def test_a_client_that_sends_too_many_is_refused_by_all_workers_and_others_are_not(
+    start: Start,
+) -> None:
+    settings = {"limits.rate_per_client": "5/h", "limits.burst_per_client": 5}
+    host = start(plugin="echo", listen=UDP, workers=2, settings=settings)
+    with Crowd(host.address, 40) as crowd, client(host.address, source="127.0.0.2") as other:
+        crowd.send(b"x")
+        eventually(lambda: status(host)["listeners"][0]["refusals"]["rate"] == 35, "counted")
+        assert ask(other, b"hello") == b"hello"
+        assert sum(map(len, crowd.heard())) == 5
+    eventually(lambda: counts(host)["received"] == 41, "all were read")
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 def test_what_waits_is_answered_before_the_host_ends(start: Start, workers: int) -> None:
     host = start(plugin="echo", listen=UDP, workers=workers)

@@ -8,6 +8,7 @@ import pytest
 from host.control import client as control
 from host.testing.machine import patience
 from support.asking import fresh_name
+from support.hosting import eventually
 
 pytestmark = pytest.mark.process
 
@@ -47,7 +48,7 @@ def test_a_reload_keeps_the_rate(paced):
     with ExitStack() as stack:
         for _ in range(CLIENTS):
             stack.enter_context(host.connect(host.addresses[-1]))
-        assert listener()["waiting"] == CLIENTS - 1
+        eventually(lambda: listener()["waiting"] == CLIENTS - 1, "one is served")
         config.write_text(CONFIG.format(rate=0.01, more="respawn = true"))
         host.signal(signal.SIGHUP)
         host.wait_for("generation_ready", generation=1)

@@ -142,7 +142,7 @@ def test_the_protocol_that_is_agreed_on_chooses_the_plugin(served, authority):
     with suppress(OSError), connect(host, context) as client:
         assert client.recv(10) == b""
     eventually(lambda: refusals(host)["tls"] == 1, "it is refused")
-    [told] = host.events("connections_refused")
+    told = host.wait_for("connections_refused")
     assert "protocols that are not in alpn" in told["why"]
 
 
@@ -172,8 +172,27 @@ def test_what_is_not_tls_is_refused_and_counted(served):
         with pytest.raises(ConnectionResetError):  # see the key `refuse`
             client.recv(100)
     eventually(lambda: refusals(host)["tls"] == 1, "it is counted")
-    [told] = host.events("connections_refused")
+    told = host.wait_for("connections_refused")
     assert "is not TLS" in told["why"]
+
+
+def test_a_host_name_that_is_none_prints_nothing(served):
+    host = served()
+    hello = ssl.MemoryBIO()
+    client = ssl.create_default_context().wrap_bio(
+        ssl.MemoryBIO(), hello, server_hostname="a.example"
+    )
+    with suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    strange = hello.read().replace(b"a.example", b"\xff.example")
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", port_of(host)), timeout=patience(20)) as sock:
+            sock.sendall(strange)
+            with suppress(ConnectionResetError):
+                assert sock.recv(100) == b""
+    eventually(lambda: refusals(host)["tls"] == 3, "they are counted")
+    assert "not ASCII" in host.wait_for("connections_refused")["why"]
+    assert host.other_output == []
 
 
 def test_who_does_not_trust_the_certificate_is_refused(served):

@@ -14,6 +14,7 @@ from storm.cells import DEADLY, LIMITS, Cell, all_cells, some_cells
 from storm.hosts import POLITE, StormHost, soon
 from storm.load import Load
 from storm.rows import Trial, host_has, row
+from support import datagrams
 from support.address import connect
 from support.hosting import SUPPORT
 from support.processes import children, of_session
@@ -92,7 +93,7 @@ def run_cell(trial: Trial, cell: Cell) -> list[str]:
     host = trial.start(
         MISBEHAVING,
         workers=2,
-        listen=("tcp4=misbehaving", "tcp4=polite"),
+        listen=("tcp4=misbehaving", "tcp4=polite", "udp://127.0.0.1:0=misbehaving"),
         flags=("--plugin", POLITE),
         settings=SETTINGS | {"options.misbehaving.cell": arming},
         ready=False,
@@ -191,8 +192,11 @@ def provoke(host: StormHost, cell: Cell, arming: Path, stack: ExitStack) -> None
         sock.recv(100)
         connections.append(sock)
     arm(arming, cell)
-    hook = cell.hook
-    if hook not in ("on_drain", "on_worker_stop", "on_child_exit", "on_worker_start"):
+    hook, late = cell.hook, ("on_drain", "on_worker_stop", "on_child_exit", "on_worker_start")
+    if hook == "on_datagram":
+        stack.enter_context(datagrams.client(host.addresses[2])).send(b"now\n")
+        soon(lambda: not arming.exists(), 5.0)
+    if arming.exists() and hook not in late:
         with suppress(OSError), connect(host.addresses[0], 1.0) as sock:
             sock.sendall(b"now\n")
             sock.settimeout(0.2)
@@ -269,7 +273,7 @@ def recovered(trial: Trial, host: StormHost) -> None:
     trial.must(host.alive, "the host has ended")
     trial.must(soon(complete, 8.0), f"workers {host.workers}, children {children(host.pid)}")
     trial.must(host.no_zombies(), f"zombies: {host.zombies()}")
-    for address in host.addresses:
+    for address in host.addresses[:2]:  # the third one is for datagrams
         with connect(address, 5.0) as sock:
             sock.sendall(b"after\n")
             trial.must(sock.recv(100).endswith(b"after\n"), f"{address} does not answer")

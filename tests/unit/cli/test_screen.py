@@ -61,6 +61,12 @@ UDP = {
 }
 
 
+def test_all_that_was_not_let_in_is_counted_but_probes_and_those_that_left():
+    told = {"denied": 1, "proxy": 2, "tls": 4, "late": 8, "per_client": 16, "rate": 32}
+    listener = {"refused": 64, "refusals": {**told, "gone": 128, "probes": 256}}
+    assert screen.refused(listener) == 127
+
+
 def test_udp_listeners_have_a_table_of_their_own_and_are_among_the_others():
     status = {**STATUS, "listeners": [*STATUS["listeners"], UDP]}
     assert screen.datagrams(status).plain() == (

@@ -92,6 +92,7 @@ def test_a_listener_with_its_own_limit_counts_by_itself(limit):
         (TCP, {"max_per_client": 1}, {}, True),
         (UNIX, {}, {"max_per_client": 1}, False),
         ("udp://127.0.0.1:7000", {}, {"max_per_client": 1}, False),
+        ("udp://127.0.0.1:7000", {}, {"rate_per_client": 1.0}, False),
         (UNIX, {}, {"max_per_client": 1, "client_uid": True}, True),
         (UNIX, {"proxy": "any", "proxy_from": ("unix",)}, {"max_per_client": 1}, True),
     ],

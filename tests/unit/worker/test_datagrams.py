@@ -9,20 +9,23 @@ import pytest
 from host import Listener
 from host.ipc.current_call import unpack_call
 from host.ipc.current_peer import peer_of, place_of
-from host.ipc.scoreboard import CURRENT_CALL
+from host.ipc.scoreboard import CURRENT_CALL, DENIED
 from host.plugins.echo import Echo
+from host.settings import Listen
+from host.worker.admission import AccessRules
+from host.worker.datagram_admission import DatagramAdmission
 from host.worker.datagrams import BATCH, MAX_TRUSTED, DatagramCells, DatagramContext, ShardReader
 from support.bytecodes import counted_bytecodes
 from support.fakes import blank_cells, rows_of
 
 CLIENT = ("192.0.2.7", 5000)
-COUNTED = ("received", "bytes_in", "replies", "bytes_out", "dropped", "refused", "denied")
+COUNTED = ("received", "bytes_in", "replies", "bytes_out", "dropped", "refused")
 
 
 class Shard:
     """A shard whose queue and whose sent datagrams are lists; `error` is raised by sending."""
 
-    def __init__(self, on_datagram, *, factor=3.0, admits=None):
+    def __init__(self, on_datagram, *, factor=3.0):
         self.queue, self.sent, self.failures, self.told, self.due = [], [], [], [], []
         self.error = None
         self.cells = blank_cells(1, 1)
@@ -34,13 +37,13 @@ class Shard:
             blame=lambda _: "test",
             report=lambda *failure: self.failures.append(failure),
             factor=factor,
-            admits=admits,
+            admits=None,
             on_refused=lambda datagram, size: self.told.append((datagram.peer, size)),
             call_soon=self.due.append,
             cells=self.cells,
             call_cell=self.row.index(CURRENT_CALL),
             peer_place=place_of(self.row),
-            counters=DatagramCells(*(self.row.cell(0, word) for word in range(7))),
+            counters=DatagramCells(*(self.row.cell(0, word) for word in range(6))),
         )
         self.reader = ShardReader(self._receive, self._send, self.context)
 
@@ -231,12 +234,16 @@ def test_a_later_reply_is_counted_at_once():
 
 
 def test_who_is_not_admitted_is_counted_and_no_plugin_hears_of_it():
-    shard = Shard(echo, admits=lambda host: host == "192.0.2.7")
+    listen = Listen(address="udp://192.0.2.1:53", allow=("192.0.2.7",))
+    shard = Shard(echo)
+    add = functools.partial(shard.row.add, 0)
+    shard.context.admits = DatagramAdmission(AccessRules(listen), None, None, add).admits
     shard.queue += [(b"x", ("192.0.2.8", 1)), (b"y", CLIENT)]
     while shard.reader.on_event(1):
         pass
     assert shard.sent == [(b"y", CLIENT)]
-    assert shard.counts()["denied"] == 1
+    assert shard.row.count(0, DENIED) == 1
+    assert shard.counts()["received"] == 2
 
 
 def test_an_error_that_waits_on_the_socket_ends_the_batch_and_no_more():
