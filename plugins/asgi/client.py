@@ -29,7 +29,8 @@ class ClientTransport:
         self.close = self.connection.close
         self.abort = transport.abort
         self.pause_reading, self.resume_reading = transport.pause_reading, transport.resume_reading
-        self.is_closing, self.set_protocol = transport.is_closing, transport.set_protocol
+        self.set_protocol, self.get_protocol = transport.set_protocol, transport.get_protocol
+        self.is_closing = transport.is_closing
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Return what is known of the client, as uvicorn reads it."""

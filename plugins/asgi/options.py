@@ -67,8 +67,8 @@ class Options(BaseModel):
     max_head_bytes: int = Field(
         default=65_536,
         ge=1024,
-        description="Most bytes of request line and headers, beyond those of the first read."
-        " Above it the answer is 431.",
+        description="Most bytes of request line and headers, and of what comes after a body."
+        " Above it the answer is 431. A head that arrives in one piece is taken whole.",
     )
     max_requests_in_progress: int = Field(
         default=0,

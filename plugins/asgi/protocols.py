@@ -57,7 +57,7 @@ class Http(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Begin with a request."""
-        self._unparsed = 1
+        self._unparsed = self._unparsed or 1
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -87,8 +87,11 @@ class Http(HttpToolsProtocol):
         self._unparsed = 0
         if self._is_leaving:
             self.refuse(503, "This worker is going away")
-        else:
-            super().handle_websocket_upgrade()
+            return
+        super().handle_websocket_upgrade()
+        is_begun = self.transport.get_protocol().handshake_initiated
+        if not is_begun and not self.transport.is_closing():  # it would wait for ever
+            self.refuse(400, "This is no handshake of a WebSocket")
 
     def refuse(self, status: int, text: str) -> None:
         """Answer what is no request to the app, and close."""

@@ -338,6 +338,27 @@ def test_a_head_that_is_too_long_gets_431(serve: Serve) -> None:
     assert host.stop() == 0
 
 
+def test_a_head_that_is_too_long_from_its_first_piece_on(serve: Serve) -> None:
+    host = serve(workers=1, max_head_bytes=2048)
+    with connect(host.address) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\n" + b"X-Filler: 1\r\n" * 200)
+        assert read_all(sock).startswith(b"HTTP/1.1 431 ")
+    assert host.stop() == 0
+
+
+@pytest.mark.parametrize(
+    "head", [b"POST /echo HTTP/1.1\r\n", b"GET /echo HTTP/1.1\r\n" + b"X-Filler: 1\r\n" * 200]
+)
+def test_what_is_no_handshake_of_a_websocket_does_not_wait(serve: Serve, head: bytes) -> None:
+    host = serve(workers=1)
+    key = b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    answer = raw(
+        host, head + b"Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" + key + b"\r\n"
+    )
+    assert answer.startswith(b"HTTP/1.1 4")
+    assert host.stop() == 0
+
+
 def test_headers_after_a_body_have_an_end_too(serve: Serve) -> None:
     host = serve(workers=1, max_head_bytes=2048)
 
