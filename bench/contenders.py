@@ -16,6 +16,7 @@ from bench import tools
 OURS = "prefork"
 FLOOR = "C floor"
 PLUGINS = Path(__file__).parent / "plugins"
+_KEEP_MEMORY = ("env", "MALLOC_MMAP_THRESHOLD_=1048576", "MALLOC_TRIM_THRESHOLD_=4194304")
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,9 @@ def ours(
 ) -> Contender:
     """Return the host with its defaults, except for what is given."""
     command = [sys.executable, "-m", "host", "--workers", str(workers)]
-    command += ["--listen", listen, "--log-format", "json", *flags]
+    command += ["--log-format", "json", *flags]
+    if listen:  # else the flags say where
+        command += ["--listen", listen]
     for plugin in plugins:
         command += ["--plugin", plugin]
     return Contender(OURS, tuple(command), port_of_host)
@@ -119,6 +122,17 @@ def datagram_floor() -> Contender:
     return Contender(FLOOR, (str(tools.compiled()["udpfloor"]),), port_of_peer)
 
 
+def uvloop_tls(certificate: str, key: str) -> tuple[Contender, ...]:
+    """Return uvloop with TLS, as it is and with memory that glibc keeps.
+
+    It reads each message into 256 KiB, which malloc(3) maps and unmaps for each of them in one
+    process and keeps in another; with the two thresholds raised it always keeps them.
+    """
+    plain = _peer("uvloop TLS", "uvloop_tls", "uvloop", certificate, key)
+    raised = (*_KEEP_MEMORY, *plain.command)
+    return plain, replace(plain, name="uvloop TLS, memory kept", command=raised)
+
+
 def datagrams() -> tuple[Contender, ...]:
     """Return the echo servers of datagrams.
 
@@ -128,8 +142,7 @@ def datagrams() -> tuple[Contender, ...]:
     bare = _peer("Python loop", "bare_datagrams", None)
     uvloop = _peer("uvloop datagrams", "asyncio_datagrams", "uvloop", "uvloop")
     plain = _peer("asyncio datagrams", "asyncio_datagrams", None)
-    raised = ("env", "MALLOC_MMAP_THRESHOLD_=1048576", "MALLOC_TRIM_THRESHOLD_=4194304")
-    return bare, uvloop, replace(plain, command=(*raised, *plain.command))
+    return bare, uvloop, replace(plain, command=(*_KEEP_MEMORY, *plain.command))
 
 
 ECHO = (

@@ -14,6 +14,8 @@ from bench.contenders import FLOOR, Contender
 from bench.redis_benchmark import PROGRAM, RedisBenchmark
 from bench.results import Comparison, Reading
 from bench.servers import Server, ServerError
+from bench.tls_clients import PROGRAM as TLS_PROGRAM
+from bench.tls_clients import TlsClients
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Case:
         workload: the letter or name of the workload.
         name: what is done, in a few words.
         unit: what is counted.
-        program: the load program, or `redis-benchmark`.
+        program: the load program, `redis-benchmark`, or `tls`.
         arguments: those of the load program.
         ours: the host.
         others: what it is compared with.
@@ -128,6 +130,8 @@ class Contest:
         load: Clients
         if program == PROGRAM:
             load = RedisBenchmark(server, **arguments)
+        elif program == TLS_PROGRAM:
+            load = self._stack.enter_context(TlsClients(server, **arguments))
         else:
             load = self._stack.enter_context(Load(program, server, **arguments))
         load.run(min(self.bench.seconds / 4, 0.5))  # both warm up

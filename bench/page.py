@@ -64,6 +64,11 @@ gets how many is left to chance.
 
 For requests the clients are redis-benchmark and the bar is redis-server, a server in C.
 
+For TLS the clients are in Python, 8 connections that all send and then all wait, so only the CPU
+time of the server says something, and not the rate. uvloop reads each message into 256 KiB, too,
+and in some processes glibc maps and unmaps them for each message: three times the cost. So the bar
+is uvloop with memory kept (`MALLOC_MMAP_THRESHOLD_`), and the other one is shown for comparison.
+
 Memory per connection is what the server's processes grow by (PSS, so shared memory counts once)
 divided by the number of connections; what the kernel keeps for a socket is the same for all and not
 in it. A wake-up is a voluntary context switch of any thread.

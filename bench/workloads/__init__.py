@@ -18,6 +18,7 @@ from bench.workloads import (
     scale,
     slow,
     startup,
+    tls,
 )
 
 MODULES: tuple[ModuleType, ...] = (
@@ -34,6 +35,7 @@ MODULES: tuple[ModuleType, ...] = (
     scale,
     dispatching,
     datagrams,
+    tls,
 )
 WORKLOADS = {module.LETTER: module for module in MODULES}
 GOALS = tuple(goal for module in MODULES for goal in module.GOALS)

@@ -15,7 +15,13 @@ from host.cli.flags import Sources, with_sources
 from host.errors import ExitCode, PluginError
 from host.net import gates
 from host.plugin.loading import PluginErrors, load
-from host.startup.prepare import assign, check_owners, check_preload, load_certificates
+from host.startup.prepare import (
+    assign,
+    check_owners,
+    check_preload,
+    keep_certificates,
+    load_certificates,
+)
 from host.startup.privileged import become, summary, wanted_account
 from host.text import counted
 
@@ -47,14 +53,19 @@ def check(sources: Sources, file: str | None, running: str | None) -> None:
         becomes = summary(loaded)
         check_owners(loaded)
         wanted = wanted_account(loaded) if os.geteuid() == 0 else None
+        # Before it becomes another user, who may not ask a host of root's.
+        name = running or loaded.settings.name
+        applied = None if running is None else _running(name)
+        kept = None
         if wanted is not None:
+            kept = keep_certificates(loaded, wanted)
             become(loaded, wanted)
         registry = load(loaded)
         served = assign(loaded.settings, registry)
         check_preload(loaded)
     except PluginError as error:
         fail(_counted(_lines(error)), ExitCode.PLUGIN)
-    for line in _look_at_certificates(loaded):
+    for line in _look_at_certificates(loaded, kept):
         click.echo(f"host: {line}", err=True)
     for line in ignored():
         click.echo(f"host: {line}", err=True)
@@ -66,21 +77,34 @@ def check(sources: Sources, file: str | None, running: str | None) -> None:
         click.echo(f"not looked at, as they are passed to a host that starts: {', '.join(names)}")
     if not all(listen.parsed.is_local or listen.address in names for listen, _ in served):
         click.echo(_stop_promise(loaded.settings.lifecycle))
-    if running is not None:
-        from host.cli.comparison import against_running  # noqa: PLC0415  (as other modules)
+    if applied is not None:
+        from host.cli.comparison import compared  # noqa: PLC0415  (as other modules)
 
-        name = running or loaded.settings.name
-        click.echo("\n".join(against_running(name, settings.render(loaded, registry.options))))
+        found = settings.render(loaded, registry.options)
+        click.echo("\n".join(compared(name, applied, found)))
 
 
-def _look_at_certificates(loaded: settings.Loaded) -> Iterator[str]:
-    """Yield a line for each certificate that should have been replaced.
+def _running(name: str) -> list[settings.AppliedSetting]:
+    from host.cli.comparison import running_settings  # noqa: PLC0415  (as other modules)
+
+    return running_settings(name)
+
+
+def _look_at_certificates(loaded: settings.Loaded, kept: int | None) -> Iterator[str]:
+    """Yield a line for each certificate that should have been replaced, or that root alone reads.
 
     Raises:
         SettingsError: some cannot be used.
     """
-    found, now = load_certificates(loaded), time.time()
-    for name, number, each in found.all() if found else ():
+    found, now = load_certificates(loaded, kept), time.time()
+    if found is None:
+        return
+    for path in found.kept_paths:
+        yield (
+            f"{path} is read by root at the start, as {loaded.settings.process.user} may not read"
+            " it: a new one takes a restart"
+        )
+    for name, number, each in found.all():
         if each.is_early(now) or each.expires_soon(now):
             yield f"tls.{name}.certificates[{number}]: the certificate {each.validity(now)}"
 

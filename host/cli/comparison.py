@@ -13,21 +13,29 @@ _KEPT = ("(flag)", "(environment)")
 """How the origin of a value ends that a host keeps over a reload: it was started with it."""
 
 
-def against_running(name: str, found: Sequence[AppliedSetting]) -> Iterator[str]:
-    """Ask a running host for its settings; yield lines that say what a reload would change.
-
-    Args:
-        name: the host's name.
-        found: the settings that a reload would find.
+def running_settings(name: str) -> list[AppliedSetting]:
+    """Ask a running host for its settings.
 
     Raises:
         RemoteError: the host cannot be asked.
     """
     answer = ask(name, "applied", {}, _SECONDS)
     try:
-        running = [AppliedSetting(**each) for each in answer["settings"]]
+        return [AppliedSetting(**each) for each in answer["settings"]]
     except (KeyError, TypeError) as error:
         raise bad_answer(name) from error
+
+
+def compared(
+    name: str, running: Sequence[AppliedSetting], found: Sequence[AppliedSetting]
+) -> Iterator[str]:
+    """Yield lines that say what a reload of a host would change.
+
+    Args:
+        name: the host's name.
+        running: its settings.
+        found: the settings that a reload would find.
+    """
     started = {each.key: each.origin for each in running if each.origin.endswith(_KEPT)}
     changed, kept = [], []
     for each in differences(running, found):

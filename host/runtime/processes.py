@@ -126,7 +126,12 @@ def fork(child: Callable[[], int]) -> int:
 
 
 def start_program(
-    file: str, arguments: list[str], environment: Mapping[str, str], output: int, errors: int
+    file: str,
+    arguments: list[str],
+    environment: Mapping[str, str],
+    output: int,
+    errors: int,
+    passed: int | None = None,
 ) -> int:
     """Execute a program in a child that ends with this process; return the child's pid.
 
@@ -140,6 +145,7 @@ def start_program(
         output: what descriptor 1 of the program refers to; its descriptor 0 is /dev/null.
         errors: the same for descriptor 2. It also gets one line if the program cannot be executed;
             the child then ends with the exit code 127, as in a shell.
+        passed: a descriptor that the program gets under its number, if there is one.
 
     Raises:
         OSError: EAGAIN or ENOMEM (fork(2)).
@@ -157,6 +163,8 @@ def start_program(
         nothing = os.open(os.devnull, os.O_RDONLY)
         for descriptor, number in ((nothing, 0), (output, 1), (errors, 2)):
             os.dup2(descriptor, number)
+        if passed is not None:
+            os.set_inheritable(passed, True)
         try:
             os.execve(file, arguments, variables)
         except OSError as error:

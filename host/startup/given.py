@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from typing import NamedTuple
@@ -28,6 +29,7 @@ class Given(NamedTuple):
         stored: those among them that a host before this one has stored.
         stored_inodes: the inode of each of these, by its name.
         notifier: tells the service manager, if there is one.
+        kept: what root has read of certificates that the user may not read, if there are any.
     """
 
     handed: Handover | None
@@ -35,6 +37,7 @@ class Given(NamedTuple):
     stored: Sequence[StoredSocket]
     stored_inodes: Mapping[str, int]
     notifier: Notifier | None
+    kept: int | None = None
 
     def keeping(self, listens: Iterable[Listen]) -> Given:
         """Return this without stored sockets that are not wanted.
@@ -61,6 +64,11 @@ class Given(NamedTuple):
                 name: inode for name, inode in self.stored_inodes.items() if name not in gone
             },
         )
+
+    def close_kept(self) -> None:
+        """Close what root has read, in a worker: it has its contexts."""
+        if self.kept is not None:
+            os.close(self.kept)
 
     @contextmanager
     def telling_failure(self) -> Iterator[None]:
@@ -92,4 +100,5 @@ def given_to_this_process() -> Given:
         return Given(None, passed, stored, inodes, notifications.take())
     before = handed.service
     notifier = Notifier(before.address, before.watchdog_seconds) if before else None
-    return Given(handed, PassedSockets(map(Passed._make, handed.passed)), (), {}, notifier)
+    passed = PassedSockets(map(Passed._make, handed.passed))
+    return Given(handed, passed, (), {}, notifier, handed.kept)

@@ -88,6 +88,7 @@ def _launch(load_settings: Callable[[], Loaded], version: str, signals: Signals)
     lineage.begin(handed.lineage if handed else None)
     with HostLog(handed) as log, given.telling_failure():
         if handed is not None:
+            _keep_from_others(handed.kept)
             prepared, failed = _prepare_again(load_settings, handed, log, signals)
             return _run(prepared, version, given, failed, log, signals)
         with signals.interrupting(), ExitStack() as unused:
@@ -99,7 +100,9 @@ def _launch(load_settings: Callable[[], Loaded], version: str, signals: Signals)
             if wanted is not None:
                 opened = open_and_become(loaded, wanted, given, log.telemetry)
                 unused.callback(opened.close)
-            prepared = prepare(loaded)
+                given = given._replace(kept=opened.kept)
+            _keep_from_others(given.kept)
+            prepared = prepare(loaded, given.kept)
             unused.pop_all()
         return _run(prepared, version, given, "", log, signals, opened)
 
@@ -130,7 +133,7 @@ def _prepare_again(
     if not failed:
         try:
             with signals.interrupting():
-                prepared = prepare_uninterrupted(load_settings)
+                prepared = prepare_uninterrupted(load_settings, handed.kept)
             if cause := prepared.settings.process.change_since(handed.settings_before.process):
                 raise HostError(cause)
             set_umask(prepared.settings)
@@ -181,6 +184,7 @@ def _run(
 
     def run_worker(assignment: Assignment) -> int:
         capture.forget()
+        given.close_kept()
         forks.close_in_plugin_fork(capture.end_in_fork)
         try:
             mine, registry = assignment._replace(tls=prepared.tls), prepared.registry
@@ -212,6 +216,7 @@ def _run(
         inherited=inherited,
         failed=failed,
         tls=prepared.tls,
+        kept=given.kept,
         timed=recorder.timed if recorder else None,
     )
     code = _supervise(settings, sockets, dependencies)
@@ -222,6 +227,13 @@ def _run(
     if not streams.flush():
         streams.forget()  # or the interpreter would wait, and end with another code
     return code
+
+
+def _keep_from_others(kept: int | None) -> None:
+    """Keep what root has read from processes that a plugin forks, and from all other ones."""
+    if kept is not None:
+        processes.hide_memory()
+        forks.close_in_plugin_fork(functools.partial(os.close, kept))
 
 
 def _keep_keys(prepared: Prepared, telemetry: Telemetry) -> None:

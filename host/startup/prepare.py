@@ -19,7 +19,7 @@ from host.plugin.loading import load, load_none
 from host.plugin.registry import Registry
 from host.profiling import recorder
 from host.runtime import forks
-from host.runtime.accounts import AccountError, find_group, find_user
+from host.runtime.accounts import Account, AccountError, find_group, find_user
 from host.settings import AppliedSetting, Listen, Loaded, Problem, Settings, SettingsError, render
 from host.startup.limits import max_connections, pool_descriptors
 from host.supervisor.reload.handover import Handover
@@ -56,8 +56,13 @@ class Prepared(NamedTuple):
         return self.loaded.settings
 
 
-def prepare(loaded: Loaded) -> Prepared:
-    """Load the plugins that settings select, and find out what they are to serve."""
+def prepare(loaded: Loaded, kept: int | None = None) -> Prepared:
+    """Load the plugins that settings select, and find out what they are to serve.
+
+    Args:
+        loaded: the settings.
+        kept: see `load_certificates`.
+    """
     settings = loaded.settings
     try:
         registry = load(loaded)
@@ -72,18 +77,22 @@ def prepare(loaded: Loaded) -> Prepared:
     check_log_file(loaded)
     check_preload(loaded)
     shown = functools.partial(render, loaded, registry.options)
-    tls = load_certificates(loaded)
+    tls = load_certificates(loaded, kept)
     return Prepared(loaded, registry, served, limit, profile_directory(loaded), shown, tls)
 
 
-def prepare_uninterrupted(load_settings: Callable[[], Loaded]) -> Prepared:
+def prepare_uninterrupted(load_settings: Callable[[], Loaded], kept: int | None = None) -> Prepared:
     """Load settings and plugins where nobody is there to interrupt: if a plugin does, it fails.
+
+    Args:
+        load_settings: loads the settings.
+        kept: see `load_certificates`.
 
     Raises:
         Interrupted: the host is told to stop; as it is raised by a signal, it is no plugin's.
     """
     try:
-        return prepare(load_settings())
+        return prepare(load_settings(), kept)
     except Interrupted:
         raise
     except KeyboardInterrupt as error:
@@ -106,7 +115,7 @@ def prepare_none(handed: Handover) -> Prepared:
     limit, shown = handed.max_connections, lambda: handed.applied_before
     tls = None
     with suppress(SettingsError):  # or new ones would wait until a reload goes well
-        tls = load_certificates(loaded)
+        tls = load_certificates(loaded, handed.kept)
     return Prepared(loaded, load_none(), [], limit, profile, shown, tls)
 
 
@@ -145,17 +154,38 @@ def assign(settings: Settings, registry: Registry) -> list[tuple[Listen, str]]:
     return served
 
 
-def load_certificates(loaded: Loaded) -> TlsContexts | None:
+def load_certificates(loaded: Loaded, kept: int | None = None) -> TlsContexts | None:
     """Read and try all certificates; None if there are none.
+
+    Args:
+        loaded: the settings.
+        kept: the descriptor of what root has read of them (`keep_files`); it stays the caller's.
 
     Raises:
         SettingsError: some cannot be used.
     """
     if not loaded.settings.tls:
         return None
-    from host.tls.tables import load_tables  # noqa: PLC0415  (ssl takes 10 ms and 3 MB to import)
+    # ssl takes 10 ms and 3 MB to import.
+    from host.tls.tables import load_tables  # noqa: PLC0415
 
-    return load_tables(loaded)
+    return load_tables(loaded, kept)
+
+
+def keep_certificates(loaded: Loaded, wanted: Account) -> int | None:
+    """Read as root what that user may not read of the certificates; None if there is nothing.
+
+    Returns:
+        What is kept, for `load_certificates`; the caller closes it.
+
+    Raises:
+        SettingsError: some cannot be read.
+    """
+    if not loaded.settings.tls:
+        return None
+    from host.tls.tables import keep_files  # noqa: PLC0415  (as above)
+
+    return keep_files(loaded, wanted)
 
 
 def count_sockets(served: Iterable[tuple[Listen, str]]) -> int:

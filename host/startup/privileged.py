@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from host.net.listeners import ListeningSocket
-from host.runtime import privileges
+from host.runtime import privileges, processes
 from host.runtime.accounts import Account, AccountError, account
 from host.settings import Listen, Loaded, Problem, Settings, SettingsError
 from host.startup.given import Given
 from host.startup.limits import max_connections
 from host.startup.listening import open_control, open_or_find
-from host.startup.prepare import check_owners, count_sockets, listens
+from host.startup.prepare import check_owners, count_sockets, keep_certificates, listens
 from host.telemetry.emitter import Telemetry
 from host.text import reason
 
@@ -27,10 +27,12 @@ class Opened:
     Attributes:
         listeners: what the host listens on; which plugin serves each is not known yet.
         control: the control socket, if there is one.
+        kept: what it has read of certificates that the user may not read, if there are any.
     """
 
     listeners: list[ListeningSocket]
     control: socket.socket | None
+    kept: int | None
 
     def close(self) -> None:
         """Close all of it: the host does not start."""
@@ -38,6 +40,8 @@ class Opened:
             listener.close()
         if self.control is not None:
             self.control.close()
+        if self.kept is not None:
+            os.close(self.kept)
 
 
 def set_umask(settings: Settings) -> None:
@@ -89,8 +93,11 @@ def open_and_become(loaded: Loaded, wanted: Account, given: Given, telemetry: Te
     _make_profile_folder(settings.profile.directory, wanted)
     with ExitStack() as closing:
         listeners = open_or_find(served, given.passed, given.stored, wanted)
-        opened = Opened(listeners, open_control(settings, telemetry, None))
+        control = open_control(settings, telemetry, None)
+        opened = Opened(listeners, control, keep_certificates(loaded, wanted))
         closing.callback(opened.close)
+        if opened.kept is not None:
+            processes.hide_memory()  # the kernel keeps that over the change of the user
         become(loaded, wanted)
         closing.pop_all()
     return opened

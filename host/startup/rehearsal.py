@@ -20,7 +20,7 @@ from host.runtime.signal_table import IGNORED_BY_WORKERS
 from host.runtime.signals import Signals
 from host.settings import Loaded, SettingsError
 from host.startup.prepare import prepare_uninterrupted
-from host.supervisor.reload.handover import FORMAT, Handover
+from host.supervisor.reload.handover import FORMAT, Handover, take_kept
 from host.supervisor.reload.reloader import Plan
 
 _LOADED = "loaded"
@@ -34,7 +34,10 @@ def rehearse(load_settings: Callable[[], Loaded]) -> ExitCode:
     lineage.take()
     processes.offer_to_oom_killer()
     with closing(Signals(IGNORED_BY_WORKERS)):
-        prepared = prepare_uninterrupted(functools.partial(_load_unprivileged, load_settings))
+        kept = take_kept()
+        if kept is not None:
+            processes.hide_memory()
+        prepared = prepare_uninterrupted(functools.partial(_load_unprivileged, load_settings), kept)
         settings = prepared.settings
         plan = Plan(
             format=FORMAT,
@@ -64,6 +67,7 @@ class _Second(NamedTuple):
         descriptors: those that plugins must leave alone.
         said: takes the word that settings and plugins are loaded, or why not.
         printed: takes what plugins print.
+        certificates: what root has read of them, if there is anything.
     """
 
     load_settings: Callable[[], Loaded]
@@ -72,6 +76,7 @@ class _Second(NamedTuple):
     descriptors: tuple[int, ...]
     said: BinaryIO
     printed: BinaryIO
+    certificates: int | None
 
 
 def rehearse_again(load_settings: Callable[[], Loaded], handed: Handover) -> str:
@@ -94,7 +99,7 @@ def rehearse_again(load_settings: Callable[[], Loaded], handed: Handover) -> str
     try:
         with _memory("said") as said, _memory("printed") as printed:
             kept = (*handed.descriptors(), said.fileno())
-            second = _Second(load_settings, os.getpid(), seconds, kept, said, printed)
+            second = _Second(load_settings, os.getpid(), seconds, kept, said, printed, handed.kept)
             pid = processes.fork(functools.partial(_fork_again, second))
             ended = processes.wait(pid, seconds + _MARGIN_SECONDS)
             word = (
@@ -134,7 +139,7 @@ def _load(second: _Second, parent: int) -> int:
     before, word = _identities(second.descriptors), _LOADED
     with closing(Signals(IGNORED_BY_WORKERS)):
         try:
-            prepare_uninterrupted(second.load_settings)
+            prepare_uninterrupted(second.load_settings, second.certificates)
         except (HostError, SettingsError) as error:
             word = str(error)
     if _identities(second.descriptors) != before:

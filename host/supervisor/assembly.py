@@ -170,7 +170,8 @@ def make_reloader(
     service: ServiceManager,
 ) -> Reloader:
     """Make what reloads, with all that it hands over to the process that it becomes."""
-    control, program = dependencies.control, Program(sys.executable, sys.orig_argv)
+    control = dependencies.control
+    program = Program(sys.executable, sys.orig_argv, dependencies.kept)
     parts = ReexecParts(
         program=program,
         loop=state.loop,

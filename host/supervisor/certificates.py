@@ -125,6 +125,8 @@ class CertificateRotation:
 
         for name in self._watches:
             error, is_new = self._renew(name, cause, functools.partial(settle, name))
+            if not is_new:
+                error = error or self._not_read_again(name)
             if error:
                 errors.append(error)
             if is_new:
@@ -133,6 +135,11 @@ class CertificateRotation:
                 missing.discard(name)
         if not renewed:
             done([], errors)
+
+    def _not_read_again(self, name: str) -> str:
+        """Say what may be new and cannot be read; somebody who asks for it must hear of that."""
+        assert self._tls is not None
+        return self._tls.not_read_again(name)
 
     def _look_later(self, name: str, seconds: float) -> None:
         def look() -> None:
@@ -143,8 +150,9 @@ class CertificateRotation:
 
     def _look(self, name: str) -> None:
         """Take over what has changed; what is wrong is told if it is so at two looks."""
+        assert self._tls is not None
         watch = self._watches[name]
-        if watch.settled == self._signature(name):
+        if watch.settled == self._tls.look(name):
             return
         was_wrong = watch.is_wrong
         error, _ = self._renew(name, "a change of its files", lambda: None)
@@ -160,7 +168,7 @@ class CertificateRotation:
         """
         assert self._tls is not None
         watch = self._watches[name]
-        watch.settled, watch.is_wrong = self._signature(name), False
+        watch.settled, watch.is_wrong = self._tls.look(name), False
         found = self._tls.renew(name)
         if found.descriptor is None:
             return found.error, False
@@ -215,10 +223,6 @@ class CertificateRotation:
             )
         sent.end()
 
-    def _signature(self, name: str) -> Signature:
-        assert self._tls is not None
-        return tuple(map(_look_at, self._tls.files(name)))
-
     def _warn(self) -> None:
         """Warn once a day of certificates that should have been replaced."""
         assert self._tls is not None
@@ -250,12 +254,3 @@ class _Sent:
         """Tell that all have them, or that newer ones are on their way."""
         os.close(self.descriptor)
         self.done()
-
-
-def _look_at(path: str) -> tuple[int, int, int, int] | None:
-    """Return what differs if a file was replaced or written to (stat(2)); None if it is gone."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size

@@ -77,6 +77,7 @@ class Dependencies(NamedTuple):
         inherited: the bound sockets in it.
         failed: why the new generation cannot start, after an exec; "" if it can.
         tls: the certificates; None if there are none.
+        kept: what root has read of them, which a reload hands over; None if there is nothing.
         timed: what measures the hooks that plugins bring and workers call; None measures nothing.
     """
 
@@ -98,4 +99,5 @@ class Dependencies(NamedTuple):
     inherited: Sequence[socket.socket] = ()
     failed: str = ""
     tls: TlsContexts | None = None
+    kept: int | None = None
     timed: Timed | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 
 from host.errors import RealWorkerNeededError
@@ -15,7 +16,7 @@ from host.testing.outcomes import Outcome, problems
 from host.testing.running import RunningHost
 from host.testing.scenes import SCENES, Scene
 from host.testing.stage import Stage
-from host.testing.transports import MEMORY, TRANSPORTS, Transport
+from host.testing.transports import MEMORY, Transport, check_names, opened
 
 
 class Chaos:
@@ -31,6 +32,24 @@ class Chaos:
     def __init__(self, start: Callable[..., RunningHost]) -> None:
         self._start = start
         self.outcomes: list[Outcome] = []
+        self._over: tuple[str, ...] = ("tcp", "unix")
+
+    def over(self, *transports: str) -> Chaos:
+        """Return what puts protocols through chaos over these transports; outcomes are kept here.
+
+        `chaos.over("tls", "proxy")("echo", [(b"hello", b"hello")])`.
+
+        Args:
+            transports: of `tcp`, `unix`, `tls` with a certificate that the command openssl makes,
+                and `proxy` for a client that a proxy names first (PROXY protocol, version 2).
+
+        Raises:
+            ValueError: there is no such transport.
+        """
+        check_names(transports)
+        other = copy(self)
+        other._over = transports
+        return other
 
     def __call__(
         self,
@@ -70,10 +89,11 @@ class Chaos:
         order = [scene.name for scene in scenes]
         subject = Subject(plugins, talk, options or {}, settings or {}, most_seconds=4 * seconds)
         found: list[Outcome] = []
-        for transport in TRANSPORTS:
-            run = _Run(self._start, subject, transport, workers, seconds)
-            found += [Outcome(scene.name, transport.name, run.play(scene)) for scene in scenes]
-            run.end()
+        with opened(self._over) as chosen:
+            for transport in chosen:
+                run = _Run(self._start, subject, transport, workers, seconds)
+                found += [Outcome(scene.name, transport.name, run.play(scene)) for scene in scenes]
+                run.end()
         # What never held might hang the tests: in memory there is nobody who ends it.
         safe = {outcome.scene for outcome in found if not outcome.problem}
         playable = [scene for scene in scenes if scene.name in safe]
@@ -132,10 +152,11 @@ class _Run:
     def _new_host(self, scene: Scene) -> RunningHost:
         return self._start(
             *self._subject.plugins,
-            listen=[self._transport.address()],
+            listen=(),
             workers=self._workers,
             options=self._subject.options,
             settings={
+                "listen": [self._transport.listener()],
                 "lifecycle.hang_seconds": self._hang_seconds,
                 **self._transport.settings,
                 **scene.settings,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from host.interfaces import CloseReason, Listener
+from host.interfaces import CloseReason, ConnectionOrigin, Listener
 from host.testing.wire import Wire
 from host.testing.worker import FakeWorker
 from host.worker.connection import SocketConnection
@@ -31,7 +31,8 @@ class FakeConnection(SocketConnection):
     Args:
         received: what the peer has sent already.
         worker: the worker that it belongs to.
-        address: the peer's address; a text for a Unix socket.
+        address: the peer's address; a text for a Unix socket; or all that is known of the client,
+            with what a TLS handshake or a proxy has said.
         context: what the connections of a harness's listener share; it has the plugins' hooks.
     """
 
@@ -42,7 +43,7 @@ class FakeConnection(SocketConnection):
         received: bytes = b"",
         *,
         worker: FakeWorker | None = None,
-        address: tuple[str, int] | str = ("127.0.0.1", 50_211),
+        address: tuple[str, int] | str | ConnectionOrigin = ("127.0.0.1", 50_211),
         context: ListenerContext | None = None,
     ) -> None:
         worker = worker or FakeWorker()

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import host.settings as host_settings
 from host.hookspecs import on_host_start, on_worker_start, on_worker_stop
-from host.interfaces import CloseReason, Listener
+from host.interfaces import CloseReason, ConnectionOrigin, Listener
 from host.plugin.binding import HostHooks
 from host.plugin.loading import load
 from host.plugin.registry import Registry
@@ -178,14 +178,15 @@ class Harness:
         worker: int = 0,
         *,
         protocol: str | None = None,
-        address: tuple[str, int] | str = ("127.0.0.1", 50_211),
+        address: tuple[str, int] | str | ConnectionOrigin = ("127.0.0.1", 50_211),
     ) -> FakeConnection:
         """Return a new connection, accepted and told of.
 
         Args:
             worker: the slot of the worker that has accepted it.
             protocol: the plugin that serves it; by default the protocol selected first.
-            address: the peer's address; a text for a Unix socket.
+            address: the peer's address; a text for a Unix socket; or all that is known of the
+                client, with what a TLS handshake or a proxy has said.
         """
         self.start()
         member = self._member(worker)

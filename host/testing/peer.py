@@ -19,6 +19,7 @@ from host.testing.conversation import (
     shown,
 )
 from host.testing.machine import Stopwatch, patience
+from host.testing.tls_client import TlsClient
 
 _READ_BYTES = 65_536
 _SLOW_BYTES = 1000
@@ -37,7 +38,7 @@ class Peer:
         least: for how many seconds, of any machine, it is waited for at least.
     """
 
-    def __init__(self, sock: socket.socket, seconds: float, least: float = 0.0) -> None:
+    def __init__(self, sock: socket.socket | TlsClient, seconds: float, least: float = 0.0) -> None:
         self._sock, self._seconds, self._least = sock, seconds, least
         self._received = bytearray()
         self._end: str | None = None
@@ -152,10 +153,8 @@ class Peer:
         """
         self._sock.setblocking(False)
         left, wait = self._send_unread(memoryview(sent)), Stopwatch()
-        poll = select.poll()
         while len(self._received) < len(expected) and self._end is None:
-            poll.register(self._sock, select.POLLIN | (select.POLLOUT if left else 0))
-            if not poll.poll(self._left(wait) * 1000):
+            if not self._can_go_on(bool(left), self._left(wait)):
                 break
             before = len(self._received), len(left)
             left = self._send_some(left)
@@ -169,6 +168,16 @@ class Peer:
             )
         check_same("all replies", got[: len(expected)], expected)
         del self._received[: len(expected)]
+
+    def _can_go_on(self, sends: bool, seconds: float) -> bool:
+        """Wait until something can be received, or sent if something is to be."""
+        if isinstance(self._sock, TlsClient):
+            if self._sock.pending:
+                return True
+            sends = sends or self._sock.unsent
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN | (select.POLLOUT if sends else 0))
+        return bool(poll.poll(seconds * 1000))
 
     def _send_unread(self, left: memoryview) -> memoryview:
         """Send until the host takes nothing for a moment; return what is left.

@@ -5,16 +5,23 @@ from __future__ import annotations
 import itertools
 import os
 import socket
-from collections.abc import Callable, Mapping
+import ssl
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from host.testing.running import RunningHost
+from host.testing.tls_client import TlsClient, make_certificate
 
 MEMORY = "memory"
 """What tables call the conversations that are held without a host."""
 
 _SEND_BUFFER_BYTES = 16_384
 """Little, so that a peer cannot send on for long when the host holds it back."""
+_SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 _numbers = itertools.count(1)
 
 
@@ -22,13 +29,11 @@ _numbers = itertools.count(1)
 class Transport:
     """A way to reach a host.
 
-    One over TLS, or behind a proxy, is another of these: the settings have its listener's options,
-    and `begin` does what comes before the conversation.
-
     Attributes:
         name: what tables call it.
         address: makes an address to listen on, which nobody else uses.
         open: makes a socket that is not connected, with small buffers where that is possible.
+        listen: options of the listener, as settings files have them.
         settings: settings of the host that it needs, by their dotted names.
         begin: is called with each socket once it is connected, and returns what to talk over.
     """
@@ -36,10 +41,15 @@ class Transport:
     name: str
     address: Callable[[], str]
     open: Callable[[], socket.socket]
+    listen: Mapping[str, object] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)
-    begin: Callable[[socket.socket], socket.socket] = lambda sock: sock
+    begin: Callable[[socket.socket], socket.socket | TlsClient] = lambda sock: sock
 
-    def connect(self, host: RunningHost, seconds: float) -> socket.socket:
+    def listener(self) -> dict[str, object]:
+        """Return a listener as settings have it, on an address that nobody else uses."""
+        return {"address": self.address(), **self.listen}
+
+    def connect(self, host: RunningHost, seconds: float) -> socket.socket | TlsClient:
         """Return a connected socket; the caller closes it.
 
         Args:
@@ -85,6 +95,14 @@ def _place(address: str) -> tuple[str, int] | str:
     return name.strip("[]"), int(port)
 
 
+def _send_header(sock: socket.socket) -> socket.socket:
+    """Send a header of version 2 as HAProxy does (PROXY protocol, 2.2): the client is 192.0.2.7."""
+    client, server = socket.inet_aton("192.0.2.7"), socket.inet_aton("192.0.2.1")
+    addresses = struct.pack("!4s4sHH", client, server, 50_211, 443)
+    sock.sendall(_SIGNATURE + struct.pack("!BBH", 0x21, 0x11, len(addresses)) + addresses)
+    return sock
+
+
 TCP = Transport("tcp", lambda: "tcp://127.0.0.1:0", _tcp)
 UNIX = Transport(
     "unix",
@@ -92,5 +110,55 @@ UNIX = Transport(
     lambda: f"unix:@prefork-chaos-{os.getpid()}-{next(_numbers)}",
     _unix,
 )
-TRANSPORTS = (TCP, UNIX)
+PROXY = Transport(
+    "proxy",
+    TCP.address,
+    _tcp,
+    {"proxy": "v2", "proxy_from": ["127.0.0.1"]},
+    begin=_send_header,
+)
+NAMES = ("tcp", "unix", "tls", "proxy")
 """All, in the order of the table's columns."""
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuse transports that do not exist.
+
+    Raises:
+        ValueError: one of them does not, or there is none.
+    """
+    there = f"there are {', '.join(NAMES)}"
+    if not names:
+        raise ValueError(f"no transport is named: {there}")
+    if unknown := [name for name in names if name not in NAMES]:
+        raise ValueError(f"no transport is called {unknown[0]!r}: {there}")
+
+
+@contextmanager
+def opened(names: Sequence[str]) -> Iterator[list[Transport]]:
+    """Return the transports of these names, in the order of `NAMES`.
+
+    Their certificate lies in a folder that is removed at the end.
+
+    Raises:
+        RuntimeError: no certificate could be made.
+    """
+    found = {each.name: each for each in (TCP, UNIX, PROXY)}
+    with TemporaryDirectory(prefix="prefork-tests-") as folder:
+        if "tls" in names:
+            found["tls"] = _tls(*make_certificate(Path(folder)))
+        yield [found[name] for name in NAMES if name in names]
+
+
+def _tls(certificate: Path, key: Path) -> Transport:
+    """Return the transport over TLS, whose clients trust this certificate alone."""
+    context = ssl.create_default_context(cafile=certificate)
+    files = {"certificate": str(certificate), "key": str(key)}
+    return Transport(
+        "tls",
+        TCP.address,
+        _tcp,
+        {"tls": "tests"},
+        {"tls.tests.certificates": [files]},
+        lambda sock: TlsClient(sock, context, "localhost"),
+    )

@@ -1,74 +1,89 @@
-"""What a ClientHello (RFC 8446, 4.1.2) asks for, which OpenSSL does not tell a server."""
+"""What a ClientHello (RFC 8446, 4.1.2) asks for: OpenSSL tells a server only what it has chosen."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-_RECORD_HEADER, _MESSAGE_HEADER = 5, 4
-_HANDSHAKE, _CLIENT_HELLO = 22, 1
-_SERVER_NAME, _ALPN = 0, 16  # RFC 6066, 3 and RFC 7301, 3.1
-_NAME_START = 5  # after the length of a list, a kind, and the length of the name
+_RECORD_HEADER = 5
+_HANDSHAKE_RECORD, _APPLICATION_DATA = 22, 23  # RFC 8446, 5.1
+_CLIENT_HELLO = 1
+_MESSAGE_HEADER = 4
+_MOST_HELLOS = 2  # the second one is asked for: RFC 8446, 4.1.4
+_SERVER_NAME = 0  # RFC 6066, 3
+_ALPN = 16  # RFC 7301, 3.1
 
 
 class ClientHellos:
-    """The ClientHellos of a handshake: one, and another one if the server asks for it.
+    """Reads along what a client sends in a handshake, until that is something else or encrypted.
 
-    What is not well formed is left to OpenSSL, which refuses it.
+    There are two of them if the server has asked for another one. OpenSSL acts on one when it is
+    whole, so what is fed here first is known before. Nothing is raised: OpenSSL refuses what is
+    malformed. Only the part of a message that has come so far is kept.
+
+    Attributes:
+        offers_protocols: whether the client has named protocols (ALPN).
+        name_is_ascii: whether the host name that it asks for has no bytes that no name can have;
+            CPython prints a traceback for them.
     """
 
     def __init__(self) -> None:
-        self._data = bytearray()
-        self._needed = _RECORD_HEADER
-        self._found: list[dict[int, bytes]] = []
+        self.offers_protocols = False
+        self.name_is_ascii = True
+        self._records, self._messages = bytearray(), bytearray()
+        self._count = 0
+        self._is_over = False
 
     def feed(self, data: bytes) -> None:
-        """Take what the client has sent next."""
-        self._data += data
-        if len(self._data) >= self._needed:  # else no message has become whole
-            messages = _Bytes(_handshake_of(self._data))
-            self._found = list(_extensions_of(messages))
-            self._needed = len(self._data) + max(1, -messages.left)
-
-    @property
-    def offer_protocols(self) -> bool:
-        """Whether the client has named protocols (ALPN)."""
-        return any(_ALPN in each for each in self._found)
-
-    @property
-    def name_no_host(self) -> bool:
-        """Whether the client has asked for a server whose name is none: it has other than ASCII."""
-        names = (each.get(_SERVER_NAME, b"")[_NAME_START:] for each in self._found)
-        return not all(name.isascii() for name in names)
-
-
-def _handshake_of(data: bytes | bytearray) -> bytes:
-    """Return what is in the records of the handshake, also in one that is not whole."""
-    found, start = bytearray(), 0
-    while start + _RECORD_HEADER <= len(data):
-        end = start + _RECORD_HEADER + int.from_bytes(data[start + 3 : start + 5], "big")
-        if data[start] == _HANDSHAKE:
-            found += data[start + _RECORD_HEADER : end]
-        start = end
-    return bytes(found)
-
-
-def _extensions_of(messages: _Bytes) -> Iterator[dict[int, bytes]]:
-    """Yield the extensions of each ClientHello that is whole."""
-    while messages.left >= _MESSAGE_HEADER:
-        kind = messages.number(1)
-        hello = _Bytes(messages.take(3))
-        if messages.left < 0:
+        """Take the bytes of the client that follow those before."""
+        if self._is_over:
             return
-        if kind == _CLIENT_HELLO:
-            hello.skip(2 + 32)  # version, random
-            hello.take(1)  # session id
-            hello.take(2)  # cipher suites
-            hello.take(1)  # compression methods
-            extensions, found = _Bytes(hello.take(2)), {}
-            while extensions.left > 0:
-                number = extensions.number(2)
-                found[number] = extensions.take(2)
-            yield found
+        self._records += data
+        start = 0
+        while start + _RECORD_HEADER <= len(self._records):
+            size = int.from_bytes(self._records[start + 3 : start + 5], "big")
+            end = start + _RECORD_HEADER + size
+            if end > len(self._records):
+                break
+            if self._records[start] == _HANDSHAKE_RECORD:
+                self._messages += self._records[start + _RECORD_HEADER : end]
+            elif self._records[start] == _APPLICATION_DATA:
+                self._is_over = True
+            start = end
+        del self._records[:start]
+        self._look_at_messages()
+        if self._is_over:
+            self._records, self._messages = bytearray(), bytearray()
+
+    def _look_at_messages(self) -> None:
+        """Look at the messages that are whole."""
+        while len(self._messages) >= _MESSAGE_HEADER:
+            if self._messages[0] != _CLIENT_HELLO:
+                self._is_over = True
+                return
+            end = _MESSAGE_HEADER + int.from_bytes(self._messages[1:_MESSAGE_HEADER], "big")
+            if end > len(self._messages):
+                return
+            self._look_at(bytes(self._messages[_MESSAGE_HEADER:end]))
+            del self._messages[:end]
+            self._count += 1
+            if self._count == _MOST_HELLOS:
+                self._is_over = True
+                return
+
+    def _look_at(self, body: bytes) -> None:
+        hello = _Bytes(body)
+        hello.skip(2 + 32)  # version, random
+        hello.take(1)  # session id
+        hello.take(2)  # cipher suites
+        hello.take(1)  # compression methods
+        extensions = _Bytes(hello.take(2))
+        while extensions.left:
+            kind = extensions.number(2)
+            content = extensions.take(2)
+            if kind == _ALPN:
+                self.offers_protocols = True
+            elif kind == _SERVER_NAME:
+                names = _Bytes(content)
+                names.skip(2 + 1)  # size of the list, kind of the first name: OpenSSL takes no more
+                self.name_is_ascii = self.name_is_ascii and names.take(2).isascii()
 
 
 class _Bytes:
@@ -78,9 +93,8 @@ class _Bytes:
         self._data, self._at = data, 0
 
     @property
-    def left(self) -> int:
-        """How many bytes are left; less than 0 if so many are missing."""
-        return len(self._data) - self._at
+    def left(self) -> bool:
+        return self._at < len(self._data)
 
     def skip(self, size: int) -> bytes:
         start, self._at = self._at, self._at + size

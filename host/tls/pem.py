@@ -95,7 +95,20 @@ def read_file(path: str) -> bytes:
     Raises:
         OSError, ValueError: why not.
     """
-    with open(path, "rb") as file:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return read_descriptor(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_descriptor(descriptor: int) -> bytes:
+    """Do the same with a file that is open; it stays so.
+
+    Raises:
+        OSError, ValueError: why not.
+    """
+    with open(descriptor, "rb", closefd=False) as file:
         data = file.read(_MAX_FILE_BYTES + 1)
     if len(data) > _MAX_FILE_BYTES:
         raise ValueError(f"it has more than {_MAX_FILE_BYTES} bytes")
@@ -131,7 +144,8 @@ def _read(path: str, key: str, read: ReadFile) -> bytes:
         return read(path)
     except PermissionError:
         cause = (
-            "the user of the host may not do so; a service manager can hand it a copy of its own"
+            "the user of the host may not do so. Root reads it when it starts a host that becomes"
+            " another user (process.user), or a service manager hands over a copy of its own"
         )
     except OSError as error:
         cause = error.strerror or type(error).__name__

@@ -15,7 +15,8 @@ from host.interfaces import TlsInfo
 
 Buffers = Sequence[bytes | bytearray | memoryview]
 
-_READ_BYTES = 65_536
+_READ_BYTES = 20_480
+"""A whole record and more (RFC 8446, 5.2). Thousands of small ones hold others up for long."""
 _SLICE = 65_536
 """How much is encrypted at once. What the kernel does not take of it has to be kept."""
 _AT_ONCE = 4 * _SLICE

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import NamedTuple
 
+from host.runtime.accounts import Account
 from host.settings import Listen, Loaded, Problem, SettingsError, Tls
 from host.tls.certificate import Certificate, examine
 from host.tls.contexts import ServerContext
+from host.tls.kept import Keeper, KeptFiles, Seen, look_at
 from host.tls.pem import (
     CertificateError,
     Pem,
@@ -91,6 +93,7 @@ class TlsContexts:
         sets: its certificates.
         alpn: which protocols are asked for with which table: NAME, protocols.
         keylog: see `ServerContext`.
+        kept: files that root has read, if there are any.
 
     Raises:
         CertificateError: a certificate cannot be used.
@@ -102,8 +105,9 @@ class TlsContexts:
         sets: Mapping[str, CertificateSet],
         alpn: Iterable[tuple[str, tuple[str, ...]]] = (),
         keylog: str = "",
+        kept: KeptFiles | None = None,
     ) -> None:
-        self.tables = tables
+        self.tables, self._kept = tables, kept
         self._public = {name: _public(found) for name, found in sets.items()}
         wanted = dict.fromkeys([*((name, ()) for name in tables), *alpn])
         self._contexts = {
@@ -131,24 +135,35 @@ class TlsContexts:
             for number, each in enumerate(self.certificates(name)):
                 yield name, number, each
 
-    def files(self, name: str) -> list[str]:
-        """Return the paths of all files of a table."""
-        return files_of(self.tables[name])
+    def look(self, name: str) -> tuple[Seen, ...]:
+        """Return what is seen of all files of a table without reading them."""
+        return tuple(map(look_at, files_of(self.tables[name])))
 
     def certificates(self, name: str) -> Sequence[Certificate]:
         """Return what the certificates of a table say that are in use."""
         return self.named(name).certificates
 
-    def renew(self, name: str, read: ReadFile = read_file) -> Renewal:
+    @property
+    def kept_paths(self) -> list[str]:
+        """The files that root has read."""
+        return self._kept.paths if self._kept else []
+
+    def not_read_again(self, name: str) -> str:
+        """Say which files of a table may have been replaced and cannot be read again, or ""."""
+        stale = self._kept.stale(files_of(self.tables[name])) if self._kept else ""
+        return f"tls.{name}: {stale}" if stale else ""
+
+    def renew(self, name: str, read: ReadFile | None = None) -> Renewal:
         """Read the files of a table again, and use what is in them if that has changed."""
         try:
-            found = load_set(self.tables[name], read)
+            found = load_set(self.tables[name], read or _reader(self._kept))
             if _public(found) == self._public[name]:
                 return Renewal("")
             self.install(name, found)
             descriptor = found.sealed()
         except CertificateError as error:
-            return Renewal(f'tls.{name}.{error.key} = "{error.path}": {error.cause}')
+            cause = _with_stale(error, self.tables[name], self._kept)
+            return Renewal(f'tls.{name}.{error.key} = "{error.path}": {cause}')
         except OSError as error:  # the next look tries again
             return Renewal(f"nothing can be sent to workers: {error.strerror}")
         self._public[name] = _public(found)
@@ -173,32 +188,68 @@ class TlsContexts:
         self.install(name, unsealed(descriptor))
 
 
-def load_tables(loaded: Loaded, read: ReadFile = read_file) -> TlsContexts:
+def keep_files(loaded: Loaded, account: Account) -> int | None:
+    """Read all files of all tables as root, and keep what that user may not read.
+
+    Nothing of them is tried: what is in them is not for a process of root's.
+
+    Args:
+        loaded: the settings.
+        account: the user that this process of root's is to become.
+
+    Returns:
+        What is kept, for `KeptFiles`: the caller closes it. None if that user may read them all.
+
+    Raises:
+        SettingsError: with all that cannot be read.
+    """
+    keeper, problems = Keeper(account), []
+    for name, table in loaded.settings.tls.items():
+        try:
+            read_set(table, keeper.read)
+        except CertificateError as error:
+            problems.append(_problem(loaded, name, error))
+    if problems:
+        raise SettingsError(problems)
+    return keeper.sealed()
+
+
+def load_tables(loaded: Loaded, descriptor: int | None = None) -> TlsContexts:
     """Read and try the certificates of all tables [tls.NAME].
 
     Args:
         loaded: the settings.
-        read: returns what is in a file.
+        descriptor: what `keep_files` has kept, if there is anything; it stays the caller's.
 
     Raises:
         SettingsError: with all that cannot be used.
     """
+    kept = None if descriptor is None else KeptFiles(descriptor)
     tables, problems = loaded.settings.tls, []
     sets: dict[str, CertificateSet] = {}
     for name, table in tables.items():
         try:
-            sets[name] = load_set(table, read)
+            sets[name] = load_set(table, _reader(kept))
+            ServerContext(name, table, *sets[name])  # tries the authorities of clients, too
         except CertificateError as error:
-            problems.append(_problem(loaded, name, error))
+            told = CertificateError(error.key, error.path, _with_stale(error, table, kept))
+            problems.append(_problem(loaded, name, told))
     if loaded.keylog and not problems:
         problems += _make_private(loaded.keylog)
+    if problems:
+        raise SettingsError(problems)
     alpn = [(each.tls, tuple(each.alpn)) for each in loaded.settings.listen if each.tls]
-    if not problems:
-        try:
-            return TlsContexts(tables, sets, alpn, loaded.keylog)
-        except CertificateError as error:
-            problems.append(_problem(loaded, "", error))
-    raise SettingsError(problems)
+    return TlsContexts(tables, sets, alpn, loaded.keylog, kept)
+
+
+def _reader(kept: KeptFiles | None) -> ReadFile:
+    return kept.read if kept else read_file
+
+
+def _with_stale(error: CertificateError, table: Tls, kept: KeptFiles | None) -> str:
+    """Return the cause of an error, and which files of the table may have been replaced."""
+    stale = kept.stale(files_of(table)) if kept else ""
+    return f"{error.cause}; {stale}" if stale else error.cause
 
 
 def _make_private(file: str) -> list[Problem]:

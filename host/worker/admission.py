@@ -361,7 +361,9 @@ class Admission:
     def _refuse(self, connection: PendingConnection, cause: int, why: str) -> None:
         if self._forget(connection):
             fd, listener = connection.sock.detach(), connection.listener
-            self._refusals.refuse(fd, listener, cause, connection.peer, why)
+            told = connection.handshake is not None and connection.handshake.has_told
+            refuse = self._refusals.refuse_told if told else self._refusals.refuse
+            refuse(fd, listener, cause, connection.peer, why)
 
     def _forget(self, connection: PendingConnection) -> bool:
         """Wait no longer for a connection; return whether it still waited."""

@@ -26,7 +26,7 @@ MAX_BYTES = 65_535
 MAX_TRUSTED = 10_000
 """How many addresses a worker trusts at one listener; then the first of them is forgotten."""
 _LONGEST_PAUSE = 8
-"""After so many events of one datagram at most a shard is asked whether it has more."""
+"""After so many events at most a shard is asked whether it has more datagrams than usual."""
 _LAST_SERIAL = 1 << 39
 """The serial number of the scoreboard's word has 40 bits: then it begins anew."""
 _IP_PKTINFO = 8  # ip(7); not in the module socket
@@ -214,12 +214,13 @@ class ShardReader:
         context: what its datagrams share.
     """
 
-    __slots__ = ("_context", "_pause", "_receive", "_send", "_skipped", "_word")
+    __slots__ = ("_context", "_pause", "_receive", "_send", "_skipped", "_usual", "_word")
 
     def __init__(self, receive: Receive, send: Send, context: DatagramContext) -> None:
         self._receive, self._send, self._context = receive, send, context
         self._word = context.call_word
-        self._skipped = 0  # so many events more are taken to be of one datagram
+        self._usual = 1  # so many datagrams were there when the shard was emptied last
+        self._skipped = 0  # so many events more are taken to be of as many
         self._pause = 1
 
     def write_counts(self) -> None:
@@ -230,8 +231,9 @@ class ShardReader:
         """Handle the datagrams that wait, some at most; tell whether there may be more.
 
         A read that finds nothing costs half as much as one that finds something. So a shard whose
-        datagrams come one by one is read once for an event, and asked for a second one now and
-        then only. If there is one, the loop tells at once, and the next look finds out.
+        datagrams come one by one, or always as many at once, is read as often for an event, and
+        asked for another one now and then only. If there is one, the loop tells at once, and the
+        next look finds out.
 
         What is called and for whom is written to the scoreboard before each call, since a worker
         that dies or hangs in it cannot say so any more. An exception is caught here, and not by a
@@ -240,7 +242,7 @@ class ShardReader:
         context, receive, send, word = self._context, self._receive, self._send, self._word
         cells, call_cell, place = context.cells, context.call_cell, context.peer_place
         on_datagram, admits = context.on_datagram, context.admits
-        limit, taken, size, noted = (1 if self._skipped else BATCH), 0, 0, None
+        limit, taken, size, noted = (self._usual if self._skipped else BATCH), 0, 0, None
         while taken < limit:
             try:
                 data, address = receive(MAX_BYTES)
@@ -265,13 +267,13 @@ class ShardReader:
         context.bytes_in += size
         if not context.is_counting:
             context.count_soon()
-        if limit == 1:
+        if self._skipped:
             self._skipped -= 1
-        elif taken > 1:
-            self._pause = 1
-        else:
+        elif taken == self._usual:
             self._skipped = self._pause
             self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        else:
+            self._usual, self._pause = max(taken, 1), 1
         return taken == limit
 
 

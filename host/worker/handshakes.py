@@ -57,6 +57,10 @@ class Handshake:
         refuses_others: whether a client must take one of the protocols of the listener if it names
             any (RFC 7301).
         tell: called with why it has failed, "" if it is done, and None if the peer has gone.
+
+    Attributes:
+        session: the session.
+        has_told: whether it has failed, and the peer has been sent all that OpenSSL says of it.
     """
 
     def __init__(
@@ -68,7 +72,7 @@ class Handshake:
         refuses_others: bool,
         tell: Callable[[str | None], object],
     ) -> None:
-        self.session = session
+        self.session, self.has_told = session, False
         self._fd, self._loop, self._step, self._tell = fd, loop, step, tell
         self._refuses_others = refuses_others
         self._hellos = ClientHellos()
@@ -115,29 +119,32 @@ class Handshake:
         elif self._size > _MAX_BYTES:
             self._finish("its handshake is too long")
         else:
-            self._hellos.feed(data)
-            if self._hellos.name_no_host:  # CPython would print a traceback
-                self._finish("it asks for a host name that is not ASCII (RFC 6066, 3)")
-                return
-            self.session.feed(data)
-            self._unwatch()
-            self._step(self.session, self._stepped)
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        """Have OpenSSL go on with what the client has sent, unless it could not decode a name."""
+        self._hellos.feed(data)
+        if not self._hellos.name_is_ascii:
+            self._finish("the host name that it asks for is not ASCII (RFC 6066, 3)")
+            return
+        self.session.feed(data)
+        self._unwatch()
+        self._step(self.session, self._stepped)
 
     def _stepped(self, computed: Computed) -> None:
         """Send what a step has made, and wait for the answer to it."""
         if self._ended:
             return
         if computed.cause:
-            self._flush()  # the alert
+            self.has_told = self._flush() is True  # the alert
             self._finish(computed.cause)
-        elif computed.done and self._refuses_others and self.session.alpn is None:
-            offers = self._hellos.offer_protocols
-            self._finish("it asks for protocols that are not in alpn" if offers else "")
-        elif computed.done:
-            self._flush()
-            self._finish("")
-        else:
+        elif not computed.done:
             self._go_on()
+        elif self._refuses_others and self.session.alpn is None and self._hellos.offers_protocols:
+            self._finish("it asks for protocols that are not in alpn")
+        else:
+            self._flush()  # with TLS 1.2 the client waits for it (RFC 5246, 7.3)
+            self._finish("")
 
     def _go_on(self) -> None:
         """Wait for the peer to take or to send something."""

@@ -48,7 +48,7 @@ from host.worker.datagram_setup import DatagramSetup
 from host.worker.draining import Draining
 from host.worker.losses import ListenerLosses
 from host.worker.open_counts import counting_close
-from host.worker.refusals import Refusals, closing_with_reset
+from host.worker.refusals import Refusals, closers
 from host.worker.request_log import RequestLog
 from host.worker.shards import OwnedShards
 from host.worker.sweep import Sweep
@@ -260,7 +260,7 @@ class WorkerProcess:
         refusals = Refusals(
             assignment.listeners,
             [
-                closing_with_reset(each.close) if listen.refuse == "reset" else each.close
+                closers(each.close, listen.refuse)
                 for each, listen in zip(self._contexts, settings.listens, strict=False)
             ],
             assignment.row,

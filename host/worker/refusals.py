@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from host.interfaces import Listener
 from host.ipc.scoreboard import GONE, PROBES, Row
-from host.net.sockets import reset_on_close
+from host.net.sockets import discard_unread, reset_on_close
 from host.runtime.loop import Loop
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import CONNECTIONS_REFUSED
@@ -24,6 +25,28 @@ class _Untold(NamedTuple):
     number: int
     peer: str
     why: str
+
+
+class Closers(NamedTuple):
+    """What closes the descriptors of a listener.
+
+    Attributes:
+        refuse: as the key `refuse` says, for who was told nothing.
+        end: so that the peer sees an end.
+    """
+
+    refuse: Callable[[int], None]
+    end: Callable[[int], None]
+
+
+def closers(close: Callable[[int], None], refuse: str) -> Closers:
+    """Return what closes the descriptors of a listener whose key `refuse` says how.
+
+    Args:
+        close: closes a descriptor; the peer sees an end.
+        refuse: "reset" or "close".
+    """
+    return Closers(closing_with_reset(close) if refuse == "reset" else close, close)
 
 
 def closing_with_reset(close: Callable[[int], None]) -> Callable[[int], None]:
@@ -45,7 +68,7 @@ class Refusals:
 
     Args:
         listeners: the listeners.
-        closes: what closes a descriptor, by listener; see `closing_with_reset`.
+        closes: what closes a descriptor, by listener; see `closers`.
         row: this worker's row of the scoreboard.
         slot: the worker's slot.
         clock: the worker's loop.
@@ -56,7 +79,7 @@ class Refusals:
     def __init__(
         self,
         listeners: Sequence[Listener],
-        closes: Sequence[Callable[[int], None]],
+        closes: Sequence[Closers],
         row: Row,
         slot: int,
         clock: Loop,
@@ -66,6 +89,15 @@ class Refusals:
         self._listeners, self._closes, self._row, self._slot = listeners, closes, row, slot
         self._clock, self._telemetry, self._capacity = clock, telemetry, capacity
         self._untold: dict[tuple[int, int], _Untold] = {}
+
+    def refuse_told(self, fd: int, listener: int, cause: int, peer: str, why: str) -> None:
+        """Refuse, as `refuse` does, a peer that has been sent why: it sees an end, never a reset.
+
+        A reset would take what it has been sent away from it.
+        """
+        discard_unread(os.read, fd)
+        self._closes[listener].end(fd)
+        self._count(listener, cause, peer, why)
 
     def refuse(self, fd: int, listener: int, cause: int, peer: str, why: str) -> None:
         """Close the descriptor of a connection that was accepted and not begun.
@@ -77,7 +109,10 @@ class Refusals:
             peer: the other end, as text.
             why: what is wrong, for the log.
         """
-        self._closes[listener](fd)
+        self._closes[listener].refuse(fd)
+        self._count(listener, cause, peer, why)
+
+    def _count(self, listener: int, cause: int, peer: str, why: str) -> None:
         self._row.add(listener, cause)
         self._capacity.free()
         if cause not in _NOT_TOLD:

@@ -17,7 +17,9 @@ import pytest
 from host.testing.machine import patience
 from prefork_pytest import hosts_of
 from support.hosting import WHOAMI, Host, Load, Refusal, Refuse, Start, command, environment
+from support.ordinary import Ordinary, UnreachableError, ordinary
 from support.processes import everyone
+from support.scenes import Scene
 from support.service_manager import FakeManager
 
 NUMBERS = itertools.count()
@@ -154,3 +156,20 @@ def refuse(tmp_path: Path) -> Refuse:
         return Refusal(process.returncode, err)
 
     return refuse
+
+
+@pytest.fixture(scope="module")
+def nobody() -> Iterator[Ordinary]:
+    with ExitStack() as stack:
+        try:
+            found = stack.enter_context(ordinary())
+        except UnreachableError as error:
+            pytest.skip(str(error))
+        yield found
+
+
+@pytest.fixture
+def scene(start: Start, refuse: Refuse, nobody: Ordinary) -> Scene:
+    folder = nobody.folder / f"scene-{len(list(nobody.folder.iterdir()))}"
+    folder.mkdir()
+    return Scene(start, refuse, nobody, folder)

@@ -63,6 +63,11 @@ def test_other_runs_have_no_table_and_import_nothing(run):
     assert "chaos" not in said
 
 
+def test_a_transport_that_does_not_exist_is_refused(chaos):
+    with pytest.raises(ValueError, match="no transport is called 'sctp': there are tcp, unix, tls"):
+        chaos.over("sctp")
+
+
 def test_a_scene_that_does_not_exist_is_refused(chaos):
     with pytest.raises(ValueError, match="no scene is called 'whale': there are whole, byte by"):
         chaos("echo", [(b"a", b"a")], only=["whale"])

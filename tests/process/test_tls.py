@@ -146,6 +146,19 @@ def test_the_protocol_that_is_agreed_on_chooses_the_plugin(served, authority):
     assert "protocols that are not in alpn" in told["why"]
 
 
+@pytest.mark.parametrize("where", ["thread", "loop"])
+@pytest.mark.parametrize("version", [TLS12, TLS13])
+def test_who_asks_for_no_protocol_is_served_by_a_plugin_that_waits(
+    served, authority, version, where
+):
+    host = served(listen='alpn = { "echo/1" = "echo" }', table=f'handshakes = "{where}"')
+    context = authority.client()
+    context.minimum_version = context.maximum_version = version
+    with connect(host, context) as client:
+        client.sendall(b"I begin")
+        assert whole(client, 7) == b"I begin"
+
+
 def test_a_header_of_a_proxy_and_the_first_record_come_in_one_segment(served, authority):
     host = served(plugin=GREETER, listen='proxy = "v1"\nproxy_from = ["127.0.0.1"]')
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -172,27 +185,28 @@ def test_what_is_not_tls_is_refused_and_counted(served):
         with pytest.raises(ConnectionResetError):  # see the key `refuse`
             client.recv(100)
     eventually(lambda: refusals(host)["tls"] == 1, "it is counted")
-    told = host.wait_for("connections_refused")
-    assert "is not TLS" in told["why"]
+    assert "is not TLS" in host.wait_for("connections_refused")["why"]
 
 
-def test_a_host_name_that_is_none_prints_nothing(served):
+def test_a_host_name_that_is_none_is_refused_and_leaves_no_traceback(served, authority):
+    """CPython prints one for a name that it cannot decode, before it calls anybody."""
     host = served()
-    hello = ssl.MemoryBIO()
-    client = ssl.create_default_context().wrap_bio(
-        ssl.MemoryBIO(), hello, server_hostname="a.example"
-    )
+    outgoing = ssl.MemoryBIO()
+    tls = authority.client().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="a.example")
     with suppress(ssl.SSLWantReadError):
-        client.do_handshake()
-    strange = hello.read().replace(b"a.example", b"\xff.example")
-    for _ in range(3):
-        with socket.create_connection(("127.0.0.1", port_of(host)), timeout=patience(20)) as sock:
-            sock.sendall(strange)
-            with suppress(ConnectionResetError):
-                assert sock.recv(100) == b""
-    eventually(lambda: refusals(host)["tls"] == 3, "they are counted")
-    assert "not ASCII" in host.wait_for("connections_refused")["why"]
-    assert host.other_output == []
+        tls.do_handshake()
+    hello = outgoing.read().replace(b"a.example", b"\xff.example")
+    for size in (len(hello), 90):  # at once, and in two parts
+        with socket.create_connection(("127.0.0.1", port_of(host)), timeout=patience(20)) as client:
+            client.sendall(hello[:size])
+            client.sendall(hello[size:])
+            with suppress(ConnectionResetError):  # see the key `refuse`
+                assert client.recv(100) == b""
+    eventually(lambda: refusals(host)["tls"] == 2, "both are counted")
+    assert "is not ASCII" in host.wait_for("connections_refused")["why"]
+    assert host.stop() == 0
+    assert "Traceback" not in host.said()
+    assert "UnicodeDecodeError" not in host.said()
 
 
 def test_who_does_not_trust_the_certificate_is_refused(served):
@@ -290,6 +304,26 @@ def test_openssl(served, authority, version):
             assert client.wait(patience(20)) == 0
         finally:
             client.kill()
+
+
+@needs_openssl
+def test_who_is_refused_in_the_handshake_hears_why(served):
+    """The alert arrives, although who is refused otherwise sees a reset (the key `refuse`)."""
+    host = served(table='profile = "modern"')
+    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port_of(host)}", "-tls1_2"]
+    for _ in range(5):
+        done = subprocess.run(command, input=b"", capture_output=True, timeout=60, check=False)
+        assert b"alert protocol version" in done.stderr
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl.create_default_context()
+    context.maximum_version = TLS12
+    tls = context.wrap_bio(incoming, outgoing, server_hostname="a.example")
+    with suppress(ssl.SSLWantReadError):
+        tls.do_handshake()
+    with socket.create_connection(("127.0.0.1", port_of(host)), timeout=patience(20)) as client:
+        client.sendall(outgoing.read())
+        assert whole(client, 7)[-2:] == b"\x02\x46"  # fatal, protocol_version (RFC 8446, 6)
+        assert client.recv(1) == b""  # and no reset
 
 
 @needs_curl

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 
 from host.settings import CertificateFiles, Tls
 from host.tls.pem import Pem
@@ -61,6 +63,25 @@ class Authority:
         """Issue a certificate into STEM.pem and STEM.key."""
         files = Files(self.folder / f"{stem}.pem", self.folder / f"{stem}.key")
         return files.write(self.leaf(*(names or (f"{stem}.example",)), **how))
+
+    def renewed(self, files: Files, *names: str) -> bytes:
+        """Issue a certificate for other names with the key that there is; return it in PEM."""
+        old = x509.load_pem_x509_certificate(files.certificate.read_bytes())
+        new = x509.CertificateBuilder(
+            old.issuer,
+            old.subject,
+            old.public_key(),
+            x509.random_serial_number(),
+            old.not_valid_before_utc,
+            old.not_valid_after_utc,
+        )
+        for each in old.extensions:
+            value = each.value
+            if isinstance(value, x509.SubjectAlternativeName):
+                value = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+            new = new.add_extension(value, each.critical)
+        key = serialization.load_pem_private_key(self.ca.private_key_pem.bytes(), None)
+        return new.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     def client(self, certificate: trustme.LeafCert | None = None) -> ssl.SSLContext:
         """Return the context of a client that trusts this authority."""

@@ -24,6 +24,8 @@ from host.settings.errors import show
 
 VARIABLE = "_PREFORK_HANDOVER"
 """The number of the memfd, for the process that a reload executes anew."""
+KEPT = "_PREFORK_KEPT"
+"""The number of what root has read of certificates, for a rehearsal."""
 FORMAT = 10
 """Raised with every change of what is handed over: a reload to another format is refused."""
 
@@ -161,6 +163,7 @@ class Handover(_Value):
         log_file: the descriptor of the log file, if there is one.
         lineage: that of the memory which marks the host's processes, if there is any.
         settings: those that the host runs with, as `settings_as_text` writes them.
+        kept: the descriptor of what root has read of certificates, if there is anything.
         max_connections: how many connections a worker may hold by them.
         applied: the settings as people see them, as JSON in ASCII.
     """
@@ -186,6 +189,7 @@ class Handover(_Value):
     log_descriptor: int
     log_file: int | None
     lineage: int | None
+    kept: int | None = None
     hangs: list[dict[str, Any]]
     settings: str
     max_connections: int
@@ -232,6 +236,8 @@ class Handover(_Value):
         yield self.log_descriptor
         if self.lineage is not None:
             yield self.lineage
+        if self.kept is not None:
+            yield self.kept
         if self.log_file is not None:
             yield self.log_file
 
@@ -306,6 +312,25 @@ def is_rehearsal() -> bool:
     if pid != str(os.getppid()):
         raise _not_ours(REHEARSAL, pid)
     return True
+
+
+def take_kept() -> int | None:
+    """Return what root has read of certificates, in a rehearsal; None if there is nothing.
+
+    Programs that this process executes do not get it.
+
+    Raises:
+        SettingsError: the variable is not of the host's making.
+    """
+    number = os.environ.pop(KEPT, None)
+    if number is None:
+        return None
+    try:
+        descriptor = int(number)
+        os.set_inheritable(descriptor, False)
+    except (OSError, ValueError):
+        raise _not_ours(KEPT, number) from None
+    return descriptor
 
 
 def _not_ours(name: str, text: str) -> SettingsError:

@@ -88,6 +88,8 @@ def start_stand_in(parts: ReexecParts) -> handover.StandIn:
         parts.signals.close()
         parts.loop.close()
         parts.router.close()
+        if parts.program.kept is not None:
+            os.close(parts.program.kept)
 
     pid, pipe = stand_in.start(
         serving, channels, send=parts.workers.send, log=parts.log, close=close
@@ -135,7 +137,7 @@ def reexec(
         handed = hand_over(parts, [*existing, *opened], process)
         with handed.inheritable() as environment:
             on_certain()
-            os.execve(*parts.program, environment)
+            os.execve(parts.program.file, parts.program.arguments, environment)
     except BaseException:
         if process is not None:
             stand_in.stop(process.pid, process.pipe)
@@ -232,6 +234,7 @@ def hand_over(
         log_descriptor=parts.log.fileno(),
         log_file=parts.log.file.descriptor if parts.log.file else None,
         lineage=lineage.descriptor(),
+        kept=parts.program.kept,
         hangs=list(parts.exits.hangs),
         settings=handover.settings_as_text(parts.settings),
         max_connections=parts.max_connections,

@@ -41,10 +41,17 @@ class Plan(BaseModel):
 
 
 class Program(NamedTuple):
-    """What is executed for a reload: the file, and all arguments, the program's name first."""
+    """What is executed for a reload.
+
+    Attributes:
+        file: the file.
+        arguments: all arguments, the program's name first.
+        kept: the descriptor of what root has read of certificates, which it gets, if there is any.
+    """
 
     file: str
     arguments: list[str]
+    kept: int | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -207,8 +214,11 @@ class Reloader:
     def _rehearse(self) -> _Rehearsal:
         output, errors = (os.memfd_create(name, os.MFD_CLOEXEC) for name in ("plan", "errors"))
         environment = {**os.environ, REHEARSAL: str(os.getpid())}
+        file, arguments, kept = self._program
+        if kept is not None:
+            environment[handover.KEPT] = str(kept)
         try:
-            pid = start_program(*self._program, environment, output, errors)
+            pid = start_program(file, arguments, environment, output, errors, kept)
         except OSError:
             os.close(output)
             os.close(errors)

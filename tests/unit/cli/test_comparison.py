@@ -1,6 +1,6 @@
 """What a reload would change, and what only a restart would: the host keeps how it was started."""
 
-from host.cli.comparison import against_running
+from host.cli import comparison
 from host.settings import AppliedSetting
 
 RUNNING = [
@@ -16,7 +16,11 @@ RUNNING = [
 def compared(host, *found):
     """Return the keys that would change, those that would not, and the lines."""
     fake = host(applied={"settings": [each._asdict() for each in RUNNING]})
-    text = "\n".join(against_running(fake.name, [AppliedSetting(*each) for each in found]))
+    running, wanted = (
+        comparison.running_settings(fake.name),
+        [AppliedSetting(*each) for each in found],
+    )
+    text = "\n".join(comparison.compared(fake.name, running, wanted))
     changed, _, kept = text.partition("it would keep")
     keys = [
         [line.split()[0] for line in part.splitlines() if " -> " in line]

@@ -33,6 +33,7 @@ class Handed:
 
     def __init__(self, settings):
         self.settings_before, self.max_connections = settings, 17
+        self.kept = None
         self.applied_before = [AppliedSetting("name", "shop", "host.toml:1")]
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from host.tls.client_hello import ClientHellos
 
 
-def hello(protocols, version=ssl.TLSVersion.TLSv1_3):
+def hello(protocols, version=ssl.TLSVersion.TLSv1_3, name=b"a.example"):
     context = ssl.create_default_context()
     context.maximum_version = version
     if protocols:
@@ -19,7 +19,7 @@ def hello(protocols, version=ssl.TLSVersion.TLSv1_3):
     client = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="a.example")
     with suppress(ssl.SSLWantReadError):
         client.do_handshake()
-    return outgoing.read()
+    return outgoing.read().replace(b"a.example", name)
 
 
 def in_records(data, size):
@@ -29,51 +29,79 @@ def in_records(data, size):
     return b"".join(head + len(part).to_bytes(2) + part for part in parts)
 
 
-def fed(data, size=1 << 14):
-    """What is found in data that comes in pieces."""
+def told(*parts):
     hellos = ClientHellos()
-    for at in range(0, len(data), size):
-        hellos.feed(data[at : at + size])
+    for part in parts:
+        hellos.feed(part)
     return hellos
-
-
-def offers_protocols(data):
-    return fed(data).offer_protocols
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 @pytest.mark.parametrize("size", [1, 40, 1 << 14])
 def test_it_names_protocols_or_does_not(version, size):
-    assert offers_protocols(in_records(hello(["chat/1"], version), size))
-    assert not offers_protocols(in_records(hello([], version), size))
+    assert told(in_records(hello(["chat/1"], version), size)).offers_protocols
+    assert not told(in_records(hello([], version), size)).offers_protocols
 
 
-@given(st.binary(max_size=300))
-def test_anything_else_offers_something_or_nothing(data):
-    assert offers_protocols(data) in (True, False)
-    assert offers_protocols(hello(["a"])[:60] + data) in (True, False)
-
-
-def named(name):
-    """A ClientHello that asks for a host by these nine bytes."""
-    return hello([]).replace(b"a.example", name)
-
-
-@pytest.mark.parametrize("size", [1, 7, 1 << 14])
-@pytest.mark.parametrize("piece", [1, 1000])
-def test_a_name_must_be_ascii(size, piece):
-    assert not fed(in_records(hello([]), size), piece).name_no_host
-    for name in (b"\xff.example", b"a.exampl\xe9", b"\x80" * 9):
-        assert fed(in_records(named(name), size), piece).name_no_host
+@pytest.mark.parametrize("size", [1, 40, 1 << 14])
+@pytest.mark.parametrize("at_once", [1, 7, 1 << 14])
+@pytest.mark.parametrize("place", [0, 4, 8])
+def test_a_name_with_bytes_that_no_name_has(size, at_once, place):
+    name = bytearray(b"a.example")
+    name[place] = 0x80
+    data = in_records(hello([], name=bytes(name)), size)
+    hellos = ClientHellos()
+    for at in range(0, len(data), at_once):
+        assert hellos.name_is_ascii
+        hellos.feed(data[at : at + at_once])
+    assert not hellos.name_is_ascii
 
 
 def test_the_second_hello_is_looked_at_too():
-    between = bytes([20, 3, 3, 0, 1, 1])  # change_cipher_spec, which says nothing
-    assert fed(hello([]) + between + named(b"\xff.example")).name_no_host
-    assert not fed(hello([]) + between + hello([])).name_no_host
+    bad = hello([], name=b"\xff.example")
+    change = b"\x14\x03\x03\x00\x01\x01"  # RFC 8446, D.4
+    assert not told(hello([]), change + bad).name_is_ascii
+    assert not told(hello([]) + bad).name_is_ascii
 
 
-def test_a_hello_that_is_not_whole_is_waited_for():
-    data = named(b"\xff.example")
-    assert not fed(data[:-1]).name_no_host
-    assert fed(data).name_no_host
+def test_there_are_two_of_them_at_most():
+    bad = hello([], name=b"\xff.example")
+    assert told(hello([]), hello([]), bad).name_is_ascii
+
+
+def test_what_is_encrypted_is_not_looked_at():
+    bad = hello([], name=b"\xff.example")
+    key_exchange = b"\x16\x03\x03\x00\x04\x10\x00\x00\x00"
+    assert told(hello([]), key_exchange, bad).name_is_ascii
+    assert told(hello([]), b"\x17\x03\x03\x00\x01x", bad).name_is_ascii
+
+
+@given(st.binary(max_size=300), st.lists(st.integers(1, 60), max_size=20))
+def test_anything_is_taken_in_any_parts(data, sizes):
+    for start in (b"", hello(["a"])[:60], b"\x16\x03\x01\x00\xff\x01\x00\x00\xfb"):
+        parts, rest = [], start + data
+        for size in sizes:
+            parts.append(rest[:size])
+            rest = rest[size:]
+        one, many = told(start + data), told(*parts, rest)
+        assert one.name_is_ascii == many.name_is_ascii
+        assert one.offers_protocols == many.offers_protocols
+
+
+@given(st.binary(min_size=9, max_size=9), st.integers(0, 500), st.integers(0, 255))
+def test_openssl_finds_no_name_in_a_changed_hello_that_was_not_seen_here(name, place, byte):
+    """CPython can decode whatever name OpenSSL finds, or the client is refused before."""
+    data = bytearray(hello(["a"], name=name))
+    data[place % len(data)] = byte
+    if not told(bytes(data)).name_is_ascii:
+        return
+    context, incoming = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.MemoryBIO()
+    context.sni_callback = lambda *_: None
+    server = context.wrap_bio(incoming, ssl.MemoryBIO(), server_side=True)
+    incoming.write(data)
+    reasons = []
+    try:
+        server.do_handshake()
+    except ssl.SSLError as error:
+        reasons.append(error.reason)
+    assert reasons != ["CALLBACK_FAILED"]

@@ -42,6 +42,17 @@ def test_all_that_is_wrong_is_told_at_once(authority):
     ]
 
 
+def test_authorities_that_cannot_be_used_are_told_with_their_tables(authority):
+    files = authority.files("a")
+    wrong = table(files, clients="required", client_ca=str(files.key))
+    with pytest.raises(SettingsError) as caught:
+        load_tables(loaded(one=wrong, two=wrong))
+    assert [each.key for each in caught.value.problems] == [
+        "tls.one.client_ca",
+        "tls.two.client_ca",
+    ]
+
+
 def test_what_is_sealed_comes_out_as_it_was_and_cannot_be_changed(authority):
     found = load_set(
         table(

@@ -27,7 +27,7 @@ from host.worker.admission import AccessRules, Admission, PendingConnection
 from host.worker.capacity import Capacity
 from host.worker.client_limits import client_limit
 from host.worker.context import OpenConnections
-from host.worker.refusals import Refusals, closing_with_reset
+from host.worker.refusals import Refusals, closers
 from support.fakes import FakeLoop, Told, blank_cells, rows_of
 
 PROXIED = {"proxy": "any", "proxy_from": ("10.0.0.0/8", "unix")}
@@ -81,7 +81,7 @@ class Gate:
         capacity = Capacity(self.row, self.connections, self.loop, lambda: self.wakes.append(1))
         refusals = Refusals(
             [Listener(0, "tcp://127.0.0.1:7000", "echo")],
-            [closing_with_reset(self.close) if listen.refuse == "reset" else self.close],
+            [closers(self.close, listen.refuse)],
             self.row,
             slot=0,
             clock=self.loop,

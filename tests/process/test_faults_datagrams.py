@@ -1,0 +1,14 @@
+"""A UDP listener under kills and reloads, the short form."""
+
+from __future__ import annotations
+
+import pytest
+
+from storm.quick import holds
+
+pytestmark = pytest.mark.process
+
+
+@pytest.mark.parametrize("row", [53])
+def test_row(row: int) -> None:
+    holds(row)

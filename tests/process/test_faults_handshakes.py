@@ -1,0 +1,14 @@
+"""TLS handshakes that never end, the short form."""
+
+from __future__ import annotations
+
+import pytest
+
+from storm.quick import holds
+
+pytestmark = pytest.mark.process
+
+
+@pytest.mark.parametrize("row", [54])
+def test_row(row: int) -> None:
+    holds(row)
