@@ -187,7 +187,11 @@ class Loop:
         Safe in any thread; nothing else here is.
         """
         self._calls.append(function)
-        os.eventfd_write(self._wake, 1)
+        try:
+            os.eventfd_write(self._wake, 1)
+        except (OSError, ValueError):
+            if self._wake >= 0:  # else the loop is closed: nothing is called any more
+                raise
 
     def observe(self, wrap: Callable[[Poll], Poll]) -> None:
         """Wait by means of what `wrap` makes of the wait; call it before the first turn."""
@@ -257,7 +261,9 @@ class Loop:
         """Close the epoll instance and the wake-up descriptor."""
         self._handlers.clear()
         self._epoll.close()
-        os.close(self._wake)
+        # A thread may call yet: the number can be somebody else's as soon as it is closed.
+        wake, self._wake = self._wake, -1
+        os.close(wake)
 
     def _note_cancelled(self) -> None:
         """Drop cancelled timers once they are most of the heap: they may be due in hours."""

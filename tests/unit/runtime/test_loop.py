@@ -353,3 +353,17 @@ def test_what_a_timer_asks_for_at_once_waits_for_the_next_turn(loop):
     assert len(called) == 1
     loop.run_once(0)
     assert len(called) == 2
+
+
+def test_a_call_of_a_thread_that_comes_too_late_reaches_nobody():
+    loop = Loop()
+    loop.close()
+    others = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(3)]  # one has the number of its own
+    try:
+        loop.call_from_thread(lambda: None)
+        for other in others:
+            with pytest.raises(BlockingIOError):
+                os.eventfd_read(other)
+    finally:
+        for other in others:
+            os.close(other)
