@@ -92,24 +92,6 @@ class SocketFile(NamedTuple):
                 os.close(pinned)
         return self._replace(owner=owner, group=group)
 
-    def check_change(self, mode: int, owner: int, group: int) -> None:
-        """See whether this process may give it that mode, owner and group; nothing changes.
-
-        Raises:
-            OSError: EPERM, it may not (chmod(2), chown(2)).
-        """
-        own, asked = os.geteuid(), (owner, group)
-        if own == 0 or self.state != "present":
-            return
-        found = os.lstat(self.path)
-        groups = {NOBODY, found.st_gid, os.getegid(), *os.getgroups()}
-        if asked != (self.owner, self.group) and (
-            owner not in (NOBODY, found.st_uid) or group not in groups
-        ):
-            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
-        if (mode, *asked) != (self.mode, self.owner, self.group) and own != found.st_uid:
-            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
-
     def check_wanted(self, listen: Listen) -> None:
         """See whether `as_wanted` is possible for this process; nothing changes.
 

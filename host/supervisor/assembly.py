@@ -23,7 +23,8 @@ from host.supervisor.certificates import CertificateRotation, RotationParts
 from host.supervisor.command_handlers import CommandHandlers, CommandParts, Stop
 from host.supervisor.dependencies import Dependencies
 from host.supervisor.dispatch_setup import DispatchSetup
-from host.supervisor.generations import Generation, Generations
+from host.supervisor.generation import Generation
+from host.supervisor.generations import Generations
 from host.supervisor.lifecycle import LifecycleParts, WorkerLifecycle
 from host.supervisor.orphans import Orphans
 from host.supervisor.reload.reexec import ReexecParts, reexec

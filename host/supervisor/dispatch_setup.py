@@ -15,7 +15,7 @@ from host.net.listeners import ListeningSocket
 from host.net.queue_length import queue_length
 from host.net.shards import ShardGroup
 from host.runtime.loop import Loop
-from host.supervisor.generations import Generation, HandingOut
+from host.supervisor.generation import Generation, HandingOut
 from host.telemetry import events
 from host.telemetry.emitter import ReportFailure, Telemetry
 

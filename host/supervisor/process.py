@@ -32,7 +32,7 @@ from host.supervisor.assembly import (
     open_control,
 )
 from host.supervisor.dependencies import Dependencies, HostView
-from host.supervisor.generations import Generation
+from host.supervisor.generation import Generation
 from host.supervisor.lifecycle import WorkerLifecycle
 from host.supervisor.log_reopening import LogReopening
 from host.supervisor.reload.takeover import TakeoverParts, end_stand_in

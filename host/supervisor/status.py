@@ -42,7 +42,8 @@ from host.runtime.processes import resident_bytes
 from host.runtime.steps import Steps
 from host.runtime.usage import cpu_seconds, read_calls
 from host.supervisor.certificates import CertificateRotation
-from host.supervisor.generations import Generation, Generations
+from host.supervisor.generation import Generation
+from host.supervisor.generations import Generations
 from host.supervisor.shutdown import Shutdown
 from host.supervisor.workers.exits import ExitReports
 from host.supervisor.workers.handles import WorkerHandle, Workers

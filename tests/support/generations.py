@@ -13,7 +13,8 @@ from host.interfaces import Listener
 from host.net.listeners import ListeningSocket, inherit_listener, open_listener
 from host.settings import Listen
 from host.supervisor.dispatch_setup import DispatchSetup
-from host.supervisor.generations import Generation, Generations
+from host.supervisor.generation import Generation
+from host.supervisor.generations import Generations
 from host.telemetry.emitter import Telemetry
 from support.fakes import FakeLoop, Told
 

@@ -13,7 +13,7 @@ from host.net.activation import PassedSockets
 from host.runtime.processes import BatchScheduling
 from host.runtime.signals import Signals
 from host.settings import AppliedSetting, Settings
-from host.supervisor.generations import Generation
+from host.supervisor.generation import Generation
 from host.supervisor.reload.handover import Handover, StandIn
 from host.supervisor.reload.reexec import ReexecParts, hand_over
 from host.supervisor.reload.reloader import Program

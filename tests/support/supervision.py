@@ -24,7 +24,8 @@ from host.runtime.stacks import StackReader
 from host.settings import Breaker
 from host.settings import Lifecycle as Limits
 from host.supervisor.certificates import CertificateRotation, RotationParts
-from host.supervisor.generations import Generation, Generations
+from host.supervisor.generation import Generation
+from host.supervisor.generations import Generations
 from host.supervisor.lifecycle import LifecycleParts, WorkerLifecycle
 from host.supervisor.shutdown import Shutdown
 from host.supervisor.status import HostState

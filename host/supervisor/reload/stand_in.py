@@ -13,7 +13,7 @@ from contextlib import suppress
 from host.dispatch.runner import DispatchRunner, Send
 from host.runtime import processes
 from host.runtime.loop import READ, Loop
-from host.supervisor.generations import Generation
+from host.supervisor.generation import Generation
 from host.telemetry.logs import LogWriter
 
 _PATIENCE_SECONDS = 1.0

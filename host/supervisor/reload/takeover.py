@@ -18,7 +18,8 @@ from host.net.listeners import ListeningSocket
 from host.runtime.loop import Loop
 from host.runtime.stacks import StackReader
 from host.supervisor.dispatch_setup import DispatchSetup
-from host.supervisor.generations import Generation, Generations
+from host.supervisor.generation import Generation
+from host.supervisor.generations import Generations
 from host.supervisor.reload import handover, stand_in
 from host.supervisor.reload.sockets import bound_socket
 from host.supervisor.workers.handles import WorkerHandle, Workers

@@ -17,7 +17,7 @@ from host.ipc.scoreboard import ACCEPTED_ALL, CURRENT_CALL, TURN_LASTED, TURN_ST
 from host.ipc.supervisor_end import SupervisorChannel
 from host.runtime import forks, processes, stacks, streams
 from host.runtime.loop import READ, Loop
-from host.supervisor.generations import Generation
+from host.supervisor.generation import Generation
 from host.supervisor.workers.hang_detector import Reading
 from host.supervisor.workers.states import WorkerRecord, WorkerState
 

@@ -10,7 +10,7 @@ from host.dispatch.limiting import LimitedDispatcher
 from host.interfaces import Listener
 from host.ipc.assignment import WorkerId
 from host.ipc.scoreboard import ACCEPTED, CLAIMED, CLAIMED_ALL, OPEN, SENT, SETTLED, Scoreboard
-from host.supervisor.generations import Generation
+from host.supervisor.generation import Generation
 from support.fakes import Told
 
 

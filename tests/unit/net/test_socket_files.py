@@ -2,10 +2,14 @@
 
 import os
 import socket
+import tempfile
+from contextlib import nullcontext
 
 import pytest
 
 from host.net.socket_files import bind, is_stale, open_file, owner_and_group
+from host.runtime.accounts import Account
+from host.runtime.privileges import acting_as
 from host.settings import Listen
 
 
@@ -94,10 +98,20 @@ def test_a_file_with_a_second_name_is_given_to_nobody(tmp_path, sock):
         file.given(os.getuid(), os.getgid())
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may give files to anybody")
-def test_only_root_gives_files_to_others(tmp_path, sock):
-    path = tmp_path / "x.sock"
-    file = bind(sock, str(path), 0o600)
+@pytest.fixture
+def folder_of_nobody():
+    """A folder that this process, who is nobody meanwhile if it is root's, may write to."""
+    is_root = os.geteuid() == 0
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        nobody = Account("nobody", 65_534, 65_534, (65_534,))
+        with acting_as(nobody) if is_root else nullcontext():
+            yield folder
+
+
+def test_only_root_gives_files_to_others(folder_of_nobody, sock):
+    path = f"{folder_of_nobody}/x.sock"
+    file = bind(sock, path, 0o600)
     listen = Listen(address=f"unix:{path}", owner="0")
     with pytest.raises(PermissionError):
         file.check_wanted(listen)

@@ -12,7 +12,8 @@ from host.interfaces import Listener
 from host.ipc.scoreboard import ACTIVE, MAX_ROWS, SENT
 from host.net.listeners import ListeningSocket
 from host.net.quiesce import LOCAL_QUIET_SECONDS, PATIENCE_SECONDS
-from host.supervisor.generations import Generation, Generations
+from host.supervisor.generation import Generation
+from host.supervisor.generations import Generations
 from host.telemetry.events import (
     BACKLOG_CAPPED,
     BACKLOG_UNKNOWN,

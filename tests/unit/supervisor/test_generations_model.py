@@ -13,7 +13,8 @@ from hypothesis.stateful import (
 )
 
 from host.ipc.scoreboard import ACCEPTED_ALL
-from host.supervisor.generations import Generation, Generations
+from host.supervisor.generation import Generation
+from host.supervisor.generations import Generations
 from support.generations import Scene, is_closed, same_descriptors
 from support.supervision import again, listening
 

@@ -6,7 +6,8 @@ from host.ipc.assignment import WorkerId
 from host.ipc.protocol import OrderParser, ShardOrder
 from host.net.shards import open_group
 from host.settings import Listen
-from host.supervisor.generations import Generation, Generations
+from host.supervisor.generation import Generation
+from host.supervisor.generations import Generations
 from host.supervisor.shard_dealing import ShardDealer
 from support.fakes import FakeLoop, Told
 from support.generations import dispatching, listening
