@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from host.cli import candidates, screen
+from host.cli import screen
 from host.cli.clients import busiest
 from host.cli.clients import table as client_table
+from host.cli.operation import SECONDS, Part, Target, command_line, of_table
 from host.cli.top import ORDERS, View, once
-from host.control.client import (
-    ExitWatch,
-    LostError,
-    RefusedError,
-    SilentError,
-    ask,
-    bad_answer,
-    default_name,
-    running,
-)
-from host.control.commands import COMMANDS, MOST_CONNECTIONS, Argument, Command
+from host.control.client import ExitWatch, LostError, RefusedError, SilentError, ask
+from host.control.commands import COMMANDS, MOST_CONNECTIONS, Command
 from host.errors import RemoteError
 from host.runtime import streams
 from host.settings import AppliedSetting, render_text
 from host.text import Count, printable
 
-_SECONDS = 10.0
 _RELOAD_SECONDS = 120.0
 """A reload loads everything twice, and waits until the new workers are ready."""
 _STOP_MARGIN_SECONDS = 10.0
@@ -42,98 +31,8 @@ _DAY_SECONDS = 86_400
 _FINGERPRINT_DIGITS = 16
 """Enough to tell certificates apart; --json has them all."""
 
-Part = str | screen.Table
 
-_OPTIONS = (
-    click.Option(
-        ["--name", "host_name"],
-        metavar="NAME",
-        envvar="PREFORK_NAME",
-        shell_complete=candidates.hosts,
-        help="Name of the host. Default: $PREFORK_NAME, or the only one that runs, or prefork.",
-    ),
-    click.Option(["--json", "as_json"], is_flag=True, help="Print JSON."),
-    click.Option(
-        ["--timeout"],
-        metavar="SECONDS",
-        type=click.FloatRange(0, min_open=True),
-        help="How long the host may take.",
-    ),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The host that is asked, and how its answer is shown.
-
-    Attributes:
-        name: its name.
-        as_json: whether results are printed as JSON.
-        timeout: how many seconds it may take, or None without --timeout.
-    """
-
-    name: str
-    as_json: bool
-    timeout: float | None
-
-    def ask(self, command: str, timeout: float = _SECONDS, **args: Any) -> dict[str, Any]:
-        """Return the result of a command; `timeout` counts without --timeout."""
-        return ask(self.name, command, args, self.timeout or timeout)
-
-    def show(self, result: Mapping[str, Any], say: Callable[[], Iterable[Part]]) -> None:
-        """Print a result as JSON if that was asked for, else what `say` makes of it."""
-        if self.as_json:
-            click.echo(json.dumps(result, indent=2))
-        else:
-            screen.show(say())
-
-
-def _command(
-    name: str, arguments: tuple[Argument, ...], help: str, *more: click.Option
-) -> Callable[[Callable[..., None]], click.Command]:
-    """Make a function a command: it is called with the target, arguments and options."""
-
-    def decorate(function: Callable[..., None]) -> click.Command:
-        def run(host_name: str | None, as_json: bool, timeout: float | None, **args: Any) -> None:
-            target = Target(host_name or default_name(running()), as_json, timeout)
-            try:
-                function(target, **args)
-            # A part of the answer is missing, or is something else than it should be.
-            except (AttributeError, KeyError, TypeError, ValueError) as error:
-                raise bad_answer(target.name) from error
-
-        params = [*map(_parameter, arguments), *more, *_OPTIONS]
-        return click.Command(name, callback=run, params=params, help=help)
-
-    return decorate
-
-
-def _of_table(name: str, *more: click.Option) -> Callable[[Callable[..., None]], click.Command]:
-    """Make a function the command of that name, as the table of commands has it."""
-    command = COMMANDS[name]
-    return _command(name, command.arguments, command.help, *more)
-
-
-def _parameter(argument: Argument) -> click.Parameter:
-    kind: Any = argument.kind
-    if argument.kind is int:
-        kind = click.IntRange(argument.low, argument.high)
-    elif argument.choices:
-        kind = click.Choice(argument.choices)
-    if argument.required:
-        offered = candidates.schedulers if argument.name == "name" else None
-        return click.Argument([argument.name], type=kind, shell_complete=offered)
-    return click.Option(
-        [f"--{argument.name}"],
-        type=kind,
-        is_flag=argument.kind is bool,
-        default=argument.default,
-        show_default=argument.kind is not bool and not argument.optional,
-        help=argument.help,
-    )
-
-
-@_of_table(
+@of_table(
     "status",
     click.Option(["--ready"], is_flag=True, help="Print ready or not ready; exit with 0 or 1."),
     click.Option(["--stacks"], is_flag=True, help="Print the stacks of workers that hung, too."),
@@ -180,7 +79,7 @@ def _is_ready(target: Target) -> bool:
         return False
 
 
-@_of_table("generations")
+@of_table("generations")
 def generations(target: Target) -> None:
     """Show the generations."""
     found = target.ask("generations")
@@ -202,7 +101,7 @@ def _generations(found: Iterable[Mapping[str, Any]]) -> screen.Table:
     return screen.Table.of("GENERATION STATE WORKERS READY ACTIVE LEFT", rows)
 
 
-@_of_table("applied")
+@of_table("applied")
 def applied(target: Target) -> None:
     """Show the settings that the host runs with."""
     found = target.ask("applied")
@@ -213,7 +112,7 @@ def applied(target: Target) -> None:
     target.show(found, lambda: render_text(rows).splitlines())
 
 
-@_of_table("connections")
+@of_table("connections")
 def connections(target: Target, **which: Any) -> None:
     """Show the open connections, or the first of those that are meant."""
     given = {name: value for name, value in which.items() if value is not None}
@@ -247,7 +146,7 @@ def _connections(found: Mapping[str, Any], *, in_order: bool) -> Iterator[Part]:
         yield f"only {len(rows)} are shown, and there are more: raise --limit"
 
 
-@_of_table("why")
+@of_table("why")
 def why(target: Target, id: str) -> None:
     """Show which worker was chosen for a connection, and out of which candidates."""
     found = target.ask("why", id=id)
@@ -269,7 +168,7 @@ def _why(found: Mapping[str, Any]) -> Iterator[Part]:
         yield printable(f"and {found['omitted']} more")
 
 
-@_command(
+@command_line(
     "top",
     (),
     "Show the state of the host, again and again.",
@@ -294,7 +193,7 @@ def top(target: Target, sort: str, reverse: bool) -> None:
     target.show(found, lambda: once(found, view))
 
 
-@_of_table("certificates")
+@of_table("certificates")
 def certificates(target: Target) -> None:
     """Show the certificates that are in use, those of one table together."""
     found = target.ask("certificates")
@@ -316,7 +215,7 @@ def _certificates(found: Iterable[Mapping[str, Any]]) -> screen.Table:
     return screen.Table.of("TLS NAMES KEY EXPIRES LEFT FINGERPRINT", rows)
 
 
-@_of_table("reload")
+@of_table("reload")
 def reload(target: Target, certificates: bool) -> None:
     """Reload, and say how it went."""
     if certificates:
@@ -371,12 +270,10 @@ def _outcome(target: Target, number: int) -> dict[str, Any] | None:
     return dict(last)
 
 
-@_of_table(
-    "stop", click.Option(["--no-wait"], is_flag=True, help="Do not wait until it has ended.")
-)
+@of_table("stop", click.Option(["--no-wait"], is_flag=True, help="Do not wait until it has ended."))
 def stop(target: Target, quick: bool, no_wait: bool) -> None:
     """Stop the host, and wait until it is gone."""
-    with ExitWatch(target.name, target.timeout or _SECONDS) as ending:
+    with ExitWatch(target.name, target.timeout or SECONDS) as ending:
         found = target.ask("stop", quick=quick)
         if no_wait:
             target.show(found, lambda: [f"stopping: it ends within {found['seconds']:.0f} s"])
@@ -406,7 +303,7 @@ def _with_sentence(command: Command) -> click.Command:
         found = target.ask(command.name, **args)
         target.show(found, lambda: [_sentence(command, found)])
 
-    return _of_table(command.name)(run)
+    return of_table(command.name)(run)
 
 
 OPERATIONS: tuple[click.Command, ...] = (

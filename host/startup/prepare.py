@@ -6,6 +6,7 @@ import errno
 import functools
 import importlib.util
 import os
+import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -78,6 +79,7 @@ def prepare(loaded: Loaded, kept: int | None = None) -> Prepared:
     check_preload(loaded)
     shown = functools.partial(render, loaded, registry.options)
     tls = load_certificates(loaded, kept)
+    import_for_workers(tls)
     return Prepared(loaded, registry, served, limit, profile_directory(loaded), shown, tls)
 
 
@@ -152,6 +154,18 @@ def assign(settings: Settings, registry: Registry) -> list[tuple[Listen, str]]:
         else:
             raise _nobody_serves(listen, registry, fitting)
     return served
+
+
+def import_for_workers(tls: TlsContexts | None) -> None:
+    """Import what workers need that only some hosts have: later there might be other code.
+
+    Args:
+        tls: the certificates, if there are any.
+    """
+    if tls is not None:
+        importlib.import_module("host.worker.tls_setup")
+    if "asyncio" in sys.modules:  # a plugin has imported it, and may ask for worker.asyncio
+        importlib.import_module("host.asyncio.event_loop")
 
 
 def load_certificates(loaded: Loaded, kept: int | None = None) -> TlsContexts | None:

@@ -44,8 +44,9 @@ class AsyncioLoop:
                 raise RuntimeError(
                     "worker.asyncio was asked for too late: ask for it in on_worker_start"
                 )
-            # Not sooner: a worker in which nobody asks does without asyncio. All who ask do so
-            # before the worker is ready, so nothing is imported while it serves (decision 28).
+            # Not at the top: a worker in which nobody asks does without asyncio. Where a plugin has
+            # imported asyncio, this was imported before the first fork (decision 28); else it is
+            # now, before the worker is ready, and never while it serves.
             from host.asyncio.event_loop import HostEventLoop  # noqa: PLC0415
 
             self._made = HostEventLoop(

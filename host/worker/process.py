@@ -243,7 +243,7 @@ class WorkerProcess:
         """Have listeners use TLS whose settings say so; `make` makes the context of a listener."""
         if self._assignment.tls is None:
             return None
-        from host.worker.tls_setup import TlsSetup  # noqa: PLC0415  (20 ms, for who has TLS only)
+        from host.worker.tls_setup import TlsSetup  # noqa: PLC0415  (by then it is imported)
 
         setup = TlsSetup(self._assignment.tls, settings, self.loop)
         setup.take_over(self._contexts, make)

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from support.address import connect
+from support.asking import fresh_name
+from support.certificates import Authority
 from support.hosting import SUPPORT, Host, Start
 
 pytestmark = pytest.mark.process
@@ -26,7 +28,9 @@ OF_COMMANDS = {
     "host.cli.frame",
     "host.cli.history",
     "host.cli.new_plugin",
+    "host.cli.clients",
     "host.cli.operate",
+    "host.cli.operation",
     "host.cli.plugins",
     "host.cli.screen",
     "host.cli.plot",
@@ -93,6 +97,58 @@ def test_nothing_is_imported_after_the_start_not_even_for_a_reload(
     host.signal(signal.SIGHUP)
     host.wait_for("generation_ready")
     answer(host)
+    assert host.stop() == 0
+    assert notes.read_text().splitlines() == []
+
+
+WITH_EVERYTHING = """
+plugins = ["{importing}", "{asyncio}", "echo"]
+workers = 2
+[options.importing]
+notes = "{notes}"
+[[listen]]
+address = "tcp://127.0.0.1:0"
+plugin = "importing"
+[[listen]]
+address = "tcp://127.0.0.1:0"
+plugin = "echo"
+tls = "public"
+max_per_client = 5
+[[listen]]
+address = "udp://127.0.0.1:0"
+plugin = "echo"
+[tls.public]
+certificates = [{files}]
+[pools.default]
+kind = "threads"
+"""
+ASKS_FOR_ASYNCIO = """
+import asyncio
+
+from host import hookimpl
+
+
+@hookimpl
+def on_worker_start(worker):
+    worker.asyncio.create_task(asyncio.sleep(0))
+"""
+
+
+def test_neither_is_what_only_some_hosts_use(start: Start, tmp_path: Path) -> None:
+    plugin, config = tmp_path / "asks.py", tmp_path / "host.toml"
+    plugin.write_text(ASKS_FOR_ASYNCIO)
+    config.write_text(
+        WITH_EVERYTHING.format(
+            importing=IMPORTING,
+            asyncio=plugin,
+            notes=(notes := tmp_path / "notes"),
+            files=Authority(tmp_path).files("a", "a.example").toml,
+        )
+    )
+    flags = ["--config", str(config), "--name", fresh_name()]
+    host = start(*flags, plugin=None, listen=(), workers=None)
+    host.signal(signal.SIGTTIN)
+    host.wait_for("worker_ready", slot=2)
     assert host.stop() == 0
     assert notes.read_text().splitlines() == []
 

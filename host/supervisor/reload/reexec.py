@@ -22,6 +22,7 @@ from host.runtime.privileges import give_up_capabilities
 from host.runtime.processes import BatchScheduling
 from host.runtime.signals import Signals
 from host.settings import AppliedSetting, Settings
+from host.supervisor.generation import Generation
 from host.supervisor.generations import Generations
 from host.supervisor.reload import handover, stand_in
 from host.supervisor.reload.reloader import Plan, Program, ReloadError
@@ -192,29 +193,9 @@ def hand_over(
         reloaded=parts.loop.now,
         restarts=parts.exits.restarts,
         accepted=generations.accepted,
-        sockets=[
-            handover.Socket(
-                fd=each.fileno(),
-                others=list(each.shards[1:]) if isinstance(each, ShardGroup) else [],
-                configured=each.configured,
-                max_rate=each.max_rate,
-                max_connections=each.max_connections,
-                address=each.view.address,
-                file=each.file,
-                source=each.source,
-            )
-            for each in sockets.values()
-        ],
+        sockets=[_socket(each) for each in sockets.values()],
         passed=list(parts.passed.sockets),
-        scores=[
-            handover.Scores(
-                generation=each.number,
-                fd=each.scoreboard.fileno(),
-                listeners=[(view.address, view.plugin) for view in each.listeners],
-            )
-            for each in generations.all
-            if each.number in alive
-        ],
+        scores=[_scores(each) for each in generations.all if each.number in alive],
         serving=handover.Serving(
             generation=serving.number,
             wake=generations.handing_out.runner.wake,
@@ -239,6 +220,27 @@ def hand_over(
         settings=handover.settings_as_text(parts.settings),
         max_connections=parts.max_connections,
         applied=json.dumps(parts.applied()),
+    )
+
+
+def _socket(listener: ListeningSocket) -> handover.Socket:
+    return handover.Socket(
+        fd=listener.fileno(),
+        others=list(listener.shards[1:]) if isinstance(listener, ShardGroup) else [],
+        configured=listener.configured,
+        max_rate=listener.max_rate,
+        max_connections=listener.max_connections,
+        address=listener.view.address,
+        file=listener.file,
+        source=listener.source,
+    )
+
+
+def _scores(generation: Generation) -> handover.Scores:
+    return handover.Scores(
+        generation=generation.number,
+        fd=generation.scoreboard.fileno(),
+        listeners=[(view.address, view.plugin) for view in generation.listeners],
     )
 
 
