@@ -58,3 +58,8 @@ class Assignment(NamedTuple):
     stacks: int
     clients: ClientRow | None
     tls: TlsContexts | None = None
+
+    @property
+    def streams(self) -> list[socket.socket]:
+        """The listening sockets that connections come in on."""
+        return [each for number, each in enumerate(self.sockets) if number not in self.shards]

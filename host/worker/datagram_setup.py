@@ -51,9 +51,6 @@ class DatagramSetup:
         loop: tells the time.
         report: told of failures of plugins.
         telemetry: told of replies that are refused, now and then.
-
-    Attributes:
-        shards: all shards that were made, by their descriptors.
     """
 
     def __init__(
@@ -67,19 +64,27 @@ class DatagramSetup:
         self._worker, self._assignment, self._loop = worker, assignment, loop
         self._report, self._telemetry = report, telemetry
         self._silent_until: dict[int, float] = {}
-        self.shards: dict[int, Shard] = {}
+        self._shards: dict[int, Shard] = {}
 
-    def add(self, listener: Listener, hooks: ListenerHooks, settings: Settings) -> None:
-        """Make the shards of a listener, if it is one of UDP.
+    def make_shards(
+        self, bind: Callable[[str], ListenerHooks], settings: Settings
+    ) -> dict[int, Shard]:
+        """Return all shards, by their descriptors.
 
         Args:
-            listener: the listener.
-            hooks: the hooks of its plugins.
-            settings: the settings of the host, with those of the listener at its number.
+            bind: binds the hooks of a protocol plugin.
+            settings: the settings of the host.
         """
-        descriptors = self._assignment.shards.get(listener.index)
-        if descriptors is None or hooks.on_datagram is None:
+        for listener in self._assignment.listeners:
+            if listener.index in self._assignment.shards:
+                self._add(listener, bind(listener.plugin), settings)
+        return self._shards
+
+    def _add(self, listener: Listener, hooks: ListenerHooks, settings: Settings) -> None:
+        """Make the shards of one listener."""
+        if hooks.on_datagram is None:
             return
+        descriptors = self._assignment.shards[listener.index]
         listen, row = settings.listen[listener.index], self._assignment.row
         clients = self._assignment.clients
         admission = DatagramAdmission(
@@ -113,7 +118,7 @@ class DatagramSetup:
         meet = receive_at_any if parse(listener.address).is_wildcard else receive_from
         first = self._assignment.sockets[listener.index]
         for sock in open_shards(first, descriptors[1:]):
-            self.shards[sock.fileno()] = Shard(sock, ShardReader(*meet(sock), context))
+            self._shards[sock.fileno()] = Shard(sock, ShardReader(*meet(sock), context))
 
     def _call_soon(self, function: Callable[[], None]) -> None:
         self._loop.call_at(self._loop.now + _COUNT_SECONDS, function)

@@ -9,20 +9,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from host.bus.frames import Channel
-from host.bus.worker_end import LocalBus
+from host.bus.worker_end import Isolated, LocalBus
 from host.errors import ExitCode
 from host.hookspecs import on_worker_start, on_worker_stop
-from host.interfaces import Listener
 from host.ipc.assignment import Assignment, WorkerId
 from host.ipc.current_call import kind_of, pack_call
 from host.ipc.heartbeat import beat_seconds
 from host.ipc.protocol import REOPEN_LOG, TAKE_CERTIFICATES, Ask, Drain, Order, Report, ShardOrder
-from host.ipc.scoreboard import BYTES_IN, BYTES_OUT, CURRENT_CALL, OPEN
+from host.ipc.scoreboard import CURRENT_CALL
 from host.ipc.worker_end import WorkerChannel
 from host.plugin.binding import ListenerHooks
 from host.plugin.circuit_breaker import CircuitBreaker
 from host.plugin.failures import Failures
-from host.plugin.isolation import no_plugins
 from host.plugin.registry import Registry
 from host.profiling.recorder import ANYONE, CALLBACKS, Recorder
 from host.runtime import forks, stacks, streams
@@ -37,18 +35,13 @@ from host.telemetry.events import CONNECTIONS_CUT, PROFILE_LOST, TASKS_CUT
 from host.telemetry.logs import LogWriter
 from host.text import reason
 from host.worker.acceptor import Acceptor
-from host.worker.admission import AccessRules, Admission
 from host.worker.answers import Answers
 from host.worker.asyncio_loop import AsyncioLoop
 from host.worker.capacity import Capacity
-from host.worker.client_limits import ClientLimit, client_limit
-from host.worker.closing import log_closed
-from host.worker.context import ListenerContext, OpenConnections
+from host.worker.connection_setup import ConnectionSetup
+from host.worker.context import OpenConnections
 from host.worker.datagram_setup import DatagramSetup
 from host.worker.draining import Draining
-from host.worker.losses import ListenerLosses
-from host.worker.open_counts import counting_close
-from host.worker.refusals import Refusals, closers
 from host.worker.request_log import RequestLog
 from host.worker.shards import OwnedShards
 from host.worker.sweep import Sweep
@@ -59,7 +52,6 @@ from host.worker.view import PluginWorker, isolation
 
 if TYPE_CHECKING:  # a worker imports nothing of what its settings do not have
     from host.offload.pools import MakePools, Pools
-    from host.worker.tls_setup import TlsSetup
 
 
 def run(
@@ -153,134 +145,64 @@ class WorkerProcess:
         isolated = isolation(assignment.row, failures)
         if recorder:
             isolated = recorder.time(ANYONE, CALLBACKS, isolated)
-        worker = WorkerId(assignment.slot, os.getpid(), assignment.generation)
-        self._bus = LocalBus(Channel(assignment.bus), loop, worker.pid, isolated)
+        self._bus = LocalBus(Channel(assignment.bus), loop, os.getpid(), isolated)
         unsent = UnsentBytes(settings.limits.max_unsent_bytes_per_worker)
-        self._connections = connections = OpenConnections(unsent=unsent)
-        self._answers = Answers(connections, loop, self._channel)
+        self._connections = OpenConnections(unsent=unsent)
+        self._answers = Answers(self._connections, loop, self._channel)
         self._asyncio = AsyncioLoop(loop, assignment.row, registry, failures)
-        self._view = PluginWorker(worker, self._bus, loop, connections, isolated, self._asyncio.get)
         self._pools: Pools | None = None
         if make_pools is not None:
-            row, slot = assignment.row, assignment.slot
-            self._pools = make_pools(loop, isolated, telemetry, slot, row.raise_by)
-        self._view.pools = self._pools
-        self._view.log_request = RequestLog(telemetry) if settings.log.access else None
+            count = assignment.row.raise_by
+            self._pools = make_pools(loop, isolated, telemetry, assignment.slot, count)
+        self._view = self._make_view(isolated, access_log=settings.log.access)
         self._hooks = registry.host_hooks(failures, breaker=breaker, timed=timed)
-        wake = functools.partial(os.eventfd_write, assignment.wake, 1)
-        capacity = Capacity(assignment.row, connections, loop, wake)
-        self._client_limits = self._limits_of_clients(settings)
         bind = functools.partial(registry.bind, report=failures, breaker=breaker, timed=timed)
-        self._contexts: list[ListenerContext] = []
-        contexts = self._contexts
-        datagrams = DatagramSetup(self._view, assignment, loop, failures, telemetry)
-        for listener in assignment.listeners:
-            hooks = bind(listener.plugin)
-            contexts.append(self._context(listener, hooks, settings, capacity))
-            datagrams.add(listener, hooks, settings)
-        self._tls = self._tls_of(
-            settings,
-            lambda view: self._context(view, bind(view.plugin), settings, capacity),
-        )
-        self._shards = OwnedShards(datagrams.shards, loop, self._channel.report)
-        sockets, spread = assignment.sockets, settings.lifecycle.drain_spread_seconds
-        streams = [each for number, each in enumerate(sockets) if number not in assignment.shards]
-        self._draining = Draining(connections, streams, loop, spread, self._report_cut)
-        self._sweep = Sweep(loop, connections)
-        acceptor = Acceptor(sockets, contexts, assignment.row, loop, telemetry, capacity)
-        for number, listen in enumerate(settings.listens):
-            if listen.max_connections:
-                acceptor.count_open(number, assignment.row.cell(number, OPEN))
-        self._admission = self._admission_of(acceptor, settings, capacity)
-        self._turns = self._turn_handler(acceptor, settings, wake)
+        self._make_serving_parts(settings, bind)
         self._handlers = signal_handlers(lambda: self._channel.report(Report("leaving")))
         self._signals = Signals(self._handlers)
 
-    def _context(
-        self, listener: Listener, hooks: ListenerHooks, settings: Settings, capacity: Capacity
-    ) -> ListenerContext:
-        row, telemetry, access = self._assignment.row, self._telemetry, settings.log.access
-        return ListenerContext(
-            listener,
+    def _make_view(self, isolated: Isolated, *, access_log: bool) -> PluginWorker:
+        """Return what plugins see of the worker."""
+        given = self._assignment
+        view = PluginWorker(
+            WorkerId(given.slot, os.getpid(), given.generation),
+            self._bus,
+            self.loop,
+            self._connections,
+            isolated,
+            self._asyncio.get,
+        )
+        view.pools = self._pools
+        view.log_request = RequestLog(self._telemetry) if access_log else None
+        return view
+
+    def _make_serving_parts(self, settings: Settings, bind: Callable[[str], ListenerHooks]) -> None:
+        """Make what accepts and serves; `bind` binds the hooks of a protocol plugin."""
+        assignment, telemetry, loop = self._assignment, self._telemetry, self.loop
+        connections = self._connections
+        wake = functools.partial(os.eventfd_write, assignment.wake, 1)
+        capacity = Capacity(assignment.row, connections, loop, wake)
+        setup = ConnectionSetup(
+            assignment=assignment,
+            settings=settings,
             worker=self._view,
-            loop=self.loop,
-            on_accept=None if hooks.on_accept is no_plugins else hooks.on_accept,
-            on_readable=hooks.on_readable,
-            on_close=None if hooks.on_close is no_plugins else hooks.on_close,
-            on_drain=hooks.on_drain,
-            blame=hooks.blame,
+            loop=loop,
+            connections=connections,
+            capacity=capacity,
             report=self._failures,
-            on_end=capacity.connection_ended,
-            close=self._closing(listener, settings),
-            limits=settings.connection,
-            losses=ListenerLosses(listener, row, self.loop.time, telemetry, self._assignment.slot),
-            log_closed=functools.partial(log_closed, telemetry, self.loop) if access else None,
-            connections=self._connections,
-            cells=row.cells,
-            call_cell=row.index(CURRENT_CALL),
-            bytes_in_cell=row.cell(listener.index, BYTES_IN),
-            bytes_out_cell=row.cell(listener.index, BYTES_OUT),
+            telemetry=telemetry,
+            bind=bind,
         )
-
-    def _closing(self, listener: Listener, settings: Settings) -> Callable[[int], None]:
-        """Return what closes the descriptors of a listener, and takes them off its counts."""
-        row, clients = self._assignment.row, self._client_limits[listener.index]
-        close: Callable[[int], None] = os.close
-        if settings.listens[listener.index].max_connections:
-            close = counting_close(close, row.cells, row.cell(listener.index, OPEN))
-        return close if clients is None else clients.closing(close)
-
-    def _limits_of_clients(self, settings: Settings) -> list[ClientLimit | None]:
-        """Return what one client may do at each listener; None if it may do anything."""
-        row = self._assignment.clients
-        if row is None:
-            return [None] * len(settings.listens)
-        return [client_limit(settings.limits, listen, row) for listen in settings.listens]
-
-    def _tls_of(
-        self, settings: Settings, make: Callable[[Listener], ListenerContext]
-    ) -> TlsSetup | None:
-        """Have listeners use TLS whose settings say so; `make` makes the context of a listener."""
-        if self._assignment.tls is None:
-            return None
-        from host.worker.tls_setup import TlsSetup  # noqa: PLC0415  (by then it is imported)
-
-        setup = TlsSetup(self._assignment.tls, settings, self.loop)
-        setup.take_over(self._contexts, make)
-        return setup
-
-    def _admission_of(
-        self, acceptor: Acceptor, settings: Settings, capacity: Capacity
-    ) -> Admission | None:
-        """Have connections asked first where the settings want it; None if they never do."""
-        assignment, loop = self._assignment, self.loop
-        rules = list(map(AccessRules, settings.listens, self._client_limits))
-        if all(each.is_open for each in rules) and self._tls is None:
-            return None
-        refusals = Refusals(
-            assignment.listeners,
-            [
-                closers(each.close, listen.refuse)
-                for each, listen in zip(self._contexts, settings.listens, strict=False)
-            ],
-            assignment.row,
-            assignment.slot,
-            loop,
-            self._telemetry,
-            capacity,
-        )
-        pending = self._connections.pending
-        admission = Admission(
-            rules, acceptor.begin, loop, refusals, capacity, pending, settings.limits
-        )
-        admission.tls = self._tls
-        for number, each in enumerate(rules):
-            has_tls = self._tls is not None and number in self._tls
-            if has_tls or not each.is_open:
-                waits = has_tls or each.versions is not None
-                is_full = admission.is_full if waits else None
-                acceptor.ask_first(number, admission.begin, is_full)
-        return admission
+        self._contexts = setup.make_contexts()
+        datagrams = DatagramSetup(self._view, assignment, loop, self._failures, telemetry)
+        shards = datagrams.make_shards(setup.bind, settings)
+        self._shards = OwnedShards(shards, loop, self._channel.report)
+        spread = settings.lifecycle.drain_spread_seconds
+        self._draining = Draining(connections, assignment.streams, loop, spread, self._report_cut)
+        self._sweep = Sweep(loop, connections)
+        acceptor = setup.make_acceptor()
+        self._admission = setup.make_admission(acceptor)
+        self._turns = self._turn_handler(acceptor, settings, wake)
 
     def _turn_handler(
         self, acceptor: Acceptor, settings: Settings, wake: Callable[[], object]
@@ -399,8 +321,7 @@ class WorkerProcess:
             self._log.reopen()
         except OSError as failure:
             error = reason(failure)
-        data = {"number": order.number, "items": [{"error": error}]}
-        self._channel.report(Report("answer", data=data))
+        self._answer(order, error)
 
     def _take_certificates(self, order: Ask) -> None:
         tls, descriptors = self._assignment.tls, self._channel.descriptors
@@ -414,6 +335,10 @@ class WorkerProcess:
                 error = reason(failure)
             finally:
                 os.close(descriptor)
+        self._answer(order, error)
+
+    def _answer(self, order: Ask, error: str) -> None:
+        """Say how what was asked for went: "" is well."""
         data = {"number": order.number, "items": [{"error": error}]}
         self._channel.report(Report("answer", data=data))
 
