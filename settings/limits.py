@@ -22,7 +22,7 @@ def _misfit(message: LiteralString, high: int) -> PydanticCustomError:
 
 
 class Limits(Section):
-    """How much one worker takes on."""
+    """How much one worker takes on, and what one client may take of it."""
 
     max_connections_per_worker: int = Field(
         default=65536,
@@ -49,8 +49,8 @@ class Limits(Section):
         default=10.0,
         gt=0,
         description="Seconds in which a connection must be let in, after it was accepted: a proxy"
-        " must have sent its header. 10 is long for a proxy; a longer one lets peers that send"
-        " nothing keep their places.",
+        " must have sent its header, and a TLS handshake must be done. 10 is long for both; a"
+        " longer one lets peers that send nothing keep their places.",
     )
     max_admissions_per_worker: int = Field(
         default=256,

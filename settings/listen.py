@@ -155,7 +155,8 @@ class Listen(Section):
     refuse: Literal["reset", "close"] = Field(
         default="reset",
         description='What a client sees that is refused. "reset" leaves nothing behind in the'
-        ' kernel; "close" is an end, and keeps the pair of addresses busy for a minute.',
+        ' kernel; "close" is an end, and keeps the pair of addresses busy for a minute. Who is told'
+        " why by an alert of TLS sees an end.",
     )
     proxy: Literal["none", "v1", "v2", "any"] = Field(
         default="none",

@@ -14,8 +14,6 @@ from host.settings.models import Settings
 from host.settings.places import Place, alternatives, below, field_at, is_list, is_mapping, is_table
 from host.settings.toml_lines import Path
 
-_LISTS = ("plugins", "listen", "certificates")
-
 
 def parse(path: Path, text: str) -> object:
     """Return the value that `text` stands for at `path`.
@@ -28,7 +26,7 @@ def parse(path: Path, text: str) -> object:
     field = field_at(Settings, path)
     if field is None or field.annotation is None:
         return text
-    if path[-1] in _LISTS or any(map(is_list, alternatives(field.annotation))):
+    if any(map(is_list, alternatives(field.annotation))):
         return _parse_list(text)
     try:
         value: object = TypeAdapter(field.annotation).validate_python(text)

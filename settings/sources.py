@@ -21,15 +21,7 @@ from host.settings.models import Settings
 from host.settings.origins import Layer, Origin, locate, values
 from host.settings.parsing import parse
 from host.settings.suggestions import nearest
-from host.settings.variables import (
-    CONFIG,
-    PREFIX,
-    PRESET,
-    is_of_service,
-    is_of_tls,
-    is_option,
-    variables,
-)
+from host.settings.variables import CONFIG, PREFIX, PRESET, is_of_named, is_of_service, variables
 
 Flags = Mapping[str, tuple[object, str]]
 
@@ -126,7 +118,7 @@ def read_environment(environ: Mapping[str, str], problems: list[Problem]) -> Lay
     known = variables()
     names: dict[str, str] = {}
     for name in sorted(n for n in environ if n.startswith(PREFIX) and environ[n]):
-        if name in known or is_option(name) or is_of_tls(name):
+        if name in known or is_of_named(name):
             names[join(tuple(name.removeprefix(PREFIX).lower().split("__")))] = name
         elif name not in (CONFIG, PRESET) and not is_of_service(name, environ[name]):
             problems.append(_unknown_variable(name, environ[name], known))

@@ -12,15 +12,12 @@ from host.settings.fields import leaves
 from host.settings.keys import join
 from host.settings.models import Settings
 from host.settings.places import is_mapping
-from host.settings.tls import Tls
 from host.settings.toml_lines import Path
 
 PREFIX = "PREFORK_"
 CONFIG = f"{PREFIX}CONFIG"
 PRESET = f"{PREFIX}PRESET"
 _FORMER_PREFIX = "HOST_"
-_NAMED = ("OPTIONS", "POOLS")
-"""Tables that have a table for each of several names."""
 
 # Kubernetes tells every container of each service by variables that begin with the service's name,
 # in capitals and with _ for -: those of `prefork` and of `prefork-chat` begin with our prefix.
@@ -57,17 +54,13 @@ def fold(key: str) -> str:
     return re.sub("[^A-Z0-9_]", "_", key.upper())
 
 
-def is_option(name: str) -> bool:
-    """Tell whether a variable has the form of those that set an option of a plugin or a pool."""
+_NAMED = {fold(key) for key, field in Settings.model_fields.items() if is_named((key,), field)}
+
+
+def is_of_named(name: str) -> bool:
+    """Tell whether a variable has the form of those that set a key in a table with a free name."""
     parts = name.removeprefix(PREFIX).split("__")
     return name.isupper() and len(parts) >= 3 and parts[0] in _NAMED and all(parts)
-
-
-def is_of_tls(name: str) -> bool:
-    """Tell whether a variable sets a key of a table [tls.NAME]."""
-    parts = name.removeprefix(PREFIX).split("__")
-    keys = {fold(key) for key in Tls.model_fields}
-    return name.isupper() and len(parts) == 3 and parts[0] == "TLS" and parts[2] in keys
 
 
 def is_of_service(name: str, value: str) -> bool:
@@ -90,4 +83,4 @@ def ignored_variables(environ: Mapping[str, str] | None = None) -> list[str]:
         return []
     known = {*variables(), CONFIG, PRESET}
     new = {name: name.replace(_FORMER_PREFIX, PREFIX, 1) for name in names}
-    return [name for name in names if new[name] in known or is_option(new[name])]
+    return [name for name in names if new[name] in known or is_of_named(new[name])]

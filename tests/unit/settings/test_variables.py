@@ -5,7 +5,7 @@ import os
 import pytest
 
 from host.settings import Settings, ignored_variables
-from host.settings.variables import is_of_service, is_option, variable, variables
+from host.settings.variables import is_of_named, is_of_service, variable, variables
 
 SERVICE = {
     "PREFORK_SERVICE_HOST": "10.0.0.11",
@@ -42,7 +42,7 @@ def test_a_variable_is_named_after_the_path_of_its_key():
     ],
 )
 def test_options_are_known_by_their_form(name, answer):
-    assert is_option(name) is answer
+    assert is_of_named(name) is answer
 
 
 def test_variables_of_a_service_with_our_name_set_nothing(load):
