@@ -37,6 +37,7 @@ from host.supervisor.lifecycle import WorkerLifecycle
 from host.supervisor.log_reopening import LogReopening
 from host.supervisor.reload.takeover import TakeoverParts, end_stand_in
 from host.supervisor.shutdown import Shutdown
+from host.supervisor.status import HostState
 from host.supervisor.workers.handles import Workers
 from host.supervisor.workers.queries import WorkerQueries
 from host.telemetry import events
@@ -98,6 +99,16 @@ class Supervisor:
             self._shutdown,
             self._certificates,
         )
+        self._make_actors(state, queries, breaker)
+        forks.close_in_plugin_fork(dependencies.log.mute)
+        forks.close_in_plugin_fork(self._close_in_fork)
+
+    def _make_actors(
+        self, state: HostState, queries: WorkerQueries, breaker: CircuitBreaker
+    ) -> None:
+        """Make what acts on the state of the host: at signals, at commands, and by itself."""
+        dependencies, settings, loop = self._dependencies, self._settings, self._loop
+        telemetry, workers = dependencies.telemetry, self._workers
         self._service = make_service_manager(state, dependencies)
         self._reloader = make_reloader(state, settings, dependencies, self._router, self._service)
         self._orphans = make_orphans(state, dependencies, self._reloader)
@@ -114,8 +125,6 @@ class Supervisor:
         self._control = open_control(
             state, dependencies, self._lifecycle, queries, self._reloader, load, self.stop
         )
-        forks.close_in_plugin_fork(dependencies.log.mute)
-        forks.close_in_plugin_fork(self._close_in_fork)
 
     def _signal_handlers(self) -> dict[signal.Signals, Handler]:
         return signal_handlers(
