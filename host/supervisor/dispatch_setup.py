@@ -45,28 +45,30 @@ class DispatchSetup:
             generation: it closes what is made here.
             wake: the eventfd by which its workers wake the supervisor, if there is one already.
         """
-        queues: list[tuple[Listener, Callable[[], int]]] = []
-        blind = False
-        for listener in generation.sockets:
-            if isinstance(listener, ShardGroup):  # its number is taken; nothing is handed out of it
-                queues.append((listener.view, lambda: 0))
-                continue
-            length, known = self._queue_length(listener)
-            if listener.max_rate:
-                number, rate = listener.view.index, listener.max_rate
-                length = PacedQueue(
-                    length,
-                    generation.scoreboard,
-                    number,
-                    rate,
-                    self.loop.call_later,
-                    listener.gate_is_shut,
-                )
-                generation.paced[number] = length
-            if listener.is_kept:
-                length = listener.kept_length(length)
-            queues.append((listener.view, length))
-            blind = blind or not known
+        lengths = [self._length(generation, listener) for listener in generation.sockets]
+        queues = [
+            (listener.view, length)
+            for listener, (length, _known) in zip(generation.sockets, lengths, strict=True)
+        ]
+        blind = not all(known for _length, known in lengths)
+        dispatcher = self._dispatcher(generation, queues)
+        runner = DispatchRunner(
+            self.loop,
+            dispatcher,
+            generation.scoreboard,
+            generation.streams,
+            send=self.send,
+            blind=blind,
+            wake=wake,
+        )
+        for number, queue in generation.paced.items():
+            queue.run_pass = functools.partial(runner.run_again, number)
+        generation.choices = dispatcher.choices
+        generation.handing_out = HandingOut(dispatcher, runner)
+
+    def _dispatcher(
+        self, generation: Generation, queues: Sequence[tuple[Listener, Callable[[], int]]]
+    ) -> Dispatcher:
         rooms = {
             each.view.index: functools.partial(generation.room, each.view, each.max_connections)
             for each in generation.streams
@@ -82,19 +84,21 @@ class DispatchSetup:
         )
         if isinstance(dispatcher, LimitedDispatcher):
             dispatcher.rooms = rooms
-        runner = DispatchRunner(
-            self.loop,
-            dispatcher,
-            generation.scoreboard,
-            generation.streams,
-            send=self.send,
-            blind=blind,
-            wake=wake,
-        )
-        for number, queue in generation.paced.items():
-            queue.run_pass = functools.partial(runner.run_again, number)
-        generation.choices = dispatcher.choices
-        generation.handing_out = HandingOut(dispatcher, runner)
+        return dispatcher
+
+    def _length(
+        self, generation: Generation, listener: ListeningSocket
+    ) -> tuple[Callable[[], int], bool]:
+        """Return what tells how many are to be handed out at a listener, and whether it knows."""
+        if isinstance(listener, ShardGroup):  # its number is taken; nothing is handed out of it
+            return lambda: 0, True
+        length, known = self._queue_length(listener)
+        number, rate = listener.view.index, listener.max_rate
+        if rate:
+            counts, later = generation.scoreboard, self.loop.call_later
+            length = PacedQueue(length, counts, number, rate, later, listener.gate_is_shut)
+            generation.paced[number] = length
+        return listener.kept_length(length) if listener.is_kept else length, known
 
     def _queue_length(self, listener: ListeningSocket) -> tuple[Callable[[], int], bool]:
         """Return the function that tells a listener's queue length, and whether it knows it."""
