@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing, suppress
 from host.errors import ExitCode, HostError, Interrupted, PluginError
 from host.hookspecs import TABLE, Process
 from host.ipc.assignment import Assignment
+from host.net.activation import PassedSockets
 from host.net.listeners import ListeningSocket
 from host.plugin.importing import file_modules
 from host.plugin.loading import load_in_steps
@@ -72,9 +73,12 @@ def launch(load_settings: Callable[[], Loaded], version: str) -> ExitCode:
         return rehearse(load_settings)
     with closing(Signals()) as signals:
         try:
-            return _launch(load_settings, version, signals)
+            code = _launch(load_settings, version, signals)
         except Interrupted:
             return ExitCode.OK
+        if not streams.flush():
+            streams.forget()  # or the interpreter would wait, and end with another code
+        return code
 
 
 def _launch(load_settings: Callable[[], Loaded], version: str, signals: Signals) -> ExitCode:
@@ -156,8 +160,8 @@ def _run(
     opened: Opened | None = None,
 ) -> ExitCode:
     settings, handed, passed = prepared.settings, given.handed, given.passed
-    log, telemetry, capture = host_log.writer, host_log.telemetry, host_log.capture
-    capture.owners = prepared.registry.owners
+    telemetry = host_log.telemetry
+    host_log.capture.owners = prepared.registry.owners
     given = given.keeping(listen for listen, _ in prepared.served)
     inherited = bound_before(handed.sockets) if handed else []
     if opened is not None:
@@ -169,39 +173,17 @@ def _run(
         _tell_start(prepared, telemetry, version)
     _tell_listeners(sockets, handed, inherited, telemetry)
     if not failed:
-        for name, address in passed.unused(listener.sock for listener in sockets):
-            telemetry.emit(SOCKET_UNUSED, name=name, address=address)
+        _tell_unused(passed, sockets, telemetry)
     run = run_name() if prepared.profile else ""
     recorder = Recorder(prepared.profile, run) if prepared.profile else None
-
     _keep_keys(prepared, telemetry)
-    make_pools = None
-    if settings.pools:
-        # A host without pools imports nothing of them, and nothing is imported after the start.
-        from host.offload.pools import MakePools  # noqa: PLC0415
-
-        make_pools = MakePools(settings.pools, file_modules())
-
-    def run_worker(assignment: Assignment) -> int:
-        capture.forget()
-        given.close_kept()
-        forks.close_in_plugin_fork(capture.end_in_fork)
-        try:
-            mine, registry = assignment._replace(tls=prepared.tls), prepared.registry
-            return process.run(mine, settings, registry, telemetry, log, recorder, make_pools)
-        except Exception as error:
-            return tell_bug(error, telemetry)
-        finally:
-            capture.end()
-            log.close()
-
     dependencies = Dependencies(
         prepared.registry,
         telemetry,
-        log,
+        host_log.writer,
         signals,
         version,
-        run_worker=run_worker,
+        run_worker=_worker_of(prepared, given, host_log, recorder),
         load_scheduler=functools.partial(
             _load_scheduler, prepared.loaded, [each.name for each in prepared.registry.plugins]
         ),
@@ -224,9 +206,36 @@ def _run(
     host_log.end()
     if prepared.profile:
         _print(summarize(*collect(prepared.profile, run), prepared.profile), code)
-    if not streams.flush():
-        streams.forget()  # or the interpreter would wait, and end with another code
     return code
+
+
+def _worker_of(
+    prepared: Prepared, given: Given, host_log: HostLog, recorder: Recorder | None
+) -> Callable[[Assignment], int]:
+    """Return what a worker does in its process."""
+    settings, registry = prepared.settings, prepared.registry
+    log, telemetry, capture = host_log.writer, host_log.telemetry, host_log.capture
+    make_pools = None
+    if settings.pools:
+        # A host without pools imports nothing of them, and nothing is imported after the start.
+        from host.offload.pools import MakePools  # noqa: PLC0415
+
+        make_pools = MakePools(settings.pools, file_modules())
+
+    def run_worker(assignment: Assignment) -> int:
+        capture.forget()
+        given.close_kept()
+        forks.close_in_plugin_fork(capture.end_in_fork)
+        try:
+            mine = assignment._replace(tls=prepared.tls)
+            return process.run(mine, settings, registry, telemetry, log, recorder, make_pools)
+        except Exception as error:
+            return tell_bug(error, telemetry)
+        finally:
+            capture.end()
+            log.close()
+
+    return run_worker
 
 
 def _keep_from_others(kept: int | None) -> None:
@@ -260,6 +269,14 @@ def _tell_listeners(
             telemetry.emit(LISTENING, address=view.address, plugin=view.plugin)
         if listener.trouble:
             telemetry.emit(SOCKET_FILE_LOST, address=view.address, cause=listener.trouble)
+
+
+def _tell_unused(
+    passed: PassedSockets, sockets: Iterable[ListeningSocket], telemetry: Telemetry
+) -> None:
+    """Tell which sockets of a service manager nobody listens on."""
+    for name, address in passed.unused(listener.sock for listener in sockets):
+        telemetry.emit(SOCKET_UNUSED, name=name, address=address)
 
 
 def _supervise(
