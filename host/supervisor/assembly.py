@@ -12,6 +12,7 @@ from host.bus.supervisor_end import BusRouter
 from host.control.server import ControlServer
 from host.dispatch.dispatcher import DispatchPolicy, Scheduler
 from host.ipc.client_counts import ClientCounts
+from host.ipc.host_counts import HostCounts
 from host.net.listeners import ListeningSocket
 from host.plugin.binding import HostHooks
 from host.plugin.circuit_breaker import CircuitBreaker
@@ -133,11 +134,12 @@ def make_state(
     certificates: CertificateRotation,
 ) -> HostState:
     """Make what knows of the workers; it goes on with what was handed over."""
+    counts = make_counts(dependencies)
     handed, workers = dependencies.handed, parts.workers
     policy = _pool_policy(settings, generations.current)
     pool = Pool(policy, [handle.record for handle in workers])
     last_call = LastCall(dependencies.registry.calls)
-    exits = ExitReports(parts.loop, workers, parts.telemetry, last_call)
+    exits = ExitReports(parts.loop, workers, parts.telemetry, last_call, counts)
     if handed is not None:
         exits.restore(handed.restarts, handed.hangs)
     return HostState(
@@ -153,7 +155,16 @@ def make_state(
         generations=generations,
         shutdown=shutdown,
         certificates=certificates,
+        counts=counts,
     )
+
+
+def make_counts(dependencies: Dependencies) -> HostCounts:
+    """Make what counts events and restarts; it goes on with what was handed over."""
+    handed = dependencies.handed
+    counts = HostCounts(handed.events, handed.restarts_by_cause) if handed else HostCounts()
+    dependencies.telemetry.subscribe(counts.count_event)
+    return counts
 
 
 def make_service_manager(state: HostState, dependencies: Dependencies) -> ServiceManager:
@@ -183,6 +194,7 @@ def make_reloader(
         workers=state.workers,
         exits=state.exits,
         generations=state.generations,
+        counts=state.counts,
         control=(state.name, control.fileno()) if control else None,
         passed=dependencies.passed,
         service=service.hand_over,

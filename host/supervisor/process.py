@@ -99,6 +99,7 @@ class Supervisor:
             self._shutdown,
             self._certificates,
         )
+        self._counts = state.counts
         self._make_actors(state, queries, breaker)
         forks.close_in_plugin_fork(dependencies.log.mute)
         forks.close_in_plugin_fork(self._close_in_fork)
@@ -302,11 +303,17 @@ class Supervisor:
     def _become_worker(self) -> None:
         """Close, in a new worker, what is not its generation's."""
         self._dependencies.batch.end()
+        self._count_no_more()
         self._close_own()
         self._generations.close_all_but_current()
 
+    def _count_no_more(self) -> None:
+        """Keep a child from counting its events as the supervisor's."""
+        self._dependencies.telemetry.unsubscribe(self._counts.count_event)
+
     def _close_in_fork(self) -> None:
         """Leave everything to the parent, in a child that a plugin has forked."""
+        self._count_no_more()
         self._loop.close_in_fork()
         self._dependencies.passed.close()
         self._service.leave()

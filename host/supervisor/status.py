@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from host.ipc.host_counts import HostCounts
 from host.ipc.scoreboard import (
     ACCEPTED,
     ACTIVE,
@@ -71,6 +72,7 @@ class HostState:
     generations: Generations
     shutdown: Shutdown
     certificates: CertificateRotation
+    counts: HostCounts
 
 
 def status(host: HostState) -> Steps[dict[str, Any]]:

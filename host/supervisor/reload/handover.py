@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from host.errors import HostError
+from host.ipc.totals import ListenerCounts, SlotCounts
 from host.net.listeners import Source
 from host.net.socket_files import SocketFile
 from host.runtime.processes import REHEARSAL
@@ -26,7 +27,7 @@ VARIABLE = "_PREFORK_HANDOVER"
 """The number of the memfd, for the process that a reload executes anew."""
 KEPT = "_PREFORK_KEPT"
 """The number of what root has read of certificates, for a rehearsal."""
-FORMAT = 10
+FORMAT = 11
 """Raised with every change of what is handed over: a reload to another format is refused."""
 
 
@@ -63,6 +64,13 @@ class Scores(_Value):
     generation: int
     fd: int
     listeners: list[tuple[str, str]]  # address and plugin
+
+
+class Ended(_Value):
+    """What generations that have ended have counted, as `Totals` has it."""
+
+    slots: list[SlotCounts]
+    listeners: list[ListenerCounts]
 
 
 class Serving(_Value):
@@ -153,6 +161,9 @@ class Handover(_Value):
         reloaded: when this reload began.
         restarts: how many workers have been replaced since the host was started.
         accepted: connections accepted by workers that are gone, by slot.
+        ended: what generations that have ended have counted.
+        events: how often each event was told, by its name.
+        restarts_by_cause: slot, cause and number of the workers that were replaced.
         sockets: all bound sockets, those for the new generation alone among them.
         clients: the descriptor of the counts of clients, if there are any.
         passed: name and descriptor of each socket that a service manager has passed.
@@ -174,6 +185,9 @@ class Handover(_Value):
     reloaded: float
     restarts: int
     accepted: dict[int, int]
+    ended: Ended
+    events: dict[str, int]
+    restarts_by_cause: list[tuple[int, int, int]]
     sockets: list[Socket]
     passed: list[tuple[str, int]]
     scores: list[Scores]

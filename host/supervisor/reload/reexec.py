@@ -13,6 +13,7 @@ from errno import EACCES, EADDRINUSE
 from host.bus.supervisor_end import BusRouter
 from host.control.server import ControlServer
 from host.errors import ListenError
+from host.ipc.host_counts import HostCounts
 from host.net.activation import PassedSockets
 from host.net.listeners import ListeningSocket
 from host.net.shards import ShardGroup
@@ -61,6 +62,7 @@ class ReexecParts:
     workers: Workers
     exits: ExitReports
     generations: Generations
+    counts: HostCounts
     control: tuple[str, int] | None
     passed: PassedSockets
     service: Callable[[], handover.Service | None]
@@ -187,12 +189,19 @@ def hand_over(
     topics = parts.router.hub.state()
     workers = [_worker(handle, parts.router) for handle in parts.workers]
     alive = {worker.generation for worker in workers} | {serving.number}
+    ended = generations.ended.copy()
+    for each in generations.all:
+        if each.number not in alive:
+            ended.add(each.scoreboard, each.listeners)
     return handover.Handover(
         generation=generations.next_number,
         started=parts.started,
         reloaded=parts.loop.now,
         restarts=parts.exits.restarts,
         accepted=generations.accepted,
+        events=parts.counts.events,
+        restarts_by_cause=parts.counts.restarts,
+        ended=handover.Ended(slots=list(ended.slots), listeners=list(ended.listeners)),
         sockets=[_socket(each) for each in sockets.values()],
         passed=list(parts.passed.sockets),
         scores=[_scores(each) for each in generations.all if each.number in alive],
