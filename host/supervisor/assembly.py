@@ -27,6 +27,7 @@ from host.supervisor.dispatch_setup import DispatchSetup
 from host.supervisor.generation import Generation
 from host.supervisor.generations import Generations
 from host.supervisor.lifecycle import LifecycleParts, WorkerLifecycle
+from host.supervisor.ops import Ops
 from host.supervisor.orphans import Orphans
 from host.supervisor.reload.reexec import ReexecParts, reexec
 from host.supervisor.reload.reloader import Program, Reloader
@@ -180,6 +181,7 @@ def make_reloader(
     dependencies: Dependencies,
     router: BusRouter,
     service: ServiceManager,
+    ops: Ops,
 ) -> Reloader:
     """Make what reloads, with all that it hands over to the process that it becomes."""
     control = dependencies.control
@@ -195,6 +197,7 @@ def make_reloader(
         exits=state.exits,
         generations=state.generations,
         counts=state.counts,
+        ops=lambda: (ops.sockets, ops.pid),
         control=(state.name, control.fileno()) if control else None,
         passed=dependencies.passed,
         service=service.hand_over,
@@ -214,13 +217,34 @@ def make_reloader(
     )
 
 
-def make_orphans(state: HostState, dependencies: Dependencies, reloader: Reloader) -> Orphans:
+def make_ops(
+    state: HostState,
+    settings: Settings,
+    dependencies: Dependencies,
+    close: Callable[[], object],
+) -> Ops:
+    """Make what has a process show how the host is; `close` closes in it what is not its own."""
+    handed = dependencies.handed
+    return Ops(
+        state,
+        dependencies.telemetry,
+        settings.lifecycle,
+        dependencies.ops,
+        dependencies.run_ops,
+        close=close,
+        before=handed.helper if handed else None,
+    )
+
+
+def make_orphans(
+    state: HostState, dependencies: Dependencies, reloader: Reloader, ops: Ops
+) -> Orphans:
     """Make what looks after processes that plugins leave behind."""
     return Orphans(
         state.loop,
         dependencies.telemetry,
         state.workers,
-        reloader.rehearses,
+        lambda pid: reloader.rehearses(pid) or ops.knows(pid),
         state.generations.current.number,
         dependencies.registry.in_workers,
     )

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
 from host.errors import HostError
 from host.ipc.totals import ListenerCounts, SlotCounts
@@ -166,6 +166,8 @@ class Handover(_Value):
         restarts_by_cause: slot, cause and number of the workers that were replaced.
         sockets: all bound sockets, those for the new generation alone among them.
         clients: the descriptor of the counts of clients, if there are any.
+        ops: the bound sockets where it is shown how the host is.
+        helper: the process that shows it, which ends by itself; None if there is none.
         passed: name and descriptor of each socket that a service manager has passed.
         service: how the service manager is told, if there is one.
         control: name and descriptor of the control socket, if there is one.
@@ -189,6 +191,8 @@ class Handover(_Value):
     events: dict[str, int]
     restarts_by_cause: list[tuple[int, int, int]]
     sockets: list[Socket]
+    ops: list[Socket] = []
+    helper: int | None = None
     passed: list[tuple[str, int]]
     scores: list[Scores]
     serving: Serving
@@ -232,7 +236,7 @@ class Handover(_Value):
 
     def descriptors(self) -> Iterator[int]:
         """Yield every descriptor that must stay open across exec."""
-        for each in self.sockets:
+        for each in (*self.sockets, *self.ops):
             yield from (each.fd, *each.others)
         yield from (descriptor for _name, descriptor in self.passed)
         yield from (scores.fd for scores in self.scores)
@@ -277,7 +281,12 @@ class Handover(_Value):
 
 def settings_as_text(settings: Settings) -> str:
     """Return settings as JSON in ASCII: a value may have characters that UTF-8 has not."""
-    return json.dumps(settings.model_dump(), default=str)  # options may be dates of TOML
+    return json.dumps(settings.model_dump(), default=_plain)
+
+
+def _plain(value: object) -> str:
+    """Return a secret as it is, or an option that is a date of TOML."""
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
 def receive() -> Handover | None:
