@@ -17,6 +17,10 @@ Buffers = Sequence[bytes | bytearray | memoryview]
 
 _READ_BYTES = 20_480
 """A whole record and more (RFC 8446, 5.2). Thousands of small ones hold others up for long."""
+_FEW_BYTES = 1024
+"""About forty of the smallest records: reading them takes less than a millisecond."""
+_MAX_WITHOUT_DATA = 18_432
+"""A whole record, with which data comes in the end, and many small ones that have none."""
 _SLICE = 65_536
 """How much is encrypted at once. What the kernel does not take of it has to be kept."""
 _AT_ONCE = 4 * _SLICE
@@ -51,6 +55,11 @@ class Session:
     sent once the kernel has taken the records that it is in, so the caller gives what was not sent
     again, first of all: of that, `_ahead` bytes are in records already.
 
+    A peer may send records that have no data. Each KeyUpdate (RFC 8446, 4.6.3) costs six times what
+    a short message does, and OpenSSL goes on with them until it has data. So a peer that sends them
+    among its data is read in small portions from then on, and one that sends nothing else is ended,
+    as BoringSSL and rustls do after 32 of them.
+
     Args:
         context: the context of the server.
 
@@ -62,7 +71,9 @@ class Session:
 
     __slots__ = (
         "_ahead",
+        "_at_once",
         "_failure",
+        "_fed",
         "_incoming",
         "_left",
         "_object",
@@ -77,6 +88,8 @@ class Session:
         self._left = b""  # records that the kernel has not taken
         self._ahead = 0
         self._failure = ""
+        self._at_once = _READ_BYTES
+        self._fed = 0  # bytes that came in since data came out last
         self.more = self.silent = False
 
     def feed(self, data: bytes) -> None:
@@ -93,7 +106,8 @@ class Session:
             self._object.do_handshake()
         except ssl.SSLWantReadError:
             return False
-        self.more = self._incoming.pending > 0
+        self._fed = self._incoming.pending
+        self.more = self._fed > 0
         return True
 
     def read(self, fd: int, room: int) -> bytes:
@@ -102,21 +116,25 @@ class Session:
         Raises:
             BlockingIOError: there are none now.
             TruncatedError: the peer has ended without saying so.
-            TlsFailedError: what it sends is not TLS.
+            TlsFailedError: what it sends is not TLS, or is all TLS and no data.
             OSError: from read(2).
         """
         if not self.more:
             if self._failure:
                 raise TlsFailedError(self._failure)
-            records = os.read(fd, _READ_BYTES)
+            records = os.read(fd, self._at_once)
             if not records:
                 raise TruncatedError("ended without close_notify")
-            self._incoming.write(records)
+            self._fed += self._incoming.write(records)
         try:
             data = self._object.read(room)
         except ssl.SSLError as error:
             raise self._explained(fd, error) from None
-        self.more = len(data) == room or self._incoming.pending > 0
+        waiting = self._incoming.pending
+        if self._fed > _FEW_BYTES:
+            self._look_for_others(self._fed - waiting, len(data))
+        self._fed = waiting
+        self.more = len(data) == room or waiting > 0
         if self._outgoing.pending:
             self._answer(fd)
         return data
@@ -221,6 +239,9 @@ class Session:
         """Return what a failed read comes to, and send what is to be sent because of it."""
         self.more = False
         if isinstance(error, ssl.SSLWantReadError):
+            if self._fed > _MAX_WITHOUT_DATA:
+                self._failure = "the peer sends records without data"
+                return TlsFailedError(self._failure)
             if self._outgoing.pending:
                 self._answer(fd)
             return BlockingIOError()
@@ -228,6 +249,11 @@ class Session:
         with suppress(OSError):
             self._send(fd)  # an alert
         return TlsFailedError(self._failure)
+
+    def _look_for_others(self, used: int, size: int) -> None:
+        """Read in small portions from now on if much was used that is not in a record of data."""
+        if used - size - self._object.pending() > _FEW_BYTES:
+            self._at_once = _FEW_BYTES
 
     def _encrypt(self, data: bytes | memoryview) -> None:
         try:

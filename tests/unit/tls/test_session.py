@@ -1,9 +1,11 @@
 """Sessions over sockets: what comes is what was sent, however it is cut, and how sessions end."""
 
+import fcntl
 import select
 import socket
 import ssl
 import tempfile
+import termios
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from host.tls.contexts import ServerContext
 from host.tls.session import Session, TlsFailedError, TruncatedError
 from host.tls.tables import load_set
 from support.certificates import Authority, table
+from support.tls_records import Records, logging_secrets, secret_of
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 RECORD = 16_384
@@ -55,10 +58,10 @@ class Client:
 
 
 @contextmanager
-def joined(ends, version=ssl.TLSVersion.TLSv1_3, *, room=0):
+def joined(ends, version=ssl.TLSVersion.TLSv1_3, *, room=0, context=None):
     """Yield a session, its descriptor, and a client that has met it."""
     server, make_client = ends
-    context = make_client()
+    context = context or make_client()
     context.minimum_version = context.maximum_version = version
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -282,3 +285,86 @@ def test_what_was_agreed_on(ends, version):
         assert (info.version, info.server_name) == (client.tls.version(), "a.example")
         assert info.cipher == client.tls.cipher()[0]
         assert (info.alpn, info.resumed, info.peer_certificate) == (None, False, None)
+
+
+def unread(sock):
+    """Return how many bytes wait in the kernel."""
+    return int.from_bytes(fcntl.ioctl(sock, termios.FIONREAD, bytes(4)), "little")
+
+
+class TestRecordsWithoutData:
+    @pytest.fixture
+    def met(self, ends, tmp_path):
+        """A session, its descriptor, a socket that leads to it, and what makes records for it."""
+        context = ends[1]()
+        log = logging_secrets(context, tmp_path)
+        with joined(ends, context=context) as (session, fd, client):
+            client.receive()  # the tickets
+            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+            yield session, fd, client.sock, Records(secret_of(log))
+
+    @pytest.mark.parametrize("requested", [False, True])
+    def test_new_keys_are_taken_and_answered(self, met, requested):
+        session, fd, sock, records = met
+        for number in range(200):
+            sock.sendall(records.key_update(requested=requested) + records.data(b"%d" % number))
+            assert session.read(fd, 100) == b"%d" % number
+            assert not session.more
+        assert bool(unread(sock)) is requested
+
+    @pytest.mark.parametrize("segment", [20, 27, 1000, 20_480])
+    def test_who_sends_nothing_else_is_ended(self, met, segment):
+        session, fd, sock, records = met
+        flood = b"".join(records.key_update() for _ in range(1600))
+        portions = 18_000 // segment
+        for number in range(portions):
+            sock.sendall(flood[number * segment : (number + 1) * segment])
+            with pytest.raises(BlockingIOError):
+                session.read(fd, 65_536)
+        sock.sendall(flood[portions * segment :])
+        for _ in range(2):
+            with pytest.raises(TlsFailedError, match="without data"):
+                session.read(fd, 65_536)
+
+    @pytest.mark.parametrize("room", [448, 65_536])
+    def test_who_sends_them_among_data_is_read_in_small_portions(self, met, room):
+        session, fd, sock, records = met
+        portion = b"".join(records.key_update() for _ in range(700)) + records.data(b"x" * 448)
+        portion += b"".join(records.key_update() for _ in range(80)) + records.data(b"y" * 448)
+        sock.sendall(portion)
+        found, taken = b"", []
+        while len(found) < 896:
+            before = unread(fd)
+            with suppress(BlockingIOError):
+                found += session.read(fd, room)
+            taken.append(before - unread(fd))
+        assert found == b"x" * 448 + b"y" * 448
+        assert taken[0] > 18_000
+        assert max(taken[1:]) <= 1024
+
+    def test_empty_data_without_end_is_refused(self, met):
+        session, fd, sock, records = met
+        sock.sendall(b"".join(records.data(b"") for _ in range(100)))
+        with pytest.raises(TlsFailedError):
+            session.read(fd, 100)
+
+    def test_the_longest_record_may_come_byte_by_byte(self, met):
+        session, fd, sock, records = met
+        for _ in range(2):
+            record = b"".join(records.key_update() for _ in range(32)) + records.data(b"x", 16_383)
+            for number in range(len(record)):
+                sock.sendall(record[number : number + 1])
+                with suppress(BlockingIOError):
+                    data = session.read(fd, 100)
+            assert data == b"x"
+
+    @pytest.mark.parametrize("room", [1, 448, 65_536])
+    def test_who_sends_data_alone_is_read_in_large_portions(self, met, room):
+        session, fd, sock, records = met
+        sizes = 16_384, 1, 300, 16_384, 20, 8000
+        sock.sendall(b"".join(records.data(bytes(size)) for size in sizes))
+        assert len(read_all(session, fd, room)) == sum(sizes)
+        sock.sendall(b"".join(records.data(bytes(16_384)) for _ in range(2)))
+        before = unread(fd)
+        session.read(fd, room)
+        assert before - unread(fd) == 20_480
