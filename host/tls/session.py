@@ -12,15 +12,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from host.interfaces import TlsInfo
+from host.tls.records import RecordBoundaries
 
 Buffers = Sequence[bytes | bytearray | memoryview]
 
 _READ_BYTES = 20_480
-"""A whole record and more (RFC 8446, 5.2). Thousands of small ones hold others up for long."""
+"""A whole record and more (RFC 8446, 5.2)."""
 _FEW_BYTES = 1024
-"""About forty of the smallest records: reading them takes less than a millisecond."""
-_MAX_WITHOUT_DATA = 18_432
-"""A whole record, with which data comes in the end, and many small ones that have none."""
+"""Hardly more than `_MOST_RECORDS` are in it, so nobody has to look."""
+_MOST_RECORDS = 32
+"""How many records OpenSSL is given at once, and how many may come in a row without data."""
 _SLICE = 65_536
 """How much is encrypted at once. What the kernel does not take of it has to be kept."""
 _AT_ONCE = 4 * _SLICE
@@ -56,9 +57,8 @@ class Session:
     again, first of all: of that, `_ahead` bytes are in records already.
 
     A peer may send records that have no data. Each KeyUpdate (RFC 8446, 4.6.3) costs six times what
-    a short message does, and OpenSSL goes on with them until it has data. So a peer that sends them
-    among its data is read in small portions from then on, and one that sends nothing else is ended,
-    as BoringSSL and rustls do after 32 of them.
+    a short message does, and OpenSSL goes on with them until it has data. So it is given few
+    records at once, and a peer that sends nothing else is ended, as by BoringSSL and rustls.
 
     Args:
         context: the context of the server.
@@ -71,9 +71,10 @@ class Session:
 
     __slots__ = (
         "_ahead",
-        "_at_once",
+        "_barren",
+        "_boundaries",
         "_failure",
-        "_fed",
+        "_held",
         "_incoming",
         "_left",
         "_object",
@@ -88,8 +89,9 @@ class Session:
         self._left = b""  # records that the kernel has not taken
         self._ahead = 0
         self._failure = ""
-        self._at_once = _READ_BYTES
-        self._fed = 0  # bytes that came in since data came out last
+        self._boundaries = RecordBoundaries()
+        self._held = b""  # records that OpenSSL is given later
+        self._barren = 0  # records that it was given since there was data
         self.more = self.silent = False
 
     def feed(self, data: bytes) -> None:
@@ -106,8 +108,9 @@ class Session:
             self._object.do_handshake()
         except ssl.SSLWantReadError:
             return False
-        self._fed = self._incoming.pending
-        self.more = self._fed > 0
+        records = self._incoming.read()  # those after the handshake, from the start of one on
+        self._take(records)
+        self.more = bool(records)
         return True
 
     def read(self, fd: int, room: int) -> bytes:
@@ -119,21 +122,30 @@ class Session:
             TlsFailedError: what it sends is not TLS, or is all TLS and no data.
             OSError: from read(2).
         """
+        records = b""
         if not self.more:
             if self._failure:
                 raise TlsFailedError(self._failure)
-            records = os.read(fd, self._at_once)
+            records = os.read(fd, _READ_BYTES)
             if not records:
                 raise TruncatedError("ended without close_notify")
-            self._fed += self._incoming.write(records)
+            if len(records) > _FEW_BYTES or self._boundaries.inside:
+                records = self._take(records)
+            else:
+                self._incoming.write(records)
         try:
             data = self._object.read(room)
         except ssl.SSLError as error:
-            raise self._explained(fd, error) from None
+            raise self._explained(fd, error, records) from None
+        self._barren = 0
         waiting = self._incoming.pending
-        if self._fed > _FEW_BYTES:
-            self._look_for_others(self._fed - waiting, len(data))
-        self._fed = waiting
+        if waiting:
+            if records:  # not followed yet: those that are left may have no data
+                self._boundaries.follow(records[:-waiting], len(records))
+                self._barren = self._boundaries.follow(records[-waiting:], waiting)[1]
+        elif self._held:
+            self._take(self._held)
+            waiting = 1
         self.more = len(data) == room or waiting > 0
         if self._outgoing.pending:
             self._answer(fd)
@@ -235,13 +247,23 @@ class Session:
             peer_certificate=tls.getpeercert(binary_form=True),
         )
 
-    def _explained(self, fd: int, error: ssl.SSLError) -> OSError:
-        """Return what a failed read comes to, and send what is to be sent because of it."""
+    def _explained(self, fd: int, error: ssl.SSLError, records: bytes) -> OSError:
+        """Return what a failed read comes to, and send what is to be sent because of it.
+
+        Args:
+            fd: the descriptor.
+            error: the error.
+            records: what was read for it and not followed yet.
+        """
         self.more = False
         if isinstance(error, ssl.SSLWantReadError):
-            if self._fed > _MAX_WITHOUT_DATA:
+            self._barren += self._boundaries.follow(records, len(records))[1]
+            if self._barren - self._boundaries.inside > _MOST_RECORDS:
                 self._failure = "the peer sends records without data"
                 return TlsFailedError(self._failure)
+            if self._held:
+                self._take(self._held)
+                self.more = True
             if self._outgoing.pending:
                 self._answer(fd)
             return BlockingIOError()
@@ -250,10 +272,13 @@ class Session:
             self._send(fd)  # an alert
         return TlsFailedError(self._failure)
 
-    def _look_for_others(self, used: int, size: int) -> None:
-        """Read in small portions from now on if much was used that is not in a record of data."""
-        if used - size - self._object.pending() > _FEW_BYTES:
-            self._at_once = _FEW_BYTES
+    def _take(self, records: bytes) -> bytes:
+        """Give OpenSSL as many records as it may have at once; nothing is left to be followed."""
+        size, count = self._boundaries.follow(records, _MOST_RECORDS)
+        self._barren += count
+        self._held = records[size:]
+        self._incoming.write(records[:size] if self._held else records)
+        return b""
 
     def _encrypt(self, data: bytes | memoryview) -> None:
         try:

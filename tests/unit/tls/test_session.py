@@ -1,11 +1,9 @@
 """Sessions over sockets: what comes is what was sent, however it is cut, and how sessions end."""
 
-import fcntl
 import select
 import socket
 import ssl
 import tempfile
-import termios
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -97,8 +95,7 @@ def read_all(session, fd, room, into=False):
             else:
                 found += session.read(fd, room)
         except BlockingIOError:
-            assert not session.more
-            if not select.select([fd], [], [], 0)[0]:
+            if not session.more and not select.select([fd], [], [], 0)[0]:
                 return found
 
 
@@ -287,11 +284,6 @@ def test_what_was_agreed_on(ends, version):
         assert (info.alpn, info.resumed, info.peer_certificate) == (None, False, None)
 
 
-def unread(sock):
-    """Return how many bytes wait in the kernel."""
-    return int.from_bytes(fcntl.ioctl(sock, termios.FIONREAD, bytes(4)), "little")
-
-
 class TestRecordsWithoutData:
     @pytest.fixture
     def met(self, ends, tmp_path):
@@ -310,43 +302,105 @@ class TestRecordsWithoutData:
             sock.sendall(records.key_update(requested=requested) + records.data(b"%d" % number))
             assert session.read(fd, 100) == b"%d" % number
             assert not session.more
-        assert bool(unread(sock)) is requested
+        assert bool(select.select([sock], [], [], 0)[0]) is requested
 
-    @pytest.mark.parametrize("segment", [20, 27, 1000, 20_480])
-    def test_who_sends_nothing_else_is_ended(self, met, segment):
+    @pytest.mark.parametrize("segment", [1, 20, 27, 1000, 20_480])
+    @pytest.mark.parametrize("padding", [0, 300])
+    def test_32_in_a_row_are_taken_and_64_are_not(self, met, segment, padding):
         session, fd, sock, records = met
-        flood = b"".join(records.key_update() for _ in range(1600))
-        portions = 18_000 // segment
-        for number in range(portions):
-            sock.sendall(flood[number * segment : (number + 1) * segment])
-            with pytest.raises(BlockingIOError):
-                session.read(fd, 65_536)
-        sock.sendall(flood[portions * segment :])
-        for _ in range(2):
-            with pytest.raises(TlsFailedError, match="without data"):
-                session.read(fd, 65_536)
 
-    @pytest.mark.parametrize("room", [448, 65_536])
-    def test_who_sends_them_among_data_is_read_in_small_portions(self, met, room):
+        def send(count, data):
+            parts = [records.key_update(padding=padding) for _ in range(count)]
+            stream, found = b"".join((*parts, records.data(data))), b""
+            for start in range(0, len(stream), segment):
+                sock.sendall(stream[start : start + segment])
+                found += read_all(session, fd, 65_536)
+            return found
+
+        for size in (1, 300, 16_384):
+            assert send(32, bytes(size)) == bytes(size)
+        with pytest.raises(TlsFailedError, match="without data"):
+            send(64, b"x")
+        assert not session.more
+        with pytest.raises(TlsFailedError, match="without data"):
+            session.read(fd, 65_536)
+
+    @given(
+        parts=st.lists(
+            st.tuples(st.integers(0, 32), st.integers(1, 2000) | st.just(RECORD)), max_size=60
+        ),
+        segments=st.lists(st.integers(1, 30_000), min_size=1, max_size=8),
+        room=st.sampled_from([1, 448, 65_536]),
+    )
+    @example(parts=[(0, 1), (32, 1)], segments=[23 + 32 * 27], room=448)
+    @example(parts=[(5, 1), (30, 1)], segments=[5 * 27 + 23 + 30 * 27], room=448)
+    @settings(deadline=None, max_examples=40)
+    def test_what_is_read_is_what_was_sent_between_them(self, ends, parts, segments, room):
+        room = max(room, sum(size for _, size in parts) // 2000)
+        context = ends[1]()
+        with tempfile.TemporaryDirectory() as folder:
+            log = logging_secrets(context, Path(folder))
+            with joined(ends, context=context) as (session, fd, client):
+                records, stream, sent = Records(secret_of(log)), b"", b""
+                for number, (updates, size) in enumerate(parts):
+                    data = bytes([number]) * size
+                    stream += b"".join(records.key_update() for _ in range(updates))
+                    stream += records.data(data)
+                    sent += data
+                found, turn = b"", 0
+                while stream:
+                    segment = segments[turn % len(segments)]
+                    client.sock.sendall(stream[:segment])
+                    stream = stream[segment:]
+                    found += read_all(session, fd, room)
+                    turn += 1
+                assert found == sent
+
+    def test_few_are_computed_at_once(self, met):
+        """Each of them is answered, so what has been sent tells how many that were."""
         session, fd, sock, records = met
-        portion = b"".join(records.key_update() for _ in range(700)) + records.data(b"x" * 448)
-        portion += b"".join(records.key_update() for _ in range(80)) + records.data(b"y" * 448)
-        sock.sendall(portion)
-        found, taken = b"", []
-        while len(found) < 896:
-            before = unread(fd)
+        stream = b""
+        for _ in range(20):
+            stream += b"".join(records.key_update(requested=True) for _ in range(30))
+            stream += records.data(b"x")
+        sock.sendall(stream)
+        found, answers = b"", []
+        while len(found) < 20:
             with suppress(BlockingIOError):
-                found += session.read(fd, room)
-            taken.append(before - unread(fd))
-        assert found == b"x" * 448 + b"y" * 448
-        assert taken[0] > 18_000
-        assert max(taken[1:]) <= 1024
+                found += session.read(fd, 100)
+            with suppress(BlockingIOError):
+                answers.append(len(sock.recv(1 << 16)) // 27)
+        assert max(answers) <= 32
+        assert sum(answers) >= 599  # the last one waits for the next read or write
+
+    def test_those_that_come_with_the_end_of_the_handshake_count(self, ends, tmp_path):
+        context, session = ends[1](), Session(ends[0].front)
+        log = logging_secrets(context, tmp_path)
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            client = Client(context, theirs)
+            with suppress(ssl.SSLWantReadError):
+                client.tls.do_handshake()
+            session.feed(client.outgoing.read())
+            assert not session.step()
+            session.flush(ours.fileno())
+            client.incoming.write(theirs.recv(1 << 20))
+            client.tls.do_handshake()
+            records = Records(secret_of(log))
+            session.feed(client.outgoing.read())
+            session.feed(b"".join(records.key_update() for _ in range(100)))
+            assert session.step()
+            with pytest.raises(BlockingIOError):
+                session.read(ours.fileno(), 100)
+            assert session.more
+            with pytest.raises(TlsFailedError, match="without data"):
+                session.read(ours.fileno(), 100)
 
     def test_empty_data_without_end_is_refused(self, met):
         session, fd, sock, records = met
         sock.sendall(b"".join(records.data(b"") for _ in range(100)))
         with pytest.raises(TlsFailedError):
-            session.read(fd, 100)
+            read_all(session, fd, 100)
 
     def test_the_longest_record_may_come_byte_by_byte(self, met):
         session, fd, sock, records = met
@@ -357,14 +411,3 @@ class TestRecordsWithoutData:
                 with suppress(BlockingIOError):
                     data = session.read(fd, 100)
             assert data == b"x"
-
-    @pytest.mark.parametrize("room", [1, 448, 65_536])
-    def test_who_sends_data_alone_is_read_in_large_portions(self, met, room):
-        session, fd, sock, records = met
-        sizes = 16_384, 1, 300, 16_384, 20, 8000
-        sock.sendall(b"".join(records.data(bytes(size)) for size in sizes))
-        assert len(read_all(session, fd, room)) == sum(sizes)
-        sock.sendall(b"".join(records.data(bytes(16_384)) for _ in range(2)))
-        before = unread(fd)
-        session.read(fd, room)
-        assert before - unread(fd) == 20_480
