@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from host.settings.cpus import usable_cpus
 from host.settings.limits import ConnectionLimits, Limits
@@ -275,6 +275,11 @@ class Settings(Section):
     def counts_clients(self) -> bool:
         """Whether what one client may do is limited at any listener."""
         return any(map(self.limits.concern_clients_of, self.listens))
+
+    @model_validator(mode="after")
+    def _check_clients(self) -> Self:
+        self.limits.check_clients(self.listens)
+        return self
 
     @field_validator("listen")
     @classmethod
