@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from host.settings.errors import Problem
-from host.settings.fields import either, expected
+from host.settings.fields import either, expected, such
 from host.settings.keys import join
 from host.settings.origins import locate
 from host.settings.places import (
@@ -206,13 +206,15 @@ def _message(detail: ErrorDetails, path: Path, model: type) -> str:
     kind = detail["type"]
     described = field_at(model, path)
     words = expected(described) if described is not None else None
+    example = such(described) if described is not None else ""
     if kind == "missing":
+        words = words or (f"value{example}" if example else None)
         return f"missing, expected {words}" if words else "missing"
     if kind in _PLAIN and words:
         return f"expected {words}"
     if kind == "literal_error":
         return f"expected {detail['ctx']['expected']}".replace("'", '"')
     if kind in _WORDS:
-        return _WORDS[kind]
+        return _WORDS[kind] + example
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     return message[:1].lower() + message[1:]
