@@ -177,6 +177,7 @@ class Listen(Section):
     tls: str = Field(
         default="",
         pattern=r"^([a-z0-9][a-z0-9_-]{0,63})?$",
+        examples=["public"],
         description="NAME of the table [tls.NAME] with the certificates of this listener. Empty by"
         " default: what is sent can be read and changed on its way.",
     )

@@ -22,7 +22,10 @@ from host.settings.address import FIRST_PASSED
 _VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
 _NO_NAME = "unknown"
 """What a socket is called that was passed without a name, there and here."""
-_NOBODY = "no service manager has passed any to this process"
+_NOBODY = (
+    "no service manager has passed any to this process: start it by the service that the socket"
+    " unit belongs to"
+)
 
 
 class Passed(NamedTuple):

@@ -8,7 +8,7 @@ import pytest
 
 from host.tls.certificate import examine
 from host.tls.pem import CertificateError, Pem, Place, places, read_set
-from support.certificates import RSA, chain_of, pem_of, table
+from support.certificates import EC, RSA, chain_of, pem_of, table
 
 DAY = 86400
 
@@ -68,8 +68,9 @@ def test_one_that_is_early_says_so(authority):
     assert found.validity(time.time()).startswith("is not valid before ")
 
 
-def test_a_key_of_another_one_does_not_fit(authority, refused):
-    one, other = pem_of(authority.leaf("a")), pem_of(authority.leaf("b"))
+@pytest.mark.parametrize("key_type", [EC, RSA])
+def test_a_key_of_another_one_does_not_fit(authority, refused, key_type):
+    one, other = pem_of(authority.leaf("a")), pem_of(authority.leaf("b", key_type=key_type))
     key, cause = refused(Pem(one.chain, other.key))
     assert key == "certificates[0].key"
     assert "does not fit" in cause
