@@ -84,10 +84,10 @@ class PassedSockets:
 
     def _find(self, address: str, name: str, times: int) -> list[Passed]:
         """Return the sockets with a name or number, which must be so many."""
-        number = int(name) if name.isdigit() else None
-        found = [each for each in self.sockets if number == each.fd or name == each.name]
-        if number is not None:
-            found = [each for each in found if number == each.fd]
+        if name.isdigit():
+            found = [each for each in self.sockets if each.fd == int(name)]
+        else:
+            found = [each for each in self.sockets if each.name == name]
         if not found:
             there = ", ".join(_shown(each) for each in self.sockets)
             advice = f"there is: {there}" if there else self._why_none

@@ -23,12 +23,12 @@ from host.telemetry.events import (
 )
 
 if TYPE_CHECKING:
+    from host.tls.kept import Seen
     from host.tls.tables import TlsContexts
 
 _AGAIN_SECONDS = 1.0
 _DAY_SECONDS = 86_400.0
 
-Signature = tuple[tuple[int, int, int, int] | None, ...]
 Done = Callable[[list[str], list[str]], object]
 """Called with the tables whose certificates were renewed, and with what cannot be used."""
 
@@ -44,7 +44,7 @@ class _Watch:
         round: counts the certificates that workers were sent.
     """
 
-    settled: Signature | None = None
+    settled: tuple[Seen, ...] | None = None
     is_wrong: bool = False
     round: int = 0
 
