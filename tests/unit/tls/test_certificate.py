@@ -1,5 +1,6 @@
 """What can be wrong with a certificate, and what it says if nothing is."""
 
+import os
 import ssl
 import subprocess
 import time
@@ -138,6 +139,16 @@ def test_files_that_cannot_be_read_are_told(authority):
     assert (caught.value.key, caught.value.path) == ("certificates[0].key", str(files.key))
     assert caught.value.cause == "it cannot be read: No such file or directory"
     assert [place.number for place in places(table(files, files))] == [0, 1]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_regular_file_is_told_and_not_waited_for(authority, make):
+    files = authority.files("a")
+    files.key.unlink()
+    make(files.key)
+    with pytest.raises(CertificateError) as caught:
+        read_set(table(files))
+    assert caught.value.cause == "it cannot be read: it is no regular file"
 
 
 def test_no_repr_has_a_key_in_it(authority):
