@@ -69,7 +69,8 @@ class RotationParts:
 class CertificateRotation:
     """Looks whether files of certificates have changed, and has all workers take over new ones.
 
-    Sessions that there are go on, and so do tickets. What cannot be used changes nothing.
+    Sessions that there are go on, and so do tickets, unless clients need certificates of other
+    authorities. What cannot be used changes nothing.
 
     Args:
         tls: the certificates of this process; None if there are none: nothing is done then.
