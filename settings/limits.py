@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import LiteralString
+from typing import LiteralString, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from host.settings.listen import Listen
@@ -110,6 +110,15 @@ class Limits(Section):
         " are closed; 0 means any number. Without it, peers that never read can take"
         " connection.max_unsent_bytes each; a small one closes large downloads, too.",
     )
+
+    @model_validator(mode="after")
+    def _check_burst(self) -> Self:
+        if self.burst_per_client and not self.rate_per_client:
+            raise ValueError(
+                "burst_per_client says nothing without rate_per_client, such as"
+                ' rate_per_client = "20/s"'
+            )
+        return self
 
     def connections_per_client(self, listen: Listen) -> int:
         """Return how many connections one client may have at a listener; 0 for any number."""

@@ -153,6 +153,8 @@ def _read(path: str, key: str, read: ReadFile) -> bytes:
         )
     except OSError as error:
         cause = error.strerror or type(error).__name__
+        if not os.path.isabs(path):
+            cause += " (a relative path begins at the working directory of the host)"
     except ValueError as error:
         cause = str(error)
     raise CertificateError(key, path, f"it cannot be read: {cause}")

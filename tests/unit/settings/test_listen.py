@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from host.settings import Address, Listen, Settings
+from host.settings import Address, Limits, Listen, Settings
 
 
 def test_listen_tells_its_parts():
@@ -69,3 +69,31 @@ def test_udp_and_tcp_may_have_one_port_and_udp_has_it_once():
     assert len(Settings.model_validate({"listen": texts}).listen) == 2
     with pytest.raises(ValidationError, match=r"same address as listen\[1\]"):
         Settings.model_validate({"listen": [*texts, "udp://localhost:53"]})
+
+
+@pytest.mark.parametrize(
+    ("text", "network"),
+    [
+        ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+        ("::FFFF:a01:203", "10.1.2.3/32"),
+        ("::ffff:0:0/96", "0.0.0.0/0"),
+        ("::/0", "::/0"),
+        ("::10.1.2.3", "::10.1.2.3"),
+    ],
+)
+def test_networks_of_ipv4_in_notation_of_ipv6_are_what_they_stand_for(text, network):
+    listen = Listen(address="tcp://[::]:1", allow=(text,), deny=(text,))
+    assert (listen.allow, listen.deny) == ((network,), (network,))
+    listen = Listen(address="tcp://[::]:1", proxy="any", proxy_from=(text,))
+    assert listen.proxy_from == (network,)
+
+
+def test_a_name_that_no_plugin_can_have_is_refused_for_a_protocol_of_alpn():
+    with pytest.raises(ValidationError, match='"" is no plugin name, for "h2"'):
+        Listen(address="tcp://[::]:1", tls="x", alpn={"h2": ""})
+
+
+def test_a_burst_needs_a_rate():
+    assert Limits(rate_per_client=5.0, burst_per_client=20).burst_per_client == 20
+    with pytest.raises(ValidationError, match="says nothing without rate_per_client"):
+        Limits(burst_per_client=20)

@@ -4,12 +4,13 @@ import os
 import ssl
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
 from host.tls.certificate import examine
 from host.tls.pem import CertificateError, Pem, Place, places, read_set
-from support.certificates import EC, RSA, chain_of, pem_of, table
+from support.certificates import EC, RSA, Files, chain_of, pem_of, table
 
 DAY = 86400
 
@@ -139,6 +140,12 @@ def test_files_that_cannot_be_read_are_told(authority):
     assert (caught.value.key, caught.value.path) == ("certificates[0].key", str(files.key))
     assert caught.value.cause == "it cannot be read: No such file or directory"
     assert [place.number for place in places(table(files, files))] == [0, 1]
+
+
+def test_where_a_relative_path_begins_is_told():
+    files = Files(Path("no.pem"), Path("no.key"))
+    with pytest.raises(CertificateError, match="begins at the working directory of the host"):
+        read_set(table(files))
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
