@@ -14,7 +14,7 @@ try:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
-    from host.plugins.asgi.application import Lifespan, find
+    from host.plugins.asgi.application import Lifespan, check, find
     from host.plugins.asgi.configuration import configure
 
     _MISSING = ""
@@ -34,6 +34,8 @@ class Asgi(AsyncioProtocol):
             )
         self._options = options
         self._found = find(options.app, options.app_folder)
+        if not options.factory:
+            check(self._found, options.app)
         self._lifespan: Lifespan | None = None
         self._state = ServerState()
         self._config: Config
