@@ -21,7 +21,7 @@ import socket
 import struct
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import CodeType, ModuleType
 from typing import Any
@@ -83,12 +83,12 @@ class Output(io.RawIOBase):
 
     Args:
         kind: the kind of its frames.
-        send: sends a frame.
+        channel: sends them.
     """
 
-    def __init__(self, kind: int, send: Callable[[int, bytes], object]) -> None:
+    def __init__(self, kind: int, channel: Channel) -> None:
         super().__init__()
-        self._kind, self._send = kind, send
+        self._kind, self._channel = kind, channel
 
     def writable(self) -> bool:
         """Tell that it can be written to."""
@@ -97,7 +97,8 @@ class Output(io.RawIOBase):
     def write(self, data: Any) -> int:
         """Send what was printed."""
         text = bytes(data)
-        self._send(self._kind, text)
+        if not self._channel.is_fork():
+            self._channel.send(self._kind, text)
         return len(text)
 
 
@@ -159,10 +160,12 @@ class Channel:
             count += more
         return kind, data
 
+    def is_fork(self) -> bool:
+        """Tell whether this process is one that a task has forked: it has no part in the socket."""
+        return os.getpid() != self._pid
+
     def send(self, kind: int, data: bytes = b"") -> None:
-        """Send a frame; a process that a task has forked sends nothing."""
-        if os.getpid() != self._pid:
-            return
+        """Send a frame."""
         size = len(data)
         if size < _FEW:
             self._sock.sendall(HEADER.pack(kind, size) + data)
@@ -196,7 +199,7 @@ class Channel:
         sys.path[:] = path
         sys.meta_path.append(Files(files))
         for name, kind in (("stdout", STDOUT), ("stderr", STDERR)):
-            raw = io.BufferedWriter(Output(kind, self.send))
+            raw = io.BufferedWriter(Output(kind, self))
             text = io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=True)
             setattr(sys, name, text)
         try:
@@ -211,9 +214,7 @@ class Channel:
         while True:
             _, task = self.receive()
             kind, answer = perform(task)
-            if (
-                os.getpid() != self._pid
-            ):  # a fork of the task has come back, too: it has no part here
+            if self.is_fork():  # it has come back, too
                 os._exit(0)
             del task
             try:
