@@ -20,6 +20,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -30,7 +31,8 @@ HEADER = struct.Struct("!BQ")
 """A kind and a length."""
 SETUP, TASK = 1, 2
 """What the worker sends: how to begin, and tasks."""
-READY, NOT_READY, VALUE, RAISED, UNPICKLABLE, STDOUT, STDERR = range(11, 18)
+ANSWERS = range(11, 18)
+READY, NOT_READY, VALUE, RAISED, UNPICKLABLE, STDOUT, STDERR = ANSWERS
 """What is sent back: whether it has begun, the end of a task in one of three ways, and output."""
 LAST = 64
 """Added to the kind of an answer after which the process ends, to be replaced."""
@@ -135,6 +137,7 @@ class Channel:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._pid = os.getpid()
+        self._lock = threading.Lock()  # threads that tasks have left behind may print
 
     def receive(self) -> tuple[int, bytes | bytearray]:
         """Wait for the next frame; return its kind and what it has.
@@ -165,13 +168,21 @@ class Channel:
         return os.getpid() != self._pid
 
     def send(self, kind: int, data: bytes = b"") -> None:
-        """Send a frame."""
+        """Send a frame, whole."""
         size = len(data)
-        if size < _FEW:
-            self._sock.sendall(HEADER.pack(kind, size) + data)
-        else:
-            self._sock.sendall(HEADER.pack(kind, size))
-            self._sock.sendall(data)
+        with self._lock:
+            if size < _FEW:
+                self._sock.sendall(HEADER.pack(kind, size) + data)
+            else:
+                self._sock.sendall(HEADER.pack(kind, size))
+                self._sock.sendall(data)
+
+    def _open_output(self) -> None:
+        """Have what is printed sent to the worker."""
+        for name, kind in (("stdout", STDOUT), ("stderr", STDERR)):
+            raw = io.BufferedWriter(Output(kind, self))
+            text = io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=True)
+            setattr(sys, name, text)
 
     def _receive_some(self) -> bytes:
         data = self._sock.recv(_FEW)
@@ -198,10 +209,7 @@ class Channel:
         """
         sys.path[:] = path
         sys.meta_path.append(Files(files))
-        for name, kind in (("stdout", STDOUT), ("stderr", STDERR)):
-            raw = io.BufferedWriter(Output(kind, self))
-            text = io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=True)
-            setattr(sys, name, text)
+        self._open_output()
         try:
             for name in preload:
                 importlib.import_module(name)
@@ -221,7 +229,7 @@ class Channel:
                 sys.stdout.flush()
                 sys.stderr.flush()
             except Exception:  # a task has closed or replaced them
-                pass
+                self._open_output()
             done += 1
             if done == max_tasks or (max_bytes and resident_bytes() > max_bytes):
                 kind |= LAST

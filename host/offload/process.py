@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from host.offload.child import HEADER, LINEAGE, SETUP, SOCKET, TASK
+from host.offload.child import ANSWERS, HEADER, LAST, LINEAGE, SETUP, SOCKET, TASK
 from host.runtime.loop import READ, WRITE, Loop
 from host.runtime.processes import Exit, reap_one
 
@@ -215,6 +215,8 @@ class PoolProcess:
             start = place + HEADER.size
             place = start + size
             if place > end:
+                if kind & ~LAST not in ANSWERS:  # a task has written to the socket
+                    self.kill()
                 self._data += data[start:]
                 self._kind, self._size = kind, size
                 break
