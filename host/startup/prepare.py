@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
-import importlib.util
+import importlib
 import os
 import sys
 import traceback
@@ -24,6 +24,7 @@ from host.runtime.accounts import Account, AccountError, find_group, find_user
 from host.settings import AppliedSetting, Listen, Loaded, Problem, Settings, SettingsError, render
 from host.startup.limits import max_connections, pool_descriptors
 from host.startup.ops_token import prepare_ops
+from host.startup.pools import check_pools
 from host.supervisor.reload.handover import Handover
 from host.text import reason
 
@@ -81,7 +82,7 @@ def prepare(loaded: Loaded, kept: int | None = None) -> Prepared:
     if settings.counts_clients:
         ClientCounts().close()  # a reload must not find out after the exec that there is no room
     check_log_file(loaded)
-    check_preload(loaded)
+    check_pools(loaded)
     shown = functools.partial(render, loaded, registry.options)
     tls = load_certificates(loaded, kept)
     import_for_workers(tls)
@@ -280,24 +281,6 @@ def check_log_file(loaded: Loaded) -> None:
         cause = f"{folder} may not be written to by {who}"
     if cause:
         raise unusable_path(loaded, "log.file", path, cause)
-
-
-def check_preload(loaded: Loaded) -> None:
-    """Check that there are the modules which processes of pools are to import; none is imported.
-
-    Raises:
-        SettingsError: there is none of the name, or no package that it could be in.
-    """
-    problems = []
-    for name, pool in loaded.settings.pools.items():
-        key = f"pools.{name}.preload"
-        for module in pool.preload:
-            if importlib.util.find_spec(module.partition(".")[0]) is None:
-                cause = "there is no such module, so no process of this pool could start"
-                where = f"from {loaded.origin(key)}"
-                problems.append(Problem(key, f'"{module}"', cause, where))
-    if problems:
-        raise SettingsError(problems)
 
 
 def unusable_path(loaded: Loaded, key: str, path: str, cause: str) -> SettingsError:
