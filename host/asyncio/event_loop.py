@@ -11,10 +11,11 @@ from contextvars import ContextVar, copy_context
 from typing import Any, NamedTuple
 
 from host.asyncio.capture import CAPTURING, PREFORK
+from host.asyncio.current import CONNECTION
 from host.asyncio.listening import ListeningSocket
 from host.asyncio.selector import HostSelector
 from host.asyncio.transport import HostTransport
-from host.interfaces import Listener
+from host.interfaces import Connection, Listener
 from host.runtime import forks
 from host.runtime.loop import Loop
 
@@ -142,6 +143,10 @@ class HostEventLoop(asyncio.SelectorEventLoop):
             if loop.stopping:
                 forks.exit_if_plugin_fork()
             run_once(self._seconds_to_wait() if scheduled else None)
+
+    def at_work(self) -> tuple[object, Connection | None]:
+        """Return the plugin and the connection that code runs for just now; None for none."""
+        return OWNER.get() or self._only_owner(), CONNECTION.get()
 
     def has_work(self) -> bool:
         """Tell whether asyncio has anything to run now."""

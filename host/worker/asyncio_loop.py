@@ -13,6 +13,7 @@ from host.plugin.failures import Failures
 from host.plugin.registry import Registry
 from host.runtime.loop import Loop
 from host.runtime.signal_table import SIGNALS
+from host.runtime.stacks import explain_by
 
 if TYPE_CHECKING:
     from host.asyncio.event_loop import Failed, HostEventLoop
@@ -26,12 +27,16 @@ class AsyncioLoop:
         row: the worker's row of the scoreboard, which says what is being called.
         registry: the loaded plugins.
         failures: told of what callbacks and tasks raise.
+        stacks: what the stacks of the process are printed to.
 
     Attributes:
         listening: the listening sockets of the worker, with what plugins serve them.
     """
 
-    def __init__(self, loop: Loop, row: Row, registry: Registry, failures: Failures) -> None:
+    def __init__(
+        self, loop: Loop, row: Row, registry: Registry, failures: Failures, stacks: int
+    ) -> None:
+        self._stacks = stacks
         self._loop, self._registry, self._failures = loop, registry, failures
         self._cells, self._call_cell = row.cells, row.index(CURRENT_CALL)
         self._word = pack_call(TASK)
@@ -62,6 +67,7 @@ class AsyncioLoop:
                 taken=SIGNALS,
                 listening=self._listening_of,
             )
+            explain_by(self._explain, self._stacks)
         return self._made
 
     def run(self) -> None:
@@ -89,6 +95,18 @@ class AsyncioLoop:
     def _begin_tasks(self) -> None:
         """Write to the scoreboard that asyncio's callbacks run from now on."""
         self._cells[self._call_cell] = self._word
+
+    def _explain(self) -> str:
+        """Say whose task runs just now, and what it is at."""
+        assert self._made is not None
+        owner, connection = self._made.at_work()
+        said = "" if owner is None else f"of plugin {self._name_of(owner)}"
+        if connection is not None:
+            said += f", connection {connection.id}"
+            doing = owner.doing(connection.data.spoken()[0])  # type: ignore[attr-defined]
+            if doing:
+                said += f", {doing}"
+        return said
 
     def _name_of(self, owner: object) -> str:
         """Return the name of a plugin, "?" if it is none."""
