@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from host.hookspecs import on_readable
 from host.interfaces import CloseReason, Listener, Timer, Worker
@@ -19,6 +19,9 @@ from host.worker.backlog import SendFile, Write
 from host.worker.losses import Losses, NoLosses
 from host.worker.timers import ConnectionTimers
 from host.worker.unsent import UnsentBytes
+
+if TYPE_CHECKING:  # a worker without TLS does not import it
+    from ssl import SSLObject
 
 Buffers = Sequence[bytearray | memoryview]
 
@@ -72,6 +75,10 @@ class OpenConnections:
     congestion: dict[Any, Callable[[bool], object]] = field(default_factory=dict)
 
 
+def _no_tls(_fd: int) -> None:
+    return None
+
+
 def _reset_by_the_peer(_error: OSError) -> CloseReason:
     return CloseReason.RESET
 
@@ -113,6 +120,7 @@ class ListenerContext:
         start_tls: returns what makes a connection go on with TLS, once what is queued is sent; or
             raises why it cannot. It is given the connection, the NAME of a table [tls.NAME], and
             what the plugin has read too much.
+        tls_object: returns what the module `ssl` knows of the TLS session of a descriptor.
         call_word: what that cell says while `on_readable` is called, but for the serial number.
         few: how many bytes a read asks for as long as no more than that comes at a time.
         read_size: how many bytes it asks for otherwise.
@@ -150,6 +158,7 @@ class ListenerContext:
     reason_of: Callable[[OSError], CloseReason] = _reset_by_the_peer
     on_tls: Callable[[Any], bool] = _no_plugin_hears
     start_tls: Callable[[Any, str, bytes], Callable[[], object]] = _without_tables
+    tls_object: Callable[[int], SSLObject | None] = _no_tls
     call_word: int = field(init=False)
     few: int = field(init=False)
     read_size: int = field(init=False)

@@ -104,6 +104,7 @@ class TlsSetup:
             reset=sockets.reset,
             reason_of=sockets.reason_of,
             start_tls=has_tls_already,
+            tls_object=sockets.object_of,
         )
 
     def tell_refusals(self, refusals: Refusals) -> None:
