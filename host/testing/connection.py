@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import cast
 
-from host.interfaces import CloseReason, ConnectionOrigin, Listener
+from host.interfaces import CloseReason, ConnectionOrigin, Listener, TlsInfo
+from host.testing.start_tls import AGREED
 from host.testing.wire import Wire
 from host.testing.worker import FakeWorker
 from host.worker.connection import SocketConnection
@@ -69,6 +70,23 @@ class FakeConnection(SocketConnection):
         self._wire.arrived += data
         self._turn()
 
+    @property
+    def awaits_tls(self) -> str | None:
+        """The name that the plugin has given to `start_tls`, until the handshake is done."""
+        return self.fake.handshakes.name(self.fileno())
+
+    def shake_hands(self, info: TlsInfo = AGREED) -> None:
+        """Have the peer do the handshake that the plugin has asked for; `info` is agreed on.
+
+        Until then what the peer feeds is plain text, which ends the connection.
+
+        Raises:
+            ValueError: the plugin has not called `start_tls`.
+        """
+        self._turn()
+        self.fake.handshakes.finish(self, info)
+        self._turn()
+
     def feed_eof(self) -> None:
         """Have the peer finish sending; it still takes what is sent to it."""
         self._wire.finished = True
@@ -128,6 +146,7 @@ class FakeConnection(SocketConnection):
         return endings[0] if endings else None
 
     def _turn(self) -> None:
+        self.fake.handshakes.look(self)
         if not self._wire.announces:  # nobody's handler has run that it could be followed up after
             self.follow_up()
         self.fake.run()

@@ -14,6 +14,7 @@ from host.settings import ConnectionLimits, PoolSettings
 from host.testing.bus import MemoryBus
 from host.testing.loop import FakeLoop
 from host.testing.pool import FakePool
+from host.testing.start_tls import FakeHandshakes
 from host.testing.wire import Wire
 from host.worker.connection import SocketConnection
 from host.worker.context import ListenerContext, OpenConnections
@@ -52,6 +53,7 @@ class FakeWorker:
         dead: whether it was killed; then none of its timers is called any more.
         turn: its connections.
         wires: the wires of the connections that are open, by number.
+        handshakes: those that plugins have begun in the middle of a connection.
         pool_settings: the pools that the settings have; None for any pool, with its defaults.
         log_request: what is called for access lines; None: nobody asks for them.
         endings: for each connection that has ended why; two reasons if it ended twice.
@@ -72,6 +74,7 @@ class FakeWorker:
         self._unraised: list[Failure] = []
         self.open_connections = OpenConnections()
         self.wires: dict[int, Wire] = {}
+        self.handshakes = FakeHandshakes(self.wires)
         self.endings: dict[SocketConnection, list[CloseReason]] = {}
         self._serial = 0
         self.pool_settings: Mapping[str, PoolSettings] | None = None
@@ -169,7 +172,7 @@ class FakeWorker:
             if hooks is not None:
                 hooks.on_close(connection, reason)
 
-        return ListenerContext(
+        context = ListenerContext(
             listener,
             worker=self,
             loop=self.loop,
@@ -177,6 +180,7 @@ class FakeWorker:
             on_readable=hooks.on_readable if hooks else lambda *_: None,
             on_close=on_close,
             on_drain=hooks.on_drain if hooks else lambda *_: True,
+            on_tls=hooks.on_tls if hooks else lambda _: True,
             blame=hooks.blame if hooks else lambda _: "test",
             report=self.report,
             on_end=self._on_end,
@@ -191,6 +195,7 @@ class FakeWorker:
             reset=lambda fd: self.wires[fd].reset(),
             error=lambda _: 0,  # reading and writing raise it here
         )
+        return self.handshakes.starting(context)
 
     def _on_end(self, connection: SocketConnection, _reason: CloseReason) -> None:
         self.open_connections.open.discard(connection)
