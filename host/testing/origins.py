@@ -34,10 +34,7 @@ def origin_of(
         check_version(proxy)
     if not tls and proxy is None:
         return address
-    if isinstance(address, ConnectionOrigin):
-        found = address
-    else:
-        found = origin(address, _NO_DESCRIPTOR)
+    found = address if isinstance(address, ConnectionOrigin) else origin(address, _NO_DESCRIPTOR)
     if tls:
         found = replace(found, tls=_TLS if tls is True else tls)
     if isinstance(proxy, str):
