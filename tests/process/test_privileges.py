@@ -16,7 +16,7 @@ import pytest
 
 from support.address import connect
 from support.hosting import SUPPORT, Host, eventually
-from support.ordinary import NAME, NOBODY, free_reserved_port
+from support.ordinary import NAME, NOBODY, Ordinary, free_reserved_port
 from support.processes import of_session
 from support.scenes import Scene
 
@@ -221,6 +221,17 @@ def test_the_user_and_root_give_commands_also_after_a_reload(scene: Scene) -> No
         for uid, code in ((0, 0), (NOBODY, 0), (1, 10)):
             assert scene.command(uid, "status", "--name", scene.name).returncode == code
         assert scene.reload(host) == ""
+
+
+def test_a_python_that_the_user_may_not_use_is_said_at_the_start(
+    scene: Scene, tmp_path: Path, nobody: Ordinary
+) -> None:
+    home = tmp_path / "home-of-root"
+    home.mkdir(0o700)
+    python = home / "python"
+    python.symlink_to(nobody.python)
+    told = scene.refuse(f"that user may not use {python}", code=3, python=str(python))
+    assert 'process.user = "nobody"' in told
 
 
 def test_what_cannot_be_is_said_in_one_message(scene: Scene) -> None:
