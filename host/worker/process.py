@@ -149,7 +149,7 @@ class WorkerProcess:
         unsent = UnsentBytes(settings.limits.max_unsent_bytes_per_worker)
         self._connections = OpenConnections(unsent=unsent)
         self._answers = Answers(self._connections, loop, self._channel)
-        self._asyncio = AsyncioLoop(loop, assignment.row, registry, failures)
+        self._asyncio = AsyncioLoop(loop, assignment.row, registry, failures, assignment.stacks)
         self._pools: Pools | None = None
         if make_pools is not None:
             count = assignment.row.raise_by
@@ -194,6 +194,11 @@ class WorkerProcess:
             bind=bind,
         )
         self._contexts = setup.make_contexts()
+        self._asyncio.listening = [
+            (context.listener, assignment.sockets[context.listener.index])
+            for context in self._contexts
+            if context.listener.index not in assignment.shards
+        ]
         datagrams = DatagramSetup(self._view, assignment, loop, self._failures, telemetry)
         shards = datagrams.make_shards(setup.bind, settings)
         self._shards = OwnedShards(shards, loop, self._channel.report)

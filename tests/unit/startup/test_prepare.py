@@ -11,7 +11,6 @@ from host.settings import (
     AppliedSetting,
     Listen,
     Loaded,
-    PoolSettings,
     Settings,
     SettingsError,
 )
@@ -20,7 +19,6 @@ from host.settings.models import Log, Profile
 from host.startup.prepare import (
     assign,
     check_log_file,
-    check_preload,
     count_sockets,
     prepare_none,
     prepare_uninterrupted,
@@ -169,14 +167,6 @@ def test_a_directory_that_cannot_be_made_is_a_problem_of_the_settings(tmp_path):
     directory = str(tmp_path / "file" / "profiles")
     with pytest.raises(SettingsError, match=r"profile\.directory.*cannot be written to"):
         profile_directory(Loaded(Settings(profile=Profile(directory=directory))))
-
-
-def test_modules_that_pools_import_first_are_there():
-    settings = Settings(pools={"a": PoolSettings(preload=("json.decoder", "os"))})
-    check_preload(Loaded(settings))
-    settings = Settings(pools={"a": PoolSettings(preload=("os", "nonsuch.x"))})
-    with pytest.raises(SettingsError, match=r'pools\.a\.preload = "nonsuch\.x"  there is no such'):
-        check_preload(Loaded(settings))
 
 
 class TestLogFile:
