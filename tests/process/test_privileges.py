@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import host
 from support.address import connect
 from support.hosting import SUPPORT, Host, eventually
 from support.ordinary import NAME, NOBODY, Ordinary, free_reserved_port
@@ -223,14 +224,14 @@ def test_the_user_and_root_give_commands_also_after_a_reload(scene: Scene) -> No
         assert scene.reload(host) == ""
 
 
-def test_a_python_that_the_user_may_not_use_is_said_at_the_start(
+def test_a_host_that_the_user_may_not_read_is_said_at_the_start(
     scene: Scene, tmp_path: Path, nobody: Ordinary
 ) -> None:
     home = tmp_path / "home-of-root"
     home.mkdir(0o700)
-    python = home / "python"
-    python.symlink_to(nobody.python)
-    told = scene.refuse(f"that user may not use {python}", code=3, python=str(python))
+    (home / "host").symlink_to(Path(host.__file__).parent)
+    env = nobody.env | {"PYTHONPATH": f"{home}{os.pathsep}{nobody.env['PYTHONPATH']}"}
+    told = scene.refuse(f"that user may not read {home}/host/", code=3, env=env)
     assert 'process.user = "nobody"' in told
 
 
