@@ -473,7 +473,10 @@ def test_a_factory_is_called_in_each_worker(serve: Serve) -> None:
 
 def test_an_app_that_does_not_start_says_why(serve: Serve) -> None:
     host = serve(env={"FAIL": "1"}, ready=False)
-    assert "no database" in host.wait_for("worker_start_failed")["message"]
+    failed = host.wait_for("worker_start_failed")
+    assert failed["cause"] == "plugin asgi: the app has not started: ValueError: no database"
+    assert failed["traceback"] == ""
+    assert "in lifespan" in str(host.events("plugin_logged")), "where it was is told, too"
     assert host.wait() == ExitCode.WORKER_START
 
 
