@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import signal
-from collections.abc import Callable, Collection
+import socket
+from collections.abc import Callable, Collection, Iterable
 from contextvars import ContextVar, copy_context
 from typing import Any, NamedTuple
 
-from host.asyncio.capture import CAPTURING, PREFORK, CapturedServer
+from host.asyncio.capture import CAPTURING, PREFORK
 from host.asyncio.current import CONNECTION
+from host.asyncio.listening import ListeningSocket
 from host.asyncio.selector import HostSelector
-from host.interfaces import Connection
+from host.asyncio.transport import HostTransport
+from host.interfaces import Connection, Listener
 from host.runtime import forks
 from host.runtime.loop import Loop
+
+Listening = Callable[[object], Iterable[tuple[Listener, socket.socket]]]
 
 OWNER: ContextVar[object] = ContextVar("prefork plugin", default=None)
 """The plugin that a callback or task belongs to: whose exception it is."""
@@ -58,6 +64,7 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         begin_tasks: called before callbacks run, to note that they do.
         report: told of callbacks and tasks that have failed; by default asyncio logs them.
         taken: the signals that cannot be handled, since the host uses them.
+        listening: returns the listeners of a plugin, with their sockets.
     """
 
     _ready: Any
@@ -72,9 +79,10 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         begin_tasks: Callable[[], object] = _nothing,
         report: Callable[[Failed], object] | None = None,
         taken: Collection[int] = (),
+        listening: Listening = lambda _owner: (),
     ) -> None:
         self._host_loop, self._begin_tasks, self._report = loop, begin_tasks, report
-        self._taken = frozenset(taken)
+        self._taken, self._listening = frozenset(taken), listening
         self._owners: list[object] = []
         self._begin_turn: Callable[[], object] = _nothing
         self._end_turn: Callable[[], object] = _nothing
@@ -168,6 +176,10 @@ class HostEventLoop(asyncio.SelectorEventLoop):
             setattr(task, _OWNER_ATTRIBUTE, owner)
         return task
 
+    def listening_sockets(self, owner: object) -> tuple[ListeningSocket, ...]:
+        """Return the listening sockets of a plugin."""
+        return tuple(itertools.starmap(ListeningSocket, self._listening(owner)))
+
     async def create_server(  # type: ignore[override]
         self,
         protocol_factory: Callable[[], Any],
@@ -175,22 +187,54 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         port: Any = None,
         **options: Any,
     ) -> asyncio.AbstractServer:
-        """Make a server; one on the host "prefork" serves the listeners of the plugin that starts.
+        """Make a server; some serve the listeners of the plugin that starts, and bind nothing.
+
+        On the host "prefork" it serves all of them; with `sock` being one of its
+        `listening_sockets` it serves that one.
 
         Raises:
             RuntimeError: the plugin does not start just now, or has such a server already.
         """
-        if host != PREFORK:
-            return await super().create_server(protocol_factory, host, port, **options)
+        is_captured, sock = host in (PREFORK, [PREFORK], (PREFORK,)), options.get("sock")
+        if sock is None and is_captured:
+            return self._capture(protocol_factory, options)
+        if sock is not None and host is None and port is None and self._is_listening(sock):
+            return self._capture(protocol_factory, options)
+        return await super().create_server(protocol_factory, host, port, **options)
+
+    async def create_unix_server(  # type: ignore[override]
+        self, protocol_factory: Callable[[], Any], path: Any = None, **options: Any
+    ) -> asyncio.AbstractServer:
+        """Make a server; one with `sock` as of `create_server` serves that listener."""
+        sock = options.get("sock")
+        if sock is not None and path is None and self._is_listening(sock):
+            return self._capture(protocol_factory, options)
+        return await super().create_unix_server(protocol_factory, path, **options)
+
+    async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
+        """Send a file (`loop.sendfile`): the host does it for its own connections."""
+        if isinstance(transp, HostTransport):
+            return await transp.send_file(file, offset, count)
+        return await super()._sendfile_native(transp, file, offset, count)  # type: ignore[misc, no-any-return]
+
+    def _capture(
+        self, factory: Callable[[], Any], options: dict[str, Any]
+    ) -> asyncio.AbstractServer:
+        """Have a factory serve listeners of the plugin that starts."""
         capture = CAPTURING.get()
         if capture is None or capture.over:
             raise RuntimeError(
                 f'create_server(host="{PREFORK}") serves the listeners of a plugin, within its '
                 "method start() alone"
             )
-        server = CapturedServer(self)
-        capture.take(protocol_factory, options, server)
-        return server
+        return capture.take(factory, options, self)
+
+    def _is_listening(self, sock: Any) -> bool:
+        """Tell whether a socket is a listening one of the plugin that starts."""
+        if isinstance(sock, ListeningSocket):
+            return True
+        capture = CAPTURING.get()
+        return capture is not None and any(each.is_same(sock) for each in capture.sockets)
 
     def add_signal_handler(  # type: ignore[override]
         self, sig: int, callback: Callable[..., object], *args: Any

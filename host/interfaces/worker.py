@@ -11,6 +11,7 @@ from host.interfaces.values import ConnectionOrigin, Listener
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
+    from ssl import SSLObject
 
 
 class HasFileno(Protocol):
@@ -196,6 +197,14 @@ class Connection(Protocol):
     @property
     def origin(self) -> ConnectionOrigin:
         """All that was known of the client before `on_accept`."""
+
+    @property
+    def tls_object(self) -> SSLObject | None:
+        """What Python's module `ssl` knows of the host's TLS session, for what `origin.tls` lacks.
+
+        To ask it, say for a channel binding (`get_channel_binding`), never to read or write by it.
+        None without TLS, and once the connection has ended.
+        """
 
     @property
     def listener(self) -> Listener:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Sequence
 
 from host.interfaces import CloseReason
@@ -36,18 +37,20 @@ class TlsSockets:
     def read(self, fd: int, room: int) -> bytes:
         """Read as `Session.read` does."""
         session = self._sessions[fd]
-        data = session.read(fd, room)
-        if session.more:
-            self._call_again(fd)
-        return data
+        try:
+            return session.read(fd, room)
+        finally:
+            if session.more:
+                self._call_again(fd)
 
     def read_into(self, fd: int, buffers: Sequence[bytearray | memoryview]) -> int:
         """Read as `Session.read_into` does."""
         session = self._sessions[fd]
-        size = session.read_into(fd, buffers)
-        if session.more:
-            self._call_again(fd)
-        return size
+        try:
+            return session.read_into(fd, buffers)
+        finally:
+            if session.more:
+                self._call_again(fd)
 
     def write(self, fd: int, data: bytes) -> int:
         """Write as `Session.write` does."""
@@ -87,6 +90,11 @@ class TlsSockets:
                 return CloseReason.TLS_FAILED
             case _:
                 return CloseReason.RESET
+
+    def object_of(self, fd: int) -> ssl.SSLObject | None:
+        """Return what the module `ssl` knows of a session; None once the descriptor is closed."""
+        session = self._sessions.get(fd)
+        return None if session is None else session.object
 
     @property
     def now(self) -> float:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from host.interfaces import Listener
 from host.ipc.current_call import TASK, pack_call
 from host.ipc.scoreboard import CURRENT_CALL, Row
 from host.plugin.failures import Failures
@@ -26,6 +28,9 @@ class AsyncioLoop:
         registry: the loaded plugins.
         failures: told of what callbacks and tasks raise.
         stacks: what the stacks of the process are printed to.
+
+    Attributes:
+        listening: the listening sockets of the worker, with what plugins serve them.
     """
 
     def __init__(
@@ -35,6 +40,7 @@ class AsyncioLoop:
         self._loop, self._registry, self._failures = loop, registry, failures
         self._cells, self._call_cell = row.cells, row.index(CURRENT_CALL)
         self._word = pack_call(TASK)
+        self.listening: Sequence[tuple[Listener, socket.socket]] = ()
         self._made: HostEventLoop | None = None
         self._is_late = False
 
@@ -55,7 +61,11 @@ class AsyncioLoop:
             from host.asyncio.event_loop import HostEventLoop  # noqa: PLC0415
 
             self._made = HostEventLoop(
-                self._loop, begin_tasks=self._begin_tasks, report=self._report, taken=SIGNALS
+                self._loop,
+                begin_tasks=self._begin_tasks,
+                report=self._report,
+                taken=SIGNALS,
+                listening=self._listening_of,
             )
             explain_by(self._explain, self._stacks)
         return self._made
@@ -99,7 +109,15 @@ class AsyncioLoop:
         return said
 
     def _name_of(self, owner: object) -> str:
-        return next((each.name for each in self._registry.plugins if each.object is owner), "?")
+        """Return the name of a plugin, "?" if it is none."""
+        names = (each.name for each in self._registry.plugins if each.object is owner)
+        return next(names, "?")
+
+    def _listening_of(self, owner: object) -> list[tuple[Listener, socket.socket]]:
+        """Return the listening sockets that a plugin serves."""
+        name = self._name_of(owner)
+        found = {each[0].index: each for each in self.listening if each[0].plugin == name}
+        return list(found.values())  # clients can ask for a plugin by several names: one socket
 
     def _report(self, failed: Failed) -> None:
         """Tell of a callback or task that has failed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from host.errors import NothingReadError
 from host.hookspecs import on_accept, on_drain, on_readable
@@ -13,6 +13,9 @@ from host.runtime.loop import READ, WRITE
 from host.worker.context import FEW_BYTES, ListenerContext
 from host.worker.later import LaterPart
 from host.worker.sending import NO_EVENT, SendingHalf
+
+if TYPE_CHECKING:  # a worker without TLS does not import it
+    from ssl import SSLObject
 
 _ON_ACCEPT, _ON_READABLE, _ON_DRAIN = kind_of(on_accept), kind_of(on_readable), kind_of(on_drain)
 _PEER_FINISHED, _RESET = CloseReason.PEER_FINISHED, CloseReason.RESET
@@ -79,6 +82,11 @@ class SocketConnection(LaterPart):
         if not isinstance(self._address, ConnectionOrigin):  # nobody has asked yet
             self._address = origin(self._address, self._fd)
         return self._address
+
+    @property
+    def tls_object(self) -> SSLObject | None:
+        """What the module `ssl` knows of the TLS session; None without one, and at the end."""
+        return self._context.tls_object(self._fd)
 
     @property
     def listener(self) -> Listener:

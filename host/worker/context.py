@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from host.hookspecs import on_readable
 from host.interfaces import CloseReason, Listener, Timer, Worker
@@ -19,6 +19,9 @@ from host.worker.backlog import SendFile, Write
 from host.worker.losses import Losses, NoLosses
 from host.worker.timers import ConnectionTimers
 from host.worker.unsent import UnsentBytes
+
+if TYPE_CHECKING:  # a worker without TLS does not import it
+    from ssl import SSLObject
 
 Buffers = Sequence[bytearray | memoryview]
 
@@ -72,6 +75,10 @@ class OpenConnections:
     congestion: dict[Any, Callable[[bool], object]] = field(default_factory=dict)
 
 
+def _no_tls(_fd: int) -> None:
+    return None
+
+
 def _reset_by_the_peer(_error: OSError) -> CloseReason:
     return CloseReason.RESET
 
@@ -102,6 +109,7 @@ class ListenerContext:
         error: returns the error that is pending on one, 0 for none.
         reset: makes close(2) reset the peer.
         reason_of: returns why a connection ends whose read or write has failed.
+        tls_object: returns what the module `ssl` knows of the TLS session of a descriptor.
         call_word: what that cell says while `on_readable` is called, but for the serial number.
         few: how many bytes a read asks for as long as no more than that comes at a time.
         read_size: how many bytes it asks for otherwise.
@@ -137,6 +145,7 @@ class ListenerContext:
     error: Callable[[int], int] = pending_error
     reset: Callable[[int], None] = reset_on_close
     reason_of: Callable[[OSError], CloseReason] = _reset_by_the_peer
+    tls_object: Callable[[int], SSLObject | None] = _no_tls
     call_word: int = field(init=False)
     few: int = field(init=False)
     read_size: int = field(init=False)

@@ -194,6 +194,11 @@ class WorkerProcess:
             bind=bind,
         )
         self._contexts = setup.make_contexts()
+        self._asyncio.listening = [
+            (context.listener, assignment.sockets[context.listener.index])
+            for context in self._contexts
+            if context.listener.index not in assignment.shards
+        ]
         datagrams = DatagramSetup(self._view, assignment, loop, self._failures, telemetry)
         shards = datagrams.make_shards(setup.bind, settings)
         self._shards = OwnedShards(shards, loop, self._channel.report)

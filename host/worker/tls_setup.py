@@ -87,6 +87,7 @@ class TlsSetup:
             close=sockets.closing(context.close),
             reset=sockets.reset,
             reason_of=sockets.reason_of,
+            tls_object=sockets.object_of,
         )
 
     def handshake(self, fd: int, listener: int, tell: Callable[[str | None], object]) -> Handshake:

@@ -35,6 +35,9 @@ def find(reference: str, folder: str) -> Any:
         found: Any = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or f"{module}.".startswith(f"{error.name}."):
+            if module.endswith(".py"):
+                hint = f"Name the module, not its file: {reference.replace('.py:', ':')}."
+                raise _refusal(f'there is no module "{module}"', hint) from None
             raise _refusal(
                 f'there is no module "{error.name}"',
                 f"The app is looked for in what is installed and in {os.path.abspath(folder)}: "
@@ -67,12 +70,12 @@ def interface_of(app: Any, name: str) -> Literal["asgi2", "asgi3"]:
         return "asgi3"
     if _takes(app, 1):
         return "asgi2"
-    cause, hint = f"{name} is no ASGI app: it does not take scope, receive and send", None
+    hint = "An app of WSGI needs an adapter, such as WSGIMiddleware of a2wsgi."
     if _takes(app, 0):
-        hint = "If it makes the app, say so: options.asgi.factory = true (flag: --factory)."
-    elif _takes(app, 2):
-        hint = "If it speaks WSGI, it needs an adapter, such as WSGIMiddleware of a2wsgi."
-    raise _refusal(cause, hint)
+        hint = "If it makes the app, set options.asgi.factory (--factory)."
+    takes = ", ".join(inspect.signature(app).parameters)
+    cause = "is no ASGI app, which is called with (scope, receive, send): it takes"
+    raise _refusal(f"{name} {cause} ({takes})", hint)
 
 
 def check_factory(factory: Any, reference: str) -> None:
@@ -84,7 +87,7 @@ def check_factory(factory: Any, reference: str) -> None:
     if not callable(factory) or not _takes(factory, 0):
         raise _refusal(
             f"{reference} is no factory: it cannot be called without arguments",
-            "If it is the app, leave options.asgi.factory (flag: --factory) away.",
+            "If it is the app, leave options.asgi.factory (--factory) away.",
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -15,24 +14,14 @@ def _trusted(value: str) -> str:
     return value
 
 
-def _reference(value: str) -> str:
-    if not re.fullmatch(r"[\w.]+:[\w.]+", value) or value.partition(":")[0].endswith(".py"):
-        raise ValueError("is no `module:attribute`, such as main:app for `app` in the file main.py")
-    return value
-
-
-def _path(value: str) -> str:
-    if value and not re.fullmatch(r"(/[!-.0-~]+)+", value):
-        raise ValueError('must begin with "/", not end with it, and be ASCII, such as /api')
-    return value
-
-
 class Options(BaseModel):
     """The section `[options.asgi]`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    app: Annotated[str, AfterValidator(_reference)] = Field(
+    app: str = Field(
+        pattern=r"^[\w.]+:[\w.]+$",
+        examples=["main:app"],
         description="The app: `module:attribute`, such as `main:app`. It is imported once, before"
         " the workers are forked: so `check` and `reload` find what is wrong with it.",
     )
@@ -51,8 +40,10 @@ class Options(BaseModel):
         description="Whether the app is told of the start and the end of each worker (ASGI,"
         " lifespan protocol). `auto`: if it listens to that; `on`: it must.",
     )
-    root_path: Annotated[str, AfterValidator(_path)] = Field(
+    root_path: str = Field(
         default="",
+        pattern=r"^(/[!-~]*[!-.0-~])?$",
+        examples=["/api"],
         description="Path below which a proxy shows the app, such as `/api`, if the proxy takes it"
         " off.",
     )

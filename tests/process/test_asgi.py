@@ -492,6 +492,8 @@ def test_a_lifespan_that_must_be_there(serve: Serve) -> None:
         ("nix:app", 'there is no module "nix"'),
         ("asgi_app:nix", 'there is no "nix" in asgi_app'),
         ("asgi_app:no_app", "it cannot be called (it is: str)"),
+        ("asgi_app:of_wsgi", "takes (environ, start_response)\n  An app of WSGI needs"),
+        ("asgi_app:make", "takes ()\n  If it makes the app, set options.asgi.factory"),
     ],
 )
 def test_an_app_that_is_not_there_is_told_before_anything_starts(

@@ -154,3 +154,9 @@ async def bare(scope: Any, _receive: Any, send: Any) -> None:
 
 
 no_app = "text"
+
+
+def of_wsgi(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    """An app of WSGI, with which ASGI has nothing to do."""
+    start_response("200 OK", [])
+    return [b"wsgi"]

@@ -52,15 +52,15 @@ def test_what_takes_a_scope_alone_speaks_asgi_2():
     ("each", "cause", "hint"),
     [
         ("text", "it cannot be called (it is: str)", None),
-        (make, "it does not take scope, receive and send", "--factory"),
-        (wsgi, "it does not take scope, receive and send", "a2wsgi"),
-        (lambda a, b, c, d: None, "it does not take scope, receive and send", None),
+        (make, "it takes ()", "--factory"),
+        (wsgi, "it takes (environ, start_response)", "a2wsgi"),
     ],
 )
 def test_what_is_no_app_is_refused(each, cause, hint):
     with pytest.raises(PluginError) as refused:
         interface_of(each, "main:it")
-    assert refused.value.cause == f"main:it is no ASGI app: {cause}"
+    assert refused.value.cause.startswith("main:it is no ASGI app")
+    assert refused.value.cause.endswith(f": {cause}")
     assert (hint or "") in (refused.value.hint or "")
 
 
@@ -92,10 +92,11 @@ def test_an_app_that_cannot_be_imported_says_where(tmp_path, monkeypatch, text, 
     assert cause in refused.value.cause
 
 
-@pytest.mark.parametrize("wrong", ["main", "main.py:app", "./main.py:app", "a b:app", ":app", ""])
-def test_a_reference_names_a_module_and_what_is_in_it(wrong):
-    with pytest.raises(ValidationError, match="is no `module:attribute`, such as main:app"):
-        Options(app=wrong)
+def test_who_names_a_file_is_told_to_name_the_module():
+    with pytest.raises(PluginError) as refused:
+        find("main_of_mine.py:app", "")
+    assert refused.value.cause == 'there is no module "main_of_mine.py"'
+    assert refused.value.hint == "Name the module, not its file: main_of_mine:app."
 
 
 @pytest.mark.parametrize("path", ["", "/api", "/a/b"])
@@ -103,7 +104,7 @@ def test_a_root_path(path):
     assert Options(app="main:app", root_path=path).root_path == path
 
 
-@pytest.mark.parametrize("wrong", ["api", "/", "/api/", "//", "/ö", "/a b", "/a//b"])
+@pytest.mark.parametrize("wrong", ["api", "/", "/api/", "//", "/ö", "/a b"])
 def test_no_root_path(wrong):
-    with pytest.raises(ValidationError, match='must begin with "/", not end with it'):
+    with pytest.raises(ValidationError, match="root_path"):
         Options(app="main:app", root_path=wrong)
