@@ -139,8 +139,8 @@ def test_a_process_says_what_it_is_at_also_while_it_hangs(hang):
         stacks.explain_by(lambda: "of plugin x,\\nGET /", number)
         ends = list(os.pipe())
         def hangs():
+            print("here", flush=True)
             {hang}
-        print("here", flush=True)
         hangs()
     """
     with child(program) as (process, printed):
