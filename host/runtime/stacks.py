@@ -15,6 +15,9 @@ SIGNAL = signal.SIGRTMAX - 1
 """What makes a worker print its stacks; a real-time signal, since plugins use the others."""
 MAX_BYTES = 65_536
 _LOOP = os.path.join(os.path.dirname(__file__), "loop.py")
+_PACKAGE = os.path.dirname(os.path.dirname(__file__))
+_AROUND_TASKS = tuple(os.path.join(_PACKAGE, name, "") for name in ("asyncio", "profiling"))
+_CALLBACKS = os.path.join("asyncio", "events.py")
 _FRAME = re.compile(r'^\s+File "(?P<file>.*)", line (?P<line>\d+) in (?P<name>.*)$')
 
 
@@ -73,15 +76,39 @@ def frames(text: str) -> list[tuple[str, int, str]]:
     return found
 
 
+def task_frame(text: str) -> tuple[str, int, str] | None:
+    """Return where the task or callback of asyncio is that some thread runs; None if none does.
+
+    It is the outermost frame that asyncio has called, without those of the host: of a task its
+    coroutine, in the line where it is.
+    """
+    inner: list[tuple[str, int, str]] = []  # of this thread, innermost first
+    for line in text.splitlines():
+        match = _FRAME.match(line)
+        if match is None:
+            inner = []
+        elif _runs_tasks(match):
+            of_plugins = (each for each in reversed(inner) if not each[0].startswith(_AROUND_TASKS))
+            return next(of_plugins, None)
+        else:
+            inner.append((match["file"], int(match["line"]), match["name"]))
+    return None
+
+
 def trim(text: str) -> str:
-    """Leave out the frames that lead to the host's loop in each thread: these are all alike."""
+    """Leave out the frames that lead to the host's loop, or asyncio's: these are all alike."""
     kept, leading = [], False
     for line in text.strip().splitlines():
         match = _FRAME.match(line)
         if match is None:
             leading = False
-        elif match["file"] == _LOOP:
+        elif match["file"] == _LOOP or _runs_tasks(match):
             leading = True
         if not leading:
             kept.append(line)
     return "\n".join(kept)
+
+
+def _runs_tasks(frame: re.Match[str]) -> bool:
+    """Tell whether it is where asyncio calls callbacks and goes on with tasks (Handle._run)."""
+    return frame["name"] == "_run" and frame["file"].endswith(_CALLBACKS)

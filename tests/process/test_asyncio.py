@@ -217,7 +217,7 @@ def test_a_handler_that_hears_of_the_end_of_its_connection_has_not_failed(start:
 
 
 @pytest.mark.parametrize(
-    ("command", "what"), [("hang", "on_readable"), ("hang_in_task", "a task of asyncio")]
+    ("command", "what"), [("hang", "on_readable"), ("hang_in_task", "a task of asyncio: hangs, /")]
 )
 def test_a_hang_is_blamed_on_what_hangs(start: Start, command: str, what: str) -> None:
     host = begin(start, **{"lifecycle.hang_seconds": 1})

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from host.runtime import loop
-from host.runtime.stacks import MAX_BYTES, SIGNAL, StackReader, frames, trim
+from host.runtime.stacks import MAX_BYTES, SIGNAL, StackReader, frames, task_frame, trim
 from host.testing.machine import patience
 
 
@@ -241,3 +241,32 @@ def test_frames_that_lead_to_the_loop_are_left_out_of_each_thread():
 @pytest.mark.parametrize("text", ["", "no stacks at all", frame("/a/b/loop.py", "run").strip()])
 def test_what_leads_to_no_loop_is_kept(text):
     assert trim(text) == text
+
+
+def test_a_task_is_told_by_the_frame_that_asyncio_has_called():
+    package = os.path.dirname(os.path.dirname(loop.__file__))
+    text = f"""Thread 0x00007f25d4c06b80 (most recent call first):
+  File "/a/plugin.py", line 1 in elsewhere
+
+Current thread 0x00007f6d5361cb80 (most recent call first):
+  File "/a/plugin.py", line 21 in deep
+  File "/a/plugin.py", line 17 in handle
+  File "{package}/asyncio/plugin.py", line 204 in guarded
+  File "{package}/profiling/recorder.py", line 99 in timed
+  File "/usr/lib/python3.11/asyncio/events.py", line 80 in _run
+  File "/usr/lib/python3.11/asyncio/base_events.py", line 1922 in _run_once
+"""
+    assert task_frame(text) == ("/a/plugin.py", 17, "handle")
+    assert "_run" not in trim(text)
+    assert "guarded" in trim(text)
+
+
+def test_a_callback_in_c_has_no_frame_of_its_own():
+    text = """Thread 0x00007f25d4c06b80 (most recent call first):
+  File "/a/plugin.py", line 1 in elsewhere
+
+Current thread 0x00007f6d5361cb80 (most recent call first):
+  File "/usr/lib/python3.11/asyncio/events.py", line 80 in _run
+"""
+    assert task_frame(text) is None
+    assert task_frame("no stacks: the process is stopped") is None
