@@ -11,10 +11,11 @@ from contextvars import ContextVar, copy_context
 from typing import Any, NamedTuple
 
 from host.asyncio.capture import CAPTURING, PREFORK
+from host.asyncio.current import CONNECTION
 from host.asyncio.listening import ListeningSocket
 from host.asyncio.selector import HostSelector
 from host.asyncio.transport import HostTransport
-from host.interfaces import Listener
+from host.interfaces import Connection, Listener
 from host.runtime import forks
 from host.runtime.loop import Loop
 
@@ -147,6 +148,15 @@ class HostEventLoop(asyncio.SelectorEventLoop):
             if loop.stopping:
                 forks.exit_if_plugin_fork()
             run_once(self._seconds_to_wait() if scheduled else None)
+
+    def at_work(self) -> tuple[object, Connection | None, str]:
+        """Return the plugin and the connection that code runs for just now, and which task it is.
+
+        Plugin and connection may be None, the task "".
+        """
+        task = asyncio.current_task(self)
+        said = "" if task is None else f"task {task.get_name()} ({_coroutine_name(task)})"
+        return OWNER.get() or self._only_owner(), CONNECTION.get(), said
 
     def has_work(self) -> bool:
         """Tell whether asyncio has anything to run now."""
@@ -323,6 +333,12 @@ class HostEventLoop(asyncio.SelectorEventLoop):
     def _tell(self, failed: Failed) -> None:
         if self._report is not None:
             self._report(failed)
+
+
+def _coroutine_name(task: asyncio.Task[Any]) -> str:
+    """Return the name of the coroutine that a task is made of."""
+    coroutine = task.get_coro()
+    return str(getattr(coroutine, "__qualname__", type(coroutine).__qualname__))
 
 
 def _awaited(coroutine: Any) -> Iterator[str]:

@@ -12,6 +12,7 @@ from contextvars import copy_context
 from typing import Any
 
 from host.asyncio.capture import CAPTURING, Capture, Factory, over_tls
+from host.asyncio.current import CONNECTION
 from host.asyncio.event_loop import OWNER, HostEventLoop
 from host.asyncio.goodbyes import goodbye_of
 from host.asyncio.listening import ListeningSocket
@@ -75,6 +76,17 @@ class AsyncioProtocol:
             return self._owner.close()
         return None
 
+    def doing(self, protocol: Any) -> str:
+        """Say in a few words what is done for a peer, for the report of a worker that hangs.
+
+        Args:
+            protocol: the connection's protocol, as the factory has made it.
+
+        Returns:
+            Such as "GET /page"; by default nothing. Secrets do not belong into it.
+        """
+        return ""
+
     @hookimpl
     def on_worker_start(self, worker: Worker) -> None:
         """Run `start`, and find out what serves the connections."""
@@ -98,6 +110,7 @@ class AsyncioProtocol:
         """Make a protocol and connect it with its transport."""
         context = copy_context()
         context.run(OWNER.set, self)
+        context.run(CONNECTION.set, connection)
         transport = HostTransport(connection, self._loop, context)
         connection.data = transport
         factories = self._factories

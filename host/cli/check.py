@@ -15,10 +15,10 @@ from host.cli.flags import Sources, with_sources
 from host.errors import ExitCode, PluginError
 from host.net import gates
 from host.plugin.loading import PluginErrors, load
+from host.startup.pools import check_pools
 from host.startup.prepare import (
     assign,
     check_owners,
-    check_preload,
     keep_certificates,
     load_certificates,
 )
@@ -62,7 +62,7 @@ def check(sources: Sources, file: str | None, running: str | None) -> None:
             become(loaded, wanted)
         registry = load(loaded)
         served = assign(loaded.settings, registry)
-        check_preload(loaded)
+        check_pools(loaded)
     except PluginError as error:
         fail(_counted(_lines(error)), ExitCode.PLUGIN)
     for line in _look_at_certificates(loaded, kept):

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from host.doctor.rules import Finding
 from host.doctor.source import Function, FunctionNode, PluginSource
-from host.doctor.waiting import FUNCTIONS, LOOP_METHODS, MAKERS, OBJECTS, WAITS
+from host.doctor.waiting import (
+    CALLBACKS,
+    FUNCTIONS,
+    LOOP_METHODS,
+    MAKERS,
+    MAY_WAIT,
+    OBJECTS,
+    POOL,
+    RAISES,
+    WAITS,
+)
 from host.hookspecs import ROWS
 
 _Scope = FunctionNode | ast.Lambda
+_WORDS = {WAITS: "waits", MAY_WAIT: "may wait", RAISES: "raises WouldBlockError"}
 
 
 def check_blocking(source: PluginSource) -> Iterator[Finding]:
@@ -28,7 +39,9 @@ def check_blocking(source: PluginSource) -> Iterator[Finding]:
         search = _Search(source, hook.hook, told)
         yield from search.search(hook.function, may_block=may_block)
     for function in source.called_by_asyncio():
-        yield from _Search(source, function.node.name, told).search(function)
+        in_coroutine = isinstance(function.node, ast.AsyncFunctionDef)
+        search = _Search(source, function.node.name, told, in_coroutine=in_coroutine)
+        yield from search.search(function)
 
 
 class _Visit(NamedTuple):
@@ -47,13 +60,6 @@ class _Visit(NamedTuple):
     may_block: bool
 
 
-class _Call(NamedTuple):
-    """A call in a function: the expression, and what the loop is given in it to call later."""
-
-    node: ast.Call
-    later: tuple[ast.expr, ...]
-
-
 @dataclass(slots=True)
 class _Search:
     """A search through one hook, and through all functions of the package that it calls.
@@ -62,11 +68,13 @@ class _Search:
         source: what is written of the plugin.
         hook: the hook's name.
         told: the places that were told of, from this hook or another.
+        in_coroutine: whether it is a coroutine, which can await what a pool does.
     """
 
     source: PluginSource
     hook: str
     told: set[str]
+    in_coroutine: bool = False
     _seen: set[tuple[ast.AST, bool]] = field(default_factory=set)
 
     def search(
@@ -86,24 +94,23 @@ class _Search:
         yield from self._visit(visit)
 
     def _visit(self, visit: _Visit) -> Iterator[Finding]:
-        if not visit.may_block:
-            yield from self._look(visit)
-        for call in _calls(visit.scope):
-            yield from self._follow(call.node.func, visit, visit.may_block)
-            for target in call.later:
-                yield from self._follow(target, visit, False)
-
-    def _look(self, visit: _Visit) -> Iterator[Finding]:
-        """Yield what waits in a function itself."""
         names = _Names(self.source, visit.function, visit.scope)
+        yield from self._look(visit, names)
+        for call in _calls(visit.scope):
+            yield from self._follow(call.func, visit, visit.may_block)
+            for target in names.called_later(call):
+                yield from self._follow(_without_partial(target), visit, False)
+
+    def _look(self, visit: _Visit, names: _Names) -> Iterator[Finding]:
+        """Yield what waits in a function itself."""
         for loop in (each for each in _own(visit.scope) if isinstance(each, ast.While)):
-            if _is_endless(loop):
+            if not visit.may_block and _is_endless(loop):
                 yield from self._tell("endless-loop", "this loop never ends", loop, visit)
         for call in _calls(visit.scope):
-            if (waiting := names.waiting(call.node)) is not None:
+            if (waiting := names.waiting(call)) is not None:
                 code, name = waiting
-                word = "waits" if code == WAITS else "may wait"
-                yield from self._tell(code, f"{name} {word}", call.node, visit)
+                if not (self.in_coroutine if code == RAISES else visit.may_block):
+                    yield from self._tell(code, f"{name} {_WORDS[code]}", call, visit)
 
     def _follow(self, target: ast.expr, visit: _Visit, may_block: bool) -> Iterator[Finding]:
         """Yield what waits in what is called, or given to the loop."""
@@ -147,6 +154,18 @@ class _Names:
                 found = code, f"{maker}().{call.func.attr}()"
         return None if found is None or _does_not_wait(call) else found
 
+    def called_later(self, call: ast.Call) -> Sequence[ast.expr]:
+        """Return the arguments that may be functions which the loop calls later."""
+        if not isinstance(call.func, ast.Attribute):
+            return ()
+        method = call.func.attr
+        if method in LOOP_METHODS:
+            return call.args
+        if method in CALLBACKS and self._maker(call.func.value, frozenset()) == POOL:
+            named = (each for each in call.keywords if each.arg in ("callback", "error_callback"))
+            return [*call.args[CALLBACKS[method] :], *(each.value for each in named)]
+        return ()
+
     def _is_made_non_blocking(self, node: ast.expr) -> bool:
         """Tell whether the class, or the function, has a socket return at once."""
         call = f"{ast.unparse(node)}.setblocking(False)"
@@ -175,6 +194,8 @@ class _Names:
             owner = self._maker(node.func.value, above)
             if (made := MAKERS.get((owner or "", node.func.attr))) is not None:
                 return made
+        if _is_pool(node):
+            return POOL
         return None if _is_in_memory(node) else self._dotted(node.func)
 
     @functools.cached_property
@@ -200,11 +221,8 @@ def _own(scope: _Scope) -> Iterator[ast.AST]:
             waiting[:0] = ast.iter_child_nodes(node)
 
 
-def _calls(scope: _Scope) -> Iterator[_Call]:
-    for node in _own(scope):
-        if isinstance(node, ast.Call):
-            to_loop = isinstance(node.func, ast.Attribute) and node.func.attr in LOOP_METHODS
-            yield _Call(node, tuple(map(_without_partial, node.args)) if to_loop else ())
+def _calls(scope: _Scope) -> Iterator[ast.Call]:
+    yield from (node for node in _own(scope) if isinstance(node, ast.Call))
 
 
 def _without_partial(node: ast.expr) -> ast.expr:
@@ -278,6 +296,16 @@ def _is_in_memory(call: ast.Call) -> bool:
     """Tell whether a call opens an SQLite database that is in memory."""
     first = call.args[0] if call.args else None
     return isinstance(first, ast.Constant) and first.value == ":memory:"
+
+
+def _is_pool(call: ast.Call) -> bool:
+    """Tell whether a call has a worker's pool for its result."""
+    method = call.func
+    return (
+        isinstance(method, ast.Attribute)
+        and method.attr == "pool"
+        and ast.unparse(method.value).endswith("worker")
+    )
 
 
 def _first_line(node: ast.AST) -> str:

@@ -85,9 +85,7 @@ class Report(NamedTuple):
 
 _ERROR, _ADVICE = Severity.ERROR, Severity.ADVICE
 _FOR_EACH_WORKER = "Do it in on_worker_start: each worker then has its own."
-_OFF_THE_LOOP = (
-    "Do it in a thread, and come back with worker.call_from_thread; to wait, use call_later."
-)
+_OFF_THE_LOOP = "Have a pool do it, by worker.pool().apply_async; to wait, use call_later."
 
 GROUPS: dict[str, tuple[Rule, ...]] = {
     "Found and loaded": (
@@ -328,6 +326,12 @@ GROUPS: dict[str, tuple[Rule, ...]] = {
             _ERROR,
             "a loop that nothing ends",
             "Return to the loop; go on later with connection.call_next_turn.",
+        ),
+        Rule(
+            "pool-waits",
+            _ERROR,
+            "`apply` or `map` of a pool outside of a coroutine: it raises `WouldBlockError`",
+            "Call apply_async or map_async with a callback, or await it in a coroutine.",
         ),
     ),
     "What it does with connections": (

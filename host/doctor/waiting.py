@@ -6,6 +6,9 @@ from collections.abc import Mapping
 
 WAITS = "blocking-call"
 MAY_WAIT = "may-block"
+RAISES = "pool-waits"
+POOL = "worker.pool"
+"""What stands for a pool of the host: no import names what makes one."""
 
 _VERBS = ("get", "post", "put", "patch", "delete", "head", "options", "request")
 _RUN_PROGRAM = ("run", "call", "check_call", "check_output", "getoutput", "getstatusoutput")
@@ -66,6 +69,7 @@ OBJECTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     **dict.fromkeys(_EXECUTORS, (WAITS, ("shutdown",))),
     "urllib3.PoolManager": (WAITS, ("request",)),
     **dict.fromkeys(_LOOPS, (WAITS, ("run_until_complete", "run_forever"))),
+    POOL: (RAISES, ("apply", "map")),
 }
 """Objects by the full name of what makes them: a code, and those of their methods that wait."""
 
@@ -83,3 +87,6 @@ LOOP_METHODS = frozenset(
     )
 )
 """Methods of connections, of workers and of the bus that are given what the loop calls later."""
+
+CALLBACKS: Mapping[str, int] = {"apply_async": 3, "map_async": 3}
+"""Methods of pools that are given callbacks, and how many arguments come before these."""

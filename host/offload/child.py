@@ -20,8 +20,9 @@ import signal
 import socket
 import struct
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import CodeType, ModuleType
 from typing import Any
@@ -30,7 +31,8 @@ HEADER = struct.Struct("!BQ")
 """A kind and a length."""
 SETUP, TASK = 1, 2
 """What the worker sends: how to begin, and tasks."""
-READY, NOT_READY, VALUE, RAISED, UNPICKLABLE, STDOUT, STDERR = range(11, 18)
+ANSWERS = range(11, 18)
+READY, NOT_READY, VALUE, RAISED, UNPICKLABLE, STDOUT, STDERR = ANSWERS
 """What is sent back: whether it has begun, the end of a task in one of three ways, and output."""
 LAST = 64
 """Added to the kind of an answer after which the process ends, to be replaced."""
@@ -83,12 +85,12 @@ class Output(io.RawIOBase):
 
     Args:
         kind: the kind of its frames.
-        send: sends a frame.
+        channel: sends them.
     """
 
-    def __init__(self, kind: int, send: Callable[[int, bytes], object]) -> None:
+    def __init__(self, kind: int, channel: Channel) -> None:
         super().__init__()
-        self._kind, self._send = kind, send
+        self._kind, self._channel = kind, channel
 
     def writable(self) -> bool:
         """Tell that it can be written to."""
@@ -97,7 +99,8 @@ class Output(io.RawIOBase):
     def write(self, data: Any) -> int:
         """Send what was printed."""
         text = bytes(data)
-        self._send(self._kind, text)
+        if not self._channel.is_fork():
+            self._channel.send(self._kind, text)
         return len(text)
 
 
@@ -134,6 +137,7 @@ class Channel:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._pid = os.getpid()
+        self._lock = threading.Lock()  # threads that tasks have left behind may print
 
     def receive(self) -> tuple[int, bytes | bytearray]:
         """Wait for the next frame; return its kind and what it has.
@@ -159,16 +163,26 @@ class Channel:
             count += more
         return kind, data
 
+    def is_fork(self) -> bool:
+        """Tell whether this process is one that a task has forked: it has no part in the socket."""
+        return os.getpid() != self._pid
+
     def send(self, kind: int, data: bytes = b"") -> None:
-        """Send a frame; a process that a task has forked sends nothing."""
-        if os.getpid() != self._pid:
-            return
+        """Send a frame, whole."""
         size = len(data)
-        if size < _FEW:
-            self._sock.sendall(HEADER.pack(kind, size) + data)
-        else:
-            self._sock.sendall(HEADER.pack(kind, size))
-            self._sock.sendall(data)
+        with self._lock:
+            if size < _FEW:
+                self._sock.sendall(HEADER.pack(kind, size) + data)
+            else:
+                self._sock.sendall(HEADER.pack(kind, size))
+                self._sock.sendall(data)
+
+    def _open_output(self) -> None:
+        """Have what is printed sent to the worker."""
+        for name, kind in (("stdout", STDOUT), ("stderr", STDERR)):
+            raw = io.BufferedWriter(Output(kind, self))
+            text = io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=True)
+            setattr(sys, name, text)
 
     def _receive_some(self) -> bytes:
         data = self._sock.recv(_FEW)
@@ -195,10 +209,7 @@ class Channel:
         """
         sys.path[:] = path
         sys.meta_path.append(Files(files))
-        for name, kind in (("stdout", STDOUT), ("stderr", STDERR)):
-            raw = io.BufferedWriter(Output(kind, self.send))
-            text = io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=True)
-            setattr(sys, name, text)
+        self._open_output()
         try:
             for name in preload:
                 importlib.import_module(name)
@@ -211,16 +222,14 @@ class Channel:
         while True:
             _, task = self.receive()
             kind, answer = perform(task)
-            if (
-                os.getpid() != self._pid
-            ):  # a fork of the task has come back, too: it has no part here
+            if self.is_fork():  # it has come back, too
                 os._exit(0)
             del task
             try:
                 sys.stdout.flush()
                 sys.stderr.flush()
             except Exception:  # a task has closed or replaced them
-                pass
+                self._open_output()
             done += 1
             if done == max_tasks or (max_bytes and resident_bytes() > max_bytes):
                 kind |= LAST

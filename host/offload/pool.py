@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 from host.interfaces import PoolError, PoolFullError, TaskTimeoutError, Timer, WouldBlockError
 from host.ipc.scoreboard import (
@@ -18,6 +18,7 @@ from host.ipc.scoreboard import (
     TASKS_WAITING,
 )
 from host.offload import coroutines
+from host.offload.delivery import Owner, deliver
 from host.offload.tasks import Queue, Result, Share, Task
 from host.settings import PoolSettings
 from host.telemetry.emitter import Telemetry
@@ -25,36 +26,6 @@ from host.telemetry.emitter import Telemetry
 _GRACE_SECONDS = 1.0
 """How long a task goes on whose connection has ended: most are done by then, and to end one costs a
 process."""
-
-
-class Clockwork(Protocol):
-    """What a pool needs of the worker's loop."""
-
-    def call_later(self, seconds: float, function: Callable[[], object]) -> Timer:
-        """Call `function` once, after `seconds`."""
-
-    def call_from_thread(self, function: Callable[[], object]) -> None:
-        """Call `function` in the next turn; safe in any thread."""
-
-
-class Owner(Protocol):
-    """What a pool needs of a connection."""
-
-    @property
-    def closed(self) -> bool:
-        """Whether it is closing, so that nobody can be answered."""
-
-    def begin_answer(self) -> None:
-        """Have it wait for an answer."""
-
-    def end_answer(self) -> None:
-        """Have it wait for one answer less."""
-
-    def call_if_open(self, function: Callable[[Any], object]) -> None:
-        """Call `function` with it, unless it is closing; an exception ends the connection."""
-
-    def call_at_end(self, function: Callable[[], object]) -> None:
-        """Call `function` when it has ended, unless all its answers have come by then."""
 
 
 def _no_count(_word: int, _change: int) -> None:
@@ -116,9 +87,9 @@ class TaskPool:
             return self._never(connection)
         self._check_room(1, connection)
         work = self._pack(func, tuple(args), dict(kwds or {}), None)
-        deliver = _delivery(self.around.isolated, callback, error_callback)
-        result = Result(self._queue.share(connection), deliver, self._cancel)
-        return self._submit(result, [(0, work)], timeout)
+        share = self._queue.share(connection)
+        result = Result(share, self._cancel, callback, error_callback)
+        return self._submit(result, [work], 1, timeout)
 
     def map_async(
         self,
@@ -140,16 +111,12 @@ class TaskPool:
         room = max(0, self._queue.room(connection))
         items = list(islice(iterable, room * size + 1))
         self._check_room(max(1, -(-len(items) // size)), connection)
-        works = [
-            (first, self._pack(func, (), {}, items[first : first + size]))
-            for first in range(0, len(items), size)
-        ]
-        deliver = _delivery(self.around.isolated, callback, error_callback)
+        # Without items there is one task without any: multiprocessing answers at once, too.
+        firsts = range(0, max(len(items), 1), size)
+        works = [self._pack(func, (), {}, items[first : first + size]) for first in firsts]
         share = self._queue.share(connection)
-        result = Result(share, deliver, self._cancel, len(items))
-        if not works:  # multiprocessing answers at once, too
-            works = [(0, self._pack(func, (), {}, []))]
-        return self._submit(result, works, timeout)
+        result = Result(share, self._cancel, callback, error_callback, len(items))
+        return self._submit(result, works, size, timeout)
 
     def apply(
         self,
@@ -210,7 +177,7 @@ class TaskPool:
 
     def _never(self, connection: Owner) -> Result:
         """Return the result of a task for a connection that nobody can answer any more."""
-        result = Result(Share(connection), lambda _: None, self._cancel)
+        result = Result(Share(connection), self._cancel)
         result.give_up()
         return result
 
@@ -230,11 +197,10 @@ class TaskPool:
             f"(pools.{self.name}.max_queued is {self._settings.max_queued})"
         )
 
-    def _submit(
-        self, result: Result, works: list[tuple[int, Any]], timeout: float | None
-    ) -> Result:
+    def _submit(self, result: Result, works: list[Any], size: int, timeout: float | None) -> Result:
+        """Have the tasks of a result done, each of which makes `size` of its values."""
         seconds = self._settings.timeout_seconds if timeout is None else timeout
-        result.tasks = [Task(work, result, index, seconds) for index, work in works]
+        result.tasks = [Task(work, result, at * size, seconds) for at, work in enumerate(works)]
         result.undone = len(works)
         connection = result.share.connection
         if connection is not None:
@@ -304,7 +270,8 @@ class TaskPool:
     def _over(self, result: Result) -> None:
         """Deliver a result, and those of the same connection that have waited for it."""
         for each in self._queue.deliver(result):
-            each.deliver()
+            deliver(each, self.around.isolated)
+            each.wake()
 
     def _late(self, task: Task) -> None:
         """End a task that has waited or run for too long."""
@@ -348,33 +315,6 @@ class TaskPool:
     def _lose(self, task: Task, error: BaseException) -> None:
         """Fail a task whose process has ended."""
         self._fail(task, error, TASKS_LOST)
-
-
-def _delivery(
-    isolated: Callable[[Callable[[], object]], None],
-    callback: Callable[..., object] | None,
-    error_callback: Callable[..., object] | None,
-) -> Callable[[Result], None]:
-    """Return what tells somebody of a result that is over."""
-
-    def deliver(result: Result) -> None:
-        value, connection = result.value, result.share.connection
-        function = callback if result.successful() else error_callback
-        if function is None and callback is not None:
-            function = functools.partial(_raise, value)
-        if connection is not None:
-            if function is not None:
-                connection.call_if_open(lambda each: function(each, value))
-            connection.end_answer()
-        elif function is not None:
-            call = functools.partial(function, value)
-            isolated(functools.update_wrapper(call, callback or function))
-
-    return deliver
-
-
-def _raise(error: BaseException, *_: object) -> None:
-    raise error
 
 
 def _check_coroutine(method: str, other: str) -> None:

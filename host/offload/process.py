@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from host.offload.child import HEADER, LINEAGE, SETUP, SOCKET, TASK
+from host.offload.child import ANSWERS, HEADER, LAST, LINEAGE, SETUP, SOCKET, TASK
 from host.runtime.loop import READ, WRITE, Loop
 from host.runtime.processes import Exit, reap_one
 
@@ -141,36 +141,45 @@ class PoolProcess:
         reap_one(self.pid)
 
     def _send(self, kind: int, payload: bytes) -> None:
-        header, size = HEADER.pack(kind, len(payload)), len(payload)
-        if size < _SMALL:
-            pieces = [memoryview(header + payload)]
+        header = HEADER.pack(kind, len(payload))
+        if len(payload) < _SMALL:
+            self._send_piece(header + payload)
         else:
-            pieces = [memoryview(header), memoryview(payload)]
-        if not self._unsent:
-            pieces = self._write(pieces)
-            if pieces:
-                self._loop.modify(self._sock.fileno(), READ | WRITE)
-        self._unsent += pieces
+            self._send_piece(header)
+            self._send_piece(payload)
 
-    def _write(self, pieces: list[memoryview]) -> list[memoryview]:
-        """Send what the kernel takes; return what it does not take."""
+    def _send_piece(self, piece: bytes) -> None:
+        """Send what the kernel takes, and keep the rest."""
+        sent = 0
+        if not self._unsent:
+            sent = self._write(piece)
+            if sent == len(piece):
+                return
+            self._loop.modify(self._sock.fileno(), READ | WRITE)
+        self._unsent.append(memoryview(piece)[sent:])
+
+    def _send_unsent(self) -> None:
+        unsent = self._unsent
+        while unsent:
+            sent = self._write(unsent[0])
+            if sent < len(unsent[0]):
+                unsent[0] = unsent[0][sent:]
+                return
+            del unsent[0]
+        self._loop.modify(self._sock.fileno(), READ)
+
+    def _write(self, data: bytes | memoryview) -> int:
+        """Send what the kernel takes; return how much that was."""
         try:
-            sent = self._sock.send(pieces[0]) if len(pieces) == 1 else self._sock.sendmsg(pieces)
+            return self._sock.send(data)
         except BlockingIOError:
-            return pieces
+            return 0
         except OSError:  # it has ended, which is told elsewhere
-            return []
-        while pieces and sent >= len(pieces[0]):
-            sent -= len(pieces.pop(0))
-        if pieces:
-            pieces[0] = pieces[0][sent:]
-        return pieces
+            return len(data)
 
     def _on_event(self, mask: int) -> None:
         if mask & WRITE:
-            self._unsent = self._write(self._unsent)
-            if not self._unsent:
-                self._loop.modify(self._sock.fileno(), READ)
+            self._send_unsent()
         if mask & ~WRITE and not self._receive():
             self._leave_socket()
             if not self.is_leaving:
@@ -195,7 +204,7 @@ class PoolProcess:
             return False
         if not data:
             return False
-        self._parse(self._start_of_frame + data)
+        self._parse(self._start_of_frame + data if self._start_of_frame else data)
         return True
 
     def _parse(self, data: bytes) -> None:
@@ -203,15 +212,15 @@ class PoolProcess:
         place, end = 0, len(data)
         while end - place >= HEADER.size:
             kind, size = HEADER.unpack_from(data, place)
-            place += HEADER.size
-            if end - place >= size:
-                frame = data[place : place + size]
-                place += size
-                self._on_frame(self, kind, frame)
-                continue
-            self._data += data[place:]
-            self._kind, self._size = kind, size
-            place = end
+            start = place + HEADER.size
+            place = start + size
+            if place > end:
+                if kind & ~LAST not in ANSWERS:  # a task has written to the socket
+                    self.kill()
+                self._data += data[start:]
+                self._kind, self._size = kind, size
+                break
+            self._on_frame(self, kind, data[start:place])
         self._start_of_frame = data[place:]
 
     def _leave_socket(self) -> None:

@@ -59,6 +59,9 @@ class ProcessPool(TaskPool):
         settings: its settings.
         around: what the worker gives it.
         start: how a process is started.
+
+    Attributes:
+        processes: those that there are, also those that have not begun yet.
     """
 
     def __init__(
@@ -67,7 +70,7 @@ class ProcessPool(TaskPool):
         super().__init__(name, settings, around)
         self._start = start
         self._memory = OutOfMemory()
-        self._processes: set[PoolProcess] = set()
+        self.processes: set[PoolProcess] = set()
         self._idle: deque[PoolProcess] = deque()
         self._failures = 0  # starts that have failed, one after the other
         self._cause = ""  # why tasks cannot be done
@@ -75,31 +78,20 @@ class ProcessPool(TaskPool):
         self._closed = False
         self._fill()
 
-    @property
-    def pids(self) -> list[int]:
-        """The processes that there are."""
-        return [each.pid for each in self._processes]
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether there are as many processes as there are to be, and all have begun."""
-        ready = [each for each in self._processes if each.is_ready and not each.is_leaving]
-        return len(ready) == self._settings.size
-
     def close(self) -> None:
         """Kill all processes, and wait until they have ended."""
         self._closed = True
-        for each in self._processes:
+        for each in self.processes:
             each.kill()
-        for each in self._processes:
+        for each in self.processes:
             each.wait(_PATIENCE_SECONDS)
             each.close()
-        self._processes.clear()
+        self.processes.clear()
         self._idle.clear()
 
     def close_in_fork(self) -> None:
         """Leave all to the parent, in a child that a plugin has forked."""
-        for each in self._processes:
+        for each in self.processes:
             each.close_in_fork()
 
     # Tasks
@@ -112,8 +104,8 @@ class ProcessPool(TaskPool):
         return packed(self.name, func, args, kwds, items)
 
     def _begin(self) -> None:
-        idle = self._idle
-        while idle:
+        idle, turns = self._idle, self._queue.turns
+        while idle and turns:
             process = idle[0]
             task = self._take(process)
             if task is None:
@@ -131,13 +123,13 @@ class ProcessPool(TaskPool):
     def _fill(self) -> None:
         """Start as many processes as are missing."""
         self._retry = None
-        while len(self._processes) < self._settings.size and not self._closed:
+        while len(self.processes) < self._settings.size and not self._closed:
             try:
                 process = PoolProcess(self._start, self._loop, self._on_frame, self._on_end)
             except OSError as error:
                 self._start_failed(f"a process cannot be started: {reason(error)}")
                 return
-            self._processes.add(process)
+            self.processes.add(process)
 
     def _on_frame(self, process: PoolProcess, kind: int, data: bytes | bytearray) -> None:
         if kind in _STREAMS:
@@ -176,7 +168,7 @@ class ProcessPool(TaskPool):
 
     def _on_end(self, process: PoolProcess, ended: Exit) -> None:
         """Answer for the task of a process that has ended, and start another process."""
-        self._processes.discard(process)
+        self.processes.discard(process)
         if process in self._idle:
             self._idle.remove(process)
         task: Task | None = process.task
@@ -221,7 +213,7 @@ class ProcessPool(TaskPool):
             seconds=pause,
             traceback=stack,
         )
-        if not any(each.is_ready for each in self._processes):
+        if not any(each.is_ready for each in self.processes):
             self._cause = f"pool {self.name} has no process that could do a task: {cause}"
             self._give_up_waiting(PoolError(self._cause))
 

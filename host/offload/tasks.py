@@ -23,12 +23,14 @@ class Result:
 
     Args:
         share: whose it is.
-        deliver: called once it is over and its turn has come; not if it was cancelled.
         cancel: called with it when it is cancelled.
+        callback: who is told what it has returned; None for nobody.
+        error_callback: who is told what it has raised.
         size: how many values the list has that its tasks return parts of; None if it is the one
             value of one task.
 
     Attributes:
+        share, callback, error_callback: the same.
         undone: how many of its tasks are not over.
         value: what it has returned or raised.
         tasks: its tasks.
@@ -36,10 +38,11 @@ class Result:
 
     __slots__ = (
         "_cancel",
-        "_deliver",
         "_is_list",
         "_state",
         "_then",
+        "callback",
+        "error_callback",
         "share",
         "tasks",
         "undone",
@@ -49,12 +52,14 @@ class Result:
     def __init__(
         self,
         share: Share,
-        deliver: Callable[[Result], object],
         cancel: Callable[[Result], object],
+        callback: Callable[..., object] | None = None,
+        error_callback: Callable[..., object] | None = None,
         size: int | None = None,
     ) -> None:
-        self.share, self.undone = share, 1
-        self._deliver, self._cancel, self._is_list = deliver, cancel, size is not None
+        self.share, self.callback, self.error_callback = share, callback, error_callback
+        self.undone = 1
+        self._cancel, self._is_list = cancel, size is not None
         self._state = _PENDING
         self._then: list[Callable[[], object]] | None = None
         self.value: Any = [None] * (size or 0) if self._is_list else None
@@ -117,22 +122,18 @@ class Result:
     def give_up(self) -> None:
         """Be over, without a value."""
         self._state, self.value = _CANCELLED, None
-        self._run_then()
+        self.wake()
 
-    def deliver(self) -> None:
-        """Have everybody told who waits for it."""
-        self._deliver(self)
-        self._run_then()
+    def wake(self) -> None:
+        """Wake the coroutines that wait for it."""
+        functions, self._then = self._then, None
+        for function in functions or ():
+            function()
 
     def _call_when_over(self, function: Callable[[], object]) -> None:
         if self._then is None:
             self._then = []
         self._then.append(function)
-
-    def _run_then(self) -> None:
-        functions, self._then = self._then, None
-        for function in functions or ():
-            function()
 
 
 class Task:
@@ -195,16 +196,15 @@ class Share:
 
     def due(self, result: Result) -> list[Result]:
         """Take out what may be delivered now that a result is over, the first one first."""
-        if self.connection is None:
-            if result not in self._in_any_order:
-                return []
-            self._in_any_order.discard(result)
-            self.count -= len(result.tasks)
-            return [result]
         due = []
-        while self._in_order and self._in_order[0].ready():
-            due.append(self._in_order.popleft())
-        self.count -= sum(len(each.tasks) for each in due)
+        if self.connection is not None:
+            while self._in_order and self._in_order[0].ready():
+                due.append(self._in_order.popleft())
+        elif result in self._in_any_order:
+            self._in_any_order.discard(result)
+            due.append(result)
+        for each in due:
+            self.count -= len(each.tasks)
         return due
 
     def is_empty(self) -> bool:
@@ -220,12 +220,13 @@ class Queue:
 
     Attributes:
         count: how many there are.
+        turns: the shares that have somebody waiting, the next one first.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._shares: dict[Any, Share] = {}
-        self._turns: deque[Share] = deque()  # those that have somebody waiting
+        self.turns: deque[Share] = deque()
         self.count = 0
 
     def share(self, connection: Any) -> Share:
@@ -257,13 +258,13 @@ class Queue:
         """Queue the tasks of a result."""
         share = result.share
         if not share.waiting:
-            self._turns.append(share)
+            self.turns.append(share)
         share.add(result)
         self.count += len(result.tasks)
 
     def take(self) -> Task | None:
         """Take out the task whose turn it is; None if nobody waits."""
-        turns = self._turns
+        turns = self.turns
         while turns:
             share = turns.popleft()
             waiting = share.waiting
@@ -278,9 +279,9 @@ class Queue:
     def deliver(self, result: Result) -> list[Result]:
         """Return what may be delivered now that a result is over, the first one first."""
         share = result.share
+        before = share.count
         due = share.due(result)
-        for each in due:
-            self.count -= len(each.tasks)
+        self.count -= before - share.count
         if share.connection is not None and share.is_empty():
             self._shares.pop(share.connection, None)
         return [each for each in due if not each.is_cancelled]

@@ -19,6 +19,7 @@ import pluggy
 
 from host import hookspecs
 from host.interfaces import Connection, Datagram, Listener, WorkerView
+from host.text import in_words
 
 Tell = Callable[..., bool]
 """Tells everyone entitled, with the hook's arguments by position; true if nobody failed."""
@@ -203,7 +204,8 @@ def blame(error: BaseException, implementations: Iterable[Implementation], other
     # A wrapper that yields not once is pluggy's error, raised outside of it; its text has the
     # place of the wrapper, the same in 1.6 and 1.7.
     places = ((f"{code.co_filename}:{code.co_firstlineno} ", code) for code in owners)
-    return next((owners[code] for place, code in places if place in str(error)), otherwise)
+    text = in_words(error)
+    return next((owners[code] for place, code in places if place in text), otherwise)
 
 
 def _code(function: Callable[..., object]) -> CodeType | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
-import importlib.util
+import importlib
 import os
 import sys
 import traceback
@@ -23,10 +23,14 @@ from host.runtime import forks
 from host.runtime.accounts import Account, AccountError, find_group, find_user
 from host.settings import AppliedSetting, Listen, Loaded, Problem, Settings, SettingsError, render
 from host.startup.limits import max_connections, pool_descriptors
+from host.startup.ops_token import prepare_ops
+from host.startup.pools import check_pools
 from host.supervisor.reload.handover import Handover
 from host.text import reason
 
 if TYPE_CHECKING:
+    from pydantic import SecretStr
+
     from host.tls.tables import TlsContexts
 
 
@@ -41,6 +45,7 @@ class Prepared(NamedTuple):
         profile: where its workers write what they have measured, if they shall.
         applied: returns its settings as people see them: key, value, and where that came from.
         tls: its certificates, if there are tables [tls.NAME].
+        ops_token: what `prepare_ops` has returned.
     """
 
     loaded: Loaded
@@ -50,6 +55,7 @@ class Prepared(NamedTuple):
     profile: Path | None
     applied: Callable[[], list[AppliedSetting]]
     tls: TlsContexts | None = None
+    ops_token: SecretStr | None = None
 
     @property
     def settings(self) -> Settings:
@@ -76,11 +82,12 @@ def prepare(loaded: Loaded, kept: int | None = None) -> Prepared:
     if settings.counts_clients:
         ClientCounts().close()  # a reload must not find out after the exec that there is no room
     check_log_file(loaded)
-    check_preload(loaded)
+    check_pools(loaded)
     shown = functools.partial(render, loaded, registry.options)
     tls = load_certificates(loaded, kept)
     import_for_workers(tls)
-    return Prepared(loaded, registry, served, limit, profile_directory(loaded), shown, tls)
+    profile, token = profile_directory(loaded), prepare_ops(loaded)
+    return Prepared(loaded, registry, served, limit, profile, shown, tls, token)
 
 
 def prepare_uninterrupted(load_settings: Callable[[], Loaded], kept: int | None = None) -> Prepared:
@@ -118,7 +125,10 @@ def prepare_none(handed: Handover) -> Prepared:
     tls = None
     with suppress(SettingsError):  # or new ones would wait until a reload goes well
         tls = load_certificates(loaded, handed.kept)
-    return Prepared(loaded, load_none(), [], limit, profile, shown, tls)
+    token = None
+    with suppress(SettingsError):  # or nothing is shown: never without a token that was asked for
+        token = prepare_ops(loaded)
+    return Prepared(loaded, load_none(), [], limit, profile, shown, tls, token)
 
 
 def listens(settings: Settings) -> tuple[Listen, ...]:
@@ -142,13 +152,14 @@ def assign(settings: Settings, registry: Registry) -> list[tuple[Listen, str]]:
         LimitsError: there are more listeners than a notification can name.
     """
     served = []
-    for listen in listens(settings):
+    for number, listen in enumerate(listens(settings)):
+        place = f"listen[{number}] ({listen.address})"
         hook = "on_datagram" if listen.parsed.is_udp else "on_readable"
         fitting = registry.serving(hook)
-        for plugin in listen.alpn.values():
-            registry.protocol(plugin, hook)
+        for protocol, plugin in listen.alpn.items():
+            registry.protocol(plugin, hook, f'{place}, for "{protocol}" of alpn,')
         if listen.plugin is not None:
-            served.append((listen, registry.protocol(listen.plugin, hook).name))
+            served.append((listen, registry.protocol(listen.plugin, hook, place).name))
         elif len(fitting) == 1:
             served.append((listen, fitting[0]))
         else:
@@ -270,24 +281,6 @@ def check_log_file(loaded: Loaded) -> None:
         cause = f"{folder} may not be written to by {who}"
     if cause:
         raise unusable_path(loaded, "log.file", path, cause)
-
-
-def check_preload(loaded: Loaded) -> None:
-    """Check that there are the modules which processes of pools are to import; none is imported.
-
-    Raises:
-        SettingsError: there is none of the name, or no package that it could be in.
-    """
-    problems = []
-    for name, pool in loaded.settings.pools.items():
-        key = f"pools.{name}.preload"
-        for module in pool.preload:
-            if importlib.util.find_spec(module.partition(".")[0]) is None:
-                cause = "there is no such module, so no process of this pool could start"
-                where = f"from {loaded.origin(key)}"
-                problems.append(Problem(key, f'"{module}"', cause, where))
-    if problems:
-        raise SettingsError(problems)
 
 
 def unusable_path(loaded: Loaded, key: str, path: str, cause: str) -> SettingsError:

@@ -7,6 +7,7 @@ import socket
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from host.net.listeners import ListeningSocket
 from host.runtime import privileges, processes
@@ -15,6 +16,7 @@ from host.settings import Listen, Loaded, Problem, Settings, SettingsError
 from host.startup.given import Given
 from host.startup.limits import max_connections
 from host.startup.listening import open_control, open_or_find
+from host.startup.ops import open_ops
 from host.startup.prepare import check_owners, count_sockets, keep_certificates, listens
 from host.telemetry.emitter import Telemetry
 from host.text import reason
@@ -27,16 +29,18 @@ class Opened:
     Attributes:
         listeners: what the host listens on; which plugin serves each is not known yet.
         control: the control socket, if there is one.
+        ops: where it shows how the host is.
         kept: what it has read of certificates that the user may not read, if there are any.
     """
 
     listeners: list[ListeningSocket]
     control: socket.socket | None
+    ops: list[ListeningSocket]
     kept: int | None
 
     def close(self) -> None:
         """Close all of it: the host does not start."""
-        for listener in self.listeners:
+        for listener in (*self.listeners, *self.ops):
             listener.close()
         if self.control is not None:
             self.control.close()
@@ -62,7 +66,7 @@ def wanted_account(loaded: Loaded) -> Account | None:
     try:
         wanted = account(settings.user, settings.group)
     except AccountError as error:
-        raise _unusable(loaded, str(error)) from None
+        raise _unusable(loaded, str(error), error.kind) from None
     if wanted.is_current:
         return None
     if os.geteuid() != 0:
@@ -94,7 +98,8 @@ def open_and_become(loaded: Loaded, wanted: Account, given: Given, telemetry: Te
     with ExitStack() as closing:
         listeners = open_or_find(served, given.passed, given.stored, wanted)
         control = open_control(settings, telemetry, None)
-        opened = Opened(listeners, control, keep_certificates(loaded, wanted))
+        ops = open_ops(settings, given.passed, wanted)
+        opened = Opened(listeners, control, ops, keep_certificates(loaded, wanted))
         closing.callback(opened.close)
         if opened.kept is not None:
             processes.hide_memory()  # the kernel keeps that over the change of the user
@@ -128,7 +133,7 @@ def summary(loaded: Loaded) -> str:
     try:
         found = account(settings.user, settings.group)
     except AccountError as error:
-        raise _unusable(loaded, str(error)) from None
+        raise _unusable(loaded, str(error), error.kind) from None
     kept = "CAP_NET_BIND_SERVICE, so that a reload can add ports below 1024"
     nothing = "nothing, so that no reload can add ports below 1024"
     return (
@@ -153,7 +158,9 @@ def _make_profile_folder(directory: str, wanted: Account) -> None:
         pass
 
 
-def _unusable(loaded: Loaded, message: str) -> SettingsError:
-    key = "process.user"
+def _unusable(
+    loaded: Loaded, message: str, kind: Literal["user", "group"] = "user"
+) -> SettingsError:
+    key, value = f"process.{kind}", getattr(loaded.settings.process, kind)
     where = f"from {loaded.origin(key)}"
-    return SettingsError([Problem(key, f'"{loaded.settings.process.user}"', message, where)])
+    return SettingsError([Problem(key, f'"{value}"', message, where)])

@@ -23,12 +23,12 @@ from host.telemetry.events import (
 )
 
 if TYPE_CHECKING:
+    from host.tls.kept import Seen
     from host.tls.tables import TlsContexts
 
 _AGAIN_SECONDS = 1.0
 _DAY_SECONDS = 86_400.0
 
-Signature = tuple[tuple[int, int, int, int] | None, ...]
 Done = Callable[[list[str], list[str]], object]
 """Called with the tables whose certificates were renewed, and with what cannot be used."""
 
@@ -44,7 +44,7 @@ class _Watch:
         round: counts the certificates that workers were sent.
     """
 
-    settled: Signature | None = None
+    settled: tuple[Seen, ...] | None = None
     is_wrong: bool = False
     round: int = 0
 
@@ -69,7 +69,8 @@ class RotationParts:
 class CertificateRotation:
     """Looks whether files of certificates have changed, and has all workers take over new ones.
 
-    Sessions that there are go on, and so do tickets. What cannot be used changes nothing.
+    Sessions that there are go on, and so do tickets, unless clients need certificates of other
+    authorities. What cannot be used changes nothing.
 
     Args:
         tls: the certificates of this process; None if there are none: nothing is done then.

@@ -15,6 +15,7 @@ from host.plugin.registry import Registry
 from host.profiling.recorder import ANYONE
 from host.runtime.loop import Loop
 from host.runtime.signal_table import SIGNALS
+from host.runtime.stacks import explain_by
 
 Time = Callable[[str, str, Callable[..., Any]], Callable[..., Any]]
 
@@ -30,6 +31,7 @@ class AsyncioLoop:
         row: the worker's row of the scoreboard, which says what is being called.
         registry: the loaded plugins.
         failures: told of what callbacks and tasks raise.
+        stacks: what the stacks of the process are printed to.
         time: returns what to call in a function's place, for its time to count for a plugin under
             some name; None to measure nothing.
 
@@ -43,9 +45,11 @@ class AsyncioLoop:
         row: Row,
         registry: Registry,
         failures: Failures,
+        stacks: int,
         time: Time | None = None,
     ) -> None:
-        self._loop, self._registry, self._failures, self._time = loop, registry, failures, time
+        self._stacks, self._time = stacks, time
+        self._loop, self._registry, self._failures = loop, registry, failures
         self._cells, self._call_cell = row.cells, row.index(CURRENT_CALL)
         self._turn_cell = row.index(TURN_STARTED)
         self._word = pack_call(TASK)
@@ -76,6 +80,7 @@ class AsyncioLoop:
                 taken=SIGNALS,
                 listening=self._listening_of,
             )
+            explain_by(self._explain, self._stacks)
             if self._time is not None:
                 from host.asyncio.measuring import measure_tasks  # noqa: PLC0415
 
@@ -119,6 +124,18 @@ class AsyncioLoop:
     def _begin_tasks(self) -> None:
         """Write to the scoreboard that asyncio's callbacks run from now on."""
         self._cells[self._call_cell] = self._word
+
+    def _explain(self) -> str:
+        """Say whose task runs just now, and what it is at."""
+        assert self._made is not None
+        owner, connection, task = self._made.at_work()
+        said = "" if owner is None else f"of plugin {self._name_of(owner)}"
+        if connection is not None:
+            said += f", connection {connection.id}"
+            doing = owner.doing(connection.data.spoken()[0])  # type: ignore[attr-defined]
+            if doing:
+                said += f", {doing}"
+        return ", ".join(filter(None, (said, task)))
 
     def _name_of(self, owner: object) -> str:
         """Return the name of a plugin, "?" if it is none."""

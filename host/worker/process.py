@@ -150,7 +150,9 @@ class WorkerProcess:
         self._connections = OpenConnections(unsent=unsent)
         self._answers = Answers(self._connections, loop, self._channel)
         time = recorder.time if recorder else None
-        self._asyncio = AsyncioLoop(loop, assignment.row, registry, failures, time)
+        self._asyncio = AsyncioLoop(
+            loop, assignment.row, registry, failures, assignment.stacks, time
+        )
         self._pools: Pools | None = None
         if make_pools is not None:
             count = assignment.row.raise_by

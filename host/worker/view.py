@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -107,8 +108,16 @@ def isolation(row: Row, report: ReportFailure) -> Isolated:
         try:
             function()
         except BaseException as error:
-            module = getattr(function, "__module__", None) or "?"
-            name = getattr(function, "__qualname__", repr(function))
+            called = _without_partial(function)
+            module = getattr(called, "__module__", None) or "?"
+            name = getattr(called, "__qualname__", type(called).__qualname__)
             report(module, f"call of {name}", error, ())
 
     return isolated
+
+
+def _without_partial(function: Callable[..., object]) -> Callable[..., object]:
+    """Return the function that functools.partial() binds arguments of, or the same function."""
+    while isinstance(function, functools.partial) and not hasattr(function, "__qualname__"):
+        function = function.func
+    return function

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
 import traceback
@@ -50,6 +51,33 @@ def find(reference: str, folder: str) -> Any:
         kind = type(found).__name__
         raise _refusal(f"{reference} is no ASGI app: it cannot be called (it is: {kind})", None)
     return found
+
+
+def check(app: Any, reference: str) -> None:
+    """Check that an app can be called as in ASGI: with scope, receive and send (3), or scope (2).
+
+    Raises:
+        PluginError: it cannot: it is an app of WSGI, or a function that makes one.
+    """
+    try:
+        signature = inspect.signature(app)
+    except (TypeError, ValueError):  # of what is written in C it is not known
+        return
+    if not any(_takes(signature, count) for count in (3, 1)):
+        hint = "An app of WSGI needs an adapter, such as WSGIMiddleware of a2wsgi."
+        if _takes(signature, 0):
+            hint = "If it makes the app, set options.asgi.factory (--factory)."
+        takes = ", ".join(signature.parameters)
+        cause = "is no ASGI app, which is called with (scope, receive, send): it takes"
+        raise _refusal(f"{reference} {cause} ({takes})", hint)
+
+
+def _takes(signature: inspect.Signature, count: int) -> bool:
+    try:
+        signature.bind(*[None] * count)
+    except TypeError:
+        return False
+    return True
 
 
 def _failed(reference: str, error: Exception) -> PluginError:

@@ -21,6 +21,7 @@ class Options(BaseModel):
 
     app: str = Field(
         pattern=r"^[\w.]+:[\w.]+$",
+        examples=["main:app"],
         description="The app: `module:attribute`, such as `main:app`. It is imported once, before"
         " the workers are forked: so `check` and `reload` find what is wrong with it.",
     )

@@ -14,7 +14,7 @@ try:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
-    from host.plugins.asgi.application import Lifespan, find
+    from host.plugins.asgi.application import Lifespan, check, find
     from host.plugins.asgi.configuration import configure
 
     _MISSING = ""
@@ -34,6 +34,8 @@ class Asgi(AsyncioProtocol):
             )
         self._options = options
         self._found = find(options.app, options.app_folder)
+        if not options.factory:
+            check(self._found, options.app)
         self._lifespan: Lifespan | None = None
         self._state = ServerState()
         self._config: Config
@@ -62,6 +64,10 @@ class Asgi(AsyncioProtocol):
         state = {} if self._lifespan is None else self._lifespan.state
         make: Any = self._config.http_protocol_class
         return make(self._config, self._state, state, self._loop)  # type: ignore[no-any-return]
+
+    def doing(self, protocol: Any) -> str:
+        """Say which request is handled."""
+        return protocol.doing()  # type: ignore[no-any-return]
 
     def drain(self, protocol: Any, transport: asyncio.Transport, deadline: float) -> None:
         """Say goodbye: by the last response, or by closing a WebSocket with 1001."""

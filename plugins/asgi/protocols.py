@@ -8,7 +8,6 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from host.plugins.asgi.access import CONNECTION
 from host.plugins.asgi.client import ClientTransport
 from host.plugins.asgi.options import Options
 
@@ -40,7 +39,6 @@ class Http(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Begin, and wait for the first request."""
         transport = ClientTransport(transport)
-        CONNECTION.set(transport.connection)  # of this connection's own context
         super().connection_made(transport)
         transport.connection.expire(self.options.request_head_seconds)
         self._is_timed = True
@@ -102,6 +100,13 @@ class Http(HttpToolsProtocol):
         self.transport.write(STATUS_LINE[status], head, length, body)
         self.transport.close()
 
+    def doing(self) -> str:
+        """Say which request is handled: method and path, as they have come, without the query."""
+        if not self._is_busy():
+            return ""
+        scope = self.cycle.scope
+        return f"{scope['method']} {scope['raw_path'].decode('ascii', 'backslashreplace')}"
+
     def leave(self, deadline: float) -> None:
         """Close when no request is under way, nor likely to be on its way.
 
@@ -153,6 +158,10 @@ class WebSocket(WebSocketsSansIOProtocol):
     """A WebSocket on one connection."""
 
     transport: Any  # a ClientTransport
+
+    def doing(self) -> str:
+        """Say what it was asked for: the path, as it has come, without the query."""
+        return f"WebSocket {self.scope['raw_path'].decode('ascii', 'backslashreplace')}"
 
     def leave(self, deadline: float) -> None:
         """Close with the code 1001, and wait for the client's answer to that.

@@ -185,6 +185,36 @@ def test_a_fault_of_the_app_is_told_and_answered(serve: Serve) -> None:
     assert host.stop() == 0
 
 
+def test_a_hang_is_told_with_its_request_and_its_connection(serve: Serve) -> None:
+    host = serve(workers=1, more={"lifecycle.hang_seconds": 1})
+    pid = host.workers[0]
+    with connect(host.address) as sock:
+        sock.sendall(b"GET /hang/1%0A2?secret=3 HTTP/1.1\r\nHost: x\r\n\r\n")
+        hung = host.wait_for("worker_hung")
+        assert read_all(sock) == b""
+    place = f"in a task of asyncio of plugin asgi, connection {pid}-1, GET /hang/1%0A2"
+    assert hung["place"] == place
+    assert "asgi_app.py" in hung["traceback"]
+    assert " in hang" in hung["traceback"]
+    assert host.wait_for("worker_died")["place"] == place
+    host.wait_for("worker_ready", count=2)
+    assert ask(host, "/")[0] == 200
+    assert host.stop() == 0
+
+
+def test_what_waits_for_ever_is_no_hang(serve: Serve) -> None:
+    host = serve(workers=1, more={"lifecycle.hang_seconds": 1})
+    with connect(host.address) as sock:
+        sock.sendall(b"GET /for_ever HTTP/1.1\r\nHost: x\r\n\r\n")
+        printed(host, "waiting for ever")
+        with connect(host.address) as hanging:
+            hanging.sendall(b"GET /hang/1 HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert "-2, GET /hang/1" in host.wait_for("worker_hung")["place"]
+    assert len(host.events("worker_hung")) == 1
+    host.wait_for("worker_ready", count=2)
+    assert host.stop() == 0
+
+
 def test_websockets(serve: Serve) -> None:
     host = serve()
     with connect_websocket(f"ws://127.0.0.1:{host.port}/echo") as one:
@@ -459,6 +489,8 @@ def test_a_lifespan_that_must_be_there(serve: Serve) -> None:
         ("nix:app", 'there is no module "nix"'),
         ("asgi_app:nix", 'there is no "nix" in asgi_app'),
         ("asgi_app:no_app", "it cannot be called (it is: str)"),
+        ("asgi_app:of_wsgi", "takes (environ, start_response)\n  An app of WSGI needs"),
+        ("asgi_app:make", "takes ()\n  If it makes the app, set options.asgi.factory"),
     ],
 )
 def test_an_app_that_is_not_there_is_told_before_anything_starts(

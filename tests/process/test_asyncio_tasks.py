@@ -28,6 +28,17 @@ def test_a_task_that_does_not_end_is_told_with_where_it_is(start: Start) -> None
     assert host.events("plugin_printed", text="not yet")
 
 
+def test_a_task_that_hangs_is_told_with_its_name(start: Start) -> None:
+    plugin = f"{SUPPORT / 'asyncio_protocol.py'}:Plugin"
+    host = start(plugin=plugin, workers=1, settings={"lifecycle.hang_seconds": 1})
+    with connect(host.address) as client:
+        client.sendall(b"hang_in_task\n")
+        message = host.wait_for("worker_hung")["message"]
+        assert ", task Task-" in message
+        assert "(Obedient.do_hang_in_task.<locals>.hangs); it is made to end" in message
+        host.wait_for("worker_ready", count=2)
+
+
 def test_who_waits_as_it_stops_does_not_hang(start: Start) -> None:
     host = start(plugin=f"{FILE}:Slow", workers=1, settings={"lifecycle.hang_seconds": 1})
     assert host.stop() == 0

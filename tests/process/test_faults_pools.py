@@ -9,6 +9,6 @@ from storm.quick import holds
 pytestmark = pytest.mark.process
 
 
-@pytest.mark.parametrize("row", [47, 48])
+@pytest.mark.parametrize("row", [47, 48, 57])
 def test_row(row: int) -> None:
     holds(row)

@@ -51,14 +51,14 @@ def test_one_of_four_processes_is_killed_with_twenty_tasks() -> None:
         made.begin()
         for number in range(20):
             made.pool.apply_async(nap, (0.05,), **answers.callbacks(number))
-        os.kill(made.pool.pids[0], signal.SIGKILL)
+        os.kill(made.pids[0], signal.SIGKILL)
         made.run_until(lambda: len(answers.count) == 20)
         [error] = answers.errors
         assert isinstance(error, TaskLostError)
         assert (error.code, error.signal) == (None, signal.SIGKILL)
         assert set(answers.count.values()) == {1}
         made.begin()
-        assert len(made.pool.pids) == 4
+        assert len(made.pids) == 4
         assert made.counts[TASKS_LOST] == 1
         assert made.counts[TASKS_DONE] == 19
 
@@ -81,13 +81,13 @@ def test_each_of_1000_tasks_has_one_answer_whenever_a_process_is_hit(blow: signa
         while made.pool.is_busy():
             for _ in range(dice.randrange(30)):
                 made.loop.run_once(0.02)
-            victims = made.pool.pids
+            victims = made.pids
             if hits < 60 and victims:
                 hits += 1
                 with suppress(ProcessLookupError):
                     os.kill(dice.choice(victims), blow)
                 if blow == signal.SIGSTOP:  # an idle one is hit as well: its next task wakes nobody
-                    made.loop.call_later(0.3, lambda: wake(made.pool.pids))
+                    made.loop.call_later(0.3, lambda: wake(made.pids))
         made.run_until(lambda: len(answers.count) == tasks)
         assert set(answers.count.values()) == {1}
         kinds = Counter(type(error) for error in answers.errors)
@@ -97,7 +97,7 @@ def test_each_of_1000_tasks_has_one_answer_whenever_a_process_is_hit(blow: signa
         outcomes = (TASKS_DONE, TASKS_FAILED, TASKS_LOST, TASKS_TIMED_OUT)
         assert sum(made.counts[word] for word in outcomes) == tasks
         made.begin()
-        assert len(made.pool.pids) == 4
+        assert len(made.pids) == 4
     assert len(descriptors(os.getpid())) - before <= 2  # what a maker of pools keeps
     assert [each for each in children(os.getpid()) if "python" in str(each)] == []
 
@@ -139,7 +139,7 @@ def test_a_flood_is_refused_before_it_takes_the_room_of_others() -> None:
             made.pool.apply_async(give, (0,), connection=flood)
         result = made.pool.apply_async(own_pid, connection=other)
         made.run_until(result.ready)
-        assert result.get() in made.pool.pids
+        assert result.get() in made.pids
         assert other.answers == 0
 
 
@@ -156,7 +156,7 @@ def test_a_fork_of_a_task_that_comes_back_takes_no_tasks() -> None:
         made.begin()
         results = [made.pool.apply_async(each) for each in (fork, own_pid) * 10]
         made.run_until(lambda: all(each.ready() for each in results))
-        assert [each.get() for each in results] == made.pool.pids * 20
+        assert [each.get() for each in results] == made.pids * 20
 
 
 def test_threads_answer_on_the_loop() -> None:

@@ -15,7 +15,9 @@ import pytest
 
 from support.address import connect
 from support.hosting import SUPPORT, Host, Start, eventually, freeze
+from support.ordinary import NOBODY, Ordinary
 from support.processes import children, status
+from support.scenes import Scene
 
 pytestmark = pytest.mark.process
 
@@ -266,3 +268,20 @@ def test_coroutines_await_tasks(start: Start) -> None:
         assert lines.ask("die") == "TaskLostError"
         assert lines.ask("late") == "TimeoutError"
         assert int(lines.ask("pid")) not in processes
+
+
+def test_a_user_who_cannot_execute_the_interpreter_is_told_once(
+    scene: Scene, nobody: Ordinary
+) -> None:
+    folder = scene.folder / "roots"
+    folder.mkdir()
+    python = folder / "python"
+    python.symlink_to(nobody.python)
+    folder.chmod(0o700)
+    scene.more = "[pools.default]\n"
+    message = scene.refuse("its processes could not start", code=3, python=str(python))
+    assert f"uid {NOBODY} may not enter {folder}, on the way to {python}" in message
+    scene.more = '[pools.default]\nkind = "threads"\n'
+    host = scene.start(plugin=OFFLOADING, python=str(python))
+    with client(host) as lines:
+        assert lines.ask("echo a") == "a"

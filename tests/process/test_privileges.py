@@ -227,7 +227,7 @@ def test_what_cannot_be_is_said_in_one_message(scene: Scene) -> None:
     scene.process = {"user": "no-such-user"}
     scene.refuse('there is no user "no-such-user" on this machine', code=3)
     scene.process = {"user": NAME, "group": "no-such-group"}
-    scene.refuse('there is no group "no-such-group" on this machine', code=3)
+    scene.refuse('process.group = "no-such-group"  there is no group "no-such-group"', code=3)
     scene.process = {"user": "54321"}
     scene.refuse("uid 54321 has no name on this machine", code=3)
     scene.process = {"user": "daemon"}

@@ -82,14 +82,14 @@ def grow(trial: Trial, case: Case) -> int:
             GROWING,
             workers=WORKERS,
             settings={"options.growing.slot": case.grows},
-            wrapper=("/bin/sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', str(group)),
+            wrapper=started_in(group),
         )
         if case.reloads:
             reload_once(host)
         judge_scores(trial, host)
         limit = group / "memory.limit_in_bytes"
         free = limit.read_text()
-        limit.write_text(str(int((group / "memory.usage_in_bytes").read_text()) + case.spare))
+        leave_bytes(group, case.spare)
         wanted = trial.pick(1, 3)
         feed(host, wanted)
         limit.write_text(free)  # the end of the host is not what is judged
@@ -136,6 +136,17 @@ def memory_group() -> Iterator[Path]:
         yield group
     finally:
         soon(lambda: _is_removed(group), 5.0)
+
+
+def started_in(group: Path) -> tuple[str, ...]:
+    """Return the command that runs another one in a group."""
+    return ("/bin/sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', str(group))
+
+
+def leave_bytes(group: Path, spare: int) -> None:
+    """Have a group use so many bytes more than it does now, and no more than that."""
+    used = int((group / "memory.usage_in_bytes").read_text())
+    (group / "memory.limit_in_bytes").write_text(str(used + spare))
 
 
 def _is_removed(group: Path) -> bool:

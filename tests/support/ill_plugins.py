@@ -106,6 +106,7 @@ BY_RULE = {
     "may-block": in_hook("self.db.execute('select 1') # here", "import sqlite3")
     + "    def connect(self): self.db = sqlite3.connect('x')\n",
     "endless-loop": in_hook("while True: # here\n    connection.read()"),
+    "pool-waits": in_hook("connection.worker.pool().apply(len, ('x',)) # here"),
     "writes-text": in_hook("connection.write('hello') # here"),
     "reads-nothing": f"{HEAD}@hookimpl\ndef on_readable(connection): ... # here\n",
     "not-read": at_import("X = 1 #" + "x" * 2_000_000),

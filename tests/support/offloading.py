@@ -60,6 +60,13 @@ def _eat(_text: str) -> str:
     return str(len(bytes(2**30)))
 
 
+def _fill(_text: str) -> None:
+    """Take memory until there is none."""
+    pieces = []
+    while True:
+        pieces.append(bytearray(TEN_MIB))
+
+
 WORDS: dict[str, Callable[[str], Any]] = {
     "pid": lambda _: os.getpid(),
     "module": lambda _: __name__,
@@ -75,6 +82,7 @@ WORDS: dict[str, Callable[[str], Any]] = {
     "lend": _lend,
     "fork": _fork,
     "eat": _eat,
+    "fill": _fill,
 }
 
 

@@ -55,7 +55,9 @@ class Bench:
 
     def __init__(self, **settings: Any) -> None:
         self.loop, self.told, self.counts = Loop(), Told(), dict.fromkeys(range(64), 0)
-        make = MakePools({"p": PoolSettings(**settings)}, {})
+        pools = {"p": PoolSettings(**settings)}
+        self._size = pools["p"].size
+        make = MakePools(pools, {})
         self._pools = make(self.loop, _call, self.told.telemetry, 0, self._count)
         pool = self._pools.get("p")
         assert isinstance(pool, ProcessPool)
@@ -63,6 +65,17 @@ class Bench:
 
     def _count(self, word: int, change: int) -> None:
         self.counts[word] += change
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes of the pool."""
+        return [each.pid for each in self.pool.processes]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there are as many processes as there are to be, and all have begun."""
+        ready = [each for each in self.pool.processes if each.is_ready and not each.is_leaving]
+        return len(ready) == self._size
 
     def run_until(self, condition: Callable[[], bool], seconds: float = 30.0) -> None:
         """Turn the loop until something holds."""
@@ -73,7 +86,7 @@ class Bench:
 
     def begin(self) -> None:
         """Wait until all processes are ready."""
-        self.run_until(lambda: self.pool.is_complete)
+        self.run_until(lambda: self.is_complete)
 
     def close(self) -> None:
         """End all processes."""

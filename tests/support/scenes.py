@@ -47,7 +47,7 @@ class Scene:
         self.write()
         named = () if "--plugin" in flags else ("--plugin", "echo")
         given = ("--config", str(self.file), "--name", self.name, *named, *flags)
-        refusal = self._refuse(*given, **self._run, **others)
+        refusal = self._refuse(*given, **{**self._run, **others})
         assert (refusal.code, message in refusal.message) == (code, True), refusal.message
         return refusal.message
 

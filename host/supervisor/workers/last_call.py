@@ -10,7 +10,7 @@ from host.interfaces import Listener
 from host.ipc.current_call import CALLBACK, TASK, CurrentCall
 from host.plugin.binding import Implementation
 from host.plugin.registry import SERVING_HOOKS
-from host.runtime.stacks import frames, task_frame
+from host.runtime.stacks import explanation, frames
 
 
 class LastCall:
@@ -46,8 +46,6 @@ class LastCall:
     ) -> str:
         """Return plugin, hook, and connection or datagram of the call, as far as they are known.
 
-        Of a task of asyncio it is the coroutine, and where that is.
-
         Args:
             pid: the worker's process id.
             call: what it said it was calling.
@@ -59,8 +57,7 @@ class LastCall:
         if call is None:
             return f"in hook {found.hook} of plugin {found.plugin}" if found else "outside any hook"
         if call.called == TASK:
-            frame = task_frame(stacks)
-            return f"in {call.hook}" + (": {2}, {0}:{1}".format(*frame) if frame else "")
+            return f"in {call.hook} {explanation(stacks)}".rstrip()
         listener = listeners[call.listener] if call.listener < len(listeners) else None
         hook = call.hook
         if found is not None and found.hook == hook:

@@ -64,6 +64,13 @@ def test_the_settings_that_are_advised_are_there(key):
     assert key in {".".join(path) for path, _ in leaves(Settings)}
 
 
-def test_a_plugin_in_the_place_of_a_command_is_told_how_to_be_selected():
-    found = CliRunner().invoke(main, ["app:main"])
-    assert 'no command "app:main": a plugin is selected with --plugin app:main' in found.output
+@pytest.mark.parametrize(
+    ("word", "cure"),
+    [
+        ("app:main", "a plugin is selected with --plugin app:main"),
+        ("host.toml", "a settings file is given with --config host.toml"),
+    ],
+)
+def test_what_is_given_in_the_place_of_a_command_is_told_its_flag(word, cure):
+    found = CliRunner().invoke(main, [word])
+    assert f'no command "{word}": {cure}' in found.output

@@ -73,6 +73,71 @@ def test_finds_what_a_with_statement_opens(plugin):
     assert found(plugin, body, "import sqlite3") == [("may-block", call) for call in calls]
 
 
+POOLS = {
+    "a pool that is kept": ("self.pool = worker.pool()", "self.pool.apply(len, ('x',))"),
+    "the worker's own": ("pass", "connection.worker.pool('images').map(len, ['x'])"),
+    "a pool of a name": ("pass", "pool = self._worker.pool('x')\nreturn pool.map(len, [])"),
+}
+
+
+@pytest.mark.parametrize("what", POOLS)
+def test_finds_what_waits_for_a_pool(plugin, what):
+    made, body = POOLS[what]
+    call = body.rpartition("\n")[2].removeprefix("return ")
+    more = f"def on_worker_start(self, worker):\n    {made}"
+    assert found(plugin, body, more=more) == [("pool-waits", call)]
+
+
+def test_finds_what_waits_for_a_pool_also_in_a_hook_that_may_block(plugin):
+    source = plugin(
+        """
+        class Plugin:
+            @hookimpl
+            def on_worker_start(self, worker):
+                self.pool = worker.pool()
+                self.pool.apply(len, "x")
+        """
+    )
+    [finding] = check_blocking(source)
+    assert finding.message == "worker.pool().apply() raises WouldBlockError in on_worker_start"
+    assert finding.place == "plugin.py:7"
+
+
+def test_coroutines_await_what_a_pool_does_and_protocols_cannot(plugin):
+    source = plugin(
+        """
+        from host.asyncio import serve
+        class Protocol:
+            def data_received(self, data):
+                self.worker.pool().map(len, data)
+        async def main(worker):
+            pool = worker.pool()
+            await pool.apply(len, "x")
+            await later(worker)
+        def later(worker):
+            return worker.pool().map(len, "x")
+        """
+    )
+    assert [each.place for each in check_blocking(source)] == ["plugin.py:6"]
+
+
+def test_follows_callbacks_of_pools_and_not_what_is_done_in_them(plugin):
+    body = "self.pool.apply_async(work, (1,), callback=self.done, error_callback=self.failed)"
+    more = (
+        "def on_worker_start(self, worker): self.pool = worker.pool()\n"
+        "def done(self, value): time.sleep(1)\n"
+        "def failed(self, error): time.sleep(2)"
+    )
+    head = "import time\ndef work(seconds): time.sleep(seconds)"
+    calls = [subject for _, subject in found(plugin, body, head, more=more)]
+    assert calls == ["time.sleep(1)", "time.sleep(2)"]
+
+
+def test_callbacks_of_other_pools_are_called_in_threads(plugin):
+    head = "import multiprocessing, time\nPOOL = multiprocessing.Pool()\ndef f(x): time.sleep(x)"
+    assert found(plugin, "POOL.map_async(len, [], callback=f)", head) == []
+
+
 AT_ONCE = {
     "a sleep of nothing": ("import time", "time.sleep(0)"),
     "an own function of that name": ("def sleep(seconds): ...", "sleep(1)"),

@@ -18,14 +18,11 @@ class World:
     """A queue, and the names of the results that were delivered."""
 
     def __init__(self, limit=1000):
-        self.queue, self.delivered = Queue(limit), []
+        self.queue, self.names, self.delivered = Queue(limit), {}, []
 
     def add(self, name, client=None, tasks=1):
-        result = Result(
-            self.queue.share(client),
-            lambda _: self.delivered.append(name),
-            lambda each: each.give_up(),
-        )
+        result = Result(self.queue.share(client), lambda each: each.give_up())
+        self.names[result] = name
         result.tasks = [Task(name, result, index, 0) for index in range(tasks)]
         result.undone = tasks
         self.queue.add(result)
@@ -33,8 +30,10 @@ class World:
 
     def finish(self, result, value=None):
         result.add(0, value)
-        for each in self.queue.deliver(result):
-            each.deliver()
+        self.deliver(result)
+
+    def deliver(self, result):
+        self.delivered += [self.names[each] for each in self.queue.deliver(result)]
 
     def take_all(self):
         taken = []
@@ -84,8 +83,7 @@ def test_what_is_cancelled_holds_nobody_up():
     first, second = world.add("a", client), world.add("b", client)
     world.finish(second)
     first.give_up()
-    for each in world.queue.deliver(first):
-        each.deliver()
+    world.deliver(first)
     assert world.delivered == ["b"]
 
 
@@ -145,7 +143,7 @@ def test_a_result_raises_what_was_raised():
 
 def test_a_list_is_whole_when_all_its_parts_are_there():
     world = World()
-    result = Result(world.queue.share(None), lambda _: None, lambda _: None, 5)
+    result = Result(world.queue.share(None), lambda _: None, size=5)
     result.undone = 2
     assert not result.add(3, ["d", "e"])
     assert not result.ready()

@@ -83,3 +83,12 @@ def test_blame_finds_whose_function_raised(function, culprit):
 
 def test_blame_falls_back():
     assert blame(ValueError("never raised"), [], "echo") == "echo"
+
+
+def test_blame_asks_for_the_text_of_an_error_that_has_none():
+    class Mute(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    both = [implementation("echo", reads_badly, hook="on_readable")]
+    assert blame(Mute(), both, "default") == "default"

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from host.runtime import loop
-from host.runtime.stacks import MAX_BYTES, SIGNAL, StackReader, frames, task_frame, trim
+from host.runtime.stacks import MAX_BYTES, SIGNAL, StackReader, explanation, frames, trim
 from host.testing.machine import patience
 
 
@@ -124,6 +124,53 @@ def test_a_process_prints_where_it_is_when_it_is_told_to_and_goes_on():
         assert process.wait(patience(30)) == 0
         names = [name for _, _, name in frames(first + read_all(printed))]
         assert names == ["dig_in"] * 3 + ["<module>"]
+
+
+@pytest.mark.parametrize(
+    "hang",
+    ["time.sleep(60)", "os.read(ends[0], 1)", "ends[0] += sum(1 for _ in iter(int, 1))"],
+    ids=["sleep", "read", "loop"],
+)
+def test_a_process_says_what_it_is_at_also_while_it_hangs(hang):
+    program = f"""
+        import os, sys, time
+        number = int(sys.argv[1])
+        stacks.print_to(number)
+        stacks.explain_by(lambda: "of plugin x,\\nGET /", number)
+        ends = list(os.pipe())
+        def hangs():
+            print("here", flush=True)
+            {hang}
+        hangs()
+    """
+    with child(program) as (process, printed):
+        assert process.stdout.readline() == b"here\n"
+        text = ""
+        os.set_blocking(printed.fileno(), True)
+        process.send_signal(SIGNAL)
+        while "At work" not in text:
+            text += os.read(printed.fileno(), MAX_BYTES).decode()
+        assert explanation(text) == r"of plugin x,\x0aGET /"
+        assert [name for _, _, name in frames(text)][-2:] == ["hangs", "<module>"]
+        assert "At work" not in trim(text)
+        assert process.poll() is None
+
+
+def test_what_a_process_is_at_is_left_out_if_it_cannot_be_told():
+    program = """
+        import sys
+        number = int(sys.argv[1])
+        stacks.print_to(number)
+        stacks.explain_by(lambda: 1 // 0, number)
+        signal.raise_signal(stacks.SIGNAL)
+        print("on", flush=True)
+    """
+    with child(program) as (process, printed):
+        assert process.stdout.readline() == b"on\n"
+        assert process.wait(patience(30)) == 0
+        text = read_all(printed)
+        assert [name for _, _, name in frames(text)] == ["<module>"]
+        assert explanation(text) == ""
 
 
 def test_a_process_that_crashes_prints_where_it_was():
@@ -241,32 +288,3 @@ def test_frames_that_lead_to_the_loop_are_left_out_of_each_thread():
 @pytest.mark.parametrize("text", ["", "no stacks at all", frame("/a/b/loop.py", "run").strip()])
 def test_what_leads_to_no_loop_is_kept(text):
     assert trim(text) == text
-
-
-def test_a_task_is_told_by_the_frame_that_asyncio_has_called():
-    package = os.path.dirname(os.path.dirname(loop.__file__))
-    text = f"""Thread 0x00007f25d4c06b80 (most recent call first):
-  File "/a/plugin.py", line 1 in elsewhere
-
-Current thread 0x00007f6d5361cb80 (most recent call first):
-  File "/a/plugin.py", line 21 in deep
-  File "/a/plugin.py", line 17 in handle
-  File "{package}/asyncio/plugin.py", line 204 in guarded
-  File "{package}/profiling/recorder.py", line 99 in timed
-  File "/usr/lib/python3.11/asyncio/events.py", line 80 in _run
-  File "/usr/lib/python3.11/asyncio/base_events.py", line 1922 in _run_once
-"""
-    assert task_frame(text) == ("/a/plugin.py", 17, "handle")
-    assert "_run" not in trim(text)
-    assert "guarded" in trim(text)
-
-
-def test_a_callback_in_c_has_no_frame_of_its_own():
-    text = """Thread 0x00007f25d4c06b80 (most recent call first):
-  File "/a/plugin.py", line 1 in elsewhere
-
-Current thread 0x00007f6d5361cb80 (most recent call first):
-  File "/usr/lib/python3.11/asyncio/events.py", line 80 in _run
-"""
-    assert task_frame(text) is None
-    assert task_frame("no stacks: the process is stopped") is None

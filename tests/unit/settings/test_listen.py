@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from host.settings import Address, Listen, Settings
+from host.settings import Address, Limits, Listen, Settings
 
 
 def test_listen_tells_its_parts():
@@ -69,3 +69,74 @@ def test_udp_and_tcp_may_have_one_port_and_udp_has_it_once():
     assert len(Settings.model_validate({"listen": texts}).listen) == 2
     with pytest.raises(ValidationError, match=r"same address as listen\[1\]"):
         Settings.model_validate({"listen": [*texts, "udp://localhost:53"]})
+
+
+UNIX, TCP = {"address": "unix:/a"}, {"address": "tcp://127.0.0.1:0"}
+OWN = {"max_per_client": 2}
+PROXY = {"proxy": "any", "proxy_from": ["unix"]}
+
+
+@pytest.mark.parametrize(
+    ("listen", "limits", "places"),
+    [
+        ([TCP, UNIX | OWN], {}, [("listen", 1, "max_per_client")]),
+        ([UNIX], {"max_per_client": 5}, [("limits", "max_per_client")]),
+        (
+            [UNIX | OWN, {"address": "unix:@b"}],
+            {"max_per_client": 5, "rate_per_client": "2/s"},
+            [
+                ("listen", 0, "max_per_client"),
+                ("limits", "max_per_client"),
+                ("limits", "rate_per_client"),
+            ],
+        ),
+    ],
+)
+def test_limits_of_clients_that_nobody_can_tell_apart_are_refused(listen, limits, places):
+    with pytest.raises(ValidationError, match=r"set limits\.client_uid = true") as raised:
+        Settings.model_validate({"listen": listen, "limits": limits})
+    assert [each["loc"] for each in raised.value.errors()] == places
+    Settings.model_validate({"listen": listen, "limits": limits | {"client_uid": True}})
+
+
+@pytest.mark.parametrize(
+    ("listen", "limits"),
+    [
+        ([UNIX, TCP | OWN], {"max_per_client": 5, "rate_per_client": 2}),
+        ([UNIX | {"max_per_client": 0}, TCP], {"max_per_client": 5}),
+        ([UNIX | OWN | PROXY], {"max_per_client": 5}),
+        ([{"address": "fd:a"} | OWN], {"rate_per_client": 2}),
+        ([UNIX], {}),
+        ([], {"max_per_client": 5}),
+    ],
+)
+def test_other_limits_of_clients_are_not(listen, limits):
+    Settings.model_validate({"listen": listen, "limits": limits})
+
+
+@pytest.mark.parametrize(
+    ("text", "network"),
+    [
+        ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+        ("::FFFF:a01:203", "10.1.2.3/32"),
+        ("::ffff:0:0/96", "0.0.0.0/0"),
+        ("::/0", "::/0"),
+        ("::10.1.2.3", "::10.1.2.3"),
+    ],
+)
+def test_networks_of_ipv4_in_notation_of_ipv6_are_what_they_stand_for(text, network):
+    listen = Listen(address="tcp://[::]:1", allow=(text,), deny=(text,))
+    assert (listen.allow, listen.deny) == ((network,), (network,))
+    listen = Listen(address="tcp://[::]:1", proxy="any", proxy_from=(text,))
+    assert listen.proxy_from == (network,)
+
+
+def test_a_name_that_no_plugin_can_have_is_refused_for_a_protocol_of_alpn():
+    with pytest.raises(ValidationError, match='"" is no plugin name, for "h2"'):
+        Listen(address="tcp://[::]:1", tls="x", alpn={"h2": ""})
+
+
+def test_a_burst_needs_a_rate():
+    assert Limits(rate_per_client=5.0, burst_per_client=20).burst_per_client == 20
+    with pytest.raises(ValidationError, match="says nothing without rate_per_client"):
+        Limits(burst_per_client=20)

@@ -11,7 +11,6 @@ from host.settings import (
     AppliedSetting,
     Listen,
     Loaded,
-    PoolSettings,
     Settings,
     SettingsError,
 )
@@ -20,7 +19,6 @@ from host.settings.models import Log, Profile
 from host.startup.prepare import (
     assign,
     check_log_file,
-    check_preload,
     count_sockets,
     prepare_none,
     prepare_uninterrupted,
@@ -47,7 +45,7 @@ class Registry:
     def serving(self, hook):
         return self.protocols if hook == "on_readable" else ()
 
-    def protocol(self, name, hook):
+    def protocol(self, name, hook, place):
         return SimpleNamespace(name=f"found {name}")
 
 
@@ -112,6 +110,22 @@ def test_a_udp_listener_that_nobody_answers_is_a_problem_of_the_settings():
     assert "--plugin echo" in str(caught.value)
 
 
+def test_a_plugin_that_is_not_selected_is_told_with_the_listener_that_names_it():
+    registry = load(Loaded(Settings(plugins=("echo",))))
+    address = "tcp://127.0.0.1:1"
+    place = rf"listen\[1\] \({address}\)"
+    for listen, message in (
+        (Listen(address=address, plugin="line"), f'{place} is to be served by "line"'),
+        (
+            Listen(address=address, tls="x", alpn={"h2": "line"}),
+            f'{place}, for "h2" of alpn, is to be served by "line"',
+        ),
+    ):
+        settings = SimpleNamespace(listens=(Listen(address="unix:@a"), listen))
+        with pytest.raises(PluginError, match=message):
+            assign(settings, registry)
+
+
 def test_more_listeners_than_a_notification_can_name_are_refused():
     listens = (Listen(address="tcp://127.0.0.1:0"),) * (MAX_LISTENERS + 1)
     many = SimpleNamespace(listens=listens)
@@ -153,14 +167,6 @@ def test_a_directory_that_cannot_be_made_is_a_problem_of_the_settings(tmp_path):
     directory = str(tmp_path / "file" / "profiles")
     with pytest.raises(SettingsError, match=r"profile\.directory.*cannot be written to"):
         profile_directory(Loaded(Settings(profile=Profile(directory=directory))))
-
-
-def test_modules_that_pools_import_first_are_there():
-    settings = Settings(pools={"a": PoolSettings(preload=("json.decoder", "os"))})
-    check_preload(Loaded(settings))
-    settings = Settings(pools={"a": PoolSettings(preload=("os", "nonsuch.x"))})
-    with pytest.raises(SettingsError, match=r'pools\.a\.preload = "nonsuch\.x"  there is no such'):
-        check_preload(Loaded(settings))
 
 
 class TestLogFile:

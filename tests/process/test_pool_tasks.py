@@ -1,0 +1,92 @@
+"""Tasks that end, break or flood their process: each has one answer, and so have its neighbours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from host import PicklingError, TaskLostError, TaskTimeoutError
+from host.telemetry.events import PLUGIN_PRINTED
+from support import bad_tasks as bad
+from support.pooling import Bench, bench
+
+pytestmark = pytest.mark.process
+
+NEIGHBOURS = 6
+
+
+def ask(made: Bench, func: Any, *args: Any) -> Any:
+    """Have a task done between others; return what it has returned or raised."""
+    answers: list[Any] = []
+    heard: list[int] = []
+    for number in range(NEIGHBOURS // 2):
+        made.pool.apply_async(bad.give, (number,), callback=heard.append)
+    made.pool.apply_async(func, args, callback=answers.append, error_callback=answers.append)
+    for number in range(NEIGHBOURS // 2, NEIGHBOURS):
+        made.pool.apply_async(bad.give, (number,), callback=heard.append)
+    made.run_until(lambda: not made.pool.is_busy())
+    assert sorted(heard) == list(range(NEIGHBOURS))
+    [answer] = answers
+    return answer
+
+
+ANSWERED = [
+    (bad.fork_and_print, (), "forked"),
+    (bad.close_the_first, (), "closed"),
+    (bad.close_the_output, (), "closed"),
+    (bad.print_much, (), "printed"),
+    (bad.signal_itself, (), "here"),
+]
+FAILED = [
+    (bad.end_at_once, (), TaskLostError, "exit code 7"),
+    (bad.crash, (), TaskLostError, "killed by SIGABRT"),
+    (bad.close_all, (), TaskLostError, "has ended"),
+    (bad.write_to_the_socket, (), TaskLostError, "has ended"),
+    (bad.shut_the_socket_down, (), TaskLostError, "has ended"),
+    (bad.be_stopped, (), TaskTimeoutError, "was not done"),
+    (bad.wait_for_ever, (), TaskTimeoutError, "was not done"),
+    (bad.raise_it, (KeyboardInterrupt(),), KeyboardInterrupt, ""),
+    (bad.raise_it, (SystemExit(3),), SystemExit, "3"),
+    (bad.raise_it, (GeneratorExit(),), GeneratorExit, ""),
+    (bad.raise_odd, (), PicklingError, "raised what cannot be pickled"),
+    (bad.return_a_function, (), PicklingError, "cannot be pickled"),
+    (bad.return_what_raises, (SystemExit(3),), PicklingError, "unpickled: SystemExit: 3"),
+    (bad.return_what_raises, (KeyboardInterrupt(),), PicklingError, "unpickled: Keyboard"),
+]
+
+
+def test_each_bad_task_has_one_answer_and_so_have_its_neighbours() -> None:
+    with bench(size=2, timeout_seconds=3.0) as made:
+        made.begin()
+        for func, args, value in ANSWERED:
+            assert ask(made, func, *args) == value
+        for func, args, kind, text in FAILED:
+            error = ask(made, func, *args)
+            assert type(error) is kind, func
+            assert text in str(error), func
+        made.begin()
+
+
+def test_a_large_result_passes_whole_and_others_do_not_wait_for_it() -> None:
+    with bench(size=2) as made:
+        made.begin()
+        assert len(ask(made, bad.large, 200)) == 200 * bad.MIB
+
+
+def test_threads_that_print_for_ever_break_no_answer() -> None:
+    with bench(size=1) as made:
+        made.begin()
+        assert ask(made, bad.leave_threads) == bad.large(3)
+        for _ in range(10):
+            assert ask(made, bad.large, 3) == bad.large(3)
+        texts = {each["text"] for each in made.told.of_any(PLUGIN_PRINTED)}
+        assert texts == {"of a thread " * 20}
+
+
+def test_processes_are_replaced_under_load() -> None:
+    with bench(size=2, max_tasks_per_process=3, max_queued=500) as made:
+        results = [made.pool.apply_async(bad.give, (number,)) for number in range(200)]
+        made.run_until(lambda: all(each.ready() for each in results))
+        assert [each.get() for each in results] == list(range(200))
+        made.begin()

@@ -1,0 +1,138 @@
+"""Tasks that do what no task should: each gets one answer, and nobody else notices.
+
+Processes of pools import this, so that it must not import much.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import Any
+
+MIB = 1024 * 1024
+
+
+class Odd(Exception):
+    """It is pickled, and cannot be made again."""
+
+    def __init__(self, first: object, second: object) -> None:
+        super().__init__(first)
+
+
+class Raises:
+    """Raises something as it is unpickled in the worker."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error, self._pid = error, os.getpid()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return raise_elsewhere, (self._error, self._pid)
+
+
+def raise_elsewhere(error: BaseException, pid: int) -> None:
+    if os.getpid() != pid:
+        raise error
+
+
+def give(value: object) -> object:
+    """Be a good task, the neighbour of others."""
+    return value
+
+
+def end_at_once() -> None:
+    os._exit(7)
+
+
+def crash() -> None:
+    os.abort()
+
+
+def be_stopped() -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def raise_it(error: BaseException) -> None:
+    raise error
+
+
+def raise_odd() -> None:
+    raise Odd(1, 2)
+
+
+def return_a_function() -> object:
+    return lambda: 1
+
+
+def return_what_raises(error: BaseException) -> object:
+    return Raises(error)
+
+
+def fork_and_print() -> str:
+    pid = os.fork()
+    if pid == 0:
+        print("of a fork")
+        sys.stdout.flush()
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return "forked"
+
+
+def close_all() -> None:
+    os.closerange(0, 11)
+
+
+def close_the_first() -> str:
+    os.closerange(0, 3)
+    return "closed"
+
+
+def write_to_the_socket() -> None:
+    os.write(3, b"\xff" * 100)
+
+
+def shut_the_socket_down() -> None:
+    with socket.socket(fileno=os.dup(3)) as sock:
+        sock.shutdown(socket.SHUT_RDWR)
+
+
+def print_much() -> str:
+    print("x" * MIB)
+    print("no end of a line", end="")
+    return "printed"
+
+
+def close_the_output() -> str:
+    sys.stdout.close()
+    sys.stderr = None  # type: ignore[assignment]
+    return "closed"
+
+
+def signal_itself() -> str:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        os.kill(os.getpid(), number)
+    return "here"
+
+
+def large(mib: int) -> bytes:
+    return bytes(mib * MIB)
+
+
+def leave_threads() -> bytes:
+    """Leave threads behind that print for ever."""
+
+    def go_on() -> None:
+        while True:
+            print("of a thread " * 20)
+
+    for _ in range(3):
+        threading.Thread(target=go_on).start()
+    return large(3)
+
+
+def wait_for_ever() -> None:
+    while True:
+        time.sleep(1000)
