@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from host import hookspecs, settings
+from host.ops import metrics
 from host.plugin.binding import HOOKS
 from host.telemetry import events
 
@@ -131,6 +132,26 @@ def _event(event: events.Event) -> str:
     return f"{name}\n:   {sentence}\n{more}"
 
 
+_METRICS_INTRODUCTION = """\
+# Metrics
+
+What `/metrics` has ([Monitoring](monitoring.md)). Counters are those of all workers that there have
+been since the host was started, over reloads too, and never fall; those with a `pid` are of one
+process. `listener` is an address and `plugin` the plugin that serves it. No label names a client.
+
+This page is made from `host/ops/metrics.py` by `docs/generate.py`.
+"""
+
+
+def metric_list() -> str:
+    """Return the page about metrics."""
+    table = ["| metric | kind | labels | what it is |\n|---|---|---|---|"]
+    for metric in metrics.METRICS:
+        labels = ", ".join(f"`{each}`" for each in metric.labels)
+        table.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} |")
+    return f"{_METRICS_INTRODUCTION}\n" + "\n".join(table) + "\n"
+
+
 _DECISIONS_INTRODUCTION = """\
 # Decisions
 
@@ -171,6 +192,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "hooks.md": hooks,
     "settings.md": settings.reference,
     "events.md": event_list,
+    "metrics.md": metric_list,
     "systemd.md": systemd,
     "decisions/index.md": decisions,
 }

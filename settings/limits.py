@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import LiteralString
 
-from pydantic import Field, ValidationInfo, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from host.settings.listen import Listen
 from host.settings.section import Section
@@ -19,6 +20,13 @@ def _misfit(message: LiteralString, high: int) -> PydanticCustomError:
     return PydanticCustomError(
         "misfit", message, {"other": "connection.high_water_bytes", "high": high}
     )
+
+
+_NOBODY_KNOWN = PydanticCustomError(
+    "nobody_known",
+    "does nothing at a Unix socket, whose peers have no address: set limits.client_uid = true, so"
+    " that each user is a client, or leave this out",
+)
 
 
 class Limits(Section):
@@ -122,7 +130,33 @@ class Limits(Section):
             return self.rate_per_client > 0
         if not (self.rate_per_client or self.connections_per_client(listen)):
             return False
-        return self.client_uid or listen.proxy != "none" or address.family != "unix"
+        return self._knows_clients_of(listen)
+
+    def check_clients(self, listens: Sequence[Listen]) -> None:
+        """Check that no limit for clients is set where none of them can be told apart.
+
+        Raises:
+            ValidationError: with all limits that do nothing, by their places in the settings.
+        """
+        useless: list[tuple[tuple[str | int, ...], float]] = [
+            (("listen", number, "max_per_client"), listen.max_per_client)
+            for number, listen in enumerate(listens)
+            if listen.max_per_client > 0 and not self._knows_clients_of(listen)
+        ]
+        if not any(map(self._knows_clients_of, listens)):
+            for name in ("max_per_client", "rate_per_client"):
+                useless.append((("limits", name), getattr(self, name)))
+        details = [
+            InitErrorDetails(type=_NOBODY_KNOWN, loc=place, input=value)
+            for place, value in useless
+            if value
+        ]
+        if details:
+            raise ValidationError.from_exception_data("limits", details)
+
+    def _knows_clients_of(self, listen: Listen) -> bool:
+        """Tell whether a listener's clients can be told apart."""
+        return self.client_uid or listen.proxy != "none" or listen.parsed.family != "unix"
 
 
 class ConnectionLimits(Section):

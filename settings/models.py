@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from host.settings.cpus import usable_cpus
 from host.settings.limits import ConnectionLimits, Limits
 from host.settings.listen import DEFAULT_ADDRESS, Listen, Listens
+from host.settings.ops import Ops
 from host.settings.plugin_selection import Plugins
 from host.settings.pools import Pools
 from host.settings.process import Process
@@ -249,6 +250,9 @@ class Settings(Section):
         default=Admin(), description="How a running host is asked and told things."
     )
     log: Log = Field(default=Log(), description="What is logged and how.")
+    ops: Ops = Field(
+        default=Ops(), description="Where a host shows how it is: metrics, health, a dashboard."
+    )
     profile: Profile = Field(default=Profile(), description="Where the time of the workers goes.")
     pools: Pools = Field(
         default={},
@@ -272,10 +276,23 @@ class Settings(Section):
         """Whether what one client may do is limited at any listener."""
         return any(map(self.limits.concern_clients_of, self.listens))
 
+    @model_validator(mode="after")
+    def _check_clients(self) -> Self:
+        self.limits.check_clients(self.listens)
+        return self
+
     @field_validator("listen")
     @classmethod
     def _check_tls(cls, value: Listens, info: ValidationInfo) -> Listens:
         # A table that is itself invalid is missing here and reported on its own.
         if (tables := info.data.get("tls")) is not None:
             check_names([each.tls for each in value], tables)
+        return value
+
+    @field_validator("ops")
+    @classmethod
+    def _check_ops(cls, value: Ops, info: ValidationInfo) -> Ops:
+        admin: Admin | None = info.data.get("admin")
+        if value.listen and admin is not None and not admin.enabled:
+            raise ValueError("listen needs admin.enabled = true: the supervisor is asked that way")
         return value

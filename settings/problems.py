@@ -13,6 +13,7 @@ from host.settings.origins import Origin, locate
 from host.settings.places import (
     Place,
     allows_extra,
+    alternatives,
     below,
     fields_of,
     holds_secret,
@@ -101,18 +102,27 @@ class _Sieve(NamedTuple):
 
 def _unknown(key: str, value: object, kinds: Sequence[type], path: Path, scope: Scope) -> Problem:
     here = (*path, key)
-    fields = {one: None for kind in kinds for one in keys_of(kind)}
+    fields = {one: places for kind in kinds for one, places in keys_of(kind).items()}
     if isinstance(value, dict) and scope.model in kinds and not scope.prefix:
         known = [*sections(scope.model), "tls", "pools", "options"]
         guess = nearest(key, known)
         hint = f"did you mean [{guess}]?" if guess else f"sections: {_list(known, '[{}]')}"
         return Problem(join(here), "", f"unknown section, {hint}", scope.where(here))
     guess = nearest(key, fields)
-    hidden = [each for each in fields if scope.secret((*path, each))]
+    hidden = [
+        each
+        for each, places in fields.items()
+        if scope.secret((*path, each)) and (isinstance(value, dict) or not _are_tables(places))
+    ]
     # It may be a secret that was meant, where no other key is near.
     secret = bool(hidden) and (guess is None or nearest(key, hidden) is not None)
     message = f"unknown key, {_advice(key, guess, here, fields, scope)}"
     return scope.problem(here, value, message, secret=secret)
+
+
+def _are_tables(places: Iterable[Place]) -> bool:
+    """Tell whether a value there must be a table."""
+    return all(is_table(kind) for place in places for kind in alternatives(place.annotation))
 
 
 def _advice(key: str, guess: str | None, here: Path, fields: Iterable[str], scope: Scope) -> str:

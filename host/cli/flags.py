@@ -47,6 +47,7 @@ def _sources(params: dict[str, Any]) -> Sources:
         ("log.level", "--log-level"),
         ("profile.directory", "--profile"),
         ("process.user", "--user"),
+        ("ops.listen", "--ops"),
     ):
         value = params[key.replace(".", "_")]
         if value is not None:
@@ -114,6 +115,12 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         help="Measure hooks and loop of each worker: files in DIR, and a table at the end.",
     ),
     click.option(
+        "--ops",
+        "ops_listen",
+        metavar="ADDRESS",
+        help="Where metrics, health and a dashboard are served: tcp://127.0.0.1:9180.",
+    ),
+    click.option(
         "--user",
         "process_user",
         metavar="USER",
@@ -141,6 +148,7 @@ _NAMES = (
     "log_format",
     "log_level",
     "profile_directory",
+    "ops_listen",
     "process_user",
     "assignments",
 )

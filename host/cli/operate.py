@@ -34,16 +34,17 @@ _FINGERPRINT_DIGITS = 16
 
 @of_table(
     "status",
-    click.Option(["--ready"], is_flag=True, help="Print ready or not ready; exit with 0 or 1."),
     click.Option(["--stacks"], is_flag=True, help="Print the stacks of workers that hung, too."),
     click.Option(["--clients"], is_flag=True, help="Print who has most connections, too."),
 )
 def status(target: Target, ready: bool, stacks: bool, clients: bool) -> None:
     """Show the state of the host."""
     if ready:
-        is_ready = _is_ready(target)
+        found = _readiness(target)
+        is_ready = found["ready"] is True
+        said = "ready" if is_ready else f"not ready: {printable(found['not_ready'])}"
         with suppress(OSError):  # the code is what is asked for
-            target.show({"ready": is_ready}, lambda: ["ready" if is_ready else "not ready"])
+            target.show(found, lambda: [said])
         if not streams.flush():
             streams.forget()
         sys.exit(0 if is_ready else 1)
@@ -72,11 +73,12 @@ def _overview(found: Mapping[str, Any], *, stacks: bool) -> Iterator[Part]:
             yield "not all connections are counted: there are very many, or a worker did not answer"
 
 
-def _is_ready(target: Target) -> bool:
+def _readiness(target: Target) -> dict[str, Any]:
     try:
-        return target.ask("status").get("ready") is True
-    except RemoteError:
-        return False
+        found = target.ask("status", ready=True)
+    except RemoteError as error:
+        found = {"ready": False, "not_ready": str(error)}
+    return {key: found[key] for key in ("ready", "not_ready")}
 
 
 @of_table("generations")

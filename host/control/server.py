@@ -14,6 +14,7 @@ from host.control import commands
 from host.control.commands import CommandError
 from host.control.connection import ControlConnection
 from host.control.replies import Reply, pieces
+from host.control.requests import parse_request, read_request
 from host.net.sockets import credentials
 from host.runtime.loop import READ, Loop
 from host.telemetry.emitter import Telemetry
@@ -172,10 +173,10 @@ class ControlServer:
         line = client.take_request()
         reply = client.reply()
         try:
-            request = commands.read_request(line)
+            request = read_request(line)
             if "id" in request:
                 reply = client.reply({"id": request["id"]})
-            parsed = commands.parse_request(request)
+            parsed = parse_request(request)
             if isinstance(parsed, int):
                 client.send_page(parsed)
                 return

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from host.interfaces import Listener
 from host.ipc.client_counts import ClientRow
+from host.ipc.host_counts import HostCounts
 from host.ipc.scoreboard import Row, Scoreboard
+from host.ipc.totals import Totals
 
 if TYPE_CHECKING:  # a host without TLS does not import it
     from host.tls.tables import TlsContexts
@@ -63,3 +65,39 @@ class Assignment(NamedTuple):
     def streams(self) -> list[socket.socket]:
         """The listening sockets that connections come in on."""
         return [each for number, each in enumerate(self.sockets) if number not in self.shards]
+
+
+class CountedGeneration(NamedTuple):
+    """A generation, as far as its counters go."""
+
+    number: int
+    listeners: tuple[Listener, ...]
+    scoreboard: Scoreboard
+
+
+class OpsAssignment(NamedTuple):
+    """What the supervisor gives the process that shows how the host is, across the fork.
+
+    That process is replaced when a generation comes, so it need not hear of any. What one that ends
+    has counted last stays in its scoreboard as long as this process has it.
+
+    Attributes:
+        parent: the supervisor's pid.
+        name, version: those of the host.
+        started: when the host was started, in seconds since the epoch.
+        sockets: the listening sockets, each with whether only this machine reaches it.
+        generations: all generations that have workers.
+        ended: what those before have counted.
+        counts: what the supervisor counts, and where this process writes that it is well.
+        stop: a pipe that has its end when this process is to end; it closes it.
+    """
+
+    parent: int
+    name: str
+    version: str
+    started: float
+    sockets: tuple[tuple[socket.socket, bool], ...]
+    generations: tuple[CountedGeneration, ...]
+    ended: Totals
+    counts: HostCounts
+    stop: int

@@ -6,7 +6,8 @@ row has two parts: what the worker writes and what the supervisor writes. No loc
 cell has one writer, and a cell is an aligned 64-bit word that CPython copies with one
 `memcpy` of a constant 8 bytes, which compilers for 64-bit machines turn into one store.
 
-Counters of a row go on from one worker to the next; so their sums are those of all workers.
+Counters of a row go on from one worker to the next; so their sums are those of all workers. The
+workers of a row have one slot, so that the sums of a slot's rows are those of the slot.
 """
 
 from __future__ import annotations
@@ -30,7 +31,20 @@ PEER = 8
 # Written by the worker, once per row: tasks of its pools, now and so far.
 TASKS_WAITING, TASKS_RUNNING = 14, 15
 TASKS_DONE, TASKS_FAILED, TASKS_LOST, TASKS_TIMED_OUT = range(16, 20)
-WORKER_WORDS = 20
+# Written by the supervisor, once per row: whose row it is, and its process. The slot is one more
+# than its number, so that 0 is nobody's.
+SLOT, PID = 20, 21
+WORKER_WORDS = 22
+_OF_ONE_WORKER = (
+    ACTIVE,
+    TURN_STARTED,
+    REFUSING,
+    CURRENT_CALL,
+    TASKS_WAITING,
+    TASKS_RUNNING,
+    PID,
+)
+"""What is not counted on by the next worker of the row."""
 # Written by the worker, once per row and listener.
 CLAIMED, SETTLED, ACCEPTED, SPURIOUS, REFUSED = range(5)
 BYTES_IN, BYTES_OUT = 6, 7
@@ -100,6 +114,15 @@ class Row:
         """Return one counter of one listener."""
         return self.cells[self.cell(listener, counter)]
 
+    def words(self) -> list[int]:
+        """Return all of the row's own counters, by their numbers."""
+        return [self.cells[self._base + word] for word in range(WORKER_WORDS)]
+
+    def listener_words(self, listener: int) -> list[int]:
+        """Return all counters of one listener, by their numbers."""
+        first = self.cell(listener, 0)
+        return [self.cells[first + counter] for counter in range(LISTENER_WORDS)]
+
     def raise_by(self, word: int, amount: int) -> None:
         """Raise one of the row's own counters, or lower it; only its one writer may."""
         self.cells[self._base + word] += amount
@@ -111,6 +134,11 @@ class Row:
     def add(self, listener: int, counter: int, amount: int = 1) -> None:
         """Raise one counter of one listener; only its one writer may."""
         self.cells[self.cell(listener, counter)] += amount
+
+    @property
+    def slot(self) -> int | None:
+        """The slot whose workers it has counted for; None if it has had no worker yet."""
+        return self.get(SLOT) - 1 if self.get(SLOT) else None
 
     def turn_seconds(self, now: float) -> float:
         """Return how long the present or, between turns, the last turn of the loop has taken."""
@@ -130,7 +158,7 @@ class Row:
             self.cells[self.cell(listener, SETTLED)] = claimed
             self.cells[self.cell(listener, SENT)] = claimed
             self.cells[self.cell(listener, OPEN)] = 0
-        for word in (ACTIVE, TURN_STARTED, REFUSING, CURRENT_CALL, TASKS_WAITING, TASKS_RUNNING):
+        for word in _OF_ONE_WORKER:
             self.put(word, 0)
         self.put(CLAIMED_ALL, self.sum(CLAIMED))
         self.put(ACCEPTED_ALL, self.sum(ACCEPTED))
@@ -172,10 +200,12 @@ class Scoreboard:
             row = self._rows[number] = Row(self.cells, base, self.listeners, number)
         return row
 
-    def use(self, number: int) -> Row:
-        """Return one row that is taken into use; only the supervisor may."""
+    def use(self, number: int, slot: int) -> Row:
+        """Return one row that a worker of a slot is to use; only the supervisor may."""
         self.cells[_USED] = max(self.cells[_USED], number + 1)
-        return self.row(number)
+        row = self.row(number)
+        row.put(SLOT, slot + 1)
+        return row
 
     @property
     def rows(self) -> tuple[Row, ...]:

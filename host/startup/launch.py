@@ -29,6 +29,7 @@ from host.startup.given import Given, given_to_this_process
 from host.startup.limits import RESERVED_DESCRIPTORS, pool_descriptors
 from host.startup.listening import assign_listeners, open_control, open_or_take
 from host.startup.log import HostLog
+from host.startup.ops import open_or_take_ops, runs_ops
 from host.startup.prepare import (
     Prepared,
     count_sockets,
@@ -50,6 +51,7 @@ from host.telemetry.events import (
     HOST_STOPPED,
     KEYS_LOGGED,
     LISTENING,
+    OPS_LISTENING,
     SOCKET_FILE_LOST,
     SOCKET_UNUSED,
     VARIABLES_IGNORED,
@@ -166,12 +168,15 @@ def _run(
     inherited = bound_before(handed.sockets) if handed else []
     if opened is not None:
         sockets, control = assign_listeners(prepared.served, opened.listeners), opened.control
+        ops = opened.ops
     else:
         sockets, failed = open_or_take(prepared, handed, inherited, failed, passed, given.stored)
         control = open_control(settings, telemetry, handed)
+        ops, failed = open_or_take_ops(settings, handed, passed, failed)
     if handed is None:
         _tell_start(prepared, telemetry, version)
     _tell_listeners(sockets, handed, inherited, telemetry)
+    _tell_ops(ops, handed, telemetry)
     if not failed:
         _tell_unused(passed, sockets, telemetry)
     run = run_name() if prepared.profile else ""
@@ -198,6 +203,8 @@ def _run(
         inherited=inherited,
         failed=failed,
         tls=prepared.tls,
+        ops=ops if prepared.ops_token is not None else (),
+        run_ops=runs_ops(prepared, given, host_log),
         kept=given.kept,
         timed=recorder.timed if recorder else None,
     )
@@ -269,6 +276,16 @@ def _tell_listeners(
             telemetry.emit(LISTENING, address=view.address, plugin=view.plugin)
         if listener.trouble:
             telemetry.emit(SOCKET_FILE_LOST, address=view.address, cause=listener.trouble)
+
+
+def _tell_ops(
+    sockets: Iterable[ListeningSocket], handed: Handover | None, telemetry: Telemetry
+) -> None:
+    """Tell where it is shown how the host is, as far as that is new."""
+    known = {each.address for each in handed.ops} if handed else set()
+    for address in (each.view.address for each in sockets):
+        if address not in known:
+            telemetry.emit(OPS_LISTENING, address=address)
 
 
 def _tell_unused(

@@ -23,11 +23,14 @@ from host.runtime import forks
 from host.runtime.accounts import Account, AccountError, find_group, find_user
 from host.settings import AppliedSetting, Listen, Loaded, Problem, Settings, SettingsError, render
 from host.startup.limits import max_connections, pool_descriptors
+from host.startup.ops_token import prepare_ops
 from host.startup.pools import check_pools
 from host.supervisor.reload.handover import Handover
 from host.text import reason
 
 if TYPE_CHECKING:
+    from pydantic import SecretStr
+
     from host.tls.tables import TlsContexts
 
 
@@ -42,6 +45,7 @@ class Prepared(NamedTuple):
         profile: where its workers write what they have measured, if they shall.
         applied: returns its settings as people see them: key, value, and where that came from.
         tls: its certificates, if there are tables [tls.NAME].
+        ops_token: what `prepare_ops` has returned.
     """
 
     loaded: Loaded
@@ -51,6 +55,7 @@ class Prepared(NamedTuple):
     profile: Path | None
     applied: Callable[[], list[AppliedSetting]]
     tls: TlsContexts | None = None
+    ops_token: SecretStr | None = None
 
     @property
     def settings(self) -> Settings:
@@ -81,7 +86,8 @@ def prepare(loaded: Loaded, kept: int | None = None) -> Prepared:
     shown = functools.partial(render, loaded, registry.options)
     tls = load_certificates(loaded, kept)
     import_for_workers(tls)
-    return Prepared(loaded, registry, served, limit, profile_directory(loaded), shown, tls)
+    profile, token = profile_directory(loaded), prepare_ops(loaded)
+    return Prepared(loaded, registry, served, limit, profile, shown, tls, token)
 
 
 def prepare_uninterrupted(load_settings: Callable[[], Loaded], kept: int | None = None) -> Prepared:
@@ -119,7 +125,10 @@ def prepare_none(handed: Handover) -> Prepared:
     tls = None
     with suppress(SettingsError):  # or new ones would wait until a reload goes well
         tls = load_certificates(loaded, handed.kept)
-    return Prepared(loaded, load_none(), [], limit, profile, shown, tls)
+    token = None
+    with suppress(SettingsError):  # or nothing is shown: never without a token that was asked for
+        token = prepare_ops(loaded)
+    return Prepared(loaded, load_none(), [], limit, profile, shown, tls, token)
 
 
 def listens(settings: Settings) -> tuple[Listen, ...]:

@@ -15,6 +15,7 @@ from host.settings import Listen, Loaded, Problem, Settings, SettingsError
 from host.startup.given import Given
 from host.startup.limits import max_connections
 from host.startup.listening import open_control, open_or_find
+from host.startup.ops import open_ops
 from host.startup.prepare import check_owners, count_sockets, keep_certificates, listens
 from host.telemetry.emitter import Telemetry
 from host.text import reason
@@ -27,16 +28,18 @@ class Opened:
     Attributes:
         listeners: what the host listens on; which plugin serves each is not known yet.
         control: the control socket, if there is one.
+        ops: where it shows how the host is.
         kept: what it has read of certificates that the user may not read, if there are any.
     """
 
     listeners: list[ListeningSocket]
     control: socket.socket | None
+    ops: list[ListeningSocket]
     kept: int | None
 
     def close(self) -> None:
         """Close all of it: the host does not start."""
-        for listener in self.listeners:
+        for listener in (*self.listeners, *self.ops):
             listener.close()
         if self.control is not None:
             self.control.close()
@@ -94,7 +97,8 @@ def open_and_become(loaded: Loaded, wanted: Account, given: Given, telemetry: Te
     with ExitStack() as closing:
         listeners = open_or_find(served, given.passed, given.stored, wanted)
         control = open_control(settings, telemetry, None)
-        opened = Opened(listeners, control, keep_certificates(loaded, wanted))
+        ops = open_ops(settings, given.passed, wanted)
+        opened = Opened(listeners, control, ops, keep_certificates(loaded, wanted))
         closing.callback(opened.close)
         if opened.kept is not None:
             processes.hide_memory()  # the kernel keeps that over the change of the user

@@ -43,6 +43,7 @@ def rehearse(load_settings: Callable[[], Loaded]) -> ExitCode:
             format=FORMAT,
             process=settings.process,
             listen=[listen for listen, _ in prepared.served],
+            ops=list(settings.ops.listens),
             control=settings.name if settings.admin.enabled else None,
         )
         print(f"\n{plan.model_dump_json()}", flush=True)

@@ -12,6 +12,7 @@ from host.bus.supervisor_end import BusRouter
 from host.control.server import ControlServer
 from host.dispatch.dispatcher import DispatchPolicy, Scheduler
 from host.ipc.client_counts import ClientCounts
+from host.ipc.host_counts import HostCounts
 from host.net.listeners import ListeningSocket
 from host.plugin.binding import HostHooks
 from host.plugin.circuit_breaker import CircuitBreaker
@@ -26,6 +27,7 @@ from host.supervisor.dispatch_setup import DispatchSetup
 from host.supervisor.generation import Generation
 from host.supervisor.generations import Generations
 from host.supervisor.lifecycle import LifecycleParts, WorkerLifecycle
+from host.supervisor.ops import Ops
 from host.supervisor.orphans import Orphans
 from host.supervisor.reload.reexec import ReexecParts, reexec
 from host.supervisor.reload.reloader import Program, Reloader
@@ -133,11 +135,12 @@ def make_state(
     certificates: CertificateRotation,
 ) -> HostState:
     """Make what knows of the workers; it goes on with what was handed over."""
+    counts = make_counts(dependencies)
     handed, workers = dependencies.handed, parts.workers
     policy = _pool_policy(settings, generations.current)
     pool = Pool(policy, [handle.record for handle in workers])
     last_call = LastCall(dependencies.registry.calls)
-    exits = ExitReports(parts.loop, workers, parts.telemetry, last_call)
+    exits = ExitReports(parts.loop, workers, parts.telemetry, last_call, counts)
     if handed is not None:
         exits.restore(handed.restarts, handed.hangs)
     return HostState(
@@ -153,7 +156,16 @@ def make_state(
         generations=generations,
         shutdown=shutdown,
         certificates=certificates,
+        counts=counts,
     )
+
+
+def make_counts(dependencies: Dependencies) -> HostCounts:
+    """Make what counts events and restarts; it goes on with what was handed over."""
+    handed = dependencies.handed
+    counts = HostCounts(handed.events, handed.restarts_by_cause) if handed else HostCounts()
+    dependencies.telemetry.subscribe(counts.count_event)
+    return counts
 
 
 def make_service_manager(state: HostState, dependencies: Dependencies) -> ServiceManager:
@@ -169,6 +181,7 @@ def make_reloader(
     dependencies: Dependencies,
     router: BusRouter,
     service: ServiceManager,
+    ops: Ops,
 ) -> Reloader:
     """Make what reloads, with all that it hands over to the process that it becomes."""
     control = dependencies.control
@@ -183,6 +196,8 @@ def make_reloader(
         workers=state.workers,
         exits=state.exits,
         generations=state.generations,
+        counts=state.counts,
+        ops=lambda: (ops.sockets, ops.pid),
         control=(state.name, control.fileno()) if control else None,
         passed=dependencies.passed,
         service=service.hand_over,
@@ -202,13 +217,34 @@ def make_reloader(
     )
 
 
-def make_orphans(state: HostState, dependencies: Dependencies, reloader: Reloader) -> Orphans:
+def make_ops(
+    state: HostState,
+    settings: Settings,
+    dependencies: Dependencies,
+    close: Callable[[], object],
+) -> Ops:
+    """Make what has a process show how the host is; `close` closes in it what is not its own."""
+    handed = dependencies.handed
+    return Ops(
+        state,
+        dependencies.telemetry,
+        settings.lifecycle,
+        dependencies.ops,
+        dependencies.run_ops,
+        close=close,
+        before=handed.helper if handed else None,
+    )
+
+
+def make_orphans(
+    state: HostState, dependencies: Dependencies, reloader: Reloader, ops: Ops
+) -> Orphans:
     """Make what looks after processes that plugins leave behind."""
     return Orphans(
         state.loop,
         dependencies.telemetry,
         state.workers,
-        reloader.rehearses,
+        lambda pid: reloader.rehearses(pid) or ops.knows(pid),
         state.generations.current.number,
         dependencies.registry.in_workers,
     )

@@ -75,9 +75,12 @@ class CommandHandlers:
         steps: Iterator[None] | None = getattr(self, command)(reply, **args)
         return steps
 
-    def status(self, reply: Reply) -> Iterator[None]:
-        """Tell the whole state of the host."""
-        reply.result((yield from status.status(self._host)))
+    def status(self, reply: Reply, *, ready: bool) -> Iterator[None]:
+        """Tell the whole state of the host, or only whether it is ready."""
+        if ready:
+            reply.result(status.readiness(self._host))
+        else:
+            reply.result((yield from status.status(self._host)))
 
     def generations(self, reply: Reply) -> None:
         """Tell the state of each generation."""

@@ -10,8 +10,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from host.interfaces import Listener
-from host.ipc.assignment import Assignment
+from host.ipc.assignment import Assignment, OpsAssignment
 from host.net.activation import PassedSockets
+from host.net.listeners import ListeningSocket
 from host.plugin.binding import Timed
 from host.plugin.registry import Registry
 from host.runtime.notifications import Notifier
@@ -77,6 +78,8 @@ class Dependencies(NamedTuple):
         inherited: the bound sockets in it.
         failed: why the new generation cannot start, after an exec; "" if it can.
         tls: the certificates; None if there are none.
+        ops: the bound sockets where it is shown how the host is; the supervisor closes them.
+        run_ops: what the process does that shows it.
         kept: what root has read of them, which a reload hands over; None if there is nothing.
         timed: what measures the hooks that plugins bring and workers call; None measures nothing.
     """
@@ -99,5 +102,7 @@ class Dependencies(NamedTuple):
     inherited: Sequence[socket.socket] = ()
     failed: str = ""
     tls: TlsContexts | None = None
+    ops: Sequence[ListeningSocket] = ()
+    run_ops: Callable[[OpsAssignment], int] = lambda _: 0
     kept: int | None = None
     timed: Timed | None = None

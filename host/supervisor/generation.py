@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
+import bisect
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
@@ -89,23 +89,31 @@ class Generation:
         """Whether no worker of it is alive."""
         return len(self._free) == self._next_row
 
-    def take_row(self) -> Row:
-        """Return the first row that is free.
+    def take_row(self, slot: int) -> Row:
+        """Return a row for a worker of a slot: a free one of that slot, or a new one.
+
+        A row of another slot is taken only when there are no new ones: the two are counted together
+        from then on.
 
         Raises:
             LimitsError: all are taken.
         """
-        if self._free:
-            return self.scoreboard.use(heapq.heappop(self._free))
-        if self._next_row == MAX_ROWS:
+        row = self.scoreboard.row
+        number = next((each for each in self._free if row(each).slot in (slot, None)), None)
+        if number is None and self._next_row < MAX_ROWS:
+            number, self._next_row = self._next_row, self._next_row + 1
+        elif number is None and self._free:
+            number = self._free[0]
+        if number is None:
             raise errors.LimitsError(f"{MAX_ROWS} workers of one generation are alive")
-        self._next_row += 1
-        return self.scoreboard.use(self._next_row - 1)
+        if number in self._free:
+            self._free.remove(number)
+        return self.scoreboard.use(number, slot)
 
     def give_back(self, row: Row) -> None:
         """Free the row of a worker that is dead, for another worker."""
         row.write_off()
-        heapq.heappush(self._free, row.number)
+        bisect.insort(self._free, row.number)
 
     def add_candidate(self, row: Row, worker: WorkerId, accepted: int) -> None:
         """Let schedulers choose a worker that is ready; a pass should follow.

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from host.dispatch.sharding import ShardTable
 from host.ipc.client_counts import ClientCounts
+from host.ipc.totals import Totals
 from host.net.listeners import ListeningSocket
 from host.net.quiesce import Gate
 from host.runtime.loop import Loop
@@ -45,6 +46,7 @@ class Generations:
         shards: who reads which sockets of UDP listeners; nobody yet if it is left out.
 
     Attributes:
+        ended: what generations that have ended have counted.
         deal_shards: deals those sockets to the workers that serve.
         keeps_shards: whether they stay where they are: the host stops.
         outcome: how the last reload went, if there was one.
@@ -66,6 +68,7 @@ class Generations:
         self.serving, self.coming, self.older = serving, coming, list(older)
         self.accepted = dict(accepted or {})
         self.shards = ShardTable() if shards is None else shards
+        self.ended = Totals()
         self.deal_shards: Callable[[], object] = lambda: None
         self.keeps_shards = False
         self.outcome: Outcome | None = None
@@ -143,6 +146,7 @@ class Generations:
     def _close_if_over(self, generation: Generation) -> None:
         if generation in self.older and generation.is_empty:
             self.older.remove(generation)
+            self.ended.add(generation.scoreboard, generation.listeners)
             generation.close()
             if generation.clients is not None and self.clients is None:
                 generation.clients.close()

@@ -17,6 +17,7 @@ from host.plugin.circuit_breaker import CircuitBreaker
 from host.plugin.failures import Failures
 from host.runtime import forks, lineage
 from host.runtime.loop import Loop
+from host.runtime.processes import Exit
 from host.runtime.signals import Handler
 from host.settings import Settings
 from host.supervisor.assembly import (
@@ -24,6 +25,7 @@ from host.supervisor.assembly import (
     load_schedulers,
     make_dispatching,
     make_generations,
+    make_ops,
     make_orphans,
     make_reloader,
     make_rotation,
@@ -99,6 +101,7 @@ class Supervisor:
             self._shutdown,
             self._certificates,
         )
+        self._counts = state.counts
         self._make_actors(state, queries, breaker)
         forks.close_in_plugin_fork(dependencies.log.mute)
         forks.close_in_plugin_fork(self._close_in_fork)
@@ -110,21 +113,27 @@ class Supervisor:
         dependencies, settings, loop = self._dependencies, self._settings, self._loop
         telemetry, workers = dependencies.telemetry, self._workers
         self._service = make_service_manager(state, dependencies)
-        self._reloader = make_reloader(state, settings, dependencies, self._router, self._service)
-        self._orphans = make_orphans(state, dependencies, self._reloader)
+        self._ops = make_ops(state, settings, dependencies, self._become_helper)
+        self._reloader = make_reloader(
+            state, settings, dependencies, self._router, self._service, self._ops
+        )
+        self._orphans = make_orphans(state, dependencies, self._reloader, self._ops)
         self._log_reopening = LogReopening(loop, telemetry, dependencies.log, workers, queries)
         self._lifecycle = WorkerLifecycle(
             lifecycle_parts(state, telemetry, self._hooks, queries, self._orphans),
             settings.lifecycle,
             become_worker=self._become_worker,
             on_reload_possible=self._reloader.begin_wanted,
-            on_other_child=self._reloader.handle_exit,
+            on_other_child=self._handle_other_exit,
             on_empty=self._finish,
         )
         load = functools.partial(load_schedulers, dependencies, self._failures, breaker)
         self._control = open_control(
             state, dependencies, self._lifecycle, queries, self._reloader, load, self.stop
         )
+
+    def _handle_other_exit(self, ended: Exit) -> bool:
+        return self._reloader.handle_exit(ended) or self._ops.handle_exit(ended)
 
     def _signal_handlers(self) -> dict[signal.Signals, Handler]:
         return signal_handlers(
@@ -154,6 +163,7 @@ class Supervisor:
             self._service.end()
             # Nothing is left behind: no child, no socket file, no descriptor.
             self._workers.kill_all()
+            self._ops.end()
             self._orphans.end()
             self._close_own()
             self._generations.close()
@@ -191,6 +201,7 @@ class Supervisor:
                 generations.note_outcome("starting")
                 self._log_reopening.begin("a reload")
             self._lifecycle.start()
+        self._ops.start()
         self._certificates.begin()
         self._lifecycle.reap()
 
@@ -251,6 +262,7 @@ class Supervisor:
         """Look after the workers and the signals, again and again."""
         next_look = self._lifecycle.check_health()
         self._reloader.check_health()
+        self._ops.check_health()
         self._restore_signals()
         self._loop.call_at(next_look, self._check_health)
 
@@ -299,14 +311,29 @@ class Supervisor:
         if self._control is not None:
             self._control.close()
 
+    def _become_helper(self) -> None:
+        """Close, in a helper process, what the supervisor alone uses; counters stay mapped."""
+        self._dependencies.batch.end()
+        self._count_no_more()
+        self._close_own()
+        self._generations.close_sockets_in_fork()
+
     def _become_worker(self) -> None:
         """Close, in a new worker, what is not its generation's."""
         self._dependencies.batch.end()
+        self._count_no_more()
+        self._ops.close_in_child()
         self._close_own()
         self._generations.close_all_but_current()
 
+    def _count_no_more(self) -> None:
+        """Keep a child from counting its events as the supervisor's."""
+        self._dependencies.telemetry.unsubscribe(self._counts.count_event)
+
     def _close_in_fork(self) -> None:
         """Leave everything to the parent, in a child that a plugin has forked."""
+        self._count_no_more()
+        self._ops.close_in_child()
         self._loop.close_in_fork()
         self._dependencies.passed.close()
         self._service.leave()

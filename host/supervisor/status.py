@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from host.ipc.host_counts import HostCounts
 from host.ipc.scoreboard import (
     ACCEPTED,
     ACTIVE,
@@ -71,6 +72,7 @@ class HostState:
     generations: Generations
     shutdown: Shutdown
     certificates: CertificateRotation
+    counts: HostCounts
 
 
 def status(host: HostState) -> Steps[dict[str, Any]]:
@@ -93,7 +95,8 @@ def status(host: HostState) -> Steps[dict[str, Any]]:
         "uptime_seconds": round(now - host.started, 3),
         "cpu_seconds": cpu_seconds(host.pid),
         "state": _state(host),
-        "ready": is_ready(host),
+        "ready": not (reason := not_ready(host)),
+        "not_ready": reason,
         "workers_wanted": host.pool.workers,
         "schedulers": [name for name, _ in host.generations.handing_out.dispatcher.schedulers],
         "workers": workers,
@@ -145,9 +148,27 @@ def _generation(host: HostState, generation: Generation) -> dict[str, Any]:
     }
 
 
-def is_ready(host: HostState) -> bool:
-    """Tell whether new connections should be sent here."""
-    return not host.shutdown.begun and host.pool.was_complete and ready_workers(host) > 0
+def readiness(host: HostState) -> dict[str, Any]:
+    """Return the part of the state that tells whether new connections should be sent here."""
+    reason = not_ready(host)
+    return {
+        "name": host.name,
+        "version": host.version,
+        "pid": host.pid,
+        "state": _state(host),
+        "ready": not reason,
+        "not_ready": reason,
+    }
+
+
+def not_ready(host: HostState) -> str:
+    """Say why no new connections should be sent here; "" if they should."""
+    if host.shutdown.begun:
+        return "the host is stopping"
+    ready = ready_workers(host)
+    if not host.pool.was_complete:
+        return f"the host is starting: {ready} of {host.pool.workers} workers take connections"
+    return "" if ready else "no worker takes connections"
 
 
 def ready_workers(host: HostState) -> int:

@@ -356,6 +356,16 @@ KEYS_LOGGED = Event(
     "the keys of all TLS sessions are written to {file} (--tls-keylog): whoever reads it can read "
     "all that is sent",
 )
+HELPER_STARTED = Event("helper_started", Level.DEBUG, "process for {name} started: pid {pid}")
+HELPER_ENDED = Event(
+    "helper_ended",
+    Level.ERROR,
+    "the process for {name} (pid {pid}) has ended, {cause}; another starts in {seconds} s",
+)
+OPS_LISTENING = Event(
+    "ops_listening", Level.INFO, "metrics, health and a dashboard are served on {address}"
+)
+OPS_FAILED = Event("ops_failed", Level.ERROR, "a page of ops.listen failed: {error}")
 LINES_DROPPED = Event(
     "lines_dropped", Level.WARNING, "{count:log line} dropped: the log was not taken fast enough"
 )

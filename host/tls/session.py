@@ -12,11 +12,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from host.interfaces import TlsInfo
+from host.tls.records import RecordBoundaries
 
 Buffers = Sequence[bytes | bytearray | memoryview]
 
 _READ_BYTES = 20_480
-"""A whole record and more (RFC 8446, 5.2). Thousands of small ones hold others up for long."""
+"""A whole record and more (RFC 8446, 5.2)."""
+_FEW_BYTES = 1024
+"""Hardly more than `_MOST_RECORDS` are in it, so nobody has to look."""
+_MOST_RECORDS = 32
+"""How many records OpenSSL is given at once, and how many may come in a row without data."""
 _SLICE = 65_536
 """How much is encrypted at once. What the kernel does not take of it has to be kept."""
 _AT_ONCE = 4 * _SLICE
@@ -51,6 +56,10 @@ class Session:
     sent once the kernel has taken the records that it is in, so the caller gives what was not sent
     again, first of all: of that, `_ahead` bytes are in records already.
 
+    A peer may send records that have no data. Each KeyUpdate (RFC 8446, 4.6.3) costs six times what
+    a short message does, and OpenSSL goes on with them until it has data. So it is given few
+    records at once, and a peer that sends nothing else is ended, as by BoringSSL and rustls.
+
     Args:
         context: the context of the server.
 
@@ -62,7 +71,10 @@ class Session:
 
     __slots__ = (
         "_ahead",
+        "_barren",
+        "_boundaries",
         "_failure",
+        "_held",
         "_incoming",
         "_left",
         "_object",
@@ -77,6 +89,9 @@ class Session:
         self._left = b""  # records that the kernel has not taken
         self._ahead = 0
         self._failure = ""
+        self._boundaries = RecordBoundaries()
+        self._held = b""  # records that OpenSSL is given later
+        self._barren = 0  # records that it was given since there was data
         self.more = self.silent = False
 
     def feed(self, data: bytes) -> None:
@@ -93,7 +108,9 @@ class Session:
             self._object.do_handshake()
         except ssl.SSLWantReadError:
             return False
-        self.more = self._incoming.pending > 0
+        records = self._incoming.read()  # those after the handshake, from the start of one on
+        self._take(records)
+        self.more = bool(records)
         return True
 
     def read(self, fd: int, room: int) -> bytes:
@@ -102,21 +119,34 @@ class Session:
         Raises:
             BlockingIOError: there are none now.
             TruncatedError: the peer has ended without saying so.
-            TlsFailedError: what it sends is not TLS.
+            TlsFailedError: what it sends is not TLS, or is all TLS and no data.
             OSError: from read(2).
         """
+        records = b""
         if not self.more:
             if self._failure:
                 raise TlsFailedError(self._failure)
             records = os.read(fd, _READ_BYTES)
             if not records:
                 raise TruncatedError("ended without close_notify")
-            self._incoming.write(records)
+            if len(records) > _FEW_BYTES or self._boundaries.inside:
+                records = self._take(records)
+            else:
+                self._incoming.write(records)
         try:
             data = self._object.read(room)
         except ssl.SSLError as error:
-            raise self._explained(fd, error) from None
-        self.more = len(data) == room or self._incoming.pending > 0
+            raise self._explained(fd, error, records) from None
+        self._barren = 0
+        waiting = self._incoming.pending
+        if waiting:
+            if records:  # not followed yet: those that are left may have no data
+                self._boundaries.follow(records[:-waiting], len(records))
+                self._barren = self._boundaries.follow(records[-waiting:], waiting)[1]
+        elif self._held:
+            self._take(self._held)
+            waiting = 1
+        self.more = len(data) == room or waiting > 0
         if self._outgoing.pending:
             self._answer(fd)
         return data
@@ -217,10 +247,23 @@ class Session:
             peer_certificate=tls.getpeercert(binary_form=True),
         )
 
-    def _explained(self, fd: int, error: ssl.SSLError) -> OSError:
-        """Return what a failed read comes to, and send what is to be sent because of it."""
+    def _explained(self, fd: int, error: ssl.SSLError, records: bytes) -> OSError:
+        """Return what a failed read comes to, and send what is to be sent because of it.
+
+        Args:
+            fd: the descriptor.
+            error: the error.
+            records: what was read for it and not followed yet.
+        """
         self.more = False
         if isinstance(error, ssl.SSLWantReadError):
+            self._barren += self._boundaries.follow(records, len(records))[1]
+            if self._barren - self._boundaries.inside > _MOST_RECORDS:
+                self._failure = "the peer sends records without data"
+                return TlsFailedError(self._failure)
+            if self._held:
+                self._take(self._held)
+                self.more = True
             if self._outgoing.pending:
                 self._answer(fd)
             return BlockingIOError()
@@ -228,6 +271,14 @@ class Session:
         with suppress(OSError):
             self._send(fd)  # an alert
         return TlsFailedError(self._failure)
+
+    def _take(self, records: bytes) -> bytes:
+        """Give OpenSSL as many records as it may have at once; nothing is left to be followed."""
+        size, count = self._boundaries.follow(records, _MOST_RECORDS)
+        self._barren += count
+        self._held = records[size:]
+        self._incoming.write(records[:size] if self._held else records)
+        return b""
 
     def _encrypt(self, data: bytes | memoryview) -> None:
         try:

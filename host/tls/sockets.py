@@ -36,18 +36,20 @@ class TlsSockets:
     def read(self, fd: int, room: int) -> bytes:
         """Read as `Session.read` does."""
         session = self._sessions[fd]
-        data = session.read(fd, room)
-        if session.more:
-            self._call_again(fd)
-        return data
+        try:
+            return session.read(fd, room)
+        finally:
+            if session.more:
+                self._call_again(fd)
 
     def read_into(self, fd: int, buffers: Sequence[bytearray | memoryview]) -> int:
         """Read as `Session.read_into` does."""
         session = self._sessions[fd]
-        size = session.read_into(fd, buffers)
-        if session.more:
-            self._call_again(fd)
-        return size
+        try:
+            return session.read_into(fd, buffers)
+        finally:
+            if session.more:
+                self._call_again(fd)
 
     def write(self, fd: int, data: bytes) -> int:
         """Write as `Session.write` does."""

@@ -17,6 +17,7 @@ from host.testing.machine import patience
 from support.asking import fresh_name
 from support.certificates import Authority
 from support.hosting import SUPPORT, eventually
+from support.tls_records import Records, logging_secrets, secret_of
 
 pytestmark = pytest.mark.process
 
@@ -257,6 +258,25 @@ def test_what_is_no_record_ends_the_connection(served, authority):
     assert closed["reason"] == "TLS protocol error"
 
 
+def test_who_sends_new_keys_and_no_data_is_ended(served, authority, tmp_path):
+    host = served("--set", "log.access=true")
+    context = authority.client()
+    secrets = logging_secrets(context, tmp_path)
+    with connect(host, authority.client()) as other, connect(host, context) as client:
+        records = Records(secret_of(secrets))
+        with socket.socket(fileno=socket.dup(client.fileno())) as below:
+            below.settimeout(patience(20))
+            few = b"".join(records.key_update(requested=True) for _ in range(20))
+            below.sendall(few + records.data(b"x"))
+            assert whole(client, 1) == b"x"
+            with suppress(OSError):
+                below.sendall(b"".join(records.key_update() for _ in range(2000)))
+            closed = host.wait_for("connection_closed")
+        other.sendall(b"y")
+        assert whole(other, 1) == b"y"
+    assert closed["reason"] == "TLS protocol error"
+
+
 @pytest.mark.parametrize("size", [1, 448, 65_536])
 def test_a_reader_that_stops_for_a_while_gets_all(served, authority, size):
     """A plugin that takes a part of a record is called again for the rest, in time."""
@@ -304,6 +324,15 @@ def test_openssl(served, authority, version):
             assert client.wait(patience(20)) == 0
         finally:
             client.kill()
+
+
+@needs_openssl
+def test_nobody_begins_a_second_handshake_in_a_session(served, authority):
+    host = served()
+    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port_of(host)}", "-tls1_2"]
+    done = subprocess.run(command, input=b"R\n", capture_output=True, timeout=60, check=False)
+    assert b"RENEGOTIATING" in done.stderr + done.stdout
+    assert b"no renegotiation" in done.stderr
 
 
 @needs_openssl

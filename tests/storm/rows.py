@@ -182,9 +182,9 @@ class Trial:
         self._stack.callback(load.close)
         return load
 
-    def crowd(self, do: str, address: str, **plan: Any) -> Clients:
-        """Start many clients of one kind (a function of `crowd.py`); `answer` has their result."""
-        clients = Clients(CROWD, do=do, address=address, **plan)
+    def crowd(self, do: str, address: str, *, script: Path = CROWD, **plan: Any) -> Clients:
+        """Start many clients of one kind (a function of the script); `answer` has their result."""
+        clients = Clients(script, do=do, address=address, **plan)
         self._stack.callback(clients.close)
         return clients
 

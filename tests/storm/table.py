@@ -40,6 +40,7 @@ for name in (
     "stopping",
     "strangers",
     "streams",
+    "tls_floods",
     "whole_runs",
 ):
     importlib.import_module(f"storm.{name}")

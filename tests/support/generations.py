@@ -82,8 +82,8 @@ class Scene:
         """Make a generation that can hand out, with so many rows in use."""
         made = Generation(number, [each.view for each in sockets], sockets)
         self.setup.prepare(made)
-        for _ in range(workers):
-            made.take_row()
+        for slot in range(workers):
+            made.take_row(slot)
         return made
 
     def serve(self, listeners=1, workers=0):

@@ -9,6 +9,7 @@ from typing import Any
 
 from host.bus.supervisor_end import BusRouter
 from host.interfaces import Listener
+from host.ipc.host_counts import HostCounts
 from host.net.activation import PassedSockets
 from host.runtime.processes import BatchScheduling
 from host.runtime.signals import Signals
@@ -83,7 +84,8 @@ class After:
             self.coming,
             TakeoverParts(loop, telemetry, self.router, self.workers, setup),
         )
-        self.exits = ExitReports(loop, self.workers, telemetry, LastCall({}))
+        self.counts = HostCounts(handed.events, handed.restarts_by_cause)
+        self.exits = ExitReports(loop, self.workers, telemetry, LastCall({}), self.counts)
         self.exits.restore(handed.restarts, handed.hangs)
 
     def hand_over(self) -> Handover:
@@ -98,6 +100,7 @@ class After:
         self.workers.close()
         self.router.close()
         self.generations.close()
+        self.counts.close()
 
 
 def parts_of(loop: Any, before: Before, owner: Site | After, program: Program) -> ReexecParts:
@@ -112,6 +115,8 @@ def parts_of(loop: Any, before: Before, owner: Site | After, program: Program) -
         workers=owner.workers,
         exits=owner.exits,
         generations=owner.generations,
+        counts=owner.counts,
+        ops=lambda: ((), None),
         control=None,
         passed=PassedSockets(),
         service=lambda: None,

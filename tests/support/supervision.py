@@ -14,6 +14,7 @@ from typing import Any
 
 from host.bus.supervisor_end import BusRouter
 from host.hookspecs import on_child_exit
+from host.ipc.host_counts import HostCounts
 from host.ipc.protocol import Instruction, OrderParser, Report
 from host.ipc.scoreboard import ACCEPTED_ALL
 from host.ipc.supervisor_end import SupervisorChannel
@@ -104,7 +105,7 @@ class FakeWorkers(Workers):
         bus, its_bus = socket.socketpair()
         reader, writer = os.pipe()
         self.ends[record.pid] = WorkerEnds(its_control, its_bus, writer)
-        row = generation.take_row()
+        row = generation.take_row(record.slot)
         channel, stacks = SupervisorChannel(control), StackReader(reader)
         handle = WorkerHandle(record, generation, row, channel, stacks, row.get(ACCEPTED_ALL))
         self.add(handle, bus)
@@ -196,7 +197,8 @@ class Site:
             self.limits,
             on_closed=lambda deadline: self.lifecycle.drain_all(deadline),  # noqa: PLW0108
         )
-        self.exits = ExitReports(loop, self.workers, telemetry, LastCall({}))
+        self.counts = HostCounts()
+        self.exits = ExitReports(loop, self.workers, telemetry, LastCall({}), self.counts)
         self.queries = WorkerQueries(loop, self.workers.send)
         self.orphans: Any = FakeOrphans()
         self.lifecycle = WorkerLifecycle(
@@ -235,6 +237,7 @@ class Site:
             exits=self.exits,
             generations=self.generations,
             shutdown=self.shutdown,
+            counts=self.counts,
         )
 
     def _make_generations(self, workers: int, coming: bool, lost: int) -> Generations:

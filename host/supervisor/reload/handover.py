@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
 from host.errors import HostError
+from host.ipc.totals import ListenerCounts, SlotCounts
 from host.net.listeners import Source
 from host.net.socket_files import SocketFile
 from host.runtime.processes import REHEARSAL
@@ -26,7 +27,7 @@ VARIABLE = "_PREFORK_HANDOVER"
 """The number of the memfd, for the process that a reload executes anew."""
 KEPT = "_PREFORK_KEPT"
 """The number of what root has read of certificates, for a rehearsal."""
-FORMAT = 10
+FORMAT = 11
 """Raised with every change of what is handed over: a reload to another format is refused."""
 
 
@@ -63,6 +64,13 @@ class Scores(_Value):
     generation: int
     fd: int
     listeners: list[tuple[str, str]]  # address and plugin
+
+
+class Ended(_Value):
+    """What generations that have ended have counted, as `Totals` has it."""
+
+    slots: list[SlotCounts]
+    listeners: list[ListenerCounts]
 
 
 class Serving(_Value):
@@ -153,8 +161,13 @@ class Handover(_Value):
         reloaded: when this reload began.
         restarts: how many workers have been replaced since the host was started.
         accepted: connections accepted by workers that are gone, by slot.
+        ended: what generations that have ended have counted.
+        events: how often each event was told, by its name.
+        restarts_by_cause: slot, cause and number of the workers that were replaced.
         sockets: all bound sockets, those for the new generation alone among them.
         clients: the descriptor of the counts of clients, if there are any.
+        ops: the bound sockets where it is shown how the host is.
+        helper: the process that shows it, which ends by itself; None if there is none.
         passed: name and descriptor of each socket that a service manager has passed.
         service: how the service manager is told, if there is one.
         control: name and descriptor of the control socket, if there is one.
@@ -174,7 +187,12 @@ class Handover(_Value):
     reloaded: float
     restarts: int
     accepted: dict[int, int]
+    ended: Ended
+    events: dict[str, int]
+    restarts_by_cause: list[tuple[int, int, int]]
     sockets: list[Socket]
+    ops: list[Socket] = []
+    helper: int | None = None
     passed: list[tuple[str, int]]
     scores: list[Scores]
     serving: Serving
@@ -218,7 +236,7 @@ class Handover(_Value):
 
     def descriptors(self) -> Iterator[int]:
         """Yield every descriptor that must stay open across exec."""
-        for each in self.sockets:
+        for each in (*self.sockets, *self.ops):
             yield from (each.fd, *each.others)
         yield from (descriptor for _name, descriptor in self.passed)
         yield from (scores.fd for scores in self.scores)
@@ -263,7 +281,12 @@ class Handover(_Value):
 
 def settings_as_text(settings: Settings) -> str:
     """Return settings as JSON in ASCII: a value may have characters that UTF-8 has not."""
-    return json.dumps(settings.model_dump(), default=str)  # options may be dates of TOML
+    return json.dumps(settings.model_dump(), default=_plain)
+
+
+def _plain(value: object) -> str:
+    """Return a secret as it is, or an option that is a date of TOML."""
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
 def receive() -> Handover | None:

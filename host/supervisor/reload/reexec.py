@@ -13,6 +13,7 @@ from errno import EACCES, EADDRINUSE
 from host.bus.supervisor_end import BusRouter
 from host.control.server import ControlServer
 from host.errors import ListenError
+from host.ipc.host_counts import HostCounts
 from host.net.activation import PassedSockets
 from host.net.listeners import ListeningSocket
 from host.net.shards import ShardGroup
@@ -45,6 +46,7 @@ class ReexecParts:
     Attributes:
         program: what is executed.
         control: the name and the descriptor of the control socket, if there is one.
+        ops: returns the sockets where it is shown how the host is, and the process that does.
         passed: the sockets that a service manager has passed.
         service: returns how the service manager is told.
         started: when the host was started, in seconds of the loop's clock.
@@ -61,6 +63,8 @@ class ReexecParts:
     workers: Workers
     exits: ExitReports
     generations: Generations
+    counts: HostCounts
+    ops: Callable[[], tuple[Sequence[ListeningSocket], int | None]]
     control: tuple[str, int] | None
     passed: PassedSockets
     service: Callable[[], handover.Service | None]
@@ -120,12 +124,7 @@ def reexec(
     if cause := plan.process.change_since(before):
         raise ReloadError(cause)
     existing = [each for one in parts.generations.with_listeners for each in one.sockets]
-    try:
-        opened = open_missing(plan.listen, existing, parts.passed)
-    except ListenError as error:
-        if error.errno == EACCES and before.user:
-            raise ListenError(error.address, EACCES, _NOT_ROOT) from error
-        raise
+    opened, opened_ops = _open_added(parts, plan, existing)
     renamed: socket.socket | None = None
     parts.signals.block()
     parts.batch.end()  # the next one begins as this one has begun
@@ -135,14 +134,14 @@ def reexec(
         if renamed is not None and plan.control is not None:
             parts = dataclasses.replace(parts, control=(plan.control, renamed.fileno()))
         process = start(parts)
-        handed = hand_over(parts, [*existing, *opened], process)
+        handed = hand_over(parts, [*existing, *opened], process, opened_ops)
         with handed.inheritable() as environment:
             on_certain()
             os.execve(parts.program.file, parts.program.arguments, environment)
     except BaseException:
         if process is not None:
             stand_in.stop(process.pid, process.pipe)
-        for listener in opened:
+        for listener in (*opened, *opened_ops):
             listener.close()
         if renamed is not None:
             renamed.close()
@@ -151,6 +150,26 @@ def reexec(
         parts.signals.unblock()
         parts.batch.begin()
         parts.generations.handing_out.runner.recount()
+
+
+def _open_added(
+    parts: ReexecParts, plan: Plan, existing: Sequence[ListeningSocket]
+) -> tuple[list[ListeningSocket], list[ListeningSocket]]:
+    """Open what the plan adds to the listeners, and to the addresses where the host is shown.
+
+    Raises:
+        ListenError: an address is refused; nothing is left open.
+    """
+    opened: list[ListeningSocket] = []
+    try:
+        opened = open_missing(plan.listen, existing, parts.passed)
+        return opened, open_missing(plan.ops, parts.ops()[0], parts.passed)
+    except ListenError as error:
+        for listener in opened:
+            listener.close()
+        if error.errno == EACCES and parts.settings.process.user:
+            raise ListenError(error.address, EACCES, _NOT_ROOT) from error
+        raise
 
 
 def _bind_new_name(parts: ReexecParts, plan: Plan) -> socket.socket | None:
@@ -172,7 +191,10 @@ def _bind_new_name(parts: ReexecParts, plan: Plan) -> socket.socket | None:
 
 
 def hand_over(
-    parts: ReexecParts, listeners: Sequence[ListeningSocket], process: handover.StandIn
+    parts: ReexecParts,
+    listeners: Sequence[ListeningSocket],
+    process: handover.StandIn,
+    opened_ops: Sequence[ListeningSocket] = (),
 ) -> handover.Handover:
     """Return what this supervisor holds, as values; nothing changes.
 
@@ -180,20 +202,31 @@ def hand_over(
         parts: what holds it.
         listeners: the bound listeners, with those that the new generation alone has.
         process: the stand-in.
+        opened_ops: sockets that only the new supervisor shows the host at.
     """
+    ops, helper = parts.ops()
     generations, serving = parts.generations, parts.generations.serving
     sockets = {each.fileno(): each for each in listeners}  # two generations may have one
     numbers = {descriptor: number for number, descriptor in enumerate(sockets)}
     topics = parts.router.hub.state()
     workers = [_worker(handle, parts.router) for handle in parts.workers]
     alive = {worker.generation for worker in workers} | {serving.number}
+    ended = generations.ended.copy()
+    for each in generations.all:
+        if each.number not in alive:
+            ended.add(each.scoreboard, each.listeners)
     return handover.Handover(
         generation=generations.next_number,
         started=parts.started,
         reloaded=parts.loop.now,
         restarts=parts.exits.restarts,
         accepted=generations.accepted,
+        events=parts.counts.events,
+        restarts_by_cause=parts.counts.restarts,
+        ended=handover.Ended(slots=list(ended.slots), listeners=list(ended.listeners)),
         sockets=[_socket(each) for each in sockets.values()],
+        ops=[_socket(each) for each in (*ops, *opened_ops)],
+        helper=helper,
         passed=list(parts.passed.sockets),
         scores=[_scores(each) for each in generations.all if each.number in alive],
         serving=handover.Serving(

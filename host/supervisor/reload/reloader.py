@@ -29,6 +29,7 @@ class Plan(BaseModel):
         format: the format of handovers that the new code understands.
         process: which user to be.
         listen: what to listen on.
+        ops: where to show how the host is.
         control: the name that commands find the host by; None if it takes none.
     """
 
@@ -37,6 +38,7 @@ class Plan(BaseModel):
     format: int
     process: Process
     listen: list[Listen]
+    ops: list[Listen]
     control: str | None
 
 

@@ -14,6 +14,7 @@ from host.interfaces import Listener
 from host.ipc.client_counts import ClientCounts
 from host.ipc.scoreboard import Scoreboard
 from host.ipc.supervisor_end import SupervisorChannel
+from host.ipc.totals import Totals
 from host.net.listeners import ListeningSocket
 from host.runtime.loop import Loop
 from host.runtime.stacks import StackReader
@@ -64,7 +65,7 @@ def take_over(
     _keep_without_successor([handle.record for handle in parts.workers])
     serving = found.pop(handed.serving.generation)
     parts.dispatching.prepare(serving, handed.serving.wake)
-    return Generations(
+    generations = Generations(
         parts.loop,
         parts.telemetry,
         serving,
@@ -73,6 +74,8 @@ def take_over(
         accepted=handed.accepted,
         shards=ShardTable({each.fd: Ownership(each.pid, each.releasing) for each in handed.shards}),
     )
+    generations.ended = Totals(handed.ended.slots, handed.ended.listeners)
+    return generations
 
 
 def end_stand_in(

@@ -11,6 +11,7 @@ from host.interfaces import ChildExit
 from host.ipc import protocol
 from host.ipc.current_call import unpack_call
 from host.ipc.current_peer import peer_of
+from host.ipc.host_counts import HostCounts, Restart
 from host.ipc.scoreboard import CURRENT_CALL
 from host.net.sockets import describe
 from host.runtime import processes
@@ -61,6 +62,7 @@ class ExitReports:
 
     Args:
         last_call: says where a worker was.
+        counts: where it is counted why workers are replaced.
         memory: tells whether the kernel has killed for want of memory; made here if left out.
         is_stopped: tells whether a process is stopped, by its pid.
 
@@ -75,12 +77,13 @@ class ExitReports:
         workers: Workers,
         telemetry: Telemetry,
         last_call: LastCall,
+        counts: HostCounts,
         *,
         memory: processes.OutOfMemory | None = None,
         is_stopped: Callable[[int], bool] = processes.is_stopped,
     ) -> None:
         self._loop, self._workers, self._telemetry = loop, workers, telemetry
-        self._last_call, self._is_stopped = last_call, is_stopped
+        self._last_call, self._counts, self._is_stopped = last_call, counts, is_stopped
         self._memory = memory or processes.OutOfMemory()
         self._oom: bool | None = None  # whether it happened lately; None before it is asked
         self._hung: dict[int, float] = {}
@@ -126,9 +129,12 @@ class ExitReports:
     def publish(self, report: ExitReport, *, failed_to_start: bool, plan: str) -> None:
         """Emit the event of an end, and say what comes next."""
         record = report.record
-        self._hung.pop(record.pid, None)
+        has_hung = self._hung.pop(record.pid, None) is not None
         told = record.pid in self._told
         self._told.discard(record.pid)
+        cause = _restart(report, has_hung=has_hung, failed_to_start=failed_to_start)
+        if cause is not None:
+            self._counts.count_restart(record.slot, cause)
         if failed_to_start:
             failure = report.failure
             self._telemetry.emit(
@@ -211,6 +217,19 @@ class ExitReports:
         if self._is_stopped(handle.record.pid):
             return "no stacks: the process is stopped (SIGSTOP or a debugger)"
         return "no stacks: the process does not react to signals"
+
+
+def _restart(report: ExitReport, *, has_hung: bool, failed_to_start: bool) -> Restart | None:
+    """Return why another worker takes the place of one that has ended; None if none does."""
+    if failed_to_start:
+        return Restart.FAILED_TO_START
+    if has_hung:
+        return Restart.HUNG
+    if report.ended.oom:
+        return Restart.OUT_OF_MEMORY
+    if not report.record.expected:
+        return Restart.DIED
+    return Restart.RECYCLED if report.record.retiring else None
 
 
 def _cut(text: str) -> str:

@@ -13,7 +13,14 @@ from typing import Any, NamedTuple
 from host.bus.supervisor_end import BusRouter
 from host.ipc.assignment import Assignment
 from host.ipc.protocol import Report
-from host.ipc.scoreboard import ACCEPTED_ALL, CURRENT_CALL, TURN_LASTED, TURN_STARTED, Row
+from host.ipc.scoreboard import (
+    ACCEPTED_ALL,
+    CURRENT_CALL,
+    PID,
+    TURN_LASTED,
+    TURN_STARTED,
+    Row,
+)
 from host.ipc.supervisor_end import SupervisorChannel
 from host.runtime import forks, processes, stacks, streams
 from host.runtime.loop import READ, Loop
@@ -127,7 +134,7 @@ class Workers:
         streams.fill()  # no channel may get a number that is printed to
         with ExitStack() as theirs, ExitStack() as ours:
             mine, its = _ends(ours, theirs)
-            row = generation.take_row()
+            row = generation.take_row(slot)
             ours.callback(generation.give_back, row)
             clients = None
             if generation.clients is not None:
@@ -142,6 +149,7 @@ class Workers:
                 return self._run_worker(assignment)
 
             pid = processes.fork(become_worker)
+            row.put(PID, pid)
             # Until the pool has a record of it:
             record = WorkerRecord(slot, pid, 0.0, WorkerState.STARTING, None)
             served = row.get(ACCEPTED_ALL)

@@ -47,7 +47,7 @@ def test_a_host_is_found_by_its_name(host):
     fake = host(status=STATUS)
     assert fake.name in running()
     assert run("status", env={"PREFORK_NAME": fake.name}).exit_code == 0
-    assert fake.asked == [("status", {})]
+    assert fake.asked == [("status", {"ready": False})]
 
 
 @pytest.mark.parametrize("name", ["no-such-host", "No Host", "x" * 200, "\x1b[31m", "a/b"])
@@ -149,18 +149,26 @@ def test_status_tells_of_troubles_and_nothing_reaches_the_terminal(host):
     assert "\x1b" not in said
 
 
-@pytest.mark.parametrize(("ready", "words", "code"), [(True, "ready", 0), (False, "not ready", 1)])
-def test_a_probe_gets_two_words_and_an_exit_code(host, ready, words, code):
-    fake = host(status=STATUS | {"ready": ready})
+@pytest.mark.parametrize(
+    ("ready", "reason", "words", "code"),
+    [
+        (True, "", "ready", 0),
+        (False, "the host is stopping", "not ready: the host is stopping", 1),
+        (False, "\x1b[2J", "not ready: \\x1b[2J", 1),
+    ],
+)
+def test_a_probe_gets_one_line_and_an_exit_code(host, ready, reason, words, code):
+    fake = host(status={"ready": ready, "not_ready": reason})
     result = run("status", "--ready", "--name", fake.name)
     assert (result.output, result.exit_code) == (f"{words}\n", code)
     result = run("status", "--ready", "--json", "--name", fake.name)
-    assert json.loads(result.stdout) == {"ready": ready}
+    assert json.loads(result.stdout) == {"ready": ready, "not_ready": reason}
 
 
 def test_a_host_that_is_not_there_is_not_ready():
     result = run("status", "--ready", "--name", "no-such-host")
-    assert (result.output, result.exit_code) == ("not ready\n", 1)
+    assert result.output.startswith('not ready: no host named "no-such-host" runs here')
+    assert result.exit_code == 1
 
 
 def test_generations(host):

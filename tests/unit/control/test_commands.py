@@ -11,11 +11,9 @@ from host.control.commands import (
     COMMANDS,
     MAX_REQUEST_BYTES,
     CommandError,
-    parse,
-    parse_request,
-    read_request,
     shown,
 )
+from host.control.requests import parse, parse_request, read_request
 
 QUIET = {"certificates", "status", "generations", "applied", "connections", "why"}
 
@@ -49,7 +47,8 @@ def test_each_has_one_sentence_of_help_that_fits_a_line():
 @pytest.mark.parametrize(
     ("command", "args", "complete"),
     [
-        ("status", {}, {}),
+        ("status", {}, {"ready": False}),
+        ("status", {"ready": True}, {"ready": True}),
         ("generations", {}, {}),
         ("reload", {}, {"certificates": False}),
         ("stop", {}, {"quick": False}),
@@ -84,7 +83,7 @@ def test_valid_ones(command, args, complete):
         (7, {}, "unknown command 7; there is: status, "),
         (None, {}, "unknown command null; there is: status, "),
         (["status"], {}, "unknown command a list; there is: status, "),
-        ("status", {"all": 1}, 'unknown argument of status "all"; there is: none'),
+        ("generations", {"all": 1}, 'unknown argument of generations "all"; there is: none'),
         ("scale", {"worker": 4}, 'unknown argument of scale "worker", did you mean "workers"?'),
         ("scale", {}, 'scale needs "workers": a whole number from 1 to 1024'),
         (

@@ -56,7 +56,7 @@ def test_junk_is_told_what_was_expected_and_the_next_line_is_answered(scene, lin
     client.send(line + b"\n" + request())
     assert message in client.error()
     assert client.response()["ok"]
-    assert scene.asked == [("status", {})]
+    assert scene.asked == [("status", {"ready": False})]
     assert not scene.told
 
 

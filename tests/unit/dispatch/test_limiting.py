@@ -21,7 +21,7 @@ class World:
         self.limit, self.waiting, self.now = limit, 0, 1.0
         view = Listener(0, "tcp://127.0.0.1:1", "echo")
         self.generation = Generation(0, [view], scoreboard=Scoreboard(1))
-        self.rows = [self.generation.take_row() for _ in range(workers)]
+        self.rows = [self.generation.take_row(slot) for slot in range(workers)]
         self.told = [0] * workers
         self.dispatcher = LimitedDispatcher(
             self.generation.scoreboard.cells,

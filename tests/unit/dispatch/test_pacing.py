@@ -16,7 +16,7 @@ class Queue:
         self.planned = []
         self.is_shut = False
         self.scoreboard = Scoreboard(1)
-        self.row = self.scoreboard.use(0)
+        self.row = self.scoreboard.use(0, 0)
         later = lambda seconds, call: self.planned.append((self.now + seconds, call))  # noqa: E731
         self.paced = PacedQueue(
             lambda: self.waiting,

@@ -37,7 +37,7 @@ COUNTERS = [CLAIMED, SETTLED, ACCEPTED, SPURIOUS, REFUSED, SENT]
 def board():
     board = Scoreboard(listeners=2)
     for number in range(3):
-        board.use(number)
+        board.use(number, 0)
     yield board
     board.close()
 
@@ -93,7 +93,7 @@ def test_a_scoreboard_is_found_again_by_its_descriptor(board):
 
 
 def test_the_last_row_there_is_can_be_written(board):
-    board.use(MAX_ROWS - 1).add(1, SENT, 3)
+    board.use(MAX_ROWS - 1, 0).add(1, SENT, 3)
     assert board.total(1, SENT) == 3
 
 

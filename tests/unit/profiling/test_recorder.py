@@ -41,7 +41,7 @@ def profile(tmp_path, clock):
 @pytest.fixture
 def row():
     board = Scoreboard(1)
-    yield board.use(0)
+    yield board.use(0, 0)
     board.close()
 
 

@@ -69,3 +69,46 @@ def test_udp_and_tcp_may_have_one_port_and_udp_has_it_once():
     assert len(Settings.model_validate({"listen": texts}).listen) == 2
     with pytest.raises(ValidationError, match=r"same address as listen\[1\]"):
         Settings.model_validate({"listen": [*texts, "udp://localhost:53"]})
+
+
+UNIX, TCP = {"address": "unix:/a"}, {"address": "tcp://127.0.0.1:0"}
+OWN = {"max_per_client": 2}
+PROXY = {"proxy": "any", "proxy_from": ["unix"]}
+
+
+@pytest.mark.parametrize(
+    ("listen", "limits", "places"),
+    [
+        ([TCP, UNIX | OWN], {}, [("listen", 1, "max_per_client")]),
+        ([UNIX], {"max_per_client": 5}, [("limits", "max_per_client")]),
+        (
+            [UNIX | OWN, {"address": "unix:@b"}],
+            {"max_per_client": 5, "rate_per_client": "2/s"},
+            [
+                ("listen", 0, "max_per_client"),
+                ("limits", "max_per_client"),
+                ("limits", "rate_per_client"),
+            ],
+        ),
+    ],
+)
+def test_limits_of_clients_that_nobody_can_tell_apart_are_refused(listen, limits, places):
+    with pytest.raises(ValidationError, match=r"set limits\.client_uid = true") as raised:
+        Settings.model_validate({"listen": listen, "limits": limits})
+    assert [each["loc"] for each in raised.value.errors()] == places
+    Settings.model_validate({"listen": listen, "limits": limits | {"client_uid": True}})
+
+
+@pytest.mark.parametrize(
+    ("listen", "limits"),
+    [
+        ([UNIX, TCP | OWN], {"max_per_client": 5, "rate_per_client": 2}),
+        ([UNIX | {"max_per_client": 0}, TCP], {"max_per_client": 5}),
+        ([UNIX | OWN | PROXY], {"max_per_client": 5}),
+        ([{"address": "fd:a"} | OWN], {"rate_per_client": 2}),
+        ([UNIX], {}),
+        ([], {"max_per_client": 5}),
+    ],
+)
+def test_other_limits_of_clients_are_not(listen, limits):
+    Settings.model_validate({"listen": listen, "limits": limits})

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from host.errors import LimitsError
 from host.interfaces import Listener
-from host.ipc.scoreboard import ACTIVE, MAX_ROWS, SENT
+from host.ipc.scoreboard import ACCEPTED, ACTIVE, CLAIMED, MAX_ROWS, SENT
 from host.net.listeners import ListeningSocket
 from host.net.quiesce import LOCAL_QUIET_SECONDS, PATIENCE_SECONDS
 from host.supervisor.generation import Generation
@@ -42,24 +42,32 @@ def generation():
         made.close()
 
 
-def test_rows_are_taken_from_the_first_and_the_lowest_free_one_is_taken_again(generation):
-    rows = [generation.take_row() for _ in range(4)]
+def test_a_row_stays_with_its_slot(generation):
+    rows = [generation.take_row(slot) for slot in (0, 1, 1, 2)]
     assert [row.number for row in rows] == [0, 1, 2, 3]
+    assert [row.slot for row in rows] == [0, 1, 1, 2]
     generation.give_back(rows[2])
     generation.give_back(rows[1])
-    assert [generation.take_row().number for _ in range(3)] == [1, 2, 4]
+    assert [generation.take_row(slot).number for slot in (2, 1, 1, 1)] == [4, 1, 2, 5]
+
+
+def test_a_row_of_another_slot_is_taken_when_there_are_no_new_ones():
+    generation = Generation(0, (), rows_in_use=range(1, MAX_ROWS))
+    generation.give_back(generation.take_row(7))
+    assert (generation.take_row(8).number, generation.scoreboard.row(0).slot) == (0, 8)
+    generation.close()
 
 
 def test_a_row_is_balanced_before_another_worker_has_it(generation):
-    row = generation.take_row()
+    row = generation.take_row(0)
     row.put(ACTIVE, 3)
     generation.give_back(row)
-    assert generation.take_row().get(ACTIVE) == 0
+    assert generation.take_row(0).get(ACTIVE) == 0
 
 
 def test_a_generation_is_empty_when_each_of_its_rows_is_free(generation):
     assert generation.is_empty
-    first, second = generation.take_row(), generation.take_row()
+    first, second = generation.take_row(0), generation.take_row(0)
     generation.give_back(first)
     assert not generation.is_empty
     generation.give_back(second)
@@ -69,14 +77,14 @@ def test_a_generation_is_empty_when_each_of_its_rows_is_free(generation):
 def test_rows_that_were_in_use_before_an_exec_are_not_given_to_others():
     generation = Generation(3, (), rows_in_use=[1, 4])
     assert not generation.is_empty
-    assert [generation.take_row().number for _ in range(4)] == [0, 2, 3, 5]
+    assert [generation.take_row(0).number for _ in range(4)] == [0, 2, 3, 5]
     generation.close()
 
 
 def test_more_workers_than_there_are_rows_are_refused():
     generation = Generation(0, (), rows_in_use=range(MAX_ROWS))
     with pytest.raises(LimitsError, match=f"{MAX_ROWS} workers of one generation are alive"):
-        generation.take_row()
+        generation.take_row(0)
     generation.close()
 
 
@@ -90,14 +98,14 @@ def test_no_two_workers_have_one_row(steps, used):
             generation.give_back(taken.pop(step))
         else:
             free = set(range(20)) - {row.number for row in taken}
-            taken.append(generation.take_row())
+            taken.append(generation.take_row(0))
             assert taken[-1].number == min(free)
         assert generation.is_empty is not bool(taken)
     generation.close()
 
 
 def test_a_generation_that_hands_out_nothing_knows_no_candidates(generation):
-    generation.add_candidate(generation.take_row(), worker_id(0), 0)
+    generation.add_candidate(generation.take_row(0), worker_id(0), 0)
     generation.remove_candidate(1000)
     assert generation.candidate(1000) is None
     assert generation.waiting(0) is None
@@ -105,8 +113,8 @@ def test_a_generation_that_hands_out_nothing_knows_no_candidates(generation):
 
 def test_candidates_are_those_that_were_added_and_not_removed(scene):
     serving = scene.serve()
-    serving.add_candidate(serving.take_row(), worker_id(0), 7)
-    serving.add_candidate(serving.take_row(), worker_id(1), 0)
+    serving.add_candidate(serving.take_row(0), worker_id(0), 7)
+    serving.add_candidate(serving.take_row(1), worker_id(1), 0)
     assert (serving.candidate(1000).slot, serving.candidate(1000).accepted) == (0, 7)
     serving.remove_candidate(1000)
     assert serving.candidate(1000) is None
@@ -117,7 +125,7 @@ def test_who_waits_on_a_listener_is_counted_and_handed_out(scene):
     serving = scene.serve()
     with connect(serving.sockets[0]):
         assert serving.waiting(0) == 1
-        row = serving.take_row()
+        row = serving.take_row(0)
         serving.add_candidate(row, worker_id(0), 0)
         scene.generations.run_passes()
         assert [pid for pid, _ in scene.sent] == [1000]
@@ -180,7 +188,7 @@ def test_with_the_same_listeners_a_generation_takes_over_at_once(scene):
 def test_who_waits_at_a_switch_waits_for_the_workers_of_the_new_generation(scene):
     serving, coming = scene.reload(workers=1)
     with connect(serving.sockets[0]):
-        coming.add_candidate(coming.take_row(), worker_id(0, 2000, 1), 0)
+        coming.add_candidate(coming.take_row(0), worker_id(0, 2000, 1), 0)
         scene.switch()
         scene.generations.run_passes()
         assert [pid for pid, _ in scene.sent] == [2000]
@@ -202,7 +210,7 @@ def test_listeners_that_go_are_closed_when_nobody_has_come_for_a_while(scene):
 
 def test_who_waits_on_a_listener_that_goes_is_handed_out_first(scene):
     serving, _ = scene.reload(lost=1)
-    serving.add_candidate(serving.take_row(), worker_id(0), 0)
+    serving.add_candidate(serving.take_row(0), worker_id(0), 0)
     with connect(serving.sockets[1]):
         scene.switch()
         scene.loop.advance(101.0)
@@ -255,7 +263,7 @@ def test_workers_of_both_generations_learn_that_the_host_stops_listening(scene):
 
 def test_an_older_generation_is_closed_with_its_last_worker(scene):
     serving, _ = scene.reload()
-    rows = [serving.take_row(), serving.take_row()]
+    rows = [serving.take_row(0), serving.take_row(0)]
     scene.switch()
     for row, left in zip(rows, ([0], []), strict=True):
         assert not is_closed(serving)
@@ -268,14 +276,14 @@ def test_an_older_generation_is_closed_with_its_last_worker(scene):
 
 def test_a_generation_that_serves_is_not_closed_with_its_last_worker(scene):
     serving = scene.serve()
-    serving.give_back(serving.take_row())
+    serving.give_back(serving.take_row(0))
     scene.generations.worker_gone(0, 1000, 0, serving)
     assert not is_closed(serving)
 
 
 def test_choices_are_forgotten_with_the_worker_they_were_for(scene):
     serving = scene.serve()
-    row = serving.take_row()
+    row = serving.take_row(0)
     serving.add_candidate(row, worker_id(0), 0)
     with connect(serving.sockets[0]):
         scene.generations.run_passes()
@@ -340,3 +348,16 @@ def test_whatever_is_open_is_closed_at_the_end():
         scene.generations.close()
         assert is_closed(serving)
         assert is_closed(coming)
+
+
+def test_what_a_generation_has_counted_stays_known_when_it_has_ended(scene):
+    before, _ = scene.reload(workers=2)
+    for number, accepted in enumerate((5, 2)):
+        for counter in (CLAIMED, ACCEPTED):
+            before.scoreboard.row(number).add(0, counter, accepted)
+    scene.switch()
+    for row in before.scoreboard.rows:
+        before.give_back(row)
+        scene.generations.worker_gone(row.slot, 1000 + row.slot, 0, before)
+    ended = {each.slot: each.words[ACCEPTED] for each in scene.generations.ended.listeners}
+    assert ended == {0: 5, 1: 2}

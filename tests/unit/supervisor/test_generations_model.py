@@ -32,7 +32,7 @@ class GenerationsMachine(RuleBasedStateMachine):
         self.accepted: dict[int, int] = {}
         made = [scene.generation(number, ()) for number in range(len(older))]
         for generation, workers in zip(made, older, strict=True):
-            self.rows += [(generation, generation.take_row()) for _ in range(workers)]
+            self.rows += [(generation, generation.take_row(slot)) for slot in range(workers)]
         sockets = listening()
         serving = scene.generation(len(older), sockets)
         serving.handing_out.runner.start()
@@ -45,7 +45,7 @@ class GenerationsMachine(RuleBasedStateMachine):
     @rule(slot=st.integers(0, 2))
     def worker_starts(self, slot):
         generation = self.generations.current
-        self.rows.append((generation, generation.take_row()))
+        self.rows.append((generation, generation.take_row(slot)))
 
     @precondition(lambda self: self.rows)
     @rule(data=st.data(), slot=st.integers(0, 2), served=st.integers(0, 3))

@@ -40,7 +40,7 @@ class Scene:
 
     def comes(self, pid, generation=None):
         generation = generation or self.serving
-        generation.add_candidate(generation.take_row(), WorkerId(pid, pid, generation.number), 0)
+        generation.add_candidate(generation.take_row(pid), WorkerId(pid, pid, generation.number), 0)
         self.generations.deal_shards()
 
     def owners(self):

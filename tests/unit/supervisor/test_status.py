@@ -26,7 +26,7 @@ from host.ipc.scoreboard import (
 )
 from host.runtime.steps import finish
 from host.supervisor import status
-from host.supervisor.status import is_ready
+from host.supervisor.status import not_ready, readiness
 from support.generations import connect
 from support.supervision import NO_PROCESS, site
 
@@ -81,6 +81,9 @@ def test_a_host_is_starting_then_serving_then_stopping(alone):
     assert (told(alone)["state"], told(alone)["ready"]) == ("serving", True)
     alone.shutdown.begin("SIGTERM")
     assert (told(alone)["state"], told(alone)["ready"]) == ("stopping", False)
+    assert told(alone)["not_ready"] == not_ready(alone.state) == "the host is stopping"
+    whole = told(alone)
+    assert readiness(alone.state) == {key: whole[key] for key in readiness(alone.state)}
 
 
 def test_a_host_whose_new_generation_cannot_start_serves_with_the_one_before(reloading):
@@ -91,15 +94,15 @@ def test_a_host_whose_new_generation_cannot_start_serves_with_the_one_before(rel
 
 def test_a_host_that_reloads_is_ready_for_new_connections(reloading):
     assert (told(reloading)["state"], told(reloading)["generation"]) == ("reloading", 0)
-    assert is_ready(reloading.state)
+    assert not_ready(reloading.state) == ""
     reloading.start()
     assert (told(reloading)["state"], told(reloading)["generation"]) == ("serving", 1)
-    assert is_ready(reloading.state)
+    assert not_ready(reloading.state) == ""
 
 
 def test_a_host_whose_workers_are_all_gone_is_not_ready(alone):
     alone.end(*alone.start(), code=1)
-    assert not is_ready(alone.state)
+    assert not_ready(alone.state) == "no worker takes connections"
 
 
 def test_a_worker_is_told_with_what_it_does(alone):

@@ -15,6 +15,7 @@ from host.tls.contexts import ServerContext
 from host.tls.session import Session, TlsFailedError, TruncatedError
 from host.tls.tables import load_set
 from support.certificates import Authority, table
+from support.tls_records import Records, logging_secrets, secret_of
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 RECORD = 16_384
@@ -55,10 +56,10 @@ class Client:
 
 
 @contextmanager
-def joined(ends, version=ssl.TLSVersion.TLSv1_3, *, room=0):
+def joined(ends, version=ssl.TLSVersion.TLSv1_3, *, room=0, context=None):
     """Yield a session, its descriptor, and a client that has met it."""
     server, make_client = ends
-    context = make_client()
+    context = context or make_client()
     context.minimum_version = context.maximum_version = version
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -94,8 +95,7 @@ def read_all(session, fd, room, into=False):
             else:
                 found += session.read(fd, room)
         except BlockingIOError:
-            assert not session.more
-            if not select.select([fd], [], [], 0)[0]:
+            if not session.more and not select.select([fd], [], [], 0)[0]:
                 return found
 
 
@@ -282,3 +282,132 @@ def test_what_was_agreed_on(ends, version):
         assert (info.version, info.server_name) == (client.tls.version(), "a.example")
         assert info.cipher == client.tls.cipher()[0]
         assert (info.alpn, info.resumed, info.peer_certificate) == (None, False, None)
+
+
+class TestRecordsWithoutData:
+    @pytest.fixture
+    def met(self, ends, tmp_path):
+        """A session, its descriptor, a socket that leads to it, and what makes records for it."""
+        context = ends[1]()
+        log = logging_secrets(context, tmp_path)
+        with joined(ends, context=context) as (session, fd, client):
+            client.receive()  # the tickets
+            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+            yield session, fd, client.sock, Records(secret_of(log))
+
+    @pytest.mark.parametrize("requested", [False, True])
+    def test_new_keys_are_taken_and_answered(self, met, requested):
+        session, fd, sock, records = met
+        for number in range(200):
+            sock.sendall(records.key_update(requested=requested) + records.data(b"%d" % number))
+            assert session.read(fd, 100) == b"%d" % number
+            assert not session.more
+        assert bool(select.select([sock], [], [], 0)[0]) is requested
+
+    @pytest.mark.parametrize("segment", [1, 20, 27, 1000, 20_480])
+    @pytest.mark.parametrize("padding", [0, 300])
+    def test_32_in_a_row_are_taken_and_64_are_not(self, met, segment, padding):
+        session, fd, sock, records = met
+
+        def send(count, data):
+            parts = [records.key_update(padding=padding) for _ in range(count)]
+            stream, found = b"".join((*parts, records.data(data))), b""
+            for start in range(0, len(stream), segment):
+                sock.sendall(stream[start : start + segment])
+                found += read_all(session, fd, 65_536)
+            return found
+
+        for size in (1, 300, 16_384):
+            assert send(32, bytes(size)) == bytes(size)
+        with pytest.raises(TlsFailedError, match="without data"):
+            send(64, b"x")
+        assert not session.more
+        with pytest.raises(TlsFailedError, match="without data"):
+            session.read(fd, 65_536)
+
+    @given(
+        parts=st.lists(
+            st.tuples(st.integers(0, 32), st.integers(1, 2000) | st.just(RECORD)), max_size=60
+        ),
+        segments=st.lists(st.integers(1, 30_000), min_size=1, max_size=8),
+        room=st.sampled_from([1, 448, 65_536]),
+    )
+    @example(parts=[(0, 1), (32, 1)], segments=[23 + 32 * 27], room=448)
+    @example(parts=[(5, 1), (30, 1)], segments=[5 * 27 + 23 + 30 * 27], room=448)
+    @settings(deadline=None, max_examples=40)
+    def test_what_is_read_is_what_was_sent_between_them(self, ends, parts, segments, room):
+        room = max(room, sum(size for _, size in parts) // 2000)
+        context = ends[1]()
+        with tempfile.TemporaryDirectory() as folder:
+            log = logging_secrets(context, Path(folder))
+            with joined(ends, context=context) as (session, fd, client):
+                records, stream, sent = Records(secret_of(log)), b"", b""
+                for number, (updates, size) in enumerate(parts):
+                    data = bytes([number]) * size
+                    stream += b"".join(records.key_update() for _ in range(updates))
+                    stream += records.data(data)
+                    sent += data
+                found, turn = b"", 0
+                while stream:
+                    segment = segments[turn % len(segments)]
+                    client.sock.sendall(stream[:segment])
+                    stream = stream[segment:]
+                    found += read_all(session, fd, room)
+                    turn += 1
+                assert found == sent
+
+    def test_few_are_computed_at_once(self, met):
+        """Each of them is answered, so what has been sent tells how many that were."""
+        session, fd, sock, records = met
+        stream = b""
+        for _ in range(20):
+            stream += b"".join(records.key_update(requested=True) for _ in range(30))
+            stream += records.data(b"x")
+        sock.sendall(stream)
+        found, answers = b"", []
+        while len(found) < 20:
+            with suppress(BlockingIOError):
+                found += session.read(fd, 100)
+            with suppress(BlockingIOError):
+                answers.append(len(sock.recv(1 << 16)) // 27)
+        assert max(answers) <= 32
+        assert sum(answers) >= 599  # the last one waits for the next read or write
+
+    def test_those_that_come_with_the_end_of_the_handshake_count(self, ends, tmp_path):
+        context, session = ends[1](), Session(ends[0].front)
+        log = logging_secrets(context, tmp_path)
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            client = Client(context, theirs)
+            with suppress(ssl.SSLWantReadError):
+                client.tls.do_handshake()
+            session.feed(client.outgoing.read())
+            assert not session.step()
+            session.flush(ours.fileno())
+            client.incoming.write(theirs.recv(1 << 20))
+            client.tls.do_handshake()
+            records = Records(secret_of(log))
+            session.feed(client.outgoing.read())
+            session.feed(b"".join(records.key_update() for _ in range(100)))
+            assert session.step()
+            with pytest.raises(BlockingIOError):
+                session.read(ours.fileno(), 100)
+            assert session.more
+            with pytest.raises(TlsFailedError, match="without data"):
+                session.read(ours.fileno(), 100)
+
+    def test_empty_data_without_end_is_refused(self, met):
+        session, fd, sock, records = met
+        sock.sendall(b"".join(records.data(b"") for _ in range(100)))
+        with pytest.raises(TlsFailedError):
+            read_all(session, fd, 100)
+
+    def test_the_longest_record_may_come_byte_by_byte(self, met):
+        session, fd, sock, records = met
+        for _ in range(2):
+            record = b"".join(records.key_update() for _ in range(32)) + records.data(b"x", 16_383)
+            for number in range(len(record)):
+                sock.sendall(record[number : number + 1])
+                with suppress(BlockingIOError):
+                    data = session.read(fd, 100)
+            assert data == b"x"

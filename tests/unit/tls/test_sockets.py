@@ -14,6 +14,7 @@ from host.tls.session import Session, TlsFailedError, TruncatedError
 from host.tls.sockets import TlsSockets
 from host.tls.tables import load_set
 from support.certificates import table
+from support.tls_records import Records, logging_secrets, secret_of
 
 
 @pytest.fixture
@@ -24,12 +25,14 @@ def loop():
 
 
 @pytest.fixture
-def met(authority, loop):
+def met(authority, loop, tmp_path):
     """A session that was adopted, its descriptor, and what sends bytes as its client."""
     settings = table(authority.files("a", "a.example"))
     server = ServerContext("public", settings, *load_set(settings))
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client = authority.client().wrap_bio(incoming, outgoing, server_hostname="a.example")
+    context = authority.client()
+    secrets = logging_secrets(context, tmp_path)
+    client = context.wrap_bio(incoming, outgoing, server_hostname="a.example")
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     session, done = Session(server.front), False
@@ -47,6 +50,7 @@ def met(authority, loop):
         client.write(data)
         theirs.sendall(outgoing.read())
 
+    send.records, send.raw = Records(secret_of(secrets)), theirs.sendall
     with ours, theirs:
         yield sockets, ours.fileno(), send
 
@@ -101,6 +105,33 @@ def test_who_was_closed_is_not_called(loop, met):
     loop.run_once(1)
     turns(loop, 3)
     assert closed == [fd]
+
+
+@pytest.mark.parametrize("into", [False, True])
+def test_records_that_openssl_is_given_later_are_followed_by_the_rest(loop, met, into):
+    sockets, fd, send = met
+    found, calls = bytearray(), []
+
+    def read(_mask):
+        calls.append(fd)
+        buffer = bytearray(1000)
+        with suppress(BlockingIOError):
+            if into:
+                found.extend(buffer[: sockets.read_into(fd, [buffer])])
+            else:
+                found.extend(sockets.read(fd, 1000))
+
+    sockets.add(fd, READ, read)
+    records = send.records
+    few = b"".join(records.key_update() for _ in range(32)) + records.data(bytes(300))
+    send.raw(few + b"".join(records.data(b"x") for _ in range(100)))
+    loop.run_once(1)
+    assert not found  # 32 of them had no data
+    turns(loop, 1)
+    assert found == bytes(300)
+    turns(loop, 200)
+    assert found == bytes(300) + b"x" * 100
+    assert len(calls) == 102
 
 
 def test_why_a_connection_ends(loop, met):

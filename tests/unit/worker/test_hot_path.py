@@ -41,7 +41,7 @@ class Scene:
         stack.callback(self.loop.close)
         self.board = Scoreboard(1)
         stack.callback(self.board.close)
-        self.row = self.board.use(0)
+        self.row = self.board.use(0, 0)
         self.connections = OpenConnections()
         self.touched, self.open = self.connections.touched, self.connections.open
         self.telemetry = SimpleNamespace(emit=print)

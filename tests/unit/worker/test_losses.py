@@ -21,7 +21,7 @@ class Scene:
 @pytest.fixture
 def scene():
     board = Scoreboard(1)
-    yield Scene(board.use(0))
+    yield Scene(board.use(0, 0))
     board.close()
 
 

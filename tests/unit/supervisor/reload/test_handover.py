@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host.errors import HostError
+from host.ipc.totals import ListenerCounts, SlotCounts
 from host.net.socket_files import SocketFile
 from host.runtime.processes import REHEARSAL
 from host.settings import Listen, Settings, SettingsError
@@ -78,6 +79,13 @@ HANDOVERS = st.builds(
     reloaded=SECONDS,
     restarts=COUNTS,
     accepted=st.dictionaries(COUNTS, COUNTS, max_size=3),
+    ended=st.builds(
+        handover.Ended,
+        slots=listed(st.builds(SlotCounts, COUNTS, listed(COUNTS))),
+        listeners=listed(st.builds(ListenerCounts, NAMES, NAMES, COUNTS, listed(COUNTS))),
+    ),
+    events=st.dictionaries(NAMES, COUNTS, max_size=3),
+    restarts_by_cause=listed(st.tuples(COUNTS, COUNTS, COUNTS)),
     sockets=listed(SOCKETS),
     scores=listed(
         st.builds(
@@ -168,6 +176,9 @@ def made(fds, **other):
         "reloaded": 9.0,
         "restarts": 4,
         "accepted": {0: 7},
+        "ended": {"slots": [], "listeners": [("tcp://127.0.0.1:1", "echo", 0, [1, 2])]},
+        "events": {"worker_died": 3},
+        "restarts_by_cause": [(0, 1, 2)],
         "sockets": [
             handover.Socket(
                 fd=socket,

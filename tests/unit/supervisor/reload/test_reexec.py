@@ -44,6 +44,7 @@ class Attempt:
             format=handover.FORMAT,
             process=Process(**process),
             listen=list(listens),
+            ops=[],
             control="prefork",
         )
         reexec(self.before.parts, plan, self._certain, self.start)

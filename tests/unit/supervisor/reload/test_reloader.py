@@ -20,7 +20,7 @@ from support.fakes import FakeLoop, Told
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 PATIENCE = 5.0
 LISTEN = Listen(address="tcp://127.0.0.1:7001", plugin="echo", backlog=7, mode=0o640)
-PLAN = Plan(format=handover.FORMAT, process=Process(), listen=[LISTEN], control="prefork")
+PLAN = Plan(format=handover.FORMAT, process=Process(), listen=[LISTEN], ops=[], control="prefork")
 GOOD = f"print({PLAN.model_dump_json()!r})"
 FOR_EVER = "signal.pause()"
 

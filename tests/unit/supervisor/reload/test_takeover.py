@@ -85,7 +85,7 @@ def test_generations_are_those_that_there_were_and_the_one_that_is_to_come(befor
 
 
 def test_a_row_in_use_is_not_given_to_another_worker(before, take_over):
-    assert take_over().generations.serving.take_row().number == 2
+    assert take_over().generations.serving.take_row(0).number == 2
 
 
 def test_who_waits_is_seen_by_the_supervisor_that_takes_over(before, take_over):

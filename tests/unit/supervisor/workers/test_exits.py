@@ -1,6 +1,7 @@
 """How each worker ended is told with its place and stacks, and once."""
 
 import socket
+from signal import SIGKILL, SIGSEGV
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from host.hookspecs import on_readable, on_worker_start
 from host.interfaces import ChildExit, Listener
 from host.ipc.current_call import kind_of, pack_call
+from host.ipc.host_counts import HostCounts, Restart
 from host.ipc.protocol import Report
 from host.ipc.scoreboard import CURRENT_CALL
 from host.ipc.supervisor_end import SupervisorChannel
@@ -66,7 +68,7 @@ class Scene:
     def __init__(self, workers=1, memory=None):
         self.loop, self.told = FakeLoop(100.0), Told()
         self.memory = memory or Memory()
-        self.stopped = set()
+        self.stopped, self.counts = set(), HostCounts()
         self.handles = {}
         for row in rows_of(blank_cells(workers, 1), workers, 1):
             who = record(row.number, generation=2)
@@ -78,6 +80,7 @@ class Scene:
             self.handles,
             self.told.telemetry,
             LastCall({}),
+            self.counts,
             memory=self.memory,
             is_stopped=self.stopped.__contains__,
         )
@@ -312,3 +315,26 @@ def test_who_dies_before_its_hang_was_told_is_told_with_its_stacks(scene):
     scene.handle.stack_reader.coming = DUMP
     scene.ends(number=11)
     assert scene.told.of(WORKER_DIED)[0]["traceback"] == DUMP.rstrip()
+
+
+@pytest.mark.parametrize(
+    ("cause", "state", "ends"),
+    [
+        (Restart.DIED, {}, {"code": 1}),
+        (Restart.DIED, {}, {"number": SIGSEGV}),
+        (Restart.HUNG, {"hung": True}, {"number": SIGKILL}),
+        (Restart.OUT_OF_MEMORY, {"kills": 1}, {"number": SIGKILL}),
+        (Restart.FAILED_TO_START, {}, {"code": 1, "failed": True}),
+        (Restart.RECYCLED, {"retiring": True, "expected": True}, {"code": 0}),
+        (None, {"expected": True}, {"code": 0}),
+    ],
+)
+def test_it_is_counted_why_workers_are_replaced(cause, state, ends):
+    scene = Scene()
+    record = scene.handle.record
+    record.retiring, record.expected = state.get("retiring", False), state.get("expected", False)
+    if state.get("hung"):
+        scene.reports.record_hang(record.pid, 9.0)
+    scene.memory.kills = state.get("kills", 0)
+    scene.ends(**ends)
+    assert scene.counts.restarts == ([] if cause is None else [(record.slot, cause, 1)])

@@ -1,0 +1,91 @@
+"""What the supervisor counts of the host as a whole, in memory that its children share."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Iterable, Mapping
+from enum import IntEnum
+
+from host.ipc.scoreboard import WORD
+from host.settings.models import MAX_WORKERS
+from host.telemetry.emitter import Record
+from host.telemetry.events import EVENTS
+
+
+class Restart(IntEnum):
+    """Why a worker was replaced."""
+
+    DIED = 0
+    HUNG = 1
+    OUT_OF_MEMORY = 2
+    FAILED_TO_START = 3
+    RECYCLED = 4
+
+
+_BEAT, _FIRST_EVENT = 0, 1
+_NUMBERS = {event.name: number for number, event in enumerate(EVENTS, _FIRST_EVENT)}
+_FIRST_RESTART = _FIRST_EVENT + len(EVENTS)
+_WORDS = _FIRST_RESTART + MAX_WORKERS * len(Restart)
+
+
+class HostCounts:
+    """Counts that the supervisor writes, and the beat of a helper process, which that one writes.
+
+    The memory is shared with processes that are forked from now on; it ends with the last of them.
+
+    Args:
+        events: how often each event was told, by its name, by a supervisor before an exec; names
+            that this one does not have are left out.
+        restarts: how many workers were replaced, by slot and cause.
+    """
+
+    def __init__(
+        self, events: Mapping[str, int] | None = None, restarts: Iterable[tuple[int, int, int]] = ()
+    ) -> None:
+        self._map = mmap.mmap(-1, _WORDS * WORD)
+        self._cells = memoryview(self._map).cast("Q")
+        for name, count in (events or {}).items():
+            if name in _NUMBERS:
+                self._cells[_NUMBERS[name]] = count
+        for slot, cause, count in restarts:
+            self._cells[_place(slot, cause)] = count
+
+    @property
+    def events(self) -> dict[str, int]:
+        """How often each event was told by the supervisor; those that never were are left out."""
+        cells = self._cells
+        return {name: cells[number] for name, number in _NUMBERS.items() if cells[number]}
+
+    @property
+    def restarts(self) -> list[tuple[int, int, int]]:
+        """How many workers were replaced: slot, cause and number; those of none are left out."""
+        first, size = _FIRST_RESTART, len(Restart)
+        found = struct.unpack_from(f"={MAX_WORKERS * size}Q", self._map, first * WORD)
+        return [(*divmod(place, size), count) for place, count in enumerate(found) if count]
+
+    def count_event(self, record: Record) -> None:
+        """Count an event of the supervisor's own."""
+        self._cells[_NUMBERS[record.event.name]] += 1
+
+    def count_restart(self, slot: int, cause: Restart) -> None:
+        """Count a worker that was replaced, or is to be."""
+        self._cells[_place(slot, cause)] += 1
+
+    @property
+    def beat(self) -> float:
+        """When the helper process was last well, in seconds of the monotonic clock; 0 at first."""
+        return self._cells[_BEAT] / 1e9
+
+    @beat.setter
+    def beat(self, seconds: float) -> None:
+        self._cells[_BEAT] = int(seconds * 1e9)
+
+    def close(self) -> None:
+        """Unmap it."""
+        self._cells.release()
+        self._map.close()
+
+
+def _place(slot: int, cause: int) -> int:
+    return _FIRST_RESTART + slot * len(Restart) + cause

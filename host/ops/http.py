@@ -1,0 +1,337 @@
+"""A small HTTP/1.1 server (RFC 9112) for pages that are only read: GET and HEAD, without bodies."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+import h11
+
+MAX_CONNECTIONS = 64
+"""More are refused, unless one of these waits for a request: it is closed instead."""
+_MAX_HEAD_BYTES = 16_384
+_READ_BYTES = 16_384
+_UNSENT_BYTES = 65_536
+
+
+class Patience(NamedTuple):
+    """How long clients are waited for, in seconds.
+
+    Attributes:
+        head: for the head of a request, from its first byte, or from the start of the connection.
+        idle: for another request: longer than Prometheus scrapes apart.
+        write: for a client to take what is written to it.
+    """
+
+    head: float = 5.0
+    idle: float = 75.0
+    write: float = 10.0
+
+
+PATIENCE = Patience()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request.
+
+    Attributes:
+        method: `GET` or `HEAD`.
+        path: the path, decoded.
+        headers: the headers, by their names in small letters; of several with one name the last.
+        is_local: whether it came in over a loopback address or a Unix socket.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    is_local: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer.
+
+    Attributes:
+        body: all of it; or pieces that go out as they come, until the client goes.
+        status: the status code.
+        kind: its media type.
+        headers: more headers.
+    """
+
+    body: bytes | AsyncGenerator[bytes]
+    status: HTTPStatus = HTTPStatus.OK
+    kind: str = "text/plain; charset=utf-8"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def text(status: HTTPStatus, words: str, **headers: str) -> Response:
+    """Return an answer for people: a line of text."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Response(f"{words}\n".encode(), status, headers=named)
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class _RequestError(Exception):
+    """A request that is not answered as it asks; `response` says why."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(response.status)
+        self.response = response
+
+
+@dataclass(eq=False, slots=True)
+class _Client:
+    """A connection: its streams, what parses it, and the task that serves it."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    is_local: bool
+    patience: Patience
+    parser: h11.Connection = field(
+        default_factory=lambda: h11.Connection(
+            h11.SERVER, max_incomplete_event_size=_MAX_HEAD_BYTES
+        )
+    )
+    task: asyncio.Task[None] | None = None
+    waits_since: float | None = None
+    has_asked: bool = False
+
+    def close(self) -> None:
+        """Close it at once."""
+        self.writer.transport.abort()
+
+    def finish(self) -> None:
+        """Close it when the client has taken what is written, for which it has a while."""
+        transport = self.writer.transport
+        self.writer.close()
+        if transport.get_write_buffer_size():
+            asyncio.get_running_loop().call_later(self.patience.write, transport.abort)
+
+
+class HttpServer:
+    """Serves requests on listening sockets.
+
+    Args:
+        handler: answers a request; an exception of it is answered with 500 and told.
+        on_error: told of such exceptions.
+        patience: how long clients are waited for.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        on_error: Callable[[Exception], object],
+        patience: Patience = PATIENCE,
+    ) -> None:
+        self._handler, self._on_error, self._patience = handler, on_error, patience
+        self._servers: list[asyncio.Server] = []
+        self._clients: set[_Client] = set()
+
+    @property
+    def clients(self) -> int:
+        """How many connections are open."""
+        return len(self._clients)
+
+    async def start(self, sockets: Iterable[tuple[socket.socket, bool]]) -> None:
+        """Begin to accept.
+
+        Args:
+            sockets: listening sockets, each with whether only programs of this machine reach it;
+                they stay the caller's.
+        """
+        for sock, is_local in sockets:
+
+            async def connected(
+                reader: asyncio.StreamReader,
+                writer: asyncio.StreamWriter,
+                is_local: bool = is_local,
+            ) -> None:
+                await self._serve(_Client(reader, writer, is_local, self._patience))
+
+            start = asyncio.start_unix_server if sock.family == socket.AF_UNIX else _start_server
+            self._servers.append(await start(connected, sock=sock.dup(), limit=_READ_BYTES))
+
+    async def close(self, grace_seconds: float) -> None:
+        """Accept no more, and end: those whose answer is under way have `grace_seconds` for it."""
+        for server in self._servers:
+            server.close()
+        for client in list(self._clients):
+            if client.waits_since is not None:
+                client.close()
+        tasks = [client.task for client in self._clients if client.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=grace_seconds)
+        for client in list(self._clients):
+            client.close()
+
+    async def _serve(self, client: _Client) -> None:
+        client.task = asyncio.current_task()
+        if not self._make_room():
+            client.close()
+            return
+        self._clients.add(client)
+        client.writer.transport.set_write_buffer_limits(high=_UNSENT_BYTES)
+        try:
+            while await self._serve_one(client):
+                client.parser.start_next_cycle()
+        except (OSError, TimeoutError, h11.LocalProtocolError):
+            pass  # the client is gone, or takes too long
+        finally:
+            self._clients.discard(client)
+            client.finish()
+
+    def _make_room(self) -> bool:
+        """Close who waits longest for a request if all places are taken; False if nobody does."""
+        if len(self._clients) < MAX_CONNECTIONS:
+            return True
+        waiting = [each for each in self._clients if each.waits_since is not None]
+        if not waiting:
+            return False
+        longest = min(waiting, key=lambda each: each.waits_since or 0.0)
+        self._clients.discard(longest)
+        longest.close()
+        return True
+
+    async def _serve_one(self, client: _Client) -> bool:
+        """Answer one request; tell whether another one may follow on the connection."""
+        method = "GET"
+        try:
+            asked = await _read_head(client)
+            if asked is None:
+                return False
+            method, response = asked.method, await self._answer(asked)
+        except _RequestError as error:
+            response = error.response
+        await _send(client, response, with_body=method != "HEAD")
+        parser = client.parser
+        return parser.our_state is h11.DONE and parser.their_state is h11.DONE
+
+    async def _answer(self, request: Request) -> Response:
+        try:
+            return await self._handler(request)
+        except Exception as error:
+            self._on_error(error)
+            return text(HTTPStatus.INTERNAL_SERVER_ERROR, "this is a fault of the host itself")
+
+
+async def _start_server(*args: object, **named: object) -> asyncio.Server:
+    return await asyncio.start_server(*args, **named)  # type: ignore[arg-type]
+
+
+async def _read_head(client: _Client) -> Request | None:
+    """Return the next request; None if the client sends no more.
+
+    Raises:
+        _RequestError: it is none, or none that is answered.
+        TimeoutError: it does not come in time.
+    """
+    loop, parser = asyncio.get_running_loop(), client.parser
+    client.waits_since = loop.time()
+    patience = client.patience
+    until = loop.time() + (patience.idle if client.has_asked else patience.head)
+    is_first = True
+    while True:
+        try:
+            event = parser.next_event()
+        except h11.RemoteProtocolError as error:
+            status = HTTPStatus(error.error_status_hint)
+            raise _RequestError(text(status, f"no request of HTTP/1.1: {error}")) from None
+        if event is h11.NEED_DATA:
+            async with asyncio.timeout_at(until):
+                data = await client.reader.read(_READ_BYTES)
+            if is_first and data:
+                is_first, until = False, loop.time() + patience.head
+            parser.receive_data(data)
+        elif isinstance(event, h11.Request):
+            client.waits_since, client.has_asked = None, True
+            return _checked(client, event)
+        elif isinstance(event, h11.ConnectionClosed):
+            return None
+
+
+def _checked(client: _Client, event: h11.Request) -> Request:
+    """Return the request of an event.
+
+    Raises:
+        _RequestError: it is not answered: another method, or a body.
+    """
+    method = event.method.decode("ascii")
+    if event.http_version not in (b"1.0", b"1.1"):
+        words = "this is a server of HTTP/1.1"
+        raise _RequestError(text(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, words))
+    if method not in ("GET", "HEAD"):
+        refused = text(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD", allow="GET, HEAD")
+        raise _RequestError(refused)
+    if not isinstance(client.parser.next_event(), h11.EndOfMessage):
+        raise _RequestError(text(HTTPStatus.BAD_REQUEST, "a request has no body here"))
+    headers = {name.decode("ascii"): value.decode("latin-1") for name, value in event.headers}
+    target = event.target.decode("ascii", "replace")
+    try:
+        path = unquote(urlsplit(target).path)
+    except ValueError:
+        raise _RequestError(text(HTTPStatus.BAD_REQUEST, "no path is asked for")) from None
+    return Request(method, path, headers, client.is_local)
+
+
+async def _send(client: _Client, response: Response, *, with_body: bool) -> None:
+    """Send an answer.
+
+    Raises:
+        OSError: the client is gone.
+        TimeoutError: it takes nothing.
+    """
+    parser, body = client.parser, response.body
+    headers = {"Date": formatdate(usegmt=True), "Content-Type": response.kind, **response.headers}
+    if isinstance(body, bytes):
+        headers["Content-Length"] = str(len(body))
+    if parser.their_state is not h11.DONE:
+        headers["Connection"] = "close"
+    head = h11.Response(
+        status_code=response.status,
+        reason=response.status.phrase,
+        headers=list(headers.items()),
+    )
+    await _write(client, parser.send(head))
+    if isinstance(body, bytes):
+        if with_body:
+            await _write(client, parser.send(h11.Data(data=body)))
+    else:
+        await _send_pieces(client, body, with_body=with_body)
+    await _write(client, parser.send(h11.EndOfMessage()))
+
+
+async def _send_pieces(client: _Client, pieces: AsyncGenerator[bytes], *, with_body: bool) -> None:
+    """Send pieces as they come, until there are none or the client goes."""
+    closed = asyncio.ensure_future(client.reader.read(1))
+    try:
+        while with_body and not closed.done():
+            following = asyncio.ensure_future(anext(pieces, None))
+            await asyncio.wait({following, closed}, return_when=asyncio.FIRST_COMPLETED)
+            if not following.done():
+                following.cancel()
+                with suppress(asyncio.CancelledError):
+                    await following
+                return
+            piece = following.result()
+            if piece is None:
+                return
+            await _write(client, client.parser.send(h11.Data(data=piece)))
+    finally:
+        closed.cancel()
+        await pieces.aclose()
+
+
+async def _write(client: _Client, data: bytes | None) -> None:
+    client.writer.write(data or b"")
+    async with asyncio.timeout(client.patience.write):
+        await client.writer.drain()

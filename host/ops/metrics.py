@@ -1,0 +1,245 @@
+"""The metrics of a host: the table of them, and where each is read in shared memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from host.ipc import scoreboard as board
+from host.ipc.assignment import OpsAssignment
+from host.ipc.host_counts import Restart
+from host.ipc.totals import Totals
+from host.ops.exposition import Metric, Sample
+from host.runtime.processes import resident_bytes
+from host.runtime.usage import cpu_seconds
+
+Families = Iterator[tuple[Metric, list[Sample]]]
+_LISTENER = ("listener", "plugin", "slot")
+
+
+class _Counted(NamedTuple):
+    """A counter of rows: the word that counts, and the value of one label more, if there is one."""
+
+    metric: Metric
+    word: int
+    cause: str = ""
+
+
+def _counter(name: str, help: str, labels: tuple[str, ...]) -> Metric:
+    return Metric(f"prefork_{name}_total", "counter", help, labels)
+
+
+_TURNED_AWAY = _counter(
+    "connections_turned_away",
+    "Connections that were accepted and not let in, by cause; they are among the accepted ones.",
+    (*_LISTENER, "cause"),
+)
+_TASKS = _counter("pool_tasks", "Tasks of pools that have ended, by outcome.", ("slot", "outcome"))
+
+_OF_LISTENERS = (
+    _Counted(
+        _counter("connections_claimed", "Connections that workers were told to accept.", _LISTENER),
+        board.CLAIMED,
+    ),
+    _Counted(
+        _counter("connections_accepted", "Connections that workers have accepted.", _LISTENER),
+        board.ACCEPTED,
+    ),
+    _Counted(
+        _counter("connections_spurious", "Accepts that found nobody waiting any more.", _LISTENER),
+        board.SPURIOUS,
+    ),
+    _Counted(
+        _counter(
+            "connections_refused",
+            "Accepts that failed, or were under way when the worker died.",
+            _LISTENER,
+        ),
+        board.REFUSED,
+    ),
+    *(
+        _Counted(_TURNED_AWAY, word, cause)
+        for cause, word in (
+            ("denied", board.DENIED),
+            ("proxy", board.BAD_PROXY),
+            ("tls", board.BAD_TLS),
+            ("late", board.LATE),
+            ("gone", board.GONE),
+            ("probe", board.PROBES),
+            ("per_client", board.PER_CLIENT),
+            ("rate", board.RATE),
+        )
+    ),
+    _Counted(
+        _counter("received_bytes", "Bytes that plugins have read of connections.", _LISTENER),
+        board.BYTES_IN,
+    ),
+    _Counted(
+        _counter("sent_bytes", "Bytes that the kernel has taken for connections.", _LISTENER),
+        board.BYTES_OUT,
+    ),
+    _Counted(
+        _counter(
+            "writes_lost",
+            "Connections whose plugin wrote what could not be sent any more.",
+            _LISTENER,
+        ),
+        board.LOST_WRITES,
+    ),
+    _Counted(
+        _counter("answers_cut", "Connections that ended with unsent bytes.", _LISTENER),
+        board.CUT_ANSWERS,
+    ),
+    _Counted(_counter("datagrams_received", "Datagrams read.", _LISTENER), board.DATAGRAMS),
+    _Counted(_counter("datagram_replies", "Datagrams sent in reply.", _LISTENER), board.REPLIES),
+    _Counted(
+        _counter("datagram_replies_dropped", "Replies that the kernel did not take.", _LISTENER),
+        board.DROPPED_REPLIES,
+    ),
+    _Counted(
+        _counter(
+            "datagram_replies_refused",
+            "Replies that are larger than reply_factor lets them.",
+            _LISTENER,
+        ),
+        board.REFUSED_REPLIES,
+    ),
+)
+_OF_SLOTS = tuple(
+    _Counted(_TASKS, word, outcome)
+    for outcome, word in (
+        ("done", board.TASKS_DONE),
+        ("failed", board.TASKS_FAILED),
+        ("lost", board.TASKS_LOST),
+        ("timed_out", board.TASKS_TIMED_OUT),
+    )
+)
+
+
+class _Gauge(NamedTuple):
+    """A gauge of the workers that are alive, and how it is read of a row and a process."""
+
+    metric: Metric
+    read: Callable[[board.Row, int], float | None]
+
+
+def _gauge(name: str, help: str, labels: tuple[str, ...] = ()) -> Metric:
+    return Metric(f"prefork_{name}", "gauge", help, labels)
+
+
+_OF_WORKERS = ("slot", "pid", "generation")
+_GAUGES = (
+    _Gauge(
+        _gauge("worker_connections", "Connections that are open.", _OF_WORKERS),
+        lambda row, _pid: row.get(board.ACTIVE),
+    ),
+    _Gauge(
+        _gauge(
+            "worker_suspended", "Whether it has missed a claim, so others are told.", _OF_WORKERS
+        ),
+        lambda row, _pid: row.get(board.SUSPENDED),
+    ),
+    _Gauge(
+        _gauge("worker_refusing", "Whether it has run out of descriptors or memory.", _OF_WORKERS),
+        lambda row, _pid: row.get(board.REFUSING),
+    ),
+    _Gauge(
+        _gauge("worker_tasks_queued", "Tasks of its pools that wait.", _OF_WORKERS),
+        lambda row, _pid: row.get(board.TASKS_WAITING),
+    ),
+    _Gauge(
+        _gauge("worker_tasks_running", "Tasks of its pools that run.", _OF_WORKERS),
+        lambda row, _pid: row.get(board.TASKS_RUNNING),
+    ),
+    _Gauge(
+        _gauge("worker_resident_bytes", "Memory that it has resident.", _OF_WORKERS),
+        lambda _row, pid: resident_bytes(pid),
+    ),
+    _Gauge(
+        _counter("worker_cpu_seconds", "CPU time that its process has used.", _OF_WORKERS),
+        lambda _row, pid: cpu_seconds(pid),
+    ),
+)
+_INFO = _gauge("info", "Always 1; what the host is.", ("name", "version"))
+_GENERATION = _gauge("generation", "The number of the newest generation that has workers.")
+_STARTED = _gauge("start_time_seconds", "When the host was started, since the epoch.")
+_RESTARTS = _counter("worker_restarts", "Workers that were replaced, by cause.", ("slot", "cause"))
+_EVENTS = _counter("events", "Events that the supervisor has told in the log.", ("event",))
+
+METRICS: tuple[Metric, ...] = tuple(
+    dict.fromkeys(
+        (
+            _INFO,
+            _STARTED,
+            _GENERATION,
+            *(each.metric for each in _OF_LISTENERS),
+            *(each.metric for each in _OF_SLOTS),
+            *(each.metric for each in _GAUGES),
+            _RESTARTS,
+            _EVENTS,
+        )
+    )
+)
+"""All metrics, in the order in which they are shown: the source of the page Metrics."""
+
+
+def read(host: OpsAssignment) -> Families:
+    """Read all metrics now, without asking any process.
+
+    Args:
+        host: where they are.
+    """
+    totals = host.ended.copy()
+    for generation in host.generations:
+        totals.add(generation.scoreboard, generation.listeners)
+    yield _INFO, [Sample((host.name, host.version), 1)]
+    yield _STARTED, [Sample((), host.started)]
+    alive = [
+        (generation.number, row, row.get(board.PID))
+        for generation in host.generations
+        for row in generation.scoreboard.rows
+        if row.get(board.PID)
+    ]
+    yield _GENERATION, [Sample((), max(number for number, _, _ in alive))] if alive else []
+    yield from _of_listeners(totals)
+    yield from _of_slots(totals)
+    for gauge in _GAUGES:
+        found = []
+        for number, row, pid in alive:
+            value = gauge.read(row, pid)
+            if value is not None and row.slot is not None:  # else it has just ended
+                found.append(Sample((row.slot, pid, number), value))
+        yield gauge.metric, found
+    restarts = host.counts.restarts
+    causes = {int(cause): cause.name.lower() for cause in Restart}
+    yield _RESTARTS, [Sample((slot, causes[cause]), count) for slot, cause, count in restarts]
+    yield _EVENTS, [Sample((name,), count) for name, count in host.counts.events.items()]
+
+
+def _of_listeners(totals: Totals) -> Families:
+    families: dict[Metric, list[Sample]] = {}
+    listeners = sorted(totals.listeners)
+    for metric, word, cause in _OF_LISTENERS:
+        found = families.setdefault(metric, [])
+        more = (cause,) if cause else ()
+        for address, plugin, slot, words in listeners:
+            if not word_is_of(metric, address):
+                continue
+            found.append(Sample((address, plugin, slot, *more), words[word]))
+    yield from families.items()
+
+
+def word_is_of(metric: Metric, address: str) -> bool:
+    """Tell whether a metric is one of the kind of listener that has this address."""
+    if address.startswith("udp://"):
+        return "datagram" in metric.name or "bytes" in metric.name
+    return "datagram" not in metric.name
+
+
+def _of_slots(totals: Totals) -> Families:
+    families: dict[Metric, list[Sample]] = {}
+    for metric, word, outcome in _OF_SLOTS:
+        families.setdefault(metric, []).extend(
+            Sample((slot, outcome), words[word]) for slot, words in sorted(totals.slots)
+        )
+    yield from families.items()

@@ -1,0 +1,160 @@
+"""What is served under which path."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from host.control.client import ask
+from host.errors import RemoteError
+from host.ipc.assignment import OpsAssignment
+from host.ops import exposition, metrics
+from host.ops.http import Request, Response, text
+from host.ops.questions import Question
+
+MAX_STREAMS = 16
+"""Clients of /events at a time; more are refused."""
+STATUS_SECONDS = 1.0
+"""How often they are sent the state of the host."""
+_HUNG_SECONDS = 1.0
+"""How long the supervisor may take before it counts as hung."""
+_LIST_SECONDS = 5.0
+"""How long it may take for a list that it asks workers for."""
+_MOST = 1_000
+"""How many connections /connections.json lists: those that are open for longest."""
+_STATIC = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/dashboard.js": ("dashboard.js", "text/javascript; charset=utf-8"),
+    "/dashboard.css": ("dashboard.css", "text/css; charset=utf-8"),
+}
+OPEN_PATHS = frozenset(_STATIC)
+PROBES = frozenset({"/healthz", "/readyz"})
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self';"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": _POLICY,
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+"""What each answer has, too: no other page may show it, and it may load nothing from elsewhere."""
+
+
+class Pages:
+    """All pages of a host.
+
+    Args:
+        host: the host.
+    """
+
+    def __init__(self, host: OpsAssignment) -> None:
+        self._host = host
+        threads = ThreadPoolExecutor(4, "question")
+
+        def question(command: str, args: dict[str, Any], seconds: float) -> Question:
+            return Question(functools.partial(ask, host.name, command, args, seconds), threads)
+
+        self._readiness = question("status", {"ready": True}, _HUNG_SECONDS)
+        self._status = question("status", {}, _HUNG_SECONDS)
+        self._generations = question("generations", {}, _HUNG_SECONDS)
+        listed = {"limit": _MOST, "sort": "age"}
+        self._connections = question("connections", listed, _LIST_SECONDS)
+        self._streams = 0
+        folder = Path(__file__).parent / "static"
+        self._files = {
+            path: ((folder / file).read_bytes(), kind) for path, (file, kind) in _STATIC.items()
+        }
+        self._pages: dict[str, Callable[[Request], Awaitable[Response]]] = {
+            "/healthz": self._healthz,
+            "/readyz": self._readyz,
+            "/metrics": self._metrics,
+            "/status.json": lambda _: self._json(self._status),
+            "/generations.json": lambda _: self._json(self._generations),
+            "/connections.json": lambda _: self._json(self._connections),
+            "/events": self._events,
+        }
+
+    @property
+    def paths(self) -> list[str]:
+        """All paths that are served."""
+        return [*self._files, *self._pages]
+
+    async def answer(self, request: Request) -> Response:
+        """Answer a request that was let in."""
+        if request.path in self._files:
+            body, kind = self._files[request.path]
+            return Response(body, kind=kind, headers=HEADERS)
+        page = self._pages.get(request.path)
+        if page is None:
+            return text(HTTPStatus.NOT_FOUND, f"there is: {', '.join(self.paths)}", **_NAMED)
+        return await page(request)
+
+    async def _healthz(self, _: Request) -> Response:
+        try:
+            await self._readiness.answer()
+        except RemoteError as error:
+            return text(HTTPStatus.SERVICE_UNAVAILABLE, str(error), **_NAMED)
+        return text(HTTPStatus.OK, "ok", **_NAMED)
+
+    async def _readyz(self, _: Request) -> Response:
+        try:
+            found = await self._readiness.answer()
+        except RemoteError as error:
+            return text(HTTPStatus.SERVICE_UNAVAILABLE, str(error), **_NAMED)
+        if found.get("ready") is True:
+            return text(HTTPStatus.OK, "ready", **_NAMED)
+        return text(HTTPStatus.SERVICE_UNAVAILABLE, str(found.get("not_ready")), **_NAMED)
+
+    async def _metrics(self, request: Request) -> Response:
+        kind = exposition.media_type(request.headers.get("accept", ""))
+        body = exposition.write(metrics.read(self._host), kind)
+        return Response(body, kind=kind, headers=HEADERS)
+
+    async def _json(self, question: Question) -> Response:
+        try:
+            found = await question.answer()
+        except RemoteError as error:
+            return text(HTTPStatus.SERVICE_UNAVAILABLE, str(error), **_NAMED)
+        body = json.dumps(found).encode()
+        return Response(body, kind="application/json", headers=HEADERS)
+
+    async def _events(self, _: Request) -> Response:
+        if self._streams >= MAX_STREAMS:
+            words = f"{MAX_STREAMS} clients hear of events already, which is the most"
+            return text(HTTPStatus.SERVICE_UNAVAILABLE, words, **_NAMED)
+        return Response(self._stream(), kind="text/event-stream", headers=HEADERS)
+
+    async def _stream(self) -> AsyncGenerator[bytes]:
+        """Yield the state of the host again and again, as server-sent events."""
+        if self._streams >= MAX_STREAMS:  # others came at the same time
+            return
+        self._streams += 1
+        try:
+            while True:
+                yield _event("status", await self._state())
+                await asyncio.sleep(STATUS_SECONDS)
+        finally:
+            self._streams -= 1
+
+    async def _state(self) -> dict[str, Any]:
+        try:
+            return await self._status.answer()
+        except RemoteError as error:
+            return {"error": str(error)}
+
+
+_NAMED = {name.replace("-", "_"): value for name, value in HEADERS.items()}
+
+
+def _event(kind: str, value: object) -> bytes:
+    """Return an event of the format text/event-stream, as the HTML standard has it (9.2)."""
+    return f"event: {kind}\ndata: {json.dumps(value)}\n\n".encode()

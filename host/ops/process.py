@@ -1,0 +1,84 @@
+"""The process itself: from just after the fork to the exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from host.errors import ExitCode
+from host.ipc.assignment import OpsAssignment
+from host.ops.access import Access
+from host.ops.http import HttpServer, Request, Response
+from host.ops.pages import OPEN_PATHS, PROBES, Pages
+from host.runtime.privileges import give_up_capabilities
+from host.runtime.processes import die_with_parent, offer_to_oom_killer
+from host.runtime.signal_table import SIGNALS
+from host.settings import Settings
+from host.telemetry.emitter import Telemetry
+from host.telemetry.events import OPS_FAILED
+
+BEAT_SECONDS = 0.5
+"""How often this process tells that it is well."""
+_GRACE_SECONDS = 1.0
+"""How long answers that are under way may take when it ends."""
+
+
+def run(assignment: OpsAssignment, settings: Settings, token: str, telemetry: Telemetry) -> int:
+    """Show how the host is until the supervisor goes or has no more use for this process.
+
+    Args:
+        assignment: what the supervisor gives it.
+        settings: the settings of the host.
+        token: the token that requests must bear; "" if none is asked for.
+        telemetry: told of faults.
+    """
+    if settings.process.keep:
+        give_up_capabilities()
+    if not die_with_parent(assignment.parent):
+        return ExitCode.OK
+    offer_to_oom_killer()
+    for number in SIGNALS:  # a service manager or a terminal tells all processes: the host decides
+        with suppress(ValueError):
+            signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    access = Access(token, settings.ops.hosts, OPEN_PATHS, PROBES)
+    asyncio.run(_serve(assignment, access, telemetry))
+    return ExitCode.OK
+
+
+async def _serve(assignment: OpsAssignment, access: Access, telemetry: Telemetry) -> None:
+    pages = Pages(assignment)
+
+    async def answer(request: Request) -> Response:
+        return access.refusal(request) or await pages.answer(request)
+
+    def tell(error: Exception) -> None:
+        telemetry.emit(OPS_FAILED, error=f"{type(error).__name__}: {error}")
+
+    server = HttpServer(answer, tell)
+    await server.start(assignment.sockets)
+    beat = asyncio.ensure_future(_beat(assignment))
+    await _end_of(assignment.stop)
+    beat.cancel()
+    await server.close(_GRACE_SECONDS)
+
+
+async def _beat(assignment: OpsAssignment) -> None:
+    """Write again and again that this process is well."""
+    while True:
+        assignment.counts.beat = time.monotonic()
+        await asyncio.sleep(BEAT_SECONDS)
+
+
+async def _end_of(pipe: int) -> None:
+    """Wait until a pipe has its end, and close it."""
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    set_ended: Callable[[], None] = ended.set
+    loop.add_reader(pipe, set_ended)
+    await ended.wait()
+    loop.remove_reader(pipe)
+    os.close(pipe)

@@ -1,0 +1,93 @@
+"""Where a host shows how it is, and what the process does that shows it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+
+from host.errors import ExitCode, ListenError
+from host.ipc.assignment import OpsAssignment
+from host.net.activation import PassedSockets
+from host.net.listeners import ListeningSocket
+from host.runtime import forks
+from host.runtime.accounts import Account
+from host.settings import Settings
+from host.startup.given import Given
+from host.startup.listening import open_or_find
+from host.startup.log import HostLog
+from host.startup.ops_token import MODULE
+from host.startup.prepare import Prepared
+from host.supervisor.reload.handover import Handover
+from host.supervisor.reload.sockets import bound_before, take_listeners
+
+_PLUGIN = "ops"
+"""Stands for a plugin's name where listeners have one."""
+
+
+def open_ops(
+    settings: Settings, passed: PassedSockets, account: Account | None = None
+) -> list[ListeningSocket]:
+    """Return the listeners of a host that starts.
+
+    Args:
+        settings: its settings.
+        passed: the sockets that a service manager has passed.
+        account: the user that this process, which is root's, is about to become; None if none.
+
+    Raises:
+        ListenError: the machine refuses an address.
+    """
+    return open_or_find([(listen, _PLUGIN) for listen in settings.ops.listens], passed, (), account)
+
+
+def open_or_take_ops(
+    settings: Settings, handed: Handover | None, passed: PassedSockets, failed: str
+) -> tuple[list[ListeningSocket], str]:
+    """Return the listeners, bound now or before, and why the new generation cannot start, or "".
+
+    Args:
+        settings: those that the host goes on with.
+        handed: what was handed over; sockets in it that are not wanted any more are closed.
+        passed: the sockets that a service manager has passed.
+        failed: why the generation cannot start, if that is known already.
+
+    Raises:
+        ListenError: the machine refuses an address, and there was no supervisor before.
+    """
+    if handed is None:
+        return open_ops(settings, passed), failed
+    inherited = bound_before(handed.ops)
+    served = [(listen, _PLUGIN) for listen in settings.ops.listens]
+    try:
+        taken = take_listeners(served, handed.ops, inherited, passed)
+    except ListenError as error:
+        taken, failed = [], failed or str(error)
+    used = {listener.sock for listener in taken}
+    for known, sock in zip(handed.ops, inherited, strict=True):
+        if sock not in used:
+            if known.file is not None:
+                known.file.remove()
+            sock.close()
+    return taken, failed
+
+
+def runs_ops(prepared: Prepared, given: Given, host_log: HostLog) -> Callable[[OpsAssignment], int]:
+    """Return what the process does that shows how the host is."""
+    settings, token = prepared.settings, prepared.ops_token
+    if token is None:
+        return lambda _: ExitCode.OK
+    run, secret = importlib.import_module(MODULE).run, token.get_secret_value()
+    log, telemetry, capture = host_log.writer, host_log.telemetry, host_log.capture
+
+    def run_ops(assignment: OpsAssignment) -> int:
+        capture.forget()
+        given.close_kept()
+        forks.close_in_plugin_fork(capture.end_in_fork)
+        log.forget()
+        try:
+            return int(run(assignment, settings, secret, telemetry))
+        finally:
+            capture.end()
+            log.close()
+
+    return run_ops

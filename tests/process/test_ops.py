@@ -1,0 +1,298 @@
+"""What a host shows of itself over HTTP is right, whatever happens to its processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from host.testing.machine import patience
+from support.address import connect
+from support.asking import fresh_name, query
+from support.hosting import Host, Start, eventually, freeze, thaw
+from support.processes import of_session
+from support.scraping import get, series, total
+from support.session import ask
+
+pytestmark = pytest.mark.process
+
+
+Show = Callable[..., tuple[Host, str]]
+
+
+@pytest.fixture
+def show(start: Start) -> Show:
+    """Start a host that shows how it is; return it with the address."""
+
+    def begin(*flags: str, **others: Any) -> tuple[Host, str]:
+        host = start("--ops", "tcp://127.0.0.1:0", "--name", fresh_name(), *flags, **others)
+        (listening,) = host.events("ops_listening")
+        return host, listening["address"]
+
+    return begin
+
+
+def helper(host: Host) -> int:
+    """Return the pid of the process that shows how the host is."""
+    workers = {each["pid"] for each in host.events("worker_ready")}
+    (pid,) = [
+        one.pid
+        for one in of_session(host.pid)
+        if one.pid != host.pid and one.pid not in workers and one.parent == host.pid
+    ]
+    return pid
+
+
+def metrics(address: str) -> dict[Any, float]:
+    """Scrape."""
+    answer = get(address, "/metrics")
+    assert answer.status == 200
+    return series(answer.text)
+
+
+def test_probes_metrics_and_state_are_served(show: Show) -> None:
+    host, address = show()
+    assert get(address, "/healthz")[:2] == (200, "ok\n")
+    assert get(address, "/readyz")[:2] == (200, "ready\n")
+    answer = get(address, "/status.json")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    state = json.loads(answer.text)
+    assert (state["pid"], state["ready"]) == (host.pid, True)
+    assert (
+        json.loads(get(address, "/generations.json").text)["generations"][0]["state"] == "serving"
+    )
+    with connect(host.address) as session:
+        ask(session)
+        (listed,) = json.loads(get(address, "/connections.json").text)["connections"]
+        assert listed["peer"] == "{}:{}".format(*session.getsockname())
+    found = metrics(address)
+    assert total(found, "prefork_connections_accepted_total") == 1
+    assert total(found, "prefork_info", version=state["version"]) == 1
+    assert get(address, "/nothing").status == 404
+
+
+def test_a_head_has_what_a_get_has_without_the_body(show: Show) -> None:
+    _, address = show()
+    whole, head = get(address, "/generations.json"), get(address, "/generations.json", "HEAD")
+    assert (head.status, head.text) == (200, "")
+    assert head.headers["content-length"] == whole.headers["content-length"]
+    assert get(address, "/metrics", "POST").status == 405
+
+
+def test_openmetrics_for_who_asks_for_it(show: Show) -> None:
+    from prometheus_client.openmetrics.parser import (  # noqa: PLC0415
+        text_string_to_metric_families,
+    )
+
+    _, address = show()
+    answer = get(address, "/metrics", Accept="application/openmetrics-text;version=1.0.0")
+    assert answer.headers["content-type"].startswith("application/openmetrics-text")
+    names = {family.name for family in text_string_to_metric_families(answer.text)}
+    assert {"prefork_connections_accepted", "prefork_worker_connections"} <= names
+
+
+def test_a_stop_is_told_before_anybody_is_refused(show: Show) -> None:
+    host, address = show("--set", "lifecycle.shutdown_delay_seconds=20")
+    host.signal(signal.SIGTERM)
+    host.wait_for("host_stopping")
+    assert get(address, "/readyz")[:2] == (503, "the host is stopping\n")
+    assert get(address, "/healthz").status == 200
+    with connect(host.address) as session:
+        assert ask(session)
+    host.signal(signal.SIGQUIT)
+    assert host.wait() == 0
+
+
+def test_it_is_there_while_all_workers_are_stopped(show: Show) -> None:
+    host, address = show("--set", "lifecycle.hang_seconds=60")
+    pids = [each["pid"] for each in host.events("worker_ready")]
+    for pid in pids:
+        freeze(pid)
+    try:
+        assert get(address, "/healthz").status == 200
+        assert total(metrics(address), "prefork_worker_connections") == 0
+    finally:
+        for pid in pids:
+            thaw(pid)
+
+
+def test_a_supervisor_that_hangs_is_not_healthy(show: Show) -> None:
+    host, address = show()
+    freeze(host.pid)
+    try:
+        answer = get(address, "/healthz")
+        assert answer.status == 503
+        assert "has not answered within 1 s" in answer.text
+        assert get(address, "/metrics").status == 200
+    finally:
+        thaw(host.pid)
+    eventually(lambda: get(address, "/healthz").status == 200, "it is healthy again")
+
+
+def test_its_death_costs_a_restart_and_nothing_else(show: Show) -> None:
+    host, address = show()
+    with connect(host.address) as session:
+        before = ask(session)
+        for _ in range(3):
+            os.kill(helper(host), signal.SIGKILL)
+            assert get(address, "/readyz").status == 200
+            assert ask(session)[0] == before[0]
+    ended = host.events("helper_ended")
+    assert {each["cause"] for each in ended} == {"killed by SIGKILL"}
+    assert total(metrics(address), "prefork_events_total", event="helper_ended") == len(ended)
+    assert not host.events("unknown_child")
+
+
+def test_one_that_hangs_is_replaced(show: Show) -> None:
+    host, address = show("--set", "lifecycle.hang_seconds=1")
+    freeze(helper(host))
+    host.wait_for("helper_ended")
+    assert get(address, "/readyz").status == 200
+
+
+def test_nothing_is_left_of_it_when_the_supervisor_is_killed(show: Show) -> None:
+    host, _ = show()
+    pid = helper(host)
+    os.kill(host.pid, signal.SIGKILL)
+    eventually(lambda: all(one.pid != pid for one in of_session(host.pid)), "it has ended")
+
+
+def test_counters_are_exact_over_deaths_and_reloads(show: Show) -> None:
+    host, address = show(plugin="echo")
+    opened = 0
+    before: dict[Any, float] = {}
+
+    def look() -> dict[Any, float]:
+        found = metrics(address)
+        fallen = {
+            each: (value, found.get(each))
+            for each, value in before.items()
+            if each[0].endswith("_total") and dict(each[1]).get("pid") is None
+            if found.get(each, 0.0) < value
+        }
+        assert not fallen
+        before.update(found)
+        return found
+
+    for turn in range(8):
+        for _ in range(20):
+            with connect(host.address) as session:
+                session.sendall(b"x" * 1000)
+                opened += 1
+                left = 1000
+                while left:
+                    left -= len(session.recv(left))
+        look()
+        if turn % 3 == 2:
+            reload(host)
+        elif turn % 3 == 1:
+            pid = query_workers(host)[0]
+            os.kill(pid, signal.SIGKILL)
+            host.wait_for("worker_died", pid=pid)
+
+    def settled() -> bool:
+        found = look()
+        name = "prefork_connections_{}_total".format
+        accepted = total(found, name("accepted"))
+        outcomes = accepted + total(found, name("refused")) + total(found, name("spurious"))
+        return accepted == opened and outcomes == total(found, name("claimed"))
+
+    eventually(settled, "each connection is counted once")
+    assert total(before, "prefork_worker_restarts_total", cause="died") == 3
+    assert total(before, "prefork_events_total", event="host_reloading") == 2
+
+
+def reload(host: Host) -> None:
+    """Reload, and wait until the new generation has taken over."""
+    mark = len(host.events("generation_ready"))
+    host.signal(signal.SIGHUP)
+    host.wait_for("generation_ready", count=mark + 1)
+
+
+def query_workers(host: Host) -> list[int]:
+    """Return the pids of the workers."""
+    name = host.events("host_starting")[0]["name"]
+    return [each["pid"] for each in query(name, "status")["workers"]]
+
+
+def test_other_machines_are_asked_for_a_token(refuse: Any, start: Start, tmp_path: Path) -> None:
+    refusal = refuse("--ops", "tcp://0.0.0.0:0")
+    assert "so it needs a token: set token_file" in refusal.message
+    file = tmp_path / "token"
+    file.write_text("0123456789abcdef0123456789abcdef\n")
+    host = start("--ops", "tcp://0.0.0.0:0", "--set", f"ops.token_file={file}")
+    address = host.events("ops_listening")[0]["address"].replace("0.0.0.0", "127.0.0.1")
+    assert get(address, "/metrics").status == 401
+    assert get(address, "/metrics", Authorization="Bearer wrong").status == 401
+    right = {"Authorization": "Bearer 0123456789abcdef0123456789abcdef"}
+    assert get(address, "/metrics", **right).status == 200
+    assert get(address, "/healthz").status == get(address, "/").status == 200
+    assert "0123456789abcdef" not in host.said()
+
+
+def test_a_page_of_elsewhere_cannot_read_it_by_a_name_of_its_own(show: Show) -> None:
+    _, address = show("--set", "ops.hosts=metrics.example")
+    assert get(address, "/metrics", Host="evil.example").status == 421
+    assert get(address, "/metrics", Host="metrics.example:9180").status == 200
+    assert get(address, "/metrics", Host="localhost").status == 200
+    answer = get(address, "/", Origin="https://evil.example")
+    assert "access-control-allow-origin" not in answer.headers
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+def test_slow_and_hostile_clients_hurt_nobody(show: Show) -> None:
+    _, address = show()
+    host, _, port = address.removeprefix("tcp://").rpartition(":")
+    idle = [socket.create_connection((host, int(port)), timeout=10) for _ in range(80)]
+    try:
+        idle[0].sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nX: ")
+        assert get(address, "/readyz").status == 200
+        for junk in (
+            b"\x16\x03\x01\x02\x00",
+            b"GET / HTTP/9.9\r\n\r\n",
+            b"A" * 20_000,
+            b"\r\n" * 9,
+        ):
+            with socket.create_connection((host, int(port)), timeout=10) as client:
+                client.sendall(junk)
+                client.shutdown(socket.SHUT_WR)
+                while client.recv(4096):
+                    pass
+        assert get(address, "/readyz").status == 200
+    finally:
+        for each in idle:
+            each.close()
+
+
+def test_the_state_comes_as_events(show: Show) -> None:
+    host, address = show()
+    where, _, port = address.removeprefix("tcp://").rpartition(":")
+    with socket.create_connection((where, int(port)), timeout=patience(10)) as client:
+        client.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        data = b""
+        while data.count(b"event: status\n") < 2:
+            data += client.recv(65_536)
+    assert f'"pid": {host.pid}'.encode() in data
+    assert b"text/event-stream" in data
+
+
+def test_a_reload_takes_new_settings_and_keeps_the_address(show: Show, tmp_path: Path) -> None:
+    path = tmp_path / "host.toml"
+    path.write_text("")
+    host, address = show("--config", str(path))
+    path.write_text('[ops]\nhosts = ["other.example"]\n')
+    assert get(address, "/metrics", Host="other.example").status == 421
+    reload(host)
+
+    def taken() -> bool:
+        return get(address, "/metrics", Host="other.example").status == 200
+
+    eventually(taken, "the new settings hold")
+    assert len(host.events("ops_listening")) == 1

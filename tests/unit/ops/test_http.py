@@ -1,0 +1,239 @@
+"""The server answers what is a request, and survives what is none: h11 is the client."""
+
+import asyncio
+import contextlib
+import socket
+from http import HTTPStatus
+
+import h11
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from host.ops.http import MAX_CONNECTIONS, PATIENCE, HttpServer, Patience, Response, text
+
+
+class Scene:
+    """A server on a socket of its own, in the loop of the test."""
+
+    def __init__(self, patience):
+        self.errors, self.streams, self.clients = [], [], []
+        self.sock = socket.create_server(("127.0.0.1", 0))
+        self.server = HttpServer(self.answer, self.errors.append, patience)
+
+    async def answer(self, request):
+        match request.path:
+            case "/fails":
+                raise RuntimeError("as it is told to")
+            case "/large":
+                return Response(bytes(50_000_000))
+            case "/stream":
+                return Response(self.pieces(), kind="text/event-stream")
+        return text(HTTPStatus.OK, f"{request.method} {request.path}")
+
+    async def pieces(self):
+        self.streams.append("begun")
+        try:
+            for number in range(3):
+                yield b"%d\n" % number
+            await asyncio.sleep(3600)
+        finally:
+            self.streams.append("ended")
+
+    async def __aenter__(self):
+        await self.server.start([(self.sock, True)])
+        return self
+
+    async def __aexit__(self, *_):
+        for each in self.clients:
+            each.writer.close()
+        await self.server.close(0.0)
+        self.sock.close()
+
+    async def open(self):
+        self.clients.append(Client(*await asyncio.open_connection(*self.sock.getsockname())))
+        return self.clients[-1]
+
+
+class Client:
+    """A client by h11."""
+
+    def __init__(self, reader, writer):
+        self.reader, self.writer = reader, writer
+        self.parser = h11.Connection(h11.CLIENT)
+
+    async def ask(self, target, method="GET", headers=()):
+        named = [("Host", "localhost"), *headers]
+        event = h11.Request(method=method, target=target, headers=named)
+        self.writer.write(self.parser.send(event) + self.parser.send(h11.EndOfMessage()))
+        return await self.answer()
+
+    async def answer(self):
+        status, body = None, b""
+        while True:
+            event = self.parser.next_event()
+            if event is h11.NEED_DATA:
+                self.parser.receive_data(await self.reader.read(65536))
+            elif isinstance(event, h11.Response):
+                status = event.status_code
+            elif isinstance(event, h11.Data):
+                body += event.data
+            elif isinstance(event, h11.EndOfMessage):
+                if self.parser.their_state is h11.DONE and self.parser.our_state is h11.DONE:
+                    self.parser.start_next_cycle()
+                return status, body
+
+    async def raw(self, data, end=True):
+        """Send bytes, perhaps as the last ones; return all that comes until the end."""
+        self.writer.write(data)
+        if end:
+            self.writer.write_eof()
+        with contextlib.suppress(ConnectionResetError):
+            return await self.reader.read()
+        return b""
+
+
+def play(scene_of, patience=PATIENCE):
+    """Run a coroutine that is given a scene; nothing may be left of its tasks."""
+
+    async def main():
+        async with asyncio.timeout(20), Scene(patience) as scene:
+            await scene_of(scene)
+            return scene
+
+    return asyncio.run(main())
+
+
+def test_one_request_after_another_on_one_connection():
+    async def scene_of(scene):
+        client = await scene.open()
+        for _ in range(3):
+            assert await client.ask("/a%20b?c=d") == (200, b"GET /a b\n")
+
+    play(scene_of)
+
+
+def test_a_head_has_no_body():
+    async def scene_of(scene):
+        client = await scene.open()
+        assert await client.ask("/", "HEAD") == (200, b"")
+        assert await client.ask("/") == (200, b"GET /\n")
+
+    play(scene_of)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "QUERY"])
+def test_other_methods_are_refused(method):
+    async def scene_of(scene):
+        assert (await (await scene.open()).ask("/", method))[0] == 405
+
+    play(scene_of)
+
+
+def test_a_body_is_refused():
+    async def scene_of(scene):
+        client = await scene.open()
+        answer = await client.raw(b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
+        assert answer.startswith(b"HTTP/1.1 400 ")
+
+    play(scene_of)
+
+
+def test_an_error_is_told_and_the_others_go_on():
+    async def scene_of(scene):
+        client = await scene.open()
+        assert (await client.ask("/fails"))[0] == 500
+        assert (await client.ask("/"))[0] == 200
+
+    assert [str(error) for error in play(scene_of).errors] == ["as it is told to"]
+
+
+def test_pieces_come_as_they_are_made_and_end_with_the_client():
+    async def scene_of(scene):
+        client = await scene.open()
+        client.writer.write(b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n")
+        data = b""
+        while b"2\n" not in data:
+            data += await client.reader.read(65536)
+        assert scene.streams == ["begun"]
+        client.writer.close()
+        while len(scene.streams) < 2:
+            await asyncio.sleep(0)
+
+    assert play(scene_of).streams == ["begun", "ended"]
+
+
+def test_who_waits_makes_room():
+    async def scene_of(scene):
+        waiting = [await scene.open() for _ in range(MAX_CONNECTIONS)]
+        for each in waiting:
+            assert (await each.ask("/"))[0] == 200
+        assert (await (await scene.open()).ask("/"))[0] == 200
+        assert await waiting[0].reader.read() == b""
+        assert (await waiting[-1].ask("/"))[0] == 200
+
+    play(scene_of)
+
+
+def test_who_takes_too_long_for_a_head_is_closed():
+    async def scene_of(scene):
+        assert await (await scene.open()).raw(b"GET / HTTP/1.1\r\nX: ", end=False) == b""
+
+    play(scene_of, Patience(head=0.05))
+
+
+def test_who_asks_nothing_more_is_closed():
+    async def scene_of(scene):
+        client = await scene.open()
+        assert (await client.ask("/"))[0] == 200
+        assert await client.reader.read() == b""
+
+    play(scene_of, Patience(idle=0.05))
+
+
+def test_who_takes_nothing_is_closed():
+    async def scene_of(scene):
+        client = await scene.open()
+        client.writer.write(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
+        client.writer.transport.pause_reading()
+        while not scene.server.clients:
+            await asyncio.sleep(0)
+        while scene.server.clients:
+            await asyncio.sleep(0)
+
+    play(scene_of, Patience(write=0.05))
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        b"",
+        b"\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01",
+        b"GET / HTTP/2.0\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET http://[/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"X: " + b"y" * 20_000,
+        b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n",
+    ],
+)
+def test_what_is_no_request_is_refused_or_closed(junk):
+    async def scene_of(scene):
+        answer = await (await scene.open()).raw(junk)
+        assert answer == b"" or answer.split()[1] in (b"400", b"431", b"505")
+        assert (await (await scene.open()).ask("/"))[0] == 200
+
+    assert not play(scene_of).errors
+
+
+@given(st.binary(max_size=200), st.integers(1, 50))
+def test_whatever_comes_others_are_answered(data, size):
+    async def scene_of(scene):
+        client = await scene.open()
+        for at in range(0, len(data), size):
+            client.writer.write(data[at : at + size])
+        await client.raw(b"")
+        assert (await (await scene.open()).ask("/"))[0] == 200
+
+    assert not play(scene_of).errors
