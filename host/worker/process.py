@@ -40,6 +40,7 @@ from host.worker.asyncio_loop import AsyncioLoop
 from host.worker.capacity import Capacity
 from host.worker.connection_setup import ConnectionSetup
 from host.worker.context import OpenConnections
+from host.worker.counting import counting_turns
 from host.worker.datagram_setup import DatagramSetup
 from host.worker.draining import Draining
 from host.worker.request_log import RequestLog
@@ -211,6 +212,9 @@ class WorkerProcess:
         acceptor = setup.make_acceptor()
         self._admission = setup.make_admission(acceptor)
         self._turns = self._turn_handler(acceptor, settings, wake)
+        self._end_turn: Callable[[], object] = self._turns.end
+        if settings.ops.listen:
+            self._end_turn = counting_turns(self._turns.end, assignment.row)
 
     def _turn_handler(
         self, acceptor: Acceptor, settings: Settings, wake: Callable[[], object]
@@ -253,7 +257,7 @@ class WorkerProcess:
         loop = self.loop
         self._signals.begin(self._handlers, loop)
         self._channel.watch(self._turns.add_orders)
-        loop.on_turn_begin, loop.on_turn_end = self._turns.begin, self._turns.end
+        loop.on_turn_begin, loop.on_turn_end = self._turns.begin, self._end_turn
         self._bus.flush()  # what the plugins have put there: the loop may have to wait first
         self._keep_turning()
         self._sweep.wait()

@@ -208,6 +208,8 @@ def test_counters_are_exact_over_deaths_and_reloads(show: Show) -> None:
         return accepted == opened and outcomes == total(found, name("claimed"))
 
     eventually(settled, "each connection is counted once")
+    assert total(before, "prefork_connections_closed_total") == opened
+    assert total(before, "prefork_worker_turn_seconds_count") > opened
     assert total(before, "prefork_worker_restarts_total", cause="died") == 3
     assert total(before, "prefork_events_total", event="host_reloading") == 2
 
