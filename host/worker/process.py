@@ -149,7 +149,10 @@ class WorkerProcess:
         unsent = UnsentBytes(settings.limits.max_unsent_bytes_per_worker)
         self._connections = OpenConnections(unsent=unsent)
         self._answers = Answers(self._connections, loop, self._channel)
-        self._asyncio = AsyncioLoop(loop, assignment.row, registry, failures, assignment.stacks)
+        time = recorder.time if recorder else None
+        self._asyncio = AsyncioLoop(
+            loop, assignment.row, registry, failures, assignment.stacks, time
+        )
         self._pools: Pools | None = None
         if make_pools is not None:
             count = assignment.row.raise_by
@@ -239,7 +242,9 @@ class WorkerProcess:
         if not fine:
             failure = self._failures.last
             assert failure is not None
-            cause = f"hook {failure.hook} of plugin {failure.plugin} raised {failure.error}"
+            cause = f"plugin {failure.plugin}: {failure.error}"
+            if failure.traceback:
+                cause = f"hook {failure.hook} of plugin {failure.plugin} raised {failure.error}"
             self._channel.report(Report("failed", cause, failure.traceback))
             return ExitCode.WORKER_START
         row.put(CURRENT_CALL, 0)
