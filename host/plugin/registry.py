@@ -212,6 +212,7 @@ class Registry:
             on_readable=binding.bound(binding.measured(readable, timed)),
             on_close=tell("on_close"),
             on_drain=tell("on_drain"),
+            on_tls=tell("on_tls"),
             on_datagram=binding.bound(binding.measured(datagram, timed)) if datagram else None,
             blame=functools.partial(binding.blame, implementations=culprits, otherwise=name),
         )

@@ -108,6 +108,8 @@ class ConnectionSetup:
         pending, limits = self.connections.pending, self.settings.limits
         admission = Admission(rules, acceptor.begin, loop, refusals, capacity, pending, limits)
         admission.tls = tls
+        if tls is not None:
+            tls.tell_refusals(refusals)
         for number, each in enumerate(rules):
             has_tls = tls is not None and number in tls
             if has_tls or not each.is_open:
@@ -126,6 +128,7 @@ class ConnectionSetup:
             on_readable=hooks.on_readable,
             on_close=None if hooks.on_close is no_plugins else hooks.on_close,
             on_drain=hooks.on_drain,
+            on_tls=hooks.on_tls,
             blame=hooks.blame,
             report=self.report,
             on_end=self.capacity.connection_ended,
