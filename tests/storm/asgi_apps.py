@@ -109,7 +109,7 @@ def hang(trial: Trial, host: StormHost, number: int) -> float:
         trial.must(noticed, f"a hang is not told within {seconds:g} s")
         trial.fast(took, NOTICE_SECONDS, "told after")
     for event in host.events("worker_hung", since=mark):
-        trial.must(event["place"].endswith(f", GET {path}"), f"told as {event['place']}")
+        trial.must(f", GET {path}, task " in event["place"], f"told as {event['place']}")
         trial.must(f"connection {event['pid']}-" in event["place"], "no connection is named")
         trial.must("in hang" in event["traceback"], "no stack that names the handler")
     back = soon(lambda: bool(host.events("worker_ready", since=mark)), 10.0)
