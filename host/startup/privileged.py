@@ -112,13 +112,17 @@ def become(loaded: Loaded, wanted: Account) -> None:
     """Be that user for good, and keep what the settings say.
 
     Raises:
-        SettingsError: the kernel does not let this process.
+        SettingsError: the kernel does not let this process, or the user may not read the host.
     """
     try:
         privileges.become(wanted, keep_bind="bind" in loaded.settings.process.keep)
     except OSError as error:
         needs = "it takes CAP_SETUID and CAP_SETGID, and CAP_NET_BIND_SERVICE to keep it"
         raise _unusable(loaded, f"root cannot be given up here: {reason(error)}; {needs}") from None
+    for path in (os.__file__, __file__):  # modules are read until the host ends
+        if not os.access(path, os.R_OK):
+            cure = "install Python and the host where it may, not in a home of root's"
+            raise _unusable(loaded, f"that user may not read {path}: {cure}")
 
 
 def summary(loaded: Loaded) -> str:

@@ -83,7 +83,7 @@ class Ops:
             name=state.name,
             version=state.version,
             started=time.time() - (state.loop.time() - state.started),
-            sockets=tuple((each.sock, each.is_local) for each in self.sockets),
+            sockets=tuple(each.sock for each in self.sockets),
             generations=tuple(_counted(state)),
             ended=state.generations.ended,
             counts=state.counts,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import cast
 
-from host.interfaces import CloseReason, ConnectionOrigin, Listener, TlsInfo
-from host.testing.start_tls import AGREED
+from host.interfaces import CloseReason, Listener, ProxyHeader, TlsInfo
+from host.testing.origins import AGREED, Address, origin_of
+from host.testing.proxy_header import Version
 from host.testing.wire import Wire
 from host.testing.worker import FakeWorker
 from host.worker.connection import SocketConnection
@@ -32,8 +33,10 @@ class FakeConnection(SocketConnection):
     Args:
         received: what the peer has sent already.
         worker: the worker that it belongs to.
-        address: the peer's address; a text for a Unix socket; or all that is known of the client,
-            with what a TLS handshake or a proxy has said.
+        address: the client's address; a text for a Unix socket; or all that is known of the client.
+        tls: whether it has come over TLS, or what was agreed on with it.
+        proxy: the version of the PROXY protocol in which a proxy has named this client, or all that
+            the proxy has said.
         context: what the connections of a harness's listener share; it has the plugins' hooks.
     """
 
@@ -44,9 +47,12 @@ class FakeConnection(SocketConnection):
         received: bytes = b"",
         *,
         worker: FakeWorker | None = None,
-        address: tuple[str, int] | str | ConnectionOrigin = ("127.0.0.1", 50_211),
+        address: Address = ("127.0.0.1", 50_211),
+        tls: bool | TlsInfo = False,
+        proxy: Version | ProxyHeader | None = None,
         context: ListenerContext | None = None,
     ) -> None:
+        address = origin_of(address, tls, proxy)
         worker = worker or FakeWorker()
         self._wire = wire = Wire(worker.loop.number())
         wire.announces = context is not None

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import host.settings as host_settings
 from host.hookspecs import on_host_start, on_worker_start, on_worker_stop
-from host.interfaces import CloseReason, ConnectionOrigin, Listener
+from host.interfaces import CloseReason, Listener, ProxyHeader, TlsInfo
 from host.plugin.binding import HostHooks
 from host.plugin.loading import load
 from host.plugin.registry import Registry
@@ -19,6 +19,8 @@ from host.testing.bus import MemoryBus
 from host.testing.connection import FakeConnection
 from host.testing.datagram import DEFAULT_SENDER, datagram_context, send
 from host.testing.loop import FakeLoop
+from host.testing.origins import Address, origin_of
+from host.testing.proxy_header import Version
 from host.testing.worker import Failure, FakeWorker
 from host.text import listed
 from host.worker.datagrams import DatagramContext
@@ -178,15 +180,20 @@ class Harness:
         worker: int = 0,
         *,
         protocol: str | None = None,
-        address: tuple[str, int] | str | ConnectionOrigin = ("127.0.0.1", 50_211),
+        address: Address = ("127.0.0.1", 50_211),
+        tls: bool | TlsInfo = False,
+        proxy: Version | ProxyHeader | None = None,
     ) -> FakeConnection:
         """Return a new connection, accepted and told of.
 
         Args:
             worker: the slot of the worker that has accepted it.
             protocol: the plugin that serves it; by default the protocol selected first.
-            address: the peer's address; a text for a Unix socket; or all that is known of the
-                client, with what a TLS handshake or a proxy has said.
+            address: the client's address; a text for a Unix socket; or all that is known of the
+                client.
+            tls: whether it has come over TLS, or what was agreed on with it.
+            proxy: the version of the PROXY protocol in which a proxy has named this client, or all
+                that the proxy has said.
         """
         self.start()
         member = self._member(worker)
@@ -197,7 +204,9 @@ class Harness:
             member.registry.bind(name, member.worker.report),
             self.settings.connection,
         )
-        connection = FakeConnection(worker=member.worker, address=address, context=context)
+        connection = FakeConnection(
+            worker=member.worker, address=origin_of(address, tls, proxy), context=context
+        )
         connection.begin()
         self.run()
         return connection

@@ -11,8 +11,6 @@ from host.testing.wire import Wire
 from host.worker.context import ListenerContext
 from host.worker.start_tls import handshaking, has_tls_already
 
-AGREED = TlsInfo("TLSv1.3", "TLS_AES_256_GCM_SHA384", None, None, False, None)
-"""What is agreed on in a handshake, unless the test says otherwise."""
 _HANDSHAKE_RECORD = b"\x16"
 
 

@@ -187,6 +187,7 @@ class FakeWorker:
             limits=limits or ConnectionLimits(),
             connections=self.open_connections,
             read=lambda fd, size: self.wires[fd].read(size),
+            discard=lambda fd, size: self.wires[fd].read(size),
             read_into=lambda fd, buffers: self.wires[fd].read_into(buffers[0]),
             write=lambda fd, data: self.wires[fd].write(data),
             write_pieces=lambda fd, pieces: self.wires[fd].write(b"".join(pieces)),

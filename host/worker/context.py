@@ -114,6 +114,8 @@ class ListenerContext:
         losses: told of bytes that cannot arrive.
         read, read_into, write, write_pieces, send_file, close: what is done with descriptors:
             read(2), readv(2), write(2), writev(2), sendfile(2) and close(2).
+        discard: reads what nobody wants any more before close(2): read(2), also with TLS, whose
+            session may have given out all it can while the kernel has more.
         error: returns the error that is pending on one, 0 for none.
         reset: makes close(2) reset the peer.
         reason_of: returns why a connection ends whose read or write has failed.
@@ -153,6 +155,7 @@ class ListenerContext:
     write_pieces: Write = os.writev
     send_file: SendFile = os.sendfile
     close: Callable[[int], None] = os.close
+    discard: Callable[[int, int], bytes] = os.read
     error: Callable[[int], int] = pending_error
     reset: Callable[[int], None] = reset_on_close
     reason_of: Callable[[OSError], CloseReason] = _reset_by_the_peer

@@ -239,7 +239,9 @@ class WorkerProcess:
         if not fine:
             failure = self._failures.last
             assert failure is not None
-            cause = f"hook {failure.hook} of plugin {failure.plugin} raised {failure.error}"
+            cause = f"plugin {failure.plugin}: {failure.error}"
+            if failure.traceback:
+                cause = f"hook {failure.hook} of plugin {failure.plugin} raised {failure.error}"
             self._channel.report(Report("failed", cause, failure.traceback))
             return ExitCode.WORKER_START
         row.put(CURRENT_CALL, 0)

@@ -43,6 +43,7 @@ class Options(BaseModel):
     root_path: str = Field(
         default="",
         pattern=r"^(/[!-~]*[!-.0-~])?$",
+        examples=["/api"],
         description="Path below which a proxy shows the app, such as `/api`, if the proxy takes it"
         " off.",
     )

@@ -14,7 +14,7 @@ try:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
-    from host.plugins.asgi.application import Lifespan, check, find
+    from host.plugins.asgi.application import Lifespan, check_factory, find, interface_of
     from host.plugins.asgi.configuration import configure
 
     _MISSING = ""
@@ -34,8 +34,7 @@ class Asgi(AsyncioProtocol):
             )
         self._options = options
         self._found = find(options.app, options.app_folder)
-        if not options.factory:
-            check(self._found, options.app)
+        (check_factory if options.factory else interface_of)(self._found, options.app)
         self._lifespan: Lifespan | None = None
         self._state = ServerState()
         self._config: Config
@@ -43,8 +42,10 @@ class Asgi(AsyncioProtocol):
     async def start(self, worker: Worker) -> None:
         """Make the app ready, and tell it so."""
         options = self._options
-        app = self._found() if options.factory else self._found
-        self._config = config = configure(app, options, worker.log_request)
+        app, name = self._found, options.app
+        if options.factory:
+            app, name = app(), f"what {name} has made"
+        self._config = config = configure(app, interface_of(app, name), options, worker.log_request)
         if options.lifespan != "off":
             self._lifespan = Lifespan(config)
             await self._lifespan.begin()

@@ -86,10 +86,18 @@ class Http(HttpToolsProtocol):
         if self._is_leaving:
             self.refuse(503, "This worker is going away")
             return
+        if self._is_busy():  # answers come in order (RFC 9112, 9.3.2): so it gets none
+            self.cycle.keep_alive = False
+            self.data_received = self._ignore  # type: ignore[method-assign]
+            self.transport.set_protocol(self)
+            return
         super().handle_websocket_upgrade()
         is_begun = self.transport.get_protocol().handshake_initiated
         if not is_begun and not self.transport.is_closing():  # it would wait for ever
             self.refuse(400, "This is no handshake of a WebSocket")
+
+    def _ignore(self, data: bytes) -> None:
+        """Leave out what comes after the last request that is answered."""
 
     def refuse(self, status: int, text: str) -> None:
         """Answer what is no request to the app, and close."""

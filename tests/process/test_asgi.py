@@ -389,6 +389,29 @@ def test_what_is_no_handshake_of_a_websocket_does_not_wait(serve: Serve, head: b
     assert host.stop() == 0
 
 
+def test_a_handshake_sent_before_the_answer_to_a_request_is_not_answered(
+    serve: Serve, tmp_path: Path
+) -> None:
+    pipe = tmp_path / "release"
+    os.mkfifo(pipe)
+    host = serve(workers=1, env={"RELEASE": str(pipe)})
+    handshake = (
+        b"GET /echo HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    with connect(host.address) as sock:
+        sock.sendall(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n" + handshake)
+        printed(host, "waiting")
+        sock.sendall(b"\x81\x85more of the WebSocket")
+        pipe.write_text("at last")
+        answer = read_all(sock)
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"\r\nconnection: close\r\n" in answer
+    assert answer.endswith(b"\r\n\r\nat last")
+    assert host.stop() == 0
+
+
 def test_headers_after_a_body_have_an_end_too(serve: Serve) -> None:
     host = serve(workers=1, max_head_bytes=2048)
 
@@ -473,7 +496,10 @@ def test_a_factory_is_called_in_each_worker(serve: Serve) -> None:
 
 def test_an_app_that_does_not_start_says_why(serve: Serve) -> None:
     host = serve(env={"FAIL": "1"}, ready=False)
-    assert "no database" in host.wait_for("worker_start_failed")["message"]
+    failed = host.wait_for("worker_start_failed")
+    assert failed["cause"] == "plugin asgi: the app has not started: ValueError: no database"
+    assert failed["traceback"] == ""
+    assert "in lifespan" in str(host.events("plugin_logged")), "where it was is told, too"
     assert host.wait() == ExitCode.WORKER_START
 
 

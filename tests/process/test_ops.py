@@ -72,6 +72,9 @@ def test_probes_metrics_and_state_are_served(show: Show) -> None:
         ask(session)
         (listed,) = json.loads(get(address, "/connections.json").text)["connections"]
         assert listed["peer"] == "{}:{}".format(*session.getsockname())
+        why = json.loads(get(address, f"/why.json?id={listed['id']}").text)
+        assert (why["id"], why["scheduler"]) == (listed["id"], "round_robin")
+        assert get(address, "/why.json?id=7").status == 503
     found = metrics(address)
     assert total(found, "prefork_connections_accepted_total") == 1
     assert total(found, "prefork_info", version=state["version"]) == 1
