@@ -45,8 +45,11 @@ def served(start, authority, tmp_path):
     """Start a host with a certificate for a.example; its listener is one for plain text."""
     files = authority.files("a", "a.example", "localhost")
 
-    def begin(*flags, plugin="upgrading", table=""):
+    def begin(*flags, plugin="upgrading", table="", line=False):
         text = CONFIG.format(plugin=SUPPORT / f"{plugin}.py", files=files.toml, table=table)
+        if line:
+            text = text.replace("plugins = [", 'plugins = ["line", ')
+            text += f'[options.line]\ncommands = ["{plugin}"]\n'
         config = tmp_path / "host.toml"
         config.write_text(text)
         given = ["--config", str(config), "--name", fresh_name(), *flags]
@@ -389,3 +392,17 @@ def test_a_silent_client_is_cut_at_the_drain_deadline(served):
         with suppress(ConnectionResetError):
             assert client.rest() == b""
     assert reason_of(host) in (CloseReason.DEADLINE, CloseReason.PLUGIN)
+
+
+def test_plugins_of_the_line_protocol_begin_it_with_what_follows_the_line(served, authority):
+    host = served(plugin="line_tls", line=True)
+    with Client(host, authority.client()) as client:
+        client.say(b"NOOP\nSTARTTLS\n")
+        client.plain_until(b"250 None\r\n220 go ahead\r\n")
+        client.shake()
+        client.write(b"NOOP\n")
+        assert client.lines(1) == ["250 TLSv1.3"]
+    with Client(host) as client:
+        client.say(b"STARTTLS\nNOOP\n")
+        assert client.rest() == b"220 go ahead\r\n"
+    assert refusals(host) == {"tls": 1}
