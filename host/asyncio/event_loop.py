@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import signal
 import socket
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextvars import ContextVar, copy_context
 from typing import Any, NamedTuple
 
@@ -65,6 +65,9 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         report: told of callbacks and tasks that have failed; by default asyncio logs them.
         taken: the signals that cannot be handled, since the host uses them.
         listening: returns the listeners of a plugin, with their sockets.
+
+    Attributes:
+        is_serving: whether the worker serves, from its start to its drained end.
     """
 
     _ready: Any
@@ -86,7 +89,7 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         self._owners: list[object] = []
         self._begin_turn: Callable[[], object] = _nothing
         self._end_turn: Callable[[], object] = _nothing
-        self._is_serving = self._is_turn_open = False
+        self.is_serving = self._is_turn_open = False
         self._selector_of_host = HostSelector(loop, self)
         self._noted = self._selector_of_host.noted
         super().__init__(self._selector_of_host)
@@ -103,7 +106,7 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         """Take turns until the host's loop is stopped."""
         loop = self._host_loop
         self._begin_turn, self._end_turn = loop.on_turn_begin, loop.on_turn_end
-        loop.on_turn_end, self._is_serving = self._turn_is_over, True
+        loop.on_turn_end, self.is_serving = self._turn_is_over, True
         while not loop.stopping:
             try:
                 self.run_forever()
@@ -112,7 +115,7 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         if self._is_turn_open:
             self._is_turn_open = False
             self._end_turn()
-        loop.on_turn_end, self._is_serving = self._end_turn, False
+        loop.on_turn_end, self.is_serving = self._end_turn, False
 
     def finish(self) -> None:
         """Cancel what is left, wait for it a moment, and close the loop."""
@@ -120,7 +123,9 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         for task in left:
             task.cancel()
         if left:
-            self.run_until_complete(asyncio.wait(left, timeout=_END_SECONDS))
+            _, endless = self.run_until_complete(asyncio.wait(left, timeout=_END_SECONDS))
+            for task in endless:
+                self._tell_of_endless(task)
         self.run_until_complete(self.shutdown_asyncgens())
         self.run_until_complete(self.shutdown_default_executor())
         self.close()
@@ -139,14 +144,19 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         loop, run_once, scheduled = self._host_loop, self._host_loop.run_once, self._scheduled
         run_once(0.0 if self._ready or self._stopping else self._seconds_to_wait())
         # While the worker serves, the end of each turn has found out whether there is work.
-        while not (self._is_turn_open or (not self._is_serving and self.has_work())):
+        while not (self._is_turn_open or (not self.is_serving and self.has_work())):
             if loop.stopping:
                 forks.exit_if_plugin_fork()
             run_once(self._seconds_to_wait() if scheduled else None)
 
-    def at_work(self) -> tuple[object, Connection | None]:
-        """Return the plugin and the connection that code runs for just now; None for none."""
-        return OWNER.get() or self._only_owner(), CONNECTION.get()
+    def at_work(self) -> tuple[object, Connection | None, str]:
+        """Return the plugin and the connection that code runs for just now, and which task it is.
+
+        Plugin and connection may be None, the task "".
+        """
+        task = asyncio.current_task(self)
+        said = "" if task is None else f"task {task.get_name()} ({_coroutine_name(task)})"
+        return OWNER.get() or self._only_owner(), CONNECTION.get(), said
 
     def has_work(self) -> bool:
         """Tell whether asyncio has anything to run now."""
@@ -313,9 +323,29 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         scheduled = self._scheduled
         return max(0.0, scheduled[0]._when - self.time()) if scheduled else None
 
+    def _tell_of_endless(self, task: asyncio.Task[Any]) -> None:
+        """Tell of a task that goes on though it was cancelled, with where it is."""
+        places = ", ".join(_awaited(task.get_coro()))
+        text = f"it went on for {_END_SECONDS:g} s after it was cancelled: {places}"
+        owner = getattr(task, _OWNER_ATTRIBUTE, None) or self._only_owner()
+        self._tell(Failed(owner, _name({}, task), TimeoutError(text)))
+
     def _tell(self, failed: Failed) -> None:
         if self._report is not None:
             self._report(failed)
+
+
+def _coroutine_name(task: asyncio.Task[Any]) -> str:
+    """Return the name of the coroutine that a task is made of."""
+    coroutine = task.get_coro()
+    return str(getattr(coroutine, "__qualname__", type(coroutine).__qualname__))
+
+
+def _awaited(coroutine: Any) -> Iterator[str]:
+    """Say where a coroutine waits, then the coroutine that it waits for, and so on."""
+    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+        yield f"{coroutine.__qualname__} ({frame.f_code.co_filename}:{frame.f_lineno})"
+        coroutine = coroutine.cr_await
 
 
 def _name(context: dict[str, Any], task: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import ssl as tls
 import sys
@@ -210,6 +211,7 @@ def streams(handle: Handler) -> Factory:
         handle: called with reader and writer of each connection, which it closes.
     """
 
+    @functools.wraps(handle)
     async def guarded(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await handle(reader, writer)

@@ -203,6 +203,11 @@ class _Names:
         """The calls whose results are assigned to names here, in the class or in the module."""
         module, owner = self.function.module, self.function.owner
         found = dict(_assignments(module.tree.body))
+        for each in module.functions.values():
+            names = {
+                name for node in _own(each) if isinstance(node, ast.Global) for name in node.names
+            }
+            found |= {name: call for name, call in _assignments(_own(each)) if name in names}
         methods = self.source.methods(owner, module) if owner is not None else {}
         for method in methods.values():
             for name, value in _assignments(_own(method.node)):

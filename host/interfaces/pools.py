@@ -118,12 +118,14 @@ class Pool(Protocol):
             callback: called with what it has returned.
             error_callback: called with what it has raised, or with a `PoolError`.
             connection: the `host.Connection` whose task it is; connections with tasks take turns.
-            timeout: for how many seconds it may wait, and then run; None for what the settings say.
+            timeout: for how many seconds it may wait, and then run; 0 for any time, None for what
+                the settings say.
 
         Raises:
             PoolFullError: too many tasks wait.
             PicklingError: the function or an argument cannot be pickled.
             PoolError: the processes of the pool do not start.
+            ValueError: `timeout` is less than 0, or no number.
         """
 
     def map_async(

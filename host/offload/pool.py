@@ -83,13 +83,14 @@ class TaskPool:
         timeout: float | None = None,
     ) -> Result:
         """Have `func(*args, **kwds)` called in the pool."""
+        seconds = self._seconds(timeout)
         if connection is not None and connection.closed:
             return self._never(connection)
         self._check_room(1, connection)
         work = self._pack(func, tuple(args), dict(kwds or {}), None)
         share = self._queue.share(connection)
         result = Result(share, self._cancel, callback, error_callback)
-        return self._submit(result, [work], 1, timeout)
+        return self._submit(result, [work], 1, seconds)
 
     def map_async(
         self,
@@ -106,6 +107,7 @@ class TaskPool:
         size = 1 if chunksize is None else chunksize
         if size < 1:
             raise ValueError(f"chunksize must be at least 1, not {size}")
+        seconds = self._seconds(timeout)
         if connection is not None and connection.closed:
             return self._never(connection)
         room = max(0, self._queue.room(connection))
@@ -116,7 +118,7 @@ class TaskPool:
         works = [self._pack(func, (), {}, items[first : first + size]) for first in firsts]
         share = self._queue.share(connection)
         result = Result(share, self._cancel, callback, error_callback, len(items))
-        return self._submit(result, works, size, timeout)
+        return self._submit(result, works, size, seconds)
 
     def apply(
         self,
@@ -197,9 +199,20 @@ class TaskPool:
             f"(pools.{self.name}.max_queued is {self._settings.max_queued})"
         )
 
-    def _submit(self, result: Result, works: list[Any], size: int, timeout: float | None) -> Result:
+    def _seconds(self, timeout: float | None) -> float:
+        """Return for how many seconds a task may wait, and then run; 0 for any time.
+
+        Raises:
+            ValueError: that is no span of time.
+        """
+        if timeout is None:
+            return self._settings.timeout_seconds
+        if not timeout >= 0:
+            raise ValueError(f"timeout must be a number of seconds, 0 or more, not {timeout}")
+        return timeout
+
+    def _submit(self, result: Result, works: list[Any], size: int, seconds: float) -> Result:
         """Have the tasks of a result done, each of which makes `size` of its values."""
-        seconds = self._settings.timeout_seconds if timeout is None else timeout
         result.tasks = [Task(work, result, at * size, seconds) for at, work in enumerate(works)]
         result.undone = len(works)
         connection = result.share.connection

@@ -14,6 +14,18 @@ from host.settings import PoolSettings
 Work = Callable[[], Any]
 
 
+def work(
+    func: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwds: dict[str, Any],
+    items: list[Any] | None,
+) -> Work:
+    """Return a task as a function without arguments."""
+    if items is None:
+        return functools.partial(func, *args, **kwds)
+    return lambda: [func(item) for item in items]
+
+
 class ThreadPool(TaskPool):
     """A pool of threads, each of which is started when it is needed first.
 
@@ -39,9 +51,7 @@ class ThreadPool(TaskPool):
     def _pack(
         self, func: Callable[..., Any], args: tuple[Any, ...], kwds: dict[str, Any], items: Any
     ) -> Work:
-        if items is None:
-            return functools.partial(func, *args, **kwds)
-        return lambda: [func(item) for item in items]
+        return work(func, args, kwds, items)
 
     def _begin(self) -> None:
         while self._free:

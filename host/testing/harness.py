@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
@@ -115,6 +116,7 @@ class Harness:
                 Listener(index, f"tcp://127.0.0.1:{7000 + index}", name)
                 for index, name in enumerate(registry.protocols)
             )
+            worker.listeners_of = functools.partial(_listeners_of, registry, listeners)
             hooks = registry.host_hooks(worker.report)
             self._members.append(_Member(worker, registry, hooks, listeners))
             self._watch_time_limits(worker)
@@ -289,6 +291,7 @@ class Harness:
         self.run()
         for member in self._members:
             member.hooks.tell(on_worker_stop, member.worker)
+            member.worker.close_asyncio()
             member.worker.raise_failures()
 
     def _raise_failures(self) -> None:
@@ -313,6 +316,14 @@ class Harness:
             return False
 
         self.loop.rests.append(arm)
+
+
+def _listeners_of(
+    registry: Registry, listeners: Sequence[Listener], plugin: object
+) -> list[Listener]:
+    """Return the listeners that a plugin object serves."""
+    names = {each.name for each in registry.plugins if each.object is plugin}
+    return [each for each in listeners if each.plugin in names]
 
 
 def _plain(value: object) -> object:

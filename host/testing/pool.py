@@ -11,6 +11,7 @@ from host.offload.pool import Surroundings, TaskPool
 from host.offload.pools import no_pool
 from host.offload.processes import packed, unpacked
 from host.offload.tasks import Task
+from host.offload.threads import work
 from host.settings import PoolSettings
 from host.telemetry.emitter import Telemetry
 from host.testing.loop import FakeLoop
@@ -74,9 +75,7 @@ class FakePool(TaskPool):
     ) -> Any:
         if self._settings.kind == "processes":
             return packed(self.name, func, args, kwds, items)
-        if items is None:
-            return functools.partial(func, *args, **kwds)
-        return lambda: [func(item) for item in items]
+        return work(func, args, kwds, items)
 
     def _begin(self) -> None:
         while self._free and (task := self._take(self)) is not None:

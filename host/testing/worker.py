@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from asyncio import AbstractEventLoop
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from host.asyncio.event_loop import Failed
 from host.interfaces import Bus, CloseReason, Listener, RequestLog
 from host.plugin.binding import ListenerHooks
 from host.runtime.loop import TimerHandle
 from host.settings import ConnectionLimits, PoolSettings
 from host.testing.bus import MemoryBus
+from host.testing.event_loop import FakeEventLoop
 from host.testing.loop import FakeLoop
 from host.testing.pool import FakePool
 from host.testing.start_tls import FakeHandshakes
@@ -56,6 +58,7 @@ class FakeWorker:
         handshakes: those that plugins have begun in the middle of a connection.
         pool_settings: the pools that the settings have; None for any pool, with its defaults.
         log_request: what is called for access lines; None: nobody asks for them.
+        listeners_of: returns the listeners of a plugin object.
         endings: for each connection that has ended why; two reasons if it ended twice.
     """
 
@@ -80,6 +83,8 @@ class FakeWorker:
         self.pool_settings: Mapping[str, PoolSettings] | None = None
         self._pools: dict[str, FakePool] = {}
         self.log_request: RequestLog | None = None
+        self.listeners_of: Callable[[object], Iterable[Listener]] = lambda _plugin: ()
+        self._event_loop: FakeEventLoop | None = None
         self.bus: Bus = (bus or MemoryBus()).join(self.pid, self.loop, self._isolated)
         self.loop.rests.append(self.rest)
 
@@ -96,12 +101,21 @@ class FakeWorker:
         return tuple(each for each in self.open_connections.open if each.listener == listener)
 
     @property
-    def asyncio(self) -> AbstractEventLoop:
-        """A loop that can do nothing: asyncio needs real descriptors and time.
+    def asyncio(self) -> FakeEventLoop:
+        """The event loop, whose time is the test's; it is made when it is first asked for.
 
-        Test what uses it with a `RunningHost`.
+        Test what needs real sockets, files or processes with a `RunningHost`.
         """
-        return AbstractEventLoop()  # type: ignore[abstract]
+        if self._event_loop is None:
+            self._event_loop = FakeEventLoop(self.loop, self._report_task, self.listeners_of)
+            self.loop.rests.append(self._take_turn)
+        return self._event_loop
+
+    def close_asyncio(self) -> None:
+        """Cancel the tasks that are left, and close the event loop if there is one."""
+        if self._event_loop is not None:
+            self._event_loop.finish()
+            self.raise_failures()
 
     def call_later(self, seconds: float, function: Callable[[], object]) -> TimerHandle:
         """Call `function` once, when that much time has passed."""
@@ -176,11 +190,11 @@ class FakeWorker:
             listener,
             worker=self,
             loop=self.loop,
-            on_accept=hooks.on_accept if hooks else lambda *_: True,
-            on_readable=hooks.on_readable if hooks else lambda *_: None,
-            on_close=on_close,
-            on_drain=hooks.on_drain if hooks else lambda *_: True,
-            on_tls=hooks.on_tls if hooks else lambda _: True,
+            on_accept=self._within(hooks.on_accept if hooks else lambda *_: True),
+            on_readable=self._within(hooks.on_readable if hooks else lambda *_: None),
+            on_close=self._within(on_close),
+            on_drain=self._within(hooks.on_drain if hooks else lambda *_: True),
+            on_tls=self._within(hooks.on_tls if hooks else lambda _: True),
             blame=hooks.blame if hooks else lambda _: "test",
             report=self.report,
             on_end=self._on_end,
@@ -202,11 +216,28 @@ class FakeWorker:
         self.open_connections.open.discard(connection)
         self.loop.detach(connection.fileno())
 
+    def _within(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return what calls a function while the event loop runs, if there is one."""
+
+        def call(*args: object) -> Any:
+            loop = self._event_loop
+            return function(*args) if loop is None else loop.within(function, *args)
+
+        return call
+
+    def _take_turn(self) -> bool:
+        """Run tasks and callbacks of asyncio; true if there were any."""
+        return not self.dead and self.asyncio.take_turn()
+
+    def _report_task(self, failed: Failed) -> None:
+        """Keep what a task or callback has raised."""
+        self.report(type(failed.owner).__module__, failed.call, failed.error)
+
     def _isolated(self, function: Callable[[], object]) -> None:
         if self.dead:
             return
         try:
-            function()
+            self._within(function)()
         except BaseException as error:
             name = getattr(function, "__qualname__", repr(function))
             self.report(getattr(function, "__module__", None) or "?", f"call of {name}", error)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from host.interfaces import Listener
 from host.ipc.current_call import TASK, pack_call
-from host.ipc.scoreboard import CURRENT_CALL, Row
+from host.ipc.scoreboard import CURRENT_CALL, TURN_STARTED, Row
 from host.plugin.failures import Failures
 from host.plugin.registry import Registry
+from host.profiling.recorder import ANYONE
 from host.runtime.loop import Loop
 from host.runtime.signal_table import SIGNALS
 from host.runtime.stacks import explain_by
+
+Time = Callable[[str, str, Callable[..., Any]], Callable[..., Any]]
 
 if TYPE_CHECKING:
     from host.asyncio.event_loop import Failed, HostEventLoop
@@ -28,17 +32,26 @@ class AsyncioLoop:
         registry: the loaded plugins.
         failures: told of what callbacks and tasks raise.
         stacks: what the stacks of the process are printed to.
+        time: returns what to call in a function's place, for its time to count for a plugin under
+            some name; None to measure nothing.
 
     Attributes:
         listening: the listening sockets of the worker, with what plugins serve them.
     """
 
     def __init__(
-        self, loop: Loop, row: Row, registry: Registry, failures: Failures, stacks: int
+        self,
+        loop: Loop,
+        row: Row,
+        registry: Registry,
+        failures: Failures,
+        stacks: int,
+        time: Time | None = None,
     ) -> None:
-        self._stacks = stacks
+        self._stacks, self._time = stacks, time
         self._loop, self._registry, self._failures = loop, registry, failures
         self._cells, self._call_cell = row.cells, row.index(CURRENT_CALL)
+        self._turn_cell = row.index(TURN_STARTED)
         self._word = pack_call(TASK)
         self.listening: Sequence[tuple[Listener, socket.socket]] = ()
         self._made: HostEventLoop | None = None
@@ -68,6 +81,10 @@ class AsyncioLoop:
                 listening=self._listening_of,
             )
             explain_by(self._explain, self._stacks)
+            if self._time is not None:
+                from host.asyncio.measuring import measure_tasks  # noqa: PLC0415
+
+                measure_tasks(self._made, functools.partial(self._measure, self._time))
         return self._made
 
     def run(self) -> None:
@@ -81,16 +98,28 @@ class AsyncioLoop:
     def finish(self, flush: Callable[[], object]) -> None:
         """Let turns of the worker's loop do nothing any more but what asyncio asks for.
 
+        They are still seen to begin: a plugin that waits for something as it stops does not hang.
+
         Args:
             flush: called at the end of each turn.
         """
         if self._made is not None:
-            self._loop.on_turn_begin, self._loop.on_turn_end = flush, flush
+            self._loop.on_turn_begin, self._loop.on_turn_end = self._note_turn, flush
 
     def close(self) -> None:
         """Cancel the tasks that are left, and close the event loop."""
         if self._made is not None:
             self._made.finish()
+
+    def _measure(
+        self, time: Time, owner: object, name: str, function: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        """Have the time of a function count for a plugin."""
+        return time(ANYONE if owner is None else self._name_of(owner), name, function)
+
+    def _note_turn(self) -> None:
+        """Write to the scoreboard when a turn has begun."""
+        self._cells[self._turn_cell] = int(self._loop.now * 1e9)
 
     def _begin_tasks(self) -> None:
         """Write to the scoreboard that asyncio's callbacks run from now on."""
@@ -99,14 +128,14 @@ class AsyncioLoop:
     def _explain(self) -> str:
         """Say whose task runs just now, and what it is at."""
         assert self._made is not None
-        owner, connection = self._made.at_work()
+        owner, connection, task = self._made.at_work()
         said = "" if owner is None else f"of plugin {self._name_of(owner)}"
         if connection is not None:
             said += f", connection {connection.id}"
             doing = owner.doing(connection.data.spoken()[0])  # type: ignore[attr-defined]
             if doing:
                 said += f", {doing}"
-        return said
+        return ", ".join(filter(None, (said, task)))
 
     def _name_of(self, owner: object) -> str:
         """Return the name of a plugin, "?" if it is none."""

@@ -149,7 +149,10 @@ class WorkerProcess:
         unsent = UnsentBytes(settings.limits.max_unsent_bytes_per_worker)
         self._connections = OpenConnections(unsent=unsent)
         self._answers = Answers(self._connections, loop, self._channel)
-        self._asyncio = AsyncioLoop(loop, assignment.row, registry, failures, assignment.stacks)
+        time = recorder.time if recorder else None
+        self._asyncio = AsyncioLoop(
+            loop, assignment.row, registry, failures, assignment.stacks, time
+        )
         self._pools: Pools | None = None
         if make_pools is not None:
             count = assignment.row.raise_by

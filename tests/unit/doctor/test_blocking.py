@@ -103,6 +103,24 @@ def test_finds_what_waits_for_a_pool_also_in_a_hook_that_may_block(plugin):
     assert finding.place == "plugin.py:7"
 
 
+def test_finds_what_waits_for_a_pool_of_the_module(plugin):
+    source = plugin(
+        """
+        pool = None
+        @hookimpl
+        def on_worker_start(worker):
+            global pool
+            pool = worker.pool()
+        @hookimpl
+        def on_readable(connection):
+            connection.write(pool.apply(bytes, (connection.read(),)))
+        """
+    )
+    assert [(each.code, each.place) for each in check_blocking(source)] == [
+        ("pool-waits", "plugin.py:10")
+    ]
+
+
 def test_coroutines_await_what_a_pool_does_and_protocols_cannot(plugin):
     source = plugin(
         """

@@ -50,6 +50,14 @@ def test_a_task_is_done_and_its_callback_called(worker):
     assert (heard, result.get()) == ([8], 8)
 
 
+@pytest.mark.parametrize("timeout", [-1, float("nan")])
+def test_a_time_that_is_none_is_refused(worker, timeout):
+    for ask, given in ((worker.pool().apply_async, (1,)), (worker.pool().map_async, [1])):
+        with pytest.raises(ValueError, match="timeout must be a number of seconds, 0 or more"):
+            ask(double, given, timeout=timeout)
+    assert not worker.pool().is_busy()
+
+
 def test_a_map_is_one_list(worker):
     heard = []
     for size in (None, 3, 100):
