@@ -116,20 +116,27 @@ class Upgrade:
         name: the NAME of the table.
         unread: what its plugin has read too much: the first bytes of the handshake.
         upgrades: those of its context.
+
+    Attributes:
+        has_told: whether the handshake has failed, and the peer has been sent why.
     """
 
-    __slots__ = ("_connection", "_ended", "_handshake", "_name", "_timer", "_unread", "_upgrades")
+    __slots__ = (
+        "_connection",
+        "_ended",
+        "_handshake",
+        "_name",
+        "_timer",
+        "_unread",
+        "_upgrades",
+        "has_told",
+    )
 
     def __init__(self, connection: Any, name: str, unread: bytes, upgrades: Upgrades) -> None:
         self._connection, self._name, self._unread = connection, name, unread
-        self._upgrades, self._ended = upgrades, False
+        self._upgrades, self._ended, self.has_told = upgrades, False, False
         self._handshake: Handshake | None = None
         self._timer: TimerHandle | None = None
-
-    @property
-    def has_told(self) -> bool:
-        """Whether the handshake has failed, and the peer has been sent why."""
-        return self._handshake is not None and self._handshake.has_told
 
     def begin(self) -> None:
         """Have nothing sent in plain text any more; the handshake begins in the next turn.
@@ -142,10 +149,12 @@ class Upgrade:
         upgrades.parts.loop.call_from_thread(self._start)
 
     def end(self) -> None:
-        """Do nothing any more: the descriptor is about to be closed."""
+        """Do nothing any more: the descriptor is about to be used or closed by somebody else."""
         self._ended = True
-        if self._handshake is not None:
-            self._handshake.end()
+        handshake, self._handshake = self._handshake, None  # which knows this object, too
+        if handshake is not None:
+            handshake.end()
+            self.has_told = handshake.has_told
         if self._timer is not None:
             self._timer.cancel()
 
@@ -170,9 +179,9 @@ class Upgrade:
             self._fail(BAD_TLS, why, CloseReason.TLS_FAILED)
         else:
             assert self._handshake is not None
-            self.end()
             fd, session = self._connection.fileno(), self._handshake.session
             upgrades = self._upgrades
+            self.end()
             del upgrades.under_way[fd]
             upgrades.parts.sockets.adopt(fd, session)
             self._connection.go_on_with_tls(upgrades.with_tls, session.info())

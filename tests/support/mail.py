@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from host import CloseReason, Connection, hookimpl
+from host import Connection, hookimpl
 
 
 class Options(BaseModel):
@@ -39,10 +39,6 @@ class Mail:
     @hookimpl
     def on_tls(self, connection: Connection) -> None:
         connection.data = b""
-
-    @hookimpl
-    def on_close(self, connection: Connection, reason: CloseReason) -> None:
-        print(f"ended: {reason.name}")
 
     def _answer(self, connection: Connection, word: bytes, rest: bytes) -> bytes:
         tls = connection.origin.tls

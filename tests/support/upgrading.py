@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from host import CloseReason, Connection, hookimpl
+from host import Connection, hookimpl
 
 
 class Upgrading:
@@ -28,16 +28,12 @@ class Upgrading:
     def on_tls(self, connection: Connection) -> None:
         tls = connection.origin.tls
         connection.write(f"{tls.version if tls else None}\n".encode())
-        print(f"TLS: {connection.id}")
 
     @hookimpl
     def on_drain(self, connection: Connection) -> None:
         connection.write(b"goodbye\n")
         connection.close()
-
-    @hookimpl
-    def on_close(self, connection: Connection, reason: CloseReason) -> None:
-        print(f"ended: {reason.name}")
+        print("drained")
 
     def _do(self, connection: Connection, action: str, rest: bytes) -> None:
         kind, _, what = action.partition(":")
