@@ -221,6 +221,27 @@ class HostEventLoop(asyncio.SelectorEventLoop):
             return self._capture(protocol_factory, options)
         return await super().create_unix_server(protocol_factory, path, **options)
 
+    async def create_datagram_endpoint(
+        self,
+        protocol_factory: Callable[[], Any],
+        local_addr: Any = None,
+        *args: Any,
+        **options: Any,
+    ) -> Any:
+        """Make a socket for datagrams: asyncio's own, never one of the host.
+
+        Raises:
+            RuntimeError: it is asked for on the host "prefork".
+        """
+        if isinstance(local_addr, tuple) and local_addr[0] == PREFORK:
+            raise RuntimeError(
+                f'create_datagram_endpoint(("{PREFORK}", …)): asyncio cannot serve UDP listeners, '
+                "whose datagrams come by the hook on_datagram"
+            )
+        return await super().create_datagram_endpoint(
+            protocol_factory, local_addr, *args, **options
+        )
+
     async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
         """Send a file (`loop.sendfile`): the host does it for its own connections."""
         if isinstance(transp, HostTransport):
