@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -70,9 +70,11 @@ def host_server(
     """Start real hosts: `host_server("echo", settings={"limits.idle_timeout_seconds": 5})`.
 
     Each runs in an interpreter of its own, on free ports, with `tmp_path` as working directory.
-    All have ended, by force if need be, when the test has.
+    All have ended, by force if need be, when the test has. `tls=True` has clients use TLS, and
+    `proxy="v2"` has them come through a proxy; `connect()` of the host does what is needed.
     """
     from host.testing import RunningHost  # noqa: PLC0415  (see above)
+    from host.testing.entry import PLAIN, Entry  # noqa: PLC0415  (see above)
 
     hosts = hosts_of(request.node)
 
@@ -82,7 +84,8 @@ def host_server(
         workers: int = 1,
         options: Mapping[str, Mapping[str, object]] | None = None,
         settings: Mapping[str, object] | None = None,
-        flags: Sequence[str] = (),
+        tls: bool = False,
+        proxy: Literal["v1", "v2"] | None = None,
         ready: bool = True,
         **process: Any,
     ) -> RunningHost:
@@ -94,19 +97,25 @@ def host_server(
             workers: how many workers it has.
             options: options by the name of the plugin.
             settings: any other settings by their dotted names, as with `--set`.
-            flags: more of the command line.
+            tls: whether clients use TLS, with a certificate that the command openssl makes.
+            proxy: the version of the PROXY protocol by which clients are named; None for no proxy.
             ready: whether to wait until all workers serve.
-            process: more arguments of `RunningHost`.
+            process: more arguments of `RunningHost`; `flags` are more of the command line.
+
+        Raises:
+            RuntimeError: no certificate could be made.
         """
-        given = ["--log-format", "json", "--workers", str(workers)]
-        for flag, texts in (("--plugin", plugins), ("--listen", listen)):
-            given += [part for text in texts for part in (flag, text)]
-        chosen = dict(settings or {})
+        certificate = request.getfixturevalue("_prefork_certificate") if tls else None
+        entry = Entry(certificate, proxy) if tls or proxy is not None else PLAIN
+        chosen = {}
+        if entry is not PLAIN:
+            chosen, listen = entry.settings(listen), ()
+        chosen |= settings or {}
         for name, section in (options or {}).items():
             chosen |= {f"options.{name}.{key}": value for key, value in section.items()}
-        for key, value in chosen.items():
-            given += ["--set", f"{key}={_text(value)}"]
-        host = RunningHost([*given, *flags], **{"cwd": tmp_path} | process)
+        given = [*_command_line(workers, plugins, listen, chosen), *process.pop("flags", ())]
+        process = {"cwd": tmp_path, "entry": entry, **process}
+        host = RunningHost(given, **process)
         hosts.append(host)
         if ready:
             host.wait_for("host_ready")
@@ -115,6 +124,18 @@ def host_server(
     yield start
     for host in hosts:
         host.clean_up()
+
+
+@pytest.fixture(scope="session")
+def _prefork_certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Make the certificate that the hosts of `host_server` share, when the first of them needs it.
+
+    Returns:
+        Its file, and that of its key.
+    """
+    from host.testing.tls_client import make_certificate  # noqa: PLC0415  (see above)
+
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
 
 
 @pytest.fixture
@@ -146,6 +167,18 @@ def harness() -> Iterator[Callable[..., Harness]]:
     yield start
     for made in started:
         made.stop()
+
+
+def _command_line(
+    workers: int, plugins: Sequence[str], listen: Sequence[str], settings: Mapping[str, object]
+) -> list[str]:
+    """Return what a host with a JSON log is started with."""
+    given = ["--log-format", "json", "--workers", str(workers)]
+    for flag, texts in (("--plugin", plugins), ("--listen", listen)):
+        given += [part for text in texts for part in (flag, text)]
+    for key, value in settings.items():
+        given += ["--set", f"{key}={_text(value)}"]
+    return given
 
 
 def _text(value: object) -> str:

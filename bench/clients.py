@@ -7,7 +7,7 @@ import os
 import select
 import subprocess
 import time
-from types import TracebackType
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, Self
 
 from bench import tools
@@ -68,12 +68,7 @@ class Load:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def run(self, seconds: float) -> Reading:
@@ -139,3 +134,25 @@ def reading(result: dict[str, Any], server_seconds: float, load_seconds: float) 
         measured["bytes_each"] = result["bytes"] / operations
     measured |= {f"errors_{kind}": count for kind, count in result["errors"].items()}
     return measured
+
+
+def measured(server: Server, seconds: float, exchange: Callable[[], Sequence[float]]) -> Reading:
+    """Have clients in Python exchange something again and again, for about `seconds`.
+
+    Args:
+        server: what they are clients of.
+        seconds: how long.
+        exchange: does it once; returns how long each answer took, in seconds.
+    """
+    server_before, own_before = server.cpu_seconds(), time.process_time()
+    began, latencies = time.monotonic(), list[float]()
+    took = 0.0
+    while not latencies or took < seconds:
+        latencies += exchange()
+        took = time.monotonic() - began
+    latencies.sort()
+    result = {"operations": len(latencies), "seconds": took, "bytes": 0, "errors": {}}
+    for key, part in (("p50_us", 0.5), ("p99_us", 0.99), ("p999_us", 0.999)):
+        result[key] = latencies[int(len(latencies) * part)] * 1e6
+    own = time.process_time() - own_before
+    return reading(result, server.cpu_seconds() - server_before, own)

@@ -133,6 +133,19 @@ def uvloop_tls(certificate: str, key: str) -> tuple[Contender, ...]:
     return plain, replace(plain, name="uvloop TLS, memory kept", command=raised)
 
 
+def terminator(program: str, certificate: str, key: str, folder: str) -> Contender:
+    """Return `nginx` or `haproxy` with TLS before an echo, whose CPU time and memory do not count.
+
+    Args:
+        program: which of them.
+        certificate: a file in PEM, with the whole chain.
+        key: the file of its key.
+        folder: for its configuration.
+    """
+    one = _peer(program, "terminator", None, program, certificate, key, folder)
+    return replace(one, program=program)
+
+
 def datagrams() -> tuple[Contender, ...]:
     """Return the echo servers of datagrams.
 
@@ -179,6 +192,8 @@ FAMILIES = (
     "tornado",
     "socketserver",
     "redis",
+    "nginx",
+    "haproxy",
     "c",
 )
 """What `--peers` takes; `c` is the floor and the process pool."""

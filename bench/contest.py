@@ -6,11 +6,12 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Self
 
 from bench.clients import Clients, Load, LoadError
 from bench.contenders import FLOOR, Contender
+from bench.handshakes import PROGRAM as HANDSHAKES
+from bench.handshakes import Handshakes
 from bench.redis_benchmark import PROGRAM, RedisBenchmark
 from bench.results import Comparison, Reading
 from bench.servers import Server, ServerError
@@ -52,7 +53,7 @@ class Case:
         workload: the letter or name of the workload.
         name: what is done, in a few words.
         unit: what is counted.
-        program: the load program, `redis-benchmark`, or `tls`.
+        program: the load program, `redis-benchmark`, `tls` or `handshakes`.
         arguments: those of the load program.
         ours: the host.
         others: what it is compared with.
@@ -103,12 +104,7 @@ class Contest:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def _try(self, do: Callable[..., None], other: Contender, *given: int) -> None:
@@ -132,6 +128,8 @@ class Contest:
             load = RedisBenchmark(server, **arguments)
         elif program == TLS_PROGRAM:
             load = self._stack.enter_context(TlsClients(server, **arguments))
+        elif program == HANDSHAKES:
+            load = Handshakes(server, **arguments)
         else:
             load = self._stack.enter_context(Load(program, server, **arguments))
         load.run(min(self.bench.seconds / 4, 0.5))  # both warm up

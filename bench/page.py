@@ -68,6 +68,12 @@ For TLS the clients are in Python, 8 connections that all send and then all wait
 time of the server says something, and not the rate. uvloop reads each message into 256 KiB, too,
 and in some processes glibc maps and unmaps them for each message: three times the cost. So the bar
 is uvloop with memory kept (`MALLOC_MMAP_THRESHOLD_`), and the other one is shown for comparison.
+nginx and HAProxy stand with TLS before uvloop's echo, and only what they themselves use is counted:
+in the host and in uvloop it is the TLS and the echo. All have the same certificate (P-256).
+
+Handshakes are full ones: the clients have no sessions to resume. For (v) they are in a process of
+their own, and the latencies are those of the 8 sessions alone. For (w) each connection has sent one
+message of 64 bytes and read its echo; it is memory that OpenSSL keeps, and what the servers add.
 
 Memory per connection is what the server's processes grow by (PSS, so shared memory counts once)
 divided by the number of connections; what the kernel keeps for a socket is the same for all and not
@@ -75,7 +81,8 @@ in it. A wake-up is a voluntary context switch of any thread.
 """
 
 _REPEAT = """\
-On Linux, with gcc, in a checkout (and with redis-server and redis-benchmark for (j)):
+On Linux, with gcc, in a checkout (and with redis-server and redis-benchmark for (j), and for TLS
+with HAProxy and nginx, with its module stream):
 
 ```sh
 .venv/bin/pip install -e '.[bench]'

@@ -16,7 +16,7 @@ try:
 except ImportError:  # only the host needs it
     Console = None  # type: ignore[assignment,misc]
 
-_COMPARED = {"b": "rate", "d": "rate", "i": "p99_us"}
+_COMPARED = {"b": "rate", "d": "rate", "i": "p99_us", "v": "p99_us"}
 """What the last column of a workload's tables compares, where it is not the CPU time."""
 
 

@@ -6,15 +6,14 @@ import socket
 import ssl
 import time
 from contextlib import ExitStack
-from types import TracebackType
 from typing import Self
 
-from bench.clients import PATIENCE_SECONDS, LoadError
+from bench.clients import PATIENCE_SECONDS, LoadError, measured
 from bench.results import Reading
 from bench.servers import Server
 
 PROGRAM = "tls"
-NAME = "localhost"
+HOST_NAME = "localhost"
 
 
 class TlsClients:
@@ -33,7 +32,9 @@ class TlsClients:
         with ExitStack() as stack:
             try:
                 self._clients = [
-                    stack.enter_context(_connected(server.port, context))
+                    stack.enter_context(
+                        context.wrap_socket(connect(server.port), server_hostname=HOST_NAME)
+                    )
                     for _ in range(connections)
                 ]
             except OSError as error:
@@ -43,45 +44,40 @@ class TlsClients:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def run(self, seconds: float) -> Reading:
         """Measure for about `seconds`."""
-        before, began, count = self._server.cpu_seconds(), time.monotonic(), 0
         try:
-            while (took := time.monotonic() - began) < seconds:
-                self._exchange()
-                count += len(self._clients)
+            return measured(self._server, seconds, self.exchange)
         except OSError as error:
             raise LoadError(f"{self._server.contender.name} does not answer: {error}") from None
-        used = self._server.cpu_seconds() - before
-        return {
-            "operations": count,
-            "seconds": took,
-            "rate": count / took,
-            "cpu_us": used / count * 1e6,
-            "server_cores": used / took,
-        }
 
-    def _exchange(self) -> None:
+    def exchange(self) -> list[float]:
+        """Have each send a message and read its echo; return how long each took, in seconds.
+
+        Raises:
+            LoadError: an answer is something else.
+            OSError: from send(2) or recv(2).
+        """
+        began, took = [], []
         for client in self._clients:
+            began.append(time.monotonic())
             client.sendall(self._data)
-        for client in self._clients:
+        for client, then in zip(self._clients, began, strict=True):
             left = self._data
             while left:
                 found = client.recv(len(left))
                 if not found or found != left[: len(found)]:
                     raise LoadError(f"{self._server.contender.name} answers something else")
                 left = left[len(found) :]
+            took.append(time.monotonic() - then)
+        return took
 
 
-def _connected(port: int, context: ssl.SSLContext) -> ssl.SSLSocket:
+def connect(port: int) -> socket.socket:
+    """Connect to a server on the loopback, without TLS yet."""
     sock = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return context.wrap_socket(sock, server_hostname=NAME)
+    return sock

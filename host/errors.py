@@ -156,4 +156,6 @@ class RealWorkerNeededError(TypeError):
     """A plugin was given a fake worker and needs a real one."""
 
     def __init__(self) -> None:
-        super().__init__("a fake worker has no asyncio: test the plugin with a RunningHost")
+        super().__init__(
+            "a fake worker has no sockets, files and processes: test the plugin with a RunningHost"
+        )

@@ -191,6 +191,37 @@ def on_readable(connection: Connection) -> None:
 
 
 @hookspec
+def on_tls(connection: Connection) -> None:
+    r"""Tell that a connection has TLS from now on, which its plugin has begun in the middle.
+
+    Runs in: the worker that serves the connection.
+    Calls: once after `connection.start_tls()`, when the handshake is done; the listener's protocol
+        plugin alone. If it fails the connection ends, and `on_close` is told. A connection of
+        a listener that has TLS had it before `on_accept`, and nothing is told here.
+    Blocking: no; it would hold up every connection of this worker.
+
+    Args:
+        connection: the connection; `origin.tls` has what was agreed on. All that its client has
+            said in plain text may have come from somebody on the way: forget it.
+    Fails: this connection is closed, others go on.
+
+    Example:
+        from host import Connection, hookimpl
+
+        @hookimpl
+        def on_readable(connection: Connection) -> None:
+            if connection.read() == b"STARTTLS\r\n" and connection.origin.tls is None:
+                connection.write(b"go ahead\r\n")
+                connection.start_tls("public")
+
+        @hookimpl
+        def on_tls(connection: Connection) -> None:
+            connection.data = None
+            connection.write(b"hello again\r\n")
+    """
+
+
+@hookspec
 def on_datagram(datagram: Datagram) -> None:
     """Tell that a datagram has arrived at a UDP listener: the place to answer it.
 
@@ -368,6 +399,13 @@ TABLE = (
         Process.WORKER,
         Audience.PROTOCOL,
         call_number=1,
+        consequence="the connection is closed",
+    ),
+    Hook(
+        on_tls,
+        Process.WORKER,
+        Audience.PROTOCOL,
+        call_number=10,
         consequence="the connection is closed",
     ),
     Hook(

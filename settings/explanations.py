@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from host.settings.errors import Problem
-from host.settings.fields import either, expected
+from host.settings.fields import either, expected, such
 from host.settings.keys import join
 from host.settings.origins import locate
 from host.settings.places import (
@@ -18,6 +18,7 @@ from host.settings.places import (
     alternatives,
     below,
     field_at,
+    is_mapping,
     is_table,
     keys_of,
     tables_at,
@@ -70,7 +71,7 @@ def explain(error: ValidationError, table: object, scope: Scope) -> list[Problem
         path, value = follow(detail, table, scope.model)
         finding = found.setdefault(path, _Finding(value, missing=detail["type"] == "missing"))
         finding.other = detail.get("ctx", {}).get("other", "")
-        message = _message(detail, path, scope.model)
+        message = _message(detail, path, scope)
         if message not in finding.messages:
             finding.messages.append(message)
     return [_report(path, finding, scope) for path, finding in found.items()]
@@ -202,17 +203,22 @@ def _is_member(kind: Any, label: str | int) -> bool:
     return label in words
 
 
-def _message(detail: ErrorDetails, path: Path, model: type) -> str:
+def _message(detail: ErrorDetails, path: Path, scope: Scope) -> str:
     kind = detail["type"]
-    described = field_at(model, path)
+    described = field_at(scope.model, path)
     words = expected(described) if described is not None else None
+    example = such(described) if described is not None else ""
     if kind == "missing":
+        words = words or (f"value{example}" if example else None)
         return f"missing, expected {words}" if words else "missing"
     if kind in _PLAIN and words:
         return f"expected {words}"
     if kind == "literal_error":
         return f"expected {detail['ctx']['expected']}".replace("'", '"')
+    parent = field_at(scope.model, path[:-1])
+    if kind == "model_type" and parent is not None and is_mapping(parent.annotation):
+        return f"expected table, as [{join((*scope.prefix, *path[:-1]))}.NAME]"
     if kind in _WORDS:
-        return _WORDS[kind]
+        return _WORDS[kind] + example
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     return message[:1].lower() + message[1:]

@@ -70,8 +70,13 @@ def expected(field: FieldInfo) -> str | None:
         return None
     pattern = next((p for m in field.metadata if (p := getattr(m, "pattern", None))), None)
     if pattern is not None:
-        return f"{noun} matching {pattern}"
+        return noun + such(field) if field.examples else f"{noun} matching {pattern}"
     return f"{noun} {bounds(field)}".rstrip()
+
+
+def such(field: FieldInfo) -> str:
+    """Return the first example of a field as the end of a sentence about it; "" without any."""
+    return f" such as {write(field.examples[0])}" if field.examples else ""
 
 
 def either(words: list[str]) -> str:

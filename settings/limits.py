@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import LiteralString
+from typing import LiteralString, Self
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from host.settings.listen import Listen
@@ -118,6 +118,15 @@ class Limits(Section):
         " are closed; 0 means any number. Without it, peers that never read can take"
         " connection.max_unsent_bytes each; a small one closes large downloads, too.",
     )
+
+    @model_validator(mode="after")
+    def _check_burst(self) -> Self:
+        if self.burst_per_client and not self.rate_per_client:
+            raise ValueError(
+                "burst_per_client says nothing without rate_per_client, such as"
+                ' rate_per_client = "20/s"'
+            )
+        return self
 
     def connections_per_client(self, listen: Listen) -> int:
         """Return how many connections one client may have at a listener; 0 for any number."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_network
+from ipaddress import IPv6Network, ip_network
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -20,6 +20,8 @@ from host.settings.process import ACCOUNT
 from host.settings.section import Section
 from host.settings.validators import also_text, as_tuple, distinct
 
+_MAPPED = IPv6Network("::ffff:0:0/96")
+
 
 def _as_mode(value: object) -> object:
     # "0660" as in chmod(1). A bare 660 is decimal in TOML and falls out of range, as it should.
@@ -31,12 +33,19 @@ def _as_mode(value: object) -> object:
 
 
 def _check_network(value: str) -> str:
+    """Return a network; one of IPv4 addresses in IPv6 notation as what it stands for.
+
+    So does the address of a client count, as a socket of IPv6 has it (RFC 4291, 2.5.5.2).
+    """
     try:
-        ip_network(value)
+        network = ip_network(value)
     except ValueError as error:
         raise ValueError(
             f"{error}: expected a network such as 10.0.0.0/8 or 2001:db8::/32"
         ) from None
+    if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
+        mapped = int(network.network_address) & 0xFFFF_FFFF
+        return str(ip_network((mapped, network.prefixlen - _MAPPED.prefixlen)))
     return value
 
 
@@ -112,12 +121,14 @@ class Listen(Section):
     owner: str = Field(
         default="",
         pattern=ACCOUNT,
+        examples=["www-data"],
         description="Owner of a Unix socket file, by name or number. Empty by default: the user of"
         " the host. Only root may give files away: a host with process.user does so beforehand.",
     )
     group: str = Field(
         default="",
         pattern=ACCOUNT,
+        examples=["www-data"],
         description="Group of a Unix socket file, by name or number, such as that of a proxy that"
         " may connect with mode 0o660. Empty by default: the group of the host.",
     )
@@ -145,11 +156,13 @@ class Listen(Section):
     )
     allow: Annotated[tuple[NetworkText, ...], BeforeValidator(as_tuple)] = Field(
         default=(),
+        examples=[["10.0.0.0/8"]],
         description='IP networks whose clients are let in, as "10.0.0.0/8", or single addresses;'
         " none stands for all. Behind a proxy it is the client that counts.",
     )
     deny: Annotated[tuple[NetworkText, ...], BeforeValidator(as_tuple)] = Field(
         default=(),
+        examples=[["192.0.2.7"]],
         description="IP networks whose clients are refused, also if they are in `allow`.",
     )
     refuse: Literal["reset", "close"] = Field(
@@ -165,6 +178,7 @@ class Listen(Section):
     )
     proxy_from: Annotated[tuple[ProxyText, ...], BeforeValidator(as_tuple)] = Field(
         default=(),
+        examples=[["10.0.0.0/8"]],
         description='IP networks of the proxies, or "unix" for whoever connects to a Unix socket.'
         " They must send a header. Anybody among them can pretend to be any client.",
     )
@@ -177,6 +191,7 @@ class Listen(Section):
     tls: str = Field(
         default="",
         pattern=r"^([a-z0-9][a-z0-9_-]{0,63})?$",
+        examples=["public"],
         description="NAME of the table [tls.NAME] with the certificates of this listener. Empty by"
         " default: what is sent can be read and changed on its way.",
     )
@@ -256,7 +271,9 @@ class Listen(Section):
     def _check_alpn(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
         if value and info.data.get("tls") == "":
             raise ValueError('alpn is a part of TLS and says nothing without tls, as tls = "NAME"')
-        for protocol in value:
+        for protocol, plugin in value.items():
+            if not re.fullmatch(addresses.PLUGIN_PATTERN, plugin):
+                raise ValueError(f'"{plugin}" is no plugin name, for "{protocol}"')
             if not 1 <= len(protocol.encode()) <= 255 or not protocol.isascii():
                 raise ValueError(f'"{protocol}" is no protocol of ALPN: 1 to 255 bytes of ASCII')
         return value

@@ -27,21 +27,12 @@ def parse(path: Path, text: str) -> object:
     if field is None or field.annotation is None:
         return text
     if any(map(is_list, alternatives(field.annotation))):
-        return _parse_list(text)
+        return _guess(text) if text.lstrip().startswith("[") else _items(text)
     try:
         value: object = TypeAdapter(field.annotation).validate_python(text)
     except ValidationError:
         return text
     return value
-
-
-def _parse_list(text: str) -> object:
-    if text.lstrip().startswith("["):
-        try:
-            return json.loads(text)
-        except ValueError:
-            return text
-    return _items(text)
 
 
 def _items(text: str) -> list[str]:

@@ -25,6 +25,9 @@ from host.settings.places import (
 from host.settings.suggestions import nearest
 from host.settings.toml_lines import Path
 
+_FAR = 0.8
+"""How like its key must be to one of another table, which would be wrong in two ways."""
+
 
 class Scope(NamedTuple):
     """What a check needs to know of the table it looks at.
@@ -133,7 +136,7 @@ def _advice(key: str, guess: str | None, here: Path, fields: Iterable[str], scop
     if key in PARTS_OF_AN_ADDRESS:
         return f'a whole address is set with listen = ["{EXAMPLE}"]'
     elsewhere = {str(path[-1]): join(path) for path, _ in leaves(scope.model)}
-    if (far := nearest(key, elsewhere)) is not None:
+    if (far := nearest(key, elsewhere, _FAR)) is not None:
         return f'did you mean "{elsewhere[far]}"?'
     return f"keys here: {_list(fields, '{}')}"
 

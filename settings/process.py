@@ -20,6 +20,7 @@ class Process(Section):
     user: str = Field(
         default="",
         pattern=ACCOUNT,
+        examples=["nobody"],
         description="User that a host started by root becomes, by name or number, before it loads"
         " plugins; no process of it is root's then. Empty by default: it stays who started it, as"
         " is right under a service manager that has started it as that user.",
@@ -27,17 +28,20 @@ class Process(Section):
     group: str = Field(
         default="",
         pattern=ACCOUNT,
+        examples=["nogroup"],
         description="Its group, by name or number. Empty by default: that of the user in the user"
         " database. The user's other groups are taken on in any case.",
     )
     umask: str = Field(
         default="",
         pattern=r"^([0-7]{3,4})?$",
+        examples=["0027"],
         description="Permissions that files made by host and plugins do not get, as umask(1)"
         ' has them: "0027". Empty by default: it is left alone. Socket files have `listen.mode`.',
     )
     keep: Annotated[tuple[Literal["bind"], ...], BeforeValidator(as_tuple)] = Field(
         default=(),
+        examples=[["bind"]],
         description='What it may still do as that user: "bind" is CAP_NET_BIND_SERVICE, by which a'
         " reload can add ports below 1024. Workers lose it as they start. Nothing by default: also"
         " schedulers run in the process that has it.",

@@ -17,10 +17,14 @@ from pydantic_core import InitErrorDetails
 
 from host.settings.places import PathOfSecret
 from host.settings.section import Section
+from host.settings.toml_values import write
 from host.settings.validators import as_tuple
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 """What NAME of [tls.NAME] looks like: variables have no lower case, so it has no upper case."""
+
+
+_FILES = {"certificate": "fullchain.pem", "key": "privkey.pem"}
 
 
 class CertificateFiles(Section):
@@ -51,6 +55,7 @@ class Tls(Section):
     """
 
     certificates: Annotated[tuple[CertificateFiles, ...], BeforeValidator(as_tuple)] = Field(
+        examples=[[_FILES]],
         description="Certificates, each a table of `certificate`, `key` and, if the key is"
         " encrypted, `key_password_file`. The first is for clients that ask for no name.",
     )
@@ -93,9 +98,7 @@ class Tls(Section):
     @classmethod
     def _check_certificates(cls, value: tuple[CertificateFiles, ...]) -> object:
         if not value:
-            raise ValueError(
-                'expected at least one, as [{ certificate = "fullchain.pem", key = "privkey.pem" }]'
-            )
+            raise ValueError(f"expected at least one, as {write([_FILES])}")
         return value
 
     @model_validator(mode="after")

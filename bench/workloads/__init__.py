@@ -19,6 +19,9 @@ from bench.workloads import (
     slow,
     startup,
     tls,
+    tls_bursts,
+    tls_handshakes,
+    tls_idle,
 )
 
 MODULES: tuple[ModuleType, ...] = (
@@ -36,6 +39,9 @@ MODULES: tuple[ModuleType, ...] = (
     dispatching,
     datagrams,
     tls,
+    tls_bursts,
+    tls_idle,
+    tls_handshakes,
 )
 WORKLOADS = {module.LETTER: module for module in MODULES}
 GOALS = tuple(goal for module in MODULES for goal in module.GOALS)

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import signal
-from collections.abc import Callable, Collection
+import socket
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextvars import ContextVar, copy_context
 from typing import Any, NamedTuple
 
-from host.asyncio.capture import CAPTURING, PREFORK, CapturedServer
+from host.asyncio.capture import CAPTURING, PREFORK
+from host.asyncio.current import CONNECTION
+from host.asyncio.listening import ListeningSocket
 from host.asyncio.selector import HostSelector
+from host.asyncio.transport import HostTransport
+from host.interfaces import Connection, Listener
 from host.runtime import forks
 from host.runtime.loop import Loop
+
+Listening = Callable[[object], Iterable[tuple[Listener, socket.socket]]]
 
 OWNER: ContextVar[object] = ContextVar("prefork plugin", default=None)
 """The plugin that a callback or task belongs to: whose exception it is."""
@@ -56,6 +64,10 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         begin_tasks: called before callbacks run, to note that they do.
         report: told of callbacks and tasks that have failed; by default asyncio logs them.
         taken: the signals that cannot be handled, since the host uses them.
+        listening: returns the listeners of a plugin, with their sockets.
+
+    Attributes:
+        is_serving: whether the worker serves, from its start to its drained end.
     """
 
     _ready: Any
@@ -70,13 +82,14 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         begin_tasks: Callable[[], object] = _nothing,
         report: Callable[[Failed], object] | None = None,
         taken: Collection[int] = (),
+        listening: Listening = lambda _owner: (),
     ) -> None:
         self._host_loop, self._begin_tasks, self._report = loop, begin_tasks, report
-        self._taken = frozenset(taken)
+        self._taken, self._listening = frozenset(taken), listening
         self._owners: list[object] = []
         self._begin_turn: Callable[[], object] = _nothing
         self._end_turn: Callable[[], object] = _nothing
-        self._is_serving = self._is_turn_open = False
+        self.is_serving = self._is_turn_open = False
         self._selector_of_host = HostSelector(loop, self)
         self._noted = self._selector_of_host.noted
         super().__init__(self._selector_of_host)
@@ -93,7 +106,7 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         """Take turns until the host's loop is stopped."""
         loop = self._host_loop
         self._begin_turn, self._end_turn = loop.on_turn_begin, loop.on_turn_end
-        loop.on_turn_end, self._is_serving = self._turn_is_over, True
+        loop.on_turn_end, self.is_serving = self._turn_is_over, True
         while not loop.stopping:
             try:
                 self.run_forever()
@@ -102,7 +115,7 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         if self._is_turn_open:
             self._is_turn_open = False
             self._end_turn()
-        loop.on_turn_end, self._is_serving = self._end_turn, False
+        loop.on_turn_end, self.is_serving = self._end_turn, False
 
     def finish(self) -> None:
         """Cancel what is left, wait for it a moment, and close the loop."""
@@ -110,7 +123,9 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         for task in left:
             task.cancel()
         if left:
-            self.run_until_complete(asyncio.wait(left, timeout=_END_SECONDS))
+            _, endless = self.run_until_complete(asyncio.wait(left, timeout=_END_SECONDS))
+            for task in endless:
+                self._tell_of_endless(task)
         self.run_until_complete(self.shutdown_asyncgens())
         self.run_until_complete(self.shutdown_default_executor())
         self.close()
@@ -129,10 +144,19 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         loop, run_once, scheduled = self._host_loop, self._host_loop.run_once, self._scheduled
         run_once(0.0 if self._ready or self._stopping else self._seconds_to_wait())
         # While the worker serves, the end of each turn has found out whether there is work.
-        while not (self._is_turn_open or (not self._is_serving and self.has_work())):
+        while not (self._is_turn_open or (not self.is_serving and self.has_work())):
             if loop.stopping:
                 forks.exit_if_plugin_fork()
             run_once(self._seconds_to_wait() if scheduled else None)
+
+    def at_work(self) -> tuple[object, Connection | None, str]:
+        """Return the plugin and the connection that code runs for just now, and which task it is.
+
+        Plugin and connection may be None, the task "".
+        """
+        task = asyncio.current_task(self)
+        said = "" if task is None else f"task {task.get_name()} ({_coroutine_name(task)})"
+        return OWNER.get() or self._only_owner(), CONNECTION.get(), said
 
     def has_work(self) -> bool:
         """Tell whether asyncio has anything to run now."""
@@ -162,6 +186,10 @@ class HostEventLoop(asyncio.SelectorEventLoop):
             setattr(task, _OWNER_ATTRIBUTE, owner)
         return task
 
+    def listening_sockets(self, owner: object) -> tuple[ListeningSocket, ...]:
+        """Return the listening sockets of a plugin."""
+        return tuple(itertools.starmap(ListeningSocket, self._listening(owner)))
+
     async def create_server(  # type: ignore[override]
         self,
         protocol_factory: Callable[[], Any],
@@ -169,22 +197,75 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         port: Any = None,
         **options: Any,
     ) -> asyncio.AbstractServer:
-        """Make a server; one on the host "prefork" serves the listeners of the plugin that starts.
+        """Make a server; some serve the listeners of the plugin that starts, and bind nothing.
+
+        On the host "prefork" it serves all of them; with `sock` being one of its
+        `listening_sockets` it serves that one.
 
         Raises:
             RuntimeError: the plugin does not start just now, or has such a server already.
         """
-        if host != PREFORK:
-            return await super().create_server(protocol_factory, host, port, **options)
+        is_captured, sock = host in (PREFORK, [PREFORK], (PREFORK,)), options.get("sock")
+        if sock is None and is_captured:
+            return self._capture(protocol_factory, options)
+        if sock is not None and host is None and port is None and self._is_listening(sock):
+            return self._capture(protocol_factory, options)
+        return await super().create_server(protocol_factory, host, port, **options)
+
+    async def create_unix_server(  # type: ignore[override]
+        self, protocol_factory: Callable[[], Any], path: Any = None, **options: Any
+    ) -> asyncio.AbstractServer:
+        """Make a server; one with `sock` as of `create_server` serves that listener."""
+        sock = options.get("sock")
+        if sock is not None and path is None and self._is_listening(sock):
+            return self._capture(protocol_factory, options)
+        return await super().create_unix_server(protocol_factory, path, **options)
+
+    async def create_datagram_endpoint(
+        self,
+        protocol_factory: Callable[[], Any],
+        local_addr: Any = None,
+        *args: Any,
+        **options: Any,
+    ) -> Any:
+        """Make a socket for datagrams: asyncio's own, never one of the host.
+
+        Raises:
+            RuntimeError: it is asked for on the host "prefork".
+        """
+        if isinstance(local_addr, tuple) and local_addr[0] == PREFORK:
+            raise RuntimeError(
+                f'create_datagram_endpoint(("{PREFORK}", …)): asyncio cannot serve UDP listeners, '
+                "whose datagrams come by the hook on_datagram"
+            )
+        return await super().create_datagram_endpoint(
+            protocol_factory, local_addr, *args, **options
+        )
+
+    async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
+        """Send a file (`loop.sendfile`): the host does it for its own connections."""
+        if isinstance(transp, HostTransport):
+            return await transp.send_file(file, offset, count)
+        return await super()._sendfile_native(transp, file, offset, count)  # type: ignore[misc, no-any-return]
+
+    def _capture(
+        self, factory: Callable[[], Any], options: dict[str, Any]
+    ) -> asyncio.AbstractServer:
+        """Have a factory serve listeners of the plugin that starts."""
         capture = CAPTURING.get()
         if capture is None or capture.over:
             raise RuntimeError(
                 f'create_server(host="{PREFORK}") serves the listeners of a plugin, within its '
                 "method start() alone"
             )
-        server = CapturedServer(self)
-        capture.take(protocol_factory, options, server)
-        return server
+        return capture.take(factory, options, self)
+
+    def _is_listening(self, sock: Any) -> bool:
+        """Tell whether a socket is a listening one of the plugin that starts."""
+        if isinstance(sock, ListeningSocket):
+            return True
+        capture = CAPTURING.get()
+        return capture is not None and any(each.is_same(sock) for each in capture.sockets)
 
     def add_signal_handler(  # type: ignore[override]
         self, sig: int, callback: Callable[..., object], *args: Any
@@ -263,9 +344,29 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         scheduled = self._scheduled
         return max(0.0, scheduled[0]._when - self.time()) if scheduled else None
 
+    def _tell_of_endless(self, task: asyncio.Task[Any]) -> None:
+        """Tell of a task that goes on though it was cancelled, with where it is."""
+        places = ", ".join(_awaited(task.get_coro()))
+        text = f"it went on for {_END_SECONDS:g} s after it was cancelled: {places}"
+        owner = getattr(task, _OWNER_ATTRIBUTE, None) or self._only_owner()
+        self._tell(Failed(owner, _name({}, task), TimeoutError(text)))
+
     def _tell(self, failed: Failed) -> None:
         if self._report is not None:
             self._report(failed)
+
+
+def _coroutine_name(task: asyncio.Task[Any]) -> str:
+    """Return the name of the coroutine that a task is made of."""
+    coroutine = task.get_coro()
+    return str(getattr(coroutine, "__qualname__", type(coroutine).__qualname__))
+
+
+def _awaited(coroutine: Any) -> Iterator[str]:
+    """Say where a coroutine waits, then the coroutine that it waits for, and so on."""
+    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+        yield f"{coroutine.__qualname__} ({frame.f_code.co_filename}:{frame.f_lineno})"
+        coroutine = coroutine.cr_await
 
 
 def _name(context: dict[str, Any], task: Any) -> str:

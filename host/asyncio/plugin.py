@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import ssl as tls
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextvars import copy_context
 from typing import Any
 
-from host.asyncio.capture import CAPTURING, Capture, over_tls
+from host.asyncio.capture import CAPTURING, Capture, Factory, over_tls
+from host.asyncio.current import CONNECTION
 from host.asyncio.event_loop import OWNER, HostEventLoop
 from host.asyncio.goodbyes import goodbye_of
+from host.asyncio.listening import ListeningSocket
 from host.asyncio.transport import HostTransport
 from host.errors import RealWorkerNeededError
 from host.hookspecs import hookimpl
 from host.interfaces import CloseReason, Connection, Worker
 
-Factory = Callable[[], asyncio.BaseProtocol]
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, object]]
 Drain = Callable[[Any, asyncio.Transport, float], object]
 
@@ -29,11 +31,15 @@ class AsyncioProtocol:
     A subclass has one of these: a method `factory`, which makes the protocol of each connection; a
     coroutine `handle`, which is called with the streams of each connection; or a `start` that
     makes a server on the host "prefork" (`await loop.create_server(factory, "prefork")`), as
-    libraries for asyncio do for their users.
+    libraries for asyncio do for their users, or servers on its `listening_sockets`.
     """
 
+    listening_sockets: tuple[ListeningSocket, ...] = ()
+    """The listening sockets of the plugin's listeners, there since before `start`; for libraries
+    that take one: `create_server(factory, sock=self.listening_sockets[0])` serves that listener."""
+
     _owner: Any = None
-    _factory: Factory | None = None
+    _factories: Mapping[int | None, Factory]
     _drains_owner = False
 
     async def start(self, worker: Worker) -> Any:
@@ -70,6 +76,17 @@ class AsyncioProtocol:
             return self._owner.close()
         return None
 
+    def doing(self, protocol: Any) -> str:
+        """Say in a few words what is done for a peer, for the report of a worker that hangs.
+
+        Args:
+            protocol: the connection's protocol, as the factory has made it.
+
+        Returns:
+            Such as "GET /page"; by default nothing. Secrets do not belong into it.
+        """
+        return ""
+
     @hookimpl
     def on_worker_start(self, worker: Worker) -> None:
         """Run `start`, and find out what serves the connections."""
@@ -78,24 +95,27 @@ class AsyncioProtocol:
             raise RealWorkerNeededError
         self._loop = loop
         loop.own(self)
-        capture = Capture()
+        self.listening_sockets = loop.listening_sockets(self)
+        capture = Capture(self.listening_sockets)
         context = copy_context()
         context.run(CAPTURING.set, capture)
         context.run(OWNER.set, self)
         task = loop.create_task(self.start(worker), context=context)
         self._owner = loop.run_until_complete(task)
         capture.over = True
-        self._factory = self._choose_factory(capture)
+        self._factories = self._choose_factories(capture)
 
     @hookimpl
     def on_accept(self, connection: Connection) -> None:
         """Make a protocol and connect it with its transport."""
         context = copy_context()
         context.run(OWNER.set, self)
+        context.run(CONNECTION.set, connection)
         transport = HostTransport(connection, self._loop, context)
         connection.data = transport
-        assert self._factory is not None
-        transport.begin(context.run(self._factory))
+        factories = self._factories
+        factory = factories.get(None) or factories[connection.listener.index]
+        transport.begin(context.run(factory))
 
     @hookimpl
     def on_readable(self, connection: Connection) -> None:
@@ -135,20 +155,21 @@ class AsyncioProtocol:
         context.run(OWNER.set, self)
         self._loop.run_until_complete(self._loop.create_task(self.stop(worker), context=context))
 
-    def _choose_factory(self, capture: Capture) -> Factory:
-        """Return what makes the protocols."""
-        factory = getattr(self, "factory", None)
-        handle = getattr(self, "handle", None)
-        ways = [each for each in (capture.factory, factory, handle) if each is not None]
+    def _choose_factories(self, capture: Capture) -> Mapping[int | None, Factory]:
+        """Return what makes the protocols; see `Capture.factories`."""
+        factory: Factory | None = getattr(self, "factory", None)
+        handle: Handler | None = getattr(self, "handle", None)
+        ways = [each for each in (capture.factories, factory, handle) if each]
         if len(ways) != 1:
             raise TypeError(
                 f"{type(self).__name__} must have one of: a method factory(), a coroutine "
                 'handle(reader, writer), a start() that makes a server on the host "prefork"; '
                 f"it has {len(ways)}"
             )
-        if handle is not None:
-            return streams(handle)
-        return ways[0]
+        capture.check_complete()
+        if factory is None and handle is not None:
+            factory = streams(handle)
+        return capture.factories if factory is None else {None: factory}
 
 
 def serve(
@@ -190,6 +211,7 @@ def streams(handle: Handler) -> Factory:
         handle: called with reader and writer of each connection, which it closes.
     """
 
+    @functools.wraps(handle)
     async def guarded(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await handle(reader, writer)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import socket
+import ssl
 from asyncio import trsock
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from contextvars import Context
 from typing import Any
@@ -36,7 +38,7 @@ class HostTransport(asyncio.transports._FlowControlMixin, asyncio.Transport):
         write: `Connection.write` itself.
     """
 
-    _sendfile_compatible = asyncio.constants._SendfileMode.FALLBACK  # type: ignore[attr-defined]
+    _sendfile_compatible = asyncio.constants._SendfileMode.TRY_NATIVE  # type: ignore[attr-defined]
     _start_tls_compatible = True
     _loop: asyncio.AbstractEventLoop
     _protocol_paused: bool
@@ -52,6 +54,7 @@ class HostTransport(asyncio.transports._FlowControlMixin, asyncio.Transport):
         self._socket: trsock.TransportSocket | None = None
         self._reads = True
         self._has_written_eof = False
+        self._when_sent: list[asyncio.Future[None]] = []
         self.write = connection.write  # type: ignore[assignment, method-assign]
 
     def __repr__(self) -> str:
@@ -87,7 +90,8 @@ class HostTransport(asyncio.transports._FlowControlMixin, asyncio.Transport):
         """Return what is known of the connection.
 
         `peername` is the client, also behind a proxy that names it. `socket` is made of a duplicate
-        of the descriptor when it is first asked for. `connection` is the host's connection.
+        of the descriptor when it is first asked for. `connection` is the host's connection. With
+        the host's TLS there are `ssl_object`, `sslcontext`, `peercert`, `cipher`, `compression`.
         """
         match name:
             case "peername":
@@ -100,7 +104,9 @@ class HostTransport(asyncio.transports._FlowControlMixin, asyncio.Transport):
                 return self._connection
             case "listener":
                 return self._connection.listener
-        return default
+        of_tls = _OF_TLS.get(name)
+        tls = self._connection.tls_object if of_tls is not None else None
+        return default if of_tls is None or tls is None else of_tls(tls)
 
     def is_reading(self) -> bool:
         """Tell whether what arrives goes to the protocol."""
@@ -123,16 +129,57 @@ class HostTransport(asyncio.transports._FlowControlMixin, asyncio.Transport):
         self.write(b"".join(list_of_data))
 
     def can_write_eof(self) -> bool:
-        """Tell that one's own half can be closed."""
-        return True
+        """Tell whether one's own half can be closed: not with TLS, as in asyncio."""
+        return self._connection.tls_object is None
 
     def write_eof(self) -> None:
-        """Close one's own half when all is sent (shutdown(2)); the peer may go on sending."""
+        """Close one's own half when all is sent (shutdown(2)); the peer may go on sending.
+
+        Raises:
+            NotImplementedError: the connection has TLS, where it would look cut off.
+        """
+        if not self.can_write_eof():
+            raise NotImplementedError("a connection with TLS has no write_eof()")
         if not self._has_written_eof:
             self._has_written_eof = True
             self.write = self._refuse  # type: ignore[assignment, method-assign]
-            self._connection.flush()
-            self._shut_down(self._connection)
+            self.all_sent().add_done_callback(self._shut_down)
+
+    def all_sent(self) -> asyncio.Future[None]:
+        """Return a future that is done when the kernel has taken all that was written.
+
+        It has an error if the connection ends before.
+        """
+        self._when_sent.append(future := self._loop.create_future())
+        self._connection.flush()
+        if self._connection.closed:
+            self._end_waiting(ConnectionError("Connection closed by peer"))
+        else:
+            self._look_whether_sent(self._connection)
+        return future
+
+    async def send_file(self, file: Any, offset: int, count: int | None) -> int:
+        """Send a part of a file after what was written; return how many bytes it had.
+
+        Args:
+            file: an open file; its position is behind the part afterwards.
+            offset: where the part begins, in bytes.
+            count: how many bytes it has at most; None: up to the end of the file.
+
+        Raises:
+            SendfileNotAvailableError: it is no regular file.
+            OSError: the connection has ended before all was sent.
+        """
+        try:
+            size = os.fstat(file.fileno()).st_size
+            rest = max(0, size - offset)
+            count = rest if count is None else min(count, rest)
+            self._connection.send_file(file, offset if count else 0, count)
+        except (AttributeError, ValueError, io.UnsupportedOperation) as error:
+            raise asyncio.SendfileNotAvailableError("not a regular file") from error
+        await self.all_sent()
+        file.seek(offset + count)
+        return count
 
     def get_write_buffer_size(self) -> int:
         """Return how many bytes are not sent yet."""
@@ -170,6 +217,7 @@ class HostTransport(asyncio.transports._FlowControlMixin, asyncio.Transport):
     def end(self, reason: CloseReason) -> None:
         """Tell the protocol that the connection has ended."""
         self._connection.follow_congestion(None)
+        self._end_waiting(ConnectionError("Connection closed by peer"))
         self.write = self._drop  # type: ignore[assignment, method-assign]
         try:
             if self._protocol is not None:
@@ -214,14 +262,30 @@ class HostTransport(asyncio.transports._FlowControlMixin, asyncio.Transport):
                 }
             )
 
-    def _shut_down(self, connection: Connection) -> None:
-        """Close one's own half once nothing is unsent."""
-        if connection.closed:
-            return
+    def _look_whether_sent(self, connection: Connection) -> None:
+        """End the waiting if nothing is unsent any more; else look again later."""
         if connection.unsent:
-            connection.call_when_writable(self._shut_down)
+            connection.call_when_writable(self._look_whether_sent)
+        else:
+            self._end_waiting()
+
+    def _end_waiting(self, error: Exception | None = None) -> None:
+        """Tell those who wait until all is sent that it is, or that it never will be."""
+        waiting, self._when_sent = self._when_sent, []
+        for future in waiting:
+            if future.done():
+                continue
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+                future.exception()  # who does not wait any more need not hear of it
+
+    def _shut_down(self, sent: asyncio.Future[None]) -> None:
+        """Close one's own half."""
+        if self._connection.closed or sent.exception() is not None:
             return
-        duplicate = socket.socket(fileno=os.dup(connection.fileno()))
+        duplicate = socket.socket(fileno=os.dup(self._connection.fileno()))
         with duplicate, suppress(OSError):  # the peer is gone: the next read finds out
             duplicate.shutdown(socket.SHUT_WR)
 
@@ -249,6 +313,16 @@ class HostTransport(asyncio.transports._FlowControlMixin, asyncio.Transport):
                 socket.socket(fileno=os.dup(self._connection.fileno()))
             )
         return self._socket
+
+
+_OF_TLS: Mapping[str, Callable[[ssl.SSLObject], Any]] = {
+    "ssl_object": lambda tls: tls,
+    "sslcontext": lambda tls: tls.context,
+    "peercert": lambda tls: tls.getpeercert(),
+    "cipher": lambda tls: tls.cipher(),
+    "compression": lambda tls: tls.compression(),
+}
+"""What asyncio knows of a connection with TLS, by name (asyncio.BaseTransport.get_extra_info)."""
 
 
 def _error_of(reason: CloseReason) -> Exception | None:

@@ -20,7 +20,22 @@ ADVICE = {
     "each connection is logged with --set log.access=true": "access-log access-logfile",
     "the command `check` does that": "check-config test",
     "the command `settings` does that": "print-config",
-    "the host stays in the foreground; a service manager does that": "d daemon pid user group g u",
+    "the host stays in the foreground; a service manager does that": "d daemon pid",
+    "the host becomes another user with --user NAME": "u uid",
+    "the host becomes one of another group with --set process.group=NAME": "g gid group",
+    "certificates are in tables [tls.NAME] of the settings file, which listeners name with tls": (
+        "ca-certs cert certfile key keyfile ssl ssl-ca-certs ssl-certfile ssl-keyfile"
+        " ssl-keyfile-password tls"
+    ),
+    "versions and ciphers are the profile of a table [tls.NAME] in the settings file": (
+        "ciphers ssl-ciphers ssl-version tls-version"
+    ),
+    "`clients` of a table [tls.NAME] in the settings file says who needs a certificate": (
+        "cert-reqs ssl-cert-reqs"
+    ),
+    "proxy and proxy_from are keys of an address in the settings file": (
+        "proxy-allow-from proxy-protocol"
+    ),
     "the settings file is named with --config FILE": "c conf config-file",
     "the host is named with --name NAME": "n proc-name",
     "plugins are selected with --plugin NAME": "app factory plugins",

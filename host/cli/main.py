@@ -85,11 +85,12 @@ class _Group(SuggestingGroup):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; what can only be a plugin is told how to be selected."""
+        """Find the command; what can only be a plugin or a file is told how to be given."""
         if not ctx.resilient_parsing and any(sign in args[0] for sign in "./:"):
-            ctx.fail(
-                f'there is no command "{args[0]}": a plugin is selected with --plugin {args[0]}'
-            )
+            cure = "a plugin is selected with --plugin"
+            if args[0].endswith(".toml"):
+                cure = "a settings file is given with --config"
+            ctx.fail(f'there is no command "{args[0]}": {cure} {args[0]}')
         found = super().resolve_command(ctx, args)
         # In a host, they wait until plugins are about to be loaded.
         if args[0] in _ELSEWHERE:

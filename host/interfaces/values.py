@@ -134,7 +134,7 @@ class TlsInfo:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionOrigin:
-    """What is known of the client of a connection before `on_accept`.
+    """What is known of the client of a connection before `on_accept`, and from `on_tls` on.
 
     Attributes:
         peer: the client as text: `127.0.0.1:50211`, `[::1]:50211`, or `unix`. Behind a proxy that

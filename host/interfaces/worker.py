@@ -11,6 +11,7 @@ from host.interfaces.values import ConnectionOrigin, Listener
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
+    from ssl import SSLObject
 
 
 class HasFileno(Protocol):
@@ -195,7 +196,15 @@ class Connection(Protocol):
 
     @property
     def origin(self) -> ConnectionOrigin:
-        """All that was known of the client before `on_accept`."""
+        """All that was known of the client before `on_accept`; `tls` may be set later, too."""
+
+    @property
+    def tls_object(self) -> SSLObject | None:
+        """What Python's module `ssl` knows of the host's TLS session, for what `origin.tls` lacks.
+
+        To ask it, say for a channel binding (`get_channel_binding`), never to read or write by it.
+        None without TLS, and once the connection has ended.
+        """
 
     @property
     def listener(self) -> Listener:
@@ -338,6 +347,28 @@ class Connection(Protocol):
 
     def resume_reading(self) -> None:
         """Take up reading again after `pause_reading()`."""
+
+    def start_tls(self, name: str, unread: bytes = b"") -> None:
+        """Go on with TLS: for protocols in which a client asks for it in plain text (STARTTLS).
+
+        What is queued is sent first, in plain text. Then nothing is read until the handshake is
+        done, within `limits.admission_seconds`; `on_tls` tells of it, and `origin.tls` has what was
+        agreed on. What is written meanwhile waits, and is sent encrypted. If the handshake fails
+        the connection ends with the reason `TLS_FAILED`, or `TRUNCATED` if the peer has gone.
+
+        Nothing that has come in plain text may count afterwards: somebody on the way could have put
+        it there, for it to be taken for the client's (CVE-2011-0411). So what follows the request
+        in plain text ends the connection, too.
+
+        Args:
+            name: NAME of the table [tls.NAME] of the settings that has the certificates.
+            unread: what was read behind the request already. A client that does not wait for the
+                answer has sent the beginning of its handshake.
+
+        Raises:
+            ValueError: there is no such table.
+            RuntimeError: it has TLS already, or was called before.
+        """
 
     def close(self) -> None:
         """Send what is queued, then close. `on_close` follows, once."""

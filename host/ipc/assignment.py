@@ -85,7 +85,7 @@ class OpsAssignment(NamedTuple):
         parent: the supervisor's pid.
         name, version: those of the host.
         started: when the host was started, in seconds since the epoch.
-        sockets: the listening sockets, each with whether only this machine reaches it.
+        sockets: the listening sockets.
         generations: all generations that have workers.
         ended: what those before have counted.
         counts: what the supervisor counts, and where this process writes that it is well.
@@ -96,7 +96,7 @@ class OpsAssignment(NamedTuple):
     name: str
     version: str
     started: float
-    sockets: tuple[tuple[socket.socket, bool], ...]
+    sockets: tuple[socket.socket, ...]
     generations: tuple[CountedGeneration, ...]
     ended: Totals
     counts: HostCounts

@@ -37,8 +37,8 @@ Place = tuple[int, int]
 _PAIR = 2 * TABLE
 _FULL = 65_535
 _TRIES = 50
-# The header, in words: which rows are in use (a number that grows with each change, how many there
-# are, and which); the secret; and for each row when its two windows began.
+# The header, in words: which rows are in use (a number that grows after each change, how many there
+# are, and which, in any order); the secret; and for each row when its two windows began.
 _CHANGES, _USED = 0, 1
 _SECRET = 2
 _NUMBERS = 4
@@ -81,6 +81,8 @@ class ClientCounts:
         self._secret = self._map[at : at + SECRET_BYTES]
         self._used = set(rows_in_use)
         self._free = [row for row in range(MAX_ROWS) if row not in self._used]
+        for number in set(_listed(self._words)) - self._used:
+            self._take_off(number)
 
     def fileno(self) -> int:
         """Return the descriptor of the memfd."""
@@ -96,18 +98,17 @@ class ClientCounts:
             raise LimitsError(f"{MAX_ROWS} workers that count clients are alive")
         number = heapq.heappop(self._free)
         self._used.add(number)
-        self._publish()
+        words = self._words
+        words[_NUMBERS + words[_USED]] = number
+        words[_USED] += 1
+        words[_CHANGES] += 1
         return number
 
     def give_back(self, number: int) -> None:
         """Free the row of a worker that is dead: its connections count no more."""
-        start = _row_start(number)
-        self._cells[start : start + _PAIR] = _EMPTY
-        for window in range(2):
-            self._words[_WINDOWS + 2 * number + window] = 0
+        self._take_off(number)
         self._used.discard(number)
         heapq.heappush(self._free, number)
-        self._publish()
 
     def row(self, number: int) -> ClientRow:
         """Return one row, for the worker that it was taken for."""
@@ -125,12 +126,19 @@ class ClientCounts:
         self._map.close()
         os.close(self._fd)
 
-    def _publish(self) -> None:
-        """Tell the workers which rows there are; that something has changed comes last."""
-        for at, number in enumerate(sorted(self._used)):
-            self._words[_NUMBERS + at] = number
-        self._words[_USED] = len(self._used)
-        self._words[_CHANGES] += 1
+    def _take_off(self, number: int) -> None:
+        """Empty a row, and have the last one of those in use listed in its place.
+
+        Whoever reads the list meanwhile finds that one twice, and never too few.
+        """
+        start, words = _row_start(number), self._words
+        self._cells[start : start + _PAIR] = _EMPTY
+        for window in range(2):
+            words[_WINDOWS + 2 * number + window] = 0
+        rows = _listed(words)
+        words[_NUMBERS + rows.index(number)] = rows[-1]
+        words[_USED] = len(rows) - 1
+        words[_CHANGES] += 1
 
 
 class ClientRow:
@@ -254,7 +262,7 @@ class ClientRow:
         """Read which rows there are; how often that has changed is read before."""
         words = self._words
         self._changes = words[_CHANGES]
-        rows = [words[_NUMBERS + at] for at in range(words[_USED])]
+        rows = _listed(words)
         self._starts = [_row_start(number) for number in rows]
         self._tables = [
             [
@@ -275,3 +283,8 @@ class ClientRow:
 def _row_start(number: int) -> int:
     """Return the index of a row's first cell."""
     return _HEADER_WORDS * (WORD // 2) + number * _ROW_CELLS
+
+
+def _listed(words: Cells) -> list[int]:
+    """Return which rows are in use, as the header has them."""
+    return [words[_NUMBERS + at] for at in range(words[_USED])]

@@ -16,6 +16,8 @@ import mmap
 import os
 from typing import Protocol
 
+from host.interfaces import CloseReason
+
 WORD = 8
 HEADER_WORDS = 8
 STARVED, GATE_SHUT, _USED = range(3)
@@ -34,7 +36,12 @@ TASKS_DONE, TASKS_FAILED, TASKS_LOST, TASKS_TIMED_OUT = range(16, 20)
 # Written by the supervisor, once per row: whose row it is, and its process. The slot is one more
 # than its number, so that 0 is nobody's.
 SLOT, PID = 20, 21
-WORKER_WORDS = 22
+# Written by the worker, once per row, if the host is shown: turns of its loop by how long they have
+# taken, and their sum in nanoseconds.
+TURNS = 22
+TURN_BUCKETS = 25
+TURN_SUM = TURNS + TURN_BUCKETS
+WORKER_WORDS = TURN_SUM + 1
 _OF_ONE_WORKER = (
     ACTIVE,
     TURN_STARTED,
@@ -60,9 +67,16 @@ PER_CLIENT, RATE = 19, 20
 OPEN = 21
 # Connections whose TLS handshake has failed: among those not let in, too.
 BAD_TLS = 22
+# Connections that have ended, by reason, in the order of `CloseReason`, if the host is shown.
+CLOSED = 23
 # Written by the supervisor, once per row and listener.
 SENT = 5
-LISTENER_WORDS = 23
+LISTENER_WORDS = CLOSED + len(CloseReason)
+
+
+def bucket_of(nanoseconds: int) -> int:
+    """Return the bucket of a time: the first ends at 1,024 ns, each next one is twice as long."""
+    return (nanoseconds >> 10).bit_length()
 
 
 class Cells(Protocol):

@@ -22,7 +22,10 @@ from host.settings.address import FIRST_PASSED
 _VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
 _NO_NAME = "unknown"
 """What a socket is called that was passed without a name, there and here."""
-_NOBODY = "no service manager has passed any to this process"
+_NOBODY = (
+    "no service manager has passed any to this process: start it by the service that the socket"
+    " unit belongs to"
+)
 
 
 class Passed(NamedTuple):
@@ -58,20 +61,23 @@ class PassedSockets:
 
         Raises:
             ListenError: there is none, they are more or fewer than are listed, one of them is
-                listed under two names, is no listening socket that the host can use, or has
+                listed or was passed twice, is no listening socket that the host can use, or has
                 options that are not for its address.
         """
         listed = [each for each in listens if each.parsed.family == "fd"]
         wanted = Counter(each.parsed.path for each in listed)
-        users: dict[Passed, str] = {}
+        users: dict[int, tuple[str, int]] = {}
         supply = {}
         for name, times in wanted.items():
             address = f"fd:{name}"
             found = self._find(address, name, times)
             for each in found:
-                if (other := users.setdefault(each, address)) != address:
-                    cause = f"it is the same socket as {other}"
-                    raise ListenError(address, EINVAL, "list it once", cause)
+                # Its inode tells a socket that was passed twice, too.
+                first, fd = users.setdefault(os.fstat(each.fd).st_ino, (address, each.fd))
+                if (first, fd) != (address, each.fd):
+                    same = first if first != address else f"fd:{fd}"
+                    cause = f"it is the same socket as {same}"
+                    raise ListenError(address, EINVAL, f"list it once, as {same}", cause)
                 _check(address, each)
                 for listen in listed:
                     if listen.address == address:
@@ -81,10 +87,10 @@ class PassedSockets:
 
     def _find(self, address: str, name: str, times: int) -> list[Passed]:
         """Return the sockets with a name or number, which must be so many."""
-        number = int(name) if name.isdigit() else None
-        found = [each for each in self.sockets if number == each.fd or name == each.name]
-        if number is not None:
-            found = [each for each in found if number == each.fd]
+        if name.isdigit():
+            found = [each for each in self.sockets if each.fd == int(name)]
+        else:
+            found = [each for each in self.sockets if each.name == name]
         if not found:
             there = ", ".join(_shown(each) for each in self.sockets)
             advice = f"there is: {there}" if there else self._why_none

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
-Kind = Literal["counter", "gauge"]
+Kind = Literal["counter", "gauge", "histogram"]
 
 
 class Metric(NamedTuple):
@@ -16,7 +18,7 @@ class Metric(NamedTuple):
 
     Attributes:
         name: its name, with the unit; that of a counter ends in `_total`.
-        kind: whether it is a counter, which never falls, or a gauge.
+        kind: a counter, which never falls, a gauge, or a histogram of times.
         help: what it is, in one sentence.
         labels: the names of its labels.
     """
@@ -28,10 +30,38 @@ class Metric(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """The value of one series: the values of its labels, in the order of their names."""
+    """The value of one series.
+
+    Attributes:
+        labels: the values of its labels, in the order of their names.
+        value: the value.
+        part: what follows the name of the metric: `_bucket`, `_sum` or `_count` of a histogram.
+        below: the upper bound of a bucket.
+    """
 
     labels: tuple[str | int, ...]
     value: float
+    part: str = ""
+    below: float | None = None
+
+
+def histogram(
+    labels: tuple[str | int, ...], counts: Sequence[int], bounds: Sequence[float], total: float
+) -> list[Sample]:
+    """Return the series of one histogram.
+
+    Args:
+        labels: the values of its labels.
+        counts: how many there were in each bucket, the last of which has no bound.
+        bounds: the upper bounds of the others.
+        total: the sum of all values.
+    """
+    sums = list(itertools.accumulate(counts))
+    found = [
+        Sample(labels, count, "_bucket", bound)
+        for bound, count in zip((*bounds, math.inf), sums, strict=True)
+    ]
+    return [*found, Sample(labels, total, "_sum"), Sample(labels, sums[-1], "_count")]
 
 
 def media_type(accepted: str) -> str:
@@ -83,15 +113,18 @@ def write(families: Iterable[tuple[Metric, Iterable[Sample]]], kind: str) -> byt
 
 
 def _line(metric: Metric, sample: Sample) -> str:
-    if not metric.labels:
-        return f"{metric.name} {_number(sample.value)}"
-    pairs = zip(metric.labels, sample.labels, strict=True)
-    labels = ",".join(f'{name}="{str(value).translate(_ESCAPES)}"' for name, value in pairs)
-    return f"{metric.name}{{{labels}}} {_number(sample.value)}"
+    pairs = dict(zip(metric.labels, sample.labels, strict=True))
+    if sample.below is not None:
+        pairs["le"] = _number(sample.below)
+    labels = ",".join(f'{name}="{str(value).translate(_ESCAPES)}"' for name, value in pairs.items())
+    shown = f"{{{labels}}}" if labels else ""
+    return f"{metric.name}{sample.part}{shown} {_number(sample.value)}"
 
 
 _ESCAPES: Mapping[int, str] = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
 def _number(value: float) -> str:
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
     return str(value) if isinstance(value, int) else repr(float(value))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import h11
 
@@ -45,14 +45,14 @@ class Request:
     Attributes:
         method: `GET` or `HEAD`.
         path: the path, decoded.
+        query: what follows it, by name; of several with one name the last.
         headers: the headers, by their names in small letters; of several with one name the last.
-        is_local: whether it came in over a loopback address or a Unix socket.
     """
 
     method: str
     path: str
+    query: Mapping[str, str]
     headers: Mapping[str, str]
-    is_local: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,6 @@ class _Client:
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
-    is_local: bool
     patience: Patience
     parser: h11.Connection = field(
         default_factory=lambda: h11.Connection(
@@ -142,22 +141,13 @@ class HttpServer:
         """How many connections are open."""
         return len(self._clients)
 
-    async def start(self, sockets: Iterable[tuple[socket.socket, bool]]) -> None:
-        """Begin to accept.
+    async def start(self, sockets: Iterable[socket.socket]) -> None:
+        """Begin to accept on listening sockets, which stay the caller's."""
 
-        Args:
-            sockets: listening sockets, each with whether only programs of this machine reach it;
-                they stay the caller's.
-        """
-        for sock, is_local in sockets:
+        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await self._serve(_Client(reader, writer, self._patience))
 
-            async def connected(
-                reader: asyncio.StreamReader,
-                writer: asyncio.StreamWriter,
-                is_local: bool = is_local,
-            ) -> None:
-                await self._serve(_Client(reader, writer, is_local, self._patience))
-
+        for sock in sockets:
             start = asyncio.start_unix_server if sock.family == socket.AF_UNIX else _start_server
             self._servers.append(await start(connected, sock=sock.dup(), limit=_READ_BYTES))
 
@@ -277,10 +267,11 @@ def _checked(client: _Client, event: h11.Request) -> Request:
     headers = {name.decode("ascii"): value.decode("latin-1") for name, value in event.headers}
     target = event.target.decode("ascii", "replace")
     try:
-        path = unquote(urlsplit(target).path)
+        parts = urlsplit(target)
+        path, query = unquote(parts.path), dict(parse_qsl(parts.query, max_num_fields=8))
     except ValueError:
         raise _RequestError(text(HTTPStatus.BAD_REQUEST, "no path is asked for")) from None
-    return Request(method, path, headers, client.is_local)
+    return Request(method, path, query, headers)
 
 
 async def _send(client: _Client, response: Response, *, with_body: bool) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from host.interfaces import CloseReason
 from host.ipc import scoreboard as board
 from host.ipc.assignment import OpsAssignment
 from host.ipc.host_counts import Restart
 from host.ipc.totals import Totals
-from host.ops.exposition import Metric, Sample
+from host.ops.exposition import Metric, Sample, histogram
 from host.runtime.processes import resident_bytes
 from host.runtime.usage import cpu_seconds
 
@@ -33,6 +34,17 @@ _TURNED_AWAY = _counter(
     "connections_turned_away",
     "Connections that were accepted and not let in, by cause; they are among the accepted ones.",
     (*_LISTENER, "cause"),
+)
+_CLOSED = _counter(
+    "connections_closed",
+    "Connections that have ended, by reason; those of a worker that is killed are not among them.",
+    (*_LISTENER, "reason"),
+)
+_TURNS = Metric(
+    "prefork_worker_turn_seconds",
+    "histogram",
+    "How long turns of a worker's loop have taken: what waits meanwhile waits so long.",
+    ("slot",),
 )
 _TASKS = _counter("pool_tasks", "Tasks of pools that have ended, by outcome.", ("slot", "outcome"))
 
@@ -69,6 +81,10 @@ _OF_LISTENERS = (
             ("per_client", board.PER_CLIENT),
             ("rate", board.RATE),
         )
+    ),
+    *(
+        _Counted(_CLOSED, board.CLOSED + number, reason.name.lower())
+        for number, reason in enumerate(CloseReason)
     ),
     _Counted(
         _counter("received_bytes", "Bytes that plugins have read of connections.", _LISTENER),
@@ -174,6 +190,7 @@ METRICS: tuple[Metric, ...] = tuple(
             _GENERATION,
             *(each.metric for each in _OF_LISTENERS),
             *(each.metric for each in _OF_SLOTS),
+            _TURNS,
             *(each.metric for each in _GAUGES),
             _RESTARTS,
             _EVENTS,
@@ -243,3 +260,9 @@ def _of_slots(totals: Totals) -> Families:
             Sample((slot, outcome), words[word]) for slot, words in sorted(totals.slots)
         )
     yield from families.items()
+    bounds = [(1 << 10 + number) / 1e9 for number in range(board.TURN_BUCKETS - 1)]
+    found: list[Sample] = []
+    for slot, words in sorted(totals.slots):
+        counts = words[board.TURNS : board.TURN_SUM]
+        found += histogram((slot,), counts, bounds, words[board.TURN_SUM] / 1e9)
+    yield _TURNS, found

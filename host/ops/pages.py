@@ -7,6 +7,7 @@ import functools
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ _STATIC = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/dashboard.js": ("dashboard.js", "text/javascript; charset=utf-8"),
     "/dashboard.css": ("dashboard.css", "text/css; charset=utf-8"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 OPEN_PATHS = frozenset(_STATIC)
 PROBES = frozenset({"/healthz", "/readyz"})
@@ -58,7 +60,7 @@ class Pages:
 
     def __init__(self, host: OpsAssignment) -> None:
         self._host = host
-        threads = ThreadPoolExecutor(4, "question")
+        self._threads = threads = ThreadPoolExecutor(4, "question")
 
         def question(command: str, args: dict[str, Any], seconds: float) -> Question:
             return Question(functools.partial(ask, host.name, command, args, seconds), threads)
@@ -69,6 +71,7 @@ class Pages:
         listed = {"limit": _MOST, "sort": "age"}
         self._connections = question("connections", listed, _LIST_SECONDS)
         self._streams = 0
+        self._ending = asyncio.Event()
         folder = Path(__file__).parent / "static"
         self._files = {
             path: ((folder / file).read_bytes(), kind) for path, (file, kind) in _STATIC.items()
@@ -80,6 +83,7 @@ class Pages:
             "/status.json": lambda _: self._json(self._status),
             "/generations.json": lambda _: self._json(self._generations),
             "/connections.json": lambda _: self._json(self._connections),
+            "/why.json": self._why,
             "/events": self._events,
         }
 
@@ -87,6 +91,10 @@ class Pages:
     def paths(self) -> list[str]:
         """All paths that are served."""
         return [*self._files, *self._pages]
+
+    def end(self) -> None:
+        """End the streams of events: their clients connect anew, to the next process."""
+        self._ending.set()
 
     async def answer(self, request: Request) -> Response:
         """Answer a request that was let in."""
@@ -127,6 +135,14 @@ class Pages:
         body = json.dumps(found).encode()
         return Response(body, kind="application/json", headers=HEADERS)
 
+    async def _why(self, request: Request) -> Response:
+        """Tell why the connection `id` is with its worker; the supervisor checks the id."""
+        id = request.query.get("id", "")
+        question = Question(
+            functools.partial(ask, self._host.name, "why", {"id": id}, _LIST_SECONDS), self._threads
+        )
+        return await self._json(question)
+
     async def _events(self, _: Request) -> Response:
         if self._streams >= MAX_STREAMS:
             words = f"{MAX_STREAMS} clients hear of events already, which is the most"
@@ -139,17 +155,25 @@ class Pages:
             return
         self._streams += 1
         try:
-            while True:
-                yield _event("status", await self._state())
-                await asyncio.sleep(STATUS_SECONDS)
+            while not self._ending.is_set():
+                for kind, question in (
+                    ("status", self._status),
+                    ("generations", self._generations),
+                ):
+                    yield _event(kind, await _answer(question))
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(STATUS_SECONDS):
+                        await self._ending.wait()
         finally:
             self._streams -= 1
 
-    async def _state(self) -> dict[str, Any]:
-        try:
-            return await self._status.answer()
-        except RemoteError as error:
-            return {"error": str(error)}
+
+async def _answer(question: Question) -> dict[str, Any]:
+    """Return the answer, or as `error` why there is none."""
+    try:
+        return await question.answer()
+    except RemoteError as error:
+        return {"error": str(error)}
 
 
 _NAMED = {name.replace("-", "_"): value for name, value in HEADERS.items()}

@@ -64,6 +64,7 @@ async def _serve(assignment: OpsAssignment, access: Access, telemetry: Telemetry
     beat = asyncio.ensure_future(_beat(assignment))
     await _end_of(assignment.stop)
     beat.cancel()
+    pages.end()
     await server.close(_GRACE_SECONDS)
 
 

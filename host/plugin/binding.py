@@ -79,7 +79,7 @@ class ListenerHooks(NamedTuple):
         on_readable: the function to call; it is not isolated, since the caller has to end the
             connection anyway. `blame` tells whose fault an exception is.
         on_close: heard by those who heard `on_accept`.
-        on_drain: the listener's plugin.
+        on_drain, on_tls: the listener's plugin.
         on_datagram: as `on_readable`, for a UDP listener; None if nobody implements it.
         blame: the name of the plugin that an exception of one of these two comes from.
     """
@@ -88,6 +88,7 @@ class ListenerHooks(NamedTuple):
     on_readable: Callable[[Connection], object]
     on_close: Tell
     on_drain: Tell
+    on_tls: Tell
     on_datagram: Callable[[Datagram], object] | None
     blame: Callable[[BaseException], str]
 

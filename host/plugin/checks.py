@@ -28,6 +28,9 @@ _MARK = f"{hookspecs.NAMESPACE}_impl"
 # (difflib: 0.67); `on_acept` and `on_closed` are slips (0.94).
 SLIP = 0.85
 
+_OF_WHO_SERVES = {"on_drain": "to drain it", "on_tls": "that it has TLS now"}
+"""Hooks that only the plugin is told which serves a connection, and what it is told."""
+
 
 _EPOLL = select.epoll
 
@@ -108,20 +111,22 @@ def implementations(
 def unheard(source: Source, found: Iterable[Implementation]) -> tuple[PluginError, ...]:
     """Return what is wrong with hooks that would never be called, though each is in order."""
     plain = {each.hook: each.function for each in found if not each.wrapper}
-    if "on_drain" not in plain or "on_readable" in plain:
+    if "on_readable" in plain:
         return ()
-    function = plain["on_drain"]
-    error = PluginError(
-        source.name,
-        "it implements on_drain but not on_readable: only the plugin that serves a connection is "
-        "told to drain it",
-        hook="on_drain",
-        origin=source.origin,
-        where=_place(cast("FunctionType", getattr(function, "__func__", function))),
-        hint="Implement on_readable as well, or mark it @hookimpl(wrapper=True).",
-        code="never-called",
+    return tuple(
+        PluginError(
+            source.name,
+            f"it implements {hook} but not on_readable: only the plugin that serves a connection is"
+            f" told {what}",
+            hook=hook,
+            origin=source.origin,
+            where=_place(cast("FunctionType", getattr(function, "__func__", function))),
+            hint="Implement on_readable as well, or mark it @hookimpl(wrapper=True).",
+            code="never-called",
+        )
+        for hook, what in _OF_WHO_SERVES.items()
+        if (function := plain.get(hook)) is not None
     )
-    return (error,)
 
 
 def plugin_class(source: Source, module: ModuleType) -> type | None:

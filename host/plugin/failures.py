@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from host.errors import Interrupted, SlowCallError
+from host.errors import Interrupted, PluginError, SlowCallError
 from host.hookspecs import OTHERS_HEAR_IT, ROWS
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import CALLBACK_FAILED, HOOK_FAILED
@@ -18,7 +18,10 @@ PER_SECONDS = 10.0
 
 
 class Failure(NamedTuple):
-    """One failure: of which plugin, in which hook, the error in words, and its stack."""
+    """One failure: of which plugin, in which hook, the error in words, and its stack.
+
+    The stack of what a plugin refuses in its own words (`PluginError`) is empty.
+    """
 
     plugin: str
     hook: str
@@ -55,6 +58,8 @@ class Failures:
         if unsaid is None and not told_by_caller:
             return  # nothing is formatted that nobody reads: a client may bring this about
         what, stack = in_words(error), stack_of(error)
+        if told_by_caller and isinstance(error, PluginError):
+            what, stack = f"{error.cause}. {error.hint}" if error.hint else error.cause, ""
         self.last = Failure(plugin, hook, what, stack)
         if consequence is None:
             return

@@ -131,12 +131,13 @@ class Registry:
         """Return the names of the plugins that can serve a listener by `hook`."""
         return tuple(plugin.name for plugin in self.plugins if hook in plugin.serves)
 
-    def protocol(self, name: str, hook: str | None = None) -> Plugin:
+    def protocol(self, name: str, hook: str | None = None, place: str = "a listener") -> Plugin:
         """Return the protocol plugin that is called `name`, or was selected by that text.
 
         Args:
             name: the name or text.
             hook: the hook by which it is to serve a listener; None for any.
+            place: what names it.
 
         Raises:
             PluginError: if there is none.
@@ -157,7 +158,7 @@ class Registry:
         near = nearest(name, fitting)
         raise PluginError(
             name,
-            f'a listener is to be served by "{name}", which is not selected{suggest(near)}'
+            f'{place} is to be served by "{name}", which is not selected{suggest(near)}'
             f"\nprotocols: {listed(fitting) or 'none is selected'}",
             hint=None if near else f"Select it: --plugin {name}",
         )
@@ -211,6 +212,7 @@ class Registry:
             on_readable=binding.bound(binding.measured(readable, timed)),
             on_close=tell("on_close"),
             on_drain=tell("on_drain"),
+            on_tls=tell("on_tls"),
             on_datagram=binding.bound(binding.measured(datagram, timed)) if datagram else None,
             blame=functools.partial(binding.blame, implementations=culprits, otherwise=name),
         )

@@ -6,7 +6,7 @@ import grp
 import os
 import pwd
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from host.errors import ExitCode, HostError
 
@@ -15,9 +15,17 @@ _HIGHEST = 2**32 - 2
 
 
 class AccountError(HostError):
-    """There is no such user or group; the text says which, and what to do."""
+    """There is no such user or group; the text says which, and what to do.
+
+    Attributes:
+        kind: whether it is a "user" or a "group" that is missing.
+    """
 
     exit_code = ExitCode.SETTINGS
+
+    def __init__(self, text: str, kind: Literal["user", "group"] = "user") -> None:
+        super().__init__(text)
+        self.kind = kind
 
 
 class Account(NamedTuple):
@@ -90,7 +98,8 @@ def find_group(group: str) -> int:
         return grp.getgrnam(group).gr_gid
     gid = _number(group)
     if gid is None:
-        raise AccountError(f'there is no group "{group}" on this machine')
+        cause = f'there is no group "{group}" on this machine: make it, or choose one'
+        raise AccountError(cause, "group")
     return gid
 
 

@@ -2,6 +2,9 @@
 
 faulthandler writes from within the signal handler, in C: it needs neither the interpreter's lock
 nor a turn of the loop. A process that is stopped (SIGSTOP) prints nothing until it goes on.
+
+Stacks alone do not tell for whom something runs: a task of asyncio may be anybody's. So a process
+may also have a function say what it is at, which the interpreter calls as soon as it gets to it.
 """
 
 from __future__ import annotations
@@ -10,11 +13,17 @@ import faulthandler
 import os
 import re
 import signal
+from collections.abc import Callable
+from contextlib import suppress
+
+from host.text import printable
 
 SIGNAL = signal.SIGRTMAX - 1
 """What makes a worker print its stacks; a real-time signal, since plugins use the others."""
 MAX_BYTES = 65_536
 _LOOP = os.path.join(os.path.dirname(__file__), "loop.py")
+_ASYNCIO_LOOP = os.path.join(os.path.dirname(os.path.dirname(__file__)), "asyncio", "event_loop.py")
+_AT, _MAX_AT = "At work:", 1000
 _FRAME = re.compile(r'^\s+File "(?P<file>.*)", line (?P<line>\d+) in (?P<name>.*)$')
 
 
@@ -26,6 +35,29 @@ def print_to(descriptor: int) -> None:
     os.set_blocking(descriptor, False)
     faulthandler.enable(file=descriptor, all_threads=True)
     faulthandler.register(SIGNAL, file=descriptor, all_threads=True, chain=False)
+
+
+def explain_by(explain: Callable[[], str], descriptor: int) -> None:
+    """Have what `explain` returns printed after the stacks, if it is called at all.
+
+    It is called in the main thread, between two instructions of what runs there. Code in C that
+    does not return keeps it from that, but no system call that waits does: that is interrupted.
+
+    Args:
+        explain: says in one line what the main thread is at; what it raises is left out.
+        descriptor: what `print_to` was given.
+    """
+
+    def print_explanation(_number: int, _frame: object) -> None:
+        with suppress(Exception):
+            text = printable(explain())[:_MAX_AT]
+            os.write(descriptor, f"{_AT} {text}\n".encode())
+
+    faulthandler.unregister(SIGNAL)
+    signal.signal(SIGNAL, print_explanation)
+    faulthandler.register(SIGNAL, file=descriptor, all_threads=True, chain=True)
+    # faulthandler has read(2) and the like go on waiting (SA_RESTART, sigaction(2)).
+    signal.siginterrupt(SIGNAL, True)
 
 
 class StackReader:
@@ -73,15 +105,21 @@ def frames(text: str) -> list[tuple[str, int, str]]:
     return found
 
 
+def explanation(text: str) -> str:
+    """Return what the process has said that it is at, or ""."""
+    said = [line for line in text.splitlines() if line.startswith(_AT)]
+    return said[-1].removeprefix(_AT).strip() if said else ""
+
+
 def trim(text: str) -> str:
-    """Leave out the frames that lead to the host's loop in each thread: these are all alike."""
+    """Leave out what it is at, and the frames that lead to the loop in each thread: all alike."""
     kept, leading = [], False
     for line in text.strip().splitlines():
         match = _FRAME.match(line)
         if match is None:
             leading = False
-        elif match["file"] == _LOOP:
+        elif match["file"] == _LOOP or (match["file"], match["name"]) == (_ASYNCIO_LOOP, "serve"):
             leading = True
-        if not leading:
+        if not leading and not line.startswith(_AT):
             kept.append(line)
     return "\n".join(kept)

@@ -167,16 +167,16 @@ def _run(
     given = given.keeping(listen for listen, _ in prepared.served)
     inherited = bound_before(handed.sockets) if handed else []
     if opened is not None:
-        sockets, control = assign_listeners(prepared.served, opened.listeners), opened.control
-        ops = opened.ops
+        sockets = assign_listeners(prepared.served, opened.listeners)
     else:
         sockets, failed = open_or_take(prepared, handed, inherited, failed, passed, given.stored)
         control = open_control(settings, telemetry, handed)
         ops, failed = open_or_take_ops(settings, handed, passed, failed)
+        opened = Opened(sockets, control, ops, given.kept)
     if handed is None:
         _tell_start(prepared, telemetry, version)
     _tell_listeners(sockets, handed, inherited, telemetry)
-    _tell_ops(ops, handed, telemetry)
+    _tell_ops(opened.ops, handed, telemetry)
     if not failed:
         _tell_unused(passed, sockets, telemetry)
     run = run_name() if prepared.profile else ""
@@ -198,12 +198,12 @@ def _run(
         passed=passed,
         notifier=given.notifier,
         stored=given.stored_inodes,
-        control=control,
+        control=opened.control,
         handed=handed,
         inherited=inherited,
         failed=failed,
         tls=prepared.tls,
-        ops=ops if prepared.ops_token is not None else (),
+        ops=opened.ops,
         run_ops=runs_ops(prepared, given, host_log),
         kept=given.kept,
         timed=recorder.timed if recorder else None,

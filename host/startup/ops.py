@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 
-from host.errors import ExitCode, ListenError
+from host.errors import ListenError
 from host.ipc.assignment import OpsAssignment
 from host.net.activation import PassedSockets
 from host.net.listeners import ListeningSocket
@@ -71,11 +71,13 @@ def open_or_take_ops(
     return taken, failed
 
 
-def runs_ops(prepared: Prepared, given: Given, host_log: HostLog) -> Callable[[OpsAssignment], int]:
-    """Return what the process does that shows how the host is."""
+def runs_ops(
+    prepared: Prepared, given: Given, host_log: HostLog
+) -> Callable[[OpsAssignment], int] | None:
+    """Return what the process does that shows how the host is; None if there is to be none."""
     settings, token = prepared.settings, prepared.ops_token
     if token is None:
-        return lambda _: ExitCode.OK
+        return None
     run, secret = importlib.import_module(MODULE).run, token.get_secret_value()
     log, telemetry, capture = host_log.writer, host_log.telemetry, host_log.capture
 

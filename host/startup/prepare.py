@@ -152,13 +152,14 @@ def assign(settings: Settings, registry: Registry) -> list[tuple[Listen, str]]:
         LimitsError: there are more listeners than a notification can name.
     """
     served = []
-    for listen in listens(settings):
+    for number, listen in enumerate(listens(settings)):
+        place = f"listen[{number}] ({listen.address})"
         hook = "on_datagram" if listen.parsed.is_udp else "on_readable"
         fitting = registry.serving(hook)
-        for plugin in listen.alpn.values():
-            registry.protocol(plugin, hook)
+        for protocol, plugin in listen.alpn.items():
+            registry.protocol(plugin, hook, f'{place}, for "{protocol}" of alpn,')
         if listen.plugin is not None:
-            served.append((listen, registry.protocol(listen.plugin, hook).name))
+            served.append((listen, registry.protocol(listen.plugin, hook, place).name))
         elif len(fitting) == 1:
             served.append((listen, fitting[0]))
         else:

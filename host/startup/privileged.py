@@ -7,6 +7,7 @@ import socket
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from host.net.listeners import ListeningSocket
 from host.runtime import privileges, processes
@@ -65,7 +66,7 @@ def wanted_account(loaded: Loaded) -> Account | None:
     try:
         wanted = account(settings.user, settings.group)
     except AccountError as error:
-        raise _unusable(loaded, str(error)) from None
+        raise _unusable(loaded, str(error), error.kind) from None
     if wanted.is_current:
         return None
     if os.geteuid() != 0:
@@ -111,13 +112,17 @@ def become(loaded: Loaded, wanted: Account) -> None:
     """Be that user for good, and keep what the settings say.
 
     Raises:
-        SettingsError: the kernel does not let this process.
+        SettingsError: the kernel does not let this process, or the user may not read the host.
     """
     try:
         privileges.become(wanted, keep_bind="bind" in loaded.settings.process.keep)
     except OSError as error:
         needs = "it takes CAP_SETUID and CAP_SETGID, and CAP_NET_BIND_SERVICE to keep it"
         raise _unusable(loaded, f"root cannot be given up here: {reason(error)}; {needs}") from None
+    for path in (os.__file__, __file__):  # modules are read until the host ends
+        if not os.access(path, os.R_OK):
+            cure = "install Python and the host where it may, not in a home of root's"
+            raise _unusable(loaded, f"that user may not read {path}: {cure}")
 
 
 def summary(loaded: Loaded) -> str:
@@ -132,7 +137,7 @@ def summary(loaded: Loaded) -> str:
     try:
         found = account(settings.user, settings.group)
     except AccountError as error:
-        raise _unusable(loaded, str(error)) from None
+        raise _unusable(loaded, str(error), error.kind) from None
     kept = "CAP_NET_BIND_SERVICE, so that a reload can add ports below 1024"
     nothing = "nothing, so that no reload can add ports below 1024"
     return (
@@ -157,7 +162,9 @@ def _make_profile_folder(directory: str, wanted: Account) -> None:
         pass
 
 
-def _unusable(loaded: Loaded, message: str) -> SettingsError:
-    key = "process.user"
+def _unusable(
+    loaded: Loaded, message: str, kind: Literal["user", "group"] = "user"
+) -> SettingsError:
+    key, value = f"process.{kind}", getattr(loaded.settings.process, kind)
     where = f"from {loaded.origin(key)}"
-    return SettingsError([Problem(key, f'"{loaded.settings.process.user}"', message, where)])
+    return SettingsError([Problem(key, f'"{value}"', message, where)])

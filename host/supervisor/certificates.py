@@ -23,12 +23,12 @@ from host.telemetry.events import (
 )
 
 if TYPE_CHECKING:
+    from host.tls.kept import Seen
     from host.tls.tables import TlsContexts
 
 _AGAIN_SECONDS = 1.0
 _DAY_SECONDS = 86_400.0
 
-Signature = tuple[tuple[int, int, int, int] | None, ...]
 Done = Callable[[list[str], list[str]], object]
 """Called with the tables whose certificates were renewed, and with what cannot be used."""
 
@@ -38,14 +38,17 @@ class _Watch:
     """What was seen of the files of one table.
 
     Attributes:
-        settled: how the files looked whose certificates are in use, or were told to be of no use.
-        is_wrong: whether the last look has found something of no use, which nobody was told: a
-            certificate may be there a moment before its key.
+        settled: how the files looked whose certificates are in use. What is of no use is read
+            again at each look: what keeps it from being read may be over, and no file changed.
+        is_wrong: whether the last look has found something of no use: a certificate may be there
+            a moment before its key, so it is told at the second one.
+        told: what was told of that.
         round: counts the certificates that workers were sent.
     """
 
-    settled: Signature | None = None
+    settled: tuple[Seen, ...] | None = None
     is_wrong: bool = False
+    told: str = ""
     round: int = 0
 
 
@@ -69,7 +72,8 @@ class RotationParts:
 class CertificateRotation:
     """Looks whether files of certificates have changed, and has all workers take over new ones.
 
-    Sessions that there are go on, and so do tickets. What cannot be used changes nothing.
+    Sessions that there are go on, and so do tickets, unless clients need certificates of other
+    authorities. What cannot be used changes nothing.
 
     Args:
         tls: the certificates of this process; None if there are none: nothing is done then.
@@ -156,9 +160,8 @@ class CertificateRotation:
             return
         was_wrong = watch.is_wrong
         error, _ = self._renew(name, "a change of its files", lambda: None)
-        if error and not was_wrong:
-            watch.is_wrong, watch.settled = True, None
-        elif error:
+        if error and was_wrong and error != watch.told:
+            watch.told = error
             self._parts.telemetry.emit(CERTIFICATES_REFUSED, table=name, cause=error)
 
     def _renew(self, name: str, cause: str, done: Callable[[], object]) -> tuple[str, bool]:
@@ -168,8 +171,11 @@ class CertificateRotation:
         """
         assert self._tls is not None
         watch = self._watches[name]
-        watch.settled, watch.is_wrong = self._tls.look(name), False
+        seen = self._tls.look(name)
         found = self._tls.renew(name)
+        watch.is_wrong, watch.settled = bool(found.error), None if found.error else seen
+        if not found.error:
+            watch.told = ""
         if found.descriptor is None:
             return found.error, False
         watch.round += 1

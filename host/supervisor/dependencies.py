@@ -79,7 +79,8 @@ class Dependencies(NamedTuple):
         failed: why the new generation cannot start, after an exec; "" if it can.
         tls: the certificates; None if there are none.
         ops: the bound sockets where it is shown how the host is; the supervisor closes them.
-        run_ops: what the process does that shows it.
+        run_ops: what the process does that shows it; None if there is to be none: the token that
+            it would ask for cannot be read.
         kept: what root has read of them, which a reload hands over; None if there is nothing.
         timed: what measures the hooks that plugins bring and workers call; None measures nothing.
     """
@@ -103,6 +104,6 @@ class Dependencies(NamedTuple):
     failed: str = ""
     tls: TlsContexts | None = None
     ops: Sequence[ListeningSocket] = ()
-    run_ops: Callable[[OpsAssignment], int] = lambda _: 0
+    run_ops: Callable[[OpsAssignment], int] | None = None
     kept: int | None = None
     timed: Timed | None = None

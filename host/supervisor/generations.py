@@ -155,7 +155,8 @@ class Generations:
         """Have the coming generation take over, whose workers are all ready; then call `done`.
 
         Listeners that the coming generation does not have are closed. The connections that wait
-        on them are handed out first, since closing a listener would reset these.
+        on them are handed out first, since closing a listener would reset these. What waits on
+        shards is read by their owners as they leave, so each must have one first.
 
         Args:
             done: called when it has taken over.
@@ -167,15 +168,25 @@ class Generations:
         gone = [each for each in self.serving.sockets if each.fileno() not in kept]
         take_over = functools.partial(self._take_over, done)
         self._tell_gone(gone)
-        gone = [each for each in gone if each in self.serving.streams]
-        if not gone:
+        streams = [each for each in gone if each in self.serving.streams]
+        settled = functools.partial(
+            self.shards.is_settled,
+            [group.shards for group in self.serving.groups if group in gone],
+        )
+        if not streams and settled():
             take_over()
             return
-        indexes = [listener.view.index for listener in gone]
-        quiet = functools.partial(self.handing_out.runner.quiet, indexes)
+        indexes = [listener.view.index for listener in streams]
+        runner = self.handing_out.runner
         # Its workers lift what they may inherit from listeners whose gate is shut.
-        self.serving.scoreboard.gate_shut = True
-        gate = Gate(self._loop, gone, quiet_seconds, quiet=quiet, done=take_over)
+        self.serving.scoreboard.gate_shut |= bool(streams)
+        gate = Gate(
+            self._loop,
+            streams,
+            quiet_seconds,
+            quiet=lambda: runner.quiet(indexes) and settled(),
+            done=take_over,
+        )
         gate.shut(self._loop.now, math.inf)
 
     def _tell_gone(self, gone: Iterable[ListeningSocket]) -> None:

@@ -23,7 +23,7 @@ class Ops:
         telemetry: told of the process.
         limits: when it counts as hung, and how long it takes at most until there is another one.
         sockets: the bound listeners; none if nothing is to be shown. This object closes them.
-        run: what the process does.
+        run: what the process does; None if there is to be none.
         close: closes, in the process, what the supervisor alone uses.
         before: the pid of the one that the supervisor before an exec has started, if there was one.
     """
@@ -34,15 +34,16 @@ class Ops:
         telemetry: Telemetry,
         limits: Lifecycle,
         sockets: Sequence[ListeningSocket],
-        run: Callable[[OpsAssignment], int],
+        run: Callable[[OpsAssignment], int] | None,
         *,
         close: Callable[[], object],
         before: int | None = None,
     ) -> None:
-        self._state, self.sockets, self._run = state, tuple(sockets), run
+        self._state, self.sockets = state, tuple(sockets)
+        self._is_wanted = bool(sockets) and run is not None
         helper = Helper(
             "ops.listen",
-            run=lambda pipe: self._run(self._assignment(pipe)),
+            run=lambda pipe: 0 if run is None else run(self._assignment(pipe)),
             close=close,
             last_beat=lambda: state.counts.beat,
         )
@@ -60,8 +61,8 @@ class Ops:
         return self._helper.knows(pid)
 
     def start(self) -> None:
-        """Start the process, if there is an address."""
-        if self.sockets:
+        """Start the process, if there is to be one."""
+        if self._is_wanted:
             self._helper.start()
 
     def end(self) -> None:
@@ -83,7 +84,7 @@ class Ops:
             name=state.name,
             version=state.version,
             started=time.time() - (state.loop.time() - state.started),
-            sockets=tuple((each.sock, each.is_local) for each in self.sockets),
+            sockets=tuple(each.sock for each in self.sockets),
             generations=tuple(_counted(state)),
             ended=state.generations.ended,
             counts=state.counts,

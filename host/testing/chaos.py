@@ -64,7 +64,7 @@ class Chaos:
     ) -> None:
         """Hold a conversation in every scene: over each transport, and in memory where that can be.
 
-        A plugin that uses asyncio cannot be played in memory, where time is the test's.
+        A plugin that needs real sockets, files or processes cannot be played in memory.
 
         Args:
             selection: the plugin, or all the plugins that are needed, as with `--plugin`; the first

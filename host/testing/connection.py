@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import cast
 
-from host.interfaces import CloseReason, ConnectionOrigin, Listener
+from host.interfaces import CloseReason, Listener, ProxyHeader, TlsInfo
+from host.testing.origins import AGREED, Address, origin_of
+from host.testing.proxy_header import Version
 from host.testing.wire import Wire
 from host.testing.worker import FakeWorker
 from host.worker.connection import SocketConnection
@@ -31,8 +33,10 @@ class FakeConnection(SocketConnection):
     Args:
         received: what the peer has sent already.
         worker: the worker that it belongs to.
-        address: the peer's address; a text for a Unix socket; or all that is known of the client,
-            with what a TLS handshake or a proxy has said.
+        address: the client's address; a text for a Unix socket; or all that is known of the client.
+        tls: whether it has come over TLS, or what was agreed on with it.
+        proxy: the version of the PROXY protocol in which a proxy has named this client, or all that
+            the proxy has said.
         context: what the connections of a harness's listener share; it has the plugins' hooks.
     """
 
@@ -43,9 +47,12 @@ class FakeConnection(SocketConnection):
         received: bytes = b"",
         *,
         worker: FakeWorker | None = None,
-        address: tuple[str, int] | str | ConnectionOrigin = ("127.0.0.1", 50_211),
+        address: Address = ("127.0.0.1", 50_211),
+        tls: bool | TlsInfo = False,
+        proxy: Version | ProxyHeader | None = None,
         context: ListenerContext | None = None,
     ) -> None:
+        address = origin_of(address, tls, proxy)
         worker = worker or FakeWorker()
         self._wire = wire = Wire(worker.loop.number())
         wire.announces = context is not None
@@ -67,6 +74,23 @@ class FakeConnection(SocketConnection):
         if self._wire.finished:
             raise ValueError("the peer has finished sending")
         self._wire.arrived += data
+        self._turn()
+
+    @property
+    def awaits_tls(self) -> str | None:
+        """The name that the plugin has given to `start_tls`, until the handshake is done."""
+        return self.fake.handshakes.name(self.fileno())
+
+    def shake_hands(self, info: TlsInfo = AGREED) -> None:
+        """Have the peer do the handshake that the plugin has asked for; `info` is agreed on.
+
+        Until then what the peer feeds is plain text, which ends the connection.
+
+        Raises:
+            ValueError: the plugin has not called `start_tls`.
+        """
+        self._turn()
+        self.fake.handshakes.finish(self, info)
         self._turn()
 
     def feed_eof(self) -> None:
@@ -128,6 +152,7 @@ class FakeConnection(SocketConnection):
         return endings[0] if endings else None
 
     def _turn(self) -> None:
+        self.fake.handshakes.look(self)
         if not self._wire.announces:  # nobody's handler has run that it could be followed up after
             self.follow_up()
         self.fake.run()

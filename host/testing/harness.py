@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
 import host.settings as host_settings
 from host.hookspecs import on_host_start, on_worker_start, on_worker_stop
-from host.interfaces import CloseReason, ConnectionOrigin, Listener
+from host.interfaces import CloseReason, Listener, ProxyHeader, TlsInfo
 from host.plugin.binding import HostHooks
 from host.plugin.loading import load
 from host.plugin.registry import Registry
@@ -19,6 +20,8 @@ from host.testing.bus import MemoryBus
 from host.testing.connection import FakeConnection
 from host.testing.datagram import DEFAULT_SENDER, datagram_context, send
 from host.testing.loop import FakeLoop
+from host.testing.origins import Address, origin_of
+from host.testing.proxy_header import Version
 from host.testing.worker import Failure, FakeWorker
 from host.text import listed
 from host.worker.datagrams import DatagramContext
@@ -113,6 +116,7 @@ class Harness:
                 Listener(index, f"tcp://127.0.0.1:{7000 + index}", name)
                 for index, name in enumerate(registry.protocols)
             )
+            worker.listeners_of = functools.partial(_listeners_of, registry, listeners)
             hooks = registry.host_hooks(worker.report)
             self._members.append(_Member(worker, registry, hooks, listeners))
             self._watch_time_limits(worker)
@@ -178,15 +182,20 @@ class Harness:
         worker: int = 0,
         *,
         protocol: str | None = None,
-        address: tuple[str, int] | str | ConnectionOrigin = ("127.0.0.1", 50_211),
+        address: Address = ("127.0.0.1", 50_211),
+        tls: bool | TlsInfo = False,
+        proxy: Version | ProxyHeader | None = None,
     ) -> FakeConnection:
         """Return a new connection, accepted and told of.
 
         Args:
             worker: the slot of the worker that has accepted it.
             protocol: the plugin that serves it; by default the protocol selected first.
-            address: the peer's address; a text for a Unix socket; or all that is known of the
-                client, with what a TLS handshake or a proxy has said.
+            address: the client's address; a text for a Unix socket; or all that is known of the
+                client.
+            tls: whether it has come over TLS, or what was agreed on with it.
+            proxy: the version of the PROXY protocol in which a proxy has named this client, or all
+                that the proxy has said.
         """
         self.start()
         member = self._member(worker)
@@ -197,7 +206,9 @@ class Harness:
             member.registry.bind(name, member.worker.report),
             self.settings.connection,
         )
-        connection = FakeConnection(worker=member.worker, address=address, context=context)
+        connection = FakeConnection(
+            worker=member.worker, address=origin_of(address, tls, proxy), context=context
+        )
         connection.begin()
         self.run()
         return connection
@@ -280,6 +291,7 @@ class Harness:
         self.run()
         for member in self._members:
             member.hooks.tell(on_worker_stop, member.worker)
+            member.worker.close_asyncio()
             member.worker.raise_failures()
 
     def _raise_failures(self) -> None:
@@ -304,6 +316,14 @@ class Harness:
             return False
 
         self.loop.rests.append(arm)
+
+
+def _listeners_of(
+    registry: Registry, listeners: Sequence[Listener], plugin: object
+) -> list[Listener]:
+    """Return the listeners that a plugin object serves."""
+    names = {each.name for each in registry.plugins if each.object is plugin}
+    return [each for each in listeners if each.plugin in names]
 
 
 def _plain(value: object) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -80,15 +81,15 @@ class FakeLoop:
         self._sources.pop(number, None)
         self.remove(number)
 
-    def run(self) -> None:
-        """Run turns until nothing is left to be done now."""
+    def run(self) -> bool:
+        """Run turns until nothing is left to be done now; return whether anything was done."""
         if self._running:  # a plugin's function, called by a turn, has called the test
-            return
+            return False
         self._running = True
         try:
-            for _ in range(MOST_TURNS):
+            for turn in range(MOST_TURNS):
                 if not self._turn():
-                    return
+                    return turn > 0
         finally:
             self._running = False
         raise AssertionError(f"not done after {MOST_TURNS} turns: it goes round in circles")
@@ -97,14 +98,26 @@ class FakeLoop:
         """Let time pass; each timer is called when it is due."""
         self.run()
         end = self.now + seconds
-        while (timer := self._next_timer()) is not None and timer.when <= end:
-            self.now = max(self.now, timer.when)
-            self._timers.remove(timer)
-            function, timer.function = timer.function, None
-            if function is not None:
-                function()
-            self.run()
+        while self.advance_to_next(end):
+            pass
         self.now = end
+
+    def advance_to_next(self, end: float = math.inf) -> bool:
+        """Let time pass until the next timer is due, and call it; return whether there was one.
+
+        Args:
+            end: no timer after that counts.
+        """
+        timer = self._next_timer()
+        if timer is None or timer.when > end:
+            return False
+        self.now = max(self.now, timer.when)
+        self._timers.remove(timer)
+        function, timer.function = timer.function, None
+        if function is not None:
+            function()
+        self.run()
+        return True
 
     def _next_timer(self) -> TimerHandle | None:
         self._timers = [timer for timer in self._timers if timer.function is not None]

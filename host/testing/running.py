@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -13,8 +14,10 @@ from signal import SIGKILL, SIGTERM, Signals
 from types import TracebackType
 from typing import Self
 
+from host.testing.entry import PLAIN, Entry
 from host.testing.event_log import PATIENCE_SECONDS, EventLog
 from host.testing.machine import Stopwatch, patience
+from host.testing.proxy_header import CLIENT
 
 _LAUNCHER = """
 import ctypes, os, signal, sys
@@ -38,6 +41,7 @@ class RunningHost(EventLog):
         env: environment variables besides those of this process; of these, settings of a host
             (`PREFORK_…`) are left out.
         python: options of the interpreter, such as `-W error`.
+        entry: how clients come in, which the flags must fit; `host_server` makes both.
 
     Attributes:
         pid: the supervisor's process id.
@@ -51,9 +55,11 @@ class RunningHost(EventLog):
         cwd: Path | str | None = None,
         env: Mapping[str, str] | None = None,
         python: Iterable[str] = (),
+        entry: Entry = PLAIN,
     ) -> None:
         command = [sys.executable, *python, "-m", "host", *flags]
         super().__init__(" ".join(command))
+        self._entry = entry
         ours = {key: value for key, value in os.environ.items() if not key.startswith("PREFORK_")}
         self._process = subprocess.Popen(
             self._launch(command),
@@ -100,16 +106,36 @@ class RunningHost(EventLog):
         """The process id of the latest worker in each slot that was ready."""
         return {event["slot"]: event["pid"] for event in self.events("worker_ready")}
 
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """What clients use for TLS, which trusts the host's certificate alone; None without TLS."""
+        return self._entry.context
+
     def connect(
-        self, address: str | None = None, *, timeout: float = PATIENCE_SECONDS
+        self,
+        address: str | None = None,
+        *,
+        timeout: float = PATIENCE_SECONDS,
+        client: tuple[str, int] = CLIENT,
     ) -> socket.socket:
         """Return a connected socket; the caller closes it.
+
+        With TLS it is an `ssl.SSLSocket` whose handshake is done: `unwrap()` tells the host of its
+        end, and one that is closed without it counts as cut.
 
         Args:
             address: one of `addresses`; by default that of the only listener.
             timeout: how many seconds a call on the socket may take on an idle machine.
+            client: the IP address and the port that the proxy names, where there is one.
+
+        Raises:
+            OSError: there is nobody, or the handshake of TLS fails (`ssl.SSLError`).
         """
-        kind, _, place = (address or self.address).partition(":")
+        return self._entry.begin(self._connected(address or self.address, timeout), client)
+
+    def _connected(self, address: str, timeout: float) -> socket.socket:
+        """Return a connected socket without anything that the host wants first."""
+        kind, _, place = address.partition(":")
         if kind == "unix":
             sock = socket.socket(socket.AF_UNIX)
             sock.settimeout(patience(timeout))

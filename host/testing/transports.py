@@ -6,13 +6,13 @@ import itertools
 import os
 import socket
 import ssl
-import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from host.testing.proxy_header import header
 from host.testing.running import RunningHost
 from host.testing.tls_client import TlsClient, make_certificate
 
@@ -21,7 +21,6 @@ MEMORY = "memory"
 
 _SEND_BUFFER_BYTES = 16_384
 """Little, so that a peer cannot send on for long when the host holds it back."""
-_SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 _numbers = itertools.count(1)
 
 
@@ -96,10 +95,8 @@ def _place(address: str) -> tuple[str, int] | str:
 
 
 def _send_header(sock: socket.socket) -> socket.socket:
-    """Send a header of version 2 as HAProxy does (PROXY protocol, 2.2): the client is 192.0.2.7."""
-    client, server = socket.inet_aton("192.0.2.7"), socket.inet_aton("192.0.2.1")
-    addresses = struct.pack("!4s4sHH", client, server, 50_211, 443)
-    sock.sendall(_SIGNATURE + struct.pack("!BBH", 0x21, 0x11, len(addresses)) + addresses)
+    """Send a header of version 2: the client is 192.0.2.7."""
+    sock.sendall(header("v2"))
     return sock
 
 

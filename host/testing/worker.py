@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-from asyncio import AbstractEventLoop
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from host.asyncio.event_loop import Failed
 from host.interfaces import Bus, CloseReason, Listener, RequestLog
 from host.plugin.binding import ListenerHooks
 from host.runtime.loop import TimerHandle
 from host.settings import ConnectionLimits, PoolSettings
 from host.testing.bus import MemoryBus
+from host.testing.event_loop import FakeEventLoop
 from host.testing.loop import FakeLoop
 from host.testing.pool import FakePool
+from host.testing.start_tls import FakeHandshakes
 from host.testing.wire import Wire
 from host.worker.connection import SocketConnection
 from host.worker.context import ListenerContext, OpenConnections
@@ -52,8 +55,10 @@ class FakeWorker:
         dead: whether it was killed; then none of its timers is called any more.
         turn: its connections.
         wires: the wires of the connections that are open, by number.
+        handshakes: those that plugins have begun in the middle of a connection.
         pool_settings: the pools that the settings have; None for any pool, with its defaults.
         log_request: what is called for access lines; None: nobody asks for them.
+        listeners_of: returns the listeners of a plugin object.
         endings: for each connection that has ended why; two reasons if it ended twice.
     """
 
@@ -72,11 +77,14 @@ class FakeWorker:
         self._unraised: list[Failure] = []
         self.open_connections = OpenConnections()
         self.wires: dict[int, Wire] = {}
+        self.handshakes = FakeHandshakes(self.wires)
         self.endings: dict[SocketConnection, list[CloseReason]] = {}
         self._serial = 0
         self.pool_settings: Mapping[str, PoolSettings] | None = None
         self._pools: dict[str, FakePool] = {}
         self.log_request: RequestLog | None = None
+        self.listeners_of: Callable[[object], Iterable[Listener]] = lambda _plugin: ()
+        self._event_loop: FakeEventLoop | None = None
         self.bus: Bus = (bus or MemoryBus()).join(self.pid, self.loop, self._isolated)
         self.loop.rests.append(self.rest)
 
@@ -93,12 +101,21 @@ class FakeWorker:
         return tuple(each for each in self.open_connections.open if each.listener == listener)
 
     @property
-    def asyncio(self) -> AbstractEventLoop:
-        """A loop that can do nothing: asyncio needs real descriptors and time.
+    def asyncio(self) -> FakeEventLoop:
+        """The event loop, whose time is the test's; it is made when it is first asked for.
 
-        Test what uses it with a `RunningHost`.
+        Test what needs real sockets, files or processes with a `RunningHost`.
         """
-        return AbstractEventLoop()  # type: ignore[abstract]
+        if self._event_loop is None:
+            self._event_loop = FakeEventLoop(self.loop, self._report_task, self.listeners_of)
+            self.loop.rests.append(self._take_turn)
+        return self._event_loop
+
+    def close_asyncio(self) -> None:
+        """Cancel the tasks that are left, and close the event loop if there is one."""
+        if self._event_loop is not None:
+            self._event_loop.finish()
+            self.raise_failures()
 
     def call_later(self, seconds: float, function: Callable[[], object]) -> TimerHandle:
         """Call `function` once, when that much time has passed."""
@@ -169,20 +186,22 @@ class FakeWorker:
             if hooks is not None:
                 hooks.on_close(connection, reason)
 
-        return ListenerContext(
+        context = ListenerContext(
             listener,
             worker=self,
             loop=self.loop,
-            on_accept=hooks.on_accept if hooks else lambda *_: True,
-            on_readable=hooks.on_readable if hooks else lambda *_: None,
-            on_close=on_close,
-            on_drain=hooks.on_drain if hooks else lambda *_: True,
+            on_accept=self._within(hooks.on_accept if hooks else lambda *_: True),
+            on_readable=self._within(hooks.on_readable if hooks else lambda *_: None),
+            on_close=self._within(on_close),
+            on_drain=self._within(hooks.on_drain if hooks else lambda *_: True),
+            on_tls=self._within(hooks.on_tls if hooks else lambda _: True),
             blame=hooks.blame if hooks else lambda _: "test",
             report=self.report,
             on_end=self._on_end,
             limits=limits or ConnectionLimits(),
             connections=self.open_connections,
             read=lambda fd, size: self.wires[fd].read(size),
+            discard=lambda fd, size: self.wires[fd].read(size),
             read_into=lambda fd, buffers: self.wires[fd].read_into(buffers[0]),
             write=lambda fd, data: self.wires[fd].write(data),
             write_pieces=lambda fd, pieces: self.wires[fd].write(b"".join(pieces)),
@@ -191,16 +210,34 @@ class FakeWorker:
             reset=lambda fd: self.wires[fd].reset(),
             error=lambda _: 0,  # reading and writing raise it here
         )
+        return self.handshakes.starting(context)
 
     def _on_end(self, connection: SocketConnection, _reason: CloseReason) -> None:
         self.open_connections.open.discard(connection)
         self.loop.detach(connection.fileno())
 
+    def _within(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return what calls a function while the event loop runs, if there is one."""
+
+        def call(*args: object) -> Any:
+            loop = self._event_loop
+            return function(*args) if loop is None else loop.within(function, *args)
+
+        return call
+
+    def _take_turn(self) -> bool:
+        """Run tasks and callbacks of asyncio; true if there were any."""
+        return not self.dead and self.asyncio.take_turn()
+
+    def _report_task(self, failed: Failed) -> None:
+        """Keep what a task or callback has raised."""
+        self.report(type(failed.owner).__module__, failed.call, failed.error)
+
     def _isolated(self, function: Callable[[], object]) -> None:
         if self.dead:
             return
         try:
-            function()
+            self._within(function)()
         except BaseException as error:
             name = getattr(function, "__qualname__", repr(function))
             self.report(getattr(function, "__module__", None) or "?", f"call of {name}", error)

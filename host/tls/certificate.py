@@ -17,6 +17,9 @@ _NO_CHECK_TIME = 0x200000
 for: one that has expired is still to be looked at."""
 _DAY_SECONDS = 86400.0
 _WARNING_DAYS = 21.0
+_OTHER_KEY = ("KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
+"""Reasons of OpenSSL for a key that is that of another certificate: of the same type, and of a type
+for which there is no certificate (SSL_CTX_check_private_key(3))."""
 _TURNS = 4
 """How often each side of a handshake has its turn at most: TLS 1.2 takes two."""
 
@@ -176,7 +179,7 @@ def _authority(pem: bytes, number: int, place: Place) -> dict[str, Any]:
 
 def _unusable(error: ssl.SSLError, pem: Pem, place: Place) -> CertificateError:
     """Say why OpenSSL does not take a certificate and its key."""
-    if error.reason == "KEY_VALUES_MISMATCH":
+    if error.reason in _OTHER_KEY:
         if _is_reversed(pem):
             cause = "it is in the wrong order: the certificate that the key belongs to comes first"
             return place.error("certificate", cause)

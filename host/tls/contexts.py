@@ -49,7 +49,9 @@ class ServerContext:
     `front` has no certificate. It puts in the context of the certificate that fits when a client
     has said which name it asks for; so certificates can be replaced while sessions are under way,
     by a thread as well. Its keys of tickets stay the same as long as it lives, and all workers that
-    were forked with it resume each other's sessions (RFC 8446, 4.6.1).
+    were forked with it resume each other's sessions (RFC 8446, 4.6.1). Certificates of clients are
+    not looked at again then, so other authorities of clients take another front, and end all
+    tickets; each worker has keys of its own then.
 
     Args:
         name: NAME of the table.
@@ -60,7 +62,8 @@ class ServerContext:
         keylog: a file to which the keys of all sessions are added; nobody else may read it.
 
     Attributes:
-        front: make sessions from this one: `front.wrap_bio(incoming, outgoing, server_side=True)`.
+        front: make each session from what is here at that time:
+            `front.wrap_bio(incoming, outgoing, server_side=True)`.
         certificates: what the certificates say that are in use.
 
     Raises:
@@ -77,9 +80,8 @@ class ServerContext:
         keylog: str = "",
     ) -> None:
         self.name, self._table, self._alpn, self._keylog = name, table, list(alpn), keylog
-        self.front = self._context(pems.client_ca)
-        self.front.sslobject_class = NamedObject
-        self.front.sni_callback = self._put_in
+        self._client_ca = pems.client_ca
+        self.front = self._make_front()
         self.install(pems, certificates)
 
     def install(self, pems: PemSet, certificates: Sequence[Certificate]) -> None:
@@ -94,6 +96,15 @@ class ServerContext:
         """
         self._choice = self._choose(pems, certificates)
         self.certificates = tuple(certificates)
+        if pems.client_ca != self._client_ca:
+            self._client_ca = pems.client_ca
+            self.front = self._make_front()
+
+    def _make_front(self) -> ssl.SSLContext:
+        front = self._context(self._client_ca)
+        front.sslobject_class = NamedObject
+        front.sni_callback = self._put_in
+        return front
 
     def _put_in(
         self, session: ssl.SSLObject | ssl.SSLSocket, name: str | None, _front: ssl.SSLContext

@@ -124,9 +124,13 @@ class Keeper:
 
 
 def look_at(path: str) -> Seen:
-    """Return what differs if a file was replaced or written to (stat(2)); None if it is gone."""
+    """Return what differs if a file was replaced, written to, or opened to other users (inode(7)).
+
+    Returns:
+        None if nothing is seen of it.
+    """
     try:
         found = os.stat(path)
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+    return found.st_dev, found.st_ino, found.st_ctime_ns, found.st_size

@@ -6,6 +6,7 @@ import fcntl
 import os
 import re
 import ssl
+import stat
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -90,12 +91,13 @@ class PemSet(NamedTuple):
 
 
 def read_file(path: str) -> bytes:
-    """Return what is in a file, unless it is far too large for one of certificates.
+    """Return what is in a regular file, unless it is far too large for one of certificates.
 
     Raises:
         OSError, ValueError: why not.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    # Without O_NONBLOCK the host would wait for whoever writes to a FIFO (fifo(7)).
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         return read_descriptor(descriptor)
     finally:
@@ -108,6 +110,8 @@ def read_descriptor(descriptor: int) -> bytes:
     Raises:
         OSError, ValueError: why not.
     """
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise ValueError("it is no regular file")
     with open(descriptor, "rb", closefd=False) as file:
         data = file.read(_MAX_FILE_BYTES + 1)
     if len(data) > _MAX_FILE_BYTES:
@@ -149,6 +153,8 @@ def _read(path: str, key: str, read: ReadFile) -> bytes:
         )
     except OSError as error:
         cause = error.strerror or type(error).__name__
+        if not os.path.isabs(path):
+            cause += " (a relative path begins at the working directory of the host)"
     except ValueError as error:
         cause = str(error)
     raise CertificateError(key, path, f"it cannot be read: {cause}")

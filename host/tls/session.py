@@ -230,6 +230,11 @@ class Session:
             return
 
     @property
+    def object(self) -> ssl.SSLObject:
+        """What the module `ssl` knows of the session, to ask it."""
+        return self._object
+
+    @property
     def alpn(self) -> str | None:
         """The protocol that was agreed on (RFC 7301), or None."""
         return self._object.selected_alpn_protocol()

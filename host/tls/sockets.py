@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Sequence
 
 from host.interfaces import CloseReason
@@ -89,6 +90,11 @@ class TlsSockets:
                 return CloseReason.TLS_FAILED
             case _:
                 return CloseReason.RESET
+
+    def object_of(self, fd: int) -> ssl.SSLObject | None:
+        """Return what the module `ssl` knows of a session; None once the descriptor is closed."""
+        session = self._sessions.get(fd)
+        return None if session is None else session.object
 
     @property
     def now(self) -> float:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import functools
+import socket
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
+from host.interfaces import Listener
 from host.ipc.current_call import TASK, pack_call
-from host.ipc.scoreboard import CURRENT_CALL, Row
+from host.ipc.scoreboard import CURRENT_CALL, TURN_STARTED, Row
 from host.plugin.failures import Failures
 from host.plugin.registry import Registry
+from host.profiling.recorder import ANYONE
 from host.runtime.loop import Loop
 from host.runtime.signal_table import SIGNALS
+from host.runtime.stacks import explain_by
+
+Time = Callable[[str, str, Callable[..., Any]], Callable[..., Any]]
 
 if TYPE_CHECKING:
     from host.asyncio.event_loop import Failed, HostEventLoop
@@ -24,12 +31,29 @@ class AsyncioLoop:
         row: the worker's row of the scoreboard, which says what is being called.
         registry: the loaded plugins.
         failures: told of what callbacks and tasks raise.
+        stacks: what the stacks of the process are printed to.
+        time: returns what to call in a function's place, for its time to count for a plugin under
+            some name; None to measure nothing.
+
+    Attributes:
+        listening: the listening sockets of the worker, with what plugins serve them.
     """
 
-    def __init__(self, loop: Loop, row: Row, registry: Registry, failures: Failures) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        row: Row,
+        registry: Registry,
+        failures: Failures,
+        stacks: int,
+        time: Time | None = None,
+    ) -> None:
+        self._stacks, self._time = stacks, time
         self._loop, self._registry, self._failures = loop, registry, failures
         self._cells, self._call_cell = row.cells, row.index(CURRENT_CALL)
+        self._turn_cell = row.index(TURN_STARTED)
         self._word = pack_call(TASK)
+        self.listening: Sequence[tuple[Listener, socket.socket]] = ()
         self._made: HostEventLoop | None = None
         self._is_late = False
 
@@ -50,8 +74,17 @@ class AsyncioLoop:
             from host.asyncio.event_loop import HostEventLoop  # noqa: PLC0415
 
             self._made = HostEventLoop(
-                self._loop, begin_tasks=self._begin_tasks, report=self._report, taken=SIGNALS
+                self._loop,
+                begin_tasks=self._begin_tasks,
+                report=self._report,
+                taken=SIGNALS,
+                listening=self._listening_of,
             )
+            explain_by(self._explain, self._stacks)
+            if self._time is not None:
+                from host.asyncio.measuring import measure_tasks  # noqa: PLC0415
+
+                measure_tasks(self._made, functools.partial(self._measure, self._time))
         return self._made
 
     def run(self) -> None:
@@ -65,24 +98,60 @@ class AsyncioLoop:
     def finish(self, flush: Callable[[], object]) -> None:
         """Let turns of the worker's loop do nothing any more but what asyncio asks for.
 
+        They are still seen to begin: a plugin that waits for something as it stops does not hang.
+
         Args:
             flush: called at the end of each turn.
         """
         if self._made is not None:
-            self._loop.on_turn_begin, self._loop.on_turn_end = flush, flush
+            self._loop.on_turn_begin, self._loop.on_turn_end = self._note_turn, flush
 
     def close(self) -> None:
         """Cancel the tasks that are left, and close the event loop."""
         if self._made is not None:
             self._made.finish()
 
+    def _measure(
+        self, time: Time, owner: object, name: str, function: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        """Have the time of a function count for a plugin."""
+        return time(ANYONE if owner is None else self._name_of(owner), name, function)
+
+    def _note_turn(self) -> None:
+        """Write to the scoreboard when a turn has begun."""
+        self._cells[self._turn_cell] = int(self._loop.now * 1e9)
+
     def _begin_tasks(self) -> None:
         """Write to the scoreboard that asyncio's callbacks run from now on."""
         self._cells[self._call_cell] = self._word
 
+    def _explain(self) -> str:
+        """Say whose task runs just now, and what it is at."""
+        assert self._made is not None
+        owner, connection, task = self._made.at_work()
+        said = "" if owner is None else f"of plugin {self._name_of(owner)}"
+        if connection is not None:
+            said += f", connection {connection.id}"
+            doing = owner.doing(connection.data.spoken()[0])  # type: ignore[attr-defined]
+            if doing:
+                said += f", {doing}"
+        return ", ".join(filter(None, (said, task)))
+
+    def _name_of(self, owner: object) -> str:
+        """Return the name of a plugin, "?" if it is none."""
+        names = (each.name for each in self._registry.plugins if each.object is owner)
+        return next(names, "?")
+
+    def _listening_of(self, owner: object) -> list[tuple[Listener, socket.socket]]:
+        """Return the listening sockets that a plugin serves."""
+        name = self._name_of(owner)
+        found = {each[0].index: each for each in self.listening if each[0].plugin == name}
+        return list(found.values())  # clients can ask for a plugin by several names: one socket
+
     def _report(self, failed: Failed) -> None:
         """Tell of a callback or task that has failed."""
-        owners = (each.name for each in self._registry.plugins if each.object is failed.owner)
         get = getattr(failed.transport, "get_extra_info", None)
         connection = get("connection") if get is not None else None
-        self._failures.tell_of_callback(next(owners, "?"), failed.call, failed.error, connection)
+        self._failures.tell_of_callback(
+            self._name_of(failed.owner), failed.call, failed.error, connection
+        )

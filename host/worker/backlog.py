@@ -163,13 +163,31 @@ class FilePart:
         os.close(self._fd)
 
 
+class Mark:
+    """A place in a backlog: once all that was written before it is sent, `function` is called.
+
+    It is called while the backlog is sent, so it must neither send nor give up what waits.
+    """
+
+    __slots__ = ("function",)
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        self.function = function
+
+    def close(self) -> None:
+        """Have nothing to close."""
+
+
 class FilesBacklog:
-    """A backlog with files: pieces that are sent one after the other, and never empty."""
+    """A backlog with files and marks: pieces that are sent one after the other, and never empty.
+
+    A mark is never the first of them.
+    """
 
     __slots__ = ("_left", "_pieces", "in_memory")
 
     def __init__(self, before: BytesBacklog | None = None) -> None:
-        self._pieces: deque[BytesBacklog | FilePart] = deque([before] if before else [])
+        self._pieces: deque[BytesBacklog | FilePart | Mark] = deque([before] if before else [])
         self._left = self.in_memory = len(before) if before else 0
 
     def __len__(self) -> int:
@@ -190,18 +208,26 @@ class FilesBacklog:
         self._pieces.append(part)
         self._left += part.left
 
+    def append_mark(self, mark: Mark) -> None:
+        """Add a mark behind what waits; something does."""
+        self._pieces.append(mark)
+
     def send(self, fd: int, write: Write, send_file: SendFile) -> int:
         """Send some of it to `fd` and forget that; return how many bytes, or raise."""
         piece = self._pieces[0]
+        assert not isinstance(piece, Mark)
         if isinstance(piece, FilePart):
             sent, left = piece.send(fd, send_file), piece.left
         else:
             sent = piece.send(fd, write, send_file)
             left = len(piece)
             self.in_memory -= sent
+        self._left -= sent
         if not left:
             self._pieces.popleft().close()
-        self._left -= sent
+            if self._pieces and isinstance(mark := self._pieces[0], Mark):
+                self._pieces.popleft()
+                mark.function()
         return sent
 
     def close(self) -> None:

@@ -164,7 +164,7 @@ class ClosingPart(SendingHalf):
             for function in answers.at_end:
                 function()
         if not self.eof and reason is not _RESET:
-            discard_unread(context.read, fd)
+            discard_unread(context.discard, fd)
         context.close(fd)  # before anyone hears of the end: the descriptor can be used again then
         context.on_end(self, reason)
         if context.log_closed is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from host.errors import NothingReadError
 from host.hookspecs import on_accept, on_drain, on_readable
@@ -11,19 +11,22 @@ from host.ipc.current_call import SERIAL_UNIT, kind_of, serial_of
 from host.net.sockets import describe, origin
 from host.runtime.loop import READ, WRITE
 from host.worker.context import FEW_BYTES, ListenerContext
-from host.worker.later import LaterPart
 from host.worker.sending import NO_EVENT, SendingHalf
+from host.worker.start_tls import StartTlsPart
+
+if TYPE_CHECKING:  # a worker without TLS does not import it
+    from ssl import SSLObject
 
 _ON_ACCEPT, _ON_READABLE, _ON_DRAIN = kind_of(on_accept), kind_of(on_readable), kind_of(on_drain)
 _PEER_FINISHED, _RESET = CloseReason.PEER_FINISHED, CloseReason.RESET
 
 
-class SocketConnection(LaterPart):
+class SocketConnection(StartTlsPart):
     """One accepted socket; it owns the descriptor and closes it.
 
     Plugins see it as `host.Connection`. How it sends is in the module `sending`, how it ends in
-    `closing`, and what plugins put off in `later`; here is what it reads, what it is watched for,
-    and when plugins are called.
+    `closing`, what plugins put off in `later`, and how it goes on with TLS in `start_tls`; here is
+    what it reads, what it is watched for, and when plugins are called.
 
     The descriptor is non-blocking, and read(2) and write(2) do for a stream socket what recv(2)
     and send(2) do: a socket object would cost each message and each connection more.
@@ -32,7 +35,6 @@ class SocketConnection(LaterPart):
     _asked: bool  # the handler of the present or last event has called read()
 
     __slots__ = (
-        "_address",
         "_asked",
         "_paused",
         "allow_half_open",
@@ -75,10 +77,15 @@ class SocketConnection(LaterPart):
 
     @property
     def origin(self) -> ConnectionOrigin:
-        """All that was known of the client before `on_accept`."""
+        """All that was known of the client before `on_accept`, and its TLS if that came later."""
         if not isinstance(self._address, ConnectionOrigin):  # nobody has asked yet
             self._address = origin(self._address, self._fd)
         return self._address
+
+    @property
+    def tls_object(self) -> SSLObject | None:
+        """What the module `ssl` knows of the TLS session; None without one, and at the end."""
+        return self._context.tls_object(self._fd)
 
     @property
     def listener(self) -> Listener:
@@ -302,13 +309,7 @@ class SocketConnection(LaterPart):
         if self._ended:
             return
         wanted = 0
-        if not (
-            self.eof
-            or self._paused
-            or self.congested
-            or self._closing is not None
-            or self._next_turn is not None
-        ):
+        if self._room and not (self._paused or self.congested or self._next_turn is not None):
             wanted = READ
         if self._unsent is not None or self._when_writable is not None:
             wanted |= WRITE

@@ -6,9 +6,9 @@ import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from host.interfaces import Listener, Worker
+from host.interfaces import CloseReason, Listener, Worker
 from host.ipc.assignment import Assignment
 from host.ipc.scoreboard import BYTES_IN, BYTES_OUT, CURRENT_CALL, OPEN
 from host.plugin.binding import ListenerHooks
@@ -22,6 +22,7 @@ from host.worker.capacity import Capacity
 from host.worker.client_limits import ClientLimit, client_limit
 from host.worker.closing import log_closed
 from host.worker.context import ListenerContext, OpenConnections
+from host.worker.counting import counting_ends
 from host.worker.losses import ListenerLosses
 from host.worker.open_counts import counting_close
 from host.worker.refusals import Refusals, closers
@@ -108,6 +109,8 @@ class ConnectionSetup:
         pending, limits = self.connections.pending, self.settings.limits
         admission = Admission(rules, acceptor.begin, loop, refusals, capacity, pending, limits)
         admission.tls = tls
+        if tls is not None:
+            tls.tell_refusals(refusals)
         for number, each in enumerate(rules):
             has_tls = tls is not None and number in tls
             if has_tls or not each.is_open:
@@ -126,9 +129,10 @@ class ConnectionSetup:
             on_readable=hooks.on_readable,
             on_close=None if hooks.on_close is no_plugins else hooks.on_close,
             on_drain=hooks.on_drain,
+            on_tls=hooks.on_tls,
             blame=hooks.blame,
             report=self.report,
-            on_end=self.capacity.connection_ended,
+            on_end=self._ending(listener),
             close=self._closing(listener),
             limits=self.settings.connection,
             losses=ListenerLosses(listener, row, self.loop.time, telemetry, slot),
@@ -139,6 +143,13 @@ class ConnectionSetup:
             bytes_in_cell=row.cell(listener.index, BYTES_IN),
             bytes_out_cell=row.cell(listener.index, BYTES_OUT),
         )
+
+    def _ending(self, listener: Listener) -> Callable[[Any, CloseReason], None]:
+        """Return what counts the ends of connections."""
+        on_end = self.capacity.connection_ended
+        if not self.settings.ops.listen:
+            return on_end
+        return counting_ends(on_end, self.assignment.row, listener.index)
 
     def _closing(self, listener: Listener) -> Callable[[int], None]:
         """Return what closes the descriptors of a listener, and takes them off its counts."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from host.hookspecs import on_readable
 from host.interfaces import CloseReason, Listener, Timer, Worker
@@ -19,6 +19,9 @@ from host.worker.backlog import SendFile, Write
 from host.worker.losses import Losses, NoLosses
 from host.worker.timers import ConnectionTimers
 from host.worker.unsent import UnsentBytes
+
+if TYPE_CHECKING:  # a worker without TLS does not import it
+    from ssl import SSLObject
 
 Buffers = Sequence[bytearray | memoryview]
 
@@ -72,8 +75,20 @@ class OpenConnections:
     congestion: dict[Any, Callable[[bool], object]] = field(default_factory=dict)
 
 
+def _no_tls(_fd: int) -> None:
+    return None
+
+
 def _reset_by_the_peer(_error: OSError) -> CloseReason:
     return CloseReason.RESET
+
+
+def _no_plugin_hears(_connection: Any) -> bool:
+    return True
+
+
+def _without_tables(_connection: Any, name: str, _unread: bytes) -> Callable[[], object]:
+    raise ValueError(f'start_tls("{name}"): the settings have no table [tls.{name}], nor any other')
 
 
 @dataclass(slots=True)
@@ -85,8 +100,8 @@ class ListenerContext:
 
     Attributes:
         on_readable: the bound hook of the listener's plugin.
-        on_accept, on_close, on_drain: bound hooks; they isolate failures and say whether there
-            were none. The first two are None if no plugin implements them.
+        on_accept, on_close, on_drain, on_tls: bound hooks; they isolate failures and say whether
+            there were none. The first two are None if no plugin implements them.
         blame: names the plugin that an exception of `on_readable` comes from.
         report: tells of a failed hook: plugin, hook, error, the hook's arguments.
         on_end: called with a connection that has ended, before its plugins hear of it.
@@ -99,9 +114,15 @@ class ListenerContext:
         losses: told of bytes that cannot arrive.
         read, read_into, write, write_pieces, send_file, close: what is done with descriptors:
             read(2), readv(2), write(2), writev(2), sendfile(2) and close(2).
+        discard: reads what nobody wants any more before close(2): read(2), also with TLS, whose
+            session may have given out all it can while the kernel has more.
         error: returns the error that is pending on one, 0 for none.
         reset: makes close(2) reset the peer.
         reason_of: returns why a connection ends whose read or write has failed.
+        start_tls: returns what makes a connection go on with TLS, once what is queued is sent; or
+            raises why it cannot. It is given the connection, the NAME of a table [tls.NAME], and
+            what the plugin has read too much.
+        tls_object: returns what the module `ssl` knows of the TLS session of a descriptor.
         call_word: what that cell says while `on_readable` is called, but for the serial number.
         few: how many bytes a read asks for as long as no more than that comes at a time.
         read_size: how many bytes it asks for otherwise.
@@ -134,9 +155,13 @@ class ListenerContext:
     write_pieces: Write = os.writev
     send_file: SendFile = os.sendfile
     close: Callable[[int], None] = os.close
+    discard: Callable[[int, int], bytes] = os.read
     error: Callable[[int], int] = pending_error
     reset: Callable[[int], None] = reset_on_close
     reason_of: Callable[[OSError], CloseReason] = _reset_by_the_peer
+    on_tls: Callable[[Any], bool] = _no_plugin_hears
+    start_tls: Callable[[Any, str, bytes], Callable[[], object]] = _without_tables
+    tls_object: Callable[[int], SSLObject | None] = _no_tls
     call_word: int = field(init=False)
     few: int = field(init=False)
     read_size: int = field(init=False)

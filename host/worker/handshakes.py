@@ -80,14 +80,16 @@ class Handshake:
         self._ended = False
         self._is_watched = False
 
-    def begin(self) -> None:
-        """Watch the descriptor.
+    def begin(self, data: bytes = b"") -> None:
+        """Watch the descriptor, or go on with what has been read of the handshake already.
 
         Raises:
             OSError: ENOSPC or ENOMEM (epoll_ctl(2)).
         """
         self._loop.add(self._fd, READ, self._on_event)
         self._is_watched = True
+        if data:
+            self._check(data)
 
     def end(self) -> None:
         """Do nothing any more: the descriptor is about to be used or closed by somebody else."""
@@ -110,11 +112,16 @@ class Handshake:
             return
         except OSError:
             data = b""
+        if data:
+            self._check(data)
+        else:
+            self._finish(None)
+
+    def _check(self, data: bytes) -> None:
+        """Take what the client has sent, unless it cannot be a part of a handshake."""
         first = not self._size
         self._size += len(data)
-        if not data:
-            self._finish(None)
-        elif first and data[0] != _HANDSHAKE_RECORD:
+        if first and data[0] != _HANDSHAKE_RECORD:
             self._finish("what it sends is not TLS")
         elif self._size > _MAX_BYTES:
             self._finish("its handshake is too long")

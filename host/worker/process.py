@@ -40,6 +40,7 @@ from host.worker.asyncio_loop import AsyncioLoop
 from host.worker.capacity import Capacity
 from host.worker.connection_setup import ConnectionSetup
 from host.worker.context import OpenConnections
+from host.worker.counting import counting_turns
 from host.worker.datagram_setup import DatagramSetup
 from host.worker.draining import Draining
 from host.worker.request_log import RequestLog
@@ -149,7 +150,10 @@ class WorkerProcess:
         unsent = UnsentBytes(settings.limits.max_unsent_bytes_per_worker)
         self._connections = OpenConnections(unsent=unsent)
         self._answers = Answers(self._connections, loop, self._channel)
-        self._asyncio = AsyncioLoop(loop, assignment.row, registry, failures)
+        time = recorder.time if recorder else None
+        self._asyncio = AsyncioLoop(
+            loop, assignment.row, registry, failures, assignment.stacks, time
+        )
         self._pools: Pools | None = None
         if make_pools is not None:
             count = assignment.row.raise_by
@@ -194,6 +198,11 @@ class WorkerProcess:
             bind=bind,
         )
         self._contexts = setup.make_contexts()
+        self._asyncio.listening = [
+            (context.listener, assignment.sockets[context.listener.index])
+            for context in self._contexts
+            if context.listener.index not in assignment.shards
+        ]
         datagrams = DatagramSetup(self._view, assignment, loop, self._failures, telemetry)
         shards = datagrams.make_shards(setup.bind, settings)
         self._shards = OwnedShards(shards, loop, self._channel.report)
@@ -203,6 +212,9 @@ class WorkerProcess:
         acceptor = setup.make_acceptor()
         self._admission = setup.make_admission(acceptor)
         self._turns = self._turn_handler(acceptor, settings, wake)
+        self._end_turn: Callable[[], object] = self._turns.end
+        if settings.ops.listen:
+            self._end_turn = counting_turns(self._turns.end, assignment.row)
 
     def _turn_handler(
         self, acceptor: Acceptor, settings: Settings, wake: Callable[[], object]
@@ -234,7 +246,9 @@ class WorkerProcess:
         if not fine:
             failure = self._failures.last
             assert failure is not None
-            cause = f"hook {failure.hook} of plugin {failure.plugin} raised {failure.error}"
+            cause = f"plugin {failure.plugin}: {failure.error}"
+            if failure.traceback:
+                cause = f"hook {failure.hook} of plugin {failure.plugin} raised {failure.error}"
             self._channel.report(Report("failed", cause, failure.traceback))
             return ExitCode.WORKER_START
         row.put(CURRENT_CALL, 0)
@@ -243,7 +257,7 @@ class WorkerProcess:
         loop = self.loop
         self._signals.begin(self._handlers, loop)
         self._channel.watch(self._turns.add_orders)
-        loop.on_turn_begin, loop.on_turn_end = self._turns.begin, self._turns.end
+        loop.on_turn_begin, loop.on_turn_end = self._turns.begin, self._end_turn
         self._bus.flush()  # what the plugins have put there: the loop may have to wait first
         self._keep_turning()
         self._sweep.wait()

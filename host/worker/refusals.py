@@ -97,7 +97,8 @@ class Refusals:
         """
         discard_unread(os.read, fd)
         self._closes[listener].end(fd)
-        self._count(listener, cause, peer, why)
+        self._capacity.free()
+        self.count(listener, cause, peer, why)
 
     def refuse(self, fd: int, listener: int, cause: int, peer: str, why: str) -> None:
         """Close the descriptor of a connection that was accepted and not begun.
@@ -110,11 +111,12 @@ class Refusals:
             why: what is wrong, for the log.
         """
         self._closes[listener].refuse(fd)
-        self._count(listener, cause, peer, why)
-
-    def _count(self, listener: int, cause: int, peer: str, why: str) -> None:
-        self._row.add(listener, cause)
         self._capacity.free()
+        self.count(listener, cause, peer, why)
+
+    def count(self, listener: int, cause: int, peer: str, why: str) -> None:
+        """Count and tell as `refuse` does, of a connection that ends by other means."""
+        self._row.add(listener, cause)
         if cause not in _NOT_TOLD:
             self._tell(listener, cause, peer, why)
 

@@ -16,6 +16,9 @@ from host.tls.sockets import TlsSockets
 from host.tls.tables import TlsContexts
 from host.worker.context import ListenerContext
 from host.worker.handshakes import Handshake, LoopSteps, Step, ThreadedSteps
+from host.worker.refusals import Refusals
+from host.worker.start_tls import has_tls_already
+from host.worker.upgrades import Upgrades, Upgrading
 
 
 class _TlsListener(NamedTuple):
@@ -47,13 +50,24 @@ class TlsSetup:
         self._loop = loop
         self._sockets = TlsSockets(loop, reset_on_close)
         threaded, on_loop = ThreadedSteps(loop), LoopSteps(loop)
+
+        def step_of(name: str) -> Step:
+            return threaded if tables.tables[name].handshakes == "thread" else on_loop
+
+        self._upgrading = Upgrading(
+            tables=tables,
+            step_of=step_of,
+            loop=loop,
+            sockets=self._sockets,
+            seconds=settings.limits.admission_seconds,
+            wrap=self._wrap,
+        )
         self._listeners = {}
         for number, listen in enumerate(settings.listen):
             server = tables.of(listen)
             if server is None:
                 continue
-            step = threaded if tables.tables[listen.tls].handshakes == "thread" else on_loop
-            self._listeners[number] = _TlsListener(server, step, listen.alpn, {})
+            self._listeners[number] = _TlsListener(server, step_of(listen.tls), listen.alpn, {})
 
     def __contains__(self, listener: int) -> bool:
         return listener in self._listeners
@@ -61,13 +75,15 @@ class TlsSetup:
     def take_over(
         self, contexts: list[ListenerContext], make: Callable[[Listener], ListenerContext]
     ) -> None:
-        """Have the connections of listeners with TLS use their sessions.
+        """Have connections with TLS use their sessions, and let others begin it when they want.
 
         Args:
             contexts: those of all listeners, which are replaced; those of the plugins that clients
                 can ask for (RFC 7301) are added.
             make: makes the context of a listener.
         """
+        for context in (each for each in tuple(contexts) if each.listener.index not in self):
+            Upgrades(context, contexts, self._upgrading)
         for number, known in self._listeners.items():
             contexts[number] = self._wrap(contexts[number])
             for protocol, plugin in known.plugins.items():
@@ -87,7 +103,13 @@ class TlsSetup:
             close=sockets.closing(context.close),
             reset=sockets.reset,
             reason_of=sockets.reason_of,
+            start_tls=has_tls_already,
+            tls_object=sockets.object_of,
         )
+
+    def tell_refusals(self, refusals: Refusals) -> None:
+        """Have handshakes counted that fail in the middle of a connection."""
+        self._upgrading.refusals = refusals
 
     def handshake(self, fd: int, listener: int, tell: Callable[[str | None], object]) -> Handshake:
         """Return the handshake of a new connection; see there for `tell`."""

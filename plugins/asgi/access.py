@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import time
-from contextvars import ContextVar
 from typing import Any
 
-from host import Connection, RequestLog
-
-CONNECTION: ContextVar[Connection] = ContextVar("prefork connection")
-"""The connection in whose context a request is handled."""
+from host import RequestLog
+from host.asyncio import current_connection
 
 
 class Logged:
@@ -34,7 +31,8 @@ class Logged:
         try:
             await self._app(scope, receive, answer.send)
         finally:
-            connection, client = CONNECTION.get(), scope["client"]
+            connection, client = current_connection(), scope["client"]
+            assert connection is not None
             self._log(
                 connection,
                 peer=connection.peer if client is None else _text_of(*client),

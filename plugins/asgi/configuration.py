@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Literal
 
 from uvicorn.config import Config
 
@@ -22,11 +22,14 @@ class Configuration(Config):
         return lambda: self.app
 
 
-def configure(app: Any, options: Options, log: RequestLog | None) -> Config:
+def configure(
+    app: Any, interface: Literal["asgi2", "asgi3"], options: Options, log: RequestLog | None
+) -> Config:
     """Return what uvicorn's protocols read, with the app as they call it.
 
     Args:
         app: the app.
+        interface: the version of ASGI that it speaks.
         options: those of the plugin.
         log: writes access lines; None: nobody asks for them.
     """
@@ -34,6 +37,7 @@ def configure(app: Any, options: Options, log: RequestLog | None) -> Config:
     config = Configuration(
         app,
         factory=True,
+        interface=interface,
         loop="none",
         http=http_of(options),
         ws=WebSocket if options.websockets else "none",

@@ -21,6 +21,7 @@ class Options(BaseModel):
 
     app: str = Field(
         pattern=r"^[\w.]+:[\w.]+$",
+        examples=["main:app"],
         description="The app: `module:attribute`, such as `main:app`. It is imported once, before"
         " the workers are forked: so `check` and `reload` find what is wrong with it.",
     )
@@ -42,6 +43,7 @@ class Options(BaseModel):
     root_path: str = Field(
         default="",
         pattern=r"^(/[!-~]*[!-.0-~])?$",
+        examples=["/api"],
         description="Path below which a proxy shows the app, such as `/api`, if the proxy takes it"
         " off.",
     )

@@ -14,7 +14,7 @@ try:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
-    from host.plugins.asgi.application import Lifespan, find
+    from host.plugins.asgi.application import Lifespan, check_factory, find, interface_of
     from host.plugins.asgi.configuration import configure
 
     _MISSING = ""
@@ -34,6 +34,7 @@ class Asgi(AsyncioProtocol):
             )
         self._options = options
         self._found = find(options.app, options.app_folder)
+        (check_factory if options.factory else interface_of)(self._found, options.app)
         self._lifespan: Lifespan | None = None
         self._state = ServerState()
         self._config: Config
@@ -41,8 +42,10 @@ class Asgi(AsyncioProtocol):
     async def start(self, worker: Worker) -> None:
         """Make the app ready, and tell it so."""
         options = self._options
-        app = self._found() if options.factory else self._found
-        self._config = config = configure(app, options, worker.log_request)
+        app, name = self._found, options.app
+        if options.factory:
+            app, name = app(), f"what {name} has made"
+        self._config = config = configure(app, interface_of(app, name), options, worker.log_request)
         if options.lifespan != "off":
             self._lifespan = Lifespan(config)
             await self._lifespan.begin()
@@ -62,6 +65,10 @@ class Asgi(AsyncioProtocol):
         state = {} if self._lifespan is None else self._lifespan.state
         make: Any = self._config.http_protocol_class
         return make(self._config, self._state, state, self._loop)  # type: ignore[no-any-return]
+
+    def doing(self, protocol: Any) -> str:
+        """Say which request is handled."""
+        return protocol.doing()  # type: ignore[no-any-return]
 
     def drain(self, protocol: Any, transport: asyncio.Transport, deadline: float) -> None:
         """Say goodbye: by the last response, or by closing a WebSocket with 1001."""

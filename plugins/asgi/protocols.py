@@ -8,7 +8,6 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from host.plugins.asgi.access import CONNECTION
 from host.plugins.asgi.client import ClientTransport
 from host.plugins.asgi.options import Options
 
@@ -40,7 +39,6 @@ class Http(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Begin, and wait for the first request."""
         transport = ClientTransport(transport)
-        CONNECTION.set(transport.connection)  # of this connection's own context
         super().connection_made(transport)
         transport.connection.expire(self.options.request_head_seconds)
         self._is_timed = True
@@ -88,10 +86,18 @@ class Http(HttpToolsProtocol):
         if self._is_leaving:
             self.refuse(503, "This worker is going away")
             return
+        if self._is_busy():  # answers come in order (RFC 9112, 9.3.2): so it gets none
+            self.cycle.keep_alive = False
+            self.data_received = self._ignore  # type: ignore[method-assign]
+            self.transport.set_protocol(self)
+            return
         super().handle_websocket_upgrade()
         is_begun = self.transport.get_protocol().handshake_initiated
         if not is_begun and not self.transport.is_closing():  # it would wait for ever
             self.refuse(400, "This is no handshake of a WebSocket")
+
+    def _ignore(self, data: bytes) -> None:
+        """Leave out what comes after the last request that is answered."""
 
     def refuse(self, status: int, text: str) -> None:
         """Answer what is no request to the app, and close."""
@@ -101,6 +107,13 @@ class Http(HttpToolsProtocol):
         length = b"content-length: %d\r\n\r\n" % len(body)
         self.transport.write(STATUS_LINE[status], head, length, body)
         self.transport.close()
+
+    def doing(self) -> str:
+        """Say which request is handled: method and path, as they have come, without the query."""
+        if not self._is_busy():
+            return ""
+        scope = self.cycle.scope
+        return f"{scope['method']} {scope['raw_path'].decode('ascii', 'backslashreplace')}"
 
     def leave(self, deadline: float) -> None:
         """Close when no request is under way, nor likely to be on its way.
@@ -153,6 +166,10 @@ class WebSocket(WebSocketsSansIOProtocol):
     """A WebSocket on one connection."""
 
     transport: Any  # a ClientTransport
+
+    def doing(self) -> str:
+        """Say what it was asked for: the path, as it has come, without the query."""
+        return f"WebSocket {self.scope['raw_path'].decode('ascii', 'backslashreplace')}"
 
     def leave(self, deadline: float) -> None:
         """Close with the code 1001, and wait for the client's answer to that.

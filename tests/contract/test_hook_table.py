@@ -26,6 +26,7 @@ NUMBERS = {
     "on_worker_start": 5,
     "on_worker_stop": 6,
     "on_datagram": 8,
+    "on_tls": 10,
 }
 """What releases have written into the scoreboard; a new hook gets a new number."""
 
@@ -129,5 +130,7 @@ def test_the_harness_calls_every_hook_that_it_can(tmp_path):
         watcher = harness.plugin("watcher")
         connection = harness.connect()
         connection.feed(b"hello")
+        connection.start_tls("public")
+        connection.shake_hands()
         harness.datagram(b"hello")
     assert watcher.called == set(HOOKS) - set(NOT_IN_THE_HARNESS)

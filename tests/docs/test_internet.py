@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import smtplib
+import ssl
 import stat
 import subprocess
 import sys
@@ -91,3 +93,19 @@ def test_systemd_takes_the_unit_with_the_port(tmp_path):
     folder.mkdir()
     (folder / "port.conf").write_text(FILES["/etc/systemd/system/service.service.d/port.conf"])
     assert done("systemd-analyze verify ./service.service 2>&1", tmp_path) == ""
+
+
+def test_tls_begins_in_the_middle(host_server, tmp_path):
+    done(shell("openssl req"), tmp_path)
+    (tmp_path / "mail.py").write_text(FILES["mail.py"])
+    settings = FILES["mail.toml"].replace(":2525", ":0")
+    (tmp_path / "mail.toml").write_text(settings)
+    name = fresh_name()
+    host = host_server(listen=(), flags=["--config", "mail.toml", "--name", name])
+    client = shell("echo QUIT").replace(":2525", f":{host.port}")
+    assert done(client, tmp_path).splitlines()[-1] == "221 bye"
+    with smtplib.SMTP("127.0.0.1", host.port, timeout=patience(20)) as smtp:
+        context = ssl.create_default_context(cafile=str(tmp_path / "fullchain.pem"))
+        context.check_hostname = False
+        assert smtp.starttls(context=context)[0] == 220
+        assert smtp.ehlo() == (250, b"mail.example")

@@ -30,7 +30,7 @@ class _Plugin(AsyncioProtocol):
     """A plugin that has begun, for one server."""
 
     def __init__(self, loop: HostEventLoop, factory: Callable[[], Any]) -> None:
-        self._loop, self._factory = loop, factory
+        self._loop, self._factories = loop, {None: factory}
 
 
 class ServedLoop(HostEventLoop):

@@ -295,8 +295,8 @@ def test_all_shipped_protocols_are_checked():
         if entry.distribution == "prefork" and "on_readable" in entry.implements
     }
     wrappers = {"record_trace"}
-    on_asyncio = {"asgi"}  # which fakes do not have: tests/process/test_asgi.py judges it
-    assert protocols - wrappers - on_asyncio == set(SHIPPED)
+    with_apps = {"asgi"}  # which conform or not: tests/process/test_asgi.py judges it
+    assert protocols - wrappers - with_apps == set(SHIPPED)
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_what_is_not_passed_is_one_clear_message(refuse: Refuse) -> None:
     assert refusal.code == 5
     assert refusal.message == (
         "host: cannot listen on fd:web: there is no such socket; no service manager has passed any"
-        " to this process\n"
+        " to this process: start it by the service that the socket unit belongs to\n"
     )
 
 

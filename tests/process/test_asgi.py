@@ -185,6 +185,37 @@ def test_a_fault_of_the_app_is_told_and_answered(serve: Serve) -> None:
     assert host.stop() == 0
 
 
+def test_a_hang_is_told_with_its_request_and_its_connection(serve: Serve) -> None:
+    host = serve(workers=1, more={"lifecycle.hang_seconds": 1})
+    pid = host.workers[0]
+    with connect(host.address) as sock:
+        sock.sendall(b"GET /hang/1%0A2?secret=3 HTTP/1.1\r\nHost: x\r\n\r\n")
+        hung = host.wait_for("worker_hung")
+        assert read_all(sock) == b""
+    place = f"in a task of asyncio of plugin asgi, connection {pid}-1, GET /hang/1%0A2"
+    assert hung["place"].startswith(f"{place}, task ")
+    assert hung["place"].endswith(" (RequestResponseCycle.run_asgi)")
+    assert "asgi_app.py" in hung["traceback"]
+    assert " in hang" in hung["traceback"]
+    assert host.wait_for("worker_died")["place"] == hung["place"]
+    host.wait_for("worker_ready", count=2)
+    assert ask(host, "/")[0] == 200
+    assert host.stop() == 0
+
+
+def test_what_waits_for_ever_is_no_hang(serve: Serve) -> None:
+    host = serve(workers=1, more={"lifecycle.hang_seconds": 1})
+    with connect(host.address) as sock:
+        sock.sendall(b"GET /for_ever HTTP/1.1\r\nHost: x\r\n\r\n")
+        printed(host, "waiting for ever")
+        with connect(host.address) as hanging:
+            hanging.sendall(b"GET /hang/1 HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert "-2, GET /hang/1" in host.wait_for("worker_hung")["place"]
+    assert len(host.events("worker_hung")) == 1
+    host.wait_for("worker_ready", count=2)
+    assert host.stop() == 0
+
+
 def test_websockets(serve: Serve) -> None:
     host = serve()
     with connect_websocket(f"ws://127.0.0.1:{host.port}/echo") as one:
@@ -359,6 +390,29 @@ def test_what_is_no_handshake_of_a_websocket_does_not_wait(serve: Serve, head: b
     assert host.stop() == 0
 
 
+def test_a_handshake_sent_before_the_answer_to_a_request_is_not_answered(
+    serve: Serve, tmp_path: Path
+) -> None:
+    pipe = tmp_path / "release"
+    os.mkfifo(pipe)
+    host = serve(workers=1, env={"RELEASE": str(pipe)})
+    handshake = (
+        b"GET /echo HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    with connect(host.address) as sock:
+        sock.sendall(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n" + handshake)
+        printed(host, "waiting")
+        sock.sendall(b"\x81\x85more of the WebSocket")
+        pipe.write_text("at last")
+        answer = read_all(sock)
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"\r\nconnection: close\r\n" in answer
+    assert answer.endswith(b"\r\n\r\nat last")
+    assert host.stop() == 0
+
+
 def test_headers_after_a_body_have_an_end_too(serve: Serve) -> None:
     host = serve(workers=1, max_head_bytes=2048)
 
@@ -443,7 +497,10 @@ def test_a_factory_is_called_in_each_worker(serve: Serve) -> None:
 
 def test_an_app_that_does_not_start_says_why(serve: Serve) -> None:
     host = serve(env={"FAIL": "1"}, ready=False)
-    assert "no database" in host.wait_for("worker_start_failed")["message"]
+    failed = host.wait_for("worker_start_failed")
+    assert failed["cause"] == "plugin asgi: the app has not started: ValueError: no database"
+    assert failed["traceback"] == ""
+    assert "in lifespan" in str(host.events("plugin_logged")), "where it was is told, too"
     assert host.wait() == ExitCode.WORKER_START
 
 
@@ -459,6 +516,8 @@ def test_a_lifespan_that_must_be_there(serve: Serve) -> None:
         ("nix:app", 'there is no module "nix"'),
         ("asgi_app:nix", 'there is no "nix" in asgi_app'),
         ("asgi_app:no_app", "it cannot be called (it is: str)"),
+        ("asgi_app:of_wsgi", "takes (environ, start_response)\n  An app of WSGI needs"),
+        ("asgi_app:make", "takes ()\n  If it makes the app, set options.asgi.factory"),
     ],
 )
 def test_an_app_that_is_not_there_is_told_before_anything_starts(

@@ -217,7 +217,11 @@ def test_a_handler_that_hears_of_the_end_of_its_connection_has_not_failed(start:
 
 
 @pytest.mark.parametrize(
-    ("command", "what"), [("hang", "on_readable"), ("hang_in_task", "a task of asyncio")]
+    ("command", "what"),
+    [
+        ("hang", "in hook on_readable of plugin "),
+        ("hang_in_task", "in a task of asyncio of plugin "),
+    ],
 )
 def test_a_hang_is_blamed_on_what_hangs(start: Start, command: str, what: str) -> None:
     host = begin(start, **{"lifecycle.hang_seconds": 1})
@@ -226,6 +230,7 @@ def test_a_hang_is_blamed_on_what_hangs(start: Start, command: str, what: str) -
         client.sendall(f"{command}\n".encode())
         hung = host.wait_for("worker_hung")
         assert what in hung["message"]
+        assert f", connection {host.workers[0]}-2" in hung["message"]
         assert "time.sleep" in str(hung) or "in hangs" in str(hung) or "do_hang" in str(hung)
         host.wait_for("worker_ready", count=2)
 

@@ -23,6 +23,8 @@ TRIED = {
     "timeout": "in time",
     "second_server": 'create_server(host="prefork") serves the listeners of a plugin, '
     "within its method start() alone",
+    "datagrams_of_the_host": 'create_datagram_endpoint(("prefork", …)): asyncio cannot serve UDP '
+    "listeners, whose datagrams come by the hook on_datagram",
 }
 
 

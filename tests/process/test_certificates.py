@@ -136,6 +136,24 @@ def test_a_wrong_key_keeps_what_is_in_service(served, files, authority):
     assert host.stop() == 0
 
 
+@pytest.mark.parametrize("which", ["certificate", "key"])
+def test_what_is_no_file_keeps_what_is_in_service_and_nobody_waits(served, files, authority, which):
+    host, context = served(table="check_seconds = 0.1"), authority.client()
+    path = getattr(files, which)
+    path.unlink()
+    os.mkfifo(path)
+    refused = host.wait_for("certificates_refused", table="public")
+    assert "it is no regular file" in refused["cause"]
+    with pytest.raises(RemoteError, match="it is no regular file"):
+        ask(host, "reload", certificates=True)
+    assert visit(host, context) == ("a.example",)
+    path.unlink()
+    files.write(authority.leaf("a.example", "new.example"))
+    host.wait_for("certificates_renewed", table="public")
+    assert "new.example" in visit(host, context)
+    assert host.stop() == 0
+
+
 def test_a_replaced_worker_and_a_reload_have_the_new_ones(served, files, authority):
     host, context = served(), authority.client()
     files.write(authority.leaf("a.example", "second.example"))

@@ -128,6 +128,19 @@ def test_a_new_certificate_of_the_same_key_is_taken(keys: Keys) -> None:
     assert "again.example" in keys.names(host)
 
 
+def test_a_key_that_its_user_may_read_only_later_is_taken_by_itself(keys: Keys) -> None:
+    keys.files.key.chmod(0o644)
+    keys.scene.more = keys.scene.more.replace("check_seconds = 0", "check_seconds = 0.1")
+    host = keys.scene.start(plugin="echo")
+    keys.files.key.chmod(0o600)  # as what renews it may leave it
+    keys.replace("new.example")
+    refused = host.wait_for("certificates_refused")
+    assert "the user of the host may not do so" in refused["cause"]
+    keys.files.key.chmod(0o644)
+    host.wait_for("certificates_renewed")
+    assert "new.example" in keys.names(host)
+
+
 def test_a_reload_cannot_name_another_key_of_roots(keys: Keys) -> None:
     host = keys.scene.start(plugin="echo")
     other = keys.authority.files("b", "a.example")

@@ -72,6 +72,9 @@ def test_probes_metrics_and_state_are_served(show: Show) -> None:
         ask(session)
         (listed,) = json.loads(get(address, "/connections.json").text)["connections"]
         assert listed["peer"] == "{}:{}".format(*session.getsockname())
+        why = json.loads(get(address, f"/why.json?id={listed['id']}").text)
+        assert (why["id"], why["scheduler"]) == (listed["id"], "round_robin")
+        assert get(address, "/why.json?id=7").status == 503
     found = metrics(address)
     assert total(found, "prefork_connections_accepted_total") == 1
     assert total(found, "prefork_info", version=state["version"]) == 1
@@ -205,6 +208,8 @@ def test_counters_are_exact_over_deaths_and_reloads(show: Show) -> None:
         return accepted == opened and outcomes == total(found, name("claimed"))
 
     eventually(settled, "each connection is counted once")
+    assert total(before, "prefork_connections_closed_total") == opened
+    assert total(before, "prefork_worker_turn_seconds_count") > opened
     assert total(before, "prefork_worker_restarts_total", cause="died") == 3
     assert total(before, "prefork_events_total", event="host_reloading") == 2
 

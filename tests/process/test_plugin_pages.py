@@ -75,7 +75,7 @@ def test_the_tests_of_the_page_about_testing(saved, tmp_path):
         timeout=patience(110),
         check=False,
     )
-    assert "6 passed" in done.stdout, done.stdout
+    assert "10 passed" in done.stdout, done.stdout
     (page,) = (block.text for block in saved("testing.md") if block.language == "text")
     first, heading, whole, _, last = page.splitlines()
     shown = done.stdout.splitlines()

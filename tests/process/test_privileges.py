@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
+import host
 from support.address import connect
 from support.hosting import SUPPORT, Host, eventually
-from support.ordinary import NAME, NOBODY, free_reserved_port
+from support.ordinary import NAME, NOBODY, Ordinary, free_reserved_port
 from support.processes import of_session
 from support.scenes import Scene
 
@@ -223,11 +224,22 @@ def test_the_user_and_root_give_commands_also_after_a_reload(scene: Scene) -> No
         assert scene.reload(host) == ""
 
 
+def test_a_host_that_the_user_may_not_read_is_said_at_the_start(
+    scene: Scene, tmp_path: Path, nobody: Ordinary
+) -> None:
+    home = tmp_path / "home-of-root"
+    home.mkdir(0o700)
+    (home / "host").symlink_to(Path(host.__file__).parent)
+    env = nobody.env | {"PYTHONPATH": f"{home}{os.pathsep}{nobody.env['PYTHONPATH']}"}
+    told = scene.refuse(f"that user may not read {home}/host/", code=3, env=env)
+    assert 'process.user = "nobody"' in told
+
+
 def test_what_cannot_be_is_said_in_one_message(scene: Scene) -> None:
     scene.process = {"user": "no-such-user"}
     scene.refuse('there is no user "no-such-user" on this machine', code=3)
     scene.process = {"user": NAME, "group": "no-such-group"}
-    scene.refuse('there is no group "no-such-group" on this machine', code=3)
+    scene.refuse('process.group = "no-such-group"  there is no group "no-such-group"', code=3)
     scene.process = {"user": "54321"}
     scene.refuse("uid 54321 has no name on this machine", code=3)
     scene.process = {"user": "daemon"}

@@ -126,3 +126,18 @@ def visit(browser: sync_api.Browser, address: str, site: Path) -> Iterator[objec
     yield begin
     for one in made:
         one.close()
+
+
+@pytest.fixture
+def look(browser: sync_api.Browser) -> Iterator[object]:
+    """Open another page than those of the site, by its address."""
+    made: list[Visit] = []
+
+    def begin(home: str, width: int = 1280, scheme: str = "light") -> Visit:
+        made.append(Visit(browser, home, width, scheme))
+        made[-1].open("")
+        return made[-1]
+
+    yield begin
+    for one in made:
+        one.close()

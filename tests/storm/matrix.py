@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import ssl
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
@@ -16,7 +17,9 @@ from storm.load import Load
 from storm.rows import Trial, host_has, row
 from support import datagrams
 from support.address import connect
+from support.certificates import Authority
 from support.hosting import SUPPORT
+from support.misbehaving import START_TLS
 from support.processes import children, of_session
 
 MISBEHAVING = str(SUPPORT / "misbehaving.py")
@@ -90,11 +93,14 @@ def run_cell(trial: Trial, cell: Cell) -> list[str]:
     starting = cell.hook == "on_host_start" or cell.first
     if starting:
         arm(arming, cell)
+    files = Authority(trial.folder).files("storm")
+    config = trial.folder / "storm.toml"
+    config.write_text(f"[tls.storm]\ncertificates = [{files.toml}]\n")
     host = trial.start(
         MISBEHAVING,
         workers=2,
         listen=("tcp4=misbehaving", "tcp4=polite", "udp://127.0.0.1:0=misbehaving"),
-        flags=("--plugin", POLITE),
+        flags=("--plugin", POLITE, "--config", str(config)),
         settings=SETTINGS | {"options.misbehaving.cell": arming},
         ready=False,
     )
@@ -196,6 +202,9 @@ def provoke(host: StormHost, cell: Cell, arming: Path, stack: ExitStack) -> None
     if hook == "on_datagram":
         stack.enter_context(datagrams.client(host.addresses[2])).send(b"now\n")
         soon(lambda: not arming.exists(), 5.0)
+    if hook == "on_tls":
+        with suppress(OSError):  # in which the worker may end
+            begin_tls(host.addresses[0])
     if arming.exists() and hook not in late:
         with suppress(OSError), connect(host.addresses[0], 1.0) as sock:
             sock.sendall(b"now\n")
@@ -210,6 +219,16 @@ def provoke(host: StormHost, cell: Cell, arming: Path, stack: ExitStack) -> None
     if arming.exists():
         with suppress(ProcessLookupError):
             host.kill_worker(1, signal.SIGKILL)
+
+
+def begin_tls(address: str) -> None:
+    """Have a connection begin TLS in the middle."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with connect(address, 5.0) as sock:
+        sock.sendall(START_TLS + b"\n")
+        sock.recv(100)
+        context.wrap_socket(sock).close()
 
 
 def check(trial: Trial, host: StormHost, cell: Cell, mark: int, hit: int) -> None:

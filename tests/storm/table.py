@@ -11,6 +11,7 @@ __all__ = ["ROWS"]
 for name in (
     "admission",
     "after_exec",
+    "asgi_apps",
     "asyncio_tasks",
     "bursts",
     "certificates",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -92,6 +93,17 @@ async def broken(_request: Request) -> Response:
     raise ValueError("a fault of the app")
 
 
+async def hang(_request: Request) -> Response:
+    threading.Event().wait()  # as what waits without `await`
+    return Response()
+
+
+async def wait_for_ever(_request: Request) -> Response:
+    say("waiting for ever")
+    await asyncio.Event().wait()
+    return Response()
+
+
 async def gone(request: Request) -> Response:
     say("begun")
     while (await request.receive())["type"] != "http.disconnect":
@@ -119,6 +131,8 @@ app = Starlette(
         Route("/background", background),
         Route("/wait", wait),
         Route("/broken", broken),
+        Route("/hang/{number}", hang),
+        Route("/for_ever", wait_for_ever),
         Route("/gone", gone, methods=["POST"]),
         WebSocketRoute("/echo", echo),
     ],
@@ -140,3 +154,9 @@ async def bare(scope: Any, _receive: Any, send: Any) -> None:
 
 
 no_app = "text"
+
+
+def of_wsgi(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    """An app of WSGI, with which ASGI has nothing to do."""
+    start_response("200 OK", [])
+    return [b"wsgi"]

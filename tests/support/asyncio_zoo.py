@@ -116,6 +116,13 @@ class Zoo(AsyncioProtocol):
         except RuntimeError as error:
             return str(error)
 
+    async def try_datagrams_of_the_host(self) -> str:
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.create_datagram_endpoint(asyncio.DatagramProtocol, ("prefork", 7))
+        except RuntimeError as error:
+            return str(error)
+
 
 class Late:
     @hookimpl

@@ -206,6 +206,7 @@ class FakeDescriptors(dict[int, FakeSocket]):
         """Return the arguments of `ListenerContext`."""
         return {
             "read": lambda fd, size: self[fd].recv(size),
+            "discard": lambda fd, size: self[fd].recv(size),
             "read_into": lambda fd, buffers: self[fd].recv_into(buffers[0]),
             "write": lambda fd, data: self[fd].send(data),
             "write_pieces": lambda fd, pieces: self[fd].send(b"".join(pieces)),

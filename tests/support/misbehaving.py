@@ -25,6 +25,8 @@ from host import hookimpl, hookspecs
 SLEEP_SECONDS = 30.0
 LEAKED = 50
 MEMORY_BYTES = 256 << 20
+START_TLS = b"STARTTLS"
+"""A line after whose answer TLS begins."""
 _kept: list[object] = []
 
 
@@ -134,6 +136,8 @@ class Misbehaving:
         for line in lines:
             active = len(list(worker.connections))
             connection.write(b"%d %d %d %s\n" % (worker.slot, worker.pid, active, line))
+            if line == START_TLS:
+                connection.start_tls("storm")
 
 
 def _implementation(hook: str, arguments: tuple[str, ...]) -> Any:

@@ -124,6 +124,24 @@ def test_nothing_done_has_no_cost_each():
     assert "cpu_us" not in clients.reading(answer, 0.1, 0.1)
 
 
+class _ServerOfTests:
+    """Uses a hundredth of a second each time that it is asked."""
+
+    used = 0.0
+
+    def cpu_seconds(self):
+        self.used += 0.01
+        return self.used
+
+
+def test_what_clients_in_python_exchange_is_counted_and_its_latencies_sorted():
+    latencies = iter([[0.003, 0.001]])
+    found = clients.measured(_ServerOfTests(), 0.0, lambda: next(latencies))
+    assert found["operations"] == 2
+    assert found["cpu_us"] == pytest.approx(5000)
+    assert (found["p50_us"], found["p99_us"]) == pytest.approx((3000, 3000))
+
+
 @pytest.mark.parametrize(
     ("written", "port"), [("", None), ("port 12", None), ("hello\nport 123\n", 123)]
 )

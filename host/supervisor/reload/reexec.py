@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from errno import EACCES, EADDRINUSE
 
@@ -208,13 +208,8 @@ def hand_over(
     generations, serving = parts.generations, parts.generations.serving
     sockets = {each.fileno(): each for each in listeners}  # two generations may have one
     numbers = {descriptor: number for number, descriptor in enumerate(sockets)}
-    topics = parts.router.hub.state()
     workers = [_worker(handle, parts.router) for handle in parts.workers]
     alive = {worker.generation for worker in workers} | {serving.number}
-    ended = generations.ended.copy()
-    for each in generations.all:
-        if each.number not in alive:
-            ended.add(each.scoreboard, each.listeners)
     return handover.Handover(
         generation=generations.next_number,
         started=parts.started,
@@ -223,7 +218,7 @@ def hand_over(
         accepted=generations.accepted,
         events=parts.counts.events,
         restarts_by_cause=parts.counts.restarts,
-        ended=handover.Ended(slots=list(ended.slots), listeners=list(ended.listeners)),
+        ended=_ended(generations, alive),
         sockets=[_socket(each) for each in sockets.values()],
         ops=[_socket(each) for each in (*ops, *opened_ops)],
         helper=helper,
@@ -239,7 +234,7 @@ def hand_over(
             handover.Shard(fd=shard, pid=owner.pid, releasing=owner.releasing)
             for shard, owner in generations.shards.owners.items()
         ],
-        topics=handover.Topics(hearers=topics.hearers, owners=topics.owners, rings=topics.rings),
+        topics=_topics(parts.router),
         stand_in=process,
         service=parts.service(),
         clients=None if generations.clients is None else generations.clients.fileno(),
@@ -254,6 +249,20 @@ def hand_over(
         max_connections=parts.max_connections,
         applied=json.dumps(parts.applied()),
     )
+
+
+def _ended(generations: Generations, alive: Collection[int]) -> handover.Ended:
+    """Return what was counted by all generations whose scoreboards are not handed over."""
+    ended = generations.ended.copy()
+    for each in generations.all:
+        if each.number not in alive:
+            ended.add(each.scoreboard, each.listeners)
+    return handover.Ended(slots=list(ended.slots), listeners=list(ended.listeners))
+
+
+def _topics(router: BusRouter) -> handover.Topics:
+    found = router.hub.state()
+    return handover.Topics(hearers=found.hearers, owners=found.owners, rings=found.rings)
 
 
 def _socket(listener: ListeningSocket) -> handover.Socket:

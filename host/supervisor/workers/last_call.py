@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from host.hookspecs import on_datagram
 from host.interfaces import Listener
-from host.ipc.current_call import CALLBACK, CurrentCall
+from host.ipc.current_call import CALLBACK, TASK, CurrentCall
 from host.plugin.binding import Implementation
 from host.plugin.registry import SERVING_HOOKS
-from host.runtime.stacks import frames
+from host.runtime.stacks import explanation, frames
 
 
 class LastCall:
@@ -56,6 +56,8 @@ class LastCall:
         found = self._in(stacks)
         if call is None:
             return f"in hook {found.hook} of plugin {found.plugin}" if found else "outside any hook"
+        if call.called == TASK:
+            return f"in {call.hook} {explanation(stacks)}".rstrip()
         listener = listeners[call.listener] if call.listener < len(listeners) else None
         hook = call.hook
         if found is not None and found.hook == hook:

@@ -1,6 +1,7 @@
 """The names of asyncio that are private and that the host relies on, in this version of Python."""
 
 import asyncio
+import inspect
 import ssl
 
 import pytest
@@ -66,6 +67,11 @@ def test_what_transports_are_asked_for():
     assert mode.FALLBACK is not mode.TRY_NATIVE
     assert issubclass(asyncio.transports._FlowControlMixin, asyncio.Transport)
     assert isinstance(asyncio.base_events._SendfileFallbackProtocol, type)
+
+
+def test_files_are_sent_by_a_method_of_the_loop():
+    parameters = inspect.signature(asyncio.SelectorEventLoop._sendfile_native).parameters
+    assert [*parameters] == ["self", "transp", "file", "offset", "count"]
 
 
 def test_tls_shows_the_protocol_that_is_spoken(loop):

@@ -34,6 +34,10 @@ def test_a_misspelt_command_is_told_with_the_nearest(typed, meant):
         ("--reload", ": `reload` and SIGHUP take on new code, and lose no connection"),
         ("--log-file", ": the log goes to a file with --set log.file=FILE"),
         ("-D", ": the host stays in the foreground; a service manager does that"),
+        ("-u", ": the host becomes another user with --user NAME"),
+        ("--certfile", ": certificates are in tables [tls.NAME] of the settings file"),
+        ("--ssl-keyfile", ": certificates are in tables [tls.NAME] of the settings file"),
+        ("--proxy-protocol", ": proxy and proxy_from are keys of an address in the settings file"),
         ("--idle-timeout-seconds", ": a setting is given with --set limits.idle_timeout_seconds="),
         ("--limits.max_events", ": a setting is given with --set limits.max_events=VALUE"),
         ("--lisen", '; did you mean "--listen"?'),
@@ -64,6 +68,13 @@ def test_the_settings_that_are_advised_are_there(key):
     assert key in {".".join(path) for path, _ in leaves(Settings)}
 
 
-def test_a_plugin_in_the_place_of_a_command_is_told_how_to_be_selected():
-    found = CliRunner().invoke(main, ["app:main"])
-    assert 'no command "app:main": a plugin is selected with --plugin app:main' in found.output
+@pytest.mark.parametrize(
+    ("word", "cure"),
+    [
+        ("app:main", "a plugin is selected with --plugin app:main"),
+        ("host.toml", "a settings file is given with --config host.toml"),
+    ],
+)
+def test_what_is_given_in_the_place_of_a_command_is_told_its_flag(word, cure):
+    found = CliRunner().invoke(main, [word])
+    assert f'no command "{word}": {cure}' in found.output

@@ -2,6 +2,7 @@
 
 import os
 import random
+import sys
 from collections import Counter
 
 import pytest
@@ -87,6 +88,33 @@ def test_a_row_is_seen_by_those_that_were_there_before(counts):
     assert not first.add(PLACES[0], 2)
 
 
+def test_who_looks_while_rows_come_and_go_misses_no_connection(counts):
+    numbers = [counts.take_row() for _ in range(5)]
+    counts.give_back(numbers[0])
+    place = PLACES[0]
+    assert counts.row(numbers[1]).add(place, 1)
+    looks = []
+
+    def look(frame, event, _argument):
+        if event == "line":
+            looks.append(counts.row(numbers[2]).add(place, 1))
+        return look
+
+    def begin(frame, _event, _argument):
+        return look if frame.f_code in codes else None
+
+    codes = {each.__code__ for each in vars(ClientCounts).values() if hasattr(each, "__code__")}
+    before = sys.gettrace()
+    sys.settrace(begin)
+    try:
+        counts.take_row()
+        counts.give_back(numbers[3])
+    finally:
+        sys.settrace(before)
+    assert len(looks) > 10
+    assert not any(looks)
+
+
 def test_counts_go_through_an_exec(counts):
     before = [counts.take_row() for _ in range(3)]
     assert counts.row(before[2]).add(PLACES[0], 1)
@@ -98,6 +126,15 @@ def test_counts_go_through_an_exec(counts):
     assert row.secret == counts.row(before[0]).secret
     again.give_back(before[2])
     assert row.add(PLACES[0], 1)
+    again.close()
+
+
+def test_a_row_whose_worker_did_not_live_through_an_exec_counts_no_more(counts):
+    one, other = counts.take_row(), counts.take_row()
+    assert counts.row(other).add(PLACES[0], 1)
+    again = ClientCounts(os.dup(counts.fileno()), [one])
+    assert again.row(one).add(PLACES[0], 1)
+    assert again.take_row() == other
     again.close()
 
 

@@ -172,7 +172,17 @@ def test_two_sockets_of_one_name_are_listed_twice(manager):
 def test_a_socket_is_listed_under_one_name_only(manager):
     number = manager.tcp()
     assert manager.refusal(fd("web"), fd(number)) == (
-        f"cannot listen on fd:{number}: it is the same socket as fd:web; list it once"
+        f"cannot listen on fd:{number}: it is the same socket as fd:web; list it once, as fd:web"
+    )
+
+
+@pytest.mark.parametrize("name", ["web", "other"])
+def test_a_socket_that_was_passed_twice_is_found_also_under_two_names(manager, name):
+    number = manager.tcp()
+    manager.give(name, manager.sockets["web"])
+    same = f"fd:{number}" if name == "web" else "fd:web"
+    assert f"cannot listen on fd:{name}: it is the same socket as {same}" in manager.refusal(
+        fd("web"), fd(name)
     )
 
 

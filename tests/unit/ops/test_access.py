@@ -13,7 +13,7 @@ TOKEN = "0123456789abcdef"
 
 def told(path="/metrics", token="", hosts=(), **headers):
     access = Access(token, hosts, {"/"}, {"/readyz"})
-    refusal = access.refusal(Request("GET", path, headers, is_local=True))
+    refusal = access.refusal(Request("GET", path, {}, headers))
     return None if refusal is None else refusal.status
 
 

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from host.ops.exposition import OPENMETRICS, TEXT, Metric, Sample, media_type, write
+from host.ops.exposition import (
+    OPENMETRICS,
+    TEXT,
+    Metric,
+    Sample,
+    histogram,
+    media_type,
+    write,
+)
 from host.ops.metrics import METRICS
 
 LABELLED = Metric("prefork_things_total", "counter", "Things that were seen.", ("what", "slot"))
@@ -72,7 +80,24 @@ def test_the_format_is_the_one_that_is_preferred(accepted, kind):
 def test_names_are_those_that_prometheus_recommends(metric):
     assert metric.name.startswith("prefork_")
     assert metric.name.endswith("_total") is (metric.kind == "counter")
+    assert metric.name.endswith("_seconds") or metric.kind != "histogram"
     assert metric.help.endswith(".")
     words = metric.name.removesuffix("_total").split("_")
     assert not {"ms", "us", "milliseconds", "kb", "mb"} & set(words)
     assert not {"peer", "client", "connection", "address"} & set(metric.labels)
+
+
+@given(st.lists(st.integers(0, 99), min_size=4, max_size=4), st.floats(0, 1e9))
+def test_histograms_come_back(counts, total):
+    metric = Metric("prefork_turn_seconds", "histogram", "How long.", ("slot",))
+    samples = histogram((3,), counts, (0.001, 0.01, 0.1), total)
+    for kind, read in (
+        (TEXT, text_string_to_metric_families),
+        (OPENMETRICS, openmetrics.text_string_to_metric_families),
+    ):
+        (family,) = read(write([(metric, samples)], kind).decode())
+        found = {(each.name, each.labels.get("le")): each.value for each in family.samples}
+        assert found["prefork_turn_seconds_bucket", "0.01"] == sum(counts[:2])
+        assert found["prefork_turn_seconds_bucket", "+Inf"] == sum(counts)
+        assert found["prefork_turn_seconds_count", None] == sum(counts)
+        assert found["prefork_turn_seconds_sum", None] == total

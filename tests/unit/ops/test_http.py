@@ -41,7 +41,7 @@ class Scene:
             self.streams.append("ended")
 
     async def __aenter__(self):
-        await self.server.start([(self.sock, True)])
+        await self.server.start([self.sock])
         return self
 
     async def __aexit__(self, *_):

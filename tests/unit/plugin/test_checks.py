@@ -115,6 +115,11 @@ TRAPS = {
         "chat.py:4  on_drain(self, connection)",
         ["it implements on_drain but not on_readable"],
     ),
+    "TLS without reading": (
+        "@hookimpl\ndef on_tls(self, connection): ...",
+        "chat.py:4  on_tls(self, connection)",
+        ["it implements on_tls but not on_readable"],
+    ),
     "nothing": ("pass", None, ["it implements no hook", "Mark each function with @hookimpl"]),
 }
 

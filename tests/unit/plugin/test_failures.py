@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from host.errors import PluginError
 from host.hookspecs import TABLE
 from host.plugin.failures import BURST, PER_SECONDS, Failures
 from host.telemetry.events import HOOK_FAILED
@@ -139,3 +140,11 @@ def test_failures_now_and_then_are_all_told():
         scene.now += PER_SECONDS
     assert len(scene.events) == 3 * BURST
     assert all("more" not in event["consequence"] for event in scene.events)
+
+
+def test_what_a_plugin_refuses_at_its_start_is_told_in_its_own_words():
+    scene = Scene()
+    scene.fail("on_worker_start", error=PluginError("chat", "there is no room", hint="Make some."))
+    assert scene.failures.last == ("chat", "on_worker_start", "there is no room. Make some.", "")
+    scene.fail("on_readable", error=PluginError("chat", "there is no room"))
+    assert "in fail" in scene.failures.last.traceback

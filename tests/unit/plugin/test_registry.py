@@ -24,6 +24,8 @@ class Protocol:
     @hookimpl
     def on_drain(self, connection): connection.append("{name} drain")
     @hookimpl
+    def on_tls(self, connection): connection.append("{name} tls")
+    @hookimpl
     def on_worker_start(self, worker): worker.append("{name} start")
 """
 WATCHER = """
@@ -86,6 +88,7 @@ def test_a_listeners_plugin_hears_first_and_other_protocols_nothing(registry):
     assert told(bound.on_close, "gone") == [f"{name} gone" for name in order]
     assert told(bound.on_readable) == ["chat readable"]
     assert told(bound.on_drain, 1.5) == ["chat drain"]
+    assert told(bound.on_tls) == ["chat tls"]
 
 
 def test_everyone_hears_what_belongs_to_no_listener(registry):
@@ -100,7 +103,7 @@ def test_on_readable_is_the_plugins_own_method(registry):
     assert loaded.bind("chat", no_plugins).on_readable == loaded.plugins[0].object.on_readable
 
 
-@pytest.mark.parametrize("hook", ["on_accept", "on_readable", "on_drain"])
+@pytest.mark.parametrize("hook", ["on_accept", "on_readable", "on_drain", "on_tls"])
 def test_wrappers_of_plugins_that_are_no_protocol_run_around(registry, hook):
     bound = registry(chat=PROTOCOL, wrap=WRAPPER.replace("{hook}", hook), other=PROTOCOL).bind(
         "chat", no_plugins

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from host.runtime import loop
-from host.runtime.stacks import MAX_BYTES, SIGNAL, StackReader, frames, trim
+from host.runtime.stacks import MAX_BYTES, SIGNAL, StackReader, explanation, frames, trim
 from host.testing.machine import patience
 
 
@@ -124,6 +124,53 @@ def test_a_process_prints_where_it_is_when_it_is_told_to_and_goes_on():
         assert process.wait(patience(30)) == 0
         names = [name for _, _, name in frames(first + read_all(printed))]
         assert names == ["dig_in"] * 3 + ["<module>"]
+
+
+@pytest.mark.parametrize(
+    "hang",
+    ["time.sleep(60)", "os.read(ends[0], 1)", "ends[0] += sum(1 for _ in iter(int, 1))"],
+    ids=["sleep", "read", "loop"],
+)
+def test_a_process_says_what_it_is_at_also_while_it_hangs(hang):
+    program = f"""
+        import os, sys, time
+        number = int(sys.argv[1])
+        stacks.print_to(number)
+        stacks.explain_by(lambda: "of plugin x,\\nGET /", number)
+        ends = list(os.pipe())
+        def hangs():
+            print("here", flush=True)
+            {hang}
+        hangs()
+    """
+    with child(program) as (process, printed):
+        assert process.stdout.readline() == b"here\n"
+        text = ""
+        os.set_blocking(printed.fileno(), True)
+        process.send_signal(SIGNAL)
+        while "At work" not in text:
+            text += os.read(printed.fileno(), MAX_BYTES).decode()
+        assert explanation(text) == r"of plugin x,\x0aGET /"
+        assert [name for _, _, name in frames(text)][-2:] == ["hangs", "<module>"]
+        assert "At work" not in trim(text)
+        assert process.poll() is None
+
+
+def test_what_a_process_is_at_is_left_out_if_it_cannot_be_told():
+    program = """
+        import sys
+        number = int(sys.argv[1])
+        stacks.print_to(number)
+        stacks.explain_by(lambda: 1 // 0, number)
+        signal.raise_signal(stacks.SIGNAL)
+        print("on", flush=True)
+    """
+    with child(program) as (process, printed):
+        assert process.stdout.readline() == b"on\n"
+        assert process.wait(patience(30)) == 0
+        text = read_all(printed)
+        assert [name for _, _, name in frames(text)] == ["<module>"]
+        assert explanation(text) == ""
 
 
 def test_a_process_that_crashes_prints_where_it_was():

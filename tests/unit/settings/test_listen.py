@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from host.settings import Address, Listen, Settings
+from host.settings import Address, Limits, Listen, Settings
 
 
 def test_listen_tells_its_parts():
@@ -112,3 +112,31 @@ def test_limits_of_clients_that_nobody_can_tell_apart_are_refused(listen, limits
 )
 def test_other_limits_of_clients_are_not(listen, limits):
     Settings.model_validate({"listen": listen, "limits": limits})
+
+
+@pytest.mark.parametrize(
+    ("text", "network"),
+    [
+        ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+        ("::FFFF:a01:203", "10.1.2.3/32"),
+        ("::ffff:0:0/96", "0.0.0.0/0"),
+        ("::/0", "::/0"),
+        ("::10.1.2.3", "::10.1.2.3"),
+    ],
+)
+def test_networks_of_ipv4_in_notation_of_ipv6_are_what_they_stand_for(text, network):
+    listen = Listen(address="tcp://[::]:1", allow=(text,), deny=(text,))
+    assert (listen.allow, listen.deny) == ((network,), (network,))
+    listen = Listen(address="tcp://[::]:1", proxy="any", proxy_from=(text,))
+    assert listen.proxy_from == (network,)
+
+
+def test_a_name_that_no_plugin_can_have_is_refused_for_a_protocol_of_alpn():
+    with pytest.raises(ValidationError, match='"" is no plugin name, for "h2"'):
+        Listen(address="tcp://[::]:1", tls="x", alpn={"h2": ""})
+
+
+def test_a_burst_needs_a_rate():
+    assert Limits(rate_per_client=5.0, burst_per_client=20).burst_per_client == 20
+    with pytest.raises(ValidationError, match="says nothing without rate_per_client"):
+        Limits(burst_per_client=20)

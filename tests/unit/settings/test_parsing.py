@@ -50,6 +50,14 @@ def test_lists_may_be_json(load):
     ]
 
 
+def test_lists_may_be_toml_as_messages_show_them(load):
+    files = '[{ certificate = "a.pem", key = "a.key" }]'
+    tls = load(environ={"PREFORK_TLS__PUBLIC__CERTIFICATES": files}).settings.tls
+    assert [(one.certificate, one.key) for one in tls["public"].certificates] == [
+        ("a.pem", "a.key")
+    ]
+
+
 def test_an_empty_variable_counts_as_unset(load):
     empty = dict.fromkeys(
         [

@@ -104,6 +104,7 @@ def test_the_error_reads_like_the_host_s_own(refused):
             ("main.szie", "1", 'unknown key, did you mean "size"?'),
         ),
         ("main = 5", ("main", "5", "expected table")),
+        ("named.b = 5", ("named.b", "5", "expected table, as [options.chat.named.NAME]")),
         ("by_alias = 1", ("by_alias", "1", 'unknown key, did you mean "alias"?')),
         (
             "main = {title = 'a', history = 1}",

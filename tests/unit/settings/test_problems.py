@@ -114,6 +114,17 @@ FILE = "from host.toml:{}"
             "[log]\nqqq = 5",
             ("log.qqq", "5", "unknown key, keys here: format, level, file, access", 2),
         ),
+        (
+            "[pools.x]\nprocess = 5",  # and not "log.access", which is as like it as not
+            (
+                "pools.x.process",
+                "5",
+                "unknown key, keys here: kind, size, max_queued, timeout_seconds,"
+                " max_tasks_per_process, max_memory_bytes, preload",
+                2,
+            ),
+        ),
+        ("[tls]\nkey = 5", ("tls.key", "**********", "expected table, as [tls.NAME]", 2)),
         ("\n[limit]\nx = 5", ("limit", "", "unknown section, did you mean [limits]?", 2)),
         (
             "[qqq]",

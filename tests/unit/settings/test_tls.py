@@ -12,6 +12,7 @@ address = "tcp://127.0.0.1:0"
 [tls.public]
 {public}
 """
+SOME = '[{ certificate = "fullchain.pem", key = "privkey.pem" }]'
 FILES = 'certificates = [{ certificate = "a.pem", key = "a.key" }]'
 
 
@@ -58,6 +59,9 @@ MISTAKES = [
     ("", FILES + '\nclient_ca = "ca.pem"', "client_ca says nothing without clients"),
     ("", FILES + '\nprofile = "old"', 'expected "intermediate" or "modern"'),
     ("", FILES + "\nprofil = 1", 'did you mean "profile"?'),
+    ("tls = true", FILES, 'listen[0].tls = true  expected string such as "public"'),
+    ("", "", f"tls.public.certificates  missing, expected value such as {SOME}"),
+    ("", 'certificates = "a.pem"', f"expected list such as {SOME}"),
     ("", 'certificates = [{ certificate = "a.pem" }]', "tls.public.certificates[0].key"),
 ]
 

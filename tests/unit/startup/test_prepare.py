@@ -45,7 +45,7 @@ class Registry:
     def serving(self, hook):
         return self.protocols if hook == "on_readable" else ()
 
-    def protocol(self, name, hook):
+    def protocol(self, name, hook, place):
         return SimpleNamespace(name=f"found {name}")
 
 
@@ -108,6 +108,22 @@ def test_a_udp_listener_that_nobody_answers_is_a_problem_of_the_settings():
     with pytest.raises(SettingsError, match="answers datagrams") as caught:
         assign(Settings(listen=(Listen(address="udp://127.0.0.1:1"),)), registry)
     assert "--plugin echo" in str(caught.value)
+
+
+def test_a_plugin_that_is_not_selected_is_told_with_the_listener_that_names_it():
+    registry = load(Loaded(Settings(plugins=("echo",))))
+    address = "tcp://127.0.0.1:1"
+    place = rf"listen\[1\] \({address}\)"
+    for listen, message in (
+        (Listen(address=address, plugin="line"), f'{place} is to be served by "line"'),
+        (
+            Listen(address=address, tls="x", alpn={"h2": "line"}),
+            f'{place}, for "h2" of alpn, is to be served by "line"',
+        ),
+    ):
+        settings = SimpleNamespace(listens=(Listen(address="unix:@a"), listen))
+        with pytest.raises(PluginError, match=message):
+            assign(settings, registry)
 
 
 def test_more_listeners_than_a_notification_can_name_are_refused():

@@ -1,6 +1,7 @@
 """New certificates are looked for, tried, and sent to the workers that need them."""
 
 import os
+import resource
 from types import SimpleNamespace
 
 import pytest
@@ -101,6 +102,22 @@ def test_what_has_changed_is_sent_to_the_workers_of_this_process(scene, files, a
     assert renewed["names"] == "new.example"
     scene.loop.advance(scene.loop.now + 30)
     assert scene.asked == []
+
+
+def test_what_cannot_be_read_for_a_while_is_told_once_and_read_again(scene, files, authority):
+    files.write(authority.leaf("new.example"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))  # nothing can be opened
+    try:
+        for _ in range(4):
+            scene.loop.advance(scene.loop.now + 10)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    (refused,) = scene.told.of(CERTIFICATES_REFUSED)
+    assert "Too many open files" in refused["cause"]
+    scene.loop.advance(scene.loop.now + 10)
+    ((_, _, found, _),) = scene.asked
+    assert found.certificates[0].names == ("new.example",)
 
 
 def test_a_descriptor_is_closed_when_all_have_answered(scene, files, authority):

@@ -10,7 +10,7 @@ from host.supervisor.generation import Generation
 from host.supervisor.generations import Generations
 from host.supervisor.shard_dealing import ShardDealer
 from support.fakes import FakeLoop, Told
-from support.generations import dispatching, listening
+from support.generations import again, dispatching, listening
 
 SHARDS = 6
 
@@ -27,7 +27,7 @@ class Scene:
         self.dealer = ShardDealer(self.loop, self.generations, self.send)
 
     def made(self, number, group, streams):
-        sockets = [*streams, group]
+        sockets = [*streams, group] if group else list(streams)
         generation = Generation(number, [each.view for each in sockets], sockets)
         self.dispatching.prepare(generation)
         return generation
@@ -122,6 +122,28 @@ def test_all_is_quiet_only_when_each_shard_has_an_owner_for_good():
         assert not made.generations.is_quiet()
         made.generations.take_released(1, [each.shard for each in made.told[1] if not each.takes])
         assert made.generations.is_quiet()
+
+
+def test_a_listener_that_goes_is_closed_only_when_each_of_its_shards_has_an_owner():
+    with scene() as made:
+        made.serving.handing_out.runner.start()
+        made.comes(1)
+        made.comes(2)
+        coming = made.made(1, None, again(list(made.serving.streams)))
+        made.generations = generations = Generations(
+            made.loop, Told().telemetry, made.serving, coming=coming, shards=made.generations.shards
+        )
+        made.dealer = ShardDealer(made.loop, generations, made.send)
+        switched = []
+        generations.switch(lambda: switched.append(1), quiet_seconds=0.5)
+        made.loop.advance(made.loop.now + 0.1)
+        assert not switched
+        assert made.serving.groups[0].fileno() >= 0
+        generations.take_released(1, [each.shard for each in made.told[1] if not each.takes])
+        assert made.owners() == [1, 1, 1, 2, 2, 2]
+        made.loop.advance(made.loop.now + 0.1)
+        assert switched
+        assert made.serving.groups == ()
 
 
 def test_nothing_moves_any_more_when_the_host_stops():

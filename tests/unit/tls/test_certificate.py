@@ -1,14 +1,16 @@
 """What can be wrong with a certificate, and what it says if nothing is."""
 
+import os
 import ssl
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
 from host.tls.certificate import examine
 from host.tls.pem import CertificateError, Pem, Place, places, read_set
-from support.certificates import RSA, chain_of, pem_of, table
+from support.certificates import EC, RSA, Files, chain_of, pem_of, table
 
 DAY = 86400
 
@@ -68,8 +70,9 @@ def test_one_that_is_early_says_so(authority):
     assert found.validity(time.time()).startswith("is not valid before ")
 
 
-def test_a_key_of_another_one_does_not_fit(authority, refused):
-    one, other = pem_of(authority.leaf("a")), pem_of(authority.leaf("b"))
+@pytest.mark.parametrize("key_type", [EC, RSA])
+def test_a_key_of_another_one_does_not_fit(authority, refused, key_type):
+    one, other = pem_of(authority.leaf("a")), pem_of(authority.leaf("b", key_type=key_type))
     key, cause = refused(Pem(one.chain, other.key))
     assert key == "certificates[0].key"
     assert "does not fit" in cause
@@ -137,6 +140,22 @@ def test_files_that_cannot_be_read_are_told(authority):
     assert (caught.value.key, caught.value.path) == ("certificates[0].key", str(files.key))
     assert caught.value.cause == "it cannot be read: No such file or directory"
     assert [place.number for place in places(table(files, files))] == [0, 1]
+
+
+def test_where_a_relative_path_begins_is_told():
+    files = Files(Path("no.pem"), Path("no.key"))
+    with pytest.raises(CertificateError, match="begins at the working directory of the host"):
+        read_set(table(files))
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_regular_file_is_told_and_not_waited_for(authority, make):
+    files = authority.files("a")
+    files.key.unlink()
+    make(files.key)
+    with pytest.raises(CertificateError) as caught:
+        read_set(table(files))
+    assert caught.value.cause == "it cannot be read: it is no regular file"
 
 
 def test_no_repr_has_a_key_in_it(authority):

@@ -144,6 +144,20 @@ class TestClients:
         with pytest.raises(ssl.SSLError):
             meet(context.front, mine, "a.example")
 
+    @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+    @pytest.mark.parametrize("clients", ["required", "optional"])
+    def test_other_authorities_end_tickets(self, authority, strangers, three, version, clients):
+        settings = table(*three, clients=clients, client_ca=str(authority.file))
+        context, mine = context_of(settings), authority.client(authority.leaf("me@example"))
+        mine.maximum_version = version
+        before = meet(context.front, mine, "a.example")
+        context.install(*load_set(settings))
+        assert meet(context.front, mine, "a.example", before.session).resumed
+        authority.file.write_bytes(strangers.ca.cert_pem.bytes())
+        context.install(*load_set(settings))
+        with pytest.raises(ssl.SSLError):
+            meet(context.front, mine, "a.example", before.session)
+
 
 class TestRotation:
     def test_others_are_shown_from_then_on_and_tickets_go_on(self, authority):

@@ -7,6 +7,7 @@ import pytest
 
 from host.interfaces import CloseReason
 from host.runtime.loop import WRITE
+from host.worker.backlog import BytesBacklog, FilesBacklog, Mark
 from support.connections import RESET, Worker
 
 TEXT = b"0123456789"
@@ -174,3 +175,25 @@ def test_a_file_that_cannot_be_read_fails_the_plugin_and_resets_the_peer(file):
     worker.turn(connection)
     assert worker.reasons == [CloseReason.PLUGIN_FAILED]
     assert sock.was_reset
+
+
+@pytest.mark.parametrize("after", [b"", b"after"])
+def test_a_mark_is_reached_once_all_that_was_before_it_is_sent(after):
+    backlog, reached = FilesBacklog(BytesBacklog(b"before")), []
+    backlog.append_mark(Mark(lambda: reached.append(len(backlog))))
+    if after:
+        backlog.append(after)
+    assert backlog.send(1, lambda _fd, pieces: 4, os.sendfile) == 4
+    assert reached == []
+    assert backlog.send(1, lambda _fd, pieces: 2, os.sendfile) == 2
+    assert reached == [len(after)]
+    assert len(backlog) == backlog.in_memory == len(after)
+    backlog.close()
+    assert len(reached) == 1
+
+
+def test_a_mark_that_is_given_up_is_never_reached():
+    backlog = FilesBacklog(BytesBacklog(b"before"))
+    backlog.append_mark(Mark(lambda: pytest.fail("nothing was sent")))
+    backlog.close()
+    assert len(backlog) == 0

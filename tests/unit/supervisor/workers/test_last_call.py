@@ -15,7 +15,7 @@ from host.hookspecs import (
     on_worker_start,
 )
 from host.interfaces import Listener
-from host.ipc.current_call import CALLBACK, CurrentCall, kind_of
+from host.ipc.current_call import CALLBACK, TASK, CurrentCall, kind_of
 from host.plugin.binding import HOOKS, Implementation
 from host.supervisor.workers.last_call import LastCall
 
@@ -250,3 +250,10 @@ def test_a_plugin_in_a_folder_with_a_name_that_is_not_ascii_is_found(tmp_path):
     file, text = real_stacks(folder, PLAIN)
     host = host_of(file, PLAIN, one=("on_accept", "on_accept"))
     assert describe(text=text, host=host) == "in hook on_accept of plugin one"
+
+
+@pytest.mark.parametrize("said", [" of plugin asgi, connection 9-1, GET /", ""])
+def test_a_task_is_whose_the_worker_says_it_is(said):
+    printed = stacks(("/app.py", "page")) + (f"\nAt work:{said}\n" if said else "")
+    call = CurrentCall(TASK, 0, 0)
+    assert whereabouts().describe(9, call, printed, LISTENERS) == f"in a task of asyncio{said}"

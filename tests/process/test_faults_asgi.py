@@ -1,0 +1,14 @@
+"""Apps of ASGI, the short forms."""
+
+from __future__ import annotations
+
+import pytest
+
+from storm.quick import holds
+
+pytestmark = pytest.mark.process
+
+
+@pytest.mark.parametrize("row", [58, 59])
+def test_row(row: int) -> None:
+    holds(row)
