@@ -21,3 +21,11 @@ def pid(seconds: float) -> int:
     """Return who does it, after a while in which others get one, too."""
     time.sleep(seconds)
     return os.getpid()
+
+
+def compute(rounds: int) -> int:
+    """Be a task that keeps a CPU busy, and holds the lock of the interpreter all the time."""
+    value = 0
+    for number in range(rounds):
+        value += number * number
+    return value

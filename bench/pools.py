@@ -1,4 +1,4 @@
-"""Pools of processes beside each other: what the death of a process costs, and a tiny task."""
+"""Pools of processes beside each other: the death of a process, a tiny task, and other clients."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench import pool_neighbours
 from bench.pool_tasks import give, nap, pid
 from host.offload.pools import MakePools
 from host.offload.processes import ProcessPool
@@ -27,7 +28,7 @@ from host.settings import PoolSettings
 from host.telemetry.emitter import Telemetry
 
 PROCESSES, TASKS, TASK_SECONDS, WAIT_SECONDS = 4, 20, 0.1, 10.0
-ROUNDS, TRIPS = 7, 300
+ROUNDS, TRIPS, ROUNDS_OF_NEIGHBOURS = 7, 300, 3
 BEGIN, END = "<!-- comparison -->\n", "<!-- end of the comparison -->\n"
 Submit = Callable[..., Callable[[float], Any]]
 """Has a function called in the pool; returns what waits for the result, so many seconds."""
@@ -159,6 +160,11 @@ def measure(name: str) -> None:
         signal.pause()
 
 
+def neighbours(name: str) -> None:
+    """Print how many times its value the p99 of other clients is while tasks are done."""
+    print(json.dumps(pool_neighbours.measure(name)), flush=True)
+
+
 def _run(what: str, name: str) -> Any:
     """Do one of these in a process of its own, and end whatever it leaves behind."""
     command = [sys.executable, "-m", "bench.pools", what, name]
@@ -175,6 +181,7 @@ def _run(what: str, name: str) -> Any:
 
 def table() -> str:
     """Compare all pools, in turns; return the table in Markdown."""
+    others = _neighbours()
     deaths = {name: Death(*_run("kill", name)) for name in POOLS}
     ratios: dict[str, list[float]] = {name: [] for name in POOLS}
     own = []
@@ -183,35 +190,54 @@ def table() -> str:
         own.append(trips["prefork"])
         for name, trip in trips.items():
             ratios[name].append(trip / trips["prefork"])
-    rows = ["| pool | tasks that fail | no answer | afterwards | round trip of a tiny task |"]
-    rows.append("|---|---|---:|---|---:|")
+    rows = [
+        "| pool | tasks that fail | no answer | afterwards | round trip of a tiny task"
+        " | p99 of other clients |",
+        "|---|---|---:|---|---:|---:|",
+    ]
     for name, death in deaths.items():
         failed = ", ".join(f"{count} (`{error}`)" for error, count in death.failed.items()) or "0"
         usable = "goes on" if death.usable else "unusable"
         shown = name if name in ("prefork",) else f"{name} {_version(name)}".strip()
         ratio = statistics.median(ratios[name])
-        rows.append(f"| {shown} | {failed} | {death.silent} | {usable} | {ratio:.1f} |")
+        cells = (shown, failed, death.silent, usable, f"{ratio:.1f}", f"{others[name]:.1f}")
+        rows.append(f"| {' | '.join(map(str, cells))} |")
+    rows.append(f"| none: the hook itself | | | | | {others['no pool']:.1f} |")
     note = (
         f"Round trips are multiples of prefork's, which was {statistics.median(own):.0f} µs: "
         f"medians of {ROUNDS} rounds\nwith {TRIPS} tasks each, in turns, by Python "
-        f"{sys.version.split()[0]} on {os.cpu_count()} cores."
+        f"{sys.version.split()[0]} on {os.cpu_count()} cores.\n\n"
+        "The p99 of other clients of the same worker, while one process always has tasks of some\n"
+        "milliseconds, is a multiple of what it was without tasks, just before; medians of "
+        f"{ROUNDS_OF_NEIGHBOURS} rounds."
     )
     return "\n".join(rows) + f"\n\n{note}\n"
+
+
+def _neighbours() -> dict[str, float]:
+    rounds = [
+        {name: _run("neighbours", name) for name in pool_neighbours.NAMES}
+        for _ in range(ROUNDS_OF_NEIGHBOURS)
+    ]
+    return {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
 
 
 def _version(name: str) -> str:
     return version(name) if name in ("loky", "pebble") else ""
 
 
+DOINGS = {"kill": kill_one, "measure": measure, "neighbours": neighbours}
+
+
 def main() -> None:
     """Print the table, or write it into a page between two marks."""
     parser = argparse.ArgumentParser(prog="python -m bench.pools")
-    parser.add_argument("what", nargs="?", choices=("kill", "measure"))
-    parser.add_argument("name", nargs="?", choices=POOLS)
+    parser.add_argument("what", nargs="?", choices=DOINGS)
+    parser.add_argument("name", nargs="?", choices=pool_neighbours.NAMES)
     parser.add_argument("--markdown", type=Path, help="a page that has the marks")
     arguments = parser.parse_args()
     if arguments.what:
-        {"kill": kill_one, "measure": measure}[arguments.what](arguments.name)
+        DOINGS[arguments.what](arguments.name)
         return
     made = table()
     print(made)

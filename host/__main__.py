@@ -32,13 +32,17 @@ def main() -> None:
         die_with_parent(os.getppid())
     streams.begin()
     _look_last_in_the_working_directory()
-    from host.cli.main import main as run  # noqa: PLC0415  (for that)
+    from host.cli.probe import answer  # noqa: PLC0415  (for that)
+
+    if (code := answer(sys.argv[1:])) is not None:
+        sys.exit(code)
+    from host.cli.main import main as run  # noqa: PLC0415  (which a probe does not need)
 
     if asked := os.environ.get(COMPLETION):
-        from host.cli.completion import answer  # noqa: PLC0415  (which nobody else needs)
+        from host.cli import completion  # noqa: PLC0415  (which nobody else needs)
 
         early_signals.unblock()
-        sys.exit(answer(run, asked))
+        sys.exit(completion.answer(run, asked))
     import host.startup.launch  # noqa: F401, PLC0415  (which a completion does not need)
 
     gc.freeze()

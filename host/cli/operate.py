@@ -15,6 +15,7 @@ from host.cli import screen
 from host.cli.clients import busiest
 from host.cli.clients import table as client_table
 from host.cli.operation import SECONDS, Part, Target, command_line, of_table
+from host.cli.probe import in_words, readiness
 from host.cli.top import ORDERS, View, once
 from host.control.client import ExitWatch, LostError, RefusedError, SilentError, ask
 from host.control.commands import COMMANDS, MOST_CONNECTIONS, Command
@@ -40,14 +41,12 @@ _FINGERPRINT_DIGITS = 16
 def status(target: Target, ready: bool, stacks: bool, clients: bool) -> None:
     """Show the state of the host."""
     if ready:
-        found = _readiness(target)
-        is_ready = found["ready"] is True
-        said = "ready" if is_ready else f"not ready: {printable(found['not_ready'])}"
+        found = readiness(target.name, target.timeout or SECONDS)
         with suppress(OSError):  # the code is what is asked for
-            target.show(found, lambda: [said])
+            target.show(found, lambda: [in_words(found)])
         if not streams.flush():
             streams.forget()
-        sys.exit(0 if is_ready else 1)
+        sys.exit(0 if found["ready"] is True else 1)
     found = target.ask("status")
     if clients:
         found = found | _clients(target)
@@ -71,14 +70,6 @@ def _overview(found: Mapping[str, Any], *, stacks: bool) -> Iterator[Part]:
         yield client_table(found["clients"])
         if not found["clients_are_all"]:
             yield "not all connections are counted: there are very many, or a worker did not answer"
-
-
-def _readiness(target: Target) -> dict[str, Any]:
-    try:
-        found = target.ask("status", ready=True)
-    except RemoteError as error:
-        found = {"ready": False, "not_ready": str(error)}
-    return {key: found[key] for key in ("ready", "not_ready")}
 
 
 @of_table("generations")

@@ -10,21 +10,9 @@ from typing import NamedTuple
 from host.control.selection import ORDERS
 from host.settings.models import MAX_WORKERS
 
-VERSION = 1
-"""Of the protocol: each request and each response carries it as `v`."""
-MAX_REQUEST_BYTES = 65_536
-MAX_PAGE_BYTES = 1024 * 1024
-"""Of one line of a response: what is longer comes in several, each asked for by its number."""
-PREFIX = "prefork/"
-"""What the name of a control socket begins with; that of the host follows."""
 _MAX_SHOWN = 60
 _MAX_TEXT = 500
 """Characters of a name: an installed plugin's is short, a path to a file may be long."""
-
-
-def address(name: str) -> str:
-    """Return the abstract address (unix(7)) of the control socket of the host `name`."""
-    return f"\0{PREFIX}{name}"
 
 
 class CommandError(Exception):

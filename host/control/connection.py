@@ -7,8 +7,9 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from host.control.commands import MAX_REQUEST_BYTES, CommandError
+from host.control.commands import CommandError
 from host.control.replies import Reply, pieces
+from host.control.wire import MAX_REQUEST_BYTES
 from host.net.sockets import credentials
 from host.runtime.loop import READ, WRITE, Loop, TimerHandle
 

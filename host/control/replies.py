@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from host.control.commands import MAX_PAGE_BYTES, VERSION
+from host.control.wire import MAX_PAGE_BYTES, VERSION
 from host.text import shortened
 
 _PIECE_BYTES = 8_192

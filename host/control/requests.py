@@ -7,7 +7,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from host.control.commands import COMMANDS, VERSION, Argument, Command, CommandError, shown
+from host.control.commands import COMMANDS, Argument, Command, CommandError, shown
+from host.control.wire import VERSION
 from host.settings import nearest
 
 _KEYS = ("v", "id", "command", "args", "next")

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
-from host.control import commands
 from host.control.commands import CommandError
 from host.control.connection import ControlConnection
 from host.control.replies import Reply, pieces
 from host.control.requests import parse_request, read_request
+from host.control.wire import address
 from host.net.sockets import credentials
 from host.runtime.loop import READ, Loop
 from host.telemetry.emitter import Telemetry
@@ -68,7 +68,7 @@ class ControlServer:
         """
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            sock.bind(commands.address(name))
+            sock.bind(address(name))
             sock.listen(_BACKLOG)
         except BaseException:
             sock.close()
@@ -81,7 +81,7 @@ class ControlServer:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.setblocking(False)
             try:
-                sock.connect(commands.address(name))
+                sock.connect(address(name))
                 pid, uid = credentials(sock)
             except OSError:  # it does not listen, or its backlog is full
                 return "another process"

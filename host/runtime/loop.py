@@ -55,6 +55,30 @@ class Poller(Protocol):
         """Call `function` in the next turn."""
 
 
+class PollerFor:
+    """What connections of a kind need of the loop; a subclass says how they are watched.
+
+    Args:
+        loop: the loop that does the rest.
+    """
+
+    def __init__(self, loop: Poller) -> None:
+        self._loop = loop
+
+    @property
+    def now(self) -> float:
+        """The clock at the start of the present turn, in seconds."""
+        return self._loop.now
+
+    def call_at(self, when: float, function: Callable[[], object]) -> TimerHandle:
+        """Call `function` once at `when`."""
+        return self._loop.call_at(when, function)
+
+    def call_from_thread(self, function: Callable[[], object]) -> None:
+        """Call `function` in the next turn."""
+        self._loop.call_from_thread(function)
+
+
 def _nothing() -> None:
     """Stand in for a turn hook that nobody has set."""
 

@@ -6,13 +6,13 @@ import ssl
 from collections.abc import Callable, Sequence
 
 from host.interfaces import CloseReason
-from host.runtime.loop import READ, Handler, Poller, TimerHandle
+from host.runtime.loop import READ, Handler, Poller, PollerFor
 from host.tls.session import Buffers, Session, TlsFailedError, TruncatedError
 
 _NOT_WATCHED: tuple[int, Handler] = 0, lambda _mask: None
 
 
-class TlsSockets:
+class TlsSockets(PollerFor):
     """Does for descriptors with a TLS session what the system calls and the loop do for others.
 
     epoll(7) does not see what is inside a session: a record is read whole, and a plugin may have
@@ -25,7 +25,8 @@ class TlsSockets:
     """
 
     def __init__(self, loop: Poller, reset: Callable[[int], None]) -> None:
-        self._loop, self._reset = loop, reset
+        super().__init__(loop)
+        self._reset = reset
         self._sessions: dict[int, Session] = {}
         self._watches: dict[int, tuple[int, Handler]] = {}
         self._again: dict[int, None] = {}
@@ -95,19 +96,6 @@ class TlsSockets:
         """Return what the module `ssl` knows of a session; None once the descriptor is closed."""
         session = self._sessions.get(fd)
         return None if session is None else session.object
-
-    @property
-    def now(self) -> float:
-        """The clock at the start of the present turn, in seconds."""
-        return self._loop.now
-
-    def call_at(self, when: float, function: Callable[[], object]) -> TimerHandle:
-        """Call `function` once at `when`."""
-        return self._loop.call_at(when, function)
-
-    def call_from_thread(self, function: Callable[[], object]) -> None:
-        """Call `function` in the next turn."""
-        self._loop.call_from_thread(function)
 
     def add(self, fd: int, events: int, handler: Handler) -> None:
         """Watch `fd`, and its session."""

@@ -9,7 +9,7 @@ from typing import Any
 from host.hookspecs import on_tls
 from host.interfaces import CloseReason, ConnectionOrigin, TlsInfo
 from host.ipc.current_call import kind_of
-from host.runtime.loop import Handler, Poller, TimerHandle
+from host.runtime.loop import Handler, PollerFor
 from host.worker.backlog import FilesBacklog, Mark
 from host.worker.context import ListenerContext
 from host.worker.later import LaterPart
@@ -18,28 +18,8 @@ from host.worker.sending import NO_EVENT
 _ON_TLS = kind_of(on_tls)
 
 
-class _NotWatching:
-    """A loop that watches no descriptor: during a handshake that is for others to do.
-
-    Args:
-        loop: the worker's loop.
-    """
-
-    def __init__(self, loop: Poller) -> None:
-        self._loop = loop
-
-    @property
-    def now(self) -> float:
-        """The clock at the start of the present turn, in seconds."""
-        return self._loop.now
-
-    def call_at(self, when: float, function: Callable[[], object]) -> TimerHandle:
-        """Call `function` once at `when`."""
-        return self._loop.call_at(when, function)
-
-    def call_from_thread(self, function: Callable[[], object]) -> None:
-        """Call `function` in the next turn."""
-        self._loop.call_from_thread(function)
+class _NotWatching(PollerFor):
+    """A loop that watches no descriptor: during a handshake that is for others to do."""
 
     def add(self, _fd: int, _events: int, _handler: Handler) -> None:
         """Do not watch it."""

@@ -7,8 +7,8 @@ import select
 import socket
 from contextlib import contextmanager, suppress
 
-from host.control.commands import address
 from host.control.server import ControlServer
+from host.control.wire import address
 from host.runtime.loop import Loop
 from host.testing.machine import Stopwatch
 from support.fakes import Told

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager, suppress
 import pytest
 
 from host.control.client import ask, default_name, running
-from host.control.commands import MAX_PAGE_BYTES, address
+from host.control.wire import MAX_PAGE_BYTES, address
 from host.errors import RemoteError
 from host.testing.machine import patience
 from support.fake_host import FakeHost, new_name

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from host.control.commands import (
     COMMANDS,
-    MAX_REQUEST_BYTES,
     CommandError,
     shown,
 )
 from host.control.requests import parse, parse_request, read_request
+from host.control.wire import MAX_REQUEST_BYTES
 
 QUIET = {"certificates", "status", "generations", "applied", "connections", "why"}
 

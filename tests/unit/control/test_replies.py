@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.control.commands import MAX_PAGE_BYTES
 from host.control.replies import pieces, write_items
+from host.control.wire import MAX_PAGE_BYTES
 from support.admin_scene import request
 
 JSON = st.recursive(

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.control.commands import MAX_REQUEST_BYTES, CommandError, address
+from host.control.commands import CommandError
 from host.control.connection import IDLE_SECONDS, TAKE_SECONDS
 from host.control.server import MAX_CLIENTS, STEPS_SECONDS, ControlServer
+from host.control.wire import MAX_REQUEST_BYTES, address
 from host.telemetry.events import ADMIN_COMMAND, HOST_BUG
 from support.admin_scene import fresh_name, request, running
 

@@ -1,0 +1,65 @@
+"""What other clients of a worker notice while tasks are done: with each pool, and with none."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import statistics
+import time
+from pathlib import Path
+
+from bench.plugins import pool_neighbours
+from host.testing import RunningHost
+
+ROOT = Path(__file__).parents[1]
+PLUGIN = f"{pool_neighbours.__file__}:Neighbours"
+NAMES = tuple(pool_neighbours.BEGIN)
+BLOCKS, QUESTIONS, PAUSE_SECONDS, AHEAD = 2, 100, 0.002, 4
+"""Blocks of each kind, questions in one, the pause after each, and tasks at a time."""
+
+
+def measure(name: str) -> float:
+    """Return how many times its value the p99 of another client is while tasks are done."""
+    flags = ["--log-format", "json", "--workers", "1", "--listen", "tcp://127.0.0.1:0"]
+    flags += ["--plugin", PLUGIN, "--set", f"pools.default.size={pool_neighbours.PROCESSES}"]
+    flags += ["--set", f'options."pool_neighbours:Neighbours".pool={name}']
+    with RunningHost(flags, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}) as host:
+        host.wait_for("worker_ready")
+        with host.connect() as client, host.connect() as tasks:
+            _ask(tasks, b"compute")  # processes start, and import the task
+            quiet, busy = [], []
+            for _ in range(BLOCKS):
+                quiet.append(_p99(client))
+                busy.append(_p99(client, tasks))
+        os.killpg(host.pid, signal.SIGKILL)  # what some pools leave behind as well
+        return statistics.median(busy) / statistics.median(quiet)
+
+
+def _p99(client: socket.socket, tasks: socket.socket | None = None) -> float:
+    """Ask a client's questions, with tasks on another connection meanwhile; return seconds."""
+    delays = []
+    if tasks is not None:
+        tasks.sendall(b"compute\n" * AHEAD)
+    for _ in range(QUESTIONS):
+        began = time.perf_counter()
+        _ask(client, b"x")
+        delays.append(time.perf_counter() - began)
+        if tasks is None:
+            time.sleep(PAUSE_SECONDS)
+        elif select.select([tasks], [], [], PAUSE_SECONDS)[0]:
+            tasks.sendall(b"compute\n" * tasks.recv(65_536).count(b"\n"))
+    left = AHEAD if tasks is not None else 0
+    while tasks is not None and left:
+        left -= tasks.recv(65_536).count(b"\n")
+    return statistics.quantiles(delays, n=100)[98]
+
+
+def _ask(client: socket.socket, line: bytes) -> None:
+    client.sendall(line + b"\n")
+    answer = b""
+    while not answer.endswith(b"\n"):
+        piece = client.recv(100)
+        assert piece, "the worker has closed the connection"
+        answer += piece

@@ -1,0 +1,93 @@
+"""`status --ready` says the same as the whole command line, and takes a fifth of it."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from host.cli import probe
+from host.control import client
+from host.settings.models import HOST_NAME
+from support.fake_host import new_name
+from support.hosting import environment
+
+READY = {"ready": True, "not_ready": ""}
+STOPPING = {"ready": False, "not_ready": "the host is stopping \x1b[2J"}
+
+
+def host_program(*arguments, python=(), env=None):
+    """Run `python -m host`; return how it ended."""
+    return subprocess.run(
+        [sys.executable, *python, "-m", "host", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(env),
+    )
+
+
+@pytest.mark.parametrize(("found", "code"), [(READY, 0), (STOPPING, 1)])
+def test_it_says_what_the_whole_command_line_says(host, found, code):
+    fake = host(status=found)
+    quick = host_program("status", "--ready", "--name", fake.name)
+    whole = host_program("status", "--name", fake.name, "--ready")
+    assert (quick.returncode, quick.stdout) == (whole.returncode, whole.stdout)
+    assert quick.returncode == code
+    assert "\x1b" not in quick.stdout
+    assert fake.asked == [("status", {"ready": True})] * 2
+    by_name = host_program("status", "--ready", env={"PREFORK_NAME": fake.name})
+    assert by_name.stdout == quick.stdout
+
+
+def test_it_imports_no_settings_and_no_command_line(host):
+    fake = host(status=READY)
+    loud = host_program("status", "--ready", "--name", fake.name, python=["-X", "importtime"])
+    imported = {line.rpartition("|")[2].strip() for line in loud.stderr.splitlines()}
+    assert "host.control.client" in imported
+    assert not imported & {"pydantic", "click", "host.settings", "host.cli.main", "asyncio", "ssl"}
+
+
+def test_who_is_not_there_is_not_ready():
+    found = host_program("status", "--ready", "--name", new_name())
+    assert (found.returncode, found.stdout.partition(":")[0]) == (1, "not ready")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["status"],
+        ["--ready"],
+        ["status", "--ready", "--json"],
+        ["status", "--ready", "--name"],
+        ["status", "--ready", "--name", "a", "b"],
+        ["status", "--ready", "--timeout", "3"],
+        ["status", "--name", "a", "--ready"],
+        ["run", "--ready"],
+        [],
+    ],
+)
+def test_what_else_is_typed_is_left_to_the_command_line(arguments):
+    assert probe.answer(arguments) is None
+
+
+def test_an_answer_that_is_none_is_left_to_it_too(host):
+    fake = host(status={"state": "serving"})
+    found = host_program("status", "--ready", "--name", fake.name)
+    assert "is it of another version?" in found.stderr
+    assert found.returncode == 10
+
+
+def test_nobody_has_to_read_what_it_says(host):
+    fake = host(status=READY)
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "host", "status", "--ready", "--name", fake.name]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_names_are_what_the_settings_take():
+    assert re.compile(HOST_NAME).pattern == f"^{client._NAME.pattern}$"
