@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from support.pages import table
 ROOT = Path(__file__).resolve().parents[2]
 DASHBOARD = ROOT / "contrib/grafana.json"
 RULES = ROOT / "contrib/prometheus/rules.yml"
+COLLECTOR = ROOT / "contrib/otel-collector.yaml"
 ADDED_BY_PROMETHEUS = {"job", "instance"}
 LABELS = {metric.name: {*metric.labels, *ADDED_BY_PROMETHEUS} for metric in METRICS} | {
     f"{metric.name}{part}": {*metric.labels, *ADDED_BY_PROMETHEUS, *more}
@@ -100,3 +102,16 @@ def test_rules_name_causes_of_restarts_that_there_are():
 def test_the_page_lists_the_alerts():
     alerts = re.findall(r"alert: (\w+)", rules())
     assert [row[0].strip("`") for row in table(ROOT / "docs/monitoring.md", "alert")] == alerts
+
+
+def scrape_settings(file: Path) -> str:
+    """Return what a file says of scrapes, as far as all scrapers say it alike."""
+    text = re.search(r"^( *)scrape_configs:\n(?:\1 +.*\n)+", file.read_text(encoding="utf-8"), re.M)
+    assert text is not None
+    lines = textwrap.dedent(text[0]).splitlines()
+    return "\n".join(line for line in lines if "scrape_interval" not in line)
+
+
+def test_the_collector_scrapes_as_prometheus_does():
+    ours = scrape_settings(RULES.with_name("prometheus.yml"))
+    assert scrape_settings(COLLECTOR).replace("/etc/otelcol", "/etc/prometheus") == ours

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -108,8 +109,13 @@ def test_promtool_finds_nothing_in_what_is_scraped(serve):
         assert promtool("check", "metrics", text=get(shown, "/metrics").text) == (0, "")
 
 
-def test_promtool_takes_the_files():
+def test_promtool_takes_the_files(tmp_path):
     assert promtool("check", "config", "prometheus.yml")[0] == 0
+    collector = (CONTRIB / "otel-collector.yaml").read_text(encoding="utf-8")
+    scrapes = collector.partition("    config:\n")[2].partition("\n\n")[0]
+    (tmp_path / "collector.yml").write_text(textwrap.dedent(scrapes), encoding="utf-8")
+    code, said = promtool("check", "config", str(tmp_path / "collector.yml"))
+    assert (code, "SUCCESS" in said) == (0, True), said
     code, said = promtool("check", "rules", "rules.yml")
     assert (code, "SUCCESS" in said) == (0, True), said
     code, said = promtool("test", "rules", "rules_test.yml")
