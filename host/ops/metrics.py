@@ -122,14 +122,24 @@ _OF_LISTENERS = (
         board.REFUSED_REPLIES,
     ),
 )
-_OF_SLOTS = tuple(
-    _Counted(_TASKS, word, outcome)
-    for outcome, word in (
-        ("done", board.TASKS_DONE),
-        ("failed", board.TASKS_FAILED),
-        ("lost", board.TASKS_LOST),
-        ("timed_out", board.TASKS_TIMED_OUT),
-    )
+_OF_SLOTS = (
+    *(
+        _Counted(_TASKS, word, outcome)
+        for outcome, word in (
+            ("done", board.TASKS_DONE),
+            ("failed", board.TASKS_FAILED),
+            ("lost", board.TASKS_LOST),
+            ("timed_out", board.TASKS_TIMED_OUT),
+        )
+    ),
+    _Counted(
+        _counter(
+            "worker_suspensions",
+            "How often workers have missed a claim, and others were told.",
+            ("slot",),
+        ),
+        board.SUSPENSIONS,
+    ),
 )
 
 
@@ -274,8 +284,9 @@ def word_is_of(metric: Metric, address: str) -> bool:
 def _of_slots(totals: Totals) -> Families:
     families: dict[Metric, list[Sample]] = {}
     for metric, word, outcome in _OF_SLOTS:
+        more = (outcome,) if outcome else ()
         families.setdefault(metric, []).extend(
-            Sample((slot, outcome), words[word]) for slot, words in sorted(totals.slots)
+            Sample((slot, *more), words[word]) for slot, words in sorted(totals.slots)
         )
     yield from families.items()
     bounds = [(1 << 10 + number) / 1e9 for number in range(board.TURN_BUCKETS - 1)]

@@ -11,6 +11,7 @@ import signal
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -18,10 +19,11 @@ from typing import Any
 
 import pytest
 
+from host.ops.metrics import METRICS
 from host.testing import RunningHost
-from prometheus.server import CONTRIB, Prometheus, promtool
+from prometheus.server import CONTRIB, SCRAPE_SECONDS, Prometheus, promtool
 from support.asking import fresh_name
-from support.hosting import eventually
+from support.hosting import eventually, freeze, thaw
 from support.scraping import get
 
 pytestmark = pytest.mark.skipif(
@@ -85,6 +87,13 @@ def load(host: RunningHost, seconds: float) -> list[float]:
         exchange(host)
         done.append(time.time())
     return done
+
+
+def reload(host: RunningHost) -> None:
+    """Reload, and wait until the new generation has taken over."""
+    mark = host.mark()
+    host.signal(signal.SIGHUP)
+    host.wait_for("generation_ready", since=mark)
 
 
 def questions() -> list[tuple[str, str]]:
@@ -189,8 +198,7 @@ def test_all_that_the_dashboard_asks_for_is_answered(serve, watch):
     host, shown = serve(listen=["tcp://127.0.0.1:0", "udp://127.0.0.1:0"])
     prometheus = watch(shown)
     eventually(lambda: prometheus.value("up") == 1, "the host is scraped")
-    host.signal(signal.SIGHUP)
-    host.wait_for("generation_ready")
+    reload(host)
 
     def unanswered() -> list[tuple[str, str]]:
         return [each for each in questions() if not prometheus.query(each[1])]
@@ -216,6 +224,27 @@ def test_prometheus_evaluates_all_rules_and_none_fires_for_a_host_that_is_well(s
     )
 
 
+def test_no_counter_begins_anew_at_deaths_and_reloads(serve, watch):
+    host, shown = serve()
+    prometheus = watch(shown)
+    eventually(lambda: prometheus.value("up") == 1, "the host is scraped")
+    for turn in range(6):
+        load(host, SCRAPE_SECONDS)
+        if turn % 2:
+            reload(host)
+        else:
+            mark = host.mark()
+            host.wait_for("worker_died", pid=host.kill_worker(turn // 2 % 2), since=mark)
+    named = [each.name for each in METRICS if each.kind == "counter" and "pid" not in each.labels]
+    scrapes = prometheus.value("count_over_time(up[1m])")
+    assert scrapes is not None
+    assert scrapes > 6
+    for name in named:
+        found = prometheus.value(f"sum(resets({name}[1m]))")
+        assert not found, name
+        assert found is not None or "datagram" in name, name
+
+
 def test_the_first_worker_that_dies_is_an_increase(serve, watch):
     host, shown = serve()
     prometheus = watch(shown)
@@ -223,6 +252,43 @@ def test_the_first_worker_that_dies_is_an_increase(serve, watch):
     eventually(lambda: prometheus.value(increase) == 0, "there is a series before anybody dies")
     host.kill_worker(0)
     eventually(lambda: (prometheus.value(increase) or 0) >= 1, "its death is an increase")
+
+
+def test_workers_that_die_again_and_again_fire_an_alert(serve, watch):
+    host, shown = serve()
+    prometheus = watch(shown)
+    eventually(lambda: prometheus.value("up") == 1, "the host is scraped")
+    for _ in range(3):
+        mark = host.mark()
+        host.kill_worker(0)
+        host.wait_for("worker_ready", slot=0, since=mark)
+    eventually(
+        lambda: prometheus.rules()["PreforkWorkersFail"].get("state") == "firing", "it fires"
+    )
+    [alert] = prometheus.rules()["PreforkWorkersFail"]["alerts"]
+    assert alert["labels"]["cause"] == "died"
+
+
+def test_workers_that_all_hang_are_an_alert_while_the_metrics_are_served(serve, watch):
+    host, shown = serve(**{"lifecycle.hang_seconds": 60})
+    prometheus = watch(shown)
+    eventually(lambda: prometheus.value("up") == 1, "the host is scraped")
+    for pid in host.workers.values():
+        freeze(pid)
+    with ExitStack() as clients:
+        for _ in host.workers:
+            clients.enter_context(host.connect())
+        eventually(
+            lambda: prometheus.rules()["PreforkNobodyAccepts"]["state"] == "pending",
+            "nobody takes connections",
+        )
+        assert prometheus.value("up") == 1
+        for pid in host.workers.values():
+            thaw(pid)
+        eventually(
+            lambda: prometheus.rules()["PreforkNobodyAccepts"]["state"] == "inactive",
+            "it is over",
+        )
 
 
 def test_a_host_with_a_token_is_scraped_with_it_alone(serve, watch, tmp_path):
