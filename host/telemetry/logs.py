@@ -8,6 +8,7 @@ import select
 import socket
 import stat
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -234,13 +235,21 @@ class LogWriter:
         self._enqueue(self._format(Record(LINES_DROPPED, now, {"count": count})))
 
     def close(self, patience_seconds: float = 0.5) -> None:
-        """Write what waits, for at most `patience_seconds`, and close what was opened here."""
+        """Write what waits, and close what was opened here.
+
+        Args:
+            patience_seconds: how long nothing may be taken of it; then the rest is lost. Others who
+                write there may take the room that select(2) has told of.
+        """
         target = self._target if self._own is None else self._own
-        while self._waiting and select.select([], [target], [], patience_seconds)[1]:
+        until = time.monotonic() + patience_seconds
+        while self._waiting and time.monotonic() <= until:
+            if not select.select([], [target], [], patience_seconds)[1]:
+                break
             before = self._taken
             self.flush()
-            if self._waiting and self._taken == before:
-                break
+            if self._taken != before:
+                until = time.monotonic() + patience_seconds
         with self._at_work:
             self._close_own()
             self._write = self._write_polled  # what is told from now on needs nothing of ours

@@ -420,6 +420,27 @@ def test_closing_writes_what_waits_if_somebody_reads():
         assert drain(reader) == b"last\n"
 
 
+def test_closing_writes_all_though_other_processes_fill_the_pipe_meanwhile():
+    with pipe() as (reader, writer):
+        full, children = stuff(writer), []
+        for _ in range(4):
+            children.append(os.fork())
+            if not children[-1]:
+                log = LogWriter(writer, words, Level.DEBUG, max_waiting=2000)
+                for _ in range(100):
+                    log(says("x" * 3000))  # there is room for one at a time
+                log.close(20.0)
+                os._exit(0)
+        lines, data, left = 0, b"", full
+        while lines < 4 * 100 and select.select([reader], [], [], 5.0)[0]:
+            data = os.read(reader, 512)
+            skipped = min(left, len(data))
+            left -= skipped
+            lines += data[skipped:].count(b"\n")
+        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
+        assert (lines, codes) == (4 * 100, [0] * 4)
+
+
 def test_closing_gives_up_if_nobody_reads():
     with pipe() as (_, writer), writing(writer) as log:
         stuff(writer)
