@@ -32,11 +32,12 @@ def main() -> None:
         die_with_parent(os.getppid())
     streams.begin()
     _look_last_in_the_working_directory()
-    from host.cli.probe import answer  # noqa: PLC0415  (for that)
+    if sys.argv[1:3] == ["status", "--ready"]:
+        from host.cli.probe import answer  # noqa: PLC0415  (which nothing else needs)
 
-    if (code := answer(sys.argv[1:])) is not None:
-        sys.exit(code)
-    from host.cli.main import main as run  # noqa: PLC0415  (which a probe does not need)
+        if (code := answer(sys.argv[3:])) is not None:
+            sys.exit(code)
+    from host.cli.main import main as run  # noqa: PLC0415  (for that)
 
     if asked := os.environ.get(COMPLETION):
         from host.cli import completion  # noqa: PLC0415  (which nobody else needs)

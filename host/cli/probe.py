@@ -12,7 +12,6 @@ from host.runtime import early_signals, streams
 from host.text import printable
 
 _SECONDS = 10.0
-_ASKED = ["status", "--ready"]
 
 
 def readiness(name: str, timeout: float) -> dict[str, Any]:
@@ -35,21 +34,23 @@ def in_words(found: dict[str, Any]) -> str:
 
 
 def answer(arguments: Sequence[str]) -> int | None:
-    """Carry out `status --ready`, perhaps with `--name NAME`; return the exit code.
+    """Carry out `status --ready`; return the exit code.
 
     All that has more options is left to the command line, which takes five times as long to import.
 
     Args:
-        arguments: what was typed.
+        arguments: what was typed behind it: nothing, or `--name NAME`.
 
     Returns:
         None if something else was typed, or a name is needed; then nothing has happened.
     """
-    if list(arguments[:2]) != _ASKED or arguments[2:3] not in ([], ["--name"]):
-        return None
-    name = arguments[3] if len(arguments) == 4 else os.environ.get("PREFORK_NAME", "")
-    if len(arguments) not in (2, 4):
-        return None
+    match arguments:
+        case []:
+            name = os.environ.get("PREFORK_NAME", "")
+        case ["--name", given]:
+            name = given
+        case _:
+            return None
     early_signals.unblock()
     try:
         found = readiness(name or default_name(running()), _SECONDS)

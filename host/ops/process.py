@@ -14,6 +14,7 @@ from host.ipc.assignment import OpsAssignment
 from host.ops.access import Access
 from host.ops.http import HttpServer, Request, Response
 from host.ops.pages import OPEN_PATHS, PROBES, Pages
+from host.runtime import early_signals
 from host.runtime.privileges import give_up_capabilities
 from host.runtime.processes import die_with_parent, offer_to_oom_killer
 from host.runtime.signal_table import SIGNALS
@@ -27,7 +28,13 @@ _GRACE_SECONDS = 1.0
 """How long answers that are under way may take when it ends."""
 
 
-def run(assignment: OpsAssignment, settings: Settings, token: str, telemetry: Telemetry) -> int:
+def run(
+    assignment: OpsAssignment,
+    settings: Settings,
+    token: str,
+    telemetry: Telemetry,
+    reopen_log: Callable[[], object],
+) -> int:
     """Show how the host is until the supervisor goes or has no more use for this process.
 
     Args:
@@ -35,6 +42,7 @@ def run(assignment: OpsAssignment, settings: Settings, token: str, telemetry: Te
         settings: the settings of the host.
         token: the token that requests must bear; "" if none is asked for.
         telemetry: told of faults.
+        reopen_log: has them written to what has the path of the log file now; it may raise OSError.
     """
     if settings.process.keep:
         give_up_capabilities()
@@ -45,12 +53,18 @@ def run(assignment: OpsAssignment, settings: Settings, token: str, telemetry: Te
         with suppress(ValueError):
             signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    early_signals.unblock()  # a fork begins with all of them blocked
     access = Access(token, settings.ops.hosts, OPEN_PATHS, PROBES)
-    asyncio.run(_serve(assignment, access, telemetry))
+    asyncio.run(_serve(assignment, access, telemetry, reopen_log))
     return ExitCode.OK
 
 
-async def _serve(assignment: OpsAssignment, access: Access, telemetry: Telemetry) -> None:
+async def _serve(
+    assignment: OpsAssignment,
+    access: Access,
+    telemetry: Telemetry,
+    reopen_log: Callable[[], object],
+) -> None:
     pages = Pages(assignment)
 
     async def answer(request: Request) -> Response:
@@ -59,6 +73,11 @@ async def _serve(assignment: OpsAssignment, access: Access, telemetry: Telemetry
     def tell(error: Exception) -> None:
         telemetry.emit(OPS_FAILED, error=f"{type(error).__name__}: {error}")
 
+    def reopen() -> None:
+        with suppress(OSError):  # the supervisor tells of it: it has the same file
+            reopen_log()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, reopen)
     server = HttpServer(answer, tell)
     await server.start(assignment.sockets)
     beat = asyncio.ensure_future(_beat(assignment))

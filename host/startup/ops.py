@@ -87,7 +87,7 @@ def runs_ops(
         forks.close_in_plugin_fork(capture.end_in_fork)
         log.forget()
         try:
-            return int(run(assignment, settings, secret, telemetry))
+            return int(run(assignment, settings, secret, telemetry, log.reopen))
         finally:
             capture.end()
             log.close()

@@ -117,6 +117,12 @@ class HelperProcess:
             self._again(ended.pid, str(ended))
         return True
 
+    def signal(self, number: int) -> None:
+        """Send it a signal, if there is one."""
+        if self.pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
     def check_health(self) -> None:
         """Kill it if it hangs; `handle_exit` starts another one."""
         now = self._loop.now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -64,6 +65,10 @@ class Ops:
         """Start the process, if there is to be one."""
         if self._is_wanted:
             self._helper.start()
+
+    def reopen_log(self) -> None:
+        """Have the process write to what has the path of the log file now."""
+        self._helper.signal(signal.SIGUSR1)
 
     def end(self) -> None:
         """End the process and close the sockets: the host ends."""

@@ -141,7 +141,7 @@ class Supervisor:
             stop_now=lambda number: self.stop(number.name, quick=True),
             reload=lambda number: self._reloader.request(number.name),
             scale_by=lambda number, workers: self._lifecycle.scale_by(workers, number.name),
-            reopen_log=lambda number: self._log_reopening.begin(number.name),
+            reopen_log=self._reopen_log,
             reap=lambda _: self._lifecycle.reap(),
         )
 
@@ -253,6 +253,10 @@ class Supervisor:
         self._router.flush()
         if self._signals.replaced:
             self._restore_signals()
+
+    def _reopen_log(self, number: signal.Signals) -> None:
+        self._log_reopening.begin(number.name)
+        self._ops.reopen_log()
 
     def _restore_signals(self) -> None:
         for number in self._signals.restore():

@@ -343,3 +343,29 @@ def test_a_reload_takes_new_settings_and_keeps_the_address(show: Show, tmp_path:
 
     eventually(taken, "the new settings hold")
     assert len(host.events("ops_listening")) == 1
+
+
+def test_after_a_rotation_it_has_the_old_log_file_no_more(start: Start, tmp_path: Path) -> None:
+    path, old = tmp_path / "host.log", tmp_path / "host.log.1"
+    host = start("--ops", "tcp://127.0.0.1:0", ready=False, settings={"log.file": str(path)})
+
+    def told(name: str) -> list[dict[str, Any]]:
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [each for each in map(json.loads, lines) if each["event"] == name]
+
+    eventually(lambda: bool(told("host_ready")), "the host is ready")
+    workers = {each["pid"] for each in told("worker_ready")}
+    (pid,) = [
+        one.pid
+        for one in of_session(host.pid)
+        if one.pid not in {host.pid, *workers} and one.parent == host.pid
+    ]
+    assert get(told("ops_listening")[0]["address"], "/healthz").status == 200
+    path.rename(old)
+    host.signal(signal.SIGUSR1)
+
+    def files() -> set[str]:
+        folder = Path(f"/proc/{pid}/fd")
+        return {os.readlink(each) for each in folder.iterdir() if each.is_symlink()}
+
+    eventually(lambda: str(path) in files() and str(old) not in files(), "it has the new one")

@@ -115,6 +115,17 @@ def test_what_comes_during_a_pause_is_read_after_it(served, connect):
         assert whole(client, 24) == b"resumedsent in the pause"
 
 
+def test_who_sends_on_in_a_pause_and_reads_late_loses_nothing(served, connect):
+    data = bytes(range(250)) * 8000
+    with connect(served(), room=8192) as client:
+        client.sendall(b"pause\n")
+        assert whole(client, 6) == b"paused"
+        sender = threading.Thread(target=client.sendall, args=(data,))
+        sender.start()  # it is held back: by the pause, and then as nobody takes the replies
+        assert whole(client, 7 + len(data)) == b"resumed" + data
+        sender.join()
+
+
 def test_a_plugin_is_called_when_there_is_room(served, connect):
     with connect(served(), room=8192) as client:
         client.sendall(b"writable\n")
