@@ -47,16 +47,16 @@ def _sources(params: dict[str, Any]) -> Sources:
         ("log.level", "--log-level"),
         ("profile.directory", "--profile"),
         ("process.user", "--user"),
-        ("ops.listen", "--ops"),
     ):
         value = params[key.replace(".", "_")]
         if value is not None:
             flags[key] = (value, flag)
     if params["respawn"] is not None:
         flags["respawn"] = (params["respawn"], "--respawn" if params["respawn"] else "--no-respawn")
-    for key, flag in (("plugins", "--plugin"), ("listen", "--listen")):
-        if params[key]:
-            flags[key] = (list(params[key]), flag)
+    for key, flag in (("plugins", "--plugin"), ("listen", "--listen"), ("ops.listen", "--ops")):
+        values = params[key.replace(".", "_")]
+        if values:
+            flags[key] = (list(values), flag)
     for text in params["assignments"]:
         pair = settings.assignment(text)
         if pair is None:
@@ -118,7 +118,9 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         "--ops",
         "ops_listen",
         metavar="ADDRESS",
-        help="Where metrics, health and a dashboard are served: tcp://127.0.0.1:9180.",
+        multiple=True,
+        help="Where metrics, health and a dashboard are served: tcp://127.0.0.1:9180. May be "
+        "repeated.",
     ),
     click.option(
         "--user",

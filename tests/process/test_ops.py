@@ -82,6 +82,14 @@ def test_probes_metrics_and_state_are_served(show: Show) -> None:
     assert get(address, "/nothing").status == 404
 
 
+def test_each_address_that_is_given_is_served(start: Start) -> None:
+    flags = ("--ops", "tcp://127.0.0.1:0", "--ops", "tcp://127.0.0.2:0")
+    host = start(*flags, "--name", fresh_name())
+    addresses = [each["address"] for each in host.events("ops_listening")]
+    assert len(addresses) == 2
+    assert {get(each, "/healthz").status for each in addresses} == {200}
+
+
 def test_a_head_has_what_a_get_has_without_the_body(show: Show) -> None:
     _, address = show()
     whole, head = get(address, "/generations.json"), get(address, "/generations.json", "HEAD")
