@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from host import hookspecs, settings
@@ -173,10 +174,13 @@ def decisions() -> str:
 _SHOWN = re.compile(r"<!-- (contrib/\S+?)(?:: ([\w ]+))? -->\n```(\w*)\n.*?^```$", re.M | re.S)
 """Where a page shows a file, or only the lines that set these keys."""
 
+WITH_FILES = ("systemd.md", "monitoring.md")
+"""Pages that are written by hand, but for the files of `contrib` that they show."""
 
-def systemd() -> str:
-    """Return the page about systemd with its files as they are now."""
-    return _SHOWN.sub(_show, (FOLDER / "systemd.md").read_text(encoding="utf-8"))
+
+def with_files(page: str) -> str:
+    """Return a page with the files that it shows as they are now."""
+    return _SHOWN.sub(_show, (FOLDER / page).read_text(encoding="utf-8"))
 
 
 def _show(found: re.Match[str]) -> str:
@@ -193,8 +197,8 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "settings.md": settings.reference,
     "events.md": event_list,
     "metrics.md": metric_list,
-    "systemd.md": systemd,
     "decisions/index.md": decisions,
+    **{page: partial(with_files, page) for page in WITH_FILES},
 }
 """Each generated page and the function that makes its text."""
 

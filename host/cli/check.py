@@ -15,6 +15,7 @@ from host.cli.flags import Sources, with_sources
 from host.errors import ExitCode, PluginError
 from host.net import gates
 from host.plugin.loading import PluginErrors, load
+from host.startup.ops_token import prepare_ops
 from host.startup.pools import check_pools
 from host.startup.prepare import (
     assign,
@@ -65,6 +66,7 @@ def check(sources: Sources, file: str | None, running: str | None) -> None:
         check_pools(loaded)
     except PluginError as error:
         fail(_counted(_lines(error)), ExitCode.PLUGIN)
+    prepare_ops(loaded)
     for line in _look_at_certificates(loaded, kept):
         click.echo(f"host: {line}", err=True)
     for line in ignored():

@@ -15,6 +15,7 @@ from host.ipc.scoreboard import (
     REFUSING,
     SENT,
     SUSPENDED,
+    SUSPENSIONS,
     TURN_LASTED,
     TURN_STARTED,
     Row,
@@ -86,6 +87,7 @@ class Candidate:
         self._seen, self._since = self.sent, 0.0  # the claims at the last look; since when
         self._turn, self._turns = (0, 0), 0  # while suspended: the loop's last turn; how many came
         self.suspended = self.held = self.eligible = False
+        row.put(SUSPENDED, 0)  # a supervisor before an exec may have left it
         self.room = 0
 
     def __repr__(self) -> str:
@@ -203,4 +205,10 @@ class Candidate:
         """Count no more on what was sent, until the worker has caught up."""
         self.suspended, self.eligible = True, False
         self._turns = 0
-        self._row.put(SUSPENDED, self._row.get(SUSPENDED) + 1)
+        self._row.put(SUSPENDED, 1)
+        self._row.put(SUSPENSIONS, self._row.get(SUSPENSIONS) + 1)
+
+    def resume(self) -> None:
+        """Count on what is sent again; `consider` says whether it is eligible."""
+        self.suspended = False
+        self._row.put(SUSPENDED, 0)

@@ -270,7 +270,7 @@ class Dispatcher:
                 changed = True
             if worker.suspended:
                 if worker.outstanding == 0:
-                    worker.suspended = False
+                    worker.resume()
                     worker.consider(self._max_connections)
                     changed = True
                     self._telemetry.emit(WORKER_CAUGHT_UP, slot=worker.slot, pid=worker.pid)

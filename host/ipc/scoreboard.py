@@ -26,7 +26,7 @@ MAX_ROWS = 4096
 
 # Written by the worker, once per row. CURRENT_CALL says in which hook of which connection it is.
 ACTIVE, TURN_STARTED, TURN_LASTED, REFUSING, CLAIMED_ALL, ACCEPTED_ALL, CURRENT_CALL = range(7)
-# Written by the supervisor, once per row.
+# Written by the supervisor, once per row: whether the worker is suspended.
 SUSPENDED = 7
 # Written by the worker: whose datagram it handles (host.ipc.current_peer), in six words.
 PEER = 8
@@ -41,12 +41,15 @@ SLOT, PID = 20, 21
 TURNS = 22
 TURN_BUCKETS = 25
 TURN_SUM = TURNS + TURN_BUCKETS
-WORKER_WORDS = TURN_SUM + 1
+# Written by the supervisor, once per row: how often the worker was suspended.
+SUSPENSIONS = TURN_SUM + 1
+WORKER_WORDS = SUSPENSIONS + 1
 _OF_ONE_WORKER = (
     ACTIVE,
     TURN_STARTED,
     REFUSING,
     CURRENT_CALL,
+    SUSPENDED,
     TASKS_WAITING,
     TASKS_RUNNING,
     PID,

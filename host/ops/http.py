@@ -233,7 +233,10 @@ async def _read_head(client: _Client) -> Request | None:
     while True:
         try:
             event = parser.next_event()
-        except h11.RemoteProtocolError as error:
+            if isinstance(event, h11.Request):
+                client.waits_since, client.has_asked = None, True
+                return _checked(client, event)
+        except h11.RemoteProtocolError as error:  # of the head, or of a body that begins
             status = HTTPStatus(error.error_status_hint)
             raise _RequestError(text(status, f"no request of HTTP/1.1: {error}")) from None
         if event is h11.NEED_DATA:
@@ -242,9 +245,6 @@ async def _read_head(client: _Client) -> Request | None:
             if is_first and data:
                 is_first, until = False, loop.time() + patience.head
             parser.receive_data(data)
-        elif isinstance(event, h11.Request):
-            client.waits_since, client.has_asked = None, True
-            return _checked(client, event)
         elif isinstance(event, h11.ConnectionClosed):
             return None
 
@@ -254,6 +254,7 @@ def _checked(client: _Client, event: h11.Request) -> Request:
 
     Raises:
         _RequestError: it is not answered: another method, or a body.
+        h11.RemoteProtocolError: what follows the head is no body.
     """
     method = event.method.decode("ascii")
     if event.http_version not in (b"1.0", b"1.1"):

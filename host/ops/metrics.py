@@ -8,11 +8,12 @@ from typing import NamedTuple
 from host.interfaces import CloseReason
 from host.ipc import scoreboard as board
 from host.ipc.assignment import OpsAssignment
-from host.ipc.host_counts import Restart
+from host.ipc.host_counts import HostCounts, Restart
 from host.ipc.totals import Totals
 from host.ops.exposition import Metric, Sample, histogram
 from host.runtime.processes import resident_bytes
 from host.runtime.usage import cpu_seconds
+from host.telemetry import events
 
 Families = Iterator[tuple[Metric, list[Sample]]]
 _LISTENER = ("listener", "plugin", "slot")
@@ -121,14 +122,24 @@ _OF_LISTENERS = (
         board.REFUSED_REPLIES,
     ),
 )
-_OF_SLOTS = tuple(
-    _Counted(_TASKS, word, outcome)
-    for outcome, word in (
-        ("done", board.TASKS_DONE),
-        ("failed", board.TASKS_FAILED),
-        ("lost", board.TASKS_LOST),
-        ("timed_out", board.TASKS_TIMED_OUT),
-    )
+_OF_SLOTS = (
+    *(
+        _Counted(_TASKS, word, outcome)
+        for outcome, word in (
+            ("done", board.TASKS_DONE),
+            ("failed", board.TASKS_FAILED),
+            ("lost", board.TASKS_LOST),
+            ("timed_out", board.TASKS_TIMED_OUT),
+        )
+    ),
+    _Counted(
+        _counter(
+            "worker_suspensions",
+            "How often workers have missed a claim, and others were told.",
+            ("slot",),
+        ),
+        board.SUSPENSIONS,
+    ),
 )
 
 
@@ -182,6 +193,17 @@ _STARTED = _gauge("start_time_seconds", "When the host was started, since the ep
 _RESTARTS = _counter("worker_restarts", "Workers that were replaced, by cause.", ("slot", "cause"))
 _EVENTS = _counter("events", "Events that the supervisor has told in the log.", ("event",))
 
+SHOWN_FROM_ZERO = (
+    events.HELPER_ENDED,
+    events.RELOAD_FAILED,
+    events.FORK_FAILED,
+    events.CERTIFICATES_REFUSED,
+    events.CERTIFICATES_NOT_TAKEN,
+    events.HOST_BUG,
+)
+"""Events that have a series before they are told: alerts of Prometheus wait for the first of them,
+and it sees no increase of a series that begins with 1. The others are shown once they are told."""
+
 METRICS: tuple[Metric, ...] = tuple(
     dict.fromkeys(
         (
@@ -227,10 +249,16 @@ def read(host: OpsAssignment) -> Families:
             if value is not None and row.slot is not None:  # else it has just ended
                 found.append(Sample((row.slot, pid, number), value))
         yield gauge.metric, found
-    restarts = host.counts.restarts
-    causes = {int(cause): cause.name.lower() for cause in Restart}
-    yield _RESTARTS, [Sample((slot, causes[cause]), count) for slot, cause, count in restarts]
-    yield _EVENTS, [Sample((name,), count) for name, count in host.counts.events.items()]
+    yield _RESTARTS, _of_restarts(host.counts, {slot for slot, _ in totals.slots})
+    told = dict.fromkeys((event.name for event in SHOWN_FROM_ZERO), 0) | host.counts.events
+    yield _EVENTS, [Sample((name,), count) for name, count in told.items()]
+
+
+def _of_restarts(counts: HostCounts, slots: set[int]) -> list[Sample]:
+    """Return restarts by slot and cause; slots that there are have all causes, also those of 0."""
+    found = dict.fromkeys(((slot, cause) for slot in sorted(slots) for cause in Restart), 0)
+    found |= {(slot, Restart(cause)): count for slot, cause, count in counts.restarts}
+    return [Sample((slot, cause.name.lower()), count) for (slot, cause), count in found.items()]
 
 
 def _of_listeners(totals: Totals) -> Families:
@@ -256,8 +284,9 @@ def word_is_of(metric: Metric, address: str) -> bool:
 def _of_slots(totals: Totals) -> Families:
     families: dict[Metric, list[Sample]] = {}
     for metric, word, outcome in _OF_SLOTS:
+        more = (outcome,) if outcome else ()
         families.setdefault(metric, []).extend(
-            Sample((slot, outcome), words[word]) for slot, words in sorted(totals.slots)
+            Sample((slot, *more), words[word]) for slot, words in sorted(totals.slots)
         )
     yield from families.items()
     bounds = [(1 << 10 + number) / 1e9 for number in range(board.TURN_BUCKETS - 1)]

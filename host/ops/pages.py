@@ -65,7 +65,9 @@ class Pages:
         def question(command: str, args: dict[str, Any], seconds: float) -> Question:
             return Question(functools.partial(ask, host.name, command, args, seconds), threads)
 
-        self._readiness = question("status", {"ready": True}, _HUNG_SECONDS)
+        # A thread of its own: probes do not wait behind lists that a hung supervisor owes.
+        readiness = functools.partial(ask, host.name, "status", {"ready": True}, _HUNG_SECONDS)
+        self._readiness = Question(readiness, ThreadPoolExecutor(1, "probe"))
         self._status = question("status", {}, _HUNG_SECONDS)
         self._generations = question("generations", {}, _HUNG_SECONDS)
         listed = {"limit": _MOST, "sort": "age"}

@@ -77,7 +77,11 @@ class HelperProcess:
         """Start it; if it cannot be, that is tried again later."""
         if self._ending or self.pid is not None:
             return
-        reader, self._pipe = os.pipe()
+        try:
+            reader, self._pipe = os.pipe()
+        except OSError as error:  # EMFILE, ENFILE
+            self._again(0, f"there is no pipe for it: {reason(error)}")
+            return
         writer = self._pipe
 
         def child() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 from collections.abc import Callable
@@ -139,6 +140,23 @@ def test_a_supervisor_that_hangs_is_not_healthy(show: Show) -> None:
     eventually(lambda: get(address, "/healthz").status == 200, "it is healthy again")
 
 
+def test_probes_do_not_wait_behind_lists_that_a_hung_supervisor_owes(show: Show) -> None:
+    host, address = show()
+    place, _, port = address.removeprefix("tcp://").rpartition(":")
+    freeze(host.pid)
+    lists = []
+    try:
+        for id in range(8):
+            lists.append(socket.create_connection((place, int(port)), timeout=10))
+            lists[-1].sendall(b"GET /why.json?id=%d HTTP/1.1\r\nHost: localhost\r\n\r\n" % id)
+        assert get(address, "/healthz").status == 503
+        assert select.select(lists, [], [], 0)[0] == []  # which have more time
+    finally:
+        thaw(host.pid)
+        for each in lists:
+            each.close()
+
+
 def test_its_death_costs_a_restart_and_nothing_else(show: Show) -> None:
     host, address = show()
     with connect(host.address) as session:
@@ -240,6 +258,30 @@ def test_other_machines_are_asked_for_a_token(refuse: Any, start: Start, tmp_pat
     assert get(address, "/metrics", **right).status == 200
     assert get(address, "/healthz").status == get(address, "/").status == 200
     assert "0123456789abcdef" not in host.said()
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [
+        ("missing", "No such file or directory"),
+        ("folder", "Is a directory"),
+        ("fifo", "it is no regular file"),
+        ("binary", "it is no text"),
+        ("empty", "expected at least 16"),
+    ],
+)
+def test_a_file_without_a_token_is_refused_at_once(
+    refuse: Any, tmp_path: Path, command: str, name: str, cause: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "binary").write_bytes(b"\xff" * 40)
+    (tmp_path / "empty").write_bytes(b"")
+    flags = ("--ops", "tcp://127.0.0.1:0", "--set", f"ops.token_file={tmp_path / name}")
+    refusal = refuse(command, "--plugin", "echo", *flags)
+    assert (refusal.code, cause in refusal.message) == (3, True), refusal.message
+    assert "ops.token_file" in refusal.message
 
 
 def test_a_page_of_elsewhere_cannot_read_it_by_a_name_of_its_own(show: Show) -> None:

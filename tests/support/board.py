@@ -15,7 +15,7 @@ from host.ipc.scoreboard import (
     SENT,
     SETTLED,
     SPURIOUS,
-    SUSPENDED,
+    SUSPENSIONS,
     WORD,
     Row,
 )
@@ -85,7 +85,7 @@ class Board:
     @property
     def suspended(self) -> list[int]:
         """How often each slot was suspended."""
-        return [row.get(SUSPENDED) for row in self._rows]
+        return [row.get(SUSPENSIONS) for row in self._rows]
 
     def close(self) -> None:
         self._cells.release()

@@ -1,7 +1,7 @@
 """What a candidate is known to have: counts go on from the slot's workers before."""
 
 from host.dispatch.candidate import Candidate
-from host.ipc.scoreboard import ACCEPTED_ALL, ACTIVE, CLAIMED, CLAIMED_ALL, SENT
+from host.ipc.scoreboard import ACCEPTED_ALL, ACTIVE, CLAIMED, CLAIMED_ALL, SENT, SUSPENDED
 from support.fakes import blank_cells, rows_of, worker_id
 
 
@@ -36,7 +36,9 @@ def test_what_was_sent_to_the_row_before_is_not_outstanding():
 
 def test_a_candidate_begins_free_of_everything():
     [row] = rows_of(blank_cells(1, 1), 1, 1)
+    row.put(SUSPENDED, 1)  # by a supervisor before an exec
     one = Candidate(row, worker_id(0))
+    assert row.get(SUSPENDED) == 0
     assert not any((one.held, one.suspended, one.eligible, one.refusing))
     assert (one.slot, one.pid) == (0, 1000)
     assert repr(one) == "<worker 0 (pid 1000)>"

@@ -14,6 +14,7 @@ from host.ipc.scoreboard import (
     SENT,
     SETTLED,
     SUSPENDED,
+    SUSPENSIONS,
     TURN_LASTED,
     TURN_STARTED,
 )
@@ -308,8 +309,10 @@ def test_who_has_caught_up_is_resumed():
     assert not scene.dispatcher.check(2.0)
     assert scene.told.of(WORKER_CAUGHT_UP) == []
     assert scene.dispatcher.next_check(2.0) == 2.0 + PATIENCE
+    assert scene.rows[0].get(SUSPENDED) == 1
     scene.claim(0)
     assert scene.dispatcher.check(3.0)
+    assert (scene.rows[0].get(SUSPENDED), scene.rows[0].get(SUSPENSIONS)) == (0, 1)
     assert scene.told.of(WORKER_CAUGHT_UP) == [{"slot": 0, "pid": 1000}]
     assert scene.plan(2, now=3.0) == {0: 1, 1: 1}
 

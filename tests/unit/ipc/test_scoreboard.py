@@ -20,6 +20,7 @@ from host.ipc.scoreboard import (
     SETTLED,
     SPURIOUS,
     SUSPENDED,
+    SUSPENSIONS,
     TURN_LASTED,
     TURN_STARTED,
     Scoreboard,
@@ -28,7 +29,7 @@ from support.fakes import blank_cells, rows_of
 
 WORDS = [
     *(ACTIVE, TURN_STARTED, TURN_LASTED, REFUSING, CLAIMED_ALL, ACCEPTED_ALL),
-    *(CURRENT_CALL, SUSPENDED),
+    *(CURRENT_CALL, SUSPENDED, SUSPENSIONS),
 ]
 COUNTERS = [CLAIMED, SETTLED, ACCEPTED, SPURIOUS, REFUSED, SENT]
 

@@ -139,6 +139,16 @@ def test_a_body_is_refused():
     play(scene_of)
 
 
+def test_a_body_that_is_none_is_refused_too():
+    head = b"GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    async def scene_of(scene):
+        answer = await (await scene.open()).raw(head + b"no length\r\n")
+        assert answer.startswith(b"HTTP/1.1 400 ")
+
+    play(scene_of)
+
+
 def test_an_error_is_told_and_the_others_go_on():
     async def scene_of(scene):
         client = await scene.open()

@@ -1,0 +1,44 @@
+"""What is shown before anything has been counted, so that alerts see the first of it."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from host.ipc.assignment import OpsAssignment
+from host.ipc.host_counts import HostCounts, Restart
+from host.ipc.scoreboard import WORKER_WORDS
+from host.ipc.totals import SlotCounts, Totals
+from host.ops.metrics import SHOWN_FROM_ZERO, read
+
+
+def shown(counts, slots):
+    """Return the values of each metric by its labels, of a host without workers."""
+    ended = Totals([SlotCounts(slot, [0] * WORKER_WORDS) for slot in slots])
+    host = OpsAssignment(1, "service", "1", 0.0, (), (), ended, counts, -1)
+    return {
+        metric.name: {sample.labels: sample.value for sample in samples}
+        for metric, samples in read(host)
+    }
+
+
+def test_slots_have_all_causes_of_restarts_from_the_start():
+    with closing(HostCounts()) as counts:
+        found = shown(counts, [1, 0])["prefork_worker_restarts_total"]
+    assert found == {(slot, cause.name.lower()): 0 for slot in (0, 1) for cause in Restart}
+
+
+def test_restarts_of_slots_that_are_gone_stay():
+    with closing(HostCounts(restarts=[(0, Restart.HUNG, 2), (7, Restart.DIED, 1)])) as counts:
+        found = shown(counts, [0])["prefork_worker_restarts_total"]
+    assert {labels: count for labels, count in found.items() if count} == {
+        (0, "hung"): 2,
+        (7, "died"): 1,
+    }
+    assert len(found) == len(Restart) + 1
+
+
+def test_events_that_alerts_wait_for_are_shown_before_they_are_told():
+    with closing(HostCounts({"helper_ended": 3, "host_ready": 1})) as counts:
+        found = shown(counts, [])["prefork_events_total"]
+    zeros = {(event.name,): 0 for event in SHOWN_FROM_ZERO}
+    assert found == zeros | {("helper_ended",): 3, ("host_ready",): 1}
