@@ -83,8 +83,8 @@ class Tls(Section):
     handshakes: Literal["thread", "loop"] = Field(
         default="thread",
         description='Where handshakes are computed: in a "thread" of each worker, beside its loop,'
-        ' so that many at once hold nobody up; or in the "loop", a little in each turn, for workers'
-        " that must have no other thread.",
+        " so that many at once hold nobody up, with one that is alone on the loop; or in the"
+        ' "loop", a little in each turn, for workers that must have no other thread.',
     )
     check_seconds: float = Field(
         default=60.0,

@@ -1,17 +1,20 @@
 """TLS handshakes: their bytes are read and sent here, and computed in a thread of their own.
 
-One takes a millisecond, mostly of arithmetic. A burst of them on the loop would hold up all that
-are served already. A session is in memory only (host.tls.session), so the thread touches no socket,
-and what comes of a connection that has ended meanwhile is dropped.
+One takes half a millisecond or more, mostly of arithmetic. A burst of them on the loop would hold
+up all that are served already. A session is in memory only (host.tls.session), so the thread
+touches no socket, and what comes of a connection that has ended meanwhile is dropped. To hand a
+step over and to be told of it costs half as much as the step, so one that is alone stays here.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 import os
 import queue
 import ssl
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
@@ -25,6 +28,8 @@ _MAX_BYTES = 262_144
 """More than a ClientHello and a long chain of certificates."""
 _HANDSHAKE_RECORD = 0x16
 _BUDGET_SECONDS = 0.002
+_BURST_SECONDS = 0.02
+"""How long after the last step of a burst one is not alone: each sleep of the thread costs, too."""
 
 
 class Computed(NamedTuple):
@@ -42,8 +47,11 @@ class Computed(NamedTuple):
 class Step(Protocol):
     """Has steps of handshakes computed."""
 
-    def __call__(self, session: Session, tell: Callable[[Computed], object]) -> None:
-        """Compute one step, and call `tell` with what has come of it on the loop."""
+    def __call__(self, session: Session, tell: Callable[[Computed], object]) -> Computed | None:
+        """Compute one step, and return what has come of it.
+
+        None, if it is computed later: then `tell` is called with that, on the loop.
+        """
 
 
 class Handshake:
@@ -78,7 +86,7 @@ class Handshake:
         self._hellos = ClientHellos()
         self._size = 0
         self._ended = False
-        self._is_watched = False
+        self._watched = 0
 
     def begin(self, data: bytes = b"") -> None:
         """Watch the descriptor, or go on with what has been read of the handshake already.
@@ -86,8 +94,7 @@ class Handshake:
         Raises:
             OSError: ENOSPC or ENOMEM (epoll_ctl(2)).
         """
-        self._loop.add(self._fd, READ, self._on_event)
-        self._is_watched = True
+        self._watch(READ)
         if data:
             self._check(data)
 
@@ -96,10 +103,17 @@ class Handshake:
         self._ended = True
         self._unwatch()
 
+    def _watch(self, events: int) -> None:
+        if self._watched == events:
+            return
+        self._unwatch()
+        self._loop.add(self._fd, events, self._on_event)
+        self._watched = events
+
     def _unwatch(self) -> None:
         # With a mask of 0 epoll would still report a hang-up, in every turn.
-        if self._is_watched:
-            self._is_watched = False
+        if self._watched:
+            self._watched = 0
             self._loop.remove(self._fd)
 
     def _on_event(self, mask: int) -> None:
@@ -135,8 +149,11 @@ class Handshake:
             self._finish("the host name that it asks for is not ASCII (RFC 6066, 3)")
             return
         self.session.feed(data)
-        self._unwatch()
-        self._step(self.session, self._stepped)
+        computed = self._step(self.session, self._stepped)
+        if computed is None:
+            self._unwatch()
+        else:
+            self._stepped(computed)
 
     def _stepped(self, computed: Computed) -> None:
         """Send what a step has made, and wait for the answer to it."""
@@ -159,13 +176,10 @@ class Handshake:
         if flushed is None:
             self._finish(None)
             return
-        self._unwatch()
         try:
-            self._loop.add(self._fd, READ if flushed else WRITE, self._on_event)
+            self._watch(READ if flushed else WRITE)
         except OSError:  # ENOSPC or ENOMEM (epoll_ctl(2))
             self._finish(None)
-        else:
-            self._is_watched = True
 
     def _flush(self) -> bool | None:
         """Send; return whether the kernel has taken all, None if it takes nothing any more."""
@@ -190,30 +204,55 @@ def compute(session: Session) -> Computed:
 
 
 class ThreadedSteps:
-    """Computes steps in one thread, which begins with the first of them.
+    """Computes steps in one thread, which begins with the first of them that is not alone.
+
+    One is alone if the turn has had no other, and the thread has none and has been given none for
+    `_BURST_SECONDS`. It is computed at once, unless any such step has taken more than the part of a
+    turn that handshakes may have: those with an RSA key of 4,096 bits do.
 
     Args:
         loop: told what has come of them.
+        budget: how long a step may take that is computed at once, in seconds of CPU time.
     """
 
-    def __init__(self, loop: Loop) -> None:
-        self._loop = loop
+    def __init__(self, loop: Loop, budget: float = _BUDGET_SECONDS) -> None:
+        self._loop, self._budget = loop, budget
+        self._after = -math.inf  # only in a later turn than this one is a step alone
+        self._under_way = 0  # in the thread, or told by it and not heard yet
         self._waiting: queue.SimpleQueue[tuple[Session, Callable[[Computed], object]]]
         self._waiting = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
-    def __call__(self, session: Session, tell: Callable[[Computed], object]) -> None:
-        """Have the thread compute one step."""
+    def __call__(self, session: Session, tell: Callable[[Computed], object]) -> Computed | None:
+        """Compute one step, or have the thread do so."""
+        now = self._loop.now
+        if not self._under_way and now > self._after:
+            self._after = now
+            return self._compute_here(session)
+        self._after = max(self._after, now + _BURST_SECONDS)
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="handshakes", daemon=True)
             self._thread.start()
+        self._under_way += 1
         self._waiting.put((session, tell))
+        return None
+
+    def _compute_here(self, session: Session) -> Computed:
+        began = time.thread_time()
+        computed = compute(session)
+        if time.thread_time() - began > self._budget:
+            self._after = math.inf
+        return computed
 
     def _work(self) -> None:
         while True:
             session, tell = self._waiting.get()
             computed = compute(session)
-            self._loop.call_from_thread(functools.partial(tell, computed))
+            self._loop.call_from_thread(functools.partial(self._tell, tell, computed))
+
+    def _tell(self, tell: Callable[[Computed], object], computed: Computed) -> None:
+        self._under_way -= 1
+        tell(computed)
 
 
 class LoopSteps:
@@ -228,7 +267,7 @@ class LoopSteps:
         self._waiting: deque[tuple[Session, Callable[[Computed], object]]] = deque()
 
     def __call__(self, session: Session, tell: Callable[[Computed], object]) -> None:
-        """Compute one step, in this turn or a later one."""
+        """Have one step computed in one of the next turns."""
         if not self._waiting:
             self._loop.call_from_thread(self._work)
         self._waiting.append((session, tell))

@@ -1,0 +1,85 @@
+"""Where the steps of handshakes are computed."""
+
+import queue
+import ssl
+
+import pytest
+import trustme
+
+from host.tls.session import Session
+from host.worker.handshakes import Computed, ThreadedSteps
+from support.fakes import FakeLoop
+
+NOT_DONE = Computed(False, "")
+
+
+class LoopOfSteps(FakeLoop):
+    """A loop that can be waited for until a thread has something called."""
+
+    def __init__(self):
+        super().__init__()
+        self.from_threads = queue.SimpleQueue()
+
+    def call_from_thread(self, function):
+        self.from_threads.put(function)
+
+    def run_one(self):
+        self.from_threads.get(timeout=30)()
+
+
+@pytest.fixture(scope="module")
+def context():
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA(key_type=trustme.KeyType.ECDSA).issue_cert("a.example").configure_cert(made)
+    return made
+
+
+@pytest.fixture
+def begun(context):
+    """Make sessions whose client has sent nothing yet."""
+    return lambda: Session(context)
+
+
+def test_a_step_that_is_alone_in_its_turn_needs_no_thread(begun):
+    loop, told = LoopOfSteps(), []
+    steps = ThreadedSteps(loop)
+    for _ in range(3):
+        assert steps(begun(), told.append) == NOT_DONE
+        loop.now += 0.001
+    assert loop.from_threads.empty()
+    assert told == []
+
+
+def test_other_steps_of_a_turn_are_computed_by_the_thread(begun):
+    loop, told = LoopOfSteps(), []
+    steps = ThreadedSteps(loop)
+    assert steps(begun(), told.append) == NOT_DONE
+    assert steps(begun(), told.append) is None
+    assert told == []
+    loop.run_one()
+    assert told == [NOT_DONE]
+
+
+def test_what_follows_a_burst_is_the_thread_s_until_it_has_rested(begun):
+    loop, told = LoopOfSteps(), []
+    steps = ThreadedSteps(loop)
+    steps(begun(), told.append)
+    steps(begun(), told.append)
+    loop.now += 10.0
+    assert steps(begun(), told.append) is None  # nobody has heard of the one before
+    loop.run_one()
+    loop.run_one()
+    loop.now += 0.001
+    assert steps(begun(), told.append) is None
+    loop.run_one()
+    loop.now += 10.0
+    assert steps(begun(), told.append) == NOT_DONE
+
+
+def test_steps_that_take_long_are_the_thread_s(begun):
+    loop, told = LoopOfSteps(), []
+    steps = ThreadedSteps(loop, budget=0.0)
+    assert steps(begun(), told.append) == NOT_DONE
+    loop.now += 10.0
+    assert steps(begun(), told.append) is None
+    loop.run_one()
