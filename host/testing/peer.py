@@ -71,7 +71,9 @@ class Peer:
             return
 
     def greeted(self, greeting: bytes | re.Pattern[bytes]) -> None:
-        """Wait for the greeting."""
+        """Wait for the greeting, and with TLS for the handshake before it."""
+        if isinstance(self._sock, TlsClient):
+            self._sock.meet()
         if isinstance(greeting, bytes):
             self.receive("on connecting", greeting)
             return
@@ -105,6 +107,13 @@ class Peer:
                 raise NotConformingError(f"{what}: expected {wanted}, got {got}")
         check_same(what, bytes(self._received[: len(expected)]), expected)
         del self._received[: len(expected)]
+
+    def receive_ready(self) -> None:
+        """Take what has come already, so that whoever answers is not held back."""
+        self._sock.setblocking(False)
+        while self._end is None and self._take(_READ_BYTES):
+            pass
+        self._sock.settimeout(patience(self._seconds))
 
     def rest(self, what: str) -> tuple[bytes, str]:
         """Wait for the end of the connection; return what comes before it, and which end it is.

@@ -60,6 +60,7 @@ def _byte_by_byte(stage: Stage) -> None:
             if place == middle:
                 stage.serves(stage.talk.again, "while another is in the middle of a request")
             peer.send(data[place : place + 1])
+            peer.receive_ready()
         peer.receive("each byte by itself", stage.talk.replies)
 
 

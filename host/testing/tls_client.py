@@ -48,7 +48,8 @@ class TlsClient:
     """The client's side of TLS over a connected socket, with the methods of one that peers need.
 
     `ssl.SSLSocket.shutdown` ends both directions. Here the session lies in memory, so that one
-    direction can end (close_notify; RFC 8446, 6.1) while the other goes on.
+    direction can end (close_notify; RFC 8446, 6.1) while the other goes on. It has said hello when
+    it is made, and `meet` waits for the server, which may not be there to answer yet.
 
     Args:
         sock: a connected socket with a time-out, which belongs to this object from now on.
@@ -56,7 +57,7 @@ class TlsClient:
         name: the name of the server, or its address.
 
     Raises:
-        OSError: the handshake fails; `ssl.SSLError` is one. The caller closes the socket.
+        OSError: the hello cannot be sent. The caller closes the socket.
     """
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext, name: str) -> None:
@@ -64,6 +65,16 @@ class TlsClient:
         self._arrived, self._leaving = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._records = b""
         self._tls = context.wrap_bio(self._arrived, self._leaving, server_hostname=name)
+        with suppress(ssl.SSLWantReadError):
+            self._tls.do_handshake()
+        self._flush()
+
+    def meet(self) -> None:
+        """Go through the handshake; this comes before all that is sent and received.
+
+        Raises:
+            OSError: it fails; `ssl.SSLError` is one.
+        """
         while True:
             try:
                 self._tls.do_handshake()

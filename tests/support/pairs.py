@@ -110,10 +110,8 @@ class Served(Worker):
 
     def _shake(self, near, far, address):
         """Have both ends agree on TLS; return the peer's end, and what is known of the peer."""
-        found, told = [], []
-        client = threading.Thread(
-            target=lambda: found.append(TlsClient(near, self._client, "localhost"))
-        )
+        told, peer = [], TlsClient(near, self._client, "localhost")
+        client = threading.Thread(target=peer.meet)
         client.start()
         handshake = self._tls.handshake(far.fileno(), 0, told.append)
         handshake.begin()
@@ -121,7 +119,7 @@ class Served(Worker):
         assert told == [""]
         handshake.end()
         client.join()
-        return found[0], self._tls.begin(far.fileno(), handshake.session, 0, address)[1]
+        return peer, self._tls.begin(far.fileno(), handshake.session, 0, address)[1]
 
     def end_turn(self):
         super().end_turn()

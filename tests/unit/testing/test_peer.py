@@ -24,6 +24,16 @@ def test_a_reply_in_pieces(pair):
     peer.receive("request 2", b", and more")
 
 
+def test_what_has_come_is_taken_without_waiting(pair):
+    peer, far = pair
+    peer.receive_ready()
+    far.sendall(b"early")
+    peer.receive_ready()
+    far.setblocking(False)
+    far.sendall(b", late")
+    peer.receive("request 1", b"early, late")
+
+
 @pytest.mark.parametrize(
     ("sent", "ends", "message"),
     [

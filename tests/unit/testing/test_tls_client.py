@@ -48,8 +48,20 @@ def met(tmp_path):
         answering = threading.Thread(target=server.call, args=(server.tls.do_handshake,))
         answering.start()
         client = TlsClient(near, authority.client(), "localhost")
+        client.meet()
         answering.join()
         yield client, server
+
+
+def test_the_server_may_be_late(tmp_path):
+    near, far = socket.socketpair()
+    with near, far:
+        client = TlsClient(near, Authority(tmp_path).client(), "localhost")  # nobody answers yet
+        assert far.recv(1) == b"\x16"  # a handshake record (RFC 8446, 5.1)
+        near.settimeout(0.01)
+        with pytest.raises(TimeoutError):
+            client.meet()
+        client.close()
 
 
 def test_what_is_sent_after_a_half_close_is_received(met):
