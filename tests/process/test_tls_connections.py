@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import threading
 from contextlib import suppress
 
 import pytest
@@ -70,6 +69,19 @@ def whole(client, size):
     return bytes(found)
 
 
+def exchanged(client, data, size):
+    """Send, and return so many bytes that come meanwhile: an SSLSocket is not for two threads."""
+    left, found, watch = data, b"", Stopwatch()
+    client.setblocking(False)
+    while len(found) < size:
+        assert not watch.has_passed(60)
+        with suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            left = left[client.send(left[:16_384]) :] if left else left
+        with suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            found += client.recv(size - len(found))
+    return found
+
+
 def all_of(sock):
     """Return all that comes until the end."""
     found = bytearray()
@@ -91,10 +103,7 @@ def test_a_buffer_smaller_than_a_record_gets_all_of_it(served, connect):
     with connect(served()) as client:
         client.sendall(b"into\n")
         assert whole(client, 2) == b"go"
-        sender = threading.Thread(target=client.sendall, args=(data,))
-        sender.start()
-        assert whole(client, len(data)) == data
-        sender.join()
+        assert exchanged(client, data, len(data)) == data
 
 
 def test_an_abort_resets_and_says_nothing_before(served, connect):
@@ -120,15 +129,7 @@ def test_who_sends_on_in_a_pause_and_reads_late_loses_nothing(served, connect):
     with connect(served(), room=8192) as client:
         client.sendall(b"pause\n")
         assert whole(client, 6) == b"paused"
-        left, found, expected, watch = data, b"", b"resumed" + data, Stopwatch()
-        client.setblocking(False)
-        while len(found) < len(expected):  # an SSLSocket is not for two threads at a time
-            assert not watch.has_passed(60)
-            with suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                left = left[client.send(left[:16_384]) :] if left else left
-            with suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                found += client.recv(65_536)
-        assert found == expected
+        assert exchanged(client, data, len(data) + 7) == b"resumed" + data
 
 
 def test_a_plugin_is_called_when_there_is_room(served, connect):
