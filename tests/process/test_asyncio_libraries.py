@@ -9,7 +9,6 @@ import smtplib
 import socket
 import ssl
 import subprocess
-import threading
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from websockets.sync.client import connect as connect_websocket
 from host.errors import ExitCode
 from host.testing.machine import patience
 from support.address import connect
+from support.exchanging import exchanged
 from support.hosting import SUPPORT, Host, Start
 
 pytestmark = pytest.mark.process
@@ -100,13 +100,7 @@ def test_tls_of_asyncio(start: Start, plugin: str) -> None:
         garbage = stack.enter_context(connect(host.address))
         garbage.sendall(b"GET / HTTP/1.1\r\n\r\n")
         client = stack.enter_context(anybody().wrap_socket(connect(host.address)))
-        sending = threading.Thread(target=client.sendall, args=(data,))
-        sending.start()
-        received = b""
-        while len(received) < len(data) and (more := client.recv(65_536)):
-            received += more
-        sending.join()
-        assert received == data
+        assert exchanged(client, data, len(data)) == data
     assert host.stop() == 0
     assert not host.events("callback_failed")
 

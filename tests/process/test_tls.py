@@ -7,7 +7,6 @@ import shutil
 import socket
 import ssl
 import subprocess
-import threading
 from contextlib import suppress
 
 import pytest
@@ -16,6 +15,7 @@ from host.control import client as control
 from host.testing.machine import patience
 from support.asking import fresh_name
 from support.certificates import Authority
+from support.exchanging import exchanged, send_until_held
 from support.hosting import SUPPORT, eventually
 from support.tls_records import Records, logging_secrets, secret_of
 
@@ -283,11 +283,8 @@ def test_a_reader_that_stops_for_a_while_gets_all(served, authority, size):
     host = served("--set", f"connection.read_size_bytes={size}")
     data = bytes(range(256)) * (100 if size == 1 else 16_384)
     with connect(host, authority.client()) as client:
-        sender = threading.Thread(target=client.sendall, args=(data,))
-        sender.start()
-        sender.join(patience(1))  # the host reads no more than it can send
-        found = whole(client, len(data))
-        sender.join()
+        left = send_until_held(client, data)  # the host reads no more than it can send
+        found = exchanged(client, left, len(data))
         assert hashlib.sha256(found).digest() == hashlib.sha256(data).digest()
 
 

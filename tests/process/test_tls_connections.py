@@ -11,6 +11,7 @@ import pytest
 from host.testing.machine import Stopwatch, patience
 from support.asking import fresh_name
 from support.certificates import Authority
+from support.exchanging import exchanged
 from support.hosting import SUPPORT
 
 pytestmark = pytest.mark.process
@@ -67,19 +68,6 @@ def whole(client, size):
     while len(found) < size and (data := client.recv(size - len(found))):
         found += data
     return bytes(found)
-
-
-def exchanged(client, data, size):
-    """Send, and return so many bytes that come meanwhile: an SSLSocket is not for two threads."""
-    left, found, watch = data, b"", Stopwatch()
-    client.setblocking(False)
-    while len(found) < size:
-        assert not watch.has_passed(60)
-        with suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            left = left[client.send(left[:16_384]) :] if left else left
-        with suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            found += client.recv(size - len(found))
-    return found
 
 
 def all_of(sock):
