@@ -66,7 +66,7 @@ class Session:
     Attributes:
         more: whether bytes may wait inside, so that nothing is to be read from the descriptor and
             nothing is to be waited for. It may turn out that they are a part of a record.
-        silent: whether the peer is not told of the end.
+        silent: whether the peer is not told of the end, or was already.
     """
 
     __slots__ = (
@@ -216,18 +216,22 @@ class Session:
             return False
         return not self._left
 
-    def finish(self, fd: int) -> None:
-        """Say that nothing more will be sent (close_notify), if the kernel takes it at once."""
+    def finish(self, fd: int) -> bool:
+        """Say that nothing more will be sent (close_notify; RFC 8446, 6.1), once.
+
+        Returns:
+            Whether nothing is left for `flush` to send: the kernel has taken it, nothing can be
+            sent any more, or it was said before.
+        """
+        if self.silent or self._ahead:  # a part of what was written must not look complete
+            return True
+        self.silent = True
+        with suppress(ssl.SSLError, ValueError):
+            self._object.unwrap()  # the peer need not have finished; or no session was agreed on
         try:
-            if self.silent or self._left:
-                return  # what is left is a part of a record: nothing can follow it
-            self._object.unwrap()
-        except (ssl.SSLError, ValueError):
-            pass  # it has not said that it has finished, or no session was agreed on
-        try:
-            self._send(fd)
+            return self.flush(fd)
         except OSError:
-            return
+            return True
 
     @property
     def object(self) -> ssl.SSLObject:

@@ -65,6 +65,14 @@ class TlsSockets(PollerFor):
         """Write as `Session.send_file` does."""
         return self._sessions[fd].send_file(fd, file, offset, count)
 
+    def finish(self, fd: int) -> bool:
+        """Say that nothing more is sent, as `Session.finish` does."""
+        return self._sessions[fd].finish(fd)
+
+    def flush(self, fd: int) -> bool:
+        """Send what waits, as `Session.flush` does."""
+        return self._sessions[fd].flush(fd)
+
     def reset(self, fd: int) -> None:
         """Have the peer see a reset when the descriptor is closed, and no word before it."""
         self._sessions[fd].silent = True

@@ -94,6 +94,37 @@ class BytesBacklog:
         self.in_memory = 0
 
 
+class Farewell(BytesBacklog):
+    """The last word of a connection that has sent all: the end of its TLS session.
+
+    None of it is the plugin's, so it has no length. But the kernel may have no room for it.
+
+    Args:
+        flush: sends it to a descriptor; tells whether all of it is taken.
+    """
+
+    __slots__ = ("_flush", "_waits")
+
+    def __init__(self, flush: Callable[[int], bool]) -> None:
+        super().__init__(b"")
+        self._flush, self._waits = flush, True
+
+    def __bool__(self) -> bool:
+        return self._waits
+
+    def send(self, fd: int, _write: Write, _send_file: SendFile) -> int:
+        """Send it, or what is left of it; none of it counts.
+
+        Raises:
+            BlockingIOError: the peer does not take all of it now.
+            OSError: nothing can be sent any more.
+        """
+        if not self._flush(fd):
+            raise BlockingIOError
+        self._waits = False
+        return 0
+
+
 def rest_of(piece: bytes | bytearray | memoryview, start: int) -> bytes | memoryview:
     """Return what follows `start`: a view, or a copy if that keeps less in memory."""
     view = memoryview(piece)[start:]

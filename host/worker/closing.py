@@ -140,6 +140,17 @@ class ClosingPart(SendingHalf):
         self._stop_traffic()
         self._context.touched.append(self)
 
+    def _has_said_all(self) -> bool:
+        """Say the last word, if there is one; tell whether nothing waits of it."""
+        context = self._context
+        if context.farewell is None:
+            return True
+        self._unsent = context.farewell(self._fd)
+        if self._unsent is None:
+            return True
+        context.stalled[self] = context.loop.now
+        return False
+
     def _stop_traffic(self) -> None:
         """Read nothing more, and send nothing more than what is unsent."""
         self._room = 0

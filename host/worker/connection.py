@@ -246,7 +246,7 @@ class SocketConnection(StartTlsPart):
             and not (self._context.answering and self._waits_for_answers())
         ):
             self._closing, self.closed = _PEER_FINISHED, True
-        if self._closing is not None and self._unsent is None:
+        if self._closing is not None and self._unsent is None and self._has_said_all():
             self._end(self._closing)
         else:
             self._attention = False

@@ -15,7 +15,7 @@ from host.net.sockets import pending_error, reset_on_close
 from host.runtime.loop import Poller
 from host.settings import ConnectionLimits
 from host.telemetry.emitter import ReportFailure
-from host.worker.backlog import SendFile, Write
+from host.worker.backlog import Farewell, SendFile, Write
 from host.worker.losses import Losses, NoLosses
 from host.worker.timers import ConnectionTimers
 from host.worker.unsent import UnsentBytes
@@ -114,6 +114,8 @@ class ListenerContext:
         losses: told of bytes that cannot arrive.
         read, read_into, write, write_pieces, send_file, close: what is done with descriptors:
             read(2), readv(2), write(2), writev(2), sendfile(2) and close(2).
+        farewell: says the last word of a connection that has sent all, and returns what waits of
+            it; None if nothing does. None if there is no such word.
         discard: reads what nobody wants any more before close(2): read(2), also with TLS, whose
             session may have given out all it can while the kernel has more.
         error: returns the error that is pending on one, 0 for none.
@@ -155,6 +157,7 @@ class ListenerContext:
     write_pieces: Write = os.writev
     send_file: SendFile = os.sendfile
     close: Callable[[int], None] = os.close
+    farewell: Callable[[int], Farewell | None] | None = None
     discard: Callable[[int, int], bytes] = os.read
     error: Callable[[int], int] = pending_error
     reset: Callable[[int], None] = reset_on_close

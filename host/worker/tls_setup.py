@@ -14,6 +14,7 @@ from host.tls.contexts import ServerContext
 from host.tls.session import Session
 from host.tls.sockets import TlsSockets
 from host.tls.tables import TlsContexts
+from host.worker.backlog import Farewell
 from host.worker.context import ListenerContext
 from host.worker.handshakes import Handshake, LoopSteps, Step, ThreadedSteps
 from host.worker.refusals import Refusals
@@ -101,11 +102,16 @@ class TlsSetup:
             write_pieces=sockets.write_pieces,
             send_file=sockets.send_file,
             close=sockets.closing(context.close),
+            farewell=self._farewell,
             reset=sockets.reset,
             reason_of=sockets.reason_of,
             start_tls=has_tls_already,
             tls_object=sockets.object_of,
         )
+
+    def _farewell(self, fd: int) -> Farewell | None:
+        """Say that nothing more is sent; return what waits of that."""
+        return None if self._sockets.finish(fd) else Farewell(self._sockets.flush)
 
     def tell_refusals(self, refusals: Refusals) -> None:
         """Have handshakes counted that fail in the middle of a connection."""

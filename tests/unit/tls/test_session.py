@@ -84,6 +84,18 @@ def joined(ends, version=ssl.TLSVersion.TLSv1_3, *, room=0, context=None):
         yield session, ours.fileno(), client
 
 
+@contextmanager
+def no_room():
+    """Yield a socket that takes nothing."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                ours.send(bytes(65_536))
+        yield ours.fileno()
+
+
 def read_all(session, fd, room, into=False):
     """Read as a connection does: as long as bytes may be inside, or are to be read."""
     found = b""
@@ -253,6 +265,17 @@ class TestEnds:
             client.incoming.write(client.sock.recv(1 << 16))
             assert client.tls.read(100) == b"bye"
             assert client.tls.read(100) == b""  # close_notify, since its input has not ended
+
+    def test_an_end_that_finds_no_room_is_told_when_there_is_some(self, ends):
+        with joined(ends) as (session, fd, client), no_room() as full:
+            session.write(fd, b"bye")
+            assert not session.finish(full)
+            assert session.finish(full)  # it is said once
+            assert not session.flush(full)
+            assert session.flush(fd)
+            client.incoming.write(client.sock.recv(1 << 16))
+            assert client.tls.read(100) == b"bye"
+            assert client.tls.read(100) == b""
 
     def test_who_is_reset_is_told_nothing(self, ends):
         with joined(ends) as (session, fd, client):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from host.interfaces import CloseReason
 from host.runtime.loop import READ, WRITE
 from host.telemetry.events import CONNECTION_CLOSED
+from host.worker.backlog import Farewell
 from host.worker.closing import log_closed
 from support.connections import HANG_UP, PIPE, RESET, Worker, takes_of, writes
 from support.fakes import Told
@@ -56,6 +57,50 @@ def test_the_log_is_told_who_ended_and_why_if_it_wants_to_know():
         "bytes_out": 6,
         "reason": CloseReason.IDLE.value,
     }
+
+
+def with_last_word(*room):
+    """A worker whose connections say a last word; `room`: whether there is room, look by look."""
+    worker, looks = Worker(), iter(room)
+
+    def say(fd):
+        """Say it once, as a session does."""
+        if fd in said:
+            return None
+        said.append(fd)
+        return None if next(looks) else Farewell(lambda _fd: next(looks))
+
+    said = []
+    worker.context.farewell = say
+    return worker
+
+
+def test_a_last_word_that_finds_no_room_is_waited_for():
+    worker = with_last_word(False, False, True)
+    connection, sock = worker.connect(b"x")
+    worker.handler = writes(b"bye")
+    worker.turn(connection)
+    connection.close()
+    worker.end_turn()
+    assert (worker.loop.watched, connection.unsent) == ({7: WRITE}, 0)
+    worker.turn(connection, WRITE)
+    assert (worker.reasons, sock.taken) == ([], b"bye")
+    worker.turn(connection, WRITE)
+    assert worker.reasons == [CloseReason.PLUGIN]
+    assert (connection.bytes_out, worker.stalled, worker.loop.watched) == (3, {}, {})
+
+
+def test_a_peer_that_leaves_no_room_for_the_last_word_has_the_time_of_a_write():
+    worker = with_last_word(False, False)
+    connection, sock = worker.connect(b"x")
+    connection.close()
+    worker.end_turn()
+    since = worker.stalled[connection]
+    worker.turn(connection, WRITE)  # nothing is taken: the time goes on
+    assert worker.stalled == {connection: since}
+    connection.cut(CloseReason.WRITE_TIMEOUT)
+    assert worker.reasons == [CloseReason.WRITE_TIMEOUT]
+    assert (sock.was_reset, worker.losses.cuts) == (False, [])
 
 
 def test_close_sends_first_and_drops_what_is_written_afterwards():
