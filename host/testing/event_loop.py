@@ -76,10 +76,12 @@ class FakeEventLoop(HostEventLoop):
     def run_in_executor(  # type: ignore[override]
         self, executor: Any, func: Callable[..., Any], *args: Any
     ) -> asyncio.Future[Any]:
-        """Call a function in the next turn."""
+        """Call a function in the next turn, unless nobody waits for it any more."""
         future = self.create_future()
 
         def work() -> None:
+            if future.cancelled():
+                return
             try:
                 result = func(*args)
             except Exception as error:

@@ -155,6 +155,20 @@ def test_what_never_comes_is_an_error_and_no_endless_wait(file: str) -> None:
         harness.start()
 
 
+def test_what_is_given_up_before_a_thread_has_begun_with_it_is_not_called() -> None:
+    worker, called = FakeWorker(), []
+    loop = worker.asyncio
+
+    async def work(number: int) -> None:
+        await loop.run_in_executor(None, called.append, number)
+
+    first, second = loop.create_task(work(1)), loop.create_task(work(2))
+    loop.call_soon(first.cancel)
+    worker.run()
+    worker.close_asyncio()  # which raises what callbacks have raised
+    assert (first.cancelled(), second.done(), called) == (True, True, [2])
+
+
 def test_a_fake_worker_has_an_event_loop_of_its_own() -> None:
     worker = FakeWorker()
     loop, done = worker.asyncio, []
