@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import traceback
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -58,6 +59,18 @@ class Count(int):
 def listed(names: Iterable[str]) -> str:
     """Return names as messages list them."""
     return ", ".join(names)
+
+
+def named(called: object) -> tuple[str, str]:
+    """Return the module and the name of what is called, as messages show them.
+
+    Of an object that is no function they are those of its kind, and of functools.partial() those
+    of the function in it: what objects and arguments say of themselves may be secret.
+    """
+    while isinstance(called, functools.partial) and not hasattr(called, "__qualname__"):
+        called = called.func
+    name = getattr(called, "__qualname__", type(called).__qualname__)
+    return getattr(called, "__module__", None) or "?", name
 
 
 def shorten(filename: str) -> str:

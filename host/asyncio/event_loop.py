@@ -18,6 +18,7 @@ from host.asyncio.transport import HostTransport
 from host.interfaces import Connection, Listener
 from host.runtime import forks
 from host.runtime.loop import Loop
+from host.text import named
 
 Listening = Callable[[object], Iterable[tuple[Listener, socket.socket]]]
 
@@ -155,7 +156,9 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         Plugin and connection may be None, the task "".
         """
         task = asyncio.current_task(self)
-        said = "" if task is None else f"task {task.get_name()} ({_coroutine_name(task)})"
+        said = ""
+        if task is not None:
+            said = f"task {task.get_name()} ({named(task.get_coro())[1]})"
         return OWNER.get() or self._only_owner(), CONNECTION.get(), said
 
     def has_work(self) -> bool:
@@ -356,12 +359,6 @@ class HostEventLoop(asyncio.SelectorEventLoop):
             self._report(failed)
 
 
-def _coroutine_name(task: asyncio.Task[Any]) -> str:
-    """Return the name of the coroutine that a task is made of."""
-    coroutine = task.get_coro()
-    return str(getattr(coroutine, "__qualname__", type(coroutine).__qualname__))
-
-
 def _awaited(coroutine: Any) -> Iterator[str]:
     """Say where a coroutine waits, then the coroutine that it waits for, and so on."""
     while (frame := getattr(coroutine, "cr_frame", None)) is not None:
@@ -375,5 +372,5 @@ def _name(context: dict[str, Any], task: Any) -> str:
         return f"task {task.get_name()}"
     callback = getattr(context.get("handle"), "_callback", None)
     if callback is not None:
-        return f"callback {getattr(callback, '__qualname__', repr(callback))}"
+        return f"callback {named(callback)[1]}"
     return str(context.get("message", "a callback"))

@@ -8,6 +8,7 @@ from contextvars import copy_context
 from typing import Any
 
 from host.asyncio.event_loop import OWNER, HostEventLoop
+from host.text import named
 
 Measure = Callable[[object, str, Callable[..., Any]], Callable[..., Any]]
 """Returns what to call in a function's place: its time counts for a plugin, under that name."""
@@ -62,7 +63,7 @@ def measure_tasks(loop: HostEventLoop, measure: Measure) -> None:
 
     def make(_loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> asyncio.Task[Any]:
         owner = (options.get("context") or copy_context()).get(OWNER)
-        name = getattr(coro, "__qualname__", type(coro).__qualname__)
+        name = named(coro)[1]
         key = id(owner), name  # plugins live as long as the loop
         if key not in steps:
             steps[key] = step_of(owner, name)

@@ -30,7 +30,7 @@ from host.telemetry.events import (
     POOL_PROCESS_ENDED,
     Level,
 )
-from host.text import reason
+from host.text import named, reason
 
 _ATTEMPTS = 3
 """How many starts in a row may fail before tasks are failed: one may have been killed by chance."""
@@ -254,7 +254,7 @@ def packed(
     try:
         return pickle.dumps((func, args, kwds, items), pickle.HIGHEST_PROTOCOL)
     except Exception as error:
-        what = getattr(func, "__qualname__", repr(func))
+        what = named(func)[1]
         raise PicklingError(
             f"a task of pool {name} cannot be passed to a process: {what} or its arguments cannot "
             f"be pickled ({type(error).__name__}: {error}). The function must be one that can be "

@@ -18,6 +18,7 @@ from host.testing.loop import FakeLoop
 from host.testing.pool import FakePool
 from host.testing.start_tls import FakeHandshakes
 from host.testing.wire import Wire
+from host.text import named
 from host.worker.connection import SocketConnection
 from host.worker.context import ListenerContext, OpenConnections
 from host.worker.timers import RepeatedCall
@@ -239,8 +240,8 @@ class FakeWorker:
         try:
             self._within(function)()
         except BaseException as error:
-            name = getattr(function, "__qualname__", repr(function))
-            self.report(getattr(function, "__module__", None) or "?", f"call of {name}", error)
+            module, name = named(function)
+            self.report(module, f"call of {name}", error)
 
     def rest(self) -> bool:
         """End a turn: follow up what was touched; true if anything was."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from host.ipc.current_call import callback_words
 from host.ipc.scoreboard import CURRENT_CALL, Row
 from host.runtime.loop import Loop, TimerHandle
 from host.telemetry.emitter import ReportFailure
+from host.text import named
 from host.worker.connection import SocketConnection
 from host.worker.context import OpenConnections
 from host.worker.timers import RepeatedCall
@@ -108,16 +108,7 @@ def isolation(row: Row, report: ReportFailure) -> Isolated:
         try:
             function()
         except BaseException as error:
-            called = _without_partial(function)
-            module = getattr(called, "__module__", None) or "?"
-            name = getattr(called, "__qualname__", type(called).__qualname__)
+            module, name = named(function)
             report(module, f"call of {name}", error, ())
 
     return isolated
-
-
-def _without_partial(function: Callable[..., object]) -> Callable[..., object]:
-    """Return the function that functools.partial() binds arguments of, or the same function."""
-    while isinstance(function, functools.partial) and not hasattr(function, "__qualname__"):
-        function = function.func
-    return function

@@ -1,11 +1,12 @@
 """Wording that several packages share."""
 
 import errno
+import functools
 import os
 
 import pytest
 
-from host.text import Count, counted, reason
+from host.text import Count, counted, named, reason
 
 
 @pytest.mark.parametrize(
@@ -29,3 +30,16 @@ def test_one_of_a_thing_is_told_in_the_singular(number, said):
 
 def test_a_count_is_a_number_in_every_other_format():
     assert f"{Count(7)} {Count(7):d} {Count(7):04} {Count(7):.1f} {Count(10):x}" == "7 7 0007 7.0 a"
+
+
+class Secretive:
+    def __call__(self, *_):
+        pass
+
+
+def test_a_name_has_nothing_of_what_is_given_to_a_function():
+    bound = functools.partial(functools.partial(reason, "secret"), "secret")
+    assert named(bound) == named(reason) == ("host.text", "reason")
+    assert named(functools.partial(Secretive(), "secret")) == (__name__, "Secretive")
+    assert named(print) == ("builtins", "print")
+    assert named("secret".join) == ("?", "str.join")

@@ -1,6 +1,7 @@
 """What a process of a pool makes of a task; the module is run as a program by the process tests."""
 
 import ast
+import functools
 import pickle
 import sys
 from pathlib import Path
@@ -113,6 +114,8 @@ def test_a_task_that_cannot_be_pickled_says_so_and_what_to_do():
         packed("p", lambda: 1, (), {}, None)
     with pytest.raises(PicklingError, match="give or its arguments"):
         packed("p", give, (sys.stdout,), {}, None)
+    with pytest.raises(PicklingError, match="process: give or its arguments"):
+        packed("p", functools.partial(give, sys.stdout), (), {}, None)
 
 
 def test_a_file_is_found_under_the_name_that_the_host_gave_it(tmp_path):

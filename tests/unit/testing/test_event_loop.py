@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,16 @@ def test_what_never_comes_is_an_error_and_no_endless_wait(file: str) -> None:
     harness = Harness(f"{file}:Never")
     with pytest.raises(AssertionError, match="waits for what never comes"):
         harness.start()
+
+
+def test_a_callback_that_fails_is_told_by_its_name_without_its_arguments() -> None:
+    worker = FakeWorker()
+    worker.asyncio.call_soon(functools.partial(Path.read_text, Path("/nowhere/secret")))
+    worker.call_from_thread(functools.partial(Path.read_text, Path("/nowhere/secret")))
+    with pytest.raises(FileNotFoundError):
+        worker.run()
+    told = ["call of Path.read_text", "callback Path.read_text"]
+    assert [each.hook for each in worker.failures] == told
 
 
 def test_what_is_given_up_before_a_thread_has_begun_with_it_is_not_called() -> None:
