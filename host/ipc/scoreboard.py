@@ -77,6 +77,33 @@ SENT = 5
 LISTENER_WORDS = CLOSED + len(CloseReason)
 
 
+OF_REFUSALS = {
+    "denied": DENIED,
+    "proxy": BAD_PROXY,
+    "tls": BAD_TLS,
+    "late": LATE,
+    "gone": GONE,
+    "probes": PROBES,
+    "per_client": PER_CLIENT,
+    "rate": RATE,
+}
+"""Why connections were not let in, and which counters say how many."""
+OF_DATAGRAMS = {
+    "received": DATAGRAMS,
+    "replies": REPLIES,
+    "dropped_replies": DROPPED_REPLIES,
+    "refused_replies": REFUSED_REPLIES,
+}
+"""What is counted of datagrams, and where."""
+OF_TASKS = {
+    "done": TASKS_DONE,
+    "failed": TASKS_FAILED,
+    "lost": TASKS_LOST,
+    "timed_out": TASKS_TIMED_OUT,
+}
+"""What has become of tasks of pools, and which counters say how many."""
+
+
 def bucket_of(nanoseconds: int) -> int:
     """Return the bucket of a time: the first ends at 1,024 ns, each next one is twice as long."""
     return (nanoseconds >> 10).bit_length()

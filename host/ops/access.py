@@ -48,7 +48,8 @@ class Access:
         if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self._token):
             return None
         words = "the header Authorization must be `Bearer` and the token of ops.token"
-        return text(HTTPStatus.UNAUTHORIZED, words, www_authenticate='Bearer realm="prefork"')
+        asked = {"WWW-Authenticate": 'Bearer realm="prefork"'}
+        return text(HTTPStatus.UNAUTHORIZED, words, asked)
 
     def _is_own(self, named: str) -> bool:
         """Tell whether a header `Host` (RFC 9110, 7.2) means this machine: by its address, too."""

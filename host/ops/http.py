@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -72,10 +73,11 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def text(status: HTTPStatus, words: str, **headers: str) -> Response:
+def text(
+    status: HTTPStatus, words: str, headers: Mapping[str, str] = MappingProxyType({})
+) -> Response:
     """Return an answer for people: a line of text."""
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Response(f"{words}\n".encode(), status, headers=named)
+    return Response(f"{words}\n".encode(), status, headers=headers)
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -136,11 +138,6 @@ class HttpServer:
         self._servers: list[asyncio.Server] = []
         self._clients: set[_Client] = set()
 
-    @property
-    def clients(self) -> int:
-        """How many connections are open."""
-        return len(self._clients)
-
     async def start(self, sockets: Iterable[socket.socket]) -> None:
         """Begin to accept on listening sockets, which stay the caller's."""
 
@@ -148,8 +145,8 @@ class HttpServer:
             await self._serve(_Client(reader, writer, self._patience))
 
         for sock in sockets:
-            start = asyncio.start_unix_server if sock.family == socket.AF_UNIX else _start_server
-            self._servers.append(await start(connected, sock=sock.dup(), limit=_READ_BYTES))
+            own = sock.dup()
+            self._servers.append(await asyncio.start_server(connected, sock=own, limit=_READ_BYTES))
 
     async def close(self, grace_seconds: float) -> None:
         """Accept no more, and end: those whose answer is under way have `grace_seconds` for it."""
@@ -214,10 +211,6 @@ class HttpServer:
             return text(HTTPStatus.INTERNAL_SERVER_ERROR, "this is a fault of the host itself")
 
 
-async def _start_server(*args: object, **named: object) -> asyncio.Server:
-    return await asyncio.start_server(*args, **named)  # type: ignore[arg-type]
-
-
 async def _read_head(client: _Client) -> Request | None:
     """Return the next request; None if the client sends no more.
 
@@ -261,7 +254,7 @@ def _checked(client: _Client, event: h11.Request) -> Request:
         words = "this is a server of HTTP/1.1"
         raise _RequestError(text(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, words))
     if method not in ("GET", "HEAD"):
-        refused = text(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD", allow="GET, HEAD")
+        refused = text(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD", {"Allow": "GET, HEAD"})
         raise _RequestError(refused)
     if not isinstance(client.parser.next_event(), h11.EndOfMessage):
         raise _RequestError(text(HTTPStatus.BAD_REQUEST, "a request has no body here"))

@@ -49,7 +49,7 @@ _TURNS = Metric(
 )
 _TASKS = _counter("pool_tasks", "Tasks of pools that have ended, by outcome.", ("slot", "outcome"))
 
-_OF_LISTENERS = (
+_OF_STREAMS = (
     _Counted(
         _counter("connections_claimed", "Connections that workers were told to accept.", _LISTENER),
         board.CLAIMED,
@@ -70,30 +70,10 @@ _OF_LISTENERS = (
         ),
         board.REFUSED,
     ),
-    *(
-        _Counted(_TURNED_AWAY, word, cause)
-        for cause, word in (
-            ("denied", board.DENIED),
-            ("proxy", board.BAD_PROXY),
-            ("tls", board.BAD_TLS),
-            ("late", board.LATE),
-            ("gone", board.GONE),
-            ("probe", board.PROBES),
-            ("per_client", board.PER_CLIENT),
-            ("rate", board.RATE),
-        )
-    ),
+    *(_Counted(_TURNED_AWAY, word, cause) for cause, word in board.OF_REFUSALS.items()),
     *(
         _Counted(_CLOSED, board.CLOSED + number, reason.name.lower())
         for number, reason in enumerate(CloseReason)
-    ),
-    _Counted(
-        _counter("received_bytes", "Bytes that plugins have read of connections.", _LISTENER),
-        board.BYTES_IN,
-    ),
-    _Counted(
-        _counter("sent_bytes", "Bytes that the kernel has taken for connections.", _LISTENER),
-        board.BYTES_OUT,
     ),
     _Counted(
         _counter(
@@ -107,6 +87,8 @@ _OF_LISTENERS = (
         _counter("answers_cut", "Connections that ended with unsent bytes.", _LISTENER),
         board.CUT_ANSWERS,
     ),
+)
+_OF_DATAGRAMS = (
     _Counted(_counter("datagrams_received", "Datagrams read.", _LISTENER), board.DATAGRAMS),
     _Counted(_counter("datagram_replies", "Datagrams sent in reply.", _LISTENER), board.REPLIES),
     _Counted(
@@ -122,16 +104,16 @@ _OF_LISTENERS = (
         board.REFUSED_REPLIES,
     ),
 )
-_OF_SLOTS = (
-    *(
-        _Counted(_TASKS, word, outcome)
-        for outcome, word in (
-            ("done", board.TASKS_DONE),
-            ("failed", board.TASKS_FAILED),
-            ("lost", board.TASKS_LOST),
-            ("timed_out", board.TASKS_TIMED_OUT),
-        )
+_OF_ALL = (
+    _Counted(
+        _counter("received_bytes", "Bytes that plugins have read.", _LISTENER), board.BYTES_IN
     ),
+    _Counted(
+        _counter("sent_bytes", "Bytes that the kernel has taken.", _LISTENER), board.BYTES_OUT
+    ),
+)
+_OF_SLOTS = (
+    *(_Counted(_TASKS, word, outcome) for outcome, word in board.OF_TASKS.items()),
     _Counted(
         _counter(
             "worker_suspensions",
@@ -210,7 +192,7 @@ METRICS: tuple[Metric, ...] = tuple(
             _INFO,
             _STARTED,
             _GENERATION,
-            *(each.metric for each in _OF_LISTENERS),
+            *(each.metric for each in (*_OF_STREAMS, *_OF_DATAGRAMS, *_OF_ALL)),
             *(each.metric for each in _OF_SLOTS),
             _TURNS,
             *(each.metric for each in _GAUGES),
@@ -263,22 +245,12 @@ def _of_restarts(counts: HostCounts, slots: set[int]) -> list[Sample]:
 
 def _of_listeners(totals: Totals) -> Families:
     families: dict[Metric, list[Sample]] = {}
-    listeners = sorted(totals.listeners)
-    for metric, word, cause in _OF_LISTENERS:
-        found = families.setdefault(metric, [])
-        more = (cause,) if cause else ()
-        for address, plugin, slot, words in listeners:
-            if not word_is_of(metric, address):
-                continue
-            found.append(Sample((address, plugin, slot, *more), words[word]))
+    for address, plugin, slot, words in sorted(totals.listeners):
+        of_kind = _OF_DATAGRAMS if address.startswith("udp://") else _OF_STREAMS
+        for metric, word, cause in (*of_kind, *_OF_ALL):
+            labels = (address, plugin, slot, cause) if cause else (address, plugin, slot)
+            families.setdefault(metric, []).append(Sample(labels, words[word]))
     yield from families.items()
-
-
-def word_is_of(metric: Metric, address: str) -> bool:
-    """Tell whether a metric is one of the kind of listener that has this address."""
-    if address.startswith("udp://"):
-        return "datagram" in metric.name or "bytes" in metric.name
-    return "datagram" not in metric.name
 
 
 def _of_slots(totals: Totals) -> Families:

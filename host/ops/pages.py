@@ -82,9 +82,9 @@ class Pages:
             "/healthz": self._healthz,
             "/readyz": self._readyz,
             "/metrics": self._metrics,
-            "/status.json": lambda _: self._json(self._status),
-            "/generations.json": lambda _: self._json(self._generations),
-            "/connections.json": lambda _: self._json(self._connections),
+            "/status.json": lambda _: _json(self._status.answer()),
+            "/generations.json": lambda _: _json(self._generations.answer()),
+            "/connections.json": lambda _: _json(self._connections.answer()),
             "/why.json": self._why,
             "/events": self._events,
         }
@@ -102,54 +102,41 @@ class Pages:
         """Answer a request that was let in."""
         if request.path in self._files:
             body, kind = self._files[request.path]
-            return Response(body, kind=kind, headers=HEADERS)
+            return Response(body, kind=kind)
         page = self._pages.get(request.path)
         if page is None:
-            return text(HTTPStatus.NOT_FOUND, f"there is: {', '.join(self.paths)}", **_NAMED)
-        return await page(request)
+            return text(HTTPStatus.NOT_FOUND, f"there is: {', '.join(self.paths)}")
+        try:
+            return await page(request)
+        except RemoteError as error:
+            return text(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
 
     async def _healthz(self, _: Request) -> Response:
-        try:
-            await self._readiness.answer()
-        except RemoteError as error:
-            return text(HTTPStatus.SERVICE_UNAVAILABLE, str(error), **_NAMED)
-        return text(HTTPStatus.OK, "ok", **_NAMED)
+        await self._readiness.answer()
+        return text(HTTPStatus.OK, "ok")
 
     async def _readyz(self, _: Request) -> Response:
-        try:
-            found = await self._readiness.answer()
-        except RemoteError as error:
-            return text(HTTPStatus.SERVICE_UNAVAILABLE, str(error), **_NAMED)
+        found = await self._readiness.answer()
         if found.get("ready") is True:
-            return text(HTTPStatus.OK, "ready", **_NAMED)
-        return text(HTTPStatus.SERVICE_UNAVAILABLE, str(found.get("not_ready")), **_NAMED)
+            return text(HTTPStatus.OK, "ready")
+        return text(HTTPStatus.SERVICE_UNAVAILABLE, str(found.get("not_ready")))
 
     async def _metrics(self, request: Request) -> Response:
         kind = exposition.media_type(request.headers.get("accept", ""))
         body = exposition.write(metrics.read(self._host), kind)
-        return Response(body, kind=kind, headers=HEADERS)
-
-    async def _json(self, question: Question) -> Response:
-        try:
-            found = await question.answer()
-        except RemoteError as error:
-            return text(HTTPStatus.SERVICE_UNAVAILABLE, str(error), **_NAMED)
-        body = json.dumps(found).encode()
-        return Response(body, kind="application/json", headers=HEADERS)
+        return Response(body, kind=kind)
 
     async def _why(self, request: Request) -> Response:
         """Tell why the connection `id` is with its worker; the supervisor checks the id."""
-        id = request.query.get("id", "")
-        question = Question(
-            functools.partial(ask, self._host.name, "why", {"id": id}, _LIST_SECONDS), self._threads
-        )
-        return await self._json(question)
+        args = {"id": request.query.get("id", "")}
+        asking = functools.partial(ask, self._host.name, "why", args, _LIST_SECONDS)
+        return await _json(asyncio.get_running_loop().run_in_executor(self._threads, asking))
 
     async def _events(self, _: Request) -> Response:
         if self._streams >= MAX_STREAMS:
             words = f"{MAX_STREAMS} clients hear of events already, which is the most"
-            return text(HTTPStatus.SERVICE_UNAVAILABLE, words, **_NAMED)
-        return Response(self._stream(), kind="text/event-stream", headers=HEADERS)
+            return text(HTTPStatus.SERVICE_UNAVAILABLE, words)
+        return Response(self._stream(), kind="text/event-stream")
 
     async def _stream(self) -> AsyncGenerator[bytes]:
         """Yield the state of the host again and again, as server-sent events."""
@@ -178,7 +165,8 @@ async def _answer(question: Question) -> dict[str, Any]:
         return {"error": str(error)}
 
 
-_NAMED = {name.replace("-", "_"): value for name, value in HEADERS.items()}
+async def _json(answer: Awaitable[dict[str, Any]]) -> Response:
+    return Response(json.dumps(await answer).encode(), kind="application/json")
 
 
 def _event(kind: str, value: object) -> bytes:

@@ -8,12 +8,13 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 from host.errors import ExitCode
 from host.ipc.assignment import OpsAssignment
 from host.ops.access import Access
 from host.ops.http import HttpServer, Request, Response
-from host.ops.pages import OPEN_PATHS, PROBES, Pages
+from host.ops.pages import HEADERS, OPEN_PATHS, PROBES, Pages
 from host.runtime import early_signals
 from host.runtime.privileges import give_up_capabilities
 from host.runtime.processes import die_with_parent, offer_to_oom_killer
@@ -68,7 +69,8 @@ async def _serve(
     pages = Pages(assignment)
 
     async def answer(request: Request) -> Response:
-        return access.refusal(request) or await pages.answer(request)
+        found = access.refusal(request) or await pages.answer(request)
+        return replace(found, headers={**HEADERS, **found.headers})
 
     def tell(error: Exception) -> None:
         telemetry.emit(OPS_FAILED, error=f"{type(error).__name__}: {error}")

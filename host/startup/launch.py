@@ -161,24 +161,21 @@ def _run(
     signals: Signals,
     opened: Opened | None = None,
 ) -> ExitCode:
-    settings, handed, passed = prepared.settings, given.handed, given.passed
+    settings, handed = prepared.settings, given.handed
     telemetry = host_log.telemetry
     host_log.capture.owners = prepared.registry.owners
     given = given.keeping(listen for listen, _ in prepared.served)
     inherited = bound_before(handed.sockets) if handed else []
     if opened is not None:
-        sockets = assign_listeners(prepared.served, opened.listeners)
+        assign_listeners(prepared.served, opened.listeners)
     else:
-        sockets, failed = open_or_take(prepared, handed, inherited, failed, passed, given.stored)
-        control = open_control(settings, telemetry, handed)
-        ops, failed = open_or_take_ops(settings, handed, passed, failed)
-        opened = Opened(sockets, control, ops, given.kept)
+        opened, failed = _open(prepared, given, inherited, failed, telemetry)
     if handed is None:
         _tell_start(prepared, telemetry, version)
-    _tell_listeners(sockets, handed, inherited, telemetry)
+    _tell_listeners(opened.listeners, handed, inherited, telemetry)
     _tell_ops(opened.ops, handed, telemetry)
     if not failed:
-        _tell_unused(passed, sockets, telemetry)
+        _tell_unused(given.passed, opened.listeners, telemetry)
     run = run_name() if prepared.profile else ""
     recorder = Recorder(prepared.profile, run) if prepared.profile else None
     _keep_keys(prepared, telemetry)
@@ -195,7 +192,7 @@ def _run(
         max_connections=prepared.limit,
         batch=BatchScheduling(),
         applied=prepared.applied,
-        passed=passed,
+        passed=given.passed,
         notifier=given.notifier,
         stored=given.stored_inodes,
         control=opened.control,
@@ -208,12 +205,31 @@ def _run(
         kept=given.kept,
         timed=recorder.timed if recorder else None,
     )
-    code = _supervise(settings, sockets, dependencies)
+    code = _supervise(settings, opened.listeners, dependencies)
     _tell_end(code, telemetry)
     host_log.end()
     if prepared.profile:
         _print(summarize(*collect(prepared.profile, run), prepared.profile), code)
     return code
+
+
+def _open(
+    prepared: Prepared,
+    given: Given,
+    inherited: list[socket.socket],
+    failed: str,
+    telemetry: Telemetry,
+) -> tuple[Opened, str]:
+    """Open what the host listens on, or take it; return it, and why it cannot all be had, or "".
+
+    Raises:
+        ListenError: the machine refuses an address, and there was no supervisor before.
+    """
+    settings, handed, passed = prepared.settings, given.handed, given.passed
+    listeners, failed = open_or_take(prepared, handed, inherited, failed, passed, given.stored)
+    control = open_control(settings, telemetry, handed)
+    ops, failed = open_or_take_ops(settings, handed, passed, failed)
+    return Opened(listeners, control, ops, given.kept), failed
 
 
 def _worker_of(

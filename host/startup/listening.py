@@ -107,8 +107,8 @@ def _close_unused(
 
 def assign_listeners(
     served: Iterable[tuple[Listen, str]], opened: Sequence[ListeningSocket]
-) -> list[ListeningSocket]:
-    """Return the listeners that were opened before it was known which plugin serves each.
+) -> None:
+    """Say which plugin serves each listener that was opened before that was known.
 
     Args:
         served: what they were opened for, in that order, and the plugin that serves it.
@@ -118,7 +118,6 @@ def assign_listeners(
         each.view = Listener(index, each.view.address, plugin)
         if each.sock.family == socket.AF_UNIX and not each.is_kept:
             each.sock.listen(listen.backlog)  # so that clients see this user (SO_PEERCRED, unix(7))
-    return list(opened)
 
 
 def open_control(

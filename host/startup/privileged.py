@@ -24,13 +24,14 @@ from host.text import reason
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What root has opened.
+    """What a host has opened, or its predecessor.
 
     Attributes:
-        listeners: what the host listens on; which plugin serves each is not known yet.
+        listeners: what the host listens on; `assign_listeners` says which plugin serves each, if
+            root has opened them before that was known.
         control: the control socket, if there is one.
         ops: where it shows how the host is.
-        kept: what it has read of certificates that the user may not read, if there are any.
+        kept: what root has read of certificates that the user may not read, if there are any.
     """
 
     listeners: list[ListeningSocket]

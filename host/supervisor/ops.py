@@ -40,11 +40,10 @@ class Ops:
         close: Callable[[], object],
         before: int | None = None,
     ) -> None:
-        self._state, self.sockets = state, tuple(sockets)
-        self._is_wanted = bool(sockets) and run is not None
+        self._state, self.sockets, self._run = state, tuple(sockets), run
         helper = Helper(
             "ops.listen",
-            run=lambda pipe: 0 if run is None else run(self._assignment(pipe)),
+            run=self._be_helper,
             close=close,
             last_beat=lambda: state.counts.beat,
         )
@@ -63,7 +62,7 @@ class Ops:
 
     def start(self) -> None:
         """Start the process, if there is to be one."""
-        if self._is_wanted:
+        if self.sockets and self._run is not None:
             self._helper.start()
 
     def reopen_log(self) -> None:
@@ -81,6 +80,11 @@ class Ops:
         self._helper.close_in_child()
         for listener in self.sockets:
             listener.close_in_fork()
+
+    def _be_helper(self, pipe: int) -> int:
+        """Be that process; `pipe` has its end when it is to end."""
+        assert self._run is not None  # see `start`
+        return self._run(self._assignment(pipe))
 
     def _assignment(self, pipe: int) -> OpsAssignment:
         state = self._state

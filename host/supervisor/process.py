@@ -300,7 +300,8 @@ class Supervisor:
         self._loop.stop()
 
     def _close_own(self) -> None:
-        """Close what the supervisor alone uses; a worker does so first of all."""
+        """Close what the supervisor alone uses; a child does so first of all."""
+        self._count_no_more()
         self._signals.close()
         lineage.close()
         self._dependencies.log.leave()
@@ -318,14 +319,12 @@ class Supervisor:
     def _become_helper(self) -> None:
         """Close, in a helper process, what the supervisor alone uses; counters stay mapped."""
         self._dependencies.batch.end()
-        self._count_no_more()
         self._close_own()
         self._generations.close_sockets_in_fork()
 
     def _become_worker(self) -> None:
         """Close, in a new worker, what is not its generation's."""
         self._dependencies.batch.end()
-        self._count_no_more()
         self._ops.close_in_child()
         self._close_own()
         self._generations.close_all_but_current()

@@ -10,30 +10,17 @@ from host.ipc.host_counts import HostCounts
 from host.ipc.scoreboard import (
     ACCEPTED,
     ACTIVE,
-    BAD_PROXY,
-    BAD_TLS,
     BYTES_IN,
     BYTES_OUT,
     CUT_ANSWERS,
-    DATAGRAMS,
-    DENIED,
-    DROPPED_REPLIES,
-    GONE,
-    LATE,
     LOST_WRITES,
-    PER_CLIENT,
-    PROBES,
-    RATE,
+    OF_DATAGRAMS,
+    OF_REFUSALS,
+    OF_TASKS,
     REFUSED,
-    REFUSED_REPLIES,
-    REPLIES,
     SENT,
     SPURIOUS,
-    TASKS_DONE,
-    TASKS_FAILED,
-    TASKS_LOST,
     TASKS_RUNNING,
-    TASKS_TIMED_OUT,
     TASKS_WAITING,
 )
 from host.net.shards import ShardGroup, ShardQueues
@@ -50,6 +37,9 @@ from host.supervisor.workers.exits import ExitReports
 from host.supervisor.workers.handles import WorkerHandle, Workers
 from host.supervisor.workers.pool import GRACE_SECONDS, Pool
 from host.supervisor.workers.states import WorkerState
+
+_TASKS = {"waiting": TASKS_WAITING, "running": TASKS_RUNNING, **OF_TASKS}
+"""Those of a slot's workers add up, but for the first two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,29 +206,6 @@ def _worker(handle: WorkerHandle, now: float) -> dict[str, Any]:
     }
 
 
-_TASKS = {
-    "waiting": TASKS_WAITING,
-    "running": TASKS_RUNNING,
-    "done": TASKS_DONE,
-    "failed": TASKS_FAILED,
-    "lost": TASKS_LOST,
-    "timed_out": TASKS_TIMED_OUT,
-}
-"""What has become of tasks of pools, and which counters say how many; those of a slot's workers add
-up, but for the first two."""
-_REFUSALS = {
-    "denied": DENIED,
-    "proxy": BAD_PROXY,
-    "tls": BAD_TLS,
-    "late": LATE,
-    "gone": GONE,
-    "probes": PROBES,
-    "per_client": PER_CLIENT,
-    "rate": RATE,
-}
-"""Why connections were not let in, and which counters say how many."""
-
-
 def _listeners(generation: Generation) -> list[dict[str, Any]]:
     total, found = generation.scoreboard.total, []
     sockets = {each.view.index: each for each in generation.sockets}
@@ -262,20 +229,11 @@ def _listeners(generation: Generation) -> list[dict[str, Any]]:
                 "bytes_out": total(view.index, BYTES_OUT),
                 "lost_writes": total(view.index, LOST_WRITES),
                 "cut_answers": total(view.index, CUT_ANSWERS),
-                "refusals": {name: total(view.index, word) for name, word in _REFUSALS.items()},
+                "refusals": {name: total(view.index, word) for name, word in OF_REFUSALS.items()},
                 "datagrams": _datagrams(generation, groups.get(view.index)),
             }
         )
     return found
-
-
-_DATAGRAMS = {
-    "received": DATAGRAMS,
-    "replies": REPLIES,
-    "dropped_replies": DROPPED_REPLIES,
-    "refused_replies": REFUSED_REPLIES,
-}
-"""What is counted of datagrams, and where."""
 
 
 def _datagrams(generation: Generation, group: ShardGroup | None) -> dict[str, Any] | None:
@@ -286,5 +244,5 @@ def _datagrams(generation: Generation, group: ShardGroup | None) -> dict[str, An
     with suppress(OSError):  # the host stops, and it is closed
         queues = group.queues()
     index, total = group.view.index, generation.scoreboard.total
-    counts = {name: total(index, word) for name, word in _DATAGRAMS.items()}
+    counts = {name: total(index, word) for name, word in OF_DATAGRAMS.items()}
     return {"shards": len(group.shards), **queues._asdict(), **counts}
