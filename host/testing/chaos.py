@@ -156,9 +156,8 @@ class _Run:
             workers=self._workers,
             options=self._subject.options,
             settings={
-                "listen": [self._transport.listener()],
                 "lifecycle.hang_seconds": self._hang_seconds,
-                **self._transport.settings,
+                **self._transport.settings(),
                 **scene.settings,
                 **self._subject.settings,
             },

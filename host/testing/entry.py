@@ -54,6 +54,11 @@ class Entry:
             found["tls.tests.certificates"] = [{"certificate": certificate, "key": key}]
         return found
 
+    def introduce(self, sock: socket.socket, client: tuple[str, int] = CLIENT) -> None:
+        """Say over a connected socket whom a proxy names, if there is one."""
+        if self.proxy is not None:
+            sock.sendall(header(self.proxy, client))
+
     def begin(self, sock: socket.socket, client: tuple[str, int] = CLIENT) -> socket.socket:
         """Return what to talk over to a host.
 
@@ -65,8 +70,7 @@ class Entry:
             OSError: the handshake fails (`ssl.SSLError`); the socket is closed then.
         """
         try:
-            if self.proxy is not None:
-                sock.sendall(header(self.proxy, client))
+            self.introduce(sock, client)
             if self.context is not None:
                 return self.context.wrap_socket(sock, server_hostname="localhost")
         except BaseException:

@@ -32,6 +32,15 @@ os.execv(sys.argv[2], sys.argv[2:])
 reloads on SIGHUP, though nohup(1) has the tests themselves ignore that."""
 
 
+def place_of(address: str) -> tuple[str, int] | str:
+    """Return what connect() takes of an address such as `tcp://127.0.0.1:7000`, `unix:@name`."""
+    kind, _, place = address.partition(":")
+    if kind == "unix":
+        return "\0" + place[1:] if place.startswith("@") else place
+    name, _, port = place.removeprefix("//").rpartition(":")
+    return name.strip("[]"), int(port)
+
+
 class RunningHost(EventLog):
     """A host that runs, with its JSON log; a context manager that ends it.
 
@@ -135,14 +144,13 @@ class RunningHost(EventLog):
 
     def _connected(self, address: str, timeout: float) -> socket.socket:
         """Return a connected socket without anything that the host wants first."""
-        kind, _, place = address.partition(":")
-        if kind == "unix":
-            sock = socket.socket(socket.AF_UNIX)
-            sock.settimeout(patience(timeout))
-            sock.connect("\0" + place[1:] if place.startswith("@") else place)
-            return sock
-        name, _, port = place.removeprefix("//").rpartition(":")
-        return socket.create_connection((name.strip("[]"), int(port)), patience(timeout))
+        place = place_of(address)
+        if isinstance(place, tuple):
+            return socket.create_connection(place, patience(timeout))
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(patience(timeout))
+        sock.connect(place)
+        return sock
 
     def signal(self, number: Signals) -> None:
         """Send the supervisor a signal."""

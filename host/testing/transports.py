@@ -5,15 +5,14 @@ from __future__ import annotations
 import itertools
 import os
 import socket
-import ssl
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from host.testing.proxy_header import header
-from host.testing.running import RunningHost
+from host.testing.entry import PLAIN, Entry
+from host.testing.running import RunningHost, place_of
 from host.testing.tls_client import TlsClient, make_certificate
 
 MEMORY = "memory"
@@ -32,21 +31,17 @@ class Transport:
         name: what tables call it.
         address: makes an address to listen on, which nobody else uses.
         open: makes a socket that is not connected, with small buffers where that is possible.
-        listen: options of the listener, as settings files have them.
-        settings: settings of the host that it needs, by their dotted names.
-        begin: is called with each socket once it is connected, and returns what to talk over.
+        entry: what the host wants of clients.
     """
 
     name: str
     address: Callable[[], str]
     open: Callable[[], socket.socket]
-    listen: Mapping[str, object] = field(default_factory=dict)
-    settings: Mapping[str, object] = field(default_factory=dict)
-    begin: Callable[[socket.socket], socket.socket | TlsClient] = lambda sock: sock
+    entry: Entry = PLAIN
 
-    def listener(self) -> dict[str, object]:
-        """Return a listener as settings have it, on an address that nobody else uses."""
-        return {"address": self.address(), **self.listen}
+    def settings(self) -> dict[str, object]:
+        """Return settings, by their dotted names, for a host on an address nobody else uses."""
+        return self.entry.settings([self.address()])
 
     def connect(self, host: RunningHost, seconds: float) -> socket.socket | TlsClient:
         """Return a connected socket; the caller closes it.
@@ -58,8 +53,10 @@ class Transport:
         sock = self.open()
         try:
             sock.settimeout(seconds)
-            sock.connect(_place(host.addresses[0]))
-            return self.begin(sock)
+            sock.connect(place_of(host.addresses[0]))
+            self.entry.introduce(sock)
+            context = self.entry.context
+            return sock if context is None else TlsClient(sock, context, "localhost")
         except BaseException:
             sock.close()
             raise
@@ -85,21 +82,6 @@ def _unix() -> socket.socket:
     return sock
 
 
-def _place(address: str) -> tuple[str, int] | str:
-    """Return what connect() takes of an address such as `tcp://127.0.0.1:7000`, `unix:@name`."""
-    kind, _, place = address.partition(":")
-    if kind == "unix":
-        return "\0" + place[1:] if place.startswith("@") else place
-    name, _, port = place.removeprefix("//").rpartition(":")
-    return name.strip("[]"), int(port)
-
-
-def _send_header(sock: socket.socket) -> socket.socket:
-    """Send a header of version 2: the client is 192.0.2.7."""
-    sock.sendall(header("v2"))
-    return sock
-
-
 TCP = Transport("tcp", lambda: "tcp://127.0.0.1:0", _tcp)
 UNIX = Transport(
     "unix",
@@ -107,13 +89,7 @@ UNIX = Transport(
     lambda: f"unix:@prefork-chaos-{os.getpid()}-{next(_numbers)}",
     _unix,
 )
-PROXY = Transport(
-    "proxy",
-    TCP.address,
-    _tcp,
-    {"proxy": "v2", "proxy_from": ["127.0.0.1"]},
-    begin=_send_header,
-)
+PROXY = Transport("proxy", TCP.address, _tcp, Entry(proxy="v2"))
 NAMES = ("tcp", "unix", "tls", "proxy")
 """All, in the order of the table's columns."""
 
@@ -143,19 +119,6 @@ def opened(names: Sequence[str]) -> Iterator[list[Transport]]:
     found = {each.name: each for each in (TCP, UNIX, PROXY)}
     with TemporaryDirectory(prefix="prefork-tests-") as folder:
         if "tls" in names:
-            found["tls"] = _tls(*make_certificate(Path(folder)))
+            entry = Entry(make_certificate(Path(folder)))
+            found["tls"] = Transport("tls", TCP.address, _tcp, entry)
         yield [found[name] for name in NAMES if name in names]
-
-
-def _tls(certificate: Path, key: Path) -> Transport:
-    """Return the transport over TLS, whose clients trust this certificate alone."""
-    context = ssl.create_default_context(cafile=certificate)
-    files = {"certificate": str(certificate), "key": str(key)}
-    return Transport(
-        "tls",
-        TCP.address,
-        _tcp,
-        {"tls": "tests"},
-        {"tls.tests.certificates": [files]},
-        lambda sock: TlsClient(sock, context, "localhost"),
-    )
