@@ -16,6 +16,8 @@ import pytest
 
 from host.testing.machine import patience
 from prefork_pytest import hosts_of
+from support.asking import fresh_name
+from support.certificates import Authority
 from support.hosting import WHOAMI, Host, Load, Refusal, Refuse, Start, command, environment
 from support.ordinary import Ordinary, UnreachableError, ordinary
 from support.processes import everyone
@@ -97,6 +99,25 @@ def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
         ending.callback(lambda: _no_sockets_in(tmp_path))
         for host in hosts:
             ending.callback(host.clean_up)
+
+
+@pytest.fixture
+def start_from(start: Start, tmp_path: Path) -> Start:
+    """Start hosts from the text of a settings file, which is `host.toml` in `tmp_path`."""
+
+    def start_from(text: str, *flags: str, **others: Any) -> Host:
+        file = tmp_path / "host.toml"
+        file.write_text(text)
+        given = ("--config", str(file), "--name", fresh_name(), *flags)
+        return start(*given, plugin=None, listen=(), **others)
+
+    return start_from
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    """Who issues the certificates of a test."""
+    return Authority(tmp_path)
 
 
 @pytest.fixture

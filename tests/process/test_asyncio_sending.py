@@ -12,7 +12,6 @@ import pytest
 
 from host.testing.machine import patience
 from support.address import connect
-from support.asking import fresh_name
 from support.certificates import Authority
 from support.hosting import SUPPORT, Host, Start
 
@@ -34,26 +33,23 @@ Connect = Callable[[], socket.socket]
 
 
 @pytest.fixture(params=["tcp", "tls"])
-def served(request: pytest.FixtureRequest, start: Start, tmp_path: Path) -> tuple[Host, Connect]:
+def served(
+    request: pytest.FixtureRequest, start: Start, start_from: Start, authority: Authority
+) -> tuple[Host, Connect]:
     if request.param == "tcp":
         host = start(plugin=f"{FILE}:app", workers=1)
         return host, lambda: connect(host.address)
-    host, context = with_tls(start, tmp_path)
+    host, context = with_tls(start_from, authority)
     return host, lambda: secured(host, context)
 
 
-def with_tls(start: Start, folder: Path) -> tuple[Host, ssl.SSLContext]:
-    authority = Authority(folder)
+def with_tls(start_from: Start, authority: Authority) -> tuple[Host, ssl.SSLContext]:
     files = authority.files("a", "a.example")
-    config = folder / "host.toml"
-    config.write_text(CONFIG.format(plugin=FILE, files=files.toml))
-    host = start("--config", str(config), "--name", fresh_name(), plugin=None, listen=())
-    return host, authority.client()
+    return start_from(CONFIG.format(plugin=FILE, files=files.toml)), authority.client()
 
 
 def secured(host: Host, context: ssl.SSLContext) -> socket.socket:
-    port = int(host.events("listening")[0]["address"].rpartition(":")[2])
-    sock = socket.create_connection(("127.0.0.1", port), timeout=patience(20))
+    sock = socket.create_connection(("127.0.0.1", host.port), timeout=patience(20))
     return context.wrap_socket(sock, server_hostname="a.example")
 
 
@@ -127,8 +123,10 @@ def test_a_half_close_waits_until_all_is_sent_and_holds_up_nobody(
     assert host.stop() == 0
 
 
-def test_a_connection_with_tls_says_so_as_asyncio_has_it(start: Start, tmp_path: Path) -> None:
-    host, context = with_tls(start, tmp_path)
+def test_a_connection_with_tls_says_so_as_asyncio_has_it(
+    start_from: Start, authority: Authority
+) -> None:
+    host, context = with_tls(start_from, authority)
     with secured(host, context) as client, client.makefile("rb") as answers:
         client.sendall(b"tls\n")
         assert literal_eval(answers.readline().decode()) == {

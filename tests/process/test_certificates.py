@@ -15,8 +15,7 @@ import pytest
 from host.control import client as control
 from host.errors import RemoteError
 from host.testing.machine import patience
-from support.asking import fresh_name
-from support.certificates import Authority, Files, chain_of
+from support.certificates import Files, chain_of
 from support.hosting import Host
 
 pytestmark = pytest.mark.process
@@ -50,24 +49,16 @@ class Hidden:
 
 
 @pytest.fixture
-def authority(tmp_path):
-    return Authority(tmp_path)
-
-
-@pytest.fixture
 def files(authority):
     return authority.files("a", "a.example")
 
 
 @pytest.fixture
-def served(start, files, tmp_path):
+def served(start_from, files):
     """Start a host with a certificate for a.example."""
 
     def begin(*flags, table="check_seconds = 0", **how):
-        config = tmp_path / "host.toml"
-        config.write_text(CONFIG.format(files=files.toml, table=table))
-        given = ["--config", str(config), "--name", fresh_name(), *flags]
-        return start(*given, plugin=None, listen=(), **how)
+        return start_from(CONFIG.format(files=files.toml, table=table), *flags, **how)
 
     return begin
 
@@ -80,13 +71,9 @@ def ask(host: Host, command: str, **args):
     return control.ask(name_of(host), command, args, patience(20))
 
 
-def port_of(host: Host) -> int:
-    return int(host.events("listening")[0]["address"].rpartition(":")[2])
-
-
 def visit(host: Host, context: ssl.SSLContext) -> tuple[str, ...]:
     """Return the names of the certificate that a client is shown, after it has been served."""
-    address = ("127.0.0.1", port_of(host))
+    address = ("127.0.0.1", host.port)
     with (
         socket.create_connection(address, timeout=patience(20)) as sock,
         context.wrap_socket(sock, server_hostname="a.example") as client,
@@ -100,7 +87,7 @@ def test_all_workers_show_new_certificates_and_connections_go_on(served, files, 
     host, context = served(), authority.client()
     pids = {each["pid"] for each in ask(host, "status")["workers"]}
     with (
-        socket.create_connection(("127.0.0.1", port_of(host)), timeout=patience(20)) as sock,
+        socket.create_connection(("127.0.0.1", host.port), timeout=patience(20)) as sock,
         context.wrap_socket(sock, server_hostname="a.example") as before,
     ):
         files.write(authority.leaf("a.example", "new.example"))
@@ -208,7 +195,7 @@ def test_certificates_are_listed(served, files, authority):
     (listed,) = ask(host, "certificates")["certificates"]
     assert (listed["tls"], listed["names"]) == ("public", ["a.example"])
     assert ask(host, "status")["certificates"][0]["fingerprint"] == listed["fingerprint"]
-    said = ["openssl", "s_client", "-connect", f"127.0.0.1:{port_of(host)}"]
+    said = ["openssl", "s_client", "-connect", f"127.0.0.1:{host.port}"]
     said += ["-servername", "a.example", "-CAfile", str(authority.file), "-verify_return_error"]
     shown = subprocess.run(said, input=b"", capture_output=True, check=True).stdout
     printed = subprocess.run(
@@ -221,11 +208,9 @@ def test_certificates_are_listed(served, files, authority):
     assert host.stop() == 0
 
 
-def test_one_that_expires_is_warned_of(start, authority, tmp_path):
+def test_one_that_expires_is_warned_of(start_from, authority):
     files = authority.files("a", "a.example", days=5, age=85)
-    config = tmp_path / "host.toml"
-    config.write_text(CONFIG.format(files=files.toml, table=""))
-    host = start("--config", str(config), "--name", fresh_name(), plugin=None, listen=())
+    host = start_from(CONFIG.format(files=files.toml, table=""))
     (warned,) = host.events("certificate_expires")
     assert warned["validity"].endswith("in 5 days")
     assert host.stop() == 0
@@ -271,7 +256,7 @@ def test_processes_with_keys_hide_their_memory(served, authority, tmp_path):
     (tmp_path / "hidden.py").write_text(HIDDEN)
     host = served("--plugin", "echo", "--plugin", "./hidden.py")
     with (
-        socket.create_connection(("127.0.0.1", port_of(host)), timeout=patience(20)) as sock,
+        socket.create_connection(("127.0.0.1", host.port), timeout=patience(20)) as sock,
         authority.client().wrap_socket(sock, server_hostname="a.example") as client,
     ):
         assert client.recv(16) == b"worker 0"

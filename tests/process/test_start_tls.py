@@ -15,8 +15,6 @@ import pytest
 from host.control import client as control
 from host.interfaces import CloseReason
 from host.testing.machine import patience
-from support.asking import fresh_name
-from support.certificates import Authority
 from support.hosting import SUPPORT
 
 pytestmark = pytest.mark.process
@@ -36,12 +34,7 @@ VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 
 
 @pytest.fixture
-def authority(tmp_path):
-    return Authority(tmp_path)
-
-
-@pytest.fixture
-def served(start, authority, tmp_path):
+def served(start_from, authority):
     """Start a host with a certificate for a.example; its listener is one for plain text."""
     files = authority.files("a", "a.example", "localhost")
 
@@ -50,16 +43,9 @@ def served(start, authority, tmp_path):
         if line:
             text = text.replace("plugins = [", 'plugins = ["line", ')
             text += f'[options.line]\ncommands = ["{plugin}"]\n'
-        config = tmp_path / "host.toml"
-        config.write_text(text)
-        given = ["--config", str(config), "--name", fresh_name(), *flags]
-        return start(*given, plugin=None, listen=())
+        return start_from(text, *flags)
 
     return begin
-
-
-def port_of(host):
-    return int(host.address.rpartition(":")[2])
 
 
 class Client:
@@ -70,7 +56,7 @@ class Client:
         if room is not None:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
         self.sock.settimeout(patience(20))
-        self.sock.connect(("127.0.0.1", port_of(host)))
+        self.sock.connect(("127.0.0.1", host.port))
         self._context, self.plain = context, b""
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = None
@@ -160,7 +146,7 @@ def test_smtplib(served, authority, version, where):
     host = served(plugin="mail", table=f'handshakes = "{where}"')
     context = authority.client()
     context.minimum_version = context.maximum_version = version
-    with smtplib.SMTP("localhost", port_of(host), timeout=patience(20)) as client:
+    with smtplib.SMTP("localhost", host.port, timeout=patience(20)) as client:
         assert client.noop() == (250, b"plain")
         assert client.has_extn("starttls") or client.ehlo()[0] == 250
         assert client.starttls(context=context)[0] == 220
@@ -176,7 +162,7 @@ def test_smtplib(served, authority, version, where):
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 def test_openssl(served, authority):
     host = served(plugin="mail")
-    command = ["openssl", "s_client", "-starttls", "smtp", "-connect", f"127.0.0.1:{port_of(host)}"]
+    command = ["openssl", "s_client", "-starttls", "smtp", "-connect", f"127.0.0.1:{host.port}"]
     command += ["-quiet", "-crlf", "-servername", "a.example", "-verify_return_error"]
     found = subprocess.run(
         [*command, "-CAfile", str(authority.file)],

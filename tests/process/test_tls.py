@@ -13,8 +13,6 @@ import pytest
 
 from host.control import client as control
 from host.testing.machine import patience
-from support.asking import fresh_name
-from support.certificates import Authority
 from support.exchanging import exchanged, send_until_held
 from support.hosting import SUPPORT, eventually
 from support.tls_records import Records, logging_secrets, secret_of
@@ -44,12 +42,7 @@ needs_curl = pytest.mark.skipif(
 
 
 @pytest.fixture
-def authority(tmp_path):
-    return Authority(tmp_path)
-
-
-@pytest.fixture
-def served(start, authority, tmp_path):
+def served(start_from, authority):
     """Start a host with a certificate for a.example and for this machine's addresses."""
     files = authority.files("a", "a.example", "127.0.0.1")
 
@@ -66,20 +59,13 @@ def served(start, authority, tmp_path):
         )
         if plugin == "echo":
             text = text.replace('plugins = ["echo", "echo"]', 'plugins = ["echo"]')
-        config = tmp_path / "host.toml"
-        config.write_text(text)
-        given = ["--config", str(config), "--name", fresh_name(), *flags]
-        return start(*given, plugin=None, listen=())
+        return start_from(text, *flags)
 
     return begin
 
 
-def port_of(host):
-    return int(host.events("listening")[0]["address"].rpartition(":")[2])
-
-
 def connect(host, context, name="a.example", **how):
-    sock = socket.create_connection(("127.0.0.1", port_of(host)), timeout=patience(20))
+    sock = socket.create_connection(("127.0.0.1", host.port), timeout=patience(20))
     return context.wrap_socket(sock, server_hostname=name, **how)
 
 
@@ -164,7 +150,7 @@ def test_a_header_of_a_proxy_and_the_first_record_come_in_one_segment(served, au
     host = served(plugin=GREETER, listen='proxy = "v1"\nproxy_from = ["127.0.0.1"]')
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = authority.client().wrap_bio(incoming, outgoing, server_hostname="a.example")
-    with socket.create_connection(("127.0.0.1", port_of(host)), timeout=patience(20)) as client:
+    with socket.create_connection(("127.0.0.1", host.port), timeout=patience(20)) as client:
         with suppress(ssl.SSLWantReadError):
             tls.do_handshake()
         client.sendall(b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 443\r\n" + outgoing.read())
@@ -181,7 +167,7 @@ def test_a_header_of_a_proxy_and_the_first_record_come_in_one_segment(served, au
 
 def test_what_is_not_tls_is_refused_and_counted(served):
     host = served()
-    with socket.create_connection(("127.0.0.1", port_of(host)), timeout=patience(20)) as client:
+    with socket.create_connection(("127.0.0.1", host.port), timeout=patience(20)) as client:
         client.sendall(b"GET / HTTP/1.1\r\n\r\n")
         with pytest.raises(ConnectionResetError):  # see the key `refuse`
             client.recv(100)
@@ -198,7 +184,7 @@ def test_a_host_name_that_is_none_is_refused_and_leaves_no_traceback(served, aut
         tls.do_handshake()
     hello = outgoing.read().replace(b"a.example", b"\xff.example")
     for size in (len(hello), 90):  # at once, and in two parts
-        with socket.create_connection(("127.0.0.1", port_of(host)), timeout=patience(20)) as client:
+        with socket.create_connection(("127.0.0.1", host.port), timeout=patience(20)) as client:
             client.sendall(hello[:size])
             client.sendall(hello[size:])
             with suppress(ConnectionResetError):  # see the key `refuse`
@@ -225,7 +211,7 @@ def test_who_begins_and_says_no_more_is_refused_in_time(served, authority):
         tls.do_handshake()
     hello = outgoing.read()
     for size in (0, 1, 50, len(hello)):  # the last one is whole, and what follows never comes
-        with socket.create_connection(("127.0.0.1", port_of(host)), timeout=patience(20)) as client:
+        with socket.create_connection(("127.0.0.1", host.port), timeout=patience(20)) as client:
             client.sendall(hello[:size])
             with suppress(ConnectionResetError):  # see the key `refuse`
                 while client.recv(1 << 16):
@@ -303,7 +289,7 @@ def test_unix_sockets_have_it_too(served, authority, tmp_path):
 @pytest.mark.parametrize("version", ["tls1_2", "tls1_3"])
 def test_openssl(served, authority, version):
     host = served()
-    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port_of(host)}", f"-{version}"]
+    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{host.port}", f"-{version}"]
     command += ["-CAfile", str(authority.file), "-verify_return_error", "-brief"]
     with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1) as client:
         try:
@@ -326,7 +312,7 @@ def test_openssl(served, authority, version):
 @needs_openssl
 def test_nobody_begins_a_second_handshake_in_a_session(served, authority):
     host = served()
-    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port_of(host)}", "-tls1_2"]
+    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{host.port}", "-tls1_2"]
     done = subprocess.run(command, input=b"R\n", capture_output=True, timeout=60, check=False)
     assert b"RENEGOTIATING" in done.stderr + done.stdout
     assert b"no renegotiation" in done.stderr
@@ -336,7 +322,7 @@ def test_nobody_begins_a_second_handshake_in_a_session(served, authority):
 def test_who_is_refused_in_the_handshake_hears_why(served):
     """The alert arrives, although who is refused otherwise sees a reset (the key `refuse`)."""
     host = served(table='profile = "modern"')
-    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port_of(host)}", "-tls1_2"]
+    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{host.port}", "-tls1_2"]
     for _ in range(5):
         done = subprocess.run(command, input=b"", capture_output=True, timeout=60, check=False)
         assert b"alert protocol version" in done.stderr
@@ -346,7 +332,7 @@ def test_who_is_refused_in_the_handshake_hears_why(served):
     tls = context.wrap_bio(incoming, outgoing, server_hostname="a.example")
     with suppress(ssl.SSLWantReadError):
         tls.do_handshake()
-    with socket.create_connection(("127.0.0.1", port_of(host)), timeout=patience(20)) as client:
+    with socket.create_connection(("127.0.0.1", host.port), timeout=patience(20)) as client:
         client.sendall(outgoing.read())
         assert whole(client, 7)[-2:] == b"\x02\x46"  # fatal, protocol_version (RFC 8446, 6)
         assert client.recv(1) == b""  # and no reset
@@ -355,7 +341,7 @@ def test_who_is_refused_in_the_handshake_hears_why(served):
 @needs_curl
 def test_curl(served, authority):
     host = served()
-    address = f"https://127.0.0.1:{port_of(host)}/"
+    address = f"https://127.0.0.1:{host.port}/"
     command = ["curl", "-sv", "--http0.9", "--cacert", str(authority.file), "--max-time", "2"]
     done = subprocess.run([*command, address], capture_output=True, timeout=60, check=False)
     assert done.stdout.startswith(b"GET / HTTP/1.1\r\n")

@@ -9,8 +9,6 @@ from contextlib import suppress
 import pytest
 
 from host.testing.machine import Stopwatch, patience
-from support.asking import fresh_name
-from support.certificates import Authority
 from support.exchanging import exchanged
 from support.hosting import SUPPORT
 
@@ -31,21 +29,13 @@ certificates = [{files}]
 
 
 @pytest.fixture
-def authority(tmp_path):
-    return Authority(tmp_path)
-
-
-@pytest.fixture
-def served(start, authority, tmp_path):
+def served(start_from, authority):
     """Start a host with settings like `connection.max_unsent_bytes`."""
     files = authority.files("a", "a.example")
 
     def begin(settings=None):
-        config = tmp_path / "host.toml"
-        config.write_text(CONFIG.format(plugin=SUPPORT / "tls_doings.py", files=files.toml))
-        flags = [text for pair in (settings or {}).items() for text in ("--set", "=".join(pair))]
-        given = ["--config", str(config), "--name", fresh_name(), *flags]
-        return start(*given, plugin=None, listen=())
+        text = CONFIG.format(plugin=SUPPORT / "tls_doings.py", files=files.toml)
+        return start_from(text, settings=settings)
 
     return begin
 

@@ -45,6 +45,15 @@ def keeps(got):
     return lambda connection: got.append(connection.read())
 
 
+def meet_in_a_pause(served):
+    """Return a connection whose reading pauses, its peer, and the list of what is read."""
+    got = []
+    served.handler = keeps(got)
+    connection, peer = served.meet()
+    connection.pause_reading()
+    return connection, peer, got
+
+
 class TestReading:
     def test_what_is_sent_is_read_and_answered_however_it_is_cut(self, serve):
         served = serve()
@@ -82,10 +91,8 @@ class TestReading:
         assert got == LONG
 
     def test_nothing_is_read_in_a_pause_and_all_of_it_afterwards(self, serve):
-        served, got = serve(), []
-        served.handler = keeps(got)
-        connection, peer = served.meet()
-        connection.pause_reading()
+        served = serve()
+        connection, peer, got = meet_in_a_pause(served)
         peer.send(b"sent in the pause")
         served.until_arrived(connection)
         served.turns()
@@ -114,10 +121,8 @@ class TestReading:
         assert got == [b"first", b"other"]
 
     def test_what_came_with_the_end_is_read_after_a_pause(self, serve):
-        served, got = serve(), []
-        served.handler = keeps(got)
-        connection, peer = served.meet()
-        connection.pause_reading()
+        served = serve()
+        connection, peer, got = meet_in_a_pause(served)
         peer.send(b"last")
         peer.finish()
         served.until_arrived(connection)
