@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from host.settings.address import parse
 from host.settings.listen import Listen
@@ -17,6 +25,13 @@ _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?")
 _SHORTEST_TOKEN = 16
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """What RFC 6750, 2.1, lets a bearer token be."""
+
+
+_NEEDS_TOKEN = PydanticCustomError(
+    "needs_token",
+    "can be reached from other machines, so it needs a token: set ops.token_file, or listen on"
+    " tcp://127.0.0.1",
+)
 
 
 def _check_address(value: str) -> str:
@@ -98,10 +113,11 @@ class Ops(Section):
             raise ValueError("token and token_file are both given: one of them is enough")
         if self.token.get_secret_value() or self.token_file:
             return self
-        for text in self.listen:
-            if not parse(text).is_local:
-                raise ValueError(
-                    f"{text} can be reached from other machines, so it needs a token: set"
-                    " token_file, or listen on tcp://127.0.0.1"
-                )
+        details = [
+            InitErrorDetails(type=_NEEDS_TOKEN, loc=("listen", number), input=text)
+            for number, text in enumerate(self.listen)
+            if not parse(text).is_local
+        ]
+        if details:
+            raise ValidationError.from_exception_data("ops", details)
         return self

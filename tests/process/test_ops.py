@@ -255,7 +255,7 @@ def query_workers(host: Host) -> list[int]:
 
 def test_other_machines_are_asked_for_a_token(refuse: Any, start: Start, tmp_path: Path) -> None:
     refusal = refuse("--ops", "tcp://0.0.0.0:0")
-    assert "so it needs a token: set token_file" in refusal.message
+    assert "so it needs a token: set ops.token_file" in refusal.message
     file = tmp_path / "token"
     file.write_text("0123456789abcdef0123456789abcdef\n")
     host = start("--ops", "tcp://0.0.0.0:0", "--set", f"ops.token_file={file}")
