@@ -9,7 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from host.settings.cpus import usable_cpus
 from host.settings.limits import ConnectionLimits, Limits
 from host.settings.listen import DEFAULT_ADDRESS, Listen, Listens
-from host.settings.ops import Ops
+from host.settings.ops import Metrics, Ops
 from host.settings.plugin_selection import Plugins
 from host.settings.pools import Pools
 from host.settings.process import Process
@@ -252,6 +252,9 @@ class Settings(Section):
     log: Log = Field(default=Log(), description="What is logged and how.")
     ops: Ops = Field(
         default=Ops(), description="Where a host shows how it is: metrics, health, a dashboard."
+    )
+    metrics: Metrics = Field(
+        default=Metrics(), description="What is measured of a host that shows how it is."
     )
     profile: Profile = Field(default=Profile(), description="Where the time of the workers goes.")
     pools: Pools = Field(

@@ -1,6 +1,7 @@
 """What plugins are handed: frozen values and narrow protocols, never the host's own objects."""
 
 from host.interfaces.bus import BUS_LEFT, BUS_LOST, Bus, Message
+from host.interfaces.metrics import Counter, Gauge, Histogram, Labels, Metrics
 from host.interfaces.pools import (
     PicklingError,
     Pool,
@@ -31,11 +32,16 @@ __all__ = [
     "CloseReason",
     "Connection",
     "ConnectionOrigin",
+    "Counter",
     "Datagram",
+    "Gauge",
     "HasFileno",
+    "Histogram",
     "Host",
+    "Labels",
     "Listener",
     "Message",
+    "Metrics",
     "PicklingError",
     "Pool",
     "PoolError",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, overload
 
+from host.interfaces.metrics import Metrics
 from host.interfaces.values import Listener
 
 
@@ -61,6 +62,10 @@ class Host(Protocol):
     @property
     def listeners(self) -> tuple[Listener, ...]:
         """The bound listeners."""
+
+    @property
+    def metrics(self) -> Metrics:
+        """Declares what this plugin counts, while `on_host_start` runs."""
 
     def stop(self, reason: str) -> None:
         """Have the host stop as on SIGTERM, from the supervisor or from a worker.

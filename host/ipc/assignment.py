@@ -10,6 +10,8 @@ from host.interfaces import Listener
 from host.ipc.client_counts import ClientRow
 from host.ipc.host_counts import HostCounts
 from host.ipc.scoreboard import Row, Scoreboard
+from host.ipc.series import OwnSeries, SeriesBoard
+from host.ipc.series_totals import SeriesTotals
 from host.ipc.totals import Totals
 
 if TYPE_CHECKING:  # a host without TLS does not import it
@@ -43,6 +45,7 @@ class Assignment(NamedTuple):
         bus: its end of the bus channel; the worker closes it.
         stacks: the pipe that its stacks are printed to when it crashes or hangs.
         clients: its row of the counts of clients; None if no listener limits them.
+        series: what is counted of plugins and by them.
         tls: what TLS sessions are made with; None if there are no tables [tls.NAME].
     """
 
@@ -59,6 +62,7 @@ class Assignment(NamedTuple):
     bus: socket.socket
     stacks: int
     clients: ClientRow | None
+    series: OwnSeries
     tls: TlsContexts | None = None
 
     @property
@@ -73,6 +77,7 @@ class CountedGeneration(NamedTuple):
     number: int
     listeners: tuple[Listener, ...]
     scoreboard: Scoreboard
+    series: SeriesBoard | None
 
 
 class OpsAssignment(NamedTuple):
@@ -87,7 +92,7 @@ class OpsAssignment(NamedTuple):
         started: when the host was started, in seconds since the epoch.
         sockets: the listening sockets.
         generations: all generations that have workers.
-        ended: what those before have counted.
+        ended, ended_series: what those before have counted.
         counts: what the supervisor counts, and where this process writes that it is well.
         stop: a pipe that has its end when this process is to end; it closes it.
     """
@@ -99,5 +104,6 @@ class OpsAssignment(NamedTuple):
     sockets: tuple[socket.socket, ...]
     generations: tuple[CountedGeneration, ...]
     ended: Totals
+    ended_series: SeriesTotals
     counts: HostCounts
     stop: int

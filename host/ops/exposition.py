@@ -46,7 +46,7 @@ class Sample(NamedTuple):
 
 
 def histogram(
-    labels: tuple[str | int, ...], counts: Sequence[int], bounds: Sequence[float], total: float
+    labels: tuple[str | int, ...], counts: Sequence[float], bounds: Sequence[float], total: float
 ) -> list[Sample]:
     """Return the series of one histogram.
 
@@ -106,22 +106,29 @@ def write(families: Iterable[tuple[Metric, Iterable[Sample]]], kind: str) -> byt
         if series:
             # In OpenMetrics a counter's family is named without the ending of its series.
             name = metric.name.removesuffix("_total") if is_open else metric.name
-            lines += (f"# HELP {name} {metric.help}", f"# TYPE {name} {metric.kind}", *series)
+            help_ = metric.help.translate(_ESCAPES if is_open else _ESCAPES_OF_HELP)
+            lines += (f"# HELP {name} {help_}", f"# TYPE {name} {metric.kind}", *series)
     if is_open:
         lines.append("# EOF")
     return ("\n".join(lines) + "\n").encode()
 
 
 def _line(metric: Metric, sample: Sample) -> str:
+    return f"{series_name(metric, sample)} {_number(sample.value)}"
+
+
+def series_name(metric: Metric, sample: Sample) -> str:
+    """Return the name of a series with its labels, as it is written."""
     pairs = dict(zip(metric.labels, sample.labels, strict=True))
     if sample.below is not None:
         pairs["le"] = _number(sample.below)
     labels = ",".join(f'{name}="{str(value).translate(_ESCAPES)}"' for name, value in pairs.items())
     shown = f"{{{labels}}}" if labels else ""
-    return f"{metric.name}{sample.part}{shown} {_number(sample.value)}"
+    return f"{metric.name}{sample.part}{shown}"
 
 
 _ESCAPES: Mapping[int, str] = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+_ESCAPES_OF_HELP: Mapping[int, str] = str.maketrans({"\\": r"\\", "\n": r"\n"})
 
 
 def _number(value: float) -> str:

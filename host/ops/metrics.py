@@ -10,6 +10,8 @@ from host.ipc import scoreboard as board
 from host.ipc.assignment import OpsAssignment
 from host.ipc.host_counts import HostCounts, Restart
 from host.ipc.totals import Totals
+from host.metrics.hooks import HOOK_FAILURES, HOOK_SECONDS
+from host.ops import series
 from host.ops.exposition import Metric, Sample, histogram
 from host.runtime.processes import resident_bytes
 from host.runtime.usage import cpu_seconds
@@ -198,6 +200,8 @@ METRICS: tuple[Metric, ...] = tuple(
             *(each.metric for each in _GAUGES),
             _RESTARTS,
             _EVENTS,
+            series.shown(HOOK_SECONDS),
+            series.shown(HOOK_FAILURES),
         )
     )
 )
@@ -234,6 +238,7 @@ def read(host: OpsAssignment) -> Families:
     yield _RESTARTS, _of_restarts(host.counts, {slot for slot, _ in totals.slots})
     told = dict.fromkeys((event.name for event in SHOWN_FROM_ZERO), 0) | host.counts.events
     yield _EVENTS, [Sample((name,), count) for name, count in told.items()]
+    yield from series.read(host)
 
 
 def _of_restarts(counts: HostCounts, slots: set[int]) -> list[Sample]:

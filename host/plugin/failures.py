@@ -34,12 +34,15 @@ class Failures:
 
     Attributes:
         last: the last failure that was formatted, or None; a start's always is.
+        count: called with plugin, hook and the hook's arguments for each failure, also for those
+            that are not told; None counts nothing.
     """
 
     def __init__(self, telemetry: Telemetry, clock: Callable[[], float] = time.monotonic) -> None:
         self._telemetry, self._clock = telemetry, clock
         self._windows: dict[tuple[str, str], tuple[float, int]] = {}
         self.last: Failure | None = None
+        self.count: Callable[[str, str, tuple[object, ...]], object] | None = None
 
     def __call__(
         self, plugin: str, hook: str, error: BaseException, args: tuple[object, ...]
@@ -51,6 +54,8 @@ class Failures:
         """
         if isinstance(error, Interrupted):
             raise error
+        if self.count is not None:
+            self.count(plugin, hook, args)
         # Also told of are callbacks, and hooks that a plugin brings.
         consequence = ROWS[hook].consequence if hook in ROWS else OTHERS_HEAR_IT
         told_by_caller = consequence is None
@@ -90,6 +95,8 @@ class Failures:
             error: what it has raised.
             connection: the connection that it was for, if it was for one.
         """
+        if self.count is not None:
+            self.count(plugin, call, (connection,))
         unsaid = self._unsaid(plugin, "a callback")
         if unsaid is None:
             return

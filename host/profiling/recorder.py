@@ -17,21 +17,20 @@ import json
 import os
 import resource
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from host.ipc.scoreboard import ACCEPTED_ALL, Row
 from host.plugin.binding import Implementation
+from host.plugin.timing import timing
 from host.runtime.loop import Loop, Poll
 
 ANYONE, CALLBACKS = "(any)", "callbacks"
 """What stands for plugin and hook where a plugin has asked to be called: timers, threads, the bus.
 A callback does not say whose it is."""
 _BUCKETS = 64
-
-_Wrapper = Generator[object, object, object]
 
 
 class Timing:
@@ -83,15 +82,12 @@ class Recorder:
     def timed(self, implementation: Implementation) -> Callable[..., Any]:
         """Return what to call in the place of a plugin's function."""
         each = implementation
-        if each.wrapper:
-            return self._time_wrapper(each)
-        return self.time(each.plugin, each.hook, each.function)
+        return timing(each, functools.partial(self.time, each.plugin, each.hook))
 
     def time(self, plugin: str, hook: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return what to call in a function's place; its time counts for that plugin and hook."""
         clock, add_call = self._clock, self._timing(plugin, hook).add_call
 
-        @functools.wraps(function)
         def timed(*args: object) -> Any:
             outer, self._inner = self._inner, 0.0
             began = clock()
@@ -101,28 +97,6 @@ class Recorder:
                 took = clock() - began
                 add_call(took, self._inner)
                 self._inner = outer + took
-
-        return timed
-
-    def _time_wrapper(self, each: Implementation) -> Callable[..., _Wrapper]:
-        """Time a generator that yields once: two calls, before it yields and after it."""
-        function = cast("Callable[..., _Wrapper]", each.function)
-        step = self.time(each.plugin, each.hook, lambda call, *args: call(*args))
-
-        @functools.wraps(function)
-        def timed(*args: object) -> _Wrapper:
-            inner = function(*args)
-            try:
-                answer = step(inner.__next__)
-                while True:
-                    try:
-                        sent = yield answer
-                    except BaseException as error:
-                        answer = step(inner.throw, error)
-                    else:
-                        answer = step(inner.send, sent)
-            except StopIteration as end:
-                return end.value
 
         return timed
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from host.interfaces import Listener
 from host.ipc.assignment import Assignment, OpsAssignment
+from host.metrics.declaring import DeclaredMetrics, PluginMetrics
 from host.net.activation import PassedSockets
 from host.net.listeners import ListeningSocket
 from host.plugin.binding import Timed
@@ -39,6 +40,8 @@ class HostView(NamedTuple):
         listeners: what it listens on.
         hook: binds a hook that a plugin brings, as `Registry.hook` does.
         telemetry: told when a plugin stops the host.
+        declared: the metrics of all plugins.
+        plugin: the plugin that sees it; "" for none.
     """
 
     name: str
@@ -47,6 +50,17 @@ class HostView(NamedTuple):
     listeners: tuple[Listener, ...]
     hook: Callable[..., Any]
     telemetry: Telemetry
+    declared: DeclaredMetrics
+    plugin: str = ""
+
+    def of(self, plugin: str) -> HostView:
+        """Return what one plugin sees."""
+        return self._replace(plugin=plugin)
+
+    @property
+    def metrics(self) -> PluginMetrics:
+        """Declares the metrics of the plugin."""
+        return self.declared.of(self.plugin)
 
     def stop(self, reason: str) -> None:
         """Have the host stop as on SIGTERM; call it in the supervisor or in a worker."""

@@ -17,6 +17,7 @@ from host.interfaces import Listener
 from host.ipc.assignment import WorkerId
 from host.ipc.client_counts import ClientCounts
 from host.ipc.scoreboard import MAX_ROWS, OPEN, SENT, SETTLED, Row, Scoreboard
+from host.ipc.series import OwnSeries
 from host.net.listeners import ListeningSocket
 from host.net.shards import ShardGroup
 
@@ -49,6 +50,7 @@ class Generation:
         handing_out: what hands out its connections; None before it can and when it only drains.
         choices: who was chosen for its connections.
         paced: the queues of listeners that have a rate, by their numbers.
+        series: what is counted of its plugins and by them; it closes the memory.
         held_by_others: tells how many connections of the listener with this address other
             generations have.
     """
@@ -69,6 +71,7 @@ class Generation:
         self.handing_out: HandingOut | None = None
         self.choices = ChoiceHistory()
         self.paced: dict[int, PacedQueue] = {}
+        self.series = OwnSeries()
         self.held_by_others: Callable[[str], int] = lambda _address: 0
         used = set(rows_in_use)
         self._next_row = max(used, default=-1) + 1
@@ -113,6 +116,8 @@ class Generation:
     def give_back(self, row: Row) -> None:
         """Free the row of a worker that is dead, for another worker."""
         row.write_off()
+        if self.series.board is not None:
+            self.series.board.write_off(row.number + 1)
         bisect.insort(self._free, row.number)
 
     def add_candidate(self, row: Row, worker: WorkerId, accepted: int) -> None:
@@ -176,3 +181,4 @@ class Generation:
         """Close everything but the sockets that another generation has."""
         self.stop_handing_out(kept)
         self.scoreboard.close()
+        self.series.close()

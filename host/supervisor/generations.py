@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from host.dispatch.sharding import ShardTable
 from host.ipc.client_counts import ClientCounts
+from host.ipc.series_totals import SeriesTotals
 from host.ipc.totals import Totals
 from host.net.listeners import ListeningSocket
 from host.net.quiesce import Gate
@@ -46,7 +47,7 @@ class Generations:
         shards: who reads which sockets of UDP listeners; nobody yet if it is left out.
 
     Attributes:
-        ended: what generations that have ended have counted.
+        ended, ended_series: what generations that have ended have counted.
         deal_shards: deals those sockets to the workers that serve.
         keeps_shards: whether they stay where they are: the host stops.
         outcome: how the last reload went, if there was one.
@@ -68,7 +69,7 @@ class Generations:
         self.serving, self.coming, self.older = serving, coming, list(older)
         self.accepted = dict(accepted or {})
         self.shards = ShardTable() if shards is None else shards
-        self.ended = Totals()
+        self.ended, self.ended_series = Totals(), SeriesTotals()
         self.deal_shards: Callable[[], object] = lambda: None
         self.keeps_shards = False
         self.outcome: Outcome | None = None
@@ -146,10 +147,22 @@ class Generations:
     def _close_if_over(self, generation: Generation) -> None:
         if generation in self.older and generation.is_empty:
             self.older.remove(generation)
-            self.ended.add(generation.scoreboard, generation.listeners)
+            self._add_up(generation)
             generation.close()
             if generation.clients is not None and self.clients is None:
                 generation.clients.close()
+
+    def _add_up(self, generation: Generation) -> None:
+        """Keep what a generation has counted that is about to be closed."""
+        self.ended.add(generation.scoreboard, generation.listeners)
+        if generation.series.board is not None:
+            self.ended_series.add(generation.series.board, generation.scoreboard)
+        self.ended_series.keep(
+            family
+            for each in self.all
+            if each.series.board is not None
+            for family in each.series.board.families
+        )
 
     def switch(self, done: Callable[[], object], quiet_seconds: float) -> None:
         """Have the coming generation take over, whose workers are all ready; then call `done`.

@@ -96,6 +96,7 @@ class Ops:
             sockets=tuple(each.sock for each in self.sockets),
             generations=tuple(_counted(state)),
             ended=state.generations.ended,
+            ended_series=state.generations.ended_series,
             counts=state.counts,
             stop=pipe,
         )
@@ -103,4 +104,4 @@ class Ops:
 
 def _counted(state: HostState) -> Iterable[CountedGeneration]:
     for each in state.generations.all:
-        yield CountedGeneration(each.number, each.listeners, each.scoreboard)
+        yield CountedGeneration(each.number, each.listeners, each.scoreboard, each.series.board)

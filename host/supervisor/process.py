@@ -37,6 +37,7 @@ from host.supervisor.dependencies import Dependencies, HostView
 from host.supervisor.generation import Generation
 from host.supervisor.lifecycle import WorkerLifecycle
 from host.supervisor.log_reopening import LogReopening
+from host.supervisor.measuring import Measuring
 from host.supervisor.reload.takeover import TakeoverParts, end_stand_in
 from host.supervisor.shutdown import Shutdown
 from host.supervisor.status import HostState
@@ -65,7 +66,11 @@ class Supervisor:
         self._code, self._asked_to_stop = ExitCode.OK, -math.inf
         self._failures = Failures(telemetry)
         breaker = CircuitBreaker(settings.breaker, registry.never_left_out, telemetry)
-        self._hooks = registry.host_hooks(self._failures, breaker=breaker)
+        self._measuring = Measuring(settings, registry, (each.view.address for each in sockets))
+        self._hooks = registry.host_hooks(
+            self._failures, breaker=breaker, timed=self._measuring.timed
+        )
+        self._failures.count = self._measuring.failures()
         self._loop = loop = Loop(settings.limits.max_events)
         dependencies.log.attend(loop.call_later, loop.call_from_thread)
         self._router = BusRouter(loop, telemetry)
@@ -172,6 +177,7 @@ class Supervisor:
     def _start(self) -> None:
         given, generations, loop = self._dependencies, self._generations, self._loop
         mine, handed = generations.current, given.handed
+        mine.series = self._measuring.own
         failed = given.failed or self._tell_plugins(mine)
         self._signals.begin(self._signal_handlers(), loop)
         loop.on_turn_end = self._on_turn_end
@@ -218,8 +224,11 @@ class Supervisor:
             os.getpid(),
             self._settings.workers,
             mine.listeners,
-            functools.partial(given.registry.hook, timed=given.timed),
+            functools.partial(
+                given.registry.hook, timed=self._measuring.timed_for_workers(given.timed)
+            ),
             given.telemetry,
+            self._measuring.metrics,
         )
         try:
             with self._signals.interrupting():
@@ -231,6 +240,7 @@ class Supervisor:
         finally:
             forks.exit_if_plugin_fork()
         if fine:
+            self._measuring.begin()
             return ""
         failure = self._failures.last
         assert failure is not None

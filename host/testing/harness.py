@@ -12,6 +12,8 @@ from typing import Any, Self
 import host.settings as host_settings
 from host.hookspecs import on_host_start, on_worker_start, on_worker_stop
 from host.interfaces import CloseReason, Listener, ProxyHeader, TlsInfo
+from host.ipc.series import OwnSeries
+from host.metrics.declaring import DeclaredMetrics, PluginMetrics, telling_who
 from host.plugin.binding import HostHooks
 from host.plugin.loading import load
 from host.plugin.registry import Registry
@@ -20,6 +22,7 @@ from host.testing.bus import MemoryBus
 from host.testing.connection import FakeConnection
 from host.testing.datagram import DEFAULT_SENDER, datagram_context, send
 from host.testing.loop import FakeLoop
+from host.testing.metrics import read_series
 from host.testing.origins import Address, origin_of
 from host.testing.proxy_header import Version
 from host.testing.worker import Failure, FakeWorker
@@ -41,6 +44,17 @@ class FakeHost:
     listeners: tuple[Listener, ...]
     hook: Callable[..., Any]
     stop_reasons: list[str]
+    declared: DeclaredMetrics
+    plugin: str = ""
+
+    def of(self, plugin: str) -> FakeHost:
+        """Return what one plugin is told."""
+        return replace(self, plugin=plugin)
+
+    @property
+    def metrics(self) -> PluginMetrics:
+        """Declares the metrics of the plugin."""
+        return self.declared.of(self.plugin)
 
     def stop(self, reason: str) -> None:
         """Note that a plugin stops the host."""
@@ -108,6 +122,7 @@ class Harness:
         self.stop_reasons: list[str] = []
         self._datagrams: dict[tuple[int, str], DatagramContext] = {}
         self._started = False
+        self._series: list[OwnSeries] = []
         for slot in range(workers):
             worker = FakeWorker(slot, bus=self.bus, loop=self.loop, raises=raises)
             worker.pool_settings = self.settings.pools
@@ -117,8 +132,9 @@ class Harness:
                 for index, name in enumerate(registry.protocols)
             )
             worker.listeners_of = functools.partial(_listeners_of, registry, listeners)
-            hooks = registry.host_hooks(worker.report)
+            hooks = registry.host_hooks(worker.report, timed=telling_who)
             self._members.append(_Member(worker, registry, hooks, listeners))
+            self._series.append(OwnSeries())
             self._watch_time_limits(worker)
 
     def __enter__(self) -> Self:
@@ -161,7 +177,8 @@ class Harness:
         if self._started:
             return
         self._started = True
-        for member in self._members:
+        for member, series in zip(self._members, self._series, strict=True):
+            declared = DeclaredMetrics(series)
             host = FakeHost(
                 self.settings.name,
                 os.getpid(),
@@ -169,13 +186,24 @@ class Harness:
                 member.listeners,
                 member.registry.hook,
                 self.stop_reasons,
+                declared,
             )
             member.hooks.tell(on_host_start, host)
+            declared.is_closed = True
             member.worker.raise_failures()
         for member in self._members:
             member.hooks.tell(on_worker_start, member.worker)
             member.worker.raise_failures()
         self.run()
+
+    def metrics(self) -> dict[str, float]:
+        """Return what plugins have counted so far, in all workers, also in those that were killed.
+
+        The keys are the series as `/metrics` shows them, without the slot, such as
+        `prefork_chat_messages_total` and `prefork_line_lines_total{kind="ok"}`. A histogram has
+        several, which end with `_bucket`, `_sum` and `_count`.
+        """
+        return read_series(self._series)
 
     def connect(
         self,

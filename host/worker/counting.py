@@ -25,13 +25,26 @@ def counting_ends(
     return ended
 
 
-def counting_turns(end: Callable[[], object], row: Row) -> Callable[[], None]:
-    """Return what ends a turn by `end`, which writes how long it has taken, and counts it."""
+def counting_turns(
+    end: Callable[[], object], row: Row, change: Callable[[], int]
+) -> Callable[[], None]:
+    """Return what ends a turn by `end`, which writes how long it has taken, and counts it.
+
+    Args:
+        end: ends a turn.
+        row: where it is counted.
+        change: called after the first turn, and then after as many more as it has returned.
+    """
     cells, lasted, total = row.cells, row.index(TURN_LASTED), row.index(TURN_SUM)
     first, most = row.index(TURNS), TURN_BUCKETS - 1
+    left = 1
 
     def end_turn() -> None:
+        nonlocal left
         end()
+        left -= 1
+        if not left:
+            left = change()
         nanoseconds = cells[lasted]
         cells[first + min(bucket_of(nanoseconds), most)] += 1
         cells[total] += nanoseconds

@@ -65,6 +65,7 @@ class DatagramSetup:
         self._report, self._telemetry = report, telemetry
         self._silent_until: dict[int, float] = {}
         self._shards: dict[int, Shard] = {}
+        self.contexts: list[DatagramContext] = []
 
     def make_shards(
         self, bind: Callable[[str], ListenerHooks], settings: Settings
@@ -115,6 +116,7 @@ class DatagramSetup:
                 refused=row.cell(listener.index, REFUSED_REPLIES),
             ),
         )
+        self.contexts.append(context)
         meet = receive_at_any if parse(listener.address).is_wildcard else receive_from
         first = self._assignment.sockets[listener.index]
         for sock in open_shards(first, descriptors[1:]):

@@ -40,9 +40,9 @@ from host.worker.asyncio_loop import AsyncioLoop
 from host.worker.capacity import Capacity
 from host.worker.connection_setup import ConnectionSetup
 from host.worker.context import OpenConnections
-from host.worker.counting import counting_turns
 from host.worker.datagram_setup import DatagramSetup
 from host.worker.draining import Draining
+from host.worker.measuring import Measuring
 from host.worker.request_log import RequestLog
 from host.worker.shards import OwnedShards
 from host.worker.sweep import Sweep
@@ -142,7 +142,9 @@ class WorkerProcess:
         self._channel = WorkerChannel(assignment.control, loop, descriptors=has_keys)
         breaker = CircuitBreaker(settings.breaker, registry.never_left_out, telemetry)
         breaker.on_change = functools.partial(self._report_plugins, breaker)
-        timed = recorder.timed if recorder else None
+        profiled = recorder.timed if recorder else None
+        self._measuring = Measuring(assignment, settings, registry, failures, profiled)
+        timed = self._measuring.timed
         isolated = isolation(assignment.row, failures)
         if recorder:
             isolated = recorder.time(ANYONE, CALLBACKS, isolated)
@@ -212,9 +214,9 @@ class WorkerProcess:
         acceptor = setup.make_acceptor()
         self._admission = setup.make_admission(acceptor)
         self._turns = self._turn_handler(acceptor, settings, wake)
-        self._end_turn: Callable[[], object] = self._turns.end
-        if settings.ops.listen:
-            self._end_turn = counting_turns(self._turns.end, assignment.row)
+        self._end_turn = self._measuring.end_of_turn(
+            self._turns.end, bind, self._contexts, datagrams.contexts
+        )
 
     def _turn_handler(
         self, acceptor: Acceptor, settings: Settings, wake: Callable[[], object]

@@ -16,6 +16,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
 from host.errors import HostError
+from host.ipc.series import Family
+from host.ipc.series_totals import FamilyCounts
 from host.ipc.totals import ListenerCounts, SlotCounts
 from host.net.listeners import Source
 from host.net.socket_files import SocketFile
@@ -27,7 +29,7 @@ VARIABLE = "_PREFORK_HANDOVER"
 """The number of the memfd, for the process that a reload executes anew."""
 KEPT = "_PREFORK_KEPT"
 """The number of what root has read of certificates, for a rehearsal."""
-FORMAT = 11
+FORMAT = 12
 """Raised with every change of what is handed over: a reload to another format is refused."""
 
 
@@ -64,13 +66,22 @@ class Scores(_Value):
     generation: int
     fd: int
     listeners: list[tuple[str, str]]  # address and plugin
+    series: Series | None
+
+
+class Series(_Value):
+    """The memory of what was counted of plugins and by them, and what it is."""
+
+    fd: int
+    families: list[Family]
 
 
 class Ended(_Value):
-    """What generations that have ended have counted, as `Totals` has it."""
+    """What generations that have ended have counted, as `Totals` and `SeriesTotals` have it."""
 
     slots: list[SlotCounts]
     listeners: list[ListenerCounts]
+    series: list[FamilyCounts]
 
 
 class Serving(_Value):
@@ -240,6 +251,7 @@ class Handover(_Value):
             yield from (each.fd, *each.others)
         yield from (descriptor for _name, descriptor in self.passed)
         yield from (scores.fd for scores in self.scores)
+        yield from (scores.series.fd for scores in self.scores if scores.series is not None)
         yield self.serving.wake
         for worker in self.workers:
             yield from (worker.control, worker.stacks)

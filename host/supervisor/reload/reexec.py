@@ -253,11 +253,17 @@ def hand_over(
 
 def _ended(generations: Generations, alive: Collection[int]) -> handover.Ended:
     """Return what was counted by all generations whose scoreboards are not handed over."""
-    ended = generations.ended.copy()
+    ended, series = generations.ended.copy(), generations.ended_series.copy()
     for each in generations.all:
         if each.number not in alive:
             ended.add(each.scoreboard, each.listeners)
-    return handover.Ended(slots=list(ended.slots), listeners=list(ended.listeners))
+            if each.series.board is not None:
+                series.add(each.series.board, each.scoreboard)
+    counted = [
+        family._replace(counts=[each for each in family.counts if any(each.words)])
+        for family in series
+    ]
+    return handover.Ended(slots=list(ended.slots), listeners=list(ended.listeners), series=counted)
 
 
 def _topics(router: BusRouter) -> handover.Topics:
@@ -279,9 +285,14 @@ def _socket(listener: ListeningSocket) -> handover.Socket:
 
 
 def _scores(generation: Generation) -> handover.Scores:
+    board = generation.series.board
+    series = None
+    if board is not None:
+        series = handover.Series(fd=board.fileno(), families=list(board.families))
     return handover.Scores(
         generation=generation.number,
         fd=generation.scoreboard.fileno(),
+        series=series,
         listeners=[(view.address, view.plugin) for view in generation.listeners],
     )
 

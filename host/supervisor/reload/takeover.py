@@ -13,6 +13,8 @@ from host.dispatch.sharding import Ownership, ShardTable
 from host.interfaces import Listener
 from host.ipc.client_counts import ClientCounts
 from host.ipc.scoreboard import Scoreboard
+from host.ipc.series import SeriesBoard
+from host.ipc.series_totals import SeriesTotals
 from host.ipc.supervisor_end import SupervisorChannel
 from host.ipc.totals import Totals
 from host.net.listeners import ListeningSocket
@@ -75,6 +77,7 @@ def take_over(
         shards=ShardTable({each.fd: Ownership(each.pid, each.releasing) for each in handed.shards}),
     )
     generations.ended = Totals(handed.ended.slots, handed.ended.listeners)
+    generations.ended_series = SeriesTotals(handed.ended.series)
     return generations
 
 
@@ -107,7 +110,10 @@ def _generation(
         for view, which in zip(views, handed.serving.sockets, strict=True):
             listening.append(bound_socket(handed.sockets[which], inherited[which], view))
     rows = [each.row for each in handed.workers if each.generation == number]
-    return Generation(number, views, listening, Scoreboard(len(views), scores.fd), rows)
+    generation = Generation(number, views, listening, Scoreboard(len(views), scores.fd), rows)
+    if scores.series is not None:
+        generation.series.board = SeriesBoard(scores.series.families, scores.series.fd)
+    return generation
 
 
 def _keep_without_successor(records: Sequence[WorkerRecord]) -> None:

@@ -275,4 +275,5 @@ def _assignment(
         row=row,
         wake=generation.handing_out.runner.wake,
         clients=None if counts is None or clients is None else counts.row(clients),
+        series=generation.series,
     )

@@ -7,6 +7,7 @@ from contextlib import closing
 from host.ipc.assignment import OpsAssignment
 from host.ipc.host_counts import HostCounts, Restart
 from host.ipc.scoreboard import WORKER_WORDS
+from host.ipc.series_totals import SeriesTotals
 from host.ipc.totals import SlotCounts, Totals
 from host.ops.metrics import SHOWN_FROM_ZERO, read
 
@@ -14,7 +15,7 @@ from host.ops.metrics import SHOWN_FROM_ZERO, read
 def shown(counts, slots):
     """Return the values of each metric by its labels, of a host without workers."""
     ended = Totals([SlotCounts(slot, [0] * WORKER_WORDS) for slot in slots])
-    host = OpsAssignment(1, "service", "1", 0.0, (), (), ended, counts, -1)
+    host = OpsAssignment(1, "service", "1", 0.0, (), (), ended, SeriesTotals(), counts, -1)
     return {
         metric.name: {sample.labels: sample.value for sample in samples}
         for metric, samples in read(host)

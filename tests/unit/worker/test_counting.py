@@ -32,7 +32,7 @@ def test_turns_are_counted_by_how_long_they_took(row):
     def end():
         row.put(TURN_LASTED, next(lasted))
 
-    ended = counting_turns(end, row)
+    ended = counting_turns(end, row, lambda: 100)
     for _ in range(7):
         ended()
     counts = row.words()[TURNS:TURN_SUM]
@@ -45,3 +45,16 @@ def test_turns_are_counted_by_how_long_they_took(row):
         24: 2,
     }
     assert row.get(TURN_SUM) == 1023 + 1024 + 1_000_000 + 2**33 - 1 + 2**33 + 2**40
+
+
+def test_what_changes_between_turns_is_called_when_it_has_asked_for_it(row):
+    gaps, called, turns = iter([3, 1, 2, 100]), [], 0
+
+    def change():
+        called.append(turns)
+        return next(gaps)
+
+    ended = counting_turns(lambda: None, row, change)
+    for turns in range(1, 11):  # noqa: B007 - `change` looks at it
+        ended()
+    assert called == [1, 4, 5, 7]

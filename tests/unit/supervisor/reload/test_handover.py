@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host.errors import HostError
+from host.ipc.series import Family
+from host.ipc.series_totals import FamilyCounts, SeriesCounts
 from host.ipc.totals import ListenerCounts, SlotCounts
 from host.net.socket_files import SocketFile
 from host.runtime.processes import REHEARSAL
@@ -72,6 +74,16 @@ TOPICS = st.builds(
     owners=listed(st.tuples(BYTES, COUNTS)),
     rings=listed(st.tuples(BYTES, listed(st.tuples(COUNTS, BYTES)))),
 )
+FAMILIES = st.builds(
+    Family,
+    NAMES,
+    st.sampled_from(["counter", "gauge", "histogram"]),
+    NAMES,
+    st.tuples(NAMES),
+    st.tuples(SECONDS, SECONDS),
+    st.tuples(st.tuples(NAMES)),
+)
+SERIES = st.builds(SeriesCounts, st.none() | COUNTS, st.tuples(NAMES), listed(SECONDS))
 HANDOVERS = st.builds(
     Handover,
     generation=COUNTS,
@@ -83,6 +95,7 @@ HANDOVERS = st.builds(
         handover.Ended,
         slots=listed(st.builds(SlotCounts, COUNTS, listed(COUNTS))),
         listeners=listed(st.builds(ListenerCounts, NAMES, NAMES, COUNTS, listed(COUNTS))),
+        series=listed(st.builds(FamilyCounts, FAMILIES, listed(SERIES))),
     ),
     events=st.dictionaries(NAMES, COUNTS, max_size=3),
     restarts_by_cause=listed(st.tuples(COUNTS, COUNTS, COUNTS)),
@@ -93,6 +106,7 @@ HANDOVERS = st.builds(
             generation=COUNTS,
             fd=FDS,
             listeners=listed(st.tuples(NAMES, NAMES)),
+            series=st.none() | st.builds(handover.Series, fd=FDS, families=listed(FAMILIES)),
         )
     ),
     serving=st.builds(handover.Serving, generation=COUNTS, wake=FDS, sockets=listed(COUNTS)),
@@ -122,7 +136,7 @@ HANDOVERS = st.builds(
 
 
 @contextmanager
-def descriptors(count=14):
+def descriptors(count=15):
     """Open so many descriptors."""
     opened = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(count)]
     try:
@@ -149,6 +163,7 @@ def made(fds, **other):
         file,
         mark,
         web,
+        series,
     ) = fds
     worker = handover.Worker(
         slot=1,
@@ -176,7 +191,11 @@ def made(fds, **other):
         "reloaded": 9.0,
         "restarts": 4,
         "accepted": {0: 7},
-        "ended": {"slots": [], "listeners": [("tcp://127.0.0.1:1", "echo", 0, [1, 2])]},
+        "ended": {
+            "slots": [],
+            "listeners": [("tcp://127.0.0.1:1", "echo", 0, [1, 2])],
+            "series": [],
+        },
         "events": {"worker_died": 3},
         "restarts_by_cause": [(0, 1, 2)],
         "sockets": [
@@ -192,7 +211,14 @@ def made(fds, **other):
             )
         ],
         "passed": [("web", web)],
-        "scores": [handover.Scores(generation=2, fd=scores, listeners=[("tcp://[::1]:7", "echo")])],
+        "scores": [
+            handover.Scores(
+                generation=2,
+                fd=scores,
+                listeners=[("tcp://[::1]:7", "echo")],
+                series=handover.Series(fd=series, families=[]),
+            )
+        ],
         "serving": handover.Serving(generation=2, wake=wake, sockets=[0]),
         "workers": [worker, worker.model_copy(update={"bus": None})],
         "topics": handover.Topics(hearers=[(b"t", [4711])], owners=[], rings=[]),
@@ -236,7 +262,7 @@ def test_settings_come_over_as_they_are():
         options=odd,
     )
     text = handover.settings_as_text(settings)
-    fds = range(14)
+    fds = range(15)
     handed = Handover.model_validate_json(made(fds, settings=text).model_dump_json())
     odd["echo"]["since"] = "2026-01-02"  # nothing else is lost, and no plugin is loaded with it
     assert handed.settings_before == settings.model_copy(update={"options": odd})
@@ -308,7 +334,7 @@ def test_descriptors_are_passed_on_inside_and_not_after(fails):
 def test_what_there_is_not_has_no_descriptor():
     absent = ("stand_in", "clients", "control", "log_file", "lineage")
     handed = made(
-        range(10, 24), **dict.fromkeys(absent), sockets=[], passed=[], scores=[], workers=[]
+        range(10, 25), **dict.fromkeys(absent), sockets=[], passed=[], scores=[], workers=[]
     )
     assert list(handed.descriptors()) == [13, 20]
 
@@ -318,7 +344,7 @@ def test_who_was_started_anew_was_handed_nothing(monkeypatch):
     assert receive() is None
 
 
-def changed(fds=range(10, 24), **fields):
+def changed(fds=range(10, 25), **fields):
     """A handover of which the first fields of all are changed."""
     return json.dumps({**json.loads(made(fds).model_dump_json()), **fields}).encode()
 

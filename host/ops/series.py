@@ -1,0 +1,92 @@
+"""The metrics of plugins, and those of their hooks, as they are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from host.hookspecs import ROWS, Process
+from host.ipc import scoreboard as board
+from host.ipc.assignment import CountedGeneration, OpsAssignment
+from host.ipc.series import SUPERVISOR, Family
+from host.ipc.series_totals import SeriesCounts
+from host.metrics.hooks import HOOK_FAILURES, HOOK_SECONDS
+from host.ops.exposition import Metric, Sample, histogram
+
+_SUPERVISOR = "supervisor"
+"""What the label `slot` says of what the supervisor has counted."""
+
+
+def shown(family: Family) -> Metric:
+    """Return a family as it is shown; gauges have the process as a label, too."""
+    more = ("slot", "pid", "generation") if family.kind == "gauge" else ("slot",)
+    return Metric(family.name, family.kind, family.help, (*family.labels, *more))
+
+
+def read(host: OpsAssignment) -> Iterator[tuple[Metric, list[Sample]]]:
+    """Read all series now, of the generations that have workers and of those before.
+
+    Args:
+        host: where they are.
+    """
+    totals = host.ended_series.copy()
+    for each in host.generations:
+        if each.series is not None:
+            totals.add(each.series, each.scoreboard)
+    for family, counts in totals:
+        metric = shown(family)
+        yield (
+            metric,
+            [
+                sample
+                for each in counts
+                if _is_shown(family, each)
+                for sample in _samples(family, each)
+            ],
+        )
+    gauges: dict[Metric, list[Sample]] = {}
+    for each in host.generations:
+        for family, labels, value in _gauges(each, host.parent):
+            gauges.setdefault(shown(family), []).append(Sample(labels, _number(value)))
+    yield from gauges.items()
+
+
+def _is_shown(family: Family, counts: SeriesCounts) -> bool:
+    """Tell whether a series is shown, also while it is 0: if its process may count in it."""
+    if any(counts.words):
+        return True
+    if family.name == HOOK_SECONDS.name:
+        return False  # nobody waits for the first increase of a histogram, and it is long
+    if family.name != HOOK_FAILURES.name:
+        return counts.slot is not None
+    hook = counts.values[-1]
+    process = ROWS[hook].process if hook in ROWS else Process.WORKER
+    return (process is Process.SUPERVISOR) == (counts.slot is None)
+
+
+def _samples(family: Family, counts: SeriesCounts) -> list[Sample]:
+    labels = (*counts.values, _SUPERVISOR if counts.slot is None else counts.slot)
+    if family.kind == "histogram":
+        *buckets, total = counts.words
+        return histogram(labels, [int(each) for each in buckets], family.bounds, total)
+    return [Sample(labels, _number(counts.words[0]))]
+
+
+def _number(value: float) -> float:
+    return int(value) if value.is_integer() else value
+
+
+def _gauges(
+    generation: CountedGeneration, supervisor: int
+) -> Iterator[tuple[Family, tuple[str | int, ...], float]]:
+    """Yield the gauges of all processes of a generation that are alive."""
+    if generation.series is None:
+        return
+    alive: list[tuple[int, str | int, int]] = [
+        (row.number + 1, row.slot, pid)
+        for row in generation.scoreboard.rows
+        if (pid := row.get(board.PID)) and row.slot is not None
+    ]
+    for row, slot, pid in [(SUPERVISOR, _SUPERVISOR, supervisor), *alive]:
+        for family, values, words in generation.series.read(row):
+            if family.kind == "gauge" and (row != SUPERVISOR or words[0]):
+                yield family, (*values, slot, pid, generation.number), words[0]

@@ -1,0 +1,102 @@
+"""What plugins count is exact over all workers, deaths and reloads; their hooks are measured."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from support.address import connect
+from support.hosting import Start, eventually
+from support.scraping import get, series, total
+
+pytestmark = pytest.mark.process
+
+COUNTING = """
+from host import hookimpl
+
+
+class Counting:
+    @hookimpl
+    def on_host_start(self, host):
+        metrics = host.metrics
+        metrics.gauge("limit", "Set before there is a worker.").set(7)
+        self.messages = metrics.counter("messages", "Messages.", {"kind": ("ok", "bad")})
+        self.sizes = metrics.histogram("size_bytes", "Sizes.", start=4, count=3)
+        self.open = metrics.gauge("open", "Open connections.")
+
+    @hookimpl
+    def on_accept(self, connection):
+        self.open.add(1)
+
+    @hookimpl
+    def on_readable(self, connection):
+        data = connection.read()
+        if not data:
+            return
+        if data.startswith(b"fail"):
+            raise RuntimeError("asked for")
+        self.messages.add(1, "ok")
+        self.sizes.observe(len(data))
+        connection.write(data)
+"""
+
+
+def metrics(address: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    return series(get(address, "/metrics").text)
+
+
+def test_counts_are_exact_over_deaths_and_reloads(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "counting.py").write_text(COUNTING)
+    host = start(
+        "--ops",
+        "tcp://127.0.0.1:0",
+        plugin=f"{tmp_path}/counting.py:Counting",
+        settings={"metrics.sample": 1},
+    )
+    (listening,) = host.events("ops_listening")
+    address = listening["address"]
+    name = "prefork_counting_counting_"
+    assert total(metrics(address), f"{name}limit", slot="supervisor") == 7
+    sent = 0
+
+    def exchange(count: int) -> None:
+        nonlocal sent
+        with connect(host.address) as client:
+            for _ in range(count):
+                client.sendall(b"hello")
+                assert client.recv(100) == b"hello"
+                sent += 1
+
+    for round_ in range(3):
+        for _ in range(4):
+            exchange(25)
+        with connect(host.address) as client:
+            client.sendall(b"fail")
+            assert client.recv(100) == b""
+        pid = host.workers[0]
+        os.kill(pid, signal.SIGKILL)
+        host.wait_for("worker_died", pid=pid)
+        exchange(5)
+        host.signal(signal.SIGHUP)
+        host.wait_for("generation_ready", count=round_ + 1)
+        exchange(5)
+
+    def is_exact() -> bool:
+        found = metrics(address)
+        return (
+            total(found, f"{name}messages_total", kind="ok") == sent
+            and total(found, f"{name}size_bytes_sum") == 5 * sent
+            and total(found, f"{name}size_bytes_bucket", le="8.0") == sent
+            and total(found, f"{name}size_bytes_bucket", le="4.0") == 0
+        )
+
+    eventually(is_exact, "all messages are counted")
+    found = metrics(address)
+    failed = total(found, "prefork_hook_failures_total", hook="on_readable")
+    assert failed == 3
+    assert total(found, "prefork_hook_failures_total", listener=host.address) == 3
+    assert total(found, "prefork_hook_seconds_count", hook="on_readable") >= sent
+    assert total(found, f"{name}messages_total", kind="bad") == 0

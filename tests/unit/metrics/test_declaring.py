@@ -1,0 +1,180 @@
+"""What plugins may declare, what is refused and how, and what is counted where."""
+
+import math
+
+import pytest
+
+from host.ipc.series import OwnSeries
+from host.metrics.declaring import RESERVED, DeclaredMetrics, telling_who
+from host.ops.metrics import METRICS
+from host.plugin.binding import Implementation
+
+
+@pytest.fixture
+def own():
+    return OwnSeries()
+
+
+@pytest.fixture
+def metrics(own):
+    return DeclaredMetrics(own).of("chat")
+
+
+def test_names_are_those_of_the_plugin(own, metrics):
+    metrics.counter("lines", "Lines.")
+    metrics.gauge("open_rooms", "Rooms.")
+    metrics.histogram("size_bytes", "Sizes.", start=64, count=3)
+    assert [(each.name, each.kind, each.bounds) for each in own.families] == [
+        ("prefork_chat_lines_total", "counter", ()),
+        ("prefork_chat_open_rooms", "gauge", ()),
+        ("prefork_chat_size_bytes", "histogram", (64.0, 128.0, 256.0)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("plugin", "prefix"),
+    [
+        ("my-proto", "my_proto"),
+        ("proto:Proto", "proto_proto"),
+        ("a.b-", "a_b"),
+        ("worker", "plugin_worker"),
+        ("events-of-mine", "plugin_events_of_mine"),
+    ],
+)
+def test_any_name_of_a_plugin_makes_a_prefix(own, plugin, prefix):
+    DeclaredMetrics(own).of(plugin).counter("lines", "Lines.")
+    assert own.families[0].name == f"prefork_{prefix}_lines_total"
+
+
+def test_no_plugin_can_take_a_name_of_the_host():
+    assert {each.name.split("_")[1] for each in METRICS} == RESERVED
+
+
+def test_each_combination_of_values_is_counted(own, metrics):
+    lines = metrics.counter("lines", "Lines.", {"kind": ("ok", "bad"), "side": ("in", "out")})
+    lines.add(1, "ok", "out")
+    lines.add(2.5, "bad", "in")
+    assert own.words == [0.0, 1.0, 2.5, 0.0]
+
+
+def test_a_gauge_rises_and_falls(own, metrics):
+    gauge = metrics.gauge("open", "Open.")
+    gauge.set(4.5)
+    gauge.add(-6)
+    assert own.words == [-1.5]
+
+
+def test_a_value_at_a_bound_is_below_it(own, metrics):
+    size = metrics.histogram("size_bytes", "Sizes.", start=1, count=2)
+    for value in (-1, 0.5, 1, 1.5, 2, 3):
+        size.observe(value)
+    assert own.words == [3.0, 2.0, 1.0, 7.0]
+
+
+@pytest.mark.parametrize("amount", [-1, -0.1, math.nan, math.inf, -math.inf])
+def test_a_counter_cannot_fall(own, metrics, amount):
+    with pytest.raises(ValueError, match="prefork_chat_lines_total cannot rise by"):
+        metrics.counter("lines", "Lines.").add(amount)
+    assert own.words == [0.0]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_histogram_counts_numbers_only(own, metrics, value):
+    with pytest.raises(ValueError, match="prefork_chat_size_bytes cannot count"):
+        metrics.histogram("size_bytes", "Sizes.", start=1, count=1).observe(value)
+    assert own.words == [0.0] * 3
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ((), "prefork_chat_lines_total was given 0 values of labels: kind"),
+        (("ok", "ok"), "prefork_chat_lines_total was given 2 values of labels: kind"),
+        (("okay",), "prefork_chat_lines_total has no kind='okay'"),
+        ((1,), "prefork_chat_lines_total has no kind=1"),
+    ],
+)
+def test_a_value_that_was_not_declared_is_named(own, metrics, values, said):
+    with pytest.raises(ValueError, match=said):
+        metrics.counter("lines", "Lines.", {"kind": ("ok", "bad")}).add(1, *values)
+    assert own.words == [0.0, 0.0]
+
+
+def declares(metrics, kind="counter", name="lines", help="Lines.", labels=None, **others):
+    getattr(metrics, kind)(name, help, labels or {}, **others)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"name": "Lines"}, "counter 'Lines': expected lower-case letters"),
+        ({"name": "a__b"}, "counter 'a__b': expected lower-case letters"),
+        ({"name": "_a"}, "expected lower-case letters"),
+        ({"name": "9a"}, "expected lower-case letters"),
+        ({"name": ""}, "expected lower-case letters"),
+        ({"name": "a\n"}, "expected lower-case letters"),
+        ({"name": "lines_total"}, "counter lines_total: leave out _total"),
+        ({"name": "lines_count"}, "counter lines_count: _count is the end of series"),
+        ({"help": " "}, "counter lines: help is ' ', expected a sentence in one line"),
+        ({"help": "a\nb"}, "expected a sentence in one line"),
+        ({"labels": {"slot": ("a",)}}, "counter lines: the host adds a label slot itself"),
+        ({"labels": {"Kind": ("a",)}}, "counter lines: label 'Kind': expected lower-case"),
+        ({"labels": {"kind": "ok"}}, "label kind has 'ok', expected a list of texts"),
+        ({"labels": {"kind": (1, 2)}}, r"label kind has \(1, 2\), expected a list of texts"),
+        ({"labels": {"kind": ()}}, r"label kind has \(\), expected values, each once"),
+        ({"labels": {"kind": ("a", "a")}}, "expected values, each once"),
+        ({"labels": {"kind": [str(each) for each in range(513)]}}, "takes 513 words.*512"),
+        ({"kind": "histogram", "start": 0, "count": 3}, "start is 0, expected a number above 0"),
+        ({"kind": "histogram", "start": math.inf, "count": 3}, "start is inf"),
+        ({"kind": "histogram", "start": 1, "count": 0}, "count is 0, expected 1 or more bounds"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused_at_once(own, metrics, given, said):
+    with pytest.raises(ValueError, match=said):
+        declares(metrics, **given)
+    assert own.families == []
+
+
+def test_each_plugin_has_512_words(own):
+    declared = DeclaredMetrics(own)
+    values = [str(each) for each in range(256)]
+    for plugin in ("chat", "line"):
+        declared.of(plugin).counter("a", "A.", {"x": values})
+        declared.of(plugin).counter("b", "B.", {"x": values})
+        with pytest.raises(ValueError, match="takes 1 words, which makes 513 for this plugin"):
+            declared.of(plugin).counter("c", "C.")
+
+
+def test_a_name_is_declared_once(own):
+    declared = DeclaredMetrics(own)
+    declared.of("a-b").counter("c", "C.")
+    for plugin, name in (("a-b", "c"), ("a", "b_c")):
+        with pytest.raises(ValueError, match="prefork_a_b_c_total is declared already"):
+            declared.of(plugin).counter(name, "C.")
+
+
+def test_nothing_is_declared_once_workers_have_started(own):
+    declared = DeclaredMetrics(own)
+    declared.is_closed = True
+    with pytest.raises(RuntimeError, match="prefork_chat_c_total is declared too late"):
+        declared.of("chat").counter("c", "C.")
+
+
+class HostOf:
+    def __init__(self, plugin=""):
+        self.plugin = plugin
+
+    def of(self, plugin):
+        return HostOf(plugin)
+
+
+def test_a_plugin_that_is_told_of_the_host_is_told_which_it_is():
+    def told(host):
+        return host.plugin
+
+    def implementation(hook, *arguments):
+        return Implementation("chat", hook, told, arguments, ("host",), hook)
+
+    assert telling_who(implementation("on_host_start", "host"))(HostOf()) == "chat"
+    assert telling_who(implementation("on_host_start")) is told
+    assert telling_who(implementation("on_worker_start", "worker")) is told
