@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from host import WorkerView, hookimpl
+from host import Counter, Host, WorkerView, hookimpl
 
 
 class Options(BaseModel):
@@ -27,6 +27,12 @@ class FillFirst:
 
     def __init__(self, options: Options) -> None:
         self._connections = options.connections
+        self._overflows: Counter | None = None
+
+    @hookimpl
+    def on_host_start(self, host: Host) -> None:
+        """Declare what is counted; a host that is told to use this later does not call it."""
+        self._overflows = host.metrics.counter("overflows", "Connections that found no room.")
 
     @hookimpl
     def choose_worker(self, workers: Sequence[WorkerView]) -> WorkerView | None:
@@ -34,4 +40,6 @@ class FillFirst:
         for worker in workers:
             if worker.active + worker.outstanding < self._connections:
                 return worker
+        if self._overflows is not None:
+            self._overflows.add()
         return None

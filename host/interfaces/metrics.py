@@ -70,6 +70,13 @@ class Metrics(Protocol):
     is declared already; and RuntimeError when `on_host_start` is over.
     """
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether `ops.listen` has an address.
+
+        Plugins count without one, too, but may leave out what costs much.
+        """
+
     def counter(self, name: str, help: str, labels: Labels = ...) -> Counter:
         """Declare a counter, which is shown with `_total` at the end of its name.
 

@@ -53,13 +53,14 @@ class DeclaredMetrics:
 
     Args:
         own: where this process counts.
+        is_shown: whether anybody can see what is counted.
 
     Attributes:
         is_closed: whether nothing can be declared any more: the memory is laid out.
     """
 
-    def __init__(self, own: OwnSeries) -> None:
-        self._own = own
+    def __init__(self, own: OwnSeries, *, is_shown: bool = True) -> None:
+        self._own, self.is_shown = own, is_shown
         self._words: dict[str, int] = {}
         self.is_closed = False
 
@@ -108,6 +109,11 @@ class PluginMetrics:
 
     def __init__(self, declared: DeclaredMetrics, plugin: str) -> None:
         self._declared, self._plugin = declared, plugin
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether anybody can see what is counted."""
+        return self._declared.is_shown
 
     def counter(self, name: str, help: str, labels: Labels = _NO_LABELS) -> Counter:
         """Declare a counter."""

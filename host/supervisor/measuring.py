@@ -33,7 +33,7 @@ class Measuring:
         if settings.ops.listen:
             lay_out(self.own, registry, dict.fromkeys(addresses))
             self._times = HookTimes(self.own, settings.metrics.sample)
-        self.metrics = DeclaredMetrics(self.own)
+        self.metrics = DeclaredMetrics(self.own, is_shown=bool(settings.ops.listen))
 
     def timed(self, each: Implementation) -> Callable[..., Any]:
         """Return what to call in the place of a function of the supervisor's hooks."""

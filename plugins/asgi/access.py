@@ -1,29 +1,51 @@
-"""Access lines: what each request was, and what came of it."""
+"""What each request was, and what came of it: access lines, and metrics."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
-from host import RequestLog
+from host import Metrics, RequestLog
 from host.asyncio import current_connection
 
+_STATUSES = frozenset(
+    {101, 200, 201, 202, 204, 206, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 405, 406}
+    | {408, 409, 410, 411, 412, 413, 415, 416, 421, 422, 429, 431, 500, 501, 502, 503, 504}
+)
+"""Those that are counted apart."""
+_OTHER = "other"
 
-class Logged:
-    """An app whose requests are logged: HTTP when the app has ended, WebSockets when they have.
 
-    The query is left out: it may have secrets.
+class Request(NamedTuple):
+    """A request that is over.
+
+    Attributes:
+        scope: what the app was given.
+        status: see `Answer`.
+        bytes_out: see `Answer`.
+        seconds: how long the app has taken.
+    """
+
+    scope: Any
+    status: int
+    bytes_out: int
+    seconds: float
+
+
+class Observed:
+    """An app whose requests are told of: HTTP when the app has ended, WebSockets when they have.
 
     Args:
         app: the app.
-        log: writes a line.
+        observers: told of each request.
     """
 
-    def __init__(self, app: Any, log: RequestLog) -> None:
-        self._app, self._log = app, log
+    def __init__(self, app: Any, observers: Sequence[Callable[[Request], object]]) -> None:
+        self._app, self._observers = app, observers
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Handle a request, and log it."""
+        """Handle a request, and tell of it."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
@@ -31,17 +53,54 @@ class Logged:
         try:
             await self._app(scope, receive, answer.send)
         finally:
-            connection, client = current_connection(), scope["client"]
-            assert connection is not None
-            self._log(
-                connection,
-                peer=connection.peer if client is None else _text_of(*client),
-                method=scope.get("method", "GET"),
-                path=scope["path"],
-                status=answer.status,
-                seconds=time.monotonic() - begun,
-                bytes_out=answer.bytes_out,
-            )
+            seconds = time.monotonic() - begun
+            request = Request(scope, answer.status, answer.bytes_out, seconds)
+            for observe in self._observers:
+                observe(request)
+
+
+def logging_to(log: RequestLog) -> Callable[[Request], None]:
+    """Return what logs a request, without its query: that may have secrets."""
+
+    def log_request(request: Request) -> None:
+        connection, scope = current_connection(), request.scope
+        client = scope["client"]
+        assert connection is not None
+        log(
+            connection,
+            peer=connection.peer if client is None else _text_of(*client),
+            method=scope.get("method", "GET"),
+            path=scope["path"],
+            status=request.status,
+            seconds=request.seconds,
+            bytes_out=request.bytes_out,
+        )
+
+    return log_request
+
+
+class RequestMetrics:
+    """Counts requests by their status, and how long apps take.
+
+    Args:
+        metrics: declares it.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        labels = {"status": (*map(str, sorted(_STATUSES)), _OTHER)}
+        self._requests = metrics.counter(
+            "requests", "Requests that apps have answered; a WebSocket is one of 101.", labels
+        )
+        self._seconds = metrics.histogram(
+            "request_seconds", "How long apps have taken for a request.", start=0.001, count=15
+        )
+
+    def count(self, request: Request) -> None:
+        """Count a request; the time of a WebSocket is no time of an answer."""
+        status = request.status
+        self._requests.add(1, str(status) if status in _STATUSES else _OTHER)
+        if request.scope["type"] == "http":
+            self._seconds.observe(request.seconds)
 
 
 class Answer:

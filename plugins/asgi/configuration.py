@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from uvicorn.config import Config
 
-from host import RequestLog
-from host.plugins.asgi.access import Logged
+from host.plugins.asgi.access import Observed, Request
 from host.plugins.asgi.application import Limited
 from host.plugins.asgi.options import Options
 from host.plugins.asgi.protocols import WebSocket, http_of
@@ -23,7 +23,10 @@ class Configuration(Config):
 
 
 def configure(
-    app: Any, interface: Literal["asgi2", "asgi3"], options: Options, log: RequestLog | None
+    app: Any,
+    interface: Literal["asgi2", "asgi3"],
+    options: Options,
+    observers: Sequence[Callable[[Request], object]],
 ) -> Config:
     """Return what uvicorn's protocols read, with the app as they call it.
 
@@ -31,7 +34,7 @@ def configure(
         app: the app.
         interface: the version of ASGI that it speaks.
         options: those of the plugin.
-        log: writes access lines; None: nobody asks for them.
+        observers: told of each request.
     """
     ping = options.ping_seconds or None
     config = Configuration(
@@ -58,6 +61,6 @@ def configure(
     config.load()
     if options.max_requests_in_progress:
         config.loaded_app = Limited(config.loaded_app, options.max_requests_in_progress)
-    if log is not None:
-        config.loaded_app = Logged(config.loaded_app, log)
+    if observers:
+        config.loaded_app = Observed(config.loaded_app, observers)
     return config

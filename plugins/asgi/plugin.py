@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from email.utils import formatdate
 from typing import Any
 
-from host import PluginError, Worker
+from host import Host, PluginError, Worker, hookimpl
 from host.asyncio import AsyncioProtocol
 from host.plugins.asgi.options import Options
 
@@ -14,6 +15,7 @@ try:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
+    from host.plugins.asgi.access import Request, RequestMetrics, logging_to
     from host.plugins.asgi.application import Lifespan, check_factory, find, interface_of
     from host.plugins.asgi.configuration import configure
 
@@ -38,6 +40,13 @@ class Asgi(AsyncioProtocol):
         self._lifespan: Lifespan | None = None
         self._state = ServerState()
         self._config: Config
+        self._metrics: RequestMetrics | None = None
+
+    @hookimpl
+    def on_host_start(self, host: Host) -> None:
+        """Declare what is counted, if anybody can see it: that costs each request something."""
+        if host.metrics.is_shown:
+            self._metrics = RequestMetrics(host.metrics)
 
     async def start(self, worker: Worker) -> None:
         """Make the app ready, and tell it so."""
@@ -45,7 +54,12 @@ class Asgi(AsyncioProtocol):
         app, name = self._found, options.app
         if options.factory:
             app, name = app(), f"what {name} has made"
-        self._config = config = configure(app, interface_of(app, name), options, worker.log_request)
+        observers: list[Callable[[Request], object]] = []
+        if worker.log_request is not None:
+            observers.append(logging_to(worker.log_request))
+        if self._metrics is not None:
+            observers.append(self._metrics.count)
+        self._config = config = configure(app, interface_of(app, name), options, observers)
         if options.lifespan != "off":
             self._lifespan = Lifespan(config)
             await self._lifespan.begin()

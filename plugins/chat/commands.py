@@ -7,7 +7,7 @@ import heapq
 import json
 from collections.abc import Callable, Iterable
 
-from host import Message, Worker
+from host import Counter, Message, Worker
 from host.plugins.chat.membership import Membership
 from host.plugins.chat.names import room_of
 from host.plugins.chat.options import Options
@@ -34,6 +34,7 @@ class ChatCommands:
         options: the limits.
         membership: does what needs an answer of the other workers.
         on_sent: told how many bytes a user was just sent on behalf of another one.
+        messages: counts messages, to a room or to a user.
     """
 
     def __init__(
@@ -42,8 +43,9 @@ class ChatCommands:
         options: Options,
         membership: Membership,
         on_sent: Callable[[int], object],
+        messages: Counter,
     ) -> None:
-        self._bus, self._options = worker.bus, options
+        self._bus, self._options, self._messages = worker.bus, options, messages
         self._membership, self._on_sent = membership, on_sent
         self._table: dict[str, Callable[[User, str], object]] = {
             "nick": self._nick,
@@ -83,7 +85,9 @@ class ChatCommands:
             user.refuse("you are in no room: /join #lobby, for example")
             return
         line = f"[{room}] {mark}{user.nick}{text}\r\n".encode()
-        if not self._membership.rooms.say(room, user.uid, line):
+        if self._membership.rooms.say(room, user.uid, line):
+            self._messages.add(1, "room")
+        else:
             user.refuse("the server is overloaded: that was not sent")
 
     def _me(self, user: User, rest: str) -> None:
@@ -145,6 +149,7 @@ class ChatCommands:
         if person is None:
             user.refuse(f"nobody is called {nick[:64]}")
         elif self._send(person.member, "say", person.uid, user.uid, user.nick, text):
+            self._messages.add(1, "user")
             user.connection.write(f"[to {person.nick}] {text}\r\n".encode())
         else:
             user.refuse("the server is overloaded: that was not sent")

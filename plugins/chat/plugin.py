@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from itertools import count
 
-from host import CloseReason, Connection, Worker, hookimpl
+from host import CloseReason, Connection, Host, Worker, hookimpl
 from host.plugins.chat.commands import ChatCommands
 from host.plugins.chat.membership import Membership
 from host.plugins.chat.options import Options
@@ -41,10 +41,25 @@ class Chat:
         self._commands: ChatCommands
 
     @hookimpl
+    def on_host_start(self, host: Host) -> None:
+        """Declare what is counted."""
+        metrics = host.metrics
+        self._users = metrics.gauge("users", "Users that are connected.")
+        self._messages = metrics.counter(
+            "messages", "Messages of users that were sent on.", {"to": ("room", "user")}
+        )
+        self._refused = metrics.counter(
+            "refused", "Lines that were not carried out.", {"cause": ("too_fast", "too_long")}
+        )
+        self._closed = metrics.counter("slow_readers", "Users closed since they did not read.")
+
+    @hookimpl
     def on_worker_start(self, worker: Worker) -> None:
         """Begin to hear the other workers."""
         self._membership = Membership(worker, self._options, self._on_sent, self._go_on)
-        self._commands = ChatCommands(worker, self._options, self._membership, self._on_sent)
+        self._commands = ChatCommands(
+            worker, self._options, self._membership, self._on_sent, self._messages
+        )
         self._membership.presence.start()
         self._commands.start()
 
@@ -53,6 +68,7 @@ class Chat:
         """Welcome a user."""
         user = User(connection, next(self._numbers), self._options, self._clock())
         connection.data = user
+        self._users.add(1)
         user.tell(self._options.welcome)
         user.tell(
             "/join #lobby to enter a room and talk there, /rooms to see others, /help for more"
@@ -82,6 +98,7 @@ class Chat:
         """Take the user of a closed connection out of its rooms and give its nick back."""
         user: User | None = connection.data
         if user is not None:
+            self._users.add(-1)
             self._membership.quit(user, _WORDS.get(reason, reason.value))
 
     def _go_on(self, user: User) -> None:
@@ -94,6 +111,7 @@ class Chat:
             try:
                 line = next(user.framer.cut(), None)
             except FrameTooLongError as too_long:
+                self._refused.add(1, "too_long")
                 user.refuse(f"a line has {too_long.limit} bytes at most: that was not sent")
                 continue
             if line is None:
@@ -107,7 +125,9 @@ class Chat:
         now = self._clock()
         if user.bucket.take(now):
             self._commands.do(user, text)
-        elif now - user.warned_at >= _WARNING_SECONDS:
+            return
+        self._refused.add(1, "too_fast")
+        if now - user.warned_at >= _WARNING_SECONDS:
             user.warned_at = now
             rate = self._options.messages_per_second
             lines = "line" if rate == 1 else "lines"
@@ -123,6 +143,7 @@ class Chat:
                 if connection.unsent > limit:
                     connection.flush()  # what was written in this turn has not been offered yet
                     if connection.unsent > limit:
+                        self._closed.add()
                         user.refuse("you do not read what you are sent: goodbye")
                         self._membership.quit(user, "does not read")
                         connection.close()

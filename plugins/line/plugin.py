@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from itertools import islice, repeat
 from typing import Any
 
-from host import Connection, Host, Worker, hookimpl, hookspec
+from host import Connection, Counter, Host, Worker, hookimpl, hookspec
 from host.plugins.encoding import harmless
 from host.plugins.framing import FrameTooLongError, lines_left
 from host.plugins.line.answerers import Answer, Answerers, OnLine
@@ -34,6 +34,8 @@ _SHARE_BYTES = 2048
 a millisecond of the commands that ship."""
 _PASS_BYTES = 64
 """What a block, or whatever else is no line, counts for at least."""
+
+_REFUSED = {"cause": ("unknown", "too_long", "not_utf8", "bad_array")}
 
 
 class Specs:
@@ -82,11 +84,15 @@ class Line:
         self._at_once = 0 if self._decode else min(AT_ONCE_BYTES, options.max_line_bytes)
         self._commands, self._share = Commands(), Share()
         self._answerers: Answerers
+        self._refused: Counter
 
     @hookimpl
     def on_host_start(self, host: Host) -> None:
         """Bind the plugins that answer."""
         self._answerers = Answerers(host, self._options.commands)
+        self._refused = host.metrics.counter(
+            "refused", "Lines and arrays that got an error reply of the host's own.", _REFUSED
+        )
 
     @hookimpl
     def on_worker_start(self, worker: Worker) -> None:
@@ -299,7 +305,7 @@ class Line:
                 connection.write(b"+bye\r\n")
                 connection.close()
             elif line or not self._arrays:  # redis-cli sends an empty line and expects no reply
-                error(connection, self._commands.unknown(word))
+                self._refuse(connection, "unknown", self._commands.unknown(word))
         elif answer is not True:
             names = " or ".join(self._options.commands)
             raise TypeError(
@@ -323,13 +329,18 @@ class Line:
             try:
                 given = line.decode()
             except UnicodeDecodeError:
-                error(connection, "the line is not UTF-8")
+                self._refuse(connection, "not_utf8", "the line is not UTF-8")
                 return True
         if words is None:
             return self._answerers.on_line(connection, given)
         return self._answerers.on_array(connection, given, words)
 
+    def _refuse(self, connection: Connection, cause: str, text: str) -> None:
+        self._refused.add(1, cause)
+        error(connection, text)
+
     def _too_long(self, connection: Connection, too_long: FrameTooLongError) -> None:
+        self._refused.add(1, "too_long")
         if self._options.long_lines != "skip":
             error(connection, f"line longer than {too_long.limit} bytes")
         if self._options.long_lines == "close":
@@ -369,5 +380,6 @@ class Line:
 
     def _bad_array(self, connection: Connection) -> None:
         """Give up: nothing says where the next request begins."""
-        error(connection, "an array is *COUNT, then $LENGTH and the word for each; too long or bad")
+        words = "an array is *COUNT, then $LENGTH and the word for each; too long or bad"
+        self._refuse(connection, "bad_array", words)
         connection.close()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, Field
 
-from host import WorkerView, hookimpl
+from host import Counter, Host, WorkerView, hookimpl
 
 
 class Options(BaseModel):
@@ -43,6 +43,12 @@ class LeastLoaded:
         self._per_connection = options.lag_seconds_per_connection
         self._seen: dict[int, float] = {}
         self._last = -1
+        self._lags: Counter | None = None
+
+    @hookimpl
+    def on_host_start(self, host: Host) -> None:
+        """Declare what is counted; a host that is told to use this later does not call it."""
+        self._lags = host.metrics.counter("lags", "How often lag has counted against a worker.")
 
     @hookimpl
     def choose_worker(self, workers: Sequence[WorkerView]) -> WorkerView:
@@ -57,4 +63,6 @@ class LeastLoaded:
         if lag < self._per_connection or lag == self._seen.get(worker.slot):
             return connections
         self._seen[worker.slot] = lag
+        if self._lags is not None:
+            self._lags.add()
         return connections + int(lag / self._per_connection)

@@ -19,9 +19,10 @@ from websockets.sync.client import connect as connect_websocket
 
 from host.errors import ExitCode
 from host.testing.machine import patience
+from support import scraping
 from support.address import connect
 from support.certificates import Authority
-from support.hosting import SUPPORT, Host, Start
+from support.hosting import SUPPORT, Host, Start, eventually
 
 pytestmark = pytest.mark.process
 
@@ -594,3 +595,22 @@ def test_the_short_form_reloads_too(start: Start) -> None:
     assert told["path"] == "/api/"
     assert told["pid"] in {each["pid"] for each in host.events("worker_ready", mark)}
     assert host.stop() == 0
+
+
+def test_requests_are_counted_by_status(serve: Serve) -> None:
+    host = serve("app", more={"ops.listen": "tcp://127.0.0.1:0"})
+    with client(host) as connection:
+        for _ in range(3):
+            connection.request("GET", "/")
+            connection.getresponse().read()
+    (listening,) = host.events("ops_listening")
+
+    def counted() -> bool:
+        found = scraping.series(scraping.get(listening["address"], "/metrics").text)
+        return (
+            scraping.total(found, "prefork_asgi_requests_total", status="200") == 3
+            and scraping.total(found, "prefork_asgi_requests_total") == 3
+            and scraping.total(found, "prefork_asgi_request_seconds_count") == 3
+        )
+
+    eventually(counted, "the requests are counted")

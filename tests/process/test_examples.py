@@ -93,10 +93,11 @@ def test_they_are_listed(installed):
     found = {entry["name"]: entry for entry in entries}
     assert found["keyvalue"]["distribution"] == "prefork-keyvalue"
     assert set(found["keyvalue"]["implements"]) == {
-        *("on_host_start", "on_accept", "on_readable", "on_drain", "on_close")
+        *("on_host_start", "on_worker_start"),
+        *("on_accept", "on_readable", "on_drain", "on_close"),
     }
     assert found["fill_first"]["distribution"] == "prefork-fill-first"
-    assert found["fill_first"]["implements"] == ["choose_worker"]
+    assert found["fill_first"]["implements"] == ["on_host_start", "choose_worker"]
     assert found["resp"]["distribution"] == "prefork-resp"
     assert "on_readable" in found["resp"]["implements"]
     assert found["thumbnails"]["distribution"] == "prefork-thumbnails"

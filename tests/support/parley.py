@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 from host import BUS_LEFT, BUS_LOST, CloseReason, Listener, Message
+from host.ipc.series import OwnSeries
+from host.metrics.declaring import DeclaredMetrics
 from host.plugins.chat import Chat
 from host.plugins.chat.options import Options
 
@@ -189,6 +192,8 @@ class Place:
         self.timers: list[Timer] = []
         self.bus = End(net, member)
         self.chat = Chat(options, clock=lambda: self.now)
+        metrics = DeclaredMetrics(OwnSeries()).of("chat")
+        self.chat.on_host_start(SimpleNamespace(metrics=metrics))
         self.connections: list[Client] = []
         self.chat.on_worker_start(self)
 

@@ -45,3 +45,11 @@ def test_a_real_host_fills_one_worker_after_the_other(host_server):
             slots.append(int(client.recv(100).split()[1]))
     assert slots == [0] * 4 + [1] * 4 + [2] * 4
     assert host.stop() == 0
+
+
+def test_what_finds_no_room_is_counted(harness):
+    started = harness("line", "fill_first", options={"fill_first": {"connections": 1}})
+    plugin = started.plugin("fill_first")
+    assert plugin.choose_worker([View(0, 0)]) is not None
+    assert plugin.choose_worker([View(0, 1)]) is None
+    assert started.metrics()["prefork_fill_first_overflows_total"] == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from host import CloseReason, Connection, Host, hookimpl
+from host import CloseReason, Connection, Host, Worker, hookimpl
 from prefork_keyvalue.commands import Commands
 from prefork_keyvalue.counts import Counts
 from prefork_keyvalue.options import Options
@@ -13,6 +13,8 @@ from prefork_keyvalue.requests import Requests, TooLongError
 
 REQUESTS_A_TURN = 20
 """How many requests of a client are answered before others have their turn: memcached's -R."""
+
+_SHOWN_SECONDS = 1.0
 
 
 class Client:
@@ -52,13 +54,28 @@ class KeyValue:
 
     @hookimpl
     def on_host_start(self, host: Host) -> None:
-        """Refuse to start with several workers."""
+        """Refuse to start with several workers; declare what is shown."""
+        metrics = host.metrics
+        self._is_shown = metrics.is_shown
+        self._items = metrics.gauge("items", "Items that are stored.")
+        self._bytes = metrics.gauge("stored_bytes", "Memory that items take.")
         if host.workers > 1:
             raise RuntimeError(
                 f"keyvalue runs in one worker, and {host.workers} are configured: each would have "
                 "a store of its own, and clients would miss what others have stored. "
                 "Start the host with --workers 1"
             )
+
+    @hookimpl
+    def on_worker_start(self, worker: Worker) -> None:
+        """Show now and then how much is stored."""
+        if self._is_shown:
+            worker.call_every(_SHOWN_SECONDS, self._show)
+
+    def _show(self) -> None:
+        items, used = self._commands.stats.stored()
+        self._items.set(items)
+        self._bytes.set(used)
 
     @hookimpl
     def on_accept(self, connection: Connection) -> None:

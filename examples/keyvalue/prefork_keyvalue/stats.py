@@ -57,6 +57,10 @@ class Stats:
         table = self._tables.get(b"".join(words[1:2]))
         return replies.ERROR if table is None else _shown(table())
 
+    def stored(self) -> tuple[int, int]:
+        """Return how many items there are, and how many bytes they take."""
+        return len(self._store), self._store.used
+
     def _general(self) -> dict[str, object]:
         now, counts, usage = time.time(), self._counts, resource.getrusage(resource.RUSAGE_SELF)
         return {

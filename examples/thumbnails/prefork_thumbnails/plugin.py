@@ -6,7 +6,7 @@ from functools import partial
 
 from pydantic import BaseModel, Field, PositiveInt
 
-from host import Connection, PoolFullError, Worker, hookimpl
+from host import Connection, Host, PoolFullError, Worker, hookimpl
 from host.plugins.framing import FrameTooLongError, LengthFramer
 from prefork_thumbnails.scaling import ImageError, scale
 
@@ -42,6 +42,16 @@ class Thumbnails:
         self._options = options
 
     @hookimpl
+    def on_host_start(self, host: Host) -> None:
+        """Declare what is counted."""
+        metrics = host.metrics
+        outcomes = {"outcome": ("made", "failed", "refused")}
+        self._tasks = metrics.counter("tasks", "Thumbnails that were asked for.", outcomes)
+        self._sizes = metrics.histogram(
+            "image_bytes", "Images that have come.", start=16 * 1024, count=11
+        )
+
+    @hookimpl
     def on_worker_start(self, worker: Worker) -> None:
         """Have the processes started."""
         self._pool = worker.pool(self._options.pool)
@@ -65,6 +75,7 @@ class Thumbnails:
     def _scale(self, connection: Connection, image: bytes) -> None:
         """Give one task for each width; their answers come in this order."""
         widths = self._options.widths
+        self._sizes.observe(len(image))
         for number, width in enumerate(widths, 1):
             try:
                 self._pool.apply_async(
@@ -75,17 +86,18 @@ class Thumbnails:
                     connection=connection,
                 )
             except PoolFullError:
+                self._tasks.add(1, "refused")
                 connection.write(b"error: too many images wait; try again later\n")
                 connection.close()
                 return
 
-    @staticmethod
-    def _answer(progress: str, connection: Connection, made: tuple[int, int, bytes]) -> None:
+    def _answer(self, progress: str, connection: Connection, made: tuple[int, int, bytes]) -> None:
+        self._tasks.add(1, "made")
         width, height, data = made
         connection.write(f"{progress}: {width}x{height}, {len(data)} bytes\n".encode(), data)
 
-    @staticmethod
-    def _apologize(progress: str, connection: Connection, error: BaseException) -> None:
+    def _apologize(self, progress: str, connection: Connection, error: BaseException) -> None:
+        self._tasks.add(1, "failed")
         text = str(error) if isinstance(error, ImageError) else "it could not be scaled"
         line = " ".join(text.split())
         connection.write(f"{progress}: error: {line}\n".encode(errors="replace"))

@@ -12,6 +12,8 @@ import pytest
 
 from host.interfaces import Listener
 from host.ipc.scoreboard import BYTES_IN, BYTES_OUT, CURRENT_CALL, Scoreboard
+from host.ipc.series import OwnSeries
+from host.metrics.declaring import DeclaredMetrics
 from host.plugins.echo import Echo
 from host.plugins.line import Line, Options
 from host.runtime.loop import Loop
@@ -115,7 +117,8 @@ def lines(on_line, *, needs_connection=True):
         return on_line if taken <= {*arguments} else None
 
     line = Line(Options())
-    line.on_host_start(SimpleNamespace(hook=hook))
+    metrics = DeclaredMetrics(OwnSeries()).of("line")
+    line.on_host_start(SimpleNamespace(hook=hook, metrics=metrics))
 
     def on_accept(connection):
         line.on_accept(connection)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from host.testing import Harness
 from support.parley import Parley, trio
 
 
@@ -344,3 +345,24 @@ def test_nothing_that_a_terminal_acts_on_reaches_others(sent, shown):
             f"-- ada has quit ({shown.strip()})",
         ]
     )
+
+
+def test_users_and_messages_are_counted():
+    options = {"chat": {"burst": 10, "messages_per_second": 0.001, "max_line_bytes": 64}}
+    with Harness("chat", workers=2, options=options) as chat:
+        ada, bob = chat.connect(0), chat.connect(1)
+        for client, nick in ((ada, "ada"), (bob, "bob")):
+            client.feed(f"/nick {nick}\r\n/join #lobby\r\n".encode())
+        chat.advance(1)
+        ada.feed(b"one\r\n/me two\r\n/msg bob three\r\n")
+        ada.feed(b"x" * 100 + b"\r\n")
+        bob.feed(b"/who\r\n" * 12)
+        found = chat.metrics()
+        assert found["prefork_chat_users"] == 2
+        assert found['prefork_chat_messages_total{to="room"}'] == 2
+        assert found['prefork_chat_messages_total{to="user"}'] == 1
+        assert found['prefork_chat_refused_total{cause="too_long"}'] == 1
+        assert found['prefork_chat_refused_total{cause="too_fast"}'] == 4
+        bob.feed_eof()
+        chat.run()
+        assert chat.metrics()["prefork_chat_users"] == 1

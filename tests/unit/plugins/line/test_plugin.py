@@ -56,7 +56,8 @@ def test_other_messages_without_end(unfinished):
 @given(line=st.binary(max_size=60))
 def test_each_line_has_one_reply_of_one_line_without_what_a_terminal_acts_on(shared, line):
     line = line.replace(b"\n", b"").lstrip(b"*")
-    assume(not line.strip().upper().startswith(b"QUIT"))  # which ends it, with one reply
+    # One ends it, with one reply, and the other says in many lines what this is.
+    assume(not line.strip().upper().startswith((b"QUIT", b"HELLO")))
     connection = shared.connect()
     connection.feed(line + b"\r\nECHO " + line + b"\nPING end\n")
     *replies, end, rest = connection.take().split(b"\r\n")
@@ -509,3 +510,20 @@ def test_words_are_given_as_they_came(harness):
         connection.feed(requests[at : at + 1])
     given = [(b"SET a\r  ", (b"SET", b"a\r\n ")), (b"SET b", None)]
     assert started.plugin(KEEP_WORDS).given == 2 * given
+
+
+def test_what_is_refused_is_counted_by_cause():
+    options = {"line": {"max_line_bytes": LIMIT, "encoding": "utf-8"}}
+    with Harness("line", options=options) as harness:
+        connection = harness.connect()
+        connection.feed(b"PIGN\r\nPING\r\n\xff\r\n")
+        connection.feed(b"x" * (LIMIT + 1) + b"\r\n")
+        connection.feed(b"*x\r\n")
+        found = harness.metrics()
+    name = 'prefork_line_refused_total{{cause="{}"}}'.format
+    assert {cause: found[name(cause)] for cause in ("unknown", "not_utf8", "bad_array")} == {
+        "unknown": 1,
+        "not_utf8": 1,
+        "bad_array": 1,
+    }
+    assert found[name("too_long")] == 1

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host.plugins.schedulers.least_connections import LeastConnections
+from host.testing import Harness
 from support.schedulers import CANDIDATES, View, by_load, chooser
 
 
@@ -42,3 +43,11 @@ def test_nobody_starves_for_turns_of_the_past(lags, rounds):
     choose(workers)
     taken = Counter(choose(workers).slot for _ in range(len(lags) * rounds))
     assert taken == dict.fromkeys(range(len(lags)), rounds)
+
+
+def test_lag_that_counts_against_a_worker_is_counted():
+    with Harness("line", "least_loaded") as harness:
+        plugin = harness.plugin("least_loaded")
+        for lag in (0.001, 0.05, 0.05, 0.06):
+            plugin.choose_worker([View(0, loop_lag_seconds=lag)])
+        assert harness.metrics()["prefork_least_loaded_lags_total"] == 2
