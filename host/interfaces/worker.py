@@ -186,6 +186,12 @@ class Connection(Protocol):
     """Set it to keep the connection after the peer has finished sending. Unless it is set, the
     host sends what is queued and closes. The plugin then has to call `close()` itself."""
 
+    trace: str | None
+    """The trace that it belongs to, as the text of a header `traceparent` (W3C Trace Context):
+    `00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01`. None until the plugin sets it, as
+    often as it likes. Lines of the log about the connection then have `trace_id` and `span_id`. A
+    text that is no `traceparent` is a ValueError."""
+
     @property
     def id(self) -> str:
         """Unique among all connections of this host."""
