@@ -160,6 +160,12 @@ def measure(name: str) -> None:
         signal.pause()
 
 
+def measure_pinned(name: str) -> None:
+    """Do the same with all processes on one CPU: no CPU that sleeps has to be woken."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    measure(name)
+
+
 def neighbours(name: str) -> None:
     """Print how many times its value the p99 of other clients is while tasks are done."""
     print(json.dumps(pool_neighbours.measure(name)), flush=True)
@@ -183,35 +189,44 @@ def table() -> str:
     """Compare all pools, in turns; return the table in Markdown."""
     others = _neighbours()
     deaths = {name: Death(*_run("kill", name)) for name in POOLS}
-    ratios: dict[str, list[float]] = {name: [] for name in POOLS}
-    own = []
-    for _ in range(ROUNDS):
-        trips = {name: _run("measure", name) for name in POOLS}
-        own.append(trips["prefork"])
-        for name, trip in trips.items():
-            ratios[name].append(trip / trips["prefork"])
+    apart, own = _trips("measure")
+    together, own_together = _trips("measure-pinned")
     rows = [
         "| pool | tasks that fail | no answer | afterwards | round trip of a tiny task"
-        " | p99 of other clients |",
-        "|---|---|---:|---|---:|---:|",
+        " | on one CPU | p99 of other clients |",
+        "|---|---|---:|---|---:|---:|---:|",
     ]
     for name, death in deaths.items():
         failed = ", ".join(f"{count} (`{error}`)" for error, count in death.failed.items()) or "0"
         usable = "goes on" if death.usable else "unusable"
         shown = name if name in ("prefork",) else f"{name} {_version(name)}".strip()
-        ratio = statistics.median(ratios[name])
-        cells = (shown, failed, death.silent, usable, f"{ratio:.1f}", f"{others[name]:.1f}")
+        trips = f"{apart[name]:.1f}", f"{together[name]:.1f}"
+        cells = (shown, failed, death.silent, usable, *trips, f"{others[name]:.1f}")
         rows.append(f"| {' | '.join(map(str, cells))} |")
-    rows.append(f"| none: the hook itself | | | | | {others['no pool']:.1f} |")
+    rows.append(f"| none: the hook itself | | | | | | {others['no pool']:.1f} |")
     note = (
-        f"Round trips are multiples of prefork's, which was {statistics.median(own):.0f} µs: "
-        f"medians of {ROUNDS} rounds\nwith {TRIPS} tasks each, in turns, by Python "
-        f"{sys.version.split()[0]} on {os.cpu_count()} cores.\n\n"
+        f"Round trips are multiples of prefork's, which were {own:.0f} µs, and {own_together:.0f} µs"
+        f" on one CPU: medians of\n{ROUNDS} rounds with {TRIPS} tasks each, in turns, by Python "
+        f"{sys.version.split()[0]} on {os.cpu_count()} cores. Where they\nsleep, most of a round"
+        " trip is the time in which the kernel wakes them, twice.\n\n"
         "The p99 of other clients of the same worker, while one process always has tasks of some\n"
         "milliseconds, is a multiple of what it was without tasks, just before; medians of "
         f"{ROUNDS_OF_NEIGHBOURS} rounds."
     )
     return "\n".join(rows) + f"\n\n{note}\n"
+
+
+def _trips(what: str) -> tuple[dict[str, float], float]:
+    """Return round trips as multiples of prefork's, and prefork's in microseconds."""
+    ratios: dict[str, list[float]] = {name: [] for name in POOLS}
+    own = []
+    for _ in range(ROUNDS):
+        trips = {name: _run(what, name) for name in POOLS}
+        own.append(trips["prefork"])
+        for name, trip in trips.items():
+            ratios[name].append(trip / trips["prefork"])
+    medians = {name: statistics.median(each) for name, each in ratios.items()}
+    return medians, statistics.median(own)
 
 
 def _neighbours() -> dict[str, float]:
@@ -226,7 +241,12 @@ def _version(name: str) -> str:
     return version(name) if name in ("loky", "pebble") else ""
 
 
-DOINGS = {"kill": kill_one, "measure": measure, "neighbours": neighbours}
+DOINGS = {
+    "kill": kill_one,
+    "measure": measure,
+    "measure-pinned": measure_pinned,
+    "neighbours": neighbours,
+}
 
 
 def main() -> None:
