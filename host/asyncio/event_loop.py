@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import signal
 import socket
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextvars import ContextVar, copy_context
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from host.runtime import forks
 from host.runtime.loop import Loop
 from host.text import named
 
+BeginCallback = Callable[[Connection | None], object]
 Listening = Callable[[object], Iterable[tuple[Listener, socket.socket]]]
 
 OWNER: ContextVar[object] = ContextVar("prefork plugin", default=None)
@@ -50,6 +52,33 @@ def _nothing() -> None:
     """Stand in for what nobody has asked for."""
 
 
+def _nobody_asks(_connection: Connection | None) -> None:
+    """Leave out for which connection something runs."""
+
+
+class _Ready(deque[Any]):
+    """The callbacks that are to run, in asyncio's order; each is told of as it is taken out.
+
+    asyncio takes out a callback just before it runs it, whether it is a step of a task, a timer, or
+    what waits for a file. Only before it can be noted for whom it runs: what hangs in C keeps the
+    interpreter from running anything else.
+
+    Args:
+        begin: told of the connection that a callback runs for.
+        callbacks: those that are to run already.
+    """
+
+    def __init__(self, begin: BeginCallback, callbacks: Iterable[Any]) -> None:
+        super().__init__(callbacks)
+        self._begin = begin
+
+    def popleft(self) -> Any:
+        """Take out the next callback."""
+        handle = super().popleft()
+        self._begin(handle._context.get(CONNECTION))
+        return handle
+
+
 class HostEventLoop(asyncio.SelectorEventLoop):
     """The standard library's loop, with the host's loop as its selector.
 
@@ -62,7 +91,8 @@ class HostEventLoop(asyncio.SelectorEventLoop):
 
     Args:
         loop: the host's loop.
-        begin_tasks: called before callbacks run, to note that they do.
+        begin_callback: called before each callback that runs while the worker serves, with the
+            connection that it runs for, or None.
         report: told of callbacks and tasks that have failed; by default asyncio logs them.
         taken: the signals that cannot be handled, since the host uses them.
         listening: returns the listeners of a plugin, with their sockets.
@@ -80,12 +110,12 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         self,
         loop: Loop,
         *,
-        begin_tasks: Callable[[], object] = _nothing,
+        begin_callback: BeginCallback = _nobody_asks,
         report: Callable[[Failed], object] | None = None,
         taken: Collection[int] = (),
         listening: Listening = lambda _owner: (),
     ) -> None:
-        self._host_loop, self._begin_tasks, self._report = loop, begin_tasks, report
+        self._host_loop, self._begin_callback, self._report = loop, begin_callback, report
         self._taken, self._listening = frozenset(taken), listening
         self._owners: list[object] = []
         self._begin_turn: Callable[[], object] = _nothing
@@ -108,6 +138,7 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         loop = self._host_loop
         self._begin_turn, self._end_turn = loop.on_turn_begin, loop.on_turn_end
         loop.on_turn_end, self.is_serving = self._turn_is_over, True
+        self._ready = _Ready(self._begin_callback, self._ready)
         while not loop.stopping:
             try:
                 self.run_forever()
@@ -117,6 +148,7 @@ class HostEventLoop(asyncio.SelectorEventLoop):
             self._is_turn_open = False
             self._end_turn()
         loop.on_turn_end, self.is_serving = self._end_turn, False
+        self._ready = deque(self._ready)
 
     def finish(self) -> None:
         """Cancel what is left, wait for it a moment, and close the loop."""
@@ -340,7 +372,6 @@ class HostEventLoop(asyncio.SelectorEventLoop):
             loop.refresh()
             self._begin_turn()
         self._is_turn_open = True
-        self._begin_tasks()
 
     def _seconds_to_wait(self) -> float | None:
         """Return how long no timer is due; None if none ever is."""
