@@ -7,21 +7,22 @@ import itertools
 import signal
 import socket
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from contextvars import ContextVar, copy_context
 from typing import Any, NamedTuple
 
 from host.asyncio.capture import CAPTURING, PREFORK
 from host.asyncio.current import CONNECTION
 from host.asyncio.listening import ListeningSocket
+from host.asyncio.ready import BeginCallback, Ready
 from host.asyncio.selector import HostSelector
+from host.asyncio.tasks import CONNECTION_ATTRIBUTE, awaited, tasks_of
 from host.asyncio.transport import HostTransport
 from host.interfaces import Connection, Listener
 from host.runtime import forks
 from host.runtime.loop import Loop
 from host.text import named
 
-BeginCallback = Callable[[Connection | None], object]
 Listening = Callable[[object], Iterable[tuple[Listener, socket.socket]]]
 
 OWNER: ContextVar[object] = ContextVar("prefork plugin", default=None)
@@ -54,29 +55,6 @@ def _nothing() -> None:
 
 def _nobody_asks(_connection: Connection | None) -> None:
     """Leave out for which connection something runs."""
-
-
-class _Ready(deque[Any]):
-    """The callbacks that are to run, in asyncio's order; each is told of as it is taken out.
-
-    asyncio takes out a callback just before it runs it, whether it is a step of a task, a timer, or
-    what waits for a file. Only before it can be noted for whom it runs: what hangs in C keeps the
-    interpreter from running anything else.
-
-    Args:
-        begin: told of the connection that a callback runs for.
-        callbacks: those that are to run already.
-    """
-
-    def __init__(self, begin: BeginCallback, callbacks: Iterable[Any]) -> None:
-        super().__init__(callbacks)
-        self._begin = begin
-
-    def popleft(self) -> Any:
-        """Take out the next callback."""
-        handle = super().popleft()
-        self._begin(handle._context.get(CONNECTION))
-        return handle
 
 
 class HostEventLoop(asyncio.SelectorEventLoop):
@@ -138,7 +116,7 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         loop = self._host_loop
         self._begin_turn, self._end_turn = loop.on_turn_begin, loop.on_turn_end
         loop.on_turn_end, self.is_serving = self._turn_is_over, True
-        self._ready = _Ready(self._begin_callback, self._ready)
+        self._ready = Ready(self._begin_callback, self._ready)
         while not loop.stopping:
             try:
                 self.run_forever()
@@ -219,7 +197,18 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         owner = OWNER.get()
         if owner is not None:
             setattr(task, _OWNER_ATTRIBUTE, owner)
+        connection = CONNECTION.get()
+        if connection is not None:  # the context of a task is not told before Python 3.12
+            setattr(task, CONNECTION_ATTRIBUTE, connection)
         return task
+
+    def tasks_of(self, connection: Connection | None) -> list[str]:
+        """Say of each task of a connection what it is and where it waits, but for the running one.
+
+        Args:
+            connection: the connection; None stands for all tasks.
+        """
+        return tasks_of(self, connection)
 
     def listening_sockets(self, owner: object) -> tuple[ListeningSocket, ...]:
         """Return the listening sockets of a plugin."""
@@ -380,7 +369,7 @@ class HostEventLoop(asyncio.SelectorEventLoop):
 
     def _tell_of_endless(self, task: asyncio.Task[Any]) -> None:
         """Tell of a task that goes on though it was cancelled, with where it is."""
-        places = ", ".join(_awaited(task.get_coro()))
+        places = ", ".join(awaited(task.get_coro()))
         text = f"it went on for {_END_SECONDS:g} s after it was cancelled: {places}"
         owner = getattr(task, _OWNER_ATTRIBUTE, None) or self._only_owner()
         self._tell(Failed(owner, _name({}, task), TimeoutError(text)))
@@ -388,13 +377,6 @@ class HostEventLoop(asyncio.SelectorEventLoop):
     def _tell(self, failed: Failed) -> None:
         if self._report is not None:
             self._report(failed)
-
-
-def _awaited(coroutine: Any) -> Iterator[str]:
-    """Say where a coroutine waits, then the coroutine that it waits for, and so on."""
-    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
-        yield f"{coroutine.__qualname__} ({frame.f_code.co_filename}:{frame.f_lineno})"
-        coroutine = coroutine.cr_await
 
 
 def _name(context: dict[str, Any], task: Any) -> str:

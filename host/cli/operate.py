@@ -160,6 +160,9 @@ def _why(found: Mapping[str, Any]) -> Iterator[Part]:
     yield screen.Table.of("SLOT ACTIVE OUTSTANDING STATE", rows)
     if found["omitted"]:
         yield printable(f"and {found['omitted']} more")
+    if found["doing"]:
+        yield printable(f"it does: {found['doing']}")
+    yield from map(printable, found["tasks"])
 
 
 @command_line(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from host.interfaces import CloseReason
+from host.interfaces import CloseReason, Connection
 from host.ipc.protocol import ANSWER_SECONDS, LONGEST_ANSWER_SECONDS, Ask, Report
 from host.ipc.worker_end import WorkerChannel
 from host.runtime.loop import Loop
@@ -56,6 +56,7 @@ class Answers:
         loop: the worker's loop.
         channel: where reports go.
         clock: the monotonic clock, which tells how long a part takes.
+        tasks_of: says of each task of a connection what it is and where it waits.
     """
 
     def __init__(
@@ -64,7 +65,9 @@ class Answers:
         loop: Loop,
         channel: WorkerChannel,
         clock: Callable[[], float] = time.monotonic,
+        tasks_of: Callable[[Connection], list[str]] = lambda _connection: [],
     ) -> None:
+        self._tasks_of = tasks_of
         self._open, self._loop, self._channel = connections.open, loop, channel
         self._clock = clock
         self._answers: deque[_Answer] = deque()
@@ -122,6 +125,7 @@ class Answers:
                 item = _describe(connection, self._loop.now)
                 if question == "find":
                     item |= {"index": connection.listener.index, "claim": connection.claim}
+                    item["tasks"] = [printable(each) for each in self._tasks_of(connection)]
                 elif question == "close":
                     connection.finish(CloseReason.OPERATOR)
                 items.append(item)

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from host.interfaces import Listener
+from host.interfaces import Connection, Listener
 from host.ipc.current_call import KIND_MASK, TASK, pack_call
 from host.ipc.scoreboard import CURRENT_CALL, TURN_STARTED, Row
 from host.plugin.failures import Failures
@@ -129,8 +129,12 @@ class AsyncioLoop:
         word = self._word if connection is None else connection.call_word & KIND_MASK | TASK
         self._cells[self._call_cell] = word
 
-    def _explain(self) -> str:
-        """Say whose task runs just now, and what it is at."""
+    def tasks_of(self, connection: Connection) -> list[str]:
+        """Say of each task of a connection what it is and where it waits."""
+        return [] if self._made is None else self._made.tasks_of(connection)
+
+    def _explain(self) -> list[str]:
+        """Say whose task runs just now, and what it is at; then the others of its connection."""
         assert self._made is not None
         owner, connection, task = self._made.at_work()
         said = "" if owner is None else f"of plugin {self._name_of(owner)}"
@@ -138,7 +142,8 @@ class AsyncioLoop:
             said += f", connection {connection.id}"
             if connection.doing:
                 said += f", {connection.doing}"
-        return ", ".join(filter(None, (said, task)))
+        others = self._made.tasks_of(connection)
+        return [", ".join(filter(None, (said, task))), *others]
 
     def _name_of(self, owner: object) -> str:
         """Return the name of a plugin, "?" if it is none."""

@@ -94,8 +94,12 @@ class Http(HttpToolsProtocol):
             self.transport.set_protocol(self)
             return
         super().handle_websocket_upgrade()
-        is_begun = self.transport.get_protocol().handshake_initiated
-        if not is_begun and not self.transport.is_closing():  # it would wait for ever
+        if self.transport.is_closing():
+            return
+        websocket = self.transport.get_protocol()
+        if websocket.handshake_initiated:
+            self.transport.connection.doing = f"WebSocket {_path(websocket.scope)}"
+        else:  # it would wait for ever
             self.refuse(400, "This is no handshake of a WebSocket")
 
     def _ignore(self, data: bytes) -> None:
@@ -172,12 +176,6 @@ class WebSocket(WebSocketsSansIOProtocol):
     """A WebSocket on one connection."""
 
     transport: Any  # a ClientTransport
-
-    def handle_connect(self, event: Any) -> None:
-        """Call the app, and say what it was asked for."""
-        super().handle_connect(event)
-        if not self.close_sent:
-            self.transport.connection.doing = f"WebSocket {_path(self.scope)}"
 
     def leave(self, deadline: float) -> None:
         """Close with the code 1001, and wait for the client's answer to that.

@@ -46,6 +46,23 @@ def test_the_list_of_connections_has_what_each_does(start: Start) -> None:
     assert host.stop() == 0
 
 
+def test_the_tasks_of_a_connection_are_told_with_where_they_wait(start: Start) -> None:
+    host = begin(start, **{"lifecycle.drain_timeout_seconds": 0.5})
+    with connect(host.address) as other, connect(host.address) as sock:
+        for each in (other, sock):
+            each.sendall(request("/for_ever"))
+        host.wait_for("plugin_printed", count=2, text="waiting for ever")
+        listed = query(NAME, "connections", sort="age")["connections"]
+        told = query(NAME, "why", id=listed[1]["id"])
+        assert told["doing"] == "GET /for_ever"
+        [task] = told["tasks"]
+        assert task.startswith("task Task-")
+        assert " (RequestResponseCycle.run_asgi) waits: " in task
+        assert "wait_for_ever (" in task
+        assert "asgi_app.py:" in task
+    host.stop()
+
+
 def test_a_hang_in_c_is_told_with_its_request_and_its_connection(start: Start) -> None:
     host = begin(start, **{"lifecycle.hang_seconds": 1})
     with connect(host.address) as other, connect(host.address) as sock:

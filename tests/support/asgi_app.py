@@ -95,7 +95,10 @@ async def broken(_request: Request) -> Response:
 
 
 async def hang(_request: Request) -> Response:
+    beside = asyncio.create_task(asyncio.Event().wait(), name="beside")
+    await asyncio.sleep(0)
     threading.Event().wait()  # as what waits without `await`
+    beside.cancel()
     return Response()
 
 

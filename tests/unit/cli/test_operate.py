@@ -251,6 +251,7 @@ def test_why(host):
     candidates = [{"slot": slot, "active": 5 * slot, "outstanding": slot} for slot in range(3)]
     found = {"id": "81-1", "listener": "unix:/run/x", "slot": 1, "pid": 81, "omitted": 48}
     found |= {"scheduler": "round_robin", "seconds_ago": 7200.0, "candidates": candidates}
+    found |= {"doing": "GET /", "tasks": ["task 1", "task \x1b"]}
     fake = host(why=found)
     assert say(fake, "why", "81-1") == (
         "connection 81-1 on unix:/run/x: round_robin chose the worker in slot 1 (pid 81) 2h ago, "
@@ -260,6 +261,9 @@ def test_why(host):
         "   1       5            1  chosen\n"
         "   2      10            2\n"
         "and 48 more\n"
+        "it does: GET /\n"
+        "task 1\n"
+        "task \\x1b\n"
     )
     assert fake.asked == [("why", {"id": "81-1"})]
 

@@ -120,7 +120,7 @@ def test_a_connection_is_described_with_its_listener_and_age():
     }
     assert scene.items("connections", limit=10) == [described]
     scene.channel.reports.clear()
-    assert scene.items("find", id="4711-1") == [described | {"index": 2, "claim": 70}]
+    assert scene.items("find", id="4711-1") == [described | {"index": 2, "claim": 70, "tasks": []}]
 
 
 def test_it_is_told_what_is_done_for_a_connection_and_for_how_long():
