@@ -192,6 +192,12 @@ class Connection(Protocol):
     begins that takes its time, and to "" when it is over. 100 characters of it are kept. Secrets
     do not belong into it."""
 
+    trace: str | None
+    """The trace that it belongs to, as the text of a header `traceparent` (W3C Trace Context):
+    `00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01`. None until the plugin sets it, as
+    often as it likes. Lines of the log about the connection then have `trace_id` and `span_id`. A
+    text that is no `traceparent` is a ValueError."""
+
     @property
     def id(self) -> str:
         """Unique among all connections of this host."""

@@ -20,7 +20,8 @@ from host.interfaces import CloseReason
 
 WORD = 8
 HEADER_WORDS = 8
-STARVED, GATE_SHUT, _USED = range(3)
+STARVED, GATE_SHUT, _USED, COUNTED_ELSEWHERE = range(4)
+"""Words of the header. The last one takes what nobody is to read: anybody writes there."""
 MAX_ROWS = 4096
 """Workers of one generation that can live at once. Rows that are not used cost no memory."""
 

@@ -6,7 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from http import HTTPStatus
 from types import MappingProxyType
@@ -20,6 +20,10 @@ MAX_CONNECTIONS = 64
 _MAX_HEAD_BYTES = 16_384
 _READ_BYTES = 16_384
 _UNSENT_BYTES = 65_536
+_TURNS_TO_BEGIN = 4
+"""How many turns of its loop asyncio takes from accept(2) to the task that serves a connection."""
+_FIRST_REQUEST_SECONDS = 0.2
+"""How long a server that ends waits for the request of who has just connected."""
 
 
 class Patience(NamedTuple):
@@ -136,6 +140,7 @@ class HttpServer:
     ) -> None:
         self._handler, self._on_error, self._patience = handler, on_error, patience
         self._servers: list[asyncio.Server] = []
+        self._is_closing = False
         self._clients: set[_Client] = set()
 
     async def start(self, sockets: Iterable[socket.socket]) -> None:
@@ -149,17 +154,32 @@ class HttpServer:
             self._servers.append(await asyncio.start_server(connected, sock=own, limit=_READ_BYTES))
 
     async def close(self, grace_seconds: float) -> None:
-        """Accept no more, and end: those whose answer is under way have `grace_seconds` for it."""
+        """Accept no more, and end: those whose answer is under way have `grace_seconds` for it.
+
+        Who has connected and not asked yet has a part of that time to do so.
+        """
         for server in self._servers:
             server.close()
+        for _ in range(_TURNS_TO_BEGIN):
+            await asyncio.sleep(0)
+        self._is_closing = True
+        for client in list(self._clients):
+            if client.waits_since is not None and client.has_asked:
+                client.finish()
+        first = min(_FIRST_REQUEST_SECONDS, grace_seconds)
+        await self._ended(first)
         for client in list(self._clients):
             if client.waits_since is not None:
                 client.close()
-        tasks = [client.task for client in self._clients if client.task is not None]
-        if tasks:
-            await asyncio.wait(tasks, timeout=grace_seconds)
+        await self._ended(grace_seconds - first)
         for client in list(self._clients):
             client.close()
+
+    async def _ended(self, seconds: float) -> None:
+        """Wait until no client is left, for so many seconds at most."""
+        tasks = [client.task for client in self._clients if client.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
 
     async def _serve(self, client: _Client) -> None:
         client.task = asyncio.current_task()
@@ -199,6 +219,8 @@ class HttpServer:
             method, response = asked.method, await self._answer(asked)
         except _RequestError as error:
             response = error.response
+        if self._is_closing:
+            response = replace(response, headers={**response.headers, "Connection": "close"})
         await _send(client, response, with_body=method != "HEAD")
         parser = client.parser
         return parser.our_state is h11.DONE and parser.their_state is h11.DONE

@@ -10,6 +10,7 @@ from host.errors import Interrupted, PluginError, SlowCallError
 from host.hookspecs import OTHERS_HEAR_IT, ROWS
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import CALLBACK_FAILED, HOOK_FAILED
+from host.telemetry.tracing import trace_fields
 from host.text import in_words, stack_of
 
 BURST = 10
@@ -81,6 +82,7 @@ class Failures:
             consequence=consequence,
             connection=getattr(subject, "id", None),
             peer=getattr(subject, "peer", None),
+            **trace_fields(subject),
             traceback=stack,
         )
 
@@ -107,6 +109,7 @@ class Failures:
             error=in_words(error),
             connection=getattr(connection, "id", None),
             peer=getattr(connection, "peer", None),
+            **trace_fields(connection),
             traceback=stack_of(error) + (f"({unsaid} more not logged)" if unsaid else ""),
         )
 

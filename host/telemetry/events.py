@@ -6,6 +6,8 @@ from enum import IntEnum
 from string import Formatter
 from typing import NamedTuple
 
+from host.telemetry.tracing import TRACE_FIELDS
+
 
 class Level(IntEnum):
     """How much an event matters; numbers as in the standard logging module."""
@@ -210,14 +212,14 @@ HOOK_FAILED = Event(
     "hook_failed",
     Level.ERROR,
     "hook {hook} of plugin {plugin} raised {error}; {consequence}",
-    ("connection", "peer", "traceback"),
+    ("connection", "peer", *TRACE_FIELDS, "traceback"),
 )
 
 CALLBACK_FAILED = Event(
     "callback_failed",
     Level.ERROR,
     "{call} of plugin {plugin} raised {error}; the others go on",
-    ("connection", "peer", "traceback"),
+    ("connection", "peer", *TRACE_FIELDS, "traceback"),
 )
 
 POOL_PROCESS_ENDED = Event(
@@ -275,6 +277,7 @@ CONNECTION_CLOSED = Event(
     Level.INFO,
     "connection {connection} from {peer} to {listener} ended in worker {slot} after "
     "{seconds:.3f} s, {bytes_in:byte} in, {bytes_out:byte} out: {reason}",
+    TRACE_FIELDS,
     asked_for=True,
 )
 REQUEST_ANSWERED = Event(
@@ -282,6 +285,7 @@ REQUEST_ANSWERED = Event(
     Level.INFO,
     "{method} {path} from {peer}: {status} after {seconds:.3f} s, {bytes_out:byte}; "
     "connection {connection} to {listener} in worker {slot}",
+    TRACE_FIELDS,
     asked_for=True,
 )
 CONNECTIONS_CUT = Event(

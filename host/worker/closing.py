@@ -11,6 +11,7 @@ from host.net.sockets import discard_unread
 from host.runtime.loop import Poller
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import CONNECTION_CLOSED
+from host.telemetry.tracing import trace_fields
 from host.worker.sending import SendingHalf
 
 _ON_READABLE, _ON_CLOSE = kind_of(on_readable), kind_of(on_close)
@@ -49,6 +50,7 @@ def log_closed(
         bytes_in=connection.bytes_in,
         bytes_out=connection.bytes_out,
         reason=reason.value,
+        **trace_fields(connection),
     )
 
 

@@ -10,6 +10,7 @@ from host.interfaces import CloseReason, ConnectionOrigin, Listener, Worker
 from host.ipc.current_call import SERIAL_UNIT, kind_of, serial_of
 from host.net.sockets import describe, origin
 from host.runtime.loop import READ, WRITE
+from host.telemetry.tracing import check_traceparent
 from host.worker.context import FEW_BYTES, ListenerContext
 from host.worker.sending import NO_EVENT, SendingHalf
 from host.worker.start_tls import StartTlsPart
@@ -37,6 +38,7 @@ class SocketConnection(StartTlsPart):
     __slots__ = (
         "_asked",
         "_paused",
+        "_trace",
         "allow_half_open",
         "born",
         "claim",
@@ -101,6 +103,16 @@ class SocketConnection(StartTlsPart):
     def worker(self) -> Worker:
         """The worker that serves it."""
         return self._context.worker
+
+    @property
+    def trace(self) -> str | None:
+        """The `traceparent` that its plugin has given it; None if there is none."""
+        # Nothing is stored for connections that have none, which are nearly all.
+        return getattr(self, "_trace", None)
+
+    @trace.setter
+    def trace(self, value: str | None) -> None:
+        self._trace = None if value is None else check_traceparent(value)
 
     def fileno(self) -> int:
         """Return the socket's descriptor, which stays the connection's; -1 once it has ended."""

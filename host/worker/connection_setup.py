@@ -23,7 +23,7 @@ from host.worker.capacity import Capacity
 from host.worker.client_limits import ClientLimit, client_limit
 from host.worker.closing import log_closed
 from host.worker.context import ListenerContext, OpenConnections
-from host.worker.counting import counting_ends
+from host.worker.counting import counting_bytes, counting_ends
 from host.worker.losses import ListenerLosses
 from host.worker.open_counts import counting_close
 from host.worker.refusals import Refusals, closers
@@ -78,7 +78,7 @@ class ConnectionSetup:
         if self.assignment.tls is not None:
             from host.worker.tls_setup import TlsSetup  # noqa: PLC0415  (by then it is imported)
 
-            self.tls = TlsSetup(self.assignment.tls, self.settings, self.loop)
+            self.tls = TlsSetup(self.assignment.tls, self.settings, self.loop, self._counting)
             self.tls.take_over(self.contexts, self._context)
         return self.contexts
 
@@ -122,7 +122,7 @@ class ConnectionSetup:
     def _context(self, listener: Listener) -> ListenerContext:
         row, telemetry, hooks = self.assignment.row, self.telemetry, self.bind(listener.plugin)
         access, slot = self.settings.log.access, self.assignment.slot
-        return ListenerContext(
+        context = ListenerContext(
             listener,
             worker=self.worker,
             loop=self.loop,
@@ -145,6 +145,11 @@ class ConnectionSetup:
             bytes_out_cell=row.cell(listener.index, BYTES_OUT),
             note_doing=noting(row),
         )
+        return self._counting(context)
+
+    def _counting(self, context: ListenerContext) -> ListenerContext:
+        """Have each byte counted at once, if the host is shown."""
+        return counting_bytes(self.assignment.row, context) if self.settings.ops.listen else context
 
     def _ending(self, listener: Listener) -> Callable[[Any, CloseReason], None]:
         """Return what counts the ends of connections."""

@@ -1,12 +1,25 @@
-"""What is counted if the host is shown (`ops.listen`): how connections end, how long turns take."""
+"""What is counted if the host is shown (`ops.listen`): ends, bytes at once, and turns."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from host.interfaces import CloseReason
-from host.ipc.scoreboard import CLOSED, TURN_BUCKETS, TURN_LASTED, TURN_SUM, TURNS, Row, bucket_of
+from host.ipc.scoreboard import (
+    BYTES_IN,
+    BYTES_OUT,
+    CLOSED,
+    COUNTED_ELSEWHERE,
+    TURN_BUCKETS,
+    TURN_LASTED,
+    TURN_SUM,
+    TURNS,
+    Row,
+    bucket_of,
+)
+from host.worker.context import Buffers, ListenerContext
 
 _PLACES = {reason: CLOSED + number for number, reason in enumerate(CloseReason)}
 
@@ -23,6 +36,54 @@ def counting_ends(
         on_end(connection, reason)
 
     return ended
+
+
+def counting_bytes(row: Row, context: ListenerContext) -> ListenerContext:
+    """Return a context whose connections count each byte at once, in the words of their listener.
+
+    So a worker that is killed takes nothing with it, but for what a call of read(2) or write(2) had
+    just done. The sums that connections keep for their access lines are counted nowhere else then.
+    """
+    cells, listener = row.cells, context.listener.index
+    into, out = row.cell(listener, BYTES_IN), row.cell(listener, BYTES_OUT)
+    read, read_into, write = context.read, context.read_into, context.write
+    write_pieces, send_file = context.write_pieces, context.send_file
+
+    def counted_read(fd: int, size: int) -> bytes:
+        data = read(fd, size)
+        cells[into] += len(data)
+        return data
+
+    def counted_read_into(fd: int, buffers: Buffers) -> int:
+        size = read_into(fd, buffers)
+        cells[into] += size
+        return size
+
+    def counted_write(fd: int, data: bytes) -> int:
+        size = write(fd, data)
+        cells[out] += size
+        return size
+
+    def counted_pieces(fd: int, pieces: Sequence[memoryview]) -> int:
+        size = write_pieces(fd, pieces)
+        cells[out] += size
+        return size
+
+    def counted_file(fd: int, file: int, offset: int, count: int) -> int:
+        size = send_file(fd, file, offset, count)
+        cells[out] += size
+        return size
+
+    return replace(
+        context,
+        read=counted_read,
+        read_into=counted_read_into,
+        write=counted_write,
+        write_pieces=counted_pieces,
+        send_file=counted_file,
+        bytes_in_cell=COUNTED_ELSEWHERE,
+        bytes_out_cell=COUNTED_ELSEWHERE,
+    )
 
 
 def counting_turns(

@@ -6,7 +6,7 @@ turns of the loop, all their calls are replaced by measured ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from host.ipc.assignment import Assignment
@@ -75,62 +75,73 @@ class Measuring:
         self,
         end: Callable[[], object],
         bind: Bind,
-        streams: Iterable[ListenerContext],
-        datagrams: Iterable[DatagramContext],
+        streams: Sequence[ListenerContext],
+        datagrams: Sequence[DatagramContext],
     ) -> Callable[[], object]:
         """Return what ends a turn of the loop by `end`, and counts how long it has taken.
 
         Args:
             end: ends a turn.
             bind: binds the hooks of a protocol plugin, with `timed`.
-            streams: what the connections of each listener share.
+            streams: what the connections of each listener share; more may be added later.
             datagrams: what the datagrams of each listener share.
         """
         if self._times is None:
             return end
-        swaps: list[_Swap] = []
+        sample = _Sample(streams, datagrams, self._times.gap)
         if not self._times.measures_all:
-            hooks = _Bound(bind, self._always)
-            swaps += (_Swap(each, "on_readable", hooks.of(each).on_readable) for each in streams)
-            swaps += (_Swap(each, "on_datagram", hooks.of(each).on_datagram) for each in datagrams)
-        return counting_turns(end, self._row, _Sample(swaps, self._times.gap).change)
+            plugins = {each.listener.plugin for each in streams}
+            for plugin in plugins | {each.listener.plugin for each in datagrams}:
+                sample.measure(plugin, bind(plugin, timed=self._always))
+        return counting_turns(end, self._row, sample.change)
 
 
-class _Bound:
-    """The measured hooks of protocol plugins, each bound once."""
+_Others = dict[Callable[[Any], object], Callable[[Any], object]]
 
-    def __init__(self, bind: Bind, timed: Timed) -> None:
-        self._bind, self._timed = bind, timed
-        self._hooks: dict[str, ListenerHooks] = {}
 
-    def of(self, context: ListenerContext | DatagramContext) -> ListenerHooks:
-        plugin = context.listener.plugin
-        if plugin not in self._hooks:
-            self._hooks[plugin] = self._bind(plugin, timed=self._timed)
-        return self._hooks[plugin]
+def _pair(
+    others: _Others, plain: Callable[[Any], object], measured: Callable[[Any], object]
+) -> None:
+    others[plain], others[measured] = measured, plain
 
 
 class _Sample:
-    """Says in which turns everything is measured."""
+    """Says in which turns everything is measured.
 
-    def __init__(self, swaps: Iterable[_Swap], gap: Callable[[], int]) -> None:
-        self._swaps, self._gap = tuple(swaps), gap
+    Args:
+        streams: what the connections of each listener share; others may be added, which are copies
+            of these with another TLS.
+        datagrams: the same of datagrams.
+        gap: returns how many turns there are up to the next that is measured.
+    """
+
+    def __init__(
+        self,
+        streams: Sequence[ListenerContext],
+        datagrams: Sequence[DatagramContext],
+        gap: Callable[[], int],
+    ) -> None:
+        self._streams, self._datagrams, self._gap = streams, datagrams, gap
         self._measures = False
+        # What stands for each function: a measured one for the plugin's own, and back.
+        self._of_streams: _Others = {}
+        self._of_datagrams: _Others = {}
+
+    def measure(self, plugin: str, hooks: ListenerHooks) -> None:
+        """Have the functions of one plugin exchanged for the measured `hooks`."""
+        for stream in (each for each in self._streams if each.listener.plugin == plugin):
+            _pair(self._of_streams, stream.on_readable, hooks.on_readable)
+        for datagram in (each for each in self._datagrams if each.listener.plugin == plugin):
+            assert hooks.on_datagram is not None
+            _pair(self._of_datagrams, datagram.on_datagram, hooks.on_datagram)
 
     def change(self) -> int:
         """Begin to measure, or end it, between two turns; return after how many to do it again."""
-        for swap in self._swaps:
-            swap()
+        for stream in self._streams:
+            on_readable = stream.on_readable
+            stream.on_readable = self._of_streams.get(on_readable, on_readable)
+        for datagram in self._datagrams:
+            on_datagram = datagram.on_datagram
+            datagram.on_datagram = self._of_datagrams.get(on_datagram, on_datagram)
         self._measures = not self._measures
         return 1 if self._measures else self._gap()
-
-
-class _Swap:
-    """Exchanges an attribute of what connections share for another value, and back."""
-
-    def __init__(self, context: object, name: str, other: object) -> None:
-        self._context, self._name, self._other = context, name, other
-
-    def __call__(self) -> None:
-        other, self._other = self._other, getattr(self._context, self._name)
-        setattr(self._context, self._name, other)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from host.interfaces import Connection
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import REQUEST_ANSWERED
+from host.telemetry.tracing import trace_fields
 
 
 class RequestLog:
@@ -40,4 +41,5 @@ class RequestLog:
             status=status,
             seconds=seconds,
             bytes_out=bytes_out,
+            **trace_fields(connection),
         )

@@ -45,10 +45,17 @@ class TlsSetup:
         tables: what sessions are made with.
         settings: the settings of the host.
         loop: the worker's loop.
+        counting: has what connections of a context read and send counted, if it is to be.
     """
 
-    def __init__(self, tables: TlsContexts, settings: Settings, loop: Loop) -> None:
-        self._loop = loop
+    def __init__(
+        self,
+        tables: TlsContexts,
+        settings: Settings,
+        loop: Loop,
+        counting: Callable[[ListenerContext], ListenerContext] = lambda context: context,
+    ) -> None:
+        self._loop, self._counting = loop, counting
         self._sockets = TlsSockets(loop, reset_on_close)
         threaded, on_loop = ThreadedSteps(loop), LoopSteps(loop)
 
@@ -93,7 +100,7 @@ class TlsSetup:
 
     def _wrap(self, context: ListenerContext) -> ListenerContext:
         sockets = self._sockets
-        return replace(
+        with_tls = replace(
             context,
             loop=sockets,
             read=sockets.read,
@@ -108,6 +115,7 @@ class TlsSetup:
             start_tls=has_tls_already,
             tls_object=sockets.object_of,
         )
+        return self._counting(with_tls)
 
     def _farewell(self, fd: int) -> Farewell | None:
         """Say that nothing more is sent; return what waits of that."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from host import Metrics, RequestLog
@@ -49,6 +49,7 @@ class Observed:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
+        _set_trace(scope["headers"])
         begun, answer = time.monotonic(), Answer(send)
         try:
             await self._app(scope, receive, answer.send)
@@ -57,6 +58,17 @@ class Observed:
             request = Request(scope, answer.status, answer.bytes_out, seconds)
             for observe in self._observers:
                 observe(request)
+
+
+def _set_trace(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Have lines of the log about a request tell its trace, if the client has sent one."""
+    connection = current_connection()
+    assert connection is not None
+    found = [value for name, value in headers if name == b"traceparent"]
+    try:
+        connection.trace = found[0].decode("ascii") if len(found) == 1 else None
+    except ValueError:  # anybody may send anything
+        connection.trace = None
 
 
 def logging_to(log: RequestLog) -> Callable[[Request], None]:

@@ -577,6 +577,20 @@ def test_access_lines(serve: Serve) -> None:
     assert host.stop() == 0
 
 
+def test_access_lines_have_the_trace_of_their_requests(serve: Serve) -> None:
+    host = serve(workers=1, more={"log.access": True})
+    trace, span = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    sent = [f"00-{trace}-{span}-01", "00-secret-01", None]
+    with client(host) as one:
+        for value in sent:
+            one.request("GET", "/", headers={} if value is None else {"traceparent": value})
+            one.getresponse().read()
+    host.wait_for("request_answered", count=3)
+    told = [(each.get("trace_id"), each.get("span_id")) for each in host.events("request_answered")]
+    assert told == [(trace, span), (None, None), (None, None)]
+    assert "secret" not in host.said()
+
+
 def test_without_access_lines_nothing_is_logged_of_requests(serve: Serve) -> None:
     host = serve(workers=1)
     assert ask(host, "/")[0] == 200

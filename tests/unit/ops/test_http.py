@@ -245,3 +245,18 @@ def test_whatever_comes_others_are_answered(data, size):
         assert (await (await scene.open()).ask("/"))[0] == 200
 
     assert not play(scene_of).errors
+
+
+def test_a_server_that_ends_answers_who_has_just_come_and_resets_nobody():
+    async def scene_of(scene):
+        idle, new, silent = [await scene.open() for _ in range(3)]
+        assert await idle.ask("/") == (200, b"GET /\n")
+        closing = asyncio.ensure_future(scene.server.close(20.0))
+        assert await idle.reader.read() == b""  # its end, and no reset
+        assert await new.ask("/b") == (200, b"GET /b\n")
+        assert await new.reader.read() == b""
+        with contextlib.suppress(ConnectionResetError):  # it has a moment to ask
+            assert await silent.reader.read() == b""
+        await closing
+
+    play(scene_of)

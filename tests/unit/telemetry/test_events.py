@@ -12,9 +12,18 @@ from host.telemetry import events
 from host.telemetry.emitter import Record
 from host.telemetry.events import EVENTS, Event, Level
 from host.telemetry.logs import json_line, message, text_line
+from host.telemetry.tracing import TRACE_FIELDS
 from host.text import Count
 
 FOLDER = Path(host.__file__).parent
+
+
+def more_fields(node, dictionaries):
+    """Return the fields that a call is given as `**node`."""
+    if isinstance(node, ast.Call):
+        assert node.func.id == "trace_fields"
+        return set(TRACE_FIELDS)
+    return dictionaries[node.id]
 
 
 def emits():
@@ -37,7 +46,7 @@ def emits():
             name = event.attr if isinstance(event, ast.Attribute) else event.id
             fields = set()
             for keyword in node.keywords:
-                fields |= {keyword.arg} if keyword.arg else dictionaries[keyword.value.id]
+                fields |= {keyword.arg} if keyword.arg else more_fields(keyword.value, dictionaries)
             yield f"{path.name}:{node.lineno}", name, fields
 
 

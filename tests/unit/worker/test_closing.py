@@ -56,6 +56,8 @@ def test_the_log_is_told_who_ended_and_why_if_it_wants_to_know():
         "bytes_in": 4,
         "bytes_out": 6,
         "reason": CloseReason.IDLE.value,
+        "trace_id": None,
+        "span_id": None,
     }
 
 

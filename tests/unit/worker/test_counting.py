@@ -1,10 +1,22 @@
 """Ends of connections and turns are counted where that is asked for, each in its place."""
 
+from dataclasses import replace
+
 import pytest
 
-from host.interfaces import CloseReason
-from host.ipc.scoreboard import CLOSED, TURN_BUCKETS, TURN_LASTED, TURN_SUM, TURNS, Scoreboard
-from host.worker.counting import counting_ends, counting_turns
+from host.interfaces import CloseReason, Listener
+from host.ipc.scoreboard import (
+    BYTES_IN,
+    BYTES_OUT,
+    CLOSED,
+    TURN_BUCKETS,
+    TURN_LASTED,
+    TURN_SUM,
+    TURNS,
+    Scoreboard,
+)
+from host.worker.counting import counting_bytes, counting_ends, counting_turns
+from support.connections import Worker
 
 
 @pytest.fixture
@@ -58,3 +70,39 @@ def test_what_changes_between_turns_is_called_when_it_has_asked_for_it(row):
     for turns in range(1, 11):  # noqa: B007 - `change` looks at it
         ended()
     assert called == [1, 4, 5, 7]
+
+
+def test_bytes_are_counted_with_each_call(row):
+    calls = {
+        "read": lambda fd, size: b"x" * size,
+        "read_into": lambda fd, buffers: sum(map(len, buffers)),
+        "write": lambda fd, data: len(data) - 1,
+        "write_pieces": lambda fd, pieces: sum(map(len, pieces)),
+        "send_file": lambda fd, file, offset, count: count,
+    }
+    worker = Worker()
+    plain = replace(worker.context, listener=Listener(1, "tcp://127.0.0.1:1", "echo"), **calls)
+    context = counting_bytes(row, plain)
+    assert context.read(0, 3) == b"xxx"
+    assert context.read_into(0, [bytearray(10)]) == 10
+    assert context.write(0, b"12345") == 4
+    assert context.write_pieces(0, [memoryview(b"12"), memoryview(b"3")]) == 3
+    assert context.send_file(0, 1, 2, 100) == 100
+    words = row.listener_words(1)
+    assert (words[BYTES_IN], words[BYTES_OUT]) == (13, 107)
+    assert row.listener_words(0)[BYTES_IN] == 0
+
+
+def test_a_call_that_fails_counts_nothing(row):
+    def blocked(*_):
+        raise BlockingIOError
+
+    names = ("read", "read_into", "write", "write_pieces", "send_file")
+    worker = Worker()
+    plain = replace(worker.context, **dict.fromkeys(names, blocked))
+    context = counting_bytes(row, plain)
+    given = ((0, 1), (0, []), (0, b"1"), (0, []), (0, 0, 0, 0))
+    for name, arguments in zip(names, given, strict=True):
+        with pytest.raises(BlockingIOError):
+            getattr(context, name)(*arguments)
+    assert not any(row.listener_words(0))

@@ -127,3 +127,21 @@ def test_plugins_count_in_the_row_of_the_worker(own, row):
     measuring(own, row, 1, listen=())
     own.words[own.base] += 1
     assert own.board.cells[own.board.base(row.number + 1)] == 1
+
+
+def test_what_begins_tls_in_a_turn_is_measured_like_all_others(own, row):
+    measured = measuring(own, row, 10)
+    streams = [SimpleNamespace(listener=SimpleNamespace(plugin="echo"), on_readable=called)]
+
+    def bind(plugin, timed):
+        return SimpleNamespace(on_readable=timed(implementation(plugin, "on_readable")))
+
+    end = measured.end_of_turn(lambda: None, bind, streams, [])
+    while streams[0].on_readable is called:
+        end()
+    streams.append(SimpleNamespace(**vars(streams[0])))  # as `Upgrades.with_tls` is a copy
+    end()
+    assert [each.on_readable for each in streams] == [called, called]
+    while streams[0].on_readable is called:
+        end()
+    assert streams[1].on_readable is streams[0].on_readable
