@@ -76,6 +76,8 @@ CLOSED = 23
 # Written by the supervisor, once per row and listener.
 SENT = 5
 LISTENER_WORDS = CLOSED + len(CloseReason)
+# Written by the worker, once per row, behind all others: what it does (host.ipc.doing).
+DOING_WORDS = 16
 
 
 OF_REFUSALS = {
@@ -151,6 +153,11 @@ class Row:
         """Return the index, in the scoreboard's cells, of one of the row's own counters."""
         return self._base + word
 
+    @property
+    def doing_place(self) -> int:
+        """Where it is written what the worker does, in bytes from the beginning of the cells."""
+        return self.cell(self._listeners, 0) * WORD
+
     def cell(self, listener: int, counter: int) -> int:
         """Return the index, in the scoreboard's cells, of one counter of one listener."""
         return self._base + WORKER_WORDS + listener * LISTENER_WORDS + counter
@@ -205,6 +212,7 @@ class Row:
             self.cells[self.cell(listener, OPEN)] = 0
         for word in _OF_ONE_WORKER:
             self.put(word, 0)
+        self.cells[self.doing_place // WORD] = 0
         self.put(CLAIMED_ALL, self.sum(CLAIMED))
         self.put(ACCEPTED_ALL, self.sum(ACCEPTED))
 
@@ -221,7 +229,7 @@ class Scoreboard:
     """
 
     def __init__(self, listeners: int, fd: int | None = None) -> None:
-        self._stride = WORKER_WORDS + listeners * LISTENER_WORDS
+        self._stride = WORKER_WORDS + listeners * LISTENER_WORDS + DOING_WORDS
         size = (HEADER_WORDS + MAX_ROWS * self._stride) * WORD
         if fd is None:
             self._fd = os.memfd_create("scoreboard", os.MFD_CLOEXEC)
