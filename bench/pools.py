@@ -205,7 +205,7 @@ def table() -> str:
         rows.append(f"| {' | '.join(map(str, cells))} |")
     rows.append(f"| none: the hook itself | | | | | | {others['no pool']:.1f} |")
     note = (
-        f"Round trips are multiples of prefork's, which were {own:.0f} µs, and {own_together:.0f} µs"
+        f"Round trips are multiples of prefork's: {own:.0f} µs, and {own_together:.0f} µs"
         f" on one CPU: medians of\n{ROUNDS} rounds with {TRIPS} tasks each, in turns, by Python "
         f"{sys.version.split()[0]} on {os.cpu_count()} cores. Where they\nsleep, most of a round"
         " trip is the time in which the kernel wakes them, twice.\n\n"
