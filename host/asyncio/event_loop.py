@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from host.asyncio.capture import CAPTURING, PREFORK
 from host.asyncio.current import CONNECTION
 from host.asyncio.listening import ListeningSocket
-from host.asyncio.ready import BeginCallback, Ready
+from host.asyncio.ready import Note, Ready
 from host.asyncio.selector import HostSelector
 from host.asyncio.tasks import CONNECTION_ATTRIBUTE, awaited, tasks_of
 from host.asyncio.transport import HostTransport
@@ -53,10 +53,6 @@ def _nothing() -> None:
     """Stand in for what nobody has asked for."""
 
 
-def _nobody_asks(_connection: Connection | None) -> None:
-    """Leave out for which connection something runs."""
-
-
 class HostEventLoop(asyncio.SelectorEventLoop):
     """The standard library's loop, with the host's loop as its selector.
 
@@ -69,8 +65,7 @@ class HostEventLoop(asyncio.SelectorEventLoop):
 
     Args:
         loop: the host's loop.
-        begin_callback: called before each callback that runs while the worker serves, with the
-            connection that it runs for, or None.
+        note: where it is noted which callback runs, while the worker serves; None: nowhere.
         report: told of callbacks and tasks that have failed; by default asyncio logs them.
         taken: the signals that cannot be handled, since the host uses them.
         listening: returns the listeners of a plugin, with their sockets.
@@ -88,12 +83,12 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         self,
         loop: Loop,
         *,
-        begin_callback: BeginCallback = _nobody_asks,
+        note: Note | None = None,
         report: Callable[[Failed], object] | None = None,
         taken: Collection[int] = (),
         listening: Listening = lambda _owner: (),
     ) -> None:
-        self._host_loop, self._begin_callback, self._report = loop, begin_callback, report
+        self._host_loop, self._note, self._report = loop, note, report
         self._taken, self._listening = frozenset(taken), listening
         self._owners: list[object] = []
         self._begin_turn: Callable[[], object] = _nothing
@@ -116,7 +111,8 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         loop = self._host_loop
         self._begin_turn, self._end_turn = loop.on_turn_begin, loop.on_turn_end
         loop.on_turn_end, self.is_serving = self._turn_is_over, True
-        self._ready = Ready(self._begin_callback, self._ready)
+        if self._note is not None:
+            self._ready = Ready(self._note, self._ready)
         while not loop.stopping:
             try:
                 self.run_forever()

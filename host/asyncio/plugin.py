@@ -16,6 +16,7 @@ from host.asyncio.current import CONNECTION
 from host.asyncio.event_loop import OWNER, HostEventLoop
 from host.asyncio.goodbyes import goodbye_of
 from host.asyncio.listening import ListeningSocket
+from host.asyncio.ready import WORD
 from host.asyncio.transport import HostTransport
 from host.errors import RealWorkerNeededError
 from host.hookspecs import hookimpl
@@ -100,6 +101,7 @@ class AsyncioProtocol:
         context = copy_context()
         context.run(OWNER.set, self)
         context.run(CONNECTION.set, connection)
+        context.run(WORD.set, connection.task_word)  # type: ignore[attr-defined]
         transport = HostTransport(connection, self._loop, context)
         connection.data = transport
         factories = self._factories

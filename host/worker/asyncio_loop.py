@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from host.interfaces import Connection, Listener
-from host.ipc.current_call import KIND_MASK, TASK, pack_call
+from host.ipc.current_call import TASK, pack_call
 from host.ipc.scoreboard import CURRENT_CALL, TURN_STARTED, Row
 from host.plugin.failures import Failures
 from host.plugin.registry import Registry
@@ -52,7 +52,6 @@ class AsyncioLoop:
         self._loop, self._registry, self._failures = loop, registry, failures
         self._cells, self._call_cell = row.cells, row.index(CURRENT_CALL)
         self._turn_cell = row.index(TURN_STARTED)
-        self._word = pack_call(TASK)
         self.listening: Sequence[tuple[Listener, socket.socket]] = ()
         self._made: HostEventLoop | None = None
         self._is_late = False
@@ -72,10 +71,11 @@ class AsyncioLoop:
             # imported asyncio, this was imported before the first fork (decision 28); else it is
             # now, before the worker is ready, and never while it serves.
             from host.asyncio.event_loop import HostEventLoop  # noqa: PLC0415
+            from host.asyncio.ready import Note  # noqa: PLC0415
 
             self._made = HostEventLoop(
                 self._loop,
-                begin_callback=self._begin_callback,
+                note=Note(self._cells, self._call_cell, pack_call(TASK)),
                 report=self._report,
                 taken=SIGNALS,
                 listening=self._listening_of,
@@ -120,14 +120,6 @@ class AsyncioLoop:
     def _note_turn(self) -> None:
         """Write to the scoreboard when a turn has begun."""
         self._cells[self._turn_cell] = int(self._loop.now * 1e9)
-
-    def _begin_callback(self, connection: Any) -> None:
-        """Write to the scoreboard that one of asyncio's callbacks runs, and for which connection.
-
-        It is called for each callback and each step of a task.
-        """
-        word = self._word if connection is None else connection.call_word & KIND_MASK | TASK
-        self._cells[self._call_cell] = word
 
     def tasks_of(self, connection: Connection) -> list[str]:
         """Say of each task of a connection what it is and where it waits."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from host.errors import NothingReadError
 from host.hookspecs import on_accept, on_drain, on_readable
 from host.interfaces import CloseReason, ConnectionOrigin, Listener, Worker
-from host.ipc.current_call import SERIAL_UNIT, kind_of, serial_of
+from host.ipc.current_call import KIND_MASK, SERIAL_UNIT, TASK, kind_of, serial_of
 from host.net.sockets import describe, origin
 from host.runtime.loop import READ, WRITE
 from host.telemetry.tracing import check_traceparent
@@ -72,9 +72,9 @@ class SocketConnection(StartTlsPart):
         return f"{self._context.worker.pid}-{serial_of(self._call_word)}"
 
     @property
-    def call_word(self) -> int:
-        """What the scoreboard says while `on_readable` is called for it."""
-        return self._call_word
+    def task_word(self) -> int:
+        """What the scoreboard says while a task or a callback of asyncio runs for it."""
+        return self._call_word & KIND_MASK | TASK
 
     @property
     def peer(self) -> str:
