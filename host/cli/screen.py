@@ -13,7 +13,19 @@ if TYPE_CHECKING:
     import rich.table
 
 LEFT = frozenset(
-    {"STATE", "LISTENER", "UDP", "ADDRESS", "PLUGIN", "ID", "PEER", "CLIENT", "HISTORY", "ALL"}
+    {
+        "STATE",
+        "LISTENER",
+        "UDP",
+        "ADDRESS",
+        "PLUGIN",
+        "ID",
+        "PEER",
+        "CLIENT",
+        "HISTORY",
+        "ALL",
+        "EVENT",
+    }
 )
 """Columns of text; all others are of numbers."""
 STYLES = {
