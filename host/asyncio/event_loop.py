@@ -6,14 +6,17 @@ import asyncio
 import itertools
 import signal
 import socket
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
 from contextvars import ContextVar, copy_context
 from typing import Any, NamedTuple
 
 from host.asyncio.capture import CAPTURING, PREFORK
 from host.asyncio.current import CONNECTION
 from host.asyncio.listening import ListeningSocket
+from host.asyncio.ready import BeginCallback, Ready
 from host.asyncio.selector import HostSelector
+from host.asyncio.tasks import CONNECTION_ATTRIBUTE, awaited, tasks_of
 from host.asyncio.transport import HostTransport
 from host.interfaces import Connection, Listener
 from host.runtime import forks
@@ -50,6 +53,10 @@ def _nothing() -> None:
     """Stand in for what nobody has asked for."""
 
 
+def _nobody_asks(_connection: Connection | None) -> None:
+    """Leave out for which connection something runs."""
+
+
 class HostEventLoop(asyncio.SelectorEventLoop):
     """The standard library's loop, with the host's loop as its selector.
 
@@ -62,7 +69,8 @@ class HostEventLoop(asyncio.SelectorEventLoop):
 
     Args:
         loop: the host's loop.
-        begin_tasks: called before callbacks run, to note that they do.
+        begin_callback: called before each callback that runs while the worker serves, with the
+            connection that it runs for, or None.
         report: told of callbacks and tasks that have failed; by default asyncio logs them.
         taken: the signals that cannot be handled, since the host uses them.
         listening: returns the listeners of a plugin, with their sockets.
@@ -80,12 +88,12 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         self,
         loop: Loop,
         *,
-        begin_tasks: Callable[[], object] = _nothing,
+        begin_callback: BeginCallback = _nobody_asks,
         report: Callable[[Failed], object] | None = None,
         taken: Collection[int] = (),
         listening: Listening = lambda _owner: (),
     ) -> None:
-        self._host_loop, self._begin_tasks, self._report = loop, begin_tasks, report
+        self._host_loop, self._begin_callback, self._report = loop, begin_callback, report
         self._taken, self._listening = frozenset(taken), listening
         self._owners: list[object] = []
         self._begin_turn: Callable[[], object] = _nothing
@@ -108,6 +116,7 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         loop = self._host_loop
         self._begin_turn, self._end_turn = loop.on_turn_begin, loop.on_turn_end
         loop.on_turn_end, self.is_serving = self._turn_is_over, True
+        self._ready = Ready(self._begin_callback, self._ready)
         while not loop.stopping:
             try:
                 self.run_forever()
@@ -117,6 +126,7 @@ class HostEventLoop(asyncio.SelectorEventLoop):
             self._is_turn_open = False
             self._end_turn()
         loop.on_turn_end, self.is_serving = self._end_turn, False
+        self._ready = deque(self._ready)
 
     def finish(self) -> None:
         """Cancel what is left, wait for it a moment, and close the loop."""
@@ -187,7 +197,18 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         owner = OWNER.get()
         if owner is not None:
             setattr(task, _OWNER_ATTRIBUTE, owner)
+        connection = CONNECTION.get()
+        if connection is not None:  # the context of a task is not told before Python 3.12
+            setattr(task, CONNECTION_ATTRIBUTE, connection)
         return task
+
+    def tasks_of(self, connection: Connection | None) -> list[str]:
+        """Say of each task of a connection what it is and where it waits, but for the running one.
+
+        Args:
+            connection: the connection; None stands for all tasks.
+        """
+        return tasks_of(self, connection)
 
     def listening_sockets(self, owner: object) -> tuple[ListeningSocket, ...]:
         """Return the listening sockets of a plugin."""
@@ -340,7 +361,6 @@ class HostEventLoop(asyncio.SelectorEventLoop):
             loop.refresh()
             self._begin_turn()
         self._is_turn_open = True
-        self._begin_tasks()
 
     def _seconds_to_wait(self) -> float | None:
         """Return how long no timer is due; None if none ever is."""
@@ -349,7 +369,7 @@ class HostEventLoop(asyncio.SelectorEventLoop):
 
     def _tell_of_endless(self, task: asyncio.Task[Any]) -> None:
         """Tell of a task that goes on though it was cancelled, with where it is."""
-        places = ", ".join(_awaited(task.get_coro()))
+        places = ", ".join(awaited(task.get_coro()))
         text = f"it went on for {_END_SECONDS:g} s after it was cancelled: {places}"
         owner = getattr(task, _OWNER_ATTRIBUTE, None) or self._only_owner()
         self._tell(Failed(owner, _name({}, task), TimeoutError(text)))
@@ -357,13 +377,6 @@ class HostEventLoop(asyncio.SelectorEventLoop):
     def _tell(self, failed: Failed) -> None:
         if self._report is not None:
             self._report(failed)
-
-
-def _awaited(coroutine: Any) -> Iterator[str]:
-    """Say where a coroutine waits, then the coroutine that it waits for, and so on."""
-    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
-        yield f"{coroutine.__qualname__} ({frame.f_code.co_filename}:{frame.f_lineno})"
-        coroutine = coroutine.cr_await
 
 
 def _name(context: dict[str, Any], task: Any) -> str:

@@ -76,17 +76,6 @@ class AsyncioProtocol:
             return self._owner.close()
         return None
 
-    def doing(self, protocol: Any) -> str:
-        """Say in a few words what is done for a peer, for the report of a worker that hangs.
-
-        Args:
-            protocol: the connection's protocol, as the factory has made it.
-
-        Returns:
-            Such as "GET /page"; by default nothing. Secrets do not belong into it.
-        """
-        return ""
-
     @hookimpl
     def on_worker_start(self, worker: Worker) -> None:
         """Run `start`, and find out what serves the connections."""

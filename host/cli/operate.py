@@ -128,10 +128,11 @@ def _connections(found: Mapping[str, Any], *, in_order: bool) -> Iterator[Part]:
             each["bytes_in"],
             each["bytes_out"],
             each["unsent_bytes"],
+            f"{each['doing']} ({screen.ago(each['doing_seconds'])})" if each["doing"] else "",
         )
         for each in listed
     ]
-    yield screen.Table.of("ID SLOT LISTENER PEER AGE IDLE IN OUT UNSENT", rows)
+    yield screen.Table.of("ID SLOT LISTENER PEER AGE IDLE IN OUT UNSENT DOING", rows)
     if found["unanswered"]:
         slots = ", ".join(map(str, found["unanswered"]))
         yield printable(f"no answer from the workers in these slots: {slots}")
@@ -174,6 +175,9 @@ def _why(found: Mapping[str, Any]) -> Iterator[Part]:
     yield screen.Table.of("SLOT ACTIVE OUTSTANDING STATE", rows)
     if found["omitted"]:
         yield printable(f"and {found['omitted']} more")
+    if found["doing"]:
+        yield printable(f"it does: {found['doing']}")
+    yield from map(printable, found["tasks"])
 
 
 @command_line(

@@ -24,6 +24,7 @@ LEFT = frozenset(
         "CLIENT",
         "HISTORY",
         "ALL",
+        "DOING",
         "EVENT",
     }
 )

@@ -136,6 +136,8 @@ _WHY = (
     "seconds_ago",
     "candidates",
     "omitted",
+    "doing",
+    "tasks",
 )
 _WHICH_CONNECTIONS = (
     Argument("limit", int, "How many at most.", default=1000, low=1, high=MOST_CONNECTIONS),

@@ -186,6 +186,12 @@ class Connection(Protocol):
     """Set it to keep the connection after the peer has finished sending. Unless it is set, the
     host sends what is queued and closes. The plugin then has to call `close()` itself."""
 
+    doing: str
+    """What is done for the peer just now, such as "GET /page"; "" for nothing. Operators read it:
+    in the list of connections and in reports of workers that hang. Set it when something
+    begins that takes its time, and to "" when it is over. 100 characters of it are kept. Secrets
+    do not belong into it."""
+
     trace: str | None
     """The trace that it belongs to, as the text of a header `traceparent` (W3C Trace Context):
     `00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01`. None until the plugin sets it, as

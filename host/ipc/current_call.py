@@ -15,6 +15,8 @@ from host.hookspecs import ROWS, TABLE
 _SERIAL_SHIFT, _LISTENER_SHIFT = 24, 8
 SERIAL_UNIT = 1 << _SERIAL_SHIFT
 """What each serial number adds to a word."""
+KIND_MASK = -1 << _LISTENER_SHIFT
+"""What a word has of its connection: all but what is called."""
 _CALLBACK_WORDS = 251
 """A prime number: who looks at regular times does not see the same word though calls go on."""
 

@@ -76,7 +76,9 @@ CLOSED = 23
 # Written by the supervisor, once per row and listener.
 SENT = 5
 LISTENER_WORDS = CLOSED + len(CloseReason)
-# Behind all counters of a row: the last events of its worker (host.ipc.recent).
+# Written by the worker, once per row, behind all counters: what it does (host.ipc.doing).
+DOING_WORDS = 16
+# Behind it: the last events of its worker (host.ipc.recent).
 RECENT_RECORDS, RECORD_BYTES = 80, 64
 RECENT_WORDS = RECENT_RECORDS * RECORD_BYTES // WORD
 
@@ -154,6 +156,11 @@ class Row:
         """Return the index, in the scoreboard's cells, of one of the row's own counters."""
         return self._base + word
 
+    @property
+    def doing_place(self) -> int:
+        """Where it is written what the worker does, in bytes from the beginning of the cells."""
+        return self.cell(self._listeners, 0) * WORD
+
     def cell(self, listener: int, counter: int) -> int:
         """Return the index, in the scoreboard's cells, of one counter of one listener."""
         return self._base + WORKER_WORDS + listener * LISTENER_WORDS + counter
@@ -161,7 +168,7 @@ class Row:
     @property
     def recent(self) -> int:
         """The index, in the scoreboard's cells, of the first record of its worker's events."""
-        return self.cell(self._listeners, 0)
+        return self.cell(self._listeners, 0) + DOING_WORDS
 
     def count(self, listener: int, counter: int) -> int:
         """Return one counter of one listener."""
@@ -213,6 +220,7 @@ class Row:
             self.cells[self.cell(listener, OPEN)] = 0
         for word in _OF_ONE_WORKER:
             self.put(word, 0)
+        self.cells[self.doing_place // WORD] = 0
         self.put(CLAIMED_ALL, self.sum(CLAIMED))
         self.put(ACCEPTED_ALL, self.sum(ACCEPTED))
 
@@ -229,7 +237,7 @@ class Scoreboard:
     """
 
     def __init__(self, listeners: int, fd: int | None = None) -> None:
-        self._stride = WORKER_WORDS + listeners * LISTENER_WORDS + RECENT_WORDS
+        self._stride = WORKER_WORDS + listeners * LISTENER_WORDS + DOING_WORDS + RECENT_WORDS
         size = (HEADER_WORDS + MAX_ROWS * self._stride) * WORD
         if fd is None:
             self._fd = os.memfd_create("scoreboard", os.MFD_CLOEXEC)

@@ -13,7 +13,7 @@ import faulthandler
 import os
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from host.text import printable
@@ -37,21 +37,22 @@ def print_to(descriptor: int) -> None:
     faulthandler.register(SIGNAL, file=descriptor, all_threads=True, chain=False)
 
 
-def explain_by(explain: Callable[[], str], descriptor: int) -> None:
+def explain_by(explain: Callable[[], Sequence[str]], descriptor: int) -> None:
     """Have what `explain` returns printed after the stacks, if it is called at all.
 
     It is called in the main thread, between two instructions of what runs there. Code in C that
     does not return keeps it from that, but no system call that waits does: that is interrupted.
 
     Args:
-        explain: says in one line what the main thread is at; what it raises is left out.
+        explain: says in one line what the main thread is at, and in others what belongs to it; what
+            it raises is left out.
         descriptor: what `print_to` was given.
     """
 
     def print_explanation(_number: int, _frame: object) -> None:
         with suppress(Exception):
-            text = printable(explain())[:_MAX_AT]
-            os.write(descriptor, f"{_AT} {text}\n".encode())
+            lines = "\n".join(printable(line)[:_MAX_AT] for line in explain())
+            os.write(descriptor, f"{_AT} {lines}\n".encode())
 
     faulthandler.unregister(SIGNAL)
     signal.signal(SIGNAL, print_explanation)

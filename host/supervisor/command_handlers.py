@@ -312,5 +312,7 @@ class CommandHandlers:
                     for slot, active, outstanding in choice.candidates
                 ],
                 "omitted": choice.decision.omitted,
+                "doing": item.get("doing", ""),
+                "tasks": item.get("tasks", []),
             }
         )

@@ -8,16 +8,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from host.interfaces import CloseReason
+from host.interfaces import CloseReason, Connection
 from host.ipc.protocol import ANSWER_SECONDS, LONGEST_ANSWER_SECONDS, Ask, Report
 from host.ipc.worker_end import WorkerChannel
 from host.runtime.loop import Loop
+from host.text import printable
 from host.worker.connection import SocketConnection
 from host.worker.context import OpenConnections
 from host.worker.selected import selected
 
 _PART_ITEMS = 50
-"""Connections in one report; one takes some 190 bytes, and 900 with the oddest address."""
+"""Connections in one report; one takes some 230 bytes, and 1,250 with the oddest texts."""
+_DOING_BYTES = 100
+"""How much is told of what one does; in JSON each may take three bytes."""
 _PART_SECONDS = 0.001
 """After how long a part ends with fewer of them: they take half of that on a usual machine."""
 _LOOKS = 16
@@ -53,6 +56,7 @@ class Answers:
         loop: the worker's loop.
         channel: where reports go.
         clock: the monotonic clock, which tells how long a part takes.
+        tasks_of: says of each task of a connection what it is and where it waits.
     """
 
     def __init__(
@@ -61,7 +65,9 @@ class Answers:
         loop: Loop,
         channel: WorkerChannel,
         clock: Callable[[], float] = time.monotonic,
+        tasks_of: Callable[[Connection], list[str]] = lambda _connection: [],
     ) -> None:
+        self._tasks_of = tasks_of
         self._open, self._loop, self._channel = connections.open, loop, channel
         self._clock = clock
         self._answers: deque[_Answer] = deque()
@@ -119,6 +125,7 @@ class Answers:
                 item = _describe(connection, self._loop.now)
                 if question == "find":
                     item |= {"index": connection.listener.index, "claim": connection.claim}
+                    item["tasks"] = [printable(each) for each in self._tasks_of(connection)]
                 elif question == "close":
                     connection.finish(CloseReason.OPERATOR)
                 items.append(item)
@@ -130,6 +137,7 @@ class Answers:
 
 
 def _describe(connection: SocketConnection, now: float) -> dict[str, Any]:
+    doing = printable(connection.doing).encode()[:_DOING_BYTES].decode("utf-8", "ignore")
     return {
         "slot": connection.worker.slot,
         "id": connection.id,
@@ -140,4 +148,6 @@ def _describe(connection: SocketConnection, now: float) -> dict[str, Any]:
         "bytes_in": connection.bytes_in,
         "bytes_out": connection.bytes_out,
         "unsent_bytes": connection.unsent,
+        "doing": doing,
+        "doing_seconds": round(now - connection.doing_since, 3) if doing else 0.0,
     }

@@ -7,8 +7,8 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from host.interfaces import Listener
-from host.ipc.current_call import TASK, pack_call
+from host.interfaces import Connection, Listener
+from host.ipc.current_call import KIND_MASK, TASK, pack_call
 from host.ipc.scoreboard import CURRENT_CALL, TURN_STARTED, Row
 from host.plugin.failures import Failures
 from host.plugin.registry import Registry
@@ -75,7 +75,7 @@ class AsyncioLoop:
 
             self._made = HostEventLoop(
                 self._loop,
-                begin_tasks=self._begin_tasks,
+                begin_callback=self._begin_callback,
                 report=self._report,
                 taken=SIGNALS,
                 listening=self._listening_of,
@@ -121,21 +121,29 @@ class AsyncioLoop:
         """Write to the scoreboard when a turn has begun."""
         self._cells[self._turn_cell] = int(self._loop.now * 1e9)
 
-    def _begin_tasks(self) -> None:
-        """Write to the scoreboard that asyncio's callbacks run from now on."""
-        self._cells[self._call_cell] = self._word
+    def _begin_callback(self, connection: Any) -> None:
+        """Write to the scoreboard that one of asyncio's callbacks runs, and for which connection.
 
-    def _explain(self) -> str:
-        """Say whose task runs just now, and what it is at."""
+        It is called for each callback and each step of a task.
+        """
+        word = self._word if connection is None else connection.call_word & KIND_MASK | TASK
+        self._cells[self._call_cell] = word
+
+    def tasks_of(self, connection: Connection) -> list[str]:
+        """Say of each task of a connection what it is and where it waits."""
+        return [] if self._made is None else self._made.tasks_of(connection)
+
+    def _explain(self) -> list[str]:
+        """Say whose task runs just now, and what it is at; then the others of its connection."""
         assert self._made is not None
         owner, connection, task = self._made.at_work()
         said = "" if owner is None else f"of plugin {self._name_of(owner)}"
         if connection is not None:
             said += f", connection {connection.id}"
-            doing = owner.doing(connection.data.spoken()[0])  # type: ignore[attr-defined]
-            if doing:
-                said += f", {doing}"
-        return ", ".join(filter(None, (said, task)))
+            if connection.doing:
+                said += f", {connection.doing}"
+        others = self._made.tasks_of(connection)
+        return [", ".join(filter(None, (said, task))), *others]
 
     def _name_of(self, owner: object) -> str:
         """Return the name of a plugin, "?" if it is none."""

@@ -77,6 +77,11 @@ class SocketConnection(StartTlsPart):
         return serial_of(self._call_word)
 
     @property
+    def call_word(self) -> int:
+        """What the scoreboard says while `on_readable` is called for it."""
+        return self._call_word
+
+    @property
     def peer(self) -> str:
         """The other end: `127.0.0.1:50211`, `[::1]:50211`, or `unix`."""
         address = self._address

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from host.interfaces import CloseReason, Listener, Worker
 from host.ipc.assignment import Assignment
+from host.ipc.doing import noting
 from host.ipc.recent import RecentWriter
 from host.ipc.scoreboard import BYTES_IN, BYTES_OUT, CURRENT_CALL, OPEN
 from host.plugin.binding import ListenerHooks
@@ -148,6 +149,7 @@ class ConnectionSetup:
             call_cell=row.index(CURRENT_CALL),
             bytes_in_cell=row.cell(listener.index, BYTES_IN),
             bytes_out_cell=row.cell(listener.index, BYTES_OUT),
+            note_doing=noting(row),
         )
         return self._counting(context)
 

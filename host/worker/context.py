@@ -87,6 +87,10 @@ def _no_plugin_hears(_connection: Any) -> bool:
     return True
 
 
+def _nobody_reads(_serial: int, _text: bytes) -> None:
+    """Leave out what a connection does: there is no supervisor."""
+
+
 def _without_tables(_connection: Any, name: str, _unread: bytes) -> Callable[[], object]:
     raise ValueError(f'start_tls("{name}"): the settings have no table [tls.{name}], nor any other')
 
@@ -125,6 +129,8 @@ class ListenerContext:
             raises why it cannot. It is given the connection, the NAME of a table [tls.NAME], and
             what the plugin has read too much.
         tls_object: returns what the module `ssl` knows of the TLS session of a descriptor.
+        note_doing: writes down, for the supervisor, what is done for the connection with a serial
+            number.
         call_word: what that cell says while `on_readable` is called, but for the serial number.
         few: how many bytes a read asks for as long as no more than that comes at a time.
         read_size: how many bytes it asks for otherwise.
@@ -165,6 +171,7 @@ class ListenerContext:
     on_tls: Callable[[Any], bool] = _no_plugin_hears
     start_tls: Callable[[Any, str, bytes], Callable[[], object]] = _without_tables
     tls_object: Callable[[int], SSLObject | None] = _no_tls
+    note_doing: Callable[[int, bytes], None] = _nobody_reads
     call_word: int = field(init=False)
     few: int = field(init=False)
     read_size: int = field(init=False)

@@ -154,11 +154,12 @@ class WorkerProcess:
         self._bus = LocalBus(Channel(assignment.bus), loop, os.getpid(), isolated)
         unsent = UnsentBytes(settings.limits.max_unsent_bytes_per_worker)
         self._connections = OpenConnections(unsent=unsent)
-        self._answers = Answers(self._connections, loop, self._channel)
         time = recorder.time if recorder else None
         self._asyncio = AsyncioLoop(
             loop, assignment.row, registry, failures, assignment.stacks, time
         )
+        tasks_of = self._asyncio.tasks_of
+        self._answers = Answers(self._connections, loop, self._channel, tasks_of=tasks_of)
         self._pools: Pools | None = None
         if make_pools is not None:
             count = assignment.row.raise_by

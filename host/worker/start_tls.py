@@ -12,7 +12,7 @@ from host.ipc.current_call import kind_of
 from host.runtime.loop import Handler, PollerFor
 from host.worker.backlog import FilesBacklog, Mark
 from host.worker.context import ListenerContext
-from host.worker.later import LaterPart
+from host.worker.doing import DoingPart
 from host.worker.sending import NO_EVENT
 
 _ON_TLS = kind_of(on_tls)
@@ -56,7 +56,7 @@ def has_tls_already(_connection: Any, _name: str, _unread: bytes) -> Callable[[]
     raise RuntimeError("start_tls() was called for a connection that has TLS already")
 
 
-class StartTlsPart(LaterPart):
+class StartTlsPart(DoingPart):
     """The step from plain text to TLS, in the middle of a connection.
 
     Whether it has TLS is a question of its context alone: there is one for plain text, one for the

@@ -80,10 +80,6 @@ class Asgi(AsyncioProtocol):
         make: Any = self._config.http_protocol_class
         return make(self._config, self._state, state, self._loop)  # type: ignore[no-any-return]
 
-    def doing(self, protocol: Any) -> str:
-        """Say which request is handled."""
-        return protocol.doing()  # type: ignore[no-any-return]
-
     def drain(self, protocol: Any, transport: asyncio.Transport, deadline: float) -> None:
         """Say goodbye: by the last response, or by closing a WebSocket with 1001."""
         protocol.leave(deadline)

@@ -16,6 +16,8 @@ _QUIET_SECONDS = 1.0
 just as its connection is closed cannot know whether it was carried out (RFC 9112, 9.6)."""
 _LAST_SECONDS = 0.2
 """So long before the deadline what is still idle is closed in any case."""
+_PATH_BYTES = 100
+"""How much of a path can be of use to whoever looks at a connection."""
 _GOING_AWAY = 1001
 """The code of a WebSocket that is closed since its server goes away (RFC 6455, 7.4.1)."""
 
@@ -92,8 +94,12 @@ class Http(HttpToolsProtocol):
             self.transport.set_protocol(self)
             return
         super().handle_websocket_upgrade()
-        is_begun = self.transport.get_protocol().handshake_initiated
-        if not is_begun and not self.transport.is_closing():  # it would wait for ever
+        if self.transport.is_closing():
+            return
+        websocket = self.transport.get_protocol()
+        if websocket.handshake_initiated:
+            self.transport.connection.doing = f"WebSocket {_path(websocket.scope)}"
+        else:  # it would wait for ever
             self.refuse(400, "This is no handshake of a WebSocket")
 
     def _ignore(self, data: bytes) -> None:
@@ -108,12 +114,16 @@ class Http(HttpToolsProtocol):
         self.transport.write(STATUS_LINE[status], head, length, body)
         self.transport.close()
 
-    def doing(self) -> str:
-        """Say which request is handled: method and path, as they have come, without the query."""
-        if not self._is_busy():
-            return ""
-        scope = self.cycle.scope
-        return f"{scope['method']} {scope['raw_path'].decode('ascii', 'backslashreplace')}"
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        """Call the app for a request, and say which one that is."""
+        scope = cycle.scope
+        self.transport.connection.doing = f"{scope['method']} {_path(scope)}"
+        super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, if it is there."""
+        self.transport.connection.doing = ""
+        super().on_response_complete()
 
     def leave(self, deadline: float) -> None:
         """Close when no request is under way, nor likely to be on its way.
@@ -167,10 +177,6 @@ class WebSocket(WebSocketsSansIOProtocol):
 
     transport: Any  # a ClientTransport
 
-    def doing(self) -> str:
-        """Say what it was asked for: the path, as it has come, without the query."""
-        return f"WebSocket {self.scope['raw_path'].decode('ascii', 'backslashreplace')}"
-
     def leave(self, deadline: float) -> None:
         """Close with the code 1001, and wait for the client's answer to that.
 
@@ -192,6 +198,11 @@ class WebSocket(WebSocketsSansIOProtocol):
             self.transport.resume_reading()
         until = min(self.loop.time() + self.close_timeout, deadline - _LAST_SECONDS)
         self.close_timer = self.loop.call_at(until, self.transport.close)
+
+
+def _path(scope: Any) -> str:
+    """Return the path of a request as it has come, without the query: that may have secrets."""
+    return scope["raw_path"][:_PATH_BYTES].decode("ascii", "backslashreplace")  # type: ignore[no-any-return]
 
 
 def http_of(options: Options) -> type[asyncio.Protocol]:

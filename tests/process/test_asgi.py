@@ -198,6 +198,7 @@ def test_a_hang_is_told_with_its_request_and_its_connection(serve: Serve) -> Non
     assert hung["place"].endswith(" (RequestResponseCycle.run_asgi)")
     assert "asgi_app.py" in hung["traceback"]
     assert " in hang" in hung["traceback"]
+    assert "\ntask beside (Event.wait) waits: Event.wait (" in hung["traceback"]
     assert host.wait_for("worker_died")["place"] == hung["place"]
     host.wait_for("worker_ready", count=2)
     assert ask(host, "/")[0] == 200

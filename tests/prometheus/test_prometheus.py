@@ -72,7 +72,7 @@ def watch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
 
 def exchange(host: RunningHost) -> None:
     """Have one connection that sends the payload and reads it again."""
-    with host.connect() as client:
+    with host.connect(host.addresses[0]) as client:
         client.sendall(PAYLOAD)
         missing = len(PAYLOAD)
         while missing:
@@ -195,12 +195,14 @@ def scraped(prometheus: Prometheus, expression: str, at: float) -> dict[float, f
 
 
 def test_all_that_the_dashboard_asks_for_is_answered(serve, watch):
-    host, shown = serve(listen=["tcp://127.0.0.1:0", "udp://127.0.0.1:0"])
+    listen = ["tcp://127.0.0.1:0", "udp://127.0.0.1:0"]
+    host, shown = serve(listen=listen, **{"metrics.sample": 1})
     prometheus = watch(shown)
     eventually(lambda: prometheus.value("up") == 1, "the host is scraped")
     reload(host)
 
     def unanswered() -> list[tuple[str, str]]:
+        exchange(host)
         return [each for each in questions() if not prometheus.query(each[1])]
 
     eventually(lambda: unanswered() == [], "each panel shows something")

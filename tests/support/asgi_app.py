@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import threading
 from collections.abc import AsyncIterator
@@ -94,7 +95,23 @@ async def broken(_request: Request) -> Response:
 
 
 async def hang(_request: Request) -> Response:
+    beside = asyncio.create_task(asyncio.Event().wait(), name="beside")
+    await asyncio.sleep(0)
     threading.Event().wait()  # as what waits without `await`
+    beside.cancel()
+    return Response()
+
+
+async def hang_in_c(request: Request) -> Response:
+    for _ in range(int(request.query_params.get("turns", 0))):
+        await asyncio.sleep(0)
+    hang_in_thread(request)
+    return Response()
+
+
+def hang_in_thread(_request: Request) -> Response:
+    """Keep the interpreter's lock for ever: neither a thread nor the handler of a signal runs."""
+    sum(itertools.repeat(0))
     return Response()
 
 
@@ -132,6 +149,8 @@ app = Starlette(
         Route("/wait", wait),
         Route("/broken", broken),
         Route("/hang/{number}", hang),
+        Route("/hang_in_c", hang_in_c),
+        Route("/hang_in_thread", hang_in_thread),
         Route("/for_ever", wait_for_ever),
         Route("/gone", gone, methods=["POST"]),
         WebSocketRoute("/echo", echo),

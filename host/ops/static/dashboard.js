@@ -289,6 +289,7 @@ byId("list").addEventListener("click", async () => {
     return [
       button, each.peer, each.listener, seconds(each.age_seconds), seconds(each.idle_seconds),
       bytes(each.bytes_in), bytes(each.bytes_out),
+      each.doing && `${each.doing} (${seconds(each.doing_seconds)})`,
     ];
   }));
 });

@@ -11,6 +11,7 @@ from host.interfaces import ChildExit
 from host.ipc import protocol
 from host.ipc.current_call import unpack_call
 from host.ipc.current_peer import peer_of
+from host.ipc.doing import doing_of
 from host.ipc.host_counts import HostCounts, Restart
 from host.ipc.recent import recent_events, recent_lines
 from host.ipc.scoreboard import CURRENT_CALL
@@ -232,7 +233,8 @@ class ExitReports:
         call = unpack_call(handle.row.get(CURRENT_CALL))
         pid, listeners = handle.record.pid, handle.generation.listeners
         stacks, sender = handle.stack_reader.text, describe(peer_of(handle.row))
-        return self._last_call.describe(pid, call, stacks, listeners, sender)
+        doing = doing_of(handle.row)
+        return self._last_call.describe(pid, call, stacks, listeners, sender, doing)
 
     def _printed(self, handle: WorkerHandle) -> str:
         handle.stack_reader.read()

@@ -214,11 +214,13 @@ def test_connections(host):
         "age_seconds": 3700.0,
     }
     one |= {"idle_seconds": 0.2, "bytes_in": 100, "bytes_out": 7, "unsent_bytes": 0}
+    one |= {"doing": "GET /" + "\x1b", "doing_seconds": 3.0}
     found = {"connections": [one], "unanswered": [1, 2], "truncated": True}
     fake = host(connections=found)
     assert say(fake, "connections", "--limit", "1") == (
-        "ID    SLOT  LISTENER       PEER                              AGE  IDLE   IN  OUT  UNSENT\n"
-        f"81-1     0  tcp://[::1]:7  {SPELLED}   1h    0s  100    7       0\n"
+        "ID    SLOT  LISTENER       PEER                              AGE "
+        " IDLE   IN  OUT  UNSENT  DOING\n"
+        f"81-1     0  tcp://[::1]:7  {SPELLED}   1h    0s  100    7       0  GET /\\x1b (3s)\n"
         "no answer from the workers in these slots: 1, 2\n"
         "only 1 are shown, and there are more: raise --limit\n"
     )
@@ -242,6 +244,7 @@ def test_connections_come_in_the_order_that_was_asked_for_else_by_worker_and_age
     found = [
         {"id": id, "slot": slot, "age_seconds": age, "listener": "l", "peer": "p"}
         | {"idle_seconds": 0.0, "bytes_in": 0, "bytes_out": 0, "unsent_bytes": 0}
+        | {"doing": "", "doing_seconds": 0.0}
         for id, slot, age in (("81-1", 1, 5.0), ("80-1", 0, 5.0), ("80-2", 0, 9.0))
     ]
     fake = host(connections={"connections": found, "unanswered": [], "truncated": False})
@@ -260,6 +263,7 @@ def test_why(host):
     candidates = [{"slot": slot, "active": 5 * slot, "outstanding": slot} for slot in range(3)]
     found = {"id": "81-1", "listener": "unix:/run/x", "slot": 1, "pid": 81, "omitted": 48}
     found |= {"scheduler": "round_robin", "seconds_ago": 7200.0, "candidates": candidates}
+    found |= {"doing": "GET /", "tasks": ["task 1", "task \x1b"]}
     fake = host(why=found)
     assert say(fake, "why", "81-1") == (
         "connection 81-1 on unix:/run/x: round_robin chose the worker in slot 1 (pid 81) 2h ago, "
@@ -269,6 +273,9 @@ def test_why(host):
         "   1       5            1  chosen\n"
         "   2      10            2\n"
         "and 48 more\n"
+        "it does: GET /\n"
+        "task 1\n"
+        "task \\x1b\n"
     )
     assert fake.asked == [("why", {"id": "81-1"})]
 

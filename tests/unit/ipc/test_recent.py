@@ -116,6 +116,7 @@ def test_no_row_writes_into_the_next_one():
         assert not any(other.words())
     assert not any(row.words())
     assert not any(row.listener_words(1))
+    assert not any(row.cells[row.doing_place // WORD : row.recent])
     assert sum(bool(row.cells[row.recent + n * WORDS]) for n in range(80)) == 80
     assert SUPERVISOR_RECORDS + MOST_EVENTS == 80
     board.close()

@@ -136,7 +136,7 @@ def test_a_process_says_what_it_is_at_also_while_it_hangs(hang):
         import os, sys, time
         number = int(sys.argv[1])
         stacks.print_to(number)
-        stacks.explain_by(lambda: "of plugin x,\\nGET /", number)
+        stacks.explain_by(lambda: ["of plugin x,\\nGET /", "task 1", "task 2"], number)
         ends = list(os.pipe())
         def hangs():
             print("here", flush=True)
@@ -148,11 +148,12 @@ def test_a_process_says_what_it_is_at_also_while_it_hangs(hang):
         text = ""
         os.set_blocking(printed.fileno(), True)
         process.send_signal(SIGNAL)
-        while "At work" not in text:
+        while "task 2\n" not in text:
             text += os.read(printed.fileno(), MAX_BYTES).decode()
         assert explanation(text) == r"of plugin x,\x0aGET /"
         assert [name for _, _, name in frames(text)][-2:] == ["hangs", "<module>"]
         assert "At work" not in trim(text)
+        assert trim(text).endswith("\ntask 1\ntask 2")
         assert process.poll() is None
 
 

@@ -393,6 +393,7 @@ def test_why_a_connection_is_with_its_worker_is_told(scene):
     pid = scene.first.record.pid
     responses = scene.ask("why", id=f"{pid}-1")
     item = {"id": f"{pid}-1", "listener": "tcp://127.0.0.1:7000", "index": 0, "claim": 1}
+    item |= {"doing": "GET /", "tasks": ["task 1"]}
     scene.answer(scene.first, item)
     assert responses[0]["result"] == {
         "id": f"{pid}-1",
@@ -406,6 +407,8 @@ def test_why_a_connection_is_with_its_worker_is_told(scene):
             {"slot": 1, "active": 0, "outstanding": 0},
         ],
         "omitted": 0,
+        "doing": "GET /",
+        "tasks": ["task 1"],
     }
 
 

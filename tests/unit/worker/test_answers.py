@@ -115,10 +115,26 @@ def test_a_connection_is_described_with_its_listener_and_age():
         "bytes_in": 64,
         "bytes_out": 1_000,
         "unsent_bytes": 0,
+        "doing": "",
+        "doing_seconds": 0.0,
     }
     assert scene.items("connections", limit=10) == [described]
     scene.channel.reports.clear()
-    assert scene.items("find", id="4711-1") == [described | {"index": 2, "claim": 70}]
+    assert scene.items("find", id="4711-1") == [described | {"index": 2, "claim": 70, "tasks": []}]
+
+
+def test_it_is_told_what_is_done_for_a_connection_and_for_how_long():
+    scene = Scene()
+    connection = scene.connect()
+    scene.loop.now += 2.0
+    connection.doing = "GET /\n\x1b[2J"
+    scene.loop.now += 1.5
+    [item] = scene.items("connections", limit=1)
+    assert (item["doing"], item["doing_seconds"]) == ("GET /\\x0a\\x1b[2J", 1.5)
+    connection.doing = ""
+    scene.channel.reports.clear()
+    [item] = scene.items("connections", limit=1)
+    assert (item["doing"], item["doing_seconds"]) == ("", 0.0)
 
 
 @pytest.mark.parametrize(("limit", "shown"), [(1, 1), (3, 3), (10, 5)])
@@ -134,7 +150,7 @@ def test_no_more_connections_are_told_than_asked_for(limit, shown):
 def test_a_thousand_connections_are_told_in_lines_that_are_short_enough():
     scene = Scene(LONGEST, index=65_534, pid=4_194_304)
     for _ in range(1000):
-        scene.connect(claim=2**40)
+        scene.connect(claim=2**40).doing = "é\0" * 50
     scene.loop.now += 1_000_000.123
     parts = scene.ask("connections", limit=100_000)
     lines = [part.line() for part in parts]

@@ -23,6 +23,7 @@ def connection(number, **more):
             "bytes_in": 10 * number,
             "bytes_out": 20 * number,
             "unsent": 30 * number,
+            "doing": "",
             "peer": f"10.0.0.{number}:80",
             "listener": SimpleNamespace(address=ADDRESSES[number % 3]),
             "worker": SimpleNamespace(slot=3),

@@ -16,6 +16,7 @@ from host.hookspecs import (
 )
 from host.interfaces import Listener
 from host.ipc.current_call import CALLBACK, TASK, CurrentCall, kind_of
+from host.ipc.doing import NOTHING, Doing
 from host.plugin.binding import HOOKS, Implementation
 from host.supervisor.workers.last_call import LastCall
 
@@ -67,8 +68,8 @@ HOST = whereabouts(
 )
 
 
-def describe(pack_call=None, text="", host=HOST, pid=4711):
-    return host.describe(pid, pack_call, text, LISTENERS, "192.0.2.1:7")
+def describe(pack_call=None, text="", host=HOST, pid=4711, doing=NOTHING):
+    return host.describe(pid, pack_call, text, LISTENERS, "192.0.2.1:7", doing)
 
 
 def test_nothing_is_known_of_a_worker_that_left_no_trace():
@@ -257,3 +258,34 @@ def test_a_task_is_whose_the_worker_says_it_is(said):
     printed = stacks(("/app.py", "page")) + (f"\nAt work:{said}\n" if said else "")
     call = CurrentCall(TASK, 0, 0)
     assert whereabouts().describe(9, call, printed, LISTENERS) == f"in a task of asyncio{said}"
+
+
+SERVING = Doing(5, "GET /page")
+
+
+def test_what_is_done_for_the_connection_is_told_with_it():
+    call = CurrentCall(kind_of(on_readable), 5, 0)
+    expected = "in hook on_readable of plugin echo, connection 4711-5"
+    assert describe(call, doing=SERVING) == f"{expected}, GET /page"
+    assert describe(call, doing=Doing(6, "GET /page")) == expected
+    assert describe(call, doing=Doing(5, "")) == expected
+
+
+def test_a_task_that_cannot_say_for_whom_it_runs_is_told_by_its_mark():
+    expected = "in a task of asyncio of plugin chat, connection 4711-5"
+    assert describe(CurrentCall(TASK, 5, 1)) == expected
+    assert describe(CurrentCall(TASK, 5, 1), doing=SERVING) == f"{expected}, GET /page"
+    said = "At work: of plugin chat, task Task-7"
+    expected = "in a task of asyncio of plugin chat, task Task-7"
+    assert describe(CurrentCall(TASK, 5, 1), said, doing=SERVING) == expected
+    assert describe(CurrentCall(TASK, 5, 9)) == "in a task of asyncio"
+
+
+@pytest.mark.parametrize(
+    ("call", "place"),
+    [(None, "outside any hook"), (CurrentCall(TASK, 0, 0), "in a task of asyncio")],
+)
+def test_where_nobody_knows_better_it_is_told_what_was_begun_last(call, place):
+    expected = f"{place}; begun last: connection 4711-5, GET /page"
+    assert describe(call, doing=SERVING) == expected
+    assert describe(call, doing=Doing(5, "")) == place
