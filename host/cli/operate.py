@@ -140,6 +140,21 @@ def _connections(found: Mapping[str, Any], *, in_order: bool) -> Iterator[Part]:
         yield f"only {len(rows)} are shown, and there are more: raise --limit"
 
 
+@of_table("recent")
+def recent(target: Target, slot: int | None) -> None:
+    """Show the last events of workers, the newest last."""
+    found = target.ask("recent", **({} if slot is None else {"slot": slot}))
+    target.show(found, lambda: _recent(found))
+
+
+def _recent(found: Mapping[str, Any]) -> Iterator[Part]:
+    rows = [
+        (f"{each['seconds_ago']:.3f} s", each["slot"], each["pid"], printable(each["text"]))
+        for each in found["events"]
+    ]
+    yield screen.Table.of("AGO SLOT PID EVENT", rows)
+
+
 @of_table("why")
 def why(target: Target, id: str) -> None:
     """Show which worker was chosen for a connection, and out of which candidates."""
@@ -309,6 +324,7 @@ OPERATIONS: tuple[click.Command, ...] = (
     applied,
     certificates,
     connections,
+    recent,
     why,
     top,
     reload,

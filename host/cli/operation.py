@@ -94,9 +94,11 @@ def _parameter(argument: Argument) -> click.Parameter:
         kind = click.IntRange(argument.low, argument.high)
     elif argument.choices:
         kind = click.Choice(argument.choices)
-    if argument.required:
+    if argument.required or argument.name == "slot":
         offered = candidates.schedulers if argument.name == "name" else None
-        return click.Argument([argument.name], type=kind, shell_complete=offered)
+        return click.Argument(
+            [argument.name], type=kind, required=argument.required, shell_complete=offered
+        )
     return click.Option(
         [f"--{argument.name}"],
         type=kind,

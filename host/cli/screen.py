@@ -25,6 +25,7 @@ LEFT = frozenset(
         "HISTORY",
         "ALL",
         "DOING",
+        "EVENT",
     }
 )
 """Columns of text; all others are of numbers."""

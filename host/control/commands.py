@@ -264,6 +264,13 @@ _TABLE = (
         changes=False,
     ),
     Command(
+        "recent",
+        "Show the last events of a worker, or of all.",
+        ("events",),
+        (_SLOT._replace(optional=True),),
+        changes=False,
+    ),
+    Command(
         "close",
         "Close a connection.",
         ("id",),

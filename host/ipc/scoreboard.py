@@ -3,7 +3,7 @@
 One memfd (memfd_create(2)) is mapped before the first fork of a generation. It has a header and a
 row for each living worker: a slot may have two workers while one takes over from the other. A
 row has two parts: what the worker writes and what the supervisor writes. No lock is needed: every
-cell has one writer, and a cell is an aligned 64-bit word that CPython copies with one
+cell has one writer, and a counter is an aligned 64-bit word that CPython copies with one
 `memcpy` of a constant 8 bytes, which compilers for 64-bit machines turn into one store.
 
 Counters of a row go on from one worker to the next; so their sums are those of all workers. The
@@ -76,8 +76,11 @@ CLOSED = 23
 # Written by the supervisor, once per row and listener.
 SENT = 5
 LISTENER_WORDS = CLOSED + len(CloseReason)
-# Written by the worker, once per row, behind all others: what it does (host.ipc.doing).
+# Written by the worker, once per row, behind all counters: what it does (host.ipc.doing).
 DOING_WORDS = 16
+# Behind it: the last events of its worker (host.ipc.recent).
+RECENT_RECORDS, RECORD_BYTES = 80, 64
+RECENT_WORDS = RECENT_RECORDS * RECORD_BYTES // WORD
 
 
 OF_REFUSALS = {
@@ -162,6 +165,11 @@ class Row:
         """Return the index, in the scoreboard's cells, of one counter of one listener."""
         return self._base + WORKER_WORDS + listener * LISTENER_WORDS + counter
 
+    @property
+    def recent(self) -> int:
+        """The index, in the scoreboard's cells, of the first record of its worker's events."""
+        return self.cell(self._listeners, 0) + DOING_WORDS
+
     def count(self, listener: int, counter: int) -> int:
         """Return one counter of one listener."""
         return self.cells[self.cell(listener, counter)]
@@ -229,7 +237,7 @@ class Scoreboard:
     """
 
     def __init__(self, listeners: int, fd: int | None = None) -> None:
-        self._stride = WORKER_WORDS + listeners * LISTENER_WORDS + DOING_WORDS
+        self._stride = WORKER_WORDS + listeners * LISTENER_WORDS + DOING_WORDS + RECENT_WORDS
         size = (HEADER_WORDS + MAX_ROWS * self._stride) * WORD
         if fd is None:
             self._fd = os.memfd_create("scoreboard", os.MFD_CLOEXEC)

@@ -72,6 +72,7 @@ class Pages:
         self._generations = question("generations", {}, _HUNG_SECONDS)
         listed = {"limit": _MOST, "sort": "age"}
         self._connections = question("connections", listed, _LIST_SECONDS)
+        self._recent = question("recent", {}, _HUNG_SECONDS)
         self._streams = 0
         self._ending = asyncio.Event()
         folder = Path(__file__).parent / "static"
@@ -85,6 +86,7 @@ class Pages:
             "/status.json": lambda _: _json(self._status.answer()),
             "/generations.json": lambda _: _json(self._generations.answer()),
             "/connections.json": lambda _: _json(self._connections.answer()),
+            "/recent.json": lambda _: _json(self._recent.answer()),
             "/why.json": self._why,
             "/events": self._events,
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from host.errors import Interrupted, PluginError, SlowCallError
 from host.hookspecs import OTHERS_HEAR_IT, ROWS
@@ -30,6 +30,13 @@ class Failure(NamedTuple):
     traceback: str
 
 
+class Note(Protocol):
+    """Writes down that a plugin has failed, or has taken too long."""
+
+    def __call__(self, plugin: str, hook: str, *, slow: bool) -> None:
+        """Write it down."""
+
+
 class Failures:
     """Emits an event for each failure of a hook; each instance is a `ReportFailure`.
 
@@ -37,6 +44,7 @@ class Failures:
         last: the last failure that was formatted, or None; a start's always is.
         count: called with plugin, hook and the hook's arguments for each failure, also for those
             that are not told; None counts nothing.
+        note: called for each, too, with plugin and hook; None to do without.
     """
 
     def __init__(self, telemetry: Telemetry, clock: Callable[[], float] = time.monotonic) -> None:
@@ -44,6 +52,7 @@ class Failures:
         self._windows: dict[tuple[str, str], tuple[float, int]] = {}
         self.last: Failure | None = None
         self.count: Callable[[str, str, tuple[object, ...]], object] | None = None
+        self.note: Note | None = None
 
     def __call__(
         self, plugin: str, hook: str, error: BaseException, args: tuple[object, ...]
@@ -57,6 +66,8 @@ class Failures:
             raise error
         if self.count is not None:
             self.count(plugin, hook, args)
+        if self.note is not None:
+            self.note(plugin, hook, slow=isinstance(error, SlowCallError))
         # Also told of are callbacks, and hooks that a plugin brings.
         consequence = ROWS[hook].consequence if hook in ROWS else OTHERS_HEAR_IT
         told_by_caller = consequence is None
@@ -99,6 +110,8 @@ class Failures:
         """
         if self.count is not None:
             self.count(plugin, call, (connection,))
+        if self.note is not None:
+            self.note(plugin, call, slow=False)
         unsaid = self._unsaid(plugin, "a callback")
         if unsaid is None:
             return

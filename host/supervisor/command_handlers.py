@@ -12,7 +12,7 @@ from host.dispatch.dispatcher import Scheduler
 from host.errors import HostError
 from host.runtime.steps import Steps
 from host.settings import AppliedSetting
-from host.supervisor import status
+from host.supervisor import recent, status
 from host.supervisor.lifecycle import WorkerLifecycle
 from host.supervisor.listing import Wanted, listing_of, question
 from host.supervisor.reload.reloader import Reloader, ReloadError
@@ -194,6 +194,12 @@ class CommandHandlers:
             )
 
         self._parts.queries.ask(slots, "connections", asked, done, keep=listing.keep)
+
+    def recent(self, reply: Reply, slot: int | None) -> Iterator[None]:
+        """Tell the last events of the workers in a slot, or of all; they are not asked."""
+        if slot is not None and all(each.record.slot != slot for each in self._host.workers):
+            raise self._no_worker("is", slot)
+        reply.result({"events": (yield from recent.listing(self._host, slot))})
 
     def close(self, reply: Reply, id: str) -> None:
         """Close a connection."""

@@ -38,6 +38,7 @@ from host.supervisor.generation import Generation
 from host.supervisor.lifecycle import WorkerLifecycle
 from host.supervisor.log_reopening import LogReopening
 from host.supervisor.measuring import Measuring
+from host.supervisor.recent import noting
 from host.supervisor.reload.takeover import TakeoverParts, end_stand_in
 from host.supervisor.shutdown import Shutdown
 from host.supervisor.status import HostState
@@ -107,6 +108,8 @@ class Supervisor:
             self._certificates,
         )
         self._counts = state.counts
+        self._note = noting(workers, loop)
+        telemetry.subscribe(self._note)
         self._make_actors(state, queries, breaker)
         forks.close_in_plugin_fork(dependencies.log.mute)
         forks.close_in_plugin_fork(self._close_in_fork)
@@ -342,6 +345,7 @@ class Supervisor:
     def _count_no_more(self) -> None:
         """Keep a child from counting its events as the supervisor's."""
         self._dependencies.telemetry.unsubscribe(self._counts.count_event)
+        self._dependencies.telemetry.unsubscribe(self._note)
 
     def _close_in_fork(self) -> None:
         """Leave everything to the parent, in a child that a plugin has forked."""

@@ -26,8 +26,8 @@ class Event(NamedTuple):
         level: how much it matters.
         sentence: one sentence; its `{fields}` are filled in for text log lines. A number may be
             followed by what it counts: `{workers:worker}` is "1 worker" or "2 workers".
-        extra: fields that the sentence does not show; `traceback` and `details` are printed
-            below the line.
+        extra: fields that the sentence does not show; `traceback`, `details` and `recent` are
+            printed below the line.
         asked_for: whether it is emitted only where a setting asks for it; it is written then
             whatever the lowest level is that is logged.
     """
@@ -148,7 +148,7 @@ WORKER_DIED = Event(
     "worker_died",
     Level.ERROR,
     "worker {slot} (pid {pid}) died: {cause} {place}; {next}",
-    ("age_seconds", "traceback"),
+    ("age_seconds", "traceback", "recent"),
 )
 WORKER_START_FAILED = Event(
     "worker_start_failed", Level.ERROR, "worker {slot} failed to start: {cause}", ("traceback",)
@@ -165,7 +165,7 @@ WORKER_HUNG = Event(
     Level.ERROR,
     "worker {slot} (pid {pid}) hangs: it has not got on for {seconds:.1f} s, {place}; "
     "it is made to end",
-    ("traceback",),
+    ("traceback", "recent"),
 )
 WORKER_RECYCLED = Event(
     "worker_recycled", Level.INFO, "worker {slot} (pid {pid}) is to be replaced: {cause}"
@@ -182,7 +182,7 @@ WORKER_KILLED = Event(
     "worker_killed",
     Level.WARNING,
     "worker {slot} (pid {pid}) killed: {cause}; it was {place}",
-    ("traceback",),
+    ("traceback", "recent"),
 )
 FORK_FAILED = Event(
     "fork_failed", Level.ERROR, "cannot start worker {slot}: {error}; trying again in {seconds:g} s"

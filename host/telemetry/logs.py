@@ -25,7 +25,7 @@ CallLater = Callable[[float, Callable[[], object]], object]
 CallFromThread = Callable[[Callable[[], object]], object]
 
 _RETRY_SECONDS = 0.05
-_BLOCKS = frozenset({"traceback", "details"})
+_BLOCKS = ("details", "traceback", "recent")
 
 
 def _stamp(seconds: float) -> str:
@@ -52,8 +52,8 @@ def text_line(record: Record) -> str:
     peer = fields.get("peer")
     if peer and "{peer}" not in event.sentence:
         lines.append(f"    connection {fields['connection']} from {printable(str(peer))}")
-    for name in sorted(_BLOCKS & fields.keys()):
-        lines += [f"    {printable(line)}" for line in str(fields[name] or "").splitlines()]
+    for name in _BLOCKS:
+        lines += [f"    {printable(line)}" for line in str(fields.get(name) or "").splitlines()]
     return "\n".join(lines) + "\n"
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
+from host.ipc.recent import Kind
 from host.ipc.scoreboard import (
     ACCEPTED,
     ACCEPTED_ALL,
@@ -35,6 +36,7 @@ from host.worker.open_counts import counting_accept
 # The process or the machine has no more to give: nothing is gained by trying again at once.
 _CAPACITY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _TELL_AGAIN_SECONDS = 10.0
+_ACCEPTED = int(Kind.ACCEPTED)
 Begin = Callable[[int, object, int, int], object]
 """Takes over a descriptor: with the address, the listener's number, and that of the claim."""
 
@@ -65,6 +67,9 @@ class Acceptor:
         loop: tells the time.
         telemetry: told of accepts that fail.
         capacity: asked to refuse connections for a moment if there is no room for more.
+
+    Attributes:
+        note: writes down which connections begin (host.ipc.recent); None to do without.
     """
 
     def __init__(
@@ -85,6 +90,7 @@ class Acceptor:
         self._active, self._claimed_all = row.index(ACTIVE), row.index(CLAIMED_ALL)
         self._accepted_all = row.index(ACCEPTED_ALL)
         self._loop, self._telemetry, self._capacity = loop, telemetry, capacity
+        self.note: Callable[..., None] | None = None
         self._serial = 0
         self._begins: list[Begin] = [self.begin] * len(sockets)
         self._silent_until: dict[int, float] = {}
@@ -167,6 +173,8 @@ class Acceptor:
             self._failed(listener, error)
             return None
         context.open.add(connection)
+        if self.note is not None:
+            self.note(_ACCEPTED, self._serial, context.listener.index)
         connection.begin()
         return connection
 

@@ -69,7 +69,12 @@ class SocketConnection(StartTlsPart):
     @property
     def id(self) -> str:
         """Unique among all connections of this host."""
-        return f"{self._context.worker.pid}-{serial_of(self._call_word)}"
+        return f"{self._context.worker.pid}-{self.serial}"
+
+    @property
+    def serial(self) -> int:
+        """Its number among all connections of its worker, from 1."""
+        return serial_of(self._call_word)
 
     @property
     def task_word(self) -> int:

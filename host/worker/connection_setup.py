@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from host.interfaces import CloseReason, Listener, Worker
 from host.ipc.assignment import Assignment
 from host.ipc.doing import noting
+from host.ipc.recent import RecentWriter
 from host.ipc.scoreboard import BYTES_IN, BYTES_OUT, CURRENT_CALL, OPEN
 from host.plugin.binding import ListenerHooks
 from host.plugin.isolation import no_plugins
@@ -25,6 +26,7 @@ from host.worker.closing import log_closed
 from host.worker.context import ListenerContext, OpenConnections
 from host.worker.counting import counting_bytes, counting_ends
 from host.worker.losses import ListenerLosses
+from host.worker.noting import noting_ends
 from host.worker.open_counts import counting_close
 from host.worker.refusals import Refusals, closers
 
@@ -46,6 +48,7 @@ class ConnectionSetup:
         report: told of failures of plugins.
         telemetry: told of events.
         bind: binds the hooks of a protocol plugin.
+        recent: writes down what happens.
         contexts: what the connections of each listener share, by its number; after them come those
             of the plugins that clients of TLS can ask for. `make_contexts` makes them.
         tls: the TLS of the worker; None if its settings have none.
@@ -60,6 +63,7 @@ class ConnectionSetup:
     report: ReportFailure
     telemetry: Telemetry
     bind: Callable[[str], ListenerHooks]
+    recent: RecentWriter
     contexts: list[ListenerContext] = field(init=False, default_factory=list)
     tls: TlsSetup | None = field(init=False, default=None)
     _limits: list[ClientLimit | None] = field(init=False)
@@ -90,6 +94,7 @@ class ConnectionSetup:
         assignment, loop = self.assignment, self.loop
         sockets, row = assignment.sockets, assignment.row
         acceptor = Acceptor(sockets, self.contexts, row, loop, self.telemetry, self.capacity)
+        acceptor.note = self.recent.note
         for number, listen in enumerate(self.settings.listens):
             if listen.max_connections:
                 acceptor.count_open(number, row.cell(number, OPEN))
@@ -107,6 +112,7 @@ class ConnectionSetup:
         ]
         row, slot, capacity = assignment.row, assignment.slot, self.capacity
         refusals = Refusals(assignment.listeners, closes, row, slot, loop, self.telemetry, capacity)
+        refusals.note = self.recent.note
         pending, limits = self.connections.pending, self.settings.limits
         admission = Admission(rules, acceptor.begin, loop, refusals, capacity, pending, limits)
         admission.tls = tls
@@ -152,8 +158,8 @@ class ConnectionSetup:
         return counting_bytes(self.assignment.row, context) if self.settings.ops.listen else context
 
     def _ending(self, listener: Listener) -> Callable[[Any, CloseReason], None]:
-        """Return what counts the ends of connections."""
-        on_end = self.capacity.connection_ended
+        """Return what counts the ends of connections, and writes them down."""
+        on_end = noting_ends(self.capacity.connection_ended, self.recent.note, listener.index)
         if not self.settings.ops.listen:
             return on_end
         return counting_ends(on_end, self.assignment.row, listener.index)

@@ -16,6 +16,7 @@ from host.ipc.assignment import Assignment, WorkerId
 from host.ipc.current_call import kind_of, pack_call
 from host.ipc.heartbeat import beat_seconds
 from host.ipc.protocol import REOPEN_LOG, TAKE_CERTIFICATES, Ask, Drain, Order, Report, ShardOrder
+from host.ipc.recent import Kind, RecentWriter
 from host.ipc.scoreboard import CURRENT_CALL
 from host.ipc.worker_end import WorkerChannel
 from host.plugin.binding import ListenerHooks
@@ -148,6 +149,8 @@ class WorkerProcess:
         isolated = isolation(assignment.row, failures)
         if recorder:
             isolated = recorder.time(ANYONE, CALLBACKS, isolated)
+        self._recent = RecentWriter(assignment.row, loop, os.getpid())
+        failures.note = self._recent.note_failure
         self._bus = LocalBus(Channel(assignment.bus), loop, os.getpid(), isolated)
         unsent = UnsentBytes(settings.limits.max_unsent_bytes_per_worker)
         self._connections = OpenConnections(unsent=unsent)
@@ -199,6 +202,7 @@ class WorkerProcess:
             report=self._failures,
             telemetry=telemetry,
             bind=bind,
+            recent=self._recent,
         )
         self._contexts = setup.make_contexts()
         self._asyncio.listening = [
@@ -242,6 +246,7 @@ class WorkerProcess:
     def run(self) -> int:
         """Start, serve until told to go, stop; return the exit code."""
         row = self._assignment.row
+        self._recent.note(Kind.STARTED)
         row.put(CURRENT_CALL, pack_call(kind_of(on_worker_start)))
         fine = self._hooks.tell(on_worker_start, self._view)
         forks.exit_if_plugin_fork()
@@ -273,6 +278,7 @@ class WorkerProcess:
         self._hooks.tell(on_worker_stop, self._view)
         self._asyncio.close()
         self._bus.flush()
+        self._recent.note(Kind.ENDED)
         if self._recorder is not None:
             self._save(self._recorder)
         return ExitCode.CUT_SHORT if self._draining.has_cut else ExitCode.OK
@@ -317,6 +323,7 @@ class WorkerProcess:
             case ShardOrder():
                 self._shards.obey(order)
             case Drain():
+                self._recent.note(Kind.DRAINING)
                 self._shards.finish()
                 self._draining.begin(order.deadline)
                 if self._admission is not None:

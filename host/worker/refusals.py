@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from host.interfaces import Listener
+from host.ipc.recent import Kind
 from host.ipc.scoreboard import GONE, PROBES, Row
 from host.net.sockets import discard_unread, reset_on_close
 from host.runtime.loop import Loop
@@ -74,6 +75,9 @@ class Refusals:
         clock: the worker's loop.
         telemetry: told of what is refused, at most once in a while for each cause.
         capacity: told that there is room again.
+
+    Attributes:
+        note: writes down what is refused (host.ipc.recent); None to do without.
     """
 
     def __init__(
@@ -89,6 +93,7 @@ class Refusals:
         self._listeners, self._closes, self._row, self._slot = listeners, closes, row, slot
         self._clock, self._telemetry, self._capacity = clock, telemetry, capacity
         self._untold: dict[tuple[int, int], _Untold] = {}
+        self.note: Callable[..., None] | None = None
 
     def refuse_told(self, fd: int, listener: int, cause: int, peer: str, why: str) -> None:
         """Refuse, as `refuse` does, a peer that has been sent why: it sees an end, never a reset.
@@ -117,6 +122,8 @@ class Refusals:
     def count(self, listener: int, cause: int, peer: str, why: str) -> None:
         """Count and tell as `refuse` does, of a connection that ends by other means."""
         self._row.add(listener, cause)
+        if self.note is not None:
+            self.note(Kind.REFUSED, 0, listener, cause)
         if cause not in _NOT_TOLD:
             self._tell(listener, cause, peer, why)
 

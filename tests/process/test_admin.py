@@ -65,6 +65,7 @@ def test_each_result_has_the_fields_that_the_table_names(
             "certificates": {},
             "generations": {},
             "connections": {},
+            "recent": {"slot": 0},
             "why": {"id": opened["id"]},
             "close": {"id": opened["id"]},
             "hold": {"slot": 0},

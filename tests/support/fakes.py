@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from host.ipc.assignment import WorkerId
-from host.ipc.scoreboard import DOING_WORDS, LISTENER_WORDS, WORKER_WORDS, Row
+from host.ipc.scoreboard import DOING_WORDS, LISTENER_WORDS, RECENT_WORDS, WORKER_WORDS, Row
 from host.runtime.loop import TimerHandle
 from host.supervisor.workers.states import WorkerRecord, WorkerState
 from host.telemetry.emitter import Record, Telemetry
@@ -15,7 +15,7 @@ from host.telemetry.events import Event
 
 
 def _stride(listeners: int) -> int:
-    return WORKER_WORDS + LISTENER_WORDS * listeners + DOING_WORDS
+    return WORKER_WORDS + LISTENER_WORDS * listeners + DOING_WORDS + RECENT_WORDS
 
 
 def blank_cells(slots: int, listeners: int) -> memoryview:

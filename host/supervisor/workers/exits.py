@@ -13,6 +13,7 @@ from host.ipc.current_call import unpack_call
 from host.ipc.current_peer import peer_of
 from host.ipc.doing import doing_of
 from host.ipc.host_counts import HostCounts, Restart
+from host.ipc.recent import recent_events, recent_lines
 from host.ipc.scoreboard import CURRENT_CALL
 from host.net.sockets import describe
 from host.runtime import processes
@@ -27,6 +28,7 @@ from host.text import counted
 
 _HANGS_KEPT = 10
 _MAX_LINES = 60
+_MAX_EVENTS = 40
 
 
 class ExitReport(NamedTuple):
@@ -39,6 +41,7 @@ class ExitReport(NamedTuple):
         place: where it was.
         printed: the stacks that it has printed.
         failure: why it failed to start, if it has said so.
+        recent: its last events, a line for each.
     """
 
     record: states.WorkerRecord
@@ -47,6 +50,7 @@ class ExitReport(NamedTuple):
     place: str
     printed: str
     failure: protocol.Report | None
+    recent: str
 
     @property
     def cause(self) -> str:
@@ -88,7 +92,7 @@ class ExitReports:
         self._memory = memory or processes.OutOfMemory()
         self._oom: bool | None = None  # whether it happened lately; None before it is asked
         self._hung: dict[int, float] = {}
-        self._told: set[int] = set()  # pids whose stacks are in the log
+        self._told: set[int] = set()  # pids whose stacks and events are in the log
         self.hangs: deque[dict[str, Any]] = deque(maxlen=_HANGS_KEPT)
         self.restarts = 0
 
@@ -119,8 +123,15 @@ class ExitReports:
             was_ready=record.was_ready,
             expected=record.expected,
         )
-        printed = handle.stack_reader.text
-        return ExitReport(record, ended, view, self._place(handle), printed, handle.channel.failure)
+        return ExitReport(
+            record=record,
+            ended=ended,
+            view=view,
+            place=self._place(handle),
+            printed=handle.stack_reader.text,
+            failure=handle.channel.failure,
+            recent="" if record.expected else self._recent(handle),
+        )
 
     def restore(self, restarts: int, hangs: Iterable[dict[str, Any]]) -> None:
         """Go on with what the supervisor before an exec remembered."""
@@ -161,6 +172,7 @@ class ExitReports:
             place=report.place,
             next=plan,
             traceback="" if told else _cut(report.printed),
+            recent="" if told else report.recent,
         )
 
     def record_hang(self, pid: int, seconds: float) -> None:
@@ -177,7 +189,13 @@ class ExitReports:
         place, slot = self._place(handle), handle.record.slot
         seconds = self._hung.get(pid, 0.0)
         self._telemetry.emit(
-            events.WORKER_HUNG, slot=slot, pid=pid, seconds=seconds, place=place, traceback=printed
+            events.WORKER_HUNG,
+            slot=slot,
+            pid=pid,
+            seconds=seconds,
+            place=place,
+            traceback=printed,
+            recent=self._recent(handle),
         )
         self.hangs.append(
             {
@@ -190,11 +208,11 @@ class ExitReports:
         )
 
     def report_kill(self, order: states.KillWorker) -> None:
-        """Tell of a worker that is about to be killed, with its stacks unless the log has them."""
+        """Tell of a worker that is about to be killed, with what the log does not have yet."""
         handle = self._workers.get(order.pid)
         if handle is None:
             return
-        stacks = "" if order.pid in self._told else self._printed(handle)
+        told = order.pid in self._told
         self._told.add(order.pid)
         self._telemetry.emit(
             events.WORKER_KILLED,
@@ -202,8 +220,14 @@ class ExitReports:
             pid=order.pid,
             cause=order.cause,
             place=self._place(handle),
-            traceback=stacks,
+            traceback="" if told else self._printed(handle),
+            recent="" if told else self._recent(handle),
         )
+
+    def _recent(self, handle: WorkerHandle) -> str:
+        """Return the last events of a worker, for the log."""
+        found, listeners = recent_events(handle.row), handle.generation.listeners
+        return recent_lines(found, listeners, handle.record.pid, self._loop.now, _MAX_EVENTS)
 
     def _place(self, handle: WorkerHandle) -> str:
         call = unpack_call(handle.row.get(CURRENT_CALL))

@@ -228,6 +228,18 @@ def test_connections(host):
     assert fake.asked == [("connections", ALL | {"limit": 1}), ("connections", ALL)]
 
 
+def test_recent_events(host):
+    one = {"seconds_ago": 2.5, "slot": 0, "pid": 81, "event": "started", "text": EVIL}
+    fake = host(recent={"events": [one, one | {"seconds_ago": 0.0125, "text": "ended"}]})
+    assert say(fake, "recent", "3").splitlines() == [
+        "    AGO  SLOT  PID  EVENT",
+        f"2.500 s     0   81  {SPELLED.strip()}",
+        "0.013 s     0   81  ended",
+    ]
+    assert json.loads(say(fake, "recent", "--json"))["events"][0] == one
+    assert fake.asked == [("recent", {"slot": 3}), ("recent", {"slot": None})]
+
+
 def test_connections_come_in_the_order_that_was_asked_for_else_by_worker_and_age(host):
     found = [
         {"id": id, "slot": slot, "age_seconds": age, "listener": "l", "peer": "p"}

@@ -15,7 +15,7 @@ from host.control.commands import (
 from host.control.requests import parse, parse_request, read_request
 from host.control.wire import MAX_REQUEST_BYTES
 
-QUIET = {"certificates", "status", "generations", "applied", "connections", "why"}
+QUIET = {"certificates", "status", "generations", "applied", "connections", "recent", "why"}
 
 ALL_CONNECTIONS = {
     "limit": 1000,
@@ -65,6 +65,8 @@ def test_each_has_one_sentence_of_help_that_fits_a_line():
         ),
         ("connections", {"worker": 0}, ALL_CONNECTIONS | {"worker": 0}),
         ("connections", {"peer": "10.0.0.0/8"}, ALL_CONNECTIONS | {"peer": "10.0.0.0/8"}),
+        ("recent", {}, {"slot": None}),
+        ("recent", {"slot": 3}, {"slot": 3}),
         ("close", {"id": "1234-17"}, {"id": "1234-17"}),
         ("why", {"id": "1-0"}, {"id": "1-0"}),
         ("scheduler", {"name": "./my file.py"}, {"name": "./my file.py"}),

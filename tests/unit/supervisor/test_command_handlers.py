@@ -10,6 +10,7 @@ from host.control.commands import COMMANDS, CommandError
 from host.control.replies import Reply, pieces
 from host.errors import PluginError
 from host.ipc.protocol import Ask, Drain
+from host.ipc.recent import Kind, RecentWriter
 from host.runtime.steps import finish
 from host.settings import AppliedSetting
 from host.settings import Lifecycle as Limits
@@ -214,6 +215,19 @@ def test_what_waits_for_a_worker_that_was_kept_from_it_is_handed_out_at_once(sce
         assert scene.site.ends(scene.first).told() == []
         scene.result("resume", slot=0)
         assert scene.site.ends(scene.first).told() == [(0, 1)]
+
+
+def test_recent_events_of_one_slot_or_of_all_are_told(scene):
+    for handle, serials in ((scene.first, 50), (scene.second, 40)):
+        writer = RecentWriter(handle.row, scene.site.loop, handle.record.pid)
+        for serial in range(serials):
+            writer.note(Kind.ACCEPTED, serial)
+    mine = scene.result("recent", slot=1)["events"]
+    assert {each["slot"] for each in mine} == {1}
+    assert [each["event"] for each in mine] == ["accepted"] * 40
+    assert mine[-1]["text"].startswith(f"connection {scene.second.record.pid}-39 accepted on ")
+    assert len(scene.result("recent")["events"]) == 64
+    assert "no worker is in slot 9" in scene.refusal("recent", slot=9)
 
 
 def listing(response):

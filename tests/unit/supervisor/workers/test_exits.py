@@ -11,6 +11,7 @@ from host.interfaces import ChildExit, Listener
 from host.ipc.current_call import kind_of, pack_call
 from host.ipc.host_counts import HostCounts, Restart
 from host.ipc.protocol import Report
+from host.ipc.recent import Kind, RecentWriter
 from host.ipc.scoreboard import CURRENT_CALL
 from host.ipc.supervisor_end import SupervisorChannel
 from host.runtime.processes import Exit, OutOfMemory
@@ -62,6 +63,9 @@ class Memory:
         return kills > 0
 
 
+STARTED = "its last events:\n     2.500 s before: started"
+
+
 class Scene:
     """Workers of the slots 0, 1, …: pid 1000 + slot, born at 90; it is 100."""
 
@@ -89,6 +93,11 @@ class Scene:
         """The worker was calling this hook."""
         self.handle.row.put(CURRENT_CALL, pack_call(kind_of(hook), serial))
 
+    def happens(self):
+        """The worker has written down that it has started."""
+        pid = self.handle.record.pid
+        RecentWriter(self.handle.row, SimpleNamespace(now=97.5), pid).note(Kind.STARTED)
+
     def ends(self, code=None, number=None, *, failed=False, together=False):
         """The worker ends, perhaps together with the one before; return what is found out."""
         pid, plan = self.handle.record.pid, "replaced at once"
@@ -107,6 +116,7 @@ def scene():
 
 def test_who_dies_is_told_with_cause_place_stacks_and_what_comes_next(scene):
     scene.at()
+    scene.happens()
     scene.handle.stack_reader.coming = DUMP
     report = scene.ends(number=11)
     assert scene.told.names == ["worker_died"]
@@ -119,6 +129,7 @@ def test_who_dies_is_told_with_cause_place_stacks_and_what_comes_next(scene):
             "place": "in hook on_readable of plugin echo, connection 1000-7",
             "next": "replaced at once",
             "traceback": DUMP.rstrip(),
+            "recent": STARTED,
         }
     ]
     assert report.place == "in hook on_readable of plugin echo, connection 1000-7"
@@ -240,11 +251,13 @@ def hang(scene, pid=1000, seconds=4.2):
 
 def test_who_hangs_is_told_with_its_stacks(scene):
     scene.at()
+    scene.happens()
     scene.handle.stack_reader.coming = DUMP
     hang(scene)
     place = "in hook on_readable of plugin echo, connection 1000-7"
     assert scene.told.of(WORKER_HUNG) == [
-        {"slot": 0, "pid": 1000, "seconds": 4.2, "place": place, "traceback": DUMP.rstrip()}
+        {"slot": 0, "pid": 1000, "seconds": 4.2, "place": place}
+        | {"traceback": DUMP.rstrip(), "recent": STARTED}
     ]
     assert list(scene.reports.hangs) == [
         {"slot": 0, "pid": 1000, "place": place, "at": 100.0, "stacks": DUMP.splitlines()}
@@ -280,6 +293,7 @@ def test_a_worker_that_has_ended_meanwhile_does_not_hang(scene):
 
 def test_who_is_killed_is_told_with_cause_place_and_stacks(scene):
     scene.handle.stack_reader.coming = DUMP
+    scene.happens()
     scene.reports.report_kill(KillWorker(1000, "still there"))
     assert scene.told.of(WORKER_KILLED) == [
         {
@@ -288,6 +302,7 @@ def test_who_is_killed_is_told_with_cause_place_and_stacks(scene):
             "cause": "still there",
             "place": "outside any hook",
             "traceback": DUMP.rstrip(),
+            "recent": STARTED,
         }
     ]
 
@@ -298,13 +313,16 @@ def test_who_is_killed_without_stacks_is_told_with_the_reason(scene):
     assert "is stopped" in scene.told.of(WORKER_KILLED)[0]["traceback"]
 
 
-def test_stacks_that_were_told_already_are_not_told_again(scene):
+def test_stacks_and_events_that_were_told_already_are_not_told_again(scene):
+    scene.happens()
     scene.handle.stack_reader.coming = DUMP
     hang(scene)
     scene.reports.report_kill(KillWorker(1000, "it hangs"))
     scene.ends(number=9)
     assert scene.told.of(WORKER_KILLED)[0]["traceback"] == ""
     assert scene.told.of(WORKER_DIED)[0]["traceback"] == ""
+    assert scene.told.of(WORKER_KILLED)[0]["recent"] == ""
+    assert scene.told.of(WORKER_DIED)[0]["recent"] == ""
     scene.reports.report_kill(KillWorker(1000, "another with that number"))
     scene.ends(number=9)
     assert scene.told.of(WORKER_KILLED)[1]["traceback"] == DUMP.rstrip()

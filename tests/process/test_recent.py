@@ -1,0 +1,70 @@
+"""The last events of a worker outlive it, and are told when it dies, hangs, and to who asks."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import pytest
+
+from support.address import connect
+from support.asking import fresh_name, query
+from support.hosting import Start, eventually, freeze
+from support.scraping import get
+from support.session import ask
+
+pytestmark = pytest.mark.process
+
+
+def test_what_a_worker_did_is_told_when_it_is_killed_and_after_that(start: Start) -> None:
+    name = fresh_name()
+    host = start("--name", name, "--ops", "tcp://127.0.0.1:0", workers=1)
+    pid, mark = host.workers[0], host.mark()
+    with connect(host.address) as session:
+        ask(session)
+        os.kill(pid, signal.SIGKILL)
+        died = host.wait_for("worker_died", since=mark)
+    head, started, accepted = died["recent"].splitlines()
+    assert head == "its last events:"
+    assert started.endswith(" s before: started")
+    assert accepted.endswith(f" s before: connection {pid}-1 accepted on {host.address}")
+    successor = host.wait_for("worker_ready", since=mark)["pid"]
+    told = query(name, "recent", slot=0)["events"]
+    assert [(each["pid"], each["event"]) for each in told] == [
+        (pid, "started"),
+        (pid, "accepted"),
+        (successor, "started"),
+    ]
+    (listening,) = host.events("ops_listening")
+    shown = json.loads(get(listening["address"], "/recent.json").text)["events"]
+    assert [each["text"] for each in shown] == [each["text"] for each in told]
+
+
+def test_what_a_worker_did_is_told_when_it_hangs(start: Start) -> None:
+    settings = {"lifecycle.hang_seconds": 2}
+    host = start(settings=settings, workers=1, patient=False)
+    pid, mark = host.workers[0], host.mark()
+    with connect(host.address) as session:
+        ask(session)
+    freeze(pid)
+    hung = host.wait_for("worker_hung", since=mark)
+    assert f"connection {pid}-1 accepted" in hung["recent"]
+    assert host.wait_for("worker_died", since=mark)["recent"] == ""
+
+
+def test_events_go_over_a_reload_with_the_workers_that_drain(start: Start) -> None:
+    name = fresh_name()
+    host = start("--name", name, workers=1)
+    pid, mark = host.workers[0], host.mark()
+    with connect(host.address) as session:
+        ask(session)
+        os.kill(host.pid, signal.SIGHUP)
+        host.wait_for("generation_ready", since=mark)
+
+        def told() -> list[tuple[int, str]]:
+            return [(each["pid"], each["event"]) for each in query(name, "recent")["events"]]
+
+        eventually(lambda: (pid, "draining") in told(), "the old worker drains")
+        assert told()[:2] == [(pid, "started"), (pid, "accepted")]
+        ask(session)
