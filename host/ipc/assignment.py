@@ -94,6 +94,7 @@ class OpsAssignment(NamedTuple):
         generations: all generations that have workers.
         ended, ended_series: what those before have counted.
         counts: what the supervisor counts, and where this process writes that it is well.
+        feed: where it reads the events of the log; the supervisor has the same socket.
         stop: a pipe that has its end when this process is to end; it closes it.
     """
 
@@ -106,4 +107,5 @@ class OpsAssignment(NamedTuple):
     ended: Totals
     ended_series: SeriesTotals
     counts: HostCounts
+    feed: socket.socket | None
     stop: int

@@ -189,7 +189,7 @@ class HttpServer:
         self._clients.add(client)
         client.writer.transport.set_write_buffer_limits(high=_UNSENT_BYTES)
         try:
-            while await self._serve_one(client):
+            while await self._serve_one(client) and not self._is_closing:
                 client.parser.start_next_cycle()
         except (OSError, TimeoutError, h11.LocalProtocolError):
             pass  # the client is gone, or takes too long
@@ -335,6 +335,8 @@ async def _send_pieces(client: _Client, pieces: AsyncGenerator[bytes], *, with_b
             await _write(client, client.parser.send(h11.Data(data=piece)))
     finally:
         closed.cancel()
+        with suppress(asyncio.CancelledError, OSError):
+            await closed  # the next request is read by another task
         await pieces.aclose()
 
 

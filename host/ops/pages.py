@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http import HTTPStatus
@@ -16,6 +16,7 @@ from host.control.client import ask
 from host.errors import RemoteError
 from host.ipc.assignment import OpsAssignment
 from host.ops import exposition, metrics
+from host.ops.feed import Feed
 from host.ops.http import Request, Response, text
 from host.ops.questions import Question
 
@@ -74,7 +75,7 @@ class Pages:
         self._connections = question("connections", listed, _LIST_SECONDS)
         self._recent = question("recent", {}, _HUNG_SECONDS)
         self._streams = 0
-        self._ending = asyncio.Event()
+        self._ending, self._feed = False, Feed(host.feed)
         folder = Path(__file__).parent / "static"
         self._files = {
             path: ((folder / file).read_bytes(), kind) for path, (file, kind) in _STATIC.items()
@@ -96,9 +97,14 @@ class Pages:
         """All paths that are served."""
         return [*self._files, *self._pages]
 
+    def begin(self) -> None:
+        """Hear of events from now on."""
+        self._feed.begin()
+
     def end(self) -> None:
         """End the streams of events: their clients connect anew, to the next process."""
-        self._ending.set()
+        self._ending = True
+        self._feed.end()
 
     async def answer(self, request: Request) -> Response:
         """Answer a request that was let in."""
@@ -141,20 +147,22 @@ class Pages:
         return Response(self._stream(), kind="text/event-stream")
 
     async def _stream(self) -> AsyncGenerator[bytes]:
-        """Yield the state of the host again and again, as server-sent events."""
+        """Yield the state of the host again and again, and events of its log as they come."""
         if self._streams >= MAX_STREAMS:  # others came at the same time
             return
         self._streams += 1
         try:
-            while not self._ending.is_set():
-                for kind, question in (
-                    ("status", self._status),
-                    ("generations", self._generations),
-                ):
-                    yield _event(kind, await _answer(question))
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(STATUS_SECONDS):
-                        await self._ending.wait()
+            with self._feed.listening() as listener:
+                while not self._ending:
+                    for kind, question in (
+                        ("status", self._status),
+                        ("generations", self._generations),
+                    ):
+                        yield _event(kind, json.dumps(await _answer(question)))
+                    until = asyncio.get_running_loop().time() + STATUS_SECONDS
+                    while not self._ending and await _came(listener.news, until):
+                        for event in _logged(*listener.take()):
+                            yield event
         finally:
             self._streams -= 1
 
@@ -171,6 +179,22 @@ async def _json(answer: Awaitable[dict[str, Any]]) -> Response:
     return Response(json.dumps(await answer).encode(), kind="application/json")
 
 
-def _event(kind: str, value: object) -> bytes:
+async def _came(news: asyncio.Event, until: float) -> bool:
+    """Wait for news, until that time of the loop; tell whether there are any."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout_at(until):
+            return await news.wait()
+    return False
+
+
+def _logged(events: Iterable[str], dropped: int) -> Iterator[bytes]:
+    """Yield events of the log; before them how many there were that nobody has heard of."""
+    if dropped:
+        yield _event("dropped", json.dumps({"count": dropped}))
+    for event in events:
+        yield _event("log", event)
+
+
+def _event(kind: str, value: str) -> bytes:
     """Return an event of the format text/event-stream, as the HTML standard has it (9.2)."""
-    return f"event: {kind}\ndata: {json.dumps(value)}\n\n".encode()
+    return f"event: {kind}\ndata: {value}\n\n".encode()

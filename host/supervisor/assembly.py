@@ -27,7 +27,7 @@ from host.supervisor.dispatch_setup import DispatchSetup
 from host.supervisor.generation import Generation
 from host.supervisor.generations import Generations
 from host.supervisor.lifecycle import LifecycleParts, WorkerLifecycle
-from host.supervisor.ops import Ops
+from host.supervisor.ops import NOTHING_BEFORE, Ops, OpsBefore
 from host.supervisor.orphans import Orphans
 from host.supervisor.reload.reexec import ReexecParts, reexec
 from host.supervisor.reload.reloader import Program, Reloader
@@ -197,7 +197,7 @@ def make_reloader(
         exits=state.exits,
         generations=state.generations,
         counts=state.counts,
-        ops=lambda: (ops.sockets, ops.pid),
+        ops=lambda: (ops.sockets, ops.pid, ops.feed),
         control=(state.name, control.fileno()) if control else None,
         passed=dependencies.passed,
         service=service.hand_over,
@@ -232,7 +232,7 @@ def make_ops(
         dependencies.ops,
         dependencies.run_ops,
         close=close,
-        before=handed.helper if handed else None,
+        before=OpsBefore(handed.helper, handed.feed) if handed else NOTHING_BEFORE,
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from host.ipc.assignment import CountedGeneration, OpsAssignment
 from host.net.listeners import ListeningSocket
@@ -12,6 +14,22 @@ from host.settings import Lifecycle
 from host.supervisor.helper import Helper, HelperProcess
 from host.supervisor.status import HostState
 from host.telemetry.emitter import Telemetry
+from host.telemetry.feed import EventFeed
+
+
+class OpsBefore(NamedTuple):
+    """What the supervisor before an exec has handed over.
+
+    Attributes:
+        pid: the process that shows how the host is; None if there is none.
+        feed: the descriptors of the socket for events, the one to read from first.
+    """
+
+    pid: int | None
+    feed: tuple[int, int] | None
+
+
+NOTHING_BEFORE = OpsBefore(None, None)
 
 
 class Ops:
@@ -26,7 +44,7 @@ class Ops:
         sockets: the bound listeners; none if nothing is to be shown. This object closes them.
         run: what the process does; None if there is to be none.
         close: closes, in the process, what the supervisor alone uses.
-        before: the pid of the one that the supervisor before an exec has started, if there was one.
+        before: what the supervisor before an exec has handed over; this object closes it.
     """
 
     def __init__(
@@ -38,7 +56,7 @@ class Ops:
         run: Callable[[OpsAssignment], int] | None,
         *,
         close: Callable[[], object],
-        before: int | None = None,
+        before: OpsBefore = NOTHING_BEFORE,
     ) -> None:
         self._state, self.sockets, self._run = state, tuple(sockets), run
         helper = Helper(
@@ -47,7 +65,14 @@ class Ops:
             close=close,
             last_beat=lambda: state.counts.beat,
         )
-        self._helper = HelperProcess(helper, state.loop, telemetry, limits, before)
+        self._helper = HelperProcess(helper, state.loop, telemetry, limits, before.pid)
+        self._feed = tuple(socket.socket(fileno=each) for each in before.feed or ())
+        if self.sockets and run is not None and not self._feed:
+            self._feed = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        elif not self.sockets:
+            self._close_feed()
+        if self._feed:
+            telemetry.subscribe(EventFeed(self._feed[1]))
         self.handle_exit = self._helper.handle_exit
         self.check_health = self._helper.check_health
 
@@ -55,6 +80,16 @@ class Ops:
     def pid(self) -> int | None:
         """The process; None if there is none at the moment."""
         return self._helper.pid
+
+    @property
+    def feed(self) -> tuple[int, int] | None:
+        """The descriptors of the socket for events, the one to read from first; None for none."""
+        return (self._feed[0].fileno(), self._feed[1].fileno()) if self._feed else None
+
+    def _close_feed(self) -> None:
+        for each in self._feed:
+            each.close()
+        self._feed = ()
 
     def knows(self, pid: int) -> bool:
         """Tell whether a child is such a process: this one's, or that of before an exec."""
@@ -72,12 +107,18 @@ class Ops:
     def end(self) -> None:
         """End the process and close the sockets: the host ends."""
         self._helper.end()
+        self._close_feed()
         for listener in self.sockets:
             listener.close()
 
     def close_in_child(self) -> None:
-        """Close what is the supervisor's and the process's own, in another child."""
+        """Close what is the supervisor's and the process's own, in another child.
+
+        It sends events through the other end of the socket for them.
+        """
         self._helper.close_in_child()
+        for reader in self._feed[:1]:
+            reader.close()
         for listener in self.sockets:
             listener.close_in_fork()
 
@@ -98,6 +139,7 @@ class Ops:
             ended=state.generations.ended,
             ended_series=state.generations.ended_series,
             counts=state.counts,
+            feed=self._feed[0] if self._feed else None,
             stop=pipe,
         )
 

@@ -112,6 +112,7 @@ class Supervisor:
         telemetry.subscribe(self._note)
         self._make_actors(state, queries, breaker)
         forks.close_in_plugin_fork(dependencies.log.mute)
+        forks.close_in_plugin_fork(telemetry.silence)
         forks.close_in_plugin_fork(self._close_in_fork)
 
     def _make_actors(

@@ -38,6 +38,10 @@ class Telemetry:
         """Tell it nothing any more."""
         self._subscribers = tuple(each for each in self._subscribers if each != subscriber)
 
+    def silence(self) -> None:
+        """Tell nobody any more: this is a process that a plugin has forked."""
+        self._subscribers = ()
+
     def emit(self, event: Event, **fields: Any) -> None:
         """Tell that `event` happened; `fields` are exactly those of the table."""
         assert fields.keys() == event.fields, (event.name, sorted(fields), sorted(event.fields))

@@ -80,6 +80,7 @@ def run(
     worker = WorkerProcess(assignment, settings, registry, telemetry, log, recorder, make_pools)
     log.attend(worker.loop.call_later, worker.loop.call_from_thread)
     forks.close_in_plugin_fork(log.mute)
+    forks.close_in_plugin_fork(telemetry.silence)
     forks.close_in_plugin_fork(worker.close_in_fork)
     try:
         return worker.run()

@@ -108,12 +108,12 @@ def test_it_goes_on_over_a_reload_and_the_death_of_its_process(shown, look):
     assert all("net::ERR" in each for each in visitor.faults)
 
 
-def test_what_has_changed_is_told(shown, look):
+def test_what_happens_is_told_as_it_happens(shown, look):
     one = shown()
     visitor = look(one.home)
     wait(visitor, "() => document.querySelectorAll('#workers tbody tr').length === 2")
     pid = one.host.kill_worker(0)
-    told = "(pid) => document.querySelector('#changes').textContent.includes(`${pid}) has ended`)"
+    told = "(pid) => document.querySelector('#events').textContent.includes(`(pid ${pid}) died`)"
     wait(visitor, told, pid)
 
 

@@ -1,14 +1,17 @@
-// Shows the state of the host that the server sends each second. It reads, and can do nothing else.
+// Shows the state of the host that the server sends each second, and its log. It can only read.
 "use strict";
 
 const SECONDS_KEPT = 180;
-const CHANGES_KEPT = 50;
+const EVENTS_KEPT = 200;
+const TELL_MS = 300;
 const AGAIN_MS = 1000;
 
 const byId = (id) => document.getElementById(id);
 let token = "";
 let before = null; // the state a second ago
 const lines = new Map(); // by name: the figure, its values, and how a value is written
+const told = []; // what is about to be shown
+const known = new Set(); // the last events that were told
 const heat = new Map(); // by slot: the times of the last turns
 
 function number(value) {
@@ -120,26 +123,31 @@ function drawHeat(workers) {
   context.globalAlpha = 1;
 }
 
-function tell(text) {
-  const item = document.createElement("li");
-  item.textContent = `${new Date().toLocaleTimeString()} ${text}`;
-  byId("changes").prepend(item);
-  while (byId("changes").children.length > CHANGES_KEPT) byId("changes").lastChild.remove();
+// Events of the log wait a moment, so that a screen reader is told of many at once and of each once.
+function tell(text, bad) {
+  told.push({ text, bad });
+  if (told.length > 1) return;
+  setTimeout(() => {
+    const items = told.splice(0).slice(-EVENTS_KEPT).map((each) => {
+      const item = document.createElement("li");
+      item.textContent = each.text;
+      if (each.bad) item.className = "bad";
+      return item;
+    });
+    byId("events").prepend(...items.reverse());
+    while (byId("events").children.length > EVENTS_KEPT) byId("events").lastChild.remove();
+  }, TELL_MS);
 }
 
-function tellChanges(state) {
-  const pids = new Map(before.workers.map((each) => [each.pid, each]));
-  for (const worker of state.workers) {
-    const was = pids.get(worker.pid);
-    pids.delete(worker.pid);
-    if (!was) tell(`worker ${worker.slot} started (pid ${worker.pid}, generation ${worker.generation})`);
-    else if (was.state !== worker.state) tell(`worker ${worker.slot} (pid ${worker.pid}): ${worker.state}`);
-    if (was && !was.suspended && worker.suspended) tell(`worker ${worker.slot} is suspended`);
-  }
-  for (const [pid, gone] of pids) tell(`worker ${gone.slot} (pid ${pid}) has ended`);
-  if (state.generation !== before.generation) tell(`generation ${state.generation} serves`);
-  if (state.state !== before.state) tell(`the host: ${state.state}`);
-  if (state.hangs.length > before.hangs.length) tell(`hung: ${state.hangs.at(-1).place}`);
+function tellEvent(event) {
+  const key = JSON.stringify(event);
+  if (known.has(key)) return; // it was told before the page was connected anew
+  known.add(key);
+  if (known.size > EVENTS_KEPT) known.delete(known.values().next().value);
+  const lost = event.dropped ? ` (${number(event.dropped)} events before it were lost)` : "";
+  const bad = event.level === "error" || event.level === "warning";
+  const time = new Date(event.time * 1000).toLocaleTimeString();
+  tell(`${time} ${event.level}: ${event.message}${lost}`, bad);
 }
 
 function perSecond(now, then, elapsed) {
@@ -192,7 +200,6 @@ function show(state) {
     number(Object.values(each.refusals).reduce((sum, value) => sum + value, 0)),
     bytes(each.bytes_in), bytes(each.bytes_out),
   ]));
-  if (before) tellChanges(state);
   before = state;
 }
 
@@ -206,7 +213,9 @@ function ask(path) {
 }
 
 function handle(kind, data) {
-  if (data.error) setState(data.error, false);
+  if (kind === "log") tellEvent(data);
+  else if (kind === "dropped") tell(`${number(data.count)} events were lost: too many came at once`, true);
+  else if (data.error) setState(data.error, false);
   else if (kind === "generations") {
     fill("generations", data.generations.map((each) => [
       each.generation, each.state, `${each.ready} of ${each.workers} ready`, number(each.active),

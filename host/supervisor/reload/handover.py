@@ -179,6 +179,7 @@ class Handover(_Value):
         clients: the descriptor of the counts of clients, if there are any.
         ops: the bound sockets where it is shown how the host is.
         helper: the process that shows it, which ends by itself; None if there is none.
+        feed: both ends of the socket for the events that it shows, the one to read from first.
         passed: name and descriptor of each socket that a service manager has passed.
         service: how the service manager is told, if there is one.
         control: name and descriptor of the control socket, if there is one.
@@ -204,6 +205,7 @@ class Handover(_Value):
     sockets: list[Socket]
     ops: list[Socket] = []
     helper: int | None = None
+    feed: tuple[int, int] | None = None
     passed: list[tuple[str, int]]
     scores: list[Scores]
     serving: Serving
@@ -263,6 +265,7 @@ class Handover(_Value):
             yield self.clients
         if self.control is not None:
             yield self.control[1]
+        yield from self.feed or ()
         yield self.log_descriptor
         if self.lineage is not None:
             yield self.lineage

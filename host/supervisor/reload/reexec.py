@@ -46,7 +46,8 @@ class ReexecParts:
     Attributes:
         program: what is executed.
         control: the name and the descriptor of the control socket, if there is one.
-        ops: returns the sockets where it is shown how the host is, and the process that does.
+        ops: returns the sockets where it is shown how the host is, the process that does, and the
+            ends of the socket for its events.
         passed: the sockets that a service manager has passed.
         service: returns how the service manager is told.
         started: when the host was started, in seconds of the loop's clock.
@@ -64,7 +65,7 @@ class ReexecParts:
     exits: ExitReports
     generations: Generations
     counts: HostCounts
-    ops: Callable[[], tuple[Sequence[ListeningSocket], int | None]]
+    ops: Callable[[], tuple[Sequence[ListeningSocket], int | None, tuple[int, int] | None]]
     control: tuple[str, int] | None
     passed: PassedSockets
     service: Callable[[], handover.Service | None]
@@ -204,7 +205,7 @@ def hand_over(
         process: the stand-in.
         opened_ops: sockets that only the new supervisor shows the host at.
     """
-    ops, helper = parts.ops()
+    ops, helper, feed = parts.ops()
     generations, serving = parts.generations, parts.generations.serving
     sockets = {each.fileno(): each for each in listeners}  # two generations may have one
     numbers = {descriptor: number for number, descriptor in enumerate(sockets)}
@@ -222,6 +223,7 @@ def hand_over(
         sockets=[_socket(each) for each in sockets.values()],
         ops=[_socket(each) for each in (*ops, *opened_ops)],
         helper=helper,
+        feed=feed,
         passed=list(parts.passed.sockets),
         scores=[_scores(each) for each in generations.all if each.number in alive],
         serving=handover.Serving(

@@ -27,9 +27,14 @@ class Scene:
                 raise RuntimeError("as it is told to")
             case "/large":
                 return Response(self.pieces(size=50_000_000))
+            case "/short":
+                return Response(self.one_piece())
             case "/stream":
                 return Response(self.pieces(), kind="text/event-stream")
         return text(HTTPStatus.OK, f"{request.method} {request.path}")
+
+    async def one_piece(self):
+        yield b"0\n"
 
     async def pieces(self, size=0):
         self.streams.append("begun")
@@ -258,5 +263,15 @@ def test_a_server_that_ends_answers_who_has_just_come_and_resets_nobody():
         with contextlib.suppress(ConnectionResetError):  # it has a moment to ask
             assert await silent.reader.read() == b""
         await closing
+
+    play(scene_of)
+
+
+def test_a_stream_that_ends_leaves_the_connection_for_the_next_request():
+    async def scene_of(scene):
+        client = await scene.open()
+        assert await client.ask("/short") == (200, b"0\n")
+        assert await client.ask("/") == (200, b"GET /\n")
+        assert scene.errors == []
 
     play(scene_of)

@@ -15,7 +15,7 @@ from host.ops.metrics import SHOWN_FROM_ZERO, read
 def shown(counts, slots):
     """Return the values of each metric by its labels, of a host without workers."""
     ended = Totals([SlotCounts(slot, [0] * WORKER_WORDS) for slot in slots])
-    host = OpsAssignment(1, "service", "1", 0.0, (), (), ended, SeriesTotals(), counts, -1)
+    host = OpsAssignment(1, "service", "1", 0.0, (), (), ended, SeriesTotals(), counts, None, -1)
     return {
         metric.name: {sample.labels: sample.value for sample in samples}
         for metric, samples in read(host)
