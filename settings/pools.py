@@ -43,6 +43,14 @@ class PoolSettings(Section):
         description="Processes or threads of each worker, so there are `workers` times as many. 2"
         " lets a short task pass a long one; more than there are CPUs only cost memory.",
     )
+    nice: int = Field(
+        default=10,
+        ge=0,
+        le=19,
+        description="How much less of a CPU each process gets than what serves connections, where"
+        " both want it (nice(2)): with 10 a tenth, with 0 the same. Others then wait less for the"
+        " loop. It is not for threads.",
+    )
     max_queued: int = Field(
         default=1_000,
         ge=1,

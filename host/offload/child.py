@@ -195,6 +195,7 @@ class Channel:
         path: list[str],
         files: dict[str, str],
         preload: Sequence[str],
+        nice: int,
         max_tasks: int,
         max_bytes: int,
     ) -> None:
@@ -204,9 +205,11 @@ class Channel:
             path: where modules are looked for.
             files: modules that the host has made of files: name and path.
             preload: the names of modules that are imported first.
+            nice: how much less of a CPU it gets than the worker (nice(2)).
             max_tasks: how many tasks there are before the process ends; 0 for any number.
             max_bytes: how much memory it may have after a task; 0 for any amount.
         """
+        os.nice(nice)
         sys.path[:] = path
         sys.meta_path.append(Files(files))
         self._open_output()

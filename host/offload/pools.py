@@ -56,6 +56,7 @@ class MakePools:
             "path": sys.path,
             "files": self._files,
             "preload": settings.preload,
+            "nice": settings.nice,
             "max_tasks": settings.max_tasks_per_process,
             "max_bytes": settings.max_memory_bytes,
         }

@@ -154,6 +154,17 @@ def test_processes_are_replaced_after_so_many_tasks(start: Start) -> None:
     assert host.events("pool_process_ended") == []
 
 
+@pytest.mark.parametrize(("given", "nice"), [({}, 10), ({"nice": 0}, 0), ({"nice": 19}, 19)])
+def test_what_serves_connections_comes_before_processes(
+    start: Start, given: dict[str, int], nice: int
+) -> None:
+    host = begin(start, size=1, **given)
+    with client(host) as lines:
+        pid = int(lines.ask("pid"))
+        own = os.getpriority(os.PRIO_PROCESS, host.workers[0])
+        assert os.getpriority(os.PRIO_PROCESS, pid) == min(own + nice, 19)
+
+
 def test_processes_are_replaced_when_they_have_much_memory(start: Start) -> None:
     host = begin(start, size=1, max_memory_bytes=1)
     with client(host) as lines:

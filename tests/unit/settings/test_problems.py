@@ -119,7 +119,7 @@ FILE = "from host.toml:{}"
             (
                 "pools.x.process",
                 "5",
-                "unknown key, keys here: kind, size, max_queued, timeout_seconds,"
+                "unknown key, keys here: kind, size, nice, max_queued, timeout_seconds,"
                 " max_tasks_per_process, max_memory_bytes, preload",
                 2,
             ),
