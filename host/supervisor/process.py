@@ -63,15 +63,9 @@ class Supervisor:
         self, settings: Settings, sockets: Sequence[ListeningSocket], dependencies: Dependencies
     ) -> None:
         self._settings, self._dependencies = settings, dependencies
-        telemetry, registry = dependencies.telemetry, dependencies.registry
+        telemetry = dependencies.telemetry
         self._code, self._asked_to_stop = ExitCode.OK, -math.inf
-        self._failures = Failures(telemetry)
-        breaker = CircuitBreaker(settings.breaker, registry.never_left_out, telemetry)
-        self._measuring = Measuring(settings, registry, (each.view.address for each in sockets))
-        self._hooks = registry.host_hooks(
-            self._failures, breaker=breaker, timed=self._measuring.timed
-        )
-        self._failures.count = self._measuring.failures()
+        breaker = self._bind_hooks(sockets)
         self._loop = loop = Loop(settings.limits.max_events)
         dependencies.log.attend(loop.call_later, loop.call_from_thread)
         self._router = BusRouter(loop, telemetry)
@@ -114,6 +108,19 @@ class Supervisor:
         forks.close_in_plugin_fork(dependencies.log.mute)
         forks.close_in_plugin_fork(telemetry.silence)
         forks.close_in_plugin_fork(self._close_in_fork)
+
+    def _bind_hooks(self, sockets: Sequence[ListeningSocket]) -> CircuitBreaker:
+        """Bind the hooks that the supervisor calls; return what leaves out plugins that fail."""
+        settings, given = self._settings, self._dependencies
+        registry = given.registry
+        self._failures = Failures(given.telemetry)
+        breaker = CircuitBreaker(settings.breaker, registry.never_left_out, given.telemetry)
+        self._measuring = Measuring(settings, registry, (each.view.address for each in sockets))
+        self._failures.count = self._measuring.failures()
+        self._hooks = registry.host_hooks(
+            self._failures, breaker=breaker, timed=self._measuring.timed
+        )
+        return breaker
 
     def _make_actors(
         self, state: HostState, queries: WorkerQueries, breaker: CircuitBreaker
