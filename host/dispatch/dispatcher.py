@@ -257,7 +257,8 @@ class Dispatcher:
 
     def unsent(self, worker: Candidate, listener: int, amount: int) -> None:
         """Take back notifications that a full pipe did not take: that worker is suspended."""
-        self._suspend(worker)  # first, so that what is told counts what was not taken
+        # First, so that what is told counts what was not taken.
+        self._suspend(worker, "takes no word, since its pipe is full or it has just ended")
         worker.take_back(listener, amount)
 
     def check(self, now: float) -> bool:
@@ -279,7 +280,8 @@ class Dispatcher:
                 if since is None:
                     self._told.discard(worker)
                 elif since + self._patience <= now:  # the very sum that next_check gives
-                    self._suspend(worker)
+                    patience = round(self._patience * 1000)
+                    self._suspend(worker, f"has claimed nothing for {patience} ms")
                     changed = True
         if changed:
             self._resort()
@@ -314,7 +316,7 @@ class Dispatcher:
             for listener in listeners
         )
 
-    def _suspend(self, worker: Candidate) -> None:
+    def _suspend(self, worker: Candidate, cause: str) -> None:
         if worker.suspended:
             return
         outstanding = worker.outstanding
@@ -326,7 +328,7 @@ class Dispatcher:
             slot=worker.slot,
             pid=worker.pid,
             outstanding=outstanding,
-            milliseconds=round(self._patience * 1000),
+            cause=cause,
         )
 
     def _note_left(self, listener: int, left: int) -> None:

@@ -156,8 +156,7 @@ WORKER_START_FAILED = Event(
 WORKER_SUSPENDED = Event(
     "worker_suspended",
     Level.WARNING,
-    "worker {slot} (pid {pid}) has not claimed {outstanding:connection} within "
-    "{milliseconds} ms: others take them",
+    "worker {slot} (pid {pid}) {cause}: others take {outstanding:connection} that it was told of",
 )
 WORKER_CAUGHT_UP = Event("worker_caught_up", Level.INFO, "worker {slot} (pid {pid}) has caught up")
 WORKER_HUNG = Event(

@@ -295,7 +295,7 @@ def test_who_misses_a_claim_is_suspended_and_others_take_over():
     assert scene.dispatcher.next_check(almost) == 1.0 + PATIENCE
     assert scene.dispatcher.check(1.0 + PATIENCE)
     assert scene.told.of(WORKER_SUSPENDED) == [
-        {"slot": 0, "pid": 1000, "outstanding": 1, "milliseconds": 50}
+        {"slot": 0, "pid": 1000, "outstanding": 1, "cause": "has claimed nothing for 50 ms"}
     ]
     assert scene.rows[0].get(SUSPENDED) == 1
     assert scene.plan(1, now=1.0 + PATIENCE) == {1: 1}
@@ -344,8 +344,9 @@ def test_what_a_full_pipe_did_not_take_is_taken_back():
         if worker.slot == 0:
             scene.dispatcher.unsent(worker, 0, count)
     assert scene.rows[0].count(0, SENT) == 0
-    told = [(told["slot"], told["outstanding"]) for told in scene.told.of(WORKER_SUSPENDED)]
-    assert told == [(0, 2)]
+    [told] = scene.told.of(WORKER_SUSPENDED)
+    assert (told["slot"], told["outstanding"]) == (0, 2)
+    assert "its pipe is full" in told["cause"]  # and not that it had time to claim
     assert scene.plan(4, now=1.0) == {1: 2}
     scene.dispatcher.check(1.0)
     assert [told["slot"] for told in scene.told.of(WORKER_CAUGHT_UP)] == [0]
