@@ -135,6 +135,8 @@ class _Run:
             said.append(str(error))
         except OSError as error:
             said.append(f"{type(error).__name__}: {error}")
+        if said:
+            host.clean_up(seconds=0)  # so that all is read that it has told of until now
         said += stage.complaints()
         if said:
             host.clean_up(seconds=0)  # it may have connections that do not end
