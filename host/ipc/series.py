@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from array import array
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
@@ -72,16 +73,16 @@ class OwnSeries:
     __slots__ = ("base", "board", "families", "words")
 
     def __init__(self) -> None:
-        self.words: list[float] | memoryview[float] = []
+        self.words: array[float] | memoryview[float] = array("d")
         self.base = 0
         self.families: list[Family] = []
         self.board: SeriesBoard | None = None
 
     def add(self, family: Family) -> int:
         """Lay out one family more; return where it begins. There is no shared memory yet."""
-        assert isinstance(self.words, list)
+        assert isinstance(self.words, array)
         first = len(self.words)
-        self.words += [0.0] * family.size
+        self.words.extend([0.0] * family.size)
         self.families.append(family)
         return first
 
@@ -108,7 +109,8 @@ class OwnSeries:
 
     def leave(self) -> None:
         """Write nothing that is shared any more: this is a process that a plugin has forked."""
-        self.words, self.base = [0.0] * sum(each.size for each in self.families), 0
+        words = sum(each.size for each in self.families)
+        self.words, self.base = array("d", [0.0]) * words, 0
 
     def close(self) -> None:
         """Close the shared memory, if there is any; nothing may be counted any more."""

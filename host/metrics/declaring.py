@@ -76,8 +76,11 @@ class DeclaredMetrics:
         """
         if self.is_closed:
             raise RuntimeError(f"{family.name} is declared too late: on_host_start is over")
-        if any(each.name == family.name for each in self._own.families):
-            raise ValueError(f"{family.name} is declared already")
+        for each in self._own.families:
+            # OpenMetrics leaves _total out where it names a family.
+            if each.name.removesuffix("_total") == family.name.removesuffix("_total"):
+                other = "" if each.name == family.name else f", as the {each.kind} {each.name}"
+                raise ValueError(f"{family.name} is declared already{other}")
         words = self._words.get(plugin, 0) + family.size
         if words > WORDS_PER_PLUGIN:
             raise ValueError(
@@ -172,10 +175,17 @@ def _checked_labels(what: str, labels: Labels) -> Mapping[str, tuple[str, ...]]:
             raise ValueError(f"{what}: the host adds a label {name} itself; choose another name")
         if isinstance(values, str) or not all(isinstance(each, str) for each in values):
             raise ValueError(f"{what}: label {name} has {values!r}, expected a list of texts")
+        if not all(map(_is_unicode, values)):
+            raise ValueError(f"{what}: label {name} has {values!r}, which UTF-8 cannot express")
         if not values or len(set(values)) < len(values):
             raise ValueError(f"{what}: label {name} has {values!r}, expected values, each once")
         found[name] = tuple(values)
     return found
+
+
+def _is_unicode(text: str) -> bool:
+    """Tell whether a text can be shown: names of files may have parts of it that cannot."""
+    return not any("\ud800" <= each <= "\udfff" for each in text)
 
 
 class _Places(NamedTuple):

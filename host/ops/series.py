@@ -25,14 +25,24 @@ def shown(family: Family) -> Metric:
 def read(host: OpsAssignment) -> Iterator[tuple[Metric, list[Sample]]]:
     """Read all series now, of the generations that have workers and of those before.
 
+    A metric is what the newest generation says: each name has one kind, help and set of labels.
+
     Args:
-        host: where they are.
+        host: where they are, the oldest generation first.
     """
+    newest = {
+        family.name: family
+        for each in host.generations
+        if each.series is not None
+        for family in each.series.families
+    }
     totals = host.ended_series.copy()
     for each in host.generations:
         if each.series is not None:
             totals.add(each.series, each.scoreboard)
     for family, counts in totals:
+        if newest.get(family.name, family).kind != family.kind:
+            continue
         metric = shown(family)
         yield (
             metric,
@@ -46,7 +56,9 @@ def read(host: OpsAssignment) -> Iterator[tuple[Metric, list[Sample]]]:
     gauges: dict[Metric, list[Sample]] = {}
     for each in host.generations:
         for family, labels, value in _gauges(each, host.parent):
-            gauges.setdefault(shown(family), []).append(Sample(labels, _number(value)))
+            latest = newest[family.name]
+            if latest.has_shape_of(family):
+                gauges.setdefault(shown(latest), []).append(Sample(labels, _number(value)))
     yield from gauges.items()
 
 

@@ -54,35 +54,35 @@ def test_each_combination_of_values_is_counted(own, metrics):
     lines = metrics.counter("lines", "Lines.", {"kind": ("ok", "bad"), "side": ("in", "out")})
     lines.add(1, "ok", "out")
     lines.add(2.5, "bad", "in")
-    assert own.words == [0.0, 1.0, 2.5, 0.0]
+    assert list(own.words) == [0.0, 1.0, 2.5, 0.0]
 
 
 def test_a_gauge_rises_and_falls(own, metrics):
     gauge = metrics.gauge("open", "Open.")
     gauge.set(4.5)
     gauge.add(-6)
-    assert own.words == [-1.5]
+    assert list(own.words) == [-1.5]
 
 
 def test_a_value_at_a_bound_is_below_it(own, metrics):
     size = metrics.histogram("size_bytes", "Sizes.", start=1, count=2)
     for value in (-1, 0.5, 1, 1.5, 2, 3):
         size.observe(value)
-    assert own.words == [3.0, 2.0, 1.0, 7.0]
+    assert list(own.words) == [3.0, 2.0, 1.0, 7.0]
 
 
 @pytest.mark.parametrize("amount", [-1, -0.1, math.nan, math.inf, -math.inf])
 def test_a_counter_cannot_fall(own, metrics, amount):
     with pytest.raises(ValueError, match="prefork_chat_lines_total cannot rise by"):
         metrics.counter("lines", "Lines.").add(amount)
-    assert own.words == [0.0]
+    assert list(own.words) == [0.0]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_histogram_counts_numbers_only(own, metrics, value):
     with pytest.raises(ValueError, match="prefork_chat_size_bytes cannot count"):
         metrics.histogram("size_bytes", "Sizes.", start=1, count=1).observe(value)
-    assert own.words == [0.0] * 3
+    assert list(own.words) == [0.0] * 3
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_histogram_counts_numbers_only(own, metrics, value):
 def test_a_value_that_was_not_declared_is_named(own, metrics, values, said):
     with pytest.raises(ValueError, match=said):
         metrics.counter("lines", "Lines.", {"kind": ("ok", "bad")}).add(1, *values)
-    assert own.words == [0.0, 0.0]
+    assert list(own.words) == [0.0, 0.0]
 
 
 def declares(metrics, kind="counter", name="lines", help="Lines.", labels=None, **others):
@@ -121,6 +121,7 @@ def declares(metrics, kind="counter", name="lines", help="Lines.", labels=None, 
         ({"labels": {"Kind": ("a",)}}, "counter lines: label 'Kind': expected lower-case"),
         ({"labels": {"kind": "ok"}}, "label kind has 'ok', expected a list of texts"),
         ({"labels": {"kind": (1, 2)}}, r"label kind has \(1, 2\), expected a list of texts"),
+        ({"labels": {"kind": ("a", "\udcff")}}, "label kind has .* UTF-8 cannot express"),
         ({"labels": {"kind": ()}}, r"label kind has \(\), expected values, each once"),
         ({"labels": {"kind": ("a", "a")}}, "expected values, each once"),
         ({"labels": {"kind": [str(each) for each in range(513)]}}, "takes 513 words.*512"),
@@ -151,6 +152,21 @@ def test_a_name_is_declared_once(own):
     for plugin, name in (("a-b", "c"), ("a", "b_c")):
         with pytest.raises(ValueError, match="prefork_a_b_c_total is declared already"):
             declared.of(plugin).counter(name, "C.")
+
+
+@pytest.mark.parametrize("kinds", [("counter", "gauge"), ("gauge", "counter")])
+def test_a_counter_and_a_gauge_cannot_be_one_family_of_openmetrics(metrics, kinds):
+    first, second = kinds
+    declares(metrics, first)
+    with pytest.raises(ValueError, match=f"is declared already, as the {first} prefork_chat_lines"):
+        declares(metrics, second)
+
+
+@pytest.mark.parametrize("value", ["3", None])
+def test_what_is_no_number_is_refused_where_it_is_given(metrics, value):
+    gauge = metrics.gauge("open", "Open.")
+    with pytest.raises(TypeError):
+        gauge.set(value)
 
 
 def test_nothing_is_declared_once_workers_have_started(own):
