@@ -21,6 +21,15 @@ COMMANDS = (
     *(("stop",), ("status",), ("reload",), ("status", "--ready"), ("connections",)),
     *(("generations",), ("top",), ("scale", "9"), ("drain", "0"), ("why", "1-1")),
 )
+_MEASURED = """
+import os, subprocess, sys
+process = subprocess.Popen(sys.argv[2:])
+_, status, used = os.wait4(process.pid, 0)
+os.write(int(sys.argv[1]), b"%d" % used.ru_maxrss)
+os._exit(os.waitstatus_to_exitcode(status))
+"""
+"""Runs a command for a program that is small itself: the most memory of a process (getrusage(2))
+counts what its parent has when it is started (vfork(2))."""
 
 
 @contextmanager
@@ -39,17 +48,20 @@ def command(name: str, *words: str) -> tuple[int, str, float, float]:
     """Run a command; return exit code, what it says, MiB at most, and seconds."""
     began = time.monotonic()
     program = [sys.executable, "-m", "host", *words, "--name", name]
-    with subprocess.Popen(
-        [*program, "--timeout", str(PATIENCE_SECONDS)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=environment(),
-    ) as process:
-        assert process.stdout is not None
-        said = process.stdout.read().decode()
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, said, used.ru_maxrss / 1024, time.monotonic() - began
+    reader, writer = os.pipe()
+    with open(reader, "rb") as measured:
+        launcher = [sys.executable, "-I", "-S", "-c", _MEASURED, str(writer)]
+        done = subprocess.run(
+            [*launcher, *program, "--timeout", str(PATIENCE_SECONDS)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment(),
+            pass_fds=(writer,),
+            check=False,
+        )
+        os.close(writer)
+        memory = int(measured.read()) / 1024
+    return done.returncode, done.stdout.decode(), memory, time.monotonic() - began
 
 
 @row(
