@@ -94,7 +94,7 @@ def _parameter(argument: Argument) -> click.Parameter:
         kind = click.IntRange(argument.low, argument.high)
     elif argument.choices:
         kind = click.Choice(argument.choices)
-    if argument.required or argument.name == "slot":
+    if argument.required or argument.by_place:
         offered = candidates.schedulers if argument.name == "name" else None
         return click.Argument(
             [argument.name], type=kind, required=argument.required, shell_complete=offered

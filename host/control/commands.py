@@ -31,6 +31,7 @@ class Argument(NamedTuple):
         form: the form of a str.
         example: a str of that form.
         optional: whether it may be missing; it is None then.
+        by_place: whether people give it without its name although it may be missing.
         choices: the only values of a str, if it has no form.
     """
 
@@ -44,6 +45,7 @@ class Argument(NamedTuple):
     example: str = ""
     optional: bool = False
     choices: tuple[str, ...] = ()
+    by_place: bool = False
 
     @property
     def required(self) -> bool:
@@ -267,7 +269,7 @@ _TABLE = (
         "recent",
         "Show the last events of a worker, or of all.",
         ("events",),
-        (_SLOT._replace(optional=True),),
+        (_SLOT._replace(optional=True, by_place=True),),
         changes=False,
     ),
     Command(
