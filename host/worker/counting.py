@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar, TypeVarTuple
 
 from host.interfaces import CloseReason
 from host.ipc.scoreboard import (
@@ -19,8 +19,10 @@ from host.ipc.scoreboard import (
     Row,
     bucket_of,
 )
-from host.worker.context import Buffers, ListenerContext
+from host.worker.context import ListenerContext
 
+_Result = TypeVar("_Result")
+_Arguments = TypeVarTuple("_Arguments")
 _PLACES = {reason: CLOSED + number for number, reason in enumerate(CloseReason)}
 
 
@@ -44,46 +46,35 @@ def counting_bytes(row: Row, context: ListenerContext) -> ListenerContext:
     So a worker that is killed takes nothing with it, but for what a call of read(2) or write(2) had
     just done. The sums that connections keep for their access lines are counted nowhere else then.
     """
-    cells, listener = row.cells, context.listener.index
+    listener = context.listener.index
     into, out = row.cell(listener, BYTES_IN), row.cell(listener, BYTES_OUT)
-    read, read_into, write = context.read, context.read_into, context.write
-    write_pieces, send_file = context.write_pieces, context.send_file
-
-    def counted_read(fd: int, size: int) -> bytes:
-        data = read(fd, size)
-        cells[into] += len(data)
-        return data
-
-    def counted_read_into(fd: int, buffers: Buffers) -> int:
-        size = read_into(fd, buffers)
-        cells[into] += size
-        return size
-
-    def counted_write(fd: int, data: bytes) -> int:
-        size = write(fd, data)
-        cells[out] += size
-        return size
-
-    def counted_pieces(fd: int, pieces: Sequence[memoryview]) -> int:
-        size = write_pieces(fd, pieces)
-        cells[out] += size
-        return size
-
-    def counted_file(fd: int, file: int, offset: int, count: int) -> int:
-        size = send_file(fd, file, offset, count)
-        cells[out] += size
-        return size
-
     return replace(
         context,
-        read=counted_read,
-        read_into=counted_read_into,
-        write=counted_write,
-        write_pieces=counted_pieces,
-        send_file=counted_file,
+        read=_counting(context.read, row, into, len),
+        read_into=_counting(context.read_into, row, into),
+        write=_counting(context.write, row, out),
+        write_pieces=_counting(context.write_pieces, row, out),
+        send_file=_counting(context.send_file, row, out),
         bytes_in_cell=COUNTED_ELSEWHERE,
         bytes_out_cell=COUNTED_ELSEWHERE,
     )
+
+
+def _counting(
+    call: Callable[[*_Arguments], _Result],
+    row: Row,
+    cell: int,
+    size_of: Callable[[_Result], int] = int,  # type: ignore[assignment]  # the result is the size
+) -> Callable[[*_Arguments], _Result]:
+    """Return what does the same and adds the size of the result to a cell."""
+    cells = row.cells
+
+    def counted(*arguments: *_Arguments) -> _Result:
+        result = call(*arguments)
+        cells[cell] += size_of(result)
+        return result
+
+    return counted
 
 
 def counting_turns(
