@@ -14,6 +14,7 @@ from enum import IntEnum
 from struct import Struct
 from typing import NamedTuple, Protocol
 
+from host.errors import SlowCallError
 from host.hookspecs import TABLE
 from host.interfaces import CloseReason, Listener
 from host.ipc.scoreboard import OF_REFUSALS, RECENT_RECORDS, RECORD_BYTES, WORD, Row
@@ -165,10 +166,12 @@ class RecentWriter:
             number,
         )
 
-    def note_failure(self, plugin: str, hook: str, *, slow: bool) -> None:
+    def note_failure(
+        self, plugin: str, hook: str, error: BaseException, _args: tuple[object, ...]
+    ) -> None:
         """Write that a plugin has failed, or has taken too long."""
         name = plugin.encode(errors="replace")[:_PLUGIN_BYTES]
-        kind = Kind.SLOW if slow else Kind.FAILED
+        kind = Kind.SLOW if isinstance(error, SlowCallError) else Kind.FAILED
         self.note(kind, detail=_CALL_NUMBERS.get(hook, 0), plugin=name)
 
 

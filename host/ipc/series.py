@@ -60,6 +60,17 @@ class Family(NamedTuple):
         return {each: first + self.words * number for number, each in enumerate(self.series)}
 
 
+def split(
+    families: Iterable[Family], words: list[float]
+) -> Iterator[tuple[Family, tuple[str, ...], list[float]]]:
+    """Yield each series out of all words: its family, the values of its labels, its words."""
+    place = 0
+    for family in families:
+        for values in family.series:
+            yield family, values, words[place : place + family.words]
+            place += family.words
+
+
 class OwnSeries:
     """The words that this process writes: of its own until there is shared memory, then its row.
 
@@ -145,11 +156,14 @@ class SeriesBoard:
         self.families = tuple(families)
         self._stride = sum(each.size for each in self.families)
         size = (MAX_ROWS + 1) * self._stride * WORD  # pages of rows that are not used are none
-        if fd is None:
-            fd = os.memfd_create("series", os.MFD_CLOEXEC)
-            os.ftruncate(fd, size)
-        self._fd = fd
-        self._map = mmap.mmap(fd, size)
+        self._fd = os.memfd_create("series", os.MFD_CLOEXEC) if fd is None else fd
+        try:
+            if fd is None:
+                os.ftruncate(self._fd, size)
+            self._map = mmap.mmap(self._fd, size)
+        except OSError:
+            os.close(self._fd)
+            raise
         self.cells: memoryview[float] = memoryview(self._map).cast("d")
 
     def fileno(self) -> int:
@@ -163,11 +177,7 @@ class SeriesBoard:
     def read(self, row: int) -> Iterator[tuple[Family, tuple[str, ...], list[float]]]:
         """Yield what each series of a row has: its family, the values of its labels, its words."""
         words: list[float] = self.cells[self.base(row) : self.base(row + 1)].tolist()  # type: ignore[assignment]  # typeshed: int
-        place = 0
-        for family in self.families:
-            for values in family.series:
-                yield family, values, words[place : place + family.words]
-                place += family.words
+        return split(self.families, words)
 
     def write_off(self, row: int) -> None:
         """Set the gauges of a row to 0, whose process has ended; counts go on."""

@@ -148,7 +148,9 @@ class HookFailures:
         self._own, self._owners = own, owners
         self._places: Mapping[tuple[str, ...], int] = own.places(HOOK_FAILURES.name)
 
-    def __call__(self, plugin: str, hook: str, args: tuple[object, ...]) -> None:
+    def __call__(
+        self, plugin: str, hook: str, _error: BaseException, args: tuple[object, ...]
+    ) -> None:
         """Count one failure: of which plugin, in which hook, called with what."""
         listener = getattr(getattr(args[0], "listener", None), "address", "") if args else ""
         for labels in self._labels(plugin, hook, listener):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from host.errors import Interrupted, PluginError, SlowCallError
 from host.hookspecs import OTHERS_HEAR_IT, ROWS
-from host.telemetry.emitter import Telemetry
+from host.telemetry.emitter import ReportFailure, Telemetry
 from host.telemetry.events import CALLBACK_FAILED, HOOK_FAILED
 from host.telemetry.tracing import trace_fields
 from host.text import in_words, stack_of
@@ -30,29 +30,19 @@ class Failure(NamedTuple):
     traceback: str
 
 
-class Note(Protocol):
-    """Writes down that a plugin has failed, or has taken too long."""
-
-    def __call__(self, plugin: str, hook: str, *, slow: bool) -> None:
-        """Write it down."""
-
-
 class Failures:
     """Emits an event for each failure of a hook; each instance is a `ReportFailure`.
 
     Attributes:
         last: the last failure that was formatted, or None; a start's always is.
-        count: called with plugin, hook and the hook's arguments for each failure, also for those
-            that are not told; None counts nothing.
-        note: called for each, too, with plugin and hook; None to do without.
+        observers: told of each failure, also of those that are left out of the log.
     """
 
     def __init__(self, telemetry: Telemetry, clock: Callable[[], float] = time.monotonic) -> None:
         self._telemetry, self._clock = telemetry, clock
         self._windows: dict[tuple[str, str], tuple[float, int]] = {}
         self.last: Failure | None = None
-        self.count: Callable[[str, str, tuple[object, ...]], object] | None = None
-        self.note: Note | None = None
+        self.observers: list[ReportFailure] = []
 
     def __call__(
         self, plugin: str, hook: str, error: BaseException, args: tuple[object, ...]
@@ -64,10 +54,7 @@ class Failures:
         """
         if isinstance(error, Interrupted):
             raise error
-        if self.count is not None:
-            self.count(plugin, hook, args)
-        if self.note is not None:
-            self.note(plugin, hook, slow=isinstance(error, SlowCallError))
+        self._show(plugin, hook, error, args)
         # Also told of are callbacks, and hooks that a plugin brings.
         consequence = ROWS[hook].consequence if hook in ROWS else OTHERS_HEAR_IT
         told_by_caller = consequence is None
@@ -108,10 +95,7 @@ class Failures:
             error: what it has raised.
             connection: the connection that it was for, if it was for one.
         """
-        if self.count is not None:
-            self.count(plugin, call, (connection,))
-        if self.note is not None:
-            self.note(plugin, call, slow=False)
+        self._show(plugin, call, error, (connection,))
         unsaid = self._unsaid(plugin, "a callback")
         if unsaid is None:
             return
@@ -125,6 +109,10 @@ class Failures:
             **trace_fields(connection),
             traceback=stack_of(error) + (f"({unsaid} more not logged)" if unsaid else ""),
         )
+
+    def _show(self, plugin: str, hook: str, error: BaseException, args: tuple[object, ...]) -> None:
+        for observe in self.observers:
+            observe(plugin, hook, error, args)
 
     def _unsaid(self, plugin: str, hook: str) -> int | None:
         """Return how many failures were left out before this one; None to leave it out, too."""

@@ -11,6 +11,7 @@ from host.metrics.hooks import HookFailures, HookTimes, lay_out
 from host.plugin.binding import Implementation, Timed
 from host.plugin.registry import Registry
 from host.settings import Settings
+from host.telemetry.emitter import ReportFailure
 
 
 class Measuring:
@@ -51,9 +52,9 @@ class Measuring:
         sampled, measured = self._times.sampled, timed
         return lambda each: sampled(each._replace(function=measured(each)))
 
-    def failures(self) -> Callable[[str, str, tuple[object, ...]], object] | None:
-        """Return what counts failures; None if nobody asks."""
-        return HookFailures(self.own, self._owners) if self._times else None
+    def observers(self) -> list[ReportFailure]:
+        """Return what counts failures, if anybody asks."""
+        return [HookFailures(self.own, self._owners)] if self._times else []
 
     def begin(self) -> None:
         """Let no more be declared, and count in shared memory from now on.

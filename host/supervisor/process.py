@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable, Sequence
 
 from host.bus.supervisor_end import BusRouter
-from host.errors import ExitCode, Interrupted, PluginError
+from host.errors import ExitCode, Interrupted, LimitsError, PluginError
 from host.hookspecs import on_host_start
 from host.net.listeners import ListeningSocket
 from host.plugin.circuit_breaker import CircuitBreaker
@@ -45,6 +45,7 @@ from host.supervisor.status import HostState
 from host.supervisor.workers.handles import Workers
 from host.supervisor.workers.queries import WorkerQueries
 from host.telemetry import events
+from host.text import reason
 
 _ONE_REQUEST_SECONDS = 0.5
 """A Ctrl-C may come twice: from the terminal, and, as any signal, from who has started the host."""
@@ -116,7 +117,7 @@ class Supervisor:
         self._failures = Failures(given.telemetry)
         breaker = CircuitBreaker(settings.breaker, registry.never_left_out, given.telemetry)
         self._measuring = Measuring(settings, registry, (each.view.address for each in sockets))
-        self._failures.count = self._measuring.failures()
+        self._failures.observers += self._measuring.observers()
         self._hooks = registry.host_hooks(
             self._failures, breaker=breaker, timed=self._measuring.timed
         )
@@ -166,6 +167,7 @@ class Supervisor:
 
         Raises:
             PluginError: a plugin's `on_host_start` failed; nothing was started.
+            LimitsError: there is no memory for what plugins count; nothing was started.
         """
         self._dependencies.batch.begin()
         try:
@@ -228,6 +230,7 @@ class Supervisor:
         Raises:
             Interrupted: the host is told to stop before it has started.
             PluginError: a plugin has failed, and there is no generation before this one.
+            LimitsError: there is no memory for what they count, nor a generation before.
         """
         given = self._dependencies
         view = HostView(
@@ -251,8 +254,7 @@ class Supervisor:
         finally:
             forks.exit_if_plugin_fork()
         if fine:
-            self._measuring.begin()
-            return ""
+            return self._begin_to_count()
         failure = self._failures.last
         assert failure is not None
         error = PluginError(
@@ -263,6 +265,21 @@ class Supervisor:
         if given.handed is None:
             raise error
         return str(error)
+
+    def _begin_to_count(self) -> str:
+        """Have plugins count in shared memory; return why that cannot be, or "".
+
+        Raises:
+            LimitsError: it cannot, and there is no generation before this one.
+        """
+        try:
+            self._measuring.begin()
+        except OSError as error:
+            cause = f"there is no memory for what plugins count: {reason(error)}"
+            if self._dependencies.handed is None:
+                raise LimitsError(cause) from error
+            return cause
+        return ""
 
     def _on_turn_end(self) -> None:
         """End a turn, in which plugins may have been called.

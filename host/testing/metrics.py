@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from host.ipc.series import OwnSeries
+from host.ipc.series import OwnSeries, split
 from host.ops.exposition import Metric, Sample, histogram, series_name
 
 
@@ -12,16 +12,12 @@ def read_series(processes: Iterable[OwnSeries]) -> dict[str, float]:
     """Return all series by their names with labels, summed over processes."""
     found: dict[str, float] = {}
     for own in processes:
-        place = own.base
-        for family in own.families:
+        for family, values, words in split(own.families, list(own.words)):
             metric = Metric(family.name, family.kind, family.help, family.labels)
-            for values in family.series:
-                words = list(own.words[place : place + family.words])
-                place += family.words
-                samples = [Sample(values, words[0])]
-                if family.kind == "histogram":
-                    samples = histogram(values, words[:-1], family.bounds, words[-1])
-                for sample in samples:
-                    name = series_name(metric, sample)
-                    found[name] = found.get(name, 0.0) + sample.value
+            samples = [Sample(values, words[0])]
+            if family.kind == "histogram":
+                samples = histogram(values, words[:-1], family.bounds, words[-1])
+            for sample in samples:
+                name = series_name(metric, sample)
+                found[name] = found.get(name, 0.0) + sample.value
     return found

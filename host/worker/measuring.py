@@ -48,7 +48,7 @@ class Measuring:
         series.use(assignment.row.number + 1)
         forks.close_in_plugin_fork(series.leave)
         if settings.ops.listen:
-            failures.count = HookFailures(series, registry.owners)
+            failures.observers.append(HookFailures(series, registry.owners))
             self._times = HookTimes(series, settings.metrics.sample)
 
     @property

@@ -151,7 +151,7 @@ class WorkerProcess:
         if recorder:
             isolated = recorder.time(ANYONE, CALLBACKS, isolated)
         self._recent = RecentWriter(assignment.row, loop, os.getpid())
-        failures.note = self._recent.note_failure
+        failures.observers.append(self._recent.note_failure)
         self._bus = LocalBus(Channel(assignment.bus), loop, os.getpid(), isolated)
         unsent = UnsentBytes(settings.limits.max_unsent_bytes_per_worker)
         self._connections = OpenConnections(unsent=unsent)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from host.errors import SlowCallError
 from host.interfaces import CloseReason, Listener
 from host.ipc.recent import (
     MOST_EVENTS,
@@ -44,8 +45,8 @@ def test_each_kind_is_told_in_words(row):
     writer.note(Kind.ACCEPTED, 7)
     writer.note(Kind.CLOSED, 7, 0, ended)
     writer.note(Kind.REFUSED, 0, 0, DENIED)
-    writer.note_failure("echo", "on_readable", slow=False)
-    writer.note_failure("\x1b[2J" + "x" * 99, "a timer", slow=True)
+    writer.note_failure("echo", "on_readable", KeyError(), ())
+    writer.note_failure("\x1b[2J" + "x" * 99, "a timer", SlowCallError(2.0, 1.0), ())
     assert texts(row) == [
         "started",
         "connection 81-7 accepted on tcp://127.0.0.1:7",

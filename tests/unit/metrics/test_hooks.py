@@ -131,11 +131,11 @@ class Subject:
     ],
 )
 def test_failures_are_counted_by_listener_plugin_and_hook(own, plugin, hook, args, labels):
-    HookFailures(own, {"my.package": "echo"})(plugin, hook, args)
+    HookFailures(own, {"my.package": "echo"})(plugin, hook, KeyError(), args)
     places = own.places(HOOK_FAILURES.name)
     assert {each for each, place in places.items() if own.words[place]} == {labels}
 
 
 def test_a_failure_of_nobody_known_is_not_counted(own):
-    HookFailures(own, {})("other", "on_readable", (Subject(),))
+    HookFailures(own, {})("other", "on_readable", KeyError(), (Subject(),))
     assert not any(own.words)
