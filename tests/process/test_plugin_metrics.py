@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from pathlib import Path
 
@@ -100,3 +101,43 @@ def test_counts_are_exact_over_deaths_and_reloads(start: Start, tmp_path: Path) 
     assert total(found, "prefork_hook_failures_total", listener=host.address) == 3
     assert total(found, "prefork_hook_seconds_count", hook="on_readable") >= sent
     assert total(found, f"{name}messages_total", kind="bad") == 0
+
+
+MANY = """
+import os
+
+from host import hookimpl
+
+
+class Many:
+    @hookimpl
+    def on_host_start(self, host):
+        values = [str(number) for number in range(512 if os.path.exists("many") else 1)]
+        host.metrics.counter("lines", "Lines.", {"kind": values})
+
+    @hookimpl
+    def on_worker_start(self, worker):
+        pass
+"""
+
+
+def test_a_reload_that_has_no_memory_for_counts_is_refused(start: Start, tmp_path: Path) -> None:
+    flags = []
+    for number in range(12):
+        (tmp_path / f"many{number}.py").write_text(MANY)
+        flags += ["--plugin", f"./many{number}.py"]
+    host = start(*flags, plugin="echo")
+    (size,) = [
+        int(line.split()[1]) * 1024
+        for line in Path(f"/proc/{host.pid}/status").read_text().splitlines()
+        if line.startswith("VmSize:")
+    ]
+    most = size + 100 * 2**20  # twelve times 512 words for each row that there may be are 200 MB
+    resource.prlimit(host.pid, resource.RLIMIT_AS, (most, most))
+    (tmp_path / "many").touch()
+    host.signal(signal.SIGHUP)
+    refused = host.wait_for("generation_failed")
+    assert "there is no memory for what plugins count" in refused["reason"]
+    with connect(host.address) as client:
+        client.sendall(b"hello")
+        assert client.recv(100) == b"hello"
