@@ -1,7 +1,7 @@
 """What the page on monitoring shows of plugins does what the page says, in a real host."""
 
 from host.testing.machine import patience
-from support.scraping import get, series, total
+from support.scraping import scrape, total
 from walkthrough import ROOT, Block, blocks
 
 PAGE = ROOT / "docs" / "monitoring.md"
@@ -34,6 +34,6 @@ def test_what_a_plugin_counts_is_shown(host_server, tmp_path):
         client.sendall(b"a\n")
         assert client.recv(10) == b"A\n"
         (listening,) = host.events("ops_listening")
-        found = series(get(listening["address"], "/metrics").text)
+        found = scrape(listening["address"])
     assert total(found, "prefork_shouting_lines_total", kind="ok") == 1
     assert total(found, "prefork_shouting_size_bytes_bucket", le="64.0") == 1

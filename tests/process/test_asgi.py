@@ -621,7 +621,7 @@ def test_requests_are_counted_by_status(serve: Serve) -> None:
     (listening,) = host.events("ops_listening")
 
     def counted() -> bool:
-        found = scraping.series(scraping.get(listening["address"], "/metrics").text)
+        found = scraping.scrape(listening["address"])
         return (
             scraping.total(found, "prefork_asgi_requests_total", status="200") == 3
             and scraping.total(found, "prefork_asgi_requests_total") == 3

@@ -17,8 +17,7 @@ import pytest
 
 from host.testing.machine import patience
 from support.address import connect
-from support.hosting import Host, Start, eventually, freeze, thaw
-from support.processes import of_session
+from support.hosting import Host, Start, eventually, freeze, helper_of, thaw
 
 pytestmark = pytest.mark.process
 
@@ -95,17 +94,6 @@ def hearing(host: Host) -> Iterator[Hearer]:
         hearer.end()
 
 
-def helper(host: Host) -> int:
-    """Return the pid of the process that shows how the host is."""
-    return helper_of(host, {each["pid"] for each in host.events("worker_ready")})
-
-
-def helper_of(host: Host, workers: set[int]) -> int:
-    children = {one.pid for one in of_session(host.pid) if one.parent == host.pid}
-    (pid,) = children - workers
-    return pid
-
-
 def test_events_come_over_deaths_and_reloads(start: Start) -> None:
     host = start("--ops", "tcp://127.0.0.1:0")
     with hearing(host) as hearer:
@@ -118,7 +106,7 @@ def test_events_come_over_deaths_and_reloads(start: Start) -> None:
         host.signal(signal.SIGHUP)
         eventually(hearer.has("generation_ready"), "a reload is told")
         host.wait_for("worker_exited", count=2)
-        os.kill(helper(host), signal.SIGKILL)
+        os.kill(helper_of(host), signal.SIGKILL)
         eventually(hearer.has("helper_ended"), "the death of who tells it is told")
         os.kill(host.workers[1], signal.SIGKILL)
         eventually(hearer.has("worker_died", 2), "it goes on")
@@ -138,7 +126,7 @@ def test_a_storm_of_lines_makes_nobody_wait_and_what_is_lost_is_counted(
     events = [json.loads(line) for line in log.read_text().splitlines()]
     (ops,) = [each["address"] for each in events if each["event"] == "ops_listening"]
     (address,) = [each["address"] for each in events if each["event"] == "listening"]
-    pid = helper_of(host, {each["pid"] for each in events if each["event"] == "worker_ready"})
+    pid = helper_of(host, [e["pid"] for e in events if e["event"] == "worker_ready"])
     freeze(pid)
     with connect(address) as session:
         session.settimeout(patience(60))

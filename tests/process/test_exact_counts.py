@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from support.address import connect
-from support.hosting import Host, Start, eventually
-from support.scraping import Series, get, series, total
+from support.hosting import Host, Start, eventually, reload
+from support.scraping import Series, scrape, total
 
 pytestmark = pytest.mark.process
 
@@ -70,7 +70,7 @@ class Scraper(threading.Thread):
     def run(self) -> None:
         before: dict[Series, float] = {}
         while not self._stopping.is_set():
-            found = series(get(self._address, "/metrics").text)
+            found = scrape(self._address)
             self.fallen += [
                 (each, value, found.get(each))
                 for each, value in before.items()
@@ -102,12 +102,6 @@ def kill(host: Host, turn: int) -> None:
     host.wait_for("worker_ready", count=ready + 1)
 
 
-def reload(host: Host) -> None:
-    done = len(host.events("generation_ready"))
-    host.signal(signal.SIGHUP)
-    host.wait_for("generation_ready", count=done + 1)
-
-
 def test_kills_and_reloads_under_load_lose_no_count(start: Start) -> None:
     host = start(
         "--ops",
@@ -134,14 +128,14 @@ def test_kills_and_reloads_under_load_lose_no_count(start: Start) -> None:
     name = "prefork_connections_{}_total".format
 
     def settled() -> bool:
-        found = series(get(address, "/metrics").text)
+        found = scrape(address)
         counted = sum(total(found, name(each)) for each in ("accepted", "refused", "spurious"))
         return counted == total(found, name("claimed")) and not total(
             found, "prefork_worker_connections"
         )
 
     eventually(settled, "all connections have ended and are counted")
-    found = series(get(address, "/metrics").text)
+    found = scrape(address)
     # A worker may be killed between accept(2) and the count of it, once for each kill.
     accepted = total(found, name("accepted"))
     assert opened - KILLS <= accepted <= opened

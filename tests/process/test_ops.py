@@ -16,9 +16,9 @@ import pytest
 from host.testing.machine import patience
 from support.address import connect
 from support.asking import fresh_name, query
-from support.hosting import Host, Start, eventually, freeze, thaw
+from support.hosting import Host, Start, eventually, freeze, helper_of, reload, thaw
 from support.processes import of_session
-from support.scraping import get, series, total
+from support.scraping import get, scrape, total
 from support.session import ask
 
 pytestmark = pytest.mark.process
@@ -37,24 +37,6 @@ def show(start: Start) -> Show:
         return host, listening["address"]
 
     return begin
-
-
-def helper(host: Host) -> int:
-    """Return the pid of the process that shows how the host is."""
-    workers = {each["pid"] for each in host.events("worker_ready")}
-    (pid,) = [
-        one.pid
-        for one in of_session(host.pid)
-        if one.pid != host.pid and one.pid not in workers and one.parent == host.pid
-    ]
-    return pid
-
-
-def metrics(address: str) -> dict[Any, float]:
-    """Scrape."""
-    answer = get(address, "/metrics")
-    assert answer.status == 200
-    return series(answer.text)
 
 
 def test_probes_metrics_and_state_are_served(show: Show) -> None:
@@ -76,7 +58,7 @@ def test_probes_metrics_and_state_are_served(show: Show) -> None:
         why = json.loads(get(address, f"/why.json?id={listed['id']}").text)
         assert (why["id"], why["scheduler"]) == (listed["id"], "round_robin")
         assert get(address, "/why.json?id=7").status == 503
-    found = metrics(address)
+    found = scrape(address)
     assert total(found, "prefork_connections_accepted_total") == 1
     assert total(found, "prefork_info", version=state["version"]) == 1
     assert get(address, "/nothing").status == 404
@@ -129,7 +111,7 @@ def test_it_is_there_while_all_workers_are_stopped(show: Show) -> None:
         freeze(pid)
     try:
         assert get(address, "/healthz").status == 200
-        assert total(metrics(address), "prefork_worker_connections") == 0
+        assert total(scrape(address), "prefork_worker_connections") == 0
     finally:
         for pid in pids:
             thaw(pid)
@@ -170,25 +152,25 @@ def test_its_death_costs_a_restart_and_nothing_else(show: Show) -> None:
     with connect(host.address) as session:
         before = ask(session)
         for _ in range(3):
-            os.kill(helper(host), signal.SIGKILL)
+            os.kill(helper_of(host), signal.SIGKILL)
             assert get(address, "/readyz").status == 200
             assert ask(session)[0] == before[0]
     ended = host.events("helper_ended")
     assert {each["cause"] for each in ended} == {"killed by SIGKILL"}
-    assert total(metrics(address), "prefork_events_total", event="helper_ended") == len(ended)
+    assert total(scrape(address), "prefork_events_total", event="helper_ended") == len(ended)
     assert not host.events("unknown_child")
 
 
 def test_one_that_hangs_is_replaced(show: Show) -> None:
     host, address = show("--set", "lifecycle.hang_seconds=1")
-    freeze(helper(host))
+    freeze(helper_of(host))
     host.wait_for("helper_ended")
     assert get(address, "/readyz").status == 200
 
 
 def test_nothing_is_left_of_it_when_the_supervisor_is_killed(show: Show) -> None:
     host, _ = show()
-    pid = helper(host)
+    pid = helper_of(host)
     os.kill(host.pid, signal.SIGKILL)
     eventually(lambda: all(one.pid != pid for one in of_session(host.pid)), "it has ended")
 
@@ -199,7 +181,7 @@ def test_counters_are_exact_over_deaths_and_reloads(show: Show) -> None:
     before: dict[Any, float] = {}
 
     def look() -> dict[Any, float]:
-        found = metrics(address)
+        found = scrape(address)
         fallen = {
             each: (value, found.get(each))
             for each, value in before.items()
@@ -238,13 +220,6 @@ def test_counters_are_exact_over_deaths_and_reloads(show: Show) -> None:
     assert total(before, "prefork_worker_turn_seconds_count") > opened
     assert total(before, "prefork_worker_restarts_total", cause="died") == 3
     assert total(before, "prefork_events_total", event="host_reloading") == 2
-
-
-def reload(host: Host) -> None:
-    """Reload, and wait until the new generation has taken over."""
-    mark = len(host.events("generation_ready"))
-    host.signal(signal.SIGHUP)
-    host.wait_for("generation_ready", count=mark + 1)
 
 
 def query_workers(host: Host) -> list[int]:

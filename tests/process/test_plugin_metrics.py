@@ -11,7 +11,7 @@ import pytest
 
 from support.address import connect
 from support.hosting import Start, eventually
-from support.scraping import get, series, total
+from support.scraping import scrape, total
 
 pytestmark = pytest.mark.process
 
@@ -45,10 +45,6 @@ class Counting:
 """
 
 
-def metrics(address: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    return series(get(address, "/metrics").text)
-
-
 def test_counts_are_exact_over_deaths_and_reloads(start: Start, tmp_path: Path) -> None:
     (tmp_path / "counting.py").write_text(COUNTING)
     host = start(
@@ -60,7 +56,7 @@ def test_counts_are_exact_over_deaths_and_reloads(start: Start, tmp_path: Path) 
     (listening,) = host.events("ops_listening")
     address = listening["address"]
     name = "prefork_counting_counting_"
-    assert total(metrics(address), f"{name}limit", slot="supervisor") == 7
+    assert total(scrape(address), f"{name}limit", slot="supervisor") == 7
     sent = 0
 
     def exchange(count: int) -> None:
@@ -86,7 +82,7 @@ def test_counts_are_exact_over_deaths_and_reloads(start: Start, tmp_path: Path) 
         exchange(5)
 
     def is_exact() -> bool:
-        found = metrics(address)
+        found = scrape(address)
         return (
             total(found, f"{name}messages_total", kind="ok") == sent
             and total(found, f"{name}size_bytes_sum") == 5 * sent
@@ -95,7 +91,7 @@ def test_counts_are_exact_over_deaths_and_reloads(start: Start, tmp_path: Path) 
         )
 
     eventually(is_exact, "all messages are counted")
-    found = metrics(address)
+    found = scrape(address)
     failed = total(found, "prefork_hook_failures_total", hook="on_readable")
     assert failed == 3
     assert total(found, "prefork_hook_failures_total", listener=host.address) == 3

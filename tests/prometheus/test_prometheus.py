@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +22,7 @@ from host.ops.metrics import METRICS
 from host.testing import RunningHost
 from prometheus.server import CONTRIB, SCRAPE_SECONDS, Prometheus, promtool
 from support.asking import fresh_name
-from support.hosting import eventually, freeze, thaw
+from support.hosting import eventually, freeze, reload, thaw
 from support.scraping import get
 
 pytestmark = pytest.mark.skipif(
@@ -87,13 +86,6 @@ def load(host: RunningHost, seconds: float) -> list[float]:
         exchange(host)
         done.append(time.time())
     return done
-
-
-def reload(host: RunningHost) -> None:
-    """Reload, and wait until the new generation has taken over."""
-    mark = host.mark()
-    host.signal(signal.SIGHUP)
-    host.wait_for("generation_ready", since=mark)
 
 
 def questions() -> list[tuple[str, str]]:

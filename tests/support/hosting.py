@@ -213,6 +213,27 @@ Refuse = Callable[..., Refusal]
 """The fixture `refuse`."""
 
 
+def reload(host: RunningHost) -> None:
+    """Reload, and wait until the new generation has taken over."""
+    mark = host.mark()
+    host.signal(signal.SIGHUP)
+    host.wait_for("generation_ready", since=mark)
+
+
+def helper_of(host: RunningHost, workers: Iterable[int] | None = None) -> int:
+    """Return the pid of the process that shows how the host is.
+
+    Args:
+        host: the host.
+        workers: the pids of all its workers, also of those that end; by default what it has told.
+    """
+    if workers is None:
+        workers = [each["pid"] for each in host.events("worker_ready")]
+    children = {one.pid for one in of_session(host.pid) if one.parent == host.pid}
+    (pid,) = children.difference(workers)
+    return pid
+
+
 def freeze(pid: int) -> None:
     """Stop a process, and return when it has stopped (kill(2) only asks for it)."""
     os.kill(pid, signal.SIGSTOP)

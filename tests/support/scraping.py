@@ -46,6 +46,13 @@ def series(text: str) -> dict[Series, float]:
     return found
 
 
+def scrape(address: str) -> dict[Series, float]:
+    """Return all series of a host that shows itself there."""
+    answer = get(address, "/metrics")
+    assert answer.status == 200
+    return series(answer.text)
+
+
 def total(found: dict[Series, float], name: str, **labels: str) -> float:
     """Return the sum of all series of this name that have these labels."""
     wanted = set(labels.items())

@@ -6,18 +6,7 @@ import ssl
 
 import pytest
 
-from host.asyncio import HostEventLoop
 from host.asyncio.event_loop import OWNER
-from host.runtime.loop import Loop
-
-
-@pytest.fixture
-def loop():
-    host_loop = Loop(100)
-    loop = HostEventLoop(host_loop)
-    yield loop
-    loop.close()
-    host_loop.close()
 
 
 def test_what_is_ready_and_what_is_due(loop):

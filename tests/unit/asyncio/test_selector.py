@@ -6,20 +6,9 @@ import socket
 
 import pytest
 
-from host.asyncio import HostEventLoop
 from host.runtime import loop as host_loop_events
-from host.runtime.loop import Loop
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
-
-
-@pytest.fixture
-def loop():
-    host_loop = Loop(100)
-    loop = HostEventLoop(host_loop)
-    yield loop
-    loop.close()
-    host_loop.close()
 
 
 @pytest.fixture

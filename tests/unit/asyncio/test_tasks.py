@@ -2,21 +2,8 @@
 
 import asyncio
 
-import pytest
-
-from host.asyncio import HostEventLoop
 from host.asyncio.current import CONNECTION
-from host.runtime.loop import Loop
 from host.testing import FakeConnection
-
-
-@pytest.fixture
-def loop():
-    host_loop = Loop(100)
-    loop = HostEventLoop(host_loop)
-    yield loop
-    loop.close()
-    host_loop.close()
 
 
 async def inner(event):
