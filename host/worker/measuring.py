@@ -137,6 +137,9 @@ class _Sample:
 
     def change(self) -> int:
         """Begin to measure, or end it, between two turns; return after how many to do it again."""
+        unmeasured = self._gap() - 1 if self._measures else 0
+        if self._measures and not unmeasured:
+            return 1  # the next turn is measured, too
         for stream in self._streams:
             on_readable = stream.on_readable
             stream.on_readable = self._of_streams.get(on_readable, on_readable)
@@ -144,4 +147,4 @@ class _Sample:
             on_datagram = datagram.on_datagram
             datagram.on_datagram = self._of_datagrams.get(on_datagram, on_datagram)
         self._measures = not self._measures
-        return 1 if self._measures else self._gap()
+        return 1 if self._measures else unmeasured
