@@ -104,7 +104,8 @@ def on_host_start(host: Host) -> None:
         survive into the workers.
 
     Args:
-        host: the host's name, pid, listeners and number of workers.
+        host: the host's name, pid, listeners and number of workers; its `metrics` declares what
+            the plugin counts.
     Fails: the host does not start, and says which plugin failed and why.
 
     Example:
