@@ -101,7 +101,8 @@ def make_generations(
     mine.clients = clients if counts_clients else None
     mine.began = handed.reloaded if handed else time.monotonic()
     if not dependencies.failed:
-        parts.dispatching.prepare(mine)
+        # One eventfd for all generations: who frees a place in an older one wakes this supervisor.
+        parts.dispatching.prepare(mine, None if handed is None else os.dup(handed.serving.wake))
     if handed is None:
         generations = Generations(parts.loop, parts.telemetry, mine)
     else:

@@ -215,6 +215,9 @@ class Generations:
         before, self.serving, self.coming = self.serving, self.coming, None
         self.older.append(before)
         before.stop_handing_out(self.serving.sockets)
+        has_places = any(each.max_connections for each in self.serving.streams)
+        for older in self.older:  # their workers tell of what ends: others may wait for its place
+            older.scoreboard.starved = has_places
         self._close_if_over(before)
         self.handing_out.runner.start()
         self.deal_shards()  # those who read them so far are not yet told to drain
