@@ -41,7 +41,6 @@ SOCKET = 3
 LINEAGE = 4
 """The descriptor by which the supervisor tells what this process is (`runtime.lineage`)."""
 _PR_SET_PDEATHSIG = 1
-_OOM_STEP, _OOM_HIGHEST = 300, 1000
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1)
 """Signals that are for the supervisor, and reach all processes from a terminal or a service."""
 _FEW = 65_536
@@ -114,7 +113,6 @@ def main(parent: int, *, has_lineage: bool) -> None:
     if not _die_with(parent):
         return
     os.closerange(LINEAGE + has_lineage, os.sysconf("SC_OPEN_MAX"))
-    _offer_to_oom_killer()
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
     for descriptor in (SOCKET, LINEAGE)[: 1 + has_lineage]:  # programs of tasks do not have them
@@ -289,14 +287,6 @@ def _die_with(parent: int) -> bool:
     libc = ctypes.CDLL(None)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     return os.getppid() == parent
-
-
-def _offer_to_oom_killer() -> None:
-    """Have the kernel end this process rather than its worker when memory runs out (proc(5))."""
-    with suppress(OSError, ValueError), open("/proc/self/oom_score_adj", "r+") as file:
-        value = min(int(file.read()) + _OOM_STEP, _OOM_HIGHEST)
-        file.seek(0)
-        file.write(str(value))
 
 
 if __name__ == "__main__":

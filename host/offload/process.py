@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from host.offload.child import ANSWERS, HEADER, LAST, LINEAGE, SETUP, SOCKET, TASK
 from host.runtime.loop import READ, WRITE, Loop
-from host.runtime.processes import Exit, reap_one
+from host.runtime.processes import OOM_HIGHEST, Exit, offer_to_oom_killer, reap_one
 
 _PIECE = 262_144
 """How many bytes are read in one go: as many as a socket's buffer takes."""
@@ -260,7 +260,7 @@ def _spawn(start: Start, sock: socket.socket) -> int:
     if start.lineage is not None:
         descriptors.append((os.POSIX_SPAWN_DUP2, start.lineage, LINEAGE))
         arguments.append("lineage")
-    return os.posix_spawn(
+    pid = os.posix_spawn(
         sys.executable,
         arguments,
         os.environ,
@@ -268,3 +268,7 @@ def _spawn(start: Start, sock: socket.socket) -> int:
         setsigmask=[],
         setsigdef=[signal.SIGPIPE],
     )
+    # Here and not there: an interpreter takes its first megabytes before it runs a line. By all
+    # there is: a worker has three times the memory of a process that begins.
+    offer_to_oom_killer(f"/proc/{pid}/oom_score_adj", OOM_HIGHEST)
+    return pid

@@ -22,8 +22,6 @@ _READ_BYTES = 16_384
 _UNSENT_BYTES = 65_536
 _TURNS_TO_BEGIN = 4
 """How many turns of its loop asyncio takes from accept(2) to the task that serves a connection."""
-_FIRST_REQUEST_SECONDS = 0.2
-"""How long a server that ends waits for the request of who has just connected."""
 
 
 class Patience(NamedTuple):
@@ -115,12 +113,13 @@ class _Client:
         """Close it at once."""
         self.writer.transport.abort()
 
-    def finish(self) -> None:
+    async def finish(self) -> None:
         """Close it when the client has taken what is written, for which it has a while."""
-        transport = self.writer.transport
         self.writer.close()
-        if transport.get_write_buffer_size():
-            asyncio.get_running_loop().call_later(self.patience.write, transport.abort)
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(self.patience.write):
+                await self.writer.wait_closed()
+        self.close()
 
 
 class HttpServer:
@@ -154,9 +153,9 @@ class HttpServer:
             self._servers.append(await asyncio.start_server(connected, sock=own, limit=_READ_BYTES))
 
     async def close(self, grace_seconds: float) -> None:
-        """Accept no more, and end: those whose answer is under way have `grace_seconds` for it.
+        """Accept no more, and end: who has connected has `grace_seconds` to ask and be answered.
 
-        Who has connected and not asked yet has a part of that time to do so.
+        Who has asked before and waits is closed at once.
         """
         for server in self._servers:
             server.close()
@@ -165,21 +164,12 @@ class HttpServer:
         self._is_closing = True
         for client in list(self._clients):
             if client.waits_since is not None and client.has_asked:
-                client.finish()
-        first = min(_FIRST_REQUEST_SECONDS, grace_seconds)
-        await self._ended(first)
-        for client in list(self._clients):
-            if client.waits_since is not None:
-                client.close()
-        await self._ended(grace_seconds - first)
-        for client in list(self._clients):
-            client.close()
-
-    async def _ended(self, seconds: float) -> None:
-        """Wait until no client is left, for so many seconds at most."""
+                client.writer.close()
         tasks = [client.task for client in self._clients if client.task is not None]
         if tasks:
-            await asyncio.wait(tasks, timeout=seconds)
+            await asyncio.wait(tasks, timeout=grace_seconds)
+        for client in list(self._clients):
+            client.close()
 
     async def _serve(self, client: _Client) -> None:
         client.task = asyncio.current_task()
@@ -194,8 +184,8 @@ class HttpServer:
         except (OSError, TimeoutError, h11.LocalProtocolError):
             pass  # the client is gone, or takes too long
         finally:
+            await client.finish()
             self._clients.discard(client)
-            client.finish()
 
     def _make_room(self) -> bool:
         """Close who waits longest for a request if all places are taken; False if nobody does."""

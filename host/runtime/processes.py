@@ -23,7 +23,8 @@ _NOT_EXECUTED = 127
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 1, 4, 36
 _OOM_STEP = 300
 """A supervisor has 11 MB more than a new worker, and the smallest cgroup for one is 40 MB."""
-_OOM_HIGHEST = 1000
+OOM_HIGHEST = 1000
+"""The score of what is to end before all else (proc(5), oom_score_adj)."""
 
 
 class Exit(NamedTuple):
@@ -287,18 +288,20 @@ class OutOfMemory:
             return 0
 
 
-def offer_to_oom_killer(path: str = "/proc/self/oom_score_adj") -> None:
-    """Have the kernel end this process rather than its parent when memory runs out.
+def offer_to_oom_killer(path: str = "/proc/self/oom_score_adj", by: int = _OOM_STEP) -> None:
+    """Have the kernel end a child rather than its parent when memory runs out.
 
-    It raises what was inherited, which needs no privilege (proc(5), oom_score_adj), and does so
-    once: call it in the child, after the fork. Harmless where that is not allowed.
+    It raises what was inherited, which needs no privilege (proc(5), oom_score_adj). Call it once,
+    after the fork. Harmless where that is not allowed.
 
     Args:
-        path: the file with the value, from -1000 to 1000, in thousandths of the memory there is.
+        path: the file with the value, from -1000 to 1000, in thousandths of the memory there is;
+            by default that of this process.
+        by: how much it is raised.
     """
     with suppress(OSError, ValueError):
         with open(path, encoding="ascii") as file:
-            value = min(int(file.read()) + _OOM_STEP, _OOM_HIGHEST)
+            value = min(int(file.read()) + by, OOM_HIGHEST)
         with open(path, "w", encoding="ascii") as file:
             file.write(str(value))
 

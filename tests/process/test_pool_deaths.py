@@ -7,6 +7,7 @@ import random
 import signal
 from collections import Counter
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +44,12 @@ class Answers:
             self.errors.append(error)
 
         return {"callback": fine, "error_callback": failed}
+
+
+def test_the_kernel_ends_processes_first_when_memory_runs_out_also_those_that_begin() -> None:
+    with bench(size=2) as made:  # spawned just now
+        for pid in made.pids:
+            assert Path(f"/proc/{pid}/oom_score_adj").read_text() == "1000\n"
 
 
 def test_one_of_four_processes_is_killed_with_twenty_tasks() -> None:

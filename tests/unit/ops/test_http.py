@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 
 from host.ops.http import MAX_CONNECTIONS, PATIENCE, HttpServer, Patience, Response, text
 
+WHOLE = 50_000
+"""The bytes of an answer that a server writes at once, whatever the client takes."""
+
 
 class Scene:
     """A server on a socket of its own, in the loop of the test."""
@@ -27,6 +30,9 @@ class Scene:
                 raise RuntimeError("as it is told to")
             case "/large":
                 return Response(self.pieces(size=50_000_000))
+            case "/whole":
+                self.streams.append("answered")
+                return Response(bytes(WHOLE))
             case "/short":
                 return Response(self.one_piece())
             case "/stream":
@@ -256,13 +262,31 @@ def test_a_server_that_ends_answers_who_has_just_come_and_resets_nobody():
     async def scene_of(scene):
         idle, new, silent = [await scene.open() for _ in range(3)]
         assert await idle.ask("/") == (200, b"GET /\n")
-        closing = asyncio.ensure_future(scene.server.close(20.0))
+        closing = asyncio.ensure_future(scene.server.close(1.0))
         assert await idle.reader.read() == b""  # its end, and no reset
         assert await new.ask("/b") == (200, b"GET /b\n")
         assert await new.reader.read() == b""
-        with contextlib.suppress(ConnectionResetError):  # it has a moment to ask
+        with contextlib.suppress(ConnectionResetError):  # it has as long to ask
             assert await silent.reader.read() == b""
         await closing
+
+    play(scene_of)
+
+
+def test_a_server_that_ends_waits_until_an_answer_is_taken():
+    async def scene_of(scene):
+        for each in (scene.sock, client := socket.socket()):  # which buffer less than the answer
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        with client, client.makefile("rb") as file:
+            client.connect(scene.sock.getsockname())
+            client.sendall(b"GET /whole HTTP/1.0\r\n\r\n")
+            while scene.streams != ["answered"]:
+                await asyncio.sleep(0)
+            closing = asyncio.ensure_future(scene.server.close(20.0))
+            assert not (await asyncio.wait([closing], timeout=0.1))[0]
+            assert (await asyncio.to_thread(file.read)).endswith(b"\r\n\r\n" + bytes(WHOLE))
+            await closing
 
     play(scene_of)
 

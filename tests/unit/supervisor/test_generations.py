@@ -194,6 +194,14 @@ def test_who_waits_at_a_switch_waits_for_the_workers_of_the_new_generation(scene
         assert [pid for pid, _ in scene.sent] == [2000]
 
 
+@pytest.mark.parametrize("places", [0, 7])
+def test_older_workers_tell_of_what_ends_where_a_listener_has_so_many_places(scene, places):
+    serving, coming = scene.reload(workers=1)
+    coming.sockets[0].max_connections = places
+    scene.switch()
+    assert serving.scoreboard.starved == bool(places)
+
+
 def test_listeners_that_go_are_closed_when_nobody_has_come_for_a_while(scene):
     serving, _ = scene.reload(lost=1, workers=1)
     stays, goes = serving.sockets
