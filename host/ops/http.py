@@ -20,8 +20,8 @@ MAX_CONNECTIONS = 64
 _MAX_HEAD_BYTES = 16_384
 _READ_BYTES = 16_384
 _UNSENT_BYTES = 65_536
-_TURNS_TO_BEGIN = 4
-"""How many turns of its loop asyncio takes from accept(2) to the task that serves a connection."""
+_PAUSE_SECONDS = 0.5
+"""How long none is accepted when there is no descriptor or no memory for one."""
 
 
 class Patience(NamedTuple):
@@ -95,7 +95,7 @@ class _RequestError(Exception):
 
 @dataclass(eq=False, slots=True)
 class _Client:
-    """A connection: its streams, what parses it, and the task that serves it."""
+    """A connection: its streams, and what parses it."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
@@ -105,7 +105,6 @@ class _Client:
             h11.SERVER, max_incomplete_event_size=_MAX_HEAD_BYTES
         )
     )
-    task: asyncio.Task[None] | None = None
     waits_since: float | None = None
     has_asked: bool = False
 
@@ -138,41 +137,59 @@ class HttpServer:
         patience: Patience = PATIENCE,
     ) -> None:
         self._handler, self._on_error, self._patience = handler, on_error, patience
-        self._servers: list[asyncio.Server] = []
+        self._listeners: list[socket.socket] = []
         self._is_closing = False
+        self._tasks: set[asyncio.Task[None]] = set()
         self._clients: set[_Client] = set()
 
-    async def start(self, sockets: Iterable[socket.socket]) -> None:
-        """Begin to accept on listening sockets, which stay the caller's."""
-
-        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await self._serve(_Client(reader, writer, self._patience))
-
-        for sock in sockets:
-            own = sock.dup()
-            self._servers.append(await asyncio.start_server(connected, sock=own, limit=_READ_BYTES))
+    def start(self, sockets: Iterable[socket.socket]) -> None:
+        """Begin to accept on listening sockets, which stay the caller's; call it in a loop."""
+        self._listeners = list(sockets)
+        for sock in self._listeners:
+            sock.setblocking(False)
+            self._listen(sock)
 
     async def close(self, grace_seconds: float) -> None:
         """Accept no more, and end: who has connected has `grace_seconds` to ask and be answered.
 
         Who has asked before and waits is closed at once.
         """
-        for server in self._servers:
-            server.close()
-        for _ in range(_TURNS_TO_BEGIN):
-            await asyncio.sleep(0)
         self._is_closing = True
+        for sock in self._listeners:
+            asyncio.get_running_loop().remove_reader(sock)
         for client in list(self._clients):
             if client.waits_since is not None and client.has_asked:
                 client.writer.close()
-        tasks = [client.task for client in self._clients if client.task is not None]
-        if tasks:
-            await asyncio.wait(tasks, timeout=grace_seconds)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace_seconds)
         for client in list(self._clients):
             client.close()
 
-    async def _serve(self, client: _Client) -> None:
-        client.task = asyncio.current_task()
+    def _listen(self, sock: socket.socket) -> None:
+        if not self._is_closing:
+            asyncio.get_running_loop().add_reader(sock, self._accept, sock)
+
+    def _accept(self, listener: socket.socket) -> None:
+        """Accept one connection: who is accepted is served, whatever happens to the server.
+
+        asyncio's own servers drop those of the last turns when they are closed.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            sock, _ = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # another process has it, or the client is gone
+        except OSError:
+            loop.remove_reader(listener)
+            loop.call_later(_PAUSE_SECONDS, self._listen, listener)
+            return
+        task = loop.create_task(self._serve(sock))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, sock: socket.socket) -> None:
+        streams = await asyncio.open_connection(sock=sock, limit=_READ_BYTES)
+        client = _Client(*streams, self._patience)
         if not self._make_room():
             client.close()
             return

@@ -82,7 +82,7 @@ async def _serve(
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, reopen)
     server = HttpServer(answer, tell)
     pages.begin()
-    await server.start(assignment.sockets)
+    server.start(assignment.sockets)
     beat = asyncio.ensure_future(_beat(assignment))
     await _end_of(assignment.stop)
     beat.cancel()

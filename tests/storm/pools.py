@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -204,6 +205,7 @@ def fill(trial: Trial, host: StormHost) -> int:
 
 def descriptors_and_bytes() -> tuple[int, int]:
     """Return how many descriptors this process has, and its resident memory."""
+    gc.collect()  # what others have left
     with open("/proc/self/statm", encoding="ascii") as file:
         pages = int(file.read().split()[1])
     return len(os.listdir("/proc/self/fd")), pages * os.sysconf("SC_PAGE_SIZE")

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import os
 import socket
 from http import HTTPStatus
 
@@ -52,7 +54,7 @@ class Scene:
             self.streams.append("ended")
 
     async def __aenter__(self):
-        await self.server.start([self.sock])
+        self.server.start([self.sock])
         return self
 
     async def __aexit__(self, *_):
@@ -297,5 +299,31 @@ def test_a_stream_that_ends_leaves_the_connection_for_the_next_request():
         assert await client.ask("/short") == (200, b"0\n")
         assert await client.ask("/") == (200, b"GET /\n")
         assert scene.errors == []
+
+    play(scene_of)
+
+
+class Full(socket.socket):
+    """A listening socket that for the first connection has no descriptor."""
+
+    refused = 0
+
+    def accept(self):
+        if not self.refused:
+            self.refused = 1
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return super().accept()
+
+
+def test_who_comes_while_there_is_no_descriptor_is_served_later(monkeypatch):
+    monkeypatch.setattr("host.ops.http._PAUSE_SECONDS", 0.01)
+
+    async def scene_of(scene):
+        await scene.server.close(0.0)
+        scene.sock = Full(fileno=scene.sock.detach())
+        scene.server = HttpServer(scene.answer, scene.errors.append)
+        scene.server.start([scene.sock])
+        assert await (await scene.open()).ask("/") == (200, b"GET /\n")
+        assert scene.sock.refused
 
     play(scene_of)
