@@ -221,7 +221,7 @@ def reload(host: RunningHost) -> None:
 
 
 def helper_of(host: RunningHost, workers: Iterable[int] | None = None) -> int:
-    """Return the pid of the process that shows how the host is.
+    """Return the pid of the process that shows how the host is, when there is one alone.
 
     Args:
         host: the host.
@@ -229,9 +229,13 @@ def helper_of(host: RunningHost, workers: Iterable[int] | None = None) -> int:
     """
     if workers is None:
         workers = [each["pid"] for each in host.events("worker_ready")]
-    children = {one.pid for one in of_session(host.pid) if one.parent == host.pid}
-    (pid,) = children.difference(workers)
-    return pid
+
+    def found() -> set[int]:
+        everyone = {one.pid for one in of_session(host.pid) if one.parent == host.pid}
+        return everyone.difference(workers)
+
+    eventually(lambda: len(found()) == 1, "there is one, since that before a reload has ended")
+    return found().pop()
 
 
 def freeze(pid: int) -> None:
