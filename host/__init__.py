@@ -20,6 +20,7 @@ from host.hookspecs import hookimpl, hookspec
 from host.interfaces import (
     BUS_LEFT,
     BUS_LOST,
+    BUS_TAKEN,
     Bus,
     ChildExit,
     CloseReason,
@@ -40,6 +41,7 @@ from host.interfaces import (
     ProxyHeader,
     RequestLog,
     Result,
+    Table,
     TaskCancelledError,
     TaskLostError,
     TaskTimeoutError,
@@ -53,6 +55,7 @@ from host.interfaces import (
 __all__ = [
     "BUS_LEFT",
     "BUS_LOST",
+    "BUS_TAKEN",
     "Bus",
     "ChildExit",
     "CloseReason",
@@ -74,6 +77,7 @@ __all__ = [
     "ProxyHeader",
     "RequestLog",
     "Result",
+    "Table",
     "TaskCancelledError",
     "TaskLostError",
     "TaskTimeoutError",

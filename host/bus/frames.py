@@ -21,23 +21,49 @@ _SEND_BYTES = 262_144
 class Kind(IntEnum):
     """What a frame says; `number` and `name` mean what stands behind it.
 
-    Those up to `RELEASE` come from a worker, those from `MESSAGE` on go to one.
+    Those up to `TABLE` come from a worker, those from `MESSAGE` on go to one.
     """
 
     SUBSCRIBE = 1  # number: the subscription; name: the topic
-    UNSUBSCRIBE = 2  # name: the topic
-    PUBLISH = 3  # number: how many to retain; name: the topic
-    OWN = 4  # name: the key
-    RELEASE = 5  # name: the key
-    MESSAGE = 6  # number: the sender; name: the topic
-    RETAINED = 7  # number: the subscription; name: the topic; the payload begins with the sender
-    SUBSCRIBED = 8  # number: the subscription
-    OWNED = 9  # number: 1 or 0; name: the key
-    LOST = 10  # number: how many frames were dropped
+    SUBSCRIBE_PREFIX = 2  # number: the subscription; name: how the topics begin
+    UNSUBSCRIBE = 3  # name: the topic
+    UNSUBSCRIBE_PREFIX = 4  # name: how the topics begin
+    PUBLISH = 5  # number: how many to retain; name: the topic
+    PUBLISH_TOLD = 6  # the same; ORDERED answers it
+    OWN = 7  # name: the key
+    RELEASE = 8  # name: the key
+    TABLE = 9  # number: the request; name: the table; payload: `tables.Request`
+    MESSAGE = 32  # number: the length of the sender, with which the payload begins; name: the topic
+    RETAINED = 33  # number: the subscription; name: the topic; the payload: `with_sender`
+    SUBSCRIBED = 34  # number: the subscription
+    ORDERED = 35  # number: 1 or 0; for each PUBLISH_TOLD in their order
+    OWNED = 36  # number: 1 or 0; name: the key; payload: the fencing number, 8 bytes
+    TAKEN = 37  # name: the key
+    LOST = 38  # number: how many messages were dropped
+    ITEMS = 39  # number: the request; payload: some items of the table, as `tables` writes them
+    ANSWER = 40  # number: the request; payload: `tables.Answer`
+    NO_ANSWER = 41  # number: the request
 
 
 _KIND_AT = 4
-_MESSAGES = frozenset((Kind.PUBLISH, Kind.MESSAGE, Kind.RETAINED))
+_MESSAGES = frozenset((Kind.PUBLISH, Kind.PUBLISH_TOLD, Kind.MESSAGE, Kind.RETAINED))
+_ANSWERS = frozenset((Kind.SUBSCRIBED, Kind.ORDERED, Kind.OWNED, Kind.TAKEN, Kind.NO_ANSWER))
+
+
+def message_of(sender: bytes, topic: bytes, payload: bytes) -> Frame:
+    """Return the frame that tells of a message, for all who hear it."""
+    return Frame(Kind.MESSAGE, len(sender), topic, sender + payload)
+
+
+def with_sender(sender: bytes, payload: bytes) -> bytes:
+    """Return sender and payload of a retained message as one: at most 255 bytes of sender."""
+    return bytes((len(sender),)) + sender + payload
+
+
+def split_sender(data: bytes) -> tuple[str, bytes]:
+    """Return what `with_sender` has joined."""
+    end = 1 + data[0]
+    return data[1:end].decode(), data[end:]
 
 
 class BadFrameError(Exception):
@@ -66,17 +92,20 @@ class Parser:
 
     @property
     def rest(self) -> bytes:
-        """What has come and is no whole frame yet."""
+        """What has come and was not yielded as a frame yet."""
         return bytes(self._data)
 
-    def feed(self, data: bytes) -> Iterator[Frame]:
-        """Take in `data`; yield each complete frame.
+    def add(self, data: bytes) -> None:
+        """Take in what has come."""
+        self._data += data
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield each complete frame; those that are not asked for stay for the next call.
 
         Raises:
             BadFrameError: a length is beyond its limit.
         """
         buffer, at = self._data, 0
-        buffer += data
         try:
             while len(buffer) - at >= _HEAD.size:
                 size, kind, name_size, number = _HEAD.unpack_from(buffer, at)
@@ -125,11 +154,12 @@ class Channel:
         """Queue a frame; False if it was dropped, since too much waits already.
 
         Only messages fill the first half of the queue. All other frames may fill the second half
-        too: while messages are dropped, a subscription is still confirmed, a question whether a
-        key is owned still answered, and a key that is released becomes free.
+        too: while messages are dropped, a key that is released becomes free. Short answers always
+        have room, since who asks reads as well: so each question has one.
         """
-        room = self._max_queued if packed[_KIND_AT] in _MESSAGES else 2 * self._max_queued
-        if self._queued + len(packed) > room:
+        kind = packed[_KIND_AT]
+        room = self._max_queued if kind in _MESSAGES else 2 * self._max_queued
+        if self._queued + len(packed) > room and kind not in _ANSWERS:
             self.dropped += 1
             return False
         self.queue.append(packed)
@@ -143,14 +173,18 @@ class Channel:
         count, self.dropped = self.dropped, 0
         return count
 
-    def flush(self) -> bool:
+    def flush(self, pieces: int = -1) -> bool:
         """Send what the socket takes; True if nothing waits any more.
+
+        Args:
+            pieces: how many pieces of 256 KiB are sent at most; -1 for all that the socket takes.
 
         Raises:
             OSError: the other end is gone.
         """
         queue = self.queue
-        while queue:
+        while queue and pieces:
+            pieces -= 1
             data = self._next_piece()
             try:
                 sent = self._sock.send(data)
@@ -160,21 +194,30 @@ class Channel:
             if sent < len(data):
                 queue.appendleft(data[sent:])
                 return False
-        return True
+        return not queue
 
-    def receive(self) -> Iterator[Frame] | None:
-        """Return an iterator over the frames that have come, or None at the end.
+    def receive(self) -> int:
+        """Take in some of what has come, for `frames`.
 
-        Raises:
-            BadFrameError: while iterating.
+        Returns:
+            How many bytes: 0 if nothing has come, -1 at the end of all.
         """
         try:
             data = self._sock.recv(_READ_BYTES)
         except BlockingIOError:
-            return iter(())
+            return 0
         except OSError:
-            return None
-        return self._parser.feed(data) if data else None
+            return -1
+        self._parser.add(data)
+        return len(data) or -1
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield the frames that have come; those that are not asked for stay for the next call.
+
+        Raises:
+            BadFrameError: what has come is no frame.
+        """
+        return self._parser.frames()
 
     def state(self) -> tuple[bytes, bytes, int]:
         """Return what was read and is no whole frame yet, what waits, and what was dropped."""

@@ -1,25 +1,26 @@
-"""The hub of the embedded bus, in the supervisor: who hears what, who owns what. No I/O.
+"""The hub of the embedded bus, in the supervisor: who hears, owns and keeps what. No I/O.
 
 Frames of workers go in (`receive`), frames for workers come out through `send`. Every message
 passes the hub, also on its way back to the worker that sent it: so there is one order of the
 messages of a topic, the same for all. State is bounded: what waits for a worker by its channel,
-what is retained by `HubLimits` (the topic published to longest ago goes first).
+what is retained by `HubLimits` (the topic published to longest ago goes first), tables by theirs.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from host.bus.frames import Frame, Kind
+from host.bus.frames import Frame, Kind, message_of, with_sender
+from host.bus.tables import DONE, Op, Request, TableLimits, Tables
 from host.interfaces import BUS_LEFT
 
 _RING_BYTES = 1_500
 _MESSAGE_BYTES = 120
 """About what an empty ring and an empty message cost (CPython, 64 bits)."""
 
-Send = Callable[[int, bytes], object]
+Send = Callable[[int, bytes], bool]
 
 
 class _Ring:
@@ -28,10 +29,10 @@ class _Ring:
     __slots__ = ("messages", "size")
 
     def __init__(self) -> None:
-        self.messages: deque[tuple[int, bytes]] = deque()
+        self.messages: deque[tuple[bytes, bytes]] = deque()
         self.size = _RING_BYTES
 
-    def add_message(self, sender: int, payload: bytes, keep: int) -> int:
+    def add_message(self, sender: bytes, payload: bytes, keep: int) -> int:
         """Add a message, keep the last `keep`; return by how many bytes the ring has grown."""
         before = self.size if self.messages else 0
         self.messages.append((sender, payload))
@@ -49,29 +50,71 @@ class HubLimits(NamedTuple):
         retained_bytes: bytes that all retained messages take at most, with what Python needs for
             each.
         keys: keys that may have an owner at the same time.
+        tables: how much tables hold.
     """
 
     retained: int = 1000
     retained_bytes: int = 67_108_864
     keys: int = 1_000_000
+    tables: TableLimits = TableLimits()
 
 
 _LIMITS = HubLimits()
 
 
 class HubState(NamedTuple):
-    """What a hub knows: who hears which topic, who owns which key, what is retained."""
+    """What a hub knows.
+
+    Attributes:
+        hearers: who hears which topic.
+        prefix_hearers: who hears which topics, by how those begin.
+        owners: who owns which key.
+        fence: the greatest fencing number that an owner has.
+        rings: what is retained of which topic.
+        tables: the tables.
+    """
 
     hearers: list[tuple[bytes, list[int]]]
+    prefix_hearers: list[tuple[bytes, list[int]]]
     owners: list[tuple[bytes, int]]
-    rings: list[tuple[bytes, list[tuple[int, bytes]]]]
+    fence: int
+    rings: list[tuple[bytes, list[tuple[bytes, bytes]]]]
+    tables: list[tuple[bytes, list[tuple[bytes, bytes]]]]
+
+
+class _Prefixes:
+    """Who hears the topics that begin with something."""
+
+    def __init__(self) -> None:
+        self.hearers: dict[bytes, dict[int, None]] = {}
+        self._lengths: Counter[int] = Counter()
+
+    def add(self, prefix: bytes, members: Iterable[int]) -> None:
+        """Have members hear the topics that begin so."""
+        if prefix not in self.hearers:
+            self._lengths[len(prefix)] += 1
+        self.hearers.setdefault(prefix, {}).update(dict.fromkeys(members))
+
+    def remove(self, prefix: bytes, member: int) -> None:
+        """Have a member hear them no more; harmless if it does not."""
+        before = len(self.hearers)
+        _discard(self.hearers, prefix, member)
+        if len(self.hearers) < before:
+            self._lengths[len(prefix)] -= 1
+            self._lengths += Counter()  # without those that are 0
+
+    def of(self, topic: bytes) -> Iterator[int]:
+        """Yield who hears a topic, some perhaps more than once."""
+        for length in self._lengths:
+            yield from self.hearers.get(topic[:length], ())
 
 
 class Hub:
     """Knows the members (worker processes, by pid), their subscriptions and the keys that they own.
 
     Args:
-        send: takes the number of a member and a packed frame for it.
+        send: takes the number of a member and a packed frame for it; returns False if it was
+            dropped.
         limits: how much it keeps.
     """
 
@@ -79,23 +122,46 @@ class Hub:
         self._send, self._limits = send, limits
         self._members: set[int] = set()
         self._hearers: dict[bytes, dict[int, None]] = {}
+        self._prefixes = _Prefixes()
         self._owners: dict[bytes, int] = {}
+        self._fence = 0
+        self._tables = Tables(limits.tables)
         self._rings: OrderedDict[bytes, _Ring] = OrderedDict()
         self._retained = 0
+        self._questions: dict[int, Callable[[int, Frame], object]] = {
+            Kind.SUBSCRIBE: self._subscribe,
+            Kind.SUBSCRIBE_PREFIX: self._subscribe_prefix,
+            Kind.UNSUBSCRIBE: self._unsubscribe,
+            Kind.UNSUBSCRIBE_PREFIX: self._unsubscribe_prefix,
+            Kind.PUBLISH: self._publish,
+            Kind.PUBLISH_TOLD: self._publish_told,
+            Kind.OWN: self._own,
+            Kind.RELEASE: self._release,
+            Kind.TABLE: self._ask_table,
+        }
 
     def state(self) -> HubState:
         """Return all that is known, for the hub that takes over."""
         return HubState(
             hearers=[(topic, list(members)) for topic, members in self._hearers.items()],
+            prefix_hearers=[
+                (prefix, list(members)) for prefix, members in self._prefixes.hearers.items()
+            ],
             owners=list(self._owners.items()),
+            fence=self._fence,
             rings=[(topic, list(ring.messages)) for topic, ring in self._rings.items()],
+            tables=self._tables.state(),
         )
 
     def restore(self, state: HubState) -> None:
         """Take over; the members join one by one, before or after."""
         for topic, members in state.hearers:
             self._hearers[topic] = dict.fromkeys(members)
+        for prefix, members in state.prefix_hearers:
+            self._prefixes.add(prefix, members)
         self._owners.update(state.owners)
+        self._fence = state.fence
+        self._tables.restore(state.tables)
         for topic, messages in state.rings:
             for sender, payload in messages:
                 self._retain(topic, sender, payload, self._limits.retained)
@@ -110,58 +176,105 @@ class Hub:
             return
         self._members.discard(member)
         for topic in [topic for topic, members in self._hearers.items() if member in members]:
-            self._unsubscribe(member, topic)
+            _discard(self._hearers, topic, member)
+        hearers = self._prefixes.hearers
+        for prefix in [prefix for prefix, members in hearers.items() if member in members]:
+            self._prefixes.remove(prefix, member)
         for key in [key for key, owner in self._owners.items() if owner == member]:
             del self._owners[key]
-        self._broadcast(BUS_LEFT.encode(), member, str(member).encode())
+        self._broadcast(BUS_LEFT.encode(), _name(member), _name(member))
 
     def receive(self, member: int, frame: Frame) -> None:
-        """Do what a member asks for."""
-        match frame.kind:
-            case Kind.PUBLISH:
-                if frame.number:
-                    self._retain(frame.name, member, frame.payload, frame.number)
-                self._broadcast(frame.name, member, frame.payload)
-            case Kind.SUBSCRIBE:
-                self._subscribe(member, frame.name, frame.number)
-            case Kind.UNSUBSCRIBE:
-                self._unsubscribe(member, frame.name)
-            case Kind.OWN:
-                self._own(member, frame.name)
-            case Kind.RELEASE:
-                if self._owners.get(frame.name) == member:
-                    del self._owners[frame.name]
+        """Do what a member asks for.
 
-    def _broadcast(self, topic: bytes, sender: int, payload: bytes) -> None:
+        Raises:
+            BadFrameError: what it asks for is no question.
+        """
+        ask = self._questions.get(frame.kind)
+        if ask is not None:
+            ask(member, frame)
+
+    def _publish(self, member: int, frame: Frame) -> None:
+        if frame.number:
+            self._retain(frame.name, _name(member), frame.payload, frame.number)
+        self._broadcast(frame.name, _name(member), frame.payload)
+
+    def _publish_told(self, member: int, frame: Frame) -> None:
+        self._publish(member, frame)
+        self._send(member, Frame(Kind.ORDERED, 1, b"").pack())
+
+    def _broadcast(self, topic: bytes, sender: bytes, payload: bytes) -> None:
         hearers = self._hearers.get(topic)
+        if self._prefixes.hearers:
+            hearers = {**(hearers or {}), **dict.fromkeys(self._prefixes.of(topic))}
         if hearers:
-            packed = Frame(Kind.MESSAGE, sender, topic, payload).pack()
+            packed = message_of(sender, topic, payload).pack()
             for member in hearers:
                 self._send(member, packed)
 
-    def _subscribe(self, member: int, topic: bytes, subscription: int) -> None:
-        ring = self._rings.get(topic)
-        for sender, payload in ring.messages if ring else ():
-            whole = sender.to_bytes(4, "little") + payload
-            self._send(member, Frame(Kind.RETAINED, subscription, topic, whole).pack())
-        self._hearers.setdefault(topic, {})[member] = None
-        self._send(member, Frame(Kind.SUBSCRIBED, subscription, topic).pack())
+    def _subscribe(self, member: int, frame: Frame) -> None:
+        self._hearers.setdefault(frame.name, {})[member] = None
+        self._confirm(member, frame, [frame.name])
 
-    def _unsubscribe(self, member: int, topic: bytes) -> None:
-        hearers = self._hearers.get(topic, {})
-        hearers.pop(member, None)
-        if not hearers:
-            self._hearers.pop(topic, None)
+    def _subscribe_prefix(self, member: int, frame: Frame) -> None:
+        prefix = frame.name
+        self._prefixes.add(prefix, [member])
+        self._confirm(member, frame, [topic for topic in self._rings if topic.startswith(prefix)])
 
-    def _own(self, member: int, key: bytes) -> None:
+    def _unsubscribe(self, member: int, frame: Frame) -> None:
+        _discard(self._hearers, frame.name, member)
+
+    def _unsubscribe_prefix(self, member: int, frame: Frame) -> None:
+        self._prefixes.remove(frame.name, member)
+
+    def _confirm(self, member: int, frame: Frame, topics: Iterable[bytes]) -> None:
+        """Send what is retained of some topics for a subscription, and that it is known."""
+        for topic in topics:
+            ring = self._rings.get(topic)
+            for sender, payload in ring.messages if ring else ():
+                whole = with_sender(sender, payload)
+                self._send(member, Frame(Kind.RETAINED, frame.number, topic, whole).pack())
+        self._send(member, Frame(Kind.SUBSCRIBED, frame.number, b"").pack())
+
+    def _own(self, member: int, frame: Frame) -> None:
+        key = frame.name
         free = key not in self._owners and len(self._owners) < self._limits.keys
         if free:
             self._owners[key] = member
-        self._send(member, Frame(Kind.OWNED, int(free), key).pack())
+            self._fence += 1
+        fence = self._fence.to_bytes(8, "little")
+        self._send(member, Frame(Kind.OWNED, int(free), key, fence).pack())
 
-    def _retain(self, topic: bytes, sender: int, payload: bytes, keep: int) -> None:
+    def _release(self, member: int, frame: Frame) -> None:
+        if self._owners.get(frame.name) == member:
+            del self._owners[frame.name]
+
+    def _ask_table(self, member: int, frame: Frame) -> None:
+        request = Request.unpack(frame.payload)
+        if request.op == Op.ITEMS:
+            pieces, answer = self._tables.items(frame.name), DONE
+        else:
+            pieces, answer = iter(()), self._tables.do(frame.name, request)
+        frames = [Frame(Kind.ITEMS, frame.number, b"", piece) for piece in pieces]
+        frames.append(Frame(Kind.ANSWER, frame.number, b"", answer.pack()))
+        if not all(self._send(member, each.pack()) for each in frames):
+            self._send(member, Frame(Kind.NO_ANSWER, frame.number, b"").pack())
+
+    def _retain(self, topic: bytes, sender: bytes, payload: bytes, keep: int) -> None:
         ring = self._rings.setdefault(topic, _Ring())
         self._rings.move_to_end(topic)
         self._retained += ring.add_message(sender, payload, min(keep, self._limits.retained))
         while self._retained > self._limits.retained_bytes and self._rings:
             self._retained -= self._rings.popitem(last=False)[1].size
+
+
+def _name(member: int) -> bytes:
+    return b"%d" % member
+
+
+def _discard(hearers: dict[bytes, dict[int, None]], name: bytes, member: int) -> None:
+    members = hearers.get(name)
+    if members is not None:
+        members.pop(member, None)
+        if not members:
+            del hearers[name]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import socket
+from contextlib import suppress
 
 from host.bus.frames import BadFrameError, Channel, Frame, Kind
 from host.bus.hub import Hub
@@ -10,9 +12,20 @@ from host.runtime.loop import READ, WRITE, Loop
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import BUS_DROPPED
 
+_TURN = 256
+"""How much is passed on in one turn, in frames and pieces of 4 KiB that come and go: some 0.5 ms."""
+
+_LAST_READS = 4
+"""How often the socket of a worker that has ended is read: more than it has room for, and not for
+ever where a child of the worker writes to it.
+"""
+
 
 class BusRouter:
     """Passes frames between the workers, and never waits for any of them.
+
+    What workers say waits until the end of the turn, and only so much of it is passed on in each:
+    connections are handed out before.
 
     A worker that does not take what is sent to it loses messages beyond its queue, and is told how
     many as soon as there is room. One that sends rubbish is cut off from the bus.
@@ -22,7 +35,9 @@ class BusRouter:
         self._loop, self._telemetry = loop, telemetry
         self._hub = Hub(self._send)
         self._channels: dict[int, Channel] = {}
+        self._readable: dict[int, None] = {}
         self._touched: dict[int, None] = {}
+        self._passed = 0
         self._blocked: set[int] = set()
 
     def add(
@@ -35,7 +50,7 @@ class BusRouter:
         channel = Channel(sock)
         if state is not None:
             channel.restore(*state)
-            self._touched[member] = None
+            self._touched[member] = self._readable[member] = None
         self._channels[member] = channel
         self._hub.join(member)
         self._loop.add(channel.fileno(), READ, lambda mask: self._on_event(member, mask))
@@ -54,45 +69,73 @@ class BusRouter:
         """Let a worker go that has ended; harmless if it is gone."""
         channel = self._channels.get(member)
         if channel is not None:
-            self._read(member, channel)  # what it said last is in the socket
+            with suppress(BadFrameError):  # what it said last is in the socket
+                for _ in range(_LAST_READS):
+                    self._pass_frames(member, channel, math.inf)
+                    if channel.receive() <= 0:
+                        break
             self._cut_off(member)
 
-    def flush(self) -> None:
-        """Send what waits; the supervisor calls it at the end of each turn."""
+    def pass_on(self) -> None:
+        """Pass on what workers have said, and send what waits, so much as one turn takes.
+
+        The supervisor calls it at the end of each turn.
+        """
+        self._passed = 0
+        while self._readable and self._passed < _TURN:
+            self._read(next(iter(self._readable)))
         while self._touched:
             member, _ = self._touched.popitem()
             if member not in self._blocked:
                 self._flush(member)
+        if self._readable:  # frames that are in no socket any more
+            self._loop.call_at(self._loop.now, _nothing)
 
     def close(self) -> None:
         """Close all channels."""
         for channel in self._channels.values():
             channel.close()
 
-    def _send(self, member: int, packed: bytes) -> None:
+    def _send(self, member: int, packed: bytes) -> bool:
         channel = self._channels.get(member)
         if channel is None:
-            return
-        if not channel.put(packed) and channel.dropped == 1:
+            return False
+        self._passed += 1 + (len(packed) >> 12)
+        taken = channel.put(packed)
+        if not taken and channel.dropped == 1:
             self._telemetry.emit(BUS_DROPPED, pid=member)
         self._touched[member] = None
+        return taken
 
     def _on_event(self, member: int, mask: int) -> None:
-        channel = self._channels[member]
         if mask & WRITE:
             self._flush(member)
-        if mask & ~WRITE and member in self._channels:
-            self._read(member, channel)
+        if mask & ~WRITE:
+            self._readable[member] = None
 
-    def _read(self, member: int, channel: Channel) -> None:
+    def _read(self, member: int) -> None:
+        """Pass on what a worker has said; the next time it is the turn of others first."""
+        channel = self._channels[member]
+        del self._readable[member]
         try:
-            frames = channel.receive()
-            if frames is None:
-                raise BadFrameError("end of file")
-            for frame in frames:
-                self._hub.receive(member, frame)
+            if self._pass_frames(member, channel, _TURN):
+                if channel.receive() < 0:
+                    raise BadFrameError("end of file")
+                if self._pass_frames(member, channel, _TURN):
+                    return
         except BadFrameError:
             self._cut_off(member)
+        else:
+            self._readable[member] = None
+
+    def _pass_frames(self, member: int, channel: Channel, most: float) -> bool:
+        """Pass on frames that have come; False if there may be more than a turn takes."""
+        for frame in channel.frames():
+            self._hub.receive(member, frame)
+            self._passed += 1 + (len(frame.payload) >> 12)
+            if self._passed >= most:
+                return False
+        return True
 
     def _cut_off(self, member: int) -> None:
         channel = self._channels.pop(member, None)
@@ -100,6 +143,7 @@ class BusRouter:
             return
         self._loop.remove(channel.fileno())
         channel.close()
+        self._readable.pop(member, None)
         self._touched.pop(member, None)
         self._blocked.discard(member)
         self._hub.leave(member)
@@ -107,7 +151,7 @@ class BusRouter:
     def _flush(self, member: int) -> None:
         channel = self._channels[member]
         try:
-            empty = channel.flush()
+            empty = channel.flush(1)
         except OSError:  # it has died; its exit is on the way
             return
         if lost := channel.take_dropped():
@@ -116,3 +160,7 @@ class BusRouter:
         if empty is (member in self._blocked):
             self._loop.modify(channel.fileno(), READ if empty else READ | WRITE)
             (self._blocked.discard if empty else self._blocked.add)(member)
+
+
+def _nothing() -> None:
+    """Have the loop make another turn."""

@@ -6,9 +6,23 @@ from collections import deque
 from collections.abc import Callable, Sized
 from dataclasses import dataclass
 
-from host.bus.frames import MAX_NAME_BYTES, MAX_PAYLOAD_BYTES, BadFrameError, Channel, Frame, Kind
-from host.interfaces import BUS_LOST, Message
+from host.bus.frames import (
+    MAX_NAME_BYTES,
+    MAX_PAYLOAD_BYTES,
+    BadFrameError,
+    Channel,
+    Frame,
+    Kind,
+    split_sender,
+)
+from host.bus.tables import NOT_DONE, Answer
+from host.bus.worker_tables import Asked, SharedTable
+from host.interfaces import BUS_LOST, BUS_TAKEN, Message
 from host.runtime.loop import READ, WRITE, Loop
+
+_OWN_TOPICS = frozenset((BUS_LOST, BUS_TAKEN))
+"""What a member is told alone; a prefix does not mean them."""
+_LAST_ID = 2**32 - 1
 
 Call = Callable[..., object]
 Isolated = Callable[[Callable[[], object]], None]
@@ -16,7 +30,11 @@ Isolated = Callable[[Callable[[], object]], None]
 
 @dataclass(slots=True, eq=False)
 class _Subscription:
-    """One subscription; it hears live messages from the moment the hub has confirmed it."""
+    """One subscription; it hears live messages from the moment the hub has confirmed it.
+
+    Attributes:
+        topic: what is heard, or how it begins.
+    """
 
     topic: str
     callback: Callable[[Message], object]
@@ -30,60 +48,90 @@ class LocalBus:
     Args:
         channel: this worker's end; the bus closes it.
         loop: the worker's loop.
-        member: the worker's pid.
+        member: the worker's name among the members.
         isolated: calls what it is given so that an exception ends up in the log.
 
     Attributes:
         waiting: true as long as something waits for `flush`.
+        member: this worker's name among the members.
     """
 
-    def __init__(self, channel: Channel, loop: Loop, member: int, isolated: Isolated) -> None:
+    def __init__(self, channel: Channel, loop: Loop, member: str, isolated: Isolated) -> None:
         self._channel, self._loop, self._isolated = channel, loop, isolated
         self.waiting: Sized = channel.queue
-        self._number = member
+        self.member = member
         self._ids = 0
         self._pending: dict[int, _Subscription] = {}
         self._subscriptions: dict[str, list[_Subscription]] = {}
+        self._prefixes: dict[str, list[_Subscription]] = {}
+        self._ordering: deque[Callable[[bool], object]] = deque()
+        self._asked: dict[int, Asked] = {}
+        self._fences: dict[bytes, int] = {}
         self._owning: dict[bytes, deque[Callable[[bool], object]]] = {}
         self._watched = READ
+        self._answers: dict[int, Callable[[Frame], object]] = {
+            Kind.MESSAGE: self._hear,
+            Kind.RETAINED: self._retained,
+            Kind.SUBSCRIBED: self._subscribed,
+            Kind.ORDERED: lambda frame: self._call(self._ordering.popleft(), frame.number == 1),
+            Kind.OWNED: self._owned,
+            Kind.TAKEN: self._taken,
+            Kind.LOST: self._lost,
+            Kind.ITEMS: lambda frame: self._asked[frame.number].take_items(frame.payload),
+            Kind.ANSWER: lambda frame: self._answered(frame, Answer.unpack(frame.payload)),
+            Kind.NO_ANSWER: lambda frame: self._answered(frame, NOT_DONE),
+        }
         loop.add(channel.fileno(), READ, self._on_event)
-
-    @property
-    def member(self) -> str:
-        """This worker's name among the members."""
-        return str(self._number)
 
     @property
     def dropped(self) -> int:
         """Frames that were dropped here because the queue to the hub was full."""
         return self._channel.dropped
 
-    def publish(self, topic: str, payload: bytes, *, retain: int = 0) -> bool:
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        retain: int = 0,
+        done: Callable[[bool], object] | None = None,
+    ) -> bool:
         """Send `payload` to all who have subscribed to `topic`; False if it was dropped."""
         if len(payload) > MAX_PAYLOAD_BYTES:
             raise ValueError(f"payload of {len(payload)} bytes: {MAX_PAYLOAD_BYTES} at most")
-        return self._put(Kind.PUBLISH, retain, _name(topic), payload)
+        if done is None:
+            return self._put(Kind.PUBLISH, retain, _name(topic), payload)
+        if self._put(Kind.PUBLISH_TOLD, retain, _name(topic), payload):
+            self._ordering.append(done)
+            return True
+        self.call_soon(done, False)
+        return False
 
     def subscribe(
         self,
         topic: str,
         callback: Callable[[Message], object],
         ready: Callable[[], object] | None = None,
+        *,
+        prefix: bool = False,
     ) -> None:
         """Hear the messages of `topic`: first those that are retained, then `ready`, then live."""
-        self._ids += 1
-        if not self._put(Kind.SUBSCRIBE, self._ids, _name(topic)):
+        number = self._next_id()
+        kind = Kind.SUBSCRIBE_PREFIX if prefix else Kind.SUBSCRIBE
+        if not self._put(kind, number, _name(topic)):
             raise BlockingIOError("the bus is overloaded: the subscription was not sent")
         subscription = _Subscription(topic, callback, ready)
-        self._subscriptions.setdefault(topic, []).append(subscription)
-        self._pending[self._ids] = subscription
+        known = self._prefixes if prefix else self._subscriptions
+        known.setdefault(topic, []).append(subscription)
+        self._pending[number] = subscription
 
-    def unsubscribe(self, topic: str) -> None:
+    def unsubscribe(self, topic: str, *, prefix: bool = False) -> None:
         """Hear nothing more of `topic`."""
-        if gone := self._subscriptions.pop(topic, None):
+        known = self._prefixes if prefix else self._subscriptions
+        if gone := known.pop(topic, None):
             for number in [key for key, each in self._pending.items() if each in gone]:
                 del self._pending[number]  # the hub's answers are on the way: nobody hears them
-            self._put(Kind.UNSUBSCRIBE, 0, _name(topic))
+            self._put(Kind.UNSUBSCRIBE_PREFIX if prefix else Kind.UNSUBSCRIBE, 0, _name(topic))
 
     def claim(self, key: str, done: Callable[[bool], object]) -> None:
         """Ask to be the one owner of `key`; `done` is called with whether this worker owns it."""
@@ -91,11 +139,33 @@ class LocalBus:
         if self._put(Kind.OWN, 0, name):
             self._owning.setdefault(name, deque()).append(done)
         else:
-            self._loop.call_at(self._loop.now, lambda: self._isolated(lambda: done(False)))
+            self.call_soon(done, False)
 
     def release(self, key: str) -> None:
         """Give up a key that this worker owns."""
-        self._put(Kind.RELEASE, 0, _name(key))
+        name = _name(key)
+        self._fences.pop(name, None)
+        self._put(Kind.RELEASE, 0, name)
+
+    def fence(self, key: str) -> int | None:
+        """Return the fencing number of a key that this worker owns; None if it does not."""
+        return self._fences.get(_name(key))
+
+    def table(self, name: str) -> SharedTable:
+        """Return a table that all members share."""
+        return SharedTable(self, _name(name))
+
+    def ask_table(self, table: bytes, payload: bytes, asked: Asked) -> bool:
+        """Ask a table something; False if it was not sent, since too much waits."""
+        number = self._next_id()
+        if not self._put(Kind.TABLE, number, table, payload):
+            return False
+        self._asked[number] = asked
+        return True
+
+    def call_soon(self, function: Call, *args: object) -> None:
+        """Call something in the next turn of the loop."""
+        self._loop.call_at(self._loop.now, lambda: self._call(function, *args))
 
     def flush(self) -> None:
         """Send what waits; the worker calls it at the end of each turn."""
@@ -121,58 +191,68 @@ class LocalBus:
             self.flush()
         if not mask & ~WRITE:
             return
-        frames = self._channel.receive()
         try:
-            if frames is None:
+            if self._channel.receive() < 0:
                 raise BadFrameError("end of file")
-            for frame in frames:
-                self._receive(frame)
+            for frame in self._channel.frames():
+                self._answers[frame.kind](frame)
         except BadFrameError:  # the supervisor has died: the control channel tells, too
             self._loop.remove(self._channel.fileno())
 
-    def _receive(self, frame: Frame) -> None:
-        match frame.kind:
-            case Kind.MESSAGE:
-                message = Message(
-                    frame.name.decode(), frame.payload, str(frame.number), retained=False
-                )
-                self._deliver(message)
-            case Kind.RETAINED:
-                self._retained(frame)
-            case Kind.SUBSCRIBED:
-                self._subscribed(frame.number)
-            case Kind.OWNED:
-                self._owned(frame.name, frame.number == 1)
-            case Kind.LOST:
-                count = b"%d" % frame.number
-                self._deliver(Message(BUS_LOST, count, self.member, retained=False))
+    def _hear(self, frame: Frame) -> None:
+        sender, payload = frame.payload[: frame.number], frame.payload[frame.number :]
+        self._deliver(Message(frame.name.decode(), payload, sender.decode(), retained=False))
+
+    def _taken(self, frame: Frame) -> None:
+        self._fences.pop(frame.name, None)
+        self._deliver(Message(BUS_TAKEN, frame.name, self.member, retained=False))
+
+    def _lost(self, frame: Frame) -> None:
+        self._deliver(Message(BUS_LOST, b"%d" % frame.number, self.member, retained=False))
+
+    def _answered(self, frame: Frame, answer: Answer) -> None:
+        self._call(self._asked.pop(frame.number).answer, answer)
 
     def _deliver(self, message: Message) -> None:
-        for subscription in tuple(self._subscriptions.get(message.topic, ())):
-            if subscription.live or message.topic == BUS_LOST:
+        topic = message.topic
+        for subscription in tuple(self._subscriptions.get(topic, ())):
+            if subscription.live or topic in _OWN_TOPICS:
                 self._call(subscription.callback, message)
+        if self._prefixes:
+            for prefix, subscriptions in tuple(self._prefixes.items()):
+                if topic.startswith(prefix) and topic not in _OWN_TOPICS:
+                    for subscription in tuple(subscriptions):
+                        if subscription.live:
+                            self._call(subscription.callback, message)
 
     def _retained(self, frame: Frame) -> None:
         subscription = self._pending.get(frame.number)
         if subscription is not None:
-            sender = str(int.from_bytes(frame.payload[:4], "little"))
-            message = Message(subscription.topic, frame.payload[4:], sender, retained=True)
+            sender, payload = split_sender(frame.payload)
+            message = Message(frame.name.decode(), payload, sender, retained=True)
             self._call(subscription.callback, message)
 
-    def _subscribed(self, number: int) -> None:
-        if number in self._pending:
-            subscription = self._pending.pop(number)
+    def _subscribed(self, frame: Frame) -> None:
+        subscription = self._pending.pop(frame.number, None)
+        if subscription is not None:
             subscription.live = True
             if subscription.ready is not None:
                 self._call(subscription.ready)
 
-    def _owned(self, key: bytes, owned: bool) -> None:
-        waiting = self._owning.get(key)
+    def _owned(self, frame: Frame) -> None:
+        waiting = self._owning.get(frame.name)
         if waiting:
             done = waiting.popleft()
             if not waiting:
-                del self._owning[key]
-            self._call(done, owned)
+                del self._owning[frame.name]
+            if frame.number:
+                self._fences[frame.name] = int.from_bytes(frame.payload, "little")
+            self._call(done, frame.number == 1)
+
+    def _next_id(self) -> int:
+        """Return a number for a question: it is no other's for the next four billion."""
+        self._ids = (self._ids + 1) & _LAST_ID
+        return self._ids
 
     def _call(self, function: Call, *args: object) -> None:
         self._isolated(lambda: function(*args))

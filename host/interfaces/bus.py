@@ -8,6 +8,11 @@ from typing import Protocol
 
 BUS_LEFT = "bus.left"
 """The topic that tells of a member that is gone: the payload is its name."""
+BUS_TAKEN = "bus.taken"
+"""The topic that tells a member that another one owns a key of its own now: the payload is the key.
+
+Only a bus over several hosts says so, after the host was cut off from it for longer than a lease.
+"""
 BUS_LOST = "bus.lost"
 """The topic that tells a member that it has lost messages: the payload is how many, in digits."""
 
@@ -29,6 +34,56 @@ class Message:
     retained: bool
 
 
+class Table(Protocol):
+    """A small mapping that all members share: sessions, flags, rates.
+
+    Nothing blocks: each call has its answer in `done`, once. What is set stays when its member
+    ends. A key has 1 to 512 bytes in UTF-8, a value 64 KiB at most, a table 4 MiB.
+    """
+
+    def get(self, key: str, done: Callable[[bool, bytes | None], object]) -> None:
+        """Ask for the value of a key.
+
+        Args:
+            key: the key.
+            done: called with whether it is known, and the value, None if there is none. It is not
+                known while the bus is overloaded, or away.
+        """
+
+    def set(self, key: str, value: bytes, done: Callable[[bool], object] | None = None) -> None:
+        """Give a key a value.
+
+        Args:
+            key: the key.
+            value: the value.
+            done: called with True when it is done; with False if the table is full, or if nobody
+                knows whether it is done, since the bus is overloaded or away.
+        """
+
+    def delete(self, key: str, done: Callable[[bool], object] | None = None) -> None:
+        """Have a key no value any more; `done` is called as by `set`."""
+
+    def compare_and_set(
+        self,
+        key: str,
+        expected: bytes | None,
+        value: bytes | None,
+        done: Callable[[bool], object],
+    ) -> None:
+        """Give a key a value if it has an expected one: of all who try at once one does it.
+
+        Args:
+            key: the key.
+            expected: the value that it must have; None if it must have none.
+            value: its new value; None if it is to have none.
+            done: called with True when it is done; with False if the key has another value, or as
+                by `set`.
+        """
+
+    def items(self, done: Callable[[dict[str, bytes] | None], object]) -> None:
+        """Ask for all keys with their values; `done` is called with None if they are not known."""
+
+
 class Bus(Protocol):
     """How workers talk: topics that are published to, and keys that have one owner.
 
@@ -43,7 +98,14 @@ class Bus(Protocol):
     def member(self) -> str:
         """This worker's name among the members."""
 
-    def publish(self, topic: str, payload: bytes, *, retain: int = 0) -> bool:
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        retain: int = 0,
+        done: Callable[[bool], object] | None = None,
+    ) -> bool:
         """Send `payload` to all who have subscribed to `topic`.
 
         Args:
@@ -51,6 +113,9 @@ class Bus(Protocol):
             payload: 1 MiB at most.
             retain: how many of the topic's messages, this one included, are kept for those who
                 subscribe later; 0 to keep what is kept and not this one.
+            done: called with True as soon as the message has its place in the order of its topic,
+                so that all who have subscribed get it, whatever becomes of this worker; with False
+                if it was dropped, or if nobody knows.
 
         Returns:
             False if it was dropped because too much waits; later is a good time to try again.
@@ -61,21 +126,50 @@ class Bus(Protocol):
         topic: str,
         callback: Callable[[Message], object],
         ready: Callable[[], object] | None = None,
+        *,
+        prefix: bool = False,
     ) -> None:
         """Hear what is published on `topic`: what is retained, then `ready()`, then what comes.
+
+        Args:
+            topic: the topic; or how topics begin.
+            callback: called with each message.
+            ready: called when all that is retained was heard.
+            prefix: whether all topics are meant that begin with `topic`. The retained messages of
+                each come in their order, one topic after the other.
 
         Raises:
             BlockingIOError: too much waits; nothing was subscribed.
         """
 
-    def unsubscribe(self, topic: str) -> None:
-        """Hear nothing more of `topic`; this ends all subscriptions of this worker to it."""
+    def unsubscribe(self, topic: str, *, prefix: bool = False) -> None:
+        """Hear nothing more of `topic`; this ends all subscriptions of this worker to it.
+
+        Args:
+            topic: what was subscribed to.
+            prefix: whether it was subscribed to as a prefix.
+        """
 
     def claim(self, key: str, done: Callable[[bool], object]) -> None:
         """Ask to be the one owner of `key` among all members.
 
         `done(True)` is called when this member owns it now, `done(False)` if it is owned already,
         even if this member is the owner.
+        """
+
+    def fence(self, key: str) -> int | None:
+        """Return the fencing number of a key that this member owns; None if it does not.
+
+        Each owner of a key has a greater number than those before. Give it to what is written to
+        for the key, such as a database, which refuses a smaller one than it has seen: then an
+        owner that does not know yet that it is none any more does no harm.
+        """
+
+    def table(self, name: str) -> Table:
+        """Return a table that all members share.
+
+        Args:
+            name: 1 to 512 bytes in UTF-8.
         """
 
     def release(self, key: str) -> None:

@@ -288,7 +288,7 @@ class Supervisor:
         replaced the host's signal handlers would make the host deaf to SIGTERM; one that does so
         is found out in the same turn, at the price of one look at one handler.
         """
-        self._router.flush()
+        self._router.pass_on()
         if self._signals.replaced:
             self._restore_signals()
 

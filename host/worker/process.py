@@ -152,7 +152,7 @@ class WorkerProcess:
             isolated = recorder.time(ANYONE, CALLBACKS, isolated)
         self._recent = RecentWriter(assignment.row, loop, os.getpid())
         failures.observers.append(self._recent.note_failure)
-        self._bus = LocalBus(Channel(assignment.bus), loop, os.getpid(), isolated)
+        self._bus = LocalBus(Channel(assignment.bus), loop, str(os.getpid()), isolated)
         unsent = UnsentBytes(settings.limits.max_unsent_bytes_per_worker)
         self._connections = OpenConnections(unsent=unsent)
         time = recorder.time if recorder else None

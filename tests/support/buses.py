@@ -46,7 +46,7 @@ class Buses:
         self.router.add(member, ours)
         self.sockets[member] = theirs
         channel = Channel(theirs) if self._max_queued is None else Channel(theirs, self._max_queued)
-        self.buses[member] = LocalBus(channel, self.loop, member, self._isolated)
+        self.buses[member] = LocalBus(channel, self.loop, str(member), self._isolated)
         return self.buses[member]
 
     def _isolated(self, function: Callable[[], object]) -> None:
@@ -61,7 +61,7 @@ class Buses:
             for bus in self.buses.values():
                 bus.flush()
             self.loop.run_once(0)
-            self.router.flush()
+            self.router.pass_on()
 
     def kill(self, member: int) -> None:
         """End a worker: its end closes, the supervisor reaps it."""
@@ -91,9 +91,10 @@ def connected(*members: int, max_queued: int | None = None) -> Iterator[Buses]:
 class Subscriber:
     """Subscribes to a topic, and keeps what it hears, with "ready" where it was told that."""
 
-    def __init__(self, bus: LocalBus, topic: str) -> None:
+    def __init__(self, bus: LocalBus, topic: str, *, prefix: bool = False) -> None:
         self.heard: list[Message | str] = []
-        bus.subscribe(topic, self.heard.append, lambda: self.heard.append("ready"))
+        ready = lambda: self.heard.append("ready")  # noqa: E731
+        bus.subscribe(topic, self.heard.append, ready, prefix=prefix)
 
     @property
     def payloads(self) -> list[bytes | str]:

@@ -29,7 +29,7 @@ VARIABLE = "_PREFORK_HANDOVER"
 """The number of the memfd, for the process that a reload executes anew."""
 KEPT = "_PREFORK_KEPT"
 """The number of what root has read of certificates, for a rehearsal."""
-FORMAT = 12
+FORMAT = 13
 """Raised with every change of what is handed over: a reload to another format is refused."""
 
 
@@ -141,11 +141,14 @@ class Service(_Value):
 
 
 class Topics(_Value):
-    """What the hub of the bus knows."""
+    """What the hub of the bus knows (`HubState`)."""
 
     hearers: list[tuple[bytes, list[int]]]
+    prefix_hearers: list[tuple[bytes, list[int]]]
     owners: list[tuple[bytes, int]]
-    rings: list[tuple[bytes, list[tuple[int, bytes]]]]
+    fence: int
+    rings: list[tuple[bytes, list[tuple[bytes, bytes]]]]
+    tables: list[tuple[bytes, list[tuple[bytes, bytes]]]]
 
 
 class StandIn(_Value):

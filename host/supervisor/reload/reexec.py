@@ -269,8 +269,7 @@ def _ended(generations: Generations, alive: Collection[int]) -> handover.Ended:
 
 
 def _topics(router: BusRouter) -> handover.Topics:
-    found = router.hub.state()
-    return handover.Topics(hearers=found.hearers, owners=found.owners, rings=found.rings)
+    return handover.Topics(**router.hub.state()._asdict())
 
 
 def _socket(listener: ListeningSocket) -> handover.Socket:

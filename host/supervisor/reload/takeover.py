@@ -61,7 +61,7 @@ def take_over(
     for generation in found.values():
         generation.clients = clients
     topics = handed.topics
-    parts.router.hub.restore(HubState(topics.hearers, topics.owners, topics.rings))
+    parts.router.hub.restore(HubState(**dict(topics)))
     for worker in handed.workers:
         _adopt(worker, found[worker.generation], parts.workers)
     _keep_without_successor([handle.record for handle in parts.workers])

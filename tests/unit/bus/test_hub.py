@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from host.bus.frames import Frame, Kind, Parser
+from host.bus.frames import Frame, Kind, Parser, split_sender
 from host.bus.hub import Hub, HubLimits
 
 
@@ -20,8 +20,9 @@ class Scene:
             self.hub.join(member)
 
     def take(self, member, packed):
-        (frame,) = Parser().feed(packed)
+        (frame,) = Parser(packed).frames()
         self.sent[member].append(frame)
+        return True
 
     def say(self, member, kind, name, number=0, payload=b""):
         self.hub.receive(member, Frame(kind, number, name, payload))
@@ -30,7 +31,11 @@ class Scene:
         self.say(member, Kind.PUBLISH, topic, retain, payload)
 
     def heard(self, member, kind=Kind.MESSAGE):
-        return [(frame.name, frame.payload) for frame in self.sent[member] if frame.kind == kind]
+        return [
+            (frame.name, frame.payload[frame.number :])
+            for frame in self.sent[member]
+            if frame.kind == kind
+        ]
 
     def claims(self, member):
         return [
@@ -47,7 +52,7 @@ def retained(scene, member, topic):
     scene.say(member, Kind.UNSUBSCRIBE, topic)
     assert frames[-1].kind == Kind.SUBSCRIBED
     assert all(frame.kind == Kind.RETAINED for frame in frames[:-1])
-    return [frame.payload[4:] for frame in frames[:-1]]
+    return [split_sender(frame.payload)[1] for frame in frames[:-1]]
 
 
 def test_only_those_who_have_subscribed_hear_and_the_publisher_is_one_of_them():
@@ -167,7 +172,9 @@ class Model(RuleBasedStateMachine):
             before = len(self.scene.sent[member])
             self.scene.say(member, Kind.SUBSCRIBE, topic, 7)
             frames = self.scene.sent[member][before:]
-            assert [frame.payload[4:] for frame in frames[:-1]] == list(self.rings[topic])
+            assert [split_sender(frame.payload)[1] for frame in frames[:-1]] == list(
+                self.rings[topic]
+            )
             self.hearers[topic].add(member)
 
     @rule(member=MEMBERS, topic=TOPICS)

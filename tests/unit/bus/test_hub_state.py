@@ -5,23 +5,51 @@ from hypothesis import strategies as st
 
 from host.bus.frames import Frame, Kind
 from host.bus.hub import Hub, HubLimits
+from host.bus.tables import Op, Request, TableLimits
 
 MEMBERS = st.integers(1, 3)
 NAMES = st.sampled_from([b"a", b"b", b"bus.left"])
 PAYLOADS = st.binary(max_size=3) | st.just(bytes(1500))
+ASKED = st.builds(
+    Request,
+    st.sampled_from(list(Op)),
+    NAMES,
+    st.none() | PAYLOADS,
+    st.none() | PAYLOADS,
+)
 STEPS = st.lists(
     st.tuples(st.just("join") | st.just("leave"), MEMBERS)
     | st.tuples(
         MEMBERS,
         st.builds(
             Frame,
-            st.sampled_from([Kind.SUBSCRIBE, Kind.UNSUBSCRIBE, Kind.OWN, Kind.RELEASE]),
+            st.sampled_from(
+                [
+                    Kind.SUBSCRIBE,
+                    Kind.SUBSCRIBE_PREFIX,
+                    Kind.UNSUBSCRIBE,
+                    Kind.UNSUBSCRIBE_PREFIX,
+                    Kind.OWN,
+                    Kind.RELEASE,
+                ]
+            ),
             st.integers(0, 9),
             NAMES,
         ),
     )
     | st.tuples(
-        MEMBERS, st.builds(Frame, st.just(Kind.PUBLISH), st.integers(0, 3), NAMES, PAYLOADS)
+        MEMBERS,
+        st.builds(
+            Frame,
+            st.sampled_from([Kind.PUBLISH, Kind.PUBLISH_TOLD]),
+            st.integers(0, 3),
+            NAMES,
+            PAYLOADS,
+        ),
+    )
+    | st.tuples(
+        MEMBERS,
+        st.builds(Frame, st.just(Kind.TABLE), st.just(7), NAMES, ASKED.map(Request.pack)),
     ),
     max_size=30,
 )
@@ -32,7 +60,11 @@ class Recorded:
 
     def __init__(self, **limits):
         self.sent, self.members = [], set()
-        self.hub = Hub(lambda *each: self.sent.append(each), HubLimits(**limits))
+        self.hub = Hub(self.take, HubLimits(**limits))
+
+    def take(self, *sent):
+        self.sent.append(sent)
+        return True
 
     def do(self, steps):
         for step in steps:
@@ -52,9 +84,13 @@ class Recorded:
         for name in (b"a", b"b", b"bus.left"):
             self.do([(9, Frame(Kind.SUBSCRIBE, 1, name)), (9, Frame(Kind.OWN, 0, name))])
             self.do([(9, Frame(Kind.PUBLISH, 0, name, b"who hears?"))])
+            self.do([(9, Frame(Kind.TABLE, 0, name, Request(Op.ITEMS).pack()))])
+            for size in (1, 1500):  # how much room there is
+                request = Request(Op.SET, b"new", bytes(size))
+                self.do([(9, Frame(Kind.TABLE, 0, name, request.pack()))])
 
 
-SMALL = {"retained": 2, "retained_bytes": 6_000, "keys": 2}
+SMALL = {"retained": 2, "retained_bytes": 6_000, "keys": 2, "tables": TableLimits(2_000, 4_000)}
 """Limits so low that what is retained and what is owned meets them."""
 
 

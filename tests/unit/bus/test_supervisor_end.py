@@ -112,3 +112,38 @@ def test_each_topic_has_one_order_for_all(steps):
             for member in scene.buses:
                 mine = [payload for payload in one[1:] if payload.startswith(b"%d " % member)]
                 assert mine == sorted(mine, key=lambda payload: int(payload.split()[1]))
+
+
+def test_a_turn_passes_on_so_much_and_goes_on_in_the_next_with_nobody_left_behind():
+    with connected() as scene:
+        hearers = [Subscriber(bus, "t") for bus in scene.buses.values()]
+        scene.run()
+        for member in (1, 2):
+            for number in range(2_000):
+                scene.buses[member].publish("t", b"%d %d" % (member, number))
+            scene.buses[member].flush()
+        turns, before = [], 0
+        while before < 4_000:
+            scene.loop.run_once(0)  # what is left wakes the loop again
+            scene.router.pass_on()
+            scene.loop.run_once(0)
+            heard = len(hearers[0].heard) - 1
+            turns.append(heard - before)
+            before = heard
+        assert max(turns) < 300
+        first = hearers[0].payloads[1:1_000]
+        assert {payload[:1] for payload in first} == {b"1", b"2"}  # in turns
+        scene.run(40)
+        assert hearers[1].payloads == hearers[2].payloads == hearers[0].payloads
+
+
+def test_what_a_worker_has_said_before_its_end_comes_though_it_is_more_than_a_turn_takes():
+    with connected() as scene:
+        hearer = Subscriber(scene.buses[2], "t")
+        scene.run()
+        for _ in range(5_000):
+            scene.buses[1].publish("t", b"x")
+        scene.buses[1].flush()
+        scene.kill(1)
+        scene.run(60)
+        assert len(hearer.payloads) == 5_001

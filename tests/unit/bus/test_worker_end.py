@@ -2,6 +2,8 @@
 
 import pytest
 
+from host.bus.frames import Frame, Kind
+from host.interfaces import BUS_TAKEN
 from support.buses import Subscriber, connected
 
 
@@ -133,3 +135,78 @@ def test_a_topic_that_is_none_is_refused_and_leaves_nothing_behind():
             bus.subscribe("", print)
         assert not bus._subscriptions
         assert not bus._pending
+
+
+def test_a_prefix_hears_all_topics_that_begin_so_each_once():
+    with connected() as scene:
+        scene.buses[1].publish("room.a", b"0", retain=1)
+        scene.buses[1].publish("room.b", b"1", retain=1)
+        scene.buses[1].publish("hall", b"2", retain=1)
+        scene.run()
+        hearer = Subscriber(scene.buses[2], "room.", prefix=True)
+        exact = Subscriber(scene.buses[2], "room.a")
+        scene.run()
+        assert [(each.topic, each.payload) for each in hearer.heard[:-1]] == [
+            ("room.a", b"0"),
+            ("room.b", b"1"),
+        ]
+        for topic in ("room.a", "room.", "room", "hall", "rooms.a"):
+            scene.buses[3].publish(topic, topic.encode())
+        scene.run()
+        assert hearer.payloads[2:] == ["ready", b"room.a", b"room."]
+        assert exact.payloads == [b"0", "ready", b"room.a"]
+        scene.buses[2].unsubscribe("room.", prefix=True)
+        scene.buses[3].publish("room.a", b"end")
+        scene.run()
+        assert hearer.payloads[-1] == b"room."
+        assert exact.payloads[-1] == b"end"
+
+
+def test_who_leaves_hears_no_prefix_any_more():
+    with connected() as scene:
+        Subscriber(scene.buses[1], "a", prefix=True)
+        scene.run()
+        scene.kill(1)
+        assert scene.router.hub.state().prefix_hearers == []
+
+
+def test_a_publisher_is_told_when_its_message_has_its_place():
+    with connected(1, 2, max_queued=1_000) as scene:
+        hearer, told = Subscriber(scene.buses[2], "t"), []
+        scene.run()
+        assert scene.buses[1].publish("t", b"x", done=lambda done: told.append(("x", done)))
+        assert scene.buses[1].publish("t", b"y", done=lambda done: told.append(("y", done)))
+        assert not scene.buses[1].publish(
+            "t", bytes(990), done=lambda done: told.append(("z", done))
+        )
+        assert told == []  # never before publish() has returned
+        scene.run()
+        assert sorted(told) == [("x", True), ("y", True), ("z", False)]
+        assert hearer.payloads == ["ready", b"x", b"y"]
+
+
+def test_each_owner_of_a_key_has_a_greater_fencing_number():
+    with connected() as scene:
+        fences = []
+        for member in (1, 2, 1, 3):
+            bus = scene.buses[member]
+            assert bus.fence("k") is None
+            bus.claim("k", lambda _: None)
+            scene.run()
+            fences.append(bus.fence("k"))
+            bus.release("k")
+            assert bus.fence("k") is None
+            scene.run()
+        assert fences == sorted(set(fences))
+        assert min(fences) > 0
+
+
+def test_who_is_told_that_a_key_is_taken_owns_it_no_more():
+    with connected(1) as scene:
+        bus, taken = scene.buses[1], Subscriber(scene.buses[1], BUS_TAKEN)
+        bus.claim("k", lambda _: None)
+        scene.run()
+        scene.router._send(1, Frame(Kind.TAKEN, 0, b"k").pack())
+        scene.run()
+        assert taken.payloads == ["ready", b"k"]
+        assert bus.fence("k") is None

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from host.bus.hub import HubState
 from host.errors import HostError
 from host.ipc.series import Family
 from host.ipc.series_totals import FamilyCounts, SeriesCounts
@@ -68,11 +69,15 @@ WORKERS = st.builds(
     clients=st.none() | COUNTS,
     plugins=NAMES,
 )
+NO_TOPICS = HubState([], [], [], 0, [], [])._asdict()
 TOPICS = st.builds(
     handover.Topics,
     hearers=listed(st.tuples(BYTES, listed(COUNTS))),
+    prefix_hearers=listed(st.tuples(BYTES, listed(COUNTS))),
     owners=listed(st.tuples(BYTES, COUNTS)),
-    rings=listed(st.tuples(BYTES, listed(st.tuples(COUNTS, BYTES)))),
+    fence=COUNTS,
+    rings=listed(st.tuples(BYTES, listed(st.tuples(BYTES, BYTES)))),
+    tables=listed(st.tuples(BYTES, listed(st.tuples(BYTES, BYTES)))),
 )
 FAMILIES = st.builds(
     Family,
@@ -221,7 +226,7 @@ def made(fds, **other):
         ],
         "serving": handover.Serving(generation=2, wake=wake, sockets=[0]),
         "workers": [worker, worker.model_copy(update={"bus": None})],
-        "topics": handover.Topics(hearers=[(b"t", [4711])], owners=[], rings=[]),
+        "topics": handover.Topics(**NO_TOPICS | {"hearers": [(b"t", [4711])]}),
         "stand_in": handover.StandIn(pid=5, pipe=pipe),
         "service": handover.Service(
             address="@notify", watchdog_seconds=3.0, stored={"a": 7}, unsent=["READY=1"]
@@ -358,7 +363,7 @@ REFUSED = {
     "a field more": changed(more=1),
     "a field of another kind": changed(generation="three"),
     "a worker without most fields": changed(workers=[{"slot": 1}]),
-    "bytes that are no base64": changed(topics={"hearers": [["*", []]], "owners": [], "rings": []}),
+    "bytes that are no base64": changed(topics=NO_TOPICS | {"hearers": [["*", []]]}),
 }
 
 

@@ -1,0 +1,103 @@
+"""Tables of the bus as a worker has them: `worker.bus.table(name)`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from host.bus.frames import MAX_NAME_BYTES
+from host.bus.tables import MAX_VALUE_BYTES, Answer, Op, Request, unpack_items
+
+Done = Callable[[bool], object]
+
+
+class Asked:
+    """A question to a table that has no answer yet.
+
+    Args:
+        done: called with the answer, and with the items that came before it.
+    """
+
+    def __init__(self, done: Callable[[Answer, dict[str, bytes]], object]) -> None:
+        self._done = done
+        self._items: dict[str, bytes] = {}
+
+    def take_items(self, data: bytes) -> None:
+        """Take in some of the items."""
+        self._items.update((key.decode(), value) for key, value in unpack_items(data))
+
+    def answer(self, answer: Answer) -> None:
+        """Take in the answer."""
+        self._done(answer, self._items)
+
+
+class _Asks(Protocol):
+    """What a table needs of the bus."""
+
+    def ask_table(self, table: bytes, payload: bytes, asked: Asked) -> bool: ...
+
+    def call_soon(self, function: Callable[..., object], *args: object) -> None: ...
+
+
+class SharedTable:
+    """A table; implements `host.Table`.
+
+    Args:
+        bus: sends what is asked.
+        name: the name of the table.
+    """
+
+    def __init__(self, bus: _Asks, name: bytes) -> None:
+        self._bus, self._name = bus, name
+
+    def get(self, key: str, done: Callable[[bool, bytes | None], object]) -> None:
+        """Ask for the value of a key: whether it is known, and the value."""
+        if not self._ask(Request(Op.GET, _key(key)), lambda answer, _: done(*answer)):
+            self._bus.call_soon(done, False, None)
+
+    def set(self, key: str, value: bytes, done: Done | None = None) -> None:
+        """Give a key a value."""
+        self._change(Request(Op.SET, _key(key), _value(value)), done)
+
+    def delete(self, key: str, done: Done | None = None) -> None:
+        """Have a key no value any more."""
+        self._change(Request(Op.DELETE, _key(key)), done)
+
+    def compare_and_set(
+        self, key: str, expected: bytes | None, value: bytes | None, done: Done
+    ) -> None:
+        """Give a key a value if it has the expected one."""
+        wanted = None if value is None else _value(value)
+        self._change(Request(Op.COMPARE_AND_SET, _key(key), wanted, expected), done)
+
+    def items(self, done: Callable[[dict[str, bytes] | None], object]) -> None:
+        """Ask for all keys with their values; None if they are not known."""
+        if not self._ask(
+            Request(Op.ITEMS), lambda answer, items: done(items if answer.done else None)
+        ):
+            self._bus.call_soon(done, None)
+
+    def _change(self, request: Request, done: Done | None) -> None:
+        tell = done or _nobody
+        if not self._ask(request, lambda answer, _: tell(answer.done)):
+            self._bus.call_soon(tell, False)
+
+    def _ask(self, request: Request, done: Callable[[Answer, dict[str, bytes]], object]) -> bool:
+        return self._bus.ask_table(self._name, request.pack(), Asked(done))
+
+
+def _nobody(_done: bool) -> None:
+    """Have nobody hear of it."""
+
+
+def _key(text: str) -> bytes:
+    key = text.encode()
+    if not 0 < len(key) <= MAX_NAME_BYTES:
+        raise ValueError(f"a key has 1 to {MAX_NAME_BYTES} bytes, not {len(key)}")
+    return key
+
+
+def _value(value: bytes) -> bytes:
+    if len(value) > MAX_VALUE_BYTES:
+        raise ValueError(f"value of {len(value)} bytes: {MAX_VALUE_BYTES} at most")
+    return value
