@@ -7,7 +7,7 @@ import itertools
 import math
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -54,13 +54,18 @@ class DeclaredMetrics:
     Args:
         own: where this process counts.
         is_shown: whether anybody can see what is counted.
+        running: what a running host counts already, in which a scheduler is swapped: one metric
+            cannot be two things at once.
 
     Attributes:
         is_closed: whether nothing can be declared any more: the memory is laid out.
     """
 
-    def __init__(self, own: OwnSeries, *, is_shown: bool = True) -> None:
+    def __init__(
+        self, own: OwnSeries, *, is_shown: bool = True, running: Iterable[Family] = ()
+    ) -> None:
         self._own, self.is_shown = own, is_shown
+        self._running = {each.name.removesuffix("_total"): each for each in running}
         self._words: dict[str, int] = {}
         self.is_closed = False
 
@@ -81,6 +86,12 @@ class DeclaredMetrics:
             if each.name.removesuffix("_total") == family.name.removesuffix("_total"):
                 other = "" if each.name == family.name else f", as the {each.kind} {each.name}"
                 raise ValueError(f"{family.name} is declared already{other}")
+        running = self._running.get(family.name.removesuffix("_total"), family)
+        if not running.has_shape_of(family):
+            raise ValueError(
+                f"{family.name} is counted already, as a {running.kind} with other labels or"
+                " bounds; select the plugin in the settings and reload"
+            )
         words = self._words.get(plugin, 0) + family.size
         if words > WORDS_PER_PLUGIN:
             raise ValueError(

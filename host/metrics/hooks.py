@@ -37,14 +37,18 @@ CALLBACK = "callback"
 """Stands for a hook where a plugin has asked to be called: timers, threads, the bus, asyncio."""
 
 
-def lay_out(own: OwnSeries, registry: Registry, addresses: Iterable[str]) -> None:
+def lay_out(
+    own: OwnSeries, registry: Registry, addresses: Iterable[str], running: OwnSeries | None = None
+) -> None:
     """Lay out what is counted of the hooks of a host's plugins.
 
     Args:
         own: where this process counts; it has no shared memory yet.
         registry: the plugins.
         addresses: those of the listeners.
+        running: where this process counts already; a failure is counted once.
     """
+    known = running.places(HOOK_FAILURES.name) if running else {}
     pairs = [
         (each.plugin, hook)
         for hook, implementations in registry.calls.items()
@@ -58,7 +62,8 @@ def lay_out(own: OwnSeries, registry: Registry, addresses: Iterable[str]) -> Non
         for address in ("", *addresses)
         if not address or _has_listener(pair[1])
     ]
-    own.add(HOOK_FAILURES._replace(series=tuple(dict.fromkeys(series))))
+    new = (each for each in dict.fromkeys(series) if each not in known)
+    own.add(HOOK_FAILURES._replace(series=tuple(new)))
 
 
 def _has_listener(hook: str) -> bool:

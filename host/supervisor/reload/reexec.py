@@ -14,6 +14,7 @@ from host.bus.supervisor_end import BusRouter
 from host.control.server import ControlServer
 from host.errors import ListenError
 from host.ipc.host_counts import HostCounts
+from host.ipc.series import OwnSeries
 from host.net.activation import PassedSockets
 from host.net.listeners import ListeningSocket
 from host.net.shards import ShardGroup
@@ -259,8 +260,8 @@ def _ended(generations: Generations, alive: Collection[int]) -> handover.Ended:
     for each in generations.all:
         if each.number not in alive:
             ended.add(each.scoreboard, each.listeners)
-            if each.series.board is not None:
-                series.add(each.series.board, each.scoreboard)
+            for board in each.boards:
+                series.add(board, each.scoreboard)
     counted = [
         family._replace(counts=[each for each in family.counts if any(each.words)])
         for family in series
@@ -287,14 +288,11 @@ def _socket(listener: ListeningSocket) -> handover.Socket:
 
 
 def _scores(generation: Generation) -> handover.Scores:
-    board = generation.series.board
-    series = None
-    if board is not None:
-        series = handover.Series(fd=board.fileno(), families=list(board.families))
     return handover.Scores(
         generation=generation.number,
         fd=generation.scoreboard.fileno(),
-        series=series,
+        series=_series(generation.series),
+        swapped=_series(generation.swapped),
         listeners=[(view.address, view.plugin) for view in generation.listeners],
     )
 
@@ -324,3 +322,9 @@ def _worker(handle: WorkerHandle, router: BusRouter) -> handover.Worker:
         clients=handle.clients,
         plugins=json.dumps(handle.plugins),
     )
+
+
+def _series(own: OwnSeries) -> handover.Series | None:
+    if own.board is None:
+        return None
+    return handover.Series(fd=own.board.fileno(), families=list(own.board.families))

@@ -194,3 +194,17 @@ def test_a_plugin_that_is_told_of_the_host_is_told_which_it_is():
     assert telling_who(implementation("on_host_start", "host"))(HostOf()) == "chat"
     assert telling_who(implementation("on_host_start")) is told
     assert telling_who(implementation("on_worker_start", "worker")) is told
+
+
+def test_what_a_running_host_counts_keeps_its_kind_labels_and_bounds(own):
+    DeclaredMetrics(own).of("chat").counter("lines", "Lines.", {"kind": ("ok",)})
+    swapped = OwnSeries()
+    declared = DeclaredMetrics(swapped, running=own.families).of("chat")
+    declared.counter("lines", "Lines.", {"kind": ("ok", "bad")})
+    for declare in (
+        lambda of: of.counter("lines", "Lines."),
+        lambda of: of.gauge("lines", "Lines.", {"kind": ("ok",)}),
+    ):
+        refusing = DeclaredMetrics(OwnSeries(), running=own.families).of("chat")
+        with pytest.raises(ValueError, match=r"is counted already, as a counter with .* reload"):
+            declare(refusing)
