@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from host.hookspecs import ROWS, Audience
 from host.ipc.series import Family, OwnSeries
@@ -72,6 +73,23 @@ def _has_listener(hook: str) -> bool:
     return hook not in ROWS or ROWS[hook].audience in of_listeners
 
 
+class SlowCalls(NamedTuple):
+    """What is done about calls that are measured and have taken too long.
+
+    Attributes:
+        seconds: how long is not too long yet.
+        note: called with plugin and hook.
+        are_noted: tells whether another one does so, which measures all calls of a function.
+    """
+
+    seconds: float
+    note: Callable[[str, str], object]
+    are_noted: Callable[[Implementation], bool]
+
+
+NONE_SLOW = SlowCalls(math.inf, lambda _plugin, _hook: None, lambda _each: True)
+
+
 class HookTimes:
     """Measures the hooks that one process calls.
 
@@ -80,12 +98,17 @@ class HookTimes:
         sample: of so many calls, one is measured on average; the gaps are random, so that no
             rhythm of a plugin decides which.
         clock: the clock, in nanoseconds.
+        slow: what is done about slow ones among those that are measured.
     """
 
     def __init__(
-        self, own: OwnSeries, sample: int, clock: Callable[[], int] = time.perf_counter_ns
+        self,
+        own: OwnSeries,
+        sample: int,
+        clock: Callable[[], int] = time.perf_counter_ns,
+        slow: SlowCalls = NONE_SLOW,
     ) -> None:
-        self._own, self._sample, self._clock = own, sample, clock
+        self._own, self._sample, self._slow, self._clock = own, sample, slow, clock
         self._places: Mapping[tuple[str, ...], int] = own.places(HOOK_SECONDS.name)
         self._random = Random()
 
@@ -103,7 +126,7 @@ class HookTimes:
         place = self._places.get((each.plugin, each.hook))
         if place is None:  # of a plugin that was loaded later, such as another scheduler
             return each.function
-        return timing(each, functools.partial(self._time, place))
+        return timing(each, functools.partial(self._time, each, place))
 
     def sampled(self, each: Implementation) -> Callable[..., Any]:
         """Return what to call in the place of a plugin's function; some calls are measured."""
@@ -123,8 +146,12 @@ class HookTimes:
 
         return called
 
-    def _time(self, place: int, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _time(
+        self, each: Implementation, place: int, function: Callable[..., Any]
+    ) -> Callable[..., Any]:
         own, clock = self._own, self._clock
+        slow = NONE_SLOW if self._slow.are_noted(each) else self._slow
+        most = slow.seconds * 1e9
 
         def timed(*args: object) -> Any:
             began = clock()
@@ -137,6 +164,8 @@ class HookTimes:
                 bucket = min((max(took - 1, 0) // 1000).bit_length(), _BOUNDS)
                 own.words[first + bucket] += 1
                 own.words[first + _BOUNDS + 1] += took / 1e9
+                if took > most:
+                    slow.note(each.plugin, each.hook)
 
         return timed
 
