@@ -156,8 +156,10 @@ class PluginMetrics:
         if not help.strip() or not help.isprintable():
             raise ValueError(f"{kind} {name}: help is {help!r}, expected a sentence in one line")
         values = _checked_labels(f"{kind} {name}", labels)
-        prefix = re.sub("[^a-z0-9]+", "_", self._plugin.lower()).strip("_")
-        if prefix.partition("_")[0] in RESERVED:
+        prefix = _as_part(self._plugin)
+        if not prefix:  # no letter of it is ASCII
+            prefix = f"plugin_{_as_part(self._plugin.encode('punycode').decode())}".strip("_")
+        elif prefix.partition("_")[0] in RESERVED:
             prefix = f"plugin_{prefix}"
         total = "_total" if kind == "counter" else ""
         series = tuple(itertools.product(*values.values()))
@@ -165,6 +167,11 @@ class PluginMetrics:
             f"prefork_{prefix}_{name}{total}", kind, help, tuple(values), bounds, series
         )
         return self._declared.declare(self._plugin, family)
+
+
+def _as_part(text: str) -> str:
+    """Return a text as a part of a metric's name; "" if there is no letter and no digit for it."""
+    return re.sub("[^a-z0-9]+", "_", text.lower()).strip("_")
 
 
 def _check_name(kind: Kind, name: str) -> None:
@@ -179,19 +186,24 @@ def _check_name(kind: Kind, name: str) -> None:
 
 def _checked_labels(what: str, labels: Labels) -> Mapping[str, tuple[str, ...]]:
     found = {}
-    for name, values in labels.items():
+    for name, given in labels.items():
         if not _NAME.fullmatch(name):
             raise ValueError(f"{what}: label {name!r}: {_FORM}")
         if name in _OF_HOST:
             raise ValueError(f"{what}: the host adds a label {name} itself; choose another name")
-        if isinstance(values, str) or not all(isinstance(each, str) for each in values):
-            raise ValueError(f"{what}: label {name} has {values!r}, expected a list of texts")
+        values = tuple(given) if isinstance(given, Iterable) else given
+        if isinstance(given, str) or not _are_texts(values):
+            raise ValueError(f"{what}: label {name} has {given!r}, expected a list of texts")
         if not all(map(_is_unicode, values)):
             raise ValueError(f"{what}: label {name} has {values!r}, which UTF-8 cannot express")
         if not values or len(set(values)) < len(values):
             raise ValueError(f"{what}: label {name} has {values!r}, expected values, each once")
-        found[name] = tuple(values)
+        found[name] = values
     return found
+
+
+def _are_texts(values: object) -> bool:
+    return isinstance(values, tuple) and all(isinstance(each, str) for each in values)
 
 
 def _is_unicode(text: str) -> bool:

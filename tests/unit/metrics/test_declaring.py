@@ -39,6 +39,9 @@ def test_names_are_those_of_the_plugin(own, metrics):
         ("a.b-", "a_b"),
         ("worker", "plugin_worker"),
         ("events-of-mine", "plugin_events_of_mine"),
+        ("чат", "plugin_80a0bn"),
+        ("日本", "plugin_wgv71a"),
+        ("-", "plugin"),
     ],
 )
 def test_any_name_of_a_plugin_makes_a_prefix(own, plugin, prefix):
@@ -208,3 +211,14 @@ def test_what_a_running_host_counts_keeps_its_kind_labels_and_bounds(own):
         refusing = DeclaredMetrics(OwnSeries(), running=own.families).of("chat")
         with pytest.raises(ValueError, match=r"is counted already, as a counter with .* reload"):
             declare(refusing)
+
+
+def test_values_of_labels_may_come_from_a_generator(own, metrics):
+    metrics.counter("lines", "Lines.", {"kind": (each for each in ("ok", "bad"))}).add(1, "bad")
+    assert own.families[0].series == (("ok",), ("bad",))
+
+
+@pytest.mark.parametrize("values", [None, 7, "ok", [1]])
+def test_values_of_labels_are_texts(metrics, values):
+    with pytest.raises(ValueError, match="expected a list of texts"):
+        metrics.counter("lines", "Lines.", {"kind": values})
