@@ -152,6 +152,7 @@ class SeriesBoard:
     Attributes:
         cells: all words of all rows.
         families, rows: see above.
+        size: how many bytes it has.
 
     Raises:
         OSError: there is no memory left for it.
@@ -162,7 +163,7 @@ class SeriesBoard:
     ) -> None:
         self.families, self.rows = tuple(families), rows
         self._stride = sum(each.size for each in self.families)
-        size = rows * self._stride * WORD  # pages of rows that are not used are none
+        self.size = size = rows * self._stride * WORD  # pages of rows that are not used are none
         self._fd = os.memfd_create("series", os.MFD_CLOEXEC) if fd is None else fd
         try:
             if fd is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import resource
 import socket
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from host.bus.supervisor_end import BusRouter
 from host.control.server import ControlServer
 from host.errors import ListenError
 from host.ipc.host_counts import HostCounts
+from host.ipc.scoreboard import scoreboard_size
 from host.ipc.series import OwnSeries
 from host.net.activation import PassedSockets
 from host.net.listeners import ListeningSocket
@@ -38,6 +40,10 @@ _NOT_ROOT = (
     "this host is not root's (process.user): restart it to add that. If root starts it with "
     'process.keep = ["bind"], reloads can add ports below 1024'
 )
+
+
+_SPARE_BYTES = 8 << 20
+"""Address space for what a process maps after its plugins are loaded, besides counters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +130,8 @@ def reexec(
     """
     before = parts.settings.process
     if cause := plan.process.change_since(before):
+        raise ReloadError(cause)
+    if cause := _lack_of_address_space(parts.generations, plan):
         raise ReloadError(cause)
     existing = [each for one in parts.generations.with_listeners for each in one.sockets]
     opened, opened_ops = _open_added(parts, plan, existing)
@@ -251,6 +259,28 @@ def hand_over(
         settings=handover.settings_as_text(parts.settings),
         max_connections=parts.max_connections,
         applied=json.dumps(parts.applied()),
+    )
+
+
+def _lack_of_address_space(generations: Generations, plan: Plan) -> str:
+    """Return why the next process could not map all counters, or "".
+
+    It could not do without those of workers that serve, and nobody could go back to this one.
+    """
+    most, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if most == resource.RLIM_INFINITY or not plan.address_space:
+        return ""
+    boards = [each.scoreboard.size for each in generations.all]
+    boards += [board.size for each in generations.all for board in each.boards]
+    if generations.clients is not None:
+        boards.append(generations.clients.size)
+    needed = sum(boards) + scoreboard_size(len(plan.listen)) + plan.address_space + _SPARE_BYTES
+    if needed <= most:
+        return ""
+    return (
+        f"it needs {needed >> 20} MiB of address space to begin, with the counters of"
+        f" {len(generations.all)} generations that have workers, and {most >> 20} MiB are allowed"
+        " (RLIMIT_AS, ulimit -v)"
     )
 
 
