@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -138,7 +139,12 @@ class Pages:
         return Response(body, kind=kind)
 
     def _written(self, kind: str) -> bytes:
-        return exposition.write(metrics.read(self._host), kind)
+        """Return the text of all metrics; one thread does so, and one text at a time."""
+        gc.disable()  # no cycle is made, and it would look again and again at what is kept
+        try:
+            return exposition.write(metrics.read(self._host), kind)
+        finally:
+            gc.enable()
 
     async def _why(self, request: Request) -> Response:
         """Tell why the connection `id` is with its worker; the supervisor checks the id."""
