@@ -99,14 +99,17 @@ def on_host_start(host: Host) -> None:
     """Tell that the host is about to start.
 
     Runs in: the supervisor, with every listener bound and before the first worker is forked.
-    Calls: once, in every plugin.
+    Calls: once, in every plugin. A running host that is told to use another scheduler calls it
+        in that one, before it asks it for the first time; workers are there already then.
     Blocking: allowed; nothing is served before it returns. Threads started here do not
-        survive into the workers.
+        survive into the workers. In a scheduler that a running host is told to use it should be
+        quick: nobody is let in meanwhile.
 
     Args:
         host: the host's name, pid, listeners and number of workers; its `metrics` declares what
             the plugin counts.
-    Fails: the host does not start, and says which plugin failed and why.
+    Fails: the host does not start, and says which plugin failed and why. A running host goes on
+        with the scheduler that it has.
 
     Example:
         from host import Host, hookimpl

@@ -72,12 +72,20 @@ class Assignment(NamedTuple):
 
 
 class CountedGeneration(NamedTuple):
-    """A generation, as far as its counters go."""
+    """A generation, as far as its counters go.
+
+    Attributes:
+        number: its number.
+        listeners: what its rows count for.
+        scoreboard: the counters of the host.
+        series: what plugins count, and what is counted of them: that of a scheduler that was
+            swapped in comes last.
+    """
 
     number: int
     listeners: tuple[Listener, ...]
     scoreboard: Scoreboard
-    series: SeriesBoard | None
+    series: tuple[SeriesBoard, ...]
 
 
 class OpsAssignment(NamedTuple):

@@ -56,12 +56,15 @@ class ClientCounts:
         fd: the memfd of a mapping that exists; it is closed by `close`, too.
         rows_in_use: the rows whose workers are alive.
 
+    Attributes:
+        size: how many bytes it has.
+
     Raises:
         LimitsError: there is no address space for it.
     """
 
     def __init__(self, fd: int | None = None, rows_in_use: Iterable[int] = ()) -> None:
-        size = (_HEADER_WORDS + MAX_ROWS * _ROW_CELLS * 2 // WORD) * WORD
+        self.size = size = (_HEADER_WORDS + MAX_ROWS * _ROW_CELLS * 2 // WORD) * WORD
         self._fd = os.memfd_create("clients", os.MFD_CLOEXEC) if fd is None else fd
         try:
             os.ftruncate(self._fd, size)

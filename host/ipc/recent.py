@@ -122,7 +122,8 @@ class RecentEvent(NamedTuple):
             case Kind.FAILED | Kind.SLOW:
                 hook = _HOOKS.get(self.detail, "a callback")
                 what = "failed" if self.kind is Kind.FAILED else "took too long"
-                return f"{hook} of plugin {printable(self.plugin)} {what}"
+                whose = f" of plugin {printable(self.plugin)}" if self.plugin else ""
+                return f"{hook}{whose} {what}"
         return _SENTENCES[self.kind]
 
 
@@ -170,8 +171,20 @@ class RecentWriter:
         self, plugin: str, hook: str, error: BaseException, _args: tuple[object, ...]
     ) -> None:
         """Write that a plugin has failed, or has taken too long."""
-        name = plugin.encode(errors="replace")[:_PLUGIN_BYTES]
         kind = Kind.SLOW if isinstance(error, SlowCallError) else Kind.FAILED
+        self._note_call(kind, plugin, hook)
+
+    def note_slow(self, plugin: str, hook: str) -> None:
+        """Write that a call has taken too long: of a hook, or of what a plugin has asked for.
+
+        Args:
+            plugin: whose it was; "" if that is not known.
+            hook: the hook's name, or anything else.
+        """
+        self._note_call(Kind.SLOW, plugin, hook)
+
+    def _note_call(self, kind: Kind, plugin: str, hook: str) -> None:
+        name = plugin.encode(errors="replace")[:_PLUGIN_BYTES]
         self.note(kind, detail=_CALL_NUMBERS.get(hook, 0), plugin=name)
 
 

@@ -16,6 +16,7 @@ import mmap
 import os
 from typing import Protocol
 
+from host.errors import LimitsError
 from host.interfaces import CloseReason
 
 WORD = 8
@@ -225,6 +226,15 @@ class Row:
         self.put(ACCEPTED_ALL, self.sum(ACCEPTED))
 
 
+def scoreboard_size(listeners: int) -> int:
+    """Return how many bytes a scoreboard has whose rows count for so many listeners."""
+    return (HEADER_WORDS + MAX_ROWS * _stride(listeners)) * WORD
+
+
+def _stride(listeners: int) -> int:
+    return WORKER_WORDS + listeners * LISTENER_WORDS + DOING_WORDS + RECENT_WORDS
+
+
 class Scoreboard:
     """The shared mapping of one generation; inherited across fork and exec.
 
@@ -234,17 +244,26 @@ class Scoreboard:
 
     Attributes:
         cells: the mapping as unsigned 64-bit words.
+        size: how many bytes it has.
+
+    Raises:
+        LimitsError: there is no memory for it.
     """
 
     def __init__(self, listeners: int, fd: int | None = None) -> None:
-        self._stride = WORKER_WORDS + listeners * LISTENER_WORDS + DOING_WORDS + RECENT_WORDS
-        size = (HEADER_WORDS + MAX_ROWS * self._stride) * WORD
-        if fd is None:
-            self._fd = os.memfd_create("scoreboard", os.MFD_CLOEXEC)
-            os.ftruncate(self._fd, size)
-        else:
-            self._fd = fd
-        self._map = mmap.mmap(self._fd, size)
+        self._stride = _stride(listeners)
+        self.size = size = scoreboard_size(listeners)
+        self._fd = os.memfd_create("scoreboard", os.MFD_CLOEXEC) if fd is None else fd
+        try:
+            if fd is None:
+                os.ftruncate(self._fd, size)
+            self._map = mmap.mmap(self._fd, size)
+        except OSError as error:
+            os.close(self._fd)
+            raise LimitsError(
+                f"the counters of workers need {size >> 20} MiB of address space, of which little"
+                f" is ever used: {error.strerror} (RLIMIT_AS, ulimit -v)"
+            ) from error
         self.cells = memoryview(self._map).cast("Q")
         self.listeners = listeners
         self._rows: dict[int, Row] = {}

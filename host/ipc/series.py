@@ -97,17 +97,20 @@ class OwnSeries:
         self.families.append(family)
         return first
 
-    def share(self) -> SeriesBoard | None:
-        """Return the memory for a generation, in which this is the supervisor; None for no words.
+    def share(self, rows: int = MAX_ROWS + 1) -> SeriesBoard | None:
+        """Return memory in which this is the supervisor; None for no words.
 
         What was counted so far goes on there. The caller closes the memory.
+
+        Args:
+            rows: how many rows it has: those of a generation, or only that of the supervisor.
 
         Raises:
             OSError: there is none left.
         """
         if not self.words:
             return None
-        counted, self.board = self.words, SeriesBoard(self.families)
+        counted, self.board = self.words, SeriesBoard(self.families, rows=rows)
         self.use(SUPERVISOR)
         for number, value in enumerate(counted):
             self.words[number] = value
@@ -119,7 +122,7 @@ class OwnSeries:
             self.words, self.base = self.board.cells, self.board.base(row)
 
     def leave(self) -> None:
-        """Write nothing that is shared any more: this is a process that a plugin has forked."""
+        """Write nothing that is shared any more: this process does not count there."""
         words = sum(each.size for each in self.families)
         self.words, self.base = array("d", [0.0]) * words, 0
 
@@ -144,18 +147,23 @@ class SeriesBoard:
     Args:
         families: what its rows count.
         fd: the memfd (memfd_create(2)) of one that exists; it is closed by `close`, too.
+        rows: how many rows it has; with one, only the supervisor counts in it.
 
     Attributes:
         cells: all words of all rows.
+        families, rows: see above.
+        size: how many bytes it has.
 
     Raises:
         OSError: there is no memory left for it.
     """
 
-    def __init__(self, families: Iterable[Family], fd: int | None = None) -> None:
-        self.families = tuple(families)
+    def __init__(
+        self, families: Iterable[Family], fd: int | None = None, rows: int = MAX_ROWS + 1
+    ) -> None:
+        self.families, self.rows = tuple(families), rows
         self._stride = sum(each.size for each in self.families)
-        size = (MAX_ROWS + 1) * self._stride * WORD  # pages of rows that are not used are none
+        self.size = size = rows * self._stride * WORD  # pages of rows that are not used are none
         self._fd = os.memfd_create("series", os.MFD_CLOEXEC) if fd is None else fd
         try:
             if fd is None:

@@ -65,7 +65,11 @@ class SeriesTotals:
 
     def add(self, board: SeriesBoard, scoreboard: Scoreboard) -> None:
         """Add all that is counted in a generation's memory now; `scoreboard` knows its slots."""
-        slots = [(row.number + 1, row.slot) for row in scoreboard.rows if row.slot is not None]
+        slots = [
+            (row.number + 1, row.slot)
+            for row in scoreboard.rows
+            if row.slot is not None and board.rows > 1
+        ]
         summed = {each.name: self._of(each) for each in board.families if each.kind != "gauge"}
         for row, slot in [(SUPERVISOR, None), *slots]:
             for family, values, words in board.read(row):

@@ -7,7 +7,7 @@ import itertools
 import math
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -54,13 +54,18 @@ class DeclaredMetrics:
     Args:
         own: where this process counts.
         is_shown: whether anybody can see what is counted.
+        running: what a running host counts already, in which a scheduler is swapped: one metric
+            cannot be two things at once.
 
     Attributes:
         is_closed: whether nothing can be declared any more: the memory is laid out.
     """
 
-    def __init__(self, own: OwnSeries, *, is_shown: bool = True) -> None:
+    def __init__(
+        self, own: OwnSeries, *, is_shown: bool = True, running: Iterable[Family] = ()
+    ) -> None:
         self._own, self.is_shown = own, is_shown
+        self._running = {each.name.removesuffix("_total"): each for each in running}
         self._words: dict[str, int] = {}
         self.is_closed = False
 
@@ -81,6 +86,12 @@ class DeclaredMetrics:
             if each.name.removesuffix("_total") == family.name.removesuffix("_total"):
                 other = "" if each.name == family.name else f", as the {each.kind} {each.name}"
                 raise ValueError(f"{family.name} is declared already{other}")
+        running = self._running.get(family.name.removesuffix("_total"), family)
+        if not running.has_shape_of(family):
+            raise ValueError(
+                f"{family.name} is counted already, as a {running.kind} with other labels or"
+                " bounds; select the plugin in the settings and reload"
+            )
         words = self._words.get(plugin, 0) + family.size
         if words > WORDS_PER_PLUGIN:
             raise ValueError(
@@ -145,8 +156,10 @@ class PluginMetrics:
         if not help.strip() or not help.isprintable():
             raise ValueError(f"{kind} {name}: help is {help!r}, expected a sentence in one line")
         values = _checked_labels(f"{kind} {name}", labels)
-        prefix = re.sub("[^a-z0-9]+", "_", self._plugin.lower()).strip("_")
-        if prefix.partition("_")[0] in RESERVED:
+        prefix = _as_part(self._plugin)
+        if not prefix:  # no letter of it is ASCII
+            prefix = f"plugin_{_as_part(self._plugin.encode('punycode').decode())}".strip("_")
+        elif prefix.partition("_")[0] in RESERVED:
             prefix = f"plugin_{prefix}"
         total = "_total" if kind == "counter" else ""
         series = tuple(itertools.product(*values.values()))
@@ -154,6 +167,11 @@ class PluginMetrics:
             f"prefork_{prefix}_{name}{total}", kind, help, tuple(values), bounds, series
         )
         return self._declared.declare(self._plugin, family)
+
+
+def _as_part(text: str) -> str:
+    """Return a text as a part of a metric's name; "" if there is no letter and no digit for it."""
+    return re.sub("[^a-z0-9]+", "_", text.lower()).strip("_")
 
 
 def _check_name(kind: Kind, name: str) -> None:
@@ -168,19 +186,24 @@ def _check_name(kind: Kind, name: str) -> None:
 
 def _checked_labels(what: str, labels: Labels) -> Mapping[str, tuple[str, ...]]:
     found = {}
-    for name, values in labels.items():
+    for name, given in labels.items():
         if not _NAME.fullmatch(name):
             raise ValueError(f"{what}: label {name!r}: {_FORM}")
         if name in _OF_HOST:
             raise ValueError(f"{what}: the host adds a label {name} itself; choose another name")
-        if isinstance(values, str) or not all(isinstance(each, str) for each in values):
-            raise ValueError(f"{what}: label {name} has {values!r}, expected a list of texts")
+        values = tuple(given) if isinstance(given, Iterable) else given
+        if isinstance(given, str) or not _are_texts(values):
+            raise ValueError(f"{what}: label {name} has {given!r}, expected a list of texts")
         if not all(map(_is_unicode, values)):
             raise ValueError(f"{what}: label {name} has {values!r}, which UTF-8 cannot express")
         if not values or len(set(values)) < len(values):
             raise ValueError(f"{what}: label {name} has {values!r}, expected values, each once")
-        found[name] = tuple(values)
+        found[name] = values
     return found
+
+
+def _are_texts(values: object) -> bool:
+    return isinstance(values, tuple) and all(isinstance(each, str) for each in values)
 
 
 def _is_unicode(text: str) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from host.hookspecs import ROWS, Audience
 from host.ipc.series import Family, OwnSeries
@@ -37,14 +38,18 @@ CALLBACK = "callback"
 """Stands for a hook where a plugin has asked to be called: timers, threads, the bus, asyncio."""
 
 
-def lay_out(own: OwnSeries, registry: Registry, addresses: Iterable[str]) -> None:
+def lay_out(
+    own: OwnSeries, registry: Registry, addresses: Iterable[str], running: OwnSeries | None = None
+) -> None:
     """Lay out what is counted of the hooks of a host's plugins.
 
     Args:
         own: where this process counts; it has no shared memory yet.
         registry: the plugins.
         addresses: those of the listeners.
+        running: where this process counts already; a failure is counted once.
     """
+    known = running.places(HOOK_FAILURES.name) if running else {}
     pairs = [
         (each.plugin, hook)
         for hook, implementations in registry.calls.items()
@@ -58,13 +63,31 @@ def lay_out(own: OwnSeries, registry: Registry, addresses: Iterable[str]) -> Non
         for address in ("", *addresses)
         if not address or _has_listener(pair[1])
     ]
-    own.add(HOOK_FAILURES._replace(series=tuple(dict.fromkeys(series))))
+    new = (each for each in dict.fromkeys(series) if each not in known)
+    own.add(HOOK_FAILURES._replace(series=tuple(new)))
 
 
 def _has_listener(hook: str) -> bool:
     """Tell whether calls of a hook may be for a connection or a datagram of a listener."""
     of_listeners = (Audience.LISTENER, Audience.PROTOCOL)
     return hook not in ROWS or ROWS[hook].audience in of_listeners
+
+
+class SlowCalls(NamedTuple):
+    """What is done about calls that are measured and have taken too long.
+
+    Attributes:
+        seconds: how long is not too long yet.
+        note: called with plugin and hook.
+        are_noted: tells whether another one does so, which measures all calls of a function.
+    """
+
+    seconds: float
+    note: Callable[[str, str], object]
+    are_noted: Callable[[Implementation], bool]
+
+
+NONE_SLOW = SlowCalls(math.inf, lambda _plugin, _hook: None, lambda _each: True)
 
 
 class HookTimes:
@@ -75,12 +98,17 @@ class HookTimes:
         sample: of so many calls, one is measured on average; the gaps are random, so that no
             rhythm of a plugin decides which.
         clock: the clock, in nanoseconds.
+        slow: what is done about slow ones among those that are measured.
     """
 
     def __init__(
-        self, own: OwnSeries, sample: int, clock: Callable[[], int] = time.perf_counter_ns
+        self,
+        own: OwnSeries,
+        sample: int,
+        clock: Callable[[], int] = time.perf_counter_ns,
+        slow: SlowCalls = NONE_SLOW,
     ) -> None:
-        self._own, self._sample, self._clock = own, sample, clock
+        self._own, self._sample, self._slow, self._clock = own, sample, slow, clock
         self._places: Mapping[tuple[str, ...], int] = own.places(HOOK_SECONDS.name)
         self._random = Random()
 
@@ -98,7 +126,7 @@ class HookTimes:
         place = self._places.get((each.plugin, each.hook))
         if place is None:  # of a plugin that was loaded later, such as another scheduler
             return each.function
-        return timing(each, functools.partial(self._time, place))
+        return timing(each, functools.partial(self._time, each, place))
 
     def sampled(self, each: Implementation) -> Callable[..., Any]:
         """Return what to call in the place of a plugin's function; some calls are measured."""
@@ -118,8 +146,12 @@ class HookTimes:
 
         return called
 
-    def _time(self, place: int, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _time(
+        self, each: Implementation, place: int, function: Callable[..., Any]
+    ) -> Callable[..., Any]:
         own, clock = self._own, self._clock
+        slow = NONE_SLOW if self._slow.are_noted(each) else self._slow
+        most = slow.seconds * 1e9
 
         def timed(*args: object) -> Any:
             began = clock()
@@ -132,6 +164,8 @@ class HookTimes:
                 bucket = min((max(took - 1, 0) // 1000).bit_length(), _BOUNDS)
                 own.words[first + bucket] += 1
                 own.words[first + _BOUNDS + 1] += took / 1e9
+                if took > most:
+                    slow.note(each.plugin, each.hook)
 
         return timed
 

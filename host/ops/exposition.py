@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -119,12 +120,19 @@ def _line(metric: Metric, sample: Sample) -> str:
 
 def series_name(metric: Metric, sample: Sample) -> str:
     """Return the name of a series with its labels, as it is written."""
-    pairs = dict(zip(metric.labels, sample.labels, strict=True))
+    pairs = [
+        f'{name}="{value if isinstance(value, int) else _escaped(value)}"'
+        for name, value in zip(metric.labels, sample.labels, strict=True)
+    ]
     if sample.below is not None:
-        pairs["le"] = _number(sample.below)
-    labels = ",".join(f'{name}="{str(value).translate(_ESCAPES)}"' for name, value in pairs.items())
-    shown = f"{{{labels}}}" if labels else ""
+        pairs.append(f'le="{_number(sample.below)}"')
+    shown = f"{{{','.join(pairs)}}}" if pairs else ""
     return f"{metric.name}{sample.part}{shown}"
+
+
+@functools.lru_cache(4096)
+def _escaped(value: str) -> str:
+    return value.translate(_ESCAPES)
 
 
 _ESCAPES: Mapping[int, str] = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})

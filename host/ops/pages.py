@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -69,6 +70,7 @@ class Pages:
         # A thread of its own: probes do not wait behind lists that a hung supervisor owes.
         readiness = functools.partial(ask, host.name, "status", {"ready": True}, _HUNG_SECONDS)
         self._readiness = Question(readiness, ThreadPoolExecutor(1, "probe"))
+        self._scrapes = ThreadPoolExecutor(1, "scrape")
         self._status = question("status", {}, _HUNG_SECONDS)
         self._generations = question("generations", {}, _HUNG_SECONDS)
         listed = {"limit": _MOST, "sort": "age"}
@@ -131,8 +133,18 @@ class Pages:
 
     async def _metrics(self, request: Request) -> Response:
         kind = exposition.media_type(request.headers.get("accept", ""))
-        body = exposition.write(metrics.read(self._host), kind)
+        # In a thread, so that a host with very many series is not taken for one that hangs.
+        loop = asyncio.get_running_loop()
+        body = await loop.run_in_executor(self._scrapes, self._written, kind)
         return Response(body, kind=kind)
+
+    def _written(self, kind: str) -> bytes:
+        """Return the text of all metrics; one thread does so, and one text at a time."""
+        gc.disable()  # no cycle is made, and it would look again and again at what is kept
+        try:
+            return exposition.write(metrics.read(self._host), kind)
+        finally:
+            gc.enable()
 
     async def _why(self, request: Request) -> Response:
         """Tell why the connection `id` is with its worker; the supervisor checks the id."""

@@ -33,13 +33,13 @@ def read(host: OpsAssignment) -> Iterator[tuple[Metric, list[Sample]]]:
     newest = {
         family.name: family
         for each in host.generations
-        if each.series is not None
-        for family in each.series.families
+        for series in each.series
+        for family in series.families
     }
     totals = host.ended_series.copy()
     for each in host.generations:
-        if each.series is not None:
-            totals.add(each.series, each.scoreboard)
+        for series in each.series:
+            totals.add(series, each.scoreboard)
     for family, counts in totals:
         if newest.get(family.name, family).kind != family.kind:
             continue
@@ -90,15 +90,27 @@ def _number(value: float) -> float:
 def _gauges(
     generation: CountedGeneration, supervisor: int
 ) -> Iterator[tuple[Family, tuple[str | int, ...], float]]:
-    """Yield the gauges of all processes of a generation that are alive."""
-    if generation.series is None:
-        return
-    alive: list[tuple[int, str | int, int]] = [
+    """Yield the gauges of all processes of a generation that are alive.
+
+    Of the supervisor's, that of a scheduler that was swapped in stands for that of one before it.
+    """
+    alive = [
         (row.number + 1, row.slot, pid)
         for row in generation.scoreboard.rows
         if (pid := row.get(board.PID)) and row.slot is not None
     ]
-    for row, slot, pid in [(SUPERVISOR, _SUPERVISOR, supervisor), *alive]:
-        for family, values, words in generation.series.read(row):
-            if family.kind == "gauge" and (row != SUPERVISOR or words[0]):
-                yield family, (*values, slot, pid, generation.number), words[0]
+    of_supervisor = {
+        (family.name, values): (family, words[0])
+        for series in generation.series
+        for family, values, words in series.read(SUPERVISOR)
+        if family.kind == "gauge"
+    }
+    for (_name, values), (family, value) in of_supervisor.items():
+        if value:
+            yield family, (*values, _SUPERVISOR, supervisor, generation.number), value
+    for row, slot, pid in alive:
+        for series in generation.series:
+            if series.rows > 1:
+                for family, values, words in series.read(row):
+                    if family.kind == "gauge":
+                        yield family, (*values, slot, pid, generation.number), words[0]

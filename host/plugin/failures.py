@@ -30,6 +30,14 @@ class Failure(NamedTuple):
     traceback: str
 
 
+def failed_start(failure: Failure) -> PluginError:
+    """Return what keeps a plugin from being used whose `on_host_start` has failed."""
+    cause = f"hook on_host_start raised {failure.error}"
+    if failure.traceback:
+        cause += f"\n{failure.traceback}"
+    return PluginError(failure.plugin, cause, hook="on_host_start")
+
+
 class Failures:
     """Emits an event for each failure of a hook; each instance is a `ReportFailure`.
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import functools
 import json
+import math
 import os
 import resource
 import time
@@ -63,6 +64,9 @@ class Recorder:
         directory: where the file is written; it exists.
         run: the name of this run of the host.
         clock: the clock, in seconds.
+
+    Attributes:
+        slow_seconds: how long a call may take before `on_slow` is called with plugin and hook.
     """
 
     def __init__(
@@ -70,6 +74,8 @@ class Recorder:
     ) -> None:
         self._directory, self._run, self._clock = directory, run, clock
         self._timings: dict[tuple[str, str], Timing] = {}
+        self.slow_seconds = math.inf
+        self.on_slow: Callable[[str, str], object] = lambda _plugin, _hook: None
         self._inner = 0.0  # what timed calls have taken within the one that is under way
         self._last = self._began = clock()  # `_last`: when the last wait or turn was over
         self._waits = self._events = 0
@@ -97,6 +103,8 @@ class Recorder:
                 took = clock() - began
                 add_call(took, self._inner)
                 self._inner = outer + took
+                if took > self.slow_seconds:
+                    self.on_slow(plugin, hook)
 
         return timed
 

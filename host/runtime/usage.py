@@ -1,8 +1,9 @@
-"""What the kernel counts of a process: the CPU time that it has used, and how often it has read."""
+"""What the kernel counts of a process: CPU time, calls that read, address space."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import time
 
 from host.runtime.libc import libc
@@ -35,3 +36,15 @@ def read_calls(pid: int) -> int | None:
         return int(counts["syscr:"])
     except (OSError, KeyError, ValueError):
         return None
+
+
+def address_space() -> int:
+    """Return how many bytes this process has mapped, used or not (proc_pid_statm(5)); 0 if unknown.
+
+    That is what RLIMIT_AS limits (getrlimit(2)).
+    """
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError, ValueError):
+        return 0

@@ -18,6 +18,7 @@ from host.runtime import lineage, processes
 from host.runtime.privileges import give_up_capabilities
 from host.runtime.signal_table import IGNORED_BY_WORKERS
 from host.runtime.signals import Signals
+from host.runtime.usage import address_space
 from host.settings import Loaded, SettingsError
 from host.startup.prepare import prepare_uninterrupted
 from host.supervisor.reload.handover import FORMAT, Handover, take_kept
@@ -45,6 +46,7 @@ def rehearse(load_settings: Callable[[], Loaded]) -> ExitCode:
             listen=[listen for listen, _ in prepared.served],
             ops=list(settings.ops.listens),
             control=settings.name if settings.admin.enabled else None,
+            address_space=address_space(),
         )
         print(f"\n{plan.model_dump_json()}", flush=True)
         return ExitCode.OK

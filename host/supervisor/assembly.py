@@ -273,18 +273,6 @@ def lifecycle_parts(
     )
 
 
-def load_schedulers(
-    dependencies: Dependencies, failures: Failures, breaker: CircuitBreaker, plugin: str
-) -> Steps[Sequence[tuple[str, Scheduler]]]:
-    """Load a scheduler plugin, in steps; return who is asked from then on.
-
-    Raises:
-        PluginError: it cannot be loaded, or is none.
-    """
-    registry = yield from dependencies.load_scheduler(plugin)
-    return registry.host_hooks(failures, breaker=breaker).schedulers
-
-
 def open_control(
     state: HostState,
     dependencies: Dependencies,

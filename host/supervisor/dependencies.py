@@ -20,7 +20,7 @@ from host.runtime.notifications import Notifier
 from host.runtime.processes import BatchScheduling
 from host.runtime.signals import Signals
 from host.runtime.steps import Steps
-from host.settings import AppliedSetting
+from host.settings import AppliedSetting, Settings
 from host.supervisor.reload.handover import Handover
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import STOP_ASKED
@@ -67,6 +67,18 @@ class HostView(NamedTuple):
         if self.pid in (os.getpid(), os.getppid()):  # else the supervisor has ended
             self.telemetry.emit(STOP_ASKED, pid=os.getpid(), reason=reason)
             os.kill(self.pid, signal.SIGTERM)
+
+
+def view_of(
+    settings: Settings,
+    listeners: tuple[Listener, ...],
+    hook: Callable[..., Any],
+    telemetry: Telemetry,
+    declared: DeclaredMetrics,
+) -> HostView:
+    """Return the host of this process as plugins see it; see `HostView`."""
+    name, workers = settings.name, settings.workers
+    return HostView(name, os.getpid(), workers, listeners, hook, telemetry, declared)
 
 
 class Dependencies(NamedTuple):

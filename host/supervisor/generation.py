@@ -17,7 +17,7 @@ from host.interfaces import Listener
 from host.ipc.assignment import WorkerId
 from host.ipc.client_counts import ClientCounts
 from host.ipc.scoreboard import MAX_ROWS, OPEN, SENT, SETTLED, Row, Scoreboard
-from host.ipc.series import OwnSeries
+from host.ipc.series import OwnSeries, SeriesBoard
 from host.net.listeners import ListeningSocket
 from host.net.shards import ShardGroup
 
@@ -71,7 +71,7 @@ class Generation:
         self.handing_out: HandingOut | None = None
         self.choices = ChoiceHistory()
         self.paced: dict[int, PacedQueue] = {}
-        self.series = OwnSeries()
+        self.series, self.swapped = OwnSeries(), OwnSeries()
         self.held_by_others: Callable[[str], int] = lambda _address: 0
         used = set(rows_in_use)
         self._next_row = max(used, default=-1) + 1
@@ -86,6 +86,12 @@ class Generation:
     def groups(self) -> tuple[ShardGroup, ...]:
         """Its groups of sockets that datagrams come in on."""
         return tuple(each for each in self.sockets if isinstance(each, ShardGroup))
+
+    @property
+    def boards(self) -> tuple[SeriesBoard, ...]:
+        """The memory that there is of series: of its plugins, and of a scheduler swapped in."""
+        found = self.series.board, self.swapped.board
+        return tuple(board for board in found if board is not None)
 
     @property
     def is_empty(self) -> bool:
@@ -182,3 +188,4 @@ class Generation:
         self.stop_handing_out(kept)
         self.scoreboard.close()
         self.series.close()
+        self.swapped.close()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from host.dispatch.sharding import ShardTable
 from host.ipc.client_counts import ClientCounts
+from host.ipc.series import Family, OwnSeries
 from host.ipc.series_totals import SeriesTotals
 from host.ipc.totals import Totals
 from host.net.listeners import ListeningSocket
@@ -70,6 +72,7 @@ class Generations:
         self.accepted = dict(accepted or {})
         self.shards = ShardTable() if shards is None else shards
         self.ended, self.ended_series = Totals(), SeriesTotals()
+        self._swapped_out: dict[str, Family] = {}  # what may be swapped in again goes on
         self.deal_shards: Callable[[], object] = lambda: None
         self.keeps_shards = False
         self.outcome: Outcome | None = None
@@ -155,14 +158,29 @@ class Generations:
     def _add_up(self, generation: Generation) -> None:
         """Keep what a generation has counted that is about to be closed."""
         self.ended.add(generation.scoreboard, generation.listeners)
-        if generation.series.board is not None:
-            self.ended_series.add(generation.series.board, generation.scoreboard)
-        self.ended_series.keep(
-            family
-            for each in self.all
-            if each.series.board is not None
-            for family in each.series.board.families
-        )
+        for board in generation.boards:
+            self.ended_series.add(board, generation.scoreboard)
+        families = [board.families for each in self.all for board in each.boards]
+        self.ended_series.keep(itertools.chain(*families, self._swapped_out.values()))
+
+    def swap_series(self, swapped: OwnSeries) -> bool:
+        """Show what a scheduler counts that is swapped in from now on; keep what others have.
+
+        Args:
+            swapped: where it counts; it is closed with the generation that serves.
+
+        Returns:
+            Whether there is anything else to be shown than before.
+        """
+        serving = self.serving
+        before, serving.swapped = serving.swapped, swapped
+        board = before.board
+        if board is not None:
+            self.ended_series.add(board, serving.scoreboard)
+            self._swapped_out |= {each.name: each for each in board.families}
+            before.leave()
+            board.close()
+        return board is not None or swapped.board is not None
 
     def switch(self, done: Callable[[], object], quiet_seconds: float) -> None:
         """Have the coming generation take over, whose workers are all ready; then call `done`.
@@ -287,6 +305,8 @@ class Generations:
         for generation in self.all:
             if generation is not current:
                 generation.close(kept=current.sockets)
+        current.swapped.leave()
+        current.swapped.close()
 
     def close_sockets_in_fork(self) -> None:
         """Close the listening sockets in a process that a plugin has forked; they stay bound."""

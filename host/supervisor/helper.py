@@ -71,7 +71,7 @@ class HelperProcess:
         self._pipe = -1
         self._born = 0.0
         self._pause = 0.0
-        self._ending = False
+        self._ending = self._replacing = False
 
     def start(self) -> None:
         """Start it; if it cannot be, that is tried again later."""
@@ -113,9 +113,18 @@ class HelperProcess:
             return False
         self.pid = None
         self._leave_pipe()
-        if not self._ending:
+        if self._replacing:
+            self._replacing = False
+            self.start()
+        elif not self._ending:
             self._again(ended.pid, str(ended))
         return True
+
+    def replace(self) -> None:
+        """Have it end as at the end of the host, and start another one then."""
+        if self.pid is not None:
+            self._replacing = True
+            self._leave_pipe()
 
     def signal(self, number: int) -> None:
         """Send it a signal, if there is one."""

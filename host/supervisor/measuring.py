@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from host.ipc.scoreboard import MAX_ROWS
 from host.ipc.series import OwnSeries
 from host.metrics.declaring import DeclaredMetrics, telling_who
 from host.metrics.hooks import HookFailures, HookTimes, lay_out
@@ -21,20 +22,31 @@ class Measuring:
         settings: the settings; hooks are measured if the host is shown (`ops.listen`).
         registry: the plugins.
         addresses: those of the listeners.
+        running: where a running host counts already, into which a scheduler is swapped.
 
     Attributes:
         own: where this process counts, and each worker that is forked from it.
         metrics: what plugins declare; it is to be closed before the first worker is forked.
     """
 
-    def __init__(self, settings: Settings, registry: Registry, addresses: Iterable[str]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        registry: Registry,
+        addresses: Iterable[str],
+        running: OwnSeries | None = None,
+    ) -> None:
         self.own = OwnSeries()
         self._times: HookTimes | None = None
         self._owners = registry.owners
         if settings.ops.listen:
-            lay_out(self.own, registry, dict.fromkeys(addresses))
+            lay_out(self.own, registry, dict.fromkeys(addresses), running)
             self._times = HookTimes(self.own, settings.metrics.sample)
-        self.metrics = DeclaredMetrics(self.own, is_shown=bool(settings.ops.listen))
+        self.metrics = DeclaredMetrics(
+            self.own,
+            is_shown=bool(settings.ops.listen),
+            running=running.families if running else (),
+        )
 
     def timed(self, each: Implementation) -> Callable[..., Any]:
         """Return what to call in the place of a function of the supervisor's hooks."""
@@ -56,11 +68,14 @@ class Measuring:
         """Return what counts failures, if anybody asks."""
         return [HookFailures(self.own, self._owners)] if self._times else []
 
-    def begin(self) -> None:
+    def begin(self, *, for_workers: bool = True) -> None:
         """Let no more be declared, and count in shared memory from now on.
+
+        Args:
+            for_workers: whether workers count there, too.
 
         Raises:
             OSError: there is no memory left.
         """
         self.metrics.is_closed = True
-        self.own.share()
+        self.own.share(MAX_ROWS + 1 if for_workers else 1)

@@ -100,6 +100,10 @@ class Ops:
         if self.sockets and self._run is not None:
             self._helper.start()
 
+    def renew(self) -> None:
+        """Have another process show what was not there to be shown when this one began."""
+        self._helper.replace()
+
     def reopen_log(self) -> None:
         """Have the process write to what has the path of the log file now."""
         self._helper.signal(signal.SIGUSR1)
@@ -146,4 +150,4 @@ class Ops:
 
 def _counted(state: HostState) -> Iterable[CountedGeneration]:
     for each in state.generations.all:
-        yield CountedGeneration(each.number, each.listeners, each.scoreboard, each.series.board)
+        yield CountedGeneration(each.number, each.listeners, each.scoreboard, each.boards)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import functools
 import gc
 import math
-import os
 import signal
 from collections.abc import Callable, Sequence
 
 from host.bus.supervisor_end import BusRouter
-from host.errors import ExitCode, Interrupted, LimitsError, PluginError
+from host.errors import ExitCode, Interrupted, LimitsError
 from host.hookspecs import on_host_start
 from host.net.listeners import ListeningSocket
 from host.plugin.circuit_breaker import CircuitBreaker
-from host.plugin.failures import Failures
+from host.plugin.failures import Failures, failed_start
 from host.runtime import forks, lineage
 from host.runtime.loop import Loop
 from host.runtime.processes import Exit
@@ -22,7 +21,6 @@ from host.runtime.signals import Handler
 from host.settings import Settings
 from host.supervisor.assembly import (
     lifecycle_parts,
-    load_schedulers,
     make_dispatching,
     make_generations,
     make_ops,
@@ -33,13 +31,14 @@ from host.supervisor.assembly import (
     make_state,
     open_control,
 )
-from host.supervisor.dependencies import Dependencies, HostView
+from host.supervisor.dependencies import Dependencies, view_of
 from host.supervisor.generation import Generation
 from host.supervisor.lifecycle import WorkerLifecycle
 from host.supervisor.log_reopening import LogReopening
 from host.supervisor.measuring import Measuring
 from host.supervisor.recent import noting
 from host.supervisor.reload.takeover import TakeoverParts, end_stand_in
+from host.supervisor.scheduler_swap import SchedulerSwap
 from host.supervisor.shutdown import Shutdown
 from host.supervisor.status import HostState
 from host.supervisor.workers.handles import Workers
@@ -144,9 +143,11 @@ class Supervisor:
             on_other_child=self._handle_other_exit,
             on_empty=self._finish,
         )
-        load = functools.partial(load_schedulers, dependencies, self._failures, breaker)
+        swap = SchedulerSwap(
+            settings, dependencies, self._failures, breaker, state.generations, self._ops.renew
+        )
         self._control = open_control(
-            state, dependencies, self._lifecycle, queries, self._reloader, load, self.stop
+            state, dependencies, self._lifecycle, queries, self._reloader, swap.load, self.stop
         )
 
     def _handle_other_exit(self, ended: Exit) -> bool:
@@ -233,16 +234,10 @@ class Supervisor:
             LimitsError: there is no memory for what they count, nor a generation before.
         """
         given = self._dependencies
-        view = HostView(
-            self._settings.name,
-            os.getpid(),
-            self._settings.workers,
-            mine.listeners,
-            functools.partial(
-                given.registry.hook, timed=self._measuring.timed_for_workers(given.timed)
-            ),
-            given.telemetry,
-            self._measuring.metrics,
+        timed = self._measuring.timed_for_workers(given.timed)
+        hook = functools.partial(given.registry.hook, timed=timed)
+        view = view_of(
+            self._settings, mine.listeners, hook, given.telemetry, self._measuring.metrics
         )
         try:
             with self._signals.interrupting():
@@ -257,11 +252,7 @@ class Supervisor:
             return self._begin_to_count()
         failure = self._failures.last
         assert failure is not None
-        error = PluginError(
-            failure.plugin,
-            f"hook on_host_start raised {failure.error}\n{failure.traceback}",
-            hook="on_host_start",
-        )
+        error = failed_start(failure)
         if given.handed is None:
             raise error
         return str(error)

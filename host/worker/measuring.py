@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from host.ipc.assignment import Assignment
-from host.metrics.hooks import HookFailures, HookTimes
+from host.metrics.hooks import NONE_SLOW, HookFailures, HookTimes, SlowCalls
 from host.plugin.binding import Implementation, ListenerHooks, Timed
 from host.plugin.failures import Failures
 from host.plugin.registry import SERVING_HOOKS, Registry
@@ -31,7 +31,8 @@ class Measuring:
         settings: the settings of the host.
         registry: the plugins.
         failures: told of each failure of a hook.
-        timed: what measures all hooks besides, if anything does.
+        timed: what measures all hooks besides, if anything does; it notes slow calls itself.
+        slow: what is done about slow calls among those that are measured.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Measuring:
         registry: Registry,
         failures: Failures,
         timed: Timed | None,
+        slow: SlowCalls = NONE_SLOW,
     ) -> None:
         self._row, self._given = assignment.row, timed
         self._times: HookTimes | None = None
@@ -49,7 +51,7 @@ class Measuring:
         forks.close_in_plugin_fork(series.leave)
         if settings.ops.listen:
             failures.observers.append(HookFailures(series, registry.owners))
-            self._times = HookTimes(series, settings.metrics.sample)
+            self._times = HookTimes(series, settings.metrics.sample, slow=slow)
 
     @property
     def timed(self) -> Timed | None:

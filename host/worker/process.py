@@ -44,6 +44,7 @@ from host.worker.context import OpenConnections
 from host.worker.datagram_setup import DatagramSetup
 from host.worker.draining import Draining
 from host.worker.measuring import Measuring
+from host.worker.noting import slow_calls
 from host.worker.request_log import RequestLog
 from host.worker.shards import OwnedShards
 from host.worker.sweep import Sweep
@@ -144,14 +145,15 @@ class WorkerProcess:
         self._channel = WorkerChannel(assignment.control, loop, descriptors=has_keys)
         breaker = CircuitBreaker(settings.breaker, registry.never_left_out, telemetry)
         breaker.on_change = functools.partial(self._report_plugins, breaker)
+        self._recent = RecentWriter(assignment.row, loop, os.getpid())
+        failures.observers.append(self._recent.note_failure)
+        slow = slow_calls(settings.breaker, self._recent, breaker, recorder)
         profiled = recorder.timed if recorder else None
-        self._measuring = Measuring(assignment, settings, registry, failures, profiled)
+        self._measuring = Measuring(assignment, settings, registry, failures, profiled, slow)
         timed = self._measuring.timed
         isolated = isolation(assignment.row, failures)
         if recorder:
             isolated = recorder.time(ANYONE, CALLBACKS, isolated)
-        self._recent = RecentWriter(assignment.row, loop, os.getpid())
-        failures.observers.append(self._recent.note_failure)
         self._bus = LocalBus(Channel(assignment.bus), loop, str(os.getpid()), isolated)
         unsent = UnsentBytes(settings.limits.max_unsent_bytes_per_worker)
         self._connections = OpenConnections(unsent=unsent)

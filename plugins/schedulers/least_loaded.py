@@ -47,7 +47,7 @@ class LeastLoaded:
 
     @hookimpl
     def on_host_start(self, host: Host) -> None:
-        """Declare what is counted; a host that is told to use this later does not call it."""
+        """Declare what is counted."""
         self._lags = host.metrics.counter("lags", "How often lag has counted against a worker.")
 
     @hookimpl

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.address import connect
+from support.asking import RefusedError, fresh_name, query
 from support.hosting import Start, eventually
 from support.scraping import scrape, total
 
@@ -137,3 +138,82 @@ def test_a_reload_that_has_no_memory_for_counts_is_refused(start: Start, tmp_pat
     with connect(host.address) as client:
         client.sendall(b"hello")
         assert client.recv(100) == b"hello"
+
+
+PICKY = """
+from host import hookimpl
+
+
+class Picky:
+    @hookimpl
+    def on_host_start(self, host):
+        self.choices = host.metrics.counter("choices", "Choices.", {"kind": ("first", "other")})
+        host.metrics.gauge("candidates", "What it is told.").set(host.workers)
+
+    @hookimpl
+    def choose_worker(self, workers):
+        self.choices.add(1, "first")
+        return workers[0]
+"""
+REFUSING = """
+from host import hookimpl
+
+
+class Refusing:
+    @hookimpl
+    def on_host_start(self, host):
+        raise RuntimeError("not today")
+
+    @hookimpl
+    def choose_worker(self, workers):
+        return workers[0]
+"""
+
+
+def test_a_scheduler_that_is_swapped_in_counts_at_once_and_over_swaps_and_reloads(
+    start: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "picky.py").write_text(PICKY)
+    (tmp_path / "refusing.py").write_text(REFUSING)
+    picky, name = "./picky.py:Picky", fresh_name()
+    host = start("--name", name, "--ops", "tcp://127.0.0.1:0", plugin="echo")
+    (listening,) = host.events("ops_listening")
+    address, chosen = listening["address"], 0
+
+    def exchange(count: int) -> None:
+        for _ in range(count):
+            with connect(host.address) as client:
+                client.sendall(b"hello")
+                assert client.recv(100) == b"hello"
+
+    def counted() -> float:
+        return total(scrape(address), "prefork_picky_picky_choices_total", kind="first")
+
+    def is_exact() -> bool:
+        return counted() == chosen
+
+    for other in ("least_loaded", "round_robin"):
+        assert query(name, "scheduler", name=picky)["scheduler"] == picky
+        with pytest.raises(RefusedError, match="not today"):
+            query(name, "scheduler", name="./refusing.py:Refusing")
+        exchange(5)
+        chosen += 5
+        eventually(is_exact, "all choices are counted")
+        found = scrape(address)
+        assert total(found, "prefork_picky_picky_candidates", slot="supervisor") == 2
+        os.kill(host.workers[0], signal.SIGKILL)  # its successor has nothing of that memory
+        host.wait_for("worker_died", count=1 if other == "least_loaded" else 2)
+        query(name, "scheduler", name=other)
+        exchange(5)
+        assert counted() == chosen
+    query(name, "scheduler", name=picky)
+    exchange(3)
+    chosen += 3
+    with connect(host.address) as client:  # holds the generation that has the memory
+        chosen += 1
+        client.sendall(b"hello")
+        assert client.recv(100) == b"hello"
+        host.signal(signal.SIGHUP)
+        host.wait_for("generation_ready")
+        eventually(is_exact, "a reload begins nothing anew")
+    assert not host.events("helper_ended")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -68,3 +69,51 @@ def test_events_go_over_a_reload_with_the_workers_that_drain(start: Start) -> No
         eventually(lambda: (pid, "draining") in told(), "the old worker drains")
         assert told()[:2] == [(pid, "started"), (pid, "accepted")]
         ask(session)
+
+
+SLOW = """
+import time
+
+from host import hookimpl
+
+
+@hookimpl
+def on_readable(connection):
+    data = connection.read()
+    if data == b"slow":
+        time.sleep(0.05)
+        connection.worker.call_later(0, lambda: time.sleep(0.05))
+    connection.write(data)
+"""
+
+
+@pytest.mark.parametrize(
+    ("flags", "with_callbacks"),
+    [(["--ops", "tcp://127.0.0.1:0", "--set", "metrics.sample=1"], False), ([], True)],
+)
+def test_calls_that_were_measured_and_slow_are_told(
+    start: Start, tmp_path: Path, flags: list[str], with_callbacks: bool
+) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    name = fresh_name()
+    more = ["--profile", str(tmp_path / "profile")] if with_callbacks else []
+    host = start(
+        *("--name", name, *flags, *more),
+        plugin=f"{tmp_path}/slow.py",
+        workers=1,
+        settings={"breaker.slow_call_ms": 20},
+    )
+    with connect(host.address) as client:
+        client.sendall(b"slow")
+        assert client.recv(100) == b"slow"
+
+        def told() -> set[str]:
+            events = query(name, "recent")["events"]
+            return {each["text"] for each in events if each["event"] == "slow"}
+
+        expected = {"on_readable of plugin slow took too long"}
+        if with_callbacks:
+            expected.add("a callback took too long")
+        eventually(lambda: expected <= told(), "the slow calls are told")
+    assert host.stop() == 0
+    host.other_output.clear()  # what was measured

@@ -7,6 +7,7 @@ setting does, so neither is ever taken for the other.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ VARIABLE = "_PREFORK_HANDOVER"
 """The number of the memfd, for the process that a reload executes anew."""
 KEPT = "_PREFORK_KEPT"
 """The number of what root has read of certificates, for a rehearsal."""
-FORMAT = 13
+FORMAT = 14
 """Raised with every change of what is handed over: a reload to another format is refused."""
 
 
@@ -61,12 +62,22 @@ class Socket(_Value):
 
 
 class Scores(_Value):
-    """The scoreboard of one generation, and the listeners that its rows count for."""
+    """The scoreboard of one generation, and the listeners that its rows count for.
+
+    `swapped` has what a scheduler has counted that was swapped in.
+    """
 
     generation: int
     fd: int
     listeners: list[tuple[str, str]]  # address and plugin
     series: Series | None
+    swapped: Series | None = None
+
+    @property
+    def descriptors(self) -> list[int]:
+        """The memory of all of it."""
+        series = (each.fd for each in (self.series, self.swapped) if each is not None)
+        return [self.fd, *series]
 
 
 class Series(_Value):
@@ -255,8 +266,7 @@ class Handover(_Value):
         for each in (*self.sockets, *self.ops):
             yield from (each.fd, *each.others)
         yield from (descriptor for _name, descriptor in self.passed)
-        yield from (scores.fd for scores in self.scores)
-        yield from (scores.series.fd for scores in self.scores if scores.series is not None)
+        yield from itertools.chain(*(scores.descriptors for scores in self.scores))
         yield self.serving.wake
         for worker in self.workers:
             yield from (worker.control, worker.stacks)

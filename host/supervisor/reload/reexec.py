@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import resource
 import socket
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from host.bus.supervisor_end import BusRouter
 from host.control.server import ControlServer
 from host.errors import ListenError
 from host.ipc.host_counts import HostCounts
+from host.ipc.scoreboard import scoreboard_size
+from host.ipc.series import OwnSeries
 from host.net.activation import PassedSockets
 from host.net.listeners import ListeningSocket
 from host.net.shards import ShardGroup
@@ -37,6 +40,10 @@ _NOT_ROOT = (
     "this host is not root's (process.user): restart it to add that. If root starts it with "
     'process.keep = ["bind"], reloads can add ports below 1024'
 )
+
+
+_SPARE_BYTES = 8 << 20
+"""Address space for what a process maps after its plugins are loaded, besides counters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +130,8 @@ def reexec(
     """
     before = parts.settings.process
     if cause := plan.process.change_since(before):
+        raise ReloadError(cause)
+    if cause := _lack_of_address_space(parts.generations, plan):
         raise ReloadError(cause)
     existing = [each for one in parts.generations.with_listeners for each in one.sockets]
     opened, opened_ops = _open_added(parts, plan, existing)
@@ -253,14 +262,36 @@ def hand_over(
     )
 
 
+def _lack_of_address_space(generations: Generations, plan: Plan) -> str:
+    """Return why the next process could not map all counters, or "".
+
+    It could not do without those of workers that serve, and nobody could go back to this one.
+    """
+    most, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if most == resource.RLIM_INFINITY or not plan.address_space:
+        return ""
+    boards = [each.scoreboard.size for each in generations.all]
+    boards += [board.size for each in generations.all for board in each.boards]
+    if generations.clients is not None:
+        boards.append(generations.clients.size)
+    needed = sum(boards) + scoreboard_size(len(plan.listen)) + plan.address_space + _SPARE_BYTES
+    if needed <= most:
+        return ""
+    return (
+        f"it needs {needed >> 20} MiB of address space to begin, with the counters of"
+        f" {len(generations.all)} generations that have workers, and {most >> 20} MiB are allowed"
+        " (RLIMIT_AS, ulimit -v)"
+    )
+
+
 def _ended(generations: Generations, alive: Collection[int]) -> handover.Ended:
     """Return what was counted by all generations whose scoreboards are not handed over."""
     ended, series = generations.ended.copy(), generations.ended_series.copy()
     for each in generations.all:
         if each.number not in alive:
             ended.add(each.scoreboard, each.listeners)
-            if each.series.board is not None:
-                series.add(each.series.board, each.scoreboard)
+            for board in each.boards:
+                series.add(board, each.scoreboard)
     counted = [
         family._replace(counts=[each for each in family.counts if any(each.words)])
         for family in series
@@ -286,14 +317,11 @@ def _socket(listener: ListeningSocket) -> handover.Socket:
 
 
 def _scores(generation: Generation) -> handover.Scores:
-    board = generation.series.board
-    series = None
-    if board is not None:
-        series = handover.Series(fd=board.fileno(), families=list(board.families))
     return handover.Scores(
         generation=generation.number,
         fd=generation.scoreboard.fileno(),
-        series=series,
+        series=_series(generation.series),
+        swapped=_series(generation.swapped),
         listeners=[(view.address, view.plugin) for view in generation.listeners],
     )
 
@@ -323,3 +351,9 @@ def _worker(handle: WorkerHandle, router: BusRouter) -> handover.Worker:
         clients=handle.clients,
         plugins=json.dumps(handle.plugins),
     )
+
+
+def _series(own: OwnSeries) -> handover.Series | None:
+    if own.board is None:
+        return None
+    return handover.Series(fd=own.board.fileno(), families=list(own.board.families))

@@ -31,6 +31,7 @@ class Plan(BaseModel):
         listen: what to listen on.
         ops: where to show how the host is.
         control: the name that commands find the host by; None if it takes none.
+        address_space: how many bytes a process has that has loaded them; 0 if it is not known.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
@@ -40,6 +41,7 @@ class Plan(BaseModel):
     listen: list[Listen]
     ops: list[Listen]
     control: str | None
+    address_space: int = 0
 
 
 class Program(NamedTuple):

@@ -113,6 +113,8 @@ def _generation(
     generation = Generation(number, views, listening, Scoreboard(len(views), scores.fd), rows)
     if scores.series is not None:
         generation.series.board = SeriesBoard(scores.series.families, scores.series.fd)
+    if scores.swapped is not None:
+        generation.swapped.board = SeriesBoard(scores.swapped.families, scores.swapped.fd, rows=1)
     return generation
 
 

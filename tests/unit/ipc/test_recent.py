@@ -139,3 +139,13 @@ def test_rubbish_of_a_worker_does_no_harm(data):
         said = each.describe(LISTENERS)
         assert said == printable(said)  # nothing that a terminal acts on
     board.close()
+
+
+def test_a_slow_call_is_told_with_its_plugin_if_that_is_known(row):
+    writer = RecentWriter(row, SimpleNamespace(now=1.0), 7)
+    writer.note_slow("echo", "on_readable")
+    writer.note_slow("", "callbacks")
+    assert texts(row) == [
+        "on_readable of plugin echo took too long",
+        "a callback took too long",
+    ]

@@ -1,11 +1,13 @@
 """Counters are shared across a fork's mapping, do not overlap, and balance when a worker dies."""
 
 import os
+import resource
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from host.errors import LimitsError
 from host.ipc.scoreboard import (
     ACCEPTED,
     ACCEPTED_ALL,
@@ -25,6 +27,7 @@ from host.ipc.scoreboard import (
     TURN_STARTED,
     Scoreboard,
 )
+from host.runtime.usage import address_space
 from support.fakes import blank_cells, rows_of
 
 WORDS = [
@@ -133,3 +136,15 @@ def test_writing_off_balances_whatever_the_worker_was_doing(outcomes, doing, unc
     assert sum(row.count(0, each) for each in (ACCEPTED, SPURIOUS, REFUSED)) == claimed
     assert row.count(0, ACCEPTED) == accepted
     assert [row.get(word) for word in (ACTIVE, REFUSING, TURN_STARTED)] == [0, 0, 0]
+
+
+def test_without_address_space_it_says_how_much_it_needs():
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    open_before = set(os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_AS, (address_space() + (8 << 20), hard))
+    try:
+        with pytest.raises(LimitsError, match=r"need 23 MiB of address space.*RLIMIT_AS"):
+            Scoreboard(1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    assert set(os.listdir("/proc/self/fd")) == open_before

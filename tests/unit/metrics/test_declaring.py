@@ -39,6 +39,9 @@ def test_names_are_those_of_the_plugin(own, metrics):
         ("a.b-", "a_b"),
         ("worker", "plugin_worker"),
         ("events-of-mine", "plugin_events_of_mine"),
+        ("чат", "plugin_80a0bn"),
+        ("日本", "plugin_wgv71a"),
+        ("-", "plugin"),
     ],
 )
 def test_any_name_of_a_plugin_makes_a_prefix(own, plugin, prefix):
@@ -194,3 +197,28 @@ def test_a_plugin_that_is_told_of_the_host_is_told_which_it_is():
     assert telling_who(implementation("on_host_start", "host"))(HostOf()) == "chat"
     assert telling_who(implementation("on_host_start")) is told
     assert telling_who(implementation("on_worker_start", "worker")) is told
+
+
+def test_what_a_running_host_counts_keeps_its_kind_labels_and_bounds(own):
+    DeclaredMetrics(own).of("chat").counter("lines", "Lines.", {"kind": ("ok",)})
+    swapped = OwnSeries()
+    declared = DeclaredMetrics(swapped, running=own.families).of("chat")
+    declared.counter("lines", "Lines.", {"kind": ("ok", "bad")})
+    for declare in (
+        lambda of: of.counter("lines", "Lines."),
+        lambda of: of.gauge("lines", "Lines.", {"kind": ("ok",)}),
+    ):
+        refusing = DeclaredMetrics(OwnSeries(), running=own.families).of("chat")
+        with pytest.raises(ValueError, match=r"is counted already, as a counter with .* reload"):
+            declare(refusing)
+
+
+def test_values_of_labels_may_come_from_a_generator(own, metrics):
+    metrics.counter("lines", "Lines.", {"kind": (each for each in ("ok", "bad"))}).add(1, "bad")
+    assert own.families[0].series == (("ok",), ("bad",))
+
+
+@pytest.mark.parametrize("values", [None, 7, "ok", [1]])
+def test_values_of_labels_are_texts(metrics, values):
+    with pytest.raises(ValueError, match="expected a list of texts"):
+        metrics.counter("lines", "Lines.", {"kind": values})

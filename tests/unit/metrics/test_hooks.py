@@ -3,7 +3,7 @@
 import pytest
 
 from host.ipc.series import OwnSeries
-from host.metrics.hooks import HOOK_FAILURES, HOOK_SECONDS, HookFailures, HookTimes
+from host.metrics.hooks import HOOK_FAILURES, HOOK_SECONDS, HookFailures, HookTimes, SlowCalls
 from host.plugin import binding
 from host.plugin.binding import Implementation
 
@@ -139,3 +139,17 @@ def test_failures_are_counted_by_listener_plugin_and_hook(own, plugin, hook, arg
 def test_a_failure_of_nobody_known_is_not_counted(own):
     HookFailures(own, {})("other", "on_readable", KeyError(), (Subject(),))
     assert not any(own.words)
+
+
+@pytest.mark.parametrize("noted_by_others", [False, True])
+def test_a_measured_call_that_took_too_long_is_noted_once(own, clock, noted_by_others):
+    took, noted = [100_000_000, 100_000_001, 5], []
+
+    def works(_connection):
+        clock.now += took.pop(0)
+
+    slow = SlowCalls(0.1, lambda *call: noted.append(call), lambda _each: noted_by_others)
+    timed = HookTimes(own, 1, clock, slow).timed(implementation(works))
+    for _ in range(3):
+        timed(None)
+    assert noted == ([] if noted_by_others else [("echo", "on_readable")])

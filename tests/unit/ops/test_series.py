@@ -36,7 +36,7 @@ def shown():
                 row.put(board.PID, os.getpid())
                 own.use(row.number + 1)
                 own.words[own.base] = number + 1
-                generations.append(CountedGeneration(number, (), rows, series))
+                generations.append(CountedGeneration(number, (), rows, (series,)))
             counts = stack.enter_context(closing(HostCounts()))
             host = OpsAssignment(
                 *(1, "service", "1", 0.0, (), tuple(generations)),
@@ -51,6 +51,26 @@ def test_a_gauge_has_one_help_that_of_the_newest_generation(shown):
     ((metric, samples),) = shown(GAUGE, GAUGE._replace(help="Rooms that are open."))
     assert metric.help == "Rooms that are open."
     assert [each.value for each in samples] == [1, 2]
+
+
+@pytest.mark.parametrize("value", [0, 5])
+def test_a_gauge_of_a_scheduler_that_was_swapped_in_stands_for_the_one_before(value):
+    boards = []
+    with ExitStack() as stack:
+        for rows, set_to in [(board.MAX_ROWS + 1, 3), (1, value)]:
+            own = OwnSeries()
+            own.add(GAUGE)
+            boards.append(stack.enter_context(closing(own.share(rows))))
+            own.words[own.base] = set_to
+        scoreboard = stack.enter_context(closing(Scoreboard(1)))
+        counts = stack.enter_context(closing(HostCounts()))
+        generation = CountedGeneration(0, (), scoreboard, tuple(boards))
+        host = OpsAssignment(
+            *(1, "service", "1", 0.0, (), (generation,)),
+            *(Totals(), SeriesTotals(), counts, None, -1),
+        )
+        found = [sample.value for _metric, samples in read(host) for sample in samples]
+    assert found == ([value] if value else [])
 
 
 @pytest.mark.parametrize(

@@ -314,3 +314,12 @@ def test_what_was_measured_can_be_summarized(profile, loop, row, clock, tmp_path
     loop.on_turn_end()
     profile.save(0, 0)
     assert "echo        on_readable" in summarize(*collect(tmp_path, RUN), tmp_path)
+
+
+def test_a_call_that_took_too_long_is_told_of(profile, clock):
+    told = []
+    profile.slow_seconds, profile.on_slow = 0.1, lambda *call: told.append(call)
+    timed = profile.time("echo", "on_readable", clock.passes)
+    for seconds in (0.05, 0.2, 0.01):
+        timed(seconds)
+    assert told == [("echo", "on_readable")]

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import signal
 from contextlib import closing
 
@@ -10,10 +11,11 @@ import pytest
 from host.errors import ListenError
 from host.ipc.scoreboard import SENT
 from host.net.listeners import open_listener
+from host.runtime.usage import address_space
 from host.settings import Listen, Process
 from host.supervisor.reload import handover
 from host.supervisor.reload.reexec import hand_over, reexec
-from host.supervisor.reload.reloader import Plan
+from host.supervisor.reload.reloader import Plan, ReloadError
 from support.generations import ANY_PORT, connect
 from support.reexecuting import Before
 from support.supervision import site
@@ -39,13 +41,14 @@ class Attempt:
             raise self.refusal
         return self.before.stand_in
 
-    def run(self, *listens, **process):
+    def run(self, *listens, address_space=0, **process):
         plan = Plan(
             format=handover.FORMAT,
             process=Process(**process),
             listen=list(listens),
             ops=[],
             control="prefork",
+            address_space=address_space,
         )
         reexec(self.before.parts, plan, self._certain, self.start)
 
@@ -155,3 +158,15 @@ def test_a_listener_that_was_added_is_handed_over_and_not_served_yet(attempt):
         assert [each.fd for each in handed.sockets] == [each.fileno() for each in sockets]
         assert handed.serving.sockets == [0]
         assert handed.served == {(serving.listeners[0].address, "echo")}
+
+
+def test_a_process_that_could_not_map_the_counters_is_not_begun(attempt):
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    mapped = address_space()
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + (200 << 20), hard))
+    try:
+        with pytest.raises(ReloadError, match=r"MiB of address space.*RLIMIT_AS"):
+            attempt.run(address_space=mapped + (190 << 20))
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    assert attempt.started == 0

@@ -1,0 +1,104 @@
+"""What scrapes cost those who are served meanwhile: `python -m bench.scrapes`.
+
+A client sends messages of 64 bytes to the plugin `echo`, on one connection after the other, 1,000 a
+second. In every other round another process scrapes `/metrics` 100 times a second. Prints the
+medians over the rounds of the round trips' p50 and p99. Figures of one run can be compared with
+each other, and with no others.
+"""
+
+from __future__ import annotations
+
+import http.client
+import multiprocessing
+import socket
+import statistics
+import time
+from contextlib import ExitStack
+from typing import NamedTuple
+
+from host.testing import RunningHost
+
+MESSAGE = b"x" * 64
+ROUNDS, SECONDS = 7, 3.0
+"""How many rounds there are with scrapes, and as many without; and how long each is."""
+CONNECTIONS = 20
+MESSAGES_PER_SECOND, SCRAPES_PER_SECOND = 1000, 100
+
+
+class Round(NamedTuple):
+    """The round trips of one round, in microseconds."""
+
+    p50: float
+    p99: float
+
+
+def load(clients: list[socket.socket]) -> Round:
+    """Send messages for the time of a round, each at its time."""
+    took, began = [], time.perf_counter()
+    for number in range(int(SECONDS * MESSAGES_PER_SECOND)):
+        wait = began + number / MESSAGES_PER_SECOND - time.perf_counter()
+        if wait > 0:
+            time.sleep(wait)
+        client, sent = clients[number % len(clients)], time.perf_counter()
+        client.sendall(MESSAGE)
+        left = len(MESSAGE)
+        while left:
+            left -= len(client.recv(left))
+        took.append((time.perf_counter() - sent) * 1e6)
+    hundredths = statistics.quantiles(took, n=100)
+    return Round(hundredths[49], hundredths[98])
+
+
+def scrape(port: int, count: int) -> None:
+    """Scrape so many times, each at its time, on one connection."""
+    connection, began = http.client.HTTPConnection("127.0.0.1", port), time.perf_counter()
+    for number in range(count):
+        time.sleep(max(0.0, began + number / SCRAPES_PER_SECOND - time.perf_counter()))
+        connection.request("GET", "/metrics")
+        answer = connection.getresponse()
+        assert answer.status == 200
+        answer.read()
+
+
+def measure(port: int, ops: int) -> dict[str, list[Round]]:
+    """Return the rounds without scrapes and with them."""
+    found: dict[str, list[Round]] = {"without": [], "with": []}
+    with ExitStack() as stack:
+        clients = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            for _ in range(CONNECTIONS)
+        ]
+        load(clients)  # the interpreters adapt
+        for _ in range(ROUNDS):
+            found["without"].append(load(clients))
+            scrapes = int(SECONDS * SCRAPES_PER_SECOND)
+            process = multiprocessing.Process(target=scrape, args=(ops, scrapes))
+            process.start()
+            found["with"].append(load(clients))
+            process.join()
+            assert process.exitcode == 0
+    return found
+
+
+def main() -> None:
+    """Run a host of two workers, measure, and print the medians."""
+    flags = ["--plugin", "echo", "--listen", "tcp://127.0.0.1:0", "--workers", "2"]
+    flags += ["--ops", "tcp://127.0.0.1:0", "--log-format", "json", "--name", "scraped"]
+    with RunningHost(flags) as host:
+        host.wait_for("host_ready")
+        (serving,), (shown,) = host.events("listening"), host.events("ops_listening")
+        ports = [int(each["address"].rpartition(":")[2]) for each in (serving, shown)]
+        found = measure(*ports)
+    medians = {
+        name: Round(*(statistics.median(each) for each in zip(*rounds, strict=True)))
+        for name, rounds in found.items()
+    }
+    print(f"{'scrapes':8} {'p50 us':>8} {'p99 us':>8}   medians of {ROUNDS} rounds each")
+    for name, each in medians.items():
+        print(f"{name:8} {each.p50:8.0f} {each.p99:8.0f}")
+    p50, p99 = (b / a for a, b in zip(medians["without"], medians["with"], strict=True))
+    print(f"{'ratio':8} {p50:8.2f} {p99:8.2f}")
+
+
+if __name__ == "__main__":
+    main()
