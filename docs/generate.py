@@ -6,6 +6,7 @@ python docs/generate.py --check  only tells which are out of date, and fails if 
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import re
 import sys
@@ -178,6 +179,10 @@ WITH_FILES = ("systemd.md", "monitoring.md")
 """Pages that are written by hand, but for the files of `contrib` that they show."""
 
 
+PARTLY = (*WITH_FILES, "capacity.md")
+"""Pages that are written by hand, but for what they show."""
+
+
 def with_files(page: str) -> str:
     """Return a page with the files that it shows as they are now."""
     return _SHOWN.sub(_show, (FOLDER / page).read_text(encoding="utf-8"))
@@ -192,12 +197,27 @@ def _show(found: re.Match[str]) -> str:
     return "\n".join([f"<!-- {name} -->", f"```{language}", *lines, "```"])
 
 
+def capacity() -> str:
+    """Return the page on capacity with its tables, which `bench.capacity` computes."""
+    if "bench" not in sys.modules:  # it is never installed, so it is imported by its place
+        place = FOLDER.parent / "bench" / "__init__.py"
+        spec = importlib.util.spec_from_file_location("bench", place)
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules["bench"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    tables = importlib.import_module("bench.capacity.tables")
+    text: str = tables.fill((FOLDER / "capacity.md").read_text(encoding="utf-8"))
+    return text
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "hooks.md": hooks,
     "settings.md": settings.reference,
     "events.md": event_list,
     "metrics.md": metric_list,
     "decisions/index.md": decisions,
+    "capacity.md": capacity,
     **{page: partial(with_files, page) for page in WITH_FILES},
 }
 """Each generated page and the function that makes its text."""

@@ -265,8 +265,15 @@ def _asker(registry: Registry) -> Choose:
         raise PluginError(plugin, f"hook {hook} failed\n{stack}", hook=hook) from error
 
     chain = registry.host_hooks(failed).schedulers
+    # Those of the last call by identity: to look a thousand up for each connection takes longer
+    # than some schedulers do, and what a scheduler answers need not be hashable.
+    known: Sequence[WorkerView] = ()
+    identities: set[int] = set()
 
     def choose(listener: Listener, workers: Sequence[WorkerView]) -> WorkerView:
+        nonlocal known, identities
+        if workers is not known:
+            known, identities = workers, {id(worker) for worker in workers}
         for plugin, ask in chain:
             try:
                 chosen = ask(listener, workers)
@@ -274,7 +281,7 @@ def _asker(registry: Registry) -> Choose:
                 failed(plugin, "choose_worker", error, ())
             if chosen is None:
                 continue
-            if chosen not in workers:
+            if id(chosen) not in identities:
                 cause = f"choose_worker answered {chosen!r:.200}, which is none of the candidates"
                 raise PluginError(plugin, cause, hook="choose_worker")
             return chosen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from host import WorkerView, hookimpl
@@ -23,9 +24,14 @@ class LeastConnections:
     def choose_worker(self, workers: Sequence[WorkerView]) -> WorkerView:
         """Return the candidate with the fewest connections, among equals the next in turn."""
         last = self._last
-        chosen = min(
-            workers,
-            key=lambda worker: (worker.active + worker.outstanding, worker.slot <= last),
-        )
+        # A loop, and no key for min(): it is run for each worker of each connection.
+        chosen, least = workers[0], math.inf
+        turn = False  # whether `chosen` is beyond the last one taken
+        for worker in workers:
+            held = worker.active + worker.outstanding
+            if held < least:
+                chosen, least, turn = worker, held, worker.slot > last
+            elif held == least and not turn and worker.slot > last:
+                chosen, turn = worker, True
         self._last = chosen.slot
         return chosen

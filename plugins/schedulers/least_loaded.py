@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from pydantic import BaseModel, Field
@@ -53,16 +54,24 @@ class LeastLoaded:
     @hookimpl
     def choose_worker(self, workers: Sequence[WorkerView]) -> WorkerView:
         """Return the candidate with the least load, among equals the next in turn."""
-        last = self._last
-        chosen = min(workers, key=lambda worker: (self._load(worker), worker.slot <= last))
+        last, per_connection, seen = self._last, self._per_connection, self._seen
+        # A loop, and no key for min(): it is run for each worker of each connection.
+        chosen, least = workers[0], math.inf
+        turn = False  # whether `chosen` is beyond the last one taken
+        for worker in workers:
+            load, lag = worker.active + worker.outstanding, worker.loop_lag_seconds
+            if lag >= per_connection and lag != seen.get(worker.slot):
+                load += self._count(worker.slot, lag)
+            if load < least:
+                chosen, least, turn = worker, load, worker.slot > last
+            elif load == least and not turn and worker.slot > last:
+                chosen, turn = worker, True
         self._last = chosen.slot
         return chosen
 
-    def _load(self, worker: WorkerView) -> int:
-        connections, lag = worker.active + worker.outstanding, worker.loop_lag_seconds
-        if lag < self._per_connection or lag == self._seen.get(worker.slot):
-            return connections
-        self._seen[worker.slot] = lag
+    def _count(self, slot: int, lag: float) -> int:
+        """Return how many connections this lag counts as, and remember that it has counted."""
+        self._seen[slot] = lag
         if self._lags is not None:
             self._lags.add()
-        return connections + int(lag / self._per_connection)
+        return int(lag / self._per_connection)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from operator import add
 
 from pydantic import BaseModel, Field, NonNegativeInt
 
@@ -32,21 +33,52 @@ class Weighted:
 
     def __init__(self, options: Options) -> None:
         self._weights = dict(enumerate(options.weights))
-        self._gained: dict[int, dict[int, int]] = {}
+        self._turns: dict[int, _Turns] = {}
 
     @hookimpl
     def choose_worker(self, listener: Listener, workers: Sequence[WorkerView]) -> WorkerView | None:
         """Return whose turn it is; None if no candidate weighs anything: round-robin decides."""
-        gained = self._gained.setdefault(listener.index, {})
-        chosen, most, total = None, 0, 0
-        for worker in workers:
-            weight = self._weights.get(worker.slot, 1)
-            if weight == 0:
-                continue
-            total += weight
-            gained[worker.slot] = gains = gained.get(worker.slot, 0) + weight
-            if chosen is None or gains > most:
-                chosen, most = worker, gains
-        if chosen is not None:
-            gained[chosen.slot] -= total
-        return chosen
+        turns = self._turns.get(listener.index)
+        if turns is None:
+            turns = self._turns[listener.index] = _Turns(self._weights)
+        return turns.next(workers)
+
+
+class _Turns:
+    """Whose turn it is at one listener.
+
+    Args:
+        weights: the weight of each slot; those that are missing weigh 1.
+    """
+
+    def __init__(self, weights: Mapping[int, int]) -> None:
+        self._weights = weights
+        self._workers: Sequence[WorkerView] = ()
+        self._weighing: list[WorkerView] = []  # those of `_workers` that weigh anything
+        self._steps: list[int] = []  # what each of these gains at a turn
+        self._gained: list[int] = []  # what each of these has
+        self._kept: dict[int, int] = {}  # by slot, what it had when the candidates changed
+        self._total = 0
+
+    def next(self, workers: Sequence[WorkerView]) -> WorkerView | None:
+        """Return who takes this turn, and have it pay; None if nobody weighs anything."""
+        if workers is not self._workers or type(workers) is not tuple:
+            self._change(workers)
+        if not self._weighing:
+            return None
+        # Two passes that the interpreter has no part in: it is done for each connection.
+        gained = self._gained = list(map(add, self._gained, self._steps))
+        first = gained.index(max(gained))
+        gained[first] -= self._total
+        return self._weighing[first]
+
+    def _change(self, workers: Sequence[WorkerView]) -> None:
+        """Go on with other candidates: who is one no more keeps what it has gained."""
+        for worker, gains in zip(self._weighing, self._gained, strict=True):
+            self._kept[worker.slot] = gains
+        weights = self._weights
+        self._workers = workers
+        self._weighing = [worker for worker in workers if weights.get(worker.slot, 1)]
+        self._steps = [weights.get(worker.slot, 1) for worker in self._weighing]
+        self._gained = [self._kept.get(worker.slot, 0) for worker in self._weighing]
+        self._total = sum(self._steps)

@@ -1,6 +1,7 @@
 """The simulation counts as its model says, runs the real plugins, and explains what is wrong."""
 
 import json
+import random
 import re
 import shlex
 import sys
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from host import Listener, PluginError, settings
 from host.cli.simulate import scheduler, simulate
 from host.simulation.arrivals import PATTERNS, Arrival, Scenario, TraceError, read_trace, synthetic
-from host.simulation.model import Clock, SimulatedWorker, gini, max_mean, run
+from host.simulation.model import Clock, SimulatedWorker, _requests, gini, max_mean, run
 
 LISTENER = Listener(0, "tcp://127.0.0.1:7000", "echo")
 
@@ -49,7 +50,8 @@ class TestModel:
             worker.take()
             worker.serve(2.0, end)
         seen = []
-        for clock.now in (0.0, 1.0, 2.0, 3.9, 4.0, 5.0):
+        for now in (0.0, 1.0, 2.0, 3.9, 4.0, 5.0):
+            clock.advance(now)
             seen.append((worker.outstanding, worker.active, worker.accepted))
         # The second one's time is over at 1, but its work only at 4.
         assert seen == [(1, 1, 1), (1, 1, 1), (0, 2, 2), (0, 2, 2), (0, 1, 2), (0, 0, 2)]
@@ -58,7 +60,8 @@ class TestModel:
         clock = Clock()
         worker = SimulatedWorker(0, 1.0, clock)
         lags = []
-        for clock.now, work in ((1.0, 2.0), (1.5, 3.0), (2.0, 1.0), (3.5, 0), (7.0, 0), (9.0, 0)):
+        for now, work in ((1.0, 2.0), (1.5, 3.0), (2.0, 1.0), (3.5, 0), (7.0, 0), (9.0, 0)):
+            clock.advance(now)
             if work:
                 worker.serve(work, None)
             lags.append(worker.loop_lag_seconds)
@@ -86,6 +89,62 @@ class TestModel:
 
         run(Scenario("drawn", arrivals, [1.0] * count), watching)
         assert seen == counted(arrivals, count)
+
+    @given(
+        st.lists(
+            st.tuples(st.integers(0, 3), st.integers(0, 9), st.integers(1, 5)),
+            min_size=1,
+            max_size=20,
+        )
+    )
+    def test_requests_come_as_if_all_had_been_sorted(self, drawn):
+        at, arrivals = 0, []
+        for gap, seconds, requests in drawn:
+            at += gap
+            arrivals.append(Arrival(at, seconds, 1, requests))
+        every = [
+            (arrival.at + number * (arrival.seconds / arrival.requests), index, number)
+            for index, arrival in enumerate(arrivals)
+            for number in range(arrival.requests)
+        ]
+        expected = [
+            (when, index, number == 0, number == arrivals[index].requests - 1)
+            for when, index, number in sorted(every)
+            if when <= at
+        ]
+        assert list(_requests(arrivals)) == expected
+
+    def test_the_time_within_which_99_of_100_were_begun(self):
+        # One worker, each a second of work, all at once: they wait 0, 1, 2 … seconds.
+        for count, expected in ((1, 0), (2, 1), (100, 98), (101, 99), (200, 197)):
+            result = run(Scenario("crowd", [Arrival(0, 0, 1.0)] * count, [1.0]), in_turn())
+            assert result.p99_wait == expected
+
+    def test_random_choices_wait_as_long_as_queueing_theory_says(self):
+        # Poisson arrivals that are split at random make queues M/M/1, and of these the mean wait
+        # is load / (1 - load) times the mean work (Kleinrock, "Queueing Systems", 1975).
+        scenario = synthetic("short", workers=20, connections=60_000, load=0.7, seed=3)
+        work = fmean(arrival.work for arrival in scenario.arrivals)
+        chosen = random.Random(3)
+        result = run(scenario, lambda listener, workers: chosen.choice(workers))
+        assert result.mean_wait == pytest.approx(work * 0.7 / 0.3, rel=0.1)
+
+    def test_a_thousand_workers(self):
+        scenario = synthetic("bursts", workers=1000, connections=20_000, load=0.7, seed=1)
+        seen = []
+
+        def choose(listener, workers):
+            taken, chosen = len(seen), workers[len(seen) % 1000]
+            # What has come is on its way, open or gone, whoever has it.
+            if taken % 1000 == 0:
+                assert sum(worker.taken for worker in workers) == taken
+                assert sum(worker.accepted + worker.outstanding for worker in workers) == taken
+                assert all(0 <= worker.active <= worker.accepted for worker in workers)
+            seen.append(chosen)
+            return chosen
+
+        result = run(scenario, choose)
+        assert result.taken == (20,) * 1000
 
     def test_measures_of_inequality(self):
         assert [max_mean([2, 2]), max_mean([4, 0]), max_mean([0, 0])] == [1, 2, 1]

@@ -44,6 +44,24 @@ def test_no_weight_no_turn_while_there_is_anyone_else(passes):
             assert chosen is None
 
 
+@given(weights=st.lists(st.integers(0, 6), max_size=4), passes=st.lists(CANDIDATES, max_size=12))
+def test_candidates_may_change_at_every_turn(weights, passes):
+    """The same as nginx's words say: each gains its weight, who has the most pays for all."""
+    choose, gained = chooser(lambda: by_weight(*weights)), Counter()
+    again = [workers for workers in passes for _ in range(2)]
+    for workers in again:
+        weighing = {view.slot: dict(enumerate(weights)).get(view.slot, 1) for view in workers}
+        weighing = {slot: weight for slot, weight in weighing.items() if weight}
+        chosen = choose(workers)
+        if not weighing:
+            assert chosen is None
+            continue
+        gained.update(weighing)
+        first = max(weighing, key=gained.__getitem__)  # of equals the first
+        gained[first] -= sum(weighing.values())
+        assert chosen.slot == first
+
+
 @given(away=st.integers(0, 100))
 def test_who_was_away_is_not_flooded_afterwards(away):
     choose, workers = chooser(by_weight), idle(3)

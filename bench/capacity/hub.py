@@ -1,0 +1,39 @@
+"""CPU time of the supervisor for each message of the bus, with one worker or more that hear it."""
+
+from __future__ import annotations
+
+import time
+
+from bench.clients import Load
+from bench.contenders import ours_with
+from bench.servers import Server
+
+WORKERS = (1, 2, 4, 8)
+CONNECTIONS = 50
+SIZE = 64
+
+
+def measure(rounds: int, seconds: float = 2.0) -> dict[str, list[float]]:
+    """Measure the supervisor; return its CPU times in µs a message, by the number of workers.
+
+    Args:
+        rounds: how often each case is measured.
+        seconds: how long each time.
+    """
+    found: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        for workers in WORKERS:
+            with (
+                Server(ours_with("over_the_bus.py", workers=workers)) as server,
+                Load("clients", server, connections=CONNECTIONS, size=SIZE) as load,
+            ):
+                before = _own_seconds(server.pid)
+                done = load.run(seconds)["operations"]
+                took = (_own_seconds(server.pid) - before) / done * 1e6
+            found.setdefault(str(workers), []).append(took)
+    return found
+
+
+def _own_seconds(pid: int) -> float:
+    """Return the CPU time of one process without its children (clock_getcpuclockid(3))."""
+    return time.clock_gettime((~pid << 3) | 2)
