@@ -13,7 +13,7 @@ from host.telemetry.emitter import Telemetry
 from host.telemetry.events import BUS_DROPPED
 
 _TURN = 256
-"""How much is passed on in one turn, in frames and pieces of 4 KiB that come and go: some 0.5 ms."""
+"""How much is passed on in one turn, in frames and pieces of 4 KiB that come and go: 0.5 ms."""
 
 _LAST_READS = 4
 """How often the socket of a worker that has ended is read: more than it has room for, and not for

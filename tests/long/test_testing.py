@@ -159,6 +159,19 @@ def pair():
     return one, FakeWorker(1, bus=bus, loop=one.loop)
 
 
+def test_workers_share_tables_hear_prefixes_and_are_told_of_their_messages(pair):
+    one, other = pair
+    heard, told = [], []
+    other.bus.subscribe("news.", heard.append, prefix=True)
+    assert one.bus.publish("news.now", b"1", done=told.append)
+    one.bus.table("flags").set("a", b"1", told.append)
+    one.run()
+    other.bus.table("flags").get("a", lambda *found: told.append(found))
+    one.run()
+    assert [message.payload for message in heard] == [b"1"]
+    assert told == [True, True, (True, b"1")]
+
+
 def test_messages_reach_all_in_order_with_those_that_are_retained(pair):
     one, two = pair
     heard = []
