@@ -175,7 +175,7 @@ def decisions() -> str:
 _SHOWN = re.compile(r"<!-- (contrib/\S+?)(?:: ([\w ]+))? -->\n```(\w*)\n.*?^```$", re.M | re.S)
 """Where a page shows a file, or only the lines that set these keys."""
 
-WITH_FILES = ("systemd.md", "monitoring.md")
+WITH_FILES = ("systemd.md", "monitoring.md", "deployment.md")
 """Pages that are written by hand, but for the files of `contrib` that they show."""
 
 
