@@ -212,14 +212,17 @@ class Membership:
 
     def _decide(self, user: User, asked: Asked) -> None:
         limit = self._options.max_room_members
-        if asked.ahead >= limit:
-            self.presence.leave(user.uid, asked.room)
-            self.rooms.leave(asked.room, user.uid)
-            user.asking = ""
-            user.refuse(f"{asked.room} is full: {limit} are in it")
-            self._end(user)
-        else:
+        if self.presence.is_known and asked.ahead < limit:
             self.presence.enter(user.uid, asked.room)
+            return
+        self.presence.leave(user.uid, asked.room)
+        self.rooms.leave(asked.room, user.uid)
+        user.asking = ""
+        if self.presence.is_known:
+            user.refuse(f"{asked.room} is full: {limit} are in it")
+        else:  # nobody knows how many have asked before
+            user.refuse("the server is overloaded: try again")
+        self._end(user)
 
     def _joined(self, person: Person, name: str, user: User | None) -> None:
         if user is not None:

@@ -48,6 +48,8 @@ class Presence:
 
     Attributes:
         roster: who is there, over all workers.
+        is_known: whether it has what the other workers had to tell: not at the start, and not after
+            a loss, until they have told it again.
     """
 
     def __init__(
@@ -64,7 +66,8 @@ class Presence:
         self._unheard: set[str] = set()
         self._rounds = 0
         self._round_due = False
-        self._known = False
+        self._gathering = True
+        self.is_known = False
         self._waiting: list[Callable[[], object]] = []
 
     def start(self) -> None:
@@ -74,8 +77,8 @@ class Presence:
         self._bus.subscribe(TOPIC, self._heard, self._begin)
 
     def call_when_known(self, function: Callable[[], object]) -> None:
-        """Call `function` once the roster has what the other workers had to tell at the start."""
-        if self._known:
+        """Call `function` once the roster has what the other workers have to tell."""
+        if self.is_known:
             function()
         else:
             self._waiting.append(function)
@@ -131,10 +134,22 @@ class Presence:
 
     def _begin(self) -> None:
         self._ask_for_lists()
-        self._worker.call_later(_FIRST_LISTS_SECONDS, self._tell_known)
 
-    def _tell_known(self) -> None:
-        self._known = True
+    def _asked(self) -> None:
+        """Give the others time for their lists: from now, when they hear the question as well."""
+        this = self._rounds
+        self._worker.call_later(_FIRST_LISTS_SECONDS, lambda: self._gathered(this))
+        self._worker.call_later(_ANSWER_SECONDS, lambda: self._drop_unheard(this))
+
+    def _gathered(self, asked_in: int) -> None:
+        if asked_in == self._rounds:
+            self._gathering = False
+            self._look_whether_known()
+
+    def _look_whether_known(self) -> None:
+        if self.is_known or self._round_due or self._gathering or self._unheard:
+            return
+        self.is_known = True
         waiting, self._waiting = self._waiting, []
         for function in waiting:
             function()
@@ -148,19 +163,24 @@ class Presence:
     def _heard(self, message: Message) -> None:
         event = json.loads(message.payload)
         if event[0] == "hello":
-            if message.sender != self._bus.member:
+            if message.sender == self._bus.member:
+                self._asked()
+            else:
                 self._list_soon(_GATHER_SECONDS)
             return
         if event[0] == "all" and event[2]:
             self._unheard.discard(message.sender)
         self._tell(self.roster.apply(message.sender, event))
+        self._look_whether_known()
 
     def _left(self, message: Message) -> None:
         member = message.payload.decode()
         self._unheard.discard(member)
         self._tell(self.roster.drop(member))
+        self._look_whether_known()
 
     def _lost(self) -> None:
+        self.is_known = False
         if not self._round_due:
             self._round_due = True
             self._worker.call_later(_CALM_SECONDS, self._ask_all)
@@ -171,9 +191,8 @@ class Presence:
         self._on_loss()
         self._unheard = set(self.roster.members) - {self._bus.member}
         self._rounds += 1
-        this = self._rounds
+        self._gathering = True
         self._ask_for_lists()
-        self._worker.call_later(_ANSWER_SECONDS, lambda: self._drop_unheard(this))
 
     def _drop_unheard(self, asked_in: int) -> None:
         if asked_in != self._rounds:  # everyone has been asked again since
@@ -181,6 +200,7 @@ class Presence:
         unheard, self._unheard = self._unheard, set()
         for member in unheard:
             self._tell(self.roster.drop(member))
+        self._look_whether_known()
 
     def _tell(self, changes: Iterable[Change]) -> None:
         for change in changes:
