@@ -266,6 +266,24 @@ def test_lost_messages_are_told_and_what_was_missed_is_fetched():
     assert one == other
 
 
+def test_who_asks_for_a_room_while_a_worker_has_not_all_lists_is_refused():
+    parley = Parley(2, ordered=True, max_room_members=1)
+    ada, bob = parley.client(0), parley.client(1)
+    to_bob = ("down", bob.worker.bus.member)
+    ada.send("/join #a")
+    while not any("joined #a" in line for line in ada.lines):
+        paths = [path for path, queue in parley.net.queues.items() if queue and path != to_bob]
+        parley.net.queues[paths[0]].popleft()[1]()
+    parley.lose(1)
+    bob.send("/join #a")
+    parley.net.run()  # no time passes: the others have not been asked for their lists
+    assert bob.lines[-1] == "!! the server is overloaded: try again"
+    parley.settle()
+    bob.send("/join #a")
+    parley.settle()
+    assert bob.lines[-1] == "!! #a is full: 1 are in it"
+
+
 def test_what_is_on_the_way_while_a_worker_listens_anew_is_seen_once():
     parley, ada, bob, _ = trio()
     ada.send("before")
