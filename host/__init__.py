@@ -20,7 +20,6 @@ from host.hookspecs import hookimpl, hookspec
 from host.interfaces import (
     BUS_LEFT,
     BUS_LOST,
-    BUS_TAKEN,
     Bus,
     ChildExit,
     CloseReason,
@@ -55,7 +54,6 @@ from host.interfaces import (
 __all__ = [
     "BUS_LEFT",
     "BUS_LOST",
-    "BUS_TAKEN",
     "Bus",
     "ChildExit",
     "CloseReason",

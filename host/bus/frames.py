@@ -33,30 +33,38 @@ class Kind(IntEnum):
     OWN = 7  # name: the key
     RELEASE = 8  # name: the key
     TABLE = 9  # number: the request; name: the table; payload: `tables.Request`
-    MESSAGE = 32  # number: the length of the sender, with which the payload begins; name: the topic
+    MESSAGE = 32  # name: the topic; the payload: `with_sender`
     RETAINED = 33  # number: the subscription; name: the topic; the payload: `with_sender`
     SUBSCRIBED = 34  # number: the subscription
-    ORDERED = 35  # number: 1 or 0; for each PUBLISH_TOLD in their order
+    ORDERED = 35  # for each PUBLISH_TOLD, in their order
     OWNED = 36  # number: 1 or 0; name: the key; payload: the fencing number, 8 bytes
-    TAKEN = 37  # name: the key
-    LOST = 38  # number: how many messages were dropped
-    ITEMS = 39  # number: the request; payload: some items of the table, as `tables` writes them
-    ANSWER = 40  # number: the request; payload: `tables.Answer`
-    NO_ANSWER = 41  # number: the request
+    LOST = 37  # number: how many frames were dropped
+    ITEMS = 38  # number: the request; payload: some items of the table, as `tables` writes them
+    ANSWER = 39  # number: the request; payload: `tables.Answer`
+    NO_ANSWER = 40  # number: the request
 
 
 _KIND_AT = 4
 _MESSAGES = frozenset((Kind.PUBLISH, Kind.PUBLISH_TOLD, Kind.MESSAGE, Kind.RETAINED))
-_ANSWERS = frozenset((Kind.SUBSCRIBED, Kind.ORDERED, Kind.OWNED, Kind.TAKEN, Kind.NO_ANSWER))
+_ANSWERS = frozenset((Kind.SUBSCRIBED, Kind.ORDERED, Kind.OWNED, Kind.NO_ANSWER))
 
 
-def message_of(sender: bytes, topic: bytes, payload: bytes) -> Frame:
-    """Return the frame that tells of a message, for all who hear it."""
-    return Frame(Kind.MESSAGE, len(sender), topic, sender + payload)
+def name_bytes(text: str) -> bytes:
+    """Return the name of a topic, a key or a table as frames have it.
+
+    Raises:
+        ValueError: it is empty or too long.
+    """
+    name = text.encode()
+    if not 0 < len(name) <= MAX_NAME_BYTES:
+        raise ValueError(
+            f"a topic, key or table has a name of 1 to {MAX_NAME_BYTES} bytes, not {len(name)}"
+        )
+    return name
 
 
 def with_sender(sender: bytes, payload: bytes) -> bytes:
-    """Return sender and payload of a retained message as one: at most 255 bytes of sender."""
+    """Return sender and payload of a message as one: at most 255 bytes of sender."""
     return bytes((len(sender),)) + sender + payload
 
 
@@ -127,15 +135,20 @@ class Channel:
 
     Args:
         sock: a connected stream socket; the channel closes it.
+        max_queued: how many bytes of messages may wait.
+        closes_gaps: whether from the first message that was dropped all are dropped until
+            `take_dropped` has told how many: so nothing comes between a gap and the word of it.
 
     Attributes:
         queue: the frames that wait to be sent; `put` adds to it.
         dropped: how many frames the full queue has not taken, since `take_dropped`.
     """
 
-    def __init__(self, sock: socket.socket, max_queued: int = MAX_QUEUED_BYTES) -> None:
+    def __init__(
+        self, sock: socket.socket, max_queued: int = MAX_QUEUED_BYTES, *, closes_gaps: bool = False
+    ) -> None:
         sock.setblocking(False)
-        self._sock, self._max_queued = sock, max_queued
+        self._sock, self._max_queued, self._closes_gaps = sock, max_queued, closes_gaps
         self._parser = Parser()
         self.queue: deque[bytes] = deque()
         self._queued = 0
@@ -158,8 +171,12 @@ class Channel:
         have room, since who asks reads as well: so each question has one.
         """
         kind = packed[_KIND_AT]
-        room = self._max_queued if kind in _MESSAGES else 2 * self._max_queued
-        if self._queued + len(packed) > room and kind not in _ANSWERS:
+        waiting = self._queued + len(packed)
+        if kind in _MESSAGES:
+            has_room = waiting <= self._max_queued and not (self._closes_gaps and self.dropped)
+        else:
+            has_room = waiting <= 2 * self._max_queued or kind in _ANSWERS
+        if not has_room:
             self.dropped += 1
             return False
         self.queue.append(packed)

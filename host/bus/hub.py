@@ -12,7 +12,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from host.bus.frames import Frame, Kind, message_of, with_sender
+from host.bus.frames import Frame, Kind, with_sender
 from host.bus.tables import DONE, Op, Request, TableLimits, Tables
 from host.interfaces import BUS_LEFT
 
@@ -201,14 +201,14 @@ class Hub:
 
     def _publish_told(self, member: int, frame: Frame) -> None:
         self._publish(member, frame)
-        self._send(member, Frame(Kind.ORDERED, 1, b"").pack())
+        self._send(member, Frame(Kind.ORDERED, 0, b"").pack())
 
     def _broadcast(self, topic: bytes, sender: bytes, payload: bytes) -> None:
         hearers = self._hearers.get(topic)
         if self._prefixes.hearers:
             hearers = {**(hearers or {}), **dict.fromkeys(self._prefixes.of(topic))}
         if hearers:
-            packed = message_of(sender, topic, payload).pack()
+            packed = Frame(Kind.MESSAGE, 0, topic, with_sender(sender, payload)).pack()
             for member in hearers:
                 self._send(member, packed)
 

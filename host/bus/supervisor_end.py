@@ -47,7 +47,7 @@ class BusRouter:
 
         It is closed by `remove` or `close`.
         """
-        channel = Channel(sock)
+        channel = Channel(sock, closes_gaps=True)
         if state is not None:
             channel.restore(*state)
             self._touched[member] = self._readable[member] = None

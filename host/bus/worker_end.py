@@ -7,21 +7,19 @@ from collections.abc import Callable, Sized
 from dataclasses import dataclass
 
 from host.bus.frames import (
-    MAX_NAME_BYTES,
     MAX_PAYLOAD_BYTES,
     BadFrameError,
     Channel,
     Frame,
     Kind,
+    name_bytes,
     split_sender,
 )
 from host.bus.tables import NOT_DONE, Answer
 from host.bus.worker_tables import Asked, SharedTable
-from host.interfaces import BUS_LOST, BUS_TAKEN, Message
+from host.interfaces import BUS_LOST, Message
 from host.runtime.loop import READ, WRITE, Loop
 
-_OWN_TOPICS = frozenset((BUS_LOST, BUS_TAKEN))
-"""What a member is told alone; a prefix does not mean them."""
 _LAST_ID = 2**32 - 1
 
 Call = Callable[..., object]
@@ -40,6 +38,14 @@ class _Subscription:
     callback: Callable[[Message], object]
     ready: Callable[[], object] | None
     live: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Claim:
+    """A question whether this worker owns a key now; it may have given it up meanwhile."""
+
+    done: Callable[[bool], object]
+    is_released: bool = False
 
 
 class LocalBus:
@@ -67,26 +73,20 @@ class LocalBus:
         self._ordering: deque[Callable[[bool], object]] = deque()
         self._asked: dict[int, Asked] = {}
         self._fences: dict[bytes, int] = {}
-        self._owning: dict[bytes, deque[Callable[[bool], object]]] = {}
+        self._owning: dict[bytes, deque[_Claim]] = {}
         self._watched = READ
         self._answers: dict[int, Callable[[Frame], object]] = {
             Kind.MESSAGE: self._hear,
             Kind.RETAINED: self._retained,
             Kind.SUBSCRIBED: self._subscribed,
-            Kind.ORDERED: lambda frame: self._call(self._ordering.popleft(), frame.number == 1),
+            Kind.ORDERED: lambda _: self._call(self._ordering.popleft(), True),
             Kind.OWNED: self._owned,
-            Kind.TAKEN: self._taken,
             Kind.LOST: self._lost,
             Kind.ITEMS: lambda frame: self._asked[frame.number].take_items(frame.payload),
             Kind.ANSWER: lambda frame: self._answered(frame, Answer.unpack(frame.payload)),
             Kind.NO_ANSWER: lambda frame: self._answered(frame, NOT_DONE),
         }
         loop.add(channel.fileno(), READ, self._on_event)
-
-    @property
-    def dropped(self) -> int:
-        """Frames that were dropped here because the queue to the hub was full."""
-        return self._channel.dropped
 
     def publish(
         self,
@@ -100,8 +100,8 @@ class LocalBus:
         if len(payload) > MAX_PAYLOAD_BYTES:
             raise ValueError(f"payload of {len(payload)} bytes: {MAX_PAYLOAD_BYTES} at most")
         if done is None:
-            return self._put(Kind.PUBLISH, retain, _name(topic), payload)
-        if self._put(Kind.PUBLISH_TOLD, retain, _name(topic), payload):
+            return self._put(Kind.PUBLISH, retain, name_bytes(topic), payload)
+        if self._put(Kind.PUBLISH_TOLD, retain, name_bytes(topic), payload):
             self._ordering.append(done)
             return True
         self.call_soon(done, False)
@@ -118,7 +118,7 @@ class LocalBus:
         """Hear the messages of `topic`: first those that are retained, then `ready`, then live."""
         number = self._next_id()
         kind = Kind.SUBSCRIBE_PREFIX if prefix else Kind.SUBSCRIBE
-        if not self._put(kind, number, _name(topic)):
+        if not self._put(kind, number, name_bytes(topic)):
             raise BlockingIOError("the bus is overloaded: the subscription was not sent")
         subscription = _Subscription(topic, callback, ready)
         known = self._prefixes if prefix else self._subscriptions
@@ -131,29 +131,31 @@ class LocalBus:
         if gone := known.pop(topic, None):
             for number in [key for key, each in self._pending.items() if each in gone]:
                 del self._pending[number]  # the hub's answers are on the way: nobody hears them
-            self._put(Kind.UNSUBSCRIBE_PREFIX if prefix else Kind.UNSUBSCRIBE, 0, _name(topic))
+            self._put(Kind.UNSUBSCRIBE_PREFIX if prefix else Kind.UNSUBSCRIBE, 0, name_bytes(topic))
 
     def claim(self, key: str, done: Callable[[bool], object]) -> None:
         """Ask to be the one owner of `key`; `done` is called with whether this worker owns it."""
-        name = _name(key)
+        name = name_bytes(key)
         if self._put(Kind.OWN, 0, name):
-            self._owning.setdefault(name, deque()).append(done)
+            self._owning.setdefault(name, deque()).append(_Claim(done))
         else:
             self.call_soon(done, False)
 
     def release(self, key: str) -> None:
         """Give up a key that this worker owns."""
-        name = _name(key)
+        name = name_bytes(key)
         self._fences.pop(name, None)
+        for claim in self._owning.get(name, ()):  # the hub hears of them before
+            claim.is_released = True
         self._put(Kind.RELEASE, 0, name)
 
     def fence(self, key: str) -> int | None:
         """Return the fencing number of a key that this worker owns; None if it does not."""
-        return self._fences.get(_name(key))
+        return self._fences.get(name_bytes(key))
 
     def table(self, name: str) -> SharedTable:
         """Return a table that all members share."""
-        return SharedTable(self, _name(name))
+        return SharedTable(self, name)
 
     def ask_table(self, table: bytes, payload: bytes, asked: Asked) -> bool:
         """Ask a table something; False if it was not sent, since too much waits."""
@@ -195,17 +197,14 @@ class LocalBus:
             if self._channel.receive() < 0:
                 raise BadFrameError("end of file")
             for frame in self._channel.frames():
-                self._answers[frame.kind](frame)
+                if (answer := self._answers.get(frame.kind)) is not None:
+                    answer(frame)
         except BadFrameError:  # the supervisor has died: the control channel tells, too
             self._loop.remove(self._channel.fileno())
 
     def _hear(self, frame: Frame) -> None:
-        sender, payload = frame.payload[: frame.number], frame.payload[frame.number :]
-        self._deliver(Message(frame.name.decode(), payload, sender.decode(), retained=False))
-
-    def _taken(self, frame: Frame) -> None:
-        self._fences.pop(frame.name, None)
-        self._deliver(Message(BUS_TAKEN, frame.name, self.member, retained=False))
+        sender, payload = split_sender(frame.payload)
+        self._deliver(Message(frame.name.decode(), payload, sender, retained=False))
 
     def _lost(self, frame: Frame) -> None:
         self._deliver(Message(BUS_LOST, b"%d" % frame.number, self.member, retained=False))
@@ -216,14 +215,13 @@ class LocalBus:
     def _deliver(self, message: Message) -> None:
         topic = message.topic
         for subscription in tuple(self._subscriptions.get(topic, ())):
-            if subscription.live or topic in _OWN_TOPICS:
+            if subscription.live or topic == BUS_LOST:
                 self._call(subscription.callback, message)
-        if self._prefixes:
-            for prefix, subscriptions in tuple(self._prefixes.items()):
-                if topic.startswith(prefix) and topic not in _OWN_TOPICS:
-                    for subscription in tuple(subscriptions):
-                        if subscription.live:
-                            self._call(subscription.callback, message)
+        for prefix, subscriptions in tuple(self._prefixes.items()):
+            if topic.startswith(prefix) and topic != BUS_LOST:  # which one member is told alone
+                for subscription in tuple(subscriptions):
+                    if subscription.live:
+                        self._call(subscription.callback, message)
 
     def _retained(self, frame: Frame) -> None:
         subscription = self._pending.get(frame.number)
@@ -242,12 +240,12 @@ class LocalBus:
     def _owned(self, frame: Frame) -> None:
         waiting = self._owning.get(frame.name)
         if waiting:
-            done = waiting.popleft()
+            claim = waiting.popleft()
             if not waiting:
                 del self._owning[frame.name]
-            if frame.number:
+            if frame.number and not claim.is_released:
                 self._fences[frame.name] = int.from_bytes(frame.payload, "little")
-            self._call(done, frame.number == 1)
+            self._call(claim.done, frame.number == 1)
 
     def _next_id(self) -> int:
         """Return a number for a question: it is no other's for the next four billion."""
@@ -256,10 +254,3 @@ class LocalBus:
 
     def _call(self, function: Call, *args: object) -> None:
         self._isolated(lambda: function(*args))
-
-
-def _name(text: str) -> bytes:
-    name = text.encode()
-    if not 0 < len(name) <= MAX_NAME_BYTES:
-        raise ValueError(f"a topic or key has 1 to {MAX_NAME_BYTES} bytes, not {len(name)}")
-    return name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from host.bus.frames import MAX_NAME_BYTES
+from host.bus.frames import name_bytes
 from host.bus.tables import MAX_VALUE_BYTES, Answer, Op, Request, unpack_items
 
 Done = Callable[[bool], object]
@@ -47,28 +47,28 @@ class SharedTable:
         name: the name of the table.
     """
 
-    def __init__(self, bus: _Asks, name: bytes) -> None:
-        self._bus, self._name = bus, name
+    def __init__(self, bus: _Asks, name: str) -> None:
+        self._bus, self._name = bus, name_bytes(name)
 
     def get(self, key: str, done: Callable[[bool, bytes | None], object]) -> None:
         """Ask for the value of a key: whether it is known, and the value."""
-        if not self._ask(Request(Op.GET, _key(key)), lambda answer, _: done(*answer)):
+        if not self._ask(Request(Op.GET, name_bytes(key)), lambda answer, _: done(*answer)):
             self._bus.call_soon(done, False, None)
 
     def set(self, key: str, value: bytes, done: Done | None = None) -> None:
         """Give a key a value."""
-        self._change(Request(Op.SET, _key(key), _value(value)), done)
+        self._change(Request(Op.SET, name_bytes(key), _checked(value)), done)
 
     def delete(self, key: str, done: Done | None = None) -> None:
         """Have a key no value any more."""
-        self._change(Request(Op.DELETE, _key(key)), done)
+        self._change(Request(Op.DELETE, name_bytes(key)), done)
 
     def compare_and_set(
         self, key: str, expected: bytes | None, value: bytes | None, done: Done
     ) -> None:
         """Give a key a value if it has the expected one."""
-        wanted = None if value is None else _value(value)
-        self._change(Request(Op.COMPARE_AND_SET, _key(key), wanted, expected), done)
+        asked = Request(Op.COMPARE_AND_SET, name_bytes(key), _checked(value), _checked(expected))
+        self._change(asked, done)
 
     def items(self, done: Callable[[dict[str, bytes] | None], object]) -> None:
         """Ask for all keys with their values; None if they are not known."""
@@ -90,14 +90,7 @@ def _nobody(_done: bool) -> None:
     """Have nobody hear of it."""
 
 
-def _key(text: str) -> bytes:
-    key = text.encode()
-    if not 0 < len(key) <= MAX_NAME_BYTES:
-        raise ValueError(f"a key has 1 to {MAX_NAME_BYTES} bytes, not {len(key)}")
-    return key
-
-
-def _value(value: bytes) -> bytes:
-    if len(value) > MAX_VALUE_BYTES:
+def _checked(value: bytes | None) -> bytes | None:
+    if value is not None and len(value) > MAX_VALUE_BYTES:
         raise ValueError(f"value of {len(value)} bytes: {MAX_VALUE_BYTES} at most")
     return value

@@ -8,11 +8,6 @@ from typing import Protocol
 
 BUS_LEFT = "bus.left"
 """The topic that tells of a member that is gone: the payload is its name."""
-BUS_TAKEN = "bus.taken"
-"""The topic that tells a member that another one owns a key of its own now: the payload is the key.
-
-Only a bus over several hosts says so, after the host was cut off from it for longer than a lease.
-"""
 BUS_LOST = "bus.lost"
 """The topic that tells a member that it has lost messages: the payload is how many, in digits."""
 
@@ -47,7 +42,7 @@ class Table(Protocol):
         Args:
             key: the key.
             done: called with whether it is known, and the value, None if there is none. It is not
-                known while the bus is overloaded, or away.
+                known while the bus is overloaded.
         """
 
     def set(self, key: str, value: bytes, done: Callable[[bool], object] | None = None) -> None:
@@ -56,8 +51,8 @@ class Table(Protocol):
         Args:
             key: the key.
             value: the value.
-            done: called with True when it is done; with False if the table is full, or if nobody
-                knows whether it is done, since the bus is overloaded or away.
+            done: called with True when it is done; with False if it is not, since the table is full
+                or the bus overloaded.
         """
 
     def delete(self, key: str, done: Callable[[bool], object] | None = None) -> None:
@@ -115,7 +110,7 @@ class Bus(Protocol):
                 subscribe later; 0 to keep what is kept and not this one.
             done: called with True as soon as the message has its place in the order of its topic,
                 so that all who have subscribed get it, whatever becomes of this worker; with False
-                if it was dropped, or if nobody knows.
+                if it was dropped.
 
         Returns:
             False if it was dropped because too much waits; later is a good time to try again.
@@ -157,6 +152,9 @@ class Bus(Protocol):
         even if this member is the owner.
         """
 
+    def release(self, key: str) -> None:
+        """Give up a key that this member owns."""
+
     def fence(self, key: str) -> int | None:
         """Return the fencing number of a key that this member owns; None if it does not.
 
@@ -171,6 +169,3 @@ class Bus(Protocol):
         Args:
             name: 1 to 512 bytes in UTF-8.
         """
-
-    def release(self, key: str) -> None:
-        """Give up a key that this member owns."""

@@ -19,7 +19,6 @@ def test_the_public_names_are_these():
     assert host.__all__ == [
         "BUS_LEFT",
         "BUS_LOST",
-        "BUS_TAKEN",
         "Bus",
         "ChildExit",
         "CloseReason",

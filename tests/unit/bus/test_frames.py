@@ -153,6 +153,17 @@ def test_a_full_channel_drops_counts_and_keeps_the_order_of_the_rest(sizes):
         assert [frame.number for frame in received(other)] == taken
 
 
+def test_nothing_comes_between_a_gap_and_the_word_of_it():
+    packed = Frame(Kind.MESSAGE, 0, b"t", bytes(90)).pack()
+    with channels(max_queued=len(packed) * 3, closes_gaps=True) as (one, _):
+        assert [one.put(packed) for _ in range(4)] == [True, True, True, False]
+        assert one.flush()
+        assert not one.put(packed)  # though there is room
+        assert one.put(Frame(Kind.OWNED, 1, b"key").pack())
+        assert one.take_dropped() == 2
+        assert one.put(packed)
+
+
 def test_answers_have_room_of_their_own_when_messages_are_dropped():
     """A worker waits for each answer; how many there are is up to what it has asked."""
     packed = Frame(Kind.MESSAGE, 0, b"t", bytes(90)).pack()

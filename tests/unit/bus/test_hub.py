@@ -32,7 +32,7 @@ class Scene:
 
     def heard(self, member, kind=Kind.MESSAGE):
         return [
-            (frame.name, frame.payload[frame.number :])
+            (frame.name, split_sender(frame.payload)[1])
             for frame in self.sent[member]
             if frame.kind == kind
         ]
@@ -63,7 +63,7 @@ def test_only_those_who_have_subscribed_hear_and_the_publisher_is_one_of_them():
     scene.publish(1, b"a", b"x")
     assert scene.heard(1) == scene.heard(2) == [(b"a", b"x")]
     assert scene.heard(3) == []
-    assert scene.sent[2][-1].number == 1  # the sender
+    assert split_sender(scene.sent[2][-1].payload)[0] == "1"  # the sender
     scene.say(2, Kind.UNSUBSCRIBE, b"a")
     scene.publish(1, b"a", b"y")
     assert scene.heard(2) == [(b"a", b"x")]

@@ -192,6 +192,8 @@ def test_what_is_too_long_is_an_error():
             table.get("", print)
         with pytest.raises(ValueError, match="65536 at most"):
             table.set("k", bytes(MAX_VALUE_BYTES + 1))
+        with pytest.raises(ValueError, match="65536 at most"):
+            table.compare_and_set("k", bytes(MAX_VALUE_BYTES + 1), b"", print)
         with pytest.raises(ValueError, match="1 to 512 bytes"):
             scene.buses[1].table("x" * 513)
 
