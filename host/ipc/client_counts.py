@@ -19,12 +19,12 @@ that accept within the same microsecond might both get the last place.)
 from __future__ import annotations
 
 import heapq
-import mmap
 import os
 from collections.abc import Iterable, Sequence
 
 from host.errors import LimitsError
 from host.ipc.scoreboard import WORD, Cells
+from host.ipc.shared_memory import map_shared
 
 TABLE = 65_536
 """Cells of a table: as many as two bytes of a hash can tell apart."""
@@ -65,12 +65,9 @@ class ClientCounts:
 
     def __init__(self, fd: int | None = None, rows_in_use: Iterable[int] = ()) -> None:
         self.size = size = (_HEADER_WORDS + MAX_ROWS * _ROW_CELLS * 2 // WORD) * WORD
-        self._fd = os.memfd_create("clients", os.MFD_CLOEXEC) if fd is None else fd
         try:
-            os.ftruncate(self._fd, size)
-            self._map = mmap.mmap(self._fd, size)
+            self._fd, self._map = map_shared("clients", size, fd)
         except OSError as error:
-            os.close(self._fd)
             raise LimitsError(
                 f"limits.max_per_client and rate_per_client need {size >> 20} MiB of address space,"
                 f" of which little is ever used: {error.strerror} (RLIMIT_AS, ulimit -v)"

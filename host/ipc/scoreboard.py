@@ -12,12 +12,12 @@ workers of a row have one slot, so that the sums of a slot's rows are those of t
 
 from __future__ import annotations
 
-import mmap
 import os
 from typing import Protocol
 
 from host.errors import LimitsError
 from host.interfaces import CloseReason
+from host.ipc.shared_memory import map_shared
 
 WORD = 8
 HEADER_WORDS = 8
@@ -253,13 +253,9 @@ class Scoreboard:
     def __init__(self, listeners: int, fd: int | None = None) -> None:
         self._stride = _stride(listeners)
         self.size = size = scoreboard_size(listeners)
-        self._fd = os.memfd_create("scoreboard", os.MFD_CLOEXEC) if fd is None else fd
         try:
-            if fd is None:
-                os.ftruncate(self._fd, size)
-            self._map = mmap.mmap(self._fd, size)
+            self._fd, self._map = map_shared("scoreboard", size, fd)
         except OSError as error:
-            os.close(self._fd)
             raise LimitsError(
                 f"the counters of workers need {size >> 20} MiB of address space, of which little"
                 f" is ever used: {error.strerror} (RLIMIT_AS, ulimit -v)"

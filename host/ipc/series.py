@@ -8,13 +8,13 @@ is needed): whole numbers up to 2**53 are exact.
 
 from __future__ import annotations
 
-import mmap
 import os
 from array import array
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 from host.ipc.scoreboard import MAX_ROWS, WORD
+from host.ipc.shared_memory import map_shared
 
 Kind = Literal["counter", "gauge", "histogram"]
 SUPERVISOR = 0
@@ -164,14 +164,7 @@ class SeriesBoard:
         self.families, self.rows = tuple(families), rows
         self._stride = sum(each.size for each in self.families)
         self.size = size = rows * self._stride * WORD  # pages of rows that are not used are none
-        self._fd = os.memfd_create("series", os.MFD_CLOEXEC) if fd is None else fd
-        try:
-            if fd is None:
-                os.ftruncate(self._fd, size)
-            self._map = mmap.mmap(self._fd, size)
-        except OSError:
-            os.close(self._fd)
-            raise
+        self._fd, self._map = map_shared("series", size, fd)
         self.cells: memoryview[float] = memoryview(self._map).cast("d")
 
     def fileno(self) -> int:

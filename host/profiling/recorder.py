@@ -66,7 +66,8 @@ class Recorder:
         clock: the clock, in seconds.
 
     Attributes:
-        slow_seconds: how long a call may take before `on_slow` is called with plugin and hook.
+        slow_seconds: how long a call may take.
+        on_slow: called with plugin and hook of each call that has taken longer.
     """
 
     def __init__(

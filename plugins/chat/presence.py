@@ -74,7 +74,7 @@ class Presence:
         """Begin to listen; what this worker says counts as soon as it hears itself."""
         self._bus.subscribe(BUS_LEFT, self._left)
         self._bus.subscribe(BUS_LOST, lambda _: self._lost())
-        self._bus.subscribe(TOPIC, self._heard, self._begin)
+        self._bus.subscribe(TOPIC, self._heard, self._ask_for_lists)
 
     def call_when_known(self, function: Callable[[], object]) -> None:
         """Call `function` once the roster has what the other workers have to tell."""
@@ -131,9 +131,6 @@ class Presence:
         for at in range(0, max(len(rows), 1), _PART):
             if not self._say("all", at == 0, at + _PART >= len(rows), rows[at : at + _PART]):
                 return
-
-    def _begin(self) -> None:
-        self._ask_for_lists()
 
     def _asked(self) -> None:
         """Give the others time for their lists: from now, when they hear the question as well."""
