@@ -101,10 +101,23 @@ def _uses(costs: Costs) -> list[str]:
     return _table(headings, rows, words=(0, 1))
 
 
-def _row(use: Use, one: Carried, shown: str) -> tuple[str, ...]:
+_EACH = (
+    "use",
+    "machines",
+    "connections",
+    "messages/s",
+    "full",
+    "cores",
+    "supervisor",
+    "GiB",
+    "Mbit/s",
+)
+
+
+def _row(use: Use, one: Carried) -> tuple[str, ...]:
     return (
         use.name,
-        shown,
+        str(one.machines),
         f"{one.connections:,}",
         f"{one.messages:,.0f}",
         one.limit,
@@ -115,43 +128,34 @@ def _row(use: Use, one: Carried, shown: str) -> tuple[str, ...]:
     )
 
 
-_EACH = ("connections", "messages/s", "full", "cores", "supervisor", "GiB", "Mbit/s")
+def _carried(
+    costs: Costs, *, in_rooms: bool, machines: Sequence[int] = MACHINES, brokers: int | None = None
+) -> list[tuple[Use, Carried]]:
+    """Return what machines carry of each use that is in rooms, or of each that is not."""
+    broker = costs.brokers[PUBLISHED]
+    return [
+        (use, carried(use, MACHINE, costs, count, broker, brokers))
+        for use in USES
+        if bool(use.room) == in_rooms
+        for count in machines
+    ]
 
 
 def _alone(costs: Costs) -> list[str]:
-    broker = costs.brokers[PUBLISHED]
-    rows = []
-    for use in USES:
-        if use.room == 0:
-            for count in MACHINES:
-                one = carried(use, MACHINE, costs, count, broker)
-                rows.append(_row(use, one, str(count)))
-    return _table(("use", "machines", *_EACH), rows)
+    return _table(_EACH, [_row(*each) for each in _carried(costs, in_rooms=False)])
 
 
 def _bus(costs: Costs) -> list[str]:
-    broker = costs.brokers[PUBLISHED]
-    rows = []
-    for use in USES:
-        if use.room:
-            for count in MACHINES:
-                one = carried(use, MACHINE, costs, count, broker)
-                more = (f"{one.bridged:,.0f}", f"{one.broker_cores:.1f}", str(one.brokers))
-                rows.append((*_row(use, one, str(count)), *more))
-    headings = ("use", "machines", *_EACH, "bridged/s", "broker cores", "brokers")
-    return _table(headings, rows)
+    rows = [
+        (*_row(use, one), f"{one.bridged:,.0f}", f"{one.broker_cores:.1f}", str(one.brokers))
+        for use, one in _carried(costs, in_rooms=True)
+    ]
+    return _table((*_EACH, "bridged/s", "broker cores", "brokers"), rows)
 
 
 def _one_broker(costs: Costs) -> list[str]:
-    broker = costs.brokers[PUBLISHED]
-    rows = []
-    for use in USES:
-        if use.room:
-            for count in MACHINES:
-                if count > 1:
-                    one = carried(use, MACHINE, costs, count, broker, brokers=1)
-                    rows.append(_row(use, one, str(count)))
-    return _table(("use", "machines", *_EACH), rows)
+    found = _carried(costs, in_rooms=True, machines=MACHINES[1:], brokers=1)
+    return _table(_EACH, [_row(*each) for each in found])
 
 
 def _broker(costs: Costs) -> list[str]:
@@ -179,7 +183,7 @@ def _spread(costs: Costs) -> list[str]:
 
 def _machine(costs: Costs) -> list[str]:
     measured = json.loads(MEASURED.read_text(encoding="utf-8"))
-    named = {key: text for key, text in measured["machine"].items() if key in ("CPU", "cores")}
+    named = measured["machine"]
     rows = [
         ("each machine", f"{MACHINE.cores} cores, {MACHINE.gib:g} GiB, {MACHINE.gbit:g} Gbit/s"),
         ("of which is used at most", f"{MACHINE.share:.0%}"),

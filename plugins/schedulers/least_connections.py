@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from host import WorkerView, hookimpl
+from host.plugins.schedulers.turns import next_of_least
 
 
 class LeastConnections:
@@ -23,15 +23,7 @@ class LeastConnections:
     @hookimpl
     def choose_worker(self, workers: Sequence[WorkerView]) -> WorkerView:
         """Return the candidate with the fewest connections, among equals the next in turn."""
-        last = self._last
-        # A loop, and no key for min(): it is run for each worker of each connection.
-        chosen, least = workers[0], math.inf
-        turn = False  # whether `chosen` is beyond the last one taken
-        for worker in workers:
-            held = worker.active + worker.outstanding
-            if held < least:
-                chosen, least, turn = worker, held, worker.slot > last
-            elif held == least and not turn and worker.slot > last:
-                chosen, turn = worker, True
+        held = [worker.active + worker.outstanding for worker in workers]
+        chosen = next_of_least(workers, held, self._last)
         self._last = chosen.slot
         return chosen

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from pydantic import BaseModel, Field
 
 from host import Counter, Host, WorkerView, hookimpl
+from host.plugins.schedulers.turns import next_of_least
 
 
 class Options(BaseModel):
@@ -54,18 +54,14 @@ class LeastLoaded:
     @hookimpl
     def choose_worker(self, workers: Sequence[WorkerView]) -> WorkerView:
         """Return the candidate with the least load, among equals the next in turn."""
-        last, per_connection, seen = self._last, self._per_connection, self._seen
-        # A loop, and no key for min(): it is run for each worker of each connection.
-        chosen, least = workers[0], math.inf
-        turn = False  # whether `chosen` is beyond the last one taken
-        for worker in workers:
+        per_connection, seen = self._per_connection, self._seen
+        loads = []
+        for worker in workers:  # without a call for each: it is done for each connection
             load, lag = worker.active + worker.outstanding, worker.loop_lag_seconds
             if lag >= per_connection and lag != seen.get(worker.slot):
                 load += self._count(worker.slot, lag)
-            if load < least:
-                chosen, least, turn = worker, load, worker.slot > last
-            elif load == least and not turn and worker.slot > last:
-                chosen, turn = worker, True
+            loads.append(load)
+        chosen = next_of_least(workers, loads, self._last)
         self._last = chosen.slot
         return chosen
 
