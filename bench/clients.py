@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, Self
 
 from bench import tools
+from bench.proc import own_cpu_seconds
 from bench.results import Reading
 from bench.servers import Server
 
@@ -74,16 +75,13 @@ class Load:
     def run(self, seconds: float) -> Reading:
         """Measure for `seconds`."""
         assert self._process.stdin is not None
-        server_before, own_before = self._server.cpu_seconds(), self._own_seconds()
+        server_before, own_before = self._server.cpu_seconds(), own_cpu_seconds(self._process.pid)
         self._process.stdin.write(f"go {seconds:f}\n".encode())
         result = self._answer(seconds + PATIENCE_SECONDS)
-        server_after, own_after = self._server.cpu_seconds(), self._own_seconds()
+        server_after, own_after = self._server.cpu_seconds(), own_cpu_seconds(self._process.pid)
         if not result["operations"]:
             raise LoadError(f"{self._server.contender.name} has answered nothing")
         return reading(result, server_after - server_before, own_after - own_before)
-
-    def _own_seconds(self) -> float:
-        return time.clock_gettime((~self._process.pid << 3) | 2)
 
     def _answer(self, seconds: float) -> dict[str, Any]:
         assert self._process.stdout is not None

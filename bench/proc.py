@@ -29,16 +29,24 @@ def tree(root: int) -> list[int]:
     return found
 
 
+def own_cpu_seconds(pid: int) -> float:
+    """Return the CPU time of one living process without its children (clock_getcpuclockid(3)).
+
+    Raises:
+        OSError: there is no such process.
+    """
+    return time.clock_gettime((~pid << 3) | 2)
+
+
 def cpu_seconds(root: int) -> float:
     """Return the CPU time, user and system, of a process tree and of all children it has reaped.
 
-    The time of living processes is exact (the CPU clock of a process, clock_getcpuclockid(3));
-    that of reaped ones is known in clock ticks.
+    The time of living processes is exact; that of reaped ones is known in clock ticks.
     """
     total = 0.0
     for pid in tree(root):
         with suppress(OSError):
-            total += time.clock_gettime((~pid << 3) | 2)
+            total += own_cpu_seconds(pid)
             total += sum(map(int, _stat(pid)[13:15])) * _TICK
     return total
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 from bench.clients import Load
 from bench.contenders import ours_with
+from bench.proc import own_cpu_seconds
 from bench.servers import Server
 
 WORKERS = (1, 2, 4, 8)
@@ -27,13 +26,8 @@ def measure(rounds: int, seconds: float = 2.0) -> dict[str, list[float]]:
                 Server(ours_with("over_the_bus.py", workers=workers)) as server,
                 Load("clients", server, connections=CONNECTIONS, size=SIZE) as load,
             ):
-                before = _own_seconds(server.pid)
+                before = own_cpu_seconds(server.pid)
                 done = load.run(seconds)["operations"]
-                took = (_own_seconds(server.pid) - before) / done * 1e6
+                took = (own_cpu_seconds(server.pid) - before) / done * 1e6
             found.setdefault(str(workers), []).append(took)
     return found
-
-
-def _own_seconds(pid: int) -> float:
-    """Return the CPU time of one process without its children (clock_getcpuclockid(3))."""
-    return time.clock_gettime((~pid << 3) | 2)
