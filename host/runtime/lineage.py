@@ -16,6 +16,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from enum import Enum, auto
 
@@ -128,26 +129,32 @@ def kin(pid: int) -> Kin:
     The kernel does not tell of a process that has changed its user, unless this one has
     CAP_SYS_PTRACE (proc_pid_maps(5)).
     """
-    found = set()
-    is_alive = False
     try:
-        with open(f"/proc/{pid}/maps", "rb") as file:
-            for line in file:
-                is_alive = True
-                _addresses, _rights, offset, device, inode, *_name = line.split(maxsplit=5)
-                if (device, inode) == _memory.listed:
-                    found.add(int(offset, 16))
+        found = {
+            int(offset, 16)
+            for _addresses, _rights, offset, device, inode, *_name in _mappings(pid)
+            if (device, inode) == _memory.listed
+        }
+        if _CHILD in found:
+            return Kin.CHILD
+        if not found and _has_descriptor(pid):
+            return Kin.POOL
+        # A process that ends drops its memory, which can be in the midst of the list, and then its
+        # descriptors. So what was missing tells something only of one that has its memory still.
+        if next(_mappings(pid), None) is None:
+            return Kin.GONE
     except (FileNotFoundError, ProcessLookupError):
         return Kin.GONE
     except OSError:
         return Kin.STRANGER
-    if not is_alive:
-        return Kin.GONE
-    if _CHILD in found:
-        return Kin.CHILD
-    if _SUPERVISOR in found:
-        return Kin.SUPERVISOR
-    return Kin.POOL if _has_descriptor(pid) else Kin.STRANGER
+    return Kin.SUPERVISOR if found else Kin.STRANGER
+
+
+def _mappings(pid: int) -> Iterator[list[bytes]]:
+    """Yield the fields of each line of a process's memory map, none if it has dropped it."""
+    with open(f"/proc/{pid}/maps", "rb") as file:
+        for line in file:
+            yield line.split(maxsplit=5)
 
 
 def _has_descriptor(pid: int) -> bool:

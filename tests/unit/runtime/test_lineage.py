@@ -23,6 +23,10 @@ def plain(child):
         os._exit(0)
     return pid
 
+def of_a_pool():
+    os.dup2(lineage.descriptor(), lineage.POOL_DESCRIPTOR)
+    os.execv("/bin/sh", ["sh", "-c", "echo .; exec sleep 60"])
+
 def check(pid, kin):
     found = lineage.kin(pid)
     assert found is kin, found
@@ -58,6 +62,22 @@ check(started(processes.fork, program), lineage.Kin.STRANGER)
 lineage.begin()
 pid = processes.fork(lambda: 0)
 os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+check(pid, lineage.Kin.GONE)
+""",
+    "a process of a pool": """
+lineage.begin()
+pid = started(processes.fork, of_a_pool)
+check(pid, lineage.Kin.POOL)
+""",
+    "a process of a pool that ends while it is looked at": """
+lineage.begin()
+pid = started(processes.fork, of_a_pool)
+look = lineage._has_descriptor
+def ends(pid):
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    return look(pid)
+lineage._has_descriptor = ends
 check(pid, lineage.Kin.GONE)
 """,
     "a fork of a supervisor before an exec": """
