@@ -20,6 +20,7 @@ from host.hookspecs import hookimpl, hookspec
 from host.interfaces import (
     BUS_LEFT,
     BUS_LOST,
+    BUS_TAKEN,
     Bus,
     ChildExit,
     CloseReason,
@@ -54,6 +55,7 @@ from host.interfaces import (
 __all__ = [
     "BUS_LEFT",
     "BUS_LOST",
+    "BUS_TAKEN",
     "Bus",
     "ChildExit",
     "CloseReason",

@@ -2,6 +2,7 @@
 
 from host.settings import first_model  # noqa: F401  (before any other model is made)
 from host.settings.address import Address
+from host.settings.bus import BusSettings
 from host.settings.effective import (
     AppliedSetting,
     Difference,
@@ -45,6 +46,7 @@ __all__ = [
     "Admin",
     "AppliedSetting",
     "Breaker",
+    "BusSettings",
     "CertificateFiles",
     "ConnectionLimits",
     "Difference",

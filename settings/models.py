@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from host.settings.bus import BusSettings
 from host.settings.cpus import usable_cpus
 from host.settings.limits import ConnectionLimits, Limits
 from host.settings.listen import DEFAULT_ADDRESS, Listen, Listens
@@ -252,6 +253,9 @@ class Settings(Section):
     log: Log = Field(default=Log(), description="What is logged and how.")
     ops: Ops = Field(
         default=Ops(), description="Where a host shows how it is: metrics, health, a dashboard."
+    )
+    bus: BusSettings = Field(
+        default=BusSettings(), description="What workers talk through, in one host or over several."
     )
     metrics: Metrics = Field(
         default=Metrics(), description="What is measured of a host that shows how it is."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from collections import deque
 from collections.abc import Iterator
 from enum import IntEnum
@@ -36,17 +37,34 @@ class Kind(IntEnum):
     MESSAGE = 32  # name: the topic; the payload: `with_sender`
     RETAINED = 33  # number: the subscription; name: the topic; the payload: `with_sender`
     SUBSCRIBED = 34  # number: the subscription
-    ORDERED = 35  # for each PUBLISH_TOLD, in their order
+    ORDERED = 35  # number: 1, or 0 if it has no place; for each PUBLISH_TOLD, in their order
     OWNED = 36  # number: 1 or 0; name: the key; payload: the fencing number, 8 bytes
-    LOST = 37  # number: how many frames were dropped
+    LOST = 37  # number: how many messages were dropped; 0 if that is not known
     ITEMS = 38  # number: the request; payload: some items of the table, as `tables` writes them
     ANSWER = 39  # number: the request; payload: `tables.Answer`
     NO_ANSWER = 40  # number: the request
+    FULL = 41  # number: 1 while nothing more can be published, 0 afterwards
+    TRUST = 42  # payload: `TIME`, until when owned keys are certainly owned
+    FENCE = 43  # name: a key that is owned; payload: its new fencing number, 8 bytes
+    TAKEN = 44  # name: a key that was owned and has another owner now
 
 
+BRIDGE = 0
+"""The number of the bridge to a broker among those that send frames: no worker has this pid."""
 _KIND_AT = 4
 _MESSAGES = frozenset((Kind.PUBLISH, Kind.PUBLISH_TOLD, Kind.MESSAGE, Kind.RETAINED))
-_ANSWERS = frozenset((Kind.SUBSCRIBED, Kind.ORDERED, Kind.OWNED, Kind.NO_ANSWER))
+_ANSWERS = frozenset((Kind.SUBSCRIBED, Kind.ORDERED, Kind.OWNED, Kind.NO_ANSWER)) | frozenset(
+    (Kind.FULL, Kind.TRUST, Kind.FENCE, Kind.TAKEN)
+)
+FENCE = struct.Struct("<Q")
+"""A fencing number as a payload."""
+TIME = struct.Struct("<d")
+"""A time as a payload, in seconds of `clock`."""
+
+
+def clock() -> float:
+    """Return the seconds since the machine was started, those in which it was suspended as well."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def name_bytes(text: str) -> bytes:

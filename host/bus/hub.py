@@ -8,11 +8,12 @@ what is retained by `HubLimits` (the topic published to longest ago goes first),
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from host.bus.frames import Frame, Kind, with_sender
+from host.bus.frames import FENCE, Frame, Kind, with_sender
+from host.bus.hearers import Hearers
 from host.bus.tables import DONE, Op, Request, TableLimits, Tables
 from host.interfaces import BUS_LEFT
 
@@ -82,33 +83,6 @@ class HubState(NamedTuple):
     tables: list[tuple[bytes, list[tuple[bytes, bytes]]]]
 
 
-class _Prefixes:
-    """Who hears the topics that begin with something."""
-
-    def __init__(self) -> None:
-        self.hearers: dict[bytes, dict[int, None]] = {}
-        self._lengths: Counter[int] = Counter()
-
-    def add(self, prefix: bytes, members: Iterable[int]) -> None:
-        """Have members hear the topics that begin so."""
-        if prefix not in self.hearers:
-            self._lengths[len(prefix)] += 1
-        self.hearers.setdefault(prefix, {}).update(dict.fromkeys(members))
-
-    def remove(self, prefix: bytes, member: int) -> None:
-        """Have a member hear them no more; harmless if it does not."""
-        before = len(self.hearers)
-        _discard(self.hearers, prefix, member)
-        if len(self.hearers) < before:
-            self._lengths[len(prefix)] -= 1
-            self._lengths += Counter()  # without those that are 0
-
-    def of(self, topic: bytes) -> Iterator[int]:
-        """Yield who hears a topic, some perhaps more than once."""
-        for length in self._lengths:
-            yield from self.hearers.get(topic[:length], ())
-
-
 class Hub:
     """Knows the members (worker processes, by pid), their subscriptions and the keys that they own.
 
@@ -116,13 +90,17 @@ class Hub:
         send: takes the number of a member and a packed frame for it; returns False if it was
             dropped.
         limits: how much it keeps.
+
+    Attributes:
+        node: the name of this host among others: "", for there are none.
     """
+
+    node = ""
 
     def __init__(self, send: Send, limits: HubLimits = _LIMITS) -> None:
         self._send, self._limits = send, limits
         self._members: set[int] = set()
-        self._hearers: dict[bytes, dict[int, None]] = {}
-        self._prefixes = _Prefixes()
+        self._hearers = Hearers()
         self._owners: dict[bytes, int] = {}
         self._fence = 0
         self._tables = Tables(limits.tables)
@@ -142,11 +120,10 @@ class Hub:
 
     def state(self) -> HubState:
         """Return all that is known, for the hub that takes over."""
+        hearers, prefix_hearers = self._hearers.state()
         return HubState(
-            hearers=[(topic, list(members)) for topic, members in self._hearers.items()],
-            prefix_hearers=[
-                (prefix, list(members)) for prefix, members in self._prefixes.hearers.items()
-            ],
+            hearers=hearers,
+            prefix_hearers=prefix_hearers,
             owners=list(self._owners.items()),
             fence=self._fence,
             rings=[(topic, list(ring.messages)) for topic, ring in self._rings.items()],
@@ -155,16 +132,16 @@ class Hub:
 
     def restore(self, state: HubState) -> None:
         """Take over; the members join one by one, before or after."""
-        for topic, members in state.hearers:
-            self._hearers[topic] = dict.fromkeys(members)
-        for prefix, members in state.prefix_hearers:
-            self._prefixes.add(prefix, members)
+        self._hearers.restore(state.hearers, state.prefix_hearers)
         self._owners.update(state.owners)
         self._fence = state.fence
         self._tables.restore(state.tables)
         for topic, messages in state.rings:
             for sender, payload in messages:
                 self._retain(topic, sender, payload, self._limits.retained)
+
+    def lose_bridge(self, cause: str) -> None:
+        """Do nothing: this hub has none."""
 
     def join(self, member: int) -> None:
         """Take in a member."""
@@ -175,11 +152,7 @@ class Hub:
         if member not in self._members:
             return
         self._members.discard(member)
-        for topic in [topic for topic, members in self._hearers.items() if member in members]:
-            _discard(self._hearers, topic, member)
-        hearers = self._prefixes.hearers
-        for prefix in [prefix for prefix, members in hearers.items() if member in members]:
-            self._prefixes.remove(prefix, member)
+        self._hearers.leave(member)
         for key in [key for key, owner in self._owners.items() if owner == member]:
             del self._owners[key]
         self._broadcast(BUS_LEFT.encode(), _name(member), _name(member))
@@ -201,31 +174,28 @@ class Hub:
 
     def _publish_told(self, member: int, frame: Frame) -> None:
         self._publish(member, frame)
-        self._send(member, Frame(Kind.ORDERED, 0, b"").pack())
+        self._send(member, Frame(Kind.ORDERED, 1, b"").pack())
 
     def _broadcast(self, topic: bytes, sender: bytes, payload: bytes) -> None:
-        hearers = self._hearers.get(topic)
-        if self._prefixes.hearers:
-            hearers = {**(hearers or {}), **dict.fromkeys(self._prefixes.of(topic))}
-        if hearers:
+        if hearers := self._hearers.of(topic):
             packed = Frame(Kind.MESSAGE, 0, topic, with_sender(sender, payload)).pack()
             for member in hearers:
                 self._send(member, packed)
 
     def _subscribe(self, member: int, frame: Frame) -> None:
-        self._hearers.setdefault(frame.name, {})[member] = None
+        self._hearers.add(frame.name, member)
         self._confirm(member, frame, [frame.name])
 
     def _subscribe_prefix(self, member: int, frame: Frame) -> None:
         prefix = frame.name
-        self._prefixes.add(prefix, [member])
+        self._hearers.add_prefix(prefix, member)
         self._confirm(member, frame, [topic for topic in self._rings if topic.startswith(prefix)])
 
     def _unsubscribe(self, member: int, frame: Frame) -> None:
-        _discard(self._hearers, frame.name, member)
+        self._hearers.remove(frame.name, member)
 
     def _unsubscribe_prefix(self, member: int, frame: Frame) -> None:
-        self._prefixes.remove(frame.name, member)
+        self._hearers.remove_prefix(frame.name, member)
 
     def _confirm(self, member: int, frame: Frame, topics: Iterable[bytes]) -> None:
         """Send what is retained of some topics for a subscription, and that it is known."""
@@ -242,8 +212,7 @@ class Hub:
         if free:
             self._owners[key] = member
             self._fence += 1
-        fence = self._fence.to_bytes(8, "little")
-        self._send(member, Frame(Kind.OWNED, int(free), key, fence).pack())
+        self._send(member, Frame(Kind.OWNED, int(free), key, FENCE.pack(self._fence)).pack())
 
     def _release(self, member: int, frame: Frame) -> None:
         if self._owners.get(frame.name) == member:
@@ -270,11 +239,3 @@ class Hub:
 
 def _name(member: int) -> bytes:
     return b"%d" % member
-
-
-def _discard(hearers: dict[bytes, dict[int, None]], name: bytes, member: int) -> None:
-    members = hearers.get(name)
-    if members is not None:
-        members.pop(member, None)
-        if not members:
-            del hearers[name]

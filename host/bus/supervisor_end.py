@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+import select
 import socket
+import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any, Protocol
 
-from host.bus.frames import BadFrameError, Channel, Frame, Kind
-from host.bus.hub import Hub
+from host.bus.frames import BRIDGE, BadFrameError, Channel, Frame, Kind
+from host.bus.hub import Hub, Send
 from host.runtime.loop import READ, WRITE, Loop
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import BUS_DROPPED
@@ -21,6 +26,25 @@ ever where a child of the worker writes to it.
 """
 
 
+class _AnyHub(Protocol):
+    """What knows who hears what: `Hub`, or `RemoteHub`."""
+
+    @property
+    def node(self) -> str: ...
+
+    def join(self, member: int) -> None: ...
+
+    def leave(self, member: int) -> None: ...
+
+    def receive(self, member: int, frame: Frame) -> None: ...
+
+    def lose_bridge(self, cause: str) -> None: ...
+
+    def state(self) -> Any: ...
+
+    def restore(self, state: Any) -> None: ...
+
+
 class BusRouter:
     """Passes frames between the workers, and never waits for any of them.
 
@@ -29,11 +53,18 @@ class BusRouter:
 
     A worker that does not take what is sent to it loses messages beyond its queue, and is told how
     many as soon as there is room. One that sends rubbish is cut off from the bus.
+
+    Args:
+        loop: what watches the channels.
+        telemetry: told of what is dropped.
+        make_hub: makes the hub, given what sends a frame to a member or to the bridge.
     """
 
-    def __init__(self, loop: Loop, telemetry: Telemetry) -> None:
+    def __init__(
+        self, loop: Loop, telemetry: Telemetry, make_hub: Callable[[Send], _AnyHub] = Hub
+    ) -> None:
         self._loop, self._telemetry = loop, telemetry
-        self._hub = Hub(self._send)
+        self._hub = make_hub(self._send)
         self._channels: dict[int, Channel] = {}
         self._readable: dict[int, None] = {}
         self._touched: dict[int, None] = {}
@@ -55,13 +86,34 @@ class BusRouter:
         self._hub.join(member)
         self._loop.add(channel.fileno(), READ, lambda mask: self._on_event(member, mask))
 
+    def add_bridge(self, sock: socket.socket) -> None:
+        """Take in the end of the bridge to a broker; `remove_bridge` or `close` closes it."""
+        channel = Channel(sock, sys.maxsize)  # what waits for the broker is bounded by the hub
+        self._channels[BRIDGE] = channel
+        self._loop.add(channel.fileno(), READ, lambda mask: self._on_event(BRIDGE, mask))
+
+    def remove_bridge(self) -> None:
+        """Let the bridge go; harmless if it is gone."""
+        self._cut_off(BRIDGE)
+
+    def flush_bridge(self, seconds: float) -> None:
+        """Send what waits for the bridge, at the end of the host; that takes so long at most."""
+        channel = self._channels.get(BRIDGE)
+        if channel is None:
+            return
+        poll, due = select.poll(), time.monotonic() + seconds
+        poll.register(channel, select.POLLOUT)
+        with suppress(OSError):
+            while not channel.flush() and (left := due - time.monotonic()) > 0:
+                poll.poll(1000 * left)
+
     def state(self, member: int) -> tuple[int, tuple[bytes, bytes, int]] | None:
         """Return a worker's descriptor and what its channel holds; None if it was cut off."""
         channel = self._channels.get(member)
         return None if channel is None else (channel.fileno(), channel.state())
 
     @property
-    def hub(self) -> Hub:
+    def hub(self) -> _AnyHub:
         """Who hears what."""
         return self._hub
 
@@ -146,7 +198,10 @@ class BusRouter:
         self._readable.pop(member, None)
         self._touched.pop(member, None)
         self._blocked.discard(member)
-        self._hub.leave(member)
+        if member == BRIDGE:
+            self._hub.lose_bridge("the bridge has ended")
+        else:
+            self._hub.leave(member)
 
     def _flush(self, member: int) -> None:
         channel = self._channels[member]

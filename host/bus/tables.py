@@ -13,7 +13,7 @@ MAX_VALUE_BYTES = 65_536
 _REQUEST = struct.Struct("<BHii")  # what, length of the key, of the value, of what is expected
 _ITEM = struct.Struct("<HI")  # length of key and value
 _NONE = -1
-_ITEM_BYTES = 200
+ITEM_BYTES = 200
 """About what an entry costs beside its key and its value (CPython, 64 bits)."""
 _PIECE_BYTES = 262_144
 
@@ -208,4 +208,4 @@ class Tables:
 
 
 def _size(key: bytes, value: bytes | None) -> int:
-    return 0 if value is None else len(key) + len(value) + _ITEM_BYTES
+    return 0 if value is None else len(key) + len(value) + ITEM_BYTES

@@ -1,26 +1,32 @@
-"""The embedded bus as a worker has it: `worker.bus`."""
+"""The bus as a worker has it: `worker.bus`."""
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sized
 from dataclasses import dataclass
 
 from host.bus.frames import (
+    FENCE,
     MAX_PAYLOAD_BYTES,
+    TIME,
     BadFrameError,
     Channel,
     Frame,
     Kind,
+    clock,
     name_bytes,
     split_sender,
 )
 from host.bus.tables import NOT_DONE, Answer
 from host.bus.worker_tables import Asked, SharedTable
-from host.interfaces import BUS_LOST, Message
+from host.interfaces import BUS_LOST, BUS_TAKEN, Message
 from host.runtime.loop import READ, WRITE, Loop
 
 _LAST_ID = 2**32 - 1
+_OWN_TOPICS = (BUS_LOST, BUS_TAKEN)
+"""What one member is told alone."""
 
 Call = Callable[..., object]
 Isolated = Callable[[Callable[[], object]], None]
@@ -56,13 +62,23 @@ class LocalBus:
         loop: the worker's loop.
         member: the worker's name among the members.
         isolated: calls what it is given so that an exception ends up in the log.
+        trusted_until: until when what it owns is certainly its own, in seconds of `frames.clock`;
+            the hub tells when that changes.
 
     Attributes:
         waiting: true as long as something waits for `flush`.
         member: this worker's name among the members.
     """
 
-    def __init__(self, channel: Channel, loop: Loop, member: str, isolated: Isolated) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        loop: Loop,
+        member: str,
+        isolated: Isolated,
+        *,
+        trusted_until: float = math.inf,
+    ) -> None:
         self._channel, self._loop, self._isolated = channel, loop, isolated
         self.waiting: Sized = channel.queue
         self.member = member
@@ -73,18 +89,24 @@ class LocalBus:
         self._ordering: deque[Callable[[bool], object]] = deque()
         self._asked: dict[int, Asked] = {}
         self._fences: dict[bytes, int] = {}
+        self._trusted_until = trusted_until
+        self._is_full = False
         self._owning: dict[bytes, deque[_Claim]] = {}
         self._watched = READ
         self._answers: dict[int, Callable[[Frame], object]] = {
             Kind.MESSAGE: self._hear,
             Kind.RETAINED: self._retained,
             Kind.SUBSCRIBED: self._subscribed,
-            Kind.ORDERED: lambda _: self._call(self._ordering.popleft(), True),
+            Kind.ORDERED: lambda frame: self._call(self._ordering.popleft(), frame.number == 1),
             Kind.OWNED: self._owned,
             Kind.LOST: self._lost,
             Kind.ITEMS: lambda frame: self._asked[frame.number].take_items(frame.payload),
             Kind.ANSWER: lambda frame: self._answered(frame, Answer.unpack(frame.payload)),
             Kind.NO_ANSWER: lambda frame: self._answered(frame, NOT_DONE),
+            Kind.FULL: self._full,
+            Kind.TRUST: self._trust,
+            Kind.FENCE: self._new_fence,
+            Kind.TAKEN: self._taken,
         }
         loop.add(channel.fileno(), READ, self._on_event)
 
@@ -99,13 +121,14 @@ class LocalBus:
         """Send `payload` to all who have subscribed to `topic`; False if it was dropped."""
         if len(payload) > MAX_PAYLOAD_BYTES:
             raise ValueError(f"payload of {len(payload)} bytes: {MAX_PAYLOAD_BYTES} at most")
-        if done is None:
-            return self._put(Kind.PUBLISH, retain, name_bytes(topic), payload)
-        if self._put(Kind.PUBLISH_TOLD, retain, name_bytes(topic), payload):
-            self._ordering.append(done)
-            return True
-        self.call_soon(done, False)
-        return False
+        name, kind = name_bytes(topic), Kind.PUBLISH if done is None else Kind.PUBLISH_TOLD
+        taken = not self._is_full and self._put(kind, retain, name, payload)
+        if done is not None:
+            if taken:
+                self._ordering.append(done)
+            else:
+                self.call_soon(done, False)
+        return taken
 
     def subscribe(
         self,
@@ -151,7 +174,8 @@ class LocalBus:
 
     def fence(self, key: str) -> int | None:
         """Return the fencing number of a key that this worker owns; None if it does not."""
-        return self._fences.get(name_bytes(key))
+        fence = self._fences.get(name_bytes(key))
+        return fence if fence is not None and clock() < self._trusted_until else None
 
     def table(self, name: str) -> SharedTable:
         """Return a table that all members share."""
@@ -215,10 +239,10 @@ class LocalBus:
     def _deliver(self, message: Message) -> None:
         topic = message.topic
         for subscription in tuple(self._subscriptions.get(topic, ())):
-            if subscription.live or topic == BUS_LOST:
+            if subscription.live or topic in _OWN_TOPICS:
                 self._call(subscription.callback, message)
         for prefix, subscriptions in tuple(self._prefixes.items()):
-            if topic.startswith(prefix) and topic != BUS_LOST:  # which one member is told alone
+            if topic.startswith(prefix) and topic not in _OWN_TOPICS:
                 for subscription in tuple(subscriptions):
                     if subscription.live:
                         self._call(subscription.callback, message)
@@ -244,8 +268,22 @@ class LocalBus:
             if not waiting:
                 del self._owning[frame.name]
             if frame.number and not claim.is_released:
-                self._fences[frame.name] = int.from_bytes(frame.payload, "little")
+                (self._fences[frame.name],) = FENCE.unpack(frame.payload)
             self._call(claim.done, frame.number == 1)
+
+    def _full(self, frame: Frame) -> None:
+        self._is_full = frame.number == 1
+
+    def _trust(self, frame: Frame) -> None:
+        (self._trusted_until,) = TIME.unpack(frame.payload)
+
+    def _new_fence(self, frame: Frame) -> None:
+        if frame.name in self._fences:
+            (self._fences[frame.name],) = FENCE.unpack(frame.payload)
+
+    def _taken(self, frame: Frame) -> None:
+        if self._fences.pop(frame.name, None) is not None:  # else it was given up meanwhile
+            self._deliver(Message(BUS_TAKEN, frame.name, self.member, retained=False))
 
     def _next_id(self) -> int:
         """Return a number for a question: it is no other's for the next four billion."""

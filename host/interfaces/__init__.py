@@ -1,6 +1,6 @@
 """What plugins are handed: frozen values and narrow protocols, never the host's own objects."""
 
-from host.interfaces.bus import BUS_LEFT, BUS_LOST, Bus, Message, Table
+from host.interfaces.bus import BUS_LEFT, BUS_LOST, BUS_TAKEN, Bus, Message, Table
 from host.interfaces.metrics import Counter, Gauge, Histogram, Labels, Metrics
 from host.interfaces.pools import (
     PicklingError,
@@ -27,6 +27,7 @@ from host.interfaces.worker import Connection, Datagram, HasFileno, RequestLog, 
 __all__ = [
     "BUS_LEFT",
     "BUS_LOST",
+    "BUS_TAKEN",
     "Bus",
     "ChildExit",
     "CloseReason",

@@ -9,7 +9,16 @@ from typing import Protocol
 BUS_LEFT = "bus.left"
 """The topic that tells of a member that is gone: the payload is its name."""
 BUS_LOST = "bus.lost"
-"""The topic that tells a member that it has lost messages: the payload is how many, in digits."""
+"""The topic that tells a member that it has lost messages: the payload is how many, in digits.
+
+It is 0 if that is not known.
+"""
+BUS_TAKEN = "bus.taken"
+"""The topic that tells a member that a key it owned has another owner now: the payload is the key.
+
+That happens only where a broker connects several hosts: one that was cut off from it for too long
+is taken for dead.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from host.interfaces import Listener
@@ -43,6 +43,7 @@ class Assignment(NamedTuple):
         row: its own row of them.
         wake: the eventfd that wakes the supervisor.
         bus: its end of the bus channel; the worker closes it.
+        node: the name of this host among those on the bus; "" if it is the only one.
         stacks: the pipe that its stacks are printed to when it crashes or hangs.
         clients: its row of the counts of clients; None if no listener limits them.
         series: what is counted of plugins and by them.
@@ -60,6 +61,7 @@ class Assignment(NamedTuple):
     row: Row
     wake: int
     bus: socket.socket
+    node: str
     stacks: int
     clients: ClientRow | None
     series: OwnSeries
@@ -117,3 +119,19 @@ class OpsAssignment(NamedTuple):
     counts: HostCounts
     feed: socket.socket | None
     stop: int
+
+
+class BridgeAssignment(NamedTuple):
+    """What the supervisor gives the process that speaks to a broker, across the fork.
+
+    Attributes:
+        parent: the supervisor's pid.
+        sock: its end of the channel to the hub; it closes it.
+        stop: a pipe that has its end when this process is to end; it closes it.
+        beat: called again and again while it is well.
+    """
+
+    parent: int
+    sock: socket.socket
+    stop: int
+    beat: Callable[[], object]

@@ -23,14 +23,14 @@ class Restart(IntEnum):
     RECYCLED = 4
 
 
-_BEAT, _FIRST_EVENT = 0, 1
+_BEAT, _BRIDGE_BEAT, _FIRST_EVENT = 0, 1, 2
 _NUMBERS = {event.name: number for number, event in enumerate(EVENTS, _FIRST_EVENT)}
 _FIRST_RESTART = _FIRST_EVENT + len(EVENTS)
 _WORDS = _FIRST_RESTART + MAX_WORKERS * len(Restart)
 
 
 class HostCounts:
-    """Counts that the supervisor writes, and the beat of a helper process, which that one writes.
+    """Counts that the supervisor writes, and the beats of helper processes, which those write.
 
     The memory is shared with processes that are forked from now on; it ends with the last of them.
 
@@ -74,12 +74,21 @@ class HostCounts:
 
     @property
     def beat(self) -> float:
-        """When the helper process was last well, in seconds of the monotonic clock; 0 at first."""
+        """When `ops` was last well, in seconds of the monotonic clock; 0 at first."""
         return self._cells[_BEAT] / 1e9
 
     @beat.setter
     def beat(self, seconds: float) -> None:
         self._cells[_BEAT] = int(seconds * 1e9)
+
+    @property
+    def bridge_beat(self) -> float:
+        """The same of the bridge to a broker."""
+        return self._cells[_BRIDGE_BEAT] / 1e9
+
+    @bridge_beat.setter
+    def bridge_beat(self, seconds: float) -> None:
+        self._cells[_BRIDGE_BEAT] = int(seconds * 1e9)
 
     def close(self) -> None:
         """Unmap it."""

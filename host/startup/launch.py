@@ -25,6 +25,7 @@ from host.runtime.processes import BatchScheduling
 from host.runtime.signals import Signals, ending
 from host.runtime.steps import Steps
 from host.settings import Loaded, Settings, SettingsError, ignored_variables
+from host.startup.bridge import runs_bridge
 from host.startup.given import Given, given_to_this_process
 from host.startup.limits import RESERVED_DESCRIPTORS, pool_descriptors
 from host.startup.listening import assign_listeners, open_control, open_or_take
@@ -140,7 +141,9 @@ def _prepare_again(
         try:
             with signals.interrupting():
                 prepared = prepare_uninterrupted(load_settings, handed.kept)
-            if cause := prepared.settings.process.change_since(handed.settings_before.process):
+            mine, before = prepared.settings, handed.settings_before
+            changes = mine.process.change_since(before.process), mine.bus.change_since(before.bus)
+            if cause := next(filter(None, changes), ""):
                 raise HostError(cause)
             set_umask(prepared.settings)
             log.change(prepared.settings)
@@ -202,6 +205,7 @@ def _run(
         tls=prepared.tls,
         ops=opened.ops,
         run_ops=runs_ops(prepared, given, host_log),
+        run_bridge=runs_bridge(prepared.broker, given, host_log),
         kept=given.kept,
         timed=recorder.timed if recorder else None,
     )

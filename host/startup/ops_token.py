@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import importlib
-import os
-import stat
 
 from pydantic import SecretStr
 
 from host.settings import Loaded, Problem, SettingsError
 from host.settings.ops import check_token
+from host.startup.secret_file import first_line
 from host.text import reason
 
 MODULE = "host.ops.process"
 """What runs in the process; only a host that has one imports it, before it opens anything."""
-_MAX_LINE_BYTES = 8_192
 
 
 def prepare_ops(loaded: Loaded) -> SecretStr | None:
@@ -39,20 +37,11 @@ def prepare_ops(loaded: Loaded) -> SecretStr | None:
     if not settings.token_file:
         return settings.token
     try:
-        return SecretStr(check_token(_first_line(settings.token_file)))
+        return SecretStr(check_token(first_line(settings.token_file)))
     except OSError as error:
         raise _problem(loaded, "ops.token_file", reason(error)) from None
-    except ValueError as error:  # it may be no text at all, which must not be shown
-        words = "it is no text" if isinstance(error, UnicodeError) else str(error)
-        raise _problem(loaded, "ops.token_file", f"its first line: {words}") from None
-
-
-def _first_line(path: str) -> str:
-    # Without O_NONBLOCK the host would wait for whoever writes to a FIFO (fifo(7)).
-    with open(path, "rb", opener=lambda file, flags: os.open(file, flags | os.O_NONBLOCK)) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ValueError("it is no regular file")
-        return file.readline(_MAX_LINE_BYTES).decode().strip()
+    except ValueError as error:
+        raise _problem(loaded, "ops.token_file", f"its first line: {error}") from None
 
 
 def _problem(loaded: Loaded, key: str, message: str) -> SettingsError:

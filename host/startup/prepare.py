@@ -22,6 +22,7 @@ from host.profiling import recorder
 from host.runtime import forks
 from host.runtime.accounts import Account, AccountError, find_group, find_user
 from host.settings import AppliedSetting, Listen, Loaded, Problem, Settings, SettingsError, render
+from host.startup.broker import prepare_broker
 from host.startup.limits import max_connections, pool_descriptors
 from host.startup.ops_token import prepare_ops
 from host.startup.pools import check_pools
@@ -31,6 +32,7 @@ from host.text import reason
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
+    from host.bus.broker import BrokerSettings
     from host.tls.tables import TlsContexts
 
 
@@ -46,6 +48,7 @@ class Prepared(NamedTuple):
         applied: returns its settings as people see them: key, value, and where that came from.
         tls: its certificates, if there are tables [tls.NAME].
         ops_token: what `prepare_ops` has returned.
+        broker: what `prepare_broker` has returned.
     """
 
     loaded: Loaded
@@ -56,6 +59,7 @@ class Prepared(NamedTuple):
     applied: Callable[[], list[AppliedSetting]]
     tls: TlsContexts | None = None
     ops_token: SecretStr | None = None
+    broker: BrokerSettings | None = None
 
     @property
     def settings(self) -> Settings:
@@ -87,7 +91,8 @@ def prepare(loaded: Loaded, kept: int | None = None) -> Prepared:
     tls = load_certificates(loaded, kept)
     import_for_workers(tls)
     profile, token = profile_directory(loaded), prepare_ops(loaded)
-    return Prepared(loaded, registry, served, limit, profile, shown, tls, token)
+    broker = prepare_broker(loaded)
+    return Prepared(loaded, registry, served, limit, profile, shown, tls, token, broker)
 
 
 def prepare_uninterrupted(load_settings: Callable[[], Loaded], kept: int | None = None) -> Prepared:
@@ -128,7 +133,10 @@ def prepare_none(handed: Handover) -> Prepared:
     token = None
     with suppress(SettingsError):  # or nothing is shown: never without a token that was asked for
         token = prepare_ops(loaded)
-    return Prepared(loaded, load_none(), [], limit, profile, shown, tls, token)
+    broker = None
+    with suppress(SettingsError):  # or workers wait for a broker until a reload goes well
+        broker = prepare_broker(loaded)
+    return Prepared(loaded, load_none(), [], limit, profile, shown, tls, token, broker)
 
 
 def listens(settings: Settings) -> tuple[Listen, ...]:

@@ -43,6 +43,7 @@ def rehearse(load_settings: Callable[[], Loaded]) -> ExitCode:
         plan = Plan(
             format=FORMAT,
             process=settings.process,
+            bus=settings.bus.without_secrets(),
             listen=[listen for listen, _ in prepared.served],
             ops=list(settings.ops.listens),
             control=settings.name if settings.admin.enabled else None,

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from host.bus.supervisor_end import BusRouter
 from host.control.server import ControlServer
@@ -26,6 +27,7 @@ from host.supervisor.dependencies import Dependencies
 from host.supervisor.dispatch_setup import DispatchSetup
 from host.supervisor.generation import Generation
 from host.supervisor.generations import Generations
+from host.supervisor.helpers import Helpers
 from host.supervisor.lifecycle import LifecycleParts, WorkerLifecycle
 from host.supervisor.ops import NOTHING_BEFORE, Ops, OpsBefore
 from host.supervisor.orphans import Orphans
@@ -43,6 +45,9 @@ from host.supervisor.workers.pool import Pool
 from host.supervisor.workers.queries import WorkerQueries
 from host.supervisor.workers.states import PoolPolicy
 from host.telemetry.emitter import Telemetry
+
+if TYPE_CHECKING:
+    from host.supervisor.bridge import Bridge
 
 
 def _pool_policy(settings: Settings, generation: Generation) -> PoolPolicy:
@@ -158,6 +163,7 @@ def make_state(
         shutdown=shutdown,
         certificates=certificates,
         counts=counts,
+        bridge=parts.bridge,
     )
 
 
@@ -198,6 +204,7 @@ def make_reloader(
         exits=state.exits,
         generations=state.generations,
         counts=state.counts,
+        bridge=lambda: state.bridge.pid if state.bridge else None,
         ops=lambda: (ops.sockets, ops.pid, ops.feed),
         control=(state.name, control.fileno()) if control else None,
         passed=dependencies.passed,
@@ -216,6 +223,16 @@ def make_reloader(
         patience=settings.lifecycle.start_timeout_seconds,
         reexec=functools.partial(reexec, parts),
     )
+
+
+def make_bridge(settings: Settings, loop: Loop, telemetry: Telemetry) -> Bridge | None:
+    """Make what has a process speak to the broker, if there is one."""
+    if settings.bus.is_embedded:
+        return None
+    # A host without a broker imports nothing of it.
+    from host.supervisor.bridge import Bridge  # noqa: PLC0415
+
+    return Bridge(loop, telemetry, settings.bus, settings.lifecycle)
 
 
 def make_ops(
@@ -237,15 +254,38 @@ def make_ops(
     )
 
 
+def make_helpers(
+    state: HostState, dependencies: Dependencies, ops: Ops, close: Callable[[], object]
+) -> Helpers:
+    """Make what looks after the processes beside the workers.
+
+    Args:
+        state: what is known of the host.
+        dependencies: what they do, and what was handed over.
+        ops: the one of them that shows how the host is.
+        close: closes, in the one that speaks to a broker, what is not its own.
+    """
+    bridge, handed = state.bridge, dependencies.handed
+    if bridge is not None:
+
+        def close_others() -> None:
+            ops.close_in_child()
+            close()
+
+        before = handed.bridge if handed else None
+        bridge.prepare(state.pid, dependencies.run_bridge, state.counts, close_others, before)
+    return Helpers(ops, bridge)
+
+
 def make_orphans(
-    state: HostState, dependencies: Dependencies, reloader: Reloader, ops: Ops
+    state: HostState, dependencies: Dependencies, reloader: Reloader, helpers: Helpers
 ) -> Orphans:
     """Make what looks after processes that plugins leave behind."""
     return Orphans(
         state.loop,
         dependencies.telemetry,
         state.workers,
-        lambda pid: reloader.rehearses(pid) or ops.knows(pid),
+        lambda pid: reloader.rehearses(pid) or helpers.knows(pid),
         state.generations.current.number,
         dependencies.registry.in_workers,
     )

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from host.interfaces import Listener
-from host.ipc.assignment import Assignment, OpsAssignment
+from host.ipc.assignment import Assignment, BridgeAssignment, OpsAssignment
 from host.metrics.declaring import DeclaredMetrics, PluginMetrics
 from host.net.activation import PassedSockets
 from host.net.listeners import ListeningSocket
@@ -107,6 +107,8 @@ class Dependencies(NamedTuple):
         ops: the bound sockets where it is shown how the host is; the supervisor closes them.
         run_ops: what the process does that shows it; None if there is to be none: the token that
             it would ask for cannot be read.
+        run_bridge: what the process does that speaks to a broker; None if there is none, or it
+            cannot be spoken to now: its password cannot be read.
         kept: what root has read of them, which a reload hands over; None if there is nothing.
         timed: what measures the hooks that plugins bring and workers call; None measures nothing.
     """
@@ -131,5 +133,6 @@ class Dependencies(NamedTuple):
     tls: TlsContexts | None = None
     ops: Sequence[ListeningSocket] = ()
     run_ops: Callable[[OpsAssignment], int] | None = None
+    run_bridge: Callable[[BridgeAssignment], int] | None = None
     kept: int | None = None
     timed: Timed | None = None

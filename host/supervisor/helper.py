@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import NamedTuple
 
 from host.runtime import processes
@@ -31,12 +31,14 @@ class Helper(NamedTuple):
             the exit code.
         close: closes, in the child, what the supervisor alone uses.
         last_beat: returns when it was last well, in seconds of the loop's clock.
+        opened: what is open while it is forked, such as its end of a channel; it may raise OSError.
     """
 
     name: str
     run: Callable[[int], int]
     close: Callable[[], object]
     last_beat: Callable[[], float]
+    opened: Callable[[], AbstractContextManager[object]] = nullcontext
 
 
 class HelperProcess:
@@ -90,7 +92,8 @@ class HelperProcess:
             return self._helper.run(reader)
 
         try:
-            self.pid = processes.fork(child)
+            with self._helper.opened():
+                self.pid = processes.fork(child)
         except OSError as error:  # EAGAIN, ENOMEM
             self._leave_pipe()
             self._again(0, f"it cannot be forked: {reason(error)}")

@@ -21,8 +21,10 @@ from host.runtime.signals import Handler
 from host.settings import Settings
 from host.supervisor.assembly import (
     lifecycle_parts,
+    make_bridge,
     make_dispatching,
     make_generations,
+    make_helpers,
     make_ops,
     make_orphans,
     make_reloader,
@@ -68,7 +70,8 @@ class Supervisor:
         breaker = self._bind_hooks(sockets)
         self._loop = loop = Loop(settings.limits.max_events)
         dependencies.log.attend(loop.call_later, loop.call_from_thread)
-        self._router = BusRouter(loop, telemetry)
+        bridge = make_bridge(settings, loop, telemetry)
+        self._router = bridge.router if bridge else BusRouter(loop, telemetry)
         self._workers = workers = Workers(
             loop,
             self._router,
@@ -78,7 +81,7 @@ class Supervisor:
         dispatching = make_dispatching(
             settings, dependencies, loop, self._hooks, workers, self._failures
         )
-        parts = TakeoverParts(loop, telemetry, self._router, workers, dispatching)
+        parts = TakeoverParts(loop, telemetry, self._router, workers, dispatching, bridge)
         self._generations = generations = make_generations(
             sockets, dependencies, parts, counts_clients=settings.counts_clients
         )
@@ -133,7 +136,8 @@ class Supervisor:
         self._reloader = make_reloader(
             state, settings, dependencies, self._router, self._service, self._ops
         )
-        self._orphans = make_orphans(state, dependencies, self._reloader, self._ops)
+        self._helpers = make_helpers(state, dependencies, self._ops, self._become_helper)
+        self._orphans = make_orphans(state, dependencies, self._reloader, self._helpers)
         self._log_reopening = LogReopening(loop, telemetry, dependencies.log, workers, queries)
         self._lifecycle = WorkerLifecycle(
             lifecycle_parts(state, telemetry, self._hooks, queries, self._orphans),
@@ -151,7 +155,7 @@ class Supervisor:
         )
 
     def _handle_other_exit(self, ended: Exit) -> bool:
-        return self._reloader.handle_exit(ended) or self._ops.handle_exit(ended)
+        return self._reloader.handle_exit(ended) or self._helpers.handle_exit(ended)
 
     def _signal_handlers(self) -> dict[signal.Signals, Handler]:
         return signal_handlers(
@@ -182,7 +186,7 @@ class Supervisor:
             self._service.end()
             # Nothing is left behind: no child, no socket file, no descriptor.
             self._workers.kill_all()
-            self._ops.end()
+            self._helpers.end()
             self._orphans.end()
             self._close_own()
             self._generations.close()
@@ -221,7 +225,7 @@ class Supervisor:
                 generations.note_outcome("starting")
                 self._log_reopening.begin("a reload")
             self._lifecycle.start()
-        self._ops.start()
+        self._helpers.start()
         self._certificates.begin()
         self._lifecycle.reap()
 
@@ -295,7 +299,7 @@ class Supervisor:
         """Look after the workers and the signals, again and again."""
         next_look = self._lifecycle.check_health()
         self._reloader.check_health()
-        self._ops.check_health()
+        self._helpers.check_health()
         self._restore_signals()
         self._loop.call_at(next_look, self._check_health)
 
@@ -354,7 +358,7 @@ class Supervisor:
     def _become_worker(self) -> None:
         """Close, in a new worker, what is not its generation's."""
         self._dependencies.batch.end()
-        self._ops.close_in_child()
+        self._helpers.close_in_child()
         self._close_own()
         self._generations.close_all_but_current()
 
@@ -366,7 +370,7 @@ class Supervisor:
     def _close_in_fork(self) -> None:
         """Leave everything to the parent, in a child that a plugin has forked."""
         self._count_no_more()
-        self._ops.close_in_child()
+        self._helpers.close_in_child()
         self._loop.close_in_fork()
         self._dependencies.passed.close()
         self._service.leave()

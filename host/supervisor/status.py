@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from host.ipc.host_counts import HostCounts
 from host.ipc.scoreboard import (
@@ -38,6 +38,9 @@ from host.supervisor.workers.handles import WorkerHandle, Workers
 from host.supervisor.workers.pool import GRACE_SECONDS, Pool
 from host.supervisor.workers.states import WorkerState
 
+if TYPE_CHECKING:  # a host without a broker does not import it
+    from host.supervisor.bridge import Bridge
+
 _TASKS = {"waiting": TASKS_WAITING, "running": TASKS_RUNNING, **OF_TASKS}
 """Those of a slot's workers add up, but for the first two."""
 
@@ -63,6 +66,7 @@ class HostState:
     shutdown: Shutdown
     certificates: CertificateRotation
     counts: HostCounts
+    bridge: Bridge | None = None
 
 
 def status(host: HostState) -> Steps[dict[str, Any]]:
@@ -93,6 +97,7 @@ def status(host: HostState) -> Steps[dict[str, Any]]:
         "listeners": _listeners(serving),
         "certificates": host.certificates.listing(),
         "plugins": host.breaker.state(),
+        "bus": None if host.bridge is None else host.bridge.state(),
         "last_reload": None
         if outcome is None
         else {

@@ -369,6 +369,11 @@ OPS_LISTENING = Event(
     "ops_listening", Level.INFO, "metrics, health and a dashboard are served on {address}"
 )
 OPS_FAILED = Event("ops_failed", Level.ERROR, "a page of ops.listen failed: {error}")
+BUS_CONNECTED = Event("bus_connected", Level.INFO, "the bus is connected to {broker}")
+BUS_AWAY = Event("bus_away", Level.WARNING, "the bus has no connection to {broker}: {cause}")
+BUS_MISSED = Event(
+    "bus_missed", Level.WARNING, "messages of the bus were lost while there was no connection"
+)
 LINES_DROPPED = Event(
     "lines_dropped", Level.WARNING, "{count:log line} dropped: the log was not taken fast enough"
 )

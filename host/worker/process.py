@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import signal
 from collections.abc import Callable
@@ -91,6 +92,13 @@ def run(
         forks.exit_if_plugin_fork()
 
 
+def _bus(assignment: Assignment, loop: Loop, isolated: Isolated) -> LocalBus:
+    """Return this worker's end of the bus; with a broker, what it owns is its own for some time."""
+    node, pid = assignment.node, os.getpid()
+    name, until = (f"{node}:{pid}", 0.0) if node else (str(pid), math.inf)
+    return LocalBus(Channel(assignment.bus), loop, name, isolated, trusted_until=until)
+
+
 def _offer_to_oom_killer(*, has_keys: bool) -> None:
     """Do so also if files of this process in /proc are root's, since it has keys (proc(5))."""
     if has_keys:
@@ -154,7 +162,7 @@ class WorkerProcess:
         isolated = isolation(assignment.row, failures)
         if recorder:
             isolated = recorder.time(ANYONE, CALLBACKS, isolated)
-        self._bus = LocalBus(Channel(assignment.bus), loop, str(os.getpid()), isolated)
+        self._bus = _bus(assignment, loop, isolated)
         unsent = UnsentBytes(settings.limits.max_unsent_bytes_per_worker)
         self._connections = OpenConnections(unsent=unsent)
         time = recorder.time if recorder else None

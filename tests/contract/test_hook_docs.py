@@ -19,6 +19,7 @@ def test_the_public_names_are_these():
     assert host.__all__ == [
         "BUS_LEFT",
         "BUS_LOST",
+        "BUS_TAKEN",
         "Bus",
         "ChildExit",
         "CloseReason",

@@ -116,6 +116,7 @@ def parts_of(loop: Any, before: Before, owner: Site | After, program: Program) -
         exits=owner.exits,
         generations=owner.generations,
         counts=owner.counts,
+        bridge=lambda: None,
         ops=lambda: ((), None, None),
         control=None,
         passed=PassedSockets(),

@@ -30,7 +30,7 @@ VARIABLE = "_PREFORK_HANDOVER"
 """The number of the memfd, for the process that a reload executes anew."""
 KEPT = "_PREFORK_KEPT"
 """The number of what root has read of certificates, for a rehearsal."""
-FORMAT = 14
+FORMAT = 15
 """Raised with every change of what is handed over: a reload to another format is refused."""
 
 
@@ -162,6 +162,23 @@ class Topics(_Value):
     tables: list[tuple[bytes, list[tuple[bytes, bytes]]]]
 
 
+class RemoteTopics(_Value):
+    """What the hub of a bus with a broker knows (`RemoteState`)."""
+
+    node: bytes
+    members: list[int]
+    hearers: list[tuple[bytes, list[int]]]
+    prefix_hearers: list[tuple[bytes, list[int]]]
+    outbox: tuple[int, int, list[tuple[int, bytes, int]]]
+    owned: list[tuple[bytes, int, int]]
+    claims: list[tuple[int, bytes, float, bool, bool]]
+    confirming: list[tuple[int, int, bytes, bool]]
+    asking: list[tuple[int, int]]
+    position: tuple[int, bytes] | None
+    has_joined: bool
+    trusted_until: float
+
+
 class StandIn(_Value):
     """The process that hands out connections meanwhile, and the pipe whose end ends it."""
 
@@ -193,6 +210,7 @@ class Handover(_Value):
         clients: the descriptor of the counts of clients, if there are any.
         ops: the bound sockets where it is shown how the host is.
         helper: the process that shows it, which ends by itself; None if there is none.
+        bridge: the process that speaks to a broker, which ends by itself; None if there is none.
         feed: both ends of the socket for the events that it shows, the one to read from first.
         passed: name and descriptor of each socket that a service manager has passed.
         service: how the service manager is told, if there is one.
@@ -225,7 +243,8 @@ class Handover(_Value):
     serving: Serving
     workers: list[Worker]
     shards: list[Shard] = []
-    topics: Topics
+    topics: Topics | RemoteTopics
+    bridge: int | None = None
     stand_in: StandIn | None
     service: Service | None
     clients: int | None

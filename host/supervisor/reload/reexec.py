@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from errno import EACCES, EADDRINUSE
 
+from host.bus.hub import HubState
 from host.bus.supervisor_end import BusRouter
 from host.control.server import ControlServer
 from host.errors import ListenError
@@ -53,6 +54,7 @@ class ReexecParts:
     Attributes:
         program: what is executed.
         control: the name and the descriptor of the control socket, if there is one.
+        bridge: returns the process that speaks to a broker, if there is one.
         ops: returns the sockets where it is shown how the host is, the process that does, and the
             ends of the socket for its events.
         passed: the sockets that a service manager has passed.
@@ -72,6 +74,7 @@ class ReexecParts:
     exits: ExitReports
     generations: Generations
     counts: HostCounts
+    bridge: Callable[[], int | None]
     ops: Callable[[], tuple[Sequence[ListeningSocket], int | None, tuple[int, int] | None]]
     control: tuple[str, int] | None
     passed: PassedSockets
@@ -128,8 +131,9 @@ def reexec(
         ListenError, ReloadError: a new address or name is refused; nothing has changed.
         OSError: this process cannot be re-executed; nothing has changed.
     """
-    before = parts.settings.process
-    if cause := plan.process.change_since(before):
+    before = parts.settings
+    changes = plan.process.change_since(before.process), plan.bus.change_since(before.bus)
+    if cause := next(filter(None, changes), ""):
         raise ReloadError(cause)
     if cause := _lack_of_address_space(parts.generations, plan):
         raise ReloadError(cause)
@@ -246,6 +250,7 @@ def hand_over(
             for shard, owner in generations.shards.owners.items()
         ],
         topics=_topics(parts.router),
+        bridge=parts.bridge(),
         stand_in=process,
         service=parts.service(),
         clients=None if generations.clients is None else generations.clients.fileno(),
@@ -299,8 +304,10 @@ def _ended(generations: Generations, alive: Collection[int]) -> handover.Ended:
     return handover.Ended(slots=list(ended.slots), listeners=list(ended.listeners), series=counted)
 
 
-def _topics(router: BusRouter) -> handover.Topics:
-    return handover.Topics(**router.hub.state()._asdict())
+def _topics(router: BusRouter) -> handover.Topics | handover.RemoteTopics:
+    known = router.hub.state()
+    kind = handover.Topics if isinstance(known, HubState) else handover.RemoteTopics
+    return kind(**known._asdict())
 
 
 def _socket(listener: ListeningSocket) -> handover.Socket:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from host.errors import HostError
 from host.runtime.loop import Loop, TimerHandle
 from host.runtime.processes import REHEARSAL, Exit, end_of, is_lost, start_program
-from host.settings import Listen, Process
+from host.settings import BusSettings, Listen, Process
 from host.supervisor.generations import Generations
 from host.supervisor.reload import handover
 from host.supervisor.workers.pool import Pool
@@ -28,6 +28,7 @@ class Plan(BaseModel):
     Attributes:
         format: the format of handovers that the new code understands.
         process: which user to be.
+        bus: what workers are to talk through.
         listen: what to listen on.
         ops: where to show how the host is.
         control: the name that commands find the host by; None if it takes none.
@@ -38,6 +39,7 @@ class Plan(BaseModel):
 
     format: int
     process: Process
+    bus: BusSettings
     listen: list[Listen]
     ops: list[Listen]
     control: str | None

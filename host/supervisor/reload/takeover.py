@@ -6,6 +6,7 @@ import json
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from host.bus.hub import HubState
 from host.bus.supervisor_end import BusRouter
@@ -29,16 +30,21 @@ from host.supervisor.workers.handles import WorkerHandle, Workers
 from host.supervisor.workers.states import KillWorker, WorkerRecord, WorkerState
 from host.telemetry.emitter import Telemetry
 
+if TYPE_CHECKING:
+    from host.bus.remote_hub import RemoteState
+    from host.supervisor.bridge import Bridge
+
 
 @dataclass(frozen=True, slots=True)
 class TakeoverParts:
-    """The parts of a supervisor that receive what was handed over."""
+    """The parts of a supervisor that receive what was handed over; `bridge` if it has a broker."""
 
     loop: Loop
     telemetry: Telemetry
     router: BusRouter
     workers: Workers
     dispatching: DispatchSetup
+    bridge: Bridge | None = None
 
 
 def take_over(
@@ -60,8 +66,7 @@ def take_over(
     found = {each.generation: _generation(each, handed, inherited) for each in handed.scores}
     for generation in found.values():
         generation.clients = clients
-    topics = handed.topics
-    parts.router.hub.restore(HubState(**dict(topics)))
+    parts.router.hub.restore(_known_to_hub(handed.topics))
     for worker in handed.workers:
         _adopt(worker, found[worker.generation], parts.workers)
     _keep_without_successor([handle.record for handle in parts.workers])
@@ -79,6 +84,15 @@ def take_over(
     generations.ended = Totals(handed.ended.slots, handed.ended.listeners)
     generations.ended_series = SeriesTotals(handed.ended.series)
     return generations
+
+
+def _known_to_hub(topics: handover.Topics | handover.RemoteTopics) -> HubState | RemoteState:
+    if isinstance(topics, handover.Topics):
+        return HubState(**dict(topics))
+    # A host without a broker imports nothing of it.
+    from host.bus.remote_hub import RemoteState  # noqa: PLC0415
+
+    return RemoteState(**dict(topics))
 
 
 def end_stand_in(

@@ -140,7 +140,8 @@ class Workers:
             if generation.clients is not None:
                 clients = generation.clients.take_row()
                 ours.callback(generation.clients.give_back, clients)
-            assignment = _assignment(slot, generation, row, its, clients)
+            node = self._router.hub.node
+            assignment = _assignment(slot, generation, row, its, clients, node)
             channel, reader = SupervisorChannel(mine.control), stacks.StackReader(mine.stacks)
 
             def become_worker() -> int:
@@ -257,7 +258,7 @@ def _ends(ours: ExitStack, theirs: ExitStack) -> tuple[_Ends, _Ends]:
 
 
 def _assignment(
-    slot: int, generation: Generation, row: Row, its: _Ends, clients: int | None
+    slot: int, generation: Generation, row: Row, its: _Ends, clients: int | None, node: str
 ) -> Assignment:
     assert generation.handing_out is not None  # workers are started for no other
     counts = generation.clients
@@ -267,6 +268,7 @@ def _assignment(
         parent=os.getpid(),
         control=its.control,
         bus=its.bus,
+        node=node,
         stacks=its.stacks,
         listeners=generation.listeners,
         sockets=tuple(listener.sock for listener in generation.sockets),

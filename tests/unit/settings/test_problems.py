@@ -132,8 +132,8 @@ FILE = "from host.toml:{}"
                 "qqq",
                 "",
                 "unknown section, sections: [limits], [connection], [dispatch], [process],"
-                " [lifecycle], [breaker], [admin], [log], [ops], [metrics], [profile], [tls],"
-                " [pools], [options]",
+                " [lifecycle], [breaker], [admin], [log], [ops], [bus], [metrics], [profile],"
+                " [tls], [pools], [options]",
                 1,
             ),
         ),

@@ -63,7 +63,7 @@ import pytest
                 "options are set one by one: PREFORK_OPTIONS__PLUGIN__KEY",
             ),
         ),
-        ("PREFORK_DB_PASSWORD", "hunter2", ("db_password", "**********", "unknown variable")),
+        ("PREFORK_DB_SECRET", "hunter2", ("db_secret", "**********", "unknown variable")),
     ],
 )
 def test_each_mistake_in_a_variable(problems, name, value, problem):

@@ -12,7 +12,7 @@ from host.errors import ListenError
 from host.ipc.scoreboard import SENT
 from host.net.listeners import open_listener
 from host.runtime.usage import address_space
-from host.settings import Listen, Process
+from host.settings import BusSettings, Listen, Process
 from host.supervisor.reload import handover
 from host.supervisor.reload.reexec import hand_over, reexec
 from host.supervisor.reload.reloader import Plan, ReloadError
@@ -45,6 +45,7 @@ class Attempt:
         plan = Plan(
             format=handover.FORMAT,
             process=Process(**process),
+            bus=BusSettings(),
             listen=list(listens),
             ops=[],
             control="prefork",

@@ -10,7 +10,7 @@ import pytest
 
 from host.errors import ListenError
 from host.runtime.processes import REHEARSAL, Exit
-from host.settings import Listen, Process
+from host.settings import BusSettings, Listen, Process
 from host.supervisor.reload import handover
 from host.supervisor.reload.reloader import Plan, Program, Reloader
 from host.telemetry.events import HOST_RELOADING, RELOAD_FAILED
@@ -20,7 +20,14 @@ from support.fakes import FakeLoop, Told
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 PATIENCE = 5.0
 LISTEN = Listen(address="tcp://127.0.0.1:7001", plugin="echo", backlog=7, mode=0o640)
-PLAN = Plan(format=handover.FORMAT, process=Process(), listen=[LISTEN], ops=[], control="prefork")
+PLAN = Plan(
+    format=handover.FORMAT,
+    process=Process(),
+    bus=BusSettings(),
+    listen=[LISTEN],
+    ops=[],
+    control="prefork",
+)
 GOOD = f"print({PLAN.model_dump_json()!r})"
 FOR_EVER = "signal.pause()"
 

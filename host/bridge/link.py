@@ -1,0 +1,200 @@
+"""A connection to a server that speaks the protocol of Redis (RESP3, HELLO 3)."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ssl
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import hiredis
+
+from host.settings.bus import BrokerAddress
+
+Reply = Callable[[Any], object]
+_NOTHING = object()
+_MOST_BYTES = 67_108_864
+"""How long an answer may be: that is far more than any of the scripts has."""
+
+
+class LinkError(Exception):
+    """The server is away, refuses, or says what it must not; the text says which."""
+
+
+class Link(asyncio.Protocol):
+    """Commands one after the other, with their replies in that order, and pushes as they come.
+
+    What follows a command on the server follows its reply here too: a message that is published
+    after a script was run is pushed after the script's reply.
+
+    Args:
+        on_push: called with the parts of what the server sends by itself.
+        on_end: called once with the reason when the connection has ended, after all replies that
+            are missing have come as a `LinkError`.
+    """
+
+    def __init__(
+        self, on_push: Callable[[list[Any]], object], on_end: Callable[[str], object]
+    ) -> None:
+        self._on_push, self._on_end = on_push, on_end
+        self._reader = hiredis.Reader(notEnoughData=_NOTHING)
+        self._waiting: deque[Reply] = deque()
+        self._transport: asyncio.Transport | None = None
+        self._unsent: list[bytes] = []
+        self._ended = ""
+        self._fed = 0
+
+    @property
+    def unanswered(self) -> int:
+        """How many replies are missing."""
+        return len(self._waiting)
+
+    @property
+    def unsent_bytes(self) -> int:
+        """How many bytes the server has not taken yet."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
+    def call(self, done: Reply | None, *command: bytes | str | int) -> None:
+        """Send a command.
+
+        Args:
+            done: called with its reply: a `hiredis.ReplyError` if the server refuses it, a
+                `LinkError` if the connection has ended before. None for what is answered by a
+                push alone, such as SUBSCRIBE.
+            command: its words.
+        """
+        if done is not None:
+            self._waiting.append(done)
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._flush)
+        words: tuple[Any, ...] = command
+        self._unsent.append(hiredis.pack_command(words))
+
+    def pause(self, *, paused: bool) -> None:
+        """Read nothing more of what the server sends, or go on."""
+        if self._transport is not None and self._transport.is_closing():
+            return
+        if self._transport is not None and paused is self._transport.is_reading():
+            (self._transport.pause_reading if paused else self._transport.resume_reading)()
+
+    def close(self, reason: str) -> None:
+        """End the connection, for a reason that `on_end` is told."""
+        self._ended = self._ended or reason
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin: asyncio calls it."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Take in what has come: asyncio calls it."""
+        reader = self._reader
+        self._fed += len(data)
+        try:
+            if self._fed > _MOST_BYTES:
+                raise LinkError(f"an answer of more than {_MOST_BYTES} bytes")
+            reader.feed(data)
+            while (reply := reader.gets()) is not _NOTHING:
+                self._fed = 0
+                if isinstance(reply, hiredis.PushNotification):
+                    self._on_push(list(reply))
+                elif self._waiting:
+                    self._waiting.popleft()(reply)
+                else:
+                    raise LinkError("an answer to no question")
+        except (hiredis.HiredisError, LinkError, UnicodeDecodeError) as error:
+            self.close(f"what the server sends is not the protocol of Redis: {error}")
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """End: asyncio calls it."""
+        reason = self._ended or (str(error) if error else "the server has closed it")
+        while self._waiting:
+            self._waiting.popleft()(LinkError(reason))
+        self._on_end(reason)
+
+    def _flush(self) -> None:
+        data, self._unsent = b"".join(self._unsent), []
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+
+async def connect(
+    address: BrokerAddress,
+    password: str,
+    on_push: Callable[[list[Any]], object],
+    on_end: Callable[[str], object],
+    context: ssl.SSLContext | None = None,
+) -> Link:
+    """Connect, and log in.
+
+    Args:
+        address: where, and as whom.
+        password: the password; "" for none.
+        on_push: see `Link`.
+        on_end: see `Link`.
+        context: how TLS is spoken, if it is.
+
+    Returns:
+        The connection; the caller closes it.
+
+    Raises:
+        LinkError: the server refuses.
+        OSError: it is not there.
+    """
+    loop = asyncio.get_running_loop()
+    make = lambda: Link(on_push, on_end)  # noqa: E731
+    if address.path:
+        _, link = await loop.create_unix_connection(make, address.path)
+    else:
+        tls = context if address.is_tls else None
+        _, link = await loop.create_connection(make, address.host, address.port, ssl=tls)
+    login: list[str] = []
+    if password:
+        login = ["AUTH", address.user or "default", password]
+    try:
+        await ask(link, "HELLO", "3", *login)
+        if address.database:
+            await ask(link, "SELECT", address.database)
+    except BaseException:
+        link.close("it could not log in")
+        raise
+    return link
+
+
+async def ask(link: Link, *command: bytes | str | int) -> Any:
+    """Return the reply to a command.
+
+    Raises:
+        LinkError: the server refuses it, or is away.
+    """
+    answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def take(reply: Any) -> None:
+        if not answer.done():
+            answer.set_result(reply)
+
+    link.call(take, *command)
+    reply = await answer
+    if isinstance(reply, LinkError):
+        raise reply
+    if isinstance(reply, hiredis.ReplyError):
+        raise LinkError(f"the server refuses {command[0]!r}: {reply}")
+    return reply
+
+
+async def load(link: Link, scripts: Mapping[str, str]) -> dict[str, str]:
+    """Have the server know scripts; return the digest of each.
+
+    Raises:
+        LinkError: it refuses one.
+    """
+    for text in scripts.values():
+        await ask(link, "SCRIPT", "LOAD", text)
+    return {
+        name: hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+        for name, text in scripts.items()
+    }

@@ -1,0 +1,263 @@
+"""The process itself: from just after the fork to the exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from host.bridge.link import Link, LinkError, ask, connect, load
+from host.bridge.scripts import SCRIPTS
+from host.bridge.session import Broker, Session
+from host.bus.bridge_frames import Ask, Tell
+from host.bus.broker import BrokerSettings
+from host.bus.frames import BadFrameError, Channel, Frame
+from host.errors import ExitCode
+from host.ipc.assignment import BridgeAssignment
+from host.runtime import early_signals
+from host.runtime.processes import die_with_parent, offer_to_oom_killer
+from host.runtime.signal_table import SIGNALS
+
+BEAT_SECONDS = 0.5
+"""How often this process tells the supervisor that it is well."""
+_GRACE_SECONDS = 1.0
+"""How long the broker may take for what it was told last."""
+_FIRST_PAUSE_SECONDS = 0.05
+_LAST_PAUSE_SECONDS = 2.0
+_FULL_BYTES = 4_194_304
+"""So much may wait for the supervisor: then nothing more is read from the broker."""
+
+
+def run(assignment: BridgeAssignment, settings: BrokerSettings) -> int:
+    """Connect hub and broker until the supervisor goes or has no more use for this process."""
+    if not die_with_parent(assignment.parent):
+        return ExitCode.OK
+    offer_to_oom_killer()
+    for number in SIGNALS:  # a service manager or a terminal tells all processes: the host decides
+        with suppress(ValueError):
+            signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    early_signals.unblock()  # a fork begins with all of them blocked
+    asyncio.run(_Bridge(assignment, settings).run())
+    return ExitCode.OK
+
+
+async def try_broker(settings: BrokerSettings) -> str:
+    """Connect to a broker once; return what it says that it is.
+
+    Raises:
+        LinkError, OSError: it cannot be used.
+    """
+    link = await _connect(settings, lambda _: None, lambda _: None)
+    try:
+        info = await ask(link, "INFO", "server")
+        await load(link, SCRIPTS)
+    finally:
+        link.close("it was tried")
+    return _field(info, "redis_version").decode(errors="replace")
+
+
+async def _connect(
+    settings: BrokerSettings,
+    on_push: Callable[[list[Any]], object],
+    on_end: Callable[[str], object],
+) -> Link:
+    """Connect, in the time of one beat.
+
+    Raises:
+        LinkError, OSError: the broker is away, or refuses.
+    """
+    try:
+        async with asyncio.timeout(settings.beat_seconds):
+            return await connect(
+                settings.address, settings.password, on_push, on_end, settings.context
+            )
+    except TimeoutError:
+        raise LinkError("it does not answer") from None
+
+
+def _field(info: Any, name: str) -> bytes:
+    """Return one field of what INFO returns.
+
+    Raises:
+        LinkError: it is not there.
+    """
+    data = info[1] if isinstance(info, tuple | list) else info  # RESP3 says what text it is
+    if isinstance(data, str):
+        data = data.encode()
+    if isinstance(data, bytes):
+        for line in data.splitlines():
+            if line.startswith(name.encode() + b":"):
+                return line.partition(b":")[2].strip()
+    raise LinkError(f"it does not tell its {name}")
+
+
+class _Bridge:
+    """Connects the hub to a broker, anew whenever the connection ends."""
+
+    def __init__(self, assignment: BridgeAssignment, settings: BrokerSettings) -> None:
+        self._assignment, self._settings = assignment, settings
+        self._channel = Channel(assignment.sock, 2**62)
+        self._session: Session | None = None
+        self._link: Link | None = None
+        self._is_writing = self._is_flushing = self._is_ending = False
+        self._stopped = asyncio.Event()
+
+    async def run(self) -> None:
+        """Do it until the supervisor closes one of its ends."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._channel.fileno(), self._read)
+        loop.add_reader(self._assignment.stop, self._stop)
+        tasks = [
+            asyncio.ensure_future(each) for each in (self._stay_well(), self._stay_connected())
+        ]
+        stopped = asyncio.ensure_future(self._stopped.wait())
+        await asyncio.wait((*tasks, stopped), return_when=asyncio.FIRST_COMPLETED)
+        await self._finish()
+        for task in (*tasks, stopped):
+            if task.done() and not task.cancelled():
+                task.result()  # a bug ends the process: another one is started
+            task.cancel()
+
+    def _stop(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._assignment.stop)
+        self._stopped.set()
+
+    async def _finish(self) -> None:
+        """Tell the broker what the hub has said last, and wait until it has that."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._channel.fileno())
+        link, session = self._link, self._session
+        with suppress(OSError, BadFrameError):
+            while self._channel.receive() > 0:
+                self._pass_frames()
+        self._pass_frames()
+        if link is not None and session is not None:
+            if self._is_ending:
+                session.end(lambda: None)
+            due = loop.time() + _GRACE_SECONDS
+            while (link.unanswered or link.unsent_bytes) and loop.time() < due:
+                await asyncio.sleep(0.005)
+            link.close("this host ends")
+        self._channel.close()
+        os.close(self._assignment.stop)
+
+    async def _stay_well(self) -> None:
+        while True:
+            self._assignment.beat()
+            await asyncio.sleep(BEAT_SECONDS)
+
+    async def _stay_connected(self) -> None:
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+            try:
+                began = asyncio.get_running_loop().time()
+                await self._begin(ended)
+                await self._beat_until(ended)
+            except (LinkError, OSError) as error:
+                reason = str(error) or type(error).__name__
+            else:
+                reason = ended.result()
+            self._away(reason)
+            if asyncio.get_running_loop().time() - began > self._settings.lease_seconds:
+                pause = _FIRST_PAUSE_SECONDS
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(2 * pause, _LAST_PAUSE_SECONDS)
+
+    async def _begin(self, ended: asyncio.Future[str]) -> None:
+        settings = self._settings
+
+        def on_end(reason: str) -> None:
+            if not ended.done():
+                ended.set_result(reason)
+
+        link = await _connect(settings, self._push, on_end)
+        try:
+            async with asyncio.timeout(settings.beat_seconds):
+                run = _field(await ask(link, "INFO", "server"), "run_id")
+                digests = await load(link, SCRIPTS)
+        except TimeoutError:
+            link.close("it does not answer")
+            raise LinkError("it does not answer") from None
+        except LinkError:
+            link.close("it cannot be used")
+            raise
+        broker = Broker(run, digests, settings.prefix, settings.lease_seconds)
+        self._link, self._session = link, Session(link, broker, self._tell, self._flush_soon)
+        self._tell(Frame(Tell.UP, 0, b"", str(settings.address).encode()))
+
+    async def _beat_until(self, ended: asyncio.Future[str]) -> None:
+        """Beat until the connection has ended: also if the broker has not answered one beat."""
+        assert self._session is not None
+        assert self._link is not None
+        while not ended.done():
+            await asyncio.wait((ended,), timeout=self._settings.beat_seconds)
+            if ended.done():
+                return
+            if self._session.unanswered_beats or not self._session.has_joined:
+                self._link.close(f"no answer for {self._settings.beat_seconds:g} s")
+                await ended
+                return
+            self._session.beat()
+
+    def _away(self, reason: str) -> None:
+        self._session = self._link = None
+        self._tell(Frame(Tell.AWAY, 0, b"", reason.encode()))
+
+    def _push(self, parts: list[Any]) -> None:
+        if self._session is not None:
+            self._session.take_push(parts)
+
+    def _tell(self, frame: Frame) -> None:
+        self._channel.put(frame.pack())
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if not self._is_flushing:
+            self._is_flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Send what waits for the hub; read nothing more from the broker if that is too much."""
+        if self._session is not None:
+            self._session.flush()
+        self._is_flushing = False
+        try:
+            is_empty = self._channel.flush()
+        except OSError:
+            self._stopped.set()
+            return
+        loop, number = asyncio.get_running_loop(), self._channel.fileno()
+        if is_empty is self._is_writing:
+            self._is_writing = not is_empty
+            (loop.remove_writer if is_empty else _writer(loop, self._flush))(number)
+        if self._link is not None:
+            self._link.pause(paused=self._channel.queued > _FULL_BYTES)
+
+    def _read(self) -> None:
+        """Take what the hub says."""
+        try:
+            if self._channel.receive() < 0:
+                raise BadFrameError("end of file")
+            self._pass_frames()
+        except (OSError, BadFrameError):
+            asyncio.get_running_loop().remove_reader(self._channel.fileno())
+            self._stopped.set()
+
+    def _pass_frames(self) -> None:
+        for frame in self._channel.frames():
+            if frame.kind == Ask.END:
+                self._is_ending = True
+            elif self._session is not None:
+                self._session.handle(frame)
+
+
+def _writer(
+    loop: asyncio.AbstractEventLoop, callback: Callable[[], object]
+) -> Callable[[int], None]:
+    return lambda number: loop.add_writer(number, callback)

@@ -1,0 +1,303 @@
+"""What is done in Redis, each in one step: scripts in Lua, and the keys that they use.
+
+All keys of a namespace begin with `prefork:{NAMESPACE}:`, so a cluster has them in one slot:
+
+| key | what it has |
+|---|---|
+| `bus` | hash: `count`, how many messages there have been, and `epoch`, when that began; `fence`,
+  the last fencing number; `sessions`; how many bytes `log` and rings have |
+| `nodes` | sorted set: until when each node is taken to be alive, in ms of the server's clock |
+| `node:NODE` | hash: its `session`, as long as it is alive; the last `serial` that was done |
+| `members:NODE`, `keys:MEMBER` | sets: the members of a node, the keys that a member owns |
+| `owners` | hash: fencing number and owner of each key |
+| `log` | list: the last messages, for those whose connection was broken |
+| `ring:TOPIC`, `rings` | list: what is retained of a topic; sorted set: when that was added to |
+| `table:NAME`, `table-bytes` | hashes: a table; how many bytes each has, and all under "" |
+| `live:TOPIC` | the channel of a topic |
+
+A message is `NUMBER EPOCH SENDER LENGTH TOPICPAYLOAD`: `NUMBER` counts all messages of the
+namespace, `LENGTH` is that of the topic. What has a serial is done once: a second try returns 0.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from host.bus.hub import HubLimits
+from host.bus.tables import ITEM_BYTES
+
+_LIMITS = HubLimits()
+_MESSAGE_BYTES = 120
+"""About what a message in a list costs beside its bytes."""
+_LOG_BYTES = 16_777_216
+"""What is kept of all messages, for those whose connection was broken."""
+_REPLY_BYTES = 8_388_608
+"""How much of what is retained is read in one step: more has no room in the queue of a worker."""
+_PAGE = 500
+_PAGE_BYTES = 1_048_576
+"""How many messages, and about how many bytes of them, are read from the log in one step."""
+_SERIAL_MS = 86_400_000
+"""How long it is remembered what was done for a node that is gone."""
+
+_PRELUDE: Final = """
+local P = KEYS[1]
+local B = P .. 'bus'
+local function micros()
+    local clock = redis.call('TIME')
+    return clock[1] * 1000000 + clock[2]
+end
+local function text(number) return string.format('%.0f', number) end
+local function epoch()
+    local known = redis.call('HGET', B, 'epoch')
+    if known then return known end
+    local new = text(micros())
+    redis.call('HSET', B, 'epoch', new)
+    return new
+end
+"""
+
+_SESSIONS: Final = """
+local function is_current(node, session)
+    return redis.call('HGET', P .. 'node:' .. node, 'session') == session
+end
+
+-- 1 if this is to be done, 0 if it was done, -1 if another session has begun, or none is alive
+local function begin(node, session, serial)
+    local known = redis.call('HMGET', P .. 'node:' .. node, 'session', 'serial')
+    if known[1] ~= session then return -1 end
+    if known[2] and tonumber(known[2]) >= tonumber(serial) then return 0 end
+    redis.call('HSET', P .. 'node:' .. node, 'serial', serial)
+    return 1
+end
+"""
+
+_PUBLISHING: Final = f"""
+local function retain(topic, message, keep)
+    local ring, change = P .. 'ring:' .. topic, #message + {_MESSAGE_BYTES}
+    local length = redis.call('RPUSH', ring, message)
+    while length > keep do
+        change = change - #redis.call('LPOP', ring) - {_MESSAGE_BYTES}
+        length = length - 1
+    end
+    redis.call('ZADD', P .. 'rings', micros(), topic)
+    local bytes = redis.call('HINCRBY', B, 'ring-bytes', change)
+    while bytes > {_LIMITS.retained_bytes} do
+        local oldest = redis.call('ZPOPMIN', P .. 'rings')[1]
+        if not oldest then break end
+        change = 0
+        for _, each in ipairs(redis.call('LRANGE', P .. 'ring:' .. oldest, 0, -1)) do
+            change = change - #each - {_MESSAGE_BYTES}
+        end
+        redis.call('DEL', P .. 'ring:' .. oldest)
+        bytes = redis.call('HINCRBY', B, 'ring-bytes', change)
+    end
+end
+
+local function publish(topic, sender, payload, keep)
+    local count = text(redis.call('HINCRBY', B, 'count', 1))
+    local message = table.concat({{count, epoch(), sender, text(#topic), topic}}, ' ') .. payload
+    if keep > 0 then retain(topic, message, math.min(keep, {_LIMITS.retained})) end
+    redis.call('RPUSH', P .. 'log', message)
+    local bytes = redis.call('HINCRBY', B, 'log-bytes', #message + {_MESSAGE_BYTES})
+    while bytes > {_LOG_BYTES} do
+        local oldest = redis.call('LPOP', P .. 'log')
+        bytes = redis.call('HINCRBY', B, 'log-bytes', -#oldest - {_MESSAGE_BYTES})
+    end
+    redis.call('PUBLISH', P .. 'live:' .. topic, message)
+end
+"""
+
+_LEAVING: Final = f"""
+local function leave(member)
+    for _, key in ipairs(redis.call('SMEMBERS', P .. 'keys:' .. member)) do
+        redis.call('HDEL', P .. 'owners', key)
+    end
+    redis.call('DEL', P .. 'keys:' .. member)
+    publish('bus.left', member, member, 0)
+end
+
+local function reap(now)
+    for _, node in ipairs(redis.call('ZRANGEBYSCORE', P .. 'nodes', '-inf', now)) do
+        redis.call('ZREM', P .. 'nodes', node)
+        redis.call('HDEL', P .. 'node:' .. node, 'session')
+        redis.call('PEXPIRE', P .. 'node:' .. node, {_SERIAL_MS})
+        for _, member in ipairs(redis.call('SMEMBERS', P .. 'members:' .. node)) do
+            leave(member)
+        end
+        redis.call('DEL', P .. 'members:' .. node)
+    end
+end
+
+local function last_message()
+    return {{redis.call('HGET', B, 'count') or '0', epoch()}}
+end
+"""
+
+_LIFE: Final = _PRELUDE + _SESSIONS + _PUBLISHING + _LEAVING
+
+SCRIPTS: Final = {
+    # node, lease in ms, members… → its session, 1 if it was alive, the last serial done or -1
+    "join": _LIFE
+    + """
+local now, node = math.floor(micros() / 1000), P .. 'node:' .. ARGV[1]
+reap(now)
+local was_alive = redis.call('HEXISTS', node, 'session')
+redis.call('ZADD', P .. 'nodes', now + ARGV[2], ARGV[1])
+local session = text(redis.call('HINCRBY', B, 'sessions', 1))
+local serial = redis.call('HGET', node, 'serial') or '-1'
+redis.call('HSET', node, 'session', session)
+redis.call('HSETNX', node, 'serial', '0')
+redis.call('PERSIST', node)
+for at = 3, #ARGV do redis.call('SADD', P .. 'members:' .. ARGV[1], ARGV[at]) end
+return {session, was_alive, serial}
+""",
+    # node, session, lease in ms → the number and the epoch of the last message; -1 as `begin`
+    "beat": _LIFE
+    + """
+if not is_current(ARGV[1], ARGV[2]) then return -1 end
+local now = math.floor(micros() / 1000)
+redis.call('ZADD', P .. 'nodes', 'XX', now + ARGV[3], ARGV[1])
+reap(now)
+return last_message()
+""",
+    # node, session → nothing; it ends, and its members have left
+    "end": _LIFE
+    + """
+if not is_current(ARGV[1], ARGV[2]) then return -1 end
+redis.call('ZADD', P .. 'nodes', 'XX', 0, ARGV[1])
+reap(math.floor(micros() / 1000))
+redis.call('DEL', P .. 'node:' .. ARGV[1])
+return 1
+""",
+    # node, session, serial, member → as `begin`
+    "enter": _PRELUDE
+    + _SESSIONS
+    + """
+local state = begin(ARGV[1], ARGV[2], ARGV[3])
+if state == 1 then redis.call('SADD', P .. 'members:' .. ARGV[1], ARGV[4]) end
+return state
+""",
+    # node, session, serial, member → as `begin`
+    "leave": _LIFE
+    + """
+local state = begin(ARGV[1], ARGV[2], ARGV[3])
+if state == 1 and redis.call('SREM', P .. 'members:' .. ARGV[1], ARGV[4]) == 1 then
+    leave(ARGV[4])
+end
+return state
+""",
+    # node, session, serial, topic, sender, how many to retain, payload → as `begin`
+    "publish": _PRELUDE
+    + _SESSIONS
+    + _PUBLISHING
+    + """
+local state = begin(ARGV[1], ARGV[2], ARGV[3])
+if state == 1 then publish(ARGV[4], ARGV[5], ARGV[7], tonumber(ARGV[6])) end
+return state
+""",
+    # node, session, member, key → the fencing number, also if it owns the key already; 0; -1
+    "own": _PRELUDE
+    + _SESSIONS
+    + f"""
+if not is_current(ARGV[1], ARGV[2]) then return -1 end
+local owner = redis.call('HGET', P .. 'owners', ARGV[4])
+if owner then
+    local fence, member = string.match(owner, '(%d+) (.*)')
+    return member == ARGV[3] and fence or 0
+end
+if redis.call('HLEN', P .. 'owners') >= {_LIMITS.keys} then return 0 end
+local last = tonumber(redis.call('HGET', B, 'fence') or '0')
+local fence = text(math.max(last + 1, micros()))
+redis.call('HSET', B, 'fence', fence)
+redis.call('HSET', P .. 'owners', ARGV[4], fence .. ' ' .. ARGV[3])
+redis.call('SADD', P .. 'keys:' .. ARGV[3], ARGV[4])
+return fence
+""",
+    # node, session, serial, member, key → as `begin`
+    "release": _PRELUDE
+    + _SESSIONS
+    + """
+local state = begin(ARGV[1], ARGV[2], ARGV[3])
+if state == 1 and redis.call('SREM', P .. 'keys:' .. ARGV[4], ARGV[5]) == 1 then
+    redis.call('HDEL', P .. 'owners', ARGV[5])
+end
+return state
+""",
+    # number and epoch of the last message that was heard → those of the last one that was read; 1
+    # if messages were lost; 1 if more are to be read; messages
+    "resume": _PRELUDE
+    + f"""
+local count = tonumber(redis.call('HGET', B, 'count') or '0')
+local began = epoch()
+local heard = tonumber(ARGV[1])
+local first = count - redis.call('LLEN', P .. 'log') + 1
+if ARGV[2] ~= began or heard > count or heard + 1 < first then
+    return {{text(count), began, 1, 0, {{}}}}
+end
+local messages, bytes = {{}}, 0
+while heard < count and #messages < {_PAGE} and bytes < {_PAGE_BYTES} do
+    local message = redis.call('LINDEX', P .. 'log', heard - count)
+    messages[#messages + 1], bytes, heard = message, bytes + #message, heard + 1
+end
+return {{text(heard), began, 0, heard < count and 1 or 0, messages}}
+""",
+    # topic → how many messages were left out, and what is retained
+    "ring": _PRELUDE
+    + f"""
+local ring = redis.call('LRANGE', P .. 'ring:' .. ARGV[1], 0, -1)
+local bytes, first = 0, #ring + 1
+while first > 1 and bytes + #ring[first - 1] <= {_REPLY_BYTES} do
+    first = first - 1
+    bytes = bytes + #ring[first]
+end
+local found = {{}}
+for at = first, #ring do found[#found + 1] = ring[at] end
+return {{first - 1, found}}
+""",
+    # prefix → how many messages were left out, and what is retained of the topics that begin so
+    "rings": _PRELUDE
+    + f"""
+local found, bytes, left = {{}}, 0, 0
+for _, topic in ipairs(redis.call('ZRANGE', P .. 'rings', 0, -1)) do
+    if string.sub(topic, 1, #ARGV[1]) == ARGV[1] then
+        for _, each in ipairs(redis.call('LRANGE', P .. 'ring:' .. topic, 0, -1)) do
+            bytes = bytes + #each
+            if bytes > {_REPLY_BYTES} then left = left + 1 else found[#found + 1] = each end
+        end
+    end
+end
+return {{left, found}}
+""",
+    # table, key → the value, or nil
+    "get": _PRELUDE + "return redis.call('HGET', P .. 'table:' .. ARGV[1], ARGV[2])",
+    # table → keys and values, in turns
+    "items": _PRELUDE + "return redis.call('HGETALL', P .. 'table:' .. ARGV[1])",
+    # table, key, "=" and its new value or "" for none, and the same for the one that is expected,
+    # or "*" for any → 1 if it is done
+    "put": _PRELUDE
+    + f"""
+local name, sizes = P .. 'table:' .. ARGV[1], P .. 'table-bytes'
+local before = redis.call('HGET', name, ARGV[2])
+if ARGV[4] ~= '*' and (before and '=' .. before or '') ~= ARGV[4] then return 0 end
+local change = 0
+if before then change = change - #before - #ARGV[2] - {ITEM_BYTES} end
+if ARGV[3] ~= '' then change = change + #ARGV[3] - 1 + #ARGV[2] + {ITEM_BYTES} end
+local size = tonumber(redis.call('HGET', sizes, 't' .. ARGV[1]) or '0') + change
+local all = tonumber(redis.call('HGET', sizes, '') or '0') + change
+local tables = {_LIMITS.tables.bytes}
+if change > 0 and (size > {_LIMITS.tables.table_bytes} or all > tables) then return 0 end
+if ARGV[3] ~= '' then
+    redis.call('HSET', name, ARGV[2], string.sub(ARGV[3], 2))
+else
+    redis.call('HDEL', name, ARGV[2])
+end
+if size > 0 then
+    redis.call('HSET', sizes, 't' .. ARGV[1], text(size))
+else
+    redis.call('HDEL', sizes, 't' .. ARGV[1])
+end
+redis.call('HSET', sizes, '', text(all))
+return 1
+""",
+}
+"""Each script, by its name. What they are given stands above each of them."""

@@ -1,0 +1,335 @@
+"""What is done on one connection to a broker: questions of the hub become commands of Redis."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import hiredis
+
+from host.bridge.link import Link, LinkError
+from host.bus import bridge_frames, frames, tables
+from host.bus.bridge_frames import JOINED, SERIAL, Ask, Tell
+from host.bus.frames import Frame, split_sender, with_sender
+from host.bus.tables import Op
+
+_GLOB = re.compile(rb"[\\*?\[\]^]")
+_STALE = -1
+"""The answer of a script to a node that is taken for dead, or has another session."""
+
+
+class BrokerMessage(NamedTuple):
+    """A message as the broker has it.
+
+    Attributes:
+        number: which one of all messages of the namespace it is.
+        epoch: since when they are counted.
+        topic: its topic.
+        whole: sender and payload, as frames have them.
+    """
+
+    number: int
+    epoch: bytes
+    topic: bytes
+    whole: bytes
+
+
+def parse_message(data: bytes) -> BrokerMessage | None:
+    """Return what a message says; None if it is none: anyone may publish on a channel of Redis."""
+    try:
+        number, epoch, sender, length, rest = data.split(b" ", 4)
+        size, count = int(length), int(number)
+        topic, payload = rest[:size], rest[size:]
+        topic.decode()
+        sender.decode()
+    except ValueError:
+        return None
+    is_one = (
+        0 < count < 2**53
+        and 0 < len(sender) < 256
+        and size == len(topic)
+        and 0 < size <= frames.MAX_NAME_BYTES
+        and len(payload) <= frames.MAX_PAYLOAD_BYTES
+    )
+    return BrokerMessage(count, epoch, topic, with_sender(sender, payload)) if is_one else None
+
+
+class Broker(NamedTuple):
+    """What a session knows of the broker.
+
+    Attributes:
+        run: the run of the server: what it has kept over a restart may be old.
+        digests: the digest of each script.
+        prefix: how all keys begin.
+        lease_seconds: how long a node is taken for alive without a beat.
+    """
+
+    run: bytes
+    digests: Mapping[str, str]
+    prefix: str
+    lease_seconds: float
+
+
+class Session:
+    """Speaks for a node on one connection; a new one has another session.
+
+    Args:
+        link: the connection.
+        broker: what is at its end.
+        tell: takes a frame for the hub.
+        flush_soon: has `flush` called a moment later.
+
+    Attributes:
+        unanswered_beats: how many beats have no answer yet.
+        rubbish: how many messages were none.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        broker: Broker,
+        tell: Callable[[Frame], object],
+        flush_soon: Callable[[], object],
+    ) -> None:
+        self._link, self._broker, self._tell, self._flush_soon = link, broker, tell, flush_soon
+        self._node = self._session = b""
+        self._topics: set[bytes] = set()
+        self._prefixes: dict[bytes, None] = {}
+        self._number, self._epoch = 0, b""
+        self._is_hearing = self._is_ready = False
+        self._done = 0
+        self.unanswered_beats = self.rubbish = 0
+        self._questions: dict[int, Callable[[Frame], object]] = {
+            Ask.OWN: self._own,
+            Ask.LISTEN: self._listen,
+            Ask.LISTEN_PREFIX: self._listen_prefix,
+            Ask.UNLISTEN: self._unlisten,
+            Ask.UNLISTEN_PREFIX: self._unlisten_prefix,
+            Ask.RESUME: self._resume,
+            Ask.RING: lambda frame: self._ask_retained("ring", frame),
+            Ask.RINGS: lambda frame: self._ask_retained("rings", frame),
+            Ask.PUBLISH: self._publish,
+            Ask.RELEASE: lambda frame: self._do_once("release", frame, frame.name),
+            Ask.ENTER: lambda frame: self._do_once("enter", frame),
+            Ask.LEAVE: lambda frame: self._do_once("leave", frame),
+            Ask.TABLE: self._ask_table,
+            Ask.READY: self._ready,
+        }
+
+    @property
+    def has_joined(self) -> bool:
+        """Whether the broker knows this session."""
+        return bool(self._session)
+
+    def handle(self, frame: Frame) -> None:
+        """Do what the hub asks for; until the first `JOIN` it speaks of another connection."""
+        if frame.kind == Ask.JOIN:
+            self._join(frame)
+        elif self._session and (do := self._questions.get(frame.kind)) is not None:
+            do(frame)
+
+    def beat(self) -> None:
+        """Tell the broker that this node is alive."""
+        sent = frames.clock()
+        self.unanswered_beats += 1
+        self._run("beat", lambda reply: self._beaten(sent, reply), *self._self, self._lease_ms)
+
+    def end(self, done: Callable[[], object]) -> None:
+        """Have the node leave at once; `done` is called when it has, or cannot."""
+        if self._session:
+            self._call("end", lambda _: done(), *self._self)
+        else:
+            done()
+
+    def take_push(self, parts: Sequence[Any]) -> None:
+        """Take what the server sends by itself."""
+        if parts[0] not in (b"message", b"pmessage") or not self._is_hearing:
+            return  # what comes before all that was missed is known is in that, too
+        message = parse_message(parts[-1])
+        if message is None:
+            self.rubbish += 1
+        elif message.epoch != self._epoch:
+            self._link.close("it has lost all it knew")
+        elif message.number > self._number:  # or a topic and a prefix of it are both heard
+            self._number = message.number
+            self._pass_on(message)
+
+    def flush(self) -> None:
+        """Tell the hub what was done since the last time."""
+        if self._done:
+            self._tell(Frame(Tell.DONE, self._done, b""))
+            self._done = 0
+
+    @property
+    def _self(self) -> tuple[bytes, bytes]:
+        return self._node, self._session
+
+    @property
+    def _lease_ms(self) -> int:
+        return int(self._broker.lease_seconds * 1000)
+
+    def _call(
+        self, script: str, done: Callable[[Any], object], *arguments: bytes | str | int
+    ) -> None:
+        digest, prefix = self._broker.digests[script], self._broker.prefix
+        self._link.call(done, "EVALSHA", digest, 1, prefix, *arguments)
+
+    def _run(
+        self, script: str, done: Callable[[Any], object], *arguments: bytes | str | int
+    ) -> None:
+        """Run a script of this session; whatever goes wrong ends it, and the next begins anew."""
+
+        def take(reply: Any) -> None:
+            if isinstance(reply, hiredis.ReplyError):
+                self._link.close(f"it refuses {script}: {reply}")
+            elif reply == _STALE:
+                self._link.close("it took this node for dead")
+            elif not isinstance(reply, LinkError):
+                try:
+                    done(reply)
+                except (LinkError, TypeError, ValueError) as error:
+                    self._link.close(f"its answer to {script} is none: {error}")
+
+        self._call(script, take, *arguments)
+
+    def _join(self, frame: Frame) -> None:
+        self._node = frame.name
+
+        def joined(reply: Any) -> None:
+            session, was_alive, serial = reply
+            self._session = bytes(session)
+            self._tell(Frame(Tell.JOINED, 0, b"", JOINED.pack(bool(was_alive), int(serial))))
+            self.beat()
+
+        self._run("join", joined, frame.name, self._lease_ms, *frame.payload.split())
+
+    def _beaten(self, sent: float, reply: Any) -> None:
+        """Trust owned keys for the lease from before the beat was sent, less one beat."""
+        self.unanswered_beats = 0
+        number, epoch = int(reply[0]), bytes(reply[1])
+        if not self._is_ready:
+            return
+        if epoch != self._epoch:
+            raise LinkError("it has lost all it knew")
+        self._number = max(self._number, number)
+        until = sent + self._broker.lease_seconds * 2 / 3
+        self._tell(Frame(Tell.TRUST, 0, b"", bridge_frames.TRUST.pack(until, self._number)))
+
+    def _ready(self, _frame: Frame) -> None:
+        self._is_ready = True
+        self.beat()
+
+    def _own(self, frame: Frame) -> None:
+        def owned(reply: Any) -> None:
+            self._tell(Frame(Tell.OWNED, 0, frame.name, SERIAL.pack(int(reply))))
+
+        self._run("own", owned, *self._self, frame.payload, frame.name)
+
+    def _channel(self, topic: bytes) -> bytes:
+        return self._broker.prefix.encode() + b"live:" + topic
+
+    def _pattern(self, prefix: bytes) -> bytes:
+        escaped = _GLOB.sub(rb"\\\g<0>", self._channel(prefix))
+        return escaped + b"*"
+
+    def _listen(self, frame: Frame) -> None:
+        self._topics.add(frame.name)
+        self._link.call(None, "SUBSCRIBE", self._channel(frame.name))
+
+    def _listen_prefix(self, frame: Frame) -> None:
+        self._prefixes[frame.name] = None
+        self._link.call(None, "PSUBSCRIBE", self._pattern(frame.name))
+
+    def _unlisten(self, frame: Frame) -> None:
+        self._topics.discard(frame.name)
+        self._link.call(None, "UNSUBSCRIBE", self._channel(frame.name))
+
+    def _unlisten_prefix(self, frame: Frame) -> None:
+        self._prefixes.pop(frame.name, None)
+        self._link.call(None, "PUNSUBSCRIBE", self._pattern(frame.name))
+
+    def _hears(self, topic: bytes) -> bool:
+        return topic in self._topics or any(map(topic.startswith, self._prefixes))
+
+    def _pass_on(self, message: BrokerMessage) -> None:
+        number = message.number & 0xFFFFFFFF
+        self._tell(Frame(Tell.MESSAGE, number, message.topic, message.whole))
+
+    def _resume(self, frame: Frame) -> None:
+        """Read what was missed, page by page; what is pushed meanwhile is in a page, too."""
+        run = self._broker.run + b":"
+        epoch, heard = frame.payload[SERIAL.size :], -1
+        if epoch.startswith(run):
+            (heard,) = SERIAL.unpack_from(frame.payload)
+        self._read_page(heard, epoch.removeprefix(run), is_first=not frame.payload)
+
+    def _read_page(self, heard: int, epoch: bytes, *, is_first: bool) -> None:
+        def read(reply: Any) -> None:
+            number, now, lost, is_more, messages = reply
+            for each in messages:
+                message = parse_message(each)
+                if message is not None and self._hears(message.topic):
+                    self._pass_on(message)
+            if is_more:
+                self._read_page(int(number), epoch, is_first=False)
+                return
+            self._number, self._epoch, self._is_hearing = int(number), bytes(now), True
+            place = SERIAL.pack(self._number) + self._broker.run + b":" + self._epoch
+            self._tell(Frame(Tell.RESUMED, int(bool(lost) and not is_first), b"", place))
+
+        self._run("resume", read, heard, epoch)
+
+    def _ask_retained(self, script: str, frame: Frame) -> None:
+        def retained(reply: Any) -> None:
+            left, messages = reply
+            for each in messages:
+                if (message := parse_message(each)) is not None:
+                    self._tell(Frame(Tell.RETAINED, frame.number, message.topic, message.whole))
+            self._tell(Frame(Tell.HEARD, frame.number, b"lost" if left else b""))
+
+        self._run(script, retained, frame.name)
+
+    def _publish(self, frame: Frame) -> None:
+        (serial,) = SERIAL.unpack_from(frame.payload)
+        sender, payload = split_sender(frame.payload[SERIAL.size :])
+        arguments = (serial, frame.name, sender, frame.number, payload)
+        self._run("publish", self._confirm, *self._self, *arguments)
+
+    def _do_once(self, script: str, frame: Frame, *more: bytes) -> None:
+        (serial,) = SERIAL.unpack_from(frame.payload)
+        member = frame.payload[SERIAL.size :]
+        self._run(script, self._confirm, *self._self, serial, member, *more)
+
+    def _confirm(self, _reply: Any) -> None:
+        self._done += 1
+        self._flush_soon()
+
+    def _ask_table(self, frame: Frame) -> None:
+        request = tables.Request.unpack(frame.payload)
+
+        def answer(reply: tables.Answer) -> None:
+            self._tell(Frame(Tell.ANSWER, frame.number, b"", reply.pack()))
+
+        def items(reply: Any) -> None:
+            pairs = zip(reply[::2], reply[1::2], strict=True)
+            for piece in tables.pack_items(iter(pairs)):
+                self._tell(Frame(Tell.ITEMS, frame.number, b"", piece))
+            answer(tables.DONE)
+
+        match request.op:
+            case Op.GET:
+                got = lambda reply: answer(tables.Answer(done=True, value=reply))  # noqa: E731
+                self._run("get", got, frame.name, request.key)
+            case Op.ITEMS:
+                self._run("items", items, frame.name)
+            case _:
+                expected = b"*"
+                if request.op == Op.COMPARE_AND_SET:
+                    expected = _marked(request.expected)
+                put = lambda reply: answer(tables.Answer(done=reply == 1))  # noqa: E731
+                self._run("put", put, frame.name, request.key, _marked(request.value), expected)
+
+
+def _marked(value: bytes | None) -> bytes:
+    return b"" if value is None else b"=" + value

@@ -1,0 +1,63 @@
+"""Frames between the hub and the bridge to a broker: what each of them says.
+
+The bridge knows nothing that outlives its connection to the broker. Whenever it has a new one it
+says `UP`, and hears everything anew:
+
+1. `JOIN`, which is answered with `JOINED`.
+2. `OWN` for keys that may have another owner now, `LISTEN` for all that is heard, and `RESUME`,
+   which is answered with what was missed and `RESUMED`.
+3. all that waits, and `READY`.
+
+Until `JOIN` it drops what it hears: that was meant for the connection before. Whatever has a serial
+is answered with `DONE`, in this order; whatever has not has its own answer, if it has one.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+
+SERIAL = struct.Struct("<Q")
+"""The number of something that is done once, however often it is said."""
+JOINED = struct.Struct("<?q")
+"""Whether the broker took the node for alive; the last serial that it knows, -1 for none."""
+TRUST = struct.Struct("<dQ")
+"""`frames.TIME`, and the number of the last message that there is."""
+
+
+class Ask(IntEnum):
+    """What the hub says to the bridge."""
+
+    JOIN = 64  # payload: the members, with a space between two of them
+    OWN = 65  # name: the key; payload: the member
+    LISTEN = 66  # name: the topic
+    LISTEN_PREFIX = 67  # name: how topics begin
+    UNLISTEN = 68  # name: the topic
+    UNLISTEN_PREFIX = 69  # name: how topics begin
+    RESUME = 70  # payload: a SERIAL, the last message that was heard, and its epoch; b"" for none
+    RING = 71  # number: the question; name: the topic
+    RINGS = 72  # number: the question; name: how topics begin
+    PUBLISH = 73  # number: how many to retain; name: the topic; payload: SERIAL, `with_sender`
+    RELEASE = 74  # name: the key; payload: SERIAL, the member
+    ENTER = 75  # payload: SERIAL, the member
+    LEAVE = 76  # payload: SERIAL, the member
+    TABLE = 77  # number: the question; name: the table; payload: `tables.Request`
+    READY = 78
+    END = 79  # the host ends: nobody is to wait for the lease
+
+
+class Tell(IntEnum):
+    """What the bridge says to the hub."""
+
+    UP = 96  # payload: where the broker is
+    AWAY = 97  # payload: why
+    JOINED = 98  # payload: JOINED
+    OWNED = 99  # for each OWN, in their order; payload: SERIAL, the fencing number, or 0
+    MESSAGE = 100  # number: the lower half of its number; name: topic; payload: `with_sender`
+    RESUMED = 101  # number: 1 if something was lost; payload: as that of RESUME
+    RETAINED = 102  # number: the question; name: the topic; payload: `with_sender`
+    HEARD = 103  # number: the question, of which nothing more comes; name: "lost" if not all came
+    DONE = 104  # number: so many that have a serial are done
+    ITEMS = 105  # number: the question; payload: some items of the table, as `tables` writes them
+    ANSWER = 106  # number: the question; payload: `tables.Answer`
+    TRUST = 107  # payload: TRUST

@@ -1,0 +1,171 @@
+"""What workers have asked the broker, of which the answer goes to one of them. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from host.bus.bridge_frames import Ask
+from host.bus.frames import Frame, Kind
+from host.bus.tables import Request
+
+_LAST_ID = 2**32 - 1
+
+
+@dataclass(slots=True, eq=False)
+class _Subscription:
+    """A subscription that waits for what is retained.
+
+    Attributes:
+        member: who has subscribed.
+        number: its own number of the subscription.
+        name: the topic, or how topics begin.
+        is_prefix: which of both.
+        retained: what has come of the answer: it is passed on as a whole or not at all.
+    """
+
+    member: int
+    number: int
+    name: bytes
+    is_prefix: bool
+    retained: list[Frame] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class _TableQuestion:
+    """A question to a table: who has asked it, its own number of it, and how many bytes it has."""
+
+    member: int
+    number: int
+    size: int
+
+
+class Questions:
+    """Passes questions on while there is a connection, and answers to those who have asked.
+
+    Subscriptions wait for a connection. A question to a table does not: it is answered as not
+    known, since nobody knows whether it was done.
+
+    Args:
+        send: takes the number of a member and a packed frame for it.
+        ask: takes a frame for the bridge.
+        most_bytes: how much of questions to tables may wait for answers.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[int, bytes], object],
+        ask: Callable[[Frame], object],
+        most_bytes: int,
+    ) -> None:
+        self._send, self._ask, self._most = send, ask, most_bytes
+        self._is_open = False
+        self._ids = 0
+        self._waiting = 0
+        self._subscriptions: dict[int, _Subscription] = {}
+        self._tables: dict[int, _TableQuestion] = {}
+
+    def ask_retained(self, member: int, number: int, name: bytes, *, is_prefix: bool) -> None:
+        """Ask what is retained for a subscription."""
+        key = self._next_id()
+        self._subscriptions[key] = _Subscription(member, number, name, is_prefix)
+        if self._is_open:
+            self._ask_for(key)
+
+    def ask_table(self, member: int, frame: Frame) -> None:
+        """Ask a table something.
+
+        Raises:
+            BadFrameError: it is no question.
+        """
+        Request.unpack(frame.payload)
+        size = len(frame.payload)
+        if not self._is_open or self._waiting + size > self._most:
+            self._send(member, Frame(Kind.NO_ANSWER, frame.number, b"").pack())
+            return
+        key = self._next_id()
+        self._waiting += size
+        self._tables[key] = _TableQuestion(member, frame.number, size)
+        self._ask(Frame(Ask.TABLE, key, frame.name, frame.payload))
+
+    def take_retained(self, frame: Frame) -> None:
+        """Take a message that is retained."""
+        if (subscription := self._subscriptions.get(frame.number)) is not None:
+            subscription.retained.append(frame)
+
+    def end_retained(self, frame: Frame) -> None:
+        """Pass on what is retained: all of it has come."""
+        known = self._subscriptions.pop(frame.number, None)
+        if known is None:
+            return
+        for each in known.retained:
+            whole = Frame(Kind.RETAINED, known.number, each.name, each.payload)
+            self._send(known.member, whole.pack())
+        if frame.name:
+            self._send(known.member, Frame(Kind.LOST, 0, b"").pack())
+        self._send(known.member, Frame(Kind.SUBSCRIBED, known.number, b"").pack())
+
+    def take_items(self, frame: Frame) -> None:
+        """Pass on some items of a table."""
+        if (asked := self._tables.get(frame.number)) is not None:
+            self._send(asked.member, Frame(Kind.ITEMS, asked.number, b"", frame.payload).pack())
+
+    def take_answer(self, frame: Frame) -> None:
+        """Pass on the answer of a table."""
+        if (asked := self._tables.pop(frame.number, None)) is not None:
+            self._waiting -= asked.size
+            self._send(asked.member, Frame(Kind.ANSWER, asked.number, b"", frame.payload).pack())
+
+    def leave(self, member: int) -> None:
+        """Forget a member."""
+        for key in [key for key, each in self._subscriptions.items() if each.member == member]:
+            del self._subscriptions[key]
+        for key in [key for key, each in self._tables.items() if each.member == member]:
+            self._waiting -= self._tables.pop(key).size
+
+    def begin(self) -> None:
+        """Ask for what waits: there is a connection."""
+        self._is_open = True
+        for key in self._subscriptions:
+            self._ask_for(key)
+
+    def close(self) -> None:
+        """Answer what was asked as not known, and have subscriptions wait for a connection."""
+        self._is_open = False
+        for asked in self._tables.values():
+            self._send(asked.member, Frame(Kind.NO_ANSWER, asked.number, b"").pack())
+        self._tables.clear()
+        self._waiting = 0
+        for subscription in self._subscriptions.values():
+            subscription.retained.clear()
+
+    def subscriptions(self) -> list[tuple[int, int, bytes, bool]]:
+        """Return the subscriptions that wait, for those that take over."""
+        return [
+            (each.member, each.number, each.name, each.is_prefix)
+            for each in self._subscriptions.values()
+        ]
+
+    def tables(self) -> list[tuple[int, int]]:
+        """Return the questions to tables that have no answer, for those that take over."""
+        return [(each.member, each.number) for each in self._tables.values()]
+
+    def restore(
+        self,
+        subscriptions: Iterable[tuple[int, int, bytes, bool]],
+        tables: Iterable[tuple[int, int]],
+    ) -> None:
+        """Take over: subscriptions go on to wait; what was asked is not known."""
+        for member, number, name, is_prefix in subscriptions:
+            self.ask_retained(member, number, name, is_prefix=is_prefix)
+        for member, number in tables:
+            self._send(member, Frame(Kind.NO_ANSWER, number, b"").pack())
+
+    def _ask_for(self, key: int) -> None:
+        waiting = self._subscriptions[key]
+        self._ask(Frame(Ask.RINGS if waiting.is_prefix else Ask.RING, key, waiting.name))
+
+    def _next_id(self) -> int:
+        """Return a number for a question: it is no other's for the next four billion."""
+        self._ids = (self._ids + 1) & _LAST_ID
+        return self._ids

@@ -1,0 +1,364 @@
+"""The hub of a bus that a broker orders: who hears, owns and asks what on this host. No I/O.
+
+Frames of workers and of the bridge go in (`receive`), frames for them come out through `send`. A
+message of a worker goes to the broker and is heard by others of its host when it comes back: so
+there is one order of all messages for all hosts. All that has to outlive a connection to the
+broker, or the bridge, is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+from host.bus.bridge_frames import JOINED, SERIAL, TRUST, Ask, Tell
+from host.bus.claims import Claims, OwnedKey, WaitingClaim
+from host.bus.frames import BRIDGE, TIME, Frame, Kind, with_sender
+from host.bus.hearers import Hearers, Lists
+from host.bus.outbox import NOBODY, Outbox, OutboxState
+from host.bus.questions import Questions
+
+_HALF = 2**32 - 1
+
+Send = Callable[[int, bytes], object]
+
+
+class Clock(Protocol):
+    """What tells the time, and calls something later."""
+
+    @property
+    def now(self) -> float:
+        """The time, in seconds."""
+
+    def call_at(self, when: float, callback: Callable[[], object]) -> object:
+        """Call something then."""
+
+
+class Stage(Enum):
+    """How far the bridge is on its connection."""
+
+    AWAY = "away"
+    JOINING = "joining"
+    CATCHING_UP = "catching up"
+    READY = "ready"
+
+
+class RemoteLimits(NamedTuple):
+    """What a hub keeps, and how long it waits.
+
+    Attributes:
+        queued_bytes: how much may wait for the broker until nothing more can be published.
+        claim_seconds: how long a claim waits for its answer at most.
+    """
+
+    queued_bytes: int = 8_388_608
+    claim_seconds: float = 2.0
+
+
+_LIMITS = RemoteLimits()
+
+
+class RemoteState(NamedTuple):
+    """What a hub knows.
+
+    Attributes:
+        node: the name of the node, the same as long as the host runs.
+        members: the members.
+        hearers, prefix_hearers: who hears what.
+        outbox: as `Outbox.state` returns it.
+        owned, claims: as `Claims.state` returns them.
+        confirming: the subscriptions that have no answer yet: member, number, name, and whether
+            it is a prefix.
+        asking: the questions to tables that have none: member and number.
+        position: the last message that was heard, and its epoch; None if none was.
+        has_joined: whether the broker has known this node.
+        trusted_until: until when owned keys are certainly owned, in seconds of `clock`.
+    """
+
+    node: bytes
+    members: list[int]
+    hearers: Lists
+    prefix_hearers: Lists
+    outbox: OutboxState
+    owned: list[OwnedKey]
+    claims: list[WaitingClaim]
+    confirming: list[tuple[int, int, bytes, bool]]
+    asking: list[tuple[int, int]]
+    position: tuple[int, bytes] | None
+    has_joined: bool
+    trusted_until: float
+
+
+class RemoteHub:
+    """Knows the members of this host (workers, by pid), and speaks for them through the bridge.
+
+    Args:
+        send: takes the number of a member, or `BRIDGE`, and a packed frame for it.
+        node: the name of this node, which no other has.
+        clock: tells the time, and calls something later: the supervisor's loop.
+        told: called with the stage and its cause whenever that changes.
+        limits: how much it keeps.
+
+    Attributes:
+        stage: how far the bridge is.
+    """
+
+    def __init__(
+        self,
+        send: Send,
+        node: bytes,
+        clock: Clock,
+        told: Callable[[Stage, str], object],
+        limits: RemoteLimits = _LIMITS,
+    ) -> None:
+        self._send, self._node, self._clock, self._told = send, node, clock, told
+        self._limits, self._expecting = limits, False
+        self.stage = Stage.AWAY
+        self._members: set[int] = set()
+        self._hearers = Hearers()
+        self._outbox = Outbox(lambda packed: send(BRIDGE, packed), self._tell_place)
+        self._claims = Claims(send, self._ask, self._give_up, self._name)
+        self._questions = Questions(send, self._ask, limits.queued_bytes)
+        self._position: tuple[int, bytes] | None = None
+        self._has_joined = self._is_full = False
+        self._trusted_until = 0.0
+        self._from_workers: dict[int, Callable[[int, Frame], object]] = {
+            Kind.SUBSCRIBE: self._subscribe,
+            Kind.SUBSCRIBE_PREFIX: self._subscribe_prefix,
+            Kind.UNSUBSCRIBE: self._unsubscribe,
+            Kind.UNSUBSCRIBE_PREFIX: self._unsubscribe_prefix,
+            Kind.PUBLISH: lambda member, frame: self._publish(member, frame, NOBODY),
+            Kind.PUBLISH_TOLD: lambda member, frame: self._publish(member, frame, member),
+            Kind.OWN: self._claim,
+            Kind.RELEASE: lambda member, frame: self._claims.release(member, frame.name),
+            Kind.TABLE: self._questions.ask_table,
+        }
+        self._from_bridge: dict[int, Callable[[Frame], object]] = {
+            Tell.UP: self._bridge_up,
+            Tell.AWAY: lambda frame: self.lose_bridge(frame.payload.decode(errors="replace")),
+            Tell.JOINED: self._joined,
+            Tell.OWNED: lambda frame: self._claims.take_answer(*SERIAL.unpack(frame.payload)),
+            Tell.MESSAGE: self._hear,
+            Tell.RESUMED: self._resumed,
+            Tell.RETAINED: self._questions.take_retained,
+            Tell.HEARD: self._questions.end_retained,
+            Tell.DONE: self._confirm,
+            Tell.ITEMS: self._questions.take_items,
+            Tell.ANSWER: self._questions.take_answer,
+            Tell.TRUST: self._trust,
+        }
+
+    @property
+    def node(self) -> str:
+        """The name of this host among the others, as long as it runs."""
+        return self._node.decode()
+
+    @property
+    def queued(self) -> int:
+        """How many bytes wait for the broker."""
+        return self._outbox.size
+
+    def join(self, member: int) -> None:
+        """Take in a member."""
+        if member in self._members:
+            return
+        self._members.add(member)
+        self._outbox.add(Ask.ENTER, b"", self._name(member))
+        self._send(member, Frame(Kind.TRUST, 0, b"", TIME.pack(self._trusted_until)).pack())
+        if self._is_full:
+            self._send(member, Frame(Kind.FULL, 1, b"").pack())
+
+    def leave(self, member: int) -> None:
+        """Forget a member: what it owns becomes free, and the others are told (`BUS_LEFT`)."""
+        if member not in self._members:
+            return
+        self._members.discard(member)
+        self._claims.leave(member)
+        self._questions.leave(member)
+        topics, prefixes = self._hearers.leave(member)
+        for topic in topics:
+            self._listen(Ask.UNLISTEN, topic)
+        for prefix in prefixes:
+            self._listen(Ask.UNLISTEN_PREFIX, prefix)
+        self._outbox.add(Ask.LEAVE, b"", self._name(member))
+
+    def receive(self, member: int, frame: Frame) -> None:
+        """Do what a member asks for, or take what the bridge says.
+
+        Raises:
+            BadFrameError: a question is none.
+        """
+        if member == BRIDGE:
+            take = self._from_bridge.get(frame.kind)
+            if take is not None:
+                take(frame)
+        elif (ask := self._from_workers.get(frame.kind)) is not None:
+            ask(member, frame)
+
+    def lose_bridge(self, cause: str) -> None:
+        """Wait for another connection: this one has ended, or the bridge has."""
+        self._outbox.open = False
+        self._claims.close()
+        self._questions.close()
+        self._enter(Stage.AWAY, cause)
+
+    def end(self) -> None:
+        """Have the bridge tell the broker that this host ends."""
+        self._send(BRIDGE, Frame(Ask.END, 0, b"").pack())
+
+    def state(self) -> RemoteState:
+        """Return all that is known, for the hub that takes over."""
+        hearers, prefix_hearers = self._hearers.state()
+        owned, claims = self._claims.state()
+        return RemoteState(
+            node=self._node,
+            members=list(self._members),
+            hearers=hearers,
+            prefix_hearers=prefix_hearers,
+            outbox=self._outbox.state(),
+            owned=owned,
+            claims=claims,
+            confirming=self._questions.subscriptions(),
+            asking=self._questions.tables(),
+            position=self._position,
+            has_joined=self._has_joined,
+            trusted_until=self._trusted_until,
+        )
+
+    def restore(self, state: RemoteState) -> None:
+        """Take over what the hub before has known; its members join again, before or after."""
+        self._node = state.node
+        self._members.update(state.members)
+        self._hearers.restore(state.hearers, state.prefix_hearers)
+        self._outbox.restore(*state.outbox)
+        self._claims.restore(state.owned, state.claims)
+        self._questions.restore(state.confirming, state.asking)
+        self._position, self._has_joined = state.position, state.has_joined
+        self._trusted_until = state.trusted_until
+        self._expire()
+
+    def _name(self, member: int) -> bytes:
+        return b"%s:%d" % (self._node, member)
+
+    def _ask(self, frame: Frame) -> None:
+        self._send(BRIDGE, frame.pack())
+
+    def _enter(self, stage: Stage, cause: str) -> None:
+        self.stage = stage
+        self._told(stage, cause)
+
+    def _publish(self, member: int, frame: Frame, told: int) -> None:
+        whole = with_sender(self._name(member), frame.payload)
+        self._outbox.add(Ask.PUBLISH, frame.name, whole, frame.number, told)
+        if not self._is_full and self._outbox.size > self._limits.queued_bytes:
+            self._set_full(is_full=True)
+
+    def _claim(self, member: int, frame: Frame) -> None:
+        due = self._clock.now + self._limits.claim_seconds
+        self._claims.claim(member, frame.name, due)
+        if not self._expecting:
+            self._expecting = True
+            self._clock.call_at(due, self._expire)
+
+    def _expire(self) -> None:
+        """Answer claims whose time is over, and do so again when that of the next is."""
+        due = self._claims.expire(self._clock.now)
+        self._expecting = due is not None
+        if due is not None:
+            self._clock.call_at(due, self._expire)
+
+    def _tell_place(self, member: int, has_place: bool) -> None:
+        self._send(member, Frame(Kind.ORDERED, int(has_place), b"").pack())
+
+    def _confirm(self, frame: Frame) -> None:
+        self._outbox.confirm(frame.number)
+        if self._is_full and self._outbox.size <= self._limits.queued_bytes // 2:
+            self._set_full(is_full=False)
+
+    def _set_full(self, *, is_full: bool) -> None:
+        self._is_full = is_full
+        self._send_all(Frame(Kind.FULL, int(is_full), b""))
+
+    def _send_all(self, frame: Frame) -> None:
+        packed = frame.pack()
+        for member in self._members:
+            self._send(member, packed)
+
+    def _give_up(self, member: int, key: bytes) -> None:
+        self._outbox.add(Ask.RELEASE, key, self._name(member))
+
+    def _listen(self, kind: Ask, name: bytes) -> None:
+        if self.stage in (Stage.CATCHING_UP, Stage.READY):
+            self._ask(Frame(kind, 0, name))
+
+    def _subscribe(self, member: int, frame: Frame) -> None:
+        if self._hearers.add(frame.name, member):
+            self._listen(Ask.LISTEN, frame.name)
+        self._questions.ask_retained(member, frame.number, frame.name, is_prefix=False)
+
+    def _subscribe_prefix(self, member: int, frame: Frame) -> None:
+        if self._hearers.add_prefix(frame.name, member):
+            self._listen(Ask.LISTEN_PREFIX, frame.name)
+        self._questions.ask_retained(member, frame.number, frame.name, is_prefix=True)
+
+    def _unsubscribe(self, member: int, frame: Frame) -> None:
+        if self._hearers.remove(frame.name, member):
+            self._listen(Ask.UNLISTEN, frame.name)
+
+    def _unsubscribe_prefix(self, member: int, frame: Frame) -> None:
+        if self._hearers.remove_prefix(frame.name, member):
+            self._listen(Ask.UNLISTEN_PREFIX, frame.name)
+
+    def _bridge_up(self, frame: Frame) -> None:
+        self._enter(Stage.JOINING, frame.payload.decode(errors="replace"))
+        members = b" ".join(map(self._name, self._members))
+        self._ask(Frame(Ask.JOIN, 0, self._node, members))
+
+    def _joined(self, frame: Frame) -> None:
+        was_alive, last = JOINED.unpack(frame.payload)
+        if not was_alive:  # others may own keys from now on: nobody here is to trust that it does
+            self._set_trust(0.0)
+        self._outbox.join(last if self._has_joined else max(last, 0))
+        self._has_joined = True
+        if not was_alive or self._claims.is_unsure:
+            self._claims.ask_again()
+        self._enter(Stage.CATCHING_UP, "")
+        for topic in self._hearers.topics:
+            self._ask(Frame(Ask.LISTEN, 0, topic))
+        for prefix in self._hearers.prefixes:
+            self._ask(Frame(Ask.LISTEN_PREFIX, 0, prefix))
+        place = b""
+        if self._position is not None:
+            place = SERIAL.pack(self._position[0]) + self._position[1]
+        self._ask(Frame(Ask.RESUME, 0, b"", place))
+
+    def _resumed(self, frame: Frame) -> None:
+        (number,) = SERIAL.unpack_from(frame.payload)
+        self._position = number, frame.payload[SERIAL.size :]
+        if frame.number:
+            self._send_all(Frame(Kind.LOST, 0, b""))
+        self._questions.begin()
+        self._outbox.begin()
+        self._claims.begin()
+        self._ask(Frame(Ask.READY, 0, b""))
+        self._enter(Stage.READY, "messages were lost" if frame.number else "")
+
+    def _hear(self, frame: Frame) -> None:
+        if self._position is not None:
+            number, epoch = self._position
+            self._position = number + ((frame.number - number) & _HALF), epoch
+        if hearers := self._hearers.of(frame.name):
+            packed = Frame(Kind.MESSAGE, 0, frame.name, frame.payload).pack()
+            for member in hearers:
+                self._send(member, packed)
+
+    def _trust(self, frame: Frame) -> None:
+        until, number = TRUST.unpack(frame.payload)
+        if self._position is not None:
+            self._position = max(number, self._position[0]), self._position[1]
+        self._set_trust(until)
+
+    def _set_trust(self, until: float) -> None:
+        self._trusted_until = until
+        self._send_all(Frame(Kind.TRUST, 0, b"", TIME.pack(until)))
