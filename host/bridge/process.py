@@ -50,7 +50,7 @@ async def try_broker(settings: BrokerSettings) -> str:
     """Connect to a broker once; return what it says that it is.
 
     Raises:
-        LinkError, OSError: it cannot be used.
+        LinkError: it cannot be used.
     """
     link = await _connect(settings, lambda _: None, lambda _: None)
     try:
@@ -58,7 +58,7 @@ async def try_broker(settings: BrokerSettings) -> str:
         await load(link, SCRIPTS)
     finally:
         link.close("it was tried")
-    return _field(info, "redis_version").decode(errors="replace")
+    return f"Redis {_field(info, 'redis_version').decode(errors='replace')}"
 
 
 async def _connect(
@@ -69,7 +69,7 @@ async def _connect(
     """Connect, in the time of one beat.
 
     Raises:
-        LinkError, OSError: the broker is away, or refuses.
+        LinkError: the broker is away, or refuses.
     """
     try:
         async with asyncio.timeout(settings.beat_seconds):
@@ -104,6 +104,7 @@ class _Bridge:
         self._channel = Channel(assignment.sock, 2**62)
         self._session: Session | None = None
         self._link: Link | None = None
+        self._connections = 0
         self._is_writing = self._is_flushing = self._is_ending = False
         self._stopped = asyncio.Event()
 
@@ -159,11 +160,11 @@ class _Bridge:
                 began = asyncio.get_running_loop().time()
                 await self._begin(ended)
                 await self._beat_until(ended)
-            except (LinkError, OSError) as error:
-                reason = str(error) or type(error).__name__
+            except LinkError as error:
+                cause = str(error)
             else:
-                reason = ended.result()
-            self._away(reason)
+                cause = ended.result()
+            self._away(cause)
             if asyncio.get_running_loop().time() - began > self._settings.lease_seconds:
                 pause = _FIRST_PAUSE_SECONDS
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
@@ -187,9 +188,11 @@ class _Bridge:
         except LinkError:
             link.close("it cannot be used")
             raise
-        broker = Broker(run, digests, settings.prefix, settings.lease_seconds)
+        self._connections += 1
+        number = self._connections
+        broker = Broker(number, run, digests, settings.prefix, settings.lease_seconds)
         self._link, self._session = link, Session(link, broker, self._tell, self._flush_soon)
-        self._tell(Frame(Tell.UP, 0, b"", str(settings.address).encode()))
+        self._tell(Frame(Tell.UP, number, b"", str(settings.address).encode()))
 
     async def _beat_until(self, ended: asyncio.Future[str]) -> None:
         """Beat until the connection has ended: also if the broker has not answered one beat."""
@@ -205,9 +208,9 @@ class _Bridge:
                 return
             self._session.beat()
 
-    def _away(self, reason: str) -> None:
+    def _away(self, cause: str) -> None:
         self._session = self._link = None
-        self._tell(Frame(Tell.AWAY, 0, b"", reason.encode()))
+        self._tell(Frame(Tell.AWAY, 0, b"", cause.encode(errors="replace")))
 
     def _push(self, parts: list[Any]) -> None:
         if self._session is not None:

@@ -59,12 +59,14 @@ class Broker(NamedTuple):
     """What a session knows of the broker.
 
     Attributes:
+        connection: the number of the connection.
         run: the run of the server: what it has kept over a restart may be old.
         digests: the digest of each script.
         prefix: how all keys begin.
         lease_seconds: how long a node is taken for alive without a beat.
     """
 
+    connection: int
     run: bytes
     digests: Mapping[str, str]
     prefix: str
@@ -123,9 +125,10 @@ class Session:
         return bool(self._session)
 
     def handle(self, frame: Frame) -> None:
-        """Do what the hub asks for; until the first `JOIN` it speaks of another connection."""
+        """Do what the hub asks for; until it has said `JOIN` it speaks of another connection."""
         if frame.kind == Ask.JOIN:
-            self._join(frame)
+            if frame.number == self._broker.connection:
+                self._join(frame)
         elif self._session and (do := self._questions.get(frame.kind)) is not None:
             do(frame)
 

@@ -313,7 +313,7 @@ class RemoteHub:
     def _bridge_up(self, frame: Frame) -> None:
         self._enter(Stage.JOINING, frame.payload.decode(errors="replace"))
         members = b" ".join(map(self._name, self._members))
-        self._ask(Frame(Ask.JOIN, 0, self._node, members))
+        self._ask(Frame(Ask.JOIN, frame.number, self._node, members))
 
     def _joined(self, frame: Frame) -> None:
         was_alive, last = JOINED.unpack(frame.payload)
