@@ -50,6 +50,11 @@ class Link(asyncio.Protocol):
         self._fed = 0
 
     @property
+    def has_ended(self) -> bool:
+        """Whether the connection has ended, or is about to."""
+        return self._transport is None or self._transport.is_closing()
+
+    @property
     def unanswered(self) -> int:
         """How many replies are missing."""
         return len(self._waiting)

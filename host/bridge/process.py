@@ -27,7 +27,7 @@ BEAT_SECONDS = 0.5
 _GRACE_SECONDS = 1.0
 """How long the broker may take for what it was told last."""
 _FIRST_PAUSE_SECONDS = 0.05
-_LAST_PAUSE_SECONDS = 2.0
+_LAST_PAUSE_SECONDS = 1.0
 _FULL_BYTES = 4_194_304
 """So much may wait for the supervisor: then nothing more is read from the broker."""
 
@@ -138,14 +138,27 @@ class _Bridge:
                 self._pass_frames()
         self._pass_frames()
         if link is not None and session is not None:
+            session.hear_no_more()
             if self._is_ending:
                 session.end(lambda: None)
             due = loop.time() + _GRACE_SECONDS
             while (link.unanswered or link.unsent_bytes) and loop.time() < due:
                 await asyncio.sleep(0.005)
+            if not self._is_ending:
+                await self._stay_alive_over_reload(session, link)
             link.close("this host ends")
         self._channel.close()
         os.close(self._assignment.stop)
+
+    async def _stay_alive_over_reload(self, session: Session, link: Link) -> None:
+        """Keep the node alive while the supervisor executes itself anew, for a lease at most.
+
+        The next bridge joins in a session of its own, by which this one's ends.
+        """
+        due = asyncio.get_running_loop().time() + self._settings.lease_seconds
+        while not link.has_ended and asyncio.get_running_loop().time() < due:
+            session.beat()
+            await asyncio.sleep(self._settings.beat_seconds / 4)
 
     async def _stay_well(self) -> None:
         while True:

@@ -138,6 +138,10 @@ class Session:
         self.unanswered_beats += 1
         self._run("beat", lambda reply: self._beaten(sent, reply), *self._self, self._lease_ms)
 
+    def hear_no_more(self) -> None:
+        """Tell the hub nothing more of what comes: there is none, or another one."""
+        self._is_hearing = self._is_ready = False
+
     def end(self, done: Callable[[], object]) -> None:
         """Have the node leave at once; `done` is called when it has, or cannot."""
         if self._session:
