@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import signal
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -18,9 +17,7 @@ from host.bus.broker import BrokerSettings
 from host.bus.frames import BadFrameError, Channel, Frame
 from host.errors import ExitCode
 from host.ipc.assignment import BridgeAssignment
-from host.runtime import early_signals
-from host.runtime.processes import die_with_parent, offer_to_oom_killer
-from host.runtime.signal_table import SIGNALS
+from host.runtime.helpers import begin_helper
 
 BEAT_SECONDS = 0.5
 """How often this process tells the supervisor that it is well."""
@@ -34,14 +31,8 @@ _FULL_BYTES = 4_194_304
 
 def run(assignment: BridgeAssignment, settings: BrokerSettings) -> int:
     """Connect hub and broker until the supervisor goes or has no more use for this process."""
-    if not die_with_parent(assignment.parent):
+    if not begin_helper(assignment.parent):
         return ExitCode.OK
-    offer_to_oom_killer()
-    for number in SIGNALS:  # a service manager or a terminal tells all processes: the host decides
-        with suppress(ValueError):
-            signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    early_signals.unblock()  # a fork begins with all of them blocked
     asyncio.run(_Bridge(assignment, settings).run())
     return ExitCode.OK
 
