@@ -112,6 +112,8 @@ class Link(asyncio.Protocol):
                     self._on_push(list(reply))
                 elif self._waiting:
                     self._waiting.popleft()(reply)
+                elif isinstance(reply, hiredis.ReplyError):  # of what else only pushes answer
+                    self.close(f"it refuses to be listened to: {reply}")
                 else:
                     raise LinkError("an answer to no question")
         except (hiredis.HiredisError, LinkError, UnicodeDecodeError) as error:

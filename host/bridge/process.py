@@ -18,6 +18,8 @@ from host.bus.frames import BadFrameError, Channel, Frame
 from host.errors import ExitCode
 from host.ipc.assignment import BridgeAssignment
 from host.runtime.helpers import begin_helper
+from host.telemetry.emitter import Telemetry
+from host.telemetry.events import BUS_REFUSED
 
 BEAT_SECONDS = 0.5
 """How often this process tells the supervisor that it is well."""
@@ -29,11 +31,11 @@ _FULL_BYTES = 4_194_304
 """So much may wait for the supervisor: then nothing more is read from the broker."""
 
 
-def run(assignment: BridgeAssignment, settings: BrokerSettings) -> int:
+def run(assignment: BridgeAssignment, settings: BrokerSettings, telemetry: Telemetry) -> int:
     """Connect hub and broker until the supervisor goes or has no more use for this process."""
     if not begin_helper(assignment.parent):
         return ExitCode.OK
-    asyncio.run(_Bridge(assignment, settings).run())
+    asyncio.run(_Bridge(assignment, settings, telemetry).run())
     return ExitCode.OK
 
 
@@ -90,12 +92,14 @@ def _field(info: Any, name: str) -> bytes:
 class _Bridge:
     """Connects the hub to a broker, anew whenever the connection ends."""
 
-    def __init__(self, assignment: BridgeAssignment, settings: BrokerSettings) -> None:
-        self._assignment, self._settings = assignment, settings
+    def __init__(
+        self, assignment: BridgeAssignment, settings: BrokerSettings, telemetry: Telemetry
+    ) -> None:
+        self._assignment, self._settings, self._telemetry = assignment, settings, telemetry
         self._channel = Channel(assignment.sock, 2**62)
         self._session: Session | None = None
         self._link: Link | None = None
-        self._connections = 0
+        self._connections = self._refused = 0
         self._is_writing = self._is_flushing = self._is_ending = False
         self._stopped = asyncio.Event()
 
@@ -135,7 +139,7 @@ class _Bridge:
             due = loop.time() + _GRACE_SECONDS
             while (link.unanswered or link.unsent_bytes) and loop.time() < due:
                 await asyncio.sleep(0.005)
-            if not self._is_ending:
+            if self._stopped.is_set() and not self._is_ending:
                 await self._stay_alive_over_reload(session, link)
             link.close("this host ends")
         self._channel.close()
@@ -217,8 +221,10 @@ class _Bridge:
         self._tell(Frame(Tell.AWAY, 0, b"", cause.encode(errors="replace")))
 
     def _push(self, parts: list[Any]) -> None:
-        if self._session is not None:
-            self._session.take_push(parts)
+        if self._session is not None and not self._session.take_push(parts):
+            self._refused += 1
+            if self._refused == 1:
+                self._telemetry.emit(BUS_REFUSED)
 
     def _tell(self, frame: Frame) -> None:
         self._channel.put(frame.pack())

@@ -84,7 +84,6 @@ class Session:
 
     Attributes:
         unanswered_beats: how many beats have no answer yet.
-        rubbish: how many messages were none.
     """
 
     def __init__(
@@ -101,7 +100,7 @@ class Session:
         self._number, self._epoch = 0, b""
         self._is_hearing = self._is_ready = False
         self._done = 0
-        self.unanswered_beats = self.rubbish = 0
+        self.unanswered_beats = 0
         self._questions: dict[int, Callable[[Frame], object]] = {
             Ask.OWN: self._own,
             Ask.LISTEN: self._listen,
@@ -149,18 +148,19 @@ class Session:
         else:
             done()
 
-    def take_push(self, parts: Sequence[Any]) -> None:
-        """Take what the server sends by itself."""
+    def take_push(self, parts: Sequence[Any]) -> bool:
+        """Take what the server sends by itself; False if it is no message, but should be one."""
         if parts[0] not in (b"message", b"pmessage") or not self._is_hearing:
-            return  # what comes before all that was missed is known is in that, too
+            return True  # what comes before all that was missed is known is in that, too
         message = parse_message(parts[-1])
         if message is None:
-            self.rubbish += 1
-        elif message.epoch != self._epoch:
+            return False
+        if message.epoch != self._epoch:
             self._link.close("it has lost all it knew")
         elif message.number > self._number:  # or a topic and a prefix of it are both heard
             self._number = message.number
             self._pass_on(message)
+        return True
 
     def flush(self) -> None:
         """Tell the hub what was done since the last time."""

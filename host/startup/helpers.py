@@ -42,8 +42,9 @@ def runs_bridge(
     if settings is None:
         return None
     run = importlib.import_module(broker.MODULE).run
+    telemetry = host_log.telemetry
     return _beside_workers(
-        lambda assignment: int(run(assignment, settings)), prepared, given, host_log
+        lambda assignment: int(run(assignment, settings, telemetry)), prepared, given, host_log
     )
 
 
