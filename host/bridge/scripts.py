@@ -188,11 +188,13 @@ local state = begin(ARGV[1], ARGV[2], ARGV[3])
 if state == 1 then redis.call('SADD', P .. 'members:' .. ARGV[1], ARGV[4]) end
 return state
 """,
-    # node, session, serial, member → as `begin`
+    # node, session, serial, member → as `begin`; also of a member that was taken for dead with its
+    # node: what it said last may have been published since then
     "leave": _LIFE
     + """
 local state = begin(ARGV[1], ARGV[2], ARGV[3])
-if state == 1 and redis.call('SREM', P .. 'members:' .. ARGV[1], ARGV[4]) == 1 then
+if state == 1 then
+    redis.call('SREM', P .. 'members:' .. ARGV[1], ARGV[4])
     leave(ARGV[4])
 end
 return state
