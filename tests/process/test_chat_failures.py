@@ -13,12 +13,11 @@ import pytest
 
 from host.testing.machine import Stopwatch
 from support.address import connect
+from support.chat_hosts import FAST
 from support.hosting import Start, eventually, freeze, thaw
 from support.talkers import Client, People, slots_of
 
 pytestmark = pytest.mark.process
-
-FAST = {"options.chat.messages_per_second": 1_000_000, "options.chat.burst": 1_000_000}
 
 
 @pytest.fixture
