@@ -59,6 +59,20 @@ def test_of_many_who_claim_at_once_one_gets_it(bus_world):
         assert [who for who, fence in fences.items() if fence is not None] == [number]
 
 
+def test_claims_and_releases_of_one_member_are_done_in_their_order(bus_world):
+    one, other = bus_world.members
+    answers = []
+    for _ in range(20):
+        one.bus.claim("k", answers.append)
+        one.bus.claim("k", answers.append)
+        one.bus.release("k")
+    bus_world.until(lambda: len(answers) == 40)
+    assert answers == [True, False] * 20
+    assert one.bus.fence("k") is None
+    bus_world.settle()
+    assert claimed(bus_world, other, "k")
+
+
 def test_what_a_member_owned_is_free_when_it_has_ended_and_others_hear_it_after_its_last_message(
     bus_world,
 ):
