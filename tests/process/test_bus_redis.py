@@ -1,0 +1,114 @@
+"""The bus over Redis at its start, and where the connection breaks or the bridge ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from host.settings import BusSettings, Lifecycle
+from support.bus_world import (
+    Publisher,
+    World,
+    assert_exactly_once,
+    claimed,
+    live,
+    more_members,
+    subscribed,
+)
+from support.buses import Subscriber
+from support.redis_server import RedisServer
+
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning"),
+]
+LEASE = 2.0
+"""Long enough that a busy machine does not take a host for dead that is none."""
+
+
+def settings(server: RedisServer, **others: object) -> BusSettings:
+    chosen = {"url": server.url, "node": "n", "lease_seconds": LEASE} | others
+    return BusSettings(**chosen)
+
+
+@pytest.fixture
+def world(redis_server: RedisServer, worlds: Callable[..., World]) -> World:
+    """Two hosts with a member each."""
+    world = worlds(*[settings(redis_server)] * 2)
+    more_members(world, 2)
+    return world
+
+
+def has_reconnected(world: World, before: list[int]) -> bool:
+    """Tell whether all hosts have had more connections than before."""
+    return all(host.connections > was for host, was in zip(world.hosts, before, strict=True))
+
+
+def test_all_waits_for_a_broker_that_is_away_at_the_start(redis_server, worlds):
+    redis_server.end()
+    world = worlds(settings(redis_server, max_queued_bytes=65_536, claim_timeout_seconds=0.2))
+    member = world.add(world.hosts[0])
+    hearer = Subscriber(member.bus, "t")
+    answers, claims, known = [], [], []
+    member.bus.claim("k", claims.append)
+    member.bus.table("t").get("k", lambda *answer: known.append(answer))
+    member.bus.table("t").set("k", b"x", known.append)
+    member.bus.table("t").items(known.append)
+    world.until(lambda: len(known) == 3 and claims)
+    assert known == [(False, None), False, None]
+    assert claims == [False]
+    taken = 0
+    while member.bus.publish("t", b"%d " % taken + bytes(1000), done=answers.append):
+        taken += 1
+        world.turn()
+    assert 40 < taken < 100
+    assert not hearer.heard
+    assert answers == []
+    redis_server.start()
+    world.until(lambda: "ready" in hearer.heard)
+    world.until(lambda: member.bus.publish("t", b"last"))
+    world.settle()
+    assert answers == [False] + [True] * taken
+    assert not member.told
+    assert claimed(world, member, "k")
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_bridge_that_dies_or_hangs_costs_a_moment(redis_server, worlds, how):
+    """One that hangs is killed by the supervisor; the lease is longer than all of that."""
+    world = worlds(
+        *[settings(redis_server, lease_seconds=30.0)] * 2, limits=Lifecycle(hang_seconds=1.0)
+    )
+    more_members(world, 2)
+    hearers = subscribed(world, "t")
+    owner = world.members[0]
+    assert claimed(world, owner, "k")
+    fence = owner.bus.fence("k")
+    publishers = {member: Publisher(member) for member in world.members}
+    for _ in range(3):
+        before = [host.connections for host in world.hosts]
+        for publisher in publishers.values():
+            publisher.say(50)
+        world.turn()
+        for host in world.hosts:
+            os.kill(host.pid, how)
+        for publisher in publishers.values():
+            publisher.say(50)
+        world.until(partial(has_reconnected, world, before))
+    assert_exactly_once(world, hearers, publishers)
+    assert owner.bus.fence("k") == fence
+    assert not claimed(world, world.members[1], "k")
+
+
+def test_all_members_of_a_host_have_one_connection(redis_server, worlds):
+    world = worlds(*[settings(redis_server)] * 2)
+    more_members(world, 20)
+    hearers = subscribed(world, "t")
+    world.members[0].bus.publish("t", b"x")
+    world.settle()
+    assert all(len(live(hearer)) == 1 for hearer in hearers)
+    assert len(redis_server.clients()) == 2
