@@ -338,10 +338,10 @@ class RemoteHub:
         self._position = number, frame.payload[SERIAL.size :]
         if frame.number:
             self._send_all(Frame(Kind.LOST, 0, b""))
+        self._ask(Frame(Ask.READY, 0, b""))  # before claims: a fence counts when it is granted
         self._questions.begin()
         self._outbox.begin()
         self._claims.begin()
-        self._ask(Frame(Ask.READY, 0, b""))
         self._enter(Stage.READY, "messages were lost" if frame.number else "")
 
     def _hear(self, frame: Frame) -> None:

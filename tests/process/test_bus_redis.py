@@ -77,6 +77,21 @@ def test_all_waits_for_a_broker_that_is_away_at_the_start(redis_server, worlds):
     assert claimed(world, member, "k")
 
 
+def test_a_claim_waits_for_the_broker_and_its_fencing_number_is_known_with_the_answer(
+    redis_server, worlds
+):
+    redis_server.end()
+    world = worlds(settings(redis_server, claim_timeout_seconds=60.0))
+    member = world.add(world.hosts[0])
+    known: list[tuple[bool, int | None]] = []
+    member.bus.claim("k", lambda owned: known.append((owned, member.bus.fence("k"))))
+    redis_server.start()
+    world.until(lambda: known)
+    [(owned, fence)] = known
+    assert owned
+    assert fence is not None
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_bridge_that_dies_or_hangs_costs_a_moment(redis_server, worlds, how):
     """One that hangs is killed by the supervisor; the lease is longer than all of that."""
