@@ -303,10 +303,12 @@ class RemoteHub:
         self._questions.ask_retained(member, frame.number, frame.name, is_prefix=True)
 
     def _unsubscribe(self, member: int, frame: Frame) -> None:
+        self._questions.forget(member, frame.name, is_prefix=False)
         if self._hearers.remove(frame.name, member):
             self._listen(Ask.UNLISTEN, frame.name)
 
     def _unsubscribe_prefix(self, member: int, frame: Frame) -> None:
+        self._questions.forget(member, frame.name, is_prefix=True)
         if self._hearers.remove_prefix(frame.name, member):
             self._listen(Ask.UNLISTEN_PREFIX, frame.name)
 

@@ -92,6 +92,32 @@ def test_a_claim_waits_for_the_broker_and_its_fencing_number_is_known_with_the_a
     assert fence is not None
 
 
+def test_who_subscribes_and_unsubscribes_while_the_broker_is_away_leaves_nothing_behind(
+    redis_server, worlds
+):
+    redis_server.end()
+    world = worlds(settings(redis_server))
+    member = world.add(world.hosts[0])
+    heard = []
+    for number in range(500):
+        for prefix in (False, True):
+            member.bus.subscribe(f"t{number}", heard.append, prefix=prefix)
+            member.bus.unsubscribe(f"t{number}", prefix=prefix)
+    member.bus.subscribe("t", heard.append)
+    member.bus.unsubscribe("t")
+    hearer = Subscriber(member.bus, "t")
+    for _ in range(20):
+        world.turn()
+    names = [name for _, _, name, _ in world.hosts[0].router.hub.state().confirming]
+    assert sorted(names) == [b"bus.left", b"bus.lost", b"bus.taken", b"settled", b"t"]
+    redis_server.start()
+    world.until(lambda: "ready" in hearer.heard)
+    member.bus.publish("t", b"x")
+    world.settle()
+    assert hearer.payloads == ["ready", b"x"]
+    assert heard == []
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_bridge_that_dies_or_hangs_costs_a_moment(redis_server, worlds, how):
     """One that hangs is killed by the supervisor; the lease is longer than all of that."""
