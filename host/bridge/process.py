@@ -167,7 +167,8 @@ class _Bridge:
             if asyncio.get_running_loop().time() - began > self._settings.lease_seconds:
                 pause = _FIRST_PAUSE_SECONDS
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(2 * pause, _LAST_PAUSE_SECONDS)
+            # A pause as long as a beat, and the connection after it, would take most of the lease.
+            pause = min(2 * pause, _LAST_PAUSE_SECONDS, self._settings.beat_seconds / 2)
 
     async def _begin(self, ended: asyncio.Future[str]) -> None:
         settings = self._settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 from collections.abc import Callable
 from functools import partial
@@ -116,6 +117,23 @@ def test_who_subscribes_and_unsubscribes_while_the_broker_is_away_leaves_nothing
     world.settle()
     assert hearer.payloads == ["ready", b"x"]
     assert heard == []
+
+
+def test_connections_that_break_again_and_again_lose_nothing_and_nothing_comes_twice(
+    redis_server, world
+):
+    hearers = subscribed(world, "t")
+    publishers = {member: Publisher(member) for member in world.members}
+    chance = random.Random(5)
+    for _ in range(10):
+        before = [host.connections for host in world.hosts]
+        redis_server.cut()
+        while not has_reconnected(world, before):
+            for publisher in publishers.values():
+                if publisher.said - len(publisher.answers) < 500:
+                    publisher.say(chance.randint(0, 20))
+            world.turn()
+    assert_exactly_once(world, hearers, publishers)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
