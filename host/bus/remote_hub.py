@@ -337,7 +337,12 @@ class RemoteHub:
 
     def _resumed(self, frame: Frame) -> None:
         (number,) = SERIAL.unpack_from(frame.payload)
-        self._position = number, frame.payload[SERIAL.size :]
+        epoch = frame.payload[SERIAL.size :]
+        if self._position is not None and epoch != self._position[1]:
+            # What the broker has kept over its restart may be older than what it had granted.
+            self._set_trust(0.0)
+            self._claims.ask_again()
+        self._position = number, epoch
         if frame.number:
             self._send_all(Frame(Kind.LOST, 0, b""))
         self._ask(Frame(Ask.READY, 0, b""))  # before claims: a fence counts when it is granted

@@ -149,6 +149,26 @@ def test_a_broker_that_restarts_with_its_data_keeps_keys_tables_and_what_is_reta
     assert not other.left
 
 
+def test_a_broker_that_restarts_with_old_data_does_not_make_two_owners(redis_server, worlds):
+    """It has forgotten that the key was granted: whoever owns it asks for it again."""
+    world = worlds(*[settings(redis_server, lease_seconds=20.0)] * 2)
+    more_members(world, 2)
+    one, other = world.members
+    redis_server.ask("CONFIG", "SET", "appendonly", "no")
+    redis_server.ask("SAVE")
+    assert claimed(world, one, "k")
+    redis_server.end()
+    for path in redis_server.folder.rglob("*.aof*"):
+        path.unlink()
+    redis_server.settings("--appendonly", "no")
+    redis_server.start()
+    for member in world.members:
+        world.until(lambda: member.told)  # noqa: B023
+    world.until(lambda: one.bus.fence("k") is not None)
+    assert not claimed(world, other, "k")
+    assert one.bus.fence("k")
+
+
 def test_when_all_is_deleted_in_the_broker_the_hosts_join_anew(redis_server, world):
     one, other = world.members
     hearers = subscribed(world, "t")
