@@ -30,6 +30,10 @@ _FIRST_PAUSE_SECONDS = 0.05
 _LAST_PAUSE_SECONDS = 2.0
 _FULL_BYTES = 4_194_304
 """So much may wait for the supervisor: then nothing more is read from the broker."""
+_MOST_UNANSWERED = 256
+"""So many commands may have no answer, then nothing more is read from the supervisor: a beat comes
+behind them, and would come too late behind all that waits after a break.
+"""
 
 
 def run(assignment: BridgeAssignment, settings: BrokerSettings) -> int:
@@ -104,7 +108,7 @@ class _Bridge:
         self._channel = Channel(assignment.sock, 2**62)
         self._session: Session | None = None
         self._link: Link | None = None
-        self._is_writing = self._is_flushing = self._is_ending = False
+        self._is_writing = self._is_flushing = self._is_ending = self._is_held = False
         self._stopped = asyncio.Event()
 
     async def run(self) -> None:
@@ -131,6 +135,7 @@ class _Bridge:
         """Tell the broker what the hub has said last, and wait until it has that."""
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._channel.fileno())
+        self._stopped.set()
         link, session = self._link, self._session
         with suppress(OSError, BadFrameError):
             while self._channel.receive() > 0:
@@ -239,10 +244,17 @@ class _Bridge:
             (loop.remove_writer if is_empty else _writer(loop, self._flush))(number)
         if self._link is not None:
             self._link.pause(paused=self._channel.queued > _FULL_BYTES)
+        has_room = self._unanswered <= _MOST_UNANSWERED // 2
+        if self._is_held and has_room and not self._stopped.is_set():
+            self._is_held = False
+            loop.add_reader(number, self._read)
+            self._read()
 
     def _read(self) -> None:
         """Take what the hub says."""
         try:
+            if not self._pass_frames():
+                return
             if self._channel.receive() < 0:
                 raise BadFrameError("end of file")
             self._pass_frames()
@@ -250,12 +262,22 @@ class _Bridge:
             asyncio.get_running_loop().remove_reader(self._channel.fileno())
             self._stopped.set()
 
-    def _pass_frames(self) -> None:
+    def _pass_frames(self) -> bool:
+        """Do what the hub asks for; False if that has to wait until the broker has answered."""
         for frame in self._channel.frames():
             if frame.kind == Ask.END:
                 self._is_ending = True
             elif self._session is not None:
                 self._session.handle(frame)
+            if self._unanswered >= _MOST_UNANSWERED and not self._stopped.is_set():
+                self._is_held = True
+                asyncio.get_running_loop().remove_reader(self._channel.fileno())
+                return False
+        return True
+
+    @property
+    def _unanswered(self) -> int:
+        return 0 if self._link is None else self._link.unanswered
 
 
 def _writer(

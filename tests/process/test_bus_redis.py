@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 from collections.abc import Callable
 from functools import partial
+from hashlib import sha1
 
 import pytest
 
+from host.bridge.scripts import SCRIPTS
+from host.runtime.loop import READ
 from host.settings import BusSettings, Lifecycle
 from support.bus_world import (
     Publisher,
@@ -34,6 +38,49 @@ LEASE = 2.0
 def settings(server: RedisServer, **others: object) -> BusSettings:
     chosen = {"url": server.url, "node": "n", "lease_seconds": LEASE} | others
     return BusSettings(**chosen)
+
+
+class Relay:
+    """Stands between a bridge and the server; it may keep the replies, and has all commands.
+
+    Args:
+        world: whose loop it uses.
+        server: what it leads to.
+    """
+
+    def __init__(self, world: World, server: RedisServer) -> None:
+        self._loop, self._server = world.loop, server
+        self.commands, self.holds = bytearray(), False
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._sockets = [self._listening]
+        self.url = f"redis://127.0.0.1:{self._listening.getsockname()[1]}"
+        self._loop.add(self._listening.fileno(), READ, self._accept)
+
+    def _accept(self, _mask: int) -> None:
+        client, server = self._listening.accept()[0], socket.socket(socket.AF_UNIX)
+        server.connect(str(self._server.path))
+        self._sockets += [client, server]
+        self._loop.add(client.fileno(), READ, partial(self._take_command, client, server))
+        self._loop.add(server.fileno(), READ, partial(self._pass_reply, client, server))
+
+    def _take_command(self, client: socket.socket, server: socket.socket, _mask: int) -> None:
+        data = client.recv(65_536)
+        self.commands += data
+        if data:
+            server.sendall(data)
+        else:
+            self._loop.remove(client.fileno())
+
+    def _pass_reply(self, client: socket.socket, server: socket.socket, _mask: int) -> None:
+        if self.holds:
+            self._loop.remove(server.fileno())
+        else:
+            client.sendall(server.recv(65_536))
+
+    def close(self) -> None:
+        for each in self._sockets:
+            self._loop.remove(each.fileno())
+            each.close()
 
 
 @pytest.fixture
@@ -171,3 +218,24 @@ def test_all_members_of_a_host_have_one_connection(redis_server, worlds):
     world.settle()
     assert all(len(live(hearer)) == 1 for hearer in hearers)
     assert len(redis_server.clients()) == 2
+
+
+def test_a_beat_does_not_wait_behind_all_that_was_published(redis_server, worlds):
+    """Else a host that says what had to wait would be taken for dead, and say it again."""
+    world = worlds()
+    relay = Relay(world, redis_server)
+    world.add_host(settings(redis_server, url=relay.url))
+    more_members(world, 1)
+    relay.holds = True
+    relay.commands.clear()
+    publisher = Publisher(world.members[0])
+    publisher.say(2000)
+    beat, publish = (sha1(SCRIPTS[name].encode()).hexdigest() for name in ("beat", "publish"))
+    world.until(lambda: publish.encode() in relay.commands)
+    world.until(lambda: beat.encode() in relay.commands.partition(publish.encode())[2])
+    before, _, _ = relay.commands.rpartition(beat.encode())
+    assert 0 < before.count(publish.encode()) < 300
+    relay.holds = False
+    world.until(lambda: publisher.all_answered)
+    assert all(publisher.answers.values())
+    relay.close()
