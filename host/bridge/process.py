@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import resource
 import signal
 from collections.abc import Callable
 from contextlib import suppress
@@ -34,6 +35,10 @@ _MOST_UNANSWERED = 256
 """So many commands may have no answer, then nothing more is read from the supervisor: a beat comes
 behind them, and would come too late behind all that waits after a break.
 """
+_MOST_MEMORY_BYTES = 2_147_483_648
+"""More than this process ever needs: what claims to be a broker may announce an array of billions,
+and `hiredis` takes the memory for it at once.
+"""
 
 
 def run(assignment: BridgeAssignment, settings: BrokerSettings) -> int:
@@ -41,6 +46,9 @@ def run(assignment: BridgeAssignment, settings: BrokerSettings) -> int:
     if not die_with_parent(assignment.parent):
         return ExitCode.OK
     offer_to_oom_killer()
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if hard == resource.RLIM_INFINITY or hard > _MOST_MEMORY_BYTES:
+        resource.setrlimit(resource.RLIMIT_DATA, (_MOST_MEMORY_BYTES, hard))
     for number in SIGNALS:  # a service manager or a terminal tells all processes: the host decides
         with suppress(ValueError):
             signal.signal(number, signal.SIG_IGN)

@@ -181,6 +181,7 @@ RUBBISH = {
     "no Redis": b"HTTP/1.1 400 Bad Request\r\n\r\n",
     "an answer to no question": b"+OK\r\n" * 100,
     "a bulk without an end": b"$400000000\r\n" + b"x" * 1_000_000,
+    "an array of billions": b"*2147483647\r\n" + b"+x\r\n" * 1000,
     "arrays in arrays": b"*1\r\n" * 100_000,
     "a wrong length": b"$-7\r\n",
     "zeros": bytes(100_000),
