@@ -118,6 +118,8 @@ class Link(asyncio.Protocol):
                     raise LinkError("an answer to no question")
         except (hiredis.HiredisError, LinkError, UnicodeDecodeError) as error:
             self.close(f"what the server sends is not the protocol of Redis: {error}")
+        except MemoryError:
+            self.close("there is no memory for an answer as long as the server says")
 
     def connection_lost(self, error: Exception | None) -> None:
         """End: asyncio calls it."""

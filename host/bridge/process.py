@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import resource
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -29,12 +30,23 @@ _FIRST_PAUSE_SECONDS = 0.05
 _LAST_PAUSE_SECONDS = 1.0
 _FULL_BYTES = 4_194_304
 """So much may wait for the supervisor: then nothing more is read from the broker."""
+_MOST_UNANSWERED = 256
+"""So many commands may have no answer, then nothing more is read from the supervisor: a beat comes
+behind them, and would come too late behind all that waits after a break.
+"""
+_MOST_MEMORY_BYTES = 2_147_483_648
+"""More than this process ever needs: what claims to be a broker may announce an array of billions,
+and `hiredis` takes the memory for it at once.
+"""
 
 
 def run(assignment: BridgeAssignment, settings: BrokerSettings, telemetry: Telemetry) -> int:
     """Connect hub and broker until the supervisor goes or has no more use for this process."""
     if not begin_helper(assignment.parent):
         return ExitCode.OK
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if hard == resource.RLIM_INFINITY or hard > _MOST_MEMORY_BYTES:
+        resource.setrlimit(resource.RLIMIT_DATA, (_MOST_MEMORY_BYTES, hard))
     asyncio.run(_Bridge(assignment, settings, telemetry).run())
     return ExitCode.OK
 
@@ -100,7 +112,7 @@ class _Bridge:
         self._session: Session | None = None
         self._link: Link | None = None
         self._connections = self._refused = 0
-        self._is_writing = self._is_flushing = self._is_ending = False
+        self._is_writing = self._is_flushing = self._is_ending = self._is_held = False
         self._stopped = asyncio.Event()
 
     async def run(self) -> None:
@@ -127,6 +139,8 @@ class _Bridge:
         """Tell the broker what the hub has said last, and wait until it has that."""
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._channel.fileno())
+        was_stopped = self._stopped.is_set()
+        self._stopped.set()
         link, session = self._link, self._session
         with suppress(OSError, BadFrameError):
             while self._channel.receive() > 0:
@@ -139,7 +153,7 @@ class _Bridge:
             due = loop.time() + _GRACE_SECONDS
             while (link.unanswered or link.unsent_bytes) and loop.time() < due:
                 await asyncio.sleep(0.005)
-            if self._stopped.is_set() and not self._is_ending:
+            if was_stopped and not self._is_ending:
                 await self._stay_alive_over_reload(session, link)
             link.close("this host ends")
         self._channel.close()
@@ -176,7 +190,8 @@ class _Bridge:
             if asyncio.get_running_loop().time() - began > self._settings.lease_seconds:
                 pause = _FIRST_PAUSE_SECONDS
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(2 * pause, _LAST_PAUSE_SECONDS)
+            # A pause as long as a beat, and the connection after it, would take most of the lease.
+            pause = min(2 * pause, _LAST_PAUSE_SECONDS, self._settings.beat_seconds / 2)
 
     async def _begin(self, ended: asyncio.Future[str]) -> None:
         settings = self._settings
@@ -251,10 +266,17 @@ class _Bridge:
             (loop.remove_writer if is_empty else _writer(loop, self._flush))(number)
         if self._link is not None:
             self._link.pause(paused=self._channel.queued > _FULL_BYTES)
+        has_room = self._unanswered <= _MOST_UNANSWERED // 2
+        if self._is_held and has_room and not self._stopped.is_set():
+            self._is_held = False
+            loop.add_reader(number, self._read)
+            self._read()
 
     def _read(self) -> None:
         """Take what the hub says."""
         try:
+            if not self._pass_frames():
+                return
             if self._channel.receive() < 0:
                 raise BadFrameError("end of file")
             self._pass_frames()
@@ -262,12 +284,22 @@ class _Bridge:
             asyncio.get_running_loop().remove_reader(self._channel.fileno())
             self._stopped.set()
 
-    def _pass_frames(self) -> None:
+    def _pass_frames(self) -> bool:
+        """Do what the hub asks for; False if that has to wait until the broker has answered."""
         for frame in self._channel.frames():
             if frame.kind == Ask.END:
                 self._is_ending = True
             elif self._session is not None:
                 self._session.handle(frame)
+            if self._unanswered >= _MOST_UNANSWERED and not self._stopped.is_set():
+                self._is_held = True
+                asyncio.get_running_loop().remove_reader(self._channel.fileno())
+                return False
+        return True
+
+    @property
+    def _unanswered(self) -> int:
+        return 0 if self._link is None else self._link.unanswered
 
 
 def _writer(

@@ -6,7 +6,7 @@ says `UP`, and hears everything anew:
 1. `JOIN`, which is answered with `JOINED`.
 2. `OWN` for keys that may have another owner now, `LISTEN` for all that is heard, and `RESUME`,
    which is answered with what was missed and `RESUMED`.
-3. all that waits, and `READY`.
+3. `READY`, which is answered with `TRUST`, and all that waits.
 
 Until the `JOIN` of this connection it drops what it hears: that was meant for one before. Whatever
 has a serial is answered with `DONE`, in this order; whatever has not has its own answer, if it has
