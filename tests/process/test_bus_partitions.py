@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.bus_cluster import LEASE, Cluster
-from support.bus_network import Network
+from support.bus_network import LossyNetwork, Network
 from support.bus_relay import BOTH, TO_BROKER, TO_HOST
 from support.hosting import Start
 
@@ -33,6 +33,15 @@ def network() -> Iterator[Network]:
     if os.geteuid():
         pytest.skip("network namespaces take root")
     made = Network("broker", "host0", "host1")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def lossy_network() -> Iterator[LossyNetwork]:
+    if os.geteuid():
+        pytest.skip("network namespaces take root")
+    made = LossyNetwork(loss=0.02, delay_ms=5.0)
     yield made
     made.close()
 
@@ -129,3 +138,15 @@ def test_the_links_of_two_hosts_and_of_the_broker(
     for place in ("host1", "broker", "host0"):
         network.up(place)
     judged(cluster, began, leases)
+
+
+def test_packets_that_vanish(lossy_network: LossyNetwork, start: Start, tmp_path: Path) -> None:
+    cluster = Cluster(start, tmp_path, network=lossy_network)
+    try:
+        cluster.add_hosts(2)
+        verdict = cluster.judge()
+        print(verdict)
+        assert not verdict.faults, verdict.faults[:9]
+        assert not verdict.losses, verdict
+    finally:
+        cluster.close()

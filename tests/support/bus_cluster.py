@@ -15,7 +15,7 @@ from host.testing.machine import Stopwatch
 from support.bus_broker import PORT, Broker
 from support.bus_checker import Event, find_silent_deaths, judge, members_of, store, writes_of
 from support.bus_history import PREFIX, TOPICS
-from support.bus_network import Network
+from support.bus_network import LossyNetwork, Network, become
 from support.bus_relay import Relay
 from support.hosting import SUPPORT, helper_of
 
@@ -128,7 +128,7 @@ class Cluster:
         start: Callable[..., RunningHost],
         folder: Path,
         *,
-        network: Network | None = None,
+        network: Network | LossyNetwork | None = None,
         workers: int = 2,
         seed: int = 0,
     ) -> None:
@@ -161,7 +161,8 @@ class Cluster:
         else:
             address = f"{self._network.addresses['broker']}:{PORT}"
             place = f"host{number}"
-            others["python"] = self._network.program(place, sys.executable, self._folder)
+            script = self._folder / f"{place}-python"
+            others["python"] = become(self._network.enter(place), sys.executable, script)
         settings = {
             "bus.url": f"redis://{address}",
             "bus.node": f"host{number}",
