@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+import socket
 import ssl
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -12,6 +14,7 @@ from typing import Any
 import hiredis
 
 from host.settings.bus import BrokerAddress
+from host.text import reason
 
 Reply = Callable[[Any], object]
 _NOTHING = object()
@@ -45,6 +48,11 @@ class Link(asyncio.Protocol):
         self._unsent: list[bytes] = []
         self._ended = ""
         self._fed = 0
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the connection has ended, or is about to."""
+        return self._transport is None or self._transport.is_closing()
 
     @property
     def unanswered(self) -> int:
@@ -104,10 +112,14 @@ class Link(asyncio.Protocol):
                     self._on_push(list(reply))
                 elif self._waiting:
                     self._waiting.popleft()(reply)
+                elif isinstance(reply, hiredis.ReplyError):  # of what else only pushes answer
+                    self.close(f"it refuses to be listened to: {reply}")
                 else:
                     raise LinkError("an answer to no question")
         except (hiredis.HiredisError, LinkError, UnicodeDecodeError) as error:
             self.close(f"what the server sends is not the protocol of Redis: {error}")
+        except MemoryError:
+            self.close("there is no memory for an answer as long as the server says")
 
     def connection_lost(self, error: Exception | None) -> None:
         """End: asyncio calls it."""
@@ -142,16 +154,18 @@ async def connect(
         The connection; the caller closes it.
 
     Raises:
-        LinkError: the server refuses.
-        OSError: it is not there.
+        LinkError: the server is not there, or refuses.
     """
     loop = asyncio.get_running_loop()
     make = lambda: Link(on_push, on_end)  # noqa: E731
-    if address.path:
-        _, link = await loop.create_unix_connection(make, address.path)
-    else:
-        tls = context if address.is_tls else None
-        _, link = await loop.create_connection(make, address.host, address.port, ssl=tls)
+    try:
+        if address.path:
+            _, link = await loop.create_unix_connection(make, address.path)
+        else:
+            tls = context if address.is_tls else None
+            _, link = await loop.create_connection(make, address.host, address.port, ssl=tls)
+    except OSError as error:
+        raise LinkError(f"cannot connect to {address}: {_cause(error)}") from None
     login: list[str] = []
     if password:
         login = ["AUTH", address.user or "default", password]
@@ -163,6 +177,15 @@ async def connect(
         link.close("it could not log in")
         raise
     return link
+
+
+def _cause(error: OSError) -> str:
+    """Return why a connection could not be made: asyncio has words of its own for that."""
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {getattr(error, 'verify_message', '') or error.reason or error}"
+    if isinstance(error, socket.gaierror) or not error.errno:
+        return reason(error)
+    return os.strerror(error.errno)
 
 
 async def ask(link: Link, *command: bytes | str | int) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import signal
+import resource
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -18,31 +18,36 @@ from host.bus.broker import BrokerSettings
 from host.bus.frames import BadFrameError, Channel, Frame
 from host.errors import ExitCode
 from host.ipc.assignment import BridgeAssignment
-from host.runtime import early_signals
-from host.runtime.processes import die_with_parent, offer_to_oom_killer
-from host.runtime.signal_table import SIGNALS
+from host.runtime.helpers import begin_helper
+from host.telemetry.emitter import Telemetry
+from host.telemetry.events import BUS_REFUSED
 
 BEAT_SECONDS = 0.5
 """How often this process tells the supervisor that it is well."""
 _GRACE_SECONDS = 1.0
 """How long the broker may take for what it was told last."""
 _FIRST_PAUSE_SECONDS = 0.05
-_LAST_PAUSE_SECONDS = 2.0
+_LAST_PAUSE_SECONDS = 1.0
 _FULL_BYTES = 4_194_304
 """So much may wait for the supervisor: then nothing more is read from the broker."""
+_MOST_UNANSWERED = 256
+"""So many commands may have no answer, then nothing more is read from the supervisor: a beat comes
+behind them, and would come too late behind all that waits after a break.
+"""
+_MOST_MEMORY_BYTES = 2_147_483_648
+"""More than this process ever needs: what claims to be a broker may announce an array of billions,
+and `hiredis` takes the memory for it at once.
+"""
 
 
-def run(assignment: BridgeAssignment, settings: BrokerSettings) -> int:
+def run(assignment: BridgeAssignment, settings: BrokerSettings, telemetry: Telemetry) -> int:
     """Connect hub and broker until the supervisor goes or has no more use for this process."""
-    if not die_with_parent(assignment.parent):
+    if not begin_helper(assignment.parent):
         return ExitCode.OK
-    offer_to_oom_killer()
-    for number in SIGNALS:  # a service manager or a terminal tells all processes: the host decides
-        with suppress(ValueError):
-            signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    early_signals.unblock()  # a fork begins with all of them blocked
-    asyncio.run(_Bridge(assignment, settings).run())
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if hard == resource.RLIM_INFINITY or hard > _MOST_MEMORY_BYTES:
+        resource.setrlimit(resource.RLIMIT_DATA, (_MOST_MEMORY_BYTES, hard))
+    asyncio.run(_Bridge(assignment, settings, telemetry).run())
     return ExitCode.OK
 
 
@@ -50,7 +55,7 @@ async def try_broker(settings: BrokerSettings) -> str:
     """Connect to a broker once; return what it says that it is.
 
     Raises:
-        LinkError, OSError: it cannot be used.
+        LinkError: it cannot be used.
     """
     link = await _connect(settings, lambda _: None, lambda _: None)
     try:
@@ -58,7 +63,7 @@ async def try_broker(settings: BrokerSettings) -> str:
         await load(link, SCRIPTS)
     finally:
         link.close("it was tried")
-    return _field(info, "redis_version").decode(errors="replace")
+    return f"Redis {_field(info, 'redis_version').decode(errors='replace')}"
 
 
 async def _connect(
@@ -69,7 +74,7 @@ async def _connect(
     """Connect, in the time of one beat.
 
     Raises:
-        LinkError, OSError: the broker is away, or refuses.
+        LinkError: the broker is away, or refuses.
     """
     try:
         async with asyncio.timeout(settings.beat_seconds):
@@ -99,12 +104,15 @@ def _field(info: Any, name: str) -> bytes:
 class _Bridge:
     """Connects the hub to a broker, anew whenever the connection ends."""
 
-    def __init__(self, assignment: BridgeAssignment, settings: BrokerSettings) -> None:
-        self._assignment, self._settings = assignment, settings
+    def __init__(
+        self, assignment: BridgeAssignment, settings: BrokerSettings, telemetry: Telemetry
+    ) -> None:
+        self._assignment, self._settings, self._telemetry = assignment, settings, telemetry
         self._channel = Channel(assignment.sock, 2**62)
         self._session: Session | None = None
         self._link: Link | None = None
-        self._is_writing = self._is_flushing = self._is_ending = False
+        self._connections = self._refused = 0
+        self._is_writing = self._is_flushing = self._is_ending = self._is_held = False
         self._stopped = asyncio.Event()
 
     async def run(self) -> None:
@@ -131,20 +139,35 @@ class _Bridge:
         """Tell the broker what the hub has said last, and wait until it has that."""
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._channel.fileno())
+        was_stopped = self._stopped.is_set()
+        self._stopped.set()
         link, session = self._link, self._session
         with suppress(OSError, BadFrameError):
             while self._channel.receive() > 0:
                 self._pass_frames()
         self._pass_frames()
         if link is not None and session is not None:
+            session.hear_no_more()
             if self._is_ending:
                 session.end(lambda: None)
             due = loop.time() + _GRACE_SECONDS
             while (link.unanswered or link.unsent_bytes) and loop.time() < due:
                 await asyncio.sleep(0.005)
+            if was_stopped and not self._is_ending:
+                await self._stay_alive_over_reload(session, link)
             link.close("this host ends")
         self._channel.close()
         os.close(self._assignment.stop)
+
+    async def _stay_alive_over_reload(self, session: Session, link: Link) -> None:
+        """Keep the node alive while the supervisor executes itself anew, for a lease at most.
+
+        The next bridge joins in a session of its own, by which this one's ends.
+        """
+        due = asyncio.get_running_loop().time() + self._settings.lease_seconds
+        while not link.has_ended and asyncio.get_running_loop().time() < due:
+            session.beat()
+            await asyncio.sleep(self._settings.beat_seconds / 4)
 
     async def _stay_well(self) -> None:
         while True:
@@ -159,15 +182,16 @@ class _Bridge:
                 began = asyncio.get_running_loop().time()
                 await self._begin(ended)
                 await self._beat_until(ended)
-            except (LinkError, OSError) as error:
-                reason = str(error) or type(error).__name__
+            except LinkError as error:
+                cause = str(error)
             else:
-                reason = ended.result()
-            self._away(reason)
+                cause = ended.result()
+            self._away(cause)
             if asyncio.get_running_loop().time() - began > self._settings.lease_seconds:
                 pause = _FIRST_PAUSE_SECONDS
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(2 * pause, _LAST_PAUSE_SECONDS)
+            # A pause as long as a beat, and the connection after it, would take most of the lease.
+            pause = min(2 * pause, _LAST_PAUSE_SECONDS, self._settings.beat_seconds / 2)
 
     async def _begin(self, ended: asyncio.Future[str]) -> None:
         settings = self._settings
@@ -187,9 +211,11 @@ class _Bridge:
         except LinkError:
             link.close("it cannot be used")
             raise
-        broker = Broker(run, digests, settings.prefix, settings.lease_seconds)
+        self._connections += 1
+        number = self._connections
+        broker = Broker(number, run, digests, settings.prefix, settings.lease_seconds)
         self._link, self._session = link, Session(link, broker, self._tell, self._flush_soon)
-        self._tell(Frame(Tell.UP, 0, b"", str(settings.address).encode()))
+        self._tell(Frame(Tell.UP, number, b"", str(settings.address).encode()))
 
     async def _beat_until(self, ended: asyncio.Future[str]) -> None:
         """Beat until the connection has ended: also if the broker has not answered one beat."""
@@ -205,13 +231,15 @@ class _Bridge:
                 return
             self._session.beat()
 
-    def _away(self, reason: str) -> None:
+    def _away(self, cause: str) -> None:
         self._session = self._link = None
-        self._tell(Frame(Tell.AWAY, 0, b"", reason.encode()))
+        self._tell(Frame(Tell.AWAY, 0, b"", cause.encode(errors="replace")))
 
     def _push(self, parts: list[Any]) -> None:
-        if self._session is not None:
-            self._session.take_push(parts)
+        if self._session is not None and not self._session.take_push(parts):
+            self._refused += 1
+            if self._refused == 1:
+                self._telemetry.emit(BUS_REFUSED)
 
     def _tell(self, frame: Frame) -> None:
         self._channel.put(frame.pack())
@@ -238,10 +266,17 @@ class _Bridge:
             (loop.remove_writer if is_empty else _writer(loop, self._flush))(number)
         if self._link is not None:
             self._link.pause(paused=self._channel.queued > _FULL_BYTES)
+        has_room = self._unanswered <= _MOST_UNANSWERED // 2
+        if self._is_held and has_room and not self._stopped.is_set():
+            self._is_held = False
+            loop.add_reader(number, self._read)
+            self._read()
 
     def _read(self) -> None:
         """Take what the hub says."""
         try:
+            if not self._pass_frames():
+                return
             if self._channel.receive() < 0:
                 raise BadFrameError("end of file")
             self._pass_frames()
@@ -249,12 +284,22 @@ class _Bridge:
             asyncio.get_running_loop().remove_reader(self._channel.fileno())
             self._stopped.set()
 
-    def _pass_frames(self) -> None:
+    def _pass_frames(self) -> bool:
+        """Do what the hub asks for; False if that has to wait until the broker has answered."""
         for frame in self._channel.frames():
             if frame.kind == Ask.END:
                 self._is_ending = True
             elif self._session is not None:
                 self._session.handle(frame)
+            if self._unanswered >= _MOST_UNANSWERED and not self._stopped.is_set():
+                self._is_held = True
+                asyncio.get_running_loop().remove_reader(self._channel.fileno())
+                return False
+        return True
+
+    @property
+    def _unanswered(self) -> int:
+        return 0 if self._link is None else self._link.unanswered
 
 
 def _writer(

@@ -5,7 +5,8 @@ All keys of a namespace begin with `prefork:{NAMESPACE}:`, so a cluster has them
 | key | what it has |
 |---|---|
 | `bus` | hash: `count`, how many messages there have been, and `epoch`, when that began; `fence`,
-  the last fencing number; `sessions`; how many bytes `log` and rings have |
+  the last fencing number; `sessions`; `beaten`, when a node was heard of; how many bytes `log` and
+  rings have |
 | `nodes` | sorted set: until when each node is taken to be alive, in ms of the server's clock |
 | `node:NODE` | hash: its `session`, as long as it is alive; the last `serial` that was done |
 | `members:NODE`, `keys:MEMBER` | sets: the members of a node, the keys that a member owns |
@@ -128,6 +129,16 @@ local function reap(now)
     end
 end
 
+-- Take nobody for dead if the broker itself was not there: beats of all nodes are under way then.
+local function look_after_others(now, lease)
+    local before = tonumber(redis.call('HGET', B, 'beaten') or '0')
+    redis.call('HSET', B, 'beaten', text(now))
+    if before > 0 and now - before < lease * 2 / 3 then return reap(now) end
+    for _, node in ipairs(redis.call('ZRANGEBYSCORE', P .. 'nodes', '-inf', now)) do
+        redis.call('ZADD', P .. 'nodes', 'XX', text(now + lease / 3), node)
+    end
+end
+
 local function last_message()
     return {{redis.call('HGET', B, 'count') or '0', epoch()}}
 end
@@ -140,7 +151,7 @@ SCRIPTS: Final = {
     "join": _LIFE
     + """
 local now, node = math.floor(micros() / 1000), P .. 'node:' .. ARGV[1]
-reap(now)
+look_after_others(now, tonumber(ARGV[2]))
 local was_alive = redis.call('HEXISTS', node, 'session')
 redis.call('ZADD', P .. 'nodes', now + ARGV[2], ARGV[1])
 local session = text(redis.call('HINCRBY', B, 'sessions', 1))
@@ -157,7 +168,7 @@ return {session, was_alive, serial}
 if not is_current(ARGV[1], ARGV[2]) then return -1 end
 local now = math.floor(micros() / 1000)
 redis.call('ZADD', P .. 'nodes', 'XX', now + ARGV[3], ARGV[1])
-reap(now)
+look_after_others(now, tonumber(ARGV[3]))
 return last_message()
 """,
     # node, session → nothing; it ends, and its members have left

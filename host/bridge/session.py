@@ -59,12 +59,14 @@ class Broker(NamedTuple):
     """What a session knows of the broker.
 
     Attributes:
+        connection: the number of the connection.
         run: the run of the server: what it has kept over a restart may be old.
         digests: the digest of each script.
         prefix: how all keys begin.
         lease_seconds: how long a node is taken for alive without a beat.
     """
 
+    connection: int
     run: bytes
     digests: Mapping[str, str]
     prefix: str
@@ -82,7 +84,6 @@ class Session:
 
     Attributes:
         unanswered_beats: how many beats have no answer yet.
-        rubbish: how many messages were none.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class Session:
         self._number, self._epoch = 0, b""
         self._is_hearing = self._is_ready = False
         self._done = 0
-        self.unanswered_beats = self.rubbish = 0
+        self.unanswered_beats = 0
         self._questions: dict[int, Callable[[Frame], object]] = {
             Ask.OWN: self._own,
             Ask.LISTEN: self._listen,
@@ -123,9 +124,10 @@ class Session:
         return bool(self._session)
 
     def handle(self, frame: Frame) -> None:
-        """Do what the hub asks for; until the first `JOIN` it speaks of another connection."""
+        """Do what the hub asks for; until it has said `JOIN` it speaks of another connection."""
         if frame.kind == Ask.JOIN:
-            self._join(frame)
+            if frame.number == self._broker.connection:
+                self._join(frame)
         elif self._session and (do := self._questions.get(frame.kind)) is not None:
             do(frame)
 
@@ -135,6 +137,10 @@ class Session:
         self.unanswered_beats += 1
         self._run("beat", lambda reply: self._beaten(sent, reply), *self._self, self._lease_ms)
 
+    def hear_no_more(self) -> None:
+        """Tell the hub nothing more of what comes: there is none, or another one."""
+        self._is_hearing = self._is_ready = False
+
     def end(self, done: Callable[[], object]) -> None:
         """Have the node leave at once; `done` is called when it has, or cannot."""
         if self._session:
@@ -142,18 +148,19 @@ class Session:
         else:
             done()
 
-    def take_push(self, parts: Sequence[Any]) -> None:
-        """Take what the server sends by itself."""
+    def take_push(self, parts: Sequence[Any]) -> bool:
+        """Take what the server sends by itself; False if it is no message, but should be one."""
         if parts[0] not in (b"message", b"pmessage") or not self._is_hearing:
-            return  # what comes before all that was missed is known is in that, too
+            return True  # what comes before all that was missed is known is in that, too
         message = parse_message(parts[-1])
         if message is None:
-            self.rubbish += 1
-        elif message.epoch != self._epoch:
+            return False
+        if message.epoch != self._epoch:
             self._link.close("it has lost all it knew")
         elif message.number > self._number:  # or a topic and a prefix of it are both heard
             self._number = message.number
             self._pass_on(message)
+        return True
 
     def flush(self) -> None:
         """Tell the hub what was done since the last time."""

@@ -6,10 +6,11 @@ says `UP`, and hears everything anew:
 1. `JOIN`, which is answered with `JOINED`.
 2. `OWN` for keys that may have another owner now, `LISTEN` for all that is heard, and `RESUME`,
    which is answered with what was missed and `RESUMED`.
-3. all that waits, and `READY`.
+3. `READY`, which is answered with `TRUST`, and all that waits.
 
-Until `JOIN` it drops what it hears: that was meant for the connection before. Whatever has a serial
-is answered with `DONE`, in this order; whatever has not has its own answer, if it has one.
+Until the `JOIN` of this connection it drops what it hears: that was meant for one before. Whatever
+has a serial is answered with `DONE`, in this order; whatever has not has its own answer, if it has
+one.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ TRUST = struct.Struct("<dQ")
 class Ask(IntEnum):
     """What the hub says to the bridge."""
 
-    JOIN = 64  # payload: the members, with a space between two of them
+    JOIN = 64  # number: that of UP; payload: the members, with a space between two of them
     OWN = 65  # name: the key; payload: the member
     LISTEN = 66  # name: the topic
     LISTEN_PREFIX = 67  # name: how topics begin
@@ -49,7 +50,7 @@ class Ask(IntEnum):
 class Tell(IntEnum):
     """What the bridge says to the hub."""
 
-    UP = 96  # payload: where the broker is
+    UP = 96  # number: of the connection; payload: where the broker is
     AWAY = 97  # payload: why
     JOINED = 98  # payload: JOINED
     OWNED = 99  # for each OWN, in their order; payload: SERIAL, the fencing number, or 0

@@ -42,6 +42,7 @@ class Claim:
         is_asked: whether the broker was asked on this connection.
         is_answered: whether the member has its answer, or wants none.
         is_released: whether the member has given the key up meanwhile.
+        is_refused: whether the member has claimed the key twice before it gave it up.
     """
 
     member: int
@@ -50,6 +51,7 @@ class Claim:
     is_asked: bool = False
     is_answered: bool = False
     is_released: bool = False
+    is_refused: bool = False
 
 
 class Claims:
@@ -102,8 +104,10 @@ class Claims:
         if owner is not None and owner.member == member:
             del self.owners[key]
             self._release(member, key)
+        is_first = True
         for claim in self._waiting.get(key, ()):
-            claim.is_released |= claim.member == member
+            if claim.member == member and not (claim.is_released or claim.is_answered):
+                claim.is_released, claim.is_refused, is_first = True, not is_first, False
 
     def leave(self, member: int) -> None:
         """Forget a member; the broker hears of it otherwise."""
@@ -222,7 +226,7 @@ class Claims:
             claim = queue[0]
             if claim.is_asked:
                 return
-            if key not in self.owners and not claim.is_answered:
+            if key not in self.owners and not (claim.is_answered or claim.is_refused):
                 self._ask_for(claim)
                 return
             if not claim.is_answered:

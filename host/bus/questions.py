@@ -63,14 +63,21 @@ class Questions:
         self._ids = 0
         self._waiting = 0
         self._subscriptions: dict[int, _Subscription] = {}
+        self._keys: dict[tuple[int, bytes, bool], list[int]] = {}
         self._tables: dict[int, _TableQuestion] = {}
 
     def ask_retained(self, member: int, number: int, name: bytes, *, is_prefix: bool) -> None:
         """Ask what is retained for a subscription."""
         key = self._next_id()
         self._subscriptions[key] = _Subscription(member, number, name, is_prefix)
+        self._keys.setdefault((member, name, is_prefix), []).append(key)
         if self._is_open:
             self._ask_for(key)
+
+    def forget(self, member: int, name: bytes, *, is_prefix: bool) -> None:
+        """Forget the subscriptions of a member to a name: it hears nothing more of that."""
+        for key in self._keys.pop((member, name, is_prefix), ()):
+            del self._subscriptions[key]
 
     def ask_table(self, member: int, frame: Frame) -> None:
         """Ask a table something.
@@ -98,6 +105,10 @@ class Questions:
         known = self._subscriptions.pop(frame.number, None)
         if known is None:
             return
+        keys = self._keys[known.member, known.name, known.is_prefix]
+        keys.remove(frame.number)
+        if not keys:
+            del self._keys[known.member, known.name, known.is_prefix]
         for each in known.retained:
             whole = Frame(Kind.RETAINED, known.number, each.name, each.payload)
             self._send(known.member, whole.pack())
@@ -118,8 +129,8 @@ class Questions:
 
     def leave(self, member: int) -> None:
         """Forget a member."""
-        for key in [key for key, each in self._subscriptions.items() if each.member == member]:
-            del self._subscriptions[key]
+        for each in [each for each in self._keys if each[0] == member]:
+            self.forget(member, each[1], is_prefix=each[2])
         for key in [key for key, each in self._tables.items() if each.member == member]:
             self._waiting -= self._tables.pop(key).size
 

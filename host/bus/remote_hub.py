@@ -303,17 +303,19 @@ class RemoteHub:
         self._questions.ask_retained(member, frame.number, frame.name, is_prefix=True)
 
     def _unsubscribe(self, member: int, frame: Frame) -> None:
+        self._questions.forget(member, frame.name, is_prefix=False)
         if self._hearers.remove(frame.name, member):
             self._listen(Ask.UNLISTEN, frame.name)
 
     def _unsubscribe_prefix(self, member: int, frame: Frame) -> None:
+        self._questions.forget(member, frame.name, is_prefix=True)
         if self._hearers.remove_prefix(frame.name, member):
             self._listen(Ask.UNLISTEN_PREFIX, frame.name)
 
     def _bridge_up(self, frame: Frame) -> None:
         self._enter(Stage.JOINING, frame.payload.decode(errors="replace"))
         members = b" ".join(map(self._name, self._members))
-        self._ask(Frame(Ask.JOIN, 0, self._node, members))
+        self._ask(Frame(Ask.JOIN, frame.number, self._node, members))
 
     def _joined(self, frame: Frame) -> None:
         was_alive, last = JOINED.unpack(frame.payload)
@@ -335,13 +337,18 @@ class RemoteHub:
 
     def _resumed(self, frame: Frame) -> None:
         (number,) = SERIAL.unpack_from(frame.payload)
-        self._position = number, frame.payload[SERIAL.size :]
+        epoch = frame.payload[SERIAL.size :]
+        if self._position is not None and epoch != self._position[1]:
+            # What the broker has kept over its restart may be older than what it had granted.
+            self._set_trust(0.0)
+            self._claims.ask_again()
+        self._position = number, epoch
         if frame.number:
             self._send_all(Frame(Kind.LOST, 0, b""))
+        self._ask(Frame(Ask.READY, 0, b""))  # before claims: a fence counts when it is granted
         self._questions.begin()
         self._outbox.begin()
         self._claims.begin()
-        self._ask(Frame(Ask.READY, 0, b""))
         self._enter(Stage.READY, "messages were lost" if frame.number else "")
 
     def _hear(self, frame: Frame) -> None:

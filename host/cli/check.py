@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from host.cli.flags import Sources, with_sources
 from host.errors import ExitCode, PluginError
 from host.net import gates
 from host.plugin.loading import PluginErrors, load
+from host.startup.broker import prepare_broker
 from host.startup.ops_token import prepare_ops
 from host.startup.pools import check_pools
 from host.startup.prepare import (
@@ -39,7 +41,10 @@ from host.text import counted
     shell_complete=candidates.hosts,
     help="Also list what a reload of a running host would change. NAME: that in the settings.",
 )
-def check(sources: Sources, file: str | None, running: str | None) -> None:
+@click.option(
+    "--connect", is_flag=True, help="Also connect to the broker of bus.url, if there is one."
+)
+def check(sources: Sources, file: str | None, running: str | None, connect: bool) -> None:
     """Say ok, or everything that is wrong with the settings and plugins, a line each.
 
     Started by root it becomes the user of the settings before it loads plugins, as the host does.
@@ -66,10 +71,8 @@ def check(sources: Sources, file: str | None, running: str | None) -> None:
         check_pools(loaded)
     except PluginError as error:
         fail(_counted(_lines(error)), ExitCode.PLUGIN)
-    prepare_ops(loaded)
-    for line in _look_at_certificates(loaded, kept):
-        click.echo(f"host: {line}", err=True)
-    for line in ignored():
+    told = *_look_at_helpers(loaded, connect=connect), *_look_at_certificates(loaded, kept)
+    for line in (*told, *ignored()):
         click.echo(f"host: {line}", err=True)
     click.echo("ok")
     if becomes:
@@ -84,6 +87,33 @@ def check(sources: Sources, file: str | None, running: str | None) -> None:
 
         found = settings.render(loaded, registry.options)
         click.echo("\n".join(compared(name, applied, found)))
+
+
+def _look_at_helpers(loaded: settings.Loaded, *, connect: bool) -> Iterator[str]:
+    """Look at what processes beside the workers need; yield what a broker says that it is.
+
+    Args:
+        loaded: the settings.
+        connect: whether to connect to it.
+
+    Raises:
+        SettingsError: something is missing, or the broker cannot be used.
+    """
+    prepare_ops(loaded)
+    broker = prepare_broker(loaded)
+    if broker is None or not connect:
+        return
+    from host.bridge.link import LinkError  # noqa: PLC0415  (which may not be there)
+    from host.bridge.process import try_broker  # noqa: PLC0415
+
+    try:
+        yield f"the broker of bus.url is {asyncio.run(try_broker(broker))}"
+    except LinkError as error:
+        url = loaded.settings.bus.url
+        cause = f"the broker cannot be used: {error}"
+        origin = f"from {loaded.origin('bus.url')}"
+        problem = settings.Problem("bus.url", f'"{url}"', cause, origin)
+        raise settings.SettingsError([problem]) from None
 
 
 def _running(name: str) -> list[settings.AppliedSetting]:

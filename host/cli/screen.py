@@ -144,6 +144,8 @@ def head(status: Mapping[str, Any]) -> str:
             f"tasks of pools: {waiting} queued, {running} running; {done} done, {failed} failed, "
             f"{lost} lost, {late} timed out"
         )
+    if (bus := status.get("bus")) is not None:
+        lines.append(_bus(bus))
     last = status["last_reload"]
     if last is not None:
         reason = f": {last['reason'].partition(chr(10))[0]}" if last["reason"] else ""
@@ -152,6 +154,14 @@ def head(status: Mapping[str, Any]) -> str:
             f"{ago(last['seconds_ago'])} ago{reason}"
         )
     return "\n".join(map(printable, lines))
+
+
+def _bus(bus: Mapping[str, Any]) -> str:
+    """Return how the connection to the broker is."""
+    state = "connected" if bus["connected"] else "away"
+    cause = f": {bus['cause']}" if bus["cause"] else ""
+    queued = f"; {mebibytes(bus['queued_bytes'])} queued" if bus["queued_bytes"] >> 20 else ""
+    return f"bus: {state} for {ago(bus['seconds'])}, {bus['broker']}{cause}{queued}"
 
 
 def _tasks(status: Mapping[str, Any]) -> dict[str, int]:

@@ -125,6 +125,7 @@ _STATUS = (
     "listeners",
     "certificates",
     "plugins",
+    "bus",
     "last_reload",
     "hangs",
     "restarts",

@@ -23,7 +23,8 @@ class Restart(IntEnum):
     RECYCLED = 4
 
 
-_BEAT, _BRIDGE_BEAT, _FIRST_EVENT = 0, 1, 2
+_BEAT, _BRIDGE_BEAT, _BUS, _BUS_QUEUED, _FIRST_EVENT = range(5)
+_AWAY, _CONNECTED = 1, 2
 _NUMBERS = {event.name: number for number, event in enumerate(EVENTS, _FIRST_EVENT)}
 _FIRST_RESTART = _FIRST_EVENT + len(EVENTS)
 _WORDS = _FIRST_RESTART + MAX_WORKERS * len(Restart)
@@ -89,6 +90,21 @@ class HostCounts:
     @bridge_beat.setter
     def bridge_beat(self, seconds: float) -> None:
         self._cells[_BRIDGE_BEAT] = int(seconds * 1e9)
+
+    @property
+    def bus(self) -> tuple[bool, int] | None:
+        """Whether the bus is connected to its broker, and how many bytes wait for that.
+
+        None if there is none.
+        """
+        state = self._cells[_BUS]
+        return (state == _CONNECTED, self._cells[_BUS_QUEUED]) if state else None
+
+    @bus.setter
+    def bus(self, state: tuple[bool, int]) -> None:
+        is_connected, queued = state
+        self._cells[_BUS] = _CONNECTED if is_connected else _AWAY
+        self._cells[_BUS_QUEUED] = queued
 
     def close(self) -> None:
         """Unmap it."""

@@ -22,6 +22,7 @@ WORDS_PER_PLUGIN = 512
 RESERVED = frozenset(
     {
         "answers",
+        "bus",
         "connections",
         "datagram",
         "datagrams",

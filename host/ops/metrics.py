@@ -177,10 +177,15 @@ _STARTED = _gauge("start_time_seconds", "When the host was started, since the ep
 _RESTARTS = _counter("worker_restarts", "Workers that were replaced, by cause.", ("slot", "cause"))
 _EVENTS = _counter("events", "Events that the supervisor has told in the log.", ("event",))
 
+_BUS_CONNECTED = _gauge("bus_connected", "Whether the bus is connected to its broker.")
+_BUS_QUEUED = _gauge("bus_queued_bytes", "Bytes that wait for the broker of the bus.")
+
 SHOWN_FROM_ZERO = (
     events.HELPER_ENDED,
     events.RELOAD_FAILED,
     events.FORK_FAILED,
+    events.BUS_AWAY,
+    events.BUS_MISSED,
     events.CERTIFICATES_REFUSED,
     events.CERTIFICATES_NOT_TAKEN,
     events.HOST_BUG,
@@ -200,6 +205,8 @@ METRICS: tuple[Metric, ...] = tuple(
             *(each.metric for each in _GAUGES),
             _RESTARTS,
             _EVENTS,
+            _BUS_CONNECTED,
+            _BUS_QUEUED,
             series.shown(HOOK_SECONDS),
             series.shown(HOOK_FAILURES),
         )
@@ -238,6 +245,9 @@ def read(host: OpsAssignment) -> Families:
     yield _RESTARTS, _of_restarts(host.counts, {slot for slot, _ in totals.slots})
     told = dict.fromkeys((event.name for event in SHOWN_FROM_ZERO), 0) | host.counts.events
     yield _EVENTS, [Sample((name,), count) for name, count in told.items()]
+    if (bus := host.counts.bus) is not None:
+        yield _BUS_CONNECTED, [Sample((), int(bus[0]))]
+        yield _BUS_QUEUED, [Sample((), bus[1])]
     yield from series.read(host)
 
 

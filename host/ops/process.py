@@ -15,10 +15,7 @@ from host.ipc.assignment import OpsAssignment
 from host.ops.access import Access
 from host.ops.http import HttpServer, Request, Response
 from host.ops.pages import HEADERS, OPEN_PATHS, PROBES, Pages
-from host.runtime import early_signals
-from host.runtime.privileges import give_up_capabilities
-from host.runtime.processes import die_with_parent, offer_to_oom_killer
-from host.runtime.signal_table import SIGNALS
+from host.runtime.helpers import begin_helper
 from host.settings import Settings
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import OPS_FAILED
@@ -45,16 +42,8 @@ def run(
         telemetry: told of faults.
         reopen_log: has them written to what has the path of the log file now; it may raise OSError.
     """
-    if settings.process.keep:
-        give_up_capabilities()
-    if not die_with_parent(assignment.parent):
+    if not begin_helper(assignment.parent):
         return ExitCode.OK
-    offer_to_oom_killer()
-    for number in SIGNALS:  # a service manager or a terminal tells all processes: the host decides
-        with suppress(ValueError):
-            signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    early_signals.unblock()  # a fork begins with all of them blocked
     access = Access(token, settings.ops.hosts, OPEN_PATHS, PROBES)
     asyncio.run(_serve(assignment, access, telemetry, reopen_log))
     return ExitCode.OK

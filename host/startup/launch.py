@@ -25,12 +25,12 @@ from host.runtime.processes import BatchScheduling
 from host.runtime.signals import Signals, ending
 from host.runtime.steps import Steps
 from host.settings import Loaded, Settings, SettingsError, ignored_variables
-from host.startup.bridge import runs_bridge
 from host.startup.given import Given, given_to_this_process
+from host.startup.helpers import runs_bridge, runs_ops
 from host.startup.limits import RESERVED_DESCRIPTORS, pool_descriptors
 from host.startup.listening import assign_listeners, open_control, open_or_take
 from host.startup.log import HostLog
-from host.startup.ops import open_or_take_ops, runs_ops
+from host.startup.ops import open_or_take_ops
 from host.startup.prepare import (
     Prepared,
     count_sockets,
@@ -205,7 +205,7 @@ def _run(
         tls=prepared.tls,
         ops=opened.ops,
         run_ops=runs_ops(prepared, given, host_log),
-        run_bridge=runs_bridge(prepared.broker, given, host_log),
+        run_bridge=runs_bridge(prepared, given, host_log),
         kept=given.kept,
         timed=recorder.timed if recorder else None,
     )

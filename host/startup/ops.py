@@ -1,22 +1,13 @@
-"""Where a host shows how it is, and what the process does that shows it."""
+"""Where a host shows how it is."""
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
-
 from host.errors import ListenError
-from host.ipc.assignment import OpsAssignment
 from host.net.activation import PassedSockets
 from host.net.listeners import ListeningSocket
-from host.runtime import forks
 from host.runtime.accounts import Account
 from host.settings import Settings
-from host.startup.given import Given
 from host.startup.listening import open_or_find
-from host.startup.log import HostLog
-from host.startup.ops_token import MODULE
-from host.startup.prepare import Prepared
 from host.supervisor.reload.handover import Handover
 from host.supervisor.reload.sockets import bound_before, take_listeners
 
@@ -69,27 +60,3 @@ def open_or_take_ops(
                 known.file.remove()
             sock.close()
     return taken, failed
-
-
-def runs_ops(
-    prepared: Prepared, given: Given, host_log: HostLog
-) -> Callable[[OpsAssignment], int] | None:
-    """Return what the process does that shows how the host is; None if there is to be none."""
-    settings, token = prepared.settings, prepared.ops_token
-    if token is None:
-        return None
-    run, secret = importlib.import_module(MODULE).run, token.get_secret_value()
-    log, telemetry, capture = host_log.writer, host_log.telemetry, host_log.capture
-
-    def run_ops(assignment: OpsAssignment) -> int:
-        capture.forget()
-        given.close_kept()
-        forks.close_in_plugin_fork(capture.end_in_fork)
-        log.forget()
-        try:
-            return int(run(assignment, settings, secret, telemetry, log.reopen))
-        finally:
-            capture.end()
-            log.close()
-
-    return run_ops

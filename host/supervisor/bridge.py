@@ -48,6 +48,7 @@ class Bridge:
         self._hub: RemoteHub | None = None
         self._helper: HelperProcess | None = None
         self._can_start = False
+        self._counts: HostCounts | None = None
         self._theirs: socket.socket | None = None
         self.router = BusRouter(loop, telemetry, self._make_hub)
 
@@ -77,6 +78,8 @@ class Bridge:
 
         helper = Helper("bus.url", be_bridge, close, lambda: counts.bridge_beat, self._channel)
         self._helper = HelperProcess(helper, self._loop, self._telemetry, self._limits, before)
+        self._counts = counts
+        self._count()
         self._can_start = run is not None
 
     def start(self) -> None:
@@ -117,7 +120,8 @@ class Bridge:
         return self._helper is not None and self._helper.knows(pid)
 
     def check_health(self) -> None:
-        """Kill the process if it hangs."""
+        """Show how the connection is, and kill the process if it hangs."""
+        self._count()
         if self._helper is not None:
             self._helper.check_health()
 
@@ -168,3 +172,8 @@ class Bridge:
             if self._is_connected:
                 self._since = self._loop.now
             self._is_connected, self._cause = False, cause
+        self._count()
+
+    def _count(self) -> None:
+        if self._counts is not None and self._hub is not None:
+            self._counts.bus = self._is_connected, self._hub.queued

@@ -374,6 +374,12 @@ BUS_AWAY = Event("bus_away", Level.WARNING, "the bus has no connection to {broke
 BUS_MISSED = Event(
     "bus_missed", Level.WARNING, "messages of the bus were lost while there was no connection"
 )
+BUS_REFUSED = Event(
+    "bus_refused",
+    Level.WARNING,
+    "somebody else publishes on the channels of the bus in the broker: what is no message of a host"
+    " is dropped, from now on without a word",
+)
 LINES_DROPPED = Event(
     "lines_dropped", Level.WARNING, "{count:log line} dropped: the log was not taken fast enough"
 )

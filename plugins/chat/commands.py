@@ -155,7 +155,7 @@ class ChatCommands:
             user.refuse("the server is overloaded: that was not sent")
 
     def _send(self, member: str, *what: object) -> bool:
-        return self._bus.publish(_topic(member), json.dumps(what).encode())
+        return self._membership.reach.publish(_topic(member), json.dumps(what).encode())
 
     def _private(self, message: Message) -> None:
         match json.loads(message.payload):

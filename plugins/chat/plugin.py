@@ -60,7 +60,7 @@ class Chat:
         self._commands = ChatCommands(
             worker, self._options, self._membership, self._on_sent, self._messages
         )
-        self._membership.presence.start()
+        self._membership.start()
         self._commands.start()
 
     @hookimpl

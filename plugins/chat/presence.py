@@ -3,6 +3,10 @@
 Each worker says what happens to its own users, and hears it itself like all others: a change
 counts when it is heard. It also keeps what it has said (`_own`), and tells all of it again as one
 list when a worker begins (`hello`), and when something of it may have been lost.
+
+A host that was cut off from the others for too long is taken for dead though it lives on: the
+others have dropped its users, and its workers hear that they have left themselves. They tell their
+lists again, and ask for those of the others.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import json
 from collections.abc import Callable, Iterable
 
 from host import BUS_LEFT, BUS_LOST, Message, Worker
+from host.plugins.chat.reach import Reach
 from host.plugins.chat.roster import Change, Roster
 
 TOPIC = "chat.presence"
@@ -24,8 +29,10 @@ _FIRST_LISTS_SECONDS = 0.05
 """How long a worker that begins waits for the lists of the others before it has users itself."""
 _CALM_SECONDS = 0.1
 """How long losses are gathered before everyone is asked for its list."""
-_ANSWER_SECONDS = 2.0
-"""After a loss, a worker whose list does not come in this time has ended: that message was lost."""
+_ANSWER_SECONDS = 5.0
+"""After a loss, a worker whose list does not come in this time has ended: that message was lost.
+
+A broker that starts again is noticed within 2 s by each host."""
 
 
 class _Own:
@@ -43,6 +50,7 @@ class Presence:
 
     Args:
         worker: this worker.
+        reach: publishes what is said.
         on_change: told of each change of the roster.
         on_loss: called when messages of the bus have been lost.
 
@@ -55,17 +63,18 @@ class Presence:
     def __init__(
         self,
         worker: Worker,
+        reach: Reach,
         on_change: Callable[[Change], object],
         on_loss: Callable[[], object],
     ) -> None:
-        self._worker, self._bus = worker, worker.bus
+        self._worker, self._bus, self._reach = worker, worker.bus, reach
         self._on_change, self._on_loss = on_change, on_loss
         self.roster = Roster()
         self._own: dict[int, _Own] = {}
         self._list_due = False
         self._unheard: set[str] = set()
         self._rounds = 0
-        self._round_due = False
+        self._round_due = self._has_lost = False
         self._gathering = True
         self.is_known = False
         self._waiting: list[Callable[[], object]] = []
@@ -114,7 +123,7 @@ class Presence:
             self._say("quit", uid, why)
 
     def _say(self, *event: object) -> bool:
-        said = self._bus.publish(TOPIC, json.dumps(event, separators=(",", ":")).encode())
+        said = self._reach.publish(TOPIC, json.dumps(event, separators=(",", ":")).encode())
         if not said:
             self._list_soon(_RETRY_SECONDS)
         return said
@@ -172,11 +181,18 @@ class Presence:
 
     def _left(self, message: Message) -> None:
         member = message.payload.decode()
+        if member == self._bus.member:  # its users are there, but nobody else knows that
+            self._ask_soon()
+            return
         self._unheard.discard(member)
         self._tell(self.roster.drop(member))
         self._look_whether_known()
 
     def _lost(self) -> None:
+        self._has_lost = True
+        self._ask_soon()
+
+    def _ask_soon(self) -> None:
         self.is_known = False
         if not self._round_due:
             self._round_due = True
@@ -185,7 +201,9 @@ class Presence:
     def _ask_all(self) -> None:
         """Ask all workers for their lists; one that does not answer has ended."""
         self._round_due = False
-        self._on_loss()
+        if self._has_lost:
+            self._has_lost = False
+            self._on_loss()
         self._unheard = set(self.roster.members) - {self._bus.member}
         self._rounds += 1
         self._gathering = True

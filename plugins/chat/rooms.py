@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from itertools import count
 
 from host import Bus, Message, Worker
+from host.plugins.chat.reach import Reach
 
 Write = Callable[[bytes], object]
 Line = tuple[str, bytes, bytes]
@@ -48,15 +49,21 @@ class Rooms:
 
     Args:
         worker: this worker.
+        reach: publishes what is said.
         history: how many lines are kept of each room.
         echo: whether a message is also sent to the user who says it.
         on_sent: told how many bytes each of a room's users was just sent.
     """
 
     def __init__(
-        self, worker: Worker, history: int, echo: bool, on_sent: Callable[[int], object]
+        self,
+        worker: Worker,
+        reach: Reach,
+        history: int,
+        echo: bool,
+        on_sent: Callable[[int], object],
     ) -> None:
-        self._worker, self._history, self._echo = worker, history, echo
+        self._worker, self._reach, self._history, self._echo = worker, reach, history, echo
         self._bus: Bus = worker.bus
         self._on_sent = on_sent
         self._rooms: dict[str, Room] = {}
@@ -103,7 +110,7 @@ class Rooms:
     def say(self, name: str, uid: int, line: bytes) -> bool:
         """Have a line sent to all in a room; False if the bus is overloaded."""
         payload = b"%d.%d %b" % (uid, next(self._numbers), line)
-        return self._bus.publish(self._rooms[name].topic, payload, retain=self._history)
+        return self._reach.publish(self._rooms[name].topic, payload, retain=self._history)
 
     def announce(self, names: Iterable[str], line: bytes) -> None:
         """Send a line once to each of this worker's users who is in one of the rooms."""

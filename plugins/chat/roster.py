@@ -97,6 +97,7 @@ class Roster:
         self._members: dict[str, dict[int, Person]] = {}
         self._parts: dict[str, list[Row]] = {}
         self._nicks: dict[str, Person] = {}
+        self._shadowed: dict[str, list[Person]] = {}
         self._rooms: dict[str, dict[Person, None]] = {}
         self._asking: dict[str, int] = {}
 
@@ -118,7 +119,7 @@ class Roster:
         return self._rooms.get(room, {}).keys()
 
     def find(self, nick: str) -> Person | None:
-        """Return who has this nick, in any case."""
+        """Return who has this nick, in any case: of several, for a moment, the last who took it."""
         return self._nicks.get(fold(nick))
 
     def apply(self, member: str, event: Sequence[Any]) -> list[Change]:
@@ -185,7 +186,7 @@ class Roster:
     def _arrive(self, member: str, uid: int, nick: str) -> Change:
         person = Person(member, uid, nick, {})
         self._members[member][uid] = person
-        self._nicks[fold(nick)] = person
+        self._add_nick(person)
         return Arrived(person)
 
     def _rename(self, person: Person, nick: str) -> list[Change]:
@@ -194,7 +195,7 @@ class Roster:
         old = person.nick
         self._forget_nick(person)
         person.nick = nick
-        self._nicks[fold(nick)] = person
+        self._add_nick(person)
         return [Renamed(person, old)]
 
     def _ask(self, person: Person, room: str) -> list[Change]:
@@ -242,8 +243,22 @@ class Roster:
         if not self._asking[room]:
             del self._asking[room]
 
-    def _forget_nick(self, person: Person) -> None:
-        """Take a nick out, unless someone else has it already."""
+    def _add_nick(self, person: Person) -> None:
         key = fold(person.nick)
-        if self._nicks.get(key) is person:
+        before = self._nicks.get(key)
+        if before is not None:  # its worker has not told yet that it has another one
+            self._shadowed.setdefault(key, []).append(before)
+        self._nicks[key] = person
+
+    def _forget_nick(self, person: Person) -> None:
+        """Take a nick out, which somebody else may have as well."""
+        key = fold(person.nick)
+        shadowed = self._shadowed.get(key, [])
+        if self._nicks[key] is not person:
+            shadowed.remove(person)
+        elif shadowed:
+            self._nicks[key] = shadowed.pop()
+        else:
             del self._nicks[key]
+        if key in self._shadowed and not shadowed:
+            del self._shadowed[key]

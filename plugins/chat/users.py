@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from enum import Enum
 
 from host import Connection, Timer
 from host.plugins.chat.options import Options
@@ -10,16 +10,18 @@ from host.plugins.chat.telnet import Telnet
 from host.plugins.framing import LineFramer
 
 
-class Wait(StrEnum):
+class Wait(Enum):
     """What a user waits for; further lines wait with it, so that they are taken in order.
 
     The value is what the user is told if it does not come.
     """
 
     ARRIVAL = "your nick"
+    GUEST = "a nick for you, since yours belongs to somebody else"
+    CLAIM = "the nick that you want"
     NICK = "your new nick"
     JOIN = "the room"
-    LEAVE = "the room"
+    LEAVE = "the room that you leave"
 
 
 class Bucket:
@@ -56,7 +58,7 @@ class User:
         nick: the nick that it owns; empty until it has its first.
         rooms: the rooms that it is in, in the order in which it came.
         current: the room that plain text goes to; empty for none.
-        asking: the room that it waits for; empty for none.
+        asking: the room that it is about to enter; empty for none.
         wait: what it waits for, or None.
         timer: ends the wait if nothing comes.
         gone: whether it has been taken out: nothing that still comes for it counts.

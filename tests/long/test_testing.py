@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import host.interfaces
-from host import BUS_LEFT, CloseReason, PluginError
+from host import BUS_LEFT, BUS_TAKEN, CloseReason, PluginError
 from host.plugin.catalog import catalog
 from host.plugins.echo import Echo
 from host.settings import SettingsError
@@ -213,6 +213,54 @@ def test_an_overloaded_bus_drops(pair):
     bus.overloaded = False
     assert worker.bus.publish("news", b"1")
     assert one.bus.publish("news", b"1")
+
+
+def test_while_the_broker_is_away_messages_wait_and_questions_have_an_answer():
+    bus = MemoryBus()
+    one = FakeWorker(0, bus=bus)
+    other = FakeWorker(1, bus=bus, loop=one.loop)
+    heard, told = [], []
+    one.bus.subscribe("news", heard.append)
+    one.run()
+    bus.away = True
+    assert one.bus.publish("news", b"1", done=told.append)
+    one.bus.claim("key", told.append)
+    one.bus.table("flags").get("a", lambda *found: told.append(found))
+    one.bus.subscribe("late", heard.append, lambda: told.append("ready"))
+    one.advance(1.9)
+    assert (heard, told) == ([], [(False, None)])
+    one.advance(0.2)
+    assert told.pop() is False
+    one.bus.claim("key", told.append)
+    bus.leave(other.pid)
+    bus.away = False
+    one.run()
+    assert told == [(False, None), True, "ready", True]
+    assert [message.payload for message in heard] == [b"1"]
+    assert one.bus.fence("key") is not None
+
+
+def test_who_was_taken_for_dead_hears_that_and_which_keys_it_has_lost():
+    bus, heard, answers = MemoryBus(), [], []
+    one = FakeWorker(0, bus=bus)
+    other = FakeWorker(1, bus=bus, loop=one.loop)
+    for worker in (one, other):
+        worker.bus.subscribe(BUS_LEFT, heard.append)
+        worker.bus.subscribe(BUS_TAKEN, heard.append)
+    for key in ("kept", "lost"):
+        one.bus.claim(key, answers.append)
+    one.run()
+    bus.declare_left(one.pid)
+    bus.take_key("lost")
+    bus.take_key("nobody's")
+    one.run()
+    said = [(message.topic, message.payload.decode()) for message in heard]
+    assert sorted(said) == [(BUS_LEFT, one.bus.member)] * 2 + [(BUS_TAKEN, "lost")]
+    for key in ("lost", "nobody's", "kept"):
+        other.bus.claim(key, answers.append)
+    one.run()
+    assert answers == [True, True, False, False, False]
+    assert (one.bus.fence("lost"), one.bus.fence("kept")) == (None, 1)
 
 
 # The harness

@@ -14,13 +14,16 @@ from typing import Any
 
 import pytest
 
+from host.settings import BusSettings
 from host.testing.machine import patience
 from prefork_pytest import hosts_of
 from support.asking import fresh_name
+from support.bus_world import World, more_members
 from support.certificates import Authority
 from support.hosting import WHOAMI, Host, Load, Refusal, Refuse, Start, command, environment
 from support.ordinary import Ordinary, UnreachableError, ordinary
 from support.processes import everyone
+from support.redis_server import RedisServer
 from support.scenes import Scene
 from support.service_manager import FakeManager
 
@@ -194,3 +197,49 @@ def scene(start: Start, refuse: Refuse, nobody: Ordinary) -> Scene:
     folder = nobody.folder / f"scene-{len(list(nobody.folder.iterdir()))}"
     folder.mkdir()
     return Scene(start, refuse, nobody, folder)
+
+
+@pytest.fixture(scope="module")
+def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A redis-server for tests that leave it as it is, each in a namespace of its own."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A redis-server of the test's own; a restart finds what it had."""
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    server = RedisServer(folder, "--appendonly", "yes")
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def worlds() -> Iterator[Callable[..., World]]:
+    """Make worlds of members of a bus, as `World` is made."""
+    with ExitStack() as ending:
+
+        def make(*settings: BusSettings, **others: Any) -> World:
+            world = World(settings, **others)
+            ending.callback(world.close)
+            return world
+
+        yield make
+
+
+@pytest.fixture(params=["embedded", "redis, one host", "redis, two hosts"])
+def bus_world(
+    request: pytest.FixtureRequest, shared_redis: RedisServer, worlds: Callable[..., World]
+) -> World:
+    """Two members of each bus that there is, whose subscriptions are confirmed."""
+    hosts = 2 if "two" in request.param else 1
+    settings = BusSettings()
+    if request.param != "embedded":
+        namespace = f"conformance-{next(NUMBERS)}"
+        settings = BusSettings(url=shared_redis.url, namespace=namespace, node="n")
+    world = worlds(*[settings] * hosts)
+    more_members(world, 2)
+    return world

@@ -15,13 +15,12 @@ import pytest
 
 from host.testing.machine import patience
 from support.address import connect
-from support.hosting import Start
+from support.chat_hosts import FAST, ChatHosts
+from support.hosting import Host, Start
 from support.talkers import Client, People, slots_of
 from support.targets import parse
 
 pytestmark = pytest.mark.process
-
-FAST = {"options.chat.messages_per_second": 1_000_000, "options.chat.burst": 1_000_000}
 
 
 @pytest.fixture
@@ -30,13 +29,36 @@ def people() -> Iterator[People]:
         yield People(stack)
 
 
+@pytest.fixture
+def chats(
+    request: pytest.FixtureRequest, start: Start, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ChatHosts]:
+    """As many hosts as `over_hosts` says."""
+    made = ChatHosts(start, tmp_path_factory.mktemp("redis"), request.param)
+    yield made
+    made.close()
+
+
+over_hosts = pytest.mark.parametrize("chats", [1, 2], indirect=True, ids=["1 host", "2 hosts"])
+
+
+def places_of(hosts: list[Host], clients: list[Client]) -> list[tuple[int, int]]:
+    """Return for each client the numbers of its host and of the slot there."""
+    found: list[tuple[int, int]] = [(0, 0)] * len(clients)
+    for number, host in enumerate(hosts):
+        slots = slots_of(host, clients[number :: len(hosts)])
+        found[number :: len(hosts)] = [(number, slot) for slot in slots]
+    return found
+
+
+@over_hosts
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_a_crowd_over_all_workers_sees_the_same_in_the_same_order(
-    start: Start, people: People, workers: int
+    chats: ChatHosts, people: People, workers: int
 ) -> None:
-    host = start(plugin="chat", workers=workers, settings=FAST)
-    crowd = people(host, 40, "#lobby")
-    assert len(set(slots_of(host, crowd))) == workers
+    hosts = chats(workers=workers)
+    crowd = people(hosts, 40, "#lobby")
+    assert len(set(places_of(hosts, crowd))) == workers * len(hosts)
     chosen = random.Random(4)
     for number in range(300):
         chosen.choice(crowd).send(f"message {number}")
@@ -54,9 +76,12 @@ def test_a_crowd_over_all_workers_sees_the_same_in_the_same_order(
         assert client.ask("/rooms", r"-- rooms: (.*)").group(1) == "#lobby (40)"
 
 
-def test_a_room_on_one_worker_is_none_of_the_others_business(start: Start, people: People) -> None:
-    host = start(plugin="chat", workers=3, settings=FAST)
-    ones, others = people(host, 5, "#one"), people(host, 5, "#other", name="v")
+@over_hosts
+def test_a_room_on_one_worker_is_none_of_the_others_business(
+    chats: ChatHosts, people: People
+) -> None:
+    hosts = chats(workers=3)
+    ones, others = people(hosts, 5, "#one"), people(hosts, 5, "#other", name="v")
     ones[0].send("for us only")
     others[0].send("for them only")
     for client in ones:
@@ -69,11 +94,12 @@ def test_a_room_on_one_worker_is_none_of_the_others_business(start: Start, peopl
     ones[1].wait_for(r"\[to v3\] psst")
 
 
-def test_one_of_two_gets_the_nick_however_close_the_race(start: Start, people: People) -> None:
-    host = start(plugin="chat", workers=2, settings=FAST)
-    clients = people(host, 4)
-    slots = slots_of(host, clients)
-    pair = [clients[slots.index(0)], clients[slots.index(1)]]
+@over_hosts
+def test_one_of_two_gets_the_nick_however_close_the_race(chats: ChatHosts, people: People) -> None:
+    hosts = chats(workers=2)
+    clients = people(hosts, 4)
+    places = places_of(hosts, clients)
+    pair = [clients[0], clients[places.index(next(each for each in places if each != places[0]))]]
     for turn in range(50):
         begin, marks = threading.Barrier(2), [len(client.lines) for client in pair]
 
@@ -96,14 +122,16 @@ def test_one_of_two_gets_the_nick_however_close_the_race(start: Start, people: P
         assert sorted(answers) == ["!!", "--"]
 
 
-def test_those_who_join_see_the_last_messages_on_every_worker(start: Start, people: People) -> None:
-    settings = FAST | {"options.chat.history": 5}
-    host = start(plugin="chat", workers=4, settings=settings)
-    (ada,) = people(host, 1, "#a", name="ada")
+@over_hosts
+def test_those_who_join_see_the_last_messages_on_every_worker(
+    chats: ChatHosts, people: People
+) -> None:
+    hosts = chats({"options.chat.history": 5}, workers=4)
+    (ada,) = people(hosts, 1, "#a", name="ada")
     for number in range(8):
         ada.ask(f"message {number}", rf"\[#a\] ada0: message {number}")
-    late = people(host, 8, "#a", name="late")
-    assert len(set(slots_of(host, late))) == 4
+    late = people(hosts, 8 * len(hosts), "#a", name="late")
+    assert len(set(places_of(hosts, late))) == 4 * len(hosts)
     for client in late:
         assert client.said == [f"[#a] ada0: message {number}" for number in range(3, 8)]
 
@@ -131,10 +159,9 @@ def test_limits_are_answered(start: Start, people: People) -> None:
     assert len([line for line in ada.said if "flood" in line]) < 20
 
 
-def test_many_who_join_at_once_fill_a_room_exactly(start: Start, people: People) -> None:
-    settings = FAST | {"options.chat.max_room_members": 10}
-    host = start(plugin="chat", workers=4, settings=settings)
-    crowd = people(host, 40)
+@over_hosts
+def test_many_who_join_at_once_fill_a_room_exactly(chats: ChatHosts, people: People) -> None:
+    crowd = people(chats({"options.chat.max_room_members": 10}, workers=4), 40)
     for client in crowd:
         client.send("/join #small")
     answers = [

@@ -121,6 +121,7 @@ def test_a_storm_of_lines_makes_nobody_wait_and_what_is_lost_is_counted(
     (tmp_path / "noisy.py").write_text(NOISY)
     log = tmp_path / "log"  # a file takes all, so that the log keeps nobody
     flags = ("--ops", "tcp://127.0.0.1:0", "--set", f"log.file={log}")
+    flags += ("--set", "lifecycle.hang_seconds=60")  # one process is stopped, one writes for long
     host = start(*flags, plugin=f"{tmp_path}/noisy.py", ready=False)
     eventually(lambda: "host_ready" in host_log(log), "it is ready")
     events = [json.loads(line) for line in log.read_text().splitlines()]

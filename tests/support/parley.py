@@ -12,14 +12,14 @@ from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
-from host import BUS_LEFT, BUS_LOST, CloseReason, Listener, Message
+from host import BUS_LEFT, BUS_LOST, BUS_TAKEN, CloseReason, Listener, Message
 from host.ipc.series import OwnSeries
 from host.metrics.declaring import DeclaredMetrics
 from host.plugins.chat import Chat
 from host.plugins.chat.options import Options
 
 LISTENER = Listener(0, "tcp://127.0.0.1:7000", "chat")
-CLAIMS = "(claims)"
+CLAIMS, ORDERED = "(claims)", "(ordered)"
 
 
 class Timer:
@@ -36,6 +36,7 @@ class Net:
 
     Attributes:
         full: while it is true, all that is sent is dropped.
+        cut_off: those for whom nothing is delivered, and of whom nothing comes.
     """
 
     def __init__(self, ordered: bool) -> None:
@@ -45,6 +46,7 @@ class Net:
         self.rings: dict[str, deque[Message]] = {}
         self.owners: dict[str, str] = {}
         self.full = False
+        self.cut_off: set[str] = set()
         self.log: dict[str, list[bytes]] = {}
 
     def put(
@@ -57,7 +59,9 @@ class Net:
 
     def step(self, choice: int) -> bool:
         """Take one step, of the queue that `choice` says; false if there is none."""
-        paths = [path for path, queue in self.queues.items() if queue]
+        paths = [
+            path for path, queue in self.queues.items() if queue and path[1] not in self.cut_off
+        ]
         if not paths:
             return False
         self.queues[paths[choice % len(paths)]].popleft()[1]()
@@ -71,19 +75,38 @@ class Net:
 
     def kill(self, member: str) -> None:
         """End a worker; what it has sent before is still delivered, and word of its end is last."""
-        for path, queue in list(self.queues.items()):
-            if path[:2] == ("up", member):
-                while queue:
-                    queue.popleft()[1]()
+        if member not in self.cut_off:
+            self._flush("up", member)
         self.ends.pop(member)
+        self.cut_off.discard(member)
         self.queues = {path: queue for path, queue in self.queues.items() if path[1] != member}
+        self.tell_left(member)
+
+    def tell_left(self, member: str) -> None:
+        """Take a worker for dead: its keys are free, and all hear that, itself as well."""
         self.owners = {key: owner for key, owner in self.owners.items() if owner != member}
         for other, end in self.ends.items():
-            for path, queue in list(self.queues.items()):
-                if path[:2] == ("down", other):
-                    while queue:
-                        queue.popleft()[1]()
-            end.hear(Message(BUS_LEFT, member.encode(), member, retained=False))
+            message = Message(BUS_LEFT, member.encode(), member, retained=False)
+            if other in self.cut_off:
+                self.put("down", other, BUS_LEFT, lambda end=end, it=message: end.hear(it))
+            else:
+                self._flush("down", other)
+                end.hear(message)
+
+    def connect(self, member: str) -> None:
+        """End a partition: a worker asks for its keys anew, and hears what it has missed."""
+        self.cut_off.discard(member)
+        end = self.ends[member]
+        for key in sorted(end.held):
+            if self.owners.setdefault(key, member) != member:
+                end.held.discard(key)
+                end.hear(Message(BUS_TAKEN, key.encode(), member, retained=False))
+
+    def _flush(self, way: str, member: str) -> None:
+        for path, queue in list(self.queues.items()):
+            if path[:2] == (way, member):
+                while queue:
+                    queue.popleft()[1]()
 
     def publish(self, member: str, topic: str, payload: bytes, retain: int) -> None:
         self.log.setdefault(topic, []).append(payload)
@@ -103,16 +126,31 @@ class End:
         self._net, self.member = net, member
         self.callbacks: dict[str, list[tuple[int, Callable[[Message], object]]]] = {}
         self.confirmed: set[str] = set()
+        self.held: set[str] = set()
         self._live: set[int] = set()
         self._ids = count()
         net.ends[member] = self
 
-    def publish(self, topic: str, payload: bytes, *, retain: int = 0) -> bool:
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        retain: int = 0,
+        done: Callable[[bool], object] | None = None,
+    ) -> bool:
         net = self._net
+
+        def arrived() -> None:
+            net.publish(self.member, topic, payload, retain)
+            if done is not None:
+                net.put("down", self.member, ORDERED, lambda: done(True))
+
         if net.full:
+            if done is not None:
+                net.put("down", self.member, ORDERED, lambda: done(False))
             return False
-        step = lambda: net.publish(self.member, topic, payload, retain)  # noqa: E731
-        net.put("up", self.member, topic, step)
+        net.put("up", self.member, topic, arrived)
         return True
 
     def subscribe(
@@ -151,33 +189,29 @@ class End:
 
     def hear(self, message: Message) -> None:
         for number, callback in tuple(self.callbacks.get(message.topic, ())):
-            if number in self._live or message.topic in (BUS_LOST, BUS_LEFT):
+            if number in self._live or message.topic in (BUS_LOST, BUS_LEFT, BUS_TAKEN):
                 callback(message)
 
     def claim(self, key: str, done: Callable[[bool], object]) -> None:
         net = self._net
 
         def arrived() -> None:
-            owned = net.owners.setdefault(key, self.member) == self.member and key not in held
+            owned = net.owners.setdefault(key, self.member) == self.member
+            owned = owned and key not in self.held
             if owned:
-                held.add(key)
+                self.held.add(key)
             net.put("down", self.member, CLAIMS, lambda: done(owned))
 
-        held = self._held
         if net.full:
             net.put("down", self.member, CLAIMS, lambda: done(False))
         else:
             net.put("up", self.member, CLAIMS, arrived)
 
-    @property
-    def _held(self) -> set[str]:
-        return self.__dict__.setdefault("held", set())
-
     def release(self, key: str) -> None:
         def arrived() -> None:
             if self._net.owners.get(key) == self.member:
                 del self._net.owners[key]
-                self._held.discard(key)
+            self.held.discard(key)
 
         self._net.put("up", self.member, CLAIMS, arrived)
 
@@ -321,6 +355,18 @@ class Parley:
         place = self[number]
         del self.places[place.bus.member]
         self.net.kill(place.bus.member)
+
+    def cut_off(self, number: int) -> None:
+        """Begin a partition: nothing comes to a worker, and nothing of it."""
+        self.net.cut_off.add(self[number].bus.member)
+
+    def tell_left(self, number: int) -> None:
+        """Take a worker that is cut off for dead."""
+        self.net.tell_left(self[number].bus.member)
+
+    def connect(self, number: int) -> None:
+        """End the partition."""
+        self.net.connect(self[number].bus.member)
 
     def lose(self, number: int) -> None:
         """Drop what is on the way to a worker, and tell it so."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import select
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 from host.testing.machine import patience
@@ -90,9 +91,18 @@ class People:
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
 
-    def __call__(self, host: Host, count: int, *rooms: str, name: str = "u") -> list[Client]:
-        """Return so many users, called `u0`, `u1`, …, who are in these rooms."""
-        clients = [self._stack.enter_context(Client(host)) for _ in range(count)]
+    def __call__(
+        self, hosts: Host | Sequence[Host], count: int, *rooms: str, name: str = "u"
+    ) -> list[Client]:
+        """Return so many users, called `u0`, `u1`, …, who are in these rooms.
+
+        Of several hosts each has every second, third, … of them.
+        """
+        if isinstance(hosts, Host):
+            hosts = [hosts]
+        clients = [
+            self._stack.enter_context(Client(hosts[number % len(hosts)])) for number in range(count)
+        ]
         for number, client in enumerate(clients):
             client.ask(f"/nick {name}{number}", rf"-- \w+ is now {name}{number}$")
             for room in rooms:

@@ -3,7 +3,7 @@
 import pytest
 
 from host.cli import screen
-from host.cli.screen import Table, ago, listeners, overview
+from host.cli.screen import Table, ago, head, listeners, overview
 from host.testing.machine import patience
 from support.at_terminal import DEADLINE_SECONDS
 from support.fake_host import LISTENER, STATUS
@@ -86,3 +86,30 @@ def test_udp_listeners_have_a_table_of_their_own_and_are_among_the_others():
 
 def test_without_udp_there_is_no_such_table():
     assert screen.datagrams(STATUS) is None
+
+
+BUS = {
+    "broker": "redis://10.0.0.5",
+    "connected": True,
+    "cause": "",
+    "seconds": 7.2,
+    "queued_bytes": 0,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({}, "bus: connected for 7s, redis://10.0.0.5"),
+        (
+            {"connected": False, "cause": "it is gone", "queued_bytes": 3 << 20},
+            "bus: away for 7s, redis://10.0.0.5: it is gone; 3M queued",
+        ),
+    ],
+)
+def test_a_broker_is_told_of(changes, line):
+    assert line in head(STATUS | {"bus": BUS | changes}).splitlines()
+
+
+def test_without_a_broker_nothing_is_told_of_it():
+    assert "bus" not in head(STATUS | {"bus": None})

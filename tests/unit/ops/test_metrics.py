@@ -43,3 +43,14 @@ def test_events_that_alerts_wait_for_are_shown_before_they_are_told():
         found = shown(counts, [])["prefork_events_total"]
     zeros = {(event.name,): 0 for event in SHOWN_FROM_ZERO}
     assert found == zeros | {("helper_ended",): 3, ("host_ready",): 1}
+
+
+def test_the_bus_is_shown_if_there_is_a_broker():
+    with closing(HostCounts()) as counts:
+        assert "prefork_bus_connected" not in shown(counts, [])
+        counts.bus = False, 700
+        found = shown(counts, [])
+        assert found["prefork_bus_connected"] == {(): 0}
+        assert found["prefork_bus_queued_bytes"] == {(): 700}
+        counts.bus = True, 0
+        assert shown(counts, [])["prefork_bus_connected"] == {(): 1}

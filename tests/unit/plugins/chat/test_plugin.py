@@ -259,7 +259,7 @@ def test_lost_messages_are_told_and_what_was_missed_is_fetched():
         pass
     parley.lose(1)
     parley.settle()
-    assert "!! the server is overloaded: some messages were lost" in bob.lines
+    assert "!! some messages were lost" in bob.lines
     late = parley.client(1, "/join #lobby")
     assert "[#lobby] ada: missed" in late.lines
     one, other = parley.rosters()
@@ -306,32 +306,10 @@ def test_a_worker_that_died_unheard_is_noticed_after_a_loss():
     member = parley[0].bus.member
     del parley.places[member], parley.net.ends[member]
     parley.lose(0)
-    parley.settle(1.0)
+    parley.settle(4.0)
     assert "-- ada has quit (connection lost)" not in bob.lines
     parley.settle(2.0)
     assert "-- ada has quit (connection lost)" in bob.lines
-
-
-@pytest.mark.parametrize(
-    ("line", "what", "others"),
-    [
-        ("/join #new", "the room", "-- ada has quit (overload)"),
-        ("/nick x", "your new nick", "-- ada has quit (overload)"),
-        ("/leave", "the room", "-- ada has left #lobby"),
-    ],
-)
-def test_who_gets_no_answer_for_long_is_told_so_and_closed(line, what, others):
-    parley, ada, bob, _ = trio()
-    ada.send(line, "never done")
-    parley[0].advance(9.9)
-    assert ada.lines == []
-    parley[0].advance(0.2)
-    assert ada.lines == [f"!! no word of {what}: the server is overloaded, come back later"]
-    assert ada.closed
-    ada.leave()
-    parley.settle()
-    assert bob.lines == [others]
-    assert parley.rosters()[0] == parley.rosters()[1]
 
 
 @pytest.mark.parametrize(

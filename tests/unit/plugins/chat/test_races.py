@@ -30,7 +30,7 @@ class Races(RuleBasedStateMachine):
             max_room_members=MEMBERS_LIMIT,
             max_rooms_per_user=2,
         )
-        self.clients, self.said = [], 0
+        self.clients, self.said, self.has_parted = [], 0, False
 
     def open_ones(self):
         return [client for client in self.clients if not client.closed]
@@ -101,6 +101,20 @@ class Races(RuleBasedStateMachine):
     def messages_are_lost(self, choice):
         self.parley.lose(choice % len(self.parley.places))
 
+    @rule(choice=ANY, for_long=st.booleans())
+    def a_host_is_cut_off(self, choice, for_long):
+        number = choice % len(self.parley.places)
+        if self.parley[number].bus.member in self.parley.net.cut_off:
+            return
+        self.parley.cut_off(number)
+        if for_long:
+            self.has_parted = True
+            self.parley.tell_left(number)
+
+    @rule(choice=ANY)
+    def a_host_is_connected_again(self, choice):
+        self.parley.connect(choice % len(self.parley.places))
+
     @rule(full=st.booleans())
     def the_bus_is_full(self, full):
         self.parley.net.full = full
@@ -114,6 +128,8 @@ class Races(RuleBasedStateMachine):
     def quiet(self):
         """Let everything that is under way come to its end, then look."""
         self.parley.net.full = False
+        for number in range(len(self.parley.places)):
+            self.parley.connect(number)
         self.parley.settle(15.0)
         for client in tuple(self.clients):
             if client.closed:
@@ -150,7 +166,9 @@ class Races(RuleBasedStateMachine):
             roster = place.chat._membership.presence.roster
             assert not roster._asking
             assert len(roster._nicks) == len(actual)
-            assert all(count <= MEMBERS_LIMIT for count in roster.rooms.values())
+            assert not roster._shadowed
+            if not self.has_parted:  # who comes back is in its rooms, whoever has entered meanwhile
+                assert all(count <= MEMBERS_LIMIT for count in roster.rooms.values())
 
     def check_rooms(self):
         for place in self.parley.places.values():
