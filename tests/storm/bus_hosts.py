@@ -155,8 +155,8 @@ class _Round:
         return _nothing
 
     def _empty_broker(self) -> Undo:
-        self._cluster.broker.kill()
-        return self._cluster.broker.start_empty
+        self._cluster.broker.end()
+        return self._cluster.start_empty_broker
 
 
 @row(
