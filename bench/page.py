@@ -12,6 +12,9 @@ from bench.results import Report
 
 _WIDTH = 108
 
+HOSTS = ("<!-- hosts -->\n", "<!-- end of the hosts -->\n")
+"""What `bench.bus` has measured is between these, and stays there when the page is written."""
+
 Draw = Callable[[Report, Path], dict[str, Path]]
 
 _INTRODUCTION = """\
@@ -105,6 +108,13 @@ what no other load on the machine can change: `tests/process/test_costs.py` coun
 `tests/unit/worker/test_hot_path.py` bytecodes.
 """
 
+_HOSTS_ABOUT = """\
+A message of the bus goes from a worker over its supervisor and bridge to Redis, and over the other
+host's bridge and supervisor to a worker there. Beside it, one goes from a process with redis-py to
+Redis and to another such process. What is compared takes turns.
+`python -m bench.bus --markdown docs/performance.md` has measured this table.
+"""
+
 _PLOTS = {
     "a": ("echo", "latency"),
     "b": ("bulk",),
@@ -135,12 +145,14 @@ def write(report: Report, path: Path, draw: Draw = draw) -> None:
         path: the page's file.
         draw: draws the plots into a folder; returns the file of each.
     """
-    folder = path.with_suffix("")
+    folder, hosts = path.with_suffix(""), ""
+    if path.exists():
+        hosts = path.read_text(encoding="utf-8").partition(HOSTS[0])[2].partition(HOSTS[1])[0]
     plots = {name: f"{folder.name}/{file.name}" for name, file in draw(report, folder).items()}
-    path.write_text("\n".join(_page(report, plots)) + "\n")
+    path.write_text("\n".join(_page(report, plots, hosts)) + "\n")
 
 
-def _page(report: Report, plots: dict[str, str]) -> Iterable[str]:
+def _page(report: Report, plots: dict[str, str], hosts: str) -> Iterable[str]:
     yield "# Performance\n"
     yield _INTRODUCTION
     yield "## The machine\n"
@@ -159,6 +171,9 @@ def _page(report: Report, plots: dict[str, str]) -> Iterable[str]:
         for note in notes:
             yield textwrap.fill(f"- not measured: {note}", _WIDTH, subsequent_indent="  ") + "\n"
         yield from _images(_PLOTS.get(comparisons[0].workload, ()), plots)
+    yield "## The bus over two hosts\n"
+    yield _HOSTS_ABOUT
+    yield f"{HOSTS[0]}{hosts}{HOSTS[1]}"
     yield "## How it is measured\n"
     yield _METHOD
     yield "## To repeat it\n"

@@ -104,8 +104,8 @@ def test_a_supervisor_that_is_killed(cluster: Cluster) -> None:
 
 def test_a_broker_that_is_killed_and_starts_with_nothing(cluster: Cluster) -> None:
     cluster.add_hosts(2)
-    cluster.broker.kill()
-    cluster.broker.start_empty()
+    cluster.broker.end()
+    cluster.start_empty_broker()
     verdict = judged(cluster)
     assert verdict.losses, verdict  # all are told
 

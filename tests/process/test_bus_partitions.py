@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.bus_cluster import LEASE, Cluster
-from support.bus_network import Network
+from support.bus_network import LossyNetwork, Network
 from support.bus_relay import BOTH, TO_BROKER, TO_HOST
 from support.hosting import Start
 
@@ -38,14 +38,31 @@ def network() -> Iterator[Network]:
 
 
 @pytest.fixture
+def lossy_network() -> Iterator[LossyNetwork]:
+    if os.geteuid():
+        pytest.skip("network namespaces take root")
+    made = LossyNetwork(loss=0.02, delay_ms=5.0)
+    yield made
+    made.close()
+
+
+@pytest.fixture
 def distant(network: Network, start: Start, tmp_path: Path) -> Iterator[tuple[Cluster, Network]]:
     made = Cluster(start, tmp_path, network=network)
     yield made, network
     made.close()
 
 
-def judged(cluster: Cluster, since: float, leases: float) -> None:
-    """Wait until all is well again, and see that the partition cost what it may cost."""
+def judged(cluster: Cluster, since: float, leases: float, *, taken_for_dead: bool = True) -> None:
+    """Wait until all is well again, and see that the partition cost what it may cost.
+
+    Args:
+        cluster: the hosts.
+        since: when it began.
+        leases: how long it was.
+        taken_for_dead: whether one that is longer than a lease has a host be taken for dead: not
+            if the broker hears nobody.
+    """
     cluster.flow()
     took = time.monotonic() - since
     verdict = cluster.judge()
@@ -54,7 +71,7 @@ def judged(cluster: Cluster, since: float, leases: float) -> None:
     assert not verdict.losses, verdict  # the broker keeps far more than was said meanwhile
     assert verdict.writes, verdict
     if leases > 1:
-        assert verdict.left, verdict
+        assert verdict.left or not taken_for_dead, verdict
     else:
         assert not verdict.left + verdict.taken or took > LEASE, verdict
 
@@ -128,4 +145,16 @@ def test_the_links_of_two_hosts_and_of_the_broker(
     time.sleep(leases * LEASE)
     for place in ("host1", "broker", "host0"):
         network.up(place)
-    judged(cluster, began, leases)
+    judged(cluster, began, leases, taken_for_dead=False)
+
+
+def test_packets_that_vanish(lossy_network: LossyNetwork, start: Start, tmp_path: Path) -> None:
+    cluster = Cluster(start, tmp_path, network=lossy_network)
+    try:
+        cluster.add_hosts(2)
+        verdict = cluster.judge()
+        print(verdict)
+        assert not verdict.faults, verdict.faults[:9]
+        assert not verdict.losses, verdict
+    finally:
+        cluster.close()

@@ -42,6 +42,7 @@ def main() -> int:
     parser.add_argument(
         "--minutes", type=float, default=math.inf, help="for the rounds of a row's long form"
     )
+    parser.add_argument("--seed", type=int, default=0, help="for what is left to chance")
     parser.add_argument("--rows", type=chosen, default=sorted(ROWS), help="as 1,2,20-22")
     parser.add_argument(
         "--json",
@@ -53,7 +54,9 @@ def main() -> int:
     arguments = parser.parse_args()
     outcomes = kept(arguments.json)
     for number in arguments.rows:
-        outcomes[number] = run_row(number, quick=arguments.quick, minutes=arguments.minutes)
+        outcomes[number] = run_row(
+            number, quick=arguments.quick, minutes=arguments.minutes, seed=arguments.seed
+        )
         show(outcomes[number])
         if arguments.json:
             text = json.dumps([asdict(outcomes[each]) for each in sorted(outcomes)], indent=2)

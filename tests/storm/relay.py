@@ -1,8 +1,9 @@
 """Two network namespaces with a round trip between them, for as long as this process lives.
 
 Argument, as JSON: `delay_ms`, each way; `cookies`, whether the server's kernel always uses SYN
-cookies; `ttl`, the time to live that clients' packets begin with, 0 for the usual one. Standard
-output has one line of JSON: the paths of the namespaces `server` and `clients`.
+cookies; `ttl`, the time to live that clients' packets begin with, 0 for the usual one; `loss`,
+which part of all packets vanishes, as chance has it by the number `seed` (both may be left out).
+Standard output has one line of JSON: the paths of the namespaces `server` and `clients`.
 
 Each has a TUN device (the kernel's Documentation/networking/tuntap.rst); what one sends is written
 to the other later. No interface or address of the machine is touched.
@@ -14,6 +15,7 @@ import ctypes
 import fcntl
 import json
 import os
+import random
 import select
 import signal
 import struct
@@ -55,8 +57,8 @@ def device(host: int) -> int:
     return fd
 
 
-def carry(one: int, other: int, delay: float) -> None:
-    """Carry packets both ways, each after so many seconds."""
+def carry(one: int, other: int, delay: float, loss: float, chance: random.Random) -> None:
+    """Carry packets both ways, each after so many seconds, but for a part that vanishes."""
     peer = {one: other, other: one}
     queues: dict[int, deque[tuple[float, bytes]]] = {one: deque(), other: deque()}
     poller = select.poll()
@@ -69,7 +71,9 @@ def carry(one: int, other: int, delay: float) -> None:
             take(fd, queues[peer[fd]], delay)
         for fd, queue in queues.items():
             while queue and queue[0][0] <= time.monotonic():
-                os.write(fd, queue.popleft()[1])
+                packet = queue.popleft()[1]
+                if not loss or chance.random() >= loss:
+                    os.write(fd, packet)
 
 
 def take(fd: int, queue: deque[tuple[float, bytes]], delay: float) -> None:
@@ -97,7 +101,8 @@ def main() -> None:
     paths = {"server": server, "clients": clients}
     print(json.dumps({name: f"/proc/{os.getpid()}/fd/{fd}" for name, fd in paths.items()}))
     sys.stdout.flush()
-    carry(one, other, plan["delay_ms"] / 1000)
+    chance = random.Random(plan.get("seed", 0))
+    carry(one, other, plan["delay_ms"] / 1000, plan.get("loss", 0.0), chance)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,11 @@ was on a worker that was killed. `tox -e storm` measures again and writes this p
 most rows, of seconds, is among the tests. Where the table says "short form", what was slower than
 it should be counts only from ten times the limit on; where it says "20 of 300", the time was up
 after so many rounds.
+
+In row 60 members of all hosts write down what they publish, hear and own, and a checker that knows
+nothing of the bus compares that with [what it promises](bus.md#what-it-promises). Each host has a
+relay to the broker that holds what passes, as a partition does. The same is among the tests with
+real links in network namespaces: down, with lost packets, or with nothing passing in one direction.
 """
 
 

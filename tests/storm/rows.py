@@ -91,15 +91,17 @@ class Trial:
     Attributes:
         quick: whether this is the short form.
         folder: a folder that is removed in the end.
-        random: where chance comes from; its seed is the row's number.
+        random: where chance comes from, by the row's number and the seed.
         broken: what has not held so far.
         reduced: what was left out of the long form because the time was up.
     """
 
-    def __init__(self, number: int, *, quick: bool, folder: Path, minutes: float) -> None:
+    def __init__(
+        self, number: int, *, quick: bool, folder: Path, minutes: float, seed: int = 0
+    ) -> None:
         self.quick, self.folder = quick, folder
         self._began, self._seconds, self.reduced = time.monotonic(), 60 * minutes, ""
-        self.random = random.Random(number)
+        self.random = random.Random(number + 1000 * seed)
         self.broken: list[str] = []
         self._stack = ExitStack()
         self._watch = Stopwatch()
@@ -213,19 +215,20 @@ def host_has(key: str) -> bool:
     return True
 
 
-def run_row(number: int, *, quick: bool, minutes: float = math.inf) -> Outcome:
+def run_row(number: int, *, quick: bool, minutes: float = math.inf, seed: int = 0) -> Outcome:
     """Run one row in a folder of its own; whatever happens, nothing is left of it.
 
     Args:
         number: which row.
         quick: whether its short form is run.
         minutes: when no further round of its long form is begun.
+        seed: another one has what is left to chance go otherwise.
     """
     entry = ROWS[number]
     began = time.monotonic()
     measured, held, reasons = "", None, ()
     with tempfile.TemporaryDirectory(prefix="storm-") as folder:
-        trial = Trial(number, quick=quick, folder=Path(folder), minutes=minutes)
+        trial = Trial(number, quick=quick, folder=Path(folder), minutes=minutes, seed=seed)
         try:
             try:
                 measured = entry.run(trial)

@@ -14,6 +14,7 @@ for name in (
     "asgi_apps",
     "asyncio_tasks",
     "bursts",
+    "bus_hosts",
     "certificates",
     "clocks",
     "commands",

@@ -229,8 +229,10 @@ def find_late_messages(members: Mapping[str, Member]) -> Iterator[Fault]:
             continue
         left: set[str] = set()
         late: dict[str, int] = {}
-        for what, _, *details in hearer.select("left", "hear"):
-            if what == "left":
+        for what, _, *details in hearer.select("left", "hear", "lost"):
+            if what == "lost":  # perhaps another word that it has left
+                late.clear()
+            elif what == "left":
                 left.add(details[0])
                 late.pop(details[0], None)
             elif details[2] in left and not details[4]:

@@ -12,17 +12,19 @@ from typing import Any, NamedTuple
 
 from host.testing import RunningHost
 from host.testing.machine import Stopwatch
-from support.bus_broker import PORT, Broker
 from support.bus_checker import Event, find_silent_deaths, judge, members_of, store, writes_of
 from support.bus_history import PREFIX, TOPICS
-from support.bus_network import Network
+from support.bus_network import LossyNetwork, Network, become
 from support.bus_relay import Relay
 from support.hosting import SUPPORT, helper_of
+from support.redis_server import RedisServer
 
 PLUGIN = str(SUPPORT / "bus_history.py")
 LEASE = 1.0
 _PAUSE_SECONDS = 0.02
 _PATIENCE_SECONDS = 20.0
+_FOR_ALL = ("--bind", "0.0.0.0", "--protected-mode", "no")
+"""Has a broker listen for others than its own machine."""
 SUBSCRIPTIONS = [(topic, topic) for topic in TOPICS]
 SUBSCRIPTIONS += [(f"{PREFIX}*", topic) for topic in TOPICS if topic.startswith(PREFIX)]
 
@@ -118,6 +120,7 @@ class Cluster:
 
     Attributes:
         broker: the broker.
+        forgotten: when it was started again with nothing, in seconds of time.monotonic().
         hosts: the hosts.
         links: the relay of each host, without a network.
         histories: what was seen so far.
@@ -128,7 +131,7 @@ class Cluster:
         start: Callable[..., RunningHost],
         folder: Path,
         *,
-        network: Network | None = None,
+        network: Network | LossyNetwork | None = None,
         workers: int = 2,
         seed: int = 0,
     ) -> None:
@@ -136,7 +139,10 @@ class Cluster:
         self._workers, self._seed = workers, seed
         self._files = folder / "histories"
         self._files.mkdir()
-        self.broker = Broker(folder, network.enter("broker") if network else ())
+        (folder / "broker").mkdir()
+        enter, settings = ((), ()) if network is None else (network.enter("broker"), _FOR_ALL)
+        self.broker = RedisServer(folder / "broker", *settings, enter=enter)
+        self.forgotten: list[float] = []
         self.hosts: list[RunningHost] = []
         self.links: list[Relay] = []
         self.histories = Histories(self._files)
@@ -153,15 +159,21 @@ class Cluster:
         """Start a host in the place of one that has ended."""
         self.hosts[number] = self._start_host(number)
 
+    def start_empty_broker(self) -> None:
+        """Start the broker again after it was ended: it has forgotten all."""
+        self.forgotten.append(time.monotonic())
+        self.broker.start()
+
     def _start_host(self, number: int) -> RunningHost:
         others: dict[str, Any] = {}
         address = "127.0.0.1"
         if self._network is None:
             address = f"{address}:{self.links[number].port}"
         else:
-            address = f"{self._network.addresses['broker']}:{PORT}"
+            address = f"{self._network.addresses['broker']}:{self.broker.port}"
             place = f"host{number}"
-            others["python"] = self._network.program(place, sys.executable, self._folder)
+            script = self._folder / f"{place}-python"
+            others["python"] = become(self._network.enter(place), sys.executable, script)
         settings = {
             "bus.url": f"redis://{address}",
             "bus.node": f"host{number}",
@@ -234,7 +246,7 @@ class Cluster:
         for events in histories.values():
             kinds.update(event[0] for event in events)
         writes = [store(each) for each in writes_of(members).values()]
-        faults = judge(members, forgotten=self.broker.forgotten, lease=LEASE)
+        faults = judge(members, forgotten=self.forgotten, lease=LEASE)
         return Verdict(
             members=len(members),
             published=kinds["publish"],

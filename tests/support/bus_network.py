@@ -6,15 +6,58 @@ It takes root, and iproute2. One direction is blocked by a rule of the router: p
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 _NUMBERS = itertools.count()
+_RELAY = Path(__file__).parent.parent / "storm" / "relay.py"
 
 
 def _ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True, capture_output=True)
+
+
+def become(command: Sequence[str], program: str, path: Path) -> str:
+    """Write a script that becomes a program by a command that enters a network; return its path."""
+    path.write_text(f'#!/bin/sh\nexec {" ".join(command)} {program} "$@"\n')
+    path.chmod(0o755)
+    return str(path)
+
+
+class LossyNetwork:
+    """A broker in one place and hosts in another, with packets that vanish in between.
+
+    Args:
+        loss: which part of all packets.
+        delay_ms: how long each takes, in milliseconds.
+
+    Attributes:
+        addresses: the address of the broker.
+    """
+
+    def __init__(self, loss: float, delay_ms: float) -> None:
+        plan = {"delay_ms": delay_ms, "cookies": False, "ttl": 0, "loss": loss}
+        command = [sys.executable, "-I", "-S", str(_RELAY), json.dumps(plan)]
+        self._relay = subprocess.Popen(command, stdout=subprocess.PIPE)
+        assert self._relay.stdout is not None
+        self._paths = json.loads(self._relay.stdout.readline())
+        self.addresses = {"broker": "10.9.0.2"}
+
+    def enter(self, place: str) -> list[str]:
+        """Return what runs a command in a place, in the same process."""
+        path = self._paths["server" if place == "broker" else "clients"]
+        return ["nsenter", f"--net={path}"]
+
+    def close(self) -> None:
+        """End what carries the packets."""
+        assert self._relay.stdout is not None
+        self._relay.kill()
+        self._relay.wait()
+        self._relay.stdout.close()
 
 
 class Network:
@@ -66,14 +109,6 @@ class Network:
     def enter(self, place: str) -> list[str]:
         """Return what runs a command there, in the same process."""
         return ["nsenter", f"--net=/run/netns/{self.space(place)}"]
-
-    def program(self, place: str, program: str, folder: Path) -> str:
-        """Return the path of a script that becomes a program there."""
-        path = folder / f"{place}-{Path(program).name}"
-        command = " ".join(self.enter(place))
-        path.write_text(f'#!/bin/sh\nexec {command} {program} "$@"\n')
-        path.chmod(0o755)
-        return str(path)
 
     def down(self, place: str) -> None:
         """Take the link of a place down: nothing passes, and nobody is told."""

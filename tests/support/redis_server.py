@@ -7,7 +7,7 @@ import select
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class RedisServer:
         folder: where its socket and its data are.
         settings: more of its command line, such as `--appendonly yes`.
         password: of the default user; "" for none.
+        enter: what runs a command in the network namespace where it is to be; empty for this one.
 
     Attributes:
         port: its port; the same over a restart.
@@ -40,8 +41,10 @@ class RedisServer:
         said: what it has said until it was ready.
     """
 
-    def __init__(self, folder: Path, *settings: str, password: str = "") -> None:
-        self.folder, self.path = folder, folder / "redis.sock"
+    def __init__(
+        self, folder: Path, *settings: str, password: str = "", enter: Sequence[str] = ()
+    ) -> None:
+        self.folder, self.path, self._enter = folder, folder / "redis.sock", enter
         self._settings, self._password = list(settings), password
         self._process: subprocess.Popen[bytes] | None = None
         self.port, self.said = free_port(), b""
@@ -68,7 +71,8 @@ class RedisServer:
         words += ["--dir", str(self.folder), "--save", "", "--daemonize", "no", "--logfile", ""]
         if self._password:
             words += ["--requirepass", self._password]
-        command = ["setpriv", "--pdeathsig", "KILL", "redis-server", *words, *self._settings]
+        command = ["setpriv", "--pdeathsig", "KILL", *self._enter, "redis-server"]
+        command += [*words, *self._settings]
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )

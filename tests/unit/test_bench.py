@@ -227,3 +227,16 @@ def test_a_missing_compiler_is_said(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(tools.ToolError, match="gcc is missing"):
         tools.compiled(tmp_path)
+
+
+def test_what_another_program_has_measured_stays_on_the_page(tmp_path):
+    path = tmp_path / "performance.md"
+    begin, end = page.HOSTS
+    report = Report("2026-01-01", {}, {}, {"seconds": 1.0})
+    page.write(report, path, lambda *_: {})
+    assert f"{begin}{end}" in path.read_text()
+    path.write_text(path.read_text().replace(begin, f"{begin}\n| a table |\n\n"))
+    before = path.read_text()
+    page.write(report, path, lambda *_: {})
+    assert path.read_text() == before
+    assert "| a table |" in before

@@ -115,6 +115,9 @@ def test_a_message_after_the_word_that_its_sender_has_left():
     hearer = begin(B, heard(1), ["left", 4.0, A], heard(2, 5.0), finish())
     assert rules(dead, hearer) == ["left"]
     assert rules(dead, begin(B, heard(1), heard(2, 5.0), ["left", 5.1, A], finish())) == []
+    hearer.insert(-1, ["lost", 5.1, "0"])
+    assert rules(dead, hearer) == []
+    del hearer[-2]
     assert rules([*dead, finish()], hearer) == ["loss"]  # it was there: and its own it did not hear
 
 

@@ -1,0 +1,14 @@
+"""Several hosts and their broker in all kinds of trouble at once, the short form."""
+
+from __future__ import annotations
+
+import pytest
+
+from storm.quick import holds
+
+pytestmark = pytest.mark.process
+
+
+@pytest.mark.parametrize("row", [60])
+def test_row(row: int) -> None:
+    holds(row)
