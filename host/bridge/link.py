@@ -8,7 +8,8 @@ import os
 import socket
 import ssl
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import hiredis
@@ -37,12 +38,20 @@ class Link(asyncio.BufferedProtocol):
         on_push: called with the parts of what the server sends by itself.
         on_end: called once with the reason when the connection has ended, after all replies that
             are missing have come as a `LinkError`.
+        on_read: called when all is passed on that has come at once.
+
+    Attributes:
+        is_reading: whether more may be passed on before `on_read` is called.
     """
 
     def __init__(
-        self, on_push: Callable[[list[Any]], object], on_end: Callable[[str], object]
+        self,
+        on_push: Callable[[list[Any]], object],
+        on_end: Callable[[str], object],
+        on_read: Callable[[], object],
     ) -> None:
-        self._on_push, self._on_end = on_push, on_end
+        self._on_push, self._on_end, self._on_read = on_push, on_end, on_read
+        self.is_reading = self._is_gathering = False
         self._reader = hiredis.Reader(notEnoughData=_NOTHING)
         self._waiting: deque[Reply] = deque()
         self._transport: asyncio.Transport | None = None
@@ -77,10 +86,20 @@ class Link(asyncio.BufferedProtocol):
         """
         if done is not None:
             self._waiting.append(done)
-        if not self._unsent:
+        if not self._unsent and not self._is_gathering:
             asyncio.get_running_loop().call_soon(self._flush)
         words: tuple[Any, ...] = command
         self._unsent.append(hiredis.pack_command(words))
+
+    @contextmanager
+    def gathering(self) -> Iterator[None]:
+        """Send all commands of this time at once, at its end: the loop need not turn for that."""
+        self._is_gathering = True
+        try:
+            yield
+        finally:
+            self._is_gathering = False
+            self._flush()
 
     def pause(self, *, paused: bool) -> None:
         """Read nothing more of what the server sends, or go on."""
@@ -106,6 +125,14 @@ class Link(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take in what has come: asyncio calls it."""
+        self.is_reading = True
+        try:
+            self._pass_on(nbytes)
+        finally:
+            self.is_reading = False
+            self._on_read()
+
+    def _pass_on(self, nbytes: int) -> None:
         reader = self._reader
         data = bytes(memoryview(self._buffer)[:nbytes])
         self._fed += nbytes
@@ -137,7 +164,7 @@ class Link(asyncio.BufferedProtocol):
 
     def _flush(self) -> None:
         data, self._unsent = b"".join(self._unsent), []
-        if self._transport is not None and not self._transport.is_closing():
+        if data and self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
 
@@ -146,6 +173,7 @@ async def connect(
     password: str,
     on_push: Callable[[list[Any]], object],
     on_end: Callable[[str], object],
+    on_read: Callable[[], object],
     context: ssl.SSLContext | None = None,
 ) -> Link:
     """Connect, and log in.
@@ -155,6 +183,7 @@ async def connect(
         password: the password; "" for none.
         on_push: see `Link`.
         on_end: see `Link`.
+        on_read: see `Link`.
         context: how TLS is spoken, if it is.
 
     Returns:
@@ -164,7 +193,7 @@ async def connect(
         LinkError: the server is not there, or refuses.
     """
     loop = asyncio.get_running_loop()
-    make = lambda: Link(on_push, on_end)  # noqa: E731
+    make = lambda: Link(on_push, on_end, on_read)  # noqa: E731
     try:
         if address.path:
             _, link = await loop.create_unix_connection(make, address.path)

@@ -7,7 +7,7 @@ import os
 import random
 import resource
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 from host.bridge.link import Link, LinkError, ask, connect, load
@@ -57,7 +57,7 @@ async def try_broker(settings: BrokerSettings) -> str:
     Raises:
         LinkError: it cannot be used.
     """
-    link = await _connect(settings, lambda _: None, lambda _: None)
+    link = await _connect(settings, lambda _: None, lambda _: None, lambda: None)
     try:
         info = await ask(link, "INFO", "server")
         await load(link, SCRIPTS)
@@ -70,6 +70,7 @@ async def _connect(
     settings: BrokerSettings,
     on_push: Callable[[list[Any]], object],
     on_end: Callable[[str], object],
+    on_read: Callable[[], object],
 ) -> Link:
     """Connect, in the time of one beat.
 
@@ -79,7 +80,7 @@ async def _connect(
     try:
         async with asyncio.timeout(settings.beat_seconds):
             return await connect(
-                settings.address, settings.password, on_push, on_end, settings.context
+                settings.address, settings.password, on_push, on_end, on_read, settings.context
             )
     except TimeoutError:
         raise LinkError("it does not answer") from None
@@ -200,7 +201,7 @@ class _Bridge:
             if not ended.done():
                 ended.set_result(reason)
 
-        link = await _connect(settings, self._push, on_end)
+        link = await _connect(settings, self._push, on_end, self._flush)
         try:
             async with asyncio.timeout(settings.beat_seconds):
                 run = _field(await ask(link, "INFO", "server"), "run_id")
@@ -246,7 +247,7 @@ class _Bridge:
         self._flush_soon()
 
     def _flush_soon(self) -> None:
-        if not self._is_flushing:
+        if not self._is_flushing and not (self._link is not None and self._link.is_reading):
             self._is_flushing = True
             asyncio.get_running_loop().call_soon(self._flush)
 
@@ -286,6 +287,10 @@ class _Bridge:
 
     def _pass_frames(self) -> bool:
         """Do what the hub asks for; False if that has to wait until the broker has answered."""
+        with nullcontext() if self._link is None else self._link.gathering():
+            return self._do_frames()
+
+    def _do_frames(self) -> bool:
         for frame in self._channel.frames():
             if frame.kind == Ask.END:
                 self._is_ending = True
