@@ -18,6 +18,7 @@ from host.text import reason
 
 Reply = Callable[[Any], object]
 _NOTHING = object()
+_READ_BYTES = 65_536
 _MOST_BYTES = 67_108_864
 """How long an answer may be: that is far more than any of the scripts has."""
 
@@ -26,7 +27,7 @@ class LinkError(Exception):
     """The server is away, refuses, or says what it must not; the text says which."""
 
 
-class Link(asyncio.Protocol):
+class Link(asyncio.BufferedProtocol):
     """Commands one after the other, with their replies in that order, and pushes as they come.
 
     What follows a command on the server follows its reply here too: a message that is published
@@ -46,6 +47,7 @@ class Link(asyncio.Protocol):
         self._waiting: deque[Reply] = deque()
         self._transport: asyncio.Transport | None = None
         self._unsent: list[bytes] = []
+        self._buffer = bytearray(_READ_BYTES)  # one for all: of its own asyncio takes more, anew
         self._ended = ""
         self._fed = 0
 
@@ -98,10 +100,15 @@ class Link(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> bytearray:
+        """Return where what comes is to be put: asyncio calls it."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Take in what has come: asyncio calls it."""
         reader = self._reader
-        self._fed += len(data)
+        data = bytes(memoryview(self._buffer)[:nbytes])
+        self._fed += nbytes
         try:
             if self._fed > _MOST_BYTES:
                 raise LinkError(f"an answer of more than {_MOST_BYTES} bytes")

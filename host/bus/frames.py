@@ -15,7 +15,10 @@ MAX_NAME_BYTES = 512
 MAX_PAYLOAD_BYTES = 1_048_576
 MAX_QUEUED_BYTES = 8_388_608
 """What may wait for one process; more is dropped and counted: a hung worker costs no more."""
-_READ_BYTES = 262_144
+_READ_BYTES = 122_880
+"""How much is read at once. For more than 128 KiB glibc maps memory anew for each read (mallopt(3),
+M_MMAP_THRESHOLD), which takes longer than all the rest.
+"""
 _SEND_BYTES = 262_144
 
 

@@ -14,6 +14,7 @@ from support.bus_world import (
     World,
     assert_exactly_once,
     claimed,
+    live,
     more_members,
     numbers_of,
     subscribed,
@@ -255,3 +256,42 @@ def test_a_claim_that_the_broker_does_not_answer_is_refused_and_what_is_granted_
         assert not claimed(world, one, "k")
     world.until(lambda: claimed(world, other, "k"))
     assert one.bus.fence("k") is None
+
+
+def test_the_keys_of_a_host_that_is_killed_are_free_after_its_lease(redis_server, world):
+    one, other = world.members
+    assert claimed(world, one, "k")
+    fence = one.bus.fence("k")
+    killed = world.hosts.pop(0)  # nobody looks after it any more
+    os.kill(killed.pid, signal.SIGKILL)
+    world.until(lambda: claimed(world, other, "k"))
+    assert other.bus.fence("k") > fence
+    world.until(lambda: other.left)
+    assert other.left == [one.bus.member]
+    killed.close()
+
+
+def test_more_than_the_broker_keeps_is_a_loss_that_is_told(redis_server, worlds):
+    """Nothing that was published later comes before the word of it."""
+    world = worlds(*[settings(redis_server, lease_seconds=60.0)] * 2)
+    more_members(world, 2)
+    one, slow = world.members
+    heard = []
+    for topic in ("t", "bus.lost"):
+        slow.bus.subscribe(topic, lambda each: heard.append((each.topic, each.payload[:4])))
+    quick = subscribed(world, "t")[0]
+    os.kill(world.hosts[1].pid, signal.SIGSTOP)
+    for number in range(50):
+        payload = b"%4d" % number + bytes(500_000)
+        world.until(lambda: one.bus.publish("t", payload))  # noqa: B023
+    world.until(lambda: len(live(quick)) == 50)
+    os.kill(world.hosts[1].pid, signal.SIGKILL)
+    world.until(lambda: slow.told)
+    one.bus.publish("t", b"  50")
+    world.settle()
+    at = heard.index(("bus.lost", b"0"))
+    before = [int(payload) for _, payload in heard[:at]]
+    assert before == list(range(len(before)))
+    assert len(before) < 50
+    assert heard[at:] == [("bus.lost", b"0"), ("t", b"  50")]
+    assert not one.told

@@ -92,7 +92,7 @@ class BusHost:
             return
         self.bridge = Bridge(world.loop, self.told.telemetry, settings, world.limits)
         self.router = self.bridge.router
-        run = partial(process.run, settings=broker)
+        run = partial(process.run, settings=broker, telemetry=self.told.telemetry)
         self._counts = HostCounts()
         self.bridge.prepare(os.getpid(), run, self._counts, self._close_in_child, None)
 

@@ -18,12 +18,15 @@ from support.targets import parse
 class Client:
     """A user with a script.
 
+    Args:
+        address: where the host listens.
+
     Attributes:
         lines: all lines that have come so far.
     """
 
-    def __init__(self, host: Host) -> None:
-        self.sock = connect(host.address)
+    def __init__(self, address: str) -> None:
+        self.sock = connect(address)
         self.lines: list[str] = []
         self._rest = b""
         self.ended = False
@@ -101,7 +104,8 @@ class People:
         if isinstance(hosts, Host):
             hosts = [hosts]
         clients = [
-            self._stack.enter_context(Client(hosts[number % len(hosts)])) for number in range(count)
+            self._stack.enter_context(Client(hosts[number % len(hosts)].address))
+            for number in range(count)
         ]
         for number, client in enumerate(clients):
             client.ask(f"/nick {name}{number}", rf"-- \w+ is now {name}{number}$")

@@ -1,0 +1,27 @@
+"""A protocol in which all clients of all hosts hear each line that one of them sends."""
+
+from __future__ import annotations
+
+from host import Connection, Message, Worker, hookimpl
+
+TOPIC = "shouted"
+
+
+class Shouting:
+    @hookimpl
+    def on_worker_start(self, worker: Worker) -> None:
+        def hear(message: Message) -> None:
+            for connection in worker.connections:
+                connection.write(message.payload)
+
+        worker.bus.subscribe(TOPIC, hear)
+
+    @hookimpl
+    def on_accept(self, connection: Connection) -> None:
+        connection.write(b"welcome\n")
+
+    @hookimpl
+    def on_readable(self, connection: Connection) -> None:
+        *lines, _rest = connection.read().split(b"\n")
+        for line in lines:
+            connection.worker.bus.publish(TOPIC, line + b"\n")
