@@ -147,20 +147,24 @@ end
 _LIFE: Final = _PRELUDE + _SESSIONS + _PUBLISHING + _LEAVING
 
 SCRIPTS: Final = {
-    # node, lease in ms, members… → its session, 1 if it was alive, the last serial done or -1
+    # node, lease in ms, members… → its session, the last serial done, since when serials are known,
+    # since when it is alive; both times tell an answer that is new from one that got lost before
     "join": _LIFE
     + """
 local now, node = math.floor(micros() / 1000), P .. 'node:' .. ARGV[1]
 look_after_others(now, tonumber(ARGV[2]))
-local was_alive = redis.call('HEXISTS', node, 'session')
+if redis.call('HEXISTS', node, 'session') == 0 then
+    redis.call('HSET', node, 'alive', text(micros()))
+end
 redis.call('ZADD', P .. 'nodes', now + ARGV[2], ARGV[1])
 local session = text(redis.call('HINCRBY', B, 'sessions', 1))
-local serial = redis.call('HGET', node, 'serial') or '-1'
 redis.call('HSET', node, 'session', session)
 redis.call('HSETNX', node, 'serial', '0')
+redis.call('HSETNX', node, 'known', text(micros()))
 redis.call('PERSIST', node)
 for at = 3, #ARGV do redis.call('SADD', P .. 'members:' .. ARGV[1], ARGV[at]) end
-return {session, was_alive, serial}
+local state = redis.call('HMGET', node, 'serial', 'known', 'alive')
+return {session, state[1], state[2], state[3]}
 """,
     # node, session, lease in ms → the number and the epoch of the last message; -1 as `begin`
     "beat": _LIFE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -195,7 +196,7 @@ class Session:
             elif not isinstance(reply, LinkError):
                 try:
                     done(reply)
-                except (LinkError, TypeError, ValueError) as error:
+                except (LinkError, TypeError, ValueError, struct.error) as error:
                     self._link.close(f"its answer to {script} is none: {error}")
 
         self._call(script, take, *arguments)
@@ -204,9 +205,9 @@ class Session:
         self._node = frame.name
 
         def joined(reply: Any) -> None:
-            session, was_alive, serial = reply
+            session, *state = reply
             self._session = bytes(session)
-            self._tell(Frame(Tell.JOINED, 0, b"", JOINED.pack(bool(was_alive), int(serial))))
+            self._tell(Frame(Tell.JOINED, 0, b"", JOINED.pack(*map(int, state))))
             self.beat()
 
         self._run("join", joined, frame.name, self._lease_ms, *frame.payload.split())

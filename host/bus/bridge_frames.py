@@ -20,8 +20,9 @@ from enum import IntEnum
 
 SERIAL = struct.Struct("<Q")
 """The number of something that is done once, however often it is said."""
-JOINED = struct.Struct("<?q")
-"""Whether the broker took the node for alive; the last serial that it knows, -1 for none."""
+JOINED = struct.Struct("<QQQ")
+"""The last serial that the broker has done; since when it knows serials of the node, and since when
+it takes it for alive: neither changes as long as that goes on."""
 TRUST = struct.Struct("<dQ")
 """`frames.TIME`, and the number of the last message that there is."""
 

@@ -72,7 +72,8 @@ class RemoteState(NamedTuple):
             it is a prefix.
         asking: the questions to tables that have none: member and number.
         position: the last message that was heard, and its epoch; None if none was.
-        has_joined: whether the broker has known this node.
+        known_since: since when the broker knows serials of this node, as it says; 0 for no answer.
+        alive_since: since when it takes it for alive.
         trusted_until: until when owned keys are certainly owned, in seconds of `clock`.
     """
 
@@ -86,7 +87,8 @@ class RemoteState(NamedTuple):
     confirming: list[tuple[int, int, bytes, bool]]
     asking: list[tuple[int, int]]
     position: tuple[int, bytes] | None
-    has_joined: bool
+    known_since: int
+    alive_since: int
     trusted_until: float
 
 
@@ -121,7 +123,8 @@ class RemoteHub:
         self._claims = Claims(send, self._ask, self._give_up, self._name)
         self._questions = Questions(send, self._ask, limits.queued_bytes)
         self._position: tuple[int, bytes] | None = None
-        self._has_joined = self._is_full = False
+        self._known_since = self._alive_since = 0
+        self._is_full = False
         self._trusted_until = 0.0
         self._from_workers: dict[int, Callable[[int, Frame], object]] = {
             Kind.SUBSCRIBE: self._subscribe,
@@ -222,7 +225,8 @@ class RemoteHub:
             confirming=self._questions.subscriptions(),
             asking=self._questions.tables(),
             position=self._position,
-            has_joined=self._has_joined,
+            known_since=self._known_since,
+            alive_since=self._alive_since,
             trusted_until=self._trusted_until,
         )
 
@@ -234,7 +238,8 @@ class RemoteHub:
         self._outbox.restore(*state.outbox)
         self._claims.restore(state.owned, state.claims)
         self._questions.restore(state.confirming, state.asking)
-        self._position, self._has_joined = state.position, state.has_joined
+        self._position = state.position
+        self._known_since, self._alive_since = state.known_since, state.alive_since
         self._trusted_until = state.trusted_until
         self._expire()
 
@@ -318,11 +323,13 @@ class RemoteHub:
         self._ask(Frame(Ask.JOIN, frame.number, self._node, members))
 
     def _joined(self, frame: Frame) -> None:
-        was_alive, last = JOINED.unpack(frame.payload)
+        last, known_since, alive_since = JOINED.unpack(frame.payload)
+        has_forgotten = self._known_since not in (0, known_since)
+        was_alive = self._alive_since == alive_since
+        self._known_since, self._alive_since = known_since, alive_since
         if not was_alive:  # others may own keys from now on: nobody here is to trust that it does
             self._set_trust(0.0)
-        self._outbox.join(last if self._has_joined else max(last, 0))
-        self._has_joined = True
+        self._outbox.join(-1 if has_forgotten else last)
         if not was_alive or self._claims.is_unsure:
             self._claims.ask_again()
         self._enter(Stage.CATCHING_UP, "")

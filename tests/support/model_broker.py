@@ -25,18 +25,20 @@ class ModelBroker:
     def forget(self):
         """Restart empty."""
         self.log, self.owners, self.nodes, self.rings = [], {}, {}, {}
+        self.known_since, self.alive_since = {}, {}
         self.fence = getattr(self, "fence", 0)
         self.epoch = getattr(self, "epoch", 0) + 1
 
     def join(self, node, members):
-        was_alive, serial = False, -1
-        if node in self.nodes:
-            session, serial, known = self.nodes[node]
-            was_alive = session is not None
-            members = {*members, *(known if was_alive else ())}
         self.sessions = getattr(self, "sessions", 0) + 1
-        self.nodes[node] = [self.sessions, max(serial, 0), set(members)]
-        return self.sessions, was_alive, serial
+        session, serial, known = self.nodes.get(node, (None, 0, ()))
+        if session is None:
+            self.alive_since[node] = self.sessions
+        else:
+            members = {*members, *known}
+        self.nodes[node] = [self.sessions, serial, set(members)]
+        known_since = self.known_since.setdefault(node, self.sessions)
+        return self.sessions, (serial, known_since, self.alive_since[node])
 
     def is_current(self, node, session):
         return node in self.nodes and self.nodes[node][0] == session
@@ -123,8 +125,8 @@ class ModelBridge:
         if frame.kind == Ask.JOIN:
             self.node = frame.name
             joined = self.broker.join(frame.name, frame.payload.split())
-            self.session, was_alive, serial = joined
-            self.told.append(Frame(Tell.JOINED, 0, b"", JOINED.pack(was_alive, serial)))
+            self.session, state = joined
+            self.told.append(Frame(Tell.JOINED, 0, b"", JOINED.pack(*state)))
         elif not self.broker.is_current(self.node, self.session):
             self.cut()
         else:

@@ -175,7 +175,8 @@ class RemoteTopics(_Value):
     confirming: list[tuple[int, int, bytes, bool]]
     asking: list[tuple[int, int]]
     position: tuple[int, bytes] | None
-    has_joined: bool
+    known_since: int
+    alive_since: int
     trusted_until: float
 
 

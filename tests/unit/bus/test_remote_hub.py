@@ -44,6 +44,14 @@ class Site:
         """Have the hub hear one frame."""
         self.hub.receive(BRIDGE, self.bridge.told.popleft())
 
+    def join_unanswered(self):
+        """Join on a connection that breaks before the answer comes."""
+        self.bridge.connect()
+        self.hear()
+        while self.bridge.session is None:
+            self.bridge.step()
+        self.bridge.cut()
+
     def reload(self):
         """Have another hub take over; its bridge is another one, too."""
         state = self.hub.state()
@@ -260,6 +268,38 @@ def test_who_was_taken_for_dead_trusts_no_more_and_hears_whose_keys_are_taken(si
     assert TIME.unpack(after[0].payload) == (0.0,)
     assert (after[1].name, after[2].name) == (b"k", b"l")
     assert FENCE.unpack(after[2].payload)[0] == broker.owners[b"l"][0] > 2
+
+
+def test_who_was_taken_for_dead_hears_of_it_even_if_the_first_answer_is_lost(site, other, broker):
+    settle(site, other)
+    site.say(1, Kind.OWN, b"k")
+    settle(site, other)
+    site.bridge.beat(100.5)
+    settle(site, other)
+    site.bridge.cut()
+    broker.reap(b"a")
+    other.say(3, Kind.OWN, b"k")
+    settle(other)
+    site.hear()
+    site.join_unanswered()
+    settle(site)
+    assert [frame.name for frame in site.of(1, Kind.TAKEN)] == [b"k"]
+
+
+def test_nothing_is_said_twice_to_a_broker_that_has_forgotten_all_if_the_first_answer_is_lost(
+    site, broker
+):
+    site.say(2, Kind.SUBSCRIBE, b"t", 1)
+    settle(site)
+    site.say(1, Kind.PUBLISH_TOLD, b"t", payload=b"under way")
+    site.bridge.step()
+    site.bridge.cut()
+    site.hear()
+    broker.forget()
+    site.join_unanswered()
+    settle(site)
+    assert [frame.number for frame in site.of(1, Kind.ORDERED)] == [0]
+    assert site.heard(2) == []
 
 
 def test_a_broker_that_has_forgotten_all(site, broker):
