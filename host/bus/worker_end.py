@@ -70,6 +70,7 @@ class LocalBus:
         self._pending: dict[int, _Subscription] = {}
         self._subscriptions: dict[str, list[_Subscription]] = {}
         self._prefixes: dict[str, list[_Subscription]] = {}
+        self._lengths: list[int] = []  # of the prefixes
         self._ordering: deque[Callable[[bool], object]] = deque()
         self._asked: dict[int, Asked] = {}
         self._fences: dict[bytes, int] = {}
@@ -123,12 +124,30 @@ class LocalBus:
         subscription = _Subscription(topic, callback, ready)
         known = self._prefixes if prefix else self._subscriptions
         known.setdefault(topic, []).append(subscription)
+        if prefix:
+            self._lengths = sorted({len(each) for each in known})
         self._pending[number] = subscription
+
+    def read_retained(
+        self,
+        topic: str,
+        callback: Callable[[Message], object],
+        ready: Callable[[], object],
+        *,
+        prefix: bool = False,
+    ) -> None:
+        """Hear what is retained of `topic`, then `ready`, and nothing live."""
+        number = self._next_id()
+        if not self._put(Kind.READ_PREFIX if prefix else Kind.READ, number, name_bytes(topic)):
+            raise BlockingIOError("the bus is overloaded: the question was not sent")
+        self._pending[number] = _Subscription(topic, callback, ready)
 
     def unsubscribe(self, topic: str, *, prefix: bool = False) -> None:
         """Hear nothing more of `topic`."""
         known = self._prefixes if prefix else self._subscriptions
         if gone := known.pop(topic, None):
+            if prefix:
+                self._lengths = sorted({len(each) for each in known})
             for number in [key for key, each in self._pending.items() if each in gone]:
                 del self._pending[number]  # the hub's answers are on the way: nobody hears them
             self._put(Kind.UNSUBSCRIBE_PREFIX if prefix else Kind.UNSUBSCRIBE, 0, name_bytes(topic))
@@ -217,11 +236,14 @@ class LocalBus:
         for subscription in tuple(self._subscriptions.get(topic, ())):
             if subscription.live or topic == BUS_LOST:
                 self._call(subscription.callback, message)
-        for prefix, subscriptions in tuple(self._prefixes.items()):
-            if topic.startswith(prefix) and topic != BUS_LOST:  # which one member is told alone
-                for subscription in tuple(subscriptions):
-                    if subscription.live:
-                        self._call(subscription.callback, message)
+        if topic == BUS_LOST:  # which one member is told alone
+            return
+        for length in self._lengths:
+            if length > len(topic):
+                break
+            for subscription in tuple(self._prefixes.get(topic[:length], ())):
+                if subscription.live:
+                    self._call(subscription.callback, message)
 
     def _retained(self, frame: Frame) -> None:
         subscription = self._pending.get(frame.number)

@@ -137,6 +137,29 @@ class Bus(Protocol):
             BlockingIOError: too much waits; nothing was subscribed.
         """
 
+    def read_retained(
+        self,
+        topic: str,
+        callback: Callable[[Message], object],
+        ready: Callable[[], object],
+        *,
+        prefix: bool = False,
+    ) -> None:
+        """Hear what is retained of `topic` now, and subscribe to nothing.
+
+        All live messages that are heard before `ready()` were published before what is retained
+        was looked at, and those after it, after.
+
+        Args:
+            topic: the topic; or how topics begin.
+            callback: called with each retained message, in the order of `subscribe`.
+            ready: called when all was heard.
+            prefix: whether all topics are meant that begin with `topic`.
+
+        Raises:
+            BlockingIOError: too much waits; nothing was asked.
+        """
+
     def unsubscribe(self, topic: str, *, prefix: bool = False) -> None:
         """Hear nothing more of `topic`; this ends all subscriptions of this worker to it.
 

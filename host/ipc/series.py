@@ -8,6 +8,7 @@ is needed): whole numbers up to 2**53 are exact.
 
 from __future__ import annotations
 
+import math
 import os
 from array import array
 from collections.abc import Iterable, Iterator
@@ -131,6 +132,12 @@ class OwnSeries:
         if self.board is not None:
             self.board.close()
 
+    def total(self, place: int) -> float:
+        """Return the sum of one word over all processes that share the memory."""
+        if self.board is None:
+            return self.words[place]
+        return self.board.total(place)
+
     def places(self, name: str) -> dict[tuple[str, ...], int]:
         """Return where each series of a family begins, by the values of its labels."""
         first = 0
@@ -179,6 +186,23 @@ class SeriesBoard:
         """Yield what each series of a row has: its family, the values of its labels, its words."""
         words: list[float] = self.cells[self.base(row) : self.base(row + 1)].tolist()  # type: ignore[assignment]  # typeshed: int
         return split(self.families, words)
+
+    def total(self, place: int) -> float:
+        """Return the sum of one word over all rows, those of processes that have ended included.
+
+        Pages that no row has used have no memory, nor get any by this (lseek(2), SEEK_DATA).
+        """
+        words: list[float] = []
+        stride, end = self._stride, 0
+        while True:
+            try:
+                start = os.lseek(self._fd, end, os.SEEK_DATA)
+            except OSError:  # ENXIO: there is no more
+                return math.fsum(words)
+            hole = os.lseek(self._fd, start, os.SEEK_HOLE)
+            first, last = start // (stride * WORD), -(-hole // (stride * WORD))
+            words += self.cells[first * stride + place : last * stride : stride].tolist()
+            end = last * stride * WORD
 
     def write_off(self, row: int) -> None:
         """Set the gauges of a row to 0, whose process has ended; counts go on."""
