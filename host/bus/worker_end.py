@@ -233,17 +233,19 @@ class LocalBus:
 
     def _deliver(self, message: Message) -> None:
         topic = message.topic
-        for subscription in tuple(self._subscriptions.get(topic, ())):
-            if subscription.live or topic == BUS_LOST:
+        hearing = self._subscriptions.get(topic, ())
+        if topic == BUS_LOST:  # which one member is told alone, live or not
+            for subscription in tuple(hearing):
                 self._call(subscription.callback, message)
-        if topic == BUS_LOST:  # which one member is told alone
             return
+        found = [each.callback for each in hearing if each.live]
         for length in self._lengths:
             if length > len(topic):
                 break
-            for subscription in tuple(self._prefixes.get(topic[:length], ())):
-                if subscription.live:
-                    self._call(subscription.callback, message)
+            hearing = self._prefixes.get(topic[:length], ())
+            found += [each.callback for each in hearing if each.live]
+        for callback in found if len(found) < 2 else dict.fromkeys(found):
+            self._call(callback, message)
 
     def _retained(self, frame: Frame) -> None:
         subscription = self._pending.get(frame.number)

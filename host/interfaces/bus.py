@@ -128,7 +128,7 @@ class Bus(Protocol):
 
         Args:
             topic: the topic; or how topics begin.
-            callback: called with each message.
+            callback: called with each message; once, also if several subscriptions have it.
             ready: called when all that is retained was heard.
             prefix: whether all topics are meant that begin with `topic`. The retained messages of
                 each come in their order, one topic after the other.

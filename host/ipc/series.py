@@ -80,15 +80,17 @@ class OwnSeries:
         base: the index of the first one of this process.
         families: what they are, in order.
         board: the shared memory; None as long as there is none.
+        others: all processes that count, this one included, where a test has several without it.
     """
 
-    __slots__ = ("base", "board", "families", "words")
+    __slots__ = ("base", "board", "families", "others", "words")
 
     def __init__(self) -> None:
         self.words: array[float] | memoryview[float] = array("d")
         self.base = 0
         self.families: list[Family] = []
         self.board: SeriesBoard | None = None
+        self.others: list[OwnSeries] = [self]
 
     def add(self, family: Family) -> int:
         """Lay out one family more; return where it begins. There is no shared memory yet."""
@@ -135,7 +137,7 @@ class OwnSeries:
     def total(self, place: int) -> float:
         """Return the sum of one word over all processes that share the memory."""
         if self.board is None:
-            return self.words[place]
+            return math.fsum(each.words[place] for each in self.others)
         return self.board.total(place)
 
     def places(self, name: str) -> dict[tuple[str, ...], int]:

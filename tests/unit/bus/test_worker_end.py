@@ -281,3 +281,21 @@ def test_prefixes_of_many_lengths_are_heard():
         scene.buses[1].publish("abcd", b"y")
         scene.run()
         assert [each.payloads[1:] for each in hearers.values()] == [[b"x", b"y"], [b"x"], [b"y"]]
+
+
+def test_a_callback_of_several_subscriptions_hears_each_message_once():
+    with connected() as scene:
+        heard, other = [], Subscriber(scene.buses[2], "a.", prefix=True)
+        for topic, prefix in (("a.1", False), ("a.1", False), ("a.", True), ("a", True)):
+            scene.buses[2].subscribe(topic, heard.append, prefix=prefix)
+        scene.run()
+        for topic in ("a.1", "a.2", "b"):
+            scene.buses[1].publish(topic, topic.encode())
+        scene.run()
+        assert [each.payload for each in heard] == [b"a.1", b"a.2"]
+        assert other.payloads == ["ready", b"a.1", b"a.2"]
+        scene.buses[2].unsubscribe("a.", prefix=True)
+        scene.buses[2].unsubscribe("a", prefix=True)
+        scene.buses[1].publish("a.1", b"more")
+        scene.run()
+        assert [each.payload for each in heard[2:]] == [b"more"]
