@@ -115,6 +115,8 @@ class Admission:
         session = client.session
         assert session is not None
         granted: list[int | None] = []
+        held_back: list[bytes] = []  # what is retained, and live: it follows the answer
+        session.write = held_back.append
         for name, qos in requests:
             is_new = name not in session.filters
             has_room = not is_new or len(session.filters) < self._options.max_subscriptions
@@ -125,7 +127,8 @@ class Admission:
         if client.session is session:
             if not session.clean and not await self._stored.save(session):
                 granted = [None] * len(granted)
-            client.connection.write(suback(packet_id, granted))
+            session.write = client.connection.write
+            client.connection.write(suback(packet_id, granted), *held_back)
 
     async def unsubscribe(self, client: Client, names: list[str], answer: bytes) -> None:
         """End subscriptions, and answer."""
@@ -199,6 +202,8 @@ class Admission:
         """Tell a client that its session goes on, and send what is in its queue."""
         client.connection.write(connack(0, session_present=record is not None))
         if record is not None:
+            if not record.left:
+                session.forget_numbers()
             session.received.update(record.received)
             session.released.update(dict.fromkeys(record.released))
             for packet_id, key, qos in record.sent:

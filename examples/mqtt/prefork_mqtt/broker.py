@@ -89,11 +89,10 @@ class Broker:
     def deliver(self, session: Session, message: Message, qos: int) -> None:
         """Send a message to a client, as soon as it has confirmed enough of those before."""
         if not qos:
-            connection = self.clients[session.client_id].connection
-            if connection.congested:
+            if self.clients[session.client_id].connection.congested:
                 self._dropped.add(1, "slow")
             else:
-                connection.write(message.packet(0))
+                session.write(message.packet(0))
         elif not session.deliver(message, qos):
             if session.clean:  # the only way to tell it that something is lost
                 self._dropped.add(1, "slow")

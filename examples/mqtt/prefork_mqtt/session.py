@@ -78,13 +78,19 @@ class Session:
         self.received: set[int] = set()
         self._waiting: deque[Sent] = deque()
         self._bytes_sent = self._bytes_waiting = 0  # the payloads of both
-        # Not from 1: after the death of a worker a client may remember numbers of QoS 2 that
-        # nobody else does, and would take a new message with such a number for the old one.
-        self._last_id = random.randrange(_LAST_ID)
+        self._last_id = 0
         self.behind = False
         self.taken: set[str] = set()
         self.write: Callable[[bytes], object] = _nothing
         self.forget: Callable[[Message], object] = _nothing
+
+    def forget_numbers(self) -> None:
+        """Begin with any number: the worker that had the session has died.
+
+        The client may remember numbers of QoS 2 that nobody else does, and would take a new message
+        with such a number for the old one.
+        """
+        self._last_id = random.randrange(_LAST_ID)
 
     def deliver(self, message: Message, qos: int) -> bool:
         """Send a message with QoS 1 or 2, or have it wait; False if too many wait."""

@@ -212,7 +212,7 @@ def test_large_messages_are_queued_in_pieces(make):
 
 
 def test_sessions_that_are_away_for_too_long_are_forgotten(make):
-    harness = make(2, session_expiry_seconds=0.001)
+    harness = make(2, session_expiry_seconds=1e-9)
     joined(harness, 0, "me", "a", qos=1, clean=False).say(DISCONNECT)
     harness.advance(0.1)
     harness.advance(200)
