@@ -25,7 +25,7 @@ _SEND_BYTES = 262_144
 class Kind(IntEnum):
     """What a frame says; `number` and `name` mean what stands behind it.
 
-    Those up to `TABLE` come from a worker, those from `MESSAGE` on go to one.
+    Those up to `READ_PREFIX` come from a worker, those from `MESSAGE` on go to one.
     """
 
     SUBSCRIBE = 1  # number: the subscription; name: the topic
@@ -37,6 +37,8 @@ class Kind(IntEnum):
     OWN = 7  # name: the key
     RELEASE = 8  # name: the key
     TABLE = 9  # number: the request; name: the table; payload: `tables.Request`
+    READ = 10  # number: the question; name: the topic; answered as SUBSCRIBE
+    READ_PREFIX = 11  # the same; name: how the topics begin
     MESSAGE = 32  # name: the topic; the payload: `with_sender`
     RETAINED = 33  # number: the subscription; name: the topic; the payload: `with_sender`
     SUBSCRIBED = 34  # number: the subscription

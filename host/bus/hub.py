@@ -116,6 +116,8 @@ class Hub:
             Kind.OWN: self._own,
             Kind.RELEASE: self._release,
             Kind.TABLE: self._ask_table,
+            Kind.READ: self._read,
+            Kind.READ_PREFIX: self._read_prefix,
         }
 
     def state(self) -> HubState:
@@ -184,11 +186,17 @@ class Hub:
 
     def _subscribe(self, member: int, frame: Frame) -> None:
         self._hearers.add(frame.name, member)
-        self._confirm(member, frame, [frame.name])
+        self._read(member, frame)
 
     def _subscribe_prefix(self, member: int, frame: Frame) -> None:
+        self._hearers.add_prefix(frame.name, member)
+        self._read_prefix(member, frame)
+
+    def _read(self, member: int, frame: Frame) -> None:
+        self._confirm(member, frame, [frame.name])
+
+    def _read_prefix(self, member: int, frame: Frame) -> None:
         prefix = frame.name
-        self._hearers.add_prefix(prefix, member)
         self._confirm(member, frame, [topic for topic in self._rings if topic.startswith(prefix)])
 
     def _unsubscribe(self, member: int, frame: Frame) -> None:
@@ -198,7 +206,7 @@ class Hub:
         self._hearers.remove_prefix(frame.name, member)
 
     def _confirm(self, member: int, frame: Frame, topics: Iterable[bytes]) -> None:
-        """Send what is retained of some topics for a subscription, and that it is known."""
+        """Send what is retained of some topics, and that it was all."""
         for topic in topics:
             ring = self._rings.get(topic)
             for sender, payload in ring.messages if ring else ():

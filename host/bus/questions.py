@@ -10,24 +10,28 @@ from host.bus.frames import Frame, Kind
 from host.bus.tables import Request
 
 _LAST_ID = 2**32 - 1
+_READS = (Kind.READ, Kind.READ_PREFIX)
+_PREFIXES = (Kind.SUBSCRIBE_PREFIX, Kind.READ_PREFIX)
+_MOST_WAITING = 100_000
+"""How much may wait for a connection until questions do not any more."""
 
 
 @dataclass(slots=True, eq=False)
 class _Subscription:
-    """A subscription that waits for what is retained.
+    """A subscription, or a question, that waits for what is retained.
 
     Attributes:
-        member: who has subscribed.
-        number: its own number of the subscription.
+        member: who has subscribed or asks.
+        number: its own number of that.
         name: the topic, or how topics begin.
-        is_prefix: which of both.
+        kind: what it has said.
         retained: what has come of the answer: it is passed on as a whole or not at all.
     """
 
     member: int
     number: int
     name: bytes
-    is_prefix: bool
+    kind: int
     retained: list[Frame] = field(default_factory=list)
 
 
@@ -63,20 +67,32 @@ class Questions:
         self._ids = 0
         self._waiting = 0
         self._subscriptions: dict[int, _Subscription] = {}
-        self._keys: dict[tuple[int, bytes, bool], list[int]] = {}
+        self._keys: dict[tuple[int, bytes, int], list[int]] = {}
         self._tables: dict[int, _TableQuestion] = {}
 
-    def ask_retained(self, member: int, number: int, name: bytes, *, is_prefix: bool) -> None:
-        """Ask what is retained for a subscription."""
+    def ask_retained(self, member: int, number: int, name: bytes, kind: int) -> None:
+        """Ask what is retained.
+
+        Args:
+            member: who has subscribed or asks.
+            number: its own number of that.
+            name: the topic, or how topics begin.
+            kind: what it has said. If too many questions wait that are no subscriptions, the answer
+                is that something was lost.
+        """
+        if kind in _READS and len(self._subscriptions) >= _MOST_WAITING:
+            self._send(member, Frame(Kind.LOST, 0, b"").pack())
+            self._send(member, Frame(Kind.SUBSCRIBED, number, b"").pack())
+            return
         key = self._next_id()
-        self._subscriptions[key] = _Subscription(member, number, name, is_prefix)
-        self._keys.setdefault((member, name, is_prefix), []).append(key)
+        self._subscriptions[key] = _Subscription(member, number, name, kind)
+        self._keys.setdefault((member, name, kind), []).append(key)
         if self._is_open:
             self._ask_for(key)
 
-    def forget(self, member: int, name: bytes, *, is_prefix: bool) -> None:
-        """Forget the subscriptions of a member to a name: it hears nothing more of that."""
-        for key in self._keys.pop((member, name, is_prefix), ()):
+    def forget(self, member: int, name: bytes, kind: int) -> None:
+        """Forget what a member has said of a name: it hears nothing more of that."""
+        for key in self._keys.pop((member, name, kind), ()):
             del self._subscriptions[key]
 
     def ask_table(self, member: int, frame: Frame) -> None:
@@ -105,10 +121,10 @@ class Questions:
         known = self._subscriptions.pop(frame.number, None)
         if known is None:
             return
-        keys = self._keys[known.member, known.name, known.is_prefix]
+        keys = self._keys[known.member, known.name, known.kind]
         keys.remove(frame.number)
         if not keys:
-            del self._keys[known.member, known.name, known.is_prefix]
+            del self._keys[known.member, known.name, known.kind]
         for each in known.retained:
             whole = Frame(Kind.RETAINED, known.number, each.name, each.payload)
             self._send(known.member, whole.pack())
@@ -130,7 +146,7 @@ class Questions:
     def leave(self, member: int) -> None:
         """Forget a member."""
         for each in [each for each in self._keys if each[0] == member]:
-            self.forget(member, each[1], is_prefix=each[2])
+            self.forget(*each)
         for key in [key for key, each in self._tables.items() if each.member == member]:
             self._waiting -= self._tables.pop(key).size
 
@@ -150,10 +166,10 @@ class Questions:
         for subscription in self._subscriptions.values():
             subscription.retained.clear()
 
-    def subscriptions(self) -> list[tuple[int, int, bytes, bool]]:
+    def subscriptions(self) -> list[tuple[int, int, bytes, int]]:
         """Return the subscriptions that wait, for those that take over."""
         return [
-            (each.member, each.number, each.name, each.is_prefix)
+            (each.member, each.number, each.name, each.kind)
             for each in self._subscriptions.values()
         ]
 
@@ -163,18 +179,18 @@ class Questions:
 
     def restore(
         self,
-        subscriptions: Iterable[tuple[int, int, bytes, bool]],
+        subscriptions: Iterable[tuple[int, int, bytes, int]],
         tables: Iterable[tuple[int, int]],
     ) -> None:
         """Take over: subscriptions go on to wait; what was asked is not known."""
-        for member, number, name, is_prefix in subscriptions:
-            self.ask_retained(member, number, name, is_prefix=is_prefix)
+        for each in subscriptions:
+            self.ask_retained(*each)
         for member, number in tables:
             self._send(member, Frame(Kind.NO_ANSWER, number, b"").pack())
 
     def _ask_for(self, key: int) -> None:
         waiting = self._subscriptions[key]
-        self._ask(Frame(Ask.RINGS if waiting.is_prefix else Ask.RING, key, waiting.name))
+        self._ask(Frame(Ask.RINGS if waiting.kind in _PREFIXES else Ask.RING, key, waiting.name))
 
     def _next_id(self) -> int:
         """Return a number for a question: it is no other's for the next four billion."""

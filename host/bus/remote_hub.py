@@ -68,8 +68,8 @@ class RemoteState(NamedTuple):
         hearers, prefix_hearers: who hears what.
         outbox: as `Outbox.state` returns it.
         owned, claims: as `Claims.state` returns them.
-        confirming: the subscriptions that have no answer yet: member, number, name, and whether
-            it is a prefix.
+        confirming: the subscriptions, and questions for what is retained, that have no answer yet:
+            member, number, name and kind.
         asking: the questions to tables that have none: member and number.
         position: the last message that was heard, and its epoch; None if none was.
         known_since: since when the broker knows serials of this node, as it says; 0 for no answer.
@@ -84,7 +84,7 @@ class RemoteState(NamedTuple):
     outbox: OutboxState
     owned: list[OwnedKey]
     claims: list[WaitingClaim]
-    confirming: list[tuple[int, int, bytes, bool]]
+    confirming: list[tuple[int, int, bytes, int]]
     asking: list[tuple[int, int]]
     position: tuple[int, bytes] | None
     known_since: int
@@ -136,6 +136,8 @@ class RemoteHub:
             Kind.OWN: self._claim,
             Kind.RELEASE: lambda member, frame: self._claims.release(member, frame.name),
             Kind.TABLE: self._questions.ask_table,
+            Kind.READ: self._read,
+            Kind.READ_PREFIX: self._read,
         }
         self._from_bridge: dict[int, Callable[[Frame], object]] = {
             Tell.UP: self._bridge_up,
@@ -300,20 +302,23 @@ class RemoteHub:
     def _subscribe(self, member: int, frame: Frame) -> None:
         if self._hearers.add(frame.name, member):
             self._listen(Ask.LISTEN, frame.name)
-        self._questions.ask_retained(member, frame.number, frame.name, is_prefix=False)
+        self._read(member, frame)
 
     def _subscribe_prefix(self, member: int, frame: Frame) -> None:
         if self._hearers.add_prefix(frame.name, member):
             self._listen(Ask.LISTEN_PREFIX, frame.name)
-        self._questions.ask_retained(member, frame.number, frame.name, is_prefix=True)
+        self._read(member, frame)
+
+    def _read(self, member: int, frame: Frame) -> None:
+        self._questions.ask_retained(member, frame.number, frame.name, frame.kind)
 
     def _unsubscribe(self, member: int, frame: Frame) -> None:
-        self._questions.forget(member, frame.name, is_prefix=False)
+        self._questions.forget(member, frame.name, Kind.SUBSCRIBE)
         if self._hearers.remove(frame.name, member):
             self._listen(Ask.UNLISTEN, frame.name)
 
     def _unsubscribe_prefix(self, member: int, frame: Frame) -> None:
-        self._questions.forget(member, frame.name, is_prefix=True)
+        self._questions.forget(member, frame.name, Kind.SUBSCRIBE_PREFIX)
         if self._hearers.remove_prefix(frame.name, member):
             self._listen(Ask.UNLISTEN_PREFIX, frame.name)
 

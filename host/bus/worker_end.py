@@ -21,12 +21,13 @@ from host.bus.frames import (
 )
 from host.bus.tables import NOT_DONE, Answer
 from host.bus.worker_tables import Asked, SharedTable
-from host.interfaces import BUS_LOST, BUS_TAKEN, Message
+from host.interfaces import BUS_LEFT, BUS_LOST, BUS_TAKEN, Message
 from host.runtime.loop import READ, WRITE, Loop
 
 _LAST_ID = 2**32 - 1
 _OWN_TOPICS = (BUS_LOST, BUS_TAKEN)
 """What one member is told alone."""
+_TOPICS_OF_BUS = frozenset((BUS_LEFT, *_OWN_TOPICS))
 
 Call = Callable[..., object]
 Isolated = Callable[[Callable[[], object]], None]
@@ -86,6 +87,7 @@ class LocalBus:
         self._pending: dict[int, _Subscription] = {}
         self._subscriptions: dict[str, list[_Subscription]] = {}
         self._prefixes: dict[str, list[_Subscription]] = {}
+        self._lengths: list[int] = []  # of the prefixes
         self._ordering: deque[Callable[[bool], object]] = deque()
         self._asked: dict[int, Asked] = {}
         self._fences: dict[bytes, int] = {}
@@ -121,6 +123,8 @@ class LocalBus:
         """Send `payload` to all who have subscribed to `topic`; False if it was dropped."""
         if len(payload) > MAX_PAYLOAD_BYTES:
             raise ValueError(f"payload of {len(payload)} bytes: {MAX_PAYLOAD_BYTES} at most")
+        if topic in _TOPICS_OF_BUS:
+            raise ValueError(f"{topic} is a topic of the bus: it alone publishes there")
         name, kind = name_bytes(topic), Kind.PUBLISH if done is None else Kind.PUBLISH_TOLD
         taken = not self._is_full and self._put(kind, retain, name, payload)
         if done is not None:
@@ -146,12 +150,30 @@ class LocalBus:
         subscription = _Subscription(topic, callback, ready)
         known = self._prefixes if prefix else self._subscriptions
         known.setdefault(topic, []).append(subscription)
+        if prefix:
+            self._lengths = sorted({len(each) for each in known})
         self._pending[number] = subscription
+
+    def read_retained(
+        self,
+        topic: str,
+        callback: Callable[[Message], object],
+        ready: Callable[[], object],
+        *,
+        prefix: bool = False,
+    ) -> None:
+        """Hear what is retained of `topic`, then `ready`, and nothing live."""
+        number = self._next_id()
+        if not self._put(Kind.READ_PREFIX if prefix else Kind.READ, number, name_bytes(topic)):
+            raise BlockingIOError("the bus is overloaded: the question was not sent")
+        self._pending[number] = _Subscription(topic, callback, ready)
 
     def unsubscribe(self, topic: str, *, prefix: bool = False) -> None:
         """Hear nothing more of `topic`."""
         known = self._prefixes if prefix else self._subscriptions
         if gone := known.pop(topic, None):
+            if prefix:
+                self._lengths = sorted({len(each) for each in known})
             for number in [key for key, each in self._pending.items() if each in gone]:
                 del self._pending[number]  # the hub's answers are on the way: nobody hears them
             self._put(Kind.UNSUBSCRIBE_PREFIX if prefix else Kind.UNSUBSCRIBE, 0, name_bytes(topic))
@@ -238,14 +260,19 @@ class LocalBus:
 
     def _deliver(self, message: Message) -> None:
         topic = message.topic
-        for subscription in tuple(self._subscriptions.get(topic, ())):
-            if subscription.live or topic in _OWN_TOPICS:
+        hearing = self._subscriptions.get(topic, ())
+        if topic in _OWN_TOPICS:  # live or not
+            for subscription in tuple(hearing):
                 self._call(subscription.callback, message)
-        for prefix, subscriptions in tuple(self._prefixes.items()):
-            if topic.startswith(prefix) and topic not in _OWN_TOPICS:
-                for subscription in tuple(subscriptions):
-                    if subscription.live:
-                        self._call(subscription.callback, message)
+            return
+        found = [each.callback for each in hearing if each.live]
+        for length in self._lengths:
+            if length > len(topic):
+                break
+            hearing = self._prefixes.get(topic[:length], ())
+            found += [each.callback for each in hearing if each.live]
+        for callback in found if len(found) < 2 else dict.fromkeys(found):
+            self._call(callback, message)
 
     def _retained(self, frame: Frame) -> None:
         subscription = self._pending.get(frame.number)

@@ -123,6 +123,10 @@ class Bus(Protocol):
 
         Returns:
             False if it was dropped because too much waits; later is a good time to try again.
+
+        Raises:
+            ValueError: the payload or the topic is too long, or the topic is the bus's own, such as
+                `BUS_LEFT`.
         """
 
     def subscribe(
@@ -137,13 +141,36 @@ class Bus(Protocol):
 
         Args:
             topic: the topic; or how topics begin.
-            callback: called with each message.
+            callback: called with each message; once, also if several subscriptions have it.
             ready: called when all that is retained was heard.
             prefix: whether all topics are meant that begin with `topic`. The retained messages of
                 each come in their order, one topic after the other.
 
         Raises:
             BlockingIOError: too much waits; nothing was subscribed.
+        """
+
+    def read_retained(
+        self,
+        topic: str,
+        callback: Callable[[Message], object],
+        ready: Callable[[], object],
+        *,
+        prefix: bool = False,
+    ) -> None:
+        """Hear what is retained of `topic` now, and subscribe to nothing.
+
+        All live messages that are heard before `ready()` were published before what is retained
+        was looked at, and those after it, after.
+
+        Args:
+            topic: the topic; or how topics begin.
+            callback: called with each retained message, in the order of `subscribe`.
+            ready: called when all was heard.
+            prefix: whether all topics are meant that begin with `topic`.
+
+        Raises:
+            BlockingIOError: too much waits; nothing was asked.
         """
 
     def unsubscribe(self, topic: str, *, prefix: bool = False) -> None:

@@ -23,6 +23,18 @@ class Counter(Protocol):
             ValueError: the amount is negative, infinite or no number, or a value was not declared.
         """
 
+    def total(self, *values: str) -> float:
+        """Return the sum over all processes of this generation, those that have ended included.
+
+        It begins at 0 after a reload; what is shown to others goes on.
+
+        Args:
+            values: a value for each label, in the order of the declaration.
+
+        Raises:
+            ValueError: a value was not declared.
+        """
+
 
 class Gauge(Protocol):
     """A value that rises and falls. Each process has its own, which goes when the process ends."""
@@ -40,6 +52,9 @@ class Gauge(Protocol):
 
     def add(self, amount: float, *values: str) -> None:
         """Raise it, or lower it by an amount below 0; otherwise as `set`."""
+
+    def total(self, *values: str) -> float:
+        """Return the sum over all processes of this generation; see `Counter.total`."""
 
 
 class Histogram(Protocol):

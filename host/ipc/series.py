@@ -8,6 +8,7 @@ is needed): whole numbers up to 2**53 are exact.
 
 from __future__ import annotations
 
+import math
 import os
 from array import array
 from collections.abc import Iterable, Iterator
@@ -79,15 +80,17 @@ class OwnSeries:
         base: the index of the first one of this process.
         families: what they are, in order.
         board: the shared memory; None as long as there is none.
+        others: all processes that count, this one included, where a test has several without it.
     """
 
-    __slots__ = ("base", "board", "families", "words")
+    __slots__ = ("base", "board", "families", "others", "words")
 
     def __init__(self) -> None:
         self.words: array[float] | memoryview[float] = array("d")
         self.base = 0
         self.families: list[Family] = []
         self.board: SeriesBoard | None = None
+        self.others: list[OwnSeries] = [self]
 
     def add(self, family: Family) -> int:
         """Lay out one family more; return where it begins. There is no shared memory yet."""
@@ -130,6 +133,12 @@ class OwnSeries:
         """Close the shared memory, if there is any; nothing may be counted any more."""
         if self.board is not None:
             self.board.close()
+
+    def total(self, place: int) -> float:
+        """Return the sum of one word over all processes that share the memory."""
+        if self.board is None:
+            return math.fsum(each.words[place] for each in self.others)
+        return self.board.total(place)
 
     def places(self, name: str) -> dict[tuple[str, ...], int]:
         """Return where each series of a family begins, by the values of its labels."""
@@ -179,6 +188,23 @@ class SeriesBoard:
         """Yield what each series of a row has: its family, the values of its labels, its words."""
         words: list[float] = self.cells[self.base(row) : self.base(row + 1)].tolist()  # type: ignore[assignment]  # typeshed: int
         return split(self.families, words)
+
+    def total(self, place: int) -> float:
+        """Return the sum of one word over all rows, those of processes that have ended included.
+
+        Pages that no row has used have no memory, nor get any by this (lseek(2), SEEK_DATA).
+        """
+        words: list[float] = []
+        stride, end = self._stride, 0
+        while True:
+            try:
+                start = os.lseek(self._fd, end, os.SEEK_DATA)
+            except OSError:  # ENXIO: there is no more
+                return math.fsum(words)
+            hole = os.lseek(self._fd, start, os.SEEK_HOLE)
+            first, last = start // (stride * WORD), -(-hole // (stride * WORD))
+            words += self.cells[first * stride + place : last * stride : stride].tolist()
+            end = last * stride * WORD
 
     def write_off(self, row: int) -> None:
         """Set the gauges of a row to 0, whose process has ended; counts go on."""

@@ -244,6 +244,13 @@ class _Metric:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._where.family.name}>"
 
+    def total(self, *values: str) -> float:
+        """Return the sum over all processes of the generation."""
+        place = self._places.get(values)
+        if place is None:
+            raise self._where.refusal(values)
+        return self._own.total(place)
+
 
 class Counter(_Metric):
     """A counter; see `host.Counter`."""

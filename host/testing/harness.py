@@ -136,6 +136,8 @@ class Harness:
             self._members.append(_Member(worker, registry, hooks, listeners))
             self._series.append(OwnSeries())
             self._watch_time_limits(worker)
+        for each in self._series:
+            each.others = self._series
 
     def __enter__(self) -> Self:
         self.start()

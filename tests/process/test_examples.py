@@ -69,7 +69,7 @@ client.close()
 """
 
 
-EXAMPLES = ("keyvalue", "fill_first", "resp", "thumbnails")
+EXAMPLES = ("keyvalue", "fill_first", "mqtt", "resp", "thumbnails")
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +77,7 @@ def installed(tmp_path_factory):
     """An environment with the host and all examples, and with clients of memcached and Redis."""
     made = Environment(tmp_path_factory.mktemp("examples"))
     made.install(made.folder / "prefork", "pytest", "hypothesis", "pymemcache>=4", "redis>=5")
+    made.install("paho-mqtt>=2", "aiomqtt>=2", "gmqtt>=0.7")
     for name in EXAMPLES:
         made.install_copy(ROOT / "examples" / name)
     return made
@@ -100,6 +101,7 @@ def test_they_are_listed(installed):
     assert found["fill_first"]["implements"] == ["on_host_start", "choose_worker"]
     assert found["resp"]["distribution"] == "prefork-resp"
     assert "on_readable" in found["resp"]["implements"]
+    assert found["mqtt"]["distribution"] == "prefork-mqtt"
     assert found["thumbnails"]["distribution"] == "prefork-thumbnails"
 
 

@@ -172,7 +172,7 @@ class RemoteTopics(_Value):
     outbox: tuple[int, int, list[tuple[int, bytes, int]]]
     owned: list[tuple[bytes, int, int]]
     claims: list[tuple[int, bytes, float, bool, bool]]
-    confirming: list[tuple[int, int, bytes, bool]]
+    confirming: list[tuple[int, int, bytes, int]]
     asking: list[tuple[int, int]]
     position: tuple[int, bytes] | None
     known_since: int

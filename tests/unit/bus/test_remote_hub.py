@@ -339,6 +339,19 @@ def test_what_is_retained_is_passed_on_whole(site, broker):
     assert found == [(4, b"room.a")] * 2 + [(4, b"room.b")] * 2
 
 
+def test_what_is_retained_is_read_without_a_subscription(site, broker):
+    broker.publish(b"t", b"\x03b:1x", 1)
+    site.say(2, Kind.READ, b"t", 7)
+    site.say(2, Kind.READ_PREFIX, b"", 8)
+    site.say(2, Kind.UNSUBSCRIBE, b"t")
+    settle(site)
+    assert [each.number for each in site.of(2, Kind.RETAINED)] == [7, 8]
+    assert [each.number for each in site.of(2, Kind.SUBSCRIBED)] == [7, 8]
+    site.say(1, Kind.PUBLISH, b"t", payload=b"live")
+    settle(site)
+    assert site.heard(2) == []
+
+
 class Anywhere(RuleBasedStateMachine):
     """Two hosts, connections that break anywhere, reloads: each message once, in one order."""
 

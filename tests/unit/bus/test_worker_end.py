@@ -211,3 +211,91 @@ def test_a_key_that_is_given_up_before_it_is_granted_has_no_fencing_number():
         scene.run()
         assert answers == [True, True, True]
         assert bus.fence("k") == 3
+
+
+def read_retained(bus, topic, *, prefix=False):
+    heard = []
+    bus.read_retained(topic, heard.append, lambda: heard.append("ready"), prefix=prefix)
+    return heard
+
+
+def test_what_is_retained_can_be_read_beside_a_subscription_as_often_as_one_likes():
+    with connected() as scene:
+        hearer = Subscriber(scene.buses[2], "a.1")
+        scene.run()
+        for topic in ("a.1", "a.2", "b"):
+            scene.buses[1].publish(topic, topic.encode(), retain=2)
+        scene.run()
+        exact = read_retained(scene.buses[2], "a.1")
+        some = read_retained(scene.buses[2], "a.", prefix=True)
+        nothing = read_retained(scene.buses[2], "c")
+        scene.run()
+        assert [each.payload for each in exact[:-1]] == [b"a.1"]
+        assert [each.payload for each in some[:-1]] == [b"a.1", b"a.2"]
+        assert all(each.retained for each in exact[:-1] + some[:-1])
+        assert exact[-1] == some[-1] == "ready"
+        assert nothing == ["ready"]
+        scene.buses[1].publish("a.1", b"live")
+        scene.run()
+        assert (len(exact), len(some)) == (2, 3)  # nothing live
+        assert hearer.payloads == ["ready", b"a.1", b"live"]
+        scene.buses[2].unsubscribe("a.1")
+        read_retained(scene.buses[2], "a.1")
+        scene.run()
+        assert scene.router.hub.state().hearers == []
+
+
+def test_what_was_heard_live_before_is_in_what_is_retained():
+    """Messages and what is retained come in one order: none is missed and none comes twice."""
+    with connected() as scene:
+        order = []
+        scene.buses[2].subscribe("t", lambda message: order.append(message.payload))
+        scene.run()
+        scene.buses[1].publish("t", b"before", retain=1)
+        scene.run(1)
+        scene.buses[2].read_retained(
+            "t", lambda message: order.append((message.payload,)), lambda: order.append("ready")
+        )
+        scene.buses[2].flush()
+        scene.buses[1].publish("t", b"after", retain=1)
+        scene.run()
+        assert order in (
+            [b"before", (b"before",), "ready", b"after"],
+            [b"before", b"after", (b"after",), "ready"],
+        )
+
+
+def test_a_question_for_what_is_retained_can_be_too_much():
+    with connected(1, max_queued=200) as scene, pytest.raises(BlockingIOError):
+        all(read_retained(scene.buses[1], "t") is not None for _ in range(1000))
+
+
+def test_prefixes_of_many_lengths_are_heard():
+    with connected() as scene:
+        bus, prefixes = scene.buses[2], ("a", "ab", "abcd")
+        hearers = {each: Subscriber(bus, each, prefix=True) for each in prefixes}
+        scene.run()
+        scene.buses[1].publish("ab", b"x")
+        scene.run()
+        bus.unsubscribe("ab", prefix=True)
+        scene.buses[1].publish("abcd", b"y")
+        scene.run()
+        assert [each.payloads[1:] for each in hearers.values()] == [[b"x", b"y"], [b"x"], [b"y"]]
+
+
+def test_a_callback_of_several_subscriptions_hears_each_message_once():
+    with connected() as scene:
+        heard, other = [], Subscriber(scene.buses[2], "a.", prefix=True)
+        for topic, prefix in (("a.1", False), ("a.1", False), ("a.", True), ("a", True)):
+            scene.buses[2].subscribe(topic, heard.append, prefix=prefix)
+        scene.run()
+        for topic in ("a.1", "a.2", "b"):
+            scene.buses[1].publish(topic, topic.encode())
+        scene.run()
+        assert [each.payload for each in heard] == [b"a.1", b"a.2"]
+        assert other.payloads == ["ready", b"a.1", b"a.2"]
+        scene.buses[2].unsubscribe("a.", prefix=True)
+        scene.buses[2].unsubscribe("a", prefix=True)
+        scene.buses[1].publish("a.1", b"more")
+        scene.run()
+        assert [each.payload for each in heard[2:]] == [b"more"]

@@ -1,8 +1,11 @@
 """What plugins may declare, what is refused and how, and what is counted where."""
 
 import math
+import os
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from host.ipc.series import OwnSeries
 from host.metrics.declaring import RESERVED, DeclaredMetrics, telling_who
@@ -222,3 +225,38 @@ def test_values_of_labels_may_come_from_a_generator(own, metrics):
 def test_values_of_labels_are_texts(metrics, values):
     with pytest.raises(ValueError, match="expected a list of texts"):
         metrics.counter("lines", "Lines.", {"kind": values})
+
+
+def test_the_total_is_that_of_all_processes(own, metrics):
+    lines = metrics.counter("lines", "Lines.", {"kind": ("ok", "bad")})
+    rooms = metrics.gauge("open_rooms", "Rooms.")
+    lines.add(2, "ok")
+    assert lines.total("ok") == 2
+    board = own.share()
+    for row, amount in ((1, 5), (2, 0.5), (4096, 7)):
+        own.use(row)
+        lines.add(amount, "ok")
+        rooms.set(amount)
+    assert lines.total("ok") == 14.5
+    assert lines.total("bad") == 0
+    assert rooms.total() == 12.5
+    with pytest.raises(ValueError, match="odd"):
+        lines.total("odd")
+    board.write_off(4096)
+    assert rooms.total() == 5.5
+    assert os.stat(board.fileno()).st_blocks * 512 <= 4 * 4096
+    board.close()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(0, 4096), unique=True, max_size=20), st.integers(1, 900))
+def test_the_total_counts_each_row_once(rows, words):
+    series = OwnSeries()
+    metrics = DeclaredMetrics(series).of("chat")
+    counter = metrics.counter("a", "A.", {"kind": [str(each) for each in range(min(words, 512))]})
+    board = series.share()
+    for row in rows:
+        series.use(row)
+        counter.add(row + 1, "0")
+    assert counter.total("0") == sum(rows) + len(rows)
+    board.close()

@@ -1,0 +1,24 @@
+"""Questions to the bus that a coroutine waits for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+
+async def ask(call: Callable[..., object], *arguments: object) -> Any:
+    """Call what takes a callback as its last argument; return what the callback is given.
+
+    That is a tuple if it is given several values. The callback is called before anything else that
+    arrives later is handled; a coroutine goes on only after that. So what depends on the order of
+    messages is done in callbacks, and only the rest in coroutines.
+    """
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def done(*answer: object) -> None:
+        if not future.done():
+            future.set_result(answer[0] if len(answer) == 1 else answer)
+
+    call(*arguments, done)
+    return await future

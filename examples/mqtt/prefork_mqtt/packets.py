@@ -1,0 +1,270 @@
+"""Packets: what clients send is read, what they are sent is written. No I/O."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import NamedTuple, TypeVar
+
+from host.plugins.framing import FrameSyntaxError, encode_varint
+from prefork_mqtt.topics import check_filter, check_topic
+
+_NUMBER = struct.Struct(">H")
+_FAILURE = 0x80
+_PUBLISH = [bytes((0x30 | flags,)) for flags in range(16)]
+_T = TypeVar("_T")
+
+
+class Kind(IntEnum):
+    """The types of packets [2.2.1]."""
+
+    CONNECT = 1
+    CONNACK = 2
+    PUBLISH = 3
+    PUBACK = 4
+    PUBREC = 5
+    PUBREL = 6
+    PUBCOMP = 7
+    SUBSCRIBE = 8
+    SUBACK = 9
+    UNSUBSCRIBE = 10
+    UNSUBACK = 11
+    PINGREQ = 12
+    PINGRESP = 13
+    DISCONNECT = 14
+
+
+_FLAGS: dict[int, int] = {Kind.PUBREL: 2, Kind.SUBSCRIBE: 2, Kind.UNSUBSCRIBE: 2}
+_PUBLISH_KIND = int(Kind.PUBLISH)
+
+
+class Refusal(IntEnum):
+    """Why a client is not let in: the return codes of CONNACK [3.2.2.3]."""
+
+    PROTOCOL = 1
+    IDENTIFIER = 2
+    UNAVAILABLE = 3
+    LOGIN = 4
+    NOT_AUTHORIZED = 5
+
+
+class RefusedError(Exception):
+    """A client must be told why it is not let in.
+
+    Attributes:
+        refusal: why.
+    """
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.name)
+        self.refusal = refusal
+
+
+class Publish(NamedTuple):
+    """A message, as a client publishes it or leaves it for the time when it has gone.
+
+    Attributes:
+        packet_id: its number; 0 with QoS 0.
+    """
+
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool
+    packet_id: int = 0
+
+
+class Connect(NamedTuple):
+    """What a client says of itself. `keep_alive` is in seconds, 0 for none."""
+
+    client_id: str
+    clean: bool
+    keep_alive: int
+    will: Publish | None
+    username: str | None
+    password: bytes | None
+
+
+class Body:
+    """Reads the fields of a packet one after the other.
+
+    Raises:
+        FrameSyntaxError: by its methods, if there is no such field.
+    """
+
+    def __init__(self, packet: bytes) -> None:
+        self._data, self._at = packet, 1
+
+    def number(self) -> int:
+        """Return a number of two bytes."""
+        return _NUMBER.unpack(self._take(2))[0]  # type: ignore[no-any-return]
+
+    def byte(self) -> int:
+        """Return one byte."""
+        return self._take(1)[0]
+
+    def data(self) -> bytes:
+        """Return bytes that have their length in front."""
+        return self._take(self.number())
+
+    def text(self) -> str:
+        """Return such bytes as text [1.5.3]."""
+        try:
+            text = self.data().decode()
+        except UnicodeDecodeError as error:
+            raise FrameSyntaxError("a text is not in UTF-8") from error
+        if "\0" in text:
+            raise FrameSyntaxError("a text holds U+0000")
+        return text
+
+    def packet_id(self) -> int:
+        """Return the number of a packet, which is never 0 [2.3.1]."""
+        if not (number := self.number()):
+            raise FrameSyntaxError("a packet has the number 0")
+        return number
+
+    def rest(self) -> bytes:
+        """Return all that follows."""
+        return self._data[self._at :]
+
+    def more(self) -> bool:
+        """Tell whether anything follows."""
+        return self._at < len(self._data)
+
+    def end(self) -> None:
+        """See that nothing follows."""
+        if self.more():
+            raise FrameSyntaxError("a packet has more bytes than fields")
+
+    def _take(self, count: int) -> bytes:
+        start, self._at = self._at, self._at + count
+        if self._at > len(self._data):
+            raise FrameSyntaxError("a packet ends within a field")
+        return self._data[start : self._at]
+
+
+def kind_of(packet: bytes) -> int:
+    """Return the type of a packet, whose flags are right but perhaps for those of PUBLISH [2.2.2].
+
+    Raises:
+        FrameSyntaxError: they are not.
+    """
+    first = packet[0]
+    kind = first >> 4
+    if kind != _PUBLISH_KIND and first & 15 != _FLAGS.get(kind, 0):
+        raise FrameSyntaxError(f"a packet of type {kind} has the flags {first & 15}")
+    return kind
+
+
+def read_connect(packet: bytes) -> Connect:
+    """Read a CONNECT [3.1].
+
+    Raises:
+        FrameSyntaxError: it is none.
+        RefusedError: it is one of another version, or names no client where it must.
+    """
+    body = Body(packet)
+    name, level = body.data(), body.byte()
+    if name not in (b"MQTT", b"MQIsdp"):
+        raise FrameSyntaxError("this is not MQTT")
+    if (name, level) != (b"MQTT", 4):
+        raise RefusedError(Refusal.PROTOCOL)
+    flags, keep_alive, client_id = body.byte(), body.number(), body.text()
+    clean, has_will, qos = bool(flags & 2), flags & 4, flags >> 3 & 3
+    if flags & 1 or qos == 3 or (not has_will and flags & 0x38) or flags & 0xC0 == 0x40:
+        raise FrameSyntaxError("the flags of CONNECT contradict each other")
+    will = None
+    if has_will:
+        will = Publish(check_topic(body.text()), body.data(), qos, bool(flags & 0x20))
+    username = body.text() if flags & 0x80 else None
+    password = body.data() if flags & 0x40 else None
+    body.end()
+    if not client_id and not clean:
+        raise RefusedError(Refusal.IDENTIFIER)
+    return Connect(client_id, clean, keep_alive, will, username, password)
+
+
+def read_publish(packet: bytes) -> Publish:
+    """Read a PUBLISH [3.3].
+
+    Raises:
+        FrameSyntaxError: it is none.
+    """
+    first, end = packet[0], 3 + int.from_bytes(packet[1:3], "big")
+    qos, packet_id = first >> 1 & 3, 0
+    if qos == 3 or first & 0b1110 == 0b1000:
+        raise FrameSyntaxError("a PUBLISH has QoS 3, or QoS 0 and comes again")
+    try:
+        topic = check_topic(packet[3:end].decode())
+    except UnicodeDecodeError as error:
+        raise FrameSyntaxError("a topic is not in UTF-8") from error
+    if qos:
+        packet_id, end = int.from_bytes(packet[end : end + 2], "big"), end + 2
+        if not packet_id:
+            raise FrameSyntaxError("a packet has the number 0")
+    if end > len(packet) or len(packet) < 3:
+        raise FrameSyntaxError("a packet ends within a field")
+    return Publish(topic, packet[end:], qos, bool(first & 1), packet_id)
+
+
+def read_packet_id(packet: bytes) -> int:
+    """Read what has a number and nothing else: PUBACK, PUBREC, PUBREL, PUBCOMP."""
+    body = Body(packet)
+    number = body.packet_id()
+    body.end()
+    return number
+
+
+def read_subscribe(packet: bytes) -> tuple[int, list[tuple[str, int]]]:
+    """Read a SUBSCRIBE [3.8]: its number, and filters with the QoS that is asked for."""
+
+    def requests() -> Iterator[tuple[str, int]]:
+        while body.more():
+            name, qos = check_filter(body.text()), body.byte()
+            if qos > 2:
+                raise FrameSyntaxError(f"a SUBSCRIBE asks for QoS {qos}")
+            yield name, qos
+
+    body = Body(packet)
+    return body.packet_id(), _some(list(requests()))
+
+
+def read_unsubscribe(packet: bytes) -> tuple[int, list[str]]:
+    """Read an UNSUBSCRIBE [3.10]: its number, and filters."""
+
+    def filters() -> Iterator[str]:
+        while body.more():
+            yield check_filter(body.text())
+
+    body = Body(packet)
+    return body.packet_id(), _some(list(filters()))
+
+
+def _some(found: list[_T]) -> list[_T]:
+    if not found:
+        raise FrameSyntaxError("a packet names no topic")
+    return found
+
+
+def connack(code: int, *, session_present: bool = False) -> bytes:
+    """Write a CONNACK [3.2]; the code 0 lets the client in."""
+    return bytes((Kind.CONNACK << 4, 2, session_present, code))
+
+
+def suback(packet_id: int, granted: list[int | None]) -> bytes:
+    """Write a SUBACK [3.9]: the QoS of each filter, None if it was refused."""
+    codes = bytes(_FAILURE if qos is None else qos for qos in granted)
+    return b"\x90" + encode_varint(2 + len(codes)) + _NUMBER.pack(packet_id) + codes
+
+
+def numbered(kind: Kind, packet_id: int) -> bytes:
+    """Write what has a number and nothing else."""
+    return bytes((kind << 4 | _FLAGS.get(kind, 0), 2)) + _NUMBER.pack(packet_id)
+
+
+def publish_head(topic: str, size: int, qos: int, *, retain: bool, again: bool = False) -> bytes:
+    """Write a PUBLISH up to its number, or with QoS 0 up to its payload, which has `size` bytes."""
+    name = topic.encode()
+    length = encode_varint(2 + len(name) + (2 if qos else 0) + size)
+    return _PUBLISH[again << 3 | qos << 1 | retain] + length + _NUMBER.pack(len(name)) + name

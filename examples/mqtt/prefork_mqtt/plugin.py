@@ -1,0 +1,257 @@
+"""The plugin: cuts packets, and does what each of them asks for."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import time
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any
+
+from host import Connection, Counter, Gauge, Host, Worker, hookimpl
+from host.plugins.framing import FrameSyntaxError, FrameTooLongError
+from prefork_mqtt.admission import Admission
+from prefork_mqtt.broker import Broker
+from prefork_mqtt.client import Client
+from prefork_mqtt.options import Options
+from prefork_mqtt.packets import (
+    Kind,
+    Refusal,
+    RefusedError,
+    connack,
+    kind_of,
+    numbered,
+    read_connect,
+    read_packet_id,
+    read_publish,
+    read_subscribe,
+    read_unsubscribe,
+)
+from prefork_mqtt.rules import Rules, Specs
+from prefork_mqtt.session import Session
+from prefork_mqtt.stored import StoredSessions
+from prefork_mqtt.sys_topics import SysTopics
+
+_PUBLISH = int(Kind.PUBLISH)  # a number is compared faster than a member of an enumeration
+_CONFIRMATIONS = frozenset(map(int, (Kind.PUBACK, Kind.PUBREC, Kind.PUBREL, Kind.PUBCOMP)))
+_SHARE = 100
+"""How many packets of one client are taken before the others have their turn: about 1 ms."""
+_MAX_CLIENT_ID_BYTES = 256
+_KEEP_ALIVE = 1.5
+_SWEEP_SECONDS, _MOST_DRAIN_SECONDS = 60.0, 2.0
+_REASONS = ("overload", "slow", "queue_full", "not_allowed")
+
+
+class Mqtt:
+    """The protocol plugin."""
+
+    hookspecs = Specs
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._rules: Rules
+        self._received: Counter
+        self._delivered: Counter
+        self._dropped: Counter
+        self._connected: Gauge
+        self._worker: Worker
+        self._broker: Broker
+        self._admission: Admission
+
+    @hookimpl
+    def on_host_start(self, host: Host) -> None:
+        """Bind the plugins that check logins and topics, and declare what is counted."""
+        self._rules = Rules(host, self._options.logins, self._options.permissions)
+        metrics = host.metrics
+        self._received = metrics.counter("received_messages", "Messages that clients published.")
+        self._delivered = metrics.counter("delivered_messages", "Messages that clients were sent.")
+        self._connected = metrics.gauge("clients", "Clients that are connected.")
+        self._dropped = metrics.counter(
+            "dropped_messages", "Messages that were dropped.", {"reason": _REASONS}
+        )
+
+    @hookimpl
+    def on_worker_start(self, worker: Worker) -> None:
+        """Begin to hear the other workers."""
+        stored = StoredSessions(worker.bus)
+        self._worker = worker
+        self._broker = Broker(worker, stored, self._dropped, self._delivered, self._take)
+        self._admission = Admission(
+            worker, self._options, stored, self._broker, self._connected, self._take
+        )
+        tasks = worker.asyncio
+        tasks.create_task(self._admission.start())
+        worker.call_every(_SWEEP_SECONDS, lambda: tasks.create_task(self._admission.expire()))
+        if self._options.sys_seconds:
+            numbers = {
+                "clients/connected": self._connected.total,
+                "messages/received": self._received.total,
+                "messages/sent": self._delivered.total,
+                "messages/dropped": lambda: sum(map(self._dropped.total, _REASONS)),
+            }
+            publish = partial(self._broker.publish, done=None)
+            SysTopics(worker, self._options.sys_seconds, numbers, publish)
+
+    @hookimpl
+    def on_accept(self, connection: Connection) -> None:
+        """Wait for the CONNECT, for a while."""
+        connection.data = client = Client(connection, self._options.max_packet_bytes)
+        client.seconds = self._options.connect_seconds
+        connection.expire(client.seconds)
+
+    @hookimpl
+    def on_readable(self, connection: Connection) -> None:
+        """Take the packets that have come."""
+        self._take(connection.data, connection.read())
+
+    @hookimpl
+    def on_drain(self, connection: Connection, deadline: float) -> None:
+        """Close, not all at the same moment: everybody connects again at once."""
+        seconds = min(_MOST_DRAIN_SECONDS, (deadline - time.monotonic()) / 2)
+        connection.call_later(max(0.0, random.uniform(0, seconds)), lambda _: connection.close())
+
+    @hookimpl
+    def on_close(self, connection: Connection) -> None:
+        """Take leave of the client."""
+        client: Client | None = connection.data
+        if client is not None and client.session is not None and client.admitted:
+            self._worker.asyncio.create_task(self._admission.leave(client))
+
+    def _take(self, client: Client, data: bytes = b"") -> None:
+        """Take packets until a client is held back, or others are to have their turn."""
+        connection, left = client.connection, _SHARE
+        try:
+            for packet in client.framer.feed(data):
+                self._handle(client, packet)
+                left -= 1
+                if client.held or connection.closed:
+                    return
+                if not left and client.framer.waiting:
+                    client.hold()
+                    connection.call_next_turn(lambda _: client.go_on(self._take))
+                    return
+        except RefusedError as refused:
+            connection.write(connack(refused.refusal))
+            connection.close()
+        except (FrameSyntaxError, FrameTooLongError):
+            connection.close()
+        if client.seconds is not None and client.session is not None:
+            connection.expire(client.seconds)
+
+    def _handle(self, client: Client, packet: bytes) -> None:
+        kind = kind_of(packet)
+        if client.session is None:
+            if kind != Kind.CONNECT:
+                raise FrameSyntaxError("the first packet is no CONNECT")
+            self._connect(client, packet)
+        elif kind == _PUBLISH:
+            self._publish(client, packet)
+        elif kind in _CONFIRMATIONS:
+            self._confirm(client, kind, read_packet_id(packet))
+        elif kind == Kind.SUBSCRIBE:
+            self._subscribe(client, packet)
+        elif kind == Kind.UNSUBSCRIBE:
+            packet_id, names = read_unsubscribe(packet)
+            answer = numbered(Kind.UNSUBACK, packet_id)
+            self._wait_for(client, self._admission.unsubscribe(client, names, answer))
+        elif kind == Kind.PINGREQ and len(packet) == 1:
+            client.connection.write(bytes((Kind.PINGRESP << 4, 0)))
+        elif kind == Kind.DISCONNECT and len(packet) == 1:
+            self._admission.forget_will(client)
+            client.connection.close()
+        else:
+            raise FrameSyntaxError(f"a packet of type {kind} is out of place")
+
+    def _connect(self, client: Client, packet: bytes) -> None:
+        """Have a client let in, if it may."""
+        connect, connection = read_connect(packet), client.connection
+        client.client_id = connect.client_id or f"auto-{secrets.token_hex(16)}"
+        client.username = connect.username
+        if len(connect.client_id.encode()) > _MAX_CLIENT_ID_BYTES:
+            raise RefusedError(Refusal.IDENTIFIER)
+        login = connect.client_id, connect.username, connect.password
+        if not self._rules.let_in(connection, *login):
+            raise RefusedError(Refusal.LOGIN)
+        if connect.will is not None and not self._may_publish(client, connect.will.topic):
+            raise RefusedError(Refusal.NOT_AUTHORIZED)
+        client.seconds = connect.keep_alive * _KEEP_ALIVE or None
+        client.hold()
+        self._worker.asyncio.create_task(self._admission.let_in(client, connect))
+
+    def _publish(self, client: Client, packet: bytes) -> None:
+        """Publish a message; it is confirmed when the bus has it [4.3]."""
+        message, session, connection = read_publish(packet), client.session, client.connection
+        assert session is not None
+        _, _, qos, _, packet_id = message
+        self._received.add()
+        if not qos:
+            answer = b""
+        elif qos == 1:
+            answer = b"\x40\x02" + packet_id.to_bytes(2, "big")
+        else:
+            answer = numbered(Kind.PUBREC, packet_id)
+        if qos == 2 and packet_id in session.received:  # it has come before
+            connection.write(answer)
+        elif not self._may_publish(client, message.topic):
+            self._dropped.add(1, "not_allowed")  # and confirmed all the same [3.3.5]
+            connection.write(answer)
+        elif not qos:
+            self._broker.publish(message, None, client)
+        else:
+            if qos == 2:
+                session.received.add(packet_id)
+            self._broker.publish(message, partial(_answer, client, session, answer), client)
+
+    def _may_publish(self, client: Client, topic: str) -> bool:
+        options = self._options
+        return (
+            len(topic) <= options.max_topic_bytes
+            and (topic.isascii() or len(topic.encode()) <= options.max_topic_bytes)
+            and topic.count("/") < options.max_topic_levels
+            and self._rules.allow(client.client_id, client.username, topic, publishes=True)
+        )
+
+    def _confirm(self, client: Client, kind: int, packet_id: int) -> None:
+        session = client.session
+        assert session is not None
+        if kind == Kind.PUBREL:
+            session.received.discard(packet_id)
+            client.connection.write(numbered(Kind.PUBCOMP, packet_id))
+            return
+        if kind == Kind.PUBACK:
+            session.confirm(packet_id)
+        elif kind == Kind.PUBREC:
+            session.receive(packet_id)
+        else:
+            session.complete(packet_id)
+        if session.behind and not session.waits and not session.clean:
+            self._broker.refill(session)
+
+    def _subscribe(self, client: Client, packet: bytes) -> None:
+        packet_id, requests = read_subscribe(packet)
+        options, granted = self._options, []
+        for name, qos in requests:
+            is_allowed = (
+                len(name.encode()) <= options.max_topic_bytes
+                and name.count("/") < options.max_topic_levels
+                and self._rules.allow(client.client_id, client.username, name, publishes=False)
+            )
+            granted.append((name, qos if is_allowed else None))
+        self._wait_for(client, self._admission.subscribe(client, packet_id, granted))
+
+    def _wait_for(self, client: Client, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Hold a client's packets back until a coroutine is done."""
+        client.hold()
+        task = self._worker.asyncio.create_task(coroutine)
+        task.add_done_callback(lambda _: client.go_on(self._take))
+
+
+def _answer(client: Client, session: Session, answer: bytes, is_done: bool) -> None:
+    """Confirm a message that the bus has; else have the client send it again."""
+    if client.session is not session:
+        return
+    if is_done:
+        client.connection.write(answer)
+    else:
+        client.connection.close()

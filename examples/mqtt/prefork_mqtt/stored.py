@@ -1,0 +1,214 @@
+"""Sessions that persist, and their queues: in tables of the bus, so no worker's death loses them.
+
+Each worker knows the filters of all of them. So the worker of a publisher puts a message into the
+queue of each one that has subscribed, before the publisher has its PUBACK: a key for each message
+in a table for each session. Who is connected has it from there or live, whichever comes first.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from host import Bus, Table
+from host import Message as BusMessage
+from prefork_mqtt.asking import ask
+from prefork_mqtt.session import Message, Session
+from prefork_mqtt.topics import FilterTree
+
+_SESSIONS, _QUEUE, _CHANGES = "mqtt-sessions", "mqtt-queue.", "mqtt-changes"
+_PIECE_BYTES = 65_000
+"""How much of a message has one key: a value of a table has 64 KiB at most."""
+
+
+class Record(NamedTuple):
+    """What is stored of a session besides its queue.
+
+    Attributes:
+        filters: its filters, with their QoS.
+        sent: number, key and QoS of each message that the client has not confirmed.
+        released, received: as those of a session.
+        left: when the client has gone, as `time.time()`; 0 while it is connected.
+    """
+
+    filters: dict[str, int]
+    sent: list[tuple[int, str, int]]
+    released: list[int]
+    received: list[int]
+    left: float
+
+
+class StoredSessions:
+    """Reads and writes them, and knows who of them has subscribed to what.
+
+    Attributes:
+        filters: the filters of all of them, by the names of their clients.
+        known: those clients, with their filters.
+    """
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus, self._table = bus, bus.table(_SESSIONS)
+        self._values: dict[str, bytes | None] = {}
+        self._last_key = 0
+        self.filters: FilterTree[str] = FilterTree()
+        self.known: dict[str, dict[str, int]] = {}
+
+    async def start(self) -> None:
+        """Learn of all sessions, and of each change from then on."""
+        self._bus.subscribe(_CHANGES, self._on_change)
+        while not await self.refresh():
+            pass
+
+    async def refresh(self) -> bool:
+        """Learn of all sessions anew; False if the bus is overloaded."""
+
+        def read(done: Callable[[bool], object]) -> None:
+            def answered(items: dict[str, bytes] | None) -> None:
+                for client_id in set(self.known) - set(items or self.known):
+                    self._know(client_id, None)
+                for client_id, value in (items or {}).items():
+                    self._know(client_id, _record(value).filters)
+                done(items is not None)
+
+            self._table.items(answered)
+
+        return bool(await ask(read))
+
+    async def load(self, client_id: str) -> Record | None:
+        """Return what is stored of a session that this worker owns; None for nothing.
+
+        Raises:
+            BlockingIOError: the bus is overloaded.
+        """
+        known, value = await ask(self._table.get, client_id)
+        if not known:
+            raise BlockingIOError("the bus is overloaded")
+        self._values[client_id] = value
+        return None if value is None else _record(value)
+
+    async def save(self, session: Session, left: float = 0.0) -> bool:
+        """Store a session that was loaded, and tell all workers; False if that was refused.
+
+        Whoever has lost it to another owner without knowing changes nothing: the table has another
+        value than what was read.
+        """
+        record = Record(
+            session.filters,
+            [(number, sent.message.key, sent.qos) for number, sent in session.sent.items()],
+            list(session.released),
+            list(session.received),
+            left,
+        )
+        return await self._change(session.client_id, json.dumps(record).encode())
+
+    async def remove(self, client_id: str) -> None:
+        """Forget a session that was loaded, with its queue."""
+        await self._change(client_id, None)
+        self._values.pop(client_id, None)
+        queue = self._queue(client_id)
+        for key in await ask(queue.items) or ():
+            queue.delete(key)
+
+    def let_go(self, client_id: str) -> None:
+        """Note that this worker does not own a session any more."""
+        self._values.pop(client_id, None)
+
+    async def expire(self, seconds: float, if_free: Callable[[str], Any]) -> None:
+        """Remove sessions whose clients have been away for so long.
+
+        Args:
+            seconds: how long.
+            if_free: returns a context in which this worker owns a client if nobody else does.
+        """
+        for client_id, value in (await ask(self._table.items) or {}).items():
+            left = _record(value).left
+            if left and time.time() - left < seconds:
+                continue
+            async with if_free(client_id) as is_owner:
+                record = await self.load(client_id) if is_owner else None
+                if record and record.left == left:
+                    if left:
+                        await self.remove(client_id)
+                    else:  # its worker has died
+                        gone = record._replace(left=time.time())
+                        await self._change(client_id, json.dumps(gone).encode())
+
+    def key(self) -> str:
+        """Return a key for a message: keys of one worker are in the order of its messages."""
+        self._last_key = max(time.time_ns(), self._last_key + 1)
+        return f"{self._last_key:016x}.{self._bus.member}"
+
+    def put(
+        self, client_id: str, key: str, message: Message, done: Callable[[bool], object]
+    ) -> None:
+        """Put a message into the queue of a client; `done(False)` if that is full."""
+        queue, topic = self._queue(client_id), message.topic.encode()
+        flags = message.qos | message.retain << 2
+        value = bytes((flags,)) + len(topic).to_bytes(2, "big") + topic + message.payload
+        starts = range(0, len(value), _PIECE_BYTES)
+        for number, start in reversed(list(enumerate(starts))):  # with the first one it is whole
+            last = done if not number else None
+            queue.set(f"{key}.{number:02}", value[start : start + _PIECE_BYTES], last)
+
+    def forget(self, client_id: str, message: Message) -> None:
+        """Take a message out of the queue of a client."""
+        size = 3 + len(message.topic.encode()) + len(message.payload)
+        for number in range(-(-size // _PIECE_BYTES)):
+            self._queue(client_id).delete(f"{message.key}.{number:02}")
+
+    def read(self, client_id: str, done: Callable[[dict[str, Message] | None], object]) -> None:
+        """Give the queue of a client, in its order; None if the bus is overloaded."""
+
+        def answered(items: dict[str, bytes] | None) -> None:
+            done(None if items is None else _messages(items))
+
+        self._queue(client_id).items(answered)
+
+    async def _change(self, client_id: str, value: bytes | None) -> bool:
+        before = self._values.get(client_id)
+        if not await ask(self._table.compare_and_set, client_id, before, value):
+            return False
+        self._values[client_id] = value
+        filters = None if value is None else _record(value).filters
+        if filters == self.known.get(client_id):
+            return True
+        change = json.dumps((client_id, filters)).encode()
+        return bool(await ask(lambda done: self._bus.publish(_CHANGES, change, done=done)))
+
+    def _on_change(self, message: BusMessage) -> None:
+        self._know(*json.loads(message.payload))
+
+    def _know(self, client_id: str, filters: dict[str, int] | None) -> None:
+        for name in self.known.pop(client_id, ()):
+            self.filters.remove(name, client_id)
+        if filters is not None:
+            self.known[client_id] = filters
+            for name, qos in filters.items():
+                if qos:
+                    self.filters.add(name, client_id, qos)
+
+    def _queue(self, client_id: str) -> Table:
+        return self._bus.table(_QUEUE + client_id)
+
+
+def _record(value: bytes) -> Record:
+    return Record(*json.loads(value))
+
+
+def _messages(items: dict[str, bytes]) -> dict[str, Message]:
+    """Return the messages of a queue by their keys; one of which a piece is missing is left out."""
+    pieces: defaultdict[str, list[bytes]] = defaultdict(list)
+    for name in sorted(items):
+        key, _, number = name.rpartition(".")
+        if int(number) == len(pieces[key]):
+            pieces[key].append(items[name])
+    found = {}
+    for key, parts in pieces.items():
+        if value := b"".join(parts):
+            end = 3 + int.from_bytes(value[1:3], "big")
+            topic, retain = value[3:end].decode(), bool(value[0] & 4)
+            found[key] = Message(topic, value[end:], value[0] & 3, key, retain=retain)
+    return found
