@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
-from host import BUS_LEFT, Message, Worker
+from host import BUS_LEFT, BUS_TAKEN, Message, Worker
 from prefork_mqtt.asking import ask
 
 _KEY = "mqtt.client."
@@ -31,6 +31,7 @@ class Owners:
         self._bus.subscribe(_TAKEOVER, self._on_takeover)
         self._bus.subscribe(_RELEASED, lambda message: self._tell(message.payload.decode()))
         self._bus.subscribe(BUS_LEFT, self._on_left)
+        self._bus.subscribe(BUS_TAKEN, self._on_taken)
 
     async def take(self, client_id: str, seconds: float) -> bool:
         """Own a client; who owns it gives it up. False if it has not done so in time."""
@@ -81,6 +82,12 @@ class Owners:
 
     def _on_takeover(self, message: Message) -> None:
         client_id = message.payload.decode()
+        if client_id in self._owned:
+            self._take_over(client_id)
+
+    def _on_taken(self, message: Message) -> None:
+        """Give up a client that another host has got while this one was cut off."""
+        client_id = message.payload.decode().removeprefix(_KEY)
         if client_id in self._owned:
             self._take_over(client_id)
 
