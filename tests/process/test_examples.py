@@ -77,7 +77,7 @@ def installed(tmp_path_factory):
     """An environment with the host and all examples, and with clients of memcached and Redis."""
     made = Environment(tmp_path_factory.mktemp("examples"))
     made.install(made.folder / "prefork", "pytest", "hypothesis", "pymemcache>=4", "redis>=5")
-    made.install("paho-mqtt>=2", "aiomqtt>=2", "gmqtt>=0.7")
+    made.install("paho-mqtt>=2", "aiomqtt>=2", "gmqtt>=0.7", "hiredis>=3")
     for name in EXAMPLES:
         made.install_copy(ROOT / "examples" / name)
     return made
