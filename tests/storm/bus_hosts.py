@@ -169,7 +169,7 @@ class _Round:
 def storm_of_hosts(trial: Trial) -> str:
     total: Counter[str] = Counter()
     made: Counter[str] = Counter()
-    rounds = trial.rounds(range(1), range(60))
+    rounds = trial.rounds(range(1), range(40))
     for number in rounds:
         verdict, troubles = _play(trial, number)
         counts = verdict._asdict()

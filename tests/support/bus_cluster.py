@@ -47,7 +47,8 @@ class Histories:
         by_member: all events of each member.
         heard: which message each member heard last, and when, by subscription, topic and sender.
         published: the number of the last message of each member on each topic.
-        finished: the members that have said their last word.
+        ready: since when each member hears what, by subscription.
+        finished: when each member has said its last word.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -57,7 +58,8 @@ class Histories:
         self.by_member: dict[str, list[Event]] = defaultdict(list)
         self.heard: dict[tuple[str, str, str, str], tuple[int, float]] = {}
         self.published: dict[tuple[str, str], int] = {}
-        self.finished: set[str] = set()
+        self.ready: dict[tuple[str, str], float] = {}
+        self.finished: dict[str, float] = {}
 
     def poll(self) -> None:
         """Read what is new."""
@@ -80,7 +82,9 @@ class Histories:
         elif event[0] == "publish":
             self.published[name, event[2]] = event[3]
         elif event[0] == "finish":
-            self.finished.add(name)
+            self.finished[name] = event[1]
+        elif event[0] == "ready":
+            self.ready[name, event[2]] = event[1]
 
     def of(self, pid: int) -> str | None:
         """Return the member that is a process."""
@@ -224,9 +228,12 @@ class Cluster:
                 for hearer in names
                 for sender in names
                 for name, topic in SUBSCRIPTIONS
-                if not {hearer, sender} <= self.histories.finished
-                or heard.get((hearer, name, topic, sender), (0, 0.0))[0]
-                != self.histories.published[sender, topic]
+                if not {hearer, sender} <= self.histories.finished.keys()
+                or (
+                    self.histories.ready.get((hearer, name), 0.0) < self.histories.finished[sender]
+                    and heard.get((hearer, name, topic, sender), (0, 0.0))[0]
+                    != self.histories.published[sender, topic]
+                )
             ]
 
         wait_until(lambda: not missing(), lambda: self._said(missing()))
