@@ -53,70 +53,62 @@ def distant(network: Network, start: Start, tmp_path: Path) -> Iterator[tuple[Cl
     made.close()
 
 
-def judged(cluster: Cluster, since: float, leases: float, *, taken_for_dead: bool = True) -> None:
+def judged(cluster: Cluster, leases: float, *, taken_for_dead: bool = True) -> None:
     """Wait until all is well again, and see that the partition cost what it may cost.
 
     Args:
         cluster: the hosts.
-        since: when it began.
         leases: how long it was.
         taken_for_dead: whether one that is longer than a lease has a host be taken for dead: not
             if the broker hears nobody.
     """
     cluster.flow()
-    took = time.monotonic() - since
     verdict = cluster.judge()
     print(verdict)
     assert not verdict.faults, verdict.faults[:9]
     assert not verdict.losses, verdict  # the broker keeps far more than was said meanwhile
     assert verdict.writes, verdict
-    if leases > 1:
-        assert verdict.left or not taken_for_dead, verdict
-    else:
-        assert not verdict.left + verdict.taken or took > LEASE, verdict
+    if leases > 1 and taken_for_dead:
+        assert verdict.left, verdict
 
 
 @pytest.mark.parametrize("leases", LEASES)
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_a_relay_that_holds(cluster: Cluster, direction: str, leases: float) -> None:
     cluster.add_hosts(2)
-    began = time.monotonic()
     cluster.links[0].hold(*DIRECTIONS[direction])
     time.sleep(leases * LEASE)
     cluster.links[0].release()
-    judged(cluster, began, leases)
+    judged(cluster, leases)
 
 
 def test_a_relay_that_cuts_again_and_again(cluster: Cluster) -> None:
     cluster.add_hosts(2)
-    began = time.monotonic()
     for _ in range(10):
         for link in cluster.links:
             link.cut()
         time.sleep(0.1)
-    judged(cluster, began, leases=0.0)
+    judged(cluster, leases=0.0)
 
 
 def test_a_relay_that_delays(cluster: Cluster) -> None:
     cluster.add_hosts(2)
-    began = time.monotonic()
     for number in range(10):
         cluster.links[number % 2].delay(0.02 * number)
         time.sleep(0.1)
     for link in cluster.links:
         link.delay(0.0)
-    judged(cluster, began, leases=0.0)
+    judged(cluster, leases=0.0)
 
 
 @pytest.mark.parametrize("leases", LEASES)
 def test_a_link_that_is_down(distant: tuple[Cluster, Network], leases: float) -> None:
     cluster, network = distant
     cluster.add_hosts(2)
-    began = time.monotonic()
     network.down("host0")
     time.sleep(leases * LEASE)
     network.up("host0")
-    judged(cluster, began, leases)
+    judged(cluster, leases)
 
 
 @pytest.mark.parametrize("leases", LEASES)
@@ -126,11 +118,10 @@ def test_a_link_that_lets_nothing_through_in_one_direction(
 ) -> None:
     cluster, network = distant
     cluster.add_hosts(2)
-    began = time.monotonic()
     network.block(*ends)
     time.sleep(leases * LEASE)
     network.unblock(*ends)
-    judged(cluster, began, leases)
+    judged(cluster, leases)
 
 
 @pytest.mark.parametrize("leases", LEASES)
@@ -139,13 +130,12 @@ def test_the_links_of_two_hosts_and_of_the_broker(
 ) -> None:
     cluster, network = distant
     cluster.add_hosts(2)
-    began = time.monotonic()
     for place in ("host0", "broker", "host1"):
         network.down(place)
     time.sleep(leases * LEASE)
     for place in ("host1", "broker", "host0"):
         network.up(place)
-    judged(cluster, began, leases, taken_for_dead=False)
+    judged(cluster, leases, taken_for_dead=False)
 
 
 def test_packets_that_vanish(lossy_network: LossyNetwork, start: Start, tmp_path: Path) -> None:
