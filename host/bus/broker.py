@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import ssl
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from host.settings.bus import BrokerAddress
+
+if TYPE_CHECKING:  # a host without TLS does not import it
+    import ssl
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections.abc import Iterator
@@ -103,6 +102,8 @@ def _look_at_helpers(loaded: settings.Loaded, *, connect: bool) -> Iterator[str]
     broker = prepare_broker(loaded)
     if broker is None or not connect:
         return
+    import asyncio  # noqa: PLC0415  (which takes time)
+
     from host.bridge.link import LinkError  # noqa: PLC0415  (which may not be there)
     from host.bridge.process import try_broker  # noqa: PLC0415
 

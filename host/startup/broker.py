@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import ssl
+from typing import TYPE_CHECKING
 
 from host.bus.broker import BrokerSettings
 from host.settings import Loaded, Problem, SettingsError
 from host.startup.secret_file import first_line
 from host.text import reason
+
+if TYPE_CHECKING:
+    import ssl
 
 MODULE = "host.bridge.process"
 """What runs in the process; only a host that has one imports it, before it opens anything."""
@@ -56,6 +59,8 @@ def _context(loaded: Loaded) -> ssl.SSLContext:
     Raises:
         SettingsError: a file cannot be used.
     """
+    import ssl  # noqa: PLC0415  (a host without TLS does not import it)
+
     settings = loaded.settings.bus
     try:
         context = ssl.create_default_context(cafile=settings.ca or None)
@@ -75,6 +80,8 @@ def _no_password() -> str:
 
 
 def _cause(error: Exception) -> str:
+    import ssl  # noqa: PLC0415  (as above)
+
     if isinstance(error, ssl.SSLError):
         return error.reason or "it is no certificate in PEM"
     return reason(error) if isinstance(error, OSError) else str(error)
