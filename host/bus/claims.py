@@ -13,15 +13,10 @@ from typing import NamedTuple
 
 from host.bus.bridge_frames import Ask
 from host.bus.frames import FENCE, Frame, Kind
+from host.bus.remote_state import OwnedKey, WaitingClaim
 
 _MOST = 100_000
 """How many claims may wait at the same time."""
-
-
-OwnedKey = tuple[bytes, int, int]
-"""A key, its owner, and its fencing number."""
-WaitingClaim = tuple[int, bytes, float, bool, bool]
-"""Who claims which key, when it has its answer at the latest, if it was given up, if it has it."""
 
 
 class Owned(NamedTuple):

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from host.bus.bridge_frames import SERIAL, Ask
 from host.bus.frames import Frame
+from host.bus.remote_state import OutboxState
 
 _ENTRY_BYTES = 200
 """About what an entry costs beside its frame (CPython, 64 bits)."""
 NOBODY = 0
-OutboxState = tuple[int, int, list[tuple[int, bytes, int]]]
 
 
 class Unconfirmed(NamedTuple):

@@ -13,11 +13,12 @@ from enum import Enum
 from typing import NamedTuple, Protocol
 
 from host.bus.bridge_frames import JOINED, SERIAL, TRUST, Ask, Tell
-from host.bus.claims import Claims, OwnedKey, WaitingClaim
+from host.bus.claims import Claims
 from host.bus.frames import BRIDGE, TIME, Frame, Kind, with_sender
-from host.bus.hearers import Hearers, Lists
-from host.bus.outbox import NOBODY, Outbox, OutboxState
+from host.bus.hearers import Hearers
+from host.bus.outbox import NOBODY, Outbox
 from host.bus.questions import Questions
+from host.bus.remote_state import RemoteState
 
 _HALF = 2**32 - 1
 
@@ -57,39 +58,6 @@ class RemoteLimits(NamedTuple):
 
 
 _LIMITS = RemoteLimits()
-
-
-class RemoteState(NamedTuple):
-    """What a hub knows.
-
-    Attributes:
-        node: the name of the node, the same as long as the host runs.
-        members: the members.
-        hearers, prefix_hearers: who hears what.
-        outbox: as `Outbox.state` returns it.
-        owned, claims: as `Claims.state` returns them.
-        confirming: the subscriptions, and questions for what is retained, that have no answer yet:
-            member, number, name and kind.
-        asking: the questions to tables that have none: member and number.
-        position: the last message that was heard, and its epoch; None if none was.
-        known_since: since when the broker knows serials of this node, as it says; 0 for no answer.
-        alive_since: since when it takes it for alive.
-        trusted_until: until when owned keys are certainly owned, in seconds of `clock`.
-    """
-
-    node: bytes
-    members: list[int]
-    hearers: Lists
-    prefix_hearers: Lists
-    outbox: OutboxState
-    owned: list[OwnedKey]
-    claims: list[WaitingClaim]
-    confirming: list[tuple[int, int, bytes, int]]
-    asking: list[tuple[int, int]]
-    position: tuple[int, bytes] | None
-    known_since: int
-    alive_since: int
-    trusted_until: float
 
 
 class RemoteHub:

@@ -16,6 +16,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
+from host.bus.hub import HubState
+from host.bus.remote_state import RemoteState
 from host.errors import HostError
 from host.ipc.series import Family
 from host.ipc.series_totals import FamilyCounts
@@ -30,7 +32,7 @@ VARIABLE = "_PREFORK_HANDOVER"
 """The number of the memfd, for the process that a reload executes anew."""
 KEPT = "_PREFORK_KEPT"
 """The number of what root has read of certificates, for a rehearsal."""
-FORMAT = 15
+FORMAT = 16
 """Raised with every change of what is handed over: a reload to another format is refused."""
 
 
@@ -151,35 +153,6 @@ class Service(_Value):
     unsent: list[str]
 
 
-class Topics(_Value):
-    """What the hub of the bus knows (`HubState`)."""
-
-    hearers: list[tuple[bytes, list[int]]]
-    prefix_hearers: list[tuple[bytes, list[int]]]
-    owners: list[tuple[bytes, int]]
-    fence: int
-    rings: list[tuple[bytes, list[tuple[bytes, bytes]]]]
-    tables: list[tuple[bytes, list[tuple[bytes, bytes]]]]
-
-
-class RemoteTopics(_Value):
-    """What the hub of a bus with a broker knows (`RemoteState`)."""
-
-    node: bytes
-    members: list[int]
-    hearers: list[tuple[bytes, list[int]]]
-    prefix_hearers: list[tuple[bytes, list[int]]]
-    outbox: tuple[int, int, list[tuple[int, bytes, int]]]
-    owned: list[tuple[bytes, int, int]]
-    claims: list[tuple[int, bytes, float, bool, bool]]
-    confirming: list[tuple[int, int, bytes, int]]
-    asking: list[tuple[int, int]]
-    position: tuple[int, bytes] | None
-    known_since: int
-    alive_since: int
-    trusted_until: float
-
-
 class StandIn(_Value):
     """The process that hands out connections meanwhile, and the pipe whose end ends it."""
 
@@ -211,6 +184,8 @@ class Handover(_Value):
         clients: the descriptor of the counts of clients, if there are any.
         ops: the bound sockets where it is shown how the host is.
         helper: the process that shows it, which ends by itself; None if there is none.
+        topics: what the hub of the bus knows; None if there is a broker.
+        remote: what its hub knows if there is one.
         bridge: the process that speaks to a broker, which ends by itself; None if there is none.
         feed: both ends of the socket for the events that it shows, the one to read from first.
         passed: name and descriptor of each socket that a service manager has passed.
@@ -244,7 +219,8 @@ class Handover(_Value):
     serving: Serving
     workers: list[Worker]
     shards: list[Shard] = []
-    topics: Topics | RemoteTopics
+    topics: HubState | None = None
+    remote: RemoteState | None = None
     bridge: int | None = None
     stand_in: StandIn | None
     service: Service | None

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from errno import EACCES, EADDRINUSE
+from typing import Any
 
 from host.bus.hub import HubState
 from host.bus.supervisor_end import BusRouter
@@ -218,7 +219,6 @@ def hand_over(
         process: the stand-in.
         opened_ops: sockets that only the new supervisor shows the host at.
     """
-    ops, helper, feed = parts.ops()
     generations, serving = parts.generations, parts.generations.serving
     sockets = {each.fileno(): each for each in listeners}  # two generations may have one
     numbers = {descriptor: number for number, descriptor in enumerate(sockets)}
@@ -234,9 +234,6 @@ def hand_over(
         restarts_by_cause=parts.counts.restarts,
         ended=_ended(generations, alive),
         sockets=[_socket(each) for each in sockets.values()],
-        ops=[_socket(each) for each in (*ops, *opened_ops)],
-        helper=helper,
-        feed=feed,
         passed=list(parts.passed.sockets),
         scores=[_scores(each) for each in generations.all if each.number in alive],
         serving=handover.Serving(
@@ -249,8 +246,6 @@ def hand_over(
             handover.Shard(fd=shard, pid=owner.pid, releasing=owner.releasing)
             for shard, owner in generations.shards.owners.items()
         ],
-        topics=_topics(parts.router),
-        bridge=parts.bridge(),
         stand_in=process,
         service=parts.service(),
         clients=None if generations.clients is None else generations.clients.fileno(),
@@ -264,7 +259,23 @@ def hand_over(
         settings=handover.settings_as_text(parts.settings),
         max_connections=parts.max_connections,
         applied=json.dumps(parts.applied()),
+        **_beside_workers(parts, opened_ops),
     )
+
+
+def _beside_workers(parts: ReexecParts, opened_ops: Sequence[ListeningSocket]) -> dict[str, Any]:
+    """Return what is handed over of the processes beside the workers, and of the bus."""
+    ops, helper, feed = parts.ops()
+    known = parts.router.hub.state()
+    is_embedded = isinstance(known, HubState)
+    return {
+        "ops": [_socket(each) for each in (*ops, *opened_ops)],
+        "helper": helper,
+        "feed": feed,
+        "topics": known if is_embedded else None,
+        "remote": None if is_embedded else known,
+        "bridge": parts.bridge(),
+    }
 
 
 def _lack_of_address_space(generations: Generations, plan: Plan) -> str:
@@ -302,12 +313,6 @@ def _ended(generations: Generations, alive: Collection[int]) -> handover.Ended:
         for family in series
     ]
     return handover.Ended(slots=list(ended.slots), listeners=list(ended.listeners), series=counted)
-
-
-def _topics(router: BusRouter) -> handover.Topics | handover.RemoteTopics:
-    known = router.hub.state()
-    kind = handover.Topics if isinstance(known, HubState) else handover.RemoteTopics
-    return kind(**known._asdict())
 
 
 def _socket(listener: ListeningSocket) -> handover.Socket:

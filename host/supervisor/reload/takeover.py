@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from host.bus.hub import HubState
 from host.bus.supervisor_end import BusRouter
 from host.dispatch.sharding import Ownership, ShardTable
 from host.interfaces import Listener
@@ -31,7 +30,6 @@ from host.supervisor.workers.states import KillWorker, WorkerRecord, WorkerState
 from host.telemetry.emitter import Telemetry
 
 if TYPE_CHECKING:
-    from host.bus.remote_hub import RemoteState
     from host.supervisor.bridge import Bridge
 
 
@@ -66,7 +64,7 @@ def take_over(
     found = {each.generation: _generation(each, handed, inherited) for each in handed.scores}
     for generation in found.values():
         generation.clients = clients
-    parts.router.hub.restore(_known_to_hub(handed.topics))
+    parts.router.hub.restore(handed.remote or handed.topics)
     for worker in handed.workers:
         _adopt(worker, found[worker.generation], parts.workers)
     _keep_without_successor([handle.record for handle in parts.workers])
@@ -84,15 +82,6 @@ def take_over(
     generations.ended = Totals(handed.ended.slots, handed.ended.listeners)
     generations.ended_series = SeriesTotals(handed.ended.series)
     return generations
-
-
-def _known_to_hub(topics: handover.Topics | handover.RemoteTopics) -> HubState | RemoteState:
-    if isinstance(topics, handover.Topics):
-        return HubState(**dict(topics))
-    # A host without a broker imports nothing of it.
-    from host.bus.remote_hub import RemoteState  # noqa: PLC0415
-
-    return RemoteState(**dict(topics))
 
 
 def end_stand_in(

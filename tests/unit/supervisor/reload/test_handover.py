@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host.bus.hub import HubState
+from host.bus.remote_state import RemoteState
 from host.errors import HostError
 from host.ipc.series import Family
 from host.ipc.series_totals import FamilyCounts, SeriesCounts
@@ -69,15 +70,31 @@ WORKERS = st.builds(
     clients=st.none() | COUNTS,
     plugins=NAMES,
 )
-NO_TOPICS = HubState([], [], [], 0, [], [])._asdict()
+NO_TOPICS = HubState([], [], [], 0, [], [])
 TOPICS = st.builds(
-    handover.Topics,
+    HubState,
     hearers=listed(st.tuples(BYTES, listed(COUNTS))),
     prefix_hearers=listed(st.tuples(BYTES, listed(COUNTS))),
     owners=listed(st.tuples(BYTES, COUNTS)),
     fence=COUNTS,
     rings=listed(st.tuples(BYTES, listed(st.tuples(BYTES, BYTES)))),
     tables=listed(st.tuples(BYTES, listed(st.tuples(BYTES, BYTES)))),
+)
+REMOTE = st.builds(
+    RemoteState,
+    node=BYTES,
+    members=listed(COUNTS),
+    hearers=listed(st.tuples(BYTES, listed(COUNTS))),
+    prefix_hearers=listed(st.tuples(BYTES, listed(COUNTS))),
+    outbox=st.tuples(COUNTS, COUNTS, listed(st.tuples(COUNTS, BYTES, COUNTS))),
+    owned=listed(st.tuples(BYTES, COUNTS, COUNTS)),
+    claims=listed(st.tuples(COUNTS, BYTES, SECONDS, st.booleans(), st.booleans())),
+    confirming=listed(st.tuples(COUNTS, COUNTS, BYTES, COUNTS)),
+    asking=listed(st.tuples(COUNTS, COUNTS)),
+    position=st.none() | st.tuples(COUNTS, BYTES),
+    known_since=COUNTS,
+    alive_since=COUNTS,
+    trusted_until=SECONDS,
 )
 FAMILIES = st.builds(
     Family,
@@ -117,7 +134,9 @@ HANDOVERS = st.builds(
     serving=st.builds(handover.Serving, generation=COUNTS, wake=FDS, sockets=listed(COUNTS)),
     workers=listed(WORKERS),
     shards=listed(st.builds(handover.Shard, fd=FDS, pid=COUNTS, releasing=st.booleans())),
-    topics=TOPICS,
+    topics=st.none() | TOPICS,
+    remote=st.none() | REMOTE,
+    bridge=st.none() | COUNTS,
     stand_in=st.none() | st.builds(handover.StandIn, pid=COUNTS, pipe=FDS),
     service=st.none()
     | st.builds(
@@ -226,7 +245,7 @@ def made(fds, **other):
         ],
         "serving": handover.Serving(generation=2, wake=wake, sockets=[0]),
         "workers": [worker, worker.model_copy(update={"bus": None})],
-        "topics": handover.Topics(**NO_TOPICS | {"hearers": [(b"t", [4711])]}),
+        "topics": NO_TOPICS._replace(hearers=[(b"t", [4711])]),
         "stand_in": handover.StandIn(pid=5, pipe=pipe),
         "service": handover.Service(
             address="@notify", watchdog_seconds=3.0, stored={"a": 7}, unsent=["READY=1"]
@@ -363,7 +382,7 @@ REFUSED = {
     "a field more": changed(more=1),
     "a field of another kind": changed(generation="three"),
     "a worker without most fields": changed(workers=[{"slot": 1}]),
-    "bytes that are no base64": changed(topics=NO_TOPICS | {"hearers": [["*", []]]}),
+    "bytes that are no base64": changed(topics=NO_TOPICS._replace(hearers=[["*", []]])),
 }
 
 

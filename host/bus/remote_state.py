@@ -1,0 +1,47 @@
+"""What the hub of a bus with a broker knows, as values: what it hands over to the next one."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from host.bus.hearers import Lists
+
+OutboxState = tuple[int, int, list[tuple[int, bytes, int]]]
+"""The last serial, the last one that was sent, and serial, frame and member of each that waits."""
+OwnedKey = tuple[bytes, int, int]
+"""A key, its owner, and its fencing number."""
+WaitingClaim = tuple[int, bytes, float, bool, bool]
+"""Who claims which key, when it has its answer at the latest, if it was given up, if it has it."""
+
+
+class RemoteState(NamedTuple):
+    """What a hub knows.
+
+    Attributes:
+        node: the name of the node, the same as long as the host runs.
+        members: the members.
+        hearers, prefix_hearers: who hears what.
+        outbox: as `Outbox.state` returns it.
+        owned, claims: as `Claims.state` returns them.
+        confirming: the subscriptions, and questions for what is retained, that have no answer yet:
+            member, number, name and kind.
+        asking: the questions to tables that have none: member and number.
+        position: the last message that was heard, and its epoch; None if none was.
+        known_since: since when the broker knows serials of this node, as it says; 0 for no answer.
+        alive_since: since when it takes it for alive.
+        trusted_until: until when owned keys are certainly owned, in seconds of `clock`.
+    """
+
+    node: bytes
+    members: list[int]
+    hearers: Lists
+    prefix_hearers: Lists
+    outbox: OutboxState
+    owned: list[OwnedKey]
+    claims: list[WaitingClaim]
+    confirming: list[tuple[int, int, bytes, int]]
+    asking: list[tuple[int, int]]
+    position: tuple[int, bytes] | None
+    known_since: int
+    alive_since: int
+    trusted_until: float
