@@ -251,8 +251,7 @@ async def load(link: Link, scripts: Mapping[str, str]) -> dict[str, str]:
     Raises:
         LinkError: it refuses one.
     """
-    for text in scripts.values():
-        await ask(link, "SCRIPT", "LOAD", text)
+    await asyncio.gather(*(ask(link, "SCRIPT", "LOAD", text) for text in scripts.values()))
     return {
         name: hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
         for name, text in scripts.items()

@@ -8,7 +8,7 @@ import random
 import resource
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from host.bridge.link import Link, LinkError, ask, connect, load
 from host.bridge.scripts import SCRIPTS
@@ -57,49 +57,65 @@ async def try_broker(settings: BrokerSettings) -> str:
     Raises:
         LinkError: it cannot be used.
     """
-    link = await _connect(settings, lambda _: None, lambda _: None, lambda: None)
-    try:
-        info = await ask(link, "INFO", "server")
-        await load(link, SCRIPTS)
-    finally:
-        link.close("it was tried")
-    return f"Redis {_field(info, 'redis_version').decode(errors='replace')}"
+    opened = await _open(settings, lambda _: None, lambda _: None, lambda: None)
+    opened.link.close("it was tried")
+    return f"Redis {opened.version}"
 
 
-async def _connect(
+class _Opened(NamedTuple):
+    """A connection that can be used.
+
+    Attributes:
+        link: the connection.
+        run: the run of the server.
+        version: its version.
+        digests: the digest of each script.
+    """
+
+    link: Link
+    run: bytes
+    version: str
+    digests: dict[str, str]
+
+
+async def _open(
     settings: BrokerSettings,
     on_push: Callable[[list[Any]], object],
     on_end: Callable[[str], object],
     on_read: Callable[[], object],
-) -> Link:
-    """Connect, in the time of one beat.
+) -> _Opened:
+    """Connect, log in and load the scripts, all in the time of one beat.
 
     Raises:
         LinkError: the broker is away, or refuses.
     """
+    link = None
     try:
         async with asyncio.timeout(settings.beat_seconds):
-            return await connect(
+            link = await connect(
                 settings.address, settings.password, on_push, on_end, on_read, settings.context
             )
-    except TimeoutError:
-        raise LinkError("it does not answer") from None
+            info = await ask(link, "INFO", "server")
+            digests = await load(link, SCRIPTS)
+            run, version = _field(info, b"run_id"), _field(info, b"redis_version")
+    except (LinkError, TimeoutError) as error:
+        cause = "it does not answer" if isinstance(error, TimeoutError) else str(error)
+        if link is not None:
+            link.close(cause)
+        raise LinkError(cause) from None
+    return _Opened(link, run, version.decode(errors="replace"), digests)
 
 
-def _field(info: Any, name: str) -> bytes:
+def _field(info: Any, name: bytes) -> bytes:
     """Return one field of what INFO returns.
 
     Raises:
         LinkError: it is not there.
     """
-    data = info[1] if isinstance(info, tuple | list) else info  # RESP3 says what text it is
-    if isinstance(data, str):
-        data = data.encode()
-    if isinstance(data, bytes):
-        for line in data.splitlines():
-            if line.startswith(name.encode() + b":"):
-                return line.partition(b":")[2].strip()
-    raise LinkError(f"it does not tell its {name}")
+    for line in info.splitlines() if isinstance(info, bytes) else ():
+        if line.startswith(name + b":"):
+            return bytes(line.partition(b":")[2].strip())
+    raise LinkError(f"it does not tell its {name.decode()}")
 
 
 class _Bridge:
@@ -150,7 +166,7 @@ class _Bridge:
         if link is not None and session is not None:
             session.hear_no_more()
             if self._is_ending:
-                session.end(lambda: None)
+                session.end()
             due = loop.time() + _GRACE_SECONDS
             while (link.unanswered or link.unsent_bytes) and loop.time() < due:
                 await asyncio.sleep(0.005)
@@ -201,21 +217,12 @@ class _Bridge:
             if not ended.done():
                 ended.set_result(reason)
 
-        link = await _connect(settings, self._push, on_end, self._flush)
-        try:
-            async with asyncio.timeout(settings.beat_seconds):
-                run = _field(await ask(link, "INFO", "server"), "run_id")
-                digests = await load(link, SCRIPTS)
-        except TimeoutError:
-            link.close("it does not answer")
-            raise LinkError("it does not answer") from None
-        except LinkError:
-            link.close("it cannot be used")
-            raise
+        opened = await _open(settings, self._push, on_end, self._flush)
         self._connections += 1
         number = self._connections
-        broker = Broker(number, run, digests, settings.prefix, settings.lease_seconds)
-        self._link, self._session = link, Session(link, broker, self._tell, self._flush_soon)
+        broker = Broker(number, opened.run, opened.digests, settings.prefix, settings.lease_seconds)
+        self._link = link = opened.link
+        self._session = Session(link, broker, self._tell, self._flush_soon)
         self._tell(Frame(Tell.UP, number, b"", str(settings.address).encode()))
 
     async def _beat_until(self, ended: asyncio.Future[str]) -> None:

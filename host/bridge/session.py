@@ -142,12 +142,10 @@ class Session:
         """Tell the hub nothing more of what comes: there is none, or another one."""
         self._is_hearing = self._is_ready = False
 
-    def end(self, done: Callable[[], object]) -> None:
-        """Have the node leave at once; `done` is called when it has, or cannot."""
+    def end(self) -> None:
+        """Have the node leave at once; when it has, no answer is missing on the link any more."""
         if self._session:
-            self._call("end", lambda _: done(), *self._self)
-        else:
-            done()
+            self._run("end", lambda _: None, *self._self)
 
     def take_push(self, parts: Sequence[Any]) -> bool:
         """Take what the server sends by itself; False if it is no message, but should be one."""
@@ -177,12 +175,6 @@ class Session:
     def _lease_ms(self) -> int:
         return int(self._broker.lease_seconds * 1000)
 
-    def _call(
-        self, script: str, done: Callable[[Any], object], *arguments: bytes | str | int
-    ) -> None:
-        digest, prefix = self._broker.digests[script], self._broker.prefix
-        self._link.call(done, "EVALSHA", digest, 1, prefix, *arguments)
-
     def _run(
         self, script: str, done: Callable[[Any], object], *arguments: bytes | str | int
     ) -> None:
@@ -199,7 +191,8 @@ class Session:
                 except (LinkError, TypeError, ValueError, struct.error) as error:
                     self._link.close(f"its answer to {script} is none: {error}")
 
-        self._call(script, take, *arguments)
+        digest, prefix = self._broker.digests[script], self._broker.prefix
+        self._link.call(take, "EVALSHA", digest, 1, prefix, *arguments)
 
     def _join(self, frame: Frame) -> None:
         self._node = frame.name

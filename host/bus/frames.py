@@ -58,8 +58,17 @@ BRIDGE = 0
 """The number of the bridge to a broker among those that send frames: no worker has this pid."""
 _KIND_AT = 4
 _MESSAGES = frozenset((Kind.PUBLISH, Kind.PUBLISH_TOLD, Kind.MESSAGE, Kind.RETAINED))
-_ANSWERS = frozenset((Kind.SUBSCRIBED, Kind.ORDERED, Kind.OWNED, Kind.NO_ANSWER)) | frozenset(
-    (Kind.FULL, Kind.TRUST, Kind.FENCE, Kind.TAKEN)
+_ANSWERS = frozenset(
+    {
+        Kind.SUBSCRIBED,
+        Kind.ORDERED,
+        Kind.OWNED,
+        Kind.NO_ANSWER,
+        Kind.FULL,
+        Kind.TRUST,
+        Kind.FENCE,
+        Kind.TAKEN,
+    }
 )
 FENCE = struct.Struct("<Q")
 """A fencing number as a payload."""
