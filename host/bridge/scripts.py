@@ -17,7 +17,9 @@ All keys of a namespace begin with `prefork:{NAMESPACE}:`, so a cluster has them
 | `live:TOPIC` | the channel of a topic |
 
 A message is `NUMBER EPOCH SENDER LENGTH TOPICPAYLOAD`: `NUMBER` counts all messages of the
-namespace, `LENGTH` is that of the topic. What has a serial is done once: a second try returns 0.
+namespace, `LENGTH` is that of the topic. What changes something has a serial, and `join` tells the
+last one that was done: so it is not said again. What comes of an older session is refused: it
+returns -1.
 """
 
 from __future__ import annotations
@@ -62,13 +64,11 @@ local function is_current(node, session)
     return redis.call('HGET', P .. 'node:' .. node, 'session') == session
 end
 
--- 1 if this is to be done, 0 if it was done, -1 if another session has begun, or none is alive
+-- Note what is done now; false if another session has begun, or the node is taken for dead
 local function begin(node, session, serial)
-    local known = redis.call('HMGET', P .. 'node:' .. node, 'session', 'serial')
-    if known[1] ~= session then return -1 end
-    if known[2] and tonumber(known[2]) >= tonumber(serial) then return 0 end
+    if not is_current(node, session) then return false end
     redis.call('HSET', P .. 'node:' .. node, 'serial', serial)
-    return 1
+    return true
 end
 """
 
@@ -166,7 +166,7 @@ for at = 3, #ARGV do redis.call('SADD', P .. 'members:' .. ARGV[1], ARGV[at]) en
 local state = redis.call('HMGET', node, 'serial', 'known', 'alive')
 return {session, state[1], state[2], state[3]}
 """,
-    # node, session, lease in ms → the number and the epoch of the last message; -1 as `begin`
+    # node, session, lease in ms → the number and the epoch of the last message; -1
     "beat": _LIFE
     + """
 if not is_current(ARGV[1], ARGV[2]) then return -1 end
@@ -184,33 +184,31 @@ reap(math.floor(micros() / 1000))
 redis.call('DEL', P .. 'node:' .. ARGV[1])
 return 1
 """,
-    # node, session, serial, member → as `begin`
+    # node, session, serial, member → 1 or -1
     "enter": _PRELUDE
     + _SESSIONS
     + """
-local state = begin(ARGV[1], ARGV[2], ARGV[3])
-if state == 1 then redis.call('SADD', P .. 'members:' .. ARGV[1], ARGV[4]) end
-return state
+if not begin(ARGV[1], ARGV[2], ARGV[3]) then return -1 end
+redis.call('SADD', P .. 'members:' .. ARGV[1], ARGV[4])
+return 1
 """,
-    # node, session, serial, member → as `begin`; also of a member that was taken for dead with its
+    # node, session, serial, member → 1 or -1; also of a member that was taken for dead with its
     # node: what it said last may have been published since then
     "leave": _LIFE
     + """
-local state = begin(ARGV[1], ARGV[2], ARGV[3])
-if state == 1 then
-    redis.call('SREM', P .. 'members:' .. ARGV[1], ARGV[4])
-    leave(ARGV[4])
-end
-return state
+if not begin(ARGV[1], ARGV[2], ARGV[3]) then return -1 end
+redis.call('SREM', P .. 'members:' .. ARGV[1], ARGV[4])
+leave(ARGV[4])
+return 1
 """,
-    # node, session, serial, topic, sender, how many to retain, payload → as `begin`
+    # node, session, serial, topic, sender, how many to retain, payload → 1 or -1
     "publish": _PRELUDE
     + _SESSIONS
     + _PUBLISHING
     + """
-local state = begin(ARGV[1], ARGV[2], ARGV[3])
-if state == 1 then publish(ARGV[4], ARGV[5], ARGV[7], tonumber(ARGV[6])) end
-return state
+if not begin(ARGV[1], ARGV[2], ARGV[3]) then return -1 end
+publish(ARGV[4], ARGV[5], ARGV[7], tonumber(ARGV[6]))
+return 1
 """,
     # node, session, member, key → the fencing number, also if it owns the key already; 0; -1
     "own": _PRELUDE
@@ -230,15 +228,15 @@ redis.call('HSET', P .. 'owners', ARGV[4], fence .. ' ' .. ARGV[3])
 redis.call('SADD', P .. 'keys:' .. ARGV[3], ARGV[4])
 return fence
 """,
-    # node, session, serial, member, key → as `begin`
+    # node, session, serial, member, key → 1 or -1
     "release": _PRELUDE
     + _SESSIONS
     + """
-local state = begin(ARGV[1], ARGV[2], ARGV[3])
-if state == 1 and redis.call('SREM', P .. 'keys:' .. ARGV[4], ARGV[5]) == 1 then
+if not begin(ARGV[1], ARGV[2], ARGV[3]) then return -1 end
+if redis.call('SREM', P .. 'keys:' .. ARGV[4], ARGV[5]) == 1 then
     redis.call('HDEL', P .. 'owners', ARGV[5])
 end
-return state
+return 1
 """,
     # number and epoch of the last message that was heard → those of the last one that was read; 1
     # if messages were lost; 1 if more are to be read; messages

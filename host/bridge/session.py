@@ -112,9 +112,9 @@ class Session:
             Ask.RING: lambda frame: self._ask_retained("ring", frame),
             Ask.RINGS: lambda frame: self._ask_retained("rings", frame),
             Ask.PUBLISH: self._publish,
-            Ask.RELEASE: lambda frame: self._do_once("release", frame, frame.name),
-            Ask.ENTER: lambda frame: self._do_once("enter", frame),
-            Ask.LEAVE: lambda frame: self._do_once("leave", frame),
+            Ask.RELEASE: lambda frame: self._do("release", frame, frame.name),
+            Ask.ENTER: lambda frame: self._do("enter", frame),
+            Ask.LEAVE: lambda frame: self._do("leave", frame),
             Ask.TABLE: self._ask_table,
             Ask.READY: self._ready,
         }
@@ -297,7 +297,7 @@ class Session:
         arguments = (serial, frame.name, sender, frame.number, payload)
         self._run("publish", self._confirm, *self._self, *arguments)
 
-    def _do_once(self, script: str, frame: Frame, *more: bytes) -> None:
+    def _do(self, script: str, frame: Frame, *more: bytes) -> None:
         (serial,) = SERIAL.unpack_from(frame.payload)
         member = frame.payload[SERIAL.size :]
         self._run(script, self._confirm, *self._self, serial, member, *more)

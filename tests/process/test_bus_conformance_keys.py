@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from support.bus_world import Member, claimed, more_members, subscribed
+from support.bus_world import Member, claimed, live, more_members, subscribed
 
 pytestmark = [
     pytest.mark.process,
@@ -218,7 +218,8 @@ def test_a_host_that_hears_only_prefixes_hears_who_has_left(bus_world):
     ends = bus_world.members[-1]
     host = next(host for host in bus_world.hosts if ends.number in host.members)
     host.kill(ends)
-    bus_world.settle()
+    bus_world.until(lambda: all(live(each) for each in hearers[:2]))
+    bus_world.settle()  # nothing more comes
     for hearer in hearers[:2]:
         assert [payload for payload in hearer.payloads if payload != "ready"] == [
             ends.bus.member.encode()

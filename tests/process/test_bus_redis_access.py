@@ -49,6 +49,7 @@ def do_all(world: World) -> None:
     one.bus.table("t").set("a", b"1", said.append)
     world.until(lambda: len(said) == 3)
     assert said == [True] * 3
+    world.until(lambda: all(map(live, hearers)))  # or it might be unsubscribed from before
     one.bus.release("k")
     one.bus.unsubscribe("room.1")
     one.bus.unsubscribe("room.", prefix=True)
