@@ -56,7 +56,9 @@ class Link(asyncio.BufferedProtocol):
         self._waiting: deque[Reply] = deque()
         self._transport: asyncio.Transport | None = None
         self._unsent: list[bytes] = []
-        self._buffer = bytearray(_READ_BYTES)  # one for all: of its own asyncio takes more, anew
+        # One for all reads: of its own, asyncio takes more for each. A view, since asyncio's TLS
+        # slices it to write behind what it has read: a slice of a bytearray would be a copy.
+        self._buffer = memoryview(bytearray(_READ_BYTES))
         self._ended = ""
         self._fed = 0
 
@@ -119,7 +121,7 @@ class Link(asyncio.BufferedProtocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
-    def get_buffer(self, sizehint: int) -> bytearray:
+    def get_buffer(self, sizehint: int) -> memoryview:
         """Return where what comes is to be put: asyncio calls it."""
         return self._buffer
 
@@ -134,7 +136,7 @@ class Link(asyncio.BufferedProtocol):
 
     def _pass_on(self, nbytes: int) -> None:
         reader = self._reader
-        data = bytes(memoryview(self._buffer)[:nbytes])
+        data = bytes(self._buffer[:nbytes])
         self._fed += nbytes
         try:
             if self._fed > _MOST_BYTES:

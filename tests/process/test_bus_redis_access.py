@@ -44,7 +44,8 @@ def do_all(world: World) -> None:
         *subscribed(world, "room.", prefix=True),
     ]
     said: list[object] = []
-    one.bus.publish("room.1", b"x", retain=1, done=said.append)
+    large = bytes(range(256)) * 1000  # many records of TLS, and many reads
+    one.bus.publish("room.1", large, retain=1, done=said.append)
     one.bus.claim("k", said.append)
     one.bus.table("t").set("a", b"1", said.append)
     world.until(lambda: len(said) == 3)
@@ -57,7 +58,7 @@ def do_all(world: World) -> None:
     world.settle()
     world.until(lambda: len(said) == 4)
     assert said[3] == {"a": b"1"}
-    assert all(len(live(hearer)) == 1 for hearer in hearers)
+    assert all([payload for *_, payload in live(hearer)] == [large] for hearer in hearers)
     other.bus.claim("k", said.append)
     world.until(lambda: len(said) == 5)
     assert said[4] is True
