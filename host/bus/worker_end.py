@@ -19,7 +19,7 @@ from host.bus.frames import (
     name_bytes,
     split_sender,
 )
-from host.bus.tables import NOT_DONE, Answer
+from host.bus.tables import Answer
 from host.bus.worker_tables import Asked, SharedTable
 from host.interfaces import BUS_LEFT, BUS_LOST, BUS_TAKEN, Message
 from host.runtime.loop import READ, WRITE, Loop
@@ -104,7 +104,7 @@ class LocalBus:
             Kind.LOST: self._lost,
             Kind.ITEMS: lambda frame: self._asked[frame.number].take_items(frame.payload),
             Kind.ANSWER: lambda frame: self._answered(frame, Answer.unpack(frame.payload)),
-            Kind.NO_ANSWER: lambda frame: self._answered(frame, NOT_DONE),
+            Kind.NO_ANSWER: lambda frame: self._answered(frame, None),
             Kind.FULL: self._full,
             Kind.TRUST: self._trust,
             Kind.FENCE: self._new_fence,
@@ -255,7 +255,7 @@ class LocalBus:
     def _lost(self, frame: Frame) -> None:
         self._deliver(Message(BUS_LOST, b"%d" % frame.number, self.member, retained=False))
 
-    def _answered(self, frame: Frame, answer: Answer) -> None:
+    def _answered(self, frame: Frame, answer: Answer | None) -> None:
         self._call(self._asked.pop(frame.number).answer, answer)
 
     def _deliver(self, message: Message) -> None:

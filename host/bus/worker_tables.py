@@ -6,19 +6,22 @@ from collections.abc import Callable
 from typing import Protocol
 
 from host.bus.frames import name_bytes
-from host.bus.tables import MAX_VALUE_BYTES, Answer, Op, Request, unpack_items
+from host.bus.tables import MAX_VALUE_BYTES, NOT_DONE, Answer, Op, Request, unpack_items
 
-Done = Callable[[bool], object]
+Done = Callable[[bool | None], object]
+
+
+_Answered = Callable[[Answer | None, dict[str, bytes]], object]
 
 
 class Asked:
     """A question to a table that has no answer yet.
 
     Args:
-        done: called with the answer, and with the items that came before it.
+        done: called with the answer, None if it is not known, and with the items that came before.
     """
 
-    def __init__(self, done: Callable[[Answer, dict[str, bytes]], object]) -> None:
+    def __init__(self, done: _Answered) -> None:
         self._done = done
         self._items: dict[str, bytes] = {}
 
@@ -26,8 +29,8 @@ class Asked:
         """Take in some of the items."""
         self._items.update((key.decode(), value) for key, value in unpack_items(data))
 
-    def answer(self, answer: Answer) -> None:
-        """Take in the answer."""
+    def answer(self, answer: Answer | None) -> None:
+        """Take in the answer; None if there is none."""
         self._done(answer, self._items)
 
 
@@ -52,8 +55,7 @@ class SharedTable:
 
     def get(self, key: str, done: Callable[[bool, bytes | None], object]) -> None:
         """Ask for the value of a key: whether it is known, and the value."""
-        if not self._ask(Request(Op.GET, name_bytes(key)), lambda answer, _: done(*answer)):
-            self._bus.call_soon(done, False, None)
+        self._ask(Request(Op.GET, name_bytes(key)), lambda answer, _: done(*answer or NOT_DONE))
 
     def set(self, key: str, value: bytes, done: Done | None = None) -> None:
         """Give a key a value."""
@@ -72,21 +74,18 @@ class SharedTable:
 
     def items(self, done: Callable[[dict[str, bytes] | None], object]) -> None:
         """Ask for all keys with their values; None if they are not known."""
-        if not self._ask(
-            Request(Op.ITEMS), lambda answer, items: done(items if answer.done else None)
-        ):
-            self._bus.call_soon(done, None)
+        self._ask(Request(Op.ITEMS), lambda answer, items: done(items if answer else None))
 
     def _change(self, request: Request, done: Done | None) -> None:
         tell = done or _nobody
-        if not self._ask(request, lambda answer, _: tell(answer.done)):
-            self._bus.call_soon(tell, False)
+        self._ask(request, lambda answer, _: tell(answer.done if answer else None))
 
-    def _ask(self, request: Request, done: Callable[[Answer, dict[str, bytes]], object]) -> bool:
-        return self._bus.ask_table(self._name, request.pack(), Asked(done))
+    def _ask(self, request: Request, done: _Answered) -> None:
+        if not self._bus.ask_table(self._name, request.pack(), Asked(done)):
+            self._bus.call_soon(done, None, {})
 
 
-def _nobody(_done: bool) -> None:
+def _nobody(_done: bool | None) -> None:
     """Have nobody hear of it."""
 
 

@@ -43,6 +43,9 @@ class Table(Protocol):
 
     Nothing blocks: each call has its answer in `done`, once. What is set stays when its member
     ends. A key has 1 to 512 bytes in UTF-8, a value 64 KiB at most, a table 4 MiB.
+
+    `done(None)` means that nobody knows: the bus is overloaded, or has lost its broker, perhaps
+    after it had done what was asked. Ask again later.
     """
 
     def get(self, key: str, done: Callable[[bool, bytes | None], object]) -> None:
@@ -50,21 +53,22 @@ class Table(Protocol):
 
         Args:
             key: the key.
-            done: called with whether it is known, and the value, None if there is none. It is not
-                known while the bus is overloaded.
+            done: called with whether it is known, and the value, None if there is none.
         """
 
-    def set(self, key: str, value: bytes, done: Callable[[bool], object] | None = None) -> None:
+    def set(
+        self, key: str, value: bytes, done: Callable[[bool | None], object] | None = None
+    ) -> None:
         """Give a key a value.
 
         Args:
             key: the key.
             value: the value.
-            done: called with True when it is done; with False if it is not, since the table is full
-                or the bus overloaded.
+            done: called with True when it is done; with False if it is not, since the table is
+                full; with None if that is not known.
         """
 
-    def delete(self, key: str, done: Callable[[bool], object] | None = None) -> None:
+    def delete(self, key: str, done: Callable[[bool | None], object] | None = None) -> None:
         """Have a key no value any more; `done` is called as by `set`."""
 
     def compare_and_set(
@@ -72,7 +76,7 @@ class Table(Protocol):
         key: str,
         expected: bytes | None,
         value: bytes | None,
-        done: Callable[[bool], object],
+        done: Callable[[bool | None], object],
     ) -> None:
         """Give a key a value if it has an expected one: of all who try at once one does it.
 

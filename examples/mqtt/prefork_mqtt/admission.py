@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 
 from host import Gauge, Worker
 from host import Message as BusMessage
-from prefork_mqtt.asking import ask
+from prefork_mqtt.asking import ask, insist
 from prefork_mqtt.broker import Broker, retained_message
 from prefork_mqtt.client import Client
 from prefork_mqtt.options import Options
@@ -47,7 +48,8 @@ class Admission:
         connected: Gauge,
         take: Take,
     ) -> None:
-        self._options, self._stored, self._broker = options, stored, broker
+        self._worker, self._options = worker, options
+        self._stored, self._broker = stored, broker
         self._connected, self._take = connected, take
         self._wills = Wills(worker, lambda will: broker.publish(will, _nobody))
         self._owners = Owners(worker, self._take_over)
@@ -76,6 +78,7 @@ class Admission:
         try:
             await self._open(client, connect)
         except (RefusedError, BlockingIOError):
+            self.forget_will(client)
             self._refuse(client, Refusal.UNAVAILABLE)
         client.admitted = True
         if connection.closed:
@@ -247,7 +250,8 @@ class Admission:
             message = sent.message
             if not message.key:
                 message.key = self._stored.key()
-            self._stored.put(session.client_id, message.key, message, _nobody)
+            put = partial(self._stored.put, session.client_id, message.key, message)
+            insist(self._worker, put)
         await self._stored.save(session, left=time.time())
 
     def _take_over(self, client_id: str) -> None:

@@ -1,10 +1,15 @@
-"""Questions to the bus that a coroutine waits for."""
+"""Questions to the bus that a coroutine waits for, and changes that are made in the end."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from typing import Any
+
+from host import Worker
+
+AGAIN_SECONDS = 1.0
+"""When what is not known is asked again."""
 
 
 async def ask(call: Callable[..., object], *arguments: object) -> Any:
@@ -22,3 +27,13 @@ async def ask(call: Callable[..., object], *arguments: object) -> Any:
 
     call(*arguments, done)
     return await future
+
+
+def insist(worker: Worker, change: Callable[[Callable[[bool | None], object]], object]) -> None:
+    """Change a table; again and again while nobody knows whether it was done."""
+
+    def answered(is_done: bool | None) -> None:
+        if is_done is None:
+            worker.call_later(AGAIN_SECONDS, lambda: change(answered))
+
+    change(answered)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from host import BUS_LOST, Counter, Worker
 from host import Message as BusMessage
+from prefork_mqtt.asking import AGAIN_SECONDS
 from prefork_mqtt.client import Client
 from prefork_mqtt.hearing import TOPIC, Hearing
 from prefork_mqtt.packets import Publish
@@ -18,7 +20,6 @@ _RETAINED, _QUEUED = 4, 8
 _MARK_BYTES = 65_536
 _MOST_BYTES = 2_097_152
 """How much may be on its way to the bus before publishers are held back: a quarter of its queue."""
-_REFILL_SECONDS = 1.0
 
 
 def _ignore(_: bool) -> None:
@@ -66,7 +67,8 @@ class Broker:
         Args:
             publish: the message.
             done: called with True when it has its place in the order of its topic, and is in the
-                queue of each session that persists and hears it with QoS 1 or 2.
+                queue of each session that persists and hears it with QoS 1 or 2; with False if
+                nobody knows that.
             client: who is held back while too much is on its way.
         """
         topic, payload, qos, retain, _ = publish
@@ -120,27 +122,23 @@ class Broker:
         self, queues: list[str], message: Message, key: str, done: Callable[[bool], object]
     ) -> Callable[[bool], object]:
         """Put a message into queues; return what tells `done` of it after the last answer."""
-        left, is_ordered = len(queues) + 1, True
+        answers: list[bool] = []
 
-        def answered(is_done: bool) -> None:
-            nonlocal left
-            left -= 1
-            if not left:
-                done(is_ordered)
+        def answered(is_known: bool) -> None:
+            answers.append(is_known)
+            if len(answers) == len(queues) + 1:
+                done(all(answers))
 
-        def enqueued(is_done: bool) -> None:
-            if not is_done:
+        def enqueued(client_id: str, is_done: bool | None) -> None:
+            if not is_done:  # a part of it may be there
+                self._stored.forget(client_id, message)
+            if is_done is False:
                 self._dropped.add(1, "queue_full")
-            answered(True)
-
-        def ordered(is_done: bool) -> None:
-            nonlocal is_ordered
-            is_ordered = is_done
-            answered(is_done)
+            answered(is_done is not None)
 
         for each in queues:
-            self._stored.put(each, key, message, enqueued)
-        return ordered
+            self._stored.put(each, key, message, partial(enqueued, each))
+        return answered
 
     def _send_marked(
         self, topic: str, payload: bytes, retain: int, done: Callable[[bool], object]
@@ -193,7 +191,7 @@ class Broker:
         if client is None or client.session is not session:
             return
         if found is None:
-            self._worker.call_later(_REFILL_SECONDS, lambda: self.refill(session))
+            self._worker.call_later(AGAIN_SECONDS, lambda: self.refill(session))
         else:
             self.take_queue(session, found)
 

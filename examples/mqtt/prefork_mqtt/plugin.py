@@ -74,7 +74,7 @@ class Mqtt:
     @hookimpl
     def on_worker_start(self, worker: Worker) -> None:
         """Begin to hear the other workers."""
-        stored = StoredSessions(worker.bus)
+        stored = StoredSessions(worker)
         self._worker = worker
         self._broker = Broker(worker, stored, self._dropped, self._delivered, self._take)
         self._admission = Admission(
@@ -201,7 +201,8 @@ class Mqtt:
         else:
             if qos == 2:
                 session.received.add(packet_id)
-            self._broker.publish(message, partial(_answer, client, session, answer), client)
+            done = partial(_answer, client, session, packet_id, answer)
+            self._broker.publish(message, done, client)
 
     def _may_publish(self, client: Client, topic: str) -> bool:
         options = self._options
@@ -247,8 +248,10 @@ class Mqtt:
         task.add_done_callback(lambda _: client.go_on(self._take))
 
 
-def _answer(client: Client, session: Session, answer: bytes, is_done: bool) -> None:
+def _answer(client: Client, session: Session, packet_id: int, answer: bytes, is_done: bool) -> None:
     """Confirm a message that the bus has; else have the client send it again."""
+    if not is_done:
+        session.received.discard(packet_id)
     if client.session is not session:
         return
     if is_done:

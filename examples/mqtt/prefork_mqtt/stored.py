@@ -7,19 +7,23 @@ in a table for each session. Who is connected has it from there or live, whichev
 
 from __future__ import annotations
 
+import asyncio
 import json
+import struct
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
-from host import Bus, Table
 from host import Message as BusMessage
-from prefork_mqtt.asking import ask
+from host import Table, Worker
+from prefork_mqtt.asking import AGAIN_SECONDS, ask, insist
 from prefork_mqtt.session import Message, Session
 from prefork_mqtt.topics import FilterTree
 
 _SESSIONS, _QUEUE, _CHANGES = "mqtt-sessions", "mqtt-queue.", "mqtt-changes"
+_HEAD = struct.Struct(">BH")
 _PIECE_BYTES = 65_000
 """How much of a message has one key: a value of a table has 64 KiB at most."""
 
@@ -49,8 +53,9 @@ class StoredSessions:
         known: those clients, with their filters.
     """
 
-    def __init__(self, bus: Bus) -> None:
-        self._bus, self._table = bus, bus.table(_SESSIONS)
+    def __init__(self, worker: Worker) -> None:
+        self._worker, self._bus = worker, worker.bus
+        self._table = self._bus.table(_SESSIONS)
         self._values: dict[str, bytes | None] = {}
         self._last_key = 0
         self.filters: FilterTree[str] = FilterTree()
@@ -110,7 +115,7 @@ class StoredSessions:
         self._values.pop(client_id, None)
         queue = self._queue(client_id)
         for key in await ask(queue.items) or ():
-            queue.delete(key)
+            insist(self._worker, partial(queue.delete, key))
 
     def let_go(self, client_id: str) -> None:
         """Note that this worker does not own a session any more."""
@@ -142,22 +147,28 @@ class StoredSessions:
         return f"{self._last_key:016x}.{self._bus.member}"
 
     def put(
-        self, client_id: str, key: str, message: Message, done: Callable[[bool], object]
+        self, client_id: str, key: str, message: Message, done: Callable[[bool | None], object]
     ) -> None:
-        """Put a message into the queue of a client; `done(False)` if that is full."""
-        queue, topic = self._queue(client_id), message.topic.encode()
-        flags = message.qos | message.retain << 2
-        value = bytes((flags,)) + len(topic).to_bytes(2, "big") + topic + message.payload
-        starts = range(0, len(value), _PIECE_BYTES)
-        for number, start in reversed(list(enumerate(starts))):  # with the first one it is whole
-            last = done if not number else None
-            queue.set(f"{key}.{number:02}", value[start : start + _PIECE_BYTES], last)
+        """Put a message into the queue of a client.
+
+        `done` is called with False if that is full, with None if nobody knows whether it is there.
+        """
+        queue, pieces = self._queue(client_id), _pieces(message)
+        answers: list[bool | None] = []
+
+        def answered(is_done: bool | None) -> None:
+            answers.append(is_done)
+            if len(answers) == len(pieces):
+                done(None if None in answers else all(answers))
+
+        for number, piece in enumerate(pieces):
+            queue.set(f"{key}.{number:02}", piece, answered)
 
     def forget(self, client_id: str, message: Message) -> None:
         """Take a message out of the queue of a client."""
-        size = 3 + len(message.topic.encode()) + len(message.payload)
-        for number in range(-(-size // _PIECE_BYTES)):
-            self._queue(client_id).delete(f"{message.key}.{number:02}")
+        queue = self._queue(client_id)
+        for number in range(len(_pieces(message))):
+            insist(self._worker, partial(queue.delete, f"{message.key}.{number:02}"))
 
     def read(self, client_id: str, done: Callable[[dict[str, Message] | None], object]) -> None:
         """Give the queue of a client, in its order; None if the bus is overloaded."""
@@ -169,7 +180,14 @@ class StoredSessions:
 
     async def _change(self, client_id: str, value: bytes | None) -> bool:
         before = self._values.get(client_id)
-        if not await ask(self._table.compare_and_set, client_id, before, value):
+        while not (is_done := await ask(self._table.compare_and_set, client_id, before, value)):
+            if is_done is None:  # it may be done all the same
+                await asyncio.sleep(AGAIN_SECONDS)
+                known, now = await ask(self._table.get, client_id)
+                if not known or now == before:
+                    continue
+                if now == value:
+                    break
             return False
         self._values[client_id] = value
         filters = None if value is None else _record(value).filters
@@ -198,17 +216,26 @@ def _record(value: bytes) -> Record:
     return Record(*json.loads(value))
 
 
+def _pieces(message: Message) -> list[bytes]:
+    """Return a message as it is in queues; the first piece tells how many there are."""
+    topic = message.topic.encode()
+    value = _HEAD.pack(message.qos | message.retain << 2, len(topic)) + topic + message.payload
+    pieces = [value[at : at + _PIECE_BYTES] for at in range(0, len(value), _PIECE_BYTES)]
+    pieces[0] = bytes((len(pieces),)) + pieces[0]
+    return pieces
+
+
 def _messages(items: dict[str, bytes]) -> dict[str, Message]:
     """Return the messages of a queue by their keys; one of which a piece is missing is left out."""
     pieces: defaultdict[str, list[bytes]] = defaultdict(list)
     for name in sorted(items):
-        key, _, number = name.rpartition(".")
-        if int(number) == len(pieces[key]):
-            pieces[key].append(items[name])
+        pieces[name.rpartition(".")[0]].append(items[name])
     found = {}
     for key, parts in pieces.items():
-        if value := b"".join(parts):
-            end = 3 + int.from_bytes(value[1:3], "big")
-            topic, retain = value[3:end].decode(), bool(value[0] & 4)
-            found[key] = Message(topic, value[end:], value[0] & 3, key, retain=retain)
+        if parts[0][0] == len(parts):
+            value = b"".join(parts)[1:]
+            flags, size = _HEAD.unpack_from(value)
+            end = _HEAD.size + size
+            topic = value[_HEAD.size : end].decode()
+            found[key] = Message(topic, value[end:], flags & 3, key, retain=bool(flags & 4))
     return found

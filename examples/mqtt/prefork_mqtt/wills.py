@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import partial
 
 from host import BUS_LEFT, Message, Worker
-from prefork_mqtt.asking import ask
+from prefork_mqtt.asking import ask, insist
 from prefork_mqtt.packets import Publish
 
 _TABLE, _KEY = "mqtt-wills", "mqtt-wills."
@@ -25,6 +26,8 @@ class Wills:
     def __init__(self, worker: Worker, publish: Callable[[Publish], object]) -> None:
         self._worker, self._bus, self._publish = worker, worker.bus, publish
         self._table = worker.bus.table(_TABLE)
+        self._keys: dict[str, str] = {}
+        self._count = 0
         self._bus.subscribe(BUS_LEFT, self._on_left)
 
     async def keep(self, client_id: str, will: Publish) -> bool:
@@ -33,14 +36,16 @@ class Wills:
         value = _HEAD.pack(will.qos | will.retain << 2, len(topic)) + topic + will.payload
         if len(value) > _MOST_BYTES:
             return False
-        return bool(await ask(self._table.set, self._name(client_id), value))
+        self._count += 1
+        self._keys[client_id] = key = f"{self._bus.member}/{self._count}"
+        if await ask(self._table.set, key, value):
+            return True
+        self.drop(client_id)
+        return False
 
     def drop(self, client_id: str) -> None:
         """Forget a will: it was published, or is not to be."""
-        self._table.delete(self._name(client_id))
-
-    def _name(self, client_id: str) -> str:
-        return f"{self._bus.member}/{client_id}"
+        insist(self._worker, partial(self._table.delete, self._keys.pop(client_id)))
 
     def _on_left(self, message: Message) -> None:
         member = message.payload.decode()
@@ -58,5 +63,5 @@ class Wills:
                 end = _HEAD.size + size
                 topic = value[_HEAD.size : end].decode()
                 self._publish(Publish(topic, value[end:], flags & 3, bool(flags & 4)))
-                self._table.delete(name)
+                insist(self._worker, partial(self._table.delete, name))
         self._bus.release(_KEY + member)

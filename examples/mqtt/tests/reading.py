@@ -13,6 +13,7 @@ __all__ = [
     "acknowledge",
     "connect",
     "connect_with_will",
+    "joined",
     "packet",
     "publish",
     "subscribe",
@@ -67,3 +68,13 @@ class Client:
 
     def payloads(self):
         return [each[1] for each in self.messages()]
+
+
+def joined(harness, worker=0, client_id="", *filters, qos=0, clean=True):
+    """Return a client of a worker that has subscribed to filters."""
+    client = Client(harness, worker, client_id, clean=clean)
+    assert client.hear()[0][:1] == b"\x20"
+    for each in filters:
+        client.say(subscribe(each, qos))
+        assert b"\x90" in [each[:1] for each in client.hear()]
+    return client

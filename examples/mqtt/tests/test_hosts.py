@@ -1,43 +1,14 @@
 """One broker over two hosts, which Redis connects: raw packets over real connections."""
 
-import shutil
-import subprocess
-
 import pytest
 from reading import CONNACK, connect, publish, subscribe
 
 from host.testing.machine import patience
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("redis-server") is None,
-    reason="redis-server is not installed (Debian: redis-server)",
-)
-
 
 @pytest.fixture
-def redis_socket(tmp_path):
-    path = tmp_path / "redis.sock"
-    words = ["redis-server", "--port", "0", "--unixsocket", path, "--save", "", "--dir", tmp_path]
-    with subprocess.Popen(words, stdout=subprocess.PIPE) as server:
-        for line in server.stdout:
-            if b"ready to accept connections" in line:
-                break
-        yield path
-        server.kill()
-
-
-@pytest.fixture
-def hosts(host_server, redis_socket):
-    bus = {"bus.url": f"unix://{redis_socket}", "bus.lease_seconds": 30}
-    return [
-        host_server(
-            "mqtt",
-            workers=2,
-            options={"mqtt": {"sys_seconds": 0}},
-            settings=bus | {"bus.node": node},
-        )
-        for node in ("a", "b")
-    ]
+def hosts(make_hosts):
+    return make_hosts(30)
 
 
 @pytest.fixture
