@@ -14,7 +14,7 @@ import pytest
 
 from host.bridge.scripts import SCRIPTS
 from host.runtime.loop import READ
-from host.settings import BusSettings, Lifecycle
+from host.settings import Lifecycle
 from support.bus_world import (
     Publisher,
     World,
@@ -22,6 +22,7 @@ from support.bus_world import (
     claimed,
     live,
     more_members,
+    settings,
     subscribed,
 )
 from support.buses import Subscriber
@@ -31,13 +32,6 @@ pytestmark = [
     pytest.mark.process,
     pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning"),
 ]
-LEASE = 2.0
-"""Long enough that a busy machine does not take a host for dead that is none."""
-
-
-def settings(server: RedisServer, **others: object) -> BusSettings:
-    chosen = {"url": server.url, "node": "n", "lease_seconds": LEASE} | others
-    return BusSettings(**chosen)
 
 
 class Relay:

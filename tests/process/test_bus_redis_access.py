@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,15 @@ import pytest
 from host.bus.broker import BrokerSettings
 from host.settings import BusSettings
 from host.telemetry.events import BUS_AWAY
-from support.bus_world import BusHost, World, broker_of, live, more_members, subscribed
+from support.bus_world import (
+    BusHost,
+    World,
+    broker_of,
+    live,
+    more_members,
+    subscribed,
+)
+from support.bus_world import settings as redis_settings
 from support.certificates import Authority
 from support.redis_server import RedisServer, free_port
 
@@ -23,12 +32,8 @@ pytestmark = [
     pytest.mark.process,
     pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning"),
 ]
+settings = partial(redis_settings, lease_seconds=6.0)
 PAGE = Path(__file__).parents[2] / "docs" / "bus.md"
-
-
-def settings(server: RedisServer, **others: object) -> BusSettings:
-    chosen = {"url": server.url, "node": "n", "lease_seconds": 6.0} | others
-    return BusSettings(**chosen)
 
 
 def causes(host: BusHost) -> list[str]:

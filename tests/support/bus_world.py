@@ -24,11 +24,20 @@ from host.supervisor.bridge import Bridge
 from host.testing.machine import Stopwatch
 from support.buses import Subscriber
 from support.fakes import Told
+from support.redis_server import RedisServer
 
 DEADLINE_SECONDS = 40.0
 SETTLED = "settled"
 """The topic on which members say that they have published all there is."""
+LEASE = 2.0
+"""Long enough that a busy machine does not take a host for dead that is none."""
 _TURN_SECONDS = 0.02
+
+
+def settings(server: RedisServer, **others: object) -> BusSettings:
+    """Return the settings of a host that a server connects to others."""
+    chosen = {"url": server.url, "node": "n", "lease_seconds": LEASE} | others
+    return BusSettings(**chosen)
 
 
 class Member:

@@ -38,11 +38,10 @@ class Environment:
         """Install with pip: folders are built as they would be for a release."""
         self.run("-m", "pip", "install", "-q", *what)
 
-    def install_copy(self, folder: Path) -> Path:
-        """Install a folder of the repository, from a copy; return the copy."""
+    def copy(self, folder: Path) -> Path:
+        """Copy a folder of the repository, to be installed from there; return the copy."""
         target = self.folder / folder.name
         copy(folder, target)
-        self.install(target)
         return target
 
     def run(
