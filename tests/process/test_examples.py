@@ -76,7 +76,6 @@ EXAMPLES = ("keyvalue", "fill_first", "mqtt", "resp", "thumbnails")
 def installed(tmp_path_factory):
     """An environment with the host and all examples, and with clients of memcached and Redis."""
     made = Environment(tmp_path_factory.mktemp("examples"))
-    made.install("setuptools>=77")
     folders = [made.folder / "prefork", *(made.copy(ROOT / "examples" / name) for name in EXAMPLES)]
     clients = [
         "pymemcache>=4",
@@ -86,8 +85,7 @@ def installed(tmp_path_factory):
         "gmqtt>=0.7",
         "hiredis>=3",
     ]
-    # All at once, and built with what is here: pip takes seconds for each call and each build.
-    made.install("--no-build-isolation", *folders, *clients, "pytest", "hypothesis")
+    made.install(*folders, *clients, "pytest", "hypothesis")  # each call of pip takes seconds
     return made
 
 

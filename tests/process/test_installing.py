@@ -26,12 +26,13 @@ class Installed(Environment):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         source = folder / "prefork"
-        self.install("setuptools>=77", "pytest")
+        self.install("pytest")
         self.run("-m", "pip", "wheel", "-q", "--no-deps", "-w", folder / "direct", source)
         copy_checkout(folder / "again")
         self.run("-c", BUILD_SDIST, folder / "sdist", cwd=folder / "again")
         (sdist,) = (folder / "sdist").iterdir()
-        self.run("-m", "pip", "wheel", "-q", "--no-deps", "-w", folder / "indirect", sdist)
+        built = ("--no-build-isolation", "--no-deps", "-w", folder / "indirect", sdist)
+        self.run("-m", "pip", "wheel", "-q", *built)
         self.wheels = [next((folder / name).iterdir()) for name in ("direct", "indirect")]
         self.install(self.wheels[1])
 

@@ -68,7 +68,7 @@ def reload_fails(host: Host) -> str:
 def test_workers_that_hang_at_start_fail_the_reload(
     start: Start, plugin: Callable[..., str]
 ) -> None:
-    settings = {"lifecycle.start_timeout_seconds": 3}
+    settings = {"lifecycle.start_timeout_seconds": patience(3)}
     host = start(plugin=plugin(), workers=1, settings=settings)
     with connect(host.address) as session:
         pid = ask(session)[1]
@@ -92,7 +92,7 @@ def test_the_host_goes_on_as_it_was_set_up(
     failure = LATE[how]
     name, limits = fresh_name(), {"limits.max_connections_per_worker": 2}
     if how == "hangs":
-        limits["lifecycle.start_timeout_seconds"] = 3
+        limits["lifecycle.start_timeout_seconds"] = patience(3)
     host = start("--name", name, plugin=plugin(), workers=1, settings=limits)
     with connect(host.address) as session, connect(host.address) as other:
         pid = ask(session)[1]

@@ -26,17 +26,18 @@ _LEAVINGS = shutil.ignore_patterns("__pycache__", "*.egg-info", "build", ".*")
 
 
 class Environment:
-    """A virtual environment with the host in it, built from a copy of the checkout."""
+    """A virtual environment with what builds packages, and a copy of the checkout."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.python = folder / "venv" / "bin" / "python"
         subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
         copy_checkout(folder / "prefork")
+        self.run("-m", "pip", "install", "-q", "--no-compile", "setuptools>=77")
 
     def install(self, *what: str | Path) -> None:
-        """Install with pip: folders are built as they would be for a release."""
-        self.run("-m", "pip", "install", "-q", *what)
+        """Install with pip, which builds folders with what is here: that saves half a minute."""
+        self.run("-m", "pip", "install", "-q", "--no-compile", "--no-build-isolation", *what)
 
     def copy(self, folder: Path) -> Path:
         """Copy a folder of the repository, to be installed from there; return the copy."""

@@ -56,22 +56,29 @@ def kill_workers(host, _redis, load):
         load.goes_on()
 
 
-@pytest.mark.parametrize("where", ["speaking", "hearing"])
-@pytest.mark.parametrize("fault", [kill_bridge, stop_bridge, kill_workers])
-def test_a_fault_of_one_host(make_hosts, redis, fault, where):
+def slow(*words):
+    """Return a case that a run of all tests leaves out: `tox -e faults` has it."""
+    return pytest.param(*words, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(
+    ("fault", "where"),
+    [
+        (kill_bridge, "speaking"),
+        slow(kill_bridge, "hearing"),
+        slow(stop_bridge, "speaking"),
+        slow(stop_bridge, "hearing"),
+        slow(kill_workers, "speaking"),
+        slow(kill_workers, "hearing"),
+        (kill_redis, "both"),
+        slow(stop_redis, "both"),
+    ],
+)
+def test_nothing_that_was_confirmed_is_lost(make_hosts, redis, fault, where):
     hearing, speaking = hosts = make_hosts(LEASE_SECONDS)
     load = Load(hearing.port, speaking.port)
     load.goes_on()
     fault(hosts[where == "speaking"], redis, load)
-    load.judge()
-
-
-@pytest.mark.parametrize("fault", [kill_redis, stop_redis])
-def test_a_fault_of_redis(make_hosts, redis, fault):
-    hearing, speaking = make_hosts(LEASE_SECONDS)
-    load = Load(hearing.port, speaking.port)
-    load.goes_on()
-    fault(hearing, redis, load)
     load.judge()
 
 
