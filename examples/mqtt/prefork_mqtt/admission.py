@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from functools import partial
 
 from host import Gauge, Worker
 from host import Message as BusMessage
-from prefork_mqtt.asking import ask, insist
+from prefork_mqtt.asking import ask
 from prefork_mqtt.broker import Broker, retained_message
 from prefork_mqtt.client import Client
 from prefork_mqtt.options import Options
@@ -21,10 +20,6 @@ from prefork_mqtt.topics import FilterTree
 from prefork_mqtt.wills import Wills
 
 Take = Callable[[Client], object]
-
-
-def _nobody(_: bool) -> None:
-    """Take an answer that nobody waits for."""
 
 
 class Admission:
@@ -48,10 +43,9 @@ class Admission:
         connected: Gauge,
         take: Take,
     ) -> None:
-        self._worker, self._options = worker, options
-        self._stored, self._broker = stored, broker
+        self._options, self._stored, self._broker = options, stored, broker
         self._connected, self._take = connected, take
-        self._wills = Wills(worker, lambda will: broker.publish(will, _nobody))
+        self._wills = Wills(worker, broker.publish)
         self._owners = Owners(worker, self._take_over)
         self._started = asyncio.Event()
 
@@ -89,21 +83,22 @@ class Admission:
     async def leave(self, client: Client) -> None:
         """Take leave of a client whose connection has ended: it was let in, or nearly."""
         session, client.session = client.session, None
-        if client.will is not None:
-            self._broker.publish(client.will, _nobody)
-            self.forget_will(client)
-        client_id = client.client_id
+        client_id, will, client.will = client.client_id, client.will, None
+        if will is not None:
+            self._wills.execute(client_id, will)
         if self._broker.clients.get(client_id) is client:
             del self._broker.clients[client_id]
             self._connected.set(len(self._broker.clients))
-        if session is not None:
-            for name in session.filters:
-                self._broker.tree.remove(name, session)
-                self._broker.hearing.drop(name)
-            if not session.clean:
-                await self._store(session)
-        self._stored.let_go(client_id)
-        self._owners.release(client_id)
+        try:
+            if session is not None:
+                for name in session.filters:
+                    self._hear_no_more(session, name)
+                if not session.clean:
+                    await session.settled()
+                    await self._stored.save(session, left=time.time())
+        finally:
+            self._stored.let_go(client_id)
+            self._owners.release(client_id)
 
     def forget_will(self, client: Client) -> None:
         """Forget what a client wanted to be published if it went without a word."""
@@ -118,6 +113,7 @@ class Admission:
         session = client.session
         assert session is not None
         granted: list[int | None] = []
+        added: list[str] = []
         held_back: list[bytes] = []  # what is retained, and live: it follows the answer
         session.write = held_back.append
         for name, qos in requests:
@@ -125,11 +121,15 @@ class Admission:
             has_room = not is_new or len(session.filters) < self._options.max_subscriptions
             if qos is not None and has_room and await self._hear(session, name, qos, replay=True):
                 granted.append(qos)
+                added += [name] if is_new else []
             else:
                 granted.append(None)
         if client.session is session:
             if not session.clean and not await self._stored.save(session):
                 granted = [None] * len(granted)
+                for name in added:
+                    del session.filters[name]
+                    self._hear_no_more(session, name)
             session.write = client.connection.write
             client.connection.write(suback(packet_id, granted), *held_back)
 
@@ -139,8 +139,7 @@ class Admission:
         assert session is not None
         for name in names:
             if session.filters.pop(name, None) is not None:
-                self._broker.tree.remove(name, session)
-                self._broker.hearing.drop(name)
+                self._hear_no_more(session, name)
         if not session.clean:
             await self._stored.save(session)
         client.connection.write(answer)
@@ -244,15 +243,9 @@ class Admission:
 
         return bool(await ask(want))
 
-    async def _store(self, session: Session) -> None:
-        """Store a session whose client has gone, with all that it has not confirmed."""
-        for sent in session.unconfirmed():
-            message = sent.message
-            if not message.key:
-                message.key = self._stored.key()
-            put = partial(self._stored.put, session.client_id, message.key, message)
-            insist(self._worker, put)
-        await self._stored.save(session, left=time.time())
+    def _hear_no_more(self, session: Session, name: str) -> None:
+        self._broker.tree.remove(name, session)
+        self._broker.hearing.drop(name)
 
     def _take_over(self, client_id: str) -> None:
         """Close a connection whose client has connected elsewhere [3.1.4]."""

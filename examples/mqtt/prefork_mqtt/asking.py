@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from host import Worker
+from host import Table, Worker
 
 AGAIN_SECONDS = 1.0
 """When what is not known is asked again."""
+MOST_BYTES = 65_536
+"""The longest value of a table."""
 
 
 async def ask(call: Callable[..., object], *arguments: object) -> Any:
@@ -27,6 +29,13 @@ async def ask(call: Callable[..., object], *arguments: object) -> Any:
 
     call(*arguments, done)
     return await future
+
+
+async def items_of(table: Table) -> dict[str, bytes]:
+    """Return all of a table, as soon as it is known."""
+    while (found := await ask(table.items)) is None:
+        await asyncio.sleep(AGAIN_SECONDS)
+    return dict(found)
 
 
 def insist(worker: Worker, change: Callable[[Callable[[bool | None], object]], object]) -> None:

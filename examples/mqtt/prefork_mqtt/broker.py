@@ -7,7 +7,7 @@ from functools import partial
 
 from host import BUS_LOST, Counter, Worker
 from host import Message as BusMessage
-from prefork_mqtt.asking import AGAIN_SECONDS
+from prefork_mqtt.asking import AGAIN_SECONDS, insist
 from prefork_mqtt.client import Client
 from prefork_mqtt.hearing import TOPIC, Hearing
 from prefork_mqtt.packets import Publish
@@ -95,7 +95,15 @@ class Broker:
                 self._dropped.add(1, "slow")
             else:
                 session.write(message.packet(0))
-        elif not session.deliver(message, qos):
+            return
+        if not session.clean and not message.key:  # its publisher's worker has not known of it
+            message = message.with_key(self._stored.key())
+            put = partial(self._stored.put, session.client_id, message.key, message)
+            insist(self._worker, put)
+            if session.behind:
+                self.refill(session)
+                return
+        if not session.deliver(message, qos):
             if session.clean:  # the only way to tell it that something is lost
                 self._dropped.add(1, "slow")
                 self.clients[session.client_id].connection.close()
@@ -172,12 +180,12 @@ class Broker:
         for session, granted in found:
             if not (qos and granted):
                 self.deliver(session, passed_on, 0)
-            elif not session.behind and key not in session.taken:
+            elif not key or not (session.behind or key in session.taken):
                 self.deliver(session, passed_on, min(qos, granted))
 
     def _on_lost(self, _: BusMessage) -> None:
         """Make good what can be, and end sessions that have lost messages with QoS 1 or 2."""
-        self._worker.asyncio.create_task(self._stored.refresh())
+        self._worker.asyncio.create_task(self._refresh())
         for client in tuple(self.clients.values()):
             session = client.session
             if session is not None and any(session.filters.values()):
@@ -185,6 +193,15 @@ class Broker:
                     client.connection.close()
                 else:
                     self.refill(session)
+
+    async def _refresh(self) -> None:
+        """Learn of all sessions anew; end those of this worker that the bus has forgotten."""
+        await self._stored.refresh()
+        for client in tuple(self.clients.values()):
+            session = client.session
+            persists = session is not None and not session.clean
+            if persists and client.admitted and client.client_id not in self._stored.known:
+                client.connection.close()
 
     def _refilled(self, session: Session, found: dict[str, Message] | None) -> None:
         client = self.clients.get(session.client_id)

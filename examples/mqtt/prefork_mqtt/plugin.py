@@ -40,6 +40,8 @@ _SHARE = 100
 _MAX_CLIENT_ID_BYTES = 256
 _KEEP_ALIVE = 1.5
 _SWEEP_SECONDS, _MOST_DRAIN_SECONDS = 60.0, 2.0
+_MOST_RECEIVED = 1000
+"""So many messages with QoS 2 a client may have sent without their PUBREL."""
 _REASONS = ("overload", "slow", "queue_full", "not_allowed")
 
 
@@ -198,10 +200,13 @@ class Mqtt:
             connection.write(answer)
         elif not qos:
             self._broker.publish(message, None, client)
-        else:
-            if qos == 2:
-                session.received.add(packet_id)
-            done = partial(_answer, client, session, packet_id, answer)
+        elif qos == 1:
+            self._broker.publish(message, partial(_answer, client, session, answer), client)
+        elif len(session.received) + len(session.receiving) >= _MOST_RECEIVED:
+            connection.close()
+        elif packet_id not in session.receiving:  # else it is answered when the first one is
+            session.begin_receiving(packet_id)
+            done = partial(_received, client, session, packet_id, answer)
             self._broker.publish(message, done, client)
 
     def _may_publish(self, client: Client, topic: str) -> bool:
@@ -248,10 +253,16 @@ class Mqtt:
         task.add_done_callback(lambda _: client.go_on(self._take))
 
 
-def _answer(client: Client, session: Session, packet_id: int, answer: bytes, is_done: bool) -> None:
+def _received(
+    client: Client, session: Session, packet_id: int, answer: bytes, is_done: bool
+) -> None:
+    """Note what became of a message with QoS 2, also if the client has gone."""
+    session.end_receiving(packet_id, is_done=is_done)
+    _answer(client, session, answer, is_done)
+
+
+def _answer(client: Client, session: Session, answer: bytes, is_done: bool) -> None:
     """Confirm a message that the bus has; else have the client send it again."""
-    if not is_done:
-        session.received.discard(packet_id)
     if client.session is not session:
         return
     if is_done:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -31,6 +32,10 @@ class Message:
         self.topic, self.payload, self.qos, self.key = topic, payload, qos, key
         self.retain = retain
         self._heads: dict[tuple[int, bool], bytes] = {}
+
+    def with_key(self, key: str) -> Message:
+        """Return it as one of its own, which is in a queue."""
+        return Message(self.topic, self.payload, self.qos, key, retain=self.retain)
 
     def packet(self, qos: int, packet_id: int = 0, *, again: bool = False) -> bytes:
         """Return it as a PUBLISH."""
@@ -64,6 +69,7 @@ class Session:
         sent: messages that the client has not confirmed, by their numbers.
         released: the numbers of messages with QoS 2 that it has, and has not forgotten.
         received: the numbers of messages with QoS 2 that it has sent, and may send again.
+        receiving: those of which it is not known yet whether the bus has them.
         behind: more waits in its queue on the bus than here.
         taken: the keys of what was taken from there last.
         write: sends something to the client.
@@ -76,6 +82,9 @@ class Session:
         self.sent: dict[int, Sent] = {}
         self.released: dict[int, None] = {}
         self.received: set[int] = set()
+        self.receiving: set[int] = set()
+        self._settled = asyncio.Event()
+        self._settled.set()
         self._waiting: deque[Sent] = deque()
         self._bytes_sent = self._bytes_waiting = 0  # the payloads of both
         self._last_id = 0
@@ -91,6 +100,23 @@ class Session:
         with such a number for the old one.
         """
         self._last_id = random.randrange(_LAST_ID)
+
+    def begin_receiving(self, packet_id: int) -> None:
+        """Note a message with QoS 2 that is on its way to the bus."""
+        self.receiving.add(packet_id)
+        self._settled.clear()
+
+    def end_receiving(self, packet_id: int, *, is_done: bool) -> None:
+        """Note that the bus has it; or that the client has to send it again."""
+        self.receiving.discard(packet_id)
+        if is_done:
+            self.received.add(packet_id)
+        if not self.receiving:
+            self._settled.set()
+
+    async def settled(self) -> None:
+        """Wait until it is known what became of all that the client has sent."""
+        await self._settled.wait()
 
     def deliver(self, message: Message, qos: int) -> bool:
         """Send a message with QoS 1 or 2, or have it wait; False if too many wait."""

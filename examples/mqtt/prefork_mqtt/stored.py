@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from host import Message as BusMessage
 from host import Table, Worker
-from prefork_mqtt.asking import AGAIN_SECONDS, ask, insist
+from prefork_mqtt.asking import AGAIN_SECONDS, MOST_BYTES, ask, insist, items_of
 from prefork_mqtt.session import Message, Session
 from prefork_mqtt.topics import FilterTree
 
@@ -34,7 +34,7 @@ class Record(NamedTuple):
     Attributes:
         filters: its filters, with their QoS.
         sent: number, key and QoS of each message that the client has not confirmed.
-        released, received: as those of a session.
+        released, received: as those of a session; empty while it is connected.
         left: when the client has gone, as `time.time()`; 0 while it is connected.
     """
 
@@ -64,23 +64,24 @@ class StoredSessions:
     async def start(self) -> None:
         """Learn of all sessions, and of each change from then on."""
         self._bus.subscribe(_CHANGES, self._on_change)
-        while not await self.refresh():
-            pass
+        await self.refresh()
 
-    async def refresh(self) -> bool:
-        """Learn of all sessions anew; False if the bus is overloaded."""
+    async def refresh(self) -> None:
+        """Learn of all sessions anew, as soon as the bus knows them."""
 
         def read(done: Callable[[bool], object]) -> None:
             def answered(items: dict[str, bytes] | None) -> None:
-                for client_id in set(self.known) - set(items or self.known):
-                    self._know(client_id, None)
-                for client_id, value in (items or {}).items():
-                    self._know(client_id, _record(value).filters)
+                if items is not None:
+                    for client_id in self.known.keys() - items.keys():
+                        self._know(client_id, None)
+                    for client_id, value in items.items():
+                        self._know(client_id, _record(value).filters)
                 done(items is not None)
 
             self._table.items(answered)
 
-        return bool(await ask(read))
+        while not await ask(read):
+            await asyncio.sleep(AGAIN_SECONDS)
 
     async def load(self, client_id: str) -> Record | None:
         """Return what is stored of a session that this worker owns; None for nothing.
@@ -95,7 +96,10 @@ class StoredSessions:
         return None if value is None else _record(value)
 
     async def save(self, session: Session, left: float = 0.0) -> bool:
-        """Store a session that was loaded, and tell all workers; False if that was refused.
+        """Store a session that was loaded, and tell all workers.
+
+        Returns:
+            False if that was refused, since there is no room, or it is too long.
 
         Whoever has lost it to another owner without knowing changes nothing: the table has another
         value than what was read.
@@ -103,8 +107,8 @@ class StoredSessions:
         record = Record(
             session.filters,
             [(number, sent.message.key, sent.qos) for number, sent in session.sent.items()],
-            list(session.released),
-            list(session.received),
+            list(session.released) if left else [],
+            list(session.received) if left else [],
             left,
         )
         return await self._change(session.client_id, json.dumps(record).encode())
@@ -113,9 +117,7 @@ class StoredSessions:
         """Forget a session that was loaded, with its queue."""
         await self._change(client_id, None)
         self._values.pop(client_id, None)
-        queue = self._queue(client_id)
-        for key in await ask(queue.items) or ():
-            insist(self._worker, partial(queue.delete, key))
+        await self._clear(client_id, "", "~")
 
     def let_go(self, client_id: str) -> None:
         """Note that this worker does not own a session any more."""
@@ -128,7 +130,7 @@ class StoredSessions:
             seconds: how long.
             if_free: returns a context in which this worker owns a client if nobody else does.
         """
-        for client_id, value in (await ask(self._table.items) or {}).items():
+        for client_id, value in (await items_of(self._table)).items():
             left = _record(value).left
             if left and time.time() - left < seconds:
                 continue
@@ -178,7 +180,17 @@ class StoredSessions:
 
         self._queue(client_id).items(answered)
 
+    async def _clear(self, client_id: str, member: str, last_key: str) -> None:
+        """Empty a queue of what one member has put there, or all, up to a key."""
+        queue = self._queue(client_id)
+        for name in await items_of(queue):
+            key = name.rpartition(".")[0]
+            if key <= last_key and key.endswith(member):
+                insist(self._worker, partial(queue.delete, name))
+
     async def _change(self, client_id: str, value: bytes | None) -> bool:
+        if value is not None and len(value) > MOST_BYTES:
+            return False
         before = self._values.get(client_id)
         while not (is_done := await ask(self._table.compare_and_set, client_id, before, value)):
             if is_done is None:  # it may be done all the same
@@ -193,11 +205,16 @@ class StoredSessions:
         filters = None if value is None else _record(value).filters
         if filters == self.known.get(client_id):
             return True
+        self._know(client_id, filters)
         change = json.dumps((client_id, filters)).encode()
         return bool(await ask(lambda done: self._bus.publish(_CHANGES, change, done=done)))
 
     def _on_change(self, message: BusMessage) -> None:
-        self._know(*json.loads(message.payload))
+        client_id, filters = json.loads(message.payload)
+        self._know(client_id, filters)
+        if filters is None:  # what this worker has put there, since it did not know
+            mine = self._clear(client_id, f".{self._bus.member}", self.key())
+            self._worker.asyncio.create_task(mine)
 
     def _know(self, client_id: str, filters: dict[str, int] | None) -> None:
         for name in self.known.pop(client_id, ()):
@@ -229,10 +246,12 @@ def _messages(items: dict[str, bytes]) -> dict[str, Message]:
     """Return the messages of a queue by their keys; one of which a piece is missing is left out."""
     pieces: defaultdict[str, list[bytes]] = defaultdict(list)
     for name in sorted(items):
-        pieces[name.rpartition(".")[0]].append(items[name])
+        key, _, number = name.rpartition(".")
+        if int(number) == len(pieces[key]):
+            pieces[key].append(items[name])
     found = {}
     for key, parts in pieces.items():
-        if parts[0][0] == len(parts):
+        if parts and parts[0][0] == len(parts):
             value = b"".join(parts)[1:]
             flags, size = _HEAD.unpack_from(value)
             end = _HEAD.size + size

@@ -6,62 +6,115 @@ import struct
 from collections.abc import Callable
 from functools import partial
 
-from host import BUS_LEFT, Message, Worker
-from prefork_mqtt.asking import ask, insist
+from host import BUS_LEFT, BUS_LOST, BUS_TAKEN, Message, Worker
+from prefork_mqtt.asking import AGAIN_SECONDS, MOST_BYTES, ask, insist, items_of
 from prefork_mqtt.packets import Publish
 
 _TABLE, _KEY = "mqtt-wills", "mqtt-wills."
-_MOST_BYTES = 65_536
 _HEAD = struct.Struct(">BH")
+_SWEEP_SECONDS = 60.0
 
 
 class Wills:
     """Keeps the wills of the clients of this worker, and publishes those of workers that have died.
 
+    Each worker owns a key of the bus as long as it lives. Who gets it of another one publishes what
+    that has left: as soon as it is known to be dead, or later, if whoever did that has died, too.
+
     Args:
         worker: the worker.
-        publish: publishes one.
+        publish: publishes one, and calls its second argument with whether that is done.
     """
 
-    def __init__(self, worker: Worker, publish: Callable[[Publish], object]) -> None:
+    def __init__(
+        self, worker: Worker, publish: Callable[[Publish, Callable[[bool], object]], object]
+    ) -> None:
         self._worker, self._bus, self._publish = worker, worker.bus, publish
         self._table = worker.bus.table(_TABLE)
-        self._keys: dict[str, str] = {}
+        self._kept: dict[str, tuple[str, bytes]] = {}
         self._count = 0
-        self._bus.subscribe(BUS_LEFT, self._on_left)
+        self._is_alive = self._is_looking = False
+        for topic in (BUS_LEFT, BUS_LOST):
+            self._bus.subscribe(topic, lambda _: self._look_soon())
+        self._bus.subscribe(BUS_TAKEN, self._on_taken)
+        worker.call_every(_SWEEP_SECONDS, self._look_soon)
+        self._live()
+        self._look_soon()
 
     async def keep(self, client_id: str, will: Publish) -> bool:
         """Keep a will; False if there are too many, or if it is longer than a value of a table."""
         topic = will.topic.encode()
         value = _HEAD.pack(will.qos | will.retain << 2, len(topic)) + topic + will.payload
-        if len(value) > _MOST_BYTES:
+        if len(value) > MOST_BYTES or not self._is_alive:
             return False
         self._count += 1
-        self._keys[client_id] = key = f"{self._bus.member}/{self._count}"
+        key = f"{self._bus.member}/{self._count}"
+        self._kept[client_id] = key, value
         if await ask(self._table.set, key, value):
             return True
         self.drop(client_id)
         return False
 
     def drop(self, client_id: str) -> None:
-        """Forget a will: it was published, or is not to be."""
-        insist(self._worker, partial(self._table.delete, self._keys.pop(client_id)))
+        """Forget a will: it is not to be published."""
+        key, _ = self._kept.pop(client_id)
+        self._delete(key)
 
-    def _on_left(self, message: Message) -> None:
-        member = message.payload.decode()
+    def execute(self, client_id: str, will: Publish) -> None:
+        """Publish a will, and forget it as soon as that is done."""
+        key, _ = self._kept.pop(client_id)
+
+        def published(is_done: bool) -> None:
+            if is_done:
+                self._delete(key)
+            else:
+                self._worker.call_later(AGAIN_SECONDS, lambda: self._publish(will, published))
+
+        self._publish(will, published)
+
+    def _delete(self, key: str) -> None:
+        insist(self._worker, partial(self._table.delete, key))
+
+    def _live(self) -> None:
+        """Own the key that says that this worker lives."""
 
         def claimed(owned: bool) -> None:
-            if owned:
-                self._worker.asyncio.create_task(self._execute(member))
+            self._is_alive = owned
+            if not owned:
+                self._worker.call_later(AGAIN_SECONDS, self._live)
 
-        self._bus.claim(_KEY + member, claimed)
+        self._bus.claim(_KEY + self._bus.member, claimed)
 
-    async def _execute(self, member: str) -> None:
-        for name, value in (await ask(self._table.items) or {}).items():
-            if name.startswith(f"{member}/"):
-                flags, size = _HEAD.unpack_from(value)
-                end = _HEAD.size + size
-                topic = value[_HEAD.size : end].decode()
-                self._publish(Publish(topic, value[end:], flags & 3, bool(flags & 4)))
-                insist(self._worker, partial(self._table.delete, name))
-        self._bus.release(_KEY + member)
+    def _on_taken(self, message: Message) -> None:
+        if message.payload.decode() == _KEY + self._bus.member:  # it was taken for dead
+            self._is_alive = False
+            self._live()
+            self._look_soon()
+
+    def _look_soon(self) -> None:
+        if not self._is_looking:
+            self._is_looking = True
+            self._worker.asyncio.create_task(self._look())
+
+    async def _look(self) -> None:
+        """Publish the wills of those that are dead; put back those of this worker that are gone."""
+        found = await items_of(self._table)
+        self._is_looking = False
+        for key, value in self._kept.values():
+            if key not in found:
+                insist(self._worker, partial(self._table.set, key, value))
+        for member in {name.rpartition("/")[0] for name in found} - {self._bus.member}:
+            if await ask(self._bus.claim, _KEY + member):
+                for name, value in (
+                    await items_of(self._table)
+                ).items():  # others may have been here
+                    if name.startswith(f"{member}/"):
+                        await self._execute(name, value)
+                self._bus.release(_KEY + member)
+
+    async def _execute(self, name: str, value: bytes) -> None:
+        flags, size = _HEAD.unpack_from(value)
+        end = _HEAD.size + size
+        topic = value[_HEAD.size : end].decode()
+        if await ask(self._publish, Publish(topic, value[end:], flags & 3, bool(flags & 4))):
+            self._delete(name)

@@ -254,3 +254,45 @@ def test_other_plugins_say_who_may_do_what(make, tmp_path):
     assert [each[-1] for each in client.hear()] == [128, 0]
     client.say(publish("open/1", b"x") + publish("closed", b"x", 1, 2) + publish("in", b"x"))
     assert client.hear() == [b"\x40\0\2", b"\x30\0\6open/1x"]
+
+
+def all_of(harness, table):
+    """Return what a table has."""
+    left = []
+    harness.workers[0].bus.table(table).items(left.append)
+    harness.run()
+    return left[0]
+
+
+def test_wills_that_nobody_has_published_are_published_by_who_finds_them(make):
+    """Their worker was the only one, or who has published them has died, too."""
+    harness = make(1)
+    hearer = joined(harness, 0, "", "last")
+    harness.workers[0].bus.table("mqtt-wills").set("dead/1", b"\x00\x00\x04lastwords")
+    harness.advance(61)
+    assert hearer.payloads() == [b"words"]
+    assert all_of(harness, "mqtt-wills") == {}
+
+
+def test_who_was_taken_for_dead_has_its_wills_again(make):
+    harness = make(1)
+    client = Client(harness, 0, sends=connect_with_will("me", "last", "words"))
+    before, member = all_of(harness, "mqtt-wills"), harness.workers[0].bus.member
+    harness.workers[0].bus.table("mqtt-wills").delete(f"{member}/1")
+    harness.bus.take_key(f"mqtt-wills.{member}")
+    harness.run()
+    assert not client.connection.closed
+    assert all_of(harness, "mqtt-wills") == before != {}
+
+
+def test_a_will_is_published_as_soon_as_the_bus_takes_it(make):
+    harness = make(1)
+    hearer = joined(harness, 0, "", "last")
+    client = Client(harness, 0, sends=connect_with_will("me", "last", "words"))
+    harness.bus.overloaded = True
+    client.connection.feed_eof()
+    harness.run()
+    harness.bus.overloaded = False
+    harness.advance(3)
+    assert hearer.payloads() == [b"words"]
+    assert all_of(harness, "mqtt-wills") == {}

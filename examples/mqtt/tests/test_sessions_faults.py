@@ -1,0 +1,219 @@
+"""Sessions whose worker dies, whose bus is away or full, and who keep to no limits."""
+
+import pytest
+from prefork_mqtt.session import Message
+from prefork_mqtt.stored import _messages, _pieces
+from reading import (
+    DISCONNECT,
+    Client,
+    acknowledge,
+    connect_with_will,
+    joined,
+    publish,
+    subscribe,
+)
+
+from host.bus.frames import Frame, Kind
+
+
+@pytest.mark.parametrize("qos", [1, 2])
+def test_nothing_is_confirmed_while_nobody_knows_whether_it_is_in_all_queues(make, qos):
+    harness = make(2)
+    joined(harness, 0, "me", "a", qos=qos, clean=False).say(DISCONNECT)
+    speaker = joined(harness, 1, "speaker", clean=False)
+    harness.bus.away = True
+    speaker.say(publish("a", b"x", qos, 1))
+    harness.bus.away = False
+    harness.run()
+    assert speaker.hear() == []
+    assert speaker.connection.closed
+    harness.advance(10)
+    speaker = Client(harness, 0, "speaker", clean=False)
+    speaker.say(bytes((publish("a", b"x", qos, 1)[0] | 8,)) + publish("a", b"x", qos, 1)[1:])
+    assert [each[0] for each in speaker.hear()] == [0x20, 0x40 if qos == 1 else 0x50]
+    assert Client(harness, 1, "me", clean=False).payloads() == [b"x"]
+
+
+def test_a_session_is_stored_as_soon_as_the_bus_is_back(make):
+    """So are what the client has confirmed, and that it has no will any more."""
+    harness = make(2)
+    hearer, wills = joined(harness, 0, "me", "a", qos=1, clean=False), joined(harness, 1, "", "w")
+    leaving = Client(harness, 0, sends=connect_with_will("other", "w", "words"))
+    joined(harness, 1).say(publish("a", b"x", 1, 1))
+    (message,) = hearer.messages()
+    harness.bus.away = True
+    hearer.say(acknowledge(message[4]) + DISCONNECT)
+    leaving.say(DISCONNECT)
+    harness.advance(5)
+    harness.bus.away = False
+    harness.advance(5)
+    back = Client(harness, 1, "me", clean=False)
+    assert back.hear() == [b"\x20\x01\x00"]
+    harness.kill(0)
+    assert wills.payloads() == []
+
+
+def test_a_queue_that_is_full_loses_what_comes_last(make):
+    harness = make(1)
+    joined(harness, 0, "me", "a", qos=1, clean=False).say(DISCONNECT)
+    speaker, count = joined(harness), 21  # of 200 kB: more than 4 MiB
+    for number in range(1, count + 1):
+        speaker.say(publish("a", b"%d" % number + bytes(200_000), 1, number))
+    assert len(speaker.hear()) == count
+    back, heard = Client(harness, 0, "me", clean=False), []
+    while messages := back.messages():
+        for each in messages:
+            heard.append(int(each[1].rstrip(b"\0")))
+            back.say(acknowledge(each[4]))
+    assert heard == list(range(1, 21))
+    harness.run()
+    left = []
+    harness.workers[0].bus.table("mqtt-queue.me").items(left.append)
+    harness.run()
+    assert left == [{}]
+
+
+def again(data):
+    """Return a PUBLISH as one that is sent again."""
+    return bytes((data[0] | 8,)) + data[1:]
+
+
+def lose(harness, worker):
+    """Have a worker told that it has lost messages."""
+    harness.bus._hub._send(harness.workers[worker].pid, Frame(Kind.LOST, 1, b"").pack())
+    harness.run()
+
+
+def test_a_number_that_was_free_again_before_a_kill_is_no_old_one(make):
+    harness = make(2)
+    hearer = joined(harness, 1, "", "a", qos=2)
+    speaker = joined(harness, 0, "speaker", clean=False)
+    speaker.say(publish("a", b"1", 2, 1) + subscribe("b", 1) + b"\x62\x02\0\x01")
+    assert len(speaker.hear()) == 3
+    harness.kill(0)
+    speaker = Client(harness, 1, "speaker", clean=False)
+    speaker.say(publish("a", b"2", 2, 1))
+    assert [each[0] for each in speaker.hear()] == [0x20, 0x50]
+    assert hearer.payloads() == [b"1", b"2"]
+
+
+def test_what_is_under_way_to_the_bus_when_its_client_goes_comes_once(make):
+    harness = make(2)
+    hearer = joined(harness, 1, "", "a", qos=2)
+    speaker, message = joined(harness, 0, "speaker", clean=False), publish("a", b"x", 2, 9)
+    harness.bus.away = True
+    speaker.say(message + again(message))
+    assert speaker.hear() == []
+    speaker.connection.feed_eof()
+    harness.run()
+    early = Client(harness, 1, "speaker", clean=False)
+    harness.bus.away = False
+    assert early.hear() == [b"\x20\x01\0"]
+    early.say(again(message))
+    assert [each[0] for each in early.hear()] == [0x50]
+    assert hearer.payloads() == [b"x"]
+
+
+def test_who_sends_more_with_qos_2_than_is_kept_is_disconnected(make):
+    speaker = joined(make(1), 0, "me", clean=False)
+    speaker.say(b"".join(publish("a", b"x", 2, number) for number in range(1, 1001)))
+    assert len(speaker.hear()) == 1000
+    speaker.say(publish("a", b"x", 2, 1001))
+    assert speaker.connection.closed
+
+
+def test_a_session_that_is_too_long_keeps_what_it_was(make):
+    harness = make(2)
+    client = joined(harness, 0, "me", "a", qos=1, clean=False)
+    granted, filters = [], [f"{number:03}/{'x' * 395}" for number in range(190)]
+    for each in filters:
+        client.say(subscribe(each, 1))
+        granted.append(client.hear()[0][-1])
+    assert {0x01, 0x80} == set(granted)
+    assert granted == sorted(granted)
+    speaker = joined(harness, 1)
+    speaker.say(publish(filters[0], b"first", 1, 1) + publish(filters[-1], b"last", 1, 2))
+    assert client.payloads() == [b"first"]
+    client.say(DISCONNECT)
+    assert Client(harness, 1, "me", clean=False).hear()[0] == b"\x20\x01\0"
+
+
+def test_a_message_of_which_pieces_are_missing_is_none():
+    pieces = _pieces(Message("a", bytes(range(256)) * 600, 1))
+    whole = {f"k.{number:02}": piece for number, piece in enumerate(pieces)}
+    assert len(pieces) == 3
+    assert _messages(whole)["k"].payload == bytes(range(256)) * 600
+    for missing in whole:
+        assert _messages({name: whole[name] for name in whole if name != missing}) == {}
+    forged = bytes((1, 1, 0, 1)) + b"b" + b"forged"
+    assert _messages({"k.01": forged, "k.02": forged}) == {}
+
+
+def test_what_is_retained_and_not_confirmed_comes_again_after_a_kill_in_its_order(make):
+    harness = make(2, max_inflight=1)
+    speaker = joined(harness, 1)
+    speaker.say(bytes((0x33,)) + publish("a", b"0", 1, 1)[1:])
+    client = joined(harness, 0, "me", "b", qos=1, clean=False)
+    speaker.say(publish("b", b"fills", 1, 2))
+    assert len(client.messages()) == 1
+    client.say(subscribe("a", 1))
+    speaker.say(publish("a", b"1", 1, 3) + publish("a", b"2", 1, 4))
+    harness.kill(0)
+    back, heard = Client(harness, 1, "me", clean=False), []
+    while messages := back.messages():
+        for each in messages:
+            heard.append(each[1])
+            back.say(acknowledge(each[4]))
+    assert heard == [b"fills", b"0", b"1", b"2"]
+
+
+def test_a_message_that_reaches_a_session_live_only_is_kept_all_the_same(make):
+    """Its publisher's worker has not known of the session yet."""
+    harness = make(2)
+    client = joined(harness, 0, "me", "a", qos=1, clean=False)
+    stored = harness.plugin("mqtt", 1)._broker._stored
+    stored._know("me", None)
+    joined(harness, 1).say(publish("a", b"x", 1, 1))
+    assert client.payloads() == [b"x"]
+    harness.kill(0)
+    assert Client(harness, 1, "me", clean=False).payloads() == [b"x"]
+
+
+def test_what_is_put_into_the_queue_of_a_session_that_is_gone_is_removed(make):
+    harness = make(2)
+    joined(harness, 0, "me", "a", qos=1, clean=False).say(DISCONNECT)
+    stored = harness.plugin("mqtt", 1)._broker._stored
+    message = Message("a", b"x", 1, stored.key())
+    joined(harness, 0, "me")  # clean
+    stored._know("me", {"a": 1})  # it has not heard of that
+    stored.put("me", message.key, message, lambda done: None)
+    harness.bus._hub.receive(
+        harness.workers[0].pid, Frame(Kind.PUBLISH, 0, b"mqtt-changes", b'["me", null]')
+    )
+    harness.run()
+    left = []
+    harness.workers[0].bus.table("mqtt-queue.me").items(left.append)
+    harness.run()
+    assert left == [{}]
+
+
+def test_a_session_that_the_bus_has_forgotten_is_ended(make):
+    harness = make(2)
+    client = joined(harness, 0, "me", "a", qos=1, clean=False)
+    harness.workers[1].bus.table("mqtt-sessions").delete("me")
+    harness.run()
+    lose(harness, 0)
+    assert client.connection.closed
+    assert Client(harness, 0, "me", clean=False).hear() == [b"\x20\0\0"]
+
+
+def test_a_worker_that_starts_without_the_broker_of_the_bus_waits_for_it(make):
+    harness = make(1)
+    stored = harness.plugin("mqtt", 0)._broker._stored
+    harness.bus.away = True
+    task = harness.workers[0].asyncio.create_task(stored.refresh())
+    harness.run()  # which ends: nothing is tried again at once
+    harness.bus.away = False
+    assert not task.done()
+    harness.advance(2)
+    assert task.done()
