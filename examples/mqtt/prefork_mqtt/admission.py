@@ -180,7 +180,7 @@ class Admission:
         session = Session(client_id, self._options, clean=clean)
         session.write = client.connection.write
         if not clean:
-            session.behind = True  # what is live is in its queue, too
+            session.behind, session.missed = True, {}  # what is live is in its queue, too
             session.forget = lambda message: self._stored.forget(client_id, message)
         return session
 

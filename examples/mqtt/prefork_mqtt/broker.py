@@ -113,13 +113,18 @@ class Broker:
     def refill(self, session: Session) -> None:
         """Have what a session that persists lacks read from its queue."""
         session.behind = True
+        session.missed = session.missed or {}
         self._stored.read(session.client_id, lambda found: self._refilled(session, found))
 
     def take_queue(self, session: Session, found: dict[str, Message]) -> None:
         """Send a session what is in its queue, and live messages from then on."""
         known = {sent.message.key for sent in session.unconfirmed()}
         session.taken, session.behind = set(found), False
-        for key, message in found.items():
+        all_of_it = found | (session.missed or {})
+        session.missed = None
+        for key, message in sorted(all_of_it.items()):
+            if message is None:
+                continue
             qos = dict(self.tree.match(message.topic)).get(session)
             if qos is None:  # it has unsubscribed
                 session.forget(message)
@@ -182,6 +187,8 @@ class Broker:
                 self.deliver(session, passed_on, 0)
             elif not key or not (session.behind or key in session.taken):
                 self.deliver(session, passed_on, min(qos, granted))
+            else:
+                session.miss(passed_on)
 
     def _on_lost(self, _: BusMessage) -> None:
         """Make good what can be, and end sessions that have lost messages with QoS 1 or 2."""

@@ -72,6 +72,8 @@ class Session:
         receiving: those of which it is not known yet whether the bus has them.
         behind: more waits in its queue on the bus than here.
         taken: the keys of what was taken from there last.
+        missed: while that is read, by their keys: messages that have come live, and None for those
+            that the client has confirmed; None while it is not.
         write: sends something to the client.
         forget: called with a message of its queue on the bus that it has confirmed.
     """
@@ -90,6 +92,7 @@ class Session:
         self._last_id = 0
         self.behind = False
         self.taken: set[str] = set()
+        self.missed: dict[str, Message | None] | None = None
         self.write: Callable[[bytes], object] = _nothing
         self.forget: Callable[[Message], object] = _nothing
 
@@ -129,6 +132,11 @@ class Session:
         self._bytes_waiting = size
         self._waiting.append(Sent(message, qos))
         return True
+
+    def miss(self, message: Message) -> None:
+        """Note a message that has come live while the queue is read: it may not be in that."""
+        if self.missed is not None and len(self.missed) < self._limits.max_queued:
+            self.missed[message.key] = message
 
     def confirm(self, packet_id: int) -> None:
         """Take a PUBACK."""
@@ -179,6 +187,8 @@ class Session:
         self._bytes_sent -= len(message.payload)
         if message.key:
             self.forget(message)
+            if self.missed is not None:
+                self.missed[message.key] = None
 
     def _send_more(self) -> None:
         while self._waiting and self._has_room:

@@ -217,3 +217,23 @@ def test_a_worker_that_starts_without_the_broker_of_the_bus_waits_for_it(make):
     assert not task.done()
     harness.advance(2)
     assert task.done()
+
+
+def test_what_comes_live_while_the_queue_is_read_takes_its_place(make):
+    """It is not in there if the bus has lost its broker meanwhile; what was confirmed may be."""
+    harness = make(2)
+    client, speaker = joined(harness, 0, "me", "a", qos=2, clean=False), joined(harness, 1)
+    broker, reads = harness.plugin("mqtt", 0)._broker, []
+    speaker.say(publish("a", b"1", 2, 1))
+    (first,) = client.messages()
+    broker._stored.read = lambda client_id, done: reads.append(done)
+    session = broker.clients["me"].session
+    before = {sent.message.key: sent.message for sent in session.unconfirmed()}
+    broker.refill(session)
+    client.say(b"\x50\x02" + first[4].to_bytes(2, "big"))
+    for number in (2, 3):
+        speaker.say(publish("a", b"%d" % number, 2, number))
+    client.hear()
+    later = Message("a", b"4", 2, f"~.{number}")
+    reads.pop()(before | {later.key: later})
+    assert client.payloads() == [b"2", b"3", b"4"]
