@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,19 @@ class Broker:
 
 
 @dataclass(frozen=True, slots=True)
+class Bridge:
+    """What the process between a host's bus and a broker takes for a message, in µs of CPU time.
+
+    Attributes:
+        publish_us: from the bus to the broker.
+        hear_us: from the broker to the bus.
+    """
+
+    publish_us: float
+    hear_us: float
+
+
+@dataclass(frozen=True, slots=True)
 class Costs:
     """What a host takes, in µs of CPU time and KiB of memory.
 
@@ -48,7 +62,7 @@ class Costs:
         kernel_kib: of a connection in the kernel.
         hub_us: of a message of the bus in the supervisor, by the number of workers that hear it.
         brokers: of a message in redis-server, by what publishes it and how many at a time.
-        bridge_us: of a message that passes between a host's bus and a broker; None: not measured.
+        bridge: of a message in the bridge, of 50 that pass it at a time.
     """
 
     message_us: float
@@ -61,7 +75,7 @@ class Costs:
     kernel_kib: float
     hub_us: dict[int, float]
     brokers: dict[tuple[str, int], Broker]
-    bridge_us: float | None = None
+    bridge: Bridge
 
     def hub_of(self, workers: float) -> float:
         """Return `hub_us` for so many workers, on straight lines between those measured."""
@@ -133,7 +147,17 @@ def compose(page: str, measured: dict[str, Any]) -> Costs:
         kernel_kib=measured["kernel_kib"],
         hub_us={int(workers): took for workers, took in measured["hub_us"].items()},
         brokers=_brokers(measured["broker_us"]),
+        bridge=_bridge(page),
     )
+
+
+def _bridge(page: str) -> Bridge:
+    """Return what the page has of the bus over two hosts."""
+    row = re.search(r"^\| CPU time of the bridge.* 50 at a time \| ([^|]+)", page, re.MULTILINE)
+    found = re.fullmatch(r"(\d+) µs to publish, (\d+) µs to hear ", row[1]) if row else None
+    if found is None:
+        raise CostError("The bus over two hosts: no CPU time of the bridge, 50 at a time")
+    return Bridge(float(found[1]), float(found[2]))
 
 
 def _brokers(measured: dict[str, float]) -> dict[tuple[str, int], Broker]:

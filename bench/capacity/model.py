@@ -73,7 +73,7 @@ class Carried:
 
     Attributes:
         machines: how many there are.
-        limit: what is full: `CPU`, `supervisor`, `memory`, `network` or `broker`.
+        limit: what is full: `CPU`, `supervisor`, `bridge`, `memory`, `network` or `broker`.
         connections: of all machines.
         messages: that clients send, of all machines, in a second.
         cores: of CPU time of one machine's workers.
@@ -83,6 +83,7 @@ class Carried:
         broker_cores: of CPU time of all brokers.
         brokers: how many have to be there.
         bridged: messages of the broker that arrive at one machine in a second.
+        bridge_cores: of CPU time of one machine's bridge.
     """
 
     machines: int
@@ -96,6 +97,7 @@ class Carried:
     broker_cores: float
     brokers: int
     bridged: float
+    bridge_cores: float
 
 
 def spread(room: int, machines: int) -> float:
@@ -164,14 +166,15 @@ def carried(
             takes.
     """
     heard = spread(use.room, machines) if use.room else 0.0  # at how many machines a message is
+    is_bridged = use.room and machines > 1
     each_us = cpu_us(use, costs)
-    if costs.bridge_us is not None and machines > 1:
-        each_us += costs.bridge_us * (heard + 1) / use.every
     supervisor_us = hub_us(use, machine, costs, machines)
+    bridge_us = (costs.bridge.publish_us + costs.bridge.hear_us * heard) / use.every
+    bridge_us = bridge_us if is_bridged else 0.0
     each_kib = costs.kernel_kib + (costs.tls_kib if use.tls else costs.idle_kib) + use.plugin_kib
     sent = wire(use.size, use.tls) * max(use.room, 1) / use.every
     own_kib = machine.cores * machine.worker_mib * 1024
-    broker_us = broker.cpu_us(heard) / use.every if use.room and machines > 1 else 0.0
+    broker_us = broker.cpu_us(heard) / use.every if is_bridged else 0.0
     limits = {
         "CPU": machine.share * machine.cores * 1e6 / each_us,
         "memory": (machine.share * machine.gib * 2**20 - own_kib) / each_kib,
@@ -179,6 +182,8 @@ def carried(
     }
     if supervisor_us:
         limits["supervisor"] = machine.share * 1e6 / supervisor_us
+    if bridge_us:
+        limits["bridge"] = machine.share * 1e6 / bridge_us
     if broker_us and brokers is not None:
         limits["broker"] = machine.share * 1e6 * brokers / broker_us / machines
     limit = min(limits, key=limits.__getitem__)
@@ -196,4 +201,5 @@ def carried(
         broker_cores=broker_cores,
         brokers=math.ceil(round(broker_cores / machine.share, 6)),
         bridged=count * heard / use.every if machines > 1 else 0.0,
+        bridge_cores=count * bridge_us / 1e6,
     )

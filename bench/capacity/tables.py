@@ -55,8 +55,6 @@ def _costs(costs: Costs) -> list[str]:
         )
         for what, unit, cost, anchor in _COSTS
     ]
-    bridge = "not measured" if costs.bridge_us is None else f"{costs.bridge_us:.2f} µs"
-    rows.append(("a message between the bus and a broker, in the bridge", bridge, "`bridge_us`"))
     return _table(("what", "cost", "measured by"), rows, words=(0, 2))
 
 
@@ -83,6 +81,13 @@ _COSTS: tuple[tuple[str, str, Callable[[Costs], float], str], ...] = (
     ),
     ("a message of the bus, in the supervisor, for one worker", "µs", lambda c: c.hub_of(1), ""),
     ("the same for {cores} workers", "µs", lambda c: c.hub_of(MACHINE.cores), ""),
+    (
+        "a message to a broker, in the bridge",
+        "µs",
+        lambda c: c.bridge.publish_us,
+        "the-bus-over-two-hosts",
+    ),
+    ("a message from a broker", "µs", lambda c: c.bridge.hear_us, "the-bus-over-two-hosts"),
     (
         "an idle connection, in its worker",
         "KiB",
@@ -147,10 +152,16 @@ def _alone(costs: Costs) -> list[str]:
 
 def _bus(costs: Costs) -> list[str]:
     rows = [
-        (*_row(use, one), f"{one.bridged:,.0f}", f"{one.broker_cores:.1f}", str(one.brokers))
+        (
+            *_row(use, one),
+            f"{one.bridge_cores:.2f}",
+            f"{one.bridged:,.0f}",
+            f"{one.broker_cores:.1f}",
+            str(one.brokers),
+        )
         for use, one in _carried(costs, in_rooms=True)
     ]
-    return _table((*_EACH, "bridged/s", "broker cores", "brokers"), rows)
+    return _table((*_EACH, "bridge", "bridged/s", "broker cores", "brokers"), rows)
 
 
 def _one_broker(costs: Costs) -> list[str]:

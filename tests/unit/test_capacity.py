@@ -25,7 +25,15 @@ def _find_bench():
 _find_bench()
 
 from bench.capacity import tables  # noqa: E402 - it has to be found first
-from bench.capacity.costs import MEASURED, Broker, CostError, Costs, compose, figure  # noqa: E402
+from bench.capacity.costs import (  # noqa: E402
+    MEASURED,
+    Bridge,
+    Broker,
+    CostError,
+    Costs,
+    compose,
+    figure,
+)
 from bench.capacity.model import Machine, Use, carried, cpu_us, spread, wire  # noqa: E402
 
 COSTS = Costs(
@@ -39,6 +47,7 @@ COSTS = Costs(
     kernel_kib=4,
     hub_us={1: 6.0, 4: 12.0},
     brokers={},
+    bridge=Bridge(publish_us=3, hear_us=2),
 )
 MACHINE = Machine(cores=4, gib=16, gbit=1, share=0.5, worker_mib=32)
 FAST = dataclasses.replace(MACHINE, gbit=100)
@@ -132,11 +141,16 @@ def test_as_many_brokers_as_it_takes_are_not_what_is_full():
     assert one.brokers * MACHINE.share >= one.broker_cores > (one.brokers - 1) * MACHINE.share
 
 
-def test_a_bridge_that_was_measured_counts():
-    measured = dataclasses.replace(COSTS, bridge_us=1000)
-    alone, between = (of(machines=count, room=10, costs=measured) for count in (1, 10))
-    assert alone == of(machines=1, room=10)
-    assert between.connections < of(machines=10, room=10).connections
+def test_the_bridge_is_one_core():
+    """Each message passes it once where it is sent, and once at each machine that hears it."""
+    slow = dataclasses.replace(COSTS, bridge=Bridge(publish_us=300, hear_us=200))
+    one = of(machines=10, room=1000, every=10, lasts=1e6, costs=slow)
+    assert one.limit == "bridge"
+    assert one.connections == 10 * int(0.5e6 / ((300 + 200 * 10) / 10))
+    assert one.bridge_cores == pytest.approx(0.5, rel=1e-2)
+    alone = of(machines=1, room=1000, every=10, lasts=1e6, costs=slow)
+    assert alone.bridge_cores == 0
+    assert alone.connections == of(machines=1, room=1000, every=10, lasts=1e6).connections
 
 
 PAGE = """
@@ -178,8 +192,15 @@ def test_all_costs_are_on_the_page_and_in_the_file():
         value = getattr(costs, field.name)
         if isinstance(value, float):
             assert value > 0, field.name
+    assert costs.bridge.publish_us > costs.bridge.hear_us > 0
     assert costs.hub_us.keys() == {1, 2, 4, 8}
     assert costs.brokers.keys() == {(name, n) for name in ("PUBLISH", "script") for n in (1, 16)}
+
+
+def test_a_page_that_has_no_bridge_is_none():
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    with pytest.raises(CostError, match="no CPU time of the bridge"):
+        compose(page.replace("µs to publish", "ms to publish"), json.loads(MEASURED.read_text()))
 
 
 def test_the_line_of_a_broker_goes_through_what_was_measured():
