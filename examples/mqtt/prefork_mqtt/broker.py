@@ -100,8 +100,8 @@ class Broker:
             message = message.with_key(self._stored.key())
             put = partial(self._stored.put, session.client_id, message.key, message)
             insist(self._worker, put)
-            if session.behind:
-                self.refill(session)
+            if session.behind:  # it is read from there
+                session.miss(message)
                 return
         if not session.deliver(message, qos):
             if session.clean:  # the only way to tell it that something is lost

@@ -237,3 +237,24 @@ def test_what_comes_live_while_the_queue_is_read_takes_its_place(make):
     later = Message("a", b"4", 2, f"~.{number}")
     reads.pop()(before | {later.key: later})
     assert client.payloads() == [b"2", b"3", b"4"]
+
+
+def test_retained_messages_for_a_client_that_is_slow_wait_in_its_queue(make):
+    harness = make(2, max_inflight=2, max_queued=3)
+    client, speaker = joined(harness, 0, "me", "a", qos=1, clean=False), joined(harness, 1)
+    for number in range(20):
+        speaker.say(bytes((0x33,)) + publish(f"kept/{number}", b"%d" % number, 1, number + 1)[1:])
+    for number in range(10):
+        speaker.say(publish("a", b"a%d" % number, 1, number + 1))
+    client.say(subscribe("kept/#", 1))
+    reads, read = [], harness.plugin("mqtt", 0)._broker._stored.read
+    harness.plugin("mqtt", 0)._broker._stored.read = lambda *asked: reads.append(read(*asked))
+    heard = []
+    while messages := client.messages():
+        for each in messages:
+            heard.append(each[1])
+            client.say(acknowledge(each[4]))
+    assert sorted(heard) == sorted(b"%d" % each for each in range(20)) + sorted(
+        b"a%d" % each for each in range(10)
+    )
+    assert len(reads) < 15
