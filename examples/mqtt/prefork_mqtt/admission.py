@@ -52,6 +52,7 @@ class Admission:
     async def start(self) -> None:
         """Begin to let clients in, once it is known which sessions there are."""
         await self._stored.start()
+        self._wills.start()
         self._started.set()
 
     async def expire(self) -> None:
@@ -64,7 +65,8 @@ class Admission:
         try:
             async with asyncio.timeout(self._options.takeover_seconds):
                 await self._started.wait()
-            if not await self._owners.take(client_id, self._options.takeover_seconds):
+            seconds, is_wanted = self._options.takeover_seconds, lambda: not connection.closed
+            if not await self._owners.take(client_id, seconds, is_wanted):
                 raise RefusedError(Refusal.UNAVAILABLE)
         except (RefusedError, TimeoutError):
             self._refuse(client, Refusal.UNAVAILABLE)
@@ -74,6 +76,10 @@ class Admission:
         except (RefusedError, BlockingIOError):
             self.forget_will(client)
             self._refuse(client, Refusal.UNAVAILABLE)
+        except Exception:
+            connection.close()
+            await self.leave(client)
+            raise
         client.admitted = True
         if connection.closed:
             await self.leave(client)
@@ -113,7 +119,7 @@ class Admission:
         session = client.session
         assert session is not None
         granted: list[int | None] = []
-        added: list[str] = []
+        before = dict(session.filters)
         held_back: list[bytes] = []  # what is retained, and live: it follows the answer
         session.write = held_back.append
         for name, qos in requests:
@@ -121,15 +127,19 @@ class Admission:
             has_room = not is_new or len(session.filters) < self._options.max_subscriptions
             if qos is not None and has_room and await self._hear(session, name, qos, replay=True):
                 granted.append(qos)
-                added += [name] if is_new else []
             else:
                 granted.append(None)
+        is_saved = (
+            session.clean or client.session is not session or await self._stored.save(session)
+        )
         if client.session is session:
-            if not session.clean and not await self._stored.save(session):
+            if not is_saved:
                 granted = [None] * len(granted)
-                for name in added:
-                    del session.filters[name]
+                for name in session.filters.keys() - before.keys():
                     self._hear_no_more(session, name)
+                session.filters = before
+                for name, qos in before.items():
+                    self._broker.tree.add(name, session, qos)
             session.write = client.connection.write
             client.connection.write(suback(packet_id, granted), *held_back)
 
@@ -204,8 +214,7 @@ class Admission:
         """Tell a client that its session goes on, and send what is in its queue."""
         client.connection.write(connack(0, session_present=record is not None))
         if record is not None:
-            if not record.left:
-                session.forget_numbers()
+            session.forget_numbers()
             session.received.update(record.received)
             session.released.update(dict.fromkeys(record.released))
             for packet_id, key, qos in record.sent:
@@ -223,7 +232,7 @@ class Admission:
             retained = retained_message(message)
             client = self._broker.clients.get(session.client_id)
             is_there = client is not None and client.session is session
-            if replay and is_there and retained and matching.match(retained.topic):
+            if is_there and retained and matching.match(retained.topic):
                 self._broker.deliver(session, retained, min(retained.qos, qos))
 
         def want(done: Callable[[bool], object]) -> None:
@@ -239,7 +248,7 @@ class Admission:
                 self._broker.tree.add(name, session, qos)
                 done(True)
 
-            self._broker.hearing.want(name, on_retained, ready)
+            self._broker.hearing.want(name, on_retained if replay else None, ready)
 
         return bool(await ask(want))
 

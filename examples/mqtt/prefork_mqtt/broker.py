@@ -72,14 +72,14 @@ class Broker:
             client: who is held back while too much is on its way.
         """
         topic, payload, qos, retain, _ = publish
-        head = bytes((qos | retain << 2,))
+        head, queues = bytes((qos | retain << 2,)), []
         if qos and done is not None and self._stored.filters:
             queues = [each for each, _ in self._stored.filters.match(topic)]
             if queues:
                 key = self._stored.key()
                 head = bytes((head[0] | _QUEUED, len(key))) + key.encode()
                 done = self._enqueue(queues, Message(topic, payload, qos, key), key, done)
-        self._unmarked += len(topic) + len(payload)
+        self._unmarked += (len(topic) + len(payload)) * (1 + len(queues))
         if done is not None or self._unmarked > _MARK_BYTES:
             self._send_marked(TOPIC + topic, head + payload, int(retain), done or _ignore)
         elif not self._bus.publish(TOPIC + topic, head + payload, retain=int(retain)):
@@ -114,7 +114,8 @@ class Broker:
         """Have what a session that persists lacks read from its queue."""
         session.behind = True
         session.missed = session.missed or {}
-        self._stored.read(session.client_id, lambda found: self._refilled(session, found))
+        session.reads += 1
+        self._stored.read(session.client_id, partial(self._refilled, session, session.reads))
 
     def take_queue(self, session: Session, found: dict[str, Message]) -> None:
         """Send a session what is in its queue, and live messages from then on."""
@@ -127,6 +128,9 @@ class Broker:
                 continue
             qos = dict(self.tree.match(message.topic)).get(session)
             if qos is None:  # it has unsubscribed
+                session.forget(message)
+            elif not qos:
+                self.deliver(session, message, 0)
                 session.forget(message)
             elif key not in known and not session.behind:
                 self.deliver(session, message, min(message.qos, qos))
@@ -196,7 +200,7 @@ class Broker:
         for client in tuple(self.clients.values()):
             session = client.session
             if session is not None and any(session.filters.values()):
-                if session.clean:
+                if session.clean or not client.admitted:
                     client.connection.close()
                 else:
                     self.refill(session)
@@ -210,9 +214,10 @@ class Broker:
             if persists and client.admitted and client.client_id not in self._stored.known:
                 client.connection.close()
 
-    def _refilled(self, session: Session, found: dict[str, Message] | None) -> None:
+    def _refilled(self, session: Session, number: int, found: dict[str, Message] | None) -> None:
         client = self.clients.get(session.client_id)
-        if client is None or client.session is not session:
+        is_last = number == session.reads
+        if client is None or client.session is not session or not is_last:
             return
         if found is None:
             self._worker.call_later(AGAIN_SECONDS, lambda: self.refill(session))

@@ -33,8 +33,17 @@ class Owners:
         self._bus.subscribe(BUS_LEFT, self._on_left)
         self._bus.subscribe(BUS_TAKEN, self._on_taken)
 
-    async def take(self, client_id: str, seconds: float) -> bool:
-        """Own a client; who owns it gives it up. False if it has not done so in time."""
+    async def take(self, client_id: str, seconds: float, is_wanted: Callable[[], bool]) -> bool:
+        """Own a client; who owns it gives it up.
+
+        Args:
+            client_id: the client.
+            seconds: how long is waited for that.
+            is_wanted: whether it is still wanted: else whoever wants it now would lose it.
+
+        Returns:
+            False if that has not been done in time, or is not wanted any more.
+        """
         loop = asyncio.get_running_loop()
         deadline, freed = loop.time() + seconds, asyncio.Event()
         self._freed.setdefault(client_id, set()).add(freed)
@@ -42,7 +51,7 @@ class Owners:
             while not await self._claim(client_id):
                 self._bus.publish(_TAKEOVER, client_id.encode())
                 left = deadline - loop.time()
-                if left <= 0:
+                if left <= 0 or not is_wanted():
                     return False
                 await _wait(freed, min(left, _AGAIN_SECONDS))
                 freed.clear()

@@ -231,7 +231,8 @@ class Mqtt:
             session.receive(packet_id)
         else:
             session.complete(packet_id)
-        if session.behind and not session.waits and not session.clean:
+        is_read = session.missed is not None
+        if session.behind and not (session.waits or session.clean or is_read):
             self._broker.refill(session)
 
     def _subscribe(self, client: Client, packet: bytes) -> None:

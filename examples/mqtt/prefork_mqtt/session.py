@@ -74,6 +74,8 @@ class Session:
         taken: the keys of what was taken from there last.
         missed: while that is read, by their keys: messages that have come live, and None for those
             that the client has confirmed; None while it is not.
+        reads: how often that was begun: only what the last one finds counts.
+        saving: held while it is stored, which takes several questions.
         write: sends something to the client.
         forget: called with a message of its queue on the bus that it has confirmed.
     """
@@ -93,14 +95,16 @@ class Session:
         self.behind = False
         self.taken: set[str] = set()
         self.missed: dict[str, Message | None] | None = None
+        self.reads = 0
+        self.saving = asyncio.Lock()
         self.write: Callable[[bytes], object] = _nothing
         self.forget: Callable[[Message], object] = _nothing
 
     def forget_numbers(self) -> None:
-        """Begin with any number: the worker that had the session has died.
+        """Begin with any number.
 
-        The client may remember numbers of QoS 2 that nobody else does, and would take a new message
-        with such a number for the old one.
+        If the worker that had the session has died, the client may remember numbers of QoS 2 that
+        nobody else does, and would take a new message with such a number for the old one.
         """
         self._last_id = random.randrange(_LAST_ID)
 

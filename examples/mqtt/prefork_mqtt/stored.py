@@ -99,7 +99,8 @@ class StoredSessions:
         """Store a session that was loaded, and tell all workers.
 
         Returns:
-            False if that was refused, since there is no room, or it is too long.
+            False if that was refused, since there is no room, it is too long, or another worker has
+            the session by now.
 
         Whoever has lost it to another owner without knowing changes nothing: the table has another
         value than what was read.
@@ -111,7 +112,8 @@ class StoredSessions:
             list(session.received) if left else [],
             left,
         )
-        return await self._change(session.client_id, json.dumps(record).encode())
+        async with session.saving:
+            return await self._change(session.client_id, json.dumps(record).encode())
 
     async def remove(self, client_id: str) -> None:
         """Forget a session that was loaded, with its queue."""
@@ -135,7 +137,10 @@ class StoredSessions:
             if left and time.time() - left < seconds:
                 continue
             async with if_free(client_id) as is_owner:
-                record = await self.load(client_id) if is_owner else None
+                try:
+                    record = await self.load(client_id) if is_owner else None
+                except BlockingIOError:  # the next time
+                    record = None
                 if record and record.left == left:
                     if left:
                         await self.remove(client_id)
@@ -192,22 +197,25 @@ class StoredSessions:
         if value is not None and len(value) > MOST_BYTES:
             return False
         before = self._values.get(client_id)
-        while not (is_done := await ask(self._table.compare_and_set, client_id, before, value)):
-            if is_done is None:  # it may be done all the same
+        change = partial(self._table.compare_and_set, client_id, before, value)
+        while (is_done := await ask(change)) is None:  # it may be done all the same
+            await asyncio.sleep(AGAIN_SECONDS)
+            while not (answer := await ask(self._table.get, client_id))[0]:
                 await asyncio.sleep(AGAIN_SECONDS)
-                known, now = await ask(self._table.get, client_id)
-                if not known or now == before:
-                    continue
-                if now == value:
-                    break
+            if answer[1] != before:  # it is done, or another worker has done something else
+                is_done = answer[1] == value
+                break
+        if not is_done:
             return False
         self._values[client_id] = value
         filters = None if value is None else _record(value).filters
         if filters == self.known.get(client_id):
             return True
         self._know(client_id, filters)
-        change = json.dumps((client_id, filters)).encode()
-        return bool(await ask(lambda done: self._bus.publish(_CHANGES, change, done=done)))
+        told = json.dumps((client_id, filters)).encode()
+        while not await ask(lambda done: self._bus.publish(_CHANGES, told, done=done)):
+            await asyncio.sleep(AGAIN_SECONDS)  # else others would put nothing into its queue
+        return True
 
     def _on_change(self, message: BusMessage) -> None:
         client_id, filters = json.loads(message.payload)

@@ -31,20 +31,19 @@ class SysTopics:
         publish: Callable[[Publish], object],
     ) -> None:
         self._bus, self._numbers, self._publish = worker.bus, numbers, publish
-        self._started, self._owns = time.monotonic(), False
+        self._started = time.monotonic()
         worker.call_every(seconds, self._tell)
         self._claim()
 
     def _claim(self) -> None:
         def claimed(owned: bool) -> None:
-            self._owns = owned
             if owned:
                 self._tell()
 
         self._bus.claim(_KEY, claimed)
 
     def _tell(self) -> None:
-        if not self._owns:  # its owner may have gone
+        if self._bus.fence(_KEY) is None:  # its owner may have gone
             self._claim()
             return
         values = {name: f"{number():.0f}" for name, number in self._numbers.items()}

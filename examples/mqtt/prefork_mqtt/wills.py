@@ -34,12 +34,14 @@ class Wills:
         self._kept: dict[str, tuple[str, bytes]] = {}
         self._count = 0
         self._is_alive = self._is_looking = False
+
+    def start(self) -> None:
+        """Begin: it is known which sessions hear what is published."""
         for topic in (BUS_LEFT, BUS_LOST):
             self._bus.subscribe(topic, lambda _: self._look_soon())
         self._bus.subscribe(BUS_TAKEN, self._on_taken)
-        worker.call_every(_SWEEP_SECONDS, self._look_soon)
+        self._worker.call_every(_SWEEP_SECONDS, self._look_soon)
         self._live()
-        self._look_soon()
 
     async def keep(self, client_id: str, will: Publish) -> bool:
         """Keep a will; False if there are too many, or if it is longer than a value of a table."""
@@ -80,7 +82,9 @@ class Wills:
 
         def claimed(owned: bool) -> None:
             self._is_alive = owned
-            if not owned:
+            if owned:
+                self._look_soon()
+            else:
                 self._worker.call_later(AGAIN_SECONDS, self._live)
 
         self._bus.claim(_KEY + self._bus.member, claimed)
@@ -89,7 +93,6 @@ class Wills:
         if message.payload.decode() == _KEY + self._bus.member:  # it was taken for dead
             self._is_alive = False
             self._live()
-            self._look_soon()
 
     def _look_soon(self) -> None:
         if not self._is_looking:
@@ -100,9 +103,9 @@ class Wills:
         """Publish the wills of those that are dead; put back those of this worker that are gone."""
         found = await items_of(self._table)
         self._is_looking = False
-        for key, value in self._kept.values():
+        for client_id, (key, value) in self._kept.items():
             if key not in found:
-                insist(self._worker, partial(self._table.set, key, value))
+                insist(self._worker, partial(self._put_back, client_id, key, value))
         for member in {name.rpartition("/")[0] for name in found} - {self._bus.member}:
             if await ask(self._bus.claim, _KEY + member):
                 for name, value in (
@@ -111,6 +114,13 @@ class Wills:
                     if name.startswith(f"{member}/"):
                         await self._execute(name, value)
                 self._bus.release(_KEY + member)
+
+    def _put_back(
+        self, client_id: str, key: str, value: bytes, done: Callable[[bool | None], object]
+    ) -> None:
+        """Store a will again, unless it is not kept any more."""
+        if self._kept.get(client_id) == (key, value):
+            self._table.set(key, value, done)
 
     async def _execute(self, name: str, value: bytes) -> None:
         flags, size = _HEAD.unpack_from(value)

@@ -21,21 +21,18 @@ class Speaker:
         self.client.reconnect_delay_set(1, 1)
         self.client.on_publish = self._on_publish
         self.client.connect("127.0.0.1", port)
-        self.client.loop_start()
-        self._lock = threading.Lock()
         for _ in range(5):
             self._publish()
+        self.client.loop_start()  # whose thread does all the rest
 
     def _publish(self):
-        with self._lock:
-            payload = f"{self._number}-{self._serial}"
-            self._serial += 1
-            told = self.client.publish(f"load/{self._number}", payload, 1)
-            self._unconfirmed[told.mid] = payload
+        payload = f"{self._number}-{self._serial}"
+        self._serial += 1
+        told = self.client.publish(f"load/{self._number}", payload, 1)
+        self._unconfirmed[told.mid] = payload
 
     def _on_publish(self, _client, _data, number, *_):
-        with self._lock:
-            self.confirmed.append(self._unconfirmed.pop(number))
+        self.confirmed.append(self._unconfirmed.pop(number))
         if not self._stopping:
             self._publish()
         elif not self._unconfirmed:

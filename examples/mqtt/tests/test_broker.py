@@ -280,7 +280,7 @@ def test_who_was_taken_for_dead_has_its_wills_again(make):
     before, member = all_of(harness, "mqtt-wills"), harness.workers[0].bus.member
     harness.workers[0].bus.table("mqtt-wills").delete(f"{member}/1")
     harness.bus.take_key(f"mqtt-wills.{member}")
-    harness.run()
+    harness.advance(61)
     assert not client.connection.closed
     assert all_of(harness, "mqtt-wills") == before != {}
 

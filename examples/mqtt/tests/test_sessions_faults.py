@@ -258,3 +258,46 @@ def test_retained_messages_for_a_client_that_is_slow_wait_in_its_queue(make):
         b"a%d" % each for each in range(10)
     )
     assert len(reads) < 15
+
+
+def test_a_filter_that_is_refused_is_as_it_was_before(make):
+    harness = make(2)
+    client, speaker = joined(harness, 0, "me", "a", qos=0, clean=False), joined(harness, 1)
+    harness.workers[1].bus.table("mqtt-sessions").set("me", b"of another worker")
+    harness.run()
+    client.say(subscribe("a", 1))
+    client.say(subscribe("b", 1))
+    assert [each[-1] for each in client.hear()] == [0x80, 0x80]
+    speaker.say(publish("a", b"x", 1, 1) + publish("b", b"y", 1, 2))
+    assert [each[1:3] for each in client.messages()] == [(b"x", 0)]
+
+
+def test_a_session_that_comes_back_is_not_sent_what_is_retained(make):
+    harness = make(2)
+    joined(harness, 1).say(bytes((0x33,)) + publish("a", b"kept", 1, 1)[1:])
+    joined(harness, 0, "me", "a", qos=0, clean=False).say(DISCONNECT)
+    asked, bus = [], harness.workers[1].bus
+    read = bus.read_retained
+    bus.read_retained = lambda *words, **more: asked.append(read(*words, **more))
+    assert Client(harness, 1, "me", clean=False).hear() == [b"\x20\x01\0"]
+    assert asked == []
+
+
+def test_one_read_of_the_queue_is_under_way_however_much_is_confirmed(make):
+    harness = make(2)
+    client, speaker = joined(harness, 0, "me", "a", qos=1, clean=False), joined(harness, 1)
+    for number in range(5):
+        speaker.say(publish("a", b"%d" % number, 1, number + 1))
+    messages = client.messages()
+    broker, reads = harness.plugin("mqtt", 0)._broker, []
+    broker._stored.read = lambda client_id, done: reads.append(done)
+    broker.refill(broker.clients["me"].session)
+    for each in messages:
+        client.say(acknowledge(each[4]))
+    assert len(reads) == 1
+    broker.refill(broker.clients["me"].session)
+    late = Message("a", b"late", 1, "~.1")
+    reads[0]({late.key: late})
+    assert client.messages() == []
+    reads[1]({late.key: late})
+    assert client.payloads() == [b"late"]
