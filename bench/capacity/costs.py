@@ -46,6 +46,10 @@ class Bridge:
     publish_us: float
     hear_us: float
 
+    def cpu_us(self, machines: float) -> float:
+        """Return the CPU time in µs of a message, of all bridges, that so many machines hear."""
+        return self.publish_us + self.hear_us * machines
+
 
 @dataclass(frozen=True, slots=True)
 class Costs:

@@ -166,14 +166,13 @@ def carried(
             takes.
     """
     heard = spread(use.room, machines) if use.room else 0.0  # at how many machines a message is
-    is_bridged = use.room and machines > 1
+    is_bridged = use.room > 0 and machines > 1
     each_us = cpu_us(use, costs)
     supervisor_us = hub_us(use, machine, costs, machines)
-    bridge_us = (costs.bridge.publish_us + costs.bridge.hear_us * heard) / use.every
-    bridge_us = bridge_us if is_bridged else 0.0
     each_kib = costs.kernel_kib + (costs.tls_kib if use.tls else costs.idle_kib) + use.plugin_kib
     sent = wire(use.size, use.tls) * max(use.room, 1) / use.every
     own_kib = machine.cores * machine.worker_mib * 1024
+    bridge_us = costs.bridge.cpu_us(heard) / use.every if is_bridged else 0.0
     broker_us = broker.cpu_us(heard) / use.every if is_bridged else 0.0
     limits = {
         "CPU": machine.share * machine.cores * 1e6 / each_us,

@@ -9,8 +9,6 @@ from host.bus.frames import name_bytes
 from host.bus.tables import MAX_VALUE_BYTES, NOT_DONE, Answer, Op, Request, unpack_items
 
 Done = Callable[[bool | None], object]
-
-
 _Answered = Callable[[Answer | None, dict[str, bytes]], object]
 
 

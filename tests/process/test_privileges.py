@@ -61,7 +61,7 @@ def test_no_process_is_roots_before_or_after_a_reload(
     scene.process["keep"] = keep
     host = scene.start()
     check_rights(host, kept=kept)
-    for _ in range(2):
+    for _ in range(5):
         assert scene.reload(host) == ""
     eventually(lambda: len(of_session(host.pid)) == 3, "the old workers have ended")
     check_rights(host, kept=kept)

@@ -62,14 +62,11 @@ class Admission:
     async def let_in(self, client: Client, connect: Connect) -> None:
         """Let a client in, or tell it why not. Its packets are held back meanwhile."""
         client_id, connection = client.client_id, client.connection
-        try:
-            async with asyncio.timeout(self._options.takeover_seconds):
-                await self._started.wait()
-            seconds, is_wanted = self._options.takeover_seconds, lambda: not connection.closed
-            if not await self._owners.take(client_id, seconds, is_wanted):
-                raise RefusedError(Refusal.UNAVAILABLE)
-        except (RefusedError, TimeoutError):
+        if not await self._take_name(client):
             self._refuse(client, Refusal.UNAVAILABLE)
+            return
+        if connection.closed:
+            self._owners.release(client_id)
             return
         try:
             await self._open(client, connect)
@@ -85,6 +82,16 @@ class Admission:
             await self.leave(client)
         else:
             client.go_on(self._take)
+
+    async def _take_name(self, client: Client) -> bool:
+        """Own the name of a client; False if that takes too long, or is not its turn any more."""
+        seconds = self._options.takeover_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                await self._started.wait()
+        except TimeoutError:
+            return False
+        return await self._owners.take(client.client_id, seconds)
 
     async def leave(self, client: Client) -> None:
         """Take leave of a client whose connection has ended: it was let in, or nearly."""

@@ -7,7 +7,7 @@ from functools import partial
 
 from host import BUS_LOST, Counter, Worker
 from host import Message as BusMessage
-from prefork_mqtt.asking import AGAIN_SECONDS, insist
+from prefork_mqtt.asking import AGAIN_SECONDS
 from prefork_mqtt.client import Client
 from prefork_mqtt.hearing import TOPIC, Hearing
 from prefork_mqtt.packets import Publish
@@ -22,7 +22,7 @@ _MOST_BYTES = 2_097_152
 """How much may be on its way to the bus before publishers are held back: a quarter of its queue."""
 
 
-def _ignore(_: bool) -> None:
+def _ignore(_: bool | None) -> None:
     """Take an answer that nobody waits for."""
 
 
@@ -78,7 +78,7 @@ class Broker:
             if queues:
                 key = self._stored.key()
                 head = bytes((head[0] | _QUEUED, len(key))) + key.encode()
-                done = self._enqueue(queues, Message(topic, payload, qos, key), key, done)
+                done = self._enqueue(queues, Message(topic, payload, qos, key), done)
         self._unmarked += (len(topic) + len(payload)) * (1 + len(queues))
         if done is not None or self._unmarked > _MARK_BYTES:
             self._send_marked(TOPIC + topic, head + payload, int(retain), done or _ignore)
@@ -98,8 +98,7 @@ class Broker:
             return
         if not session.clean and not message.key:  # its publisher's worker has not known of it
             message = message.with_key(self._stored.key())
-            put = partial(self._stored.put, session.client_id, message.key, message)
-            insist(self._worker, put)
+            self._stored.put(session.client_id, message, _ignore)
             if session.behind:  # it is read from there
                 session.miss(message)
                 return
@@ -136,7 +135,7 @@ class Broker:
                 self.deliver(session, message, min(message.qos, qos))
 
     def _enqueue(
-        self, queues: list[str], message: Message, key: str, done: Callable[[bool], object]
+        self, queues: list[str], message: Message, done: Callable[[bool], object]
     ) -> Callable[[bool], object]:
         """Put a message into queues; return what tells `done` of it after the last answer."""
         answers: list[bool] = []
@@ -146,15 +145,13 @@ class Broker:
             if len(answers) == len(queues) + 1:
                 done(all(answers))
 
-        def enqueued(client_id: str, is_done: bool | None) -> None:
-            if not is_done:  # a part of it may be there
-                self._stored.forget(client_id, message)
+        def enqueued(is_done: bool | None) -> None:
             if is_done is False:
                 self._dropped.add(1, "queue_full")
             answered(is_done is not None)
 
         for each in queues:
-            self._stored.put(each, key, message, partial(enqueued, each))
+            self._stored.put(each, message, enqueued)
         return answered
 
     def _send_marked(
@@ -216,8 +213,7 @@ class Broker:
 
     def _refilled(self, session: Session, number: int, found: dict[str, Message] | None) -> None:
         client = self.clients.get(session.client_id)
-        is_last = number == session.reads
-        if client is None or client.session is not session or not is_last:
+        if client is None or client.session is not session or number != session.reads:
             return
         if found is None:
             self._worker.call_later(AGAIN_SECONDS, lambda: self.refill(session))

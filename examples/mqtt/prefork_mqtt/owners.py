@@ -7,12 +7,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from host import BUS_LEFT, BUS_TAKEN, Message, Worker
-from prefork_mqtt.asking import ask
+from prefork_mqtt.asking import AGAIN_SECONDS, ask
 
 _KEY = "mqtt.client."
 _TAKEOVER, _RELEASED = "mqtt-takeover", "mqtt-released"
-_AGAIN_SECONDS = 1.0
-"""How often a worker is asked again: it may have lost the question."""
 
 
 class Owners:
@@ -27,40 +25,37 @@ class Owners:
     def __init__(self, worker: Worker, take_over: Callable[[str], object]) -> None:
         self._bus, self._take_over = worker.bus, take_over
         self._owned: set[str] = set()
-        self._freed: dict[str, set[asyncio.Event]] = {}
+        self._waiting: dict[str, asyncio.Event] = {}
         self._bus.subscribe(_TAKEOVER, self._on_takeover)
         self._bus.subscribe(_RELEASED, lambda message: self._tell(message.payload.decode()))
         self._bus.subscribe(BUS_LEFT, self._on_left)
         self._bus.subscribe(BUS_TAKEN, self._on_taken)
 
-    async def take(self, client_id: str, seconds: float, is_wanted: Callable[[], bool]) -> bool:
+    async def take(self, client_id: str, seconds: float) -> bool:
         """Own a client; who owns it gives it up.
 
-        Args:
-            client_id: the client.
-            seconds: how long is waited for that.
-            is_wanted: whether it is still wanted: else whoever wants it now would lose it.
-
         Returns:
-            False if that has not been done in time, or is not wanted any more.
+            False if that was not done in time, or if the client has connected once more meanwhile:
+            the last connection is the one that counts.
         """
         loop = asyncio.get_running_loop()
         deadline, freed = loop.time() + seconds, asyncio.Event()
-        self._freed.setdefault(client_id, set()).add(freed)
+        self._tell(client_id)  # who has waited so far sees that it is another one's turn
+        self._waiting[client_id] = freed
         try:
             while not await self._claim(client_id):
+                if self._waiting.get(client_id) is not freed:
+                    return False
                 self._bus.publish(_TAKEOVER, client_id.encode())
                 left = deadline - loop.time()
-                if left <= 0 or not is_wanted():
+                if left <= 0:
                     return False
-                await _wait(freed, min(left, _AGAIN_SECONDS))
+                await _wait(freed, min(left, AGAIN_SECONDS))  # it may have lost the question
                 freed.clear()
             return True
         finally:
-            waiting = self._freed[client_id]
-            waiting.discard(freed)
-            if not waiting:
-                del self._freed[client_id]
+            if self._waiting.get(client_id) is freed:
+                del self._waiting[client_id]
 
     @asynccontextmanager
     async def if_free(self, client_id: str) -> AsyncIterator[bool]:
@@ -90,22 +85,22 @@ class Owners:
         return bool(await ask(claimed))
 
     def _on_takeover(self, message: Message) -> None:
-        client_id = message.payload.decode()
-        if client_id in self._owned:
-            self._take_over(client_id)
+        self._give_up(message.payload.decode())
 
     def _on_taken(self, message: Message) -> None:
         """Give up a client that another host has got while this one was cut off."""
-        client_id = message.payload.decode().removeprefix(_KEY)
+        self._give_up(message.payload.decode().removeprefix(_KEY))
+
+    def _give_up(self, client_id: str) -> None:
         if client_id in self._owned:
             self._take_over(client_id)
 
     def _on_left(self, _: Message) -> None:
-        for client_id in self._freed:
-            self._tell(client_id)
+        for freed in self._waiting.values():
+            freed.set()
 
     def _tell(self, client_id: str) -> None:
-        for freed in self._freed.get(client_id, ()):
+        if (freed := self._waiting.get(client_id)) is not None:
             freed.set()
 
 

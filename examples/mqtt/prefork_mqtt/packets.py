@@ -11,6 +11,8 @@ from host.plugins.framing import FrameSyntaxError, encode_varint
 from prefork_mqtt.topics import check_filter, check_topic
 
 _NUMBER = struct.Struct(">H")
+_STORED = struct.Struct(">BH")
+"""QoS and whether it is to be retained; how many bytes the topic has."""
 _FAILURE = 0x80
 _PUBLISH = [bytes((0x30 | flags,)) for flags in range(16)]
 _T = TypeVar("_T")
@@ -73,6 +75,19 @@ class Publish(NamedTuple):
     qos: int
     retain: bool
     packet_id: int = 0
+
+    def pack(self) -> bytes:
+        """Return it as it is in tables of the bus, without its number."""
+        topic = self.topic.encode()
+        return _STORED.pack(self.qos | self.retain << 2, len(topic)) + topic + self.payload
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Publish:
+        """Return what `pack` has made bytes of."""
+        flags, size = _STORED.unpack_from(data)
+        end = _STORED.size + size
+        topic = data[_STORED.size : end].decode()
+        return cls(topic, data[end:], flags & 3, bool(flags & 4))
 
 
 class Connect(NamedTuple):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import struct
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -19,11 +18,11 @@ from typing import Any, NamedTuple
 from host import Message as BusMessage
 from host import Table, Worker
 from prefork_mqtt.asking import AGAIN_SECONDS, MOST_BYTES, ask, insist, items_of
+from prefork_mqtt.packets import Publish
 from prefork_mqtt.session import Message, Session
 from prefork_mqtt.topics import FilterTree
 
 _SESSIONS, _QUEUE, _CHANGES = "mqtt-sessions", "mqtt-queue.", "mqtt-changes"
-_HEAD = struct.Struct(">BH")
 _PIECE_BYTES = 65_000
 """How much of a message has one key: a value of a table has 64 KiB at most."""
 
@@ -105,14 +104,14 @@ class StoredSessions:
         Whoever has lost it to another owner without knowing changes nothing: the table has another
         value than what was read.
         """
-        record = Record(
-            session.filters,
-            [(number, sent.message.key, sent.qos) for number, sent in session.sent.items()],
-            list(session.released) if left else [],
-            list(session.received) if left else [],
-            left,
-        )
         async with session.saving:
+            record = Record(
+                session.filters,
+                [(number, sent.message.key, sent.qos) for number, sent in session.sent.items()],
+                list(session.released) if left else [],
+                list(session.received) if left else [],
+                left,
+            )
             return await self._change(session.client_id, json.dumps(record).encode())
 
     async def remove(self, client_id: str) -> None:
@@ -147,18 +146,18 @@ class StoredSessions:
                     else:  # its worker has died
                         gone = record._replace(left=time.time())
                         await self._change(client_id, json.dumps(gone).encode())
+                self.let_go(client_id)
 
     def key(self) -> str:
         """Return a key for a message: keys of one worker are in the order of its messages."""
         self._last_key = max(time.time_ns(), self._last_key + 1)
         return f"{self._last_key:016x}.{self._bus.member}"
 
-    def put(
-        self, client_id: str, key: str, message: Message, done: Callable[[bool | None], object]
-    ) -> None:
-        """Put a message into the queue of a client.
+    def put(self, client_id: str, message: Message, done: Callable[[bool | None], object]) -> None:
+        """Put a message that has a key into the queue of a client.
 
-        `done` is called with False if that is full, with None if nobody knows whether it is there.
+        `done` is called with False if that is full, with None if nobody knows whether it is there;
+        then it is taken out again, as soon as that is possible.
         """
         queue, pieces = self._queue(client_id), _pieces(message)
         answers: list[bool | None] = []
@@ -166,15 +165,17 @@ class StoredSessions:
         def answered(is_done: bool | None) -> None:
             answers.append(is_done)
             if len(answers) == len(pieces):
+                if not all(answers):
+                    self.forget(client_id, message)
                 done(None if None in answers else all(answers))
 
         for number, piece in enumerate(pieces):
-            queue.set(f"{key}.{number:02}", piece, answered)
+            queue.set(f"{message.key}.{number:02}", piece, answered)
 
     def forget(self, client_id: str, message: Message) -> None:
         """Take a message out of the queue of a client."""
         queue = self._queue(client_id)
-        for number in range(len(_pieces(message))):
+        for number in range(_count(message)):
             insist(self._worker, partial(queue.delete, f"{message.key}.{number:02}"))
 
     def read(self, client_id: str, done: Callable[[dict[str, Message] | None], object]) -> None:
@@ -242,12 +243,16 @@ def _record(value: bytes) -> Record:
 
 
 def _pieces(message: Message) -> list[bytes]:
-    """Return a message as it is in queues; the first piece tells how many there are."""
-    topic = message.topic.encode()
-    value = _HEAD.pack(message.qos | message.retain << 2, len(topic)) + topic + message.payload
-    pieces = [value[at : at + _PIECE_BYTES] for at in range(0, len(value), _PIECE_BYTES)]
-    pieces[0] = bytes((len(pieces),)) + pieces[0]
-    return pieces
+    """Return a message as it is in queues; it begins with how many pieces there are."""
+    published = Publish(message.topic, message.payload, message.qos, message.retain)
+    value = bytes((_count(message),)) + published.pack()
+    return [value[at : at + _PIECE_BYTES] for at in range(0, len(value), _PIECE_BYTES)]
+
+
+def _count(message: Message) -> int:
+    """Return how many pieces a message has in queues."""
+    size = 4 + len(message.topic.encode()) + len(message.payload)
+    return -(-size // _PIECE_BYTES)
 
 
 def _messages(items: dict[str, bytes]) -> dict[str, Message]:
@@ -260,9 +265,6 @@ def _messages(items: dict[str, bytes]) -> dict[str, Message]:
     found = {}
     for key, parts in pieces.items():
         if parts and parts[0][0] == len(parts):
-            value = b"".join(parts)[1:]
-            flags, size = _HEAD.unpack_from(value)
-            end = _HEAD.size + size
-            topic = value[_HEAD.size : end].decode()
-            found[key] = Message(topic, value[end:], flags & 3, key, retain=bool(flags & 4))
+            topic, payload, qos, retain, _ = Publish.unpack(b"".join(parts)[1:])
+            found[key] = Message(topic, payload, qos, key, retain=retain)
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from functools import partial
 
@@ -11,7 +10,6 @@ from prefork_mqtt.asking import AGAIN_SECONDS, MOST_BYTES, ask, insist, items_of
 from prefork_mqtt.packets import Publish
 
 _TABLE, _KEY = "mqtt-wills", "mqtt-wills."
-_HEAD = struct.Struct(">BH")
 _SWEEP_SECONDS = 60.0
 
 
@@ -37,16 +35,15 @@ class Wills:
 
     def start(self) -> None:
         """Begin: it is known which sessions hear what is published."""
-        for topic in (BUS_LEFT, BUS_LOST):
-            self._bus.subscribe(topic, lambda _: self._look_soon())
+        self._bus.subscribe(BUS_LEFT, self._on_left)
+        self._bus.subscribe(BUS_LOST, lambda _: self._look_soon())
         self._bus.subscribe(BUS_TAKEN, self._on_taken)
         self._worker.call_every(_SWEEP_SECONDS, self._look_soon)
         self._live()
 
     async def keep(self, client_id: str, will: Publish) -> bool:
         """Keep a will; False if there are too many, or if it is longer than a value of a table."""
-        topic = will.topic.encode()
-        value = _HEAD.pack(will.qos | will.retain << 2, len(topic)) + topic + will.payload
+        value = will.pack()
         if len(value) > MOST_BYTES or not self._is_alive:
             return False
         self._count += 1
@@ -94,6 +91,9 @@ class Wills:
             self._is_alive = False
             self._live()
 
+    def _on_left(self, message: Message) -> None:
+        self._worker.asyncio.create_task(self._inherit(message.payload.decode()))
+
     def _look_soon(self) -> None:
         if not self._is_looking:
             self._is_looking = True
@@ -107,13 +107,16 @@ class Wills:
             if key not in found:
                 insist(self._worker, partial(self._put_back, client_id, key, value))
         for member in {name.rpartition("/")[0] for name in found} - {self._bus.member}:
-            if await ask(self._bus.claim, _KEY + member):
-                for name, value in (
-                    await items_of(self._table)
-                ).items():  # others may have been here
-                    if name.startswith(f"{member}/"):
-                        await self._execute(name, value)
-                self._bus.release(_KEY + member)
+            await self._inherit(member)
+
+    async def _inherit(self, member: str) -> None:
+        """Publish what a member has left, if it is dead and nobody else does that."""
+        if not await ask(self._bus.claim, _KEY + member):
+            return
+        for name, value in (await items_of(self._table)).items():
+            if name.startswith(f"{member}/") and await ask(self._publish, Publish.unpack(value)):
+                self._delete(name)
+        self._bus.release(_KEY + member)
 
     def _put_back(
         self, client_id: str, key: str, value: bytes, done: Callable[[bool | None], object]
@@ -121,10 +124,3 @@ class Wills:
         """Store a will again, unless it is not kept any more."""
         if self._kept.get(client_id) == (key, value):
             self._table.set(key, value, done)
-
-    async def _execute(self, name: str, value: bytes) -> None:
-        flags, size = _HEAD.unpack_from(value)
-        end = _HEAD.size + size
-        topic = value[_HEAD.size : end].decode()
-        if await ask(self._publish, Publish(topic, value[end:], flags & 3, bool(flags & 4))):
-            self._delete(name)

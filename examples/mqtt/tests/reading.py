@@ -11,6 +11,7 @@ __all__ = [
     "DISCONNECT",
     "Client",
     "acknowledge",
+    "all_of",
     "connect",
     "connect_with_will",
     "joined",
@@ -78,3 +79,11 @@ def joined(harness, worker=0, client_id="", *filters, qos=0, clean=True):
         client.say(subscribe(each, qos))
         assert b"\x90" in [each[:1] for each in client.hear()]
     return client
+
+
+def all_of(harness, table):
+    """Return what a table has."""
+    left = []
+    harness.workers[0].bus.table(table).items(left.append)
+    harness.run()
+    return left[0]

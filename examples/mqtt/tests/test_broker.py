@@ -4,6 +4,7 @@ import pytest
 from reading import (
     DISCONNECT,
     Client,
+    all_of,
     connect_with_will,
     joined,
     packet,
@@ -254,14 +255,6 @@ def test_other_plugins_say_who_may_do_what(make, tmp_path):
     assert [each[-1] for each in client.hear()] == [128, 0]
     client.say(publish("open/1", b"x") + publish("closed", b"x", 1, 2) + publish("in", b"x"))
     assert client.hear() == [b"\x40\0\2", b"\x30\0\6open/1x"]
-
-
-def all_of(harness, table):
-    """Return what a table has."""
-    left = []
-    harness.workers[0].bus.table(table).items(left.append)
-    harness.run()
-    return left[0]
 
 
 def test_wills_that_nobody_has_published_are_published_by_who_finds_them(make):

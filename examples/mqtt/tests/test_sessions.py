@@ -145,8 +145,8 @@ def test_who_has_lost_messages_is_disconnected_or_given_them_again(make):
     careless = joined(harness, 0, "careless", "a", qos=0)
     persists = joined(harness, 0, "persists", "a", qos=1, clean=False)
     stored = harness.plugin("mqtt", 1)._broker._stored
-    message = Message("a", b"lost", 1)
-    stored.put("persists", stored.key(), message, lambda done: None)  # and nothing live
+    message = Message("a", b"lost", 1, stored.key())
+    stored.put("persists", message, lambda done: None)  # and nothing live
     harness.run()
     lost = Frame(Kind.LOST, 1, b"").pack()
     harness.bus._hub._send(harness.workers[0].pid, lost)

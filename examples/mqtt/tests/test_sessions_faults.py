@@ -7,6 +7,7 @@ from reading import (
     DISCONNECT,
     Client,
     acknowledge,
+    all_of,
     connect_with_will,
     joined,
     publish,
@@ -67,10 +68,7 @@ def test_a_queue_that_is_full_loses_what_comes_last(make):
             back.say(acknowledge(each[4]))
     assert heard == list(range(1, 21))
     harness.run()
-    left = []
-    harness.workers[0].bus.table("mqtt-queue.me").items(left.append)
-    harness.run()
-    assert left == [{}]
+    assert all_of(harness, "mqtt-queue.me") == {}
 
 
 def again(data):
@@ -186,15 +184,12 @@ def test_what_is_put_into_the_queue_of_a_session_that_is_gone_is_removed(make):
     message = Message("a", b"x", 1, stored.key())
     joined(harness, 0, "me")  # clean
     stored._know("me", {"a": 1})  # it has not heard of that
-    stored.put("me", message.key, message, lambda done: None)
+    stored.put("me", message, lambda done: None)
     harness.bus._hub.receive(
         harness.workers[0].pid, Frame(Kind.PUBLISH, 0, b"mqtt-changes", b'["me", null]')
     )
     harness.run()
-    left = []
-    harness.workers[0].bus.table("mqtt-queue.me").items(left.append)
-    harness.run()
-    assert left == [{}]
+    assert all_of(harness, "mqtt-queue.me") == {}
 
 
 def test_a_session_that_the_bus_has_forgotten_is_ended(make):
@@ -301,3 +296,20 @@ def test_one_read_of_the_queue_is_under_way_however_much_is_confirmed(make):
     assert client.messages() == []
     reads[1]({late.key: late})
     assert client.payloads() == [b"late"]
+
+
+def test_of_connections_that_wait_for_a_name_the_last_one_gets_it(make):
+    harness = make(2)
+    hearer = joined(harness, 0, "", "last")
+    harness.workers[0].bus.claim("mqtt.client.me", lambda owned: None)
+    harness.run()
+    gone = Client(harness, 1, sends=connect_with_will("me", "last", "words"))
+    gone.connection.feed_eof()
+    here = Client(harness, 1, "me")
+    assert gone.connection.closed
+    harness.workers[0].bus.release("mqtt.client.me")
+    harness.advance(4)
+    assert here.hear() == [b"\x20\0\0"]
+    harness.advance(10)
+    assert not here.connection.closed
+    assert hearer.payloads() == []
