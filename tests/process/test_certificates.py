@@ -17,6 +17,7 @@ from host.errors import RemoteError
 from host.testing.machine import patience
 from support.certificates import Files, chain_of
 from support.hosting import Host
+from support.processes import links_to
 
 pytestmark = pytest.mark.process
 
@@ -243,9 +244,7 @@ def test_no_byte_of_a_key_is_seen_anywhere(served, files, authority, tmp_path):
     seen = ["\n".join(results).encode()]
     for pid in [host.pid, *(each["pid"] for each in ask(host, "status")["workers"])]:
         seen += [Path(f"/proc/{pid}/{each}").read_bytes() for each in ("environ", "cmdline")]
-        for link in Path(f"/proc/{pid}/fd").iterdir():
-            if "memfd" in os.readlink(link):
-                seen.append(link.read_bytes())
+        seen += [link.read_bytes() for link in links_to("memfd", pid)]
     assert host.stop() == 0
     seen.append(host.said().encode())
     for each in keys:

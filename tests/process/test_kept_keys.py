@@ -13,7 +13,7 @@ from host.testing.machine import patience
 from support.certificates import Authority, Files, chain_of
 from support.hosting import Host, eventually
 from support.ordinary import NAME, NOBODY
-from support.processes import of_session
+from support.processes import links_to, of_session
 from support.scenes import Scene
 
 pytestmark = pytest.mark.process
@@ -195,11 +195,8 @@ def test_check_against_a_host_of_roots_that_is_to_become_a_user(keys: Keys) -> N
     assert f'process.user "" -> "{NAME}"' in " ".join(checked.stdout.split())
 
 
-def memory_files(pid: int) -> list[Path]:
-    """Return the sealed files in memory with certificates that a process has."""
-    links = Path(f"/proc/{pid}/fd").iterdir()
-    return [link for link in links if "memfd:certificates" in os.readlink(link)]
-
+# How the files in memory with certificates are called.
+SEALED = "memfd:certificates"
 
 STARTING = """
 import os, subprocess, sys
@@ -249,11 +246,11 @@ def test_the_supervisor_alone_keeps_it_and_no_byte_is_seen(keys: Keys) -> None:
     for _ in range(3):
         assert keys.scene.reload(host) == ""
         eventually(lambda: len(of_session(host.pid)) == 3, "the old workers have ended")
-        (kept,) = memory_files(host.pid)
+        (kept,) = links_to(SEALED, host.pid)
         assert all(secret in kept.read_bytes() for secret in secrets_of(keys.files.key)[:1])
         for one in of_session(host.pid):
             if one.pid != host.pid:
-                assert not memory_files(one.pid), one
+                assert not links_to(SEALED, one.pid), one
             proc = Path(f"/proc/{one.pid}")
             shown += [(proc / each).read_bytes() for each in ("environ", "cmdline")]
     told = [str(each["text"]) for each in host.events("plugin_printed")]

@@ -17,7 +17,7 @@ from host.testing.machine import patience
 from support.address import connect
 from support.asking import fresh_name, query
 from support.hosting import Host, Start, eventually, freeze, helper_of, reload, thaw
-from support.processes import of_session
+from support.processes import descriptors, of_session
 from support.scraping import get, scrape, total
 from support.session import ask
 
@@ -347,8 +347,8 @@ def test_after_a_rotation_it_has_the_old_log_file_no_more(start: Start, tmp_path
     path.rename(old)
     host.signal(signal.SIGUSR1)
 
-    def files() -> set[str]:
-        folder = Path(f"/proc/{pid}/fd")
-        return {os.readlink(each) for each in folder.iterdir() if each.is_symlink()}
+    def has_the_new_one() -> bool:
+        files = descriptors(pid)
+        return str(path) in files and str(old) not in files
 
-    eventually(lambda: str(path) in files() and str(old) not in files(), "it has the new one")
+    eventually(has_the_new_one, "it has the new one")

@@ -19,6 +19,7 @@ from host.ipc.scoreboard import (
     WORD,
     Row,
 )
+from support.processes import links_to
 
 
 class Board:
@@ -28,14 +29,8 @@ class Board:
     """
 
     def __init__(self, supervisor: int, slots: int, listeners: int) -> None:
-        folder = f"/proc/{supervisor}/fd"
         # Two descriptors refer to it: Python's mmap keeps one of its own.
-        found = next(
-            name
-            for name in os.listdir(folder)
-            if os.readlink(f"{folder}/{name}").startswith("/memfd:scoreboard")
-        )
-        fd = os.open(f"{folder}/{found}", os.O_RDONLY)
+        fd = os.open(links_to("/memfd:scoreboard", supervisor)[0], os.O_RDONLY)
         try:
             self._map = mmap.mmap(fd, 0, prot=mmap.PROT_READ)
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from host.ipc.client_counts import MAX_ROWS, ClientCounts
+from support.processes import links_to
 
 
 def counted(supervisor: int) -> int:
@@ -26,8 +27,6 @@ def memory_of_counts(supervisor: int) -> int:
 
 
 def _open(supervisor: int) -> int:
-    folder = f"/proc/{supervisor}/fd"
-    for name in os.listdir(folder):
-        if os.readlink(f"{folder}/{name}").startswith("/memfd:clients"):
-            return os.open(f"{folder}/{name}", os.O_RDWR | os.O_CLOEXEC)
+    for link in links_to("/memfd:clients", supervisor):
+        return os.open(link, os.O_RDWR | os.O_CLOEXEC)
     raise FileNotFoundError("the host counts no clients")

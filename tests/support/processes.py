@@ -66,11 +66,18 @@ def children(pid: int) -> list[Status]:
 
 def descriptors(pid: int) -> list[str]:
     """Return what the descriptors of a process refer to, sorted."""
-    found = []
-    for entry in os.listdir(f"/proc/{pid}/fd"):
-        with suppress(FileNotFoundError):
-            found.append(os.readlink(f"/proc/{pid}/fd/{entry}"))
-    return sorted(found)
+    return sorted(what for _, what in _links(pid))
+
+
+def links_to(what: str, pid: int) -> list[Path]:
+    """Return those descriptors of a process, as paths in `/proc`, whose target has this text."""
+    return [link for link, target in _links(pid) if what in target]
+
+
+def _links(pid: int) -> Iterator[tuple[Path, str]]:
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            yield link, os.readlink(link)
 
 
 def threads(pid: int) -> int:
