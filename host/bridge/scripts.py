@@ -9,6 +9,7 @@ All keys of a namespace begin with `prefork:{NAMESPACE}:`, so a cluster has them
   rings have |
 | `nodes` | sorted set: until when each node is taken to be alive, in ms of the server's clock |
 | `node:NODE` | hash: its `session`, as long as it is alive; the last `serial` that was done |
+| `refused:NODE` | sorted set: serials that were refused, of the last ones |
 | `members:NODE`, `keys:MEMBER` | sets: the members of a node, the keys that a member owns |
 | `owners` | hash: fencing number and owner of each key |
 | `log` | list: the last messages, for those whose connection was broken |
@@ -18,8 +19,8 @@ All keys of a namespace begin with `prefork:{NAMESPACE}:`, so a cluster has them
 
 A message is `NUMBER EPOCH SENDER LENGTH TOPICPAYLOAD`: `NUMBER` counts all messages of the
 namespace, `LENGTH` is that of the topic. What changes something has a serial, and `join` tells the
-last one that was done: so it is not said again. What comes of an older session is refused: it
-returns -1.
+last one that was done and those that were refused: so nothing is said again. What comes of an older
+session is not done: it returns -1.
 """
 
 from __future__ import annotations
@@ -122,6 +123,7 @@ local function reap(now)
         redis.call('ZREM', P .. 'nodes', node)
         redis.call('HDEL', P .. 'node:' .. node, 'session')
         redis.call('PEXPIRE', P .. 'node:' .. node, {_SERIAL_MS})
+        redis.call('PEXPIRE', P .. 'refused:' .. node, {_SERIAL_MS})
         for _, member in ipairs(redis.call('SMEMBERS', P .. 'members:' .. node)) do
             leave(member)
         end
@@ -148,7 +150,8 @@ _LIFE: Final = _PRELUDE + _SESSIONS + _PUBLISHING + _LEAVING
 
 SCRIPTS: Final = {
     # node, lease in ms, members… → its session, the last serial done, since when serials are known,
-    # since when it is alive; both times tell an answer that is new from one that got lost before
+    # since when it is alive, serials that were refused…; both times tell an answer that is new from
+    # one that got lost before
     "join": _LIFE
     + """
 local now, node = math.floor(micros() / 1000), P .. 'node:' .. ARGV[1]
@@ -162,9 +165,14 @@ redis.call('HSET', node, 'session', session)
 redis.call('HSETNX', node, 'serial', '0')
 redis.call('HSETNX', node, 'known', text(micros()))
 redis.call('PERSIST', node)
+redis.call('PERSIST', P .. 'refused:' .. ARGV[1])
 for at = 3, #ARGV do redis.call('SADD', P .. 'members:' .. ARGV[1], ARGV[at]) end
 local state = redis.call('HMGET', node, 'serial', 'known', 'alive')
-return {session, state[1], state[2], state[3]}
+local found = {session, state[1], state[2], state[3]}
+for _, serial in ipairs(redis.call('ZRANGE', P .. 'refused:' .. ARGV[1], 0, -1)) do
+    found[#found + 1] = serial
+end
+return found
 """,
     # node, session, lease in ms → the number and the epoch of the last message; -1
     "beat": _LIFE
@@ -181,7 +189,7 @@ return last_message()
 if not is_current(ARGV[1], ARGV[2]) then return -1 end
 redis.call('ZADD', P .. 'nodes', 'XX', 0, ARGV[1])
 reap(math.floor(micros() / 1000))
-redis.call('DEL', P .. 'node:' .. ARGV[1])
+redis.call('DEL', P .. 'node:' .. ARGV[1], P .. 'refused:' .. ARGV[1])
 return 1
 """,
     # node, session, serial, member → 1 or -1
@@ -287,29 +295,39 @@ return {{left, found}}
     "get": _PRELUDE + "return redis.call('HGET', P .. 'table:' .. ARGV[1], ARGV[2])",
     # table → keys and values, in turns
     "items": _PRELUDE + "return redis.call('HGETALL', P .. 'table:' .. ARGV[1])",
-    # table, key, "=" and its new value or "" for none, and the same for the one that is expected,
-    # or "*" for any → 1 if it is done
+    # node, session, serial, how many before it may not be known to be done, table, key, "=" and its
+    # new value or "" for none, and the same for the one that is expected, or "*" for any → 1 if it
+    # is done, 0 if it is refused; -1
     "put": _PRELUDE
+    + _SESSIONS
     + f"""
-local name, sizes = P .. 'table:' .. ARGV[1], P .. 'table-bytes'
-local before = redis.call('HGET', name, ARGV[2])
-if ARGV[4] ~= '*' and (before and '=' .. before or '') ~= ARGV[4] then return 0 end
+if not begin(ARGV[1], ARGV[2], ARGV[3]) then return -1 end
+local table, key, value, expected = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+local name, sizes = P .. 'table:' .. table, P .. 'table-bytes'
+local function refuse()
+    local refused = P .. 'refused:' .. ARGV[1]
+    redis.call('ZADD', refused, ARGV[3], ARGV[3])
+    redis.call('ZREMRANGEBYSCORE', refused, '-inf', '(' .. text(ARGV[3] - ARGV[4]))
+    return 0
+end
+local before = redis.call('HGET', name, key)
+if expected ~= '*' and (before and '=' .. before or '') ~= expected then return refuse() end
 local change = 0
-if before then change = change - #before - #ARGV[2] - {ITEM_BYTES} end
-if ARGV[3] ~= '' then change = change + #ARGV[3] - 1 + #ARGV[2] + {ITEM_BYTES} end
-local size = tonumber(redis.call('HGET', sizes, 't' .. ARGV[1]) or '0') + change
+if before then change = change - #before - #key - {ITEM_BYTES} end
+if value ~= '' then change = change + #value - 1 + #key + {ITEM_BYTES} end
+local size = tonumber(redis.call('HGET', sizes, 't' .. table) or '0') + change
 local all = tonumber(redis.call('HGET', sizes, '') or '0') + change
 local tables = {_LIMITS.tables.bytes}
-if change > 0 and (size > {_LIMITS.tables.table_bytes} or all > tables) then return 0 end
-if ARGV[3] ~= '' then
-    redis.call('HSET', name, ARGV[2], string.sub(ARGV[3], 2))
+if change > 0 and (size > {_LIMITS.tables.table_bytes} or all > tables) then return refuse() end
+if value ~= '' then
+    redis.call('HSET', name, key, string.sub(value, 2))
 else
-    redis.call('HDEL', name, ARGV[2])
+    redis.call('HDEL', name, key)
 end
 if size > 0 then
-    redis.call('HSET', sizes, 't' .. ARGV[1], text(size))
+    redis.call('HSET', sizes, 't' .. table, text(size))
 else
-    redis.call('HDEL', sizes, 't' .. ARGV[1])
+    redis.call('HDEL', sizes, 't' .. table)
 end
 redis.call('HSET', sizes, '', text(all))
 return 1

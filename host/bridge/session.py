@@ -11,7 +11,7 @@ import hiredis
 
 from host.bridge.link import Link, LinkError
 from host.bus import bridge_frames, frames, tables
-from host.bus.bridge_frames import JOINED, SERIAL, Ask, Tell
+from host.bus.bridge_frames import JOINED, SERIAL, Ask, Tell, pack_serials
 from host.bus.frames import Frame, split_sender, with_sender
 from host.bus.tables import Op
 
@@ -101,6 +101,7 @@ class Session:
         self._number, self._epoch = 0, b""
         self._is_hearing = self._is_ready = False
         self._done = 0
+        self._refused: list[int] = []
         self.unanswered_beats = 0
         self._questions: dict[int, Callable[[Frame], object]] = {
             Ask.OWN: self._own,
@@ -116,6 +117,7 @@ class Session:
             Ask.ENTER: lambda frame: self._do("enter", frame),
             Ask.LEAVE: lambda frame: self._do("leave", frame),
             Ask.TABLE: self._ask_table,
+            Ask.CHANGE: self._change_table,
             Ask.READY: self._ready,
         }
 
@@ -164,8 +166,9 @@ class Session:
     def flush(self) -> None:
         """Tell the hub what was done since the last time."""
         if self._done:
-            self._tell(Frame(Tell.DONE, self._done, b""))
+            self._tell(Frame(Tell.DONE, self._done, b"", pack_serials(self._refused)))
             self._done = 0
+            self._refused.clear()
 
     @property
     def _self(self) -> tuple[bytes, bytes]:
@@ -198,9 +201,10 @@ class Session:
         self._node = frame.name
 
         def joined(reply: Any) -> None:
-            session, *state = reply
+            session, last, known, alive, *refused = reply
             self._session = bytes(session)
-            self._tell(Frame(Tell.JOINED, 0, b"", JOINED.pack(*map(int, state))))
+            state = JOINED.pack(int(last), int(known), int(alive))
+            self._tell(Frame(Tell.JOINED, 0, b"", state + pack_serials(map(int, refused))))
             self.beat()
 
         self._run("join", joined, frame.name, self._lease_ms, *frame.payload.split())
@@ -310,6 +314,7 @@ class Session:
         request = tables.Request.unpack(frame.payload)
 
         def answer(reply: tables.Answer) -> None:
+            self.flush()  # answers come in the order in which was asked
             self._tell(Frame(Tell.ANSWER, frame.number, b"", reply.pack()))
 
         def items(reply: Any) -> None:
@@ -318,18 +323,24 @@ class Session:
                 self._tell(Frame(Tell.ITEMS, frame.number, b"", piece))
             answer(tables.DONE)
 
-        match request.op:
-            case Op.GET:
-                got = lambda reply: answer(tables.Answer(done=True, value=reply))  # noqa: E731
-                self._run("get", got, frame.name, request.key)
-            case Op.ITEMS:
-                self._run("items", items, frame.name)
-            case _:
-                expected = b"*"
-                if request.op == Op.COMPARE_AND_SET:
-                    expected = _marked(request.expected)
-                put = lambda reply: answer(tables.Answer(done=reply == 1))  # noqa: E731
-                self._run("put", put, frame.name, request.key, _marked(request.value), expected)
+        if request.op == Op.GET:
+            got = lambda reply: answer(tables.Answer(done=True, value=reply))  # noqa: E731
+            self._run("get", got, frame.name, request.key)
+        else:
+            self._run("items", items, frame.name)
+
+    def _change_table(self, frame: Frame) -> None:
+        (serial,) = SERIAL.unpack_from(frame.payload)
+        request = tables.Request.unpack(frame.payload[SERIAL.size :])
+        expected = _marked(request.expected) if request.op == Op.COMPARE_AND_SET else b"*"
+
+        def changed(reply: Any) -> None:
+            if reply != 1:
+                self._refused.append(serial)
+            self._confirm(reply)
+
+        arguments = (serial, frame.number, frame.name, request.key)
+        self._run("put", changed, *self._self, *arguments, _marked(request.value), expected)
 
 
 def _marked(value: bytes | None) -> bytes:

@@ -9,22 +9,35 @@ says `UP`, and hears everything anew:
 3. `READY`, which is answered with `TRUST`, and all that waits.
 
 Until the `JOIN` of this connection it drops what it hears: that was meant for one before. Whatever
-has a serial is answered with `DONE`, in this order; whatever has not has its own answer, if it has
-one.
+has a serial is answered with `DONE`, in this order, and the answer is remembered by the broker;
+whatever has not has its own answer, if it has one.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from enum import IntEnum
 
 SERIAL = struct.Struct("<Q")
 """The number of something that is done once, however often it is said."""
 JOINED = struct.Struct("<QQQ")
 """The last serial that the broker has done; since when it knows serials of the node, and since when
-it takes it for alive: neither changes as long as that goes on."""
+it takes it for alive: neither changes as long as that goes on. Behind it the serials of those that
+were refused, of the last ones.
+"""
 TRUST = struct.Struct("<dQ")
 """`frames.TIME`, and the number of the last message that there is."""
+
+
+def pack_serials(serials: Iterable[int]) -> bytes:
+    """Write serials one behind the other."""
+    return b"".join(map(SERIAL.pack, serials))
+
+
+def unpack_serials(data: bytes | memoryview) -> list[int]:
+    """Read what `pack_serials` has written."""
+    return [serial for (serial,) in SERIAL.iter_unpack(data)]
 
 
 class Ask(IntEnum):
@@ -43,9 +56,11 @@ class Ask(IntEnum):
     RELEASE = 74  # name: the key; payload: SERIAL, the member
     ENTER = 75  # payload: SERIAL, the member
     LEAVE = 76  # payload: SERIAL, the member
-    TABLE = 77  # number: the question; name: the table; payload: `tables.Request`
+    TABLE = 77  # number: the question; name: the table; payload: a `tables.Request` to read it
     READY = 78
     END = 79  # the host ends: nobody is to wait for the lease
+    CHANGE = 80  # number: how many before it may be unknown to the hub; name: the table; payload:
+    # SERIAL, a `tables.Request` that changes it
 
 
 class Tell(IntEnum):
@@ -53,13 +68,13 @@ class Tell(IntEnum):
 
     UP = 96  # number: of the connection; payload: where the broker is
     AWAY = 97  # payload: why
-    JOINED = 98  # payload: JOINED
+    JOINED = 98  # payload: JOINED, SERIALs
     OWNED = 99  # for each OWN, in their order; payload: SERIAL, the fencing number, or 0
     MESSAGE = 100  # number: the lower half of its number; name: topic; payload: `with_sender`
     RESUMED = 101  # number: 1 if something was lost; payload: as that of RESUME
     RETAINED = 102  # number: the question; name: the topic; payload: `with_sender`
     HEARD = 103  # number: the question, of which nothing more comes; name: "lost" if not all came
-    DONE = 104  # number: so many that have a serial are done
+    DONE = 104  # number: so many that have a serial are done; payload: SERIALs that were refused
     ITEMS = 105  # number: the question; payload: some items of the table, as `tables` writes them
     ANSWER = 106  # number: the question; payload: `tables.Answer`
     TRUST = 107  # payload: TRUST

@@ -22,11 +22,13 @@ class Unconfirmed(NamedTuple):
         serial: its number.
         packed: its frame.
         member: who is told when it is confirmed; `NOBODY` for none.
+        question: the member's own number of a change of a table; None for anything else.
     """
 
     serial: int
     packed: bytes
     member: int
+    question: int | None = None
 
 
 class Outbox:
@@ -34,7 +36,8 @@ class Outbox:
 
     Args:
         send: takes a frame for the bridge.
-        tell: called with a member that wants to know, and whether its message has its place.
+        tell: called with what a member wants to know of, and whether it is done; None if nobody
+            knows.
 
     Attributes:
         open: whether the bridge takes frames at the moment.
@@ -42,7 +45,9 @@ class Outbox:
     """
 
     def __init__(
-        self, send: Callable[[bytes], object], tell: Callable[[int, bool], object]
+        self,
+        send: Callable[[bytes], object],
+        tell: Callable[[Unconfirmed, bool | None], object],
     ) -> None:
         self._send, self._tell = send, tell
         self._entries: deque[Unconfirmed] = deque()
@@ -62,30 +67,45 @@ class Outbox:
             number: its number.
             member: who is told when it is confirmed.
         """
-        self._serial += 1
-        packed = Frame(kind, number, name, SERIAL.pack(self._serial) + payload).pack()
-        self._entries.append(Unconfirmed(self._serial, packed, member))
-        self.size += len(packed) + _ENTRY_BYTES
-        if self.open:
-            self._sent = self._serial
-            self._send(packed)
+        self._add(Frame(kind, number, name, payload), member, None)
 
-    def confirm(self, count: int) -> None:
-        """Take the first entries for done."""
+    def change(self, table: bytes, request: bytes, member: int, question: int) -> None:
+        """Change a table.
+
+        Args:
+            table: its name.
+            request: what is changed (`tables.Request`).
+            member: who is told of the answer.
+            question: the member's own number of that.
+        """
+        before = self._serial + 1 - self._entries[0].serial if self._entries else 0
+        self._add(Frame(Ask.CHANGE, before, table, request), member, question)
+
+    def confirm(self, count: int, refused: Iterable[int]) -> None:
+        """Take the first entries for done.
+
+        Args:
+            count: how many.
+            refused: the serials of those that were not done, but refused.
+        """
+        serials = frozenset(refused)
         for _ in range(min(count, len(self._entries))):
-            self._end(self._entries.popleft(), has_place=True)
+            entry = self._entries.popleft()
+            self._end(entry, entry.serial not in serials)
 
-    def join(self, last: int) -> None:
+    def join(self, last: int, refused: Iterable[int]) -> None:
         """Take for done what the broker has done already, before it is said again.
 
         Args:
             last: the last serial that the broker knows; -1 if it has forgotten this node. Then
                 nobody knows what became of what it was sent, so that is not said again.
+            refused: the serials of those that it has not done, but refused.
         """
-        has_place = last >= 0
-        last = last if has_place else self._sent
+        is_known, serials = last >= 0, frozenset(refused)
+        last = last if is_known else self._sent
         while self._entries and self._entries[0].serial <= last:
-            self._end(self._entries.popleft(), has_place=has_place)
+            entry = self._entries.popleft()
+            self._end(entry, entry.serial not in serials if is_known else None)
         self._serial = max(self._serial, last)
 
     def begin(self) -> None:
@@ -97,16 +117,28 @@ class Outbox:
 
     def state(self) -> OutboxState:
         """Return the last serial, the last one that was sent, and what is not confirmed."""
-        entries = [(each.serial, each.packed, each.member) for each in self._entries]
+        entries = [(each.serial, each.packed, each.member, each.question) for each in self._entries]
         return self._serial, self._sent, entries
 
-    def restore(self, serial: int, sent: int, entries: Iterable[tuple[int, bytes, int]]) -> None:
+    def restore(
+        self, serial: int, sent: int, entries: Iterable[tuple[int, bytes, int, int | None]]
+    ) -> None:
         """Take over."""
         self._serial, self._sent = serial, sent
         self._entries.extend(Unconfirmed(*each) for each in entries)
         self.size = sum(len(each.packed) + _ENTRY_BYTES for each in self._entries)
 
-    def _end(self, entry: Unconfirmed, *, has_place: bool) -> None:
+    def _add(self, frame: Frame, member: int, question: int | None) -> None:
+        self._serial += 1
+        whole = frame._replace(payload=SERIAL.pack(self._serial) + frame.payload)
+        packed = whole.pack()
+        self._entries.append(Unconfirmed(self._serial, packed, member, question))
+        self.size += len(packed) + _ENTRY_BYTES
+        if self.open:
+            self._sent = self._serial
+            self._send(packed)
+
+    def _end(self, entry: Unconfirmed, done: bool | None) -> None:
         self.size -= len(entry.packed) + _ENTRY_BYTES
         if entry.member != NOBODY:
-            self._tell(entry.member, has_place)
+            self._tell(entry, done)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from host.bus.bridge_frames import Ask
 from host.bus.frames import Frame, Kind
-from host.bus.tables import Request
 
 _LAST_ID = 2**32 - 1
 _READS = (Kind.READ, Kind.READ_PREFIX)
@@ -48,7 +47,7 @@ class Questions:
     """Passes questions on while there is a connection, and answers to those who have asked.
 
     Subscriptions wait for a connection. A question to a table does not: it is answered as not
-    known, since nobody knows whether it was done.
+    known.
 
     Args:
         send: takes the number of a member and a packed frame for it.
@@ -96,12 +95,7 @@ class Questions:
             del self._subscriptions[key]
 
     def ask_table(self, member: int, frame: Frame) -> None:
-        """Ask a table something.
-
-        Raises:
-            BadFrameError: it is no question.
-        """
-        Request.unpack(frame.payload)
+        """Ask a table something that changes nothing."""
         size = len(frame.payload)
         if not self._is_open or self._waiting + size > self._most:
             self._send(member, Frame(Kind.NO_ANSWER, frame.number, b"").pack())

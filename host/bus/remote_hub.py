@@ -12,13 +12,14 @@ from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple, Protocol
 
-from host.bus.bridge_frames import JOINED, SERIAL, TRUST, Ask, Tell
+from host.bus.bridge_frames import JOINED, SERIAL, TRUST, Ask, Tell, unpack_serials
 from host.bus.claims import Claims
 from host.bus.frames import BRIDGE, TIME, Frame, Kind, with_sender
 from host.bus.hearers import Hearers
-from host.bus.outbox import NOBODY, Outbox
+from host.bus.outbox import NOBODY, Outbox, Unconfirmed
 from host.bus.questions import Questions
 from host.bus.remote_state import RemoteState
+from host.bus.tables import READS, Answer, Request
 
 _HALF = 2**32 - 1
 
@@ -87,7 +88,7 @@ class RemoteHub:
         self.stage = Stage.AWAY
         self._members: set[int] = set()
         self._hearers = Hearers()
-        self._outbox = Outbox(lambda packed: send(BRIDGE, packed), self._tell_place)
+        self._outbox = Outbox(lambda packed: send(BRIDGE, packed), self._tell_end)
         self._claims = Claims(send, self._ask, self._give_up, self._name)
         self._questions = Questions(send, self._ask, limits.queued_bytes)
         self._position: tuple[int, bytes] | None = None
@@ -103,7 +104,7 @@ class RemoteHub:
             Kind.PUBLISH_TOLD: lambda member, frame: self._publish(member, frame, member),
             Kind.OWN: self._claim,
             Kind.RELEASE: lambda member, frame: self._claims.release(member, frame.name),
-            Kind.TABLE: self._questions.ask_table,
+            Kind.TABLE: self._ask_table,
             Kind.READ: self._read,
             Kind.READ_PREFIX: self._read,
         }
@@ -226,6 +227,19 @@ class RemoteHub:
     def _publish(self, member: int, frame: Frame, told: int) -> None:
         whole = with_sender(self._name(member), frame.payload)
         self._outbox.add(Ask.PUBLISH, frame.name, whole, frame.number, told)
+        self._check_room()
+
+    def _ask_table(self, member: int, frame: Frame) -> None:
+        """Read a table now or not at all; changes wait their turn, as messages do."""
+        if Request.unpack(frame.payload).op in READS:
+            self._questions.ask_table(member, frame)
+        elif self._is_full:
+            self._send(member, Frame(Kind.NO_ANSWER, frame.number, b"").pack())
+        else:
+            self._outbox.change(frame.name, frame.payload, member, frame.number)
+            self._check_room()
+
+    def _check_room(self) -> None:
         if not self._is_full and self._outbox.size > self._limits.queued_bytes:
             self._set_full(is_full=True)
 
@@ -243,11 +257,17 @@ class RemoteHub:
         if due is not None:
             self._clock.call_at(due, self._expire)
 
-    def _tell_place(self, member: int, has_place: bool) -> None:
-        self._send(member, Frame(Kind.ORDERED, int(has_place), b"").pack())
+    def _tell_end(self, entry: Unconfirmed, done: bool | None) -> None:
+        if entry.question is None:
+            frame = Frame(Kind.ORDERED, int(done is True), b"")
+        elif done is None:
+            frame = Frame(Kind.NO_ANSWER, entry.question, b"")
+        else:
+            frame = Frame(Kind.ANSWER, entry.question, b"", Answer(done).pack())
+        self._send(entry.member, frame.pack())
 
     def _confirm(self, frame: Frame) -> None:
-        self._outbox.confirm(frame.number)
+        self._outbox.confirm(frame.number, unpack_serials(frame.payload))
         if self._is_full and self._outbox.size <= self._limits.queued_bytes // 2:
             self._set_full(is_full=False)
 
@@ -296,13 +316,14 @@ class RemoteHub:
         self._ask(Frame(Ask.JOIN, frame.number, self._node, members))
 
     def _joined(self, frame: Frame) -> None:
-        last, known_since, alive_since = JOINED.unpack(frame.payload)
+        last, known_since, alive_since = JOINED.unpack_from(frame.payload)
+        refused = unpack_serials(frame.payload[JOINED.size :])
         has_forgotten = self._known_since not in (0, known_since)
         was_alive = self._alive_since == alive_since
         self._known_since, self._alive_since = known_since, alive_since
         if not was_alive:  # others may own keys from now on: nobody here is to trust that it does
             self._set_trust(0.0)
-        self._outbox.join(-1 if has_forgotten else last)
+        self._outbox.join(-1 if has_forgotten else last, refused)
         if not was_alive or self._claims.is_unsure:
             self._claims.ask_again()
         self._enter(Stage.CATCHING_UP, "")

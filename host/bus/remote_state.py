@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from host.bus.hearers import Lists
 
-OutboxState = tuple[int, int, list[tuple[int, bytes, int]]]
-"""The last serial, the last one that was sent, and serial, frame and member of each that waits."""
+OutboxState = tuple[int, int, list[tuple[int, bytes, int, int | None]]]
+"""The last serial, the last one that was sent, and each `outbox.Unconfirmed`."""
 OwnedKey = tuple[bytes, int, int]
 """A key, its owner, and its fencing number."""
 WaitingClaim = tuple[int, bytes, float, bool, bool]

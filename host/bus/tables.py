@@ -28,6 +28,10 @@ class Op(IntEnum):
     ITEMS = 5
 
 
+READS = (Op.GET, Op.ITEMS)
+"""What changes nothing."""
+
+
 class Request(NamedTuple):
     """A question to a table.
 

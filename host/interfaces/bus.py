@@ -44,8 +44,12 @@ class Table(Protocol):
     Nothing blocks: each call has its answer in `done`, once. What is set stays when its member
     ends. A key has 1 to 512 bytes in UTF-8, a value 64 KiB at most, a table 4 MiB.
 
-    `done(None)` means that nobody knows: the bus is overloaded, or has lost its broker, perhaps
-    after it had done what was asked. Ask again later.
+    Changes wait for a broker that is away, as messages do, and are done once; what one member
+    publishes and changes is done in that order. Questions do not wait: they are answered as not
+    known.
+
+    `done(None)` means that nobody knows: too much waits already, or the broker has forgotten all,
+    perhaps after it had done what was asked. Ask again later.
     """
 
     def get(self, key: str, done: Callable[[bool, bytes | None], object]) -> None:

@@ -17,6 +17,7 @@ def serve(start: Start) -> Host:
     return start(plugin="asgi", settings=options)
 
 
+@pytest.mark.slow
 def test_reloads_lose_no_request(start: Start) -> None:
     host = serve(start)
     clients = Clients(host.port)

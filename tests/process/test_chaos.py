@@ -24,11 +24,13 @@ TALKS = {
 OPTIONS = {"chat": {"chat": {"messages_per_second": 1e9, "burst": 1_000_000}}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TALKS)
 def test_protocols_that_ship_hold_over_tls_and_behind_a_proxy(chaos, name):
     chaos.over("tls", "proxy")(name, TALKS[name], options=OPTIONS.get(name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TALKS)
 def test_protocols_that_ship_hold(chaos, name):
     chaos(name, TALKS[name], options=OPTIONS.get(name))

@@ -17,11 +17,13 @@ def _surroundings(monkeypatch, tmp_path):
     monkeypatch.setenv("CHAOTIC_FOLDER", str(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_protocol_that_is_right(chaos):
     chaos("support.deviants:Right", TALK)
     assert not any(outcome.problem for outcome in chaos.outcomes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("deviant", "scene", "message"),
     [

@@ -94,6 +94,7 @@ def test_workers_that_are_killed_lose_what_they_had_read_and_no_more(start: Star
     assert told["replies"] <= load.answered
 
 
+@pytest.mark.slow
 def test_reloads_and_other_numbers_of_workers_lose_nothing(start: Start) -> None:
     host = start(plugin="echo", listen=UDP, workers=2)
     with Load(host.address, 200) as load:

@@ -102,6 +102,7 @@ def kill(host: Host, turn: int) -> None:
     host.wait_for("worker_ready", count=ready + 1)
 
 
+@pytest.mark.slow
 def test_kills_and_reloads_under_load_lose_no_count(start: Start) -> None:
     host = start(
         "--ops",

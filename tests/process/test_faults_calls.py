@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from storm.quick import holds
+from storm.quick import holds, rows
 
 pytestmark = pytest.mark.process
 
 
-@pytest.mark.parametrize("row", [11, 12, 26, 27])
+@rows(11, 12, 26, 27)
 def test_row(row: int) -> None:
     holds(row)

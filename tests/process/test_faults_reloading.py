@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from storm.quick import holds
+from storm.quick import holds, rows
 
 pytestmark = pytest.mark.process
 
 
-@pytest.mark.parametrize("row", [22, 23, 24, 30, 42, 36, 37, 46])
+@rows(22, 23, 24, 30, 42, 36, 37, 46)
 def test_row(row: int) -> None:
     holds(row)

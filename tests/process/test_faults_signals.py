@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from storm.quick import holds
+from storm.quick import holds, rows
 
 pytestmark = pytest.mark.process
 
 
-@pytest.mark.parametrize("row", [39])
+@rows(39)
 def test_row(row: int) -> None:
     holds(row)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from storm.quick import holds
+from storm.quick import holds, rows
 
 pytestmark = pytest.mark.process
 
 
-@pytest.mark.parametrize("row", [20, 21, 34])
+@rows(20, 21, 34)
 def test_row(row: int) -> None:
     holds(row)

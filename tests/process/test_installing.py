@@ -69,6 +69,7 @@ def in_the_tree() -> set[str]:
     return {name if name.startswith("host/") else f"host/{name}" for name in found}
 
 
+@pytest.mark.slow
 def test_both_wheels_have_all_files_and_one_package(installed: Installed) -> None:
     wanted = in_the_tree() | {"prefork_pytest.py"}
     for wheel in installed.wheels:
@@ -131,6 +132,7 @@ def test_pytest_leaves_a_project_its_own_module_host(
     assert "1 passed" in installed.run("-m", "pytest", "-q", cwd=tmp_path).stdout
 
 
+@pytest.mark.slow
 def test_a_distribution_with_packages_of_those_names_does_no_harm(
     installed: Installed, tmp_path: Path
 ) -> None:

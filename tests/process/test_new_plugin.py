@@ -26,6 +26,7 @@ def installed(tmp_path_factory):
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "folder", ["prefork-shout-out", "prefork-call-out", "deep/er/prefork-pick"]
 )

@@ -64,6 +64,7 @@ def test_the_framers(saved):
     assert done.stdout == "b'hello'\n4 bytes wait for the rest of theirs\n"
 
 
+@pytest.mark.slow
 def test_the_tests_of_the_page_about_testing(saved, tmp_path):
     saved("testing.md")
     done = subprocess.run(

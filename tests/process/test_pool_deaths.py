@@ -70,6 +70,7 @@ def test_one_of_four_processes_is_killed_with_twenty_tasks() -> None:
         assert made.counts[TASKS_DONE] == 19
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP])
 def test_each_of_1000_tasks_has_one_answer_whenever_a_process_is_hit(blow: signal.Signals) -> None:
     # The blow falls after any number of turns: while a process starts, is given a task, works,

@@ -52,6 +52,7 @@ def check_rights(host: Host, *, kept: int) -> None:
         assert [int(status[each], 16) for each in SETS] == [mine] * 4, (pid, status)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("keep", "kept"), [([], 0), (["bind"], BIND)])
 def test_no_process_is_roots_before_or_after_a_reload(
     scene: Scene, keep: list[str], kept: int
@@ -216,6 +217,7 @@ def test_profiles_are_written_by_the_user(scene: Scene) -> None:
     host.other_output.clear()
 
 
+@pytest.mark.slow
 def test_the_user_and_root_give_commands_also_after_a_reload(scene: Scene) -> None:
     host = scene.start()
     for _ in range(2):

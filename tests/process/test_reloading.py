@@ -273,6 +273,7 @@ def test_many_signals_at_once_lead_to_one_state(start: Start) -> None:
     assert host.wait() == 0
 
 
+@pytest.mark.slow
 def test_nothing_is_left_open_by_reloads(start: Start) -> None:
     name = fresh_name()
     host = start("--name", name, workers=2, listen=("tcp4", "unix"))

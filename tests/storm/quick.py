@@ -7,6 +7,16 @@ import pytest
 from storm.rows import run_row
 from storm.table import ROWS
 
+_SLOW = frozenset((4, 5, 12, 23, 28, 39, 46, 47, 51, 53, 59))
+"""Rows whose short form takes more than 20 seconds: `tox -e slow` runs them."""
+
+
+def rows(*numbers: int) -> pytest.MarkDecorator:
+    """Return the mark of a test that is run for each of these rows."""
+    marks = {number: [pytest.mark.slow] if number in _SLOW else [] for number in numbers}
+    given = [pytest.param(number, marks=marks[number]) for number in numbers]
+    return pytest.mark.parametrize("row", given)
+
 
 def holds(number: int) -> None:
     """Run the short form of a row; it holds, or it cannot run here.

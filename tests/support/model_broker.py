@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 
-from host.bus.bridge_frames import JOINED, SERIAL, TRUST, Ask, Tell
-from host.bus.frames import Frame
+from host.bus.bridge_frames import JOINED, SERIAL, TRUST, Ask, Tell, pack_serials
+from host.bus.frames import Frame, split_sender
+from host.bus.tables import Request, Tables
 
 
 class ModelBroker:
@@ -16,6 +17,7 @@ class ModelBroker:
         owners: fencing number and member for each key.
         fence: the last fencing number.
         nodes: session, last serial and members of each node; the session is None if it is dead.
+        history: what was done of publishing and changing tables: payload, or value.
     """
 
     def __init__(self):
@@ -26,6 +28,7 @@ class ModelBroker:
         """Restart empty."""
         self.log, self.owners, self.nodes, self.rings = [], {}, {}, {}
         self.known_since, self.alive_since = {}, {}
+        self.tables, self.refused, self.history = Tables(), {}, []
         self.fence = getattr(self, "fence", 0)
         self.epoch = getattr(self, "epoch", 0) + 1
 
@@ -38,7 +41,8 @@ class ModelBroker:
             members = {*members, *known}
         self.nodes[node] = [self.sessions, serial, set(members)]
         known_since = self.known_since.setdefault(node, self.sessions)
-        return self.sessions, (serial, known_since, self.alive_since[node])
+        state = JOINED.pack(serial, known_since, self.alive_since[node])
+        return self.sessions, state + pack_serials(sorted(self.refused.get(node, ())))
 
     def is_current(self, node, session):
         return node in self.nodes and self.nodes[node][0] == session
@@ -119,7 +123,7 @@ class ModelBridge:
             self.node = frame.name
             joined = self.broker.join(frame.name, frame.payload.split())
             self.session, state = joined
-            self.told.append(Frame(Tell.JOINED, 0, b"", JOINED.pack(*state)))
+            self.told.append(Frame(Tell.JOINED, 0, b"", state))
         elif not self.broker.is_current(self.node, self.session):
             self.cut()
         else:
@@ -175,7 +179,24 @@ class ModelBridge:
         self.told.append(Frame(Tell.DONE, 1, b""))
 
     def _publish(self, frame):
-        self._once(frame, lambda rest: self.broker.publish(frame.name, rest, frame.number))
+        def publish(whole):
+            self.broker.history.append(split_sender(whole)[1])
+            self.broker.publish(frame.name, whole, frame.number)
+
+        self._once(frame, publish)
+
+    def _change(self, frame):
+        (serial,) = SERIAL.unpack_from(frame.payload)
+        request = Request.unpack(frame.payload[SERIAL.size :])
+        self.broker.nodes[self.node][1] = serial
+        refused = []
+        if self.broker.tables.do(frame.name, request).done:
+            self.broker.history.append(request.value)
+        else:
+            refused, known = [serial], self.broker.refused.get(self.node, set())
+            first = serial - frame.number
+            self.broker.refused[self.node] = {each for each in known if each >= first} | {serial}
+        self.told.append(Frame(Tell.DONE, 1, b"", pack_serials(refused)))
 
     def _release(self, frame):
         self._once(frame, lambda member: self.broker.release(member, frame.name))

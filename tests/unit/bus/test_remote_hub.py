@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from host.bus.bridge_frames import Ask
 from host.bus.frames import BRIDGE, FENCE, TIME, Frame, Kind, Parser, split_sender
 from host.bus.remote_hub import RemoteHub, RemoteLimits, Stage
-from host.bus.tables import Op, Request
+from host.bus.tables import Answer, Op, Request
 from support.fakes import FakeLoop
 from support.model_broker import ModelBridge, ModelBroker
 
@@ -83,6 +83,13 @@ class Site:
             (frame.name, *split_sender(frame.payload)) for frame in self.of(member, Kind.MESSAGE)
         ]
 
+    def answers(self, member):
+        found = {}
+        for frame in self.of(member, Kind.ANSWER):
+            assert frame.number not in found
+            found[frame.number] = Answer.unpack(frame.payload).done
+        return found
+
     def claims(self, member):
         return [frame.number == 1 for frame in self.of(member, Kind.OWNED)]
 
@@ -144,9 +151,70 @@ def test_a_question_to_a_table_does_not_wait(site):
     assert [frame.number for frame in site.of(1, Kind.NO_ANSWER)] == [5, 6]
 
 
+def change(site, number, value, expected=None):
+    request = Request(Op.COMPARE_AND_SET, b"k", value, expected)
+    site.say(next(iter(site.sent)), Kind.TABLE, b"t", number, request.pack())
+
+
+def test_changes_of_a_table_wait_their_turn_behind_messages_and_are_done_once(site, broker):
+    change(site, 5, b"1")
+    assert site.of(1, Kind.ANSWER) == []
+    settle(site)
+    site.say(1, Kind.PUBLISH, b"t", payload=b"before")
+    change(site, 6, b"2", b"1")
+    change(site, 7, b"3", b"1")
+    for _ in range(3):
+        site.bridge.step()
+    site.bridge.cut()  # with the answers
+    change(site, 8, b"4", b"2")
+    settle(site)
+    assert site.answers(1) == {5: True, 6: True, 7: False, 8: True}
+    assert broker.history == [b"1", b"before", b"2", b"4"]
+
+
+def test_answers_are_remembered_over_another_hub_and_only_as_long_as_they_may_be_missing(
+    site, broker
+):
+    settle(site)
+    for number in range(20):
+        change(site, number, b"x", b"other")
+    settle(site)
+    assert len(broker.refused[b"a"]) == 20  # all of them may have been under way
+    change(site, 20, b"x", b"other")
+    site.bridge.step()
+    assert len(broker.refused[b"a"]) == 1
+    site.reload()
+    settle(site)
+    assert site.answers(1) == dict.fromkeys(range(21), False)
+
+
+def test_changes_that_a_broker_has_forgotten_are_not_known(site, broker):
+    settle(site)
+    change(site, 5, b"1")
+    site.bridge.step()
+    site.bridge.cut()
+    site.hear()
+    change(site, 6, b"2")
+    broker.forget()
+    settle(site)
+    assert [frame.number for frame in site.of(1, Kind.NO_ANSWER)] == [5]
+    assert site.answers(1) == {6: True}
+
+
+def test_changes_beyond_the_limit_are_not_known(broker):
+    site = Site(broker, b"a", 1, queued_bytes=10_000)
+    for number in range(12):
+        change(site, number, b"x" * 1000, None)
+    assert [frame.number for frame in site.of(1, Kind.FULL)] == [1]
+    refused = [frame.number for frame in site.of(1, Kind.NO_ANSWER)]
+    assert refused == list(range(refused[0], 12))
+    settle(site)
+    assert site.answers(1) == {number: number == 0 for number in range(refused[0])}
+
+
 def test_questions_are_bounded(site):
     settle(site)
-    question = Request(Op.SET, b"k", b"v" * 60_000).pack()
+    question = Request(Op.GET, b"k" * 60_000).pack()
     for number in range(200):
         site.say(1, Kind.TABLE, b"t", number, question)
     refused = site.of(1, Kind.NO_ANSWER)
@@ -359,7 +427,8 @@ class Anywhere(RuleBasedStateMachine):
         super().__init__()
         self.broker = ModelBroker()
         self.sites = [Site(self.broker, b"a", 1, 2), Site(self.broker, b"b", 3)]
-        self.sent = 0
+        self.sent, self.changes = 0, {0: [], 1: []}
+        self.said = {0: [], 1: []}
         for site in self.sites:
             for member in site.sent:
                 site.say(member, Kind.SUBSCRIBE_PREFIX, b"t", 1)
@@ -372,7 +441,19 @@ class Anywhere(RuleBasedStateMachine):
         site = self.sites[which]
         member = next(iter(site.sent))
         self.sent += 1
-        site.say(member, Kind.PUBLISH_TOLD, topic, keep, b"%d" % self.sent)
+        site.say(member, Kind.PUBLISH_TOLD, topic, keep, b"p%d" % self.sent)
+        self.said[which].append(b"p%d" % self.sent)
+
+    @rule(which=sites_, last=st.integers(0, 3))
+    def change(self, which, last):
+        """Try to take the place of one of the last values that were tried."""
+        value = b"c%d" % sum(map(len, self.changes.values()))
+        known = (
+            [each for changes in self.changes.values() for each in changes][-last:] if last else []
+        )
+        change(self.sites[which], len(self.changes[which]), value, known[0] if known else None)
+        self.changes[which].append(value)
+        self.said[which].append(value)
 
     @rule(which=sites_, key=st.sampled_from([b"k1", b"k2"]))
     def claim(self, which, key):
@@ -437,6 +518,14 @@ class Anywhere(RuleBasedStateMachine):
                 assert all(frame.number == 1 for frame in orders)
                 told += len(orders)
         assert told == self.sent
+        done = self.broker.history
+        assert len(set(done)) == len(done)
+        for which, changes in self.changes.items():
+            assert self.sites[which].of(1 if which == 0 else 3, Kind.NO_ANSWER) == []
+            answers = self.sites[which].answers(1 if which == 0 else 3)
+            assert answers == {at: value in done for at, value in enumerate(changes)}
+            mine = [each for each in done if each in self.said[which]]
+            assert mine == [each for each in self.said[which] if each in done]
         for key, (_, owner) in self.broker.owners.items():
             site = self.sites[0 if owner.startswith(b"a") else 1]
             assert site.hub.state().owned.count((key, int(owner[2:]), self.broker.owners[key][0]))
