@@ -22,8 +22,6 @@ from host.telemetry.events import OPS_FAILED
 
 BEAT_SECONDS = 0.5
 """How often this process tells that it is well."""
-_NICE = 10
-"""How much less of a CPU it gets than what serves connections, where both want it (nice(2))."""
 _GRACE_SECONDS = 1.0
 """How long answers that are under way may take when it ends."""
 
@@ -46,7 +44,6 @@ def run(
     """
     if not begin_helper(assignment.parent):
         return ExitCode.OK
-    os.nice(_NICE)
     access = Access(token, settings.ops.hosts, OPEN_PATHS, PROBES)
     asyncio.run(_serve(assignment, access, telemetry, reopen_log))
     return ExitCode.OK

@@ -161,14 +161,6 @@ def test_its_death_costs_a_restart_and_nothing_else(show: Show) -> None:
     assert not host.events("unknown_child")
 
 
-def test_it_comes_after_what_serves(show: Show) -> None:
-    host, address = show()
-    assert get(address, "/healthz").status == 200
-    nice = {pid: os.getpriority(os.PRIO_PROCESS, pid) for pid in (host.pid, *host.workers.values())}
-    assert set(nice.values()) == {os.getpriority(os.PRIO_PROCESS, 0)}
-    assert os.getpriority(os.PRIO_PROCESS, helper_of(host)) == min(19, nice[host.pid] + 10)
-
-
 def test_one_that_hangs_is_replaced(show: Show) -> None:
     host, address = show("--set", "lifecycle.hang_seconds=1")
     freeze(helper_of(host))
