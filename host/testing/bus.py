@@ -9,6 +9,7 @@ from typing import cast
 
 from host.bus.frames import FENCE, Channel, Frame, Kind, Parser, name_bytes
 from host.bus.hub import Hub
+from host.bus.tables import READS, Request
 from host.bus.worker_end import LocalBus
 from host.interfaces import BUS_LEFT
 from host.runtime.loop import READ, Loop
@@ -50,8 +51,9 @@ class MemoryBus:
     def away(self) -> bool:
         """Whether the broker is away; a test sets it.
 
-        While it is, messages and subscriptions wait, a claim is refused after 2 s, and a question
-        to a table is answered as not known. When it is back, what has waited is done in its order.
+        While it is, messages, subscriptions and changes of tables wait, a claim is refused after
+        2 s, and what a table has is not known. When it is back, what has waited is done in its
+        order.
         """
         return self._away
 
@@ -112,7 +114,7 @@ class MemoryBus:
         """Pass on what a member says, or keep it until the broker is back."""
         if not self._away:
             self._pass_on(member, frame)
-        elif frame is not None and frame.kind == Kind.TABLE:
+        elif frame is not None and _reads_table(frame):
             self._send(member, Frame(Kind.NO_ANSWER, frame.number, b"").pack())
         else:
             unsent = _Unsent(member, frame)
@@ -137,6 +139,10 @@ class MemoryBus:
         if member in self._lines:
             self._lines[member].arrived.append(packed)
         return member in self._lines
+
+
+def _reads_table(frame: Frame) -> bool:
+    return frame.kind == Kind.TABLE and Request.unpack(frame.payload).op in READS
 
 
 class _Line(Channel):

@@ -82,7 +82,8 @@ class Owners:
 
             self._bus.claim(_KEY + client_id, answered)
 
-        return bool(await ask(claimed))
+        # Of one that another host has got meanwhile, this worker still has to take leave.
+        return client_id not in self._owned and bool(await ask(claimed))
 
     def _on_takeover(self, message: Message) -> None:
         self._give_up(message.payload.decode())

@@ -199,13 +199,8 @@ class StoredSessions:
             return False
         before = self._values.get(client_id)
         change = partial(self._table.compare_and_set, client_id, before, value)
-        while (is_done := await ask(change)) is None:  # it may be done all the same
+        while (is_done := await ask(change)) is None:  # too much waits, or the broker knows nothing
             await asyncio.sleep(AGAIN_SECONDS)
-            while not (answer := await ask(self._table.get, client_id))[0]:
-                await asyncio.sleep(AGAIN_SECONDS)
-            if answer[1] != before:  # it is done, or another worker has done something else
-                is_done = answer[1] == value
-                break
         if not is_done:
             return False
         self._values[client_id] = value
