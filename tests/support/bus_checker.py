@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from support import bus_changes
+
 Event = Sequence[Any]
 """What happened, when, and what belongs to it: as `bus_history.py` has written it."""
 Name = tuple[str, int]
@@ -98,6 +100,7 @@ def judge(
         *find_silent_deaths(members),
         *find_bad_fences(members),
         *find_double_owners(members, forgotten, lease),
+        *find_bad_changes(members, forgotten),
     ]
 
 
@@ -301,6 +304,18 @@ def find_double_owners(
             if write.fence < greatest and not excused:
                 text = f"{key}: {write.member} owned it by {write.fence} when {who} had {greatest}"
                 yield Fault("owner", text)
+
+
+def find_bad_changes(
+    members: Mapping[str, Member], forgotten: Sequence[float] = ()
+) -> Iterator[Fault]:
+    """Find changes of a table with a wrong answer, and messages that have overtaken one."""
+    for member in members.values():
+        for text in bus_changes.find_wrong_answers(member.name, member.events):
+            yield Fault("change", text)
+    histories = {member.name: member.events for member in members.values()}
+    for text in bus_changes.find_overtaken(histories, forgotten):
+        yield Fault("overtaken", text)
 
 
 def grants_of(members: Mapping[str, Member]) -> dict[str, list[Hold]]:

@@ -2,8 +2,9 @@
 
 Each worker has a file of its own, with one JSON list a line: what happened, when (in seconds of
 time.monotonic(), which all processes of a machine share), and what belongs to it, as
-`bus_events.py` reads it. A worker publishes numbered messages and claims, uses and gives up keys;
-when there is the file `stop` it gives up its keys and says the last number of each topic once more.
+`bus_checker.py` reads it. A worker publishes numbered messages, claims, uses and gives up keys, and
+raises a number of its own in a table; when there is the file `stop` it gives up its keys and says
+the last number of each topic once more.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from host import BUS_LEFT, BUS_LOST, BUS_TAKEN, Connection, Message, Worker, hoo
 TOPICS = ("room.red", "room.blue", "other")
 PREFIX = "room."
 KEYS = ("north", "south", "east")
+TABLE = "numbers"
+MOST_CHANGES = 20
+"""So many changes may have no answer."""
 
 
 class Options(BaseModel):
@@ -46,6 +50,9 @@ class History:
         self._asked: set[str] = set()
         self._held: dict[str, int] = {}
         self._is_over = False
+        self._table = worker.bus.table(TABLE)
+        self._value = self._open = 0
+        self._is_sure = True
         path = self._folder / f"{worker.bus.member.replace(':', '-')}.jsonl"
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         self._note("begin", worker.bus.member)
@@ -81,10 +88,58 @@ class History:
         self._note(what, text)
         if what == "taken":
             self._held.pop(text, None)
+        elif what == "lost":
+            self._be_unsure()
 
     def _hear(self, heard: str, message: Message) -> None:
         number = int(message.payload)
         self._note("hear", heard, message.topic, message.sender, number, message.retained)
+        if not message.retained and self._random.random() < 0.1:
+            looked = partial(self._looked, message.sender, message.topic, number)
+            self._table.get(message.sender, looked)
+
+    def _looked(self, sender: str, topic: str, number: int, known: bool, value: Any) -> None:
+        if known:
+            self._note("looked", sender, topic, number, int(value or 0))
+
+    def _change(self) -> None:
+        """Raise the number of this worker, or try to though another one is there."""
+        if not self._is_sure or self._open >= MOST_CHANGES:
+            return
+        is_right, number = self._random.random() < 0.7, self._value + 1
+        before = b"%d" % self._value if self._value else None
+        self._note("change", number, is_right)
+        self._open += 1
+        changed = partial(self._changed, number, is_right)
+        expected = before if is_right else b"another"
+        self._table.compare_and_set(self._bus.member, expected, b"%d" % number, changed)
+        if is_right:
+            self._value = number
+
+    def _changed(self, number: int, is_right: bool, done: bool | None) -> None:
+        self._open -= 1
+        self._note("changed", number, is_right, done)
+        if done is None:
+            self._be_unsure()
+
+    def _be_unsure(self) -> None:
+        """Read what there is as soon as nothing is under way: the broker may have forgotten it."""
+        if self._is_sure:
+            self._is_sure = False
+            self._read()
+
+    def _read(self) -> None:
+        if self._open:
+            self._worker.call_later(0.02, self._read)
+        else:
+            self._table.get(self._bus.member, self._synced)
+
+    def _synced(self, known: bool, value: bytes | None) -> None:
+        if known:
+            self._value, self._is_sure = int(value or 0), True
+            self._note("synced", self._value)
+        else:
+            self._worker.call_later(0.02, self._read)
 
     def _turn(self) -> None:
         if not self._is_over:
@@ -92,6 +147,7 @@ class History:
             if self._is_over:
                 self._finish()
             else:
+                self._change()
                 self._publish(self._random.choice(TOPICS))
                 self._use_key(self._random.choice(KEYS))
         self._worker.call_later(self._options.every_seconds, self._turn)
@@ -106,6 +162,7 @@ class History:
         if taken:
             self._numbers[topic] = number
             self._note("publish", topic, number, at, wants_done)
+            self._note("behind", topic, number, self._value)
         elif retry:
             self._worker.call_later(0.05, lambda: self._publish(topic, retry=True))
 
@@ -140,6 +197,9 @@ class History:
         """Give up all keys, and publish one more message on each topic, however long it takes."""
         for key in tuple(self._held):
             self._release(key)
+        if self._open:
+            self._worker.call_later(0.02, self._finish)
+            return
         for topic in TOPICS:
             self._publish(topic, retry=True)
         self._note("finish")

@@ -32,6 +32,50 @@ def test_what_is_as_promised_passes():
     assert rules(begin(A, published(1), published(2), *told), begin(B, *told)) == []
 
 
+def change(number, is_right=True):
+    return ["change", 2.0, number, is_right]
+
+
+def changed(number, answer, is_right=True):
+    return ["changed", 3.0, number, is_right, answer]
+
+
+def test_changes_that_are_answered_as_they_must_be():
+    events = [change(1), changed(1, True), change(2, False), changed(2, False, False)]
+    lost = ["lost", 4.0, "0"], change(2), changed(2, False), ["synced", 5.0, 0]
+    not_known = change(1), changed(1, None), change(2), changed(2, False), ["synced", 6.0, 0]
+    assert rules(begin(A, *events, *lost, *not_known, change(1), changed(1, True))) == []
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [change(1), changed(1, False)],
+        [change(1, False), changed(1, True, False)],
+        [change(1), changed(1, True), changed(1, True)],
+        [["lost", 1.0, "0"], ["synced", 2.0, 5], change(6), changed(6, False)],
+    ],
+)
+def test_a_change_that_has_a_wrong_answer_or_two(events):
+    assert rules(begin(A, *events)) == ["change"]
+
+
+@pytest.mark.parametrize(
+    ("found", "more", "forgotten", "wanted"),
+    [
+        (3, [], [], []),
+        (2, [], [], ["overtaken"]),
+        (2, [change(9), changed(9, None)], [], []),
+        (2, [], [3.0], []),
+        (2, [], [5.0], ["overtaken"]),
+    ],
+)
+def test_a_message_that_overtakes_a_change(found, more, forgotten, wanted):
+    speaker = begin(A, published(1), ["behind", 2.0, "t", 1, 3], *more)
+    hearer = begin(B, heard(1), ["looked", 4.0, A, "t", 1, found])
+    assert rules(speaker, hearer, forgotten=forgotten) == wanted
+
+
 def test_a_message_that_is_heard_twice():
     speaker = begin(A, published(1), heard(1), finish())
     assert rules(speaker, begin(B, heard(1), heard(1, 4.0, retained=True), finish())) == [
