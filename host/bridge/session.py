@@ -16,6 +16,8 @@ from host.bus.frames import Frame, split_sender, with_sender
 from host.bus.tables import Op
 
 _GLOB = re.compile(rb"[\\*?\[\]^]")
+_MOST_SERIALS = 10_000
+"""So many are told in one frame."""
 _STALE = -1
 """The answer of a script to a node that is taken for dead, or has another session."""
 
@@ -166,9 +168,10 @@ class Session:
     def flush(self) -> None:
         """Tell the hub what was done since the last time."""
         if self._done:
-            self._tell(Frame(Tell.DONE, self._done, b"", pack_serials(self._refused)))
-            self._done = 0
+            self._tell_refused(self._refused)
             self._refused.clear()
+            self._tell(Frame(Tell.DONE, self._done, b""))
+            self._done = 0
 
     @property
     def _self(self) -> tuple[bytes, bytes]:
@@ -203,11 +206,17 @@ class Session:
         def joined(reply: Any) -> None:
             session, last, known, alive, *refused = reply
             self._session = bytes(session)
+            self._tell_refused(list(map(int, refused)))
             state = JOINED.pack(int(last), int(known), int(alive))
-            self._tell(Frame(Tell.JOINED, 0, b"", state + pack_serials(map(int, refused))))
+            self._tell(Frame(Tell.JOINED, 0, b"", state))
             self.beat()
 
         self._run("join", joined, frame.name, self._lease_ms, *frame.payload.split())
+
+    def _tell_refused(self, serials: list[int]) -> None:
+        for at in range(0, len(serials), _MOST_SERIALS):
+            payload = pack_serials(serials[at : at + _MOST_SERIALS])
+            self._tell(Frame(Tell.REFUSED, 0, b"", payload))
 
     def _beaten(self, sent: float, reply: Any) -> None:
         """Trust owned keys for the lease from before the beat was sent, less one beat."""

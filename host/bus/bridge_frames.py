@@ -23,9 +23,7 @@ SERIAL = struct.Struct("<Q")
 """The number of something that is done once, however often it is said."""
 JOINED = struct.Struct("<QQQ")
 """The last serial that the broker has done; since when it knows serials of the node, and since when
-it takes it for alive: neither changes as long as that goes on. Behind it the serials of those that
-were refused, of the last ones.
-"""
+it takes it for alive: neither changes as long as that goes on."""
 TRUST = struct.Struct("<dQ")
 """`frames.TIME`, and the number of the last message that there is."""
 
@@ -35,7 +33,7 @@ def pack_serials(serials: Iterable[int]) -> bytes:
     return b"".join(map(SERIAL.pack, serials))
 
 
-def unpack_serials(data: bytes | memoryview) -> list[int]:
+def unpack_serials(data: bytes) -> list[int]:
     """Read what `pack_serials` has written."""
     return [serial for (serial,) in SERIAL.iter_unpack(data)]
 
@@ -68,13 +66,14 @@ class Tell(IntEnum):
 
     UP = 96  # number: of the connection; payload: where the broker is
     AWAY = 97  # payload: why
-    JOINED = 98  # payload: JOINED, SERIALs
+    JOINED = 98  # payload: JOINED
     OWNED = 99  # for each OWN, in their order; payload: SERIAL, the fencing number, or 0
     MESSAGE = 100  # number: the lower half of its number; name: topic; payload: `with_sender`
     RESUMED = 101  # number: 1 if something was lost; payload: as that of RESUME
     RETAINED = 102  # number: the question; name: the topic; payload: `with_sender`
     HEARD = 103  # number: the question, of which nothing more comes; name: "lost" if not all came
-    DONE = 104  # number: so many that have a serial are done; payload: SERIALs that were refused
+    DONE = 104  # number: so many that have a serial are done, or refused
     ITEMS = 105  # number: the question; payload: some items of the table, as `tables` writes them
     ANSWER = 106  # number: the question; payload: `tables.Answer`
     TRUST = 107  # payload: TRUST
+    REFUSED = 108  # payload: SERIALs; before the DONE or JOINED that is about them, too

@@ -51,6 +51,7 @@ class Outbox:
     ) -> None:
         self._send, self._tell = send, tell
         self._entries: deque[Unconfirmed] = deque()
+        self._refused: set[int] = set()
         self._serial = self._sent = 0
         self.open = False
         self.size = 0
@@ -81,32 +82,30 @@ class Outbox:
         before = self._serial + 1 - self._entries[0].serial if self._entries else 0
         self._add(Frame(Ask.CHANGE, before, table, request), member, question)
 
-    def confirm(self, count: int, refused: Iterable[int]) -> None:
-        """Take the first entries for done.
+    def refuse(self, serials: Iterable[int]) -> None:
+        """Note that these were not done, but refused; whoever confirms them says so before."""
+        if self._entries:
+            waiting = range(self._entries[0].serial, self._serial + 1)
+            self._refused.update(serial for serial in serials if serial in waiting)
 
-        Args:
-            count: how many.
-            refused: the serials of those that were not done, but refused.
-        """
-        serials = frozenset(refused)
+    def confirm(self, count: int) -> None:
+        """Take the first entries for done."""
         for _ in range(min(count, len(self._entries))):
-            entry = self._entries.popleft()
-            self._end(entry, entry.serial not in serials)
+            self._end(self._entries.popleft(), is_known=True)
 
-    def join(self, last: int, refused: Iterable[int]) -> None:
+    def join(self, last: int) -> None:
         """Take for done what the broker has done already, before it is said again.
 
         Args:
             last: the last serial that the broker knows; -1 if it has forgotten this node. Then
                 nobody knows what became of what it was sent, so that is not said again.
-            refused: the serials of those that it has not done, but refused.
         """
-        is_known, serials = last >= 0, frozenset(refused)
+        is_known = last >= 0
         last = last if is_known else self._sent
         while self._entries and self._entries[0].serial <= last:
-            entry = self._entries.popleft()
-            self._end(entry, entry.serial not in serials if is_known else None)
+            self._end(self._entries.popleft(), is_known=is_known)
         self._serial = max(self._serial, last)
+        self._refused.clear()
 
     def begin(self) -> None:
         """Say everything that is not confirmed."""
@@ -138,7 +137,9 @@ class Outbox:
             self._sent = self._serial
             self._send(packed)
 
-    def _end(self, entry: Unconfirmed, done: bool | None) -> None:
+    def _end(self, entry: Unconfirmed, *, is_known: bool) -> None:
         self.size -= len(entry.packed) + _ENTRY_BYTES
+        is_done = entry.serial not in self._refused
+        self._refused.discard(entry.serial)
         if entry.member != NOBODY:
-            self._tell(entry, done)
+            self._tell(entry, is_done if is_known else None)

@@ -118,6 +118,7 @@ class RemoteHub:
             Tell.RETAINED: self._questions.take_retained,
             Tell.HEARD: self._questions.end_retained,
             Tell.DONE: self._confirm,
+            Tell.REFUSED: lambda frame: self._outbox.refuse(unpack_serials(frame.payload)),
             Tell.ITEMS: self._questions.take_items,
             Tell.ANSWER: self._questions.take_answer,
             Tell.TRUST: self._trust,
@@ -267,7 +268,7 @@ class RemoteHub:
         self._send(entry.member, frame.pack())
 
     def _confirm(self, frame: Frame) -> None:
-        self._outbox.confirm(frame.number, unpack_serials(frame.payload))
+        self._outbox.confirm(frame.number)
         if self._is_full and self._outbox.size <= self._limits.queued_bytes // 2:
             self._set_full(is_full=False)
 
@@ -316,14 +317,13 @@ class RemoteHub:
         self._ask(Frame(Ask.JOIN, frame.number, self._node, members))
 
     def _joined(self, frame: Frame) -> None:
-        last, known_since, alive_since = JOINED.unpack_from(frame.payload)
-        refused = unpack_serials(frame.payload[JOINED.size :])
+        last, known_since, alive_since = JOINED.unpack(frame.payload)
         has_forgotten = self._known_since not in (0, known_since)
         was_alive = self._alive_since == alive_since
         self._known_since, self._alive_since = known_since, alive_since
         if not was_alive:  # others may own keys from now on: nobody here is to trust that it does
             self._set_trust(0.0)
-        self._outbox.join(-1 if has_forgotten else last, refused)
+        self._outbox.join(-1 if has_forgotten else last)
         if not was_alive or self._claims.is_unsure:
             self._claims.ask_again()
         self._enter(Stage.CATCHING_UP, "")

@@ -64,8 +64,9 @@ class Request(NamedTuple):
             raise BadFrameError(f"a request of {len(data)} bytes")
         op, key_size, value_size, expected_size = _REQUEST.unpack_from(data)
         sizes = (key_size, max(value_size, 0), max(expected_size, 0))
-        if _REQUEST.size + sum(sizes) != len(data) or max(sizes) > MAX_VALUE_BYTES:
-            raise BadFrameError(f"a request of {len(data)} bytes for {sizes}")
+        is_whole = _REQUEST.size + sum(sizes) == len(data) and max(sizes) <= MAX_VALUE_BYTES
+        if not is_whole or not Op.GET <= op <= Op.ITEMS:
+            raise BadFrameError(f"request {op} of {len(data)} bytes for {sizes}")
         at, parts = _REQUEST.size, []
         for size in sizes:
             parts.append(data[at : at + size])

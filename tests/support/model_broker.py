@@ -42,7 +42,7 @@ class ModelBroker:
         self.nodes[node] = [self.sessions, serial, set(members)]
         known_since = self.known_since.setdefault(node, self.sessions)
         state = JOINED.pack(serial, known_since, self.alive_since[node])
-        return self.sessions, state + pack_serials(sorted(self.refused.get(node, ())))
+        return self.sessions, state, self.refused.get(node, ())
 
     def is_current(self, node, session):
         return node in self.nodes and self.nodes[node][0] == session
@@ -122,7 +122,8 @@ class ModelBridge:
         if frame.kind == Ask.JOIN:
             self.node = frame.name
             joined = self.broker.join(frame.name, frame.payload.split())
-            self.session, state = joined
+            self.session, state, refused = joined
+            self.told.append(Frame(Tell.REFUSED, 0, b"", pack_serials(refused)))
             self.told.append(Frame(Tell.JOINED, 0, b"", state))
         elif not self.broker.is_current(self.node, self.session):
             self.cut()
@@ -196,7 +197,8 @@ class ModelBridge:
             refused, known = [serial], self.broker.refused.get(self.node, set())
             first = serial - frame.number
             self.broker.refused[self.node] = {each for each in known if each >= first} | {serial}
-        self.told.append(Frame(Tell.DONE, 1, b"", pack_serials(refused)))
+        self.told.append(Frame(Tell.REFUSED, 0, b"", pack_serials(refused)))
+        self.told.append(Frame(Tell.DONE, 1, b""))
 
     def _release(self, frame):
         self._once(frame, lambda member: self.broker.release(member, frame.name))

@@ -75,6 +75,12 @@ def test_requests_are_read_as_they_were_written(request):
     assert Request.unpack(request.pack()) == request
 
 
+@pytest.mark.parametrize("op", [0, max(Op) + 1, 255])
+def test_a_request_for_what_tables_do_not_do_is_an_error(op):
+    with pytest.raises(BadFrameError, match=f"request {op} "):
+        Request.unpack(Request(op, b"k", b"v").pack())
+
+
 @given(st.binary(max_size=40))
 def test_what_is_no_request_is_an_error(data):
     with suppress(BadFrameError):
