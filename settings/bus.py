@@ -124,8 +124,8 @@ class BusSettings(Section):
     max_queued_bytes: int = Field(
         default=8_388_608,
         ge=65_536,
-        description="Bytes of messages that wait for the broker above which `publish` returns"
-        " False.",
+        description="Bytes of messages and of changes of tables that wait for the broker above"
+        " which `publish` returns False; changes are answered with None above twice of it.",
     )
     password: SecretStr = Field(
         default=SecretStr(""),

@@ -301,16 +301,16 @@ return {{left, found}}
     "put": _PRELUDE
     + _SESSIONS
     + f"""
-if not begin(ARGV[1], ARGV[2], ARGV[3]) then return -1 end
 local table, key, value, expected = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local name, sizes = P .. 'table:' .. table, P .. 'table-bytes'
+local before = redis.call('HGET', name, key)
+if not begin(ARGV[1], ARGV[2], ARGV[3]) then return -1 end
 local function refuse()
     local refused = P .. 'refused:' .. ARGV[1]
     redis.call('ZADD', refused, ARGV[3], ARGV[3])
     redis.call('ZREMRANGEBYSCORE', refused, '-inf', '(' .. text(ARGV[3] - ARGV[4]))
     return 0
 end
-local before = redis.call('HGET', name, key)
 if expected ~= '*' and (before and '=' .. before or '') ~= expected then return refuse() end
 local change = 0
 if before then change = change - #before - #key - {ITEM_BYTES} end

@@ -70,6 +70,8 @@ _ANSWERS = frozenset(
         Kind.TAKEN,
     }
 )
+_SHORT_BYTES = 64
+"""An answer of a table that has no more is as short as the others."""
 FENCE = struct.Struct("<Q")
 """A fencing number as a payload."""
 TIME = struct.Struct("<d")
@@ -207,7 +209,8 @@ class Channel:
         if kind in _MESSAGES:
             has_room = waiting <= self._max_queued and not (self._closes_gaps and self.dropped)
         else:
-            has_room = waiting <= 2 * self._max_queued or kind in _ANSWERS
+            is_short = kind in _ANSWERS or (kind == Kind.ANSWER and len(packed) <= _SHORT_BYTES)
+            has_room = is_short or waiting <= 2 * self._max_queued
         if not has_room:
             self.dropped += 1
             return False

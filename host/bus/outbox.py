@@ -93,6 +93,13 @@ class Outbox:
         for _ in range(min(count, len(self._entries))):
             self._end(self._entries.popleft(), is_known=True)
 
+    def forget(self, member: int) -> None:
+        """Tell a member nothing more."""
+        entries = self._entries
+        for at, entry in enumerate(entries):
+            if entry.member == member:
+                entries[at] = entry._replace(member=NOBODY)
+
     def join(self, last: int) -> None:
         """Take for done what the broker has done already, before it is said again.
 

@@ -36,11 +36,16 @@ class _Subscription:
 
 @dataclass(slots=True, eq=False)
 class _TableQuestion:
-    """A question to a table: who has asked it, its own number of it, and how many bytes it has."""
+    """A question to a table: who has asked it, its own number of it, and how many bytes it has.
+
+    Attributes:
+        is_lost: whether some of the answer had no room.
+    """
 
     member: int
     number: int
     size: int
+    is_lost: bool = False
 
 
 class Questions:
@@ -50,7 +55,8 @@ class Questions:
     known.
 
     Args:
-        send: takes the number of a member and a packed frame for it.
+        send: takes the number of a member and a packed frame for it; returns False if it had no
+            room.
         ask: takes a frame for the bridge.
         most_bytes: how much of questions to tables may wait for answers.
     """
@@ -129,13 +135,16 @@ class Questions:
     def take_items(self, frame: Frame) -> None:
         """Pass on some items of a table."""
         if (asked := self._tables.get(frame.number)) is not None:
-            self._send(asked.member, Frame(Kind.ITEMS, asked.number, b"", frame.payload).pack())
+            items = Frame(Kind.ITEMS, asked.number, b"", frame.payload).pack()
+            asked.is_lost |= not self._send(asked.member, items)
 
     def take_answer(self, frame: Frame) -> None:
         """Pass on the answer of a table."""
         if (asked := self._tables.pop(frame.number, None)) is not None:
             self._waiting -= asked.size
-            self._send(asked.member, Frame(Kind.ANSWER, asked.number, b"", frame.payload).pack())
+            answer = Frame(Kind.ANSWER, asked.number, b"", frame.payload).pack()
+            if asked.is_lost or not self._send(asked.member, answer):
+                self._send(asked.member, Frame(Kind.NO_ANSWER, asked.number, b"").pack())
 
     def leave(self, member: int) -> None:
         """Forget a member."""
@@ -171,16 +180,10 @@ class Questions:
         """Return the questions to tables that have no answer, for those that take over."""
         return [(each.member, each.number) for each in self._tables.values()]
 
-    def restore(
-        self,
-        subscriptions: Iterable[tuple[int, int, bytes, int]],
-        tables: Iterable[tuple[int, int]],
-    ) -> None:
-        """Take over: subscriptions go on to wait; what was asked is not known."""
+    def restore(self, subscriptions: Iterable[tuple[int, int, bytes, int]]) -> None:
+        """Take over: subscriptions go on to wait."""
         for each in subscriptions:
             self.ask_retained(*each)
-        for member, number in tables:
-            self._send(member, Frame(Kind.NO_ANSWER, number, b"").pack())
 
     def _ask_for(self, key: int) -> None:
         waiting = self._subscriptions[key]

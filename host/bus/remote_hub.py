@@ -136,13 +136,13 @@ class RemoteHub:
 
     def join(self, member: int) -> None:
         """Take in a member."""
-        if member in self._members:
-            return
-        self._members.add(member)
-        self._outbox.add(Ask.ENTER, b"", self._name(member))
+        is_known = member in self._members
+        if not is_known:
+            self._members.add(member)
+            self._outbox.add(Ask.ENTER, b"", self._name(member))
         self._send(member, Frame(Kind.TRUST, 0, b"", TIME.pack(self._trusted_until)).pack())
-        if self._is_full:
-            self._send(member, Frame(Kind.FULL, 1, b"").pack())
+        if self._is_full or is_known:  # the hub before may have said something else
+            self._send(member, Frame(Kind.FULL, int(self._is_full), b"").pack())
 
     def leave(self, member: int) -> None:
         """Forget a member: what it owns becomes free, and the others are told (`BUS_LEFT`)."""
@@ -151,6 +151,7 @@ class RemoteHub:
         self._members.discard(member)
         self._claims.leave(member)
         self._questions.leave(member)
+        self._outbox.forget(member)
         topics, prefixes = self._hearers.leave(member)
         for topic in topics:
             self._listen(Ask.UNLISTEN, topic)
@@ -209,10 +210,18 @@ class RemoteHub:
         self._hearers.restore(state.hearers, state.prefix_hearers)
         self._outbox.restore(*state.outbox)
         self._claims.restore(state.owned, state.claims)
-        self._questions.restore(state.confirming, state.asking)
+        self._questions.restore(state.confirming)
+        self._is_full = self._outbox.size > self._limits.queued_bytes
         self._position = state.position
         self._known_since, self._alive_since = state.known_since, state.alive_since
         self._trusted_until = state.trusted_until
+        self._expecting = True
+        self._clock.call_at(self._clock.now, lambda: self._answer_late(state.asking))
+
+    def _answer_late(self, asking: list[tuple[int, int]]) -> None:
+        """Answer what the hub before was asked: by now the members have their channels."""
+        for member, number in asking:
+            self._send(member, Frame(Kind.NO_ANSWER, number, b"").pack())
         self._expire()
 
     def _name(self, member: int) -> bytes:
@@ -234,15 +243,19 @@ class RemoteHub:
         """Read a table now or not at all; changes wait their turn, as messages do."""
         if Request.unpack(frame.payload).op in READS:
             self._questions.ask_table(member, frame)
-        elif self._is_full:
+        elif self._outbox.size > 2 * self._limits.queued_bytes:  # messages fill half of it
             self._send(member, Frame(Kind.NO_ANSWER, frame.number, b"").pack())
         else:
             self._outbox.change(frame.name, frame.payload, member, frame.number)
             self._check_room()
 
     def _check_room(self) -> None:
-        if not self._is_full and self._outbox.size > self._limits.queued_bytes:
-            self._set_full(is_full=True)
+        """Tell the members when nothing more can be published, and when it can again."""
+        most = self._limits.queued_bytes
+        is_full = self._outbox.size > (most // 2 if self._is_full else most)
+        if is_full != self._is_full:
+            self._is_full = is_full
+            self._send_all(Frame(Kind.FULL, int(is_full), b""))
 
     def _claim(self, member: int, frame: Frame) -> None:
         due = self._clock.now + self._limits.claim_seconds
@@ -269,12 +282,7 @@ class RemoteHub:
 
     def _confirm(self, frame: Frame) -> None:
         self._outbox.confirm(frame.number)
-        if self._is_full and self._outbox.size <= self._limits.queued_bytes // 2:
-            self._set_full(is_full=False)
-
-    def _set_full(self, *, is_full: bool) -> None:
-        self._is_full = is_full
-        self._send_all(Frame(Kind.FULL, int(is_full), b""))
+        self._check_room()
 
     def _send_all(self, frame: Frame) -> None:
         packed = frame.pack()
@@ -324,6 +332,7 @@ class RemoteHub:
         if not was_alive:  # others may own keys from now on: nobody here is to trust that it does
             self._set_trust(0.0)
         self._outbox.join(-1 if has_forgotten else last)
+        self._check_room()
         if not was_alive or self._claims.is_unsure:
             self._claims.ask_again()
         self._enter(Stage.CATCHING_UP, "")

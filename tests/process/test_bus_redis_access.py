@@ -55,6 +55,12 @@ def do_all(world: World) -> None:
     one.bus.table("t").set("a", b"1", said.append)
     world.until(lambda: len(said) == 3)
     assert said == [True] * 3
+    refused: list[object] = []
+    for _ in range(2):
+        one.bus.table("t").compare_and_set("a", b"another", None, refused.append)
+    one.bus.table("t").delete("none", refused.append)
+    world.until(lambda: len(refused) == 3)
+    assert refused == [False, False, True]
     world.until(lambda: all(map(live, hearers)))  # or it might be unsubscribed from before
     one.bus.release("k")
     one.bus.unsubscribe("room.1")

@@ -17,6 +17,8 @@ from prefork_mqtt.topics import FilterTree
 
 _RETAINED, _QUEUED = 4, 8
 """Bits of the first byte of a message of the bus, beside its QoS."""
+_ENTRY_BYTES = 300
+"""About what a message costs on its way over the bus beside its bytes."""
 _MARK_BYTES = 65_536
 _MOST_BYTES = 2_097_152
 """How much may be on its way to the bus before publishers are held back: a quarter of its queue."""
@@ -79,7 +81,7 @@ class Broker:
                 key = self._stored.key()
                 head = bytes((head[0] | _QUEUED, len(key))) + key.encode()
                 done = self._enqueue(queues, Message(topic, payload, qos, key), done)
-        self._unmarked += (len(topic) + len(payload)) * (1 + len(queues))
+        self._unmarked += (len(topic) + len(payload) + _ENTRY_BYTES) * (1 + len(queues))
         if done is not None or self._unmarked > _MARK_BYTES:
             self._send_marked(TOPIC + topic, head + payload, int(retain), done or _ignore)
         elif not self._bus.publish(TOPIC + topic, head + payload, retain=int(retain)):

@@ -35,6 +35,8 @@ class Record(NamedTuple):
         sent: number, key and QoS of each message that the client has not confirmed.
         released, received: as those of a session; empty while it is connected.
         left: when the client has gone, as `time.time()`; 0 while it is connected.
+        key: no other record has it: so a change that has waited long takes the place of none but
+            the one that it was made for.
     """
 
     filters: dict[str, int]
@@ -42,6 +44,7 @@ class Record(NamedTuple):
     released: list[int]
     received: list[int]
     left: float
+    key: str
 
 
 class StoredSessions:
@@ -72,7 +75,7 @@ class StoredSessions:
             def answered(items: dict[str, bytes] | None) -> None:
                 if items is not None:
                     for client_id in self.known.keys() - items.keys():
-                        self._know(client_id, None)
+                        self._forget_what_is_gone(client_id)
                     for client_id, value in items.items():
                         self._know(client_id, _record(value).filters)
                 done(items is not None)
@@ -111,6 +114,7 @@ class StoredSessions:
                 list(session.released) if left else [],
                 list(session.received) if left else [],
                 left,
+                self.key(),
             )
             return await self._change(session.client_id, json.dumps(record).encode())
 
@@ -146,7 +150,8 @@ class StoredSessions:
                     else:  # its worker has died
                         gone = record._replace(left=time.time())
                         await self._change(client_id, json.dumps(gone).encode())
-                self.let_go(client_id)
+                if is_owner:
+                    self.let_go(client_id)
 
     def key(self) -> str:
         """Return a key for a message: keys of one worker are in the order of its messages."""
@@ -215,10 +220,16 @@ class StoredSessions:
 
     def _on_change(self, message: BusMessage) -> None:
         client_id, filters = json.loads(message.payload)
-        self._know(client_id, filters)
-        if filters is None:  # what this worker has put there, since it did not know
-            mine = self._clear(client_id, f".{self._bus.member}", self.key())
-            self._worker.asyncio.create_task(mine)
+        if filters is None:
+            self._forget_what_is_gone(client_id)
+        else:
+            self._know(client_id, filters)
+
+    def _forget_what_is_gone(self, client_id: str) -> None:
+        """Forget a session, and clear what this worker has put there, since it did not know."""
+        self._know(client_id, None)
+        mine = self._clear(client_id, f".{self._bus.member}", self.key())
+        self._worker.asyncio.create_task(mine)
 
     def _know(self, client_id: str, filters: dict[str, int] | None) -> None:
         for name in self.known.pop(client_id, ()):

@@ -8,6 +8,7 @@ from reading import (
     acknowledge,
     joined,
     publish,
+    subscribe,
 )
 
 from host.bus.frames import Frame, Kind
@@ -85,6 +86,17 @@ def test_large_messages_are_queued_in_pieces(make):
     assert message[1] == large
     back.say(acknowledge(message[4]) + DISCONNECT)
     assert Client(harness, 0, "me", clean=False).payloads() == []
+
+
+def test_sessions_whose_clients_are_connected_are_stored_after_others_were_looked_for(make):
+    harness = make(2)
+    hearer = joined(harness, 0, "me", "a", qos=1, clean=False)
+    harness.advance(200)
+    hearer.say(subscribe("b", 1))
+    assert hearer.hear() == [b"\x90\x00\x01\x01"]
+    hearer.say(DISCONNECT)
+    joined(harness, 1).say(publish("b", b"x", 1, 1))
+    assert Client(harness, 1, "me", clean=False).payloads() == [b"x"]
 
 
 def test_sessions_that_are_away_for_too_long_are_forgotten(make):

@@ -34,7 +34,7 @@ class Site:
 
     def take(self, member, packed):
         (frame,) = Parser(packed).frames()
-        (self.bridge.asked if member == BRIDGE else self.sent[member]).append(frame)
+        (self.bridge.asked if member == BRIDGE else self.sent.get(member, [])).append(frame)
         return True
 
     def say(self, member, kind, name=b"", number=0, payload=b""):
@@ -59,9 +59,12 @@ class Site:
         self.bridge.asked.clear()
         self.bridge.told.clear()
         self.hub = self.make(b"other")
+        sent, self.sent = self.sent, {}  # the members have no channels yet
         self.hub.restore(state)
+        self.sent = sent
         for member in self.sent:
             self.hub.join(member)
+        self.loop.advance(self.loop.now)
 
     def settle(self):
         """Go on until nothing is under way."""
@@ -203,13 +206,60 @@ def test_changes_that_a_broker_has_forgotten_are_not_known(site, broker):
 
 def test_changes_beyond_the_limit_are_not_known(broker):
     site = Site(broker, b"a", 1, queued_bytes=10_000)
-    for number in range(12):
+    for number in range(30):
         change(site, number, b"x" * 1000, None)
     assert [frame.number for frame in site.of(1, Kind.FULL)] == [1]
     refused = [frame.number for frame in site.of(1, Kind.NO_ANSWER)]
-    assert refused == list(range(refused[0], 12))
+    assert 12 < refused[0] < 20  # twice of what messages may take
+    assert refused == list(range(refused[0], 30))
     settle(site)
     assert site.answers(1) == {number: number == 0 for number in range(refused[0])}
+
+
+@pytest.mark.parametrize("has_forgotten", [False, True])
+def test_there_is_room_again_when_all_that_waited_is_known_with_a_new_connection(
+    broker, has_forgotten
+):
+    site = Site(broker, b"a", 1, queued_bytes=10_000)
+    settle(site)
+    for _ in range(12):
+        site.say(1, Kind.PUBLISH, b"t", payload=b"x" * 1000)
+    while site.bridge.asked:
+        site.bridge.step()
+    site.bridge.cut()
+    if has_forgotten:
+        broker.forget()
+    settle(site)
+    assert [frame.number for frame in site.of(1, Kind.FULL)] == [1, 0]
+
+
+def test_a_hub_that_takes_over_tells_whether_there_is_room(broker):
+    site = Site(broker, b"a", 1, queued_bytes=10_000)
+    for _ in range(12):
+        site.say(1, Kind.PUBLISH, b"t", payload=b"x" * 1000)
+    site.reload()
+    assert [frame.number for frame in site.of(1, Kind.FULL)] == [1, 1]
+    settle(site)
+    site.reload()
+    assert [frame.number for frame in site.of(1, Kind.FULL)] == [1, 1, 0, 0]
+
+
+def test_what_the_hub_before_was_asked_is_answered_when_its_members_are_there(site):
+    settle(site)
+    site.say(1, Kind.TABLE, b"t", 5, Request(Op.GET, b"k").pack())
+    site.say(1, Kind.OWN, b"k")
+    site.loop.advance(site.loop.now + site.limits.claim_seconds - 0.01)
+    site.reload()
+    assert [frame.number for frame in site.of(1, Kind.NO_ANSWER)] == [5]
+
+
+def test_who_has_left_is_told_nothing_of_its_changes(site, broker):
+    settle(site)
+    change(site, 5, b"1")
+    site.hub.leave(1)
+    settle(site)
+    assert broker.history == [b"1"]
+    assert site.answers(1) == {}
 
 
 def test_questions_are_bounded(site):
