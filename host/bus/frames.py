@@ -209,8 +209,11 @@ class Channel:
         if kind in _MESSAGES:
             has_room = waiting <= self._max_queued and not (self._closes_gaps and self.dropped)
         else:
-            is_short = kind in _ANSWERS or (kind == Kind.ANSWER and len(packed) <= _SHORT_BYTES)
-            has_room = is_short or waiting <= 2 * self._max_queued
+            has_room = (
+                waiting <= 2 * self._max_queued
+                or kind in _ANSWERS
+                or (kind == Kind.ANSWER and len(packed) <= _SHORT_BYTES)
+            )
         if not has_room:
             self.dropped += 1
             return False

@@ -68,7 +68,7 @@ class Outbox:
             number: its number.
             member: who is told when it is confirmed.
         """
-        self._add(Frame(kind, number, name, payload), member, None)
+        self._add(kind, name, payload, number, member)
 
     def change(self, table: bytes, request: bytes, member: int, question: int) -> None:
         """Change a table.
@@ -80,7 +80,7 @@ class Outbox:
             question: the member's own number of that.
         """
         before = self._serial + 1 - self._entries[0].serial if self._entries else 0
-        self._add(Frame(Ask.CHANGE, before, table, request), member, question)
+        self._add(Ask.CHANGE, table, request, before, member, question)
 
     def refuse(self, serials: Iterable[int]) -> None:
         """Note that these were not done, but refused; whoever confirms them says so before."""
@@ -134,10 +134,17 @@ class Outbox:
         self._entries.extend(Unconfirmed(*each) for each in entries)
         self.size = sum(len(each.packed) + _ENTRY_BYTES for each in self._entries)
 
-    def _add(self, frame: Frame, member: int, question: int | None) -> None:
+    def _add(
+        self,
+        kind: Ask,
+        name: bytes,
+        payload: bytes,
+        number: int,
+        member: int,
+        question: int | None = None,
+    ) -> None:
         self._serial += 1
-        whole = frame._replace(payload=SERIAL.pack(self._serial) + frame.payload)
-        packed = whole.pack()
+        packed = Frame(kind, number, name, SERIAL.pack(self._serial) + payload).pack()
         self._entries.append(Unconfirmed(self._serial, packed, member, question))
         self.size += len(packed) + _ENTRY_BYTES
         if self.open:

@@ -85,7 +85,6 @@ def test_files_are_sent_where_they_are_asked_for(
     assert host.stop() == 0
 
 
-@pytest.mark.slow
 def test_what_is_no_regular_file_cannot_be_sent(served: tuple[Host, Connect]) -> None:
     host, connected = served
     with connected() as client, client.makefile("rb") as answers:

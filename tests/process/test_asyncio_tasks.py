@@ -15,7 +15,6 @@ pytestmark = pytest.mark.process
 FILE = SUPPORT / "asyncio_tasks_left.py"
 
 
-@pytest.mark.slow
 def test_a_task_that_does_not_end_is_told_with_where_it_is(start: Start) -> None:
     host = start(plugin=f"{FILE}:Stubborn", workers=1)
     assert host.stop() == 0
@@ -29,7 +28,6 @@ def test_a_task_that_does_not_end_is_told_with_where_it_is(start: Start) -> None
     assert host.events("plugin_printed", text="not yet")
 
 
-@pytest.mark.slow
 def test_a_task_that_hangs_is_told_with_its_name(start: Start) -> None:
     plugin = f"{SUPPORT / 'asyncio_protocol.py'}:Plugin"
     host = start(plugin=plugin, workers=1, settings={"lifecycle.hang_seconds": 1})
@@ -41,7 +39,6 @@ def test_a_task_that_hangs_is_told_with_its_name(start: Start) -> None:
         host.wait_for("worker_ready", count=2)
 
 
-@pytest.mark.slow
 def test_who_waits_as_it_stops_does_not_hang(start: Start) -> None:
     host = start(plugin=f"{FILE}:Slow", workers=1, settings={"lifecycle.hang_seconds": 1})
     assert host.stop() == 0

@@ -110,7 +110,6 @@ def test_a_broker_that_is_killed_and_starts_with_nothing(cluster: Cluster) -> No
     assert verdict.losses, verdict  # all are told
 
 
-@pytest.mark.slow
 def test_a_reload_under_load(cluster: Cluster) -> None:
     cluster.add_hosts(2)
     for host in cluster.hosts:

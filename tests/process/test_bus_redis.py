@@ -217,7 +217,6 @@ def test_changes_of_tables_are_done_once_and_in_order_over_connections_that_brea
     assert all(redis_server.ask("ZCARD", key) <= 600 for key in kept)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_bridge_that_dies_or_hangs_costs_a_moment(redis_server, worlds, how):
     """One that hangs is killed by the supervisor; the lease is longer than all of that."""

@@ -84,7 +84,6 @@ def test_descriptors_and_forks_of_a_plugin_are_left_alone(start: Start) -> None:
     host.other_output.clear()
 
 
-@pytest.mark.slow
 @pytest.mark.timing
 def test_a_flood_stops_nobody_and_what_is_dropped_is_counted(start: Start) -> None:
     host = start(plugin=TALKATIVE, workers=1, deaf_after="host_ready")

@@ -23,7 +23,6 @@ def test_a_protocol_that_is_right(chaos):
     assert not any(outcome.problem for outcome in chaos.outcomes)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("deviant", "scene", "message"),
     [

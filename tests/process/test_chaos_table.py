@@ -49,7 +49,6 @@ def run(tmp_path):
     return run
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("flags", [[], ["-n", "1"]], ids=["alone", "xdist"])
 def test_what_held_and_what_did_not_is_shown_at_the_end(run, flags):
     said = run(TESTS, *flags)

@@ -51,7 +51,6 @@ def places_of(hosts: list[Host], clients: list[Client]) -> list[tuple[int, int]]
     return found
 
 
-@pytest.mark.slow
 @over_hosts
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_a_crowd_over_all_workers_sees_the_same_in_the_same_order(

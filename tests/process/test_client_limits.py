@@ -146,7 +146,6 @@ def test_the_places_of_workers_that_die_are_free_again(start: Start, crowd: Crow
     assert len(crowd.socks) == 40
 
 
-@pytest.mark.slow
 def test_connections_of_older_generations_count(start: Start, crowd: Crowd) -> None:
     host = limited(start, 10, workers=2)
     assert crowd.come(host.address, 6) == 6

@@ -49,7 +49,6 @@ def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shell]:
         yield shell
 
 
-@pytest.mark.slow
 def test_a_tab_completes(shell: Shell) -> None:
     for typed, expected in LINES:
         shell.completes(typed, expected)

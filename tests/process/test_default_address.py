@@ -26,7 +26,6 @@ def can_be_alone() -> bool:
     return bool(tried) and tried.returncode == 0
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not can_be_alone(), reason="no network may be made here")
 @pytest.mark.parametrize(
     "settings", [[], ["--set", "limits.max_per_client=3", "--set", "limits.rate_per_client=9"]]

@@ -95,7 +95,6 @@ def test_each_rule_has_a_plugin_that_breaks_it() -> None:
     assert BY_RULE.keys() | ELSEWHERE == RULES.keys()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("code", BY_RULE)
 def test_a_plugin_that_breaks_one_rule_has_this_finding_and_no_other(
     by_rule: dict[str, list[Found]], code: str
@@ -126,7 +125,6 @@ def test_whatever_a_plugin_does_there_is_one_clear_finding(
     assert "\x1b" not in found["message"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", HANGING)
 def test_a_plugin_that_is_never_imported_is_given_up(
     hanging: dict[str, list[Found]], name: str

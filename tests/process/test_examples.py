@@ -89,7 +89,6 @@ def installed(tmp_path_factory):
     return made
 
 
-@pytest.mark.slow
 def test_the_doctor_finds_nothing(installed):
     done = installed.run("-m", "host", "plugins", "doctor", "--strict")
     assert "keyvalue (prefork-keyvalue 0.1.0, " in done.stdout
@@ -112,7 +111,6 @@ def test_they_are_listed(installed):
     assert found["thumbnails"]["distribution"] == "prefork-thumbnails"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_their_own_tests_pass(installed, name):
     done = installed.run("-m", "pytest", "-q", cwd=installed.folder / name)

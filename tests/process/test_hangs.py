@@ -244,7 +244,6 @@ def test_a_hang_while_the_host_stops_does_not_last_until_the_drain_deadline(
     assert "spin" in host.events("worker_hung", pid=pid)[0]["traceback"]
 
 
-@pytest.mark.slow
 @pytest.mark.timing
 def test_by_default_a_hang_is_noticed_within_five_seconds(start: Start, tmp_path: Path) -> None:
     """It hangs in the first turn of its loop, when the supervisor has not seen it turn yet."""
@@ -267,7 +266,6 @@ def test_a_handler_of_half_that_time_is_let_finish(hanging: Callable[..., Host])
     assert not host.events("worker_hung")
 
 
-@pytest.mark.slow
 @pytest.mark.timing
 def test_a_loop_with_many_short_handlers_is_not_taken_for_one_that_hangs(
     hanging: Callable[..., Host],
@@ -326,7 +324,6 @@ def test_a_turn_with_many_callbacks_is_no_hang(hanging: Callable[..., Host]) -> 
     assert not host.events("worker_hung")
 
 
-@pytest.mark.slow
 @pytest.mark.timing
 def test_with_hang_seconds_0_nobody_is_killed(
     hanging: Callable[..., Host], watch: Callable[[int], Watch]
@@ -348,7 +345,6 @@ def test_with_hang_seconds_0_nobody_is_killed(
     assert "spin" in host.wait_for("worker_killed", pid=pid)["traceback"]
 
 
-@pytest.mark.slow
 @pytest.mark.timing
 def test_when_the_whole_host_was_stopped_nobody_is_killed(
     hanging: Callable[..., Host], watch: Callable[[int], Watch]

@@ -132,7 +132,6 @@ def test_pytest_leaves_a_project_its_own_module_host(
     assert "1 passed" in installed.run("-m", "pytest", "-q", cwd=tmp_path).stdout
 
 
-@pytest.mark.slow
 def test_a_distribution_with_packages_of_those_names_does_no_harm(
     installed: Installed, tmp_path: Path
 ) -> None:

@@ -76,7 +76,6 @@ def keys(scene: Scene) -> Keys:
     return Keys(scene)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("readable", [True, False])
 @pytest.mark.parametrize("how", ["reload", "certificates"])
 def test_a_new_key_is_taken_or_the_old_pair_serves_on(keys: Keys, readable: bool, how: str) -> None:
@@ -239,7 +238,6 @@ def secrets_of(path: Path) -> list[bytes]:
     return [*(line for line in lines if len(line) > 30), base64.b64decode(b"".join(lines))]
 
 
-@pytest.mark.slow
 def test_the_supervisor_alone_keeps_it_and_no_byte_is_seen(keys: Keys) -> None:
     plugin = keys.scene.folder / "starting.py"
     plugin.write_text(STARTING)

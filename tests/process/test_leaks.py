@@ -49,7 +49,6 @@ def settled(host: Host) -> None:
     eventually(lambda: sum(host.board.active) == 0, "all connections have ended")
 
 
-@pytest.mark.slow
 @pytest.mark.timing
 @pytest.mark.parametrize("listen", [("tcp4",), ("unix",)])
 def test_connections_leave_nothing_behind(
@@ -76,7 +75,6 @@ def test_connections_leave_nothing_behind(
     assert max(growth.values()) <= WORKER_GROWTH_BYTES
 
 
-@pytest.mark.slow
 @pytest.mark.timing
 def test_replaced_workers_leave_nothing_behind(start: Start, load: Load, tmp_path: Path) -> None:
     census = tmp_path / "census"

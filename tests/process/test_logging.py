@@ -13,7 +13,6 @@ SETTINGS = {"options.faulty.hook": "on_close", "options.faulty.how": "raise"}
 BURSTS, SIZE = 20, 200
 
 
-@pytest.mark.slow
 @pytest.mark.timing
 def test_a_stalled_log_stops_nobody_and_what_is_dropped_is_counted(
     start: Start, load: Load

@@ -281,7 +281,6 @@ def test_coroutines_await_tasks(start: Start) -> None:
         assert int(lines.ask("pid")) not in processes
 
 
-@pytest.mark.slow
 def test_a_user_who_cannot_execute_the_interpreter_is_told_once(
     scene: Scene, nobody: Ordinary
 ) -> None:

@@ -217,7 +217,6 @@ def test_profiles_are_written_by_the_user(scene: Scene) -> None:
     host.other_output.clear()
 
 
-@pytest.mark.slow
 def test_the_user_and_root_give_commands_also_after_a_reload(scene: Scene) -> None:
     host = scene.start()
     for _ in range(2):

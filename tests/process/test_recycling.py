@@ -74,7 +74,6 @@ def test_a_worker_that_has_served_so_many_connections_is_replaced(start: Start, 
     assert not host.events("worker_died")
 
 
-@pytest.mark.slow
 @pytest.mark.timing
 def test_a_worker_that_is_so_old_is_replaced(start: Start) -> None:
     host = start(workers=1, settings={"lifecycle.max_age_seconds": 1.5})
@@ -154,7 +153,6 @@ def test_no_connection_fails_while_workers_are_replaced(
     assert all(cause in event["cause"] for event in host.events("worker_recycled"))
 
 
-@pytest.mark.slow
 def test_workers_that_were_started_together_are_not_all_replaced_at_once(
     start: Start, load: Load
 ) -> None:

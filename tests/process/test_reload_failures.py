@@ -86,7 +86,6 @@ def test_workers_that_hang_at_start_fail_the_reload(
     eventually(lambda: len(children(host.pid)) == 1, "those that hang are gone")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("how", LATE)
 def test_the_host_goes_on_as_it_was_set_up(
     start: Start, plugin: Callable[..., str], how: str

@@ -76,7 +76,6 @@ def test_a_whole_life_is_told(either: FakeManager) -> None:
     assert either.store == {}
 
 
-@pytest.mark.slow
 def test_a_reload_that_is_refused_is_over(manager: FakeManager, tmp_path: Path) -> None:
     flags = write(tmp_path / "host.toml", 'listen = ["tcp://127.0.0.1:0"]')
     host = manager.start(*flags, "--name", fresh_name())
@@ -107,7 +106,6 @@ def on_worker_start(worker):
 """
 
 
-@pytest.mark.slow
 def test_a_generation_that_cannot_start_is_told_and_the_reload_over(
     manager: FakeManager, tmp_path: Path
 ) -> None:

@@ -140,7 +140,6 @@ def test_a_stop_amid_a_reload_is_a_stop_of_the_workers_that_there_are(
     assert host.wait() == 0
 
 
-@pytest.mark.slow
 def test_what_was_blocked_and_ignored_before_makes_no_difference(start: Start) -> None:
     numbers = [*SIGNALS, signal.SIGALRM, signal.SIGRTMAX - 1]  # the last prints the stacks
     ignored = [number for number in SIGNALS if number not in (SIGHUP, SIGCHLD)]

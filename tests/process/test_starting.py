@@ -86,7 +86,6 @@ def test_nothing_is_forked_if_on_host_start_fails(start: Start, how: str) -> Non
     assert host.events("worker_ready") == []
 
 
-@pytest.mark.slow
 @pytest.mark.timing
 def test_a_stop_signal_during_the_start_is_obeyed(start: Start) -> None:
     host = fail_to_start(

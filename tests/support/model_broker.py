@@ -175,8 +175,13 @@ class ModelBridge:
         self._ring(frame, [each for each in self.broker.rings if each.startswith(frame.name)])
 
     def _once(self, frame, do):
-        (self.broker.nodes[self.node][1],) = SERIAL.unpack_from(frame.payload)
-        do(frame.payload[SERIAL.size :])
+        """Note the serial, and do something; if it returns False that is refused."""
+        (serial,) = SERIAL.unpack_from(frame.payload)
+        self.broker.nodes[self.node][1] = serial
+        if do(frame.payload[SERIAL.size :]) is False:
+            known, first = self.broker.refused.get(self.node, set()), serial - frame.number
+            self.broker.refused[self.node] = {each for each in known if each >= first} | {serial}
+            self.told.append(Frame(Tell.REFUSED, 0, b"", pack_serials([serial])))
         self.told.append(Frame(Tell.DONE, 1, b""))
 
     def _publish(self, frame):
@@ -187,18 +192,14 @@ class ModelBridge:
         self._once(frame, publish)
 
     def _change(self, frame):
-        (serial,) = SERIAL.unpack_from(frame.payload)
-        request = Request.unpack(frame.payload[SERIAL.size :])
-        self.broker.nodes[self.node][1] = serial
-        refused = []
-        if self.broker.tables.do(frame.name, request).done:
-            self.broker.history.append(request.value)
-        else:
-            refused, known = [serial], self.broker.refused.get(self.node, set())
-            first = serial - frame.number
-            self.broker.refused[self.node] = {each for each in known if each >= first} | {serial}
-        self.told.append(Frame(Tell.REFUSED, 0, b"", pack_serials(refused)))
-        self.told.append(Frame(Tell.DONE, 1, b""))
+        def change(rest):
+            request = Request.unpack(rest)
+            is_done = self.broker.tables.do(frame.name, request).done
+            if is_done:
+                self.broker.history.append(request.value)
+            return is_done
+
+        self._once(frame, change)
 
     def _release(self, frame):
         self._once(frame, lambda member: self.broker.release(member, frame.name))

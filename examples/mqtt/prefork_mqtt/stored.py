@@ -44,7 +44,7 @@ class Record(NamedTuple):
     released: list[int]
     received: list[int]
     left: float
-    key: str
+    key: str = ""
 
 
 class StoredSessions:

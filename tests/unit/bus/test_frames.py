@@ -177,6 +177,8 @@ def test_answers_have_room_of_their_own_when_messages_are_dropped():
         assert [frame.kind for frame in received(other)] == [Kind.MESSAGE] * 3 + [Kind.OWNED]
         assert all(one.put(answer) for _ in range(1000))  # who asks that often reads as well
         assert not one.put(Frame(Kind.RELEASE, 0, b"key").pack())
+        assert one.put(Frame(Kind.ANSWER, 1, b"", b"\1\0").pack())  # of a change of a table
+        assert not one.put(Frame(Kind.ANSWER, 1, b"", b"\1\1" + bytes(100)).pack())  # a value
 
 
 def test_what_the_socket_does_not_take_waits_for_its_turn():
