@@ -19,11 +19,14 @@ from host.plugins.framing.counted import (
     encode_varint,
 )
 from host.plugins.framing.delimited import DelimiterFramer
+from host.plugins.framing.fields import FieldReader
 from host.plugins.framing.lines import LineFramer, lines_left
+from host.plugins.framing.receiver import Receiver
 from host.plugins.framing.resp import RespFramer
 
 __all__ = [
     "DelimiterFramer",
+    "FieldReader",
     "FrameSyntaxError",
     "FrameTooLongError",
     "Framer",
@@ -31,6 +34,7 @@ __all__ = [
     "LengthFramer",
     "LineFramer",
     "NetstringFramer",
+    "Receiver",
     "RespFramer",
     "VarintFramer",
     "encode_varint",

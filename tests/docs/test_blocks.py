@@ -12,7 +12,13 @@ from host.plugin.loading import load
 from host.testing import Harness
 from walkthrough import ROOT, blocks
 
-PAGES = ["docs/bus.md", "docs/connections.md", "docs/line.md", "docs/order.md"]
+PAGES = [
+    "docs/bus.md",
+    "docs/connections.md",
+    "docs/coordination.md",
+    "docs/line.md",
+    "docs/order.md",
+]
 PLUGINS = [
     pytest.param(block.text, id=f"{page}:{block.line}")
     for page in PAGES

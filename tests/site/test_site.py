@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 import host
+import host.plugins.coordination
+import host.plugins.delivery
 import host.plugins.framing
 import host.testing
 
@@ -143,6 +145,8 @@ def test_a_setting_can_be_linked_to(visit):
         ("reference/host.html", host),
         ("reference/testing.html", host.testing),
         ("reference/framing.html", host.plugins.framing),
+        ("reference/coordination.html", host.plugins.coordination),
+        ("reference/delivery.html", host.plugins.delivery),
     ],
 )
 def test_every_public_name_can_be_linked_to_and_is_described(visit, page, module):

@@ -5,21 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 
-from host import Gauge, Worker
-from host import Message as BusMessage
-from prefork_mqtt.asking import ask
-from prefork_mqtt.broker import Broker, retained_message
+from host import Worker
+from host.plugins.coordination import Obligations, Owners, ask
+from prefork_mqtt.broker import Broker
 from prefork_mqtt.client import Client
 from prefork_mqtt.options import Options
-from prefork_mqtt.owners import Owners
-from prefork_mqtt.packets import Connect, Refusal, RefusedError, connack, suback
-from prefork_mqtt.session import Message, Sent, Session
+from prefork_mqtt.packets import Connect, Publish, Refusal, RefusedError, connack, suback
+from prefork_mqtt.session import RELEASED, Message, Sent, Session
 from prefork_mqtt.stored import Record, StoredSessions
-from prefork_mqtt.topics import FilterTree
-from prefork_mqtt.wills import Wills
-
-Take = Callable[[Client], object]
 
 
 class Admission:
@@ -30,29 +25,23 @@ class Admission:
         options: the limits.
         stored: the sessions that persist.
         broker: what passes on messages.
-        connected: shows how many clients this worker has.
-        take: has the packets of a client taken that was held back.
+
+    Attributes:
+        wills: what is published for clients that go without a word.
     """
 
     def __init__(
-        self,
-        worker: Worker,
-        options: Options,
-        stored: StoredSessions,
-        broker: Broker,
-        connected: Gauge,
-        take: Take,
+        self, worker: Worker, options: Options, stored: StoredSessions, broker: Broker
     ) -> None:
         self._options, self._stored, self._broker = options, stored, broker
-        self._connected, self._take = connected, take
-        self._wills = Wills(worker, broker.publish)
-        self._owners = Owners(worker, self._take_over)
+        self.wills = Obligations(worker, "mqtt-wills", self._publish_will)
+        self._owners = Owners(worker, "mqtt-client", self._take_over)
         self._started = asyncio.Event()
 
     async def start(self) -> None:
         """Begin to let clients in, once it is known which sessions there are."""
-        await self._stored.start()
-        self._wills.start()
+        await self._stored.table.start()
+        self.wills.start()
         self._started.set()
 
     async def expire(self) -> None:
@@ -71,17 +60,16 @@ class Admission:
         try:
             await self._open(client, connect)
         except (RefusedError, BlockingIOError):
-            self.forget_will(client)
+            self.wills.drop(client_id)
             self._refuse(client, Refusal.UNAVAILABLE)
         except Exception:
             connection.close()
             await self.leave(client)
             raise
         client.admitted = True
-        if connection.closed:
+        if client.connection.closed:
             await self.leave(client)
-        else:
-            client.go_on(self._take)
+        client.receiver.release()
 
     async def _take_name(self, client: Client) -> bool:
         """Own the name of a client; False if that takes too long, or is not its turn any more."""
@@ -96,28 +84,17 @@ class Admission:
     async def leave(self, client: Client) -> None:
         """Take leave of a client whose connection has ended: it was let in, or nearly."""
         session, client.session = client.session, None
-        client_id, will, client.will = client.client_id, client.will, None
-        if will is not None:
-            self._wills.execute(client_id, will)
-        if self._broker.clients.get(client_id) is client:
-            del self._broker.clients[client_id]
-            self._connected.set(len(self._broker.clients))
+        client_id = client.client_id
+        self.wills.execute(client_id)
         try:
             if session is not None:
-                for name in session.filters:
-                    self._hear_no_more(session, name)
-                if not session.clean:
-                    await session.settled()
-                    await self._stored.save(session, left=time.time())
+                self._broker.leave(client, session)
+            if session is not None and not session.clean:
+                await session.settled()
+                await self._stored.save(session, left=time.time())
         finally:
-            self._stored.let_go(client_id)
+            self._stored.table.let_go(client_id)
             self._owners.release(client_id)
-
-    def forget_will(self, client: Client) -> None:
-        """Forget what a client wanted to be published if it went without a word."""
-        if client.will is not None:
-            client.will = None
-            self._wills.drop(client.client_id)
 
     async def subscribe(
         self, client: Client, packet_id: int, requests: list[tuple[str, int | None]]
@@ -128,25 +105,32 @@ class Admission:
         granted: list[int | None] = []
         before = dict(session.filters)
         held_back: list[bytes] = []  # what is retained, and live: it follows the answer
-        session.write = held_back.append
+        room = self._options.max_queued_bytes
+
+        def hold_back(data: bytes) -> None:
+            nonlocal room
+            held_back.append(data)
+            if (room := room - len(data)) < 0:
+                client.connection.close()
+
+        session.write = hold_back
         for name, qos in requests:
             is_new = name not in session.filters
             has_room = not is_new or len(session.filters) < self._options.max_subscriptions
-            if qos is not None and has_room and await self._hear(session, name, qos, replay=True):
-                granted.append(qos)
-            else:
-                granted.append(None)
+            replay = partial(self._broker.replay, session, qos or 0)
+            is_granted = (
+                qos is not None
+                and has_room
+                and await ask(self._broker.topics.add, session, name, qos, replay)
+            )
+            granted.append(qos if is_granted else None)
         is_saved = (
             session.clean or client.session is not session or await self._stored.save(session)
         )
         if client.session is session:
             if not is_saved:
                 granted = [None] * len(granted)
-                for name in session.filters.keys() - before.keys():
-                    self._hear_no_more(session, name)
-                session.filters = before
-                for name, qos in before.items():
-                    self._broker.tree.add(name, session, qos)
+                self._broker.topics.restore(session, before)
             session.write = client.connection.write
             client.connection.write(suback(packet_id, granted), *held_back)
 
@@ -155,8 +139,7 @@ class Admission:
         session = client.session
         assert session is not None
         for name in names:
-            if session.filters.pop(name, None) is not None:
-                self._hear_no_more(session, name)
+            self._broker.topics.remove(session, name)
         if not session.clean:
             await self._stored.save(session)
         client.connection.write(answer)
@@ -173,16 +156,15 @@ class Admission:
         if record is not None and connect.clean:
             await self._stored.remove(client_id)
             record = None
-        client.session = session = self._session(client, clean=connect.clean)
-        self._broker.clients[client_id] = client
-        self._connected.set(len(self._broker.clients))
+        session = self._session(client, clean=connect.clean)
+        self._broker.join(client, session)
         for name, qos in (record.filters if record else {}).items():
-            if not await self._hear(session, name, qos):
+            if not await ask(self._broker.topics.add, session, name, qos, None):
                 raise BlockingIOError("the bus is overloaded")
-        if connect.will is not None and await self._wills.keep(client_id, connect.will):
-            client.will = connect.will
-        is_full = record is None and len(self._stored.known) >= self._options.max_sessions
-        if client.will is not connect.will or (is_full and not connect.clean):
+        will = connect.will
+        is_kept = will is None or await self.wills.keep(client_id, will.pack())
+        is_full = record is None and len(self._stored.table.copy) >= self._options.max_sessions
+        if not is_kept or (is_full and not connect.clean):
             raise RefusedError(Refusal.UNAVAILABLE)
         if connect.clean:
             client.connection.write(connack(0))
@@ -198,21 +180,18 @@ class Admission:
         session.write = client.connection.write
         if not clean:
             session.behind, session.missed = True, {}  # what is live is in its queue, too
-            session.forget = lambda message: self._stored.forget(client_id, message)
+            session.forget = partial(self._stored.queues.remove, client_id)
         return session
 
     async def _go_on(self, client: Client, session: Session, record: Record | None) -> None:
         """Have a session that persists go on, with what is in its queue."""
 
-        def read(done: Callable[[bool], object]) -> None:
-            def answered(found: dict[str, Message] | None) -> None:
-                if found is not None and not client.connection.closed:
-                    self._resume(client, session, record, found)
-                done(found is not None)
+        def resume(done: Callable[[bool], object], found: dict[str, Message] | None) -> None:
+            if found is not None and not client.connection.closed:
+                self._resume(client, session, record, found)
+            done(found is not None)
 
-            self._stored.read(client.client_id, answered)
-
-        if not await ask(read):
+        if not await ask(lambda done: self._stored.read(client.client_id, partial(resume, done))):
             raise BlockingIOError("the bus is overloaded")
 
     def _resume(
@@ -221,47 +200,17 @@ class Admission:
         """Tell a client that its session goes on, and send what is in its queue."""
         client.connection.write(connack(0, session_present=record is not None))
         if record is not None:
-            session.forget_numbers()
             session.received.update(record.received)
-            session.released.update(dict.fromkeys(record.released))
-            for packet_id, key, qos in record.sent:
-                if key in found:
-                    session.sent[packet_id] = Sent(found[key], qos)
-        session.go_on()
+            sent = {
+                packet_id: Sent(found[key], qos) if qos else RELEASED
+                for packet_id, key, qos in record.sent
+                if key in found or not qos
+            }
+            session.resume(sent, is_complete=bool(record.left))  # else its worker has died
         self._broker.take_queue(session, found)
 
-    async def _hear(self, session: Session, name: str, qos: int, *, replay: bool = False) -> bool:
-        """Subscribe a session; what is retained is sent if it has asked for that."""
-        matching: FilterTree[str] = FilterTree()
-        matching.add(name, "", 0)
-
-        def on_retained(message: BusMessage) -> None:
-            retained = retained_message(message)
-            client = self._broker.clients.get(session.client_id)
-            is_there = client is not None and client.session is session
-            if is_there and retained and matching.match(retained.topic):
-                self._broker.deliver(session, retained, min(retained.qos, qos))
-
-        def want(done: Callable[[bool], object]) -> None:
-            def ready(is_done: bool) -> None:
-                client = self._broker.clients.get(session.client_id)
-                if not is_done or client is None or client.session is not session:
-                    self._broker.hearing.drop(name)
-                    done(False)
-                    return
-                if name in session.filters:  # it is wanted once for each filter
-                    self._broker.hearing.drop(name)
-                session.filters[name] = qos
-                self._broker.tree.add(name, session, qos)
-                done(True)
-
-            self._broker.hearing.want(name, on_retained if replay else None, ready)
-
-        return bool(await ask(want))
-
-    def _hear_no_more(self, session: Session, name: str) -> None:
-        self._broker.tree.remove(name, session)
-        self._broker.hearing.drop(name)
+    def _publish_will(self, packed: bytes, done: Callable[[bool], object]) -> None:
+        self._broker.publish(Publish.unpack(packed), done)
 
     def _take_over(self, client_id: str) -> None:
         """Close a connection whose client has connected elsewhere [3.1.4]."""

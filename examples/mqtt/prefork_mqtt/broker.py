@@ -5,27 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from host import BUS_LOST, Counter, Worker
+from host import BUS_LOST, Counter, Gauge, Worker
 from host import Message as BusMessage
-from prefork_mqtt.asking import AGAIN_SECONDS
+from host.plugins.coordination import AGAIN_SECONDS, BoundedPublisher, WildcardSubscriptions
 from prefork_mqtt.client import Client
-from prefork_mqtt.hearing import TOPIC, Hearing
 from prefork_mqtt.packets import Publish
-from prefork_mqtt.session import Message, Session
+from prefork_mqtt.session import Message, Sent, Session
 from prefork_mqtt.stored import StoredSessions
-from prefork_mqtt.topics import FilterTree
 
+TOPIC = "mqtt."
+"""How the topics of the bus begin that stand for topics of clients."""
 _RETAINED, _QUEUED = 4, 8
 """Bits of the first byte of a message of the bus, beside its QoS."""
-_ENTRY_BYTES = 300
-"""About what a message costs on its way over the bus beside its bytes."""
-_MARK_BYTES = 65_536
-_MOST_BYTES = 2_097_152
-"""How much may be on its way to the bus before publishers are held back: a quarter of its queue."""
-
-
-def _ignore(_: bool | None) -> None:
-    """Take an answer that nobody waits for."""
 
 
 class Broker:
@@ -36,11 +27,10 @@ class Broker:
         stored: the sessions that persist.
         dropped: counts messages that were dropped, by reason.
         delivered: counts messages that were sent to clients.
-        take: has the packets of a client taken that was held back.
+        connected: shows how many clients this worker has.
 
     Attributes:
-        tree: the filters of all clients that are connected to this worker.
-        hearing: what this worker hears of the bus.
+        topics: the filters of all clients that are connected to this worker.
         clients: those clients, by their names.
     """
 
@@ -50,16 +40,27 @@ class Broker:
         stored: StoredSessions,
         dropped: Counter,
         delivered: Counter,
-        take: Callable[[Client], object],
+        connected: Gauge,
     ) -> None:
-        self._worker, self._bus, self._stored = worker, worker.bus, stored
-        self._dropped, self._delivered, self._take = dropped, delivered, take
-        self.tree: FilterTree[Session] = FilterTree()
-        self.hearing = Hearing(worker.bus, self._on_message)
+        self._worker, self._stored, self._connected = worker, stored, connected
+        self._dropped, self._delivered = dropped, delivered
+        self._publisher = BoundedPublisher(worker.bus)
+        self.topics: WildcardSubscriptions[Session]
+        self.topics = WildcardSubscriptions(worker.bus, TOPIC, self._on_message)
         self.clients: dict[str, Client] = {}
-        self._unconfirmed = self._unmarked = 0
-        self._held: list[Client] = []
-        self._bus.subscribe(BUS_LOST, self._on_lost)
+        worker.bus.subscribe(BUS_LOST, self._on_lost)
+
+    def join(self, client: Client, session: Session) -> None:
+        """Begin to pass on messages to a client."""
+        client.session, self.clients[client.client_id] = session, client
+        session.filters = self.topics.join(session)
+        self._connected.set(len(self.clients))
+
+    def leave(self, client: Client, session: Session) -> None:
+        """Pass on nothing to a client any more."""
+        del self.clients[client.client_id]
+        self.topics.leave(session)
+        self._connected.set(len(self.clients))
 
     def publish(
         self, publish: Publish, done: Callable[[bool], object] | None, client: Client | None = None
@@ -78,17 +79,17 @@ class Broker:
         if qos and done is not None and self._stored.filters:
             queues = [each for each, _ in self._stored.filters.match(topic)]
             if queues:
-                key = self._stored.key()
+                data = publish._replace(retain=False).pack()
+                key = self._stored.queues.key(data)
                 head = bytes((head[0] | _QUEUED, len(key))) + key.encode()
-                done = self._enqueue(queues, Message(topic, payload, qos, key), done)
-        self._unmarked += (len(topic) + len(payload) + _ENTRY_BYTES) * (1 + len(queues))
-        if done is not None or self._unmarked > _MARK_BYTES:
-            self._send_marked(TOPIC + topic, head + payload, int(retain), done or _ignore)
-        elif not self._bus.publish(TOPIC + topic, head + payload, retain=int(retain)):
+                done = self._enqueue(queues, key, data, done)
+        taken = self._publisher.publish(
+            TOPIC + topic, head + payload, retain=int(retain), done=done, copies=len(queues)
+        )
+        if not taken and done is None:
             self._dropped.add(1, "overload")
-        if client is not None and self._unconfirmed > _MOST_BYTES:
-            client.hold()
-            self._held.append(client)
+        if client is not None:
+            self._publisher.hold(client.receiver)
 
     def deliver(self, session: Session, message: Message, qos: int) -> None:
         """Send a message to a client, as soon as it has confirmed enough of those before."""
@@ -99,17 +100,25 @@ class Broker:
                 session.write(message.packet(0))
             return
         if not session.clean and not message.key:  # its publisher's worker has not known of it
-            message = message.with_key(self._stored.key())
-            self._stored.put(session.client_id, message, _ignore)
+            message = self._stored.enqueue(session.client_id, message)
             if session.behind:  # it is read from there
                 session.miss(message)
                 return
-        if not session.deliver(message, qos):
+        if not session.window.add(Sent(message, qos)):
             if session.clean:  # the only way to tell it that something is lost
                 self._dropped.add(1, "slow")
                 self.clients[session.client_id].connection.close()
             else:
                 session.behind = True
+
+    def replay(self, session: Session, qos: int, message: BusMessage) -> None:
+        """Send a client a message that was retained; nothing if that only clears the topic."""
+        payload = message.payload
+        start = 2 + payload[1] if payload[0] & _QUEUED else 1
+        if len(payload) > start:
+            topic, granted = message.topic[len(TOPIC) :], min(payload[0] & 3, qos)
+            retained = Message(topic, payload[start:], payload[0] & 3, retain=True)
+            self.deliver(session, retained, granted)
 
     def refill(self, session: Session) -> None:
         """Have what a session that persists lacks read from its queue."""
@@ -120,24 +129,23 @@ class Broker:
 
     def take_queue(self, session: Session, found: dict[str, Message]) -> None:
         """Send a session what is in its queue, and live messages from then on."""
-        known = {sent.message.key for sent in session.unconfirmed()}
+        known = {sent.message.key for sent in session.window.unconfirmed()}
         session.taken, session.behind = set(found), False
         all_of_it = found | (session.missed or {})
         session.missed = None
         for key, message in sorted(all_of_it.items()):
             if message is None:
                 continue
-            qos = dict(self.tree.match(message.topic)).get(session)
-            if qos is None:  # it has unsubscribed
-                session.forget(message)
-            elif not qos:
-                self.deliver(session, message, 0)
-                session.forget(message)
+            qos = dict(self.topics.tree.match(message.topic)).get(session)
+            if not qos:
+                if qos is not None:  # else it has unsubscribed
+                    self.deliver(session, message, 0)
+                session.forget(key)
             elif key not in known and not session.behind:
                 self.deliver(session, message, min(message.qos, qos))
 
     def _enqueue(
-        self, queues: list[str], message: Message, done: Callable[[bool], object]
+        self, queues: list[str], key: str, data: bytes, done: Callable[[bool], object]
     ) -> Callable[[bool], object]:
         """Put a message into queues; return what tells `done` of it after the last answer."""
         answers: list[bool] = []
@@ -153,29 +161,12 @@ class Broker:
             answered(is_done is not None)
 
         for each in queues:
-            self._stored.put(each, message, enqueued)
+            self._stored.queues.put(each, key, data, enqueued)
         return answered
-
-    def _send_marked(
-        self, topic: str, payload: bytes, retain: int, done: Callable[[bool], object]
-    ) -> None:
-        """Publish, and count what is on its way until the bus has taken it."""
-        size, self._unmarked = self._unmarked, 0
-        self._unconfirmed += size
-
-        def taken(is_done: bool) -> None:
-            self._unconfirmed -= size
-            done(is_done)
-            if self._held and self._unconfirmed < _MOST_BYTES // 2:
-                held, self._held = self._held, []
-                for client in held:
-                    client.go_on(self._take)
-
-        self._bus.publish(topic, payload, retain=retain, done=taken)
 
     def _on_message(self, message: BusMessage) -> None:
         topic, payload = message.topic[len(TOPIC) :], message.payload
-        found = self.tree.match(topic)
+        found = self.topics.tree.match(topic)
         if not found:
             return
         head, start, key = payload[0], 1, ""
@@ -206,11 +197,11 @@ class Broker:
 
     async def _refresh(self) -> None:
         """Learn of all sessions anew; end those of this worker that the bus has forgotten."""
-        await self._stored.refresh()
+        await self._stored.table.refresh()
         for client in tuple(self.clients.values()):
             session = client.session
             persists = session is not None and not session.clean
-            if persists and client.admitted and client.client_id not in self._stored.known:
+            if persists and client.admitted and client.client_id not in self._stored.table.copy:
                 client.connection.close()
 
     def _refilled(self, session: Session, number: int, found: dict[str, Message] | None) -> None:
@@ -221,13 +212,3 @@ class Broker:
             self._worker.call_later(AGAIN_SECONDS, lambda: self.refill(session))
         else:
             self.take_queue(session, found)
-
-
-def retained_message(message: BusMessage) -> Message | None:
-    """Return a message of the bus as one that was retained; None if it only clears the topic."""
-    payload = message.payload
-    start = 2 + payload[1] if payload[0] & _QUEUED else 1
-    if len(payload) == start:
-        return None
-    topic = message.topic[len(TOPIC) :]
-    return Message(topic, payload[start:], payload[0] & 3, retain=True)

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from enum import IntEnum
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-from host.plugins.framing import FrameSyntaxError, encode_varint
-from prefork_mqtt.topics import check_filter, check_topic
+from host.plugins.coordination import MQTT_WILDCARDS
+from host.plugins.framing import FieldReader, FrameSyntaxError, encode_varint
 
 _NUMBER = struct.Struct(">H")
-_STORED = struct.Struct(">BH")
-"""QoS and whether it is to be retained; how many bytes the topic has."""
 _FAILURE = 0x80
 _PUBLISH = [bytes((0x30 | flags,)) for flags in range(16)]
-_T = TypeVar("_T")
 
 
 class Kind(IntEnum):
@@ -38,6 +34,7 @@ class Kind(IntEnum):
 
 
 _FLAGS: dict[int, int] = {Kind.PUBREL: 2, Kind.SUBSCRIBE: 2, Kind.UNSUBSCRIBE: 2}
+_NUMBERED = {kind: bytes((kind << 4 | _FLAGS.get(kind, 0), 2)) for kind in Kind}
 _PUBLISH_KIND = int(Kind.PUBLISH)
 
 
@@ -51,7 +48,7 @@ class Refusal(IntEnum):
     NOT_AUTHORIZED = 5
 
 
-class RefusedError(Exception):
+class RefusedError(FrameSyntaxError):
     """A client must be told why it is not let in.
 
     Attributes:
@@ -79,15 +76,15 @@ class Publish(NamedTuple):
     def pack(self) -> bytes:
         """Return it as it is in tables of the bus, without its number."""
         topic = self.topic.encode()
-        return _STORED.pack(self.qos | self.retain << 2, len(topic)) + topic + self.payload
+        flags = bytes((self.qos | self.retain << 2,))
+        return flags + _NUMBER.pack(len(topic)) + topic + self.payload
 
     @classmethod
     def unpack(cls, data: bytes) -> Publish:
         """Return what `pack` has made bytes of."""
-        flags, size = _STORED.unpack_from(data)
-        end = _STORED.size + size
-        topic = data[_STORED.size : end].decode()
-        return cls(topic, data[end:], flags & 3, bool(flags & 4))
+        body = FieldReader(data)
+        flags, topic = body.number(1), body.text(2)
+        return cls(topic, body.rest(), flags & 3, bool(flags & 4))
 
 
 class Connect(NamedTuple):
@@ -99,64 +96,6 @@ class Connect(NamedTuple):
     will: Publish | None
     username: str | None
     password: bytes | None
-
-
-class Body:
-    """Reads the fields of a packet one after the other.
-
-    Raises:
-        FrameSyntaxError: by its methods, if there is no such field.
-    """
-
-    def __init__(self, packet: bytes) -> None:
-        self._data, self._at = packet, 1
-
-    def number(self) -> int:
-        """Return a number of two bytes."""
-        return _NUMBER.unpack(self._take(2))[0]  # type: ignore[no-any-return]
-
-    def byte(self) -> int:
-        """Return one byte."""
-        return self._take(1)[0]
-
-    def data(self) -> bytes:
-        """Return bytes that have their length in front."""
-        return self._take(self.number())
-
-    def text(self) -> str:
-        """Return such bytes as text [1.5.3]."""
-        try:
-            text = self.data().decode()
-        except UnicodeDecodeError as error:
-            raise FrameSyntaxError("a text is not in UTF-8") from error
-        if "\0" in text:
-            raise FrameSyntaxError("a text holds U+0000")
-        return text
-
-    def packet_id(self) -> int:
-        """Return the number of a packet, which is never 0 [2.3.1]."""
-        if not (number := self.number()):
-            raise FrameSyntaxError("a packet has the number 0")
-        return number
-
-    def rest(self) -> bytes:
-        """Return all that follows."""
-        return self._data[self._at :]
-
-    def more(self) -> bool:
-        """Tell whether anything follows."""
-        return self._at < len(self._data)
-
-    def end(self) -> None:
-        """See that nothing follows."""
-        if self.more():
-            raise FrameSyntaxError("a packet has more bytes than fields")
-
-    def _take(self, count: int) -> bytes:
-        start, self._at = self._at, self._at + count
-        if self._at > len(self._data):
-            raise FrameSyntaxError("a packet ends within a field")
-        return self._data[start : self._at]
 
 
 def kind_of(packet: bytes) -> int:
@@ -179,21 +118,23 @@ def read_connect(packet: bytes) -> Connect:
         FrameSyntaxError: it is none.
         RefusedError: it is one of another version, or names no client where it must.
     """
-    body = Body(packet)
-    name, level = body.data(), body.byte()
+    body = FieldReader(packet, 1)
+    name, level = body.data(2), body.number(1)
     if name not in (b"MQTT", b"MQIsdp"):
         raise FrameSyntaxError("this is not MQTT")
     if (name, level) != (b"MQTT", 4):
         raise RefusedError(Refusal.PROTOCOL)
-    flags, keep_alive, client_id = body.byte(), body.number(), body.text()
+    flags, keep_alive, client_id = body.number(1), body.number(2), _text(body)
     clean, has_will, qos = bool(flags & 2), flags & 4, flags >> 3 & 3
     if flags & 1 or qos == 3 or (not has_will and flags & 0x38) or flags & 0xC0 == 0x40:
         raise FrameSyntaxError("the flags of CONNECT contradict each other")
     will = None
     if has_will:
-        will = Publish(check_topic(body.text()), body.data(), qos, bool(flags & 0x20))
-    username = body.text() if flags & 0x80 else None
-    password = body.data() if flags & 0x40 else None
+        will = Publish(
+            MQTT_WILDCARDS.check_topic(_text(body)), body.data(2), qos, bool(flags & 0x20)
+        )
+    username = _text(body) if flags & 0x80 else None
+    password = body.data(2) if flags & 0x40 else None
     body.end()
     if not client_id and not clean:
         raise RefusedError(Refusal.IDENTIFIER)
@@ -211,7 +152,7 @@ def read_publish(packet: bytes) -> Publish:
     if qos == 3 or first & 0b1110 == 0b1000:
         raise FrameSyntaxError("a PUBLISH has QoS 3, or QoS 0 and comes again")
     try:
-        topic = check_topic(packet[3:end].decode())
+        topic = MQTT_WILDCARDS.check_topic(packet[3:end].decode())
     except UnicodeDecodeError as error:
         raise FrameSyntaxError("a topic is not in UTF-8") from error
     if qos:
@@ -225,41 +166,46 @@ def read_publish(packet: bytes) -> Publish:
 
 def read_packet_id(packet: bytes) -> int:
     """Read what has a number and nothing else: PUBACK, PUBREC, PUBREL, PUBCOMP."""
-    body = Body(packet)
-    number = body.packet_id()
+    body = FieldReader(packet, 1)
+    number = _packet_id(body)
     body.end()
     return number
 
 
 def read_subscribe(packet: bytes) -> tuple[int, list[tuple[str, int]]]:
     """Read a SUBSCRIBE [3.8]: its number, and filters with the QoS that is asked for."""
-
-    def requests() -> Iterator[tuple[str, int]]:
-        while body.more():
-            name, qos = check_filter(body.text()), body.byte()
-            if qos > 2:
-                raise FrameSyntaxError(f"a SUBSCRIBE asks for QoS {qos}")
-            yield name, qos
-
-    body = Body(packet)
-    return body.packet_id(), _some(list(requests()))
+    body = FieldReader(packet, 1)
+    packet_id = _packet_id(body)
+    found: list[tuple[str, int]] = []
+    while body.more() or not found:
+        found.append((MQTT_WILDCARDS.check_filter(_text(body)), body.number(1)))
+    if any(qos > 2 for _, qos in found):
+        raise FrameSyntaxError("a SUBSCRIBE asks for a QoS above 2")
+    return packet_id, found
 
 
 def read_unsubscribe(packet: bytes) -> tuple[int, list[str]]:
     """Read an UNSUBSCRIBE [3.10]: its number, and filters."""
+    body = FieldReader(packet, 1)
+    packet_id = _packet_id(body)
+    found: list[str] = []
+    while body.more() or not found:
+        found.append(MQTT_WILDCARDS.check_filter(_text(body)))
+    return packet_id, found
 
-    def filters() -> Iterator[str]:
-        while body.more():
-            yield check_filter(body.text())
 
-    body = Body(packet)
-    return body.packet_id(), _some(list(filters()))
+def _text(body: FieldReader) -> str:
+    """Read a text [1.5.3]."""
+    if "\0" in (text := body.text(2)):
+        raise FrameSyntaxError("a text holds U+0000")
+    return text
 
 
-def _some(found: list[_T]) -> list[_T]:
-    if not found:
-        raise FrameSyntaxError("a packet names no topic")
-    return found
+def _packet_id(body: FieldReader) -> int:
+    """Read the number of a packet, which is never 0 [2.3.1]."""
+    if not (number := body.number(2)):
+        raise FrameSyntaxError("a packet has the number 0")
+    return number
 
 
 def connack(code: int, *, session_present: bool = False) -> bytes:
@@ -275,7 +221,7 @@ def suback(packet_id: int, granted: list[int | None]) -> bytes:
 
 def numbered(kind: Kind, packet_id: int) -> bytes:
     """Write what has a number and nothing else."""
-    return bytes((kind << 4 | _FLAGS.get(kind, 0), 2)) + _NUMBER.pack(packet_id)
+    return _NUMBERED[kind] + _NUMBER.pack(packet_id)
 
 
 def publish_head(topic: str, size: int, qos: int, *, retain: bool, again: bool = False) -> bytes:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from host import Connection, Counter, Gauge, Host, Worker, hookimpl
-from host.plugins.framing import FrameSyntaxError, FrameTooLongError
+from host.plugins.framing import FrameSyntaxError, FrameTooLongError, Receiver, VarintFramer
 from prefork_mqtt.admission import Admission
 from prefork_mqtt.broker import Broker
 from prefork_mqtt.client import Client
@@ -31,12 +31,10 @@ from prefork_mqtt.packets import (
 from prefork_mqtt.rules import Rules, Specs
 from prefork_mqtt.session import Session
 from prefork_mqtt.stored import StoredSessions
-from prefork_mqtt.sys_topics import SysTopics
+from prefork_mqtt.sys_topics import publish_sys_topics
 
 _PUBLISH = int(Kind.PUBLISH)  # a number is compared faster than a member of an enumeration
 _CONFIRMATIONS = frozenset(map(int, (Kind.PUBACK, Kind.PUBREC, Kind.PUBREL, Kind.PUBCOMP)))
-_SHARE = 100
-"""How many packets of one client are taken before the others have their turn: about 1 ms."""
 _MAX_CLIENT_ID_BYTES = 256
 _KEEP_ALIVE = 1.5
 _SWEEP_SECONDS, _MOST_DRAIN_SECONDS = 60.0, 2.0
@@ -78,10 +76,9 @@ class Mqtt:
         """Begin to hear the other workers."""
         stored = StoredSessions(worker)
         self._worker = worker
-        self._broker = Broker(worker, stored, self._dropped, self._delivered, self._take)
-        self._admission = Admission(
-            worker, self._options, stored, self._broker, self._connected, self._take
-        )
+        counts = self._dropped, self._delivered, self._connected
+        self._broker = Broker(worker, stored, *counts)
+        self._admission = Admission(worker, self._options, stored, self._broker)
         tasks = worker.asyncio
         tasks.create_task(self._admission.start())
         worker.call_every(_SWEEP_SECONDS, lambda: tasks.create_task(self._admission.expire()))
@@ -93,19 +90,21 @@ class Mqtt:
                 "messages/dropped": lambda: sum(map(self._dropped.total, _REASONS)),
             }
             publish = partial(self._broker.publish, done=None)
-            SysTopics(worker, self._options.sys_seconds, numbers, publish)
+            publish_sys_topics(worker, self._options.sys_seconds, numbers, publish)
 
     @hookimpl
     def on_accept(self, connection: Connection) -> None:
         """Wait for the CONNECT, for a while."""
-        connection.data = client = Client(connection, self._options.max_packet_bytes)
-        client.seconds = self._options.connect_seconds
-        connection.expire(client.seconds)
+        connection.data = client = Client(connection)
+        framer = VarintFramer(before=1, longest=4, max_bytes=self._options.max_packet_bytes)
+        handle, refuse = partial(self._handle, client), partial(self._refuse, client)
+        client.receiver = Receiver(connection, framer, handle, refuse)
+        connection.expire(self._options.connect_seconds)
 
     @hookimpl
     def on_readable(self, connection: Connection) -> None:
         """Take the packets that have come."""
-        self._take(connection.data, connection.read())
+        connection.data.receiver.feed(connection.read())
 
     @hookimpl
     def on_drain(self, connection: Connection, deadline: float) -> None:
@@ -120,26 +119,11 @@ class Mqtt:
         if client is not None and client.session is not None and client.admitted:
             self._worker.asyncio.create_task(self._admission.leave(client))
 
-    def _take(self, client: Client, data: bytes = b"") -> None:
-        """Take packets until a client is held back, or others are to have their turn."""
-        connection, left = client.connection, _SHARE
-        try:
-            for packet in client.framer.feed(data):
-                self._handle(client, packet)
-                left -= 1
-                if client.held or connection.closed:
-                    return
-                if not left and client.framer.waiting:
-                    client.hold()
-                    connection.call_next_turn(lambda _: client.go_on(self._take))
-                    return
-        except RefusedError as refused:
-            connection.write(connack(refused.refusal))
-            connection.close()
-        except (FrameSyntaxError, FrameTooLongError):
-            connection.close()
-        if client.seconds is not None and client.session is not None:
-            connection.expire(client.seconds)
+    def _refuse(self, client: Client, error: FrameSyntaxError | FrameTooLongError) -> None:
+        """Close a connection [4.8], and say why if a client can be told that."""
+        if isinstance(error, RefusedError):
+            client.connection.write(connack(error.refusal))
+        client.connection.close()
 
     def _handle(self, client: Client, packet: bytes) -> None:
         kind = kind_of(packet)
@@ -160,7 +144,7 @@ class Mqtt:
         elif kind == Kind.PINGREQ and len(packet) == 1:
             client.connection.write(bytes((Kind.PINGRESP << 4, 0)))
         elif kind == Kind.DISCONNECT and len(packet) == 1:
-            self._admission.forget_will(client)
+            self._admission.wills.drop(client.client_id)
             client.connection.close()
         else:
             raise FrameSyntaxError(f"a packet of type {kind} is out of place")
@@ -173,12 +157,13 @@ class Mqtt:
         if len(connect.client_id.encode()) > _MAX_CLIENT_ID_BYTES:
             raise RefusedError(Refusal.IDENTIFIER)
         login = connect.client_id, connect.username, connect.password
-        if not self._rules.let_in(connection, *login):
+        if not self._rules.let_in(connection, login):
             raise RefusedError(Refusal.LOGIN)
-        if connect.will is not None and not self._may_publish(client, connect.will.topic):
+        if connect.will is not None and not self._may(client, connect.will.topic, publishes=True):
             raise RefusedError(Refusal.NOT_AUTHORIZED)
-        client.seconds = connect.keep_alive * _KEEP_ALIVE or None
-        client.hold()
+        connection.expire(None)
+        client.receiver.idle_seconds = connect.keep_alive * _KEEP_ALIVE or None
+        client.receiver.hold()
         self._worker.asyncio.create_task(self._admission.let_in(client, connect))
 
     def _publish(self, client: Client, packet: bytes) -> None:
@@ -187,15 +172,10 @@ class Mqtt:
         assert session is not None
         _, _, qos, _, packet_id = message
         self._received.add()
-        if not qos:
-            answer = b""
-        elif qos == 1:
-            answer = b"\x40\x02" + packet_id.to_bytes(2, "big")
-        else:
-            answer = numbered(Kind.PUBREC, packet_id)
+        answer = numbered(Kind.PUBACK if qos == 1 else Kind.PUBREC, packet_id) if qos else b""
         if qos == 2 and packet_id in session.received:  # it has come before
             connection.write(answer)
-        elif not self._may_publish(client, message.topic):
+        elif not self._may(client, message.topic, publishes=True):
             self._dropped.add(1, "not_allowed")  # and confirmed all the same [3.3.5]
             connection.write(answer)
         elif not qos:
@@ -209,13 +189,13 @@ class Mqtt:
             done = partial(_received, client, session, packet_id, answer)
             self._broker.publish(message, done, client)
 
-    def _may_publish(self, client: Client, topic: str) -> bool:
-        options = self._options
+    def _may(self, client: Client, topic: str, *, publishes: bool) -> bool:
+        """Tell whether a client may publish to a topic, or subscribe with a filter."""
+        size = len(topic) if topic.isascii() else len(topic.encode())
         return (
-            len(topic) <= options.max_topic_bytes
-            and (topic.isascii() or len(topic.encode()) <= options.max_topic_bytes)
-            and topic.count("/") < options.max_topic_levels
-            and self._rules.allow(client.client_id, client.username, topic, publishes=True)
+            size <= self._options.max_topic_bytes
+            and topic.count("/") < self._options.max_topic_levels
+            and self._rules.allow(client.client_id, client.username, topic, publishes=publishes)
         )
 
     def _confirm(self, client: Client, kind: int, packet_id: int) -> None:
@@ -232,26 +212,22 @@ class Mqtt:
         else:
             session.complete(packet_id)
         is_read = session.missed is not None
-        if session.behind and not (session.waits or session.clean or is_read):
+        if session.behind and not (session.window.waiting or session.clean or is_read):
             self._broker.refill(session)
 
     def _subscribe(self, client: Client, packet: bytes) -> None:
         packet_id, requests = read_subscribe(packet)
-        options, granted = self._options, []
-        for name, qos in requests:
-            is_allowed = (
-                len(name.encode()) <= options.max_topic_bytes
-                and name.count("/") < options.max_topic_levels
-                and self._rules.allow(client.client_id, client.username, name, publishes=False)
-            )
-            granted.append((name, qos if is_allowed else None))
+        granted = [
+            (name, qos if self._may(client, name, publishes=False) else None)
+            for name, qos in requests
+        ]
         self._wait_for(client, self._admission.subscribe(client, packet_id, granted))
 
     def _wait_for(self, client: Client, coroutine: Coroutine[Any, Any, None]) -> None:
         """Hold a client's packets back until a coroutine is done."""
-        client.hold()
+        client.receiver.hold()
         task = self._worker.asyncio.create_task(coroutine)
-        task.add_done_callback(lambda _: client.go_on(self._take))
+        task.add_done_callback(lambda _: client.receiver.release())
 
 
 def _received(

@@ -7,6 +7,9 @@ from typing import Any
 
 from host import Connection, Host, hookspec
 
+Login = tuple[str, str | None, bytes | None]
+"""Name of the client, name to log in with, and password."""
+
 
 class Specs:
     """The hooks that the broker brings."""
@@ -86,11 +89,9 @@ class Rules:
         if permissions:
             self._topic = host.hook("check_topic", permissions)
 
-    def let_in(
-        self, connection: Connection, client_id: str, username: str | None, password: bytes | None
-    ) -> bool:
+    def let_in(self, connection: Connection, login: Login) -> bool:
         """Tell whether a client is let in."""
-        return self._login is None or bool(self._login(connection, client_id, username, password))
+        return self._login is None or bool(self._login(connection, *login))
 
     def allow(self, client_id: str, username: str | None, topic: str, *, publishes: bool) -> bool:
         """Tell whether a client may publish to a topic, or subscribe with a filter."""

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import random
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
+from host.plugins.delivery import DeliveryLimits, DeliveryWindow
 from prefork_mqtt.options import Options
-from prefork_mqtt.packets import Kind, numbered, publish_head
-
-_LAST_ID = 65_535
-_MOST_BYTES_SENT = 4_194_304
-"""Payloads that a client has not confirmed: far below what resets its connection (16 MiB)."""
+from prefork_mqtt.packets import Kind, Publish, numbered, publish_head
 
 
 class Message:
@@ -37,6 +33,16 @@ class Message:
         """Return it as one of its own, which is in a queue."""
         return Message(self.topic, self.payload, self.qos, key, retain=self.retain)
 
+    def pack(self) -> bytes:
+        """Return it as it is in queues."""
+        return Publish(self.topic, self.payload, self.qos, self.retain).pack()
+
+    @classmethod
+    def unpack(cls, data: bytes, key: str) -> Message:
+        """Return what `pack` has made bytes of."""
+        topic, payload, qos, retain, _ = Publish.unpack(data)
+        return cls(topic, payload, qos, key, retain=retain)
+
     def packet(self, qos: int, packet_id: int = 0, *, again: bool = False) -> bytes:
         """Return it as a PUBLISH."""
         head = self._heads.get((qos, again))
@@ -56,6 +62,10 @@ class Sent(NamedTuple):
     qos: int
 
 
+RELEASED = Sent(Message("", b"", 0), 0)
+"""Stands for a message with QoS 2 that the client has, and whose number it has not forgotten."""
+
+
 class Session:
     """The session of one client.
 
@@ -66,8 +76,7 @@ class Session:
 
     Attributes:
         filters: its filters, with their QoS.
-        sent: messages that the client has not confirmed, by their numbers.
-        released: the numbers of messages with QoS 2 that it has, and has not forgotten.
+        window: messages that the client has not confirmed.
         received: the numbers of messages with QoS 2 that it has sent, and may send again.
         receiving: those of which it is not known yet whether the bus has them.
         behind: more waits in its queue on the bus than here.
@@ -77,36 +86,29 @@ class Session:
         reads: how often that was begun: only what the last one finds counts.
         saving: held while it is stored, which takes several questions.
         write: sends something to the client.
-        forget: called with a message of its queue on the bus that it has confirmed.
+        forget: called with the key of a message of its queue on the bus that it has confirmed.
     """
 
     def __init__(self, client_id: str, limits: Options, *, clean: bool) -> None:
         self.client_id, self._limits, self.clean = client_id, limits, clean
         self.filters: dict[str, int] = {}
-        self.sent: dict[int, Sent] = {}
-        self.released: dict[int, None] = {}
+        of_window = DeliveryLimits(
+            max_sent=limits.max_inflight,
+            max_waiting=limits.max_queued,
+            max_waiting_bytes=limits.max_queued_bytes,
+        )
+        self.window = DeliveryWindow(self._send, lambda sent: len(sent.message.payload), of_window)
         self.received: set[int] = set()
         self.receiving: set[int] = set()
         self._settled = asyncio.Event()
         self._settled.set()
-        self._waiting: deque[Sent] = deque()
-        self._bytes_sent = self._bytes_waiting = 0  # the payloads of both
-        self._last_id = 0
         self.behind = False
         self.taken: set[str] = set()
         self.missed: dict[str, Message | None] | None = None
         self.reads = 0
         self.saving = asyncio.Lock()
-        self.write: Callable[[bytes], object] = _nothing
-        self.forget: Callable[[Message], object] = _nothing
-
-    def forget_numbers(self) -> None:
-        """Begin with any number.
-
-        If the worker that had the session has died, the client may remember numbers of QoS 2 that
-        nobody else does, and would take a new message with such a number for the old one.
-        """
-        self._last_id = random.randrange(_LAST_ID)
+        self.write: Callable[[bytes], object] = lambda _: None
+        self.forget: Callable[[str], object] = lambda _: None
 
     def begin_receiving(self, packet_id: int) -> None:
         """Note a message with QoS 2 that is on its way to the bus."""
@@ -125,18 +127,6 @@ class Session:
         """Wait until it is known what became of all that the client has sent."""
         await self._settled.wait()
 
-    def deliver(self, message: Message, qos: int) -> bool:
-        """Send a message with QoS 1 or 2, or have it wait; False if too many wait."""
-        if self._has_room and not self._waiting:
-            self._send(Sent(message, qos))
-            return True
-        size = self._bytes_waiting + len(message.payload)
-        if len(self._waiting) >= self._limits.max_queued or size > self._limits.max_queued_bytes:
-            return False
-        self._bytes_waiting = size
-        self._waiting.append(Sent(message, qos))
-        return True
-
     def miss(self, message: Message) -> None:
         """Note a message that has come live while the queue is read: it may not be in that."""
         if self.missed is not None and len(self.missed) < self._limits.max_queued:
@@ -144,70 +134,36 @@ class Session:
 
     def confirm(self, packet_id: int) -> None:
         """Take a PUBACK."""
-        sent = self.sent.get(packet_id)
+        sent = self.window.sent.get(packet_id)
         if sent is not None and sent.qos == 1:
-            self._finish(packet_id)
-            self._send_more()
+            self._forget(sent.message)
+            self.window.confirm(packet_id)
 
     def receive(self, packet_id: int) -> None:
         """Take a PUBREC: the client has the message [4.3.3]."""
-        sent = self.sent.get(packet_id)
+        sent = self.window.sent.get(packet_id)
         if sent is not None and sent.qos == 2:
-            self._finish(packet_id)
-            self.released[packet_id] = None
+            self._forget(sent.message)
+            self.window.replace(packet_id, RELEASED)
         self.write(numbered(Kind.PUBREL, packet_id))
 
     def complete(self, packet_id: int) -> None:
         """Take a PUBCOMP: the client has forgotten the number."""
-        self.released.pop(packet_id, None)
-        self._send_more()
+        if self.window.sent.get(packet_id) is RELEASED:
+            self.window.confirm(packet_id)
 
-    def go_on(self) -> None:
-        """Send again what a client that is back has not confirmed [4.4]; `sent` was restored."""
-        for packet_id, (message, qos) in self.sent.items():
-            self._bytes_sent += len(message.payload)
-            self.write(message.packet(qos, packet_id, again=True))
-        for packet_id in self.released:
+    def resume(self, sent: Mapping[int, Sent], *, is_complete: bool) -> None:
+        """Send again what a client that is back has not confirmed [4.4]."""
+        self.window.resume(sent, partial(self._send, again=True), is_complete=is_complete)
+
+    def _send(self, packet_id: int, sent: Sent, *, again: bool = False) -> None:
+        if sent is RELEASED:
             self.write(numbered(Kind.PUBREL, packet_id))
-        self._send_more()
+        else:
+            self.write(sent.message.packet(sent.qos, packet_id, again=again))
 
-    def unconfirmed(self) -> Iterable[Sent]:
-        """Return all messages that the client has not confirmed, in their order."""
-        return (*self.sent.values(), *self._waiting)
-
-    @property
-    def waits(self) -> bool:
-        """Whether messages wait that were not sent."""
-        return bool(self._waiting)
-
-    @property
-    def _has_room(self) -> bool:
-        """Whether another message may be sent before one is confirmed."""
-        count = len(self.sent) + len(self.released)
-        return count < self._limits.max_inflight and self._bytes_sent < _MOST_BYTES_SENT
-
-    def _finish(self, packet_id: int) -> None:
-        message = self.sent.pop(packet_id).message
-        self._bytes_sent -= len(message.payload)
+    def _forget(self, message: Message) -> None:
         if message.key:
-            self.forget(message)
+            self.forget(message.key)
             if self.missed is not None:
                 self.missed[message.key] = None
-
-    def _send_more(self) -> None:
-        while self._waiting and self._has_room:
-            sent = self._waiting.popleft()
-            self._bytes_waiting -= len(sent.message.payload)
-            self._send(sent)
-
-    def _send(self, sent: Sent) -> None:
-        self._last_id = self._last_id % _LAST_ID + 1
-        while self._last_id in self.sent or self._last_id in self.released:
-            self._last_id = self._last_id % _LAST_ID + 1
-        self.sent[self._last_id] = sent
-        self._bytes_sent += len(sent.message.payload)
-        self.write(sent.message.packet(sent.qos, self._last_id))
-
-
-def _nothing(_: object) -> None:
-    """Take what nobody wants."""

@@ -98,7 +98,7 @@ def test_a_client_that_connects_again_takes_the_place_of_the_old_connection(make
 def test_a_client_that_another_host_has_got_by_now_is_closed(make):
     harness = make()
     mine, other = joined(harness, 0, "me", "a"), joined(harness, 1, "you", "a")
-    harness.bus.take_key("mqtt.client.me")
+    harness.bus.take_key("mqtt-client.me")
     harness.run()
     assert mine.connection.closed
     assert not other.connection.closed
@@ -106,7 +106,7 @@ def test_a_client_that_another_host_has_got_by_now_is_closed(make):
 
 def test_who_does_not_give_up_a_client_makes_the_other_one_be_refused(make):
     harness = make()
-    harness.workers[0].bus.claim("mqtt.client.me", lambda owned: None)
+    harness.workers[0].bus.claim("mqtt-client.me", lambda owned: None)
     harness.run()
     late = Client(harness, 1, "me")
     assert late.hear() == []

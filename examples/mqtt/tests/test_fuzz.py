@@ -89,5 +89,5 @@ def test_any_conversation(harness, talks):
     for worker in (0, 1):  # nothing of them is left
         broker = harness.plugin("mqtt", worker)._broker
         assert broker.clients == {}
-        assert not broker.tree
-        assert broker.hearing._held == {}
+        assert not broker.topics.tree
+        assert broker.topics._held == {}

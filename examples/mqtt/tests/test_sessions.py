@@ -67,12 +67,12 @@ def test_a_worker_that_starts_later_knows_all_sessions(make):
     harness = make(2)
     joined(harness, 0, "me", "a", qos=1, clean=False).say(DISCONNECT)
     stored = harness.plugin("mqtt", 1)._broker._stored
-    assert stored.known == {"me": {"a": 1}}
-    stored.known.clear()
-    task = harness.workers[1].asyncio.create_task(stored.refresh())
+    assert stored.table.copy == {"me": b'{"a": 1}'}
+    stored.table.copy.clear()
+    task = harness.workers[1].asyncio.create_task(stored.table.refresh())
     harness.run()
     assert task.done()
-    assert stored.known == {"me": {"a": 1}}
+    assert stored.table.copy == {"me": b'{"a": 1}'}
 
 
 def test_large_messages_are_queued_in_pieces(make):
@@ -157,8 +157,7 @@ def test_who_has_lost_messages_is_disconnected_or_given_them_again(make):
     careless = joined(harness, 0, "careless", "a", qos=0)
     persists = joined(harness, 0, "persists", "a", qos=1, clean=False)
     stored = harness.plugin("mqtt", 1)._broker._stored
-    message = Message("a", b"lost", 1, stored.key())
-    stored.put("persists", message, lambda done: None)  # and nothing live
+    stored.enqueue("persists", Message("a", b"lost", 1))  # and nothing live
     harness.run()
     lost = Frame(Kind.LOST, 1, b"").pack()
     harness.bus._hub._send(harness.workers[0].pid, lost)
@@ -177,3 +176,30 @@ def test_the_overloaded_bus_confirms_nothing(make):
     assert speaker.hear() == []
     assert speaker.connection.closed
     harness.bus.overloaded = False
+
+
+def test_numbers_begin_with_1_for_a_client_that_has_left_but_not_after_a_kill(make, monkeypatch):
+    """A client may remember numbers of a worker that was killed, and nobody else does."""
+    monkeypatch.setattr("random.randrange", lambda most: 41)
+    harness = make(2)
+    joined(harness, 0, "me", "a", qos=1, clean=False).say(DISCONNECT)
+    joined(harness, 1).say(publish("a", b"1", 1, 1))
+    assert [each[4] for each in Client(harness, 0, "me", clean=False).messages()] == [1]
+    harness.kill(0)
+    back = Client(harness, 1, "me", clean=False)
+    joined(harness, 1).say(publish("a", b"2", 1, 1))
+    assert [each[1:5:3] for each in back.messages()] == [(b"1", 42), (b"2", 43)]
+
+
+def test_who_subscribes_to_more_than_may_wait_is_disconnected(make):
+    """What is retained waits for the answer to all filters, and each may match all of it."""
+    harness = make(1, max_queued_bytes=2000)
+    speaker, client = joined(harness), Client(harness, 0, "me")
+    client.hear()
+    for topic in ("a/1", "a/2"):
+        speaker.say(b"\x31" + publish(topic, b"x" * 900)[1:])
+    client.say(subscribe("a/+", 0))
+    assert len(client.messages()) == 2
+    filters = b"".join(b"\0\3" + each + b"\0" for each in (b"a/+", b"+/1", b"a/#"))
+    client.say(b"\x82" + bytes((2 + len(filters),)) + b"\0\1" + filters)
+    assert client.connection.closed

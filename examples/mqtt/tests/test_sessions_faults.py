@@ -2,7 +2,6 @@
 
 import pytest
 from prefork_mqtt.session import Message
-from prefork_mqtt.stored import _messages, _pieces
 from reading import (
     DISCONNECT,
     Client,
@@ -166,17 +165,6 @@ def test_a_session_that_is_too_long_keeps_what_it_was(make):
     assert Client(harness, 1, "me", clean=False).hear()[0] == b"\x20\x01\0"
 
 
-def test_a_message_of_which_pieces_are_missing_is_none():
-    pieces = _pieces(Message("a", bytes(range(256)) * 600, 1))
-    whole = {f"k.{number:02}": piece for number, piece in enumerate(pieces)}
-    assert len(pieces) == 3
-    assert _messages(whole)["k"].payload == bytes(range(256)) * 600
-    for missing in whole:
-        assert _messages({name: whole[name] for name in whole if name != missing}) == {}
-    forged = bytes((1, 1, 0, 1)) + b"b" + b"forged"
-    assert _messages({"k.01": forged, "k.02": forged}) == {}
-
-
 def test_what_is_retained_and_not_confirmed_comes_again_after_a_kill_in_its_order(make):
     harness = make(2, max_inflight=1)
     speaker = joined(harness, 1)
@@ -200,7 +188,7 @@ def test_a_message_that_reaches_a_session_live_only_is_kept_all_the_same(make):
     harness = make(2)
     client = joined(harness, 0, "me", "a", qos=1, clean=False)
     stored = harness.plugin("mqtt", 1)._broker._stored
-    stored._know("me", None)
+    stored.table._apply("me", None)
     joined(harness, 1).say(publish("a", b"x", 1, 1))
     assert client.payloads() == [b"x"]
     harness.kill(0)
@@ -211,12 +199,11 @@ def test_what_is_put_into_the_queue_of_a_session_that_is_gone_is_removed(make):
     harness = make(2)
     joined(harness, 0, "me", "a", qos=1, clean=False).say(DISCONNECT)
     stored = harness.plugin("mqtt", 1)._broker._stored
-    message = Message("a", b"x", 1, stored.key())
     joined(harness, 0, "me")  # clean
-    stored._know("me", {"a": 1})  # it has not heard of that
-    stored.put("me", message, lambda done: None)
+    stored.table._apply("me", b'{"a": 1}')  # it has not heard of that
+    stored.enqueue("me", Message("a", b"x", 1))
     harness.bus._hub.receive(
-        harness.workers[0].pid, Frame(Kind.PUBLISH, 0, b"mqtt-changes", b'["me", null]')
+        harness.workers[0].pid, Frame(Kind.PUBLISH, 0, b"mqtt-sessions-changes", b"\0\2me-")
     )
     harness.run()
     assert all_of(harness, "mqtt-queue.me") == {}
@@ -236,7 +223,7 @@ def test_a_worker_that_starts_without_the_broker_of_the_bus_waits_for_it(make):
     harness = make(1)
     stored = harness.plugin("mqtt", 0)._broker._stored
     harness.bus.away = True
-    task = harness.workers[0].asyncio.create_task(stored.refresh())
+    task = harness.workers[0].asyncio.create_task(stored.table.refresh())
     harness.run()  # which ends: nothing is tried again at once
     harness.bus.away = False
     assert not task.done()
@@ -253,7 +240,7 @@ def test_what_comes_live_while_the_queue_is_read_takes_its_place(make):
     (first,) = client.messages()
     broker._stored.read = lambda client_id, done: reads.append(done)
     session = broker.clients["me"].session
-    before = {sent.message.key: sent.message for sent in session.unconfirmed()}
+    before = {sent.message.key: sent.message for sent in session.window.unconfirmed()}
     broker.refill(session)
     client.say(b"\x50\x02" + first[4].to_bytes(2, "big"))
     for number in (2, 3):
@@ -331,13 +318,13 @@ def test_one_read_of_the_queue_is_under_way_however_much_is_confirmed(make):
 def test_of_connections_that_wait_for_a_name_the_last_one_gets_it(make):
     harness = make(2)
     hearer = joined(harness, 0, "", "last")
-    harness.workers[0].bus.claim("mqtt.client.me", lambda owned: None)
+    harness.workers[0].bus.claim("mqtt-client.me", lambda owned: None)
     harness.run()
     gone = Client(harness, 1, sends=connect_with_will("me", "last", "words"))
     gone.connection.feed_eof()
     here = Client(harness, 1, "me")
     assert gone.connection.closed
-    harness.workers[0].bus.release("mqtt.client.me")
+    harness.workers[0].bus.release("mqtt-client.me")
     harness.advance(4)
     assert here.hear() == [b"\x20\0\0"]
     harness.advance(10)

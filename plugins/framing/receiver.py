@@ -1,0 +1,103 @@
+"""Takes the frames of a connection, in turn with those of others, and not while it is held."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from host import Connection
+from host.plugins.framing.base import Framer, FrameSyntaxError, FrameTooLongError
+
+FrameError = FrameSyntaxError | FrameTooLongError
+
+_SHARE = 100
+"""How many frames are taken before others have their turn: about 1 ms."""
+
+
+class Receiver:
+    """Has the frames of one connection handled in their order.
+
+        def on_accept(connection):
+            framer = LengthFramer()
+            connection.data = Receiver(connection, framer, handle, lambda error: connection.close())
+
+        def on_readable(connection):
+            connection.data.feed(connection.read())
+
+    Whoever has to wait for something before the next frame may be handled holds the connection:
+    nothing is read from it until it is released as often, and what has come already waits in the
+    framer. So answers keep their order though nothing blocks.
+
+    It uses `Connection.call_next_turn`, which is for one function at a time: leave that to it.
+
+    Args:
+        connection: the connection.
+        framer: cuts what arrives.
+        handle: called with each frame.
+        on_error: called with FrameSyntaxError or FrameTooLongError of the framer or of `handle`;
+            it is to close the connection.
+        share: how many frames are taken in one turn of the loop.
+
+    Attributes:
+        idle_seconds: the connection is closed with the reason `TIMEOUT` when nothing has come from
+            it for so long, which is set by `Connection.expire`. The time begins with what comes
+            first, and does not run while it is held. None to leave that to the plugin.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_framer",
+        "_handle",
+        "_holds",
+        "_on_error",
+        "_share",
+        "idle_seconds",
+    )
+
+    def __init__(
+        self,
+        connection: Connection,
+        framer: Framer,
+        handle: Callable[[bytes], object],
+        on_error: Callable[[FrameError], object],
+        share: int = _SHARE,
+    ) -> None:
+        self._connection, self._framer, self._share = connection, framer, share
+        self._handle, self._on_error = handle, on_error
+        self._holds = 0
+        self.idle_seconds: float | None = None
+
+    def feed(self, data: bytes = b"") -> None:
+        """Take in what has arrived, and have as much of it handled as may be now."""
+        connection, framer, left = self._connection, self._framer, self._share
+        frames = framer.feed(data)
+        if self._holds:  # since it was released
+            return
+        try:
+            for frame in frames:
+                self._handle(frame)
+                if self._holds or connection.closed:
+                    return
+                left -= 1
+                if not left and framer.waiting:
+                    self.hold()
+                    connection.call_next_turn(lambda _: self.release())
+                    return
+        except (FrameSyntaxError, FrameTooLongError) as error:
+            self._on_error(error)
+        if self.idle_seconds is not None:
+            connection.expire(self.idle_seconds)
+
+    def hold(self) -> None:
+        """Let frames wait until `release` has been called as often."""
+        self._holds += 1
+        if self._holds == 1:
+            self._connection.pause_reading()
+            if self.idle_seconds is not None:
+                self._connection.expire(None)
+
+    def release(self) -> None:
+        """Have frames taken again, in the next turn of the loop, unless it is held otherwise."""
+        self._holds -= 1
+        if not self._holds and not self._connection.closed:
+            self._connection.resume_reading()
+            self._connection.call_next_turn(lambda _: self.feed())
