@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import NamedTuple
 
 from host.plugins.delivery import DeliveryLimits, DeliveryWindow
@@ -97,7 +96,7 @@ class Session:
             max_waiting=limits.max_queued,
             max_waiting_bytes=limits.max_queued_bytes,
         )
-        self.window = DeliveryWindow(self._send, lambda sent: len(sent.message.payload), of_window)
+        self.window = DeliveryWindow(self._send, _size, of_window)
         self.received: set[int] = set()
         self.receiving: set[int] = set()
         self._settled = asyncio.Event()
@@ -154,16 +153,23 @@ class Session:
 
     def resume(self, sent: Mapping[int, Sent], *, is_complete: bool) -> None:
         """Send again what a client that is back has not confirmed [4.4]."""
-        self.window.resume(sent, partial(self._send, again=True), is_complete=is_complete)
+        self.window.resume(sent, self._send_again, is_complete=is_complete)
 
-    def _send(self, packet_id: int, sent: Sent, *, again: bool = False) -> None:
+    def _send(self, packet_id: int, sent: Sent) -> None:
+        self.write(sent[0].packet(sent[1], packet_id))
+
+    def _send_again(self, packet_id: int, sent: Sent) -> None:
         if sent is RELEASED:
             self.write(numbered(Kind.PUBREL, packet_id))
         else:
-            self.write(sent.message.packet(sent.qos, packet_id, again=again))
+            self.write(sent.message.packet(sent.qos, packet_id, again=True))
 
     def _forget(self, message: Message) -> None:
         if message.key:
             self.forget(message.key)
             if self.missed is not None:
                 self.missed[message.key] = None
+
+
+def _size(sent: Sent) -> int:
+    return len(sent[0].payload)
