@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import ssl
 import subprocess
 import threading
 
@@ -46,6 +47,20 @@ def test_mosquitto_pub_and_sub(broker, qos):
         )
         out, _ = hearer.communicate(timeout=patience(60))
     assert out.split("\n")[:-1] == [f"a/b {number}" for number in range(MESSAGES)]
+
+
+@needs_tools
+def test_over_tls(host_server, tmp_path):
+    broker = host_server("mqtt", workers=2, tls=True, options={"mqtt": {"sys_seconds": 0}})
+    (known,) = broker.tls.get_ca_certs(binary_form=True)
+    trusted = tmp_path / "trusted.pem"
+    trusted.write_text(ssl.DER_cert_to_PEM_cert(known), encoding="ascii")
+    common = ["-h", "localhost", "-p", str(broker.port), "-q", "1", "--cafile", str(trusted)]
+    said = ["mosquitto_pub", *common, "-t", "a", "-m", "x" * 100_000, "-r"]
+    subprocess.run(said, check=True, timeout=patience(30))
+    hearing = ["mosquitto_sub", *common, "-t", "a", "-C", "1"]
+    done = subprocess.run(hearing, check=True, capture_output=True, text=True, timeout=patience(30))
+    assert done.stdout == "x" * 100_000 + "\n"
 
 
 @needs_tools
