@@ -19,6 +19,7 @@ from host.testing.pool import FakePool
 from host.testing.start_tls import FakeHandshakes
 from host.testing.wire import Wire
 from host.text import named
+from host.worker.asyncio_loop import TOO_LATE
 from host.worker.connection import SocketConnection
 from host.worker.context import ListenerContext, OpenConnections
 from host.worker.timers import RepeatedCall
@@ -86,6 +87,7 @@ class FakeWorker:
         self.log_request: RequestLog | None = None
         self.listeners_of: Callable[[object], Iterable[Listener]] = lambda _plugin: ()
         self._event_loop: FakeEventLoop | None = None
+        self._calls = 0  # of plugins that are under way, one within the other
         self.bus: Bus = (bus or MemoryBus()).join(self.pid, self.loop, self._isolated)
         self.loop.rests.append(self.rest)
 
@@ -106,8 +108,13 @@ class FakeWorker:
         """The event loop, whose time is the test's; it is made when it is first asked for.
 
         Test what needs real sockets, files or processes with a `RunningHost`.
+
+        Raises:
+            RuntimeError: the first call comes from a hook or callback while the worker serves.
         """
         if self._event_loop is None:
+            if self._calls:
+                raise RuntimeError(TOO_LATE)
             self._event_loop = FakeEventLoop(self.loop, self._report_task, self.listeners_of)
             self.loop.rests.append(self._take_turn)
         return self._event_loop
@@ -222,7 +229,11 @@ class FakeWorker:
 
         def call(*args: object) -> Any:
             loop = self._event_loop
-            return function(*args) if loop is None else loop.within(function, *args)
+            self._calls += 1
+            try:
+                return function(*args) if loop is None else loop.within(function, *args)
+            finally:
+                self._calls -= 1
 
         return call
 

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from host.asyncio.event_loop import Failed, HostEventLoop
 
 
+TOO_LATE = "worker.asyncio was asked for too late: ask for it in on_worker_start"
+"""What is said where no event loop can be made any more."""
+
+
 class AsyncioLoop:
     """The asyncio event loop of a worker: none until it is asked for.
 
@@ -64,9 +68,7 @@ class AsyncioLoop:
         """
         if self._made is None:
             if self._is_late:
-                raise RuntimeError(
-                    "worker.asyncio was asked for too late: ask for it in on_worker_start"
-                )
+                raise RuntimeError(TOO_LATE)
             # Not at the top: a worker in which nobody asks does without asyncio. Where a plugin has
             # imported asyncio, this was imported before the first fork (decision 28); else it is
             # now, before the worker is ready, and never while it serves.

@@ -21,12 +21,13 @@ from host.plugins.framing.counted import (
 from host.plugins.framing.delimited import DelimiterFramer
 from host.plugins.framing.fields import FieldReader
 from host.plugins.framing.lines import LineFramer, lines_left
-from host.plugins.framing.receiver import Receiver
+from host.plugins.framing.receiver import FrameError, Receiver
 from host.plugins.framing.resp import RespFramer
 
 __all__ = [
     "DelimiterFramer",
     "FieldReader",
+    "FrameError",
     "FrameSyntaxError",
     "FrameTooLongError",
     "Framer",

@@ -8,6 +8,7 @@ from host import Connection
 from host.plugins.framing.base import Framer, FrameSyntaxError, FrameTooLongError
 
 FrameError = FrameSyntaxError | FrameTooLongError
+"""What is wrong with what a peer has sent."""
 
 _SHARE = 100
 """How many frames are taken before others have their turn: about 1 ms."""
@@ -88,7 +89,10 @@ class Receiver:
             connection.expire(self.idle_seconds)
 
     def hold(self) -> None:
-        """Let frames wait until `release` has been called as often."""
+        """Let frames wait until `release` has been called as often.
+
+        As long as it is held, it is not noticed either that the peer has gone.
+        """
         self._holds += 1
         if self._holds == 1:
             self._connection.pause_reading()

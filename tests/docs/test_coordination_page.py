@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import signal
+import socket
 
 import pytest
 
@@ -183,3 +185,61 @@ def test_messages_are_answered_in_their_order_a_second_later(harness_of):
 def test_fields_are_as_shown(capsys):
     exec(text_of("docs/line.md", "FieldReader("), {})
     assert capsys.readouterr().out == "1 room b'hi' True b'!'\n"
+
+
+@pytest.fixture
+def real_host_of(tmp_path, host_server):
+    """Start a real host of two workers with the plugin of the page that has this name."""
+
+    def start(name, change=lambda text: text):
+        path = tmp_path / f"{name.lower()}.py"
+        path.write_text(change(text_of(PAGE, f"class {name}:")), encoding="utf-8")
+        return host_server(str(path), workers=2)
+
+    return start
+
+
+@pytest.mark.parametrize(
+    "name", ["Login", "News", "Mailbox", "Rooms", "Farewell", "Feed", "Sweeper"]
+)
+def test_a_real_host_serves_it_also_after_a_worker_was_killed(real_host_of, name):
+    host = real_host_of(name)
+    with host.connect() as first, host.connect() as second:
+        for peer in (first, second):
+            peer.sendall(b"ann hello\n")
+        host.kill_worker(0)
+        host.wait_for("worker_ready", slot=0, count=2)
+    with host.connect() as last:
+        last.sendall(b"ann hello\n")
+        last.shutdown(socket.SHUT_WR)
+        while last.recv(65_536):
+            pass
+    host.stop()
+    assert host.events("hook_failed") == host.events("callback_failed") == []
+
+
+def test_what_a_client_leaves_in_a_reload_is_said_once(real_host_of, tmp_path):
+    said = tmp_path / "said"
+    said.touch()
+
+    def change(text):
+        begin = "    def say(self, text: bytes, done: Callable[[bool], object]) -> None:\n"
+        assert begin in text
+        noting = f"        open({str(said)!r}, 'ab', buffering=0).write(text + b'\\n')\n"
+        closing = "\n    @hookimpl\n    def on_drain(self, connection: Connection) -> None:\n"
+        return text.replace(begin, begin + noting) + closing + "        connection.close()\n"
+
+    host = real_host_of("Farewell", change)
+    clients = 12
+    peers = [host.connect() for _ in range(clients)]
+    for number, peer in enumerate(peers):
+        peer.sendall(b"client %d\n" % number)
+        assert peer.recv(100) == b"noted\n"
+    host.signal(signal.SIGHUP)
+    for peer in peers:
+        while peer.recv(65_536):
+            pass
+        peer.close()
+    host.stop()
+    lines = said.read_bytes().splitlines()
+    assert sorted(lines) == sorted(b"client %d" % number for number in range(clients))

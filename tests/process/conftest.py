@@ -47,18 +47,6 @@ def listen_flags(folder: Path, listen: tuple[str, ...], host: int) -> list[str]:
     return flags
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have tests that run alone come last, so that others need not wait; a file's stay together."""
-    items.sort(key=_is_alone)
-    for item in items:
-        name = "alone" if _is_alone(item) else item.path.name
-        item.add_marker(pytest.mark.xdist_group(name))
-
-
-def _is_alone(item: pytest.Item) -> bool:
-    return item.get_closest_marker("timing") is not None
-
-
 @pytest.fixture(autouse=True)
 def room(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
@@ -68,7 +56,7 @@ def room(
     Whoever waits for the second lock keeps the first, so that nobody else gets in before it.
     """
     folder = tmp_path_factory.getbasetemp().parent
-    alone = _is_alone(request.node)
+    alone = request.node.get_closest_marker("timing") is not None
     with (folder / "door").open("w") as door, (folder / "room").open("w") as inside:
         fcntl.flock(door, fcntl.LOCK_EX)
         fcntl.flock(inside, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)

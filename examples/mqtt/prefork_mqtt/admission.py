@@ -215,6 +215,8 @@ class Admission:
     def _take_over(self, client_id: str) -> None:
         """Close a connection whose client has connected elsewhere [3.1.4]."""
         if (client := self._broker.clients.get(client_id)) is not None:
+            if client.connection.closed:  # and does not read what is queued for it
+                client.connection.abort()
             client.connection.close()
 
     def _refuse(self, client: Client, refusal: Refusal) -> None:

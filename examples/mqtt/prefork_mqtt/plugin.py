@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from host import Connection, Counter, Gauge, Host, Worker, hookimpl
-from host.plugins.framing import FrameSyntaxError, FrameTooLongError, Receiver, VarintFramer
+from host.plugins.framing import FrameError, FrameSyntaxError, Receiver, VarintFramer
 from prefork_mqtt.admission import Admission
 from prefork_mqtt.broker import Broker
 from prefork_mqtt.client import Client
@@ -119,7 +119,7 @@ class Mqtt:
         if client is not None and client.session is not None and client.admitted:
             self._worker.asyncio.create_task(self._admission.leave(client))
 
-    def _refuse(self, client: Client, error: FrameSyntaxError | FrameTooLongError) -> None:
+    def _refuse(self, client: Client, error: FrameError) -> None:
         """Close a connection [4.8], and say why if a client can be told that."""
         if isinstance(error, RefusedError):
             client.connection.write(connack(error.refusal))

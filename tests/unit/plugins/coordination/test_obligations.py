@@ -241,11 +241,16 @@ def test_what_was_dropped_meanwhile_is_not_put_back(start):
 
 def test_nothing_is_kept_before_the_start(start):
     started, one, _ = start(begun=False)
-    assert not one.keep()
+    never = one.begin_to_keep()
+    started.advance(6)
+    assert never.result() is False
+    later = one.begin_to_keep()
+    started.run()
+    assert not later.done()
     assert one.left() == []
     one.obligations.start()
     started.run()
-    assert one.keep()
+    assert later.result() is True
 
 
 def test_nothing_is_kept_while_somebody_else_has_the_key_of_the_worker(start):
@@ -258,8 +263,9 @@ def test_nothing_is_kept_while_somebody_else_has_the_key_of_the_worker(start):
     started.run()
     started.bus.take_key(f"{KIND}.{one.worker.bus.member}")
     started.run()
-    assert [each.result() for each in at_once] == [False]
-    assert not one.keep("bill", b"six")
+    later = one.begin_to_keep("bill", b"six")
+    started.advance(6)
+    assert [each.result() for each in (*at_once, later)] == [False, False]
     assert one.left() == [b"five"]
 
 
@@ -269,10 +275,12 @@ def test_a_worker_that_was_taken_for_dead_has_its_key_again_when_it_is_free(star
     other.worker.bus.claim(key, lambda _: None)
     one.obligations.start()
     started.run()
-    assert not one.keep()
+    waits = one.begin_to_keep()
+    started.run()
+    assert not waits.done()
     other.worker.bus.release(key)
     started.advance(AGAIN_SECONDS)
-    assert one.keep()
+    assert waits.result() is True
 
 
 def test_what_is_too_long_is_refused(start):
@@ -328,3 +336,29 @@ def test_what_is_kept_again_stays_when_it_is_known_that_the_first_was_refused(st
     assert one.left() == [b"six"]
     one.obligations.execute("order")
     assert one.executed == [b"six"]
+
+
+def test_a_worker_that_ends_waits_for_what_it_does(start):
+    started, one, other = start()
+    assert one.keep()
+    one.answer = None
+    one.obligations.execute("order")
+    started.run()
+    one.worker.call_later(0.5, lambda: one.unanswered.pop()(True))
+    one.worker.close_asyncio()
+    assert other.left() == []
+    started.kill(0)
+    started.advance(2 * SWEEP_SECONDS)
+    assert other.executed == []
+
+
+def test_it_does_not_wait_long(start):
+    started, one, other = start()
+    assert one.keep()
+    one.answer = None
+    one.obligations.execute("order")
+    started.run()
+    one.worker.close_asyncio()
+    started.kill(0)
+    started.run()
+    assert other.executed == [b"five"]
