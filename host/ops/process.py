@@ -16,12 +16,15 @@ from host.ops.access import Access
 from host.ops.http import HttpServer, Request, Response
 from host.ops.pages import HEADERS, OPEN_PATHS, PROBES, Pages
 from host.runtime.helpers import begin_helper
+from host.runtime.processes import BatchScheduling
 from host.settings import Settings
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import OPS_FAILED
 
 BEAT_SECONDS = 0.5
 """How often this process tells that it is well."""
+_NICENESS = 10
+"""Where all cores are busy it has about a tenth of what a worker has (sched(7))."""
 _GRACE_SECONDS = 1.0
 """How long answers that are under way may take when it ends."""
 
@@ -44,6 +47,8 @@ def run(
     """
     if not begin_helper(assignment.parent):
         return ExitCode.OK
+    BatchScheduling().begin()  # whoever is served should not wait for a scrape
+    os.nice(_NICENESS)
     access = Access(token, settings.ops.hosts, OPEN_PATHS, PROBES)
     asyncio.run(_serve(assignment, access, telemetry, reopen_log))
     return ExitCode.OK

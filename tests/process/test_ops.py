@@ -352,3 +352,13 @@ def test_after_a_rotation_it_has_the_old_log_file_no_more(start: Start, tmp_path
         return str(path) in files and str(old) not in files
 
     eventually(has_the_new_one, "it has the new one")
+
+
+def test_it_gives_way_to_workers_also_after_a_reload(show: Show) -> None:
+    host, _ = show()
+    usual = os.getpriority(os.PRIO_PROCESS, host.pid)
+    for _ in range(2):
+        pid = helper_of(host)
+        assert os.sched_getscheduler(pid) == os.SCHED_BATCH
+        assert os.getpriority(os.PRIO_PROCESS, pid) == usual + 10
+        reload(host)
