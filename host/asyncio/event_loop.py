@@ -125,17 +125,30 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         self._ready = deque(self._ready)
 
     def finish(self) -> None:
-        """Cancel what is left, wait for it a moment, and close the loop."""
-        left = asyncio.all_tasks(self)
-        for task in left:
-            task.cancel()
-        if left:
-            _, endless = self.run_until_complete(asyncio.wait(left, timeout=_END_SECONDS))
+        """Cancel what is left, wait for it a moment, and close the loop.
+
+        What has just begun takes its first step before, and what begins meanwhile likewise: else
+        it could not tell that it is cancelled.
+        """
+        end = self.time() + _END_SECONDS
+        while self._take_first_steps():
+            left = asyncio.all_tasks(self)
+            for task in left:
+                task.cancel()
+            waiting = asyncio.wait(left, timeout=max(0.0, end - self.time()))
+            _, endless = self.run_until_complete(waiting)
             for task in endless:
                 self._tell_of_endless(task)
+            if endless:
+                break
         self.run_until_complete(self.shutdown_asyncgens())
         self.run_until_complete(self.shutdown_default_executor())
         self.close()
+
+    def _take_first_steps(self) -> bool:
+        """Have tasks that have just begun take their first step; tell whether any are left."""
+        self.run_until_complete(asyncio.sleep(0))
+        return bool(asyncio.all_tasks(self))
 
     def finish_turn(self) -> None:
         """End the turn of the host's loop in which asyncio's callbacks have run."""

@@ -23,7 +23,7 @@ def test_a_task_that_does_not_end_is_told_with_where_it_is(start: Start) -> None
     assert failed["plugin"] == "asyncio_tasks_left:Stubborn"
     assert failed["error"] == (
         "TimeoutError: it went on for 2 s after it was cancelled: "
-        f"Stubborn.go_on ({FILE}:20), Stubborn.wait ({FILE}:25)"
+        f"Stubborn.go_on ({FILE}:21), Stubborn.wait ({FILE}:26)"
     )
     assert host.events("plugin_printed", text="not yet")
 
@@ -44,6 +44,14 @@ def test_who_waits_as_it_stops_does_not_hang(start: Start) -> None:
     assert host.stop() == 0
     host.wait_for("plugin_printed", text="stopped")
     assert not host.events("worker_hung")
+
+
+def test_what_begins_as_the_worker_ends_hears_of_it(start: Start) -> None:
+    host = start(plugin=f"{FILE}:Late", workers=1)
+    assert host.stop() == 0
+    for name in ("first", "second"):
+        host.wait_for("plugin_printed", text=f"{name} was cancelled")
+    assert not host.events("callback_failed")
 
 
 def test_a_profile_has_a_row_for_each_coroutine(start: Start, tmp_path: Path) -> None:

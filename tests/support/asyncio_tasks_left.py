@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from host import Connection, Worker, hookimpl
 from host.asyncio import AsyncioProtocol
 
 
@@ -40,3 +41,28 @@ class Slow(Stubborn):
         self.task.cancel()
         await asyncio.sleep(2.5)
         print("stopped", flush=True)
+
+
+class Late:
+    """Begins a task as it stops, and another one as that ends: both are to hear of the end."""
+
+    @hookimpl
+    def on_worker_start(self, worker: Worker) -> None:
+        self.loop = worker.asyncio
+
+    @hookimpl
+    def on_readable(self, connection: Connection) -> None:
+        connection.write(connection.read())
+
+    @hookimpl
+    def on_worker_stop(self, worker: Worker) -> None:
+        self.task = self.loop.create_task(self.wait("first"))
+
+    async def wait(self, name: str) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            print(f"{name} was cancelled")
+            if name == "first":
+                self.task = self.loop.create_task(self.wait("second"))
+            raise

@@ -25,8 +25,8 @@ __all__ = [
 CONNACK, DISCONNECT = b"\x20\x02\x00\x00", b"\xe0\x00"
 
 
-def connect_with_will(client_id, topic, payload, *, keep_alive=0):
-    flags = bytes((4, 0x06, *keep_alive.to_bytes(2, "big")))
+def connect_with_will(client_id, topic, payload, *, keep_alive=0, qos=0):
+    flags = bytes((4, 0x06 | qos << 3, *keep_alive.to_bytes(2, "big")))
     return packet(0x10, text("MQTT") + flags + text(client_id) + text(topic) + text(payload))
 
 
