@@ -19,8 +19,8 @@ from host.plugins.coordination.owners import Owners
 from host.plugins.coordination.publisher import BoundedPublisher
 from host.plugins.coordination.queues import Queues
 from host.plugins.coordination.replicated import ReplicatedTable
+from host.plugins.coordination.subscriptions import WildcardSubscriptions
 from host.plugins.coordination.topic_tree import MQTT_WILDCARDS, TopicTree, Wildcards
-from host.plugins.coordination.wildcards import WildcardSubscriptions
 
 __all__ = [
     "AGAIN_SECONDS",

@@ -172,7 +172,8 @@ class Obligations:
         for name, (key, value) in self._kept.items():
             if key not in found:
                 insist(self._worker, partial(self._put_back, name, key, value))
-        for member in {name.rpartition("/")[0] for name in found}:
+        left = {name for name in found if not name.startswith(self._own)}
+        for member in {name.rpartition("/")[0] for name in left}:
             await self._inherit(member)
 
     async def _inherit(self, member: str) -> None:

@@ -134,7 +134,8 @@ class ReplicatedTable:
         for key in self.copy.keys() - items.keys():
             self._apply(key, None)
         for key, value in items.items():
-            self._apply(key, self._shared(value))
+            if (shared := self._shared(value)) != self.copy.get(key):
+                self._apply(key, shared)
 
     def _on_message(self, message: Message) -> None:
         self._apply(*_unpack(message.payload))

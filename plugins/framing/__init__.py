@@ -8,6 +8,9 @@
 handler can stop in the middle of what has arrived, `take` the rest as raw bytes, and go on framing
 later. The time is linear in what was fed, however it arrives and whatever is taken of it: each byte
 is searched and copied a bounded number of times.
+
+A `Receiver` does that for a connection, in turn with others, and a `FieldReader` reads what is in a
+message of a binary protocol.
 """
 
 from host.plugins.framing.base import Framer, FrameSyntaxError, FrameTooLongError

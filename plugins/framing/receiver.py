@@ -80,8 +80,7 @@ class Receiver:
                     return
                 left -= 1
                 if not left and framer.waiting:
-                    self.hold()
-                    connection.call_next_turn(lambda _: self.release())
+                    connection.call_next_turn(lambda _: self.feed())
                     return
         except (FrameSyntaxError, FrameTooLongError) as error:
             self._on_error(error)

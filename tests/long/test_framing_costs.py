@@ -16,6 +16,7 @@ from host.plugins.framing import (
     VarintFramer,
 )
 from support.bytecodes import counted_bytecodes
+from support.frames import four_bytes, headed, request
 
 
 class Counted(bytearray):
@@ -152,20 +153,6 @@ def test_lines_and_blocks_in_turn_take_linear_time(turn, size, piece):
     steps, handled = work(210 * 6)
     assert steps < 1.1 * few_steps
     assert handled < 1.5 * few_bytes
-
-
-def four_bytes(header):
-    return int.from_bytes(header, "big")
-
-
-def headed(body):
-    return len(body).to_bytes(4, "big") + body
-
-
-def request(*words):
-    return b"*%d\r\n" % len(words) + b"".join(
-        b"$%d\r\n%b\r\n" % (len(each), each) for each in words
-    )
 
 
 ROUND = st.lists(

@@ -15,8 +15,8 @@ from prefork_mqtt.stored import StoredSessions
 
 TOPIC = "mqtt."
 """How the topics of the bus begin that stand for topics of clients."""
-_RETAINED, _QUEUED = 4, 8
-"""Bits of the first byte of a message of the bus, beside its QoS."""
+_QUEUED = 8
+"""A bit of the first byte of a message of the bus, beside its QoS: its key in queues follows."""
 
 
 class Broker:
@@ -45,8 +45,7 @@ class Broker:
         self._worker, self._stored, self._connected = worker, stored, connected
         self._dropped, self._delivered = dropped, delivered
         self._publisher = BoundedPublisher(worker.bus)
-        self.topics: WildcardSubscriptions[Session]
-        self.topics = WildcardSubscriptions(worker.bus, TOPIC, self._on_message)
+        self.topics = WildcardSubscriptions[Session](worker.bus, TOPIC, self._on_message)
         self.clients: dict[str, Client] = {}
         worker.bus.subscribe(BUS_LOST, self._on_lost)
 
@@ -75,13 +74,13 @@ class Broker:
             client: who is held back while too much is on its way.
         """
         topic, payload, qos, retain, _ = publish
-        head, queues = bytes((qos | retain << 2,)), []
+        head, queues = bytes((qos,)), []
         if qos and done is not None and self._stored.filters:
             queues = [each for each, _ in self._stored.filters.match(topic)]
             if queues:
                 data = publish._replace(retain=False).pack()
                 key = self._stored.queues.key(data)
-                head = bytes((head[0] | _QUEUED, len(key))) + key.encode()
+                head = bytes((qos | _QUEUED, len(key))) + key.encode()
                 done = self._enqueue(queues, key, data, done)
         taken = self._publisher.publish(
             TOPIC + topic, head + payload, retain=int(retain), done=done, copies=len(queues)

@@ -73,7 +73,7 @@ class StoredSessions:
             ]
             received = list(session.received) if left else []
             record = Record(session.filters, sent, received, left)
-            return await self.table.change(session.client_id, json.dumps(record).encode())
+            return await self.table.change(session.client_id, _packed(record))
 
     async def remove(self, client_id: str) -> None:
         """Forget a session that was loaded, with its queue."""
@@ -102,7 +102,7 @@ class StoredSessions:
                         await self.remove(client_id)
                     else:  # its worker has died
                         gone = record._replace(left=time.time())
-                        await self.table.change(client_id, json.dumps(gone).encode())
+                        await self.table.change(client_id, _packed(gone))
                 if is_owner:
                     self.table.let_go(client_id)
 
@@ -135,9 +135,15 @@ class StoredSessions:
             self._worker.asyncio.create_task(rest)
 
 
+def _packed(record: Record) -> bytes:
+    """Return a record as it is stored: a line with its filters, which others know, and the rest."""
+    return f"{json.dumps(record.filters)}\n{json.dumps(record[1:])}".encode()
+
+
 def _record(value: bytes) -> Record:
-    return Record(*json.loads(value))
+    filters, _, rest = value.partition(b"\n")
+    return Record(json.loads(filters), *json.loads(rest))
 
 
 def _shared(value: bytes) -> bytes:
-    return json.dumps(_record(value).filters).encode()
+    return value.partition(b"\n")[0]

@@ -17,6 +17,7 @@ from host.plugins.framing import (
     VarintFramer,
     encode_varint,
 )
+from support.frames import four_bytes, headed, request
 
 LIMIT = 8
 TOO_LONG = "too long"
@@ -238,20 +239,6 @@ def test_messages_and_blocks_in_turn_however_they_are_cut(kind, parts, cuts):
         for (what, _), data in zip(parts, whole, strict=True)
     ]
     assert framer.take() == b""
-
-
-def four_bytes(header):
-    return int.from_bytes(header, "big")
-
-
-def headed(body):
-    return len(body).to_bytes(4, "big") + body
-
-
-def request(*words):
-    return b"*%d\r\n" % len(words) + b"".join(
-        b"$%d\r\n%b\r\n" % (len(each), each) for each in words
-    )
 
 
 def test_a_line_that_does_not_end_costs_no_more_memory_than_the_limit():

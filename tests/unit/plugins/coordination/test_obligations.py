@@ -176,6 +176,17 @@ def test_what_was_left_before_a_worker_has_begun_is_done(start):
     assert other.executed == [b"five"]
 
 
+def test_a_sweep_reads_the_table_once_if_nothing_is_left(start, monkeypatch):
+    started, one = start(1)
+    reads, items = [], one.obligations._table.items
+    monkeypatch.setattr(
+        one.obligations._table, "items", lambda done: reads.append(items(done)), raising=False
+    )
+    assert one.keep()
+    started.advance(SWEEP_SECONDS)
+    assert len(reads) == 1
+
+
 def test_what_an_earlier_worker_of_the_same_name_has_left_is_done(start):
     started, one, other = start(begun=False)
     one.table().set(f"{one.worker.bus.member}/1f.1", b"six")

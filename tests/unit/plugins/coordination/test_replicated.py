@@ -234,6 +234,16 @@ def test_others_are_told_of_a_change_that_a_refresh_has_shown(start):
     assert other.table.copy == {"ann": b"a"}
 
 
+def test_a_refresh_tells_nothing_of_what_is_known(start):
+    """A table with thousands of values is read each minute, in one turn."""
+    _, one, other = start()
+    one.load()
+    one.change(b"a:1")
+    other.changes.clear()
+    assert other.begin(other.table.refresh()).result() == {"ann": b"a:1"}
+    assert other.changes == []
+
+
 def test_a_refresh_finds_what_was_missed(start):
     started, one, other = start()
     for key in ("ann", "bob", "carl"):

@@ -7,21 +7,16 @@ from hypothesis import strategies as st
 from host.plugins.line.arrays import cut_arrays
 from host.testing import Harness
 from support.bytecodes import counted_bytecodes
+from support.frames import request
 
 LIMIT = 64
 TURNS = "support.liners:Turns"
 OPTIONS = {"line": {"commands": [TURNS], "max_line_bytes": LIMIT}}
 
 
-def array(*words):
-    return b"*%d\r\n" % len(words) + b"".join(
-        b"$%d\r\n%b\r\n" % (len(word), word) for word in words
-    )
-
-
 words = st.sampled_from([b"PING", b"", b"*1", b"a\r\nb", b"x\r", b"\n", b"y" * LIMIT])
 requests = st.one_of(
-    st.lists(words | st.binary(max_size=9), max_size=4).map(lambda each: array(*each)),
+    st.lists(words | st.binary(max_size=9), max_size=4).map(lambda each: request(*each)),
     st.sampled_from([b"PING\r\n", b"one\n", b"*0\r\n", b"*01\r\n$2\r\nab\r\n", b"*1\n$02\nab\r\n"]),
     st.sampled_from([b"*1\r\n$2\r\nab\n", b"*1\r\n$2\r\nabc\r\n", b"*1\r\n:2\r\n", b"*x\r\n"]),
 )
@@ -34,7 +29,7 @@ def shared():
         yield harness
 
 
-@example(stream=array(b"PING") + b"one\n", size=7)
+@example(stream=request(b"PING") + b"one\n", size=7)
 @given(stream=st.lists(requests, max_size=8).map(b"".join), size=st.integers(1, 40))
 def test_the_same_lines_and_replies_whole_in_pieces_and_byte_by_byte(shared, stream, size):
     outcomes = []
@@ -51,27 +46,27 @@ def test_the_same_lines_and_replies_whole_in_pieces_and_byte_by_byte(shared, str
 
 
 def test_the_limit_holds_for_arrays_that_are_alike():
-    fits, long = array(b"a" * 30, b"b" * 33), array(b"a" * 30, b"b" * 34)
+    fits, long = request(b"a" * 30, b"b" * 33), request(b"a" * 30, b"b" * 34)
     assert len(cut_arrays(fits * 3, LIMIT)[0]) == 3
     assert len(cut_arrays(fits + fits + long, LIMIT)[0]) == 2
 
 
 def test_arrays_are_cut_up_to_the_first_that_is_odd_or_unfinished():
-    whole = array(b"a") + array(b"b", b"c d")
-    for rest in (b"", b"*", b"*1\r\n$1\r\nx", b"PING\r\n", array(b"x\r\ny"), array(b"x" * 65)):
+    whole = request(b"a") + request(b"b", b"c d")
+    for rest in (b"", b"*", b"*1\r\n$1\r\nx", b"PING\r\n", request(b"x\r\ny"), request(b"x" * 65)):
         lines, places, pieces = cut_arrays(whole + rest, LIMIT)
         assert lines == [[b"a"], [b"b", b"c d"]]
-        assert b"\r\n".join(pieces[places[1] :]) == array(b"b", b"c d") + rest
+        assert b"\r\n".join(pieces[places[1] :]) == request(b"b", b"c d") + rest
         assert b"\r\n".join(pieces[places[2] :]) == rest
 
 
 KINDS = {
     "lines": [b"one\r\n"],
-    "arrays": [array(b"one")],
-    "arrays of words": [array(b"one", b"two", b"three")],
-    "arrays that hold ends of lines": [array(b"a\r\nb")],
+    "arrays": [request(b"one")],
+    "arrays of words": [request(b"one", b"two", b"three")],
+    "arrays that hold ends of lines": [request(b"a\r\nb")],
     "blocks": [b"BLOCK 3\r\nabc"],
-    "all of them": [b"one\r\n", array(b"one"), b"BLOCK 3\r\nabc", array(b"a\r\nb", b"c")],
+    "all of them": [b"one\r\n", request(b"one"), b"BLOCK 3\r\nabc", request(b"a\r\nb", b"c")],
 }
 
 
