@@ -15,8 +15,9 @@ from host.testing import RunningHost
 
 ROOT = Path(__file__).parents[1]
 PLUGIN = f"{pool_neighbours.__file__}:Neighbours"
-NAMES = tuple(pool_neighbours.BEGIN)
-BLOCKS, QUESTIONS, PAUSE_SECONDS, AHEAD = 2, 100, 0.002, 4
+IDLE = "prefork, only_idle_cpu"
+NAMES = (IDLE, *pool_neighbours.BEGIN)
+BLOCKS, QUESTIONS, PAUSE_SECONDS, AHEAD = 2, 300, 0.002, 4
 """Blocks of each kind, questions in one, the pause after each, and tasks at a time."""
 
 
@@ -24,7 +25,9 @@ def measure(name: str) -> float:
     """Return how many times its value the p99 of another client is while tasks are done."""
     flags = ["--log-format", "json", "--workers", "1", "--listen", "tcp://127.0.0.1:0"]
     flags += ["--plugin", PLUGIN, "--set", f"pools.default.size={pool_neighbours.PROCESSES}"]
-    flags += ["--set", f'options."pool_neighbours:Neighbours".pool={name}']
+    flags += ["--set", f"pools.default.only_idle_cpu={str(name == IDLE).lower()}"]
+    pool = "prefork" if name == IDLE else name
+    flags += ["--set", f'options."pool_neighbours:Neighbours".pool={pool}']
     with RunningHost(flags, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}) as host:
         host.wait_for("worker_ready")
         with host.connect() as client, host.connect() as tasks:

@@ -28,7 +28,7 @@ from host.settings import PoolSettings
 from host.telemetry.emitter import Telemetry
 
 PROCESSES, TASKS, TASK_SECONDS, WAIT_SECONDS = 4, 20, 0.1, 10.0
-ROUNDS, TRIPS, ROUNDS_OF_NEIGHBOURS = 7, 300, 3
+ROUNDS, TRIPS, ROUNDS_OF_NEIGHBOURS = 7, 300, 5
 BEGIN, END = "<!-- comparison -->\n", "<!-- end of the comparison -->\n"
 Submit = Callable[..., Callable[[float], Any]]
 """Has a function called in the pool; returns what waits for the result, so many seconds."""
@@ -203,12 +203,14 @@ def table() -> str:
         trips = f"{apart[name]:.1f}", f"{together[name]:.1f}"
         cells = (shown, failed, death.silent, usable, *trips, f"{others[name]:.1f}")
         rows.append(f"| {' | '.join(map(str, cells))} |")
+    idle = pool_neighbours.IDLE
+    rows.append(f"| {idle} | | | | | | {others[idle]:.1f} |")
     rows.append(f"| none: the hook itself | | | | | | {others['no pool']:.1f} |")
     note = (
         f"Round trips are multiples of prefork's: {own:.0f} µs, and {own_together:.0f} µs"
         f" on one CPU: medians of\n{ROUNDS} rounds with {TRIPS} tasks each, in turns, by Python "
-        f"{sys.version.split()[0]} on {os.cpu_count()} cores. Where they\nsleep, most of a round"
-        " trip is the time in which the kernel wakes them, twice.\n\n"
+        f"{sys.version.split()[0]} on {os.cpu_count()} cores. With\n`busy_poll_us = 0`, most of a"
+        " round trip on two CPUs is the time in which the kernel\nwakes somebody, twice.\n\n"
         "The p99 of other clients of the same worker, while one process always has tasks of some\n"
         "milliseconds, is a multiple of what it was without tasks, just before; medians of "
         f"{ROUNDS_OF_NEIGHBOURS} rounds."

@@ -51,6 +51,20 @@ class PoolSettings(Section):
         " both want it (nice(2)): with 10 a tenth, with 0 the same. Others then wait less for the"
         " loop. It is not for threads.",
     )
+    only_idle_cpu: bool = Field(
+        default=False,
+        description="Whether processes get a CPU only where nothing else wants it (SCHED_IDLE,"
+        " sched(7)). Others then hardly notice them. Where all CPUs are busy, tasks get three"
+        " thousandths of one. It is not for threads.",
+    )
+    busy_poll_us: int = Field(
+        default=100,
+        ge=0,
+        le=10_000,
+        description="Microseconds for which worker and process look for the next answer or task"
+        " before they sleep, so that tiny tasks do not wait for the kernel to wake somebody. It is"
+        " done more seldom the less it helps; 0 sleeps at once. It is not for threads.",
+    )
     max_queued: int = Field(
         default=1_000,
         ge=1,

@@ -16,16 +16,18 @@ import importlib.util
 import io
 import os
 import pickle
+import select
 import signal
 import socket
 import struct
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import CodeType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 HEADER = struct.Struct("!BQ")
 """A kind and a length."""
@@ -46,6 +48,56 @@ _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal
 _FEW = 65_536
 """How many bytes are asked for at first: most tasks have fewer."""
 _PROTOCOL = pickle.HIGHEST_PROTOCOL
+_MOST_WITHOUT = 63
+"""How many waits go by at most before polling is tried again."""
+
+
+class Setup(NamedTuple):
+    """What the worker says first.
+
+    Attributes:
+        path: where modules are looked for.
+        files: modules that the host has made of files: name and path.
+        preload: the names of modules that are imported first.
+        nice: how much less of a CPU the process gets than the worker (nice(2)).
+        only_idle_cpu: whether it gets one only where nobody else wants it (sched(7)).
+        max_tasks: how many tasks there are before the process ends; 0 for any number.
+        max_bytes: how much memory it may have after a task; 0 for any amount.
+        poll_seconds: for how long it looks for the next task before it sleeps.
+    """
+
+    path: list[str]
+    files: dict[str, str]
+    preload: Sequence[str]
+    nice: int
+    only_idle_cpu: bool
+    max_tasks: int
+    max_bytes: int
+    poll_seconds: float
+
+
+class Attempts:
+    """Says which waits begin with polling: after one in vain, twice as many do not.
+
+    So what polling costs is bounded where it does not help, and it helps where it can.
+    """
+
+    __slots__ = ("_left", "_without")
+
+    def __init__(self) -> None:
+        self._without = self._left = 0
+
+    def due(self) -> bool:
+        """Tell whether this wait is to begin with polling; if so, `note` is to be called."""
+        if self._left:
+            self._left -= 1
+            return False
+        return True
+
+    def note(self, *, found: bool) -> None:
+        """Note whether what was waited for has come meanwhile."""
+        self._without = 0 if found else min(self._without * 2 + 1, _MOST_WITHOUT)
+        self._left = self._without
 
 
 class FileLoader(importlib.machinery.SourceFileLoader):
@@ -121,7 +173,7 @@ def main(parent: int, *, has_lineage: bool) -> None:
         channel = Channel(sock)
         with suppress(EOFError, ConnectionError):
             _, setup = channel.receive()
-            channel.work(**pickle.loads(setup))
+            channel.work(Setup(**pickle.loads(setup)))
     os._exit(0)  # whatever threads the tasks have left behind
 
 
@@ -135,6 +187,9 @@ class Channel:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._pid = os.getpid()
+        self._attempts, self._poll_seconds = Attempts(), 0.0
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
         self._lock = threading.Lock()  # threads that tasks have left behind may print
 
     def receive(self) -> tuple[int, bytes | bytearray]:
@@ -143,6 +198,8 @@ class Channel:
         Raises:
             EOFError: the worker has closed the socket.
         """
+        if self._poll_seconds and self._attempts.due():
+            self._attempts.note(found=self._busy_poll())
         # The worker sends no frame before it has the answer to the last one: this is one, at most.
         start = self._receive_some()
         while len(start) < HEADER.size:
@@ -182,37 +239,33 @@ class Channel:
             text = io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=True)
             setattr(sys, name, text)
 
+    def _busy_poll(self) -> bool:
+        """Look for a frame without sleeping; tell whether one has come in time."""
+        poll, clock = self._poll.poll, time.monotonic
+        until = clock() + self._poll_seconds
+        while not poll(0):
+            if clock() >= until:
+                return False
+        return True
+
     def _receive_some(self) -> bytes:
         data = self._sock.recv(_FEW)
         if not data:
             raise EOFError
         return data
 
-    def work(
-        self,
-        path: list[str],
-        files: dict[str, str],
-        preload: Sequence[str],
-        nice: int,
-        max_tasks: int,
-        max_bytes: int,
-    ) -> None:
-        """Begin as the worker says, and do its tasks.
-
-        Args:
-            path: where modules are looked for.
-            files: modules that the host has made of files: name and path.
-            preload: the names of modules that are imported first.
-            nice: how much less of a CPU it gets than the worker (nice(2)).
-            max_tasks: how many tasks there are before the process ends; 0 for any number.
-            max_bytes: how much memory it may have after a task; 0 for any amount.
-        """
-        os.nice(nice)
-        sys.path[:] = path
-        sys.meta_path.append(Files(files))
+    def work(self, setup: Setup) -> None:
+        """Begin as the worker says, and do its tasks."""
+        if len(os.sched_getaffinity(0)) > 1:
+            self._poll_seconds = setup.poll_seconds
+        os.nice(setup.nice)
+        if setup.only_idle_cpu:
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        sys.path[:] = setup.path
+        sys.meta_path.append(Files(setup.files))
         self._open_output()
         try:
-            for name in preload:
+            for name in setup.preload:
                 importlib.import_module(name)
         except BaseException as error:
             texts = (f"{type(error).__name__}: {error}", traceback.format_exc())
@@ -232,7 +285,8 @@ class Channel:
             except Exception:  # a task has closed or replaced them
                 self._open_output()
             done += 1
-            if done == max_tasks or (max_bytes and resident_bytes() > max_bytes):
+            has_too_much = setup.max_bytes and resident_bytes() > setup.max_bytes
+            if done == setup.max_tasks or has_too_much:
                 kind |= LAST
             self.send(kind, answer)
             if kind & LAST:

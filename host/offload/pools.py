@@ -7,7 +7,6 @@ import pickle
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from host.interfaces import PoolError
 from host.offload import child
@@ -52,15 +51,17 @@ class MakePools:
 
     def start(self, name: str, settings: PoolSettings) -> Start:
         """Return how the processes of one pool are started."""
-        setup: dict[str, Any] = {
-            "path": sys.path,
-            "files": self._files,
-            "preload": settings.preload,
-            "nice": settings.nice,
-            "max_tasks": settings.max_tasks_per_process,
-            "max_bytes": settings.max_memory_bytes,
-        }
-        return Start(self._program, pickle.dumps(setup), self._lineage, f"pool {name}")
+        setup = child.Setup(
+            path=sys.path,
+            files=self._files,
+            preload=settings.preload,
+            nice=settings.nice,
+            only_idle_cpu=settings.only_idle_cpu,
+            max_tasks=settings.max_tasks_per_process,
+            max_bytes=settings.max_memory_bytes,
+            poll_seconds=settings.busy_poll_us / 1e6,
+        )
+        return Start(self._program, pickle.dumps(setup._asdict()), self._lineage, f"pool {name}")
 
 
 class Pools:

@@ -28,7 +28,7 @@ class Start(NamedTuple):
 
     Attributes:
         program: the descriptor of a file with the text of `child`, from its beginning.
-        setup: what each is told first (`child.Channel.work`), pickled.
+        setup: what each is told first (`child.Setup`), pickled.
         lineage: the descriptor by which the supervisor tells what they are; None for none.
         title: what the list of processes shows behind the interpreter.
     """

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from host.interfaces import PicklingError, PoolError, TaskLostError
+from host.offload.busy_poll import BusyPoll
 from host.offload.child import (
     LAST,
     NOT_READY,
@@ -72,6 +73,7 @@ class ProcessPool(TaskPool):
         self._memory = OutOfMemory()
         self.processes: set[PoolProcess] = set()
         self._idle: deque[PoolProcess] = deque()
+        self._busy_poll = BusyPoll(self._loop, settings.busy_poll_us / 1e6)
         self._failures = 0  # starts that have failed, one after the other
         self._cause = ""  # why tasks cannot be done
         self._retry: TimerHandle | None = None
@@ -112,6 +114,7 @@ class ProcessPool(TaskPool):
                 return
             idle.popleft()
             process.give(task)
+            self._busy_poll.begin()
 
     def _end_running(self, task: Task) -> None:
         process: PoolProcess = task.runner
@@ -154,6 +157,7 @@ class ProcessPool(TaskPool):
             return
         process.task = None
         self._freed()
+        self._busy_poll.end()
         process.is_leaving = bool(kind & LAST)
         if not process.is_leaving:
             self._idle.append(process)

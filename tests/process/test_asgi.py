@@ -438,10 +438,10 @@ def test_a_head_that_does_not_come_has_an_end(serve: Serve, sent: bytes) -> None
 
 
 def test_a_slow_body_is_no_slow_head(serve: Serve) -> None:
-    host = serve(workers=1, request_head_seconds=0.2)
+    host = serve(workers=1, request_head_seconds=1)
     with connect(host.address) as sock:
-        sock.sendall(b"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n")
-        sock.sendall(b"Connection: close\r\n\r\n1")
+        head = b"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\n"
+        sock.sendall(head + b"1")
         assert raw(host, b"") == b""  # the time that a head may take has passed
         sock.sendall(b"2")
         assert read_all(sock).endswith(b"\r\n\r\n2")

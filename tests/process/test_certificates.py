@@ -16,7 +16,7 @@ from host.control import client as control
 from host.errors import RemoteError
 from host.testing.machine import patience
 from support.certificates import Files, chain_of
-from support.hosting import Host
+from support.hosting import Host, eventually
 from support.processes import links_to
 
 pytestmark = pytest.mark.process
@@ -111,7 +111,9 @@ def test_they_are_taken_over_by_themselves(served, files, authority):
 
 def test_a_wrong_key_keeps_what_is_in_service(served, files, authority):
     host, context = served(table="check_seconds = 0.1"), authority.client()
-    files.certificate.write_bytes(chain_of(authority.leaf("a.example", "new.example")))
+    new = files.certificate.with_name("new")
+    new.write_bytes(chain_of(authority.leaf("a.example", "new.example")))
+    new.replace(files.certificate)
     refused = host.wait_for("certificates_refused", table="public")
     assert "does not fit" in refused["cause"]
     assert visit(host, context) == ("a.example",)
@@ -127,9 +129,9 @@ def test_a_wrong_key_keeps_what_is_in_service(served, files, authority):
 @pytest.mark.parametrize("which", ["certificate", "key"])
 def test_what_is_no_file_keeps_what_is_in_service_and_nobody_waits(served, files, authority, which):
     host, context = served(table="check_seconds = 0.1"), authority.client()
-    path = getattr(files, which)
-    path.unlink()
-    os.mkfifo(path)
+    path, new = getattr(files, which), files.key.with_name("new")
+    os.mkfifo(new)
+    new.replace(path)  # at no moment is there nothing
     refused = host.wait_for("certificates_refused", table="public")
     assert "it is no regular file" in refused["cause"]
     with pytest.raises(RemoteError, match="it is no regular file"):
@@ -240,6 +242,7 @@ def test_no_byte_of_a_key_is_seen_anywhere(served, files, authority, tmp_path):
     ask(host, "reload", certificates=True)
     ask(host, "reload")
     host.wait_for("generation_ready")
+    eventually(lambda: len(ask(host, "status")["workers"]) == 2, "the old workers have ended")
     results += [str(ask(host, each)) for each in ("status", "certificates", "applied")]
     seen = ["\n".join(results).encode()]
     for pid in [host.pid, *(each["pid"] for each in ask(host, "status")["workers"])]:

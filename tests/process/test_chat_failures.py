@@ -139,6 +139,7 @@ def test_a_worker_that_has_lost_messages_says_so_and_is_right_again(
         "options.chat.max_line_bytes": 65_536,
         "options.chat.history": 2,
         "options.chat.max_unsent_bytes": 16_000_000,  # all that waits for it comes at once
+        "lifecycle.hang_seconds": 60,
     }
     host = start(plugin="chat", workers=2, settings=settings)
     crowd = people(host, 4, "#lobby")

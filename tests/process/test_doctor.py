@@ -88,7 +88,7 @@ def examine_hostile(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[
 @pytest.fixture(scope="module", name="hanging")
 def examine_hanging(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Found]]:
     """What is found in the plugins that are never imported."""
-    return examine(tmp_path_factory.mktemp("hanging"), HANGING, "--timeout", "1")
+    return examine(tmp_path_factory.mktemp("hanging"), HANGING, "--timeout", str(patience(1)))
 
 
 def test_each_rule_has_a_plugin_that_breaks_it() -> None:

@@ -176,6 +176,7 @@ def test_the_scheduler_runs_by_its_name(installed, serve):
     port = serve(
         *("--plugin", "line", "--plugin", "fill_first", "--workers", "2"),
         *("--set", "options.fill_first.connections=3", "--listen", "tcp://127.0.0.1:0"),
+        *("--set", "dispatch.missed_claim_ms=20000"),  # however late a worker is
     )
     client = (
         "import socket, sys\n"

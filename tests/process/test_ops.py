@@ -137,7 +137,7 @@ def test_probes_do_not_wait_behind_lists_that_a_hung_supervisor_owes(show: Show)
     lists = []
     try:
         for id in range(8):
-            lists.append(socket.create_connection((place, int(port)), timeout=10))
+            lists.append(socket.create_connection((place, int(port)), timeout=patience(10)))
             lists[-1].sendall(b"GET /why.json?id=%d HTTP/1.1\r\nHost: localhost\r\n\r\n" % id)
         assert get(address, "/healthz").status == 503
         assert select.select(lists, [], [], 0)[0] == []  # which have more time
@@ -155,6 +155,7 @@ def test_its_death_costs_a_restart_and_nothing_else(show: Show) -> None:
             os.kill(helper_of(host), signal.SIGKILL)
             assert get(address, "/readyz").status == 200
             assert ask(session)[0] == before[0]
+    host.wait_for("helper_ended", count=3)
     ended = host.events("helper_ended")
     assert {each["cause"] for each in ended} == {"killed by SIGKILL"}
     assert total(scrape(address), "prefork_events_total", event="helper_ended") == len(ended)
@@ -213,7 +214,8 @@ def test_counters_are_exact_over_deaths_and_reloads(show: Show) -> None:
         name = "prefork_connections_{}_total".format
         accepted = total(found, name("accepted"))
         outcomes = accepted + total(found, name("refused")) + total(found, name("spurious"))
-        return accepted == opened and outcomes == total(found, name("claimed"))
+        closed = total(found, name("closed"))
+        return accepted == closed == opened and outcomes == total(found, name("claimed"))
 
     eventually(settled, "each connection is counted once")
     assert total(before, "prefork_connections_closed_total") == opened
@@ -280,7 +282,7 @@ def test_a_page_of_elsewhere_cannot_read_it_by_a_name_of_its_own(show: Show) -> 
 def test_slow_and_hostile_clients_hurt_nobody(show: Show) -> None:
     _, address = show()
     host, _, port = address.removeprefix("tcp://").rpartition(":")
-    idle = [socket.create_connection((host, int(port)), timeout=10) for _ in range(80)]
+    idle = [socket.create_connection((host, int(port)), timeout=patience(10)) for _ in range(80)]
     try:
         idle[0].sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nX: ")
         assert get(address, "/readyz").status == 200
@@ -290,7 +292,7 @@ def test_slow_and_hostile_clients_hurt_nobody(show: Show) -> None:
             b"A" * 20_000,
             b"\r\n" * 9,
         ):
-            with socket.create_connection((host, int(port)), timeout=10) as client:
+            with socket.create_connection((host, int(port)), timeout=patience(10)) as client:
                 client.sendall(junk)
                 client.shutdown(socket.SHUT_WR)
                 while client.recv(4096):

@@ -171,7 +171,8 @@ def test_nginx(behind, proxy):
 def test_curl(behind):
     host = behind("v1")
     address = f"http://127.0.0.1:{host.port}/"
-    command = ["curl", "-s", "--http0.9", "--haproxy-protocol", "--max-time", "1", address]
+    command = ["curl", "-s", "--http0.9", "--haproxy-protocol", "--max-time", str(patience(1))]
+    command.append(address)
     done = subprocess.run(command, capture_output=True, timeout=patience(60), check=False)
     assert b" v1 127.0.0.1:" in done.stdout
     assert b"GET / HTTP/1.1" in done.stdout

@@ -61,8 +61,8 @@ def test_what_is_still_open_at_the_deadline_is_cut(start: Start, load: Load, fam
     settings = {"lifecycle.drain_timeout_seconds": 0.5}
     host = start(listen=(family,), workers=2, settings=settings)
     assert load.burst(host.address, 5)["failures"] == {}
-    host.signal(signal.SIGTERM)
     watch = Stopwatch()
+    host.signal(signal.SIGTERM)
     assert host.wait() == 9
     assert 0.4 <= watch.seconds <= 0.5 + watch.scaled(SLACK_SECONDS)
     cut = host.events("connections_cut")

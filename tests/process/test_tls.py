@@ -344,8 +344,9 @@ def test_who_is_refused_in_the_handshake_hears_why(served):
 def test_curl(served, authority):
     host = served()
     address = f"https://127.0.0.1:{host.port}/"
-    command = ["curl", "-sv", "--http0.9", "--cacert", str(authority.file), "--max-time", "2"]
-    done = subprocess.run([*command, address], capture_output=True, timeout=60, check=False)
+    command = ["curl", "-sv", "--http0.9", "--cacert", str(authority.file)]
+    command += ["--max-time", str(patience(2)), address]
+    done = subprocess.run(command, capture_output=True, timeout=patience(60), check=False)
     assert done.stdout.startswith(b"GET / HTTP/1.1\r\n")
 
 

@@ -14,14 +14,12 @@ from contextlib import ExitStack
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from host.ops.metrics import METRICS
 from host.testing import RunningHost
 from prometheus.server import CONTRIB, SCRAPE_SECONDS, Prometheus, promtool
-from support.asking import fresh_name
 from support.hosting import eventually, freeze, reload, thaw
 from support.scraping import get
 
@@ -36,23 +34,6 @@ ALIGNED_SECONDS = 0.005
 """Prometheus moves the time of a scrape by up to 2 ms, so that they are evenly apart."""
 Serve = Callable[..., tuple[RunningHost, str]]
 Watch = Callable[..., Prometheus]
-
-
-@pytest.fixture
-def serve(host_server: Callable[..., RunningHost]) -> Serve:
-    """Start a host that shows how it is; return it with where that is, as `127.0.0.1:40123`."""
-
-    def start(**settings: Any) -> tuple[RunningHost, str]:
-        host = host_server(
-            "echo",
-            workers=2,
-            settings={"ops.listen": ["tcp://127.0.0.1:0"], **settings},
-            flags=["--name", fresh_name()],
-        )
-        [event] = host.events("ops_listening")
-        return host, event["address"].removeprefix("tcp://")
-
-    return start
 
 
 @pytest.fixture

@@ -28,8 +28,6 @@ DISTRIBUTIONS = 300
 SPARE_DESCRIPTORS = 300
 PAUSE_SECONDS = 0.02
 PATIENCE = 30.0
-SLOW_MACHINE_SECONDS = 0.01
-"""What a wait is compared with at least in the short form, which shares its machine."""
 
 Plan = list[tuple[str, dict[str, Any]]]
 
@@ -95,10 +93,9 @@ def compared(trial: Trial, load: Load, turns: dict[str, Turns]) -> str:
     """
     quiet = load.pooled("loops", [each.quiet for each in turns.values()])
     busy = load.pooled("loops", [each.busy for each in turns.values()])
-    floor = trial.pick(SLOW_MACHINE_SECONDS, 1e-4)
     ratios = []
     for name, one, other in zip(turns, quiet, busy, strict=True):
-        ratio = other.p99 / max(one.p99, floor)
+        ratio = trial.times(other.p99, one.p99)
         trial.fast(ratio, 2.0, f"p99 of the others during `{name}`, times what it was")
         ratios.append((ratio, name, one.p99, other.p99))
     ratio, name, before, during = max(ratios)

@@ -124,7 +124,7 @@ def unfinished(
     headers = [bytes.fromhex(each) for each in begins]
     left: dict[int, tuple[socket.socket, float, list[int]]] = {}
     for number in range(count):
-        sock, began = connected(address, 30.0, source=source), time.monotonic()
+        began, sock = time.monotonic(), connected(address, 30.0, source=source)
         sock.setblocking(False)
         left[sock.fileno()] = (sock, began, list(headers[number % len(headers)]))
     say(True)

@@ -172,7 +172,7 @@ def owned_by(host: StormHost, result: Result) -> int:
     moments = [moment(event) + to_monotonic for event in deaths]
     for failure in result.failures:
         if failure.owner is None and failure.cause not in NEVER:
-            count += any(abs(each - failure.at) < 0.1 for each in moments)
+            count += any(abs(each - failure.at) < 0.5 for each in moments)
     return count
 
 

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from host.testing.machine import patience
+
 SECONDS = 10.0
 
 
@@ -21,7 +23,7 @@ class Answer(NamedTuple):
 def get(address: str, path: str, method: str = "GET", **headers: str) -> Answer:
     """Ask for a page; `headers` have `_` for `-` in their names."""
     host, _, port = address.removeprefix("tcp://").rpartition(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=SECONDS)
+    connection = http.client.HTTPConnection(host, int(port), timeout=patience(SECONDS))
     try:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         connection.request(method, path, headers=named)

@@ -36,7 +36,12 @@ def test_others_decide_when_all_are_full():
 
 
 def test_a_real_host_fills_one_worker_after_the_other(host_server):
-    host = host_server("line", "fill_first", workers=3, options={"fill_first": {"connections": 4}})
+    host = host_server(
+        *("line", "fill_first"),
+        workers=3,
+        options={"fill_first": {"connections": 4}},
+        settings={"dispatch.missed_claim_ms": 20_000},  # however late a worker is
+    )
     with contextlib.ExitStack() as open_ones:
         slots = []
         for _ in range(12):

@@ -24,7 +24,12 @@ def store(host_server):
 
 @pytest.fixture
 def broker(host_server):
-    return host_server("resp", workers=2, options={"resp": {"keys": False}})
+    return host_server(
+        "resp",
+        workers=2,
+        options={"resp": {"keys": False}},
+        settings={"dispatch.missed_claim_ms": 20_000},  # however late a worker is
+    )
 
 
 @pytest.fixture
