@@ -184,18 +184,28 @@ def test_signals_that_come_as_the_host_ends_do_not_change_its_exit_code(start: S
             assert host.wait() == expected
 
 
-@pytest.mark.parametrize("number", [SIGINT, SIGTERM])
-def test_one_interrupt_may_come_twice(start: Start, number: signal.Signals) -> None:
+def interrupted_twice(start: Start, number: signal.Signals) -> Host | None:
+    """Return a host that was interrupted twice at once and stops; None if that took too long."""
     host = start()
     with connect(host.address) as session:
         ask(session)
+        watch = Stopwatch()
         host.signal(number)
         host.wait_for("host_stopping")
         host.signal(SIGINT)
+        if watch.seconds > 0.4:  # that is an interrupt of its own soon
+            return None
         ask(session)
         ask(session)
         session.shutdown(socket.SHUT_WR)
         assert session.recv(1) == b""
+    return host
+
+
+@pytest.mark.parametrize("number", [SIGINT, SIGTERM])
+def test_one_interrupt_may_come_twice(start: Start, number: signal.Signals) -> None:
+    hosts = (interrupted_twice(start, number) for _ in range(10))
+    host = next(host for host in hosts if host is not None)
     assert host.wait() == 0
     assert host.events("host_stopping_now") == []
 

@@ -154,6 +154,8 @@ def repeat(host: StormHost, plan: Plan, seconds: float) -> Span:
 def all_listed(trial: Trial, host: StormHost, sessions: int) -> list[str]:
     """List all connections; return the ids of the sessions."""
     answer = ask(host, "connections", limit=LIMIT)
+    if trial.quick and answer["unanswered"]:  # a machine with other things to do has one more try
+        answer = ask(host, "connections", limit=LIMIT)
     ids = [each["id"] for each in answer["connections"]]
     trial.must(not answer["unanswered"], f"not answered by {answer['unanswered']}")
     trial.must(len(ids) >= sessions, f"{len(ids):,} listed of {sessions:,}")
