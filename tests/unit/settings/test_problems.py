@@ -119,8 +119,8 @@ FILE = "from host.toml:{}"
             (
                 "pools.x.process",
                 "5",
-                "unknown key, keys here: kind, size, nice, max_queued, timeout_seconds,"
-                " max_tasks_per_process, max_memory_bytes, preload",
+                "unknown key, keys here: kind, size, nice, only_idle_cpu, busy_poll_us,"
+                " max_queued, timeout_seconds, max_tasks_per_process, max_memory_bytes, preload",
                 2,
             ),
         ),

@@ -27,6 +27,7 @@ from host.ipc.scoreboard import (
 from host.runtime.steps import finish
 from host.supervisor import status
 from host.supervisor.status import not_ready, readiness
+from host.supervisor.workers.pool import GRACE_SECONDS
 from support.generations import connect
 from support.supervision import NO_PROCESS, site
 
@@ -165,7 +166,7 @@ def test_the_state_of_a_worker_is_told_in_words_of_its_own(alone):
     assert states() == ["retiring", "starting"]
     alone.report(alone.find(0), "ready")
     assert states() == ["draining", "serving"]
-    alone.loop.advance(130.2)
+    alone.loop.advance(130.0 + GRACE_SECONDS)
     assert states() == ["killed", "serving"]
 
 
