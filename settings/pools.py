@@ -54,7 +54,7 @@ class PoolSettings(Section):
     only_idle_cpu: bool = Field(
         default=False,
         description="Whether processes get a CPU only where nothing else wants it (SCHED_IDLE,"
-        " sched(7)). Others then hardly notice them. Where all CPUs are busy, tasks get three"
+        " sched(7)). Others then notice them less. Where all CPUs are busy, tasks get three"
         " thousandths of one. It is not for threads.",
     )
     busy_poll_us: int = Field(

@@ -17,6 +17,7 @@ from host.offload.threads import ThreadPool
 from host.runtime import lineage
 from host.runtime.loop import Loop
 from host.settings import PoolSettings
+from host.settings.cpus import usable_cpus
 from host.telemetry.emitter import Telemetry
 from host.text import listed
 
@@ -51,6 +52,8 @@ class MakePools:
 
     def start(self, name: str, settings: PoolSettings) -> Start:
         """Return how the processes of one pool are started."""
+        # With one CPU alone a process could not do the task while it is polled for.
+        poll_seconds = settings.busy_poll_us / 1e6 if usable_cpus() > 1 else 0.0
         setup = child.Setup(
             path=sys.path,
             files=self._files,
@@ -59,9 +62,10 @@ class MakePools:
             only_idle_cpu=settings.only_idle_cpu,
             max_tasks=settings.max_tasks_per_process,
             max_bytes=settings.max_memory_bytes,
-            poll_seconds=settings.busy_poll_us / 1e6,
+            poll_seconds=poll_seconds,
         )
-        return Start(self._program, pickle.dumps(setup._asdict()), self._lineage, f"pool {name}")
+        packed = pickle.dumps(setup._asdict())
+        return Start(self._program, packed, self._lineage, f"pool {name}", poll_seconds)
 
 
 class Pools:

@@ -31,12 +31,14 @@ class Start(NamedTuple):
         setup: what each is told first (`child.Setup`), pickled.
         lineage: the descriptor by which the supervisor tells what they are; None for none.
         title: what the list of processes shows behind the interpreter.
+        poll_seconds: for how long worker and process look for what they wait for before they sleep.
     """
 
     program: int
     setup: bytes
     lineage: int | None
     title: str
+    poll_seconds: float = 0.0
 
 
 class PoolProcess:
@@ -134,11 +136,14 @@ class PoolProcess:
             os.close(self._pidfd)
 
     def wait(self, seconds: float) -> None:
-        """Wait until it has ended after `kill`, and reap it."""
+        """Wait so long until it has ended after `kill`, and reap it.
+
+        One that has no CPU to end on is left to who takes over the worker's children.
+        """
         poll = select.poll()
         poll.register(self._pidfd, select.POLLIN)
-        poll.poll(seconds * 1000)
-        reap_one(self.pid)
+        if poll.poll(seconds * 1000):
+            reap_one(self.pid)
 
     def _send(self, kind: int, payload: bytes) -> None:
         header = HEADER.pack(kind, len(payload))

@@ -73,7 +73,7 @@ class ProcessPool(TaskPool):
         self._memory = OutOfMemory()
         self.processes: set[PoolProcess] = set()
         self._idle: deque[PoolProcess] = deque()
-        self._busy_poll = BusyPoll(self._loop, settings.busy_poll_us / 1e6)
+        self._busy_poll = BusyPoll(self._loop, start.poll_seconds)
         self._failures = 0  # starts that have failed, one after the other
         self._cause = ""  # why tasks cannot be done
         self._retry: TimerHandle | None = None
@@ -85,8 +85,9 @@ class ProcessPool(TaskPool):
         self._closed = True
         for each in self.processes:
             each.kill()
+        until = self._loop.time() + _PATIENCE_SECONDS
         for each in self.processes:
-            each.wait(_PATIENCE_SECONDS)
+            each.wait(max(0.0, until - self._loop.time()))
             each.close()
         self.processes.clear()
         self._idle.clear()
@@ -114,7 +115,7 @@ class ProcessPool(TaskPool):
                 return
             idle.popleft()
             process.give(task)
-            self._busy_poll.begin()
+            self._busy_poll.begin(process)
 
     def _end_running(self, task: Task) -> None:
         process: PoolProcess = task.runner
@@ -157,7 +158,7 @@ class ProcessPool(TaskPool):
             return
         process.task = None
         self._freed()
-        self._busy_poll.end()
+        self._busy_poll.end(process)
         process.is_leaving = bool(kind & LAST)
         if not process.is_leaving:
             self._idle.append(process)

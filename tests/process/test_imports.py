@@ -48,9 +48,11 @@ OF_COMMANDS = {
 }
 OF_POOLS = {
     "concurrent.futures.thread",
+    "host.offload.busy_poll",
     "host.offload.child",
     "host.offload.pool",
     "host.offload.pools",
+    "host.offload.process",
     "host.offload.processes",
     "host.offload.tasks",
     "host.offload.threads",

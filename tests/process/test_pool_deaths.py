@@ -71,6 +71,14 @@ def test_one_of_four_processes_is_killed_with_twenty_tasks() -> None:
         assert made.counts[TASKS_DONE] == 19
 
 
+def test_nobody_waits_for_ever_for_a_process_that_does_not_end() -> None:
+    with bench(size=1) as made:
+        made.begin()
+        [process] = made.pool.processes
+        process.wait(0.05)
+        assert made.pids == [process.pid]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP])
 def test_each_of_1000_tasks_has_one_answer_whenever_a_process_is_hit(blow: signal.Signals) -> None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +55,17 @@ def collect(tmp_path: Path) -> Iterator[Collect]:
     yield start
     for each in started:
         each.terminate()
-        each.wait(patience(30))
+    for each in started:
+        try:
+            each.wait(patience(30))
+        except subprocess.TimeoutExpired:
+            each.kill()
+            each.wait()
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
 def batches(path: Path) -> list[dict[str, dict[str, Any]]]:
@@ -95,7 +107,9 @@ def test_the_collector_sends_on_what_it_scrapes_over_a_reload(serve, collect, tm
     ):  # fmt: skip
         assert settings.count(theirs) == 1
         settings = settings.replace(theirs, ours)
-    both = [collect(SINK.replace("PORT", str(port)).replace("PATH", str(got))), collect(settings)]
+    both = [collect(SINK.replace("PORT", str(port)).replace("PATH", str(got)))]
+    eventually(partial(is_listening, port), "the one that is sent to listens")
+    both.append(collect(settings))
     for count in (20, 40):
         for _ in range(20):
             with host.connect(host.addresses[0]) as client:

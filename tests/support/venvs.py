@@ -11,7 +11,7 @@ from pathlib import Path
 from host.testing.machine import patience
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_SECONDS = 300
+PATIENCE_SECONDS, UV_SECONDS = 300, 60
 
 _PARTS = (
     "host",
@@ -28,6 +28,8 @@ _LEAVINGS = shutil.ignore_patterns("__pycache__", "*.egg-info", "build", ".*")
 class Environment:
     """A virtual environment with what builds packages, and a copy of the checkout."""
 
+    _has_uv = True
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.python = folder / "venv" / "bin" / "python"
@@ -41,19 +43,27 @@ class Environment:
         uv does that in a tenth of pip's time; it does not know pip's settings of where packages
         are, so pip does it where uv fails.
         """
-        command = [sys.executable, "-m", "uv", "pip", "install", "-q", "--python", self.python]
-        command += ["--no-build-isolation", *what]
-        done = subprocess.run(
-            [str(each) for each in command],
-            cwd=self.folder,
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=patience(PATIENCE_SECONDS),
-            check=False,
-        )
-        if done.returncode:
+        if not self._uv_installs(*what):
             self.run("-m", "pip", "install", "-q", "--no-compile", "--no-build-isolation", *what)
+
+    def _uv_installs(self, *what: str | Path) -> bool:
+        """Install with uv; False if it cannot, which is not tried again."""
+        if not Environment._has_uv:
+            return False
+        command = [sys.executable, "-m", "uv", "pip", "install", "-q", "--python", self.python]
+        try:
+            subprocess.run(
+                [*map(str, command), "--no-build-isolation", *map(str, what)],
+                cwd=self.folder,
+                env=environment(),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=patience(UV_SECONDS),
+                check=True,
+            )
+        except subprocess.SubprocessError:
+            Environment._has_uv = False
+        return Environment._has_uv
 
     def copy(self, folder: Path) -> Path:
         """Copy a folder of the repository, to be installed from there; return the copy."""

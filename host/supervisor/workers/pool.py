@@ -72,8 +72,9 @@ QUICK_SECONDS = 1.0
 FORKS_AT_ONCE = 8
 """Workers started at one moment: connections wait for them, and a fork may take 60 ms."""
 _NEXT_MOMENT_SECONDS = 0.0001
-DUMP_SECONDS = 0.25
-"""How long a worker has to print its stacks."""
+DUMP_SECONDS = 0.15
+"""How long a worker has to print its stacks; with the grace, half a second after its deadline it is
+gone."""
 ABORT_SECONDS = 0.5
 """How long a worker has to die of SIGABRT."""
 

@@ -1,14 +1,18 @@
 """Looking for answers and tasks without sleeping, for a moment, and seldom if it does not help."""
 
-import os
+import pickle
 import socket
 import threading
 
 import pytest
 
-from host.offload import child
+from host.offload import child, pools
 from host.offload.busy_poll import BusyPoll
 from host.offload.child import HEADER, TASK, Attempts, Channel
+from host.offload.pools import MakePools
+from host.settings import PoolSettings
+
+ONE, OTHER = object(), object()
 
 
 class Loop:
@@ -33,11 +37,6 @@ class Loop:
         return not self.due
 
 
-@pytest.fixture(autouse=True)
-def two_cpus(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
-
-
 @pytest.fixture
 def loop():
     return Loop()
@@ -58,33 +57,33 @@ def test_attempts_in_vain_double_how_many_waits_go_without():
 
 def test_the_loop_does_not_sleep_until_the_answer_comes(loop):
     poll = BusyPoll(loop, 100e-6)
-    poll.begin()
+    poll.begin(ONE)
     assert not loop.turn(40e-6)
     assert not loop.turn(40e-6)
-    poll.end()
+    poll.end(ONE)
     assert loop.turn(1e-6)
-    poll.begin()
+    poll.begin(ONE)
     assert not loop.turn(50e-6)
 
 
 def test_it_sleeps_when_the_time_is_up_and_then_goes_by_a_wait(loop):
     poll = BusyPoll(loop, 100e-6)
-    poll.begin()
+    poll.begin(ONE)
     assert not loop.turn(99e-6)
     assert loop.turn(2e-6)
-    poll.end()
-    poll.begin()
+    poll.end(ONE)
+    poll.begin(ONE)
     assert loop.turn(0)
-    poll.begin()
+    poll.begin(ONE)
     assert not loop.turn(0)
 
 
 def test_a_task_that_is_given_with_an_answer_has_its_own_time(loop):
     poll = BusyPoll(loop, 100e-6)
-    poll.begin()
+    poll.begin(ONE)
     assert not loop.turn(90e-6)
-    poll.end()
-    poll.begin()
+    poll.end(ONE)
+    poll.begin(ONE)
     assert len(loop.due) == 1
     assert not loop.turn(90e-6)
     assert loop.turn(20e-6)
@@ -92,19 +91,37 @@ def test_a_task_that_is_given_with_an_answer_has_its_own_time(loop):
 
 def test_tasks_that_are_given_meanwhile_do_not_make_it_longer(loop):
     poll = BusyPoll(loop, 100e-6)
-    poll.begin()
+    poll.begin(ONE)
     loop.turn(60e-6)
-    poll.begin()
+    poll.begin(ONE)
     assert loop.turn(60e-6)
 
 
-@pytest.mark.parametrize(("seconds", "cpus"), [(0.0, {0, 1}), (100e-6, {3})])
-def test_it_sleeps_at_once(loop, monkeypatch, seconds, cpus):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: cpus)
-    poll = BusyPoll(loop, seconds)
-    poll.begin()
+def test_only_the_answer_that_is_looked_for_counts(loop):
+    poll = BusyPoll(loop, 100e-6)
+    poll.begin(ONE)
+    poll.begin(OTHER)
+    poll.end(OTHER)
+    assert not loop.turn(50e-6)
+    assert loop.turn(60e-6)
+    poll.end(ONE)
+    poll.begin(ONE)
+    assert loop.turn(0)
+
+
+def test_without_time_it_sleeps_at_once(loop):
+    poll = BusyPoll(loop, 0.0)
+    poll.begin(ONE)
     assert loop.due == []
-    poll.end()
+    poll.end(ONE)
+
+
+@pytest.mark.parametrize(("cpus", "seconds"), [(1, 0.0), (2, 100e-6)])
+def test_with_one_cpu_neither_worker_nor_process_looks(monkeypatch, cpus, seconds):
+    monkeypatch.setattr(pools, "usable_cpus", lambda: cpus)
+    start = MakePools({}, {}).start("p", PoolSettings())
+    assert start.poll_seconds == seconds
+    assert pickle.loads(start.setup)["poll_seconds"] == seconds
 
 
 @pytest.fixture
@@ -131,7 +148,7 @@ class Clock:
 def test_a_process_finds_the_task_that_comes_in_time(ends, monkeypatch):
     channel, worker = ends
     clock = Clock(50e-6, lambda: worker.send(HEADER.pack(TASK, 2) + b"it"))
-    monkeypatch.setattr(child, "time", clock)
+    monkeypatch.setattr(child, "monotonic", clock.monotonic)
     channel._poll_seconds = 100e-6
     assert channel.receive() == (TASK, b"it")
     assert 50e-6 <= clock.now < 60e-6
@@ -141,7 +158,7 @@ def test_a_process_finds_the_task_that_comes_in_time(ends, monkeypatch):
 def test_a_process_sleeps_when_the_time_is_up(ends, monkeypatch):
     channel, worker = ends
     clock = Clock()
-    monkeypatch.setattr(child, "time", clock)
+    monkeypatch.setattr(child, "monotonic", clock.monotonic)
     channel._poll_seconds = 100e-6
     frames = []
     thread = threading.Thread(target=lambda: frames.append(channel.receive()))
@@ -155,6 +172,13 @@ def test_a_process_sleeps_when_the_time_is_up(ends, monkeypatch):
     assert frames == [(TASK, b"it")]
     assert clock.now < 110e-6
     assert not channel._attempts.due()
+
+
+def test_a_process_sleeps_also_if_a_task_has_stopped_the_clock(ends, monkeypatch):
+    channel, _ = ends
+    monkeypatch.setattr(child, "monotonic", lambda: 5.0)
+    channel._poll_seconds = 100e-6
+    assert not channel._busy_poll()
 
 
 def test_a_process_finds_the_end_of_its_worker_meanwhile(ends):

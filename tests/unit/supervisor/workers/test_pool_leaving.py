@@ -27,6 +27,10 @@ from host.supervisor.workers.states import (
 from support.pools import DRAIN_TIME, PAUSE_MAX, START, Staff, running
 
 
+def test_who_is_stuck_is_gone_half_a_second_after_the_deadline():
+    assert GRACE_SECONDS + DUMP_SECONDS < 0.5
+
+
 def test_who_is_not_ready_in_time_is_not_waited_for_any_longer_because_it_is_to_go():
     staff = Staff(1)
     staff.start()
