@@ -202,7 +202,7 @@ STARTING = """
 import os, subprocess, sys
 from host import hookimpl
 
-LIST = "import os, sys; print(os.popen('ls -l /proc/%d/fd 2>/dev/null' % os.getpid()).read().split())"
+LIST = "import os; print(os.popen(f'ls -l /proc/{os.getpid()}/fd 2>/dev/null').read().split())"
 
 def program():
     return subprocess.check_output([sys.executable, "-c", LIST], text=True)
