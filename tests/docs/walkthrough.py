@@ -65,9 +65,13 @@ def blocks(page: Path) -> list[Block]:
 
 
 def environment() -> dict[str, str]:
-    """Return this process's environment without what would reach into a reader's."""
+    """Return this process's environment without what would reach into a reader's.
+
+    That pip has a new version, which it says now and then, is no output of what a reader types.
+    """
     foreign = ("PREFORK_", "PYTHON", "VIRTUAL_ENV", "TOX_", "COVERAGE_", "PYTEST_")
-    return {name: text for name, text in os.environ.items() if not name.startswith(foreign)}
+    kept = {name: text for name, text in os.environ.items() if not name.startswith(foreign)}
+    return kept | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
 
 class Running:
