@@ -269,7 +269,7 @@ class Channel:
             for name in setup.preload:
                 importlib.import_module(name)
         except BaseException as error:
-            texts = (f"{type(error).__name__}: {error}", traceback.format_exc())
+            texts = (text_of(error), stack_of(error))
             self.send(NOT_READY, "\0".join(texts).encode(errors="backslashreplace"))
             return
         self.send(READY)
@@ -311,13 +311,13 @@ def perform(task: bytes | bytearray) -> tuple[int, bytes]:
         return VALUE, pickle.dumps(value, _PROTOCOL)
     except BaseException as error:
         name = f"{getattr(func, '__module__', '?')}.{getattr(func, '__qualname__', '?')}"
-        text = f"the result of {name} cannot be pickled: {type(error).__name__}: {error}"
+        text = f"the result of {name} cannot be pickled: {text_of(error)}"
         return UNPICKLABLE, text.encode(errors="backslashreplace")
 
 
 def failure(error: BaseException) -> tuple[int, bytes]:
     """Return the answer that says what a task has raised: itself if that can be pickled."""
-    stack = "".join(traceback.format_exception(error))
+    stack = stack_of(error)
     try:
         answer = pickle.dumps((error, stack), _PROTOCOL)
         pickle.loads(answer)  # some cannot be made again of what they keep
@@ -325,6 +325,23 @@ def failure(error: BaseException) -> tuple[int, bytes]:
         text = f"it has raised what cannot be pickled: {stack}"
         return UNPICKLABLE, text.encode(errors="backslashreplace")
     return RAISED | (LAST if isinstance(error, MemoryError) else 0), answer
+
+
+def text_of(error: BaseException) -> str:
+    """Return kind and text of an error, which may have a text that cannot be made."""
+    try:
+        text = str(error)
+    except BaseException as other:
+        text = f"(its text cannot be made: {type(other).__name__})"
+    return f"{type(error).__name__}: {text}"
+
+
+def stack_of(error: BaseException) -> str:
+    """Return where an error was raised, or only what it is if that cannot be shown."""
+    try:
+        return "".join(traceback.format_exception(error))
+    except BaseException:  # what is shown of it are its own attributes
+        return text_of(error)
 
 
 def resident_bytes() -> int:

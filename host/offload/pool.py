@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -111,7 +112,7 @@ class TaskPool:
         if connection is not None and connection.closed:
             return self._never(connection)
         room = max(0, self._queue.room(connection))
-        items = list(islice(iterable, room * size + 1))
+        items = list(islice(iterable, min(room * size + 1, sys.maxsize)))
         self._check_room(max(1, -(-len(items) // size)), connection)
         # Without items there is one task without any: multiprocessing answers at once, too.
         firsts = range(0, max(len(items), 1), size)
@@ -218,7 +219,10 @@ class TaskPool:
         connection = result.share.connection
         if connection is not None:
             connection.begin_answer()
-            connection.call_at_end(functools.partial(self._drop, connection))
+            share = result.share
+            if share.drop is None:  # one function, which counts once however often it is given
+                share.drop = functools.partial(self._drop, connection)
+            connection.call_at_end(share.drop)
         self._queue.add(result)
         self._count(TASKS_WAITING, len(works))
         self._begin()
@@ -274,6 +278,7 @@ class TaskPool:
         task.is_over = True
         if task.runner is None:
             self._count(TASKS_WAITING, -1)
+            self._queue.strike(task)
         if task.timer is not None:
             task.timer.cancel()
         if word is not None:

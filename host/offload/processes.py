@@ -18,6 +18,7 @@ from host.offload.child import (
     STDERR,
     STDOUT,
     VALUE,
+    text_of,
 )
 from host.offload.pool import Surroundings, TaskPool
 from host.offload.process import PoolProcess, Start
@@ -75,6 +76,7 @@ class ProcessPool(TaskPool):
         self._idle: deque[PoolProcess] = deque()
         self._busy_poll = BusyPoll(self._loop, start.poll_seconds)
         self._failures = 0  # starts that have failed, one after the other
+        self._killed = 0  # those that somebody else may have killed
         self._cause = ""  # why tasks cannot be done
         self._retry: TimerHandle | None = None
         self._closed = False
@@ -140,13 +142,14 @@ class ProcessPool(TaskPool):
             self._tell_printed(process, kind, data)
         elif kind == READY:
             process.is_ready = True
-            self._failures, self._cause = 0, ""
+            self._failures = self._killed = 0
+            self._cause = ""
             self._idle.append(process)
             self._begin()
         elif kind == NOT_READY:
             cause, _, stack = data.decode(errors="backslashreplace").partition("\0")
             process.is_leaving = True
-            self._failures = max(self._failures, _ATTEMPTS)
+            self._failures = max(self._failures, _ATTEMPTS - 1)
             self._start_failed(f"preload failed: {cause}", stack)
         else:
             self._take_answer(process, kind, data)
@@ -184,7 +187,8 @@ class ProcessPool(TaskPool):
             ended = ended._replace(oom=self._memory.happened())
         if process.is_ready:
             self._fill()
-        elif ended.signal == signal.SIGKILL and not ended.oom:
+        elif ended.signal == signal.SIGKILL and not ended.oom and self._killed < _ATTEMPTS:
+            self._killed += 1
             self._fill()  # somebody has killed it, which says nothing of the next one
         elif not process.is_leaving:
             self._start_failed(f"a process has ended before it was ready: {ended}")
@@ -202,11 +206,11 @@ class ProcessPool(TaskPool):
 
     def _start_failed(self, cause: str, stack: str = "") -> None:
         """Try again, later each time; without any process that works, tasks fail meanwhile."""
-        self._failures += 1
-        if self._retry is not None:
+        if self._retry is not None:  # it is one of those that were started with this one
             return
+        self._failures += 1
         over = self._failures - _ATTEMPTS
-        pause = 0.0 if over < 0 else min(2.0**over, _LONGEST_PAUSE_SECONDS)
+        pause = 0.0 if over < 0 else min(2.0 ** min(over, 10), _LONGEST_PAUSE_SECONDS)
         self._retry = self._loop.call_later(pause, self._fill)
         if over < 0:
             return
@@ -262,7 +266,7 @@ def packed(
         what = named(func)[1]
         raise PicklingError(
             f"a task of pool {name} cannot be passed to a process: {what} or its arguments cannot "
-            f"be pickled ({type(error).__name__}: {error}). The function must be one that can be "
+            f"be pickled ({text_of(error)}). The function must be one that can be "
             "imported by its name, and not a lambda or one within a function"
         ) from error
 
@@ -274,10 +278,11 @@ def unpacked(name: str, kind: int, data: bytes | bytearray) -> tuple[bool, Any]:
             return True, pickle.loads(data)
         if kind == RAISED:
             error, stack = pickle.loads(data)
+            if not isinstance(error, BaseException):
+                raise TypeError(f"what was raised is no error here, but {type(error).__qualname__}")
             error.__cause__ = RemoteTraceback(stack)
             return False, error
     except BaseException as error:  # whatever it may do as it is made again
-        cause = f"{type(error).__name__}: {error}"
-        text = f"the result of a task of pool {name} cannot be unpickled: {cause}"
+        text = f"the result of a task of pool {name} cannot be unpickled: {text_of(error)}"
         return False, PicklingError(text)
     return False, PicklingError(bytes(data).decode(errors="backslashreplace"))

@@ -15,6 +15,7 @@ from typing import Any
 from host.interfaces import TaskCancelledError, WouldBlockError
 from host.offload import coroutines
 
+_FEW_STRUCK = 64
 _PENDING, _DONE, _FAILED, _CANCELLED = range(4)
 
 
@@ -168,17 +169,20 @@ class Share:
 
     Attributes:
         waiting: the tasks that have not begun, with some that are over already.
+        struck: how many of these are over, at most.
         count: how many tasks belong to these.
+        drop: ends them all with the connection.
     """
 
-    __slots__ = ("_in_any_order", "_in_order", "connection", "count", "waiting")
+    __slots__ = ("_in_any_order", "_in_order", "connection", "count", "drop", "struck", "waiting")
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
         self.waiting: deque[Task] = deque()
         self._in_order: deque[Result] = deque()
         self._in_any_order: set[Result] = set()
-        self.count = 0
+        self.count = self.struck = 0
+        self.drop: Callable[[], object] | None = None
 
     @property
     def results(self) -> list[Result]:
@@ -276,6 +280,22 @@ class Queue:
                     return task
         return None
 
+    def strike(self, task: Task) -> None:
+        """Keep nothing of a task that is over before it has begun."""
+        task.work = None
+        share = task.result.share
+        share.struck += 1
+        if share.struck > _FEW_STRUCK and share.struck * 2 > len(share.waiting):
+            self._clear(share)
+
+    def _clear(self, share: Share) -> None:
+        """Take those that are over out of those that wait."""
+        if share.waiting:
+            share.waiting = deque(each for each in share.waiting if not each.is_over)
+            if not share.waiting:
+                self.turns.remove(share)
+        share.struck = 0
+
     def deliver(self, result: Result) -> list[Result]:
         """Return what may be delivered now that a result is over, the first one first."""
         share = result.share
@@ -284,6 +304,7 @@ class Queue:
         self.count -= before - share.count
         if share.connection is not None and share.is_empty():
             self._shares.pop(share.connection, None)
+            self._clear(share)
         return [each for each in due if not each.is_cancelled]
 
     def results(self) -> list[Result]:

@@ -6,12 +6,14 @@ import os
 import random
 import signal
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from host import TaskLostError, TaskTimeoutError
+from host import PoolError, TaskLostError, TaskTimeoutError
 from host.ipc.scoreboard import (
     TASKS_DONE,
     TASKS_FAILED,
@@ -77,6 +79,46 @@ def test_nobody_waits_for_ever_for_a_process_that_does_not_end() -> None:
         [process] = made.pool.processes
         process.wait(0.05)
         assert made.pids == [process.pid]
+
+
+def test_processes_that_are_killed_whenever_they_begin_are_not_started_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "deadly.py").write_text("import os\nos.kill(os.getpid(), 9)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with bench(size=1, preload=("deadly",)) as made:
+        result = made.pool.apply_async(nap, (0,))
+        made.run_until(result.ready)
+        with pytest.raises(PoolError, match="before it was ready: killed by SIGKILL"):
+            result.get()
+
+
+class Visitor:
+    """A connection, as far as a pool needs it."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self.at_end: set[Callable[[], object]] = set()
+
+    def begin_answer(self) -> None: ...
+
+    def end_answer(self) -> None: ...
+
+    def call_if_open(self, function: Callable[[Any], object]) -> None:
+        function(self)
+
+    def call_at_end(self, function: Callable[[], object]) -> None:
+        self.at_end.add(function)
+
+
+def test_a_connection_keeps_one_function_for_its_end_however_many_its_tasks_are() -> None:
+    with bench(size=1) as made:
+        made.begin()
+        visitor = Visitor()
+        results = [made.pool.apply_async(nap, (0,), connection=visitor) for _ in range(50)]
+        made.run_until(lambda: all(each.ready() for each in results))
+        assert len(visitor.at_end) == 1
 
 
 @pytest.mark.slow

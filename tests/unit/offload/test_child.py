@@ -129,3 +129,53 @@ def test_a_file_is_found_under_the_name_that_the_host_gave_it(tmp_path):
     exec(spec.loader.get_code(spec.name), names := {})
     assert names["x"] == 1
     assert [each.name for each in tmp_path.iterdir()] == ["work.py"]
+
+
+class TextlessError(Exception):
+    def __str__(self):
+        raise KeyError("no text")
+
+
+class ErrorOfAnotherKind(Exception):
+    def __reduce__(self):
+        return int, (5,)
+
+
+class TextlessResult:
+    def __reduce__(self):
+        return fail, (TextlessError(),)
+
+
+def fail_as_another_kind():
+    raise ErrorOfAnotherKind
+
+
+def textless_result():
+    return TextlessResult()
+
+
+def test_an_error_whose_text_cannot_be_made_is_one_as_any_other():
+    kind, _, (fine, error) = done(fail, TextlessError())
+    assert (kind, fine, type(error)) == (RAISED, False, TextlessError)
+    assert child.text_of(error) == "TextlessError: (its text cannot be made: KeyError)"
+
+
+def test_a_result_that_raises_such_an_error_when_it_is_unpickled():
+    _, _, (fine, error) = done(textless_result)
+    assert (fine, type(error)) == (False, PicklingError)
+    assert "TextlessError: (its text cannot be made: KeyError)" in str(error)
+
+
+def test_arguments_that_raise_such_an_error_when_they_are_pickled():
+    class Argument:
+        def __reduce__(self):
+            raise TextlessError
+
+    with pytest.raises(PicklingError, match="its text cannot be made"):
+        packed("p", give, (Argument(),), {}, None)
+
+
+def test_what_was_raised_and_is_no_error_any_more_is_told():
+    _, _, (fine, error) = done(fail_as_another_kind)
+    assert (fine, type(error)) == (False, PicklingError)
+    assert "what was raised is no error here, but int" in str(error)

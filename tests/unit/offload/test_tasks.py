@@ -149,3 +149,42 @@ def test_a_list_is_whole_when_all_its_parts_are_there():
     assert not result.ready()
     assert result.add(0, ["a", "b", "c"])
     assert result.get() == ["a", "b", "c", "d", "e"]
+
+
+def give_up(world, result):
+    """End a result whose tasks have not begun, as a pool does."""
+    result.give_up()
+    for task in result.tasks:
+        task.is_over = True
+        world.queue.strike(task)
+    world.deliver(result)
+
+
+def test_nothing_is_kept_of_tasks_of_a_connection_that_has_gone():
+    world, gone, other = World(10_000), Client(), Client()
+    world.add("other", other)
+    results = [world.add("gone", gone, tasks=10) for _ in range(20)]
+    for result in results:
+        give_up(world, result)
+    assert [task.work for result in results for task in result.tasks] == [None] * 200
+    assert [share.connection for share in world.queue.turns] == [other]
+    assert not world.queue.has(gone)
+    world.add("back", gone)
+    assert world.take_all() == ["other", "back"]
+
+
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 1000])
+def test_tasks_that_are_cancelled_one_after_the_other_do_not_pile_up(count):
+    world = World(10_000)
+    kept = [world.add(f"kept {number}") for number in range(3)]
+    for _ in range(count):
+        give_up(world, world.add("cancelled"))
+    share = kept[0].share
+    assert len(share.waiting) <= 3 + 2 * 65
+    assert list(world.queue.turns) == [share]
+    assert world.take_all() == ["kept 0", "kept 1", "kept 2"]
+    for _ in range(count):
+        give_up(world, world.add("cancelled"))
+    assert world.queue.take() is None
+    world.add("last")
+    assert world.take_all() == ["last"]
