@@ -23,7 +23,7 @@ import struct
 import sys
 import threading
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from time import monotonic
 from types import CodeType, ModuleType
@@ -45,6 +45,7 @@ LINEAGE = 4
 _PR_SET_PDEATHSIG = 1
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1)
 """Signals that are for the supervisor, and reach all processes from a terminal or a service."""
+_OUTPUT_BYTES = 1024
 _FEW = 65_536
 """How many bytes are asked for at first: most tasks have fewer."""
 _PROTOCOL = pickle.HIGHEST_PROTOCOL
@@ -152,8 +153,20 @@ class Output(io.RawIOBase):
         """Send what was printed."""
         text = bytes(data)
         if not self._channel.is_fork():
-            self._channel.send(self._kind, text)
+            for piece in in_pieces(text):
+                self._channel.send(self._kind, piece)
         return len(text)
+
+
+def in_pieces(text: bytes) -> Iterator[bytes]:
+    """Yield a text in pieces of whole lines, of about a kilobyte: the worker tells them in turn."""
+    start = 0
+    while start < len(text):
+        end = text.rfind(b"\n", start, start + _OUTPUT_BYTES) + 1
+        if not end:  # a longer line stays whole
+            end = text.find(b"\n", start) + 1 or len(text)
+        yield text[start:end]
+        start = end
 
 
 def main(parent: int, *, has_lineage: bool) -> None:

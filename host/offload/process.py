@@ -70,6 +70,7 @@ class PoolProcess:
         "_on_end",
         "_on_frame",
         "_pidfd",
+        "_reads",
         "_size",
         "_sock",
         "_start_of_frame",
@@ -95,7 +96,7 @@ class PoolProcess:
         self._data = bytearray()  # of a frame that is not complete
         self._unsent: list[memoryview] = []
         self._sock, other = socket.socketpair()
-        self._pidfd = -1
+        self._pidfd, self._reads = -1, READ
         try:
             with other:
                 self.pid = _spawn(start, other)
@@ -115,6 +116,14 @@ class PoolProcess:
         """Give it a task; it has none."""
         self.task = task
         self._send(TASK, task.work)
+
+    def hold(self) -> None:
+        """Take nothing more from it, until `go_on` is called: then it soon waits."""
+        self._read(0)
+
+    def go_on(self) -> None:
+        """Take what it sends again."""
+        self._read(READ)
 
     def kill(self) -> None:
         """Kill it; `on_end` is called when it has ended. Harmless if it has ended."""
@@ -160,7 +169,7 @@ class PoolProcess:
             sent = self._write(piece)
             if sent == len(piece):
                 return
-            self._loop.modify(self._sock.fileno(), READ | WRITE)
+            self._loop.modify(self._sock.fileno(), self._reads | WRITE)
         self._unsent.append(memoryview(piece)[sent:])
 
     def _send_unsent(self) -> None:
@@ -171,7 +180,13 @@ class PoolProcess:
                 unsent[0] = unsent[0][sent:]
                 return
             del unsent[0]
-        self._loop.modify(self._sock.fileno(), READ)
+        self._loop.modify(self._sock.fileno(), self._reads)
+
+    def _read(self, events: int) -> None:
+        """Watch for what it sends, or do not; harmless if it has ended."""
+        if self._reads != events and self._sock.fileno() >= 0:
+            self._reads = events
+            self._loop.modify(self._sock.fileno(), events | (WRITE if self._unsent else 0))
 
     def _write(self, data: bytes | memoryview) -> int:
         """Send what the kernel takes; return how much that was."""

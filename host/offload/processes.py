@@ -37,6 +37,10 @@ from host.text import named, reason
 _ATTEMPTS = 3
 """How many starts in a row may fail before tasks are failed: one may have been killed by chance."""
 _LONGEST_PAUSE_SECONDS = 30.0
+_START_SECONDS = 60.0
+"""How long a process has to begin: one that is stopped, or hangs in a module, is replaced then."""
+_LINES_A_TURN = 50
+"""How many lines of what tasks print are told in one turn: others are served between them."""
 _PATIENCE_SECONDS = 1.0
 """How long the end of a worker waits for the processes that it has killed."""
 _STREAMS = {STDOUT: ("stdout", Level.INFO), STDERR: ("stderr", Level.WARNING)}
@@ -74,6 +78,9 @@ class ProcessPool(TaskPool):
         self._memory = OutOfMemory()
         self.processes: set[PoolProcess] = set()
         self._idle: deque[PoolProcess] = deque()
+        self._starting: dict[PoolProcess, TimerHandle] = {}
+        self._printed: deque[tuple[PoolProcess, int, bytes | bytearray]] = deque()
+        self._is_telling = False
         self._busy_poll = BusyPoll(self._loop, start.poll_seconds)
         self._failures = 0  # starts that have failed, one after the other
         self._killed = 0  # those that somebody else may have killed
@@ -93,6 +100,8 @@ class ProcessPool(TaskPool):
             each.close()
         self.processes.clear()
         self._idle.clear()
+        while self._printed:
+            self._tell_printed(*self._printed.popleft())
 
     def close_in_fork(self) -> None:
         """Leave all to the parent, in a child that a plugin has forked."""
@@ -136,11 +145,18 @@ class ProcessPool(TaskPool):
                 self._start_failed(f"a process cannot be started: {reason(error)}")
                 return
             self.processes.add(process)
+            self._starting[process] = self._loop.call_later(_START_SECONDS, process.kill)
 
     def _on_frame(self, process: PoolProcess, kind: int, data: bytes | bytearray) -> None:
         if kind in _STREAMS:
-            self._tell_printed(process, kind, data)
+            self._printed.append((process, kind, data))
+            if not self._is_telling:
+                self._tell_some()
         elif kind == READY:
+            timer = self._starting.pop(process, None)
+            if timer is None:  # a fork of it has said so again
+                return
+            timer.cancel()
             process.is_ready = True
             self._failures = self._killed = 0
             self._cause = ""
@@ -177,6 +193,8 @@ class ProcessPool(TaskPool):
     def _on_end(self, process: PoolProcess, ended: Exit) -> None:
         """Answer for the task of a process that has ended, and start another process."""
         self.processes.discard(process)
+        if (timer := self._starting.pop(process, None)) is not None:
+            timer.cancel()
         if process in self._idle:
             self._idle.remove(process)
         task: Task | None = process.task
@@ -235,9 +253,25 @@ class ProcessPool(TaskPool):
             cause=str(ended),
         )
 
-    def _tell_printed(self, process: PoolProcess, kind: int, data: bytes | bytearray) -> None:
+    def _tell_some(self) -> None:
+        """Tell some of what was printed; processes whose lines wait are not read meanwhile."""
+        lines = 0
+        while self._printed and lines < _LINES_A_TURN:
+            process, kind, data = self._printed.popleft()
+            lines += self._tell_printed(process, kind, data)
+            if not any(each[0] is process for each in self._printed):
+                process.go_on()
+        for process, _, _ in self._printed:
+            process.hold()
+        self._is_telling = lines >= _LINES_A_TURN or bool(self._printed)
+        if self._is_telling:
+            self._loop.call_at(self._loop.now, self._tell_some)
+
+    def _tell_printed(self, process: PoolProcess, kind: int, data: bytes | bytearray) -> int:
+        """Tell what a process has printed; return how many lines that were."""
         stream, level = _STREAMS[kind]
-        for line in data.decode(errors="backslashreplace").splitlines():
+        lines = data.decode(errors="backslashreplace").splitlines()
+        for line in lines:
             self.around.telemetry.emit_at(
                 level,
                 PLUGIN_PRINTED,
@@ -246,6 +280,7 @@ class ProcessPool(TaskPool):
                 stream=stream,
                 text=line,
             )
+        return len(lines)
 
 
 def packed(

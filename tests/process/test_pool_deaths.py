@@ -6,10 +6,8 @@ import os
 import random
 import signal
 from collections import Counter
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,9 +20,11 @@ from host.ipc.scoreboard import (
     TASKS_TIMED_OUT,
     TASKS_WAITING,
 )
+from host.offload import processes
 from host.offload.threads import ThreadPool
 from host.settings import PoolSettings
-from support.pooling import Client, bench, fork, give, nap, own_pid
+from host.telemetry.events import PLUGIN_PRINTED
+from support.pooling import Client, bench, fork, give, nap, own_pid, say
 from support.processes import children, descriptors
 
 pytestmark = pytest.mark.process
@@ -93,29 +93,41 @@ def test_processes_that_are_killed_whenever_they_begin_are_not_started_for_ever(
             result.get()
 
 
-class Visitor:
-    """A connection, as far as a pool needs it."""
+def test_one_that_is_stopped_before_it_is_ready_is_replaced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(processes, "_START_SECONDS", 1.0)
+    with bench(size=1) as made:
+        [pid] = made.pids
+        os.kill(pid, signal.SIGSTOP)
+        monkeypatch.setattr(processes, "_START_SECONDS", 60.0)
+        result = made.pool.apply_async(give, (5,))
+        made.run_until(result.ready)
+        assert result.get() == 5
+        assert made.pids != [pid]
 
-    closed = False
 
-    def __init__(self) -> None:
-        self.at_end: set[Callable[[], object]] = set()
-
-    def begin_answer(self) -> None: ...
-
-    def end_answer(self) -> None: ...
-
-    def call_if_open(self, function: Callable[[Any], object]) -> None:
-        function(self)
-
-    def call_at_end(self, function: Callable[[], object]) -> None:
-        self.at_end.add(function)
+@pytest.mark.parametrize("count", [3, 20_000])
+def test_what_a_task_prints_is_told_in_turns_and_in_order(count: int) -> None:
+    with bench(size=1) as made:
+        made.begin()
+        result = made.pool.apply_async(say, (count,))
+        most = told = 0
+        while told < count or not result.ready():
+            made.loop.run_once(10)
+            before, told = told, len(made.told.of_any(PLUGIN_PRINTED))
+            most = max(most, told - before)
+        assert result.get() == count
+        # A piece is told when it comes, and more at the end of the turn.
+        assert most <= 2 * (50 + 1024 / len("line 0\n"))
+    texts = [each["text"] for each in made.told.of_any(PLUGIN_PRINTED)]
+    assert texts == [f"line {number}" for number in range(count)]
 
 
 def test_a_connection_keeps_one_function_for_its_end_however_many_its_tasks_are() -> None:
     with bench(size=1) as made:
         made.begin()
-        visitor = Visitor()
+        visitor = Client()
         results = [made.pool.apply_async(nap, (0,), connection=visitor) for _ in range(50)]
         made.run_until(lambda: all(each.ready() for each in results))
         assert len(visitor.at_end) == 1

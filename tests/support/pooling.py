@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -131,3 +132,9 @@ def nap(seconds: float) -> float:
     """Take a while."""
     time.sleep(seconds)
     return seconds
+
+
+def say(count: int) -> int:
+    """Print so many lines at once."""
+    sys.stdout.write("".join(f"line {number}\n" for number in range(count)))
+    return count
