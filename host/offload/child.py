@@ -46,10 +46,12 @@ _PR_SET_PDEATHSIG = 1
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1)
 """Signals that are for the supervisor, and reach all processes from a terminal or a service."""
 _OUTPUT_BYTES = 1024
+"""How much of what is printed is one frame, if lines are not longer."""
 _FEW = 65_536
 """How many bytes are asked for at first: most tasks have fewer."""
 _PROTOCOL = pickle.HIGHEST_PROTOCOL
 _MOST_LOOKS = 50_000
+"""How often is looked at most, whatever the clock says."""
 _MOST_WITHOUT = 63
 """How many waits go by at most before polling is tried again."""
 

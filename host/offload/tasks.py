@@ -16,6 +16,7 @@ from host.interfaces import TaskCancelledError, WouldBlockError
 from host.offload import coroutines
 
 _FEW_STRUCK = 64
+"""So many tasks that are over may be among those that wait without being looked for."""
 _PENDING, _DONE, _FAILED, _CANCELLED = range(4)
 
 

@@ -145,7 +145,7 @@ def poisoned(trial: Trial) -> str:
     trial.reduced = "" if deaths >= wanted else trial.reduced
     spawns = Counter(event["slot"] for event in host.events("worker_started"))
     result = load.end(drain=1.0)
-    owned = owned_by(trial, host, result)
+    owned = owned_by(host, result)
     others = result.failed - owned
     share = result.served / max(1, result.served + others)
     rate = max(spawns.values()) / max(seconds, 10.0) * 10
@@ -159,7 +159,7 @@ def poisoned(trial: Trial) -> str:
     )
 
 
-def owned_by(trial: Trial, host: StormHost, result: Result) -> int:
+def owned_by(host: StormHost, result: Result) -> int:
     """Return how many failures were of workers that died.
 
     A client knows its worker once it has had an answer. One that fails before that was accepted by
@@ -172,8 +172,7 @@ def owned_by(trial: Trial, host: StormHost, result: Result) -> int:
     moments = [moment(event) + to_monotonic for event in deaths]
     for failure in result.failures:
         if failure.owner is None and failure.cause not in NEVER:
-            late = trial.pick(0.3, 0.1)
-            count += any(-0.1 < failure.at - each < late for each in moments)
+            count += any(abs(each - failure.at) < 0.1 for each in moments)
     return count
 
 

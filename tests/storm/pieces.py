@@ -81,7 +81,7 @@ def waits(trial: Trial, load: Load, spans: dict[int, Spans]) -> str:
     many = load.pooled("loops", [each.many for each in spans.values()])
     said = []
     for count, one, other in zip(spans, few, many, strict=True):
-        ratio = trial.times(other.p99, one.p99)
+        ratio = other.p99 / max(one.p99, 1e-4)
         trial.fast(ratio, 2.0, f"p99 of the others beside {count} clients, times that of {FEW}")
         said.append(f"{one.p99 * 1000:.1f} → {other.p99 * 1000:.1f} ms ({count})")
     return f"p99 of the others {', '.join(said)}"

@@ -24,9 +24,6 @@ T = TypeVar("T")
 GENEROSITY = 10.0
 """How many times slower things may be where a machine with other things to do judges them."""
 
-_SLOW_MACHINE_SECONDS = 0.01
-"""What a wait is compared with at least in the short form, which shares its machine."""
-
 Verdict = Literal["yes", "no", "skipped"]
 
 
@@ -113,10 +110,6 @@ class Trial:
     def pick(self, quick: T, long: T) -> T:
         """Return one of two sizes of a thing."""
         return quick if self.quick else long
-
-    def times(self, during: float, before: float) -> float:
-        """Return how many times as long something takes during a fault as before it, in seconds."""
-        return during / max(before, self.pick(_SLOW_MACHINE_SECONDS, 1e-4))
 
     def rounds(self, quick: Sequence[T], long: Sequence[T], part: float = 1.0) -> Iterator[T]:
         """Return one of two plans, round by round; the long one until this part of the time is up.

@@ -64,9 +64,8 @@ SERVED_PAUSE_MAX_SECONDS = 2.0
 EARLY_KILLS = 3
 """So many workers in a row that are killed before they are ready are no accident."""
 JITTER = 0.2
-GRACE_SECONDS = 0.3
-"""How long after its deadline a draining worker is left to end by itself: 0.17 s were seen where it
-had to wait for a CPU."""
+GRACE_SECONDS = 0.2
+"""How long after its deadline a draining worker is left to end by itself."""
 QUICK_SECONDS = 1.0
 """How long a worker has to end when the host stops at once."""
 FORKS_AT_ONCE = 8
