@@ -24,6 +24,7 @@ from host.offload import processes
 from host.offload.threads import ThreadPool
 from host.settings import PoolSettings
 from host.telemetry.events import PLUGIN_PRINTED
+from host.testing.machine import Stopwatch
 from support.pooling import Client, bench, fork, give, nap, own_pid, say
 from support.processes import children, descriptors
 
@@ -113,8 +114,10 @@ def test_what_a_task_prints_is_told_in_turns_and_in_order(count: int) -> None:
         made.begin()
         result = made.pool.apply_async(say, (count,))
         most = told = 0
+        watch = Stopwatch()
         while told < count or not result.ready():
-            made.loop.run_once(10)
+            assert not watch.has_passed(30.0), (told, made.told.names[-3:], made.pool.processes)
+            made.loop.run_once(0.1)
             before, told = told, len(made.told.of_any(PLUGIN_PRINTED))
             most = max(most, told - before)
         assert result.get() == count
