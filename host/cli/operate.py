@@ -123,6 +123,7 @@ def _connections(found: Mapping[str, Any], *, in_order: bool) -> Iterator[Part]:
             each["slot"],
             each["listener"],
             each["peer"],
+            "" if each["tls"] is None else each["tls"]["version"].removeprefix("TLSv"),
             screen.ago(each["age_seconds"]),
             screen.ago(each["idle_seconds"]),
             each["bytes_in"],
@@ -132,7 +133,7 @@ def _connections(found: Mapping[str, Any], *, in_order: bool) -> Iterator[Part]:
         )
         for each in listed
     ]
-    yield screen.Table.of("ID SLOT LISTENER PEER AGE IDLE IN OUT UNSENT DOING", rows)
+    yield screen.Table.of("ID SLOT LISTENER PEER TLS AGE IDLE IN OUT UNSENT DOING", rows)
     if found["unanswered"]:
         slots = ", ".join(map(str, found["unanswered"]))
         yield printable(f"no answer from the workers in these slots: {slots}")

@@ -23,7 +23,7 @@ class Restart(IntEnum):
     RECYCLED = 4
 
 
-_BEAT, _BRIDGE_BEAT, _BUS, _BUS_QUEUED, _FIRST_EVENT = range(5)
+_BEAT, _BRIDGE_BEAT, _BUS, _BUS_QUEUED, _EXECUTING, _FIRST_EVENT = range(6)
 _AWAY, _CONNECTED = 1, 2
 _NUMBERS = {event.name: number for number, event in enumerate(EVENTS, _FIRST_EVENT)}
 _FIRST_RESTART = _FIRST_EVENT + len(EVENTS)
@@ -90,6 +90,18 @@ class HostCounts:
     @bridge_beat.setter
     def bridge_beat(self, seconds: float) -> None:
         self._cells[_BRIDGE_BEAT] = int(seconds * 1e9)
+
+    @property
+    def executing_since(self) -> float:
+        """Since when the supervisor re-executes itself, in seconds of the monotonic clock.
+
+        0 if it does not. The next supervisor has a memory of its own for all that is here.
+        """
+        return self._cells[_EXECUTING] / 1e9
+
+    @executing_since.setter
+    def executing_since(self, seconds: float) -> None:
+        self._cells[_EXECUTING] = int(seconds * 1e9)
 
     @property
     def bus(self) -> tuple[bool, int] | None:

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from host.errors import LimitsError
 from host.interfaces import CloseReason
-from host.ipc.shared_memory import map_shared
+from host.ipc.shared_memory import map_for_reading, map_shared
 
 WORD = 8
 HEADER_WORDS = 8
@@ -309,6 +309,18 @@ class Scoreboard:
     def total(self, listener: int, counter: int) -> int:
         """Return the sum of one counter of a listener over all rows."""
         return sum(row.count(listener, counter) for row in self.rows)
+
+    def only_read(self) -> None:
+        """Write nothing here any more, in this process; rows that it had must not be used.
+
+        Raises:
+            OSError: there is no address space left.
+        """
+        mapped = map_for_reading(self._fd, self.size)
+        self.cells.release()
+        self._map.close()
+        self._map, self.cells = mapped, memoryview(mapped).cast("Q")
+        self._rows.clear()
 
     def close(self) -> None:
         """Unmap and close; rows must not be used any more."""

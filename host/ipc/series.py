@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 from host.ipc.scoreboard import MAX_ROWS, WORD
-from host.ipc.shared_memory import map_shared
+from host.ipc.shared_memory import map_for_reading, map_shared
 
 Kind = Literal["counter", "gauge", "histogram"]
 SUPERVISOR = 0
@@ -214,6 +214,17 @@ class SeriesBoard:
                 for index in range(place, place + family.size):
                     self.cells[index] = 0.0
             place += family.size
+
+    def only_read(self) -> None:
+        """Write nothing here any more, in this process.
+
+        Raises:
+            OSError: there is no address space left.
+        """
+        mapped = map_for_reading(self._fd, self.size)
+        self.cells.release()
+        self._map.close()
+        self._map, self.cells = mapped, memoryview(mapped).cast("d")
 
     def close(self) -> None:
         """Unmap and close."""

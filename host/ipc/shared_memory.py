@@ -6,6 +6,15 @@ import mmap
 import os
 
 
+def map_for_reading(fd: int, size: int) -> mmap.mmap:
+    """Map such memory so that this process cannot write to it; the caller closes the mapping.
+
+    Raises:
+        OSError: there is no address space left.
+    """
+    return mmap.mmap(fd, size, prot=mmap.PROT_READ)
+
+
 def map_shared(name: str, size: int, fd: int | None = None) -> tuple[int, mmap.mmap]:
     """Map memory that a fork and an exec leave shared; the caller closes both.
 

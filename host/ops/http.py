@@ -16,7 +16,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import h11
 
 MAX_CONNECTIONS = 64
-"""More are refused, unless one of these waits for a request: it is closed instead."""
+"""More wait to be accepted, unless one of these can be closed: see `HttpServer`."""
+_FULL_SECONDS = 0.01
+"""How soon it is tried again to accept who has found no place."""
 _MAX_HEAD_BYTES = 16_384
 _READ_BYTES = 16_384
 _UNSENT_BYTES = 65_536
@@ -95,7 +97,13 @@ class _RequestError(Exception):
 
 @dataclass(eq=False, slots=True)
 class _Client:
-    """A connection: its streams, and what parses it."""
+    """A connection: its streams, and what parses it.
+
+    Attributes:
+        waits_since: since when it is waited for a request; None while there is one.
+        writes_since: since when it is waited that it takes what is written; None if it is not.
+        has_asked: whether it has had a request before.
+    """
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
@@ -106,6 +114,7 @@ class _Client:
         )
     )
     waits_since: float | None = None
+    writes_since: float | None = None
     has_asked: bool = False
 
     def close(self) -> None:
@@ -115,6 +124,7 @@ class _Client:
     async def finish(self) -> None:
         """Close it when the client has taken what is written, for which it has a while."""
         self.writer.close()
+        self.writes_since = asyncio.get_running_loop().time()
         with suppress(OSError, TimeoutError):
             async with asyncio.timeout(self.patience.write):
                 await self.writer.wait_closed()
@@ -124,9 +134,14 @@ class _Client:
 class HttpServer:
     """Serves requests on listening sockets.
 
+    Where all places are taken, who comes has that of the client that has taken longest to take what
+    is written, or else of the one that is waited for longest for a request. A client has one
+    request at a time: one that sends more before its answer is closed after that.
+
     Args:
         handler: answers a request; an exception of it is answered with 500 and told.
         on_error: told of such exceptions.
+        headers: what each answer has, too.
         patience: how long clients are waited for.
     """
 
@@ -134,9 +149,11 @@ class HttpServer:
         self,
         handler: Handler,
         on_error: Callable[[Exception], object],
+        headers: Mapping[str, str] = MappingProxyType({}),
         patience: Patience = PATIENCE,
     ) -> None:
         self._handler, self._on_error, self._patience = handler, on_error, patience
+        self._headers = headers
         self._listeners: list[socket.socket] = []
         self._is_closing = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -169,30 +186,33 @@ class HttpServer:
         if not self._is_closing:
             asyncio.get_running_loop().add_reader(sock, self._accept, sock)
 
+    def _listen_later(self, listener: socket.socket, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listener)
+        loop.call_later(seconds, self._listen, listener)
+
     def _accept(self, listener: socket.socket) -> None:
         """Accept one connection: who is accepted is served, whatever happens to the server.
 
         asyncio's own servers drop those of the last turns when they are closed.
         """
-        loop = asyncio.get_running_loop()
+        if len(self._tasks) >= MAX_CONNECTIONS and not self._make_room():
+            self._listen_later(listener, _FULL_SECONDS)
+            return
         try:
             sock, _ = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return  # another process has it, or the client is gone
         except OSError:
-            loop.remove_reader(listener)
-            loop.call_later(_PAUSE_SECONDS, self._listen, listener)
+            self._listen_later(listener, _PAUSE_SECONDS)
             return
-        task = loop.create_task(self._serve(sock))
+        task = asyncio.get_running_loop().create_task(self._serve(sock))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, sock: socket.socket) -> None:
         streams = await asyncio.open_connection(sock=sock, limit=_READ_BYTES)
         client = _Client(*streams, self._patience)
-        if not self._make_room():
-            client.close()
-            return
         self._clients.add(client)
         client.writer.transport.set_write_buffer_limits(high=_UNSENT_BYTES)
         try:
@@ -205,15 +225,14 @@ class HttpServer:
             self._clients.discard(client)
 
     def _make_room(self) -> bool:
-        """Close who waits longest for a request if all places are taken; False if nobody does."""
-        if len(self._clients) < MAX_CONNECTIONS:
-            return True
-        waiting = [each for each in self._clients if each.waits_since is not None]
+        """Close the client that is waited for longest; False if none is: all wait for answers."""
+        writing = [each for each in self._clients if each.writes_since is not None]
+        waiting = writing or [each for each in self._clients if each.waits_since is not None]
         if not waiting:
             return False
-        longest = min(waiting, key=lambda each: each.waits_since or 0.0)
-        self._clients.discard(longest)
-        longest.close()
+        found = min(waiting, key=lambda each: each.writes_since or each.waits_since or 0.0)
+        self._clients.discard(found)
+        found.close()
         return True
 
     async def _serve_one(self, client: _Client) -> bool:
@@ -226,8 +245,10 @@ class HttpServer:
             method, response = asked.method, await self._answer(asked)
         except _RequestError as error:
             response = error.response
-        if self._is_closing:
-            response = replace(response, headers={**response.headers, "Connection": "close"})
+        more = {**self._headers, **response.headers}
+        if self._is_closing or client.parser.trailing_data[0]:
+            more["Connection"] = "close"
+        response = replace(response, headers=more)
         await _send(client, response, with_body=method != "HEAD")
         parser = client.parser
         return parser.our_state is h11.DONE and parser.their_state is h11.DONE
@@ -349,5 +370,9 @@ async def _send_pieces(client: _Client, pieces: AsyncGenerator[bytes], *, with_b
 
 async def _write(client: _Client, data: bytes | None) -> None:
     client.writer.write(data or b"")
-    async with asyncio.timeout(client.patience.write):
-        await client.writer.drain()
+    client.writes_since = asyncio.get_running_loop().time()
+    try:
+        async with asyncio.timeout(client.patience.write):
+            await client.writer.drain()
+    finally:
+        client.writes_since = None

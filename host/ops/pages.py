@@ -13,13 +13,14 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from host.control.client import ask
+from host.control.client import RefusedError, ask
 from host.errors import RemoteError
 from host.ipc.assignment import OpsAssignment
 from host.ops import exposition, metrics
 from host.ops.feed import Feed
 from host.ops.http import Request, Response, text
 from host.ops.questions import Question
+from host.ops.readiness import Readiness
 
 MAX_STREAMS = 16
 """Clients of /events at a time; more are refused."""
@@ -27,6 +28,8 @@ STATUS_SECONDS = 1.0
 """How often they are sent the state of the host."""
 _HUNG_SECONDS = 1.0
 """How long the supervisor may take before it counts as hung."""
+_SCRAPES_SHARE = 0.1
+"""How much of a CPU the writing of metrics may take, however many ask for them."""
 _LIST_SECONDS = 5.0
 """How long it may take for a list that it asks workers for."""
 _MOST = 1_000
@@ -58,19 +61,28 @@ class Pages:
 
     Args:
         host: the host.
+        longest_exec: seconds after which a supervisor that executes itself counts as hung.
     """
 
-    def __init__(self, host: OpsAssignment) -> None:
+    def __init__(self, host: OpsAssignment, longest_exec: float) -> None:
         self._host = host
         self._threads = threads = ThreadPoolExecutor(4, "question")
 
-        def question(command: str, args: dict[str, Any], seconds: float) -> Question:
+        def question(
+            command: str, args: dict[str, Any], seconds: float
+        ) -> Question[dict[str, Any]]:
             return Question(functools.partial(ask, host.name, command, args, seconds), threads)
 
         # A thread of its own: probes do not wait behind lists that a hung supervisor owes.
         readiness = functools.partial(ask, host.name, "status", {"ready": True}, _HUNG_SECONDS)
-        self._readiness = Question(readiness, ThreadPoolExecutor(1, "probe"))
-        self._scrapes = ThreadPoolExecutor(1, "scrape")
+        probe = Question(readiness, ThreadPoolExecutor(1, "probe"))
+        self._readiness = Readiness(host, probe, longest_exec)
+        scrapes = ThreadPoolExecutor(1, "scrape")
+        # In a thread, so that a host with very many series is not taken for one that hangs.
+        self._metrics_as = {
+            kind: Question(functools.partial(self._written, kind), scrapes, _SCRAPES_SHARE)
+            for kind in (exposition.TEXT, exposition.OPENMETRICS)
+        }
         self._status = question("status", {}, _HUNG_SECONDS)
         self._generations = question("generations", {}, _HUNG_SECONDS)
         listed = {"limit": _MOST, "sort": "age"}
@@ -118,25 +130,23 @@ class Pages:
             return text(HTTPStatus.NOT_FOUND, f"there is: {', '.join(self.paths)}")
         try:
             return await page(request)
+        except RefusedError as error:  # such as an id that no connection has
+            return text(HTTPStatus.NOT_FOUND, str(error))
         except RemoteError as error:
             return text(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
 
     async def _healthz(self, _: Request) -> Response:
-        await self._readiness.answer()
+        await self._readiness.reason_against()
         return text(HTTPStatus.OK, "ok")
 
     async def _readyz(self, _: Request) -> Response:
-        found = await self._readiness.answer()
-        if found.get("ready") is True:
-            return text(HTTPStatus.OK, "ready")
-        return text(HTTPStatus.SERVICE_UNAVAILABLE, str(found.get("not_ready")))
+        if reason := await self._readiness.reason_against():
+            return text(HTTPStatus.SERVICE_UNAVAILABLE, reason)
+        return text(HTTPStatus.OK, "ready")
 
     async def _metrics(self, request: Request) -> Response:
         kind = exposition.media_type(request.headers.get("accept", ""))
-        # In a thread, so that a host with very many series is not taken for one that hangs.
-        loop = asyncio.get_running_loop()
-        body = await loop.run_in_executor(self._scrapes, self._written, kind)
-        return Response(body, kind=kind)
+        return Response(await self._metrics_as[kind].answer(), kind=kind)
 
     def _written(self, kind: str) -> bytes:
         """Return the text of all metrics; one thread does so, and one text at a time."""
@@ -179,7 +189,7 @@ class Pages:
             self._streams -= 1
 
 
-async def _answer(question: Question) -> dict[str, Any]:
+async def _answer(question: Question[dict[str, Any]]) -> dict[str, Any]:
     """Return the answer, or as `error` why there is none."""
     try:
         return await question.answer()

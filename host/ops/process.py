@@ -8,7 +8,6 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 
 from host.errors import ExitCode
 from host.ipc.assignment import OpsAssignment
@@ -50,21 +49,24 @@ def run(
     BatchScheduling().begin()  # whoever is served should not wait for a scrape
     os.nice(_NICENESS)
     access = Access(token, settings.ops.hosts, OPEN_PATHS, PROBES)
-    asyncio.run(_serve(assignment, access, telemetry, reopen_log))
+    for generation in assignment.generations:
+        generation.scoreboard.only_read()
+        for board in generation.series:
+            board.only_read()
+    pages = Pages(assignment, settings.lifecycle.start_timeout_seconds)
+    asyncio.run(_serve(assignment, pages, access, telemetry, reopen_log))
     return ExitCode.OK
 
 
 async def _serve(
     assignment: OpsAssignment,
+    pages: Pages,
     access: Access,
     telemetry: Telemetry,
     reopen_log: Callable[[], object],
 ) -> None:
-    pages = Pages(assignment)
-
     async def answer(request: Request) -> Response:
-        found = access.refusal(request) or await pages.answer(request)
-        return replace(found, headers={**HEADERS, **found.headers})
+        return access.refusal(request) or await pages.answer(request)
 
     def tell(error: Exception) -> None:
         telemetry.emit(OPS_FAILED, error=f"{type(error).__name__}: {error}")
@@ -74,7 +76,7 @@ async def _serve(
             reopen_log()
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, reopen)
-    server = HttpServer(answer, tell)
+    server = HttpServer(answer, tell, HEADERS)
     pages.begin()
     server.start(assignment.sockets)
     beat = asyncio.ensure_future(_beat(assignment))

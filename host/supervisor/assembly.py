@@ -149,11 +149,14 @@ def make_state(
     exits = ExitReports(parts.loop, workers, parts.telemetry, last_call, counts)
     if handed is not None:
         exits.restore(handed.restarts, handed.hangs)
+    started = handed.started if handed else generations.current.began
+    told = handed.started_at if handed else 0.0
     return HostState(
         name=settings.name,
         version=dependencies.version,
         pid=os.getpid(),
-        started=handed.started if handed else generations.current.began,
+        started=started,
+        started_at=told or time.time() - (parts.loop.time() - started),
         loop=parts.loop,
         breaker=breaker,
         pool=pool,
@@ -210,6 +213,7 @@ def make_reloader(
         passed=dependencies.passed,
         service=service.hand_over,
         started=state.started,
+        started_at=state.started_at,
         settings=settings,
         max_connections=dependencies.max_connections,
         applied=dependencies.applied,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import socket
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -137,7 +136,7 @@ class Ops:
             parent=state.pid,
             name=state.name,
             version=state.version,
-            started=time.time() - (state.loop.time() - state.started),
+            started=state.started_at,
             sockets=tuple(each.sock for each in self.sockets),
             generations=tuple(_counted(state)),
             ended=state.generations.ended,

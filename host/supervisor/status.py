@@ -51,12 +51,14 @@ class HostState:
 
     Attributes:
         started: when the host was started, in seconds of the loop's clock; a reload keeps it.
+        started_at: the same in seconds since the epoch, whatever the clock is set to later.
     """
 
     name: str
     version: str
     pid: int
     started: float
+    started_at: float
     loop: Loop
     breaker: CircuitBreaker
     pool: Pool

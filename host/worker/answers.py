@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from host.interfaces import CloseReason, Connection
+from host.interfaces import CloseReason, Connection, TlsInfo
 from host.ipc.protocol import ANSWER_SECONDS, LONGEST_ANSWER_SECONDS, Ask, Report
 from host.ipc.worker_end import WorkerChannel
 from host.runtime.loop import Loop
@@ -136,6 +136,18 @@ class Answers:
         return items, True
 
 
+def _tls(agreed: TlsInfo | None) -> dict[str, Any] | None:
+    """Return what is told of TLS: the name is the client's, who may send any."""
+    if agreed is None:
+        return None
+    return {
+        "version": agreed.version,
+        "cipher": agreed.cipher,
+        "alpn": agreed.alpn,
+        "server_name": None if agreed.server_name is None else printable(agreed.server_name),
+    }
+
+
 def _describe(connection: SocketConnection, now: float) -> dict[str, Any]:
     doing = printable(connection.doing).encode()[:_DOING_BYTES].decode("utf-8", "ignore")
     return {
@@ -143,6 +155,7 @@ def _describe(connection: SocketConnection, now: float) -> dict[str, Any]:
         "id": connection.id,
         "listener": connection.listener.address,
         "peer": connection.peer,
+        "tls": _tls(connection.tls),
         "age_seconds": round(now - connection.born, 3),
         "idle_seconds": round(now - connection.last_active, 3),
         "bytes_in": connection.bytes_in,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from host.errors import NothingReadError
 from host.hookspecs import on_accept, on_drain, on_readable
-from host.interfaces import CloseReason, ConnectionOrigin, Listener, Worker
+from host.interfaces import CloseReason, ConnectionOrigin, Listener, TlsInfo, Worker
 from host.ipc.current_call import KIND_MASK, SERIAL_UNIT, TASK, kind_of, serial_of
 from host.net.sockets import describe, origin
 from host.runtime.loop import READ, WRITE
@@ -93,6 +93,12 @@ class SocketConnection(StartTlsPart):
         if not isinstance(self._address, ConnectionOrigin):  # nobody has asked yet
             self._address = origin(self._address, self._fd)
         return self._address
+
+    @property
+    def tls(self) -> TlsInfo | None:
+        """What was agreed on in its TLS handshake; None without one."""
+        address = self._address  # `origin` would keep an object for each connection that is listed
+        return address.tls if isinstance(address, ConnectionOrigin) else None
 
     @property
     def tls_object(self) -> SSLObject | None:

@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def test_probes_metrics_and_state_are_served(show: Show) -> None:
         assert listed["peer"] == "{}:{}".format(*session.getsockname())
         why = json.loads(get(address, f"/why.json?id={listed['id']}").text)
         assert (why["id"], why["scheduler"]) == (listed["id"], "round_robin")
-        assert get(address, "/why.json?id=7").status == 503
+        assert get(address, "/why.json?id=7").status == 404
     found = scrape(address)
     assert total(found, "prefork_connections_accepted_total") == 1
     assert total(found, "prefork_info", version=state["version"]) == 1
@@ -313,6 +314,69 @@ def test_the_state_comes_as_events(show: Show) -> None:
             data += client.recv(65_536)
     assert f'"pid": {host.pid}'.encode() in data
     assert b"text/event-stream" in data
+
+
+LATE = """
+import os, pathlib, time
+from host import hookimpl
+
+here = pathlib.Path(__file__).parent
+known = here / f"{os.getpid()}.loaded"
+if known.exists():  # by the supervisor, which has executed itself
+    (here / "waits").touch()
+    while not (here / "go").exists():
+        time.sleep(0.01)
+known.touch()
+
+
+class Late:
+    @hookimpl
+    def on_accept(self, connection):
+        connection.write(b"welcome\\n")
+
+    @hookimpl
+    def on_readable(self, connection):
+        connection.read()
+"""
+
+
+def test_probes_do_not_fail_while_the_supervisor_executes_itself(
+    show: Show, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "late.py"
+    plugin.write_text(LATE)
+    host, address = show(plugin=f"{plugin}:Late")
+    started = total(scrape(address), "prefork_start_time_seconds")
+    mark = host.mark()
+    host.signal(signal.SIGHUP)
+    try:
+        eventually((tmp_path / "waits").exists, "it loads the plugin again")
+        for _ in range(20):
+            assert get(address, "/readyz")[:2] == (200, "ready\n")
+            assert get(address, "/healthz")[:2] == (200, "ok\n")
+        with connect(host.address) as session:
+            assert session.recv(100) == b"welcome\n"
+        assert total(scrape(address), "prefork_connections_accepted_total") == 1
+    finally:
+        (tmp_path / "go").touch()
+    host.wait_for("generation_ready", since=mark)
+    assert get(address, "/readyz").status == 200
+    assert total(scrape(address), "prefork_start_time_seconds") == started
+
+
+def test_probes_are_answered_beside_many_who_ask_much_and_take_nothing(show: Show) -> None:
+    _, address = show()
+    where, _, port = address.removeprefix("tcp://").rpartition(":")
+    request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with ExitStack() as crowd:
+        for number in range(160):
+            client = crowd.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.settimeout(patience(10))
+            client.connect((where, int(port)))
+            client.sendall(200 * request)
+            if number >= 96:
+                assert get(address, "/readyz").status == 200, number
 
 
 def test_a_reload_takes_new_settings_and_keeps_the_address(show: Show, tmp_path: Path) -> None:

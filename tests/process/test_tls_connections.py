@@ -9,6 +9,7 @@ from contextlib import suppress
 import pytest
 
 from host.testing.machine import Stopwatch, patience
+from support.asking import query
 from support.exchanging import exchanged
 from support.hosting import SUPPORT
 
@@ -147,3 +148,15 @@ def test_more_unsent_than_allowed_ends_the_connection(served, connect):
     with connect(host, room=8192) as client:
         client.sendall(b"pieces\n")
         assert host.wait_for("connection_closed")["reason"] == "too much unsent"
+
+
+def test_connections_are_listed_with_what_was_agreed_on(served, connect):
+    host = served()
+    (began,) = host.events("host_starting")
+    with connect(host) as client:
+        client.do_handshake()
+        (listed,) = query(began["name"], "connections")["connections"]
+        cipher, version, _ = client.cipher()
+    assert version == "TLSv1.3"
+    agreed = {"version": version, "cipher": cipher, "alpn": None, "server_name": "a.example"}
+    assert listed["tls"] == agreed

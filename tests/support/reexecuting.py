@@ -122,6 +122,7 @@ def parts_of(loop: Any, before: Before, owner: Site | After, program: Program) -
         passed=PassedSockets(),
         service=lambda: None,
         started=90.0,
+        started_at=1_700_000_000.0,
         settings=Settings(workers=3),
         max_connections=1000,
         applied=lambda: [AppliedSetting("workers", "3", "\udcff.toml:1")],

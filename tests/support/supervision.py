@@ -230,6 +230,7 @@ class Site:
             version="1.2.3",
             pid=NO_PROCESS - 1,
             started=90.0,
+            started_at=1_700_000_000.0,
             loop=loop,
             breaker=CircuitBreaker(Breaker(), (), telemetry),
             pool=self.pool,

@@ -61,6 +61,7 @@ class ReexecParts:
         passed: the sockets that a service manager has passed.
         service: returns how the service manager is told.
         started: when the host was started, in seconds of the loop's clock.
+        started_at: the same in seconds since the epoch.
         max_connections: how many connections a worker may hold.
         applied: returns the settings as people see them.
     """
@@ -81,6 +82,7 @@ class ReexecParts:
     passed: PassedSockets
     service: Callable[[], handover.Service | None]
     started: float
+    started_at: float
     settings: Settings
     max_connections: int
     applied: Callable[[], list[AppliedSetting]]
@@ -100,6 +102,8 @@ def start_stand_in(parts: ReexecParts) -> handover.StandIn:
     }
 
     def close() -> None:
+        # Not the pipes of helper processes: that which shows how the host is goes on until this
+        # one ends, when the new supervisor has taken over.
         if parts.settings.process.keep:
             give_up_capabilities()
         parts.signals.close()
@@ -152,6 +156,7 @@ def reexec(
         handed = hand_over(parts, [*existing, *opened], process, opened_ops)
         with handed.inheritable() as environment:
             on_certain()
+            parts.counts.executing_since = parts.loop.time()
             os.execve(parts.program.file, parts.program.arguments, environment)
     except BaseException:
         if process is not None:
@@ -162,6 +167,7 @@ def reexec(
             renamed.close()
         raise
     finally:  # reached after an error only; the stand-in may have handed out connections meanwhile
+        parts.counts.executing_since = 0.0
         parts.signals.unblock()
         parts.batch.begin()
         parts.generations.handing_out.runner.recount()
@@ -227,6 +233,7 @@ def hand_over(
     return handover.Handover(
         generation=generations.next_number,
         started=parts.started,
+        started_at=parts.started_at,
         reloaded=parts.loop.now,
         restarts=parts.exits.restarts,
         accepted=generations.accepted,

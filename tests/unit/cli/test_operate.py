@@ -211,6 +211,7 @@ def test_connections(host):
         "slot": 0,
         "listener": "tcp://[::1]:7",
         "peer": EVIL,
+        "tls": {"version": "TLSv1.3", "cipher": "c", "alpn": None, "server_name": "a.example"},
         "age_seconds": 3700.0,
     }
     one |= {"idle_seconds": 0.2, "bytes_in": 100, "bytes_out": 7, "unsent_bytes": 0}
@@ -218,9 +219,9 @@ def test_connections(host):
     found = {"connections": [one], "unanswered": [1, 2], "truncated": True}
     fake = host(connections=found)
     assert say(fake, "connections", "--limit", "1") == (
-        "ID    SLOT  LISTENER       PEER                              AGE "
+        "ID    SLOT  LISTENER       PEER                              TLS  AGE "
         " IDLE   IN  OUT  UNSENT  DOING\n"
-        f"81-1     0  tcp://[::1]:7  {SPELLED}   1h    0s  100    7       0  GET /\\x1b (3s)\n"
+        f"81-1     0  tcp://[::1]:7  {SPELLED}  1.3   1h    0s  100    7       0  GET /\\x1b (3s)\n"
         "no answer from the workers in these slots: 1, 2\n"
         "only 1 are shown, and there are more: raise --limit\n"
     )
@@ -242,7 +243,7 @@ def test_recent_events(host):
 
 def test_connections_come_in_the_order_that_was_asked_for_else_by_worker_and_age(host):
     found = [
-        {"id": id, "slot": slot, "age_seconds": age, "listener": "l", "peer": "p"}
+        {"id": id, "slot": slot, "age_seconds": age, "listener": "l", "peer": "p", "tls": None}
         | {"idle_seconds": 0.0, "bytes_in": 0, "bytes_out": 0, "unsent_bytes": 0}
         | {"doing": "", "doing_seconds": 0.0}
         for id, slot, age in (("81-1", 1, 5.0), ("80-1", 0, 5.0), ("80-2", 0, 9.0))

@@ -148,3 +148,18 @@ def test_without_address_space_it_says_how_much_it_needs():
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
     assert set(os.listdir("/proc/self/fd")) == open_before
+
+
+def test_who_only_reads_it_sees_what_others_write_and_cannot_write():
+    board = Scoreboard(1)
+    row = board.use(0, 3)
+    writer = Scoreboard(1, os.dup(board.fileno()))
+    board.only_read()
+    writer.row(0).put(ACTIVE, 5)
+    assert board.rows[0].get(ACTIVE) == 5
+    with pytest.raises(TypeError):
+        board.rows[0].put(ACTIVE, 6)
+    with pytest.raises(ValueError, match="released"):
+        row.put(ACTIVE, 6)
+    writer.close()
+    board.close()

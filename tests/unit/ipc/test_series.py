@@ -1,6 +1,7 @@
 """What is counted in one row is read in that row, over deaths, forks and changes of the layout."""
 
 import os
+from contextlib import closing
 
 import pytest
 
@@ -153,3 +154,13 @@ def test_what_nobody_declares_any_more_is_forgotten(own, scoreboard):
     totals.add(own.share(), scoreboard)
     totals.keep([SIZE])
     assert {key[0] for key in sums(totals)} == {SIZE.name}
+
+
+def test_who_only_reads_it_sees_what_others_write_and_cannot_write():
+    with closing(SeriesBoard(FAMILIES)) as board:
+        with closing(SeriesBoard(FAMILIES, os.dup(board.fileno()))) as writer:
+            board.only_read()
+            writer.cells[writer.base(1)] = 2.5
+        assert board.cells[board.base(1)] == 2.5
+        with pytest.raises(TypeError):
+            board.cells[0] = 1.0

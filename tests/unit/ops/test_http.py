@@ -16,15 +16,17 @@ from host.ops.http import MAX_CONNECTIONS, PATIENCE, HttpServer, Patience, Respo
 
 WHOLE = 50_000
 """The bytes of an answer that a server writes at once, whatever the client takes."""
+MUCH = bytes(300_000)
+"""An answer that does not go out before the client takes some of it, by small buffers."""
 
 
 class Scene:
     """A server on a socket of its own, in the loop of the test."""
 
     def __init__(self, patience):
-        self.errors, self.streams, self.clients = [], [], []
+        self.errors, self.streams, self.clients, self.enough = [], [], [], asyncio.Event()
         self.sock = socket.create_server(("127.0.0.1", 0))
-        self.server = HttpServer(self.answer, self.errors.append, patience)
+        self.server = HttpServer(self.answer, self.errors.append, {"X-Of-All": "yes"}, patience)
 
     async def answer(self, request):
         match request.path:
@@ -35,6 +37,12 @@ class Scene:
             case "/whole":
                 self.streams.append("answered")
                 return Response(bytes(WHOLE))
+            case "/much":
+                self.streams.append("asked")
+                return Response(MUCH)
+            case "/later":
+                self.streams.append("asked")
+                await self.enough.wait()
             case "/short":
                 return Response(self.one_piece())
             case "/stream":
@@ -194,6 +202,69 @@ def test_who_waits_makes_room():
         assert (await (await scene.open()).ask("/"))[0] == 200
         assert await waiting[0].reader.read() == b""
         assert (await waiting[-1].ask("/"))[0] == 200
+
+    play(scene_of)
+
+
+def crowd(scene, target):
+    """Fill all places with clients that ask for something, and take nothing of it."""
+    scene.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # those accepted inherit it
+    made = []
+    for _ in range(MAX_CONNECTIONS):
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(scene.sock.getsockname())
+        client.sendall(b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % target)
+        made.append(client)
+    return made
+
+
+def test_who_takes_nothing_makes_room():
+    async def scene_of(scene):
+        crowded = crowd(scene, b"/much")
+        while len(scene.streams) < MAX_CONNECTIONS:
+            await asyncio.sleep(0)
+        for _ in range(3):
+            assert (await (await scene.open()).ask("/"))[0] == 200
+        for each in crowded:
+            each.close()
+
+    play(scene_of, Patience(write=3600.0))
+
+
+def test_who_comes_while_all_wait_for_answers_waits_too():
+    async def scene_of(scene):
+        crowded = crowd(scene, b"/later")
+        while len(scene.streams) < MAX_CONNECTIONS:
+            await asyncio.sleep(0)
+        asking = asyncio.ensure_future((await scene.open()).ask("/"))
+        assert await asyncio.wait({asking}, timeout=0.05) == (set(), {asking})
+        scene.enough.set()
+        assert (await asking)[0] == 200
+        for each in crowded:
+            each.close()
+
+    play(scene_of)
+
+
+def test_who_asks_more_before_the_answer_has_one_answer():
+    async def scene_of(scene):
+        request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        answer = await (await scene.open()).raw(3 * request, end=False)
+        assert answer.count(b"HTTP/1.1 200 ") == 1
+        assert b"connection: close\r\n" in answer.lower()
+
+    play(scene_of)
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"), [(b"GET / HTTP/1.1", 200), (b"PUT / HTTP/1.1", 405), (b"?", 400)]
+)
+def test_each_answer_has_the_headers_of_all(request_line, status):
+    async def scene_of(scene):
+        answer = await (await scene.open()).raw(request_line + b"\r\nHost: localhost\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 %d " % status)
+        assert b"x-of-all: yes\r\n" in answer.lower()
 
     play(scene_of)
 

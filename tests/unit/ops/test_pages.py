@@ -22,7 +22,7 @@ def test_other_pages_are_answered_while_metrics_are_written(monkeypatch):
         yield from ()
 
     async def ask():
-        pages = Pages(SimpleNamespace(name="service", feed=None))
+        pages = Pages(SimpleNamespace(name="service", feed=None), 60.0)
         scrape = asyncio.ensure_future(pages.answer(Request("GET", "/metrics", {}, {})))
         page = await pages.answer(Request("GET", "/", {}, {}))
         assert page.status == 200

@@ -1,6 +1,8 @@
 """Those who ask at the same time share an answer, and none is older than its question."""
 
 import asyncio
+import itertools
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -42,6 +44,24 @@ def test_who_asks_while_one_is_asked_gets_the_next_answer(threads):
         assert asked.count == 2
 
     asyncio.run(scene())
+
+
+def test_a_costly_question_is_asked_so_often_that_it_takes_its_share_of_a_cpu(threads):
+    def work():
+        until = time.thread_time() + 0.01
+        while time.thread_time() < until:
+            pass
+        began.append(time.monotonic())
+
+    async def scene():
+        question = Question(work, threads, share=0.1)
+        for _ in range(3):
+            await asyncio.gather(*(question.answer() for _ in range(20)))
+
+    began = []
+    asyncio.run(scene())
+    assert len(began) == 3
+    assert min(later - before for before, later in itertools.pairwise(began)) >= 0.09
 
 
 def test_no_answer_is_told_to_each_who_asked(threads):

@@ -1,10 +1,11 @@
 """A worker tells of its connections a few in each turn."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
-from host.interfaces import CloseReason, Listener
+from host.interfaces import CloseReason, Listener, TlsInfo
 from host.ipc.protocol import (
     ANSWER_SECONDS,
     LONGEST_ANSWER_SECONDS,
@@ -110,6 +111,7 @@ def test_a_connection_is_described_with_its_listener_and_age():
         "id": "4711-1",
         "listener": "unix:/run/x.sock",
         "peer": "unix",
+        "tls": None,
         "age_seconds": 2.5,
         "idle_seconds": 1.25,
         "bytes_in": 64,
@@ -316,3 +318,17 @@ def test_the_answer_about_nothing_is_empty_and_comes_all_the_same(question):
     [part] = scene.ask(question, id="4711-2")
     assert part.data == {"number": 9, "items": [], "last": True}
     assert not scene.connections[0].closed
+
+
+def test_it_is_told_what_was_agreed_on_for_tls():
+    scene = Scene()
+    connection = scene.connect()
+    agreed = TlsInfo("TLSv1.3", "TLS_AES_128_GCM_SHA256", "h2", "a\x1b.example", False, b"...")
+    connection._address = replace(connection.origin, tls=agreed)
+    [item] = scene.items("connections", limit=1)
+    assert item["tls"] == {
+        "version": "TLSv1.3",
+        "cipher": "TLS_AES_128_GCM_SHA256",
+        "alpn": "h2",
+        "server_name": "a\\x1b.example",
+    }

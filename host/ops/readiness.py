@@ -1,0 +1,76 @@
+"""Whether new connections should be sent to the host, also while its supervisor executes itself."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from host.errors import RemoteError
+from host.ipc.assignment import OpsAssignment
+from host.ipc.scoreboard import PID, SUSPENDED
+from host.ops.questions import Question
+
+_LOOK_SECONDS = 0.05
+"""How soon it is noticed that a supervisor that was asked executes itself."""
+
+
+class Readiness:
+    """Asks the supervisor; while that executes itself anew, the scoreboard says it.
+
+    Connections are handed out meanwhile, so a probe that waited, or failed, would take the host out
+    of service for nothing.
+
+    Args:
+        host: the host.
+        question: asks the supervisor.
+        longest_exec: seconds after which one that executes itself counts as hung.
+        clock: the monotonic clock.
+    """
+
+    def __init__(
+        self,
+        host: OpsAssignment,
+        question: Question[dict[str, Any]],
+        longest_exec: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._host, self._question, self._clock = host, question, clock
+        self._longest_exec = longest_exec
+
+    async def reason_against(self) -> str:
+        """Return why no new connections should be sent there; "" if they should.
+
+        Raises:
+            RemoteError: the supervisor does not answer.
+        """
+        if self._is_executing():
+            return self._as_rows_say()
+        asked = asyncio.ensure_future(self._question.answer())
+        try:
+            while not asked.done():
+                await asyncio.wait({asked}, timeout=_LOOK_SECONDS)
+                if self._is_executing():
+                    return self._as_rows_say()
+            found = await asked
+        except RemoteError:
+            if self._is_executing():
+                return self._as_rows_say()
+            raise
+        finally:
+            asked.cancel()
+        return "" if found.get("ready") is True else str(found.get("not_ready"))
+
+    def _is_executing(self) -> bool:
+        since = self._host.counts.executing_since
+        return bool(since) and self._clock() - since < self._longest_exec
+
+    def _as_rows_say(self) -> str:
+        """Return the same by the rows of the newest generation that has workers."""
+        for generation in reversed(self._host.generations):
+            alive = [row for row in generation.scoreboard.rows if row.get(PID)]
+            if alive:
+                taking = any(not row.get(SUSPENDED) for row in alive)
+                return "" if taking else "no worker takes connections"
+        return "no worker takes connections"
