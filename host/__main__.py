@@ -10,8 +10,7 @@ import threading
 from contextlib import suppress
 from typing import NoReturn
 
-from host.runtime import early_signals, streams
-from host.runtime.processes import REHEARSAL, die_with_parent
+from host.runtime import early_signals, rehearsal, streams
 
 COMPLETION = "_PREFORK_COMPLETE"
 """The environment variable by which a shell asks what can be typed."""
@@ -25,11 +24,7 @@ def main() -> None:
     """
     early_signals.block()
     gc.disable()
-    if REHEARSAL in os.environ:
-        # The supervisor has seen to it, but an interpreter with capabilities of its own has lost
-        # it (prctl(2), PR_SET_PDEATHSIG): a rehearsal must not outlive its supervisor. If that has
-        # died already, the parent is another one (host.supervisor.reload.handover).
-        die_with_parent(os.getppid())
+    rehearsal.end_with_supervisor()
     streams.begin()
     _look_last_in_the_working_directory()
     if sys.argv[1:3] == ["status", "--ready"]:

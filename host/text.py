@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-import traceback
+import os
 from collections.abc import Collection, Iterable, Sequence
-from pathlib import Path
 
 _CONTROL = {code: f"\\x{code:02x}" for code in [*range(0x20), *range(0x7F, 0xA0)]}
 # Line and paragraph separators, and what reverses the order of the characters around it.
@@ -76,8 +75,8 @@ def named(called: object) -> tuple[str, str]:
 def shorten(filename: str) -> str:
     """Return a file's name as messages show it: relative if it is below the current folder."""
     try:
-        return str(Path(filename).relative_to(Path.cwd()))
-    except (ValueError, OSError):
+        return filename.removeprefix(os.path.join(os.getcwd(), ""))
+    except OSError:  # the folder was removed
         return filename
 
 
@@ -93,12 +92,16 @@ MAX_TRACEBACK_CHARS = 65_536
 
 def in_words(error: BaseException) -> str:
     """Return kind and text of an error, as Python shows them, in one line."""
+    import traceback  # noqa: PLC0415  (which `status --ready` does not need)
+
     text = "".join(traceback.format_exception_only(error)).strip()
     return shortened(text, MAX_ERROR_CHARS).replace("\n", "; ")
 
 
 def stack_of(error: BaseException) -> str:
     """Return an error's traceback, as Python shows it."""
+    import traceback  # noqa: PLC0415  (for that)
+
     return shortened("".join(traceback.format_exception(error)), MAX_TRACEBACK_CHARS)
 
 

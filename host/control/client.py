@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from host.control.wire import MAX_PAGE_BYTES, PREFIX, VERSION, address
 from host.errors import RemoteError
-from host.net.sockets import credentials
+from host.net.credentials import credentials
 from host.text import printable, reason
 
 DEFAULT = "prefork"

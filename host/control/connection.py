@@ -10,7 +10,7 @@ from typing import Any
 from host.control.commands import CommandError
 from host.control.replies import Reply, pieces
 from host.control.wire import MAX_REQUEST_BYTES
-from host.net.sockets import credentials
+from host.net.credentials import credentials
 from host.runtime.loop import READ, WRITE, Loop, TimerHandle
 
 IDLE_SECONDS = 60.0

@@ -15,7 +15,7 @@ from host.control.connection import ControlConnection
 from host.control.replies import Reply, pieces
 from host.control.requests import parse_request, read_request
 from host.control.wire import address
-from host.net.sockets import credentials
+from host.net.credentials import credentials
 from host.runtime.loop import READ, Loop
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import ADMIN_COMMAND, HOST_BUG

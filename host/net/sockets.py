@@ -8,8 +8,8 @@ import struct
 from collections.abc import Callable
 
 from host.interfaces import ConnectionOrigin
+from host.net.credentials import credentials
 
-_CREDENTIALS = struct.Struct("3i")
 _RESET = struct.pack("ii", 1, 0)
 _DISCARDS = 8
 _DISCARD_BYTES = 65_536
@@ -95,13 +95,3 @@ def pending_error(fd: int) -> int:
     """Return the error that waits on a socket, 0 for none, and clear it (socket(7), SO_ERROR)."""
     with borrow(fd) as sock:
         return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-
-
-def credentials(sock: socket.socket) -> tuple[int, int]:
-    """Return pid and uid of the process at the other end of a Unix socket (unix(7), SO_PEERCRED).
-
-    The kernel has noted them at connect() or listen(). The pid is 0 in another pid namespace.
-    """
-    found = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    pid, uid, _ = _CREDENTIALS.unpack(found)
-    return pid, uid

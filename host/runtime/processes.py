@@ -15,8 +15,6 @@ from host.runtime import early_signals, forks, lineage, streams
 from host.runtime.libc import last_error, libc
 from host.text import printable
 
-REHEARSAL = "_PREFORK_REHEARSAL"
-"""The supervisor's pid, for the process that tries new settings and plugins before a reload."""
 _MAX_OUTPUT_BYTES = 65_536
 _NOT_EXECUTED = 127
 """The exit code of a child whose program cannot be executed."""

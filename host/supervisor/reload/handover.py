@@ -24,7 +24,7 @@ from host.ipc.series_totals import FamilyCounts
 from host.ipc.totals import ListenerCounts, SlotCounts
 from host.net.listeners import Source
 from host.net.socket_files import SocketFile
-from host.runtime.processes import REHEARSAL
+from host.runtime.rehearsal import REHEARSAL
 from host.settings import AppliedSetting, Problem, Settings, SettingsError
 from host.settings.errors import show
 

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from host.errors import HostError
 from host.runtime.loop import Loop, TimerHandle
-from host.runtime.processes import REHEARSAL, Exit, end_of, is_lost, start_program
+from host.runtime.processes import Exit, end_of, is_lost, start_program
+from host.runtime.rehearsal import REHEARSAL
 from host.settings import BusSettings, Listen, Process
 from host.supervisor.generations import Generations
 from host.supervisor.reload import handover

@@ -18,7 +18,7 @@ from host.ipc.series import Family
 from host.ipc.series_totals import FamilyCounts, SeriesCounts
 from host.ipc.totals import ListenerCounts, SlotCounts
 from host.net.socket_files import SocketFile
-from host.runtime.processes import REHEARSAL
+from host.runtime.rehearsal import REHEARSAL
 from host.settings import Listen, Settings, SettingsError
 from host.settings.models import Log
 from host.supervisor.reload import handover

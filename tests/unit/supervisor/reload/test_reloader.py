@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from host.errors import ListenError
-from host.runtime.processes import REHEARSAL, Exit
+from host.runtime.processes import Exit
+from host.runtime.rehearsal import REHEARSAL
 from host.settings import BusSettings, Listen, Process
 from host.supervisor.reload import handover
 from host.supervisor.reload.reloader import Plan, Program, Reloader

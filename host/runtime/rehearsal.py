@@ -1,0 +1,21 @@
+"""The process that tries new settings and plugins before a reload: how it knows that it is that."""
+
+from __future__ import annotations
+
+import os
+
+REHEARSAL = "_PREFORK_REHEARSAL"
+"""The environment variable that has the supervisor's pid in that process."""
+
+
+def end_with_supervisor() -> None:
+    """Have this process end with its supervisor, if it is that one; call it first of all.
+
+    The supervisor has seen to it, but an interpreter with capabilities of its own has lost it
+    (prctl(2), PR_SET_PDEATHSIG). If the supervisor has died already, the parent is another one
+    (host.supervisor.reload.handover).
+    """
+    if REHEARSAL in os.environ:
+        from host.runtime.processes import die_with_parent  # noqa: PLC0415  (for nobody else yet)
+
+        die_with_parent(os.getppid())
