@@ -32,6 +32,7 @@ from host.telemetry.events import (
     POOL_PROCESS_ENDED,
     Level,
 )
+from host.telemetry.tracing import trace_fields
 from host.text import named, reason
 
 _ATTEMPTS = 3
@@ -279,6 +280,7 @@ class ProcessPool(TaskPool):
                 plugin=None,
                 stream=stream,
                 text=line,
+                **trace_fields(None),
             )
         return len(lines)
 

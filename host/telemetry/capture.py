@@ -20,6 +20,7 @@ from host.telemetry.events import (
     THREAD_FAILED,
     Level,
 )
+from host.telemetry.tracing import trace_fields
 from host.text import MAX_TRACEBACK_CHARS, in_words, shortened, stack_of
 
 MAX_LINE_CHARS = 8_192
@@ -126,6 +127,7 @@ class Capture:
             plugin=plugin,
             stream=stream,
             text=text,
+            **trace_fields(self._telemetry.served()),
         )
 
     def _tell_record(self, record: logging.LogRecord) -> None:
@@ -137,6 +139,7 @@ class Capture:
             plugin=plugin,
             logger=record.name,
             text=_text(record),
+            **trace_fields(self._telemetry.served()),
             traceback=_stacks(record),
         )
 

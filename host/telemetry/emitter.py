@@ -25,10 +25,15 @@ class Telemetry:
 
     Args:
         subscribers: called in order with each record; they must neither block nor raise.
+
+    Attributes:
+        served: returns the connection that code runs for just now; None if it runs for none, or in
+            a thread of which nobody knows. It may be called in any thread.
     """
 
     def __init__(self, *subscribers: Callable[[Record], None]) -> None:
         self._subscribers = subscribers
+        self.served: Callable[[], object] = lambda: None
 
     def subscribe(self, subscriber: Callable[[Record], None]) -> None:
         """Tell another one from now on, in this process and its forks."""

@@ -237,9 +237,14 @@ TASKS_CUT = Event(
 )
 
 PLUGIN_LOGGED = Event(
-    "plugin_logged", Level.INFO, "{source}: {text}", ("plugin", "logger", "traceback")
+    "plugin_logged",
+    Level.INFO,
+    "{source}: {text}",
+    ("plugin", "logger", *TRACE_FIELDS, "traceback"),
 )
-PLUGIN_PRINTED = Event("plugin_printed", Level.INFO, "{source}: {text}", ("plugin", "stream"))
+PLUGIN_PRINTED = Event(
+    "plugin_printed", Level.INFO, "{source}: {text}", ("plugin", "stream", *TRACE_FIELDS)
+)
 THREAD_FAILED = Event(
     "thread_failed",
     Level.ERROR,

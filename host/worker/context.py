@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from threading import get_ident, main_thread
 from typing import TYPE_CHECKING, Any
 
-from host.hookspecs import on_readable
+from host.hookspecs import on_datagram, on_readable
 from host.interfaces import CloseReason, Listener, Timer, Worker
-from host.ipc.current_call import kind_of, pack_call
-from host.ipc.scoreboard import Cells
+from host.ipc.current_call import kind_of, pack_call, unpack_call
+from host.ipc.scoreboard import CURRENT_CALL, Cells, Row
 from host.net.sockets import pending_error, reset_on_close
 from host.runtime.loop import Poller
 from host.settings import ConnectionLimits
@@ -28,6 +29,11 @@ Buffers = Sequence[bytearray | memoryview]
 FEW_BYTES = 448
 """How much a read asks for at first. CPython allocates and frees objects of up to 512 bytes several
 times faster than larger ones, and a bytes object of this size, with its header, is one of them."""
+
+
+_ON_DATAGRAM = kind_of(on_datagram)
+_FEW_TRACED = 64
+"""So many connections with traces that have ended may be kept."""
 
 
 @dataclass(slots=True)
@@ -63,6 +69,7 @@ class OpenConnections:
         timers: the timers of those that have any.
         answering: the answers that are still to come for those that wait for any.
         congestion: who is told when a connection becomes congested, and when no more.
+        traced: those that have been given a trace, by their serial numbers; some may have ended.
     """
 
     open: set[Any] = field(default_factory=set)
@@ -73,6 +80,31 @@ class OpenConnections:
     answering: dict[Any, PendingAnswers] = field(default_factory=dict)
     pending: dict[Any, None] = field(default_factory=dict)
     congestion: dict[Any, Callable[[bool], object]] = field(default_factory=dict)
+    traced: dict[int, Any] = field(default_factory=dict)
+
+    def note_traced(self, connection: Any) -> None:
+        """Note that a connection has a trace; nobody else pays for that, not even at its end."""
+        traced = self.traced
+        traced[connection.serial] = connection
+        if len(traced) > 2 * len(self.open) + _FEW_TRACED:
+            for serial in [each for each, one in traced.items() if one not in self.open]:
+                del traced[serial]
+
+
+def served_now(row: Row, connections: OpenConnections) -> object:
+    """Return the connection that a plugin is called for just now, if that has a trace.
+
+    Args:
+        row: the worker's own, which says what is called.
+        connections: the worker's.
+
+    Returns:
+        None for any other, and in threads: they may work for whom they like.
+    """
+    call = unpack_call(row.get(CURRENT_CALL))
+    if call is None or call.called == _ON_DATAGRAM or get_ident() != main_thread().ident:
+        return None
+    return connections.traced.get(call.serial)
 
 
 def _no_tls(_fd: int) -> None:

@@ -41,7 +41,7 @@ from host.worker.answers import Answers
 from host.worker.asyncio_loop import AsyncioLoop
 from host.worker.capacity import Capacity
 from host.worker.connection_setup import ConnectionSetup
-from host.worker.context import OpenConnections
+from host.worker.context import OpenConnections, served_now
 from host.worker.datagram_setup import DatagramSetup
 from host.worker.draining import Draining
 from host.worker.measuring import Measuring
@@ -165,6 +165,7 @@ class WorkerProcess:
         self._bus = _bus(assignment, loop, isolated)
         unsent = UnsentBytes(settings.limits.max_unsent_bytes_per_worker)
         self._connections = OpenConnections(unsent=unsent)
+        telemetry.served = functools.partial(served_now, assignment.row, self._connections)
         time = recorder.time if recorder else None
         self._asyncio = AsyncioLoop(
             loop, assignment.row, registry, failures, assignment.stacks, time

@@ -164,6 +164,8 @@ def test_a_message_has_level_logger_and_text(tmp_path):
             "plugin": "the till",
             "logger": "shop.till",
             "text": "3 left",
+            "trace_id": None,
+            "span_id": None,
             "traceback": None,
         }
 
