@@ -61,7 +61,12 @@ def _sources(params: dict[str, Any]) -> Sources:
         pair = settings.assignment(text)
         if pair is None:
             raise click.UsageError(f"--set {text}: expected KEY=VALUE, as limits.max_events=100")
-        flags[pair[0]] = (pair[1], f"--set {text}")
+        key, value = pair
+        if key in flags and not (other := flags[key][1]).startswith("--set "):
+            raise click.UsageError(
+                f"{other} and --set {text} both set {key}: leave one of them out"
+            )
+        flags[key] = (value, f"--set {text}")
     return Sources(params["config"], params["preset"], flags)
 
 
