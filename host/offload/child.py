@@ -23,7 +23,7 @@ import struct
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from time import monotonic
 from types import CodeType, ModuleType
@@ -43,8 +43,9 @@ SOCKET = 3
 LINEAGE = 4
 """The descriptor by which the supervisor tells what this process is (`runtime.lineage`)."""
 _PR_SET_PDEATHSIG = 1
-_IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1)
-"""Signals that are for the supervisor, and reach all processes from a terminal or a service."""
+_DEADLY = (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1)
+"""Signals that are for the supervisor, and reach all processes from a terminal or a service, as
+SIGINT does."""
 _OUTPUT_BYTES = 1024
 """How much of what is printed is one frame, if lines are not longer."""
 _FEW = 65_536
@@ -171,6 +172,43 @@ def in_pieces(text: bytes) -> Iterator[bytes]:
         start = end
 
 
+def _do_nothing(_number: int, _frame: object) -> None:
+    """Take a signal of the supervisor. One that is ignored would be in programs of tasks, too."""
+
+
+class Forks(threading.local):
+    """Has what tasks fork or start take signals as any process does, and this process none.
+
+    A program has no handlers of who has started it (execve(2)), and a fork is given the usual ones.
+    Deadly signals wait meanwhile: none is lost that is sent to a fork as soon as it is there. Of
+    SIGINT one may be, as in any fork of Python: what its handler raises then is raised to nobody.
+    """
+
+    _mask: Iterable[int] = ()
+
+    def watch(self) -> None:
+        """Take the signals of the supervisor, and see to each fork from now on."""
+        for number in (signal.SIGINT, *_DEADLY):
+            signal.signal(number, _do_nothing)
+            signal.siginterrupt(number, False)  # nor does it interrupt a library in its calls
+        os.register_at_fork(
+            before=self._before, after_in_parent=self._unblock, after_in_child=self._in_child
+        )
+
+    def _before(self) -> None:
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, _DEADLY)
+
+    def _unblock(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+
+    def _in_child(self) -> None:
+        for number in (signal.SIGINT, *_DEADLY):
+            if signal.getsignal(number) is _do_nothing:  # else a task has set it
+                usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+                signal.signal(number, usual)
+        self._unblock()
+
+
 def main(parent: int, *, has_lineage: bool) -> None:
     """Be a process of a pool, until the worker closes the other end of the socket.
 
@@ -181,8 +219,7 @@ def main(parent: int, *, has_lineage: bool) -> None:
     if not _die_with(parent):
         return
     os.closerange(LINEAGE + has_lineage, os.sysconf("SC_OPEN_MAX"))
-    for number in _IGNORED:
-        signal.signal(number, signal.SIG_IGN)
+    Forks().watch()
     for descriptor in (SOCKET, LINEAGE)[: 1 + has_lineage]:  # programs of tasks do not have them
         os.set_inheritable(descriptor, False)
     with socket.socket(fileno=SOCKET) as sock:

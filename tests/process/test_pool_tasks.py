@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import pytest
@@ -37,6 +38,10 @@ ANSWERED = [
     (bad.close_the_output, (), "closed"),
     (bad.print_much, (), "printed"),
     (bad.signal_itself, (), "here"),
+    (bad.end_programs, (), [-number for number in bad.SIGNALS]),
+    (bad.end_forks, (), [-number for number in bad.SIGNALS[1:]]),
+    (bad.interrupt_a_fork, (), 130),
+    (bad.end_processes, (), [-signal.SIGTERM] * 10),
 ]
 FAILED = [
     (bad.end_at_once, (), TaskLostError, "exit code 7"),

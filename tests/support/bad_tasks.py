@@ -5,15 +5,18 @@ Processes of pools import this, so that it must not import much.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
 from typing import Any
 
 MIB = 1024 * 1024
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1)
 
 
 class Odd(Exception):
@@ -112,9 +115,58 @@ def close_the_output() -> str:
 
 
 def signal_itself() -> str:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         os.kill(os.getpid(), number)
     return "here"
+
+
+def end_programs() -> list[int]:
+    """Ask programs to end as soon as they are there; return how they have ended."""
+    codes = []
+    for number in SIGNALS:
+        with subprocess.Popen(["sleep", "60"]) as program:
+            program.send_signal(number)
+            codes.append(program.wait(20))
+    return codes
+
+
+def end_forks() -> list[int]:
+    """Ask forks to end as soon as they are there; return how they have ended."""
+    codes = []
+    for number in SIGNALS[1:]:
+        if (pid := os.fork()) == 0:
+            time.sleep(60)
+        os.kill(pid, number)
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    return codes
+
+
+def interrupt_a_fork() -> int:
+    """Interrupt a fork that sleeps; return how it has ended."""
+    ours, theirs = os.pipe()
+    if (pid := os.fork()) == 0:
+        try:
+            os.write(theirs, b"x")
+            time.sleep(60)
+        except KeyboardInterrupt:
+            os._exit(130)
+    os.read(ours, 1)
+    os.kill(pid, signal.SIGINT)
+    os.close(ours)
+    os.close(theirs)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def end_processes() -> list[int | None]:
+    """Ask processes of multiprocessing to end as soon as they are there; return how they did."""
+    codes = []
+    for _ in range(10):
+        process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+        process.start()
+        process.terminate()
+        process.join(20)
+        codes.append(process.exitcode)
+    return codes
 
 
 def large(mib: int) -> bytes:
