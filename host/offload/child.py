@@ -42,6 +42,7 @@ SOCKET = 3
 """The descriptor of the socket."""
 LINEAGE = 4
 """The descriptor by which the supervisor tells what this process is (`runtime.lineage`)."""
+_libc = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 _DEADLY = (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1)
 """Signals that are for the supervisor, and reach all processes from a terminal or a service, as
@@ -177,17 +178,25 @@ def _do_nothing(_number: int, _frame: object) -> None:
 
 
 class Forks(threading.local):
-    """Has what tasks fork or start take signals as any process does, and this process none.
+    """Has forks of tasks end with this process, and take signals as any process does.
 
+    So do programs that are started, as to signals; this process takes none of the supervisor's.
     A program has no handlers of who has started it (execve(2)), and a fork is given the usual ones.
     Deadly signals wait meanwhile: none is lost that is sent to a fork as soon as it is there. Of
     SIGINT one may be, as in any fork of Python: what its handler raises then is raised to nobody.
+
+    Only what the main thread forks, which does the tasks, ends with it: the kernel means the parent
+    *thread* (prctl(2)), and others may end long before the process does. A fork of a fork does not
+    either: that is how a daemon takes its leave of who has started it.
     """
 
     _mask: Iterable[int] = ()
+    _pid = 0
+    """This process; 0 in forks of it, and in all threads but the main one."""
 
     def watch(self) -> None:
         """Take the signals of the supervisor, and see to each fork from now on."""
+        self._pid = os.getpid()
         for number in (signal.SIGINT, *_DEADLY):
             signal.signal(number, _do_nothing)
             signal.siginterrupt(number, False)  # nor does it interrupt a library in its calls
@@ -202,6 +211,9 @@ class Forks(threading.local):
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
     def _in_child(self) -> None:
+        if self._pid and not _die_with(self._pid):
+            os._exit(0)
+        self._pid = 0
         for number in (signal.SIGINT, *_DEADLY):
             if signal.getsignal(number) is _do_nothing:  # else a task has set it
                 usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
@@ -403,14 +415,13 @@ def resident_bytes() -> int:
 
 
 def _die_with(parent: int) -> bool:
-    """Have the kernel kill this process when the worker dies (prctl(2), PR_SET_PDEATHSIG).
+    """Have the kernel kill this process when its parent dies (prctl(2), PR_SET_PDEATHSIG).
 
     Returns:
         False if it is dead already.
     """
-    libc = ctypes.CDLL(None)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    return os.getppid() == parent
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    return os.getppid() in (parent, 0)  # 0: a task has made a namespace for its forks
 
 
 if __name__ == "__main__":

@@ -41,6 +41,8 @@ ANSWERED = [
     (bad.end_programs, (), [-number for number in bad.SIGNALS]),
     (bad.end_forks, (), [-number for number in bad.SIGNALS[1:]]),
     (bad.interrupt_a_fork, (), 130),
+    (bad.outlive_a_thread, (), 5),
+    (bad.outlive_a_fork, (), b"there"),
     (bad.end_processes, (), [-signal.SIGTERM] * 10),
 ]
 FAILED = [

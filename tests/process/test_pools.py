@@ -270,6 +270,8 @@ def test_nothing_outlives_a_worker_that_is_killed(start: Start, stopped: bool) -
 def test_nothing_outlives_a_supervisor_that_is_killed(start: Start) -> None:
     host = begin(start, workers=2)
     processes = wait_for_processes(host) | pool_processes(host, 1)
+    with client(host) as lines:
+        processes.add(int(lines.ask("fork")))
     host.signal(signal.SIGKILL)
     host.wait()
     eventually(lambda: not any(map(status, processes)), "the processes have ended")

@@ -157,6 +157,44 @@ def interrupt_a_fork() -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+def outlive_a_thread() -> int:
+    """Fork in a thread that ends before its fork does; return how the fork has ended."""
+    ours, theirs = socket.socketpair()
+    found: list[int] = []
+
+    def fork() -> None:
+        if (pid := os.fork()) == 0:
+            theirs.send(b"there")
+            theirs.recv(10)
+            os._exit(5)
+        ours.recv(10)
+        found.extend((threading.get_native_id(), pid))
+
+    thread = threading.Thread(target=fork)
+    thread.start()
+    thread.join()
+    thread_id, pid = found
+    while os.path.exists(f"/proc/self/task/{thread_id}"):  # join comes a moment before its end
+        pass
+    ours.send(b"go on")
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def outlive_a_fork() -> bytes:
+    """Fork twice, as daemons do; return what the second fork says when the first one has ended."""
+    ours, theirs = os.pipe()
+    if (pid := os.fork()) == 0:
+        first = os.getpid()
+        if os.fork() == 0:
+            while os.getppid() == first:
+                pass
+            os.write(theirs, b"there")
+        os._exit(0)
+    os.waitpid(pid, 0)
+    os.close(theirs)
+    return os.read(ours, 10)
+
+
 def end_processes() -> list[int | None]:
     """Ask processes of multiprocessing to end as soon as they are there; return how they did."""
     codes = []
