@@ -232,6 +232,8 @@ def main(parent: int, *, has_lineage: bool) -> None:
         return
     os.closerange(LINEAGE + has_lineage, os.sysconf("SC_OPEN_MAX"))
     Forks().watch()
+    # It says "<stdin>", which multiprocessing would have each process that it spawns run first.
+    sys.modules["__main__"].__dict__.pop("__file__", None)
     for descriptor in (SOCKET, LINEAGE)[: 1 + has_lineage]:  # programs of tasks do not have them
         os.set_inheritable(descriptor, False)
     with socket.socket(fileno=SOCKET) as sock:

@@ -75,6 +75,11 @@ def test_each_bad_task_has_one_answer_and_so_have_its_neighbours() -> None:
         made.begin()
 
 
+def test_a_task_may_spawn_processes_of_multiprocessing() -> None:
+    with bench(size=1, timeout_seconds=25.0) as made:
+        assert ask(made, bad.spawn_processes) == [1, 2]
+
+
 def test_a_large_result_passes_whole_and_others_do_not_wait_for_it() -> None:
     with bench(size=2) as made:
         made.begin()

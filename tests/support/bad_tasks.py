@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 MIB = 1024 * 1024
@@ -193,6 +194,15 @@ def outlive_a_fork() -> bytes:
     os.waitpid(pid, 0)
     os.close(theirs)
     return os.read(ours, 10)
+
+
+def spawn_processes() -> list[object]:
+    """Have functions called in processes of its own; return what they have returned."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        first = pool.apply(give, (1,))
+    with ProcessPoolExecutor(1, context) as executor:
+        return [first, executor.submit(give, 2).result(60)]
 
 
 def end_processes() -> list[int | None]:
