@@ -40,6 +40,8 @@ _ATTEMPTS = 3
 _LONGEST_PAUSE_SECONDS = 30.0
 _START_SECONDS = 60.0
 """How long a process has to begin: one that is stopped, or hangs in a module, is replaced then."""
+_END_SECONDS = 5.0
+"""How long a process has to end after its last answer: one that is stopped then is killed."""
 _LINES_A_TURN = 50
 """How many lines of what tasks print are told in one turn: others are served between them."""
 _PATIENCE_SECONDS = 1.0
@@ -79,7 +81,7 @@ class ProcessPool(TaskPool):
         self._memory = OutOfMemory()
         self.processes: set[PoolProcess] = set()
         self._idle: deque[PoolProcess] = deque()
-        self._starting: dict[PoolProcess, TimerHandle] = {}
+        self._deadlines: dict[PoolProcess, TimerHandle] = {}  # of those that begin or end
         self._printed: deque[tuple[PoolProcess, int, bytes | bytearray]] = deque()
         self._is_telling = False
         self._busy_poll = BusyPoll(self._loop, start.poll_seconds)
@@ -146,7 +148,16 @@ class ProcessPool(TaskPool):
                 self._start_failed(f"a process cannot be started: {reason(error)}")
                 return
             self.processes.add(process)
-            self._starting[process] = self._loop.call_later(_START_SECONDS, process.kill)
+            self._limit_process(process, _START_SECONDS)
+
+    def _limit_process(self, process: PoolProcess, seconds: float) -> None:
+        """Have a process killed unless it has begun, or ended, by then."""
+        self._forget_limit(process)
+        self._deadlines[process] = self._loop.call_later(seconds, process.kill)
+
+    def _forget_limit(self, process: PoolProcess) -> None:
+        if (timer := self._deadlines.pop(process, None)) is not None:
+            timer.cancel()
 
     def _on_frame(self, process: PoolProcess, kind: int, data: bytes | bytearray) -> None:
         if kind in _STREAMS:
@@ -154,10 +165,9 @@ class ProcessPool(TaskPool):
             if not self._is_telling:
                 self._tell_some()
         elif kind == READY:
-            timer = self._starting.pop(process, None)
-            if timer is None:  # a fork of it has said so again
+            if process.is_ready or process.is_leaving:  # a fork of it says so
                 return
-            timer.cancel()
+            self._forget_limit(process)
             process.is_ready = True
             self._failures = self._killed = 0
             self._cause = ""
@@ -165,7 +175,7 @@ class ProcessPool(TaskPool):
             self._begin()
         elif kind == NOT_READY:
             cause, _, stack = data.decode(errors="backslashreplace").partition("\0")
-            process.is_leaving = True
+            self._let_go(process)
             self._failures = max(self._failures, _ATTEMPTS - 1)
             self._start_failed(f"preload failed: {cause}", stack)
         else:
@@ -179,8 +189,9 @@ class ProcessPool(TaskPool):
         process.task = None
         self._freed()
         self._busy_poll.end(process)
-        process.is_leaving = bool(kind & LAST)
-        if not process.is_leaving:
+        if kind & LAST:
+            self._let_go(process)
+        else:
             self._idle.append(process)
             self._begin()
         if task.is_over:
@@ -191,11 +202,15 @@ class ProcessPool(TaskPool):
         else:
             self._fail(task, value)
 
+    def _let_go(self, process: PoolProcess) -> None:
+        """Expect the end of a process that has said so."""
+        process.is_leaving = True
+        self._limit_process(process, _END_SECONDS)
+
     def _on_end(self, process: PoolProcess, ended: Exit) -> None:
         """Answer for the task of a process that has ended, and start another process."""
         self.processes.discard(process)
-        if (timer := self._starting.pop(process, None)) is not None:
-            timer.cancel()
+        self._forget_limit(process)
         if process in self._idle:
             self._idle.remove(process)
         task: Task | None = process.task

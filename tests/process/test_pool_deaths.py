@@ -23,8 +23,9 @@ from host.ipc.scoreboard import (
 from host.offload import processes
 from host.offload.threads import ThreadPool
 from host.settings import PoolSettings
-from host.telemetry.events import PLUGIN_PRINTED
+from host.telemetry.events import PLUGIN_PRINTED, POOL_PROCESS_ENDED
 from host.testing.machine import Stopwatch
+from support.bad_tasks import be_stopped_at_the_end
 from support.pooling import Client, bench, fork, give, nap, own_pid, say
 from support.processes import children, descriptors
 
@@ -106,6 +107,20 @@ def test_one_that_is_stopped_before_it_is_ready_is_replaced(
         made.run_until(result.ready)
         assert result.get() == 5
         assert made.pids != [pid]
+
+
+def test_one_that_does_not_end_after_its_last_task_is_replaced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(processes, "_END_SECONDS", 0.2)
+    with bench(size=1, max_tasks_per_process=1) as made:
+        first = made.pool.apply_async(be_stopped_at_the_end)
+        made.run_until(first.ready)
+        [pid] = made.pids
+        second = made.pool.apply_async(own_pid)
+        made.run_until(second.ready)
+        assert second.get() != pid
+        assert made.told.of_any(POOL_PROCESS_ENDED) == []  # it has cost no task
 
 
 @pytest.mark.parametrize("count", [3, 20_000])

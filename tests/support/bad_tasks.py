@@ -59,6 +59,15 @@ def be_stopped() -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
+def be_stopped_at_the_end() -> None:
+    """Have this process stop when it is about to end."""
+
+    def stop(_code: int) -> None:
+        be_stopped()
+
+    os._exit = stop  # type: ignore[assignment]
+
+
 def raise_it(error: BaseException) -> None:
     raise error
 
