@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from concurrent.futures.thread import ThreadPoolExecutor
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 
+from host.interfaces import PoolError
 from host.offload.pool import Surroundings, TaskPool
 from host.offload.tasks import Task
 from host.settings import PoolSettings
@@ -30,7 +32,7 @@ class ThreadPool(TaskPool):
     """A pool of threads, each of which is started when it is needed first.
 
     A thread cannot be ended: that of a task which was cancelled, or has had its time, is busy until
-    the task returns.
+    the task returns. Where no further one can be started, those that there are do all tasks.
 
     Args:
         name: what the settings call it.
@@ -40,29 +42,53 @@ class ThreadPool(TaskPool):
 
     def __init__(self, name: str, settings: PoolSettings, around: Surroundings) -> None:
         super().__init__(name, settings, around)
-        self._threads = ThreadPoolExecutor(settings.size, thread_name_prefix=f"pool {name}")
-        self._free = settings.size
+        self._work: SimpleQueue[Task | None] = SimpleQueue()
+        self._threads = self._idle = 0
+        self._closed = False
 
     def close(self) -> None:
         """Begin no more tasks; threads end as soon as they have nothing to do."""
-        self._free = 0
-        self._threads.shutdown(wait=False)
+        self._closed = True
+        for _ in range(self._threads):
+            self._work.put(None)
 
     def _pack(
         self, func: Callable[..., Any], args: tuple[Any, ...], kwds: dict[str, Any], items: Any
     ) -> Work:
+        if not self._threads and (cause := self._start()):
+            raise PoolError(f"pool {self.name} has no thread that could do a task: {cause}")
         return work(func, args, kwds, items)
 
     def _begin(self) -> None:
-        while self._free:
+        while self._queue.turns and not self._closed:
+            if not self._idle and (self._threads == self._settings.size or self._start()):
+                return
             task = self._take(self)
             if task is None:
                 return
-            self._free -= 1
-            self._threads.submit(self._run, task)
+            self._idle -= 1
+            self._work.put(task)
 
-    def _run(self, task: Task) -> None:
-        """Do a task, in a thread."""
+    def _start(self) -> str:
+        """Start one more thread; return why that cannot be done, or "" if it has been."""
+        thread = Thread(target=self._serve, name=f"pool {self.name}_{self._threads}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # EAGAIN: no memory, or too many (pthread_create(3))
+            return str(error)
+        self._threads += 1
+        self._idle += 1
+        return ""
+
+    def _serve(self) -> None:
+        """Do tasks, in a thread."""
+        while self._run(self._work.get()):
+            pass
+
+    def _run(self, task: Task | None) -> bool:
+        """Do a task; False if there are no more."""
+        if task is None:
+            return False
         try:
             value = task.work()
         except BaseException as error:
@@ -70,9 +96,10 @@ class ThreadPool(TaskPool):
         else:
             end = functools.partial(self._done, task, value)
         self._loop.call_from_thread(functools.partial(self._take_answer, end))
+        return True
 
     def _take_answer(self, end: Callable[[], None]) -> None:
         self._freed()
-        self._free += 1
+        self._idle += 1
         self._begin()
         end()

@@ -19,7 +19,16 @@ pytestmark = pytest.mark.process
 
 IMPORTING = str(SUPPORT / "importing.py")
 
-OF_OTHERS = {"asyncio", "host.asyncio", "dotenv", "pydantic_settings", "rich", "ssl", "statistics"}
+OF_OTHERS = {
+    "asyncio",
+    "concurrent.futures.thread",
+    "host.asyncio",
+    "dotenv",
+    "pydantic_settings",
+    "rich",
+    "ssl",
+    "statistics",
+}
 OF_COMMANDS = {
     "host.cli.doctor",
     "host.cli.check",
@@ -47,7 +56,6 @@ OF_COMMANDS = {
     "host.tls.tables",
 }
 OF_POOLS = {
-    "concurrent.futures.thread",
     "host.offload.busy_poll",
     "host.offload.child",
     "host.offload.pool",

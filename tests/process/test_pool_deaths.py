@@ -21,8 +21,6 @@ from host.ipc.scoreboard import (
     TASKS_WAITING,
 )
 from host.offload import processes
-from host.offload.threads import ThreadPool
-from host.settings import PoolSettings
 from host.telemetry.events import PLUGIN_PRINTED, POOL_PROCESS_ENDED
 from host.testing.machine import Stopwatch
 from support.bad_tasks import be_stopped_at_the_end
@@ -246,17 +244,3 @@ def test_a_fork_of_a_task_that_comes_back_takes_no_tasks() -> None:
         results = [made.pool.apply_async(each) for each in (fork, own_pid) * 10]
         made.run_until(lambda: all(each.ready() for each in results))
         assert [each.get() for each in results] == made.pids * 20
-
-
-def test_threads_answer_on_the_loop() -> None:
-    with bench(size=1) as made:
-        pool = ThreadPool("t", PoolSettings(kind="threads", size=3), made.pool.around)
-        heard: list[float] = []
-        for seconds in (0.2, 0.1, 0.0):
-            pool.apply_async(nap, (seconds,), callback=heard.append)
-        late = pool.apply_async(nap, (0.3,), timeout=0.05)
-        made.run_until(lambda: not pool.is_busy())
-        assert heard == [0.0, 0.1, 0.2]
-        with pytest.raises(TaskTimeoutError):
-            late.get()
-        pool.close()
