@@ -375,6 +375,9 @@ def perform(task: bytes | bytearray) -> tuple[int, bytes]:
         return failure(error)
     try:
         return VALUE, pickle.dumps(value, _PROTOCOL)
+    except MemoryError as error:
+        del value  # so that there is room for the answer
+        return failure(error)
     except BaseException as error:
         name = f"{getattr(func, '__module__', '?')}.{getattr(func, '__qualname__', '?')}"
         text = f"the result of {name} cannot be pickled: {text_of(error)}"
@@ -384,13 +387,14 @@ def perform(task: bytes | bytearray) -> tuple[int, bytes]:
 def failure(error: BaseException) -> tuple[int, bytes]:
     """Return the answer that says what a task has raised: itself if that can be pickled."""
     stack = stack_of(error)
+    last = LAST if isinstance(error, MemoryError) else 0
     try:
         answer = pickle.dumps((error, stack), _PROTOCOL)
         pickle.loads(answer)  # some cannot be made again of what they keep
     except BaseException:
         text = f"it has raised what cannot be pickled: {stack}"
-        return UNPICKLABLE, text.encode(errors="backslashreplace")
-    return RAISED | (LAST if isinstance(error, MemoryError) else 0), answer
+        return UNPICKLABLE | last, text.encode(errors="backslashreplace")
+    return RAISED | last, answer
 
 
 def text_of(error: BaseException) -> str:

@@ -27,6 +27,23 @@ class Bomb:
         return sys.exit, ("when it is unpickled",)
 
 
+class TooMuch:
+    def __reduce__(self):
+        raise MemoryError
+
+
+class OddMemoryError(MemoryError):
+    def __init__(self, first, second):
+        super().__init__(first)
+
+def run_out_oddly():
+    raise OddMemoryError(1, 2)
+
+
+def give_what_takes_too_much():
+    return TooMuch()
+
+
 def give(value):
     return value
 
@@ -80,6 +97,19 @@ def test_after_a_lack_of_memory_a_process_is_replaced():
     kind, _, (_, error) = done(fail, MemoryError())
     assert kind == RAISED | LAST
     assert isinstance(error, MemoryError)
+
+
+def test_memory_may_run_out_as_a_result_is_pickled():
+    kind, _, (_, error) = done(give_what_takes_too_much)
+    assert kind == RAISED | LAST
+    assert isinstance(error, MemoryError)
+    assert "__reduce__" in str(error.__cause__)
+
+
+def test_a_process_is_also_replaced_when_its_lack_of_memory_cannot_be_told_as_it_is():
+    kind, _, (_, error) = done(run_out_oddly)
+    assert kind == UNPICKLABLE | LAST
+    assert "OddMemoryError" in str(error)
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
