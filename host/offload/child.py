@@ -352,8 +352,7 @@ class Channel:
             except Exception:  # a task has closed or replaced them
                 self._open_output()
             done += 1
-            has_too_much = setup.max_bytes and resident_bytes() > setup.max_bytes
-            if done == setup.max_tasks or has_too_much:
+            if done == setup.max_tasks or has_more_than(setup.max_bytes):
                 kind |= LAST
             self.send(kind, answer)
             if kind & LAST:
@@ -414,10 +413,18 @@ def stack_of(error: BaseException) -> str:
         return text_of(error)
 
 
-def resident_bytes() -> int:
-    """Return how much memory this process has resident (proc(5), statm)."""
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def has_more_than(count: int) -> bool:
+    """Tell whether this process has more memory resident (proc(5), statm); 0 for any amount.
+
+    It has if nobody can tell: tasks have left no descriptor free, which others will need, too.
+    """
+    if not count:
+        return False
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") > count
+    except OSError:
+        return True
 
 
 def _die_with(parent: int) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from host import PicklingError, TaskLostError, TaskTimeoutError
-from host.telemetry.events import PLUGIN_PRINTED
+from host.telemetry.events import PLUGIN_PRINTED, POOL_PROCESS_ENDED
 from support import bad_tasks as bad
 from support.pooling import Bench, bench
 
@@ -78,6 +78,16 @@ def test_each_bad_task_has_one_answer_and_so_have_its_neighbours() -> None:
 def test_a_task_may_spawn_processes_of_multiprocessing() -> None:
     with bench(size=1, timeout_seconds=25.0) as made:
         assert ask(made, bad.spawn_processes) == [1, 2]
+
+
+def test_a_task_that_leaves_no_descriptor_free_is_done_and_its_process_replaced() -> None:
+    with bench(size=1, max_memory_bytes=2**40) as made:
+        made.begin()
+        before = made.pids
+        assert ask(made, bad.leave_no_descriptor) == "full"
+        made.begin()
+        assert made.pids != before
+        assert made.told.of_any(POOL_PROCESS_ENDED) == []
 
 
 def test_a_large_result_passes_whole_and_others_do_not_wait_for_it() -> None:

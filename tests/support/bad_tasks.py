@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 MIB = 1024 * 1024
@@ -66,6 +68,15 @@ def be_stopped_at_the_end() -> None:
         be_stopped()
 
     os._exit = stop  # type: ignore[assignment]
+
+
+def leave_no_descriptor() -> str:
+    """Leave as many files open as there may be."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    with suppress(OSError):
+        while True:
+            os.dup(0)
+    return "full"
 
 
 def raise_it(error: BaseException) -> None:
