@@ -138,7 +138,9 @@ class Files(importlib.abc.MetaPathFinder):
 
 
 class Output(io.RawIOBase):
-    """Sends what is printed to the worker, which tells it as events.
+    """Sends what is printed to the worker, which tells each line as an event.
+
+    A line is kept until it is complete, since `print` writes its end apart from its text.
 
     Args:
         kind: the kind of its frames.
@@ -148,18 +150,63 @@ class Output(io.RawIOBase):
     def __init__(self, kind: int, channel: Channel) -> None:
         super().__init__()
         self._kind, self._channel = kind, channel
+        self._line = bytearray()
+        self._is_told = False  # what there was of this line was sent before its end
+        self._lock = threading.Lock()
 
     def writable(self) -> bool:
         """Tell that it can be written to."""
         return True
 
     def write(self, data: Any) -> int:
-        """Send what was printed."""
+        """Send the lines that are complete."""
         text = bytes(data)
-        if not self._channel.is_fork():
-            for piece in in_pieces(text):
-                self._channel.send(self._kind, piece)
+        if self._channel.is_fork():
+            return len(text)
+        with self._lock:
+            if end := text.rfind(b"\n") + 1:
+                self._send(bytes(self._line) + text[:end])
+                self._line = bytearray()
+            self._line += text[end:]
+            if len(self._line) > _FEW:
+                self._send_line()
         return len(text)
+
+    def end_line(self) -> None:
+        """Send what there is of a line that is not complete."""
+        if not self._channel.is_fork():
+            with self._lock:
+                self._send_line()
+
+    def _send_line(self) -> None:
+        if self._line:
+            self._send(bytes(self._line))
+            self._line, self._is_told = bytearray(), True
+
+    def _send(self, text: bytes) -> None:
+        if self._is_told:
+            text, self._is_told = text.removeprefix(b"\n"), False
+        for piece in in_pieces(text):
+            self._channel.send(self._kind, piece)
+
+
+class Stream(io.TextIOWrapper):
+    """What a task prints to; a line that is not complete is told when it is flushed.
+
+    Args:
+        output: where it goes. It is flushed by itself after each line, apart from `flush`.
+    """
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        super().__init__(
+            io.BufferedWriter(output), "utf-8", "backslashreplace", line_buffering=True
+        )
+
+    def flush(self) -> None:
+        """Have all told that was printed."""
+        super().flush()
+        self._output.end_line()
 
 
 def in_pieces(text: bytes) -> Iterator[bytes]:
@@ -302,9 +349,7 @@ class Channel:
     def _open_output(self) -> None:
         """Have what is printed sent to the worker."""
         for name, kind in (("stdout", STDOUT), ("stderr", STDERR)):
-            raw = io.BufferedWriter(Output(kind, self))
-            text = io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=True)
-            setattr(sys, name, text)
+            setattr(sys, name, Stream(Output(kind, self)))
 
     def _busy_poll(self) -> bool:
         """Look for a frame without sleeping; tell whether one has come in time."""

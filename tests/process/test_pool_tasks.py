@@ -96,6 +96,14 @@ def test_a_large_result_passes_whole_and_others_do_not_wait_for_it() -> None:
         assert len(ask(made, bad.large, 200)) == 200 * bad.MIB
 
 
+def test_lines_are_told_as_they_were_printed() -> None:
+    with bench(size=1) as made:
+        made.begin()
+        assert ask(made, bad.print_lines) == "printed"
+        texts = [each["text"] for each in made.told.of_any(PLUGIN_PRINTED)]
+        assert texts == ["a", "b", "c", "", "d"]
+
+
 def test_threads_that_print_for_ever_break_no_answer() -> None:
     with bench(size=1) as made:
         made.begin()

@@ -129,6 +129,14 @@ def print_much() -> str:
     return "printed"
 
 
+def print_lines() -> str:
+    print("a\nb")
+    print("c", end="", flush=True)
+    print("\n")
+    print("d", end="")
+    return "printed"
+
+
 def close_the_output() -> str:
     sys.stdout.close()
     sys.stderr = None  # type: ignore[assignment]

@@ -36,6 +36,7 @@ class OddMemoryError(MemoryError):
     def __init__(self, first, second):
         super().__init__(first)
 
+
 def run_out_oddly():
     raise OddMemoryError(1, 2)
 
@@ -159,6 +160,42 @@ def test_a_file_is_found_under_the_name_that_the_host_gave_it(tmp_path):
     exec(spec.loader.get_code(spec.name), names := {})
     assert names["x"] == 1
     assert [each.name for each in tmp_path.iterdir()] == ["work.py"]
+
+
+class Sent:
+    """What is sent of what was printed."""
+
+    def __init__(self):
+        self.text = b""
+
+    def is_fork(self):
+        return False
+
+    def send(self, kind, data):
+        self.text += data if data.endswith(b"\n") else data + b"|"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "told"),
+    [
+        (["a\nb", "\n"], b"a\nb\n"),  # as print() writes it
+        (["a", "\n"], b"a\n"),
+        (["\n", "\n"], b"\n\n"),
+        (["a\n\nb", None], b"a\n\nb|"),
+        (["a", None, None, "\n", "b\n"], b"a|b\n"),
+        (["a", None, "b\nc", "\n"], b"a|b\nc\n"),
+        (["x" * 70_000, "\n", "\n"], b"x" * 70_000 + b"|" + b"\n"),
+        ([*"abc", None], b"abc|"),
+    ],
+)
+def test_what_is_printed_is_told_in_its_lines(pieces, told):
+    stream = child.Stream(child.Output(child.STDOUT, sent := Sent()))
+    for piece in pieces:
+        if piece is None:
+            stream.flush()
+        else:
+            stream.write(piece)
+    assert sent.text == told
 
 
 class TextlessError(Exception):
