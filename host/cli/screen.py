@@ -138,11 +138,11 @@ def head(status: Mapping[str, Any]) -> str:
         f"{counted(status['restarts'], 'restart')}; "
         f"scheduler: {', '.join(status['schedulers'])}",
     ]
-    if any(tasks := _tasks(status).values()):
-        waiting, running, done, failed, lost, late = tasks
+    if any((tasks := status.get("tasks", {})).values()):
         lines.append(
-            f"tasks of pools: {waiting} queued, {running} running; {done} done, {failed} failed, "
-            f"{lost} lost, {late} timed out"
+            f"tasks of pools: {tasks['waiting']} queued, {tasks['running']} running; "
+            f"{tasks['done']} done, {tasks['failed']} failed, {tasks['lost']} lost, "
+            f"{tasks['timed_out']} timed out, {tasks['cancelled']} cancelled"
         )
     if (bus := status.get("bus")) is not None:
         lines.append(_bus(bus))
@@ -162,15 +162,6 @@ def _bus(bus: Mapping[str, Any]) -> str:
     cause = f": {bus['cause']}" if bus["cause"] else ""
     queued = f"; {mebibytes(bus['queued_bytes'])} queued" if bus["queued_bytes"] >> 20 else ""
     return f"bus: {state} for {ago(bus['seconds'])}, {bus['broker']}{cause}{queued}"
-
-
-def _tasks(status: Mapping[str, Any]) -> dict[str, int]:
-    """Return what has become of the tasks of all workers, by its name; a host may not tell."""
-    found = dict.fromkeys(("waiting", "running", "done", "failed", "lost", "timed_out"), 0)
-    for worker in status["workers"]:
-        for name, count in worker.get("tasks", {}).items():
-            found[name] = found.get(name, 0) + count
-    return found
 
 
 def workers(status: Mapping[str, Any]) -> Table:

@@ -34,13 +34,13 @@ SUSPENDED = 7
 PEER = 8
 # Written by the worker, once per row: tasks of its pools, now and so far.
 TASKS_WAITING, TASKS_RUNNING = 14, 15
-TASKS_DONE, TASKS_FAILED, TASKS_LOST, TASKS_TIMED_OUT = range(16, 20)
+TASKS_DONE, TASKS_FAILED, TASKS_LOST, TASKS_TIMED_OUT, TASKS_CANCELLED = range(16, 21)
 # Written by the supervisor, once per row: whose row it is, and its process. The slot is one more
 # than its number, so that 0 is nobody's.
-SLOT, PID = 20, 21
+SLOT, PID = 21, 22
 # Written by the worker, once per row, if the host is shown: turns of its loop by how long they have
 # taken, and their sum in nanoseconds.
-TURNS = 22
+TURNS = 23
 TURN_BUCKETS = 25
 TURN_SUM = TURNS + TURN_BUCKETS
 # Written by the supervisor, once per row: how often the worker was suspended.
@@ -107,8 +107,9 @@ OF_TASKS = {
     "failed": TASKS_FAILED,
     "lost": TASKS_LOST,
     "timed_out": TASKS_TIMED_OUT,
+    "cancelled": TASKS_CANCELLED,
 }
-"""What has become of tasks of pools, and which counters say how many."""
+"""What has become of tasks of pools, and which counters say how many: each is in one of them."""
 
 
 def bucket_of(nanoseconds: int) -> int:
@@ -209,8 +210,9 @@ class Row:
     def write_off(self) -> None:
         """Balance the row of a worker that is dead, for the one that takes it over.
 
-        What was sent and not claimed will not be, and an accept that was under way is over. The
-        supervisor may write here now: nobody else does any more.
+        What was sent and not claimed will not be, and an accept that was under way is over. Tasks
+        of pools that waited or ran are lost. The supervisor may write here now: nobody else does
+        any more.
         """
         for listener in range(self._listeners):
             claimed = self.count(listener, CLAIMED)
@@ -219,6 +221,7 @@ class Row:
             self.cells[self.cell(listener, SETTLED)] = claimed
             self.cells[self.cell(listener, SENT)] = claimed
             self.cells[self.cell(listener, OPEN)] = 0
+        self.raise_by(TASKS_LOST, self.get(TASKS_WAITING) + self.get(TASKS_RUNNING))
         for word in _OF_ONE_WORKER:
             self.put(word, 0)
         self.cells[self.doing_place // WORD] = 0

@@ -11,6 +11,7 @@ from typing import Any
 
 from host.interfaces import PoolError, PoolFullError, TaskTimeoutError, Timer, WouldBlockError
 from host.ipc.scoreboard import (
+    TASKS_CANCELLED,
     TASKS_DONE,
     TASKS_FAILED,
     TASKS_LOST,
@@ -239,6 +240,7 @@ class TaskPool:
             connection = task.result.share.connection
             if connection is not None and connection.closed:
                 task.is_over = True  # its result is dropped with the connection
+                self._count(TASKS_CANCELLED, 1)
                 continue
             task.runner = runner
             self._count(TASKS_RUNNING, 1)
@@ -252,6 +254,12 @@ class TaskPool:
     def _freed(self) -> None:
         """Note that a task does not run any more."""
         self._count(TASKS_RUNNING, -1)
+
+    def _freed_at_close(self, tasks: Iterable[Task]) -> None:
+        """Note so of tasks that were cancelled: those that still run then are lost."""
+        for task in tasks:
+            if task.is_over:
+                self._freed()
 
     def _limit(self, task: Task) -> Timer:
         timer: Timer = self._loop.call_later(task.timeout, functools.partial(self._late, task))
@@ -271,8 +279,8 @@ class TaskPool:
                 self._strike(other)
             self._over(result)
 
-    def _strike(self, task: Task, word: int | None = None) -> bool:
-        """Note that a task is over; False if it was over before."""
+    def _strike(self, task: Task, word: int = TASKS_CANCELLED) -> bool:
+        """Note that a task is over, and count it; False if it was over before."""
         if task.is_over:
             return False
         task.is_over = True
@@ -281,8 +289,7 @@ class TaskPool:
             self._queue.strike(task)
         if task.timer is not None:
             task.timer.cancel()
-        if word is not None:
-            self._count(word, 1)
+        self._count(word, 1)
         return True
 
     def _over(self, result: Result) -> None:

@@ -101,6 +101,7 @@ class ProcessPool(TaskPool):
         for each in self.processes:
             each.wait(max(0.0, until - self._loop.time()))
             each.close()
+        self._freed_at_close(each.task for each in self.processes if each.task is not None)
         self.processes.clear()
         self._idle.clear()
         while self._printed:

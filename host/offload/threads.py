@@ -44,6 +44,7 @@ class ThreadPool(TaskPool):
         super().__init__(name, settings, around)
         self._work: SimpleQueue[Task | None] = SimpleQueue()
         self._threads = self._idle = 0
+        self._running: set[Task] = set()
         self._closed = False
 
     def close(self) -> None:
@@ -51,6 +52,8 @@ class ThreadPool(TaskPool):
         self._closed = True
         for _ in range(self._threads):
             self._work.put(None)
+        self._freed_at_close(self._running)
+        self._running.clear()
 
     def _pack(
         self, func: Callable[..., Any], args: tuple[Any, ...], kwds: dict[str, Any], items: Any
@@ -67,6 +70,7 @@ class ThreadPool(TaskPool):
             if task is None:
                 return
             self._idle -= 1
+            self._running.add(task)
             self._work.put(task)
 
     def _start(self) -> str:
@@ -95,10 +99,13 @@ class ThreadPool(TaskPool):
             end = functools.partial(self._fail, task, error)
         else:
             end = functools.partial(self._done, task, value)
-        self._loop.call_from_thread(functools.partial(self._take_answer, end))
+        self._loop.call_from_thread(functools.partial(self._take_answer, task, end))
         return True
 
-    def _take_answer(self, end: Callable[[], None]) -> None:
+    def _take_answer(self, task: Task, end: Callable[[], None]) -> None:
+        if task not in self._running:  # the pool is closed
+            return
+        self._running.discard(task)
         self._freed()
         self._idle += 1
         self._begin()

@@ -49,7 +49,11 @@ _TURNS = Metric(
     "How long turns of a worker's loop have taken: what waits meanwhile waits so long.",
     ("slot",),
 )
-_TASKS = _counter("pool_tasks", "Tasks of pools that have ended, by outcome.", ("slot", "outcome"))
+_TASKS = _counter(
+    "pool_tasks",
+    f"Tasks of pools that have ended, by outcome: {', '.join(board.OF_TASKS)}.",
+    ("slot", "outcome"),
+)
 
 _OF_STREAMS = (
     _Counted(

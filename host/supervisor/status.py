@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -41,8 +42,8 @@ from host.supervisor.workers.states import WorkerState
 if TYPE_CHECKING:  # a host without a broker does not import it
     from host.supervisor.bridge import Bridge
 
-_TASKS = {"waiting": TASKS_WAITING, "running": TASKS_RUNNING, **OF_TASKS}
-"""Those of a slot's workers add up, but for the first two."""
+_NOW = {"waiting": TASKS_WAITING, "running": TASKS_RUNNING}
+"""What is counted of tasks of one worker; the rest is counted of its slot, over all generations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +77,13 @@ def status(host: HostState) -> Steps[dict[str, Any]]:
 
     A step looks at one worker, which takes 0.1 ms.
     """
-    workers = []
+    workers, tasks = [], _tasks_of_slots(host.generations)
     for handle in _in_order(host.workers):
         if host.workers.get(handle.record.pid) is handle:  # it may have ended meanwhile
             shards = host.generations.shards.owned(handle.record.pid)
-            workers.append(_worker(handle, host.loop.now) | {"shards": shards})
+            own = {name: handle.row.get(word) for name, word in _NOW.items()}
+            own |= tasks.get(handle.record.slot) or dict.fromkeys(OF_TASKS, 0)
+            workers.append(_worker(handle, host.loop.now) | {"tasks": own, "shards": shards})
         yield
     now, outcome, serving = host.loop.now, host.generations.outcome, host.generations.serving
     return {
@@ -96,6 +99,7 @@ def status(host: HostState) -> Steps[dict[str, Any]]:
         "workers_wanted": host.pool.workers,
         "schedulers": [name for name, _ in host.generations.handing_out.dispatcher.schedulers],
         "workers": workers,
+        "tasks": _tasks_of_all(workers, tasks.values()),
         "listeners": _listeners(serving),
         "certificates": host.certificates.listing(),
         "plugins": host.breaker.state(),
@@ -208,9 +212,34 @@ def _worker(handle: WorkerHandle, now: float) -> dict[str, Any]:
         "memory_bytes": resident_bytes(record.pid),
         "cpu_seconds": cpu_seconds(record.pid),
         "reads": read_calls(record.pid),
-        "tasks": {name: row.get(word) for name, word in _TASKS.items()},
         "plugins": handle.plugins,
     }
+
+
+def _tasks_of_slots(generations: Generations) -> dict[int, dict[str, int]]:
+    """Return what has become of the tasks of each slot, in all generations together."""
+    found: dict[int, dict[str, int]] = {}
+
+    def add(slot: int, counts: Iterable[int]) -> None:
+        sums = found.setdefault(slot, dict.fromkeys(OF_TASKS, 0))
+        for name, count in zip(OF_TASKS, counts, strict=True):
+            sums[name] += count
+
+    for slot, words in generations.ended.slots:
+        add(slot, (words[word] for word in OF_TASKS.values()))
+    for generation in generations.all:
+        for row in generation.scoreboard.rows:
+            if row.slot is not None:
+                add(row.slot, (row.get(word) for word in OF_TASKS.values()))
+    return found
+
+
+def _tasks_of_all(
+    workers: Iterable[Mapping[str, Any]], slots: Iterable[Mapping[str, int]]
+) -> dict[str, int]:
+    """Return the tasks of the host: those that workers have, and what became of all others."""
+    now = {name: sum(worker["tasks"][name] for worker in workers) for name in _NOW}
+    return now | {name: sum(counts[name] for counts in slots) for name in OF_TASKS}
 
 
 def _listeners(generation: Generation) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ import pytest
 
 from host import PoolError, TaskLostError, TaskTimeoutError
 from host.ipc.scoreboard import (
+    TASKS_CANCELLED,
     TASKS_DONE,
     TASKS_FAILED,
     TASKS_LOST,
@@ -215,6 +216,7 @@ def test_a_client_with_10000_tasks_delays_others_by_no_more_than_sixteen() -> No
         assert max(waited) <= 16
         flood.end()
         assert not made.pool.is_busy()
+        assert made.counts[TASKS_DONE] + made.counts[TASKS_CANCELLED] == 10_000 + len(clients)
 
 
 def test_a_flood_is_refused_before_it_takes_the_room_of_others() -> None:
@@ -228,6 +230,33 @@ def test_a_flood_is_refused_before_it_takes_the_room_of_others() -> None:
         made.run_until(result.ready)
         assert result.get() in made.pids
         assert other.answers == 0
+
+
+def test_tasks_that_are_cancelled_are_counted_however_they_are() -> None:
+    with bench(size=1) as made:
+        made.begin()
+        visitor = Client()
+        made.pool.apply_async(nap, (1000,)).cancel()  # it runs
+        made.pool.apply_async(nap, (1000,))
+        made.pool.apply_async(nap, (1000,)).cancel()  # it waits
+        for _ in range(3):
+            made.pool.apply_async(nap, (1000,), connection=visitor)
+        visitor.end()
+        failed = made.pool.map_async(nap, [-1, 1000, 1000])  # one of them fails for all
+        assert made.counts[TASKS_CANCELLED] == 5
+        assert (made.counts[TASKS_WAITING], made.counts[TASKS_RUNNING]) == (4, 1)
+        os.kill(made.pids[0], signal.SIGKILL)  # that of the first task
+        made.run_until(lambda: made.counts[TASKS_RUNNING] == 1 and made.counts[TASKS_WAITING] == 3)
+        os.kill(made.pids[0], signal.SIGKILL)  # that of the second one
+        made.run_until(failed.ready)
+        assert (made.counts[TASKS_LOST], made.counts[TASKS_FAILED]) == (1, 1)
+        assert made.counts[TASKS_CANCELLED] == 7
+        made.pool.apply_async(nap, (1000,), connection=(late := Client()))
+        made.begin()
+        made.run_until(lambda: made.counts[TASKS_RUNNING] == 1)
+        late.end()  # its process has a moment, and the worker ends meanwhile
+    assert made.counts[TASKS_CANCELLED] == 8
+    assert (made.counts[TASKS_WAITING], made.counts[TASKS_RUNNING]) == (0, 0)
 
 
 def test_large_arguments_and_results_pass_whole() -> None:

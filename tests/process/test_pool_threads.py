@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from host import PoolError, TaskTimeoutError
+from host.ipc.scoreboard import TASKS_CANCELLED, TASKS_RUNNING, TASKS_WAITING
 from host.offload import threads
 from host.offload.pool import Surroundings
 from host.offload.threads import ThreadPool
@@ -26,13 +28,19 @@ class Threads:
 
     Attributes:
         startable: how many threads more can be started.
+        counts: the scoreboard's counters by their number.
     """
 
     def __init__(self, size: int, startable: int) -> None:
         self.startable = startable
-        self.loop = Loop()
-        around = Surroundings(self.loop, lambda function: function(), Told().telemetry, 0)
+        self.loop, self.counts = Loop(), Counter[int]()
+        around = Surroundings(
+            self.loop, lambda function: function(), Told().telemetry, 0, self.count
+        )
         self.pool = ThreadPool("t", PoolSettings(kind="threads", size=size), around)
+
+    def count(self, word: int, change: int) -> None:
+        self.counts[word] += change
 
     def thread(self, **options: Any) -> threading.Thread:
         """Return a thread as Python has it if the system has no more of them."""
@@ -120,3 +128,15 @@ def test_threads_end_with_their_pool(make: MakeThreads) -> None:
     for each in {result.get() for result in results}:
         each.join(30)
         assert not each.is_alive()
+
+
+def test_what_runs_when_the_pool_ends_is_lost_unless_it_was_cancelled(make: MakeThreads) -> None:
+    made = make(2, 2)
+    go_on = threading.Event()
+    made.pool.apply_async(go_on.wait, (30,)).cancel()
+    made.pool.apply_async(go_on.wait, (30,))
+    made.pool.apply_async(go_on.wait, (30,))
+    made.pool.close()
+    go_on.set()
+    # A worker that ends so has its row written off: what waits or runs is counted as lost then.
+    assert made.counts == {TASKS_CANCELLED: 1, TASKS_RUNNING: 1, TASKS_WAITING: 1}

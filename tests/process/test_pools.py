@@ -14,7 +14,8 @@ from typing import Any, BinaryIO
 import pytest
 
 from support.address import connect
-from support.hosting import SUPPORT, Host, Start, eventually, freeze
+from support.asking import fresh_name, query
+from support.hosting import SUPPORT, Host, Start, eventually, freeze, reload
 from support.ordinary import NOBODY, Ordinary
 from support.processes import children, status
 from support.scenes import Scene
@@ -247,6 +248,31 @@ def test_a_reload_lets_tasks_finish_and_gives_new_workers_new_processes(start: S
     with client(host) as lines:
         assert int(lines.ask("pid")) not in before
     eventually(lambda: not any(map(status, before)), "the old processes have ended")
+
+
+def test_tasks_are_counted_once_over_reloads_and_deaths_of_workers(start: Start) -> None:
+    host = begin(start, "--name", name := fresh_name())
+
+    def tasks() -> dict[str, int]:
+        counts: dict[str, int] = query(name, "status")["tasks"]
+        return {word: count for word, count in counts.items() if count}
+
+    with client(host) as lines:
+        assert lines.ask("echo a") == "a"
+        assert lines.ask("raise b") == "ValueError: b"
+    eventually(lambda: tasks() == {"done": 1, "failed": 1}, "both are counted")
+    reload(host)
+    host.wait_for("worker_exited")
+    with client(host) as lines:
+        assert lines.ask("echo a") == "a"
+        lines.send("loose sleep 1000", "loose sleep 1000", "loose sleep 1000", "worker")
+        lines.get()
+        found = {"waiting": 1, "running": 2, "done": 2, "failed": 1}
+        eventually(lambda: tasks() == found, "two run, one waits")
+    os.kill(host.workers[0], signal.SIGKILL)
+    eventually(lambda: tasks() == {"done": 2, "failed": 1, "lost": 3}, "three are lost")
+    reload(host)
+    assert tasks() == {"done": 2, "failed": 1, "lost": 3}
 
 
 @pytest.mark.parametrize("stopped", [False, True])

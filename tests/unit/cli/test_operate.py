@@ -93,11 +93,15 @@ def test_status_is_a_table(host):
 
 
 def test_status_sums_up_the_tasks_of_pools(host):
-    tasks = {"waiting": 1, "running": 2, "done": 30, "failed": 4, "lost": 5, "timed_out": 6}
-    workers = [each | {"tasks": tasks} for each in STATUS["workers"]]
-    line = "tasks of pools: 2 queued, 4 running; 60 done, 8 failed, 10 lost, 12 timed out\n"
-    assert line in say(host(status=STATUS | {"workers": workers}), "status")
-    assert line in say(host(status=STATUS | {"workers": workers}), "top")
+    names = ("waiting", "running", "done", "failed", "lost", "timed_out", "cancelled")
+    tasks = {name: number for number, name in enumerate(names, 1)}
+    line = (
+        "tasks of pools: 1 queued, 2 running; 3 done, 4 failed, 5 lost, 6 timed out, 7 cancelled\n"
+    )
+    assert line in say(host(status=STATUS | {"tasks": tasks}), "status")
+    assert line in say(host(status=STATUS | {"tasks": tasks}), "top")
+    nothing = dict.fromkeys(names, 0)
+    assert "tasks of pools" not in say(host(status=STATUS | {"tasks": nothing}), "status")
 
 
 @pytest.mark.parametrize("truncated", [False, True])

@@ -23,6 +23,10 @@ from host.ipc.scoreboard import (
     SPURIOUS,
     SUSPENDED,
     SUSPENSIONS,
+    TASKS_DONE,
+    TASKS_LOST,
+    TASKS_RUNNING,
+    TASKS_WAITING,
     TURN_LASTED,
     TURN_STARTED,
     Scoreboard,
@@ -136,6 +140,16 @@ def test_writing_off_balances_whatever_the_worker_was_doing(outcomes, doing, unc
     assert sum(row.count(0, each) for each in (ACCEPTED, SPURIOUS, REFUSED)) == claimed
     assert row.count(0, ACCEPTED) == accepted
     assert [row.get(word) for word in (ACTIVE, REFUSING, TURN_STARTED)] == [0, 0, 0]
+
+
+def test_tasks_of_a_dead_worker_are_lost_those_that_ran_and_those_that_waited():
+    [row] = rows_of(blank_cells(1, 1), 1, 1)
+    for word, count in ((TASKS_WAITING, 5), (TASKS_RUNNING, 2), (TASKS_LOST, 1), (TASKS_DONE, 9)):
+        row.put(word, count)
+    row.write_off()
+    row.write_off()  # nothing is lost twice
+    words = (TASKS_WAITING, TASKS_RUNNING, TASKS_LOST, TASKS_DONE)
+    assert [row.get(word) for word in words] == [0, 0, 8, 9]
 
 
 def test_without_address_space_it_says_how_much_it_needs():

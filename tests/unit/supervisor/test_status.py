@@ -20,10 +20,15 @@ from host.ipc.scoreboard import (
     RATE,
     REFUSED,
     SPURIOUS,
+    TASKS_CANCELLED,
+    TASKS_DONE,
     TASKS_LOST,
+    TASKS_RUNNING,
     TASKS_WAITING,
     TURN_STARTED,
+    WORKER_WORDS,
 )
+from host.ipc.totals import SlotCounts, Totals
 from host.runtime.steps import finish
 from host.supervisor import status
 from host.supervisor.status import not_ready, readiness
@@ -48,6 +53,10 @@ def reloading():
 
 def told(site):
     return finish(status.status(site.state))
+
+
+def with_word(word, count):
+    return [count if each == word else 0 for each in range(WORKER_WORDS)]
 
 
 def generations(site):
@@ -138,11 +147,31 @@ def test_a_worker_is_told_with_what_it_does(alone):
             "failed": 0,
             "lost": 1,
             "timed_out": 0,
+            "cancelled": 0,
         },
         "plugins": [{"plugin": "census"}],
         "shards": 0,
     }
     assert (other["slot"], other["held"]) == (1, True)
+
+
+def test_tasks_of_a_slot_add_up_over_its_generations(reloading):
+    old = reloading.find(0)
+    for word, count in ((TASKS_WAITING, 1), (TASKS_DONE, 10), (TASKS_CANCELLED, 2)):
+        old.row.put(word, count)
+    reloading.state.generations.ended = Totals([SlotCounts(0, with_word(TASKS_DONE, 100))])
+    reloading.start()
+    new = next(each for each in reloading.workers if each.generation is not old.generation)
+    for word, count in ((TASKS_RUNNING, 1), (TASKS_DONE, 1), (TASKS_LOST, 1)):
+        new.row.put(word, count)
+    shown = told(reloading)
+    outcomes = {"done": 111, "failed": 0, "lost": 1, "timed_out": 0, "cancelled": 2}
+    of_slot = [each["tasks"] for each in shown["workers"] if each["slot"] == 0]
+    assert of_slot == [
+        {"waiting": 1, "running": 0} | outcomes,
+        {"waiting": 0, "running": 1} | outcomes,
+    ]
+    assert shown["tasks"] == {"waiting": 1, "running": 1} | outcomes
 
 
 def test_workers_are_told_in_the_order_of_their_slots(alone):
