@@ -129,6 +129,7 @@ _STATUS = (
     "last_reload",
     "hangs",
     "restarts",
+    "totals",
 )
 _WHY = (
     "id",

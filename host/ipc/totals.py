@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from host.interfaces import Listener
-from host.ipc.scoreboard import LISTENER_WORDS, WORKER_WORDS, Scoreboard
+from host.ipc.scoreboard import LISTENER_WORDS, WORKER_WORDS, Row, Scoreboard
 
 
 class SlotCounts(NamedTuple):
@@ -66,15 +66,29 @@ class Totals:
             listeners: the listeners that its rows count for.
         """
         for row in scoreboard.rows:
-            slot = row.slot
-            if slot is None:
-                continue
-            _add(self._slots.setdefault(slot, [0] * WORKER_WORDS), row.words())
-            for view in listeners:
-                words = self._listeners.setdefault(
-                    (view.address, view.plugin, slot), [0] * LISTENER_WORDS
-                )
-                _add(words, row.listener_words(view.index))
+            self.add_row(row, listeners)
+
+    def add_row(self, row: Row, listeners: Sequence[Listener]) -> None:
+        """Add what is counted in one row now, if it ever had a worker."""
+        slot = row.slot
+        if slot is None:
+            return
+        self._add_slot(slot, row.words())
+        for view in listeners:
+            self._add_listener((view.address, view.plugin, slot), row.listener_words(view.index))
+
+    def merge(self, other: Totals) -> None:
+        """Add other sums."""
+        for slot, words in other.slots:
+            self._add_slot(slot, words)
+        for address, plugin, slot, words in other.listeners:
+            self._add_listener((address, plugin, slot), words)
+
+    def _add_slot(self, slot: int, words: Iterable[int]) -> None:
+        _add(self._slots.setdefault(slot, [0] * WORKER_WORDS), words)
+
+    def _add_listener(self, key: tuple[str, str, int], words: Iterable[int]) -> None:
+        _add(self._listeners.setdefault(key, [0] * LISTENER_WORDS), words)
 
 
 def _add(sums: list[int], words: Iterable[int]) -> None:

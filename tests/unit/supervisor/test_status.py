@@ -2,6 +2,7 @@
 
 import pytest
 
+from host.ipc.host_counts import Restart
 from host.ipc.scoreboard import (
     ACCEPTED,
     ACCEPTED_ALL,
@@ -11,6 +12,7 @@ from host.ipc.scoreboard import (
     BYTES_IN,
     BYTES_OUT,
     CUT_ANSWERS,
+    DATAGRAMS,
     DENIED,
     GONE,
     LATE,
@@ -20,12 +22,15 @@ from host.ipc.scoreboard import (
     RATE,
     REFUSED,
     SPURIOUS,
+    SUSPENSIONS,
     TASKS_CANCELLED,
     TASKS_DONE,
     TASKS_LOST,
     TASKS_RUNNING,
     TASKS_WAITING,
+    TURN_BUCKETS,
     TURN_STARTED,
+    TURNS,
     WORKER_WORDS,
 )
 from host.ipc.totals import SlotCounts, Totals
@@ -258,6 +263,76 @@ def test_listeners_are_told_with_the_sums_of_all_workers(alone):
     assert {name: listener[name] for name in COUNTED} == {
         name: 2 * amount for name, (_, amount) in COUNTED.items()
     }
+
+
+def totals(site):
+    return told(site)["totals"]
+
+
+def test_totals_are_those_of_all_generations_also_of_one_that_has_ended(reloading):
+    before = [reloading.find(slot, 0) for slot in range(2)]
+    for handle in [*before, *reloading.start()]:
+        handle.row.add(0, BYTES_IN, 5)
+        handle.row.add(0, DATAGRAMS, 2)
+        handle.row.add(0, RATE, 1)
+    whole = totals(reloading)
+    [listener] = whole["listeners"]
+    view = reloading.generations.serving.listeners[0]
+    assert (listener["address"], listener["plugin"]) == (view.address, view.plugin)
+    assert (listener["bytes_in"], listener["refusals"]["rate"]) == (20, 4)
+    assert listener["datagrams"]["received"] == 8
+    assert [(each["slot"], each["bytes_in"]) for each in whole["slots"]] == [(0, 10), (1, 10)]
+    reloading.end(*before)
+    assert [each["generation"] for each in generations(reloading)] == [1]
+    assert totals(reloading) == whole
+
+
+def test_totals_do_not_fall_when_a_generation_ends_while_they_are_added_up(reloading):
+    before = [reloading.find(slot, 0) for slot in range(2)]
+    for handle in [*before, *reloading.start()]:
+        handle.row.add(0, BYTES_IN, 5)
+    whole, steps = totals(reloading), len(list(status.status(reloading.state)))
+    for taken in range(1, steps + 1):
+        with site(coming=True) as made:
+            assert _ending_after(made, taken) == whole["listeners"][0]["bytes_in"]
+
+
+def _ending_after(site, taken):
+    """Return how many bytes are told of if a generation ends meanwhile."""
+    before = [site.find(slot, 0) for slot in range(2)]
+    for handle in [*before, *site.start()]:
+        handle.row.add(0, BYTES_IN, 5)
+    steps = status.status(site.state)
+    for _ in range(taken):
+        next(steps)
+    site.end(*before)
+    return finish(steps)["totals"]["listeners"][0]["bytes_in"]
+
+
+def test_a_slot_is_told_with_its_turns_and_restarts(alone):
+    first, _ = alone.start()
+    first.row.put(TURNS + 3, 7)
+    first.row.put(SUSPENSIONS, 2)
+    first.row.add(0, BYTES_IN, 100)
+    alone.state.counts.count_restart(0, Restart.HUNG)
+    slot, other = totals(alone)["slots"]
+    assert slot == {
+        "slot": 0,
+        "accepted": 0,
+        "received": 0,
+        "bytes_in": 100,
+        "bytes_out": 0,
+        "suspensions": 2,
+        "turns": [0, 0, 0, 7, *[0] * (TURN_BUCKETS - 4)],
+        "restarts": {
+            "died": 0,
+            "hung": 1,
+            "out_of_memory": 0,
+            "failed_to_start": 0,
+            "recycled": 0,
+        },
+    }
+    assert sum(other["turns"]) == sum(other["restarts"].values()) == 0
 
 
 def test_the_last_reload_is_told_with_its_outcome(alone):
