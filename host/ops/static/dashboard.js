@@ -4,21 +4,33 @@
 const SECONDS_KEPT = 180;
 const EVENTS_KEPT = 200;
 const TELL_MS = 300;
+const SAY_MS = 5000;
 const AGAIN_MS = 1000;
+const SOON_SECONDS = 14 * 86400; // when the end of a certificate is near
 
 const byId = (id) => document.getElementById(id);
+const sum = (values) => values.reduce((total, each) => total + (each ?? 0), 0);
 let token = "";
-let before = null; // the state a second ago
-const lines = new Map(); // by name: the figure, its values, and how a value is written
+let before = null; // the last state
+let workersBefore = new Map(); // those of the state before that, by pid
+let opened = Infinity; // the age of the host when the page began to follow it
+let order = { column: 0, down: false }; // of the workers
+const charts = new Map(); // by group and name: the figure, and what it showed
+const heat = new Map(); // by slot: how long turns took, and when
 const told = []; // what is about to be shown
 const known = new Set(); // the last events that were told
-const heat = new Map(); // by slot: the times of the last turns
+const said = []; // what is about to be said by a screen reader
+
+const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const tenths = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 
 function number(value) {
-  return new Intl.NumberFormat("en", { maximumFractionDigits: value < 10 ? 1 : 0 }).format(value);
+  if (value === null || value === undefined) return "";
+  return (value < 10 ? tenths : whole).format(value);
 }
 
 function bytes(value) {
+  if (value === null || value === undefined) return "";
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   let unit = 0;
   while (value >= 1024 && unit < units.length - 1) {
@@ -37,22 +49,56 @@ function seconds(value) {
   return value < 172800 ? `${number(value / 3600)} h` : `${number(value / 86400)} days`;
 }
 
-function colour(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+// Counts that are not 0, with their names: "2 died, 1 hung".
+function counted(counts, join = ", ") {
+  const some = Object.entries(counts).filter(([, count]) => count);
+  return some.map(([name, count]) => `${number(count)} ${name.replaceAll("_", " ")}`).join(join);
+}
+
+function perSecond(now, then, elapsed) {
+  const known = [now, then].every((each) => each !== null && each !== undefined);
+  return known && elapsed > 0 ? Math.max(0, now - then) / elapsed : null;
+}
+
+function text(node, value) {
+  if (node.textContent !== String(value)) node.textContent = value;
+}
+
+function made(kind, ...children) {
+  const node = document.createElement(kind);
+  node.append(...children);
+  return node;
 }
 
 // Tables are changed cell by cell: what is selected or has the focus stays.
 function fill(id, rows) {
-  const body = byId(id).tBodies[0];
+  const table = byId(id);
+  const body = table.tBodies[0];
+  table.closest(table.dataset.around ?? "section").hidden = !rows.length;
   while (body.rows.length > rows.length) body.deleteRow(-1);
   rows.forEach((cells, index) => {
     const row = body.rows[index] || body.insertRow();
     cells.forEach((cell, place) => {
-      const shown = row.cells[place] || row.insertCell();
-      if (cell instanceof Node) shown.replaceChildren(cell);
-      else if (shown.textContent !== String(cell)) shown.textContent = cell;
+      if (!row.cells[place]) {
+        const added = made(place ? "td" : "th");
+        added.className = table.tHead.rows[0].cells[place].className;
+        if (!place) added.scope = "row";
+        row.append(added);
+      }
+      if (cell instanceof Node) row.cells[place].replaceChildren(cell);
+      else text(row.cells[place], cell);
     });
   });
+}
+
+function fillList(id, items) {
+  const list = byId(id);
+  while (list.children.length > items.length) list.lastChild.remove();
+  items.forEach((item, index) => text(list.children[index] || list.appendChild(made("li")), item));
+}
+
+function colour(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
 function prepared(canvas) {
@@ -65,78 +111,136 @@ function prepared(canvas) {
   return { context, width, height, scale };
 }
 
-function addToLine(name, value, write) {
-  let line = lines.get(name);
-  if (!line) {
-    const figure = document.createElement("figure");
-    const canvas = document.createElement("canvas");
-    const caption = document.createElement("figcaption");
-    const now = document.createElement("strong");
-    canvas.setAttribute("aria-hidden", "true"); // the number beside it says the same
-    caption.append(`${name}: `, now);
-    figure.append(caption, canvas);
-    byId("rates").append(figure);
-    line = { figure, canvas, now, values: [] };
-    lines.set(name, line);
+// A figure of a group: its caption says what is so now, its lines what was so before.
+function chart(group, name, at, words, ...values) {
+  const key = `${group} ${name}`;
+  if (!charts.has(key)) {
+    const canvas = made("canvas");
+    canvas.setAttribute("aria-hidden", "true"); // the caption says the same
+    const now = made("strong");
+    const figure = made("figure", made("figcaption", `${name}: `, now), canvas);
+    byId(group).append(figure);
+    charts.set(key, { group, figure, canvas, now, past: [] });
   }
-  line.values.push(value);
-  if (line.values.length > SECONDS_KEPT) line.values.shift();
-  line.now.textContent = write(value);
-  line.seen = true;
-  const { context, width, height, scale } = prepared(line.canvas);
-  const most = Math.max(...line.values, 1e-9);
-  context.strokeStyle = colour("--one");
-  context.lineWidth = 1.5 * scale;
-  context.beginPath();
-  line.values.forEach((each, index) => {
-    const x = width - (line.values.length - 1 - index) * (width / (SECONDS_KEPT - 1));
-    const y = height - 2 * scale - (each / most) * (height - 4 * scale);
-    if (index) context.lineTo(x, y);
-    else context.moveTo(x, y);
-  });
-  context.stroke();
+  const one = charts.get(key);
+  text(one.now, words);
+  one.at = at;
+  if (!values.includes(null)) one.past.push({ at, values });
+  while (one.past.length && one.past[0].at <= at - SECONDS_KEPT) one.past.shift();
 }
 
-function drawHeat(workers) {
-  const slots = [...new Set(workers.map((each) => each.slot))];
+// Draws the figures of a group, without those that were not told of. Either all of them have one
+// scale for each line, so that they can be compared, or each has one for its lines.
+function drawCharts(group, at, together) {
+  for (const [key, one] of charts) {
+    if (one.group === group && one.at !== at) {
+      one.figure.remove();
+      charts.delete(key);
+    }
+  }
+  const shown = [...charts.values()].filter((one) => one.group === group);
+  const highest = (some, line) =>
+    Math.max(1e-9, ...some.flatMap((one) => one.past.map((each) => each.values[line] ?? 0)));
+  const common = together && [0, 1].map((line) => highest(shown, line));
+  for (const one of shown) {
+    const own = Math.max(highest([one], 0), highest([one], 1));
+    drawLines(one, at, common || [own, own]);
+  }
+}
+
+function drawLines(one, at, most) {
+  const { context, width, height, scale } = prepared(one.canvas);
+  ["--one", "--two"].forEach((name, line) => {
+    context.strokeStyle = colour(name);
+    context.lineWidth = (line ? 1 : 1.5) * scale;
+    context.setLineDash(line ? [3 * scale, 2 * scale] : []); // colours alone would not do
+    context.beginPath();
+    for (const each of one.past) {
+      if (each.values.length <= line) continue;
+      const x = width - (at - each.at) * (width / SECONDS_KEPT);
+      const share = each.values[line] / most[line];
+      context.lineTo(x, height - 2 * scale - share * (height - 4 * scale));
+    }
+    context.stroke();
+  });
+}
+
+// The longest turn of a slot's loops since the last state, of those that ended, or of one that has
+// not ended yet; 0 if there was none. A bucket tells what the turn took at most.
+function longestTurn(slot, was, workers) {
+  const bucket = was ? slot.turns.findLastIndex((count, index) => count > was.turns[index]) : -1;
+  if (bucket >= 0) return 2 ** (10 + bucket) / 1e9;
+  const going = workers.filter((each) => {
+    const then = workersBefore.get(each.pid);
+    return then && each.turn_seconds > then.turn_seconds;
+  });
+  return Math.max(0, ...going.map((each) => each.turn_seconds));
+}
+
+function drawHeat(slots, at) {
   for (const slot of heat.keys()) if (!slots.includes(slot)) heat.delete(slot);
-  for (const slot of slots) {
-    const turns = workers.filter((each) => each.slot === slot).map((each) => each.turn_seconds);
-    const times = heat.get(slot) || [];
-    times.push(Math.max(...turns));
-    if (times.length > SECONDS_KEPT) times.shift();
-    heat.set(slot, times);
-  }
-  const { context, width, height } = prepared(byId("heat"));
-  const step = width / SECONDS_KEPT;
+  const canvas = byId("heat");
+  canvas.style.height = `${slots.length * Math.min(24, Math.max(8, 256 / slots.length))}px`;
+  const { context, width, height, scale } = prepared(canvas);
   const tall = height / Math.max(1, slots.length);
-  context.fillStyle = colour("--two");
+  const step = width / SECONDS_KEPT;
   slots.forEach((slot, row) => {
-    const times = heat.get(slot);
-    times.forEach((time, index) => {
-      // 10 µs is nothing, 10 ms is all.
-      const strength = Math.min(1, Math.max(0, (Math.log10(Math.max(time, 1e-6)) + 5) / 3));
-      context.globalAlpha = strength;
-      context.fillRect(width - (times.length - index) * step, row * tall, step + 1, tall - 1);
-    });
+    context.fillStyle = colour("--two");
+    for (const each of heat.get(slot)) {
+      // 0.1 ms is little, a second is all.
+      const strength = (Math.log10(Math.max(each.longest, 1e-9)) + 4) / 4;
+      context.globalAlpha = each.longest ? Math.min(1, Math.max(0.06, strength)) : 0;
+      context.fillRect(width - (at - each.at + 1) * step, row * tall, step + 1, tall - scale);
+    }
+    context.globalAlpha = 1;
+    context.fillStyle = colour("--fore");
+    context.font = `${11 * scale}px system-ui, sans-serif`;
+    context.textBaseline = "middle";
+    if (tall >= 12 * scale || row % 4 === 0) context.fillText(slot, 4 * scale, (row + 0.5) * tall);
   });
-  context.globalAlpha = 1;
 }
 
-// Events of the log wait a moment, so that a screen reader is told of many at once and of each once.
-function tell(text, bad) {
-  told.push({ text, bad });
+// How many connections each worker has: as bars, and in words.
+function drawSpread(state) {
+  const serving = state.workers.filter((each) => each.state === "serving");
+  const active = serving.map((each) => each.active);
+  text(byId("spread"), serving.length
+    ? `Connections of the ${serving.length} workers that serve, by slot: from ` +
+      `${number(Math.min(...active))} to ${number(Math.max(...active))}.`
+    : "No worker serves.");
+  const { context, width, height, scale } = prepared(byId("bars"));
+  const step = Math.min(48 * scale, width / Math.max(1, serving.length));
+  context.fillStyle = colour("--one");
+  active.forEach((each, index) => {
+    const tall = Math.max(scale, (each / Math.max(1, ...active)) * height);
+    context.fillRect(index * step, height - tall, step - 2 * scale, tall);
+  });
+}
+
+// Events of the log wait a moment, so that many at once are shown at once.
+function tell(words, bad) {
+  told.push({ words, bad });
   if (told.length > 1) return;
   setTimeout(() => {
     const items = told.splice(0).slice(-EVENTS_KEPT).map((each) => {
-      const item = document.createElement("li");
-      item.textContent = each.text;
+      const item = made("li", each.words);
       if (each.bad) item.className = "bad";
       return item;
     });
     byId("events").prepend(...items.reverse());
     while (byId("events").children.length > EVENTS_KEPT) byId("events").lastChild.remove();
   }, TELL_MS);
+}
+
+// A screen reader says what is bad, once, and not more than the last of it every few seconds.
+function say(words) {
+  said.push(words);
+  if (said.length > 1) return;
+  setTimeout(() => {
+    const others = said.length - 1;
+    byId("said").textContent = said.pop() + (others ? ` And ${others} more before it.` : "");
+    said.length = 0;
+  }, SAY_MS);
 }
 
 function tellEvent(event) {
@@ -148,77 +252,242 @@ function tellEvent(event) {
   const bad = event.level === "error" || event.level === "warning";
   const time = new Date(event.time * 1000).toLocaleTimeString();
   tell(`${time} ${event.level}: ${event.message}${lost}`, bad);
+  if (bad && before?.uptime_seconds > opened + 2) say(event.message); // those before are no news
 }
 
-function perSecond(now, then, elapsed) {
-  return elapsed > 0 ? Math.max(0, now - then) / elapsed : 0;
-}
-
-function show(state) {
+function showHead(state) {
   byId("ask").hidden = true;
   byId("all").hidden = false;
   document.title = `${state.name} – prefork`;
-  byId("name").textContent = state.name;
-  setState(state.ready ? `${state.state}, ready` : `${state.state}, not ready: ${state.not_ready}`, state.ready);
-  byId("facts").textContent =
-    `prefork ${state.version}, pid ${state.pid}, generation ${state.generation}, ` +
-    `up ${seconds(state.uptime_seconds)}, restarts: ${state.restarts}, ${state.schedulers.join(", ")}`;
-  const elapsed = before ? state.uptime_seconds - before.uptime_seconds : 0;
-  const workersBefore = new Map((before ? before.workers : []).map((each) => [each.pid, each]));
-  const listenersBefore = new Map((before ? before.listeners : []).map((each) => [each.address, each]));
-
-  for (const listener of state.listeners) {
-    const was = listenersBefore.get(listener.address);
-    const same = was && before.generation === state.generation;
-    const rate = (key) => (same ? perSecond(listener[key], was[key], elapsed) : 0);
-    addToLine(`${listener.address}, connections a second`, rate("accepted"), number);
-    addToLine(`${listener.address}, bytes in a second`, rate("bytes_in"), bytes);
-    addToLine(`${listener.address}, bytes out a second`, rate("bytes_out"), bytes);
-  }
-  addToLine("open connections", state.workers.reduce((sum, each) => sum + each.active, 0), number);
-
-  const serving = state.workers.filter((each) => each.state === "serving").map((each) => each.active);
-  byId("spread").textContent = serving.length
-    ? `${serving.length} of ${state.workers_wanted} serve; from ${Math.min(...serving)} to ` +
-      `${Math.max(...serving)} connections each`
-    : "no worker serves";
-  fill("workers", state.workers.map((each) => {
-    const was = workersBefore.get(each.pid);
-    const flags = [each.suspended && "suspended", each.held && "held"].filter(Boolean);
-    return [
-      each.slot, each.pid, [each.state, ...flags].join(", "), number(each.active),
-      number(was ? perSecond(each.accepted, was.accepted, elapsed) : 0), seconds(each.turn_seconds),
-      each.memory_bytes === null ? "" : bytes(each.memory_bytes),
-      was && each.cpu_seconds !== null
-        ? `${number(100 * perSecond(each.cpu_seconds, was.cpu_seconds, elapsed))} %` : "",
-      seconds(each.age_seconds),
-    ];
-  }));
-  drawHeat(state.workers);
-  fill("listeners", state.listeners.map((each) => [
-    each.address, each.plugin, each.waiting === null ? "" : number(each.waiting), number(each.accepted),
-    number(Object.values(each.refusals).reduce((sum, value) => sum + value, 0)),
-    bytes(each.bytes_in), bytes(each.bytes_out),
-  ]));
-  before = state;
+  text(byId("name"), state.name);
+  const ready = state.ready ? "ready" : `not ready: ${state.not_ready}`;
+  setState(`${state.state}, ${ready}`, state.ready);
+  text(byId("facts"), `prefork ${state.version}, pid ${state.pid}, ` +
+    `generation ${state.generation}, up ${seconds(state.uptime_seconds)}`);
 }
 
-function setState(text, good) {
-  if (byId("state").textContent !== text) byId("state").textContent = text;
+function setState(words, good) {
+  text(byId("state"), words);
   byId("state").className = good ? "good" : "bad";
 }
 
+// What should be looked at, as `top` has it, and what the state of a worker says.
+function showTroubles(state) {
+  const outs = [["The supervisor", state.plugins]].concat(
+    state.workers.map((each) => [`Worker ${each.slot}`, each.plugins]));
+  const items = outs.flatMap(([who, plugins]) => plugins.map((each) =>
+    `${who} leaves out plugin ${each.plugin} (${each.state}): ${number(each.failures)} failures, ` +
+    `last in ${each.hook}; for ${seconds(each.seconds_left)} more.`));
+  for (const each of state.workers) {
+    const of = `Worker ${each.slot} (pid ${each.pid})`;
+    if (each.suspended) items.push(`${of} is suspended: it does not react, others are told.`);
+    if (each.held) items.push(`${of} is held: it is told of no new connections.`);
+  }
+  for (const each of state.listeners) {
+    if (each.file === "gone" || each.file === "replaced") {
+      items.push(`Nobody can connect to ${each.address}: its socket file is ${each.file}; ` +
+        "a reload makes it anew.");
+    }
+  }
+  for (const each of state.certificates) {
+    if (each.seconds_left < SOON_SECONDS) {
+      const left = each.seconds_left > 0 ? `ends in ${seconds(each.seconds_left)}` : "is over";
+      items.push(`Certificate ${each.certificate} ${left}.`);
+    }
+  }
+  for (const each of state.hangs) {
+    items.push(`Worker ${each.slot} (pid ${each.pid}) hung ${seconds(each.seconds_ago)} ago, ` +
+      `${each.place}.`);
+  }
+  fillList("troubles", items);
+  byId("troubles").closest("section").hidden = !items.length;
+}
+
+function showFacts(state, elapsed) {
+  const { workers, totals, bus, last_reload: reload } = state;
+  const add = (rows, key) =>
+    rows.reduce((all, each) => {
+      for (const [name, count] of Object.entries(each[key])) all[name] = (all[name] ?? 0) + count;
+      return all;
+    }, {});
+  const serving = workers.filter((each) =>
+    each.state === "serving" && each.generation === state.generation).length;
+  const cpu = perSecond(state.cpu_seconds, before?.cpu_seconds, elapsed);
+  const facts = {
+    Workers: `${serving} of ${state.workers_wanted} serve`,
+    Connections: `${number(sum(workers.map((each) => each.active)))} open, ` +
+      `${number(sum(totals.listeners.map((each) => each.accepted)))} accepted`,
+    Replaced: counted(add(totals.slots, "restarts")) || "no worker",
+    Suspensions: number(sum(totals.slots.map((each) => each.suspensions))),
+    Scheduler: state.schedulers.join(", "),
+    Supervisor: cpu === null ? "" : `${number(cpu * 100)} % of a CPU`,
+    "Tasks of pools": counted(add(workers, "tasks")),
+    Bus: bus && `${bus.connected ? "connected" : "away"} for ${seconds(bus.seconds)}, ` +
+      `${bus.broker}${bus.cause && `: ${bus.cause}`}; ${bytes(bus.queued_bytes)} queued`,
+    "Last reload": reload && `generation ${reload.generation} ${reload.outcome}, ` +
+      `${seconds(reload.seconds_ago)} ago${reload.reason && `: ${reload.reason.split("\n")[0]}`}`,
+  };
+  const rows = Object.entries(facts).filter(([, value]) => value);
+  const list = byId("host");
+  while (list.children.length > rows.length) list.lastChild.remove();
+  rows.forEach(([name, value], index) => {
+    const pair = list.children[index] || list.appendChild(made("div", made("dt"), made("dd")));
+    text(pair.firstChild, name);
+    text(pair.lastChild, value);
+  });
+}
+
+const sameListener = (one) => (other) =>
+  other.address === one.address && other.plugin === one.plugin;
+
+// Rates are those of all generations: a reload begins nothing anew.
+function showListeners(state, at, elapsed) {
+  const rows = [];
+  const datagrams = [];
+  for (const each of state.listeners) {
+    const all = state.totals.listeners.find(sameListener(each)) ?? each;
+    const was = before?.totals.listeners.find(sameListener(each));
+    const rate = (key) => perSecond(all[key], was?.[key], elapsed);
+    const came = each.datagrams
+      ? ["received", "replies"].map((key) =>
+        perSecond(all.datagrams[key], was?.datagrams[key], elapsed))
+      : [rate("accepted")];
+    const moved = [rate("bytes_in"), rate("bytes_out")];
+    if (each.datagrams) {
+      chart("rates", `${each.address}, datagrams a second`, at,
+        `${number(came[0])} received, ${number(came[1])} replies (dashed)`, ...came);
+      datagrams.push([
+        each.address, each.plugin, number(each.datagrams.shards), number(all.datagrams.received),
+        number(came[0]), number(all.datagrams.replies), bytes(each.datagrams.waiting_bytes),
+        number(each.datagrams.lost), number(all.datagrams.dropped_replies),
+        number(all.datagrams.refused_replies), bytes(all.bytes_in), bytes(all.bytes_out),
+      ]);
+    } else {
+      chart("rates", `${each.address}, connections a second`, at, number(came[0]), ...came);
+      rows.push([
+        each.address, each.plugin, number(each.waiting), number(all.accepted), number(came[0]),
+        number(all.spurious), number(all.refused), counted(all.refusals) || "0",
+        number(all.lost_writes), number(all.cut_answers), bytes(all.bytes_in), bytes(all.bytes_out),
+      ]);
+    }
+    chart("rates", `${each.address}, bytes a second`, at,
+      `${bytes(moved[0])} in, ${bytes(moved[1])} out (dashed)`, ...moved);
+  }
+  const open = sum(state.workers.map((each) => each.active));
+  chart("rates", "All, open connections", at, number(open), open);
+  drawCharts("rates", at, false);
+  fill("listeners", rows);
+  fill("datagrams", datagrams);
+}
+
+function workerState(each) {
+  if (each.state !== "serving") return each.state;
+  return each.held ? "held" : each.suspended ? "suspended" : "serving";
+}
+
+// Cells of the table of workers: what is shown, and what they are put in order by.
+function workerCells(each, was) {
+  const elapsed = was ? each.age_seconds - was.age_seconds : 0;
+  const rate = (key) => perSecond(each[key], was?.[key], elapsed);
+  const cpu = rate("cpu_seconds");
+  const plain = (value, write = number) => [write(value), value];
+  return [
+    plain(each.slot), [each.pid, each.pid], plain(each.generation),
+    [workerState(each), workerState(each)], plain(each.active), plain(each.accepted),
+    plain(each.outstanding), plain(rate("accepted")), plain(rate("reads")),
+    [cpu === null ? "" : `${number(cpu * 100)} %`, cpu], plain(each.memory_bytes, bytes),
+    plain(each.turn_seconds, seconds), plain(each.age_seconds, seconds),
+  ];
+}
+
+function showWorkerTable(workers) {
+  const cells = workers.map((each) => workerCells(each, workersBefore.get(each.pid)));
+  const { column, down } = order;
+  const compare = (one, other) => {
+    const [left, right] = [one[column][1] ?? -1, other[column][1] ?? -1];
+    return left < right ? -1 : Number(left > right);
+  };
+  cells.sort((one, other) => (down ? compare(other, one) : compare(one, other)));
+  fill("workers", cells.map((row) => row.map(([shown]) => shown)));
+}
+
+function showWorkers(state, at, elapsed) {
+  workersBefore = new Map((before?.workers ?? []).map((each) => [each.pid, each]));
+  const slots = [];
+  let longest = null;
+  for (const slot of state.totals.slots) {
+    const workers = state.workers.filter((each) => each.slot === slot.slot);
+    if (!workers.length && slot.slot >= state.workers_wanted) continue;
+    const was = before?.totals.slots.find((each) => each.slot === slot.slot);
+    const together = (row, keys) => row && sum(keys.map((key) => row[key]));
+    const rate = (...keys) => perSecond(together(slot, keys), together(was, keys), elapsed);
+    const came = rate("accepted", "received");
+    const moved = rate("bytes_in", "bytes_out");
+    const odd = workers.map(workerState).filter((each) => each !== "serving");
+    const states = [...new Set(workers.length ? odd : ["gone"])];
+    const open = `${number(sum(workers.map((each) => each.active)))} open`;
+    const rates = came === null ? [] : [`${number(came)}/s`, `${bytes(moved)}/s`];
+    const words = [...rates, open].map((each) => each.replace(" ", "\u00a0"));
+    chart("slots", `Worker ${slot.slot}`, at, [...words, ...states].join(", "), came, moved);
+    const turn = longestTurn(slot, was, workers);
+    const past = heat.get(slot.slot) ?? [];
+    past.push({ at, longest: turn });
+    while (past[0].at <= at - SECONDS_KEPT) past.shift();
+    heat.set(slot.slot, past);
+    slots.push(slot.slot);
+    if (turn > (longest?.turn ?? 0)) longest = { turn, slot: slot.slot };
+  }
+  drawCharts("slots", at, true);
+  drawHeat(slots, at);
+  text(byId("longest"), longest
+    ? `In the last second the longest turn was one of worker ${longest.slot}: ` +
+      `${seconds(longest.turn)} at most.`
+    : "In the last second no loop had a turn.");
+  drawSpread(state);
+  showWorkerTable(state.workers);
+}
+
+function showCertificates(certificates) {
+  fill("certificates", certificates.map((each) => [
+    each.certificate, each.tls, each.names.join(", "), each.key_type, each.not_after,
+    each.seconds_left > 0 ? seconds(each.seconds_left) : "over",
+  ]));
+}
+
+function show(state) {
+  if (before && (before.pid !== state.pid || before.uptime_seconds > state.uptime_seconds)) {
+    before = null; // another host has the address now
+    opened = Infinity;
+    charts.forEach((one) => one.figure.remove());
+    charts.clear();
+    heat.clear();
+  }
+  const at = state.uptime_seconds;
+  const elapsed = before ? at - before.uptime_seconds : 0;
+  showHead(state);
+  showTroubles(state);
+  showFacts(state, elapsed);
+  showListeners(state, at, elapsed);
+  showWorkers(state, at, elapsed);
+  showCertificates(state.certificates);
+  opened = Math.min(opened, at);
+  before = state;
+}
+
 function ask(path) {
-  return fetch(path, { headers: token ? { Authorization: `Bearer ${token}` } : {}, cache: "no-store" });
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  return fetch(path, { headers, cache: "no-store" });
 }
 
 function handle(kind, data) {
   if (kind === "log") tellEvent(data);
-  else if (kind === "dropped") tell(`${number(data.count)} events were lost: too many came at once`, true);
+  else if (kind === "dropped") {
+    tell(`${number(data.count)} events were lost: too many came at once`, true);
+  }
   else if (data.error) setState(data.error, false);
   else if (kind === "generations") {
     fill("generations", data.generations.map((each) => [
-      each.generation, each.state, `${each.ready} of ${each.workers} ready`, number(each.active),
+      each.generation, each.state, each.workers, each.ready, number(each.active),
       seconds(each.seconds_left),
     ]));
   } else show(data);
@@ -261,6 +530,17 @@ async function run() {
   }
 }
 
+// Headings of the table of workers are buttons that put it in order: numbers from above.
+function orderBy(column) {
+  const first = column !== order.column;
+  order = { column, down: first ? column > 0 && column !== 3 : !order.down };
+  [...byId("workers").tHead.rows[0].cells].forEach((cell, place) => {
+    if (place === column) cell.setAttribute("aria-sort", order.down ? "descending" : "ascending");
+    else cell.removeAttribute("aria-sort");
+  });
+  if (before) showWorkerTable(before.workers);
+}
+
 async function explain(id) {
   const answer = await ask(`/why.json?id=${encodeURIComponent(id)}`);
   if (!answer.ok) {
@@ -269,9 +549,10 @@ async function explain(id) {
   }
   const found = await answer.json();
   const others = found.candidates.map((each) => `${each.slot} (${each.active} active)`).join(", ");
+  const more = found.omitted ? ` and ${found.omitted} more` : "";
   byId("why").textContent =
-    `Connection ${id}: ${found.scheduler} chose worker ${found.slot} ${seconds(found.seconds_ago)} ago, ` +
-    `among ${others}.`;
+    `Connection ${id}: ${found.scheduler} chose worker ${found.slot} ` +
+    `${seconds(found.seconds_ago)} ago, among ${others}${more}.`;
 }
 
 byId("ask").addEventListener("submit", (event) => {
@@ -286,21 +567,26 @@ byId("list").addEventListener("click", async () => {
     byId("why").textContent = await answer.text();
     return;
   }
-  const { connections } = await answer.json();
-  byId("connections").hidden = false;
-  byId("why").textContent = connections.length ? "" : "No connection is open.";
+  const { connections, unanswered } = await answer.json();
+  byId("why").textContent = [
+    connections.length ? "" : "No connection is open.",
+    unanswered.length ? `No answer from worker ${unanswered.join(", ")}.` : "",
+  ].join(" ");
   fill("connections", connections.map((each) => {
-    const button = document.createElement("button");
+    const button = made("button", each.id);
     button.type = "button";
-    button.textContent = each.id;
     button.title = "Why is it with its worker?";
     button.addEventListener("click", () => explain(each.id));
     return [
-      button, each.peer, each.listener, seconds(each.age_seconds), seconds(each.idle_seconds),
-      bytes(each.bytes_in), bytes(each.bytes_out),
-      each.doing && `${each.doing} (${seconds(each.doing_seconds)})`,
+      button, each.slot, each.peer, each.listener, seconds(each.age_seconds),
+      seconds(each.idle_seconds), bytes(each.bytes_in), bytes(each.bytes_out),
+      bytes(each.unsent_bytes), each.doing && `${each.doing} (${seconds(each.doing_seconds)})`,
     ];
   }));
+});
+
+byId("workers").tHead.querySelectorAll("button").forEach((button, column) => {
+  button.addEventListener("click", () => orderBy(column));
 });
 
 run();
