@@ -14,6 +14,7 @@ import pytest
 from host.testing import RunningHost
 from host.testing.machine import patience
 from support import datagrams
+from support.hosting import helper_of
 
 OVERFLOWING = (Path(__file__).parent / "overflowing.js").read_text(encoding="utf-8")
 
@@ -49,13 +50,6 @@ class Shown:
         """Have nobody use the host any more."""
         self._stopped.set()
         self._user.join()
-
-    def helper(self) -> int:
-        """The process that serves the dashboard: the one that is no worker."""
-        children = Path(f"/proc/{self.host.pid}/task/{self.host.pid}/children").read_text().split()
-        workers = {each["pid"] for each in self.host.events("worker_ready")}
-        (pid,) = {int(each) for each in children} - workers
-        return pid
 
     def close(self) -> None:
         self.rest()
@@ -111,7 +105,7 @@ def test_it_goes_on_over_a_reload_and_the_death_of_its_process(shown, look):
     one.host.wait_for("generation_ready")
     wait(visitor, "() => document.querySelector('#facts').textContent.includes('generation 1')")
     assert visitor.faults == []
-    os.kill(one.helper(), signal.SIGKILL)
+    os.kill(helper_of(one.host), signal.SIGKILL)
     one.host.wait_for("helper_ended")
     wait(visitor, "() => document.querySelector('#state').textContent === 'serving, ready'")
     before = accepted(visitor)
@@ -243,8 +237,14 @@ def test_the_longest_turn_of_a_second_is_shown_and_one_that_goes_on(shown, look)
       return { workers, uptime_seconds: uptime_seconds + 1 };
     }"""
     assert "worker 0: 3 s" in of_state(visitor, "longest", hanging)
+    missed = """({ totals, uptime_seconds }) => {
+      totals.slots.forEach((each) => { each.turns[9] += 1; });
+      return { totals, uptime_seconds: uptime_seconds + 5 };
+    }"""
+    assert "of the last 5 s" in of_state(visitor, "longest", missed)
+    assert visitor.page.evaluate("() => heat.get(0).at(-1).at - heat.get(0).at(-1).from") == 5
     idle = "({ uptime_seconds }) => ({ uptime_seconds: uptime_seconds + 1 })"
-    assert "no loop had a turn" in of_state(visitor, "longest", idle)
+    assert "No loop had a turn" in of_state(visitor, "longest", idle)
 
 
 def test_the_keyboard_puts_workers_in_order(shown, look):

@@ -111,8 +111,15 @@ function prepared(canvas) {
   return { context, width, height, scale };
 }
 
+function write(context, words, x, y, scale) {
+  context.fillStyle = colour("--soft");
+  context.font = `${11 * scale}px system-ui, sans-serif`;
+  context.textBaseline = "middle";
+  context.fillText(words, x, y);
+}
+
 // A figure of a group: its caption says what is so now, its lines what was so before.
-function chart(group, name, at, words, ...values) {
+function chart(group, name, at, write, words, ...values) {
   const key = `${group} ${name}`;
   if (!charts.has(key)) {
     const canvas = made("canvas");
@@ -120,7 +127,7 @@ function chart(group, name, at, words, ...values) {
     const now = made("strong");
     const figure = made("figure", made("figcaption", `${name}: `, now), canvas);
     byId(group).append(figure);
-    charts.set(key, { group, figure, canvas, now, past: [] });
+    charts.set(key, { group, write, figure, canvas, now, past: [] });
   }
   const one = charts.get(key);
   text(one.now, words);
@@ -144,12 +151,14 @@ function drawCharts(group, at, together) {
   const common = together && [0, 1].map((line) => highest(shown, line));
   for (const one of shown) {
     const own = Math.max(highest([one], 0), highest([one], 1));
-    drawLines(one, at, common || [own, own]);
+    drawLines(one, at, common || [own, own], common || own < 1e-6 ? "" : one.write(own));
   }
+  return common;
 }
 
-function drawLines(one, at, most) {
+function drawLines(one, at, most, above) {
   const { context, width, height, scale } = prepared(one.canvas);
+  write(context, above, 0, 6 * scale, scale);
   ["--one", "--two"].forEach((name, line) => {
     context.strokeStyle = colour(name);
     context.lineWidth = (line ? 1 : 1.5) * scale;
@@ -190,13 +199,12 @@ function drawHeat(slots, at) {
       // 0.1 ms is little, a second is all.
       const strength = (Math.log10(Math.max(each.longest, 1e-9)) + 4) / 4;
       context.globalAlpha = each.longest ? Math.min(1, Math.max(0.06, strength)) : 0;
-      context.fillRect(width - (at - each.at + 1) * step, row * tall, step + 1, tall - scale);
+      const wide = (each.at - each.from) * step + 1; // states may have been missed
+      context.fillRect(width - (at - each.from) * step, row * tall, wide, tall - scale);
     }
     context.globalAlpha = 1;
-    context.fillStyle = colour("--fore");
-    context.font = `${11 * scale}px system-ui, sans-serif`;
-    context.textBaseline = "middle";
-    if (tall >= 12 * scale || row % 4 === 0) context.fillText(slot, 4 * scale, (row + 0.5) * tall);
+    const middle = (row + 0.5) * tall;
+    if (tall >= 12 * scale || row % 4 === 0) write(context, slot, 4 * scale, middle, scale);
   });
 }
 
@@ -354,7 +362,7 @@ function showListeners(state, at, elapsed) {
       : [rate("accepted")];
     const moved = [rate("bytes_in"), rate("bytes_out")];
     if (each.datagrams) {
-      chart("rates", `${each.address}, datagrams a second`, at,
+      chart("rates", `${each.address}, datagrams a second`, at, number,
         `${number(came[0])} received, ${number(came[1])} replies (dashed)`, ...came);
       datagrams.push([
         each.address, each.plugin, number(each.datagrams.shards), number(all.datagrams.received),
@@ -363,18 +371,18 @@ function showListeners(state, at, elapsed) {
         number(all.datagrams.refused_replies), bytes(all.bytes_in), bytes(all.bytes_out),
       ]);
     } else {
-      chart("rates", `${each.address}, connections a second`, at, number(came[0]), ...came);
+      chart("rates", `${each.address}, connections a second`, at, number, number(came[0]), ...came);
       rows.push([
         each.address, each.plugin, number(each.waiting), number(all.accepted), number(came[0]),
         number(all.spurious), number(all.refused), counted(all.refusals) || "0",
         number(all.lost_writes), number(all.cut_answers), bytes(all.bytes_in), bytes(all.bytes_out),
       ]);
     }
-    chart("rates", `${each.address}, bytes a second`, at,
+    chart("rates", `${each.address}, bytes a second`, at, bytes,
       `${bytes(moved[0])} in, ${bytes(moved[1])} out (dashed)`, ...moved);
   }
   const open = sum(state.workers.map((each) => each.active));
-  chart("rates", "All, open connections", at, number(open), open);
+  chart("rates", "All, open connections", at, number, number(open), open);
   drawCharts("rates", at, false);
   fill("listeners", rows);
   fill("datagrams", datagrams);
@@ -427,22 +435,24 @@ function showWorkers(state, at, elapsed) {
     const states = [...new Set(workers.length ? odd : ["gone"])];
     const open = `${number(sum(workers.map((each) => each.active)))} open`;
     const rates = came === null ? [] : [`${number(came)}/s`, `${bytes(moved)}/s`];
-    const words = [...rates, open].map((each) => each.replace(" ", "\u00a0"));
-    chart("slots", `Worker ${slot.slot}`, at, [...words, ...states].join(", "), came, moved);
+    const parts = [...rates, open].map((each) => each.replace(" ", "\u00a0"));
+    const words = [...parts, ...states].join(", ");
+    chart("slots", `Worker ${slot.slot}`, at, number, words, came, moved);
     const turn = longestTurn(slot, was, workers);
     const past = heat.get(slot.slot) ?? [];
-    past.push({ at, longest: turn });
+    past.push({ from: at - elapsed, at, longest: turn });
     while (past[0].at <= at - SECONDS_KEPT) past.shift();
     heat.set(slot.slot, past);
     slots.push(slot.slot);
     if (turn > (longest?.turn ?? 0)) longest = { turn, slot: slot.slot };
   }
-  drawCharts("slots", at, true);
+  const [came, moved] = drawCharts("slots", at, true);
+  text(byId("scale"), `${number(came)}/s and ${bytes(moved)}/s`);
   drawHeat(slots, at);
   text(byId("longest"), longest
-    ? `In the last second the longest turn was one of worker ${longest.slot}: ` +
+    ? `The longest turn of the last ${seconds(elapsed)} was one of worker ${longest.slot}: ` +
       `${seconds(longest.turn)} at most.`
-    : "In the last second no loop had a turn.");
+    : `No loop had a turn in the last ${seconds(elapsed)}.`);
   drawSpread(state);
   showWorkerTable(state.workers);
 }
