@@ -72,8 +72,10 @@ PER_CLIENT, RATE = 19, 20
 OPEN = 21
 # Connections whose TLS handshake has failed: among those not let in, too.
 BAD_TLS = 22
+# How many replies there are once the one that is under way has been sent, if the host is shown.
+SENDING = 23
 # Connections that have ended, by reason, in the order of `CloseReason`, if the host is shown.
-CLOSED = 23
+CLOSED = 24
 # Written by the supervisor, once per row and listener.
 SENT = 5
 LISTENER_WORDS = CLOSED + len(CloseReason)
@@ -211,8 +213,8 @@ class Row:
         """Balance the row of a worker that is dead, for the one that takes it over.
 
         What was sent and not claimed will not be, and an accept that was under way is over. Tasks
-        of pools that waited or ran are lost. The supervisor may write here now: nobody else does
-        any more.
+        of pools that waited or ran are lost. A reply that was being sent counts as sent: its client
+        may have it. The supervisor may write here now: nobody else does any more.
         """
         for listener in range(self._listeners):
             claimed = self.count(listener, CLAIMED)
@@ -221,6 +223,8 @@ class Row:
             self.cells[self.cell(listener, SETTLED)] = claimed
             self.cells[self.cell(listener, SENT)] = claimed
             self.cells[self.cell(listener, OPEN)] = 0
+            replies = max(self.count(listener, REPLIES), self.count(listener, SENDING))
+            self.cells[self.cell(listener, REPLIES)] = replies
         self.raise_by(TASKS_LOST, self.get(TASKS_WAITING) + self.get(TASKS_RUNNING))
         for word in _OF_ONE_WORKER:
             self.put(word, 0)

@@ -27,6 +27,7 @@ from host.telemetry.emitter import ReportFailure, Telemetry
 from host.telemetry.events import REPLIES_REFUSED
 from host.worker.admission import AccessRules
 from host.worker.datagram_admission import DatagramAdmission, datagram_rate
+from host.worker.datagram_counting import DatagramCounts
 from host.worker.datagrams import (
     Datagram,
     DatagramCells,
@@ -39,7 +40,7 @@ from host.worker.shards import Shard
 
 _TELL_AGAIN_SECONDS = 10.0
 _COUNT_SECONDS = 0.1
-"""So old are the counters of the scoreboard at most."""
+"""So old are the counters of the scoreboard at most, unless the host is shown."""
 
 
 class DatagramSetup:
@@ -85,7 +86,26 @@ class DatagramSetup:
         """Make the shards of one listener."""
         if hooks.on_datagram is None:
             return
-        descriptors = self._assignment.shards[listener.index]
+        row, number = self._assignment.row, listener.index
+        counts = DatagramCounts(row, number) if settings.ops.listen else None
+        context = self._context(listener, hooks, settings)
+        if counts is not None:
+            context.counters, context.is_counting = counts.cells, True  # nothing is left to write
+            context.on_refused = counts.refusing(context.on_refused)
+        self.contexts.append(context)
+        meet = receive_at_any if parse(listener.address).is_wildcard else receive_from
+        first, others = self._assignment.sockets[number], self._assignment.shards[number][1:]
+        for sock in open_shards(first, others):
+            receive, send = meet(sock)
+            if counts is not None:
+                receive, send = counts.receiving(receive), counts.sending(send)
+            self._shards[sock.fileno()] = Shard(sock, ShardReader(receive, send, context))
+
+    def _context(
+        self, listener: Listener, hooks: ListenerHooks, settings: Settings
+    ) -> DatagramContext:
+        """Return what the datagrams of one listener share; counts are written now and then."""
+        assert hooks.on_datagram is not None  # see `_add`
         listen, row = settings.listen[listener.index], self._assignment.row
         clients = self._assignment.clients
         admission = DatagramAdmission(
@@ -94,7 +114,7 @@ class DatagramSetup:
             clients,
             functools.partial(row.add, listener.index),
         )
-        context = DatagramContext(
+        return DatagramContext(
             listener,
             worker=self._worker,
             on_datagram=hooks.on_datagram,
@@ -116,11 +136,6 @@ class DatagramSetup:
                 refused=row.cell(listener.index, REFUSED_REPLIES),
             ),
         )
-        self.contexts.append(context)
-        meet = receive_at_any if parse(listener.address).is_wildcard else receive_from
-        first = self._assignment.sockets[listener.index]
-        for sock in open_shards(first, descriptors[1:]):
-            self._shards[sock.fileno()] = Shard(sock, ShardReader(*meet(sock), context))
 
     def _call_soon(self, function: Callable[[], None]) -> None:
         self._loop.call_at(self._loop.now + _COUNT_SECONDS, function)

@@ -13,6 +13,7 @@ from host.testing.machine import patience
 from support.asking import fresh_name
 from support.datagrams import Crowd, Load, ask, client, status
 from support.hosting import SUPPORT, Host, Refuse, Start, eventually, freeze, thaw
+from support.scraping import scrape, total
 
 pytestmark = pytest.mark.process
 
@@ -92,6 +93,31 @@ def test_workers_that_are_killed_lose_what_they_had_read_and_no_more(start: Star
     assert (told["lost"], told["dropped_replies"]) == (0, 0)
     # A worker that is killed has not written yet what it has counted last.
     assert told["replies"] <= load.answered
+
+
+def test_kills_lose_no_count_of_a_host_that_is_shown(start: Start) -> None:
+    """Each kill may leave one datagram unread or unanswered, and one reply that nobody was sent."""
+    host = start("--ops", "tcp://127.0.0.1:0", plugin="echo", listen=UDP, workers=2)
+    [listening] = host.events("ops_listening")
+    name, kills = "prefork_datagram{}_total".format, 8
+    with Load(host.address, 100) as load:
+        for number in range(kills):
+            load.goes_on()
+            answered = load.answered
+            assert total(scrape(listening["address"]), name("s_received")) >= answered
+            host.kill_worker(number % 2)
+            host.wait_for("worker_ready", count=3 + number)
+        load.goes_on()
+        load.finish()
+    found, answered = scrape(listening["address"]), load.answered
+    assert answered <= total(found, name("s_received")) <= answered + kills
+    eventually(
+        lambda: total(scrape(listening["address"]), name("_replies")) >= answered,
+        "the last reply is counted, which its client may have had before",
+    )
+    assert total(scrape(listening["address"]), name("_replies")) <= answered + kills
+    sent = total(scrape(listening["address"]), "prefork_sent_bytes_total")
+    assert 8 * (answered - kills) <= sent <= 8 * (answered + kills)
 
 
 @pytest.mark.slow

@@ -18,6 +18,8 @@ from host.ipc.scoreboard import (
     MAX_ROWS,
     REFUSED,
     REFUSING,
+    REPLIES,
+    SENDING,
     SENT,
     SETTLED,
     SPURIOUS,
@@ -150,6 +152,17 @@ def test_tasks_of_a_dead_worker_are_lost_those_that_ran_and_those_that_waited():
     row.write_off()  # nothing is lost twice
     words = (TASKS_WAITING, TASKS_RUNNING, TASKS_LOST, TASKS_DONE)
     assert [row.get(word) for word in words] == [0, 0, 8, 9]
+
+
+@pytest.mark.parametrize("sending", [0, 4, 5])
+def test_a_reply_that_was_being_sent_counts_as_sent_when_the_row_is_written_off(sending):
+    """0: the last one failed; 4: it was sent and is counted; 5: it may have been sent."""
+    [row] = rows_of(blank_cells(1, 1), 1, 1)
+    row.add(0, REPLIES, 4)
+    row.add(0, SENDING, sending)
+    for _ in range(2):
+        row.write_off()
+        assert row.count(0, REPLIES) == max(4, sending)
 
 
 def test_without_address_space_it_says_how_much_it_needs():

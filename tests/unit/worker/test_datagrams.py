@@ -14,6 +14,7 @@ from host.plugins.echo import Echo
 from host.settings import Listen
 from host.worker.admission import AccessRules
 from host.worker.datagram_admission import DatagramAdmission
+from host.worker.datagram_counting import DatagramCounts
 from host.worker.datagrams import BATCH, MAX_TRUSTED, DatagramCells, DatagramContext, ShardReader
 from support.bytecodes import counted_bytecodes
 from support.fakes import blank_cells, rows_of
@@ -289,12 +290,19 @@ def test_an_error_that_waits_on_the_socket_ends_the_batch_and_no_more():
     assert shard.sent == [(b"x", CLIENT)]
 
 
-def bytecodes(count, *, skipped=0):
-    """Return how many bytecodes an event takes that finds so many datagrams, which are echoed."""
+def bytecodes(count, *, skipped=0, at_once=False):
+    """Return how many bytecodes an event takes that finds so many datagrams, which are echoed.
+
+    Each is counted at once, or all of them later.
+    """
     shard = Shard(Echo().on_datagram)
     waiting = iter([(b"x" * 64, ("192.0.2.7", port)) for port in range(count)])
     shard.reader._receive = functools.partial(_next_or_nothing, waiting)
     shard.reader._send = lambda *_: 64
+    if at_once:
+        counts = DatagramCounts(shard.row, 0)
+        shard.reader._receive = counts.receiving(shard.reader._receive)
+        shard.reader._send = counts.sending(shard.reader._send)
     shard.reader._skipped = skipped
     shard.context.is_counting = True
     with counted_bytecodes() as counts:
@@ -312,3 +320,4 @@ def test_a_datagram_costs_few_bytecodes():
     """The limits are a tenth above what Python 3.11 counts; later versions have fewer."""
     assert bytecodes(9) - bytecodes(8) <= 182
     assert bytecodes(1, skipped=1) <= 300
+    assert bytecodes(9, at_once=True) - bytecodes(8, at_once=True) <= 257
