@@ -11,6 +11,7 @@ from host.ipc.assignment import OpsAssignment
 from host.ipc.host_counts import HostCounts, Restart
 from host.ipc.totals import Totals
 from host.metrics.hooks import HOOK_FAILURES, HOOK_SECONDS
+from host.net.udp_losses import lost_datagrams
 from host.ops import series
 from host.ops.exposition import Metric, Sample, histogram
 from host.runtime.processes import resident_bytes
@@ -42,6 +43,11 @@ _CLOSED = _counter(
     "connections_closed",
     "Connections that have ended, by reason; those of a worker that is killed are not among them.",
     (*_LISTENER, "reason"),
+)
+_LOST = _counter(
+    "datagrams_lost",
+    "Datagrams that the kernel has lost, since a queue was full or a checksum wrong.",
+    ("listener",),
 )
 _TURNS = Metric(
     "prefork_worker_turn_seconds",
@@ -204,6 +210,7 @@ METRICS: tuple[Metric, ...] = tuple(
             _STARTED,
             _GENERATION,
             *(each.metric for each in (*_OF_STREAMS, *_OF_DATAGRAMS, *_OF_ALL)),
+            _LOST,
             *(each.metric for each in _OF_SLOTS),
             _TURNS,
             *(each.metric for each in _GAUGES),
@@ -238,6 +245,8 @@ def read(host: OpsAssignment) -> Families:
     ]
     yield _GENERATION, [Sample((), max(number for number, _, _ in alive))] if alive else []
     yield from _of_listeners(totals)
+    if lost := _lost(host):
+        yield _LOST, lost
     yield from _of_slots(totals)
     for gauge in _GAUGES:
         found = []
@@ -253,6 +262,13 @@ def read(host: OpsAssignment) -> Families:
         yield _BUS_CONNECTED, [Sample((), int(bus[0]))]
         yield _BUS_QUEUED, [Sample((), bus[1])]
     yield from series.read(host)
+
+
+def _lost(host: OpsAssignment) -> list[Sample]:
+    """Return what the kernel has lost of each UDP listener that there is; its sockets know that."""
+    listeners = {view.address for each in host.generations for view in each.listeners}
+    udp = sorted(each for each in listeners if each.startswith("udp://"))
+    return [Sample((address,), count) for address, count in lost_datagrams(udp).items()]
 
 
 def _of_restarts(counts: HostCounts, slots: set[int]) -> list[Sample]:

@@ -120,6 +120,35 @@ def test_kills_lose_no_count_of_a_host_that_is_shown(start: Start) -> None:
     assert 8 * (answered - kills) <= sent <= 8 * (answered + kills)
 
 
+def test_what_the_kernel_has_lost_is_shown_over_deaths_and_reloads(start: Start) -> None:
+    settings = {"lifecycle.hang_seconds": 60.0, "lifecycle.respawn_backoff_max_seconds": 0.1}
+    host = start(
+        *("--ops", "tcp://127.0.0.1:0"), plugin="echo", listen=UDP, workers=1, settings=settings
+    )
+    [listening] = host.events("ops_listening")
+
+    def shown() -> float:
+        return total(
+            scrape(listening["address"]), "prefork_datagrams_lost_total", listener=host.address
+        )
+
+    assert shown() == 0
+    for number in range(1, 3):
+        freeze(host.workers[0])
+        with client(host.address) as sock:
+            while counts(host)["lost"] < 100 * number:  # the socket's queue is full at some time
+                for _ in range(100):
+                    sock.send(bytes(1000))
+        lost = counts(host)["lost"]
+        assert shown() == lost
+        host.kill_worker(0)
+        host.wait_for("worker_ready", count=2 * number)
+        assert shown() == lost
+        host.signal(signal.SIGHUP)
+        host.wait_for("generation_ready", generation=number)
+        assert shown() == counts(host)["lost"] == lost
+
+
 @pytest.mark.slow
 def test_reloads_and_other_numbers_of_workers_lose_nothing(start: Start) -> None:
     host = start(plugin="echo", listen=UDP, workers=2)
