@@ -56,8 +56,13 @@ class Kind(IntEnum):
 
 BRIDGE = 0
 """The number of the bridge to a broker among those that send frames: no worker has this pid."""
-_KIND_AT = 4
-_MESSAGES = frozenset((Kind.PUBLISH, Kind.PUBLISH_TOLD, Kind.MESSAGE, Kind.RETAINED))
+KIND_AT = 4
+"""Where a packed frame has its kind."""
+PUBLICATIONS = frozenset((Kind.PUBLISH, Kind.PUBLISH_TOLD))
+"""Messages of a worker."""
+DELIVERIES = frozenset((Kind.MESSAGE, Kind.RETAINED))
+"""Messages for a worker."""
+_MESSAGES = PUBLICATIONS | DELIVERIES
 _ANSWERS = frozenset(
     {
         Kind.SUBSCRIBED,
@@ -204,7 +209,7 @@ class Channel:
         too: while messages are dropped, a key that is released becomes free. Short answers always
         have room, since who asks reads as well: so each question has one.
         """
-        kind = packed[_KIND_AT]
+        kind = packed[KIND_AT]
         waiting = self._queued + len(packed)
         if kind in _MESSAGES:
             has_room = waiting <= self._max_queued and not (self._closes_gaps and self.dropped)

@@ -9,9 +9,19 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from host.bus.frames import BRIDGE, BadFrameError, Channel, Frame, Kind
+from host.bus.frames import (
+    BRIDGE,
+    DELIVERIES,
+    KIND_AT,
+    PUBLICATIONS,
+    BadFrameError,
+    Channel,
+    Frame,
+    Kind,
+)
 from host.bus.hub import Hub, Send
 from host.runtime.loop import READ, WRITE, Loop
 from host.telemetry.emitter import Telemetry
@@ -45,6 +55,31 @@ class _AnyHub(Protocol):
     def restore(self, state: Any) -> None: ...
 
 
+class _Cells(Protocol):
+    """Counters in shared memory, by their numbers."""
+
+    def __getitem__(self, number: int, /) -> int: ...
+
+    def __setitem__(self, number: int, value: int, /) -> None: ...
+
+
+@dataclass(slots=True, frozen=True)
+class MessageCounts:
+    """Where the messages of one worker are counted.
+
+    Attributes:
+        cells: the counters.
+        published: which of them counts those that the hub has taken of it.
+        delivered: those that were queued for it.
+        dropped: those that were not, since its queue was full.
+    """
+
+    cells: _Cells
+    published: int
+    delivered: int
+    dropped: int
+
+
 class BusRouter:
     """Passes frames between the workers, and never waits for any of them.
 
@@ -66,23 +101,34 @@ class BusRouter:
         self._loop, self._telemetry = loop, telemetry
         self._hub = make_hub(self._send)
         self._channels: dict[int, Channel] = {}
+        self._counts: dict[int, MessageCounts] = {}
         self._readable: dict[int, None] = {}
         self._touched: dict[int, None] = {}
         self._passed = 0
         self._blocked: set[int] = set()
 
     def add(
-        self, member: int, sock: socket.socket, state: tuple[bytes, bytes, int] | None = None
+        self,
+        member: int,
+        sock: socket.socket,
+        state: tuple[bytes, bytes, int] | None = None,
+        counts: MessageCounts | None = None,
     ) -> None:
-        """Take in a worker's end, as `state` told of it before an exec, if there was one.
+        """Take in a worker.
 
-        It is closed by `remove` or `close`.
+        Args:
+            member: its pid.
+            sock: the end of its channel; it is closed by `remove` or `close`.
+            state: what `state` has told of that channel before an exec, if there was one.
+            counts: where its messages are counted; None if nowhere.
         """
         channel = Channel(sock, closes_gaps=True)
         if state is not None:
             channel.restore(*state)
             self._touched[member] = self._readable[member] = None
         self._channels[member] = channel
+        if counts is not None:
+            self._counts[member] = counts
         self._hub.join(member)
         self._loop.add(channel.fileno(), READ, lambda mask: self._on_event(member, mask))
 
@@ -156,6 +202,9 @@ class BusRouter:
         taken = channel.put(packed)
         if not taken and channel.dropped == 1:
             self._telemetry.emit(BUS_DROPPED, pid=member)
+        counts = self._counts.get(member)
+        if counts is not None and packed[KIND_AT] in DELIVERIES:
+            counts.cells[counts.delivered if taken else counts.dropped] += 1
         self._touched[member] = None
         return taken
 
@@ -182,8 +231,11 @@ class BusRouter:
 
     def _pass_frames(self, member: int, channel: Channel, most: float) -> bool:
         """Pass on frames that have come; False if there may be more than a turn takes."""
+        counts = self._counts.get(member)
         for frame in channel.frames():
             self._hub.receive(member, frame)
+            if counts is not None and frame.kind in PUBLICATIONS:
+                counts.cells[counts.published] += 1
             self._passed += 1 + (len(frame.payload) >> 12)
             if self._passed >= most:
                 return False
@@ -193,6 +245,7 @@ class BusRouter:
         channel = self._channels.pop(member, None)
         if channel is None:
             return
+        self._counts.pop(member, None)
         self._loop.remove(channel.fileno())
         channel.close()
         self._readable.pop(member, None)

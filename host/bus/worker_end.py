@@ -65,6 +65,7 @@ class LocalBus:
         isolated: calls what it is given so that an exception ends up in the log.
         trusted_until: until when what it owns is certainly its own, in seconds of `frames.clock`;
             the hub tells when that changes.
+        refused: called when a message is not published, since too much waits.
 
     Attributes:
         waiting: true as long as something waits for `flush`.
@@ -79,8 +80,10 @@ class LocalBus:
         isolated: Isolated,
         *,
         trusted_until: float = math.inf,
+        refused: Callable[[], object] = bool,
     ) -> None:
         self._channel, self._loop, self._isolated = channel, loop, isolated
+        self._refused = refused
         self.waiting: Sized = channel.queue
         self.member = member
         self._ids = 0
@@ -127,6 +130,8 @@ class LocalBus:
             raise ValueError(f"{topic} is a topic of the bus: it alone publishes there")
         name, kind = name_bytes(topic), Kind.PUBLISH if done is None else Kind.PUBLISH_TOLD
         taken = not self._is_full and self._put(kind, retain, name, payload)
+        if not taken:
+            self._refused()
         if done is not None:
             if taken:
                 self._ordering.append(done)

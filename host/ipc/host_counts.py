@@ -10,7 +10,7 @@ from enum import IntEnum
 from host.ipc.scoreboard import WORD
 from host.settings.models import MAX_WORKERS
 from host.telemetry.emitter import Record
-from host.telemetry.events import EVENTS
+from host.telemetry.events import EVENTS, LINES_DROPPED
 
 
 class Restart(IntEnum):
@@ -54,7 +54,10 @@ class HostCounts:
 
     @property
     def events(self) -> dict[str, int]:
-        """How often each event was told by the supervisor; those that never were are left out."""
+        """How often each event was told by the supervisor; those that never were are left out.
+
+        Of `LINES_DROPPED`, which tells of many lines at once, it is the number of the lines.
+        """
         cells = self._cells
         return {name: cells[number] for name, number in _NUMBERS.items() if cells[number]}
 
@@ -68,6 +71,15 @@ class HostCounts:
     def count_event(self, record: Record) -> None:
         """Count an event of the supervisor's own."""
         self._cells[_NUMBERS[record.event.name]] += 1
+
+    @property
+    def lines_dropped(self) -> int:
+        """How many lines of the supervisor's log were dropped."""
+        return self._cells[_NUMBERS[LINES_DROPPED.name]]
+
+    def count_lines_dropped(self, lines: int) -> None:
+        """Count lines of the supervisor's log that were dropped."""
+        self._cells[_NUMBERS[LINES_DROPPED.name]] += lines
 
     def count_restart(self, slot: int, cause: Restart) -> None:
         """Count a worker that was replaced, or is to be."""

@@ -45,7 +45,13 @@ TURN_BUCKETS = 25
 TURN_SUM = TURNS + TURN_BUCKETS
 # Written by the supervisor, once per row: how often the worker was suspended.
 SUSPENSIONS = TURN_SUM + 1
-WORKER_WORDS = SUSPENSIONS + 1
+# Written by the worker, once per row: lines of its log that were dropped, and messages that the bus
+# has not taken of it.
+LINES_DROPPED, BUS_REFUSED = SUSPENSIONS + 1, SUSPENSIONS + 2
+# Written by the supervisor, once per row, if the host is shown: messages that the bus has taken of
+# the worker, those that were queued for it, and those that were not, since its queue was full.
+BUS_PUBLISHED, BUS_DELIVERED, BUS_DROPPED = range(SUSPENSIONS + 3, SUSPENSIONS + 6)
+WORKER_WORDS = BUS_DROPPED + 1
 _OF_ONE_WORKER = (
     ACTIVE,
     TURN_STARTED,

@@ -124,6 +124,11 @@ _OF_ALL = (
         _counter("sent_bytes", "Bytes that the kernel has taken.", _LISTENER), board.BYTES_OUT
     ),
 )
+_BUS_DROPPED = _counter(
+    "bus_messages_dropped",
+    "Messages that the bus has not taken of workers, or not queued for them, as a queue was full.",
+    ("slot", "at"),
+)
 _OF_SLOTS = (
     *(_Counted(_TASKS, word, outcome) for outcome, word in board.OF_TASKS.items()),
     _Counted(
@@ -134,6 +139,25 @@ _OF_SLOTS = (
         ),
         board.SUSPENSIONS,
     ),
+    _Counted(
+        _counter("bus_messages_published", "Messages that the bus has taken.", ("slot",)),
+        board.BUS_PUBLISHED,
+    ),
+    _Counted(
+        _counter(
+            "bus_messages_delivered",
+            "Messages that were queued for workers that hear them.",
+            ("slot",),
+        ),
+        board.BUS_DELIVERED,
+    ),
+    _Counted(_BUS_DROPPED, board.BUS_REFUSED, "publish"),
+    _Counted(_BUS_DROPPED, board.BUS_DROPPED, "delivery"),
+)
+_LINES_DROPPED = _counter(
+    "log_lines_dropped",
+    "Lines that were not written to the log, as nobody has taken them in time.",
+    ("slot",),
 )
 
 
@@ -216,6 +240,7 @@ METRICS: tuple[Metric, ...] = tuple(
             *(each.metric for each in _GAUGES),
             _RESTARTS,
             _EVENTS,
+            _LINES_DROPPED,
             _BUS_CONNECTED,
             _BUS_QUEUED,
             series.shown(HOOK_SECONDS),
@@ -257,7 +282,11 @@ def read(host: OpsAssignment) -> Families:
         yield gauge.metric, found
     yield _RESTARTS, _of_restarts(host.counts, {slot for slot, _ in totals.slots})
     told = dict.fromkeys((event.name for event in SHOWN_FROM_ZERO), 0) | host.counts.events
+    told.pop(events.LINES_DROPPED.name, None)  # that is a number of lines
     yield _EVENTS, [Sample((name,), count) for name, count in told.items()]
+    dropped: list[tuple[str | int, int]] = [("supervisor", host.counts.lines_dropped)]
+    dropped += [(slot, words[board.LINES_DROPPED]) for slot, words in sorted(totals.slots)]
+    yield _LINES_DROPPED, [Sample((slot,), count) for slot, count in dropped]
     if (bus := host.counts.bus) is not None:
         yield _BUS_CONNECTED, [Sample((), int(bus[0]))]
         yield _BUS_QUEUED, [Sample((), bus[1])]

@@ -74,7 +74,7 @@ class HostLog:
         before, handed = self.writer, self._handed
         assert handed is not None
         self._use(settings, handed.log_descriptor, _file_after_exec(settings, handed))
-        self.writer.restore(*before.state())
+        self.writer.restore(*before.state(), before.uncounted)
         before.forget()
         before.close()
         self.capture.change(self.telemetry, _level(settings))

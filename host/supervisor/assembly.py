@@ -171,10 +171,11 @@ def make_state(
 
 
 def make_counts(dependencies: Dependencies) -> HostCounts:
-    """Make what counts events and restarts; it goes on with what was handed over."""
+    """Make what counts events, restarts and dropped lines; it goes on with what was handed over."""
     handed = dependencies.handed
     counts = HostCounts(handed.events, handed.restarts_by_cause) if handed else HostCounts()
     dependencies.telemetry.subscribe(counts.count_event)
+    dependencies.log.count_dropped(counts.count_lines_dropped)
     return counts
 
 

@@ -77,6 +77,7 @@ class Supervisor:
             self._router,
             on_report=lambda handle, report: self._lifecycle.handle_report(handle, report),  # noqa: PLW0108
             run_worker=dependencies.run_worker,
+            counts_messages=bool(settings.ops.listen),
         )
         dispatching = make_dispatching(
             settings, dependencies, loop, self._hooks, workers, self._failures

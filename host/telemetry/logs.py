@@ -93,6 +93,7 @@ class LogWriter:
 
     Attributes:
         file: the same.
+        uncounted: how many lines were dropped that nobody counts yet (`count_dropped`).
     """
 
     def __init__(
@@ -105,7 +106,8 @@ class LogWriter:
     ) -> None:
         self._format, self._level, self._max_waiting = form, level, max_waiting
         self._waiting: deque[bytes] = deque()
-        self._dropped = self._taken = 0
+        self._dropped = self._taken = self.uncounted = 0
+        self._count: Callable[[int], object] | None = None
         self.file = file
         self._given = descriptor
         self._target = descriptor if file is None else file.descriptor
@@ -126,9 +128,27 @@ class LogWriter:
 
     def _enqueue(self, line: str) -> None:
         if len(self._waiting) >= self._max_waiting:
-            self._dropped += 1
+            self._drop(1)
         else:
             self._waiting.append(line.encode("utf-8", "backslashreplace"))
+
+    def _drop(self, lines: int) -> None:
+        self._dropped += lines
+        if self._count is None:
+            self.uncounted += lines
+        else:
+            self._count(lines)
+
+    def count_dropped(self, count: Callable[[int], object]) -> None:
+        """Have lines that are dropped counted, and those that nobody has counted so far.
+
+        Args:
+            count: called with how many more there are, by any thread, as soon as they are dropped.
+        """
+        before, self.uncounted = self.uncounted, 0
+        self._count = count
+        if before:
+            count(before)
 
     def fileno(self) -> int:
         """Return the descriptor that was given: the writer that takes over writes there, too."""
@@ -164,7 +184,8 @@ class LogWriter:
     def forget(self) -> None:
         """Forget lines that wait: after a fork they are the parent's to write."""
         self._waiting.clear()
-        self._dropped = 0
+        self._dropped = self.uncounted = 0
+        self._count = None
         self._at_work = threading.Lock()  # a thread that the child does not have may have held it
         self.leave()
 
@@ -177,10 +198,17 @@ class LogWriter:
         """Return the lines that wait, and how many were dropped, for the writer that takes over."""
         return list(self._waiting), self._dropped
 
-    def restore(self, waiting: list[bytes], dropped: int) -> None:
-        """Take over what another writer to the same descriptor had still to write."""
+    def restore(self, waiting: list[bytes], dropped: int, uncounted: int = 0) -> None:
+        """Take over what another writer to the same descriptor had still to write.
+
+        Args:
+            waiting: its lines.
+            dropped: how many lines it had to tell of that were dropped.
+            uncounted: how many of these nobody has counted.
+        """
         self._waiting.extendleft(reversed(waiting))
         self._dropped += dropped
+        self.uncounted += uncounted
 
     def flush(self) -> None:
         """Write what waits, as far as it is taken."""
@@ -203,7 +231,7 @@ class LogWriter:
                 return False
             except OSError:
                 # The reader of the log is gone, or the disk is full: that must not end a server.
-                self._dropped += len(waiting)
+                self._drop(len(waiting))
                 waiting.clear()
                 return True
             self._taken += taken
@@ -251,6 +279,9 @@ class LogWriter:
             if self._taken != before:
                 until = time.monotonic() + patience_seconds
         with self._at_work:
+            if self._waiting:
+                self._drop(len(self._waiting))
+                self._waiting.clear()
             self._close_own()
             self._write = self._write_polled  # what is told from now on needs nothing of ours
 

@@ -18,7 +18,7 @@ from host.ipc.current_call import kind_of, pack_call
 from host.ipc.heartbeat import beat_seconds
 from host.ipc.protocol import REOPEN_LOG, TAKE_CERTIFICATES, Ask, Drain, Order, Report, ShardOrder
 from host.ipc.recent import Kind, RecentWriter
-from host.ipc.scoreboard import CURRENT_CALL
+from host.ipc.scoreboard import BUS_REFUSED, CURRENT_CALL, LINES_DROPPED
 from host.ipc.worker_end import WorkerChannel
 from host.plugin.binding import ListenerHooks
 from host.plugin.circuit_breaker import CircuitBreaker
@@ -81,6 +81,7 @@ def run(
     stacks.print_to(assignment.stacks)
     worker = WorkerProcess(assignment, settings, registry, telemetry, log, recorder, make_pools)
     log.attend(worker.loop.call_later, worker.loop.call_from_thread)
+    log.count_dropped(functools.partial(assignment.row.raise_by, LINES_DROPPED))
     forks.close_in_plugin_fork(log.mute)
     forks.close_in_plugin_fork(telemetry.silence)
     forks.close_in_plugin_fork(worker.close_in_fork)
@@ -96,7 +97,9 @@ def _bus(assignment: Assignment, loop: Loop, isolated: Isolated) -> LocalBus:
     """Return this worker's end of the bus; with a broker, what it owns is its own for some time."""
     node, pid = assignment.node, os.getpid()
     name, until = (f"{node}:{pid}", 0.0) if node else (str(pid), math.inf)
-    return LocalBus(Channel(assignment.bus), loop, name, isolated, trusted_until=until)
+    refused = functools.partial(assignment.row.raise_by, BUS_REFUSED, 1)
+    channel = Channel(assignment.bus)
+    return LocalBus(channel, loop, name, isolated, trusted_until=until, refused=refused)
 
 
 def _offer_to_oom_killer(*, has_keys: bool) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import socket
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from host import Message
 from host.bus.frames import Channel
-from host.bus.supervisor_end import BusRouter
+from host.bus.supervisor_end import BusRouter, MessageCounts
 from host.bus.worker_end import LocalBus
 from host.runtime.loop import Loop
 from support.fakes import Told
+
+_COUNTED: Any = ("published", "delivered", "dropped")
 
 
 class Buses:
@@ -28,6 +33,8 @@ class Buses:
         router: the supervisor's end.
         sockets: each worker's socket, by its number.
         buses: each worker's end, by its number.
+        counts: how many messages of each worker, by its number, were "published", "delivered" to
+            it, "dropped" before it, and "refused" by its own end.
     """
 
     def __init__(self, members: Sequence[int], max_queued: int | None = None) -> None:
@@ -35,6 +42,7 @@ class Buses:
         self.failures: list[Exception] = []
         self.router = BusRouter(self.loop, self.told.telemetry)
         self.buses: dict[int, LocalBus] = {}
+        self.counts: dict[int, Counter[str]] = defaultdict(Counter)
         self.sockets: dict[int, socket.socket] = {}
         self._max_queued = max_queued
         for member in members:
@@ -43,10 +51,14 @@ class Buses:
     def add(self, member: int) -> LocalBus:
         """Have one more worker; return its end."""
         ours, theirs = socket.socketpair()
-        self.router.add(member, ours)
+        cells: Any = self.counts[member]
+        self.router.add(member, ours, counts=MessageCounts(cells, *_COUNTED))
         self.sockets[member] = theirs
         channel = Channel(theirs) if self._max_queued is None else Channel(theirs, self._max_queued)
-        self.buses[member] = LocalBus(channel, self.loop, str(member), self._isolated)
+        refused = functools.partial(cells.update, ["refused"])
+        self.buses[member] = LocalBus(
+            channel, self.loop, str(member), self._isolated, refused=refused
+        )
         return self.buses[member]
 
     def _isolated(self, function: Callable[[], object]) -> None:

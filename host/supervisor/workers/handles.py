@@ -10,11 +10,14 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from host.bus.supervisor_end import BusRouter
+from host.bus.supervisor_end import BusRouter, MessageCounts
 from host.ipc.assignment import Assignment
 from host.ipc.protocol import Report
 from host.ipc.scoreboard import (
     ACCEPTED_ALL,
+    BUS_DELIVERED,
+    BUS_DROPPED,
+    BUS_PUBLISHED,
     CURRENT_CALL,
     PID,
     TURN_LASTED,
@@ -74,6 +77,7 @@ class Workers:
         router: carries the messages between them.
         on_report: called with a worker and a report of it.
         run_worker: what a worker does in its process; returns the exit code.
+        counts_messages: whether messages between them are counted.
     """
 
     def __init__(
@@ -83,8 +87,9 @@ class Workers:
         *,
         on_report: Callable[[WorkerHandle, Report], object],
         run_worker: Callable[[Assignment], int],
+        counts_messages: bool = False,
     ) -> None:
-        self._loop, self._router = loop, router
+        self._loop, self._router, self._counts_messages = loop, router, counts_messages
         self._on_report, self._run_worker = on_report, run_worker
         self._handles: dict[int, WorkerHandle] = {}
 
@@ -183,7 +188,9 @@ class Workers:
         """
         pid = handle.record.pid
         if bus is not None:
-            self._router.add(pid, bus, bus_state)
+            words = map(handle.row.index, (BUS_PUBLISHED, BUS_DELIVERED, BUS_DROPPED))
+            counts = MessageCounts(handle.row.cells, *words) if self._counts_messages else None
+            self._router.add(pid, bus, bus_state, counts)
         self._handles[pid] = handle
         self._loop.add(handle.channel.fileno(), READ, lambda _: self._read_reports(handle))
         self._loop.add(handle.stack_reader.fileno(), READ, lambda _: self._read_stacks(handle))

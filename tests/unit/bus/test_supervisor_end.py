@@ -51,6 +51,51 @@ def test_one_that_does_not_read_loses_messages_is_told_how_many_and_holds_up_nob
         assert slow.payloads[-1] == b"after"
 
 
+def test_messages_are_counted_by_who_has_published_them_and_whom_they_are_for():
+    with connected() as scene:
+        heard = [Subscriber(scene.buses[each], "t") for each in (1, 2, 2)]
+        scene.run()
+        for number in range(5):
+            scene.buses[3].publish("t", b"%d" % number, retain=2)
+            scene.buses[3].publish("nobody's", b"")
+            scene.buses[1].publish("t", b"", done=lambda _: None)
+        scene.buses[1].claim("k", lambda _: None)  # is no message, nor are the answers
+        Subscriber(scene.buses[3], "u")
+        scene.run()
+        heard.append(Subscriber(scene.buses[3], "t"))  # what is retained
+        scene.run()
+        assert [len(each.payloads) for each in heard] == [11, 11, 11, 3]
+        assert scene.counts == {
+            1: {"published": 5, "delivered": 10},
+            2: {"delivered": 10},
+            3: {"published": 10, "delivered": 2},
+        }
+        scene.buses[1].publish("t", b"last")
+        scene.buses[1].flush()
+        scene.kill(1)
+        scene.run()
+        assert (scene.counts[1]["published"], scene.counts[2]["delivered"]) == (6, 11)
+
+
+def test_messages_that_are_dropped_are_counted_as_often_as_they_are_told():
+    with connected() as scene:
+        lost: list[int] = []
+        hearer = Subscriber(scene.buses[1], "t")
+        scene.buses[1].subscribe(BUS_LOST, lambda message: lost.append(int(message.payload)))
+        scene.run()
+        scene.loop.modify(scene.sockets[1].fileno(), 0)
+        for _ in range(30):
+            scene.buses[3].publish("t", bytes(500_000))
+            scene.run(5)
+        counts = scene.counts[1]
+        assert counts["delivered"] + counts["dropped"] == scene.counts[3]["published"] == 30
+        assert counts["dropped"] > 0
+        scene.loop.modify(scene.sockets[1].fileno(), 1)
+        scene.run(1000)
+        assert len(hearer.payloads) == 1 + counts["delivered"]
+        assert sum(lost) == counts["dropped"]
+
+
 @pytest.mark.parametrize("reads", [True, False])
 def test_one_that_sends_rubbish_is_cut_off_and_the_others_go_on(reads):
     with connected() as scene:

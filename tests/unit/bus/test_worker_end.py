@@ -179,6 +179,7 @@ def test_a_publisher_is_told_when_its_message_has_its_place():
         assert told == []  # never before publish() has returned
         scene.run()
         assert sorted(told) == [("x", True), ("y", True), ("z", False)]
+        assert scene.counts[1] == {"published": 2, "refused": 1}
         assert hearer.payloads == ["ready", b"x", b"y"]
 
 

@@ -6,7 +6,7 @@ from contextlib import closing
 from host.ipc.host_counts import HostCounts, Restart
 from host.settings.models import MAX_WORKERS
 from host.telemetry.emitter import Telemetry
-from host.telemetry.events import HOST_RELOADING, LINES_DROPPED, WORKERS_SCALED
+from host.telemetry.events import HOST_RELOADING, OPS_FAILED, WORKERS_SCALED
 
 
 def test_events_and_restarts_are_counted():
@@ -14,13 +14,13 @@ def test_events_and_restarts_are_counted():
         telemetry = Telemetry(counts.count_event)
         assert (counts.events, counts.restarts) == ({}, [])
         telemetry.emit(HOST_RELOADING, cause="SIGHUP")
-        telemetry.emit(LINES_DROPPED, count=7)
-        telemetry.emit(LINES_DROPPED, count=1)
+        telemetry.emit(OPS_FAILED, error="x")
+        telemetry.emit(OPS_FAILED, error="y")
         counts.count_restart(0, Restart.DIED)
         counts.count_restart(0, Restart.RECYCLED)
         counts.count_restart(MAX_WORKERS - 1, Restart.RECYCLED)
         counts.count_restart(MAX_WORKERS - 1, Restart.RECYCLED)
-        assert counts.events == {"host_reloading": 1, "lines_dropped": 2}
+        assert counts.events == {"host_reloading": 1, "ops_failed": 2}
         assert counts.restarts == [
             (0, Restart.DIED, 1),
             (0, Restart.RECYCLED, 1),
@@ -34,6 +34,17 @@ def test_the_next_one_goes_on_with_what_it_knows_of():
         counts.count_restart(4, Restart.HUNG)
         assert counts.events == {"workers_scaled": 4}
         assert counts.restarts == [(4, Restart.HUNG, 3)]
+
+
+def test_dropped_lines_of_the_log_are_counted_on_by_the_next_one():
+    with closing(HostCounts()) as counts:
+        assert counts.lines_dropped == 0
+        counts.count_lines_dropped(3)
+        counts.count_lines_dropped(1)
+        assert counts.lines_dropped == 4
+        with closing(HostCounts(counts.events, counts.restarts)) as following:
+            following.count_lines_dropped(2)
+            assert following.lines_dropped == 6
 
 
 def test_parent_and_child_have_one_memory():

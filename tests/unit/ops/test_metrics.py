@@ -45,6 +45,26 @@ def test_events_that_alerts_wait_for_are_shown_before_they_are_told():
     assert found == zeros | {("helper_ended",): 3, ("host_ready",): 1}
 
 
+def test_dropped_lines_are_shown_of_each_slot_and_of_the_supervisor_from_the_start():
+    with closing(HostCounts()) as counts:
+        name, slots = "prefork_log_lines_dropped_total", [0, 1]
+        assert shown(counts, slots)[name] == {("supervisor",): 0, (0,): 0, (1,): 0}
+        counts.count_lines_dropped(3)
+        found = shown(counts, slots)
+        assert found[name] == {("supervisor",): 3, (0,): 0, (1,): 0}
+        assert ("lines_dropped",) not in found["prefork_events_total"]
+
+
+def test_messages_of_the_bus_are_shown_of_each_slot_from_the_start():
+    with closing(HostCounts()) as counts:
+        found = shown(counts, [0, 1])
+    for name in ("published", "delivered"):
+        assert found[f"prefork_bus_messages_{name}_total"] == {(0,): 0, (1,): 0}
+    assert found["prefork_bus_messages_dropped_total"] == {
+        (slot, at): 0 for slot in (0, 1) for at in ("publish", "delivery")
+    }
+
+
 def test_the_bus_is_shown_if_there_is_a_broker():
     with closing(HostCounts()) as counts:
         assert "prefork_bus_connected" not in shown(counts, [])

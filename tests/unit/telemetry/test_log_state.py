@@ -57,6 +57,23 @@ def test_lines_that_waited_are_written_first_and_dropped_ones_are_counted_on():
             each.close()
 
 
+def test_dropped_lines_are_counted_once_by_those_that_take_over():
+    counts = []
+    with full_pipe() as (descriptor, _):
+        before, one, other = (writer_to(descriptor) for _ in range(3))
+        before.count_dropped(counts.append)
+        say(before, *range(5))
+        one.restore(*before.state())  # after an exec: what `before` has counted is handed over
+        say(one, 5)
+        other.restore(*one.state(), one.uncounted)
+        other.count_dropped(counts.append)
+        say(other, 6)
+        assert counts == [1, 1, 1, 1]
+        for each in (before, one, other):
+            each.forget()
+            each.close()
+
+
 def test_a_line_that_was_written_in_part_is_completed():
     with full_pipe() as (descriptor, read):
         one, other = writer_to(descriptor), writer_to(descriptor)

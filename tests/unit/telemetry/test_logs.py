@@ -253,6 +253,41 @@ def test_no_more_lines_wait_than_allowed_and_the_rest_is_counted():
         assert drain(reader) == b"on\n"
 
 
+def test_each_line_that_is_dropped_is_counted_as_it_is_dropped():
+    with pipe() as (reader, writer), writing(writer, max_waiting=5) as log:
+        filling = stuff(writer)
+        counts = []
+        for number in range(7):
+            log(says(number))
+        assert log.uncounted == 2
+        log.count_dropped(counts.append)
+        assert (log.uncounted, counts) == (0, [2])
+        log(says(7))
+        assert counts == [2, 1]
+        assert drain(reader) == b"#" * filling
+        log.flush()
+        assert drain(reader).endswith(b"{'count': 3}\n")
+        stuff(writer)
+        log(says("last"))
+        log.close(patience_seconds=0.0)
+        assert counts == [2, 1, 1]
+
+
+def test_lines_that_nobody_will_read_are_counted():
+    reader, writer = os.pipe()
+    with writing(writer) as log:
+        os.close(reader)
+        counts = []
+        log.count_dropped(counts.append)
+        log(says("lost"))
+        log(says("lost"))
+        assert counts == [1, 1]
+        log.forget()  # as a child does
+        log(says("lost"))
+        assert (counts, log.uncounted) == ([1, 1], 1)
+    os.close(writer)
+
+
 def test_dropped_lines_are_told_in_the_form_of_the_others():
     with pipe() as (reader, writer):
         log = LogWriter(writer, partial(json_line, host="shop"), Level.INFO, max_waiting=0)
@@ -446,7 +481,7 @@ def test_closing_gives_up_if_nobody_reads():
         stuff(writer)
         log(says("last"))
         log.close(patience_seconds=0.0)
-        assert log._waiting
+        assert log.uncounted == 1
 
 
 def test_a_line_that_cannot_be_encoded_is_written_all_the_same():
