@@ -223,9 +223,12 @@ SHOWN_FROM_ZERO = (
     events.CERTIFICATES_REFUSED,
     events.CERTIFICATES_NOT_TAKEN,
     events.HOST_BUG,
+    events.HOST_RELOADING,
+    events.GENERATION_READY,
 )
 """Events that have a series before they are told: alerts of Prometheus wait for the first of them,
-and it sees no increase of a series that begins with 1. The others are shown once they are told."""
+or somebody counts reloads, and it sees no increase of a series that begins with 1. The others are
+shown once they are told."""
 
 METRICS: tuple[Metric, ...] = tuple(
     dict.fromkeys(

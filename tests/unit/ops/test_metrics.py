@@ -43,6 +43,7 @@ def test_events_that_alerts_wait_for_are_shown_before_they_are_told():
         found = shown(counts, [])["prefork_events_total"]
     zeros = {(event.name,): 0 for event in SHOWN_FROM_ZERO}
     assert found == zeros | {("helper_ended",): 3, ("host_ready",): 1}
+    assert {("host_reloading",), ("generation_ready",), ("reload_failed",)} <= set(zeros)
 
 
 def test_dropped_lines_are_shown_of_each_slot_and_of_the_supervisor_from_the_start():
