@@ -30,6 +30,7 @@ RESERVED = frozenset(
         "generation",
         "hook",
         "info",
+        "log",
         "pool",
         "received",
         "sent",
