@@ -214,6 +214,12 @@ def test_it_shows_what_top_shows(shown, look):
         assert words in facts
     assert "a.example" in of_state(visitor, "certificates", troubled)
     assert "suspended" in of_state(visitor, "workers", troubled)
+    drained = """({ workers: [first, ...others] }) => ({
+      workers: [{ ...first, pid: 1, state: "draining" }, { ...first, held: true }, ...others],
+    })"""
+    slots = of_state(visitor, "slots", drained)
+    assert "held" in slots
+    assert "draining" not in slots
     counted = """({ totals }) => {
       totals.slots[0].restarts.hung = 3;
       totals.listeners.forEach((each) => { each.refusals.per_client = 4; });

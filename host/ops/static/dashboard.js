@@ -393,6 +393,14 @@ function workerState(each) {
   return each.held ? "held" : each.suspended ? "suspended" : "serving";
 }
 
+// What is to be told of a slot: nothing if a worker serves, whoever drains beside it.
+function stateOfSlot(workers) {
+  const states = new Set(workers.map(workerState));
+  if (states.size > 1) states.delete("draining");
+  states.delete("serving");
+  return workers.length ? [...states] : ["gone"];
+}
+
 // Cells of the table of workers: what is shown, and what they are put in order by.
 function workerCells(each, was) {
   const elapsed = was ? each.age_seconds - was.age_seconds : 0;
@@ -431,8 +439,7 @@ function showWorkers(state, at, elapsed) {
     const rate = (...keys) => perSecond(together(slot, keys), together(was, keys), elapsed);
     const came = rate("accepted", "received");
     const moved = rate("bytes_in", "bytes_out");
-    const odd = workers.map(workerState).filter((each) => each !== "serving");
-    const states = [...new Set(workers.length ? odd : ["gone"])];
+    const states = stateOfSlot(workers);
     const open = `${number(sum(workers.map((each) => each.active)))} open`;
     const rates = came === null ? [] : [`${number(came)}/s`, `${bytes(moved)}/s`];
     const parts = [...rates, open].map((each) => each.replace(" ", "\u00a0"));
