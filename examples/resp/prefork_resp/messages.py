@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct
 
-from host import Message, Worker
+from host import Counter, Message, Worker
 from prefork_resp.patterns import compile_pattern
 from prefork_resp.replies import CommandError, bulk, integer, push
 from prefork_resp.session import ANY_NUMBER, Command, Session, Table, Words
@@ -22,7 +22,14 @@ class Messages:
     """Who has subscribed in this worker, and the commands.
 
     A message goes to the clients of this worker at once, and over the bus to the other workers.
+
+    Attributes:
+        published: counts messages that clients of this worker have published.
+        delivered: counts those that they were sent, once for each subscription.
     """
+
+    published: Counter
+    delivered: Counter
 
     def __init__(self) -> None:
         self._channels: dict[bytes, dict[Session, None]] = {}
@@ -57,6 +64,7 @@ class Messages:
         _, channel, message = words
         if len(channel) + len(message) > MAX_MESSAGE_BYTES:
             raise CommandError(b"ERR message longer than %d bytes" % MAX_MESSAGE_BYTES)
+        self.published.add()
         self._worker.bus.publish(TOPIC, _HEAD.pack(len(channel)) + channel + message)
         count, own = self._deliver(channel, message, session)
         return own + integer(count)
@@ -94,6 +102,7 @@ class Messages:
                     own += forms[session.version]
                 else:
                     session.connection.write(forms[session.version])
+        self.delivered.add(count)
         return count, own
 
     def _subscribe(self, session: Session, words: Words) -> bytes:

@@ -8,7 +8,7 @@ from itertools import count
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from host import Connection, Host, Worker, hookimpl
+from host import Connection, Counter, Gauge, Host, Worker, hookimpl
 from host.plugins.framing import FrameSyntaxError, FrameTooLongError, RespFramer
 from prefork_resp.clients import Clients
 from prefork_resp.commands import Commands, answer
@@ -60,6 +60,9 @@ class Resp:
 
     def __init__(self, options: Options) -> None:
         self._options = options
+        self._answered: Counter
+        self._keys: Gauge
+        self._stored: Gauge
         self._numbers = count(1)
         self._store = Store(options.max_bytes, time.time)
         self._messages = Messages()
@@ -73,13 +76,24 @@ class Resp:
 
     @hookimpl
     def on_host_start(self, host: Host) -> None:
-        """Refuse to have keys in several workers."""
+        """Refuse to have keys in several workers; declare what is counted."""
         if self._options.keys and host.workers > 1:
             raise RuntimeError(
                 f"resp keeps its keys in one worker, and {host.workers} are configured: each would"
                 " have keys of its own, and clients would miss what others have stored. Start the"
                 " host with --workers 1, or set options.resp.keys to false to pass on messages only"
             )
+        metrics = host.metrics
+        self._answered = metrics.counter("requests", "Requests that were answered.")
+        self._messages.published = metrics.counter(
+            "published_messages", "Messages that clients published."
+        )
+        self._messages.delivered = metrics.counter(
+            "delivered_messages", "Messages that clients were sent."
+        )
+        if self._options.keys:
+            self._keys = metrics.gauge("keys", "Keys that are stored.")
+            self._stored = metrics.gauge("stored_bytes", "Memory that keys and values take.")
 
     @hookimpl
     def on_worker_start(self, worker: Worker) -> None:
@@ -87,7 +101,8 @@ class Resp:
         self._numbers = count(worker.pid * _NUMBERS_PER_PROCESS + 1)
         self._messages.start(worker)
         self._server.start(worker)
-        worker.call_every(_SWEEP_SECONDS, self._store.sweep)
+        if self._options.keys:
+            worker.call_every(_SWEEP_SECONDS, self._sweep)
 
     @hookimpl
     def on_accept(self, connection: Connection) -> None:
@@ -106,7 +121,7 @@ class Resp:
             _refuse(session, refused)
             return
         if requests:
-            answer(session, requests)
+            answer(session, requests, self._answered)
             if session.left or session.framer.waiting:
                 connection.call_next_turn(self._go_on)
 
@@ -124,6 +139,13 @@ class Resp:
         if connection.data is not None:
             self._messages.forget(connection.data)
 
+    def _sweep(self) -> None:
+        """Remove keys that have expired, and show how much is stored."""
+        store = self._store
+        store.sweep()
+        self._keys.set(len(store))
+        self._stored.set(store.used)
+
     def _go_on(self, connection: Connection) -> None:
         """Answer what waits, until there is no more or others are to have their turn.
 
@@ -139,7 +161,7 @@ class Resp:
             requests, session.left = session.left or self._cut(session), []
             if not requests:
                 break
-            answer(session, requests)
+            answer(session, requests, self._answered)
             if time.monotonic() - began > _SHARE_SECONDS:
                 connection.call_next_turn(self._go_on)
                 return

@@ -67,6 +67,33 @@ def test_messages_reach_the_clients_of_all_workers(harness):
     ]
 
 
+def test_requests_messages_and_keys_are_counted(harness):
+    hosts = harness("resp")
+    listener, other = hosts.connect(), hosts.connect()
+    ask(listener, b"SUBSCRIBE news\r\nPSUBSCRIBE n*\r\n")
+    ask(other, b"SET a 1\r\nRPUSH l 1 2\r\nGET nothing\r\nnonsense\r\n")
+    ask(other, b"PUBLISH news x\r\nPUBLISH nobodys x\r\n")
+    hosts.advance(0.1)
+    found = hosts.metrics()
+    assert found["prefork_resp_requests_total"] == 8
+    assert found["prefork_resp_published_messages_total"] == 2
+    assert found["prefork_resp_delivered_messages_total"] == 3
+    assert found["prefork_resp_keys"] == 2
+    assert 0 < found["prefork_resp_stored_bytes"] < 10_000
+
+
+def test_messages_are_counted_in_all_workers(harness):
+    hosts = harness("resp", options={"resp": {"keys": False}}, workers=2)
+    for slot in (0, 1):
+        ask(hosts.connect(worker=slot), b"SUBSCRIBE news\r\n")
+    ask(hosts.connect(worker=1), b"PUBLISH news x\r\n")
+    hosts.run()
+    found = hosts.metrics()
+    assert found["prefork_resp_published_messages_total"] == 1
+    assert found["prefork_resp_delivered_messages_total"] == 2
+    assert not any("keys" in name for name in found)
+
+
 def test_who_has_gone_hears_nothing(harness):
     hosts = harness("resp")
     listener, other = hosts.connect(), hosts.connect()
