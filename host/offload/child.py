@@ -1,8 +1,9 @@
 """The program of a process of a pool: it takes one task after the other from its socket.
 
-The host reads this file when it starts, and a worker hands its text to each interpreter that it
-spawns. So the program is of the worker's version whatever is installed meanwhile. It imports
-nothing of the host, whose start would cost more than its own, but the standard library alone.
+The host reads this file and `printing` when it starts, and a worker hands their text, as one, to
+each interpreter that it spawns. So the program is of the worker's version whatever is installed
+meanwhile. It imports nothing of the host, whose start would cost more than its own, but the
+standard library alone.
 
 A frame is a kind, the length of what follows, and that. The worker sends one task at a time.
 """
@@ -13,7 +14,6 @@ import ctypes
 import importlib.abc
 import importlib.machinery
 import importlib.util
-import io
 import os
 import pickle
 import select
@@ -23,11 +23,13 @@ import struct
 import sys
 import threading
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from time import monotonic
 from types import CodeType, ModuleType
 from typing import Any, NamedTuple
+
+from host.offload.printing import Output, Stream
 
 HEADER = struct.Struct("!BQ")
 """A kind and a length."""
@@ -47,8 +49,6 @@ _PR_SET_PDEATHSIG = 1
 _DEADLY = (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1)
 """Signals that are for the supervisor, and reach all processes from a terminal or a service, as
 SIGINT does."""
-_OUTPUT_BYTES = 1024
-"""How much of what is printed is one frame, if lines are not longer."""
 _FEW = 65_536
 """How many bytes are asked for at first: most tasks have fewer."""
 _PROTOCOL = pickle.HIGHEST_PROTOCOL
@@ -135,89 +135,6 @@ class Files(importlib.abc.MetaPathFinder):
             return None
         loader = FileLoader(fullname, file)
         return importlib.util.spec_from_file_location(fullname, file, loader=loader)
-
-
-class Output(io.RawIOBase):
-    """Sends what is printed to the worker, which tells each line as an event.
-
-    A line is kept until it is complete, since `print` writes its end apart from its text.
-
-    Args:
-        kind: the kind of its frames.
-        channel: sends them.
-    """
-
-    def __init__(self, kind: int, channel: Channel) -> None:
-        super().__init__()
-        self._kind, self._channel = kind, channel
-        self._line = bytearray()
-        self._is_told = False  # what there was of this line was sent before its end
-        self._lock = threading.Lock()
-
-    def writable(self) -> bool:
-        """Tell that it can be written to."""
-        return True
-
-    def write(self, data: Any) -> int:
-        """Send the lines that are complete."""
-        text = bytes(data)
-        if self._channel.is_fork():
-            return len(text)
-        with self._lock:
-            if end := text.rfind(b"\n") + 1:
-                self._send(bytes(self._line) + text[:end])
-                self._line = bytearray()
-            self._line += text[end:]
-            if len(self._line) > _FEW:
-                self._send_line()
-        return len(text)
-
-    def end_line(self) -> None:
-        """Send what there is of a line that is not complete."""
-        if not self._channel.is_fork():
-            with self._lock:
-                self._send_line()
-
-    def _send_line(self) -> None:
-        if self._line:
-            self._send(bytes(self._line))
-            self._line, self._is_told = bytearray(), True
-
-    def _send(self, text: bytes) -> None:
-        if self._is_told:
-            text, self._is_told = text.removeprefix(b"\n"), False
-        for piece in in_pieces(text):
-            self._channel.send(self._kind, piece)
-
-
-class Stream(io.TextIOWrapper):
-    """What a task prints to; a line that is not complete is told when it is flushed.
-
-    Args:
-        output: where it goes. It is flushed by itself after each line, apart from `flush`.
-    """
-
-    def __init__(self, output: Output) -> None:
-        self._output = output
-        super().__init__(
-            io.BufferedWriter(output), "utf-8", "backslashreplace", line_buffering=True
-        )
-
-    def flush(self) -> None:
-        """Have all told that was printed."""
-        super().flush()
-        self._output.end_line()
-
-
-def in_pieces(text: bytes) -> Iterator[bytes]:
-    """Yield a text in pieces of whole lines, of about a kilobyte: the worker tells them in turn."""
-    start = 0
-    while start < len(text):
-        end = text.rfind(b"\n", start, start + _OUTPUT_BYTES) + 1
-        if not end:  # a longer line stays whole
-            end = text.find(b"\n", start) + 1 or len(text)
-        yield text[start:end]
-        start = end
 
 
 def _do_nothing(_number: int, _frame: object) -> None:

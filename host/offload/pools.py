@@ -6,10 +6,9 @@ import os
 import pickle
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from host.interfaces import PoolError
-from host.offload import child
+from host.offload import child, printing
 from host.offload.pool import Surroundings, TaskPool
 from host.offload.process import Start
 from host.offload.processes import ProcessPool
@@ -36,7 +35,7 @@ class MakePools:
     def __init__(self, settings: Mapping[str, PoolSettings], files: Mapping[str, str]) -> None:
         self._settings, self._files = settings, dict(files)
         self._program = os.memfd_create("prefork-pool")
-        os.write(self._program, Path(child.__file__).read_bytes())
+        os.write(self._program, program())
         self._lineage = lineage.duplicate()
 
     def __call__(
@@ -119,6 +118,19 @@ class Pools:
         if settings.kind == "threads":
             return ThreadPool(name, settings, self._around)
         return ProcessPool(name, settings, self._around, self._maker.start(name, settings))
+
+
+def program() -> bytes:
+    """Return the program of a process: its modules as one text, which imports none of the host.
+
+    An import from the host is one line in them.
+    """
+    left_out = ("from __future__ ", "from host.")
+    lines = ["from __future__ import annotations\n"]
+    for path in (printing.__file__, child.__file__):
+        with open(path, encoding="utf-8") as file:
+            lines += (each for each in file if not each.startswith(left_out))
+    return "".join(lines).encode()
 
 
 def no_pool(name: str, settings: Mapping[str, PoolSettings]) -> PoolError:

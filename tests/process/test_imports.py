@@ -60,6 +60,7 @@ OF_POOLS = {
     "host.offload.child",
     "host.offload.pool",
     "host.offload.pools",
+    "host.offload.printing",
     "host.offload.process",
     "host.offload.processes",
     "host.offload.tasks",

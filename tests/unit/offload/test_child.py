@@ -4,12 +4,11 @@ import ast
 import functools
 import pickle
 import sys
-from pathlib import Path
 
 import pytest
 
 from host import PicklingError
-from host.offload import child
+from host.offload import child, pools, printing
 from host.offload.child import LAST, RAISED, UNPICKLABLE, VALUE, Files, perform
 from host.offload.processes import RemoteTraceback, packed, unpacked
 
@@ -71,7 +70,7 @@ def done(func, *args, items=None):
 
 
 def test_it_imports_the_standard_library_alone():
-    tree = ast.parse(Path(child.__file__).read_text(encoding="utf-8"))
+    tree = ast.parse(pools.program())
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -189,7 +188,7 @@ class Sent:
     ],
 )
 def test_what_is_printed_is_told_in_its_lines(pieces, told):
-    stream = child.Stream(child.Output(child.STDOUT, sent := Sent()))
+    stream = printing.Stream(printing.Output(child.STDOUT, sent := Sent()))
     for piece in pieces:
         if piece is None:
             stream.flush()
