@@ -51,7 +51,11 @@ LINES_DROPPED, BUS_REFUSED = SUSPENSIONS + 1, SUSPENSIONS + 2
 # Written by the supervisor, once per row, if the host is shown: messages that the bus has taken of
 # the worker, those that were queued for it, and those that were not, since its queue was full.
 BUS_PUBLISHED, BUS_DELIVERED, BUS_DROPPED = range(SUSPENSIONS + 3, SUSPENSIONS + 6)
-WORKER_WORDS = BUS_DROPPED + 1
+# Written by the worker, once per row: tasks of its pools by how long they have waited, and run,
+# each with the sum in nanoseconds behind it.
+TASK_WAITS = BUS_DROPPED + 1
+TASK_RUNS = TASK_WAITS + TURN_BUCKETS + 1
+WORKER_WORDS = TASK_RUNS + TURN_BUCKETS + 1
 _OF_ONE_WORKER = (
     ACTIVE,
     TURN_STARTED,

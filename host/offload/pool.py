@@ -11,6 +11,8 @@ from typing import Any
 
 from host.interfaces import PoolError, PoolFullError, TaskTimeoutError, Timer, WouldBlockError
 from host.ipc.scoreboard import (
+    TASK_RUNS,
+    TASK_WAITS,
     TASKS_CANCELLED,
     TASKS_DONE,
     TASKS_FAILED,
@@ -18,6 +20,8 @@ from host.ipc.scoreboard import (
     TASKS_RUNNING,
     TASKS_TIMED_OUT,
     TASKS_WAITING,
+    TURN_BUCKETS,
+    bucket_of,
 )
 from host.offload import coroutines
 from host.offload.delivery import Owner, deliver
@@ -217,6 +221,9 @@ class TaskPool:
         """Have the tasks of a result done, each of which makes `size` of its values."""
         result.tasks = [Task(work, result, at * size, seconds) for at, work in enumerate(works)]
         result.undone = len(works)
+        now = self._loop.time()
+        for task in result.tasks:
+            task.since = now
         connection = result.share.connection
         if connection is not None:
             connection.begin_answer()
@@ -244,6 +251,7 @@ class TaskPool:
                 continue
             task.runner = runner
             self._count(TASKS_RUNNING, 1)
+            self._measure(task, TASK_WAITS)
             if task.timeout > 0:
                 if task.timer is not None:
                     task.timer.cancel()
@@ -287,10 +295,20 @@ class TaskPool:
         if task.runner is None:
             self._count(TASKS_WAITING, -1)
             self._queue.strike(task)
+        else:
+            self._measure(task, TASK_RUNS)
         if task.timer is not None:
             task.timer.cancel()
         self._count(word, 1)
         return True
+
+    def _measure(self, task: Task, first: int) -> None:
+        """Count how long a task has waited, or has run; `first` is the word of the first bucket."""
+        now = self._loop.time()
+        nanoseconds = max(0, int((now - task.since) * 1e9))
+        task.since = now
+        self._count(first + min(bucket_of(nanoseconds), TURN_BUCKETS - 1), 1)
+        self._count(first + TURN_BUCKETS, nanoseconds)
 
     def _over(self, result: Result) -> None:
         """Deliver a result, and those of the same connection that have waited for it."""

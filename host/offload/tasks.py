@@ -151,15 +151,17 @@ class Task:
         timer: ends that time.
         is_over: whether it is done, or not to be done any more.
         runner: who runs it; None as long as it waits.
+        since: when it has begun to wait, or to run.
     """
 
-    __slots__ = ("index", "is_over", "result", "runner", "timeout", "timer", "work")
+    __slots__ = ("index", "is_over", "result", "runner", "since", "timeout", "timer", "work")
 
     def __init__(self, work: Any, result: Result, index: int, timeout: float) -> None:
         self.work, self.result, self.index, self.timeout = work, result, index, timeout
         self.timer: Any = None
         self.is_over = False
         self.runner: Any = None
+        self.since = 0.0
 
 
 class Share:

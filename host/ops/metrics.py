@@ -55,6 +55,18 @@ _TURNS = Metric(
     "How long turns of a worker's loop have taken: what waits meanwhile waits so long.",
     ("slot",),
 )
+_TASK_WAITS = Metric(
+    "prefork_pool_task_wait_seconds",
+    "histogram",
+    "How long tasks of pools have waited before they began; of slots that have had any.",
+    ("slot",),
+)
+_TASK_RUNS = Metric(
+    "prefork_pool_task_run_seconds",
+    "histogram",
+    "How long tasks of pools have run, however they have ended; of slots that have had any.",
+    ("slot",),
+)
 _TASKS = _counter(
     "pool_tasks",
     f"Tasks of pools that have ended, by outcome: {', '.join(board.OF_TASKS)}.",
@@ -240,6 +252,8 @@ METRICS: tuple[Metric, ...] = tuple(
             _LOST,
             *(each.metric for each in _OF_SLOTS),
             _TURNS,
+            _TASK_WAITS,
+            _TASK_RUNS,
             *(each.metric for each in _GAUGES),
             _RESTARTS,
             _EVENTS,
@@ -328,9 +342,18 @@ def _of_slots(totals: Totals) -> Families:
             Sample((slot, *more), words[word]) for slot, words in sorted(totals.slots)
         )
     yield from families.items()
+    yield _TURNS, _times(totals, board.TURNS)
+    for metric, first in ((_TASK_WAITS, board.TASK_WAITS), (_TASK_RUNS, board.TASK_RUNS)):
+        yield metric, _times(totals, first, all_slots=False)
+
+
+def _times(totals: Totals, first: int, *, all_slots: bool = True) -> list[Sample]:
+    """Return a histogram for each slot, of buckets that begin with a word of its rows."""
+    last = first + board.TURN_BUCKETS
     bounds = [(1 << 10 + number) / 1e9 for number in range(board.TURN_BUCKETS - 1)]
     found: list[Sample] = []
     for slot, words in sorted(totals.slots):
-        counts = words[board.TURNS : board.TURN_SUM]
-        found += histogram((slot,), counts, bounds, words[board.TURN_SUM] / 1e9)
-    yield _TURNS, found
+        counts = words[first:last]
+        if all_slots or any(counts):
+            found += histogram((slot,), counts, bounds, words[last] / 1e9)
+    return found

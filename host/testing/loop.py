@@ -41,6 +41,10 @@ class FakeLoop:
         self._numbers = 100
         self._running = False
 
+    def time(self) -> float:
+        """Return what the clock says: within a turn it stands still."""
+        return self.now
+
     def add(self, fd: int, events: int, handler: Callable[[int], object]) -> None:
         """Watch a source."""
         self._watched[fd] = (events, handler)

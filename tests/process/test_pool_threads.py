@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 
 from host import PoolError, TaskTimeoutError
-from host.ipc.scoreboard import TASKS_CANCELLED, TASKS_RUNNING, TASKS_WAITING
+from host.ipc.scoreboard import (
+    TASK_RUNS,
+    TASK_WAITS,
+    TASKS_CANCELLED,
+    TASKS_RUNNING,
+    TASKS_WAITING,
+    TURN_BUCKETS,
+    bucket_of,
+)
 from host.offload import threads
 from host.offload.pool import Surroundings
 from host.offload.threads import ThreadPool
@@ -139,4 +147,18 @@ def test_what_runs_when_the_pool_ends_is_lost_unless_it_was_cancelled(make: Make
     made.pool.close()
     go_on.set()
     # A worker that ends so has its row written off: what waits or runs is counted as lost then.
-    assert made.counts == {TASKS_CANCELLED: 1, TASKS_RUNNING: 1, TASKS_WAITING: 1}
+    words = (TASKS_CANCELLED, TASKS_RUNNING, TASKS_WAITING)
+    assert [made.counts[word] for word in words] == [1, 1, 1]
+
+
+def test_it_is_counted_how_long_tasks_wait_and_run(make: MakeThreads) -> None:
+    made = make(1, 1)
+    for seconds in (0.1, 0.0, 0.0):
+        made.pool.apply_async(nap, (seconds,))
+    made.pool.apply_async(nap, (0.0,)).cancel()  # it never runs
+    made.run_until(lambda: not made.pool.is_busy())
+    for first, least in ((TASK_WAITS, 0.2), (TASK_RUNS, 0.1)):
+        last = first + TURN_BUCKETS
+        assert sum(made.counts[word] for word in range(first, last)) == 3
+        assert made.counts[last] >= least * 1e9
+        assert sum(made.counts[word] for word in range(first + bucket_of(10**8), last)) >= 1

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
+from host.ipc.scoreboard import WORKER_WORDS
 from host.offload.pools import MakePools
 from host.offload.processes import ProcessPool
 from host.runtime.loop import Loop
@@ -55,7 +56,7 @@ class Bench:
     """
 
     def __init__(self, **settings: Any) -> None:
-        self.loop, self.told, self.counts = Loop(), Told(), dict.fromkeys(range(64), 0)
+        self.loop, self.told, self.counts = Loop(), Told(), dict.fromkeys(range(WORKER_WORDS), 0)
         pools = {"p": PoolSettings(**settings)}
         self._size = pools["p"].size
         make = MakePools(pools, {})

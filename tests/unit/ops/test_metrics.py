@@ -6,20 +6,48 @@ from contextlib import closing
 
 from host.ipc.assignment import OpsAssignment
 from host.ipc.host_counts import HostCounts, Restart
-from host.ipc.scoreboard import WORKER_WORDS
+from host.ipc.scoreboard import (
+    TASK_RUNS,
+    TASK_WAITS,
+    TURN_BUCKETS,
+    WORKER_WORDS,
+    bucket_of,
+)
 from host.ipc.series_totals import SeriesTotals
 from host.ipc.totals import SlotCounts, Totals
 from host.ops.metrics import SHOWN_FROM_ZERO, read
 
 
-def shown(counts, slots):
-    """Return the values of each metric by its labels, of a host without workers."""
-    ended = Totals([SlotCounts(slot, [0] * WORKER_WORDS) for slot in slots])
+def read_of(counts, slots):
+    """Return the samples of each metric, of a host without workers whose slots have counted so."""
+    ended = Totals([SlotCounts(slot, words) for slot, words in slots.items()])
     host = OpsAssignment(1, "service", "1", 0.0, (), (), ended, SeriesTotals(), counts, None, -1)
+    return {metric.name: list(samples) for metric, samples in read(host)}
+
+
+def shown(counts, slots):
+    """Return the values of each metric by its labels, of a host that has counted nothing."""
+    found = read_of(counts, {slot: [0] * WORKER_WORDS for slot in slots})
     return {
-        metric.name: {sample.labels: sample.value for sample in samples}
-        for metric, samples in read(host)
+        name: {sample.labels: sample.value for sample in samples} for name, samples in found.items()
     }
+
+
+def test_how_long_tasks_wait_and_run_is_shown_of_slots_that_have_any():
+    words = [0] * WORKER_WORDS
+    words[TASK_WAITS + bucket_of(2_000)] = 3
+    words[TASK_WAITS + TURN_BUCKETS] = 6_000
+    words[TASK_RUNS + TURN_BUCKETS - 1] = 1  # longer than all buckets with a bound
+    words[TASK_RUNS + TURN_BUCKETS] = 60_000_000_000
+    with closing(HostCounts()) as counts:
+        found = read_of(counts, {0: [0] * WORKER_WORDS, 1: words})
+    for name, count, seconds in (("wait", 3, 6e-6), ("run", 1, 60.0)):
+        samples = found[f"prefork_pool_task_{name}_seconds"]
+        assert {each.labels for each in samples} == {(1,)}
+        assert [each.value for each in samples[-2:]] == [seconds, count]
+    buckets = [each.value for each in found["prefork_pool_task_wait_seconds"][:3]]
+    assert buckets == [0, 3, 3]  # up to 1, 2 and 4 microseconds
+    assert len(found["prefork_worker_turn_seconds"]) == 2 * (TURN_BUCKETS + 2)
 
 
 def test_slots_have_all_causes_of_restarts_from_the_start():
