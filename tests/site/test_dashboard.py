@@ -269,7 +269,7 @@ def test_the_keyboard_puts_workers_in_order(shown, look):
 
 
 UNNAMED = """() => [...document.querySelectorAll(
-    "section, [role=region], [role=img], button, input")]
+    "section, [role=group], [role=img], button, input")]
   .filter((each) => {
     const by = each.getAttribute("aria-labelledby");
     return by ? !document.getElementById(by).textContent : !each.innerText && !each.labels?.length;
@@ -281,6 +281,10 @@ def test_a_screen_reader_has_names_for_all_and_hears_only_what_is_bad(shown, loo
     visitor = look(one.home)
     wait(visitor, "() => before !== null")
     assert visitor.page.evaluate(UNNAMED) == []
+    landmarks = """() => [...document.querySelectorAll("section, [role=region]")].map((each) =>
+      each.getAttribute("aria-labelledby"))"""
+    names = visitor.page.evaluate(landmarks)
+    assert len(names) == len(set(names))
     visitor.page.evaluate("""() => {
       window.heard = [];
       const live = document.querySelectorAll("[role=status], [role=alert], [aria-live]");
