@@ -36,7 +36,10 @@ _MOST = 1_000
 """How many connections /connections.json lists: those that are open for longest."""
 _STATIC = {
     "/": ("index.html", "text/html; charset=utf-8"),
-    "/dashboard.js": ("dashboard.js", "text/javascript; charset=utf-8"),
+    **{
+        f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8")
+        for name in ("dashboard", "figures", "log", "page", "words")
+    },
     "/dashboard.css": ("dashboard.css", "text/css; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }

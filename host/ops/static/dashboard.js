@@ -1,178 +1,14 @@
 // Shows the state of the host that the server sends each second, and its log. It can only read.
 "use strict";
 
-const SECONDS_KEPT = 180;
-const EVENTS_KEPT = 200;
-const TELL_MS = 300;
-const SAY_MS = 5000;
 const AGAIN_MS = 1000;
 const SOON_SECONDS = 14 * 86400; // when the end of a certificate is near
 
-const byId = (id) => document.getElementById(id);
-const sum = (values) => values.reduce((total, each) => total + (each ?? 0), 0);
 let token = "";
 let before = null; // the last state
 let workersBefore = new Map(); // those of the state before that, by pid
 let opened = Infinity; // the age of the host when the page began to follow it
 let order = { column: 0, down: false }; // of the workers
-const charts = new Map(); // by group and name: the figure, and what it showed
-const heat = new Map(); // by slot: how long turns took, and when
-const told = []; // what is about to be shown
-const known = new Set(); // the last events that were told
-const said = []; // what is about to be said by a screen reader
-
-const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
-const tenths = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
-
-function number(value) {
-  if (value === null || value === undefined) return "";
-  return (value < 10 ? tenths : whole).format(value);
-}
-
-function bytes(value) {
-  if (value === null || value === undefined) return "";
-  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-  let unit = 0;
-  while (value >= 1024 && unit < units.length - 1) {
-    value /= 1024;
-    unit += 1;
-  }
-  return `${number(value)} ${units[unit]}`;
-}
-
-function seconds(value) {
-  if (value === null || value === undefined) return "";
-  if (value < 0.001) return `${number(value * 1e6)} µs`;
-  if (value < 1) return `${number(value * 1000)} ms`;
-  if (value < 120) return `${number(value)} s`;
-  if (value < 7200) return `${number(value / 60)} min`;
-  return value < 172800 ? `${number(value / 3600)} h` : `${number(value / 86400)} days`;
-}
-
-// Counts that are not 0, with their names: "2 died, 1 hung".
-function counted(counts, join = ", ") {
-  const some = Object.entries(counts).filter(([, count]) => count);
-  return some.map(([name, count]) => `${number(count)} ${name.replaceAll("_", " ")}`).join(join);
-}
-
-function perSecond(now, then, elapsed) {
-  const known = [now, then].every((each) => each !== null && each !== undefined);
-  return known && elapsed > 0 ? Math.max(0, now - then) / elapsed : null;
-}
-
-function text(node, value) {
-  if (node.textContent !== String(value)) node.textContent = value;
-}
-
-function made(kind, ...children) {
-  const node = document.createElement(kind);
-  node.append(...children);
-  return node;
-}
-
-// Tables are changed cell by cell: what is selected or has the focus stays.
-function fill(id, rows) {
-  const table = byId(id);
-  const body = table.tBodies[0];
-  table.closest(table.dataset.around ?? "section").hidden = !rows.length;
-  while (body.rows.length > rows.length) body.deleteRow(-1);
-  rows.forEach((cells, index) => {
-    const row = body.rows[index] || body.insertRow();
-    cells.forEach((cell, place) => {
-      if (!row.cells[place]) {
-        const added = made(place ? "td" : "th");
-        added.className = table.tHead.rows[0].cells[place].className;
-        if (!place) added.scope = "row";
-        row.append(added);
-      }
-      if (cell instanceof Node) row.cells[place].replaceChildren(cell);
-      else text(row.cells[place], cell);
-    });
-  });
-}
-
-function fillList(id, items) {
-  const list = byId(id);
-  while (list.children.length > items.length) list.lastChild.remove();
-  items.forEach((item, index) => text(list.children[index] || list.appendChild(made("li")), item));
-}
-
-function colour(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-}
-
-function prepared(canvas) {
-  const scale = window.devicePixelRatio || 1;
-  const width = Math.round(canvas.clientWidth * scale);
-  const height = Math.round(canvas.clientHeight * scale);
-  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-  const context = canvas.getContext("2d");
-  context.clearRect(0, 0, width, height);
-  return { context, width, height, scale };
-}
-
-function write(context, words, x, y, scale) {
-  context.fillStyle = colour("--soft");
-  context.font = `${11 * scale}px system-ui, sans-serif`;
-  context.textBaseline = "middle";
-  context.fillText(words, x, y);
-}
-
-// A figure of a group: its caption says what is so now, its lines what was so before.
-function chart(group, name, at, write, words, ...values) {
-  const key = `${group} ${name}`;
-  if (!charts.has(key)) {
-    const canvas = made("canvas");
-    canvas.setAttribute("aria-hidden", "true"); // the caption says the same
-    const now = made("strong");
-    const figure = made("figure", made("figcaption", `${name}: `, now), canvas);
-    byId(group).append(figure);
-    charts.set(key, { group, write, figure, canvas, now, past: [] });
-  }
-  const one = charts.get(key);
-  text(one.now, words);
-  one.at = at;
-  if (!values.includes(null)) one.past.push({ at, values });
-  while (one.past.length && one.past[0].at <= at - SECONDS_KEPT) one.past.shift();
-}
-
-// Draws the figures of a group, without those that were not told of. Either all of them have one
-// scale for each line, so that they can be compared, or each has one for its lines.
-function drawCharts(group, at, together) {
-  for (const [key, one] of charts) {
-    if (one.group === group && one.at !== at) {
-      one.figure.remove();
-      charts.delete(key);
-    }
-  }
-  const shown = [...charts.values()].filter((one) => one.group === group);
-  const highest = (some, line) =>
-    Math.max(1e-9, ...some.flatMap((one) => one.past.map((each) => each.values[line] ?? 0)));
-  const common = together && [0, 1].map((line) => highest(shown, line));
-  for (const one of shown) {
-    const own = Math.max(highest([one], 0), highest([one], 1));
-    drawLines(one, at, common || [own, own], common || own < 1e-6 ? "" : one.write(own));
-  }
-  return common;
-}
-
-function drawLines(one, at, most, above) {
-  const { context, width, height, scale } = prepared(one.canvas);
-  write(context, above, 0, 6 * scale, scale);
-  ["--one", "--two"].forEach((name, line) => {
-    context.strokeStyle = colour(name);
-    context.lineWidth = (line ? 1 : 1.5) * scale;
-    context.setLineDash(line ? [3 * scale, 2 * scale] : []); // colours alone would not do
-    context.beginPath();
-    for (const each of one.past) {
-      if (each.values.length <= line) continue;
-      const x = width - (at - each.at) * (width / SECONDS_KEPT);
-      const share = each.values[line] / most[line];
-      context.lineTo(x, height - 2 * scale - share * (height - 4 * scale));
-    }
-    context.stroke();
-  });
-}
 
 // The longest turn of a slot's loops since the last state, of those that ended, or of one that has
 // not ended yet; 0 if there was none. A bucket tells what the turn took at most.
@@ -184,83 +20,6 @@ function longestTurn(slot, was, workers) {
     return then && each.turn_seconds > then.turn_seconds;
   });
   return Math.max(0, ...going.map((each) => each.turn_seconds));
-}
-
-function drawHeat(slots, at) {
-  for (const slot of heat.keys()) if (!slots.includes(slot)) heat.delete(slot);
-  const canvas = byId("heat");
-  canvas.style.height = `${slots.length * Math.min(24, Math.max(8, 256 / slots.length))}px`;
-  const { context, width, height, scale } = prepared(canvas);
-  const tall = height / Math.max(1, slots.length);
-  const step = width / SECONDS_KEPT;
-  slots.forEach((slot, row) => {
-    context.fillStyle = colour("--two");
-    for (const each of heat.get(slot)) {
-      // 0.1 ms is little, a second is all.
-      const strength = (Math.log10(Math.max(each.longest, 1e-9)) + 4) / 4;
-      context.globalAlpha = each.longest ? Math.min(1, Math.max(0.06, strength)) : 0;
-      const wide = (each.at - each.from) * step + 1; // states may have been missed
-      context.fillRect(width - (at - each.from) * step, row * tall, wide, tall - scale);
-    }
-    context.globalAlpha = 1;
-    const middle = (row + 0.5) * tall;
-    if (tall >= 12 * scale || row % 4 === 0) write(context, slot, 4 * scale, middle, scale);
-  });
-}
-
-// How many connections each worker has: as bars, and in words.
-function drawSpread(state) {
-  const serving = state.workers.filter((each) => each.state === "serving");
-  const active = serving.map((each) => each.active);
-  text(byId("spread"), serving.length
-    ? `Connections of the ${serving.length} workers that serve, by slot: from ` +
-      `${number(Math.min(...active))} to ${number(Math.max(...active))}.`
-    : "No worker serves.");
-  const { context, width, height, scale } = prepared(byId("bars"));
-  const step = Math.min(48 * scale, width / Math.max(1, serving.length));
-  context.fillStyle = colour("--one");
-  active.forEach((each, index) => {
-    const tall = Math.max(scale, (each / Math.max(1, ...active)) * height);
-    context.fillRect(index * step, height - tall, step - 2 * scale, tall);
-  });
-}
-
-// Events of the log wait a moment, so that many at once are shown at once.
-function tell(words, bad) {
-  told.push({ words, bad });
-  if (told.length > 1) return;
-  setTimeout(() => {
-    const items = told.splice(0).slice(-EVENTS_KEPT).map((each) => {
-      const item = made("li", each.words);
-      if (each.bad) item.className = "bad";
-      return item;
-    });
-    byId("events").prepend(...items.reverse());
-    while (byId("events").children.length > EVENTS_KEPT) byId("events").lastChild.remove();
-  }, TELL_MS);
-}
-
-// A screen reader says what is bad, once, and not more than the last of it every few seconds.
-function say(words) {
-  said.push(words);
-  if (said.length > 1) return;
-  setTimeout(() => {
-    const others = said.length - 1;
-    byId("said").textContent = said.pop() + (others ? ` And ${others} more before it.` : "");
-    said.length = 0;
-  }, SAY_MS);
-}
-
-function tellEvent(event) {
-  const key = JSON.stringify(event);
-  if (known.has(key)) return; // it was told before the page was connected anew
-  known.add(key);
-  if (known.size > EVENTS_KEPT) known.delete(known.values().next().value);
-  const lost = event.dropped ? ` (${number(event.dropped)} events before it were lost)` : "";
-  const bad = event.level === "error" || event.level === "warning";
-  const time = new Date(event.time * 1000).toLocaleTimeString();
-  tell(`${time} ${event.level}: ${event.message}${lost}`, bad);
-  if (bad && before?.uptime_seconds > opened + 2) say(event.message); // those before are no news
 }
 
 function showHead(state) {
@@ -446,10 +205,7 @@ function showWorkers(state, at, elapsed) {
     const words = [...parts, ...states].join(", ");
     chart("slots", `Worker ${slot.slot}`, at, number, words, came, moved);
     const turn = longestTurn(slot, was, workers);
-    const past = heat.get(slot.slot) ?? [];
-    past.push({ from: at - elapsed, at, longest: turn });
-    while (past[0].at <= at - SECONDS_KEPT) past.shift();
-    heat.set(slot.slot, past);
+    noteTurn(slot.slot, at - elapsed, at, turn);
     slots.push(slot.slot);
     if (turn > (longest?.turn ?? 0)) longest = { turn, slot: slot.slot };
   }
@@ -475,9 +231,7 @@ function show(state) {
   if (before && (before.pid !== state.pid || before.uptime_seconds > state.uptime_seconds)) {
     before = null; // another host has the address now
     opened = Infinity;
-    charts.forEach((one) => one.figure.remove());
-    charts.clear();
-    heat.clear();
+    forget();
   }
   const at = state.uptime_seconds;
   const elapsed = before ? at - before.uptime_seconds : 0;
@@ -497,7 +251,8 @@ function ask(path) {
 }
 
 function handle(kind, data) {
-  if (kind === "log") tellEvent(data);
+  // Those of before the page was opened are no news.
+  if (kind === "log") tellEvent(data, before?.uptime_seconds > opened + 2);
   else if (kind === "dropped") {
     tell(`${number(data.count)} events were lost: too many came at once`, true);
   }
@@ -595,7 +350,7 @@ byId("list").addEventListener("click", async () => {
     button.title = "Why is it with its worker?";
     button.addEventListener("click", () => explain(each.id));
     return [
-      button, each.slot, each.peer, each.listener, seconds(each.age_seconds),
+      button, each.slot, each.peer, each.listener, each.tls?.version ?? "", seconds(each.age_seconds),
       seconds(each.idle_seconds), bytes(each.bytes_in), bytes(each.bytes_out),
       bytes(each.unsent_bytes), each.doing && `${each.doing} (${seconds(each.doing_seconds)})`,
     ];

@@ -170,7 +170,7 @@ def test_without_address_space_it_says_how_much_it_needs():
     open_before = set(os.listdir("/proc/self/fd"))
     resource.setrlimit(resource.RLIMIT_AS, (address_space() + (8 << 20), hard))
     try:
-        with pytest.raises(LimitsError, match=r"need 24 MiB of address space.*RLIMIT_AS"):
+        with pytest.raises(LimitsError, match=r"need 25 MiB of address space.*RLIMIT_AS"):
             Scoreboard(1)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
