@@ -6,7 +6,9 @@ import gc
 import os
 import re
 import signal
+import socket
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
 from host.testing.machine import Stopwatch, patience
@@ -15,21 +17,32 @@ from storm.memory import MB, OUT_OF_MEMORY, leave_bytes, memory_group, started_i
 from storm.reloading import reload_once
 from storm.rows import SkippedError, Trial, row
 from support.address import connect
+from support.asking import query
 from support.hosting import SUPPORT
 from support.pooling import bench, give
 from support.processes import children, status
 
 OFFLOADING = str(SUPPORT / "offloading.py")
 SIZE, TIMEOUT_SECONDS = 2, 2.0
-FAULTS = ["die", "leave 3", "stop", "sleep 1000", "eat", "lend", "raise x", "fork"]
-"""Tasks that end, stop, hang, take all memory, return what cannot be pickled, fail, or fork."""
+START_SECONDS = 60.0
+"""How long the host gives a process to begin."""
+CLIENTS, TASKS = 4, 4
+"""How many clients have tasks when something happens to the host, and how many each has."""
+FAULTS = ["die", "leave 3", "stop", "sleep 1000", "eat", "lend", "raise x", "unsendable", "fork"]
+"""Tasks that end, stop, hang, take all memory, have results or arguments that cannot be pickled,
+fail, or fork."""
+HIT = re.compile(
+    "Task(Lost|Timeout)Error: |PoolError: .* ended before it was ready: killed by SIGKILL"
+)
+"""What tasks are told whose process was killed or stopped, or whose pool has none since those that
+begin are killed one after the other."""
 WRONG = re.compile(r"(TaskLost|TaskTimeout|Memory|Pickling|Value)Error: ")
 
 
 @row(
     47,
-    "processes of pools killed, stopped, hung, out of memory; results that cannot be pickled; with"
-    " reloads, a killed worker and a stop while tasks run",
+    "processes of pools killed, stopped, hung, out of memory; arguments and results that cannot be"
+    " pickled; reloads, killed workers and a stop while tasks run and wait",
     "each task has one answer, in its place; others are served; nothing is left",
 )
 def pools(trial: Trial) -> str:
@@ -41,23 +54,28 @@ def pools(trial: Trial) -> str:
             "pools.default.timeout_seconds": patience(TIMEOUT_SECONDS),
         },
     )
-    answers = hits = 0
+    answers = hits = cut = 0
+    forks: set[int] = set()
     for number in trial.rounds(range(2), range(100)):
-        if number % 5 == 1:
-            reload_once(host)
-        answers += ask(trial, host)
+        answers += ask(trial, host, forks)
         hits += hit(trial, host)
-        if number % 5 == 3:
-            os.kill(host.workers[0], signal.SIGKILL)
-            wait_for_processes(trial, host, set())
-    seen = pool_pids(host)
-    with connect(host.address, 10.0) as client:  # a stop while tasks run
-        client.sendall(b"loose sleep 0.5\nloose sleep 0.5\necho last\n")
-        trial.must(client.recv(100) == b"last\n", "the last task has no answer")
+        if number % 2 == 0:
+            while_tasks_run(trial, host, lambda _: reload_once(host))
+        else:
+            cut += while_tasks_run(trial, host, lambda pid: kill(trial, pid), deadly=True)
+        wait_for_processes(trial, host, set())
+    tasks = query(host.name, "status")["tasks"]
+    trial.must(not tasks["waiting"] and not tasks["running"], f"tasks are left: {tasks}")
+    seen = pool_pids(host) | forks
+    while_tasks_run(trial, host, lambda _: host.signal(signal.SIGTERM))
+    trial.must(host.wait(20.0) == 0, "the stop has failed")
     trial.broken += host.finish()
     left = [pid for pid in seen if status(pid) is not None]
     trial.must(not left, f"left of the pools: {left}")
-    return f"{answers} answers, each in its place; {hits} blows at processes"
+    return (
+        f"{answers} answers, each in its place; {hits} blows at processes; {cut} tasks cut with"
+        " their worker"
+    )
 
 
 def pool_pids(host: StormHost) -> set[int]:
@@ -66,34 +84,104 @@ def pool_pids(host: StormHost) -> set[int]:
 
 
 def wait_for_processes(trial: Trial, host: StormHost, hit: set[int]) -> None:
-    """End those that were hit, and wait until the pools are whole without them."""
-    for pid in hit:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)  # one that was stopped while it was idle is there yet
-    whole = soon(
-        lambda: len(pids := pool_pids(host)) == 2 * SIZE and not pids & hit,
-        20.0,
-    )
-    trial.must(whole, "no new processes")
+    """Wait until the pools are whole, and do tasks, without those that were hit.
+
+    The host finds out that one was stopped while it was idle when it has a task: so there are tasks
+    meanwhile. One that was stopped before it had begun is replaced after a minute.
+    """
+
+    def whole() -> bool:
+        all_done, pids = ask_everywhere(host), pool_pids(host)
+        return all_done and len(pids) == 2 * SIZE and not pids & hit
+
+    trial.must(soon(whole, START_SECONDS + 30.0), "no new processes")
 
 
-def ask(trial: Trial, host: StormHost) -> int:
-    """Send each fault between two good tasks; judge the answers, and return how many came."""
+def has_begun(pid: int) -> bool:
+    """Tell whether a process of a pool takes tasks, or nearly so: it is nicer than its worker."""
+    return os.getpriority(os.PRIO_PROCESS, pid) > os.getpriority(os.PRIO_PROCESS, 0)
+
+
+def ask_everywhere(host: StormHost) -> bool:
+    """Have both workers do more tasks than they have processes; tell whether all were done."""
+    with ExitStack() as stack:
+        clients = [stack.enter_context(connect(host.address, 60.0)) for _ in range(CLIENTS)]
+        for client in clients:
+            client.sendall(b"echo x\n" * 2 * SIZE)
+        answers = []
+        for client in clients:
+            with client.makefile("rb") as file:
+                answers += [file.readline() for _ in range(2 * SIZE)]
+    return set(answers) == {b"x\n"}
+
+
+def check(trial: Trial, answer: str) -> None:
+    """Check the answer of a task whose process may be killed or stopped."""
+    fine = answer == "x" or HIT.match(answer)
+    trial.must(fine, f"a task was answered with {answer[:200]!r}")
+
+
+def while_tasks_run(
+    trial: Trial, host: StormHost, do: Callable[[int], object], *, deadly: bool = False
+) -> int:
+    """Do something to the host, given a worker, while clients have tasks that run and that wait.
+
+    Each client must hear each answer once, in their order; those of a worker that it kills may hear
+    the first ones only.
+
+    Returns:
+        how many tasks have no answer, since their worker is dead.
+    """
+    cut, expected = 0, [str(number) for number in range(TASKS)]
+    with ExitStack() as stack:
+        clients = [stack.enter_context(connect(host.address, 30.0)) for _ in range(CLIENTS)]
+        files = [stack.enter_context(each.makefile("rb")) for each in clients]
+        workers = []
+        for client, file in zip(clients, files, strict=True):
+            client.sendall(b"worker\n")
+            workers.append(int(file.readline()))
+        for client in clients:
+            client.sendall(b"".join(b"nap 0.1 %d\n" % number for number in range(TASKS)))
+        heard = [[file.readline().decode().strip()] for file in files]  # so the next one runs
+        do(workers[0])
+        for client, file, worker, lines in zip(clients, files, workers, heard, strict=True):
+            with suppress(OSError):  # its worker is dead
+                lines += [file.readline().decode().strip() for _ in range(TASKS - 1)]
+                client.shutdown(socket.SHUT_WR)
+                lines.append(file.read().decode())
+            answers = [each for each in lines if each]
+            if deadly and worker == workers[0]:
+                trial.must(answers == expected[: len(answers)], f"a cut client heard {answers}")
+                cut += TASKS - len(answers)
+            else:
+                trial.must(answers == expected, f"a client heard {answers}")
+    return cut
+
+
+def kill(trial: Trial, worker: int) -> None:
+    """Kill a worker, and wait until its pool has ended."""
+    its = [each.pid for each in children(worker)]
+    os.kill(worker, signal.SIGKILL)
+    trial.must(soon(lambda: not any(map(status, its)), 20.0), "processes outlive their worker")
+
+
+def ask(trial: Trial, host: StormHost, forks: set[int]) -> int:
+    """Send each fault between two good tasks; judge the answers, and return how many came.
+
+    Args:
+        forks: the processes that tasks have forked are added here.
+    """
     lines = [line for fault in FAULTS for line in ("echo good", fault)] + ["echo good"]
     with connect(host.address, 30.0) as client, client.makefile("rb") as file:
-        forks = []
         for line in lines:  # one at a time: what waits behind a fault has a time-out, too
             client.sendall(f"{line}\n".encode())
             answer = file.readline().decode().rstrip("\n")
             if line == "echo good":
                 trial.must(answer == "good", f"a good task was answered with {answer!r}")
             elif line == "fork":
-                forks.append(int(answer))
+                forks.add(int(answer))
             else:
                 trial.must(WRONG.match(answer), f"{line} was answered with {answer[:80]!r}")
-        for pid in forks:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
     return len(lines)
 
 
@@ -104,15 +192,14 @@ def hit(trial: Trial, host: StormHost) -> int:
         client.sendall(b"echo x\n" * count)
         for number in range(count):
             if number % 20 == 0 and (pids := sorted(pool_pids(host))):
-                blow = trial.random.choice((signal.SIGKILL, signal.SIGSTOP))
                 victim = trial.random.choice(pids)
                 with suppress(ProcessLookupError):
-                    os.kill(victim, blow)
+                    # One that is stopped before it has begun takes a minute: that is done seldom.
+                    soft = has_begun(victim) or trial.random.random() < trial.pick(0.0, 0.1)
+                    os.kill(victim, trial.random.choice((signal.SIGKILL, *[signal.SIGSTOP] * soft)))
                     stricken.add(victim)
                     hits += 1
-            answer = file.readline().decode().rstrip("\n")
-            fine = answer == "x" or re.match("Task(Lost|Timeout)Error: ", answer)
-            trial.must(fine, f"task {number} was answered with {answer[:80]!r}")
+            check(trial, file.readline().decode().rstrip("\n"))
     wait_for_processes(trial, host, stricken)
     return hits
 
@@ -173,8 +260,10 @@ def full_memory(trial: Trial) -> str:
         workers = dict(host.workers)
         free = (group / "memory.limit_in_bytes").read_text()
         for _ in trial.rounds(range(2), range(100)):
-            stricken = pool_pids(host)
-            wait_for_processes(trial, host, stricken if trial.random.random() < 0.5 else set())
+            stricken = pool_pids(host) if trial.random.random() < 0.5 else set()
+            for pid in stricken:
+                os.kill(pid, signal.SIGKILL)
+            wait_for_processes(trial, host, stricken)
             leave_bytes(group, trial.random.choice((10, 40, 80, 160)) * MB)
             kills += fill(trial, host)
             (group / "memory.limit_in_bytes").write_text(free)

@@ -31,6 +31,13 @@ def _sleep(text: str) -> str:
     return "slept"
 
 
+def _nap(text: str) -> str:
+    """Sleep for the first word; return the second one."""
+    seconds, _, number = text.partition(" ")
+    time.sleep(float(seconds))
+    return number
+
+
 def _raise(text: str) -> None:
     raise ValueError(text)
 
@@ -77,6 +84,7 @@ WORDS: dict[str, Callable[[str], Any]] = {
     "leave": _leave,
     "stop": _stop,
     "sleep": _sleep,
+    "nap": _nap,
     "raise": _raise,
     "print": _print,
     "lend": _lend,
@@ -126,6 +134,8 @@ def on_readable(connection: Connection) -> None:
                 connection.write(f"{os.getpid()}\n".encode())
             elif text == "apply":
                 pool.apply(work, ("pid",))
+            elif text == "unsendable":
+                pool.apply_async(work, (sys.stdout,))
             elif text.startswith("loose "):  # nobody's: it goes on when the client has gone
                 pool.apply_async(work, (text.removeprefix("loose "),))
             else:
