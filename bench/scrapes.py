@@ -13,6 +13,7 @@ import multiprocessing
 import socket
 import statistics
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ ROUNDS, SECONDS = 7, 3.0
 """How many rounds there are with scrapes, and as many without; and how long each is."""
 CONNECTIONS = 20
 MESSAGES_PER_SECOND, SCRAPES_PER_SECOND = 1000, 100
+SCRAPERS = 20
 
 
 class Round(NamedTuple):
@@ -50,9 +52,18 @@ def load(clients: list[socket.socket]) -> Round:
 
 
 def scrape(port: int, count: int) -> None:
-    """Scrape so many times, each at its time, on one connection."""
-    connection, began = http.client.HTTPConnection("127.0.0.1", port), time.perf_counter()
-    for number in range(count):
+    """Scrape so many times, each at its time, by several in turn: an answer may take a while."""
+    began = time.perf_counter()
+    with ThreadPoolExecutor(SCRAPERS) as threads:
+        shares = (range(first, count, SCRAPERS) for first in range(SCRAPERS))
+        for done in [threads.submit(scrape_in_turn, port, began, each) for each in shares]:
+            done.result()
+
+
+def scrape_in_turn(port: int, began: float, numbers: range) -> None:
+    """Make those of the scrapes that have these numbers, on one connection."""
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    for number in numbers:
         time.sleep(max(0.0, began + number / SCRAPES_PER_SECOND - time.perf_counter()))
         connection.request("GET", "/metrics")
         answer = connection.getresponse()
