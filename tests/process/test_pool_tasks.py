@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import Any
 
@@ -73,6 +74,18 @@ def test_each_bad_task_has_one_answer_and_so_have_its_neighbours() -> None:
             assert type(error) is kind, func
             assert text in str(error), func
         made.begin()
+
+
+def test_a_fork_that_goes_on_holds_nothing_up() -> None:
+    with bench(size=1) as made:
+        made.begin()
+        fork = ask(made, bad.leave_a_fork)
+        try:
+            assert isinstance(ask(made, bad.end_at_once), TaskLostError)
+            assert ask(made, bad.give, 1) == 1
+            os.kill(fork, 0)  # it has been there all the time
+        finally:
+            os.kill(fork, signal.SIGKILL)
 
 
 def test_a_task_may_spawn_processes_of_multiprocessing() -> None:

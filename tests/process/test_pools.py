@@ -118,14 +118,14 @@ def test_a_task_that_hangs_ends_with_its_process(start: Start) -> None:
         eventually(lambda: len(pool_processes(host) - before) == SIZE, "both are replaced")
 
 
-def test_a_process_that_a_task_has_forked_holds_nothing_up(start: Start) -> None:
+def test_a_process_that_a_task_has_forked_ends_with_that_of_the_task(start: Start) -> None:
     host = begin(start, size=1)
     with client(host) as lines:
         fork = int(lines.ask("fork"))
         lines.send("die", "echo a")
         assert lines.get().startswith("TaskLostError")
         assert lines.get() == "a"
-        os.kill(fork, signal.SIGKILL)
+        eventually(lambda: status(fork) is None, "the fork has ended, too")
 
 
 def test_what_a_task_prints_is_in_the_log(start: Start) -> None:

@@ -224,6 +224,19 @@ def outlive_a_fork() -> bytes:
     return os.read(ours, 10)
 
 
+def leave_a_fork() -> int:
+    """Leave a process behind that has the socket and outlives this one; return its pid."""
+    ours, theirs = os.pipe()
+    if (pid := os.fork()) == 0:
+        if os.fork() == 0:
+            os.write(theirs, str(os.getpid()).encode())
+            while True:
+                time.sleep(1000)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return int(os.read(ours, 10))
+
+
 def spawn_processes() -> list[object]:
     """Have functions called in processes of its own; return what they have returned."""
     context = multiprocessing.get_context("spawn")
