@@ -27,10 +27,10 @@ def main() -> None:
     rehearsal.end_with_supervisor()
     streams.begin()
     _look_last_in_the_working_directory()
-    if sys.argv[1:3] == ["status", "--ready"]:
+    if sys.argv[1:2] == ["status"] and "--ready" in sys.argv:
         from host.cli.probe import answer  # noqa: PLC0415  (which nothing else needs)
 
-        if (code := answer(sys.argv[3:])) is not None:
+        if (code := answer([each for each in sys.argv[2:] if each != "--ready"])) is not None:
             sys.exit(code)
     from host.cli.main import main as run  # noqa: PLC0415  (for that)
 

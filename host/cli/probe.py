@@ -39,7 +39,7 @@ def answer(arguments: Sequence[str]) -> int | None:
     All that has more options is left to the command line, which takes five times as long to import.
 
     Args:
-        arguments: what was typed behind it: nothing, or `--name NAME`.
+        arguments: what was typed besides: nothing, `--name NAME` or `--name=NAME`.
 
     Returns:
         None if something else was typed, or a name is needed; then nothing has happened.
@@ -49,6 +49,8 @@ def answer(arguments: Sequence[str]) -> int | None:
             name = os.environ.get("PREFORK_NAME", "")
         case ["--name", given]:
             name = given
+        case [word] if word.startswith("--name="):
+            name = word.removeprefix("--name=")
         case _:
             return None
     early_signals.unblock()

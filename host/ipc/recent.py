@@ -15,8 +15,9 @@ from struct import Struct
 from typing import NamedTuple, Protocol
 
 from host.errors import SlowCallError
-from host.hookspecs import TABLE
+from host.hookspecs import TABLE, on_datagram
 from host.interfaces import CloseReason, Listener
+from host.ipc.current_call import kind_of, unpack_call
 from host.ipc.scoreboard import OF_REFUSALS, RECENT_RECORDS, RECORD_BYTES, WORD, Row
 from host.text import printable
 
@@ -52,8 +53,10 @@ class Kind(IntEnum):
     HELD = 13
     RESUMED = 14
     REPLACED = 15
+    SLOW_TURN = 16
 
 
+_ON_DATAGRAM = kind_of(on_datagram)
 _KINDS = frozenset(Kind)
 _SENTENCES = {
     Kind.STARTED: "started",
@@ -66,6 +69,7 @@ _SENTENCES = {
     Kind.HELD: "held by an operator",
     Kind.RESUMED: "gets connections again",
     Kind.REPLACED: "to be replaced",
+    Kind.SLOW_TURN: "a turn of the loop took too long",
 }
 
 
@@ -109,6 +113,7 @@ class RecentEvent(NamedTuple):
         address = "an unknown listener"
         if self.listener < len(listeners):
             address = listeners[self.listener].address
+        words = _SENTENCES.get(self.kind, "")
         match self.kind:
             case Kind.ACCEPTED:
                 return f"connection {self.pid}-{self.serial} accepted on {address}"
@@ -117,14 +122,19 @@ class RecentEvent(NamedTuple):
                 why = REASONS[self.detail].value if known else "unknown"
                 return f"connection {self.pid}-{self.serial} on {address} ended: {why}"
             case Kind.REFUSED:
-                why = _REFUSALS.get(self.detail, "unknown")
-                return f"a connection on {address} refused: {why}"
+                return f"a connection on {address} refused: {_REFUSALS.get(self.detail, 'unknown')}"
             case Kind.FAILED | Kind.SLOW:
                 hook = _HOOKS.get(self.detail, "a callback")
                 what = "failed" if self.kind is Kind.FAILED else "took too long"
                 whose = f" of plugin {printable(self.plugin)}" if self.plugin else ""
                 return f"{hook}{whose} {what}"
-        return _SENTENCES[self.kind]
+            case Kind.SLOW_TURN:
+                call = unpack_call(self.detail)
+                if call is not None:
+                    words += f"; the last call in it was {call.hook}"
+                if self.serial:
+                    words += f" for connection {self.pid}-{self.serial}"
+        return words
 
 
 class RecentWriter:
@@ -139,11 +149,12 @@ class RecentWriter:
         by_supervisor: whether it is the supervisor's ring.
     """
 
-    __slots__ = ("_clock", "_count", "_first", "_memory", "_pid", "_size")
+    __slots__ = ("_clock", "_count", "_first", "_memory", "_pid", "_size", "_slow_at")
 
     def __init__(self, row: Row, clock: Clock, pid: int, *, by_supervisor: bool = False) -> None:
         self._memory, self._clock, self._pid = _memory(row), clock, pid
         self._first, self._size = _ring(row, by_supervisor=by_supervisor)
+        self._slow_at = -math.inf  # the turn in which a call is known to be slow
         self._count = max(
             (each.number for each in _records(row, self._first, self._size)), default=0
         )
@@ -167,6 +178,18 @@ class RecentWriter:
             number,
         )
 
+    def note_slow_turn(self, word: int) -> None:
+        """Write that a turn took too long, unless it is known already which call that was.
+
+        Args:
+            word: what was called last (host.ipc.current_call).
+        """
+        if self._slow_at == self._clock.now:
+            return
+        call = unpack_call(word)
+        kind, serial = (0, 0) if call is None else (call.called, call.serial)
+        self.note(Kind.SLOW_TURN, 0 if kind == _ON_DATAGRAM else serial, detail=kind)
+
     def note_failure(
         self, plugin: str, hook: str, error: BaseException, _args: tuple[object, ...]
     ) -> None:
@@ -184,6 +207,8 @@ class RecentWriter:
         self._note_call(Kind.SLOW, plugin, hook)
 
     def _note_call(self, kind: Kind, plugin: str, hook: str) -> None:
+        if kind is Kind.SLOW:
+            self._slow_at = self._clock.now
         name = plugin.encode(errors="replace")[:_PLUGIN_BYTES]
         self.note(kind, detail=_CALL_NUMBERS.get(hook, 0), plugin=name)
 

@@ -327,8 +327,10 @@ async def _send(client: _Client, response: Response, *, with_body: bool) -> None
     """
     parser, body = client.parser, response.body
     headers = {"Date": formatdate(usegmt=True), "Content-Type": response.kind, **response.headers}
-    if isinstance(body, bytes):
-        headers["Content-Length"] = str(len(body))
+    if not isinstance(body, bytes):
+        await _send_pieces(client, response.status, headers, body, with_body=with_body)
+        return
+    headers["Content-Length"] = str(len(body))
     if parser.their_state is not h11.DONE:
         headers["Connection"] = "close"
     head = h11.Response(
@@ -337,18 +339,29 @@ async def _send(client: _Client, response: Response, *, with_body: bool) -> None
         headers=list(headers.items()),
     )
     await _write(client, parser.send(head))
-    if isinstance(body, bytes):
-        if with_body:
-            await _write(client, parser.send(h11.Data(data=body)))
-    else:
-        await _send_pieces(client, body, with_body=with_body)
+    if with_body:
+        await _write(client, parser.send(h11.Data(data=body)))
     await _write(client, parser.send(h11.EndOfMessage()))
 
 
-async def _send_pieces(client: _Client, pieces: AsyncGenerator[bytes], *, with_body: bool) -> None:
-    """Send pieces as they come, until there are none or the client goes."""
+async def _send_pieces(
+    client: _Client,
+    status: HTTPStatus,
+    headers: Mapping[str, str],
+    pieces: AsyncGenerator[bytes],
+    *,
+    with_body: bool,
+) -> None:
+    """Send a head and pieces as they come, until there are none or the client goes.
+
+    The end of the connection is that of the answer (RFC 9112, 6.3), which h11 leaves to HTTP/1.0:
+    so the death of this process is no fault for who reads, but an end after which to ask again.
+    """
+    lines = [f"HTTP/1.1 {status} {status.phrase}"]
+    lines += [f"{name}: {value}" for name, value in {**headers, "Connection": "close"}.items()]
     closed = asyncio.ensure_future(client.reader.read(1))
     try:
+        await _write(client, "\r\n".join([*lines, "", ""]).encode("latin-1"))
         while with_body and not closed.done():
             following = asyncio.ensure_future(anext(pieces, None))
             await asyncio.wait({following, closed}, return_when=asyncio.FIRST_COMPLETED)
@@ -360,11 +373,11 @@ async def _send_pieces(client: _Client, pieces: AsyncGenerator[bytes], *, with_b
             piece = following.result()
             if piece is None:
                 return
-            await _write(client, client.parser.send(h11.Data(data=piece)))
+            await _write(client, piece)
     finally:
         closed.cancel()
         with suppress(asyncio.CancelledError, OSError):
-            await closed  # the next request is read by another task
+            await closed
         await pieces.aclose()
 
 

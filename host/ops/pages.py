@@ -74,7 +74,7 @@ class Pages:
         def question(
             command: str, args: dict[str, Any], seconds: float
         ) -> Question[dict[str, Any]]:
-            return Question(functools.partial(ask, host.name, command, args, seconds), threads)
+            return Question(functools.partial(self._ask, command, args, seconds), threads)
 
         # A thread of its own: probes do not wait behind lists that a hung supervisor owes.
         readiness = functools.partial(ask, host.name, "status", {"ready": True}, _HUNG_SECONDS)
@@ -108,6 +108,15 @@ class Pages:
             "/why.json": self._why,
             "/events": self._events,
         }
+
+    def _ask(self, command: str, args: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """Ask the supervisor, in a thread; one that executes itself is waited for."""
+        while True:
+            try:
+                return ask(self._host.name, command, args, seconds)
+            except RemoteError:
+                if not self._readiness.is_executing():
+                    raise
 
     @property
     def paths(self) -> list[str]:
@@ -162,7 +171,7 @@ class Pages:
     async def _why(self, request: Request) -> Response:
         """Tell why the connection `id` is with its worker; the supervisor checks the id."""
         args = {"id": request.query.get("id", "")}
-        asking = functools.partial(ask, self._host.name, "why", args, _LIST_SECONDS)
+        asking = functools.partial(self._ask, "why", args, _LIST_SECONDS)
         return await _json(asyncio.get_running_loop().run_in_executor(self._threads, asking))
 
     async def _events(self, _: Request) -> Response:

@@ -11,6 +11,7 @@ from host.errors import RemoteError
 from host.ipc.assignment import OpsAssignment
 from host.ipc.scoreboard import PID, SUSPENDED
 from host.ops.questions import Question
+from host.runtime.usage import is_running
 
 _LOOK_SECONDS = 0.05
 """How soon it is noticed that a supervisor that was asked executes itself."""
@@ -45,32 +46,34 @@ class Readiness:
         Raises:
             RemoteError: the supervisor does not answer.
         """
-        if self._is_executing():
+        if self.is_executing():
             return self._as_rows_say()
         asked = asyncio.ensure_future(self._question.answer())
         try:
             while not asked.done():
                 await asyncio.wait({asked}, timeout=_LOOK_SECONDS)
-                if self._is_executing():
+                if self.is_executing():
                     return self._as_rows_say()
             found = await asked
         except RemoteError:
-            if self._is_executing():
+            if self.is_executing():
                 return self._as_rows_say()
             raise
         finally:
             asked.cancel()
         return "" if found.get("ready") is True else str(found.get("not_ready"))
 
-    def _is_executing(self) -> bool:
+    def is_executing(self) -> bool:
+        """Tell whether the supervisor executes itself, and may still do so."""
         since = self._host.counts.executing_since
         return bool(since) and self._clock() - since < self._longest_exec
 
     def _as_rows_say(self) -> str:
         """Return the same by the rows of the newest generation that has workers."""
         for generation in reversed(self._host.generations):
-            alive = [row for row in generation.scoreboard.rows if row.get(PID)]
-            if alive:
-                taking = any(not row.get(SUSPENDED) for row in alive)
-                return "" if taking else "no worker takes connections"
+            known = [row for row in generation.scoreboard.rows if row.get(PID)]
+            if known:  # who has died since is in a row of its own yet
+                if any(not row.get(SUSPENDED) and is_running(row.get(PID)) for row in known):
+                    return ""
+                break
         return "no worker takes connections"

@@ -23,6 +23,15 @@ def cpu_seconds(pid: int) -> float | None:
         return None
 
 
+def is_running(pid: int) -> bool:
+    """Tell whether a process is there and has not ended, reaped or not (proc_pid_stat(5))."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except (OSError, IndexError):
+        return False
+
+
 def read_calls(pid: int) -> int | None:
     """Return how often a process has called read(2) and its like (proc_pid_io(5), syscr).
 

@@ -18,6 +18,8 @@ from host.text import reason
 _FIRST_PAUSE_SECONDS = 0.1
 _STEADY_SECONDS = 10.0
 """A process that has lived for so long is replaced at once when it ends."""
+_SHORTEST_HANG_SECONDS = 2.0
+"""Some beats of such a process, whatever the settings say of workers."""
 _END_SECONDS = 2.0
 """How long it may take to end when it is told to; then it is killed."""
 
@@ -31,6 +33,8 @@ class Helper(NamedTuple):
             the exit code.
         close: closes, in the child, what the supervisor alone uses.
         last_beat: returns when it was last well, in seconds of the loop's clock.
+        patience: how many times as long as a worker it may not be well: one that is nice waits for
+            a CPU where others are busy.
         opened: what is open while it is forked, such as its end of a channel; it may raise OSError.
     """
 
@@ -39,6 +43,7 @@ class Helper(NamedTuple):
     close: Callable[[], object]
     last_beat: Callable[[], float]
     opened: Callable[[], AbstractContextManager[object]] = nullcontext
+    patience: float = 1.0
 
 
 class HelperProcess:
@@ -73,7 +78,7 @@ class HelperProcess:
         self._pipe = -1
         self._born = 0.0
         self._pause = 0.0
-        self._ending = self._replacing = False
+        self._ending = self._replacing = self._hung = False
 
     def start(self) -> None:
         """Start it; if it cannot be, that is tried again later."""
@@ -120,7 +125,8 @@ class HelperProcess:
             self._replacing = False
             self.start()
         elif not self._ending:
-            self._again(ended.pid, str(ended))
+            hung, self._hung = self._hung, False
+            self._again(ended.pid, f"it hung: {ended}" if hung else str(ended))
         return True
 
     def replace(self) -> None:
@@ -144,8 +150,14 @@ class HelperProcess:
             return
         if processes.is_lost(self.pid):  # a plugin has taken its exit code (waitpid)
             self.handle_exit(processes.Exit(self.pid, None, None))
-        elif now - max(self._born, self._helper.last_beat()) > self._limits.hang_seconds:
+        elif self._is_hung(now - max(self._born, self._helper.last_beat())):
+            self._hung = True
             _kill(self.pid)
+
+    def _is_hung(self, seconds: float) -> bool:
+        """Tell whether it hangs that was not well for so long; never if the settings say so."""
+        limit = self._limits.hang_seconds
+        return bool(limit) and seconds > max(limit, _SHORTEST_HANG_SECONDS) * self._helper.patience
 
     def end(self) -> None:
         """End it, and wait until it has: the host ends, and no loop reaps it any more."""

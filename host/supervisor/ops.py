@@ -15,6 +15,8 @@ from host.supervisor.status import HostState
 from host.telemetry.emitter import Telemetry
 from host.telemetry.feed import EventFeed
 
+_PATIENCE = 4.0
+
 
 class OpsBefore(NamedTuple):
     """What the supervisor before an exec has handed over.
@@ -63,6 +65,7 @@ class Ops:
             run=self._be_helper,
             close=close,
             last_beat=lambda: state.counts.beat,
+            patience=_PATIENCE,
         )
         self._helper = HelperProcess(helper, state.loop, telemetry, limits, before.pid)
         self._feed = tuple(socket.socket(fileno=each) for each in before.feed or ())

@@ -12,6 +12,7 @@ from host.ipc.scoreboard import (
     BYTES_OUT,
     CLOSED,
     COUNTED_ELSEWHERE,
+    CURRENT_CALL,
     TURN_BUCKETS,
     TURN_LASTED,
     TURN_SUM,
@@ -78,7 +79,11 @@ def _counting(
 
 
 def counting_turns(
-    end: Callable[[], object], row: Row, change: Callable[[], int]
+    end: Callable[[], object],
+    row: Row,
+    change: Callable[[], int],
+    slow_seconds: float,
+    note_slow: Callable[[int], object],
 ) -> Callable[[], None]:
     """Return what ends a turn by `end`, which writes how long it has taken, and counts it.
 
@@ -86,13 +91,17 @@ def counting_turns(
         end: ends a turn.
         row: where it is counted.
         change: called after the first turn, and then after as many more as it has returned.
+        slow_seconds: how long a turn may take.
+        note_slow: told of one that has taken longer: what was called last.
     """
     cells, lasted, total = row.cells, row.index(TURN_LASTED), row.index(TURN_SUM)
+    called, slow = row.index(CURRENT_CALL), int(slow_seconds * 1e9)
     first, most = row.index(TURNS), TURN_BUCKETS - 1
     left = 1
 
     def end_turn() -> None:
         nonlocal left
+        word = cells[called]  # before hooks are called at the end of a turn
         end()
         left -= 1
         if not left:
@@ -100,5 +109,7 @@ def counting_turns(
         nanoseconds = cells[lasted]
         cells[first + min(bucket_of(nanoseconds), most)] += 1
         cells[total] += nanoseconds
+        if nanoseconds > slow:
+            note_slow(word)
 
     return end_turn

@@ -33,6 +33,7 @@ class Measuring:
         failures: told of each failure of a hook.
         timed: what measures all hooks besides, if anything does; it notes slow calls itself.
         slow: what is done about slow calls among those that are measured.
+        note_slow_turn: told of a turn as long as a slow call: what was called last in it.
     """
 
     def __init__(
@@ -43,9 +44,11 @@ class Measuring:
         failures: Failures,
         timed: Timed | None,
         slow: SlowCalls = NONE_SLOW,
+        note_slow_turn: Callable[[int], object] = bool,
     ) -> None:
         self._row, self._given = assignment.row, timed
         self._times: HookTimes | None = None
+        self._slow = settings.breaker.slow_call_ms / 1000, note_slow_turn
         series = assignment.series
         series.use(assignment.row.number + 1)
         forks.close_in_plugin_fork(series.leave)
@@ -95,7 +98,7 @@ class Measuring:
             plugins = {each.listener.plugin for each in streams}
             for plugin in plugins | {each.listener.plugin for each in datagrams}:
                 sample.measure(plugin, bind(plugin, timed=self._always))
-        return counting_turns(end, self._row, sample.change)
+        return counting_turns(end, self._row, sample.change, *self._slow)
 
 
 _Others = dict[Callable[[Any], object], Callable[[Any], object]]

@@ -160,7 +160,9 @@ class WorkerProcess:
         failures.observers.append(self._recent.note_failure)
         slow = slow_calls(settings.breaker, self._recent, breaker, recorder)
         profiled = recorder.timed if recorder else None
-        self._measuring = Measuring(assignment, settings, registry, failures, profiled, slow)
+        self._measuring = Measuring(
+            assignment, settings, registry, failures, profiled, slow, self._recent.note_slow_turn
+        )
         timed = self._measuring.timed
         isolated = isolation(assignment.row, failures)
         if recorder:

@@ -117,3 +117,30 @@ def test_calls_that_were_measured_and_slow_are_told(
         eventually(lambda: expected <= told(), "the slow calls are told")
     assert host.stop() == 0
     host.other_output.clear()  # what was measured
+
+
+def test_a_slow_turn_is_told_with_its_last_call_where_the_call_was_not_measured(
+    start: Start, tmp_path: Path
+) -> None:
+    callback = "        connection.worker.call_later(0, lambda: time.sleep(0.05))\n"
+    (tmp_path / "slow.py").write_text(SLOW.replace(callback, ""))
+    host = start(
+        *("--name", fresh_name(), "--ops", "tcp://127.0.0.1:0"),
+        plugin=f"{tmp_path}/slow.py",
+        workers=1,
+        settings={"breaker.slow_call_ms": 20},
+    )
+    (began,), (worker,) = host.events("host_starting"), host.events("worker_ready")
+    with connect(host.address) as client:
+        for _ in range(3):  # one of them may be measured: that is told as a slow call
+            client.sendall(b"slow")
+            assert client.recv(100) == b"slow"
+        text = (
+            "a turn of the loop took too long; the last call in it was on_readable for connection"
+        )
+
+        def told() -> set[str]:
+            events = query(began["name"], "recent")["events"]
+            return {each["text"] for each in events if each["event"] == "slow_turn"}
+
+        eventually(lambda: f"{text} {worker['pid']}-1" in told(), "a slow turn is told")

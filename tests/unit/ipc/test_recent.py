@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host.errors import SlowCallError
+from host.hookspecs import on_datagram, on_readable
 from host.interfaces import CloseReason, Listener
+from host.ipc.current_call import CALLBACK, kind_of, pack_call
 from host.ipc.recent import (
     MOST_EVENTS,
     REASONS,
@@ -24,6 +26,7 @@ from host.text import printable
 
 LISTENERS = (Listener(0, "tcp://127.0.0.1:7", "echo"),)
 WORDS = RECORD_BYTES // WORD
+LAST_CALL = "; the last call in it was"
 
 
 @pytest.fixture
@@ -149,3 +152,25 @@ def test_a_slow_call_is_told_with_its_plugin_if_that_is_known(row):
         "on_readable of plugin echo took too long",
         "a callback took too long",
     ]
+
+
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        (0, ""),
+        (
+            pack_call(kind_of(on_readable), 9, 0),
+            "; the last call in it was on_readable for connection 7-9",
+        ),
+        (pack_call(kind_of(on_datagram), 9, 0), "; the last call in it was on_datagram"),
+        (pack_call(CALLBACK, listener=5), "; the last call in it was a callback"),
+    ],
+)
+def test_a_slow_turn_is_told_with_its_last_call_unless_that_is_known_to_be_slow(row, word, text):
+    clock = SimpleNamespace(now=5.0)
+    writer = RecentWriter(row, clock, 7)
+    writer.note_slow("p", "on_readable")
+    writer.note_slow_turn(word)
+    clock.now = 6.0
+    writer.note_slow_turn(word)
+    assert texts(row)[1:] == [f"a turn of the loop took too long{text}"]

@@ -364,11 +364,16 @@ def test_a_server_that_ends_waits_until_an_answer_is_taken():
     play(scene_of)
 
 
-def test_a_stream_that_ends_leaves_the_connection_for_the_next_request():
+def test_a_stream_ends_with_the_connection():
     async def scene_of(scene):
-        client = await scene.open()
-        assert await client.ask("/short") == (200, b"0\n")
-        assert await client.ask("/") == (200, b"GET /\n")
+        whole = await (await scene.open()).raw(
+            b"GET /short HTTP/1.1\r\nHost: localhost\r\n\r\n", end=False
+        )
+        head, _, body = whole.partition(b"\r\n\r\n")
+        assert body == b"0\n"
+        assert b"connection: close" in head.lower()
+        assert b"transfer-encoding" not in head.lower()
+        assert (await (await scene.open()).ask("/short", "HEAD")) == (200, b"")
         assert scene.errors == []
 
     play(scene_of)

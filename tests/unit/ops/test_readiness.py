@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from contextlib import ExitStack, closing
 from types import SimpleNamespace
 
@@ -64,14 +67,14 @@ def test_a_supervisor_that_does_not_answer_is_an_error(scene):
 
 
 def test_one_that_executes_itself_is_not_asked(scene):
-    scene.new.put(PID, 7)
+    scene.new.put(PID, os.getpid())
     scene.counts.executing_since = NOW - LONGEST + 1
     assert asyncio.run(scene.ask()) == ""
     assert not scene.asked
 
 
 def test_one_that_begins_to_while_it_is_asked_is_not_waited_for(scene):
-    scene.new.put(PID, 7)
+    scene.new.put(PID, os.getpid())
 
     def execute():
         scene.counts.executing_since = NOW
@@ -81,7 +84,7 @@ def test_one_that_begins_to_while_it_is_asked_is_not_waited_for(scene):
 
 
 def test_an_error_of_one_that_executes_itself_is_none(scene):
-    scene.new.put(PID, 7)
+    scene.new.put(PID, os.getpid())
 
     def execute():
         scene.counts.executing_since = NOW
@@ -91,7 +94,7 @@ def test_an_error_of_one_that_executes_itself_is_none(scene):
 
 
 def test_one_that_does_so_for_too_long_is_asked(scene):
-    scene.new.put(PID, 7)
+    scene.new.put(PID, os.getpid())
     scene.counts.executing_since = NOW - LONGEST
     assert asyncio.run(scene.ask(lambda: scene.answered.set_result({"ready": True}))) == ""
     assert scene.asked
@@ -99,8 +102,18 @@ def test_one_that_does_so_for_too_long_is_asked(scene):
 
 def test_without_a_worker_of_the_newest_generation_that_takes_connections_it_is_not_ready(scene):
     scene.counts.executing_since = NOW
-    scene.old.put(PID, 6)
+    scene.old.put(PID, os.getpid())
     assert asyncio.run(scene.ask()) == ""  # no other one has begun
-    scene.new.put(PID, 7)
+    scene.new.put(PID, os.getpid())
+    assert asyncio.run(scene.ask()) == ""
     scene.new.put(SUSPENDED, 1)
+    assert asyncio.run(scene.ask()) == "no worker takes connections"
+
+
+def test_a_worker_that_has_died_takes_no_connections_whether_it_was_reaped_or_not(scene):
+    scene.counts.executing_since = NOW
+    with subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE) as program:
+        scene.new.put(PID, program.pid)
+        os.waitid(os.P_PID, program.pid, os.WEXITED | os.WNOWAIT)
+        assert asyncio.run(scene.ask()) == "no worker takes connections"
     assert asyncio.run(scene.ask()) == "no worker takes connections"

@@ -44,7 +44,8 @@ def test_turns_are_counted_by_how_long_they_took(row):
     def end():
         row.put(TURN_LASTED, next(lasted))
 
-    ended = counting_turns(end, row, lambda: 100)
+    slow: list[int] = []
+    ended = counting_turns(end, row, lambda: 100, 2**33 / 1e9, slow.append)
     for _ in range(7):
         ended()
     counts = row.words()[TURNS:TURN_SUM]
@@ -56,6 +57,7 @@ def test_turns_are_counted_by_how_long_they_took(row):
         23: 1,
         24: 2,
     }
+    assert len(slow) == 1
     assert row.get(TURN_SUM) == 1023 + 1024 + 1_000_000 + 2**33 - 1 + 2**33 + 2**40
 
 
@@ -66,7 +68,7 @@ def test_what_changes_between_turns_is_called_when_it_has_asked_for_it(row):
         called.append(turns)
         return next(gaps)
 
-    ended = counting_turns(lambda: None, row, change)
+    ended = counting_turns(lambda: None, row, change, 1.0, called.append)
     for turns in range(1, 11):  # noqa: B007 - `change` looks at it
         ended()
     assert called == [1, 4, 5, 7]
