@@ -1,9 +1,7 @@
 """The host's public names: all that a plugin needs to import."""
 
 import sys
-from importlib import import_module
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
 
 from host.runtime import early_signals
 
@@ -16,6 +14,9 @@ if sys.argv[:1] == ["-m"] and ("-m", "host") in pairwise(sys.orig_argv):
         sys.path.append(sys.path.pop(0))
 elif "".join(sys.argv[:1]).endswith("/prefork"):  # the console script
     early_signals.block()
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from host.errors import PluginError

@@ -122,6 +122,7 @@ _STATUS = (
     "workers_wanted",
     "schedulers",
     "workers",
+    "tasks",
     "listeners",
     "certificates",
     "plugins",

@@ -168,9 +168,9 @@ class Trial:
         given = ["--log-format", "json", "--workers", str(workers), *flags, "--plugin", plugin]
         for number, kind in enumerate(listen):
             given += ["--listen", listen_address(kind, self.folder, f"{self._hosts}-{number}")]
-        name = f"storm-{os.getpid()}-{self._hosts}"
-        given += ["--name", name]
-        for key, value in (settings or {}).items():
+        chosen = {"name": f"storm-{os.getpid()}-{self._hosts}", **(settings or {})}
+        name = chosen["name"]
+        for key, value in chosen.items():
             given += ["--set", f"{key}={value}"]
         host = StormHost(given, name=name, cwd=self.folder, slots=workers, **launch)
         self._stack.callback(self._look_over, host)
