@@ -12,12 +12,11 @@ workers of a row have one slot, so that the sums of a slot's rows are those of t
 
 from __future__ import annotations
 
-import os
 from typing import Protocol
 
 from host.errors import LimitsError
 from host.interfaces import CloseReason
-from host.ipc.shared_memory import map_for_reading, map_shared
+from host.ipc.shared_memory import SharedCells
 
 WORD = 8
 HEADER_WORDS = 8
@@ -252,7 +251,7 @@ def _stride(listeners: int) -> int:
     return WORKER_WORDS + listeners * LISTENER_WORDS + DOING_WORDS + RECENT_WORDS
 
 
-class Scoreboard:
+class Scoreboard(SharedCells):
     """The shared mapping of one generation; inherited across fork and exec.
 
     Args:
@@ -267,23 +266,20 @@ class Scoreboard:
         LimitsError: there is no memory for it.
     """
 
+    cells: memoryview[int]
+
     def __init__(self, listeners: int, fd: int | None = None) -> None:
         self._stride = _stride(listeners)
-        self.size = size = scoreboard_size(listeners)
+        size = scoreboard_size(listeners)
         try:
-            self._fd, self._map = map_shared("scoreboard", size, fd)
+            super().__init__("scoreboard", size, "Q", fd)
         except OSError as error:
             raise LimitsError(
                 f"the counters of workers need {size >> 20} MiB of address space, of which little"
                 f" is ever used: {error.strerror} (RLIMIT_AS, ulimit -v)"
             ) from error
-        self.cells = memoryview(self._map).cast("Q")
         self.listeners = listeners
         self._rows: dict[int, Row] = {}
-
-    def fileno(self) -> int:
-        """Return the descriptor of the memfd."""
-        return self._fd
 
     def row(self, number: int) -> Row:
         """Return one row, from 0 to MAX_ROWS - 1."""
@@ -333,14 +329,5 @@ class Scoreboard:
         Raises:
             OSError: there is no address space left.
         """
-        mapped = map_for_reading(self._fd, self.size)
-        self.cells.release()
-        self._map.close()
-        self._map, self.cells = mapped, memoryview(mapped).cast("Q")
+        super().only_read()
         self._rows.clear()
-
-    def close(self) -> None:
-        """Unmap and close; rows must not be used any more."""
-        self.cells.release()
-        self._map.close()
-        os.close(self._fd)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 from host.ipc.scoreboard import MAX_ROWS, WORD
-from host.ipc.shared_memory import map_for_reading, map_shared
+from host.ipc.shared_memory import SharedCells
 
 Kind = Literal["counter", "gauge", "histogram"]
 SUPERVISOR = 0
@@ -150,7 +150,7 @@ class OwnSeries:
         return {}
 
 
-class SeriesBoard:
+class SeriesBoard(SharedCells):
     """The shared memory of one generation; inherited across fork and exec.
 
     Args:
@@ -167,18 +167,15 @@ class SeriesBoard:
         OSError: there is no memory left for it.
     """
 
+    cells: memoryview[float]
+
     def __init__(
         self, families: Iterable[Family], fd: int | None = None, rows: int = MAX_ROWS + 1
     ) -> None:
         self.families, self.rows = tuple(families), rows
         self._stride = sum(each.size for each in self.families)
-        self.size = size = rows * self._stride * WORD  # pages of rows that are not used are none
-        self._fd, self._map = map_shared("series", size, fd)
-        self.cells: memoryview[float] = memoryview(self._map).cast("d")
-
-    def fileno(self) -> int:
-        """Return the descriptor of the memfd."""
-        return self._fd
+        # Pages of rows that are not used are none.
+        super().__init__("series", rows * self._stride * WORD, "d", fd)
 
     def base(self, row: int) -> int:
         """Return the index of the first word of a row."""
@@ -214,20 +211,3 @@ class SeriesBoard:
                 for index in range(place, place + family.size):
                     self.cells[index] = 0.0
             place += family.size
-
-    def only_read(self) -> None:
-        """Write nothing here any more, in this process.
-
-        Raises:
-            OSError: there is no address space left.
-        """
-        mapped = map_for_reading(self._fd, self.size)
-        self.cells.release()
-        self._map.close()
-        self._map, self.cells = mapped, memoryview(mapped).cast("d")
-
-    def close(self) -> None:
-        """Unmap and close."""
-        self.cells.release()
-        self._map.close()
-        os.close(self._fd)

@@ -4,15 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
-
-
-def map_for_reading(fd: int, size: int) -> mmap.mmap:
-    """Map such memory so that this process cannot write to it; the caller closes the mapping.
-
-    Raises:
-        OSError: there is no address space left.
-    """
-    return mmap.mmap(fd, size, prot=mmap.PROT_READ)
+from typing import Any, Literal
 
 
 def map_shared(name: str, size: int, fd: int | None = None) -> tuple[int, mmap.mmap]:
@@ -37,3 +29,54 @@ def map_shared(name: str, size: int, fd: int | None = None) -> tuple[int, mmap.m
     except OSError:
         os.close(memfd)
         raise
+
+
+class SharedCells:
+    """Such memory as cells of one kind.
+
+    Args:
+        name: what it is called in /proc.
+        size: how many bytes it has; those that nobody writes to take no memory.
+        kind: what a cell is, as the module `struct` has it: a word, or a number with a fraction.
+        fd: the memfd of memory that exists; it is closed by `close`, too.
+
+    Attributes:
+        cells: all of them.
+        size: see above.
+
+    Raises:
+        OSError: there is no memory or no address space left.
+    """
+
+    cells: memoryview[Any]
+
+    def __init__(self, name: str, size: int, kind: Literal["Q", "d"], fd: int | None) -> None:
+        self.size, self._kind = size, kind
+        self._fd, mapped = map_shared(name, size, fd)
+        self._use(mapped)
+
+    def _use(self, mapped: mmap.mmap) -> None:
+        self._map, self.cells = mapped, memoryview(mapped).cast(self._kind)
+
+    def fileno(self) -> int:
+        """Return the descriptor of the memfd."""
+        return self._fd
+
+    def only_read(self) -> None:
+        """Write nothing here any more, in this process; what had the cells must not use them.
+
+        Raises:
+            OSError: there is no address space left.
+        """
+        mapped = mmap.mmap(self._fd, self.size, prot=mmap.PROT_READ)
+        self._unmap()
+        self._use(mapped)
+
+    def close(self) -> None:
+        """Unmap and close; the cells must not be used any more."""
+        self._unmap()
+        os.close(self._fd)
+
+    def _unmap(self) -> None:
+        self.cells.release()
+        self._map.close()

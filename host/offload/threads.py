@@ -32,7 +32,8 @@ class ThreadPool(TaskPool):
     """A pool of threads, each of which is started when it is needed first.
 
     A thread cannot be ended: that of a task which was cancelled, or has had its time, is busy until
-    the task returns. Where no further one can be started, those that there are do all tasks.
+    the task returns. Where no further one can be started, those that there are do all tasks: an
+    executor of `concurrent.futures` raises then, and does the task later all the same.
 
     Args:
         name: what the settings call it.

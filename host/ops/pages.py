@@ -13,7 +13,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from host.control.client import RefusedError, ask
+from host.control.client import LostError, RefusedError, SilentError, ask
 from host.errors import RemoteError
 from host.ipc.assignment import OpsAssignment
 from host.ops import exposition, metrics
@@ -114,7 +114,7 @@ class Pages:
         while True:
             try:
                 return ask(self._host.name, command, args, seconds)
-            except RemoteError:
+            except (LostError, SilentError):  # any other would come again at once
                 if not self._readiness.is_executing():
                     raise
 

@@ -149,14 +149,13 @@ def make_state(
     exits = ExitReports(parts.loop, workers, parts.telemetry, last_call, counts)
     if handed is not None:
         exits.restore(handed.restarts, handed.hangs)
-    started = handed.started if handed else generations.current.began
-    told = handed.started_at if handed else 0.0
+    began = generations.current.began
     return HostState(
         name=settings.name,
         version=dependencies.version,
         pid=os.getpid(),
-        started=started,
-        started_at=told or time.time() - (parts.loop.time() - started),
+        started=handed.started if handed else began,
+        started_at=handed.started_at if handed else time.time() - (parts.loop.time() - began),
         loop=parts.loop,
         breaker=breaker,
         pool=pool,

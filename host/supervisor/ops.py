@@ -16,6 +16,7 @@ from host.telemetry.emitter import Telemetry
 from host.telemetry.feed import EventFeed
 
 _PATIENCE = 4.0
+"""Where all CPUs are busy it has a tenth of what a worker has: it may be well, and wait for one."""
 
 
 class OpsBefore(NamedTuple):

@@ -124,7 +124,8 @@ class SocketConnection(StartTlsPart):
     @trace.setter
     def trace(self, value: str | None) -> None:
         self._trace = None if value is None else check_traceparent(value)
-        self._context.connections.note_traced(self)
+        if value is not None:
+            self._context.connections.note_traced(self)
 
     def fileno(self) -> int:
         """Return the socket's descriptor, which stays the connection's; -1 once it has ended."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar, TypeVarTuple
@@ -92,16 +93,18 @@ def counting_turns(
         row: where it is counted.
         change: called after the first turn, and then after as many more as it has returned.
         slow_seconds: how long a turn may take.
-        note_slow: told of one that has taken longer: what was called last.
+        note_slow: told of one that has taken longer: what was called last, or 0 if it was `end`
+            that has taken most of the time, whatever that has called.
     """
     cells, lasted, total = row.cells, row.index(TURN_LASTED), row.index(TURN_SUM)
     called, slow = row.index(CURRENT_CALL), int(slow_seconds * 1e9)
+    clock = time.monotonic
     first, most = row.index(TURNS), TURN_BUCKETS - 1
     left = 1
 
     def end_turn() -> None:
         nonlocal left
-        word = cells[called]  # before hooks are called at the end of a turn
+        word, ending = cells[called], clock()
         end()
         left -= 1
         if not left:
@@ -110,6 +113,6 @@ def counting_turns(
         cells[first + min(bucket_of(nanoseconds), most)] += 1
         cells[total] += nanoseconds
         if nanoseconds > slow:
-            note_slow(word)
+            note_slow(word if (clock() - ending) * 2e9 < nanoseconds else 0)
 
     return end_turn

@@ -174,7 +174,7 @@ class Handover(_Value):
     Attributes:
         generation: the number of the generation that is about to start.
         started: when the host was started, in seconds of the monotonic clock.
-        started_at: the same in seconds since the epoch; 0 from a host that does not tell it.
+        started_at: the same in seconds since the epoch.
         reloaded: when this reload began.
         restarts: how many workers have been replaced since the host was started.
         accepted: connections accepted by workers that are gone, by slot.
@@ -205,7 +205,7 @@ class Handover(_Value):
     format: int = FORMAT
     generation: int
     started: float
-    started_at: float = 0.0
+    started_at: float
     reloaded: float
     restarts: int
     accepted: dict[int, int]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
+from http import HTTPStatus
 from threading import Event
 from types import SimpleNamespace
 
+from host.control.client import LostError, NoHostError, SilentError
 from host.ops import metrics
 from host.ops.http import Request
 from host.ops.pages import Pages
@@ -33,3 +36,34 @@ def test_other_pages_are_answered_while_metrics_are_written(monkeypatch):
     monkeypatch.setattr(metrics, "read", read)
     asyncio.run(ask())
     assert gc.isenabled()
+
+
+class Supervisor:
+    """A supervisor that executes itself, and answers a question after some errors."""
+
+    def __init__(self, monkeypatch, *errors):
+        self.errors, self.asked = list(errors), 0
+        monkeypatch.setattr("host.ops.pages.ask", self.ask)
+
+    def ask(self, _name, _command, _args, _seconds):
+        self.asked += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        return {"pid": 7}
+
+    def page(self, path):
+        counts = SimpleNamespace(executing_since=time.monotonic())
+        pages = Pages(SimpleNamespace(name="service", feed=None, counts=counts), 60.0)
+        return asyncio.run(pages.answer(Request("GET", path, {}, {})))
+
+
+def test_a_supervisor_that_executes_itself_is_waited_for(monkeypatch):
+    supervisor = Supervisor(monkeypatch, LostError("service"), SilentError("service", 1.0))
+    assert supervisor.page("/status.json").body == b'{"pid": 7}'
+    assert supervisor.asked == 3
+
+
+def test_one_whose_name_is_gone_is_not_asked_again_and_again(monkeypatch):
+    supervisor = Supervisor(monkeypatch, NoHostError("service"))
+    assert supervisor.page("/status.json").status == HTTPStatus.SERVICE_UNAVAILABLE
+    assert supervisor.asked == 1

@@ -9,6 +9,7 @@ from host.ipc.scoreboard import (
     BYTES_IN,
     BYTES_OUT,
     CLOSED,
+    CURRENT_CALL,
     TURN_BUCKETS,
     TURN_LASTED,
     TURN_SUM,
@@ -59,6 +60,18 @@ def test_turns_are_counted_by_how_long_they_took(row):
     }
     assert len(slow) == 1
     assert row.get(TURN_SUM) == 1023 + 1024 + 1_000_000 + 2**33 - 1 + 2**33 + 2**40
+
+
+@pytest.mark.parametrize(("nanoseconds", "told"), [(2**40, 77), (1, 0)])
+def test_a_slow_turn_is_told_with_its_last_call_unless_its_end_took_most(row, nanoseconds, told):
+    def end():  # which takes longer than a nanosecond, and less than 2**40 of them
+        row.put(TURN_LASTED, nanoseconds)
+        row.put(CURRENT_CALL, 0)
+
+    slow = []
+    row.put(CURRENT_CALL, 77)
+    counting_turns(end, row, lambda: 100, 0.0, slow.append)()
+    assert slow == [told]
 
 
 def test_what_changes_between_turns_is_called_when_it_has_asked_for_it(row):

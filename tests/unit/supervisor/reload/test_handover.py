@@ -110,6 +110,7 @@ HANDOVERS = st.builds(
     Handover,
     generation=COUNTS,
     started=SECONDS,
+    started_at=SECONDS,
     reloaded=SECONDS,
     restarts=COUNTS,
     accepted=st.dictionaries(COUNTS, COUNTS, max_size=3),
@@ -212,6 +213,7 @@ def made(fds, **other):
     fields = {
         "generation": 3,
         "started": 0.25,
+        "started_at": 1_700_000_000.5,
         "reloaded": 9.0,
         "restarts": 4,
         "accepted": {0: 7},
