@@ -87,11 +87,15 @@ class Net:
         self.owners = {key: owner for key, owner in self.owners.items() if owner != member}
         for other, end in self.ends.items():
             message = Message(BUS_LEFT, member.encode(), member, retained=False)
-            if other in self.cut_off:
-                self.put("down", other, BUS_LEFT, lambda end=end, it=message: end.hear(it))
-            else:
-                self._flush("down", other)
+
+            def hear(other: str = other, end: End = end, message: Message = message) -> None:
+                self._flush("down", other)  # it comes after the last message of that worker
                 end.hear(message)
+
+            if other in self.cut_off:
+                self.put("down", other, BUS_LEFT, hear)
+            else:
+                hear()
 
     def connect(self, member: str) -> None:
         """End a partition: a worker asks for its keys anew, and hears what it has missed."""
