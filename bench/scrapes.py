@@ -1,9 +1,10 @@
 """What scrapes cost those who are served meanwhile: `python -m bench.scrapes`.
 
 A client sends messages of 64 bytes to the plugin `echo`, on one connection after the other, 1,000 a
-second. In every other round another process scrapes `/metrics` 100 times a second. Prints the
-medians over the rounds of the round trips' p50 and p99. Figures of one run can be compared with
-each other, and with no others.
+second. In two of three rounds another process reads `/metrics` 100 times a second: of the host, or
+of nginx, which has the same text as a file. The rounds with nginx show what those who scrape cost
+by themselves. Prints the medians over the rounds of the round trips' p50 and p99. Figures of one
+run can be compared with each other, and with no others.
 """
 
 from __future__ import annotations
@@ -12,19 +13,37 @@ import http.client
 import multiprocessing
 import socket
 import statistics
+import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
+from bench.peers.terminator import wait_until_served
 from host.testing import RunningHost
 
 MESSAGE = b"x" * 64
 ROUNDS, SECONDS = 7, 3.0
-"""How many rounds there are with scrapes, and as many without; and how long each is."""
+"""How many rounds there are of each kind, and how long each is."""
 CONNECTIONS = 20
 MESSAGES_PER_SECOND, SCRAPES_PER_SECOND = 1000, 100
 SCRAPERS = 20
+NGINX = """\
+daemon off;
+pid {folder}/nginx.pid;
+error_log stderr error;
+events {{ }}
+http {{
+  access_log off;
+  server {{
+    listen 127.0.0.1:{port};
+    root {folder};
+  }}
+}}
+"""
 
 
 class Round(NamedTuple):
@@ -71,9 +90,39 @@ def scrape_in_turn(port: int, began: float, numbers: range) -> None:
         answer.read()
 
 
-def measure(port: int, ops: int) -> dict[str, list[Round]]:
-    """Return the rounds without scrapes and with them."""
-    found: dict[str, list[Round]] = {"without": [], "with": []}
+def scraped(port: int) -> bytes:
+    """Return the metrics of a host, as they are now."""
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read()
+    connection.close()
+    return text
+
+
+@contextmanager
+def nginx(text: bytes) -> Iterator[int]:
+    """Have nginx serve a text as `/metrics`; yield its port."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # its workers are another user
+        (folder / "metrics").write_bytes(text)
+        file = folder / "nginx.conf"
+        file.write_text(NGINX.format(folder=folder, port=port))
+        process = subprocess.Popen(["nginx", "-e", "stderr", "-c", file])
+        try:
+            wait_until_served(port, process)
+            yield port
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def measure(port: int, scraped_ports: dict[str, int | None]) -> dict[str, list[Round]]:
+    """Return the rounds by what is scraped meanwhile, on which port; None for nothing."""
+    found: dict[str, list[Round]] = {name: [] for name in scraped_ports}
+    scrapes = int(SECONDS * SCRAPES_PER_SECOND)
     with ExitStack() as stack:
         clients = [
             stack.enter_context(socket.create_connection(("127.0.0.1", port)))
@@ -81,13 +130,15 @@ def measure(port: int, ops: int) -> dict[str, list[Round]]:
         ]
         load(clients)  # the interpreters adapt
         for _ in range(ROUNDS):
-            found["without"].append(load(clients))
-            scrapes = int(SECONDS * SCRAPES_PER_SECOND)
-            process = multiprocessing.Process(target=scrape, args=(ops, scrapes))
-            process.start()
-            found["with"].append(load(clients))
-            process.join()
-            assert process.exitcode == 0
+            for name, each in scraped_ports.items():
+                if each is None:
+                    found[name].append(load(clients))
+                    continue
+                process = multiprocessing.Process(target=scrape, args=(each, scrapes))
+                process.start()
+                found[name].append(load(clients))
+                process.join()
+                assert process.exitcode == 0
     return found
 
 
@@ -98,17 +149,19 @@ def main() -> None:
     with RunningHost(flags) as host:
         host.wait_for("host_ready")
         (serving,), (shown,) = host.events("listening"), host.events("ops_listening")
-        ports = [int(each["address"].rpartition(":")[2]) for each in (serving, shown)]
-        found = measure(*ports)
+        port, ops = (int(each["address"].rpartition(":")[2]) for each in (serving, shown))
+        with nginx(scraped(ops)) as control:
+            found = measure(port, {"nothing": None, "nginx": control, "host": ops})
     medians = {
         name: Round(*(statistics.median(each) for each in zip(*rounds, strict=True)))
         for name, rounds in found.items()
     }
-    print(f"{'scrapes':8} {'p50 us':>8} {'p99 us':>8}   medians of {ROUNDS} rounds each")
+    print(f"{'scraped':15} {'p50 us':>8} {'p99 us':>8}   medians of {ROUNDS} rounds each")
     for name, each in medians.items():
-        print(f"{name:8} {each.p50:8.0f} {each.p99:8.0f}")
-    p50, p99 = (b / a for a, b in zip(medians["without"], medians["with"], strict=True))
-    print(f"{'ratio':8} {p50:8.2f} {p99:8.2f}")
+        print(f"{name:15} {each.p50:8.0f} {each.p99:8.0f}")
+    for other in ("nothing", "nginx"):
+        p50, p99 = (a / b for a, b in zip(medians["host"], medians[other], strict=True))
+        print(f"{f'host / {other}':15} {p50:8.2f} {p99:8.2f}")
 
 
 if __name__ == "__main__":

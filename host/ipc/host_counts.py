@@ -23,7 +23,7 @@ class Restart(IntEnum):
     RECYCLED = 4
 
 
-_BEAT, _BRIDGE_BEAT, _BUS, _BUS_QUEUED, _EXECUTING, _FIRST_EVENT = range(6)
+_BEAT, _BRIDGE_BEAT, _BUS, _BUS_QUEUED, _EXECUTING, _SLOTS, _FIRST_EVENT = range(7)
 _AWAY, _CONNECTED = 1, 2
 _NUMBERS = {event.name: number for number, event in enumerate(EVENTS, _FIRST_EVENT)}
 _FIRST_RESTART = _FIRST_EVENT + len(EVENTS)
@@ -50,7 +50,7 @@ class HostCounts:
             if name in _NUMBERS:
                 self._cells[_NUMBERS[name]] = count
         for slot, cause, count in restarts:
-            self._cells[_place(slot, cause)] = count
+            self._cells[self._place(slot, cause)] = count
 
     @property
     def events(self) -> dict[str, int]:
@@ -64,8 +64,9 @@ class HostCounts:
     @property
     def restarts(self) -> list[tuple[int, int, int]]:
         """How many workers were replaced: slot, cause and number; those of none are left out."""
-        first, size = _FIRST_RESTART, len(Restart)
-        found = struct.unpack_from(f"={MAX_WORKERS * size}Q", self._map, first * WORD)
+        size = len(Restart)
+        words = self._cells[_SLOTS] * size  # the others are many, and nothing is in them
+        found = struct.unpack_from(f"={words}Q", self._map, _FIRST_RESTART * WORD)
         return [(*divmod(place, size), count) for place, count in enumerate(found) if count]
 
     def count_event(self, record: Record) -> None:
@@ -83,7 +84,7 @@ class HostCounts:
 
     def count_restart(self, slot: int, cause: Restart) -> None:
         """Count a worker that was replaced, or is to be."""
-        self._cells[_place(slot, cause)] += 1
+        self._cells[self._place(slot, cause)] += 1
 
     @property
     def beat(self) -> float:
@@ -135,6 +136,7 @@ class HostCounts:
         self._cells.release()
         self._map.close()
 
-
-def _place(slot: int, cause: int) -> int:
-    return _FIRST_RESTART + slot * len(Restart) + cause
+    def _place(self, slot: int, cause: int) -> int:
+        """Return where restarts are counted, and note that this slot has some."""
+        self._cells[_SLOTS] = max(self._cells[_SLOTS], slot + 1)
+        return _FIRST_RESTART + slot * len(Restart) + cause

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hmac
 import ipaddress
 import re
@@ -32,6 +33,7 @@ class Access:
         own = {"localhost", socket.gethostname().lower()}
         self._token, self._hosts = token.encode(), own | {each.lower() for each in hosts}
         self._open, self._probes = frozenset(open_paths), frozenset(probes)
+        self._is_own = functools.lru_cache(64)(self._means_this_machine)  # each asks with one name
 
     def refusal(self, request: Request) -> Response | None:
         """Return what a request is told that is not let in; None if it is."""
@@ -51,7 +53,7 @@ class Access:
         asked = {"WWW-Authenticate": 'Bearer realm="prefork"'}
         return text(HTTPStatus.UNAUTHORIZED, words, asked)
 
-    def _is_own(self, named: str) -> bool:
+    def _means_this_machine(self, named: str) -> bool:
         """Tell whether a header `Host` (RFC 9110, 7.2) means this machine: by its address, too."""
         host = _PORT.sub("", named.strip().lower()).rstrip(".")
         if host in self._hosts:

@@ -120,19 +120,21 @@ def _line(metric: Metric, sample: Sample) -> str:
 
 def series_name(metric: Metric, sample: Sample) -> str:
     """Return the name of a series with its labels, as it is written."""
+    name = metric.name + sample.part
+    return _series_name(name, metric.labels, sample.labels, sample.below)
+
+
+@functools.lru_cache(16_384, typed=True)  # a scrape finds nearly all names of the one before
+def _series_name(
+    name: str, labels: tuple[str, ...], values: tuple[str | int, ...], below: float | None
+) -> str:
     pairs = [
-        f'{name}="{value if isinstance(value, int) else _escaped(value)}"'
-        for name, value in zip(metric.labels, sample.labels, strict=True)
+        f'{label}="{value if isinstance(value, int) else value.translate(_ESCAPES)}"'
+        for label, value in zip(labels, values, strict=True)
     ]
-    if sample.below is not None:
-        pairs.append(f'le="{_number(sample.below)}"')
-    shown = f"{{{','.join(pairs)}}}" if pairs else ""
-    return f"{metric.name}{sample.part}{shown}"
-
-
-@functools.lru_cache(4096)
-def _escaped(value: str) -> str:
-    return value.translate(_ESCAPES)
+    if below is not None:
+        pairs.append(f'le="{_number(below)}"')
+    return f"{name}{{{','.join(pairs)}}}" if pairs else name
 
 
 _ESCAPES: Mapping[int, str] = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
@@ -140,6 +142,8 @@ _ESCAPES_OF_HELP: Mapping[int, str] = str.maketrans({"\\": r"\\", "\n": r"\n"})
 
 
 def _number(value: float) -> str:
+    if isinstance(value, int):
+        return str(value)
     if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
-    return str(value) if isinstance(value, int) else repr(float(value))
+    return repr(float(value))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -318,6 +320,11 @@ def _checked(client: _Client, event: h11.Request) -> Request:
     return Request(method, path, query, headers)
 
 
+@functools.lru_cache(1)
+def _date(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True)
+
+
 async def _send(client: _Client, response: Response, *, with_body: bool) -> None:
     """Send an answer.
 
@@ -326,7 +333,8 @@ async def _send(client: _Client, response: Response, *, with_body: bool) -> None
         TimeoutError: it takes nothing.
     """
     parser, body = client.parser, response.body
-    headers = {"Date": formatdate(usegmt=True), "Content-Type": response.kind, **response.headers}
+    date = _date(int(time.time()))
+    headers = {"Date": date, "Content-Type": response.kind, **response.headers}
     if not isinstance(body, bytes):
         await _send_pieces(client, response.status, headers, body, with_body=with_body)
         return
@@ -338,10 +346,11 @@ async def _send(client: _Client, response: Response, *, with_body: bool) -> None
         reason=response.status.phrase,
         headers=list(headers.items()),
     )
-    await _write(client, parser.send(head))
+    pieces = [parser.send(head)]
     if with_body:
-        await _write(client, parser.send(h11.Data(data=body)))
-    await _write(client, parser.send(h11.EndOfMessage()))
+        pieces.append(parser.send(h11.Data(data=body)))
+    pieces.append(parser.send(h11.EndOfMessage()))
+    await _write(client, b"".join(each for each in pieces if each))
 
 
 async def _send_pieces(
@@ -381,8 +390,10 @@ async def _send_pieces(
         await pieces.aclose()
 
 
-async def _write(client: _Client, data: bytes | None) -> None:
-    client.writer.write(data or b"")
+async def _write(client: _Client, data: bytes) -> None:
+    client.writer.write(data)
+    if not client.writer.transport.get_write_buffer_size():
+        return  # the kernel has it
     client.writes_since = asyncio.get_running_loop().time()
     try:
         async with asyncio.timeout(client.patience.write):

@@ -28,7 +28,7 @@ STATUS_SECONDS = 1.0
 """How often they are sent the state of the host."""
 _HUNG_SECONDS = 1.0
 """How long the supervisor may take before it counts as hung."""
-_SCRAPES_SHARE = 0.1
+_SCRAPES_SHARE = 0.05
 """How much of a CPU the writing of metrics may take, however many ask for them."""
 _LIST_SECONDS = 5.0
 """How long it may take for a list that it asks workers for."""
