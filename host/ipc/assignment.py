@@ -106,6 +106,7 @@ class OpsAssignment(NamedTuple):
         counts: what the supervisor counts, and where this process writes that it is well.
         feed: where it reads the events of the log; the supervisor has the same socket.
         stop: a pipe that has its end when this process is to end; it closes it.
+        count_lines_dropped: called with how many lines of the log it has dropped more.
     """
 
     parent: int
@@ -119,6 +120,7 @@ class OpsAssignment(NamedTuple):
     counts: HostCounts
     feed: socket.socket | None
     stop: int
+    count_lines_dropped: Callable[[int], object]
 
 
 class BridgeAssignment(NamedTuple):
@@ -129,9 +131,11 @@ class BridgeAssignment(NamedTuple):
         sock: its end of the channel to the hub; it closes it.
         stop: a pipe that has its end when this process is to end; it closes it.
         beat: called again and again while it is well.
+        count_lines_dropped: called with how many lines of the log it has dropped more.
     """
 
     parent: int
     sock: socket.socket
     stop: int
     beat: Callable[[], object]
+    count_lines_dropped: Callable[[int], object]

@@ -23,9 +23,11 @@ class Restart(IntEnum):
     RECYCLED = 4
 
 
-_BEAT, _BRIDGE_BEAT, _BUS, _BUS_QUEUED, _EXECUTING, _SLOTS, _FIRST_EVENT = range(7)
+_BEAT, _BRIDGE_BEAT, _BUS, _BUS_QUEUED, _EXECUTING, _SLOTS = range(6)
+_OPS_DROPPED, _BRIDGE_DROPPED, _FIRST_EVENT = range(6, 9)
 _AWAY, _CONNECTED = 1, 2
 _NUMBERS = {event.name: number for number, event in enumerate(EVENTS, _FIRST_EVENT)}
+_DROPPED = (_NUMBERS[LINES_DROPPED.name], _OPS_DROPPED, _BRIDGE_DROPPED)
 _FIRST_RESTART = _FIRST_EVENT + len(EVENTS)
 _WORDS = _FIRST_RESTART + MAX_WORKERS * len(Restart)
 
@@ -59,7 +61,9 @@ class HostCounts:
         Of `LINES_DROPPED`, which tells of many lines at once, it is the number of the lines.
         """
         cells = self._cells
-        return {name: cells[number] for name, number in _NUMBERS.items() if cells[number]}
+        found = {name: cells[number] for name, number in _NUMBERS.items() if cells[number]}
+        dropped = self.lines_dropped
+        return found | {LINES_DROPPED.name: dropped} if dropped else found
 
     @property
     def restarts(self) -> list[tuple[int, int, int]]:
@@ -75,12 +79,20 @@ class HostCounts:
 
     @property
     def lines_dropped(self) -> int:
-        """How many lines of the supervisor's log were dropped."""
-        return self._cells[_NUMBERS[LINES_DROPPED.name]]
+        """How many lines of the log were dropped by the supervisor and its helper processes."""
+        return sum(self._cells[each] for each in _DROPPED)
 
     def count_lines_dropped(self, lines: int) -> None:
-        """Count lines of the supervisor's log that were dropped."""
+        """Count lines of the log that the supervisor has dropped."""
         self._cells[_NUMBERS[LINES_DROPPED.name]] += lines
+
+    def count_lines_dropped_by_ops(self, lines: int) -> None:
+        """Count those that `ops` has dropped."""
+        self._cells[_OPS_DROPPED] += lines
+
+    def count_lines_dropped_by_bridge(self, lines: int) -> None:
+        """Count those that the bridge to a broker has dropped."""
+        self._cells[_BRIDGE_DROPPED] += lines
 
     def count_restart(self, slot: int, cause: Restart) -> None:
         """Count a worker that was replaced, or is to be."""

@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 server (RFC 9112) for pages that are only read: GET and HEAD, without bodies."""
+"""HTTP/1.1 (RFC 9112) on one connection, for pages that are only read: GET and HEAD."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import asyncio
 import functools
 import socket
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
 from types import MappingProxyType
@@ -17,15 +17,11 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import h11
 
-MAX_CONNECTIONS = 64
-"""More wait to be accepted, unless one of these can be closed: see `HttpServer`."""
-_FULL_SECONDS = 0.01
-"""How soon it is tried again to accept who has found no place."""
 _MAX_HEAD_BYTES = 16_384
 _READ_BYTES = 16_384
 _UNSENT_BYTES = 65_536
-_PAUSE_SECONDS = 0.5
-"""How long none is accepted when there is no descriptor or no memory for one."""
+_UNSENT_BYTES_OF_STREAMS = 16_384
+"""The same of a stream, and what the kernel keeps: who reads nothing is soon seen to."""
 
 
 class Patience(NamedTuple):
@@ -86,10 +82,7 @@ def text(
     return Response(f"{words}\n".encode(), status, headers=headers)
 
 
-Handler = Callable[[Request], Awaitable[Response]]
-
-
-class _RequestError(Exception):
+class RequestError(Exception):
     """A request that is not answered as it asks; `response` says why."""
 
     def __init__(self, response: Response) -> None:
@@ -98,13 +91,14 @@ class _RequestError(Exception):
 
 
 @dataclass(eq=False, slots=True)
-class _Client:
+class Client:
     """A connection: its streams, and what parses it.
 
     Attributes:
         waits_since: since when it is waited for a request; None while there is one.
         writes_since: since when it is waited that it takes what is written; None if it is not.
         has_asked: whether it has had a request before.
+        is_streaming: whether its answer comes in pieces.
     """
 
     reader: asyncio.StreamReader
@@ -118,6 +112,21 @@ class _Client:
     waits_since: float | None = None
     writes_since: float | None = None
     has_asked: bool = False
+    is_streaming: bool = False
+
+    @classmethod
+    async def of(cls, sock: socket.socket, patience: Patience) -> Client:
+        """Return the client of an accepted socket, which it closes; call it in a loop."""
+        client = cls(*await asyncio.open_connection(sock=sock, limit=_READ_BYTES), patience)
+        client.writer.transport.set_write_buffer_limits(high=_UNSENT_BYTES)
+        return client
+
+    def begin_stream(self) -> None:
+        """Keep little from now on of what it does not take."""
+        self.is_streaming = True
+        self.writer.transport.set_write_buffer_limits(high=_UNSENT_BYTES_OF_STREAMS)
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNSENT_BYTES_OF_STREAMS)
 
     def close(self) -> None:
         """Close it at once."""
@@ -133,141 +142,11 @@ class _Client:
         self.close()
 
 
-class HttpServer:
-    """Serves requests on listening sockets.
-
-    Where all places are taken, who comes has that of the client that has taken longest to take what
-    is written, or else of the one that is waited for longest for a request. A client has one
-    request at a time: one that sends more before its answer is closed after that.
-
-    Args:
-        handler: answers a request; an exception of it is answered with 500 and told.
-        on_error: told of such exceptions.
-        headers: what each answer has, too.
-        patience: how long clients are waited for.
-    """
-
-    def __init__(
-        self,
-        handler: Handler,
-        on_error: Callable[[Exception], object],
-        headers: Mapping[str, str] = MappingProxyType({}),
-        patience: Patience = PATIENCE,
-    ) -> None:
-        self._handler, self._on_error, self._patience = handler, on_error, patience
-        self._headers = headers
-        self._listeners: list[socket.socket] = []
-        self._is_closing = False
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._clients: set[_Client] = set()
-
-    def start(self, sockets: Iterable[socket.socket]) -> None:
-        """Begin to accept on listening sockets, which stay the caller's; call it in a loop."""
-        self._listeners = list(sockets)
-        for sock in self._listeners:
-            sock.setblocking(False)
-            self._listen(sock)
-
-    async def close(self, grace_seconds: float) -> None:
-        """Accept no more, and end: who has connected has `grace_seconds` to ask and be answered.
-
-        Who has asked before and waits is closed at once.
-        """
-        self._is_closing = True
-        for sock in self._listeners:
-            asyncio.get_running_loop().remove_reader(sock)
-        for client in list(self._clients):
-            if client.waits_since is not None and client.has_asked:
-                client.writer.close()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=grace_seconds)
-        for client in list(self._clients):
-            client.close()
-
-    def _listen(self, sock: socket.socket) -> None:
-        if not self._is_closing:
-            asyncio.get_running_loop().add_reader(sock, self._accept, sock)
-
-    def _listen_later(self, listener: socket.socket, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(listener)
-        loop.call_later(seconds, self._listen, listener)
-
-    def _accept(self, listener: socket.socket) -> None:
-        """Accept one connection: who is accepted is served, whatever happens to the server.
-
-        asyncio's own servers drop those of the last turns when they are closed.
-        """
-        if len(self._tasks) >= MAX_CONNECTIONS and not self._make_room():
-            self._listen_later(listener, _FULL_SECONDS)
-            return
-        try:
-            sock, _ = listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            return  # another process has it, or the client is gone
-        except OSError:
-            self._listen_later(listener, _PAUSE_SECONDS)
-            return
-        task = asyncio.get_running_loop().create_task(self._serve(sock))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _serve(self, sock: socket.socket) -> None:
-        streams = await asyncio.open_connection(sock=sock, limit=_READ_BYTES)
-        client = _Client(*streams, self._patience)
-        self._clients.add(client)
-        client.writer.transport.set_write_buffer_limits(high=_UNSENT_BYTES)
-        try:
-            while await self._serve_one(client) and not self._is_closing:
-                client.parser.start_next_cycle()
-        except (OSError, TimeoutError, h11.LocalProtocolError):
-            pass  # the client is gone, or takes too long
-        finally:
-            await client.finish()
-            self._clients.discard(client)
-
-    def _make_room(self) -> bool:
-        """Close the client that is waited for longest; False if none is: all wait for answers."""
-        writing = [each for each in self._clients if each.writes_since is not None]
-        waiting = writing or [each for each in self._clients if each.waits_since is not None]
-        if not waiting:
-            return False
-        found = min(waiting, key=lambda each: each.writes_since or each.waits_since or 0.0)
-        self._clients.discard(found)
-        found.close()
-        return True
-
-    async def _serve_one(self, client: _Client) -> bool:
-        """Answer one request; tell whether another one may follow on the connection."""
-        method = "GET"
-        try:
-            asked = await _read_head(client)
-            if asked is None:
-                return False
-            method, response = asked.method, await self._answer(asked)
-        except _RequestError as error:
-            response = error.response
-        more = {**self._headers, **response.headers}
-        if self._is_closing or client.parser.trailing_data[0]:
-            more["Connection"] = "close"
-        response = replace(response, headers=more)
-        await _send(client, response, with_body=method != "HEAD")
-        parser = client.parser
-        return parser.our_state is h11.DONE and parser.their_state is h11.DONE
-
-    async def _answer(self, request: Request) -> Response:
-        try:
-            return await self._handler(request)
-        except Exception as error:
-            self._on_error(error)
-            return text(HTTPStatus.INTERNAL_SERVER_ERROR, "this is a fault of the host itself")
-
-
-async def _read_head(client: _Client) -> Request | None:
+async def read_request(client: Client) -> Request | None:
     """Return the next request; None if the client sends no more.
 
     Raises:
-        _RequestError: it is none, or none that is answered.
+        RequestError: it is none, or none that is answered.
         TimeoutError: it does not come in time.
     """
     loop, parser = asyncio.get_running_loop(), client.parser
@@ -283,7 +162,7 @@ async def _read_head(client: _Client) -> Request | None:
                 return _checked(client, event)
         except h11.RemoteProtocolError as error:  # of the head, or of a body that begins
             status = HTTPStatus(error.error_status_hint)
-            raise _RequestError(text(status, f"no request of HTTP/1.1: {error}")) from None
+            raise RequestError(text(status, f"no request of HTTP/1.1: {error}")) from None
         if event is h11.NEED_DATA:
             async with asyncio.timeout_at(until):
                 data = await client.reader.read(_READ_BYTES)
@@ -294,29 +173,29 @@ async def _read_head(client: _Client) -> Request | None:
             return None
 
 
-def _checked(client: _Client, event: h11.Request) -> Request:
+def _checked(client: Client, event: h11.Request) -> Request:
     """Return the request of an event.
 
     Raises:
-        _RequestError: it is not answered: another method, or a body.
+        RequestError: it is not answered: another method, or a body.
         h11.RemoteProtocolError: what follows the head is no body.
     """
     method = event.method.decode("ascii")
     if event.http_version not in (b"1.0", b"1.1"):
         words = "this is a server of HTTP/1.1"
-        raise _RequestError(text(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, words))
+        raise RequestError(text(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, words))
     if method not in ("GET", "HEAD"):
         refused = text(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD", {"Allow": "GET, HEAD"})
-        raise _RequestError(refused)
+        raise RequestError(refused)
     if not isinstance(client.parser.next_event(), h11.EndOfMessage):
-        raise _RequestError(text(HTTPStatus.BAD_REQUEST, "a request has no body here"))
+        raise RequestError(text(HTTPStatus.BAD_REQUEST, "a request has no body here"))
     headers = {name.decode("ascii"): value.decode("latin-1") for name, value in event.headers}
     target = event.target.decode("ascii", "replace")
     try:
         parts = urlsplit(target)
         path, query = unquote(parts.path), dict(parse_qsl(parts.query, max_num_fields=8))
     except ValueError:
-        raise _RequestError(text(HTTPStatus.BAD_REQUEST, "no path is asked for")) from None
+        raise RequestError(text(HTTPStatus.BAD_REQUEST, "no path is asked for")) from None
     return Request(method, path, query, headers)
 
 
@@ -325,7 +204,7 @@ def _date(seconds: int) -> str:
     return formatdate(seconds, usegmt=True)
 
 
-async def _send(client: _Client, response: Response, *, with_body: bool) -> None:
+async def send(client: Client, response: Response, *, with_body: bool) -> None:
     """Send an answer.
 
     Raises:
@@ -354,7 +233,7 @@ async def _send(client: _Client, response: Response, *, with_body: bool) -> None
 
 
 async def _send_pieces(
-    client: _Client,
+    client: Client,
     status: HTTPStatus,
     headers: Mapping[str, str],
     pieces: AsyncGenerator[bytes],
@@ -390,7 +269,7 @@ async def _send_pieces(
         await pieces.aclose()
 
 
-async def _write(client: _Client, data: bytes) -> None:
+async def _write(client: Client, data: bytes) -> None:
     client.writer.write(data)
     if not client.writer.transport.get_write_buffer_size():
         return  # the kernel has it

@@ -168,7 +168,8 @@ _OF_SLOTS = (
 )
 _LINES_DROPPED = _counter(
     "log_lines_dropped",
-    "Lines that were not written to the log, as nobody has taken them in time.",
+    "Lines that were not written to the log, as nobody has taken them in time, by slot; those of"
+    " the supervisor are also its helper processes'.",
     ("slot",),
 )
 

@@ -22,8 +22,6 @@ from host.ops.http import Request, Response, text
 from host.ops.questions import Question
 from host.ops.readiness import Readiness
 
-MAX_STREAMS = 16
-"""Clients of /events at a time; more are refused."""
 STATUS_SECONDS = 1.0
 """How often they are sent the state of the host."""
 _HUNG_SECONDS = 1.0
@@ -65,9 +63,10 @@ class Pages:
     Args:
         host: the host.
         longest_exec: seconds after which a supervisor that executes itself counts as hung.
+        has_token: whether requests must bear a token: the page asks for it, then.
     """
 
-    def __init__(self, host: OpsAssignment, longest_exec: float) -> None:
+    def __init__(self, host: OpsAssignment, longest_exec: float, *, has_token: bool) -> None:
         self._host = host
         self._threads = threads = ThreadPoolExecutor(4, "question")
 
@@ -91,12 +90,14 @@ class Pages:
         listed = {"limit": _MOST, "sort": "age"}
         self._connections = question("connections", listed, _LIST_SECONDS)
         self._recent = question("recent", {}, _HUNG_SECONDS)
-        self._streams = 0
         self._ending, self._feed = False, Feed(host.feed)
         folder = Path(__file__).parent / "static"
         self._files = {
             path: ((folder / file).read_bytes(), kind) for path, (file, kind) in _STATIC.items()
         }
+        if has_token:
+            page, kind = self._files["/"]
+            self._files["/"] = page.replace(b"<html ", b"<html data-token ", 1), kind
         self._pages: dict[str, Callable[[Request], Awaitable[Response]]] = {
             "/healthz": self._healthz,
             "/readyz": self._readyz,
@@ -175,30 +176,21 @@ class Pages:
         return await _json(asyncio.get_running_loop().run_in_executor(self._threads, asking))
 
     async def _events(self, _: Request) -> Response:
-        if self._streams >= MAX_STREAMS:
-            words = f"{MAX_STREAMS} clients hear of events already, which is the most"
-            return text(HTTPStatus.SERVICE_UNAVAILABLE, words)
         return Response(self._stream(), kind="text/event-stream")
 
     async def _stream(self) -> AsyncGenerator[bytes]:
         """Yield the state of the host again and again, and events of its log as they come."""
-        if self._streams >= MAX_STREAMS:  # others came at the same time
-            return
-        self._streams += 1
-        try:
-            with self._feed.listening() as listener:
-                while not self._ending:
-                    for kind, question in (
-                        ("status", self._status),
-                        ("generations", self._generations),
-                    ):
-                        yield _event(kind, json.dumps(await _answer(question)))
-                    until = asyncio.get_running_loop().time() + STATUS_SECONDS
-                    while not self._ending and await _came(listener.news, until):
-                        for event in _logged(*listener.take()):
-                            yield event
-        finally:
-            self._streams -= 1
+        with self._feed.listening() as listener:
+            while not self._ending:
+                for kind, question in (
+                    ("status", self._status),
+                    ("generations", self._generations),
+                ):
+                    yield _event(kind, json.dumps(await _answer(question)))
+                until = asyncio.get_running_loop().time() + STATUS_SECONDS
+                while not self._ending and await _came(listener.news, until):
+                    for event in _logged(*listener.take()):
+                        yield event
 
 
 async def _answer(question: Question[dict[str, Any]]) -> dict[str, Any]:

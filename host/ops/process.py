@@ -12,7 +12,8 @@ from contextlib import suppress
 from host.errors import ExitCode
 from host.ipc.assignment import OpsAssignment
 from host.ops.access import Access
-from host.ops.http import HttpServer, Request, Response
+from host.ops.http import Request, Response
+from host.ops.http_server import HttpServer
 from host.ops.pages import HEADERS, OPEN_PATHS, PROBES, Pages
 from host.runtime.helpers import begin_helper
 from host.runtime.processes import BatchScheduling
@@ -53,7 +54,8 @@ def run(
         generation.scoreboard.only_read()
         for board in generation.series:
             board.only_read()
-    pages = Pages(assignment, settings.lifecycle.start_timeout_seconds)
+    longest_exec = settings.lifecycle.start_timeout_seconds
+    pages = Pages(assignment, longest_exec, has_token=bool(token))
     asyncio.run(_serve(assignment, pages, access, telemetry, reopen_log))
     return ExitCode.OK
 

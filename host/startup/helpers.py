@@ -14,7 +14,7 @@ from host.startup.given import Given
 from host.startup.log import HostLog
 from host.startup.prepare import Prepared
 
-_Assignment = TypeVar("_Assignment")
+_Assignment = TypeVar("_Assignment", OpsAssignment, BridgeAssignment)
 
 
 def runs_ops(
@@ -61,6 +61,7 @@ def _beside_workers(
         given.close_kept()
         forks.close_in_plugin_fork(capture.end_in_fork)
         log.forget()
+        log.count_dropped(assignment.count_lines_dropped)
         try:
             return run(assignment)
         finally:

@@ -74,7 +74,8 @@ class Bridge:
             assert run is not None
             assert self._theirs is not None
             beat = lambda: setattr(counts, "bridge_beat", time.monotonic())  # noqa: E731
-            return run(BridgeAssignment(parent, self._theirs, stop, beat))
+            count = counts.count_lines_dropped_by_bridge
+            return run(BridgeAssignment(parent, self._theirs, stop, beat, count))
 
         helper = Helper("bus.url", be_bridge, close, lambda: counts.bridge_beat, self._channel)
         self._helper = HelperProcess(helper, self._loop, self._telemetry, self._limits, before)

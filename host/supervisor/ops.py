@@ -148,6 +148,7 @@ class Ops:
             counts=state.counts,
             feed=self._feed[0] if self._feed else None,
             stop=pipe,
+            count_lines_dropped=state.counts.count_lines_dropped_by_ops,
         )
 
 

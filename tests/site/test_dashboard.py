@@ -323,10 +323,12 @@ def test_a_connection_is_explained_by_the_keyboard_alone(shown, look):
 def test_a_token_is_typed(shown, look):
     one = shown("--set", "ops.token=0123456789abcdef")
     visitor = look(one.home)
+    visitor.page.locator("#token").wait_for(state="visible")
+    assert not visitor.faults  # nothing is asked for without the token
     visitor.page.locator("#token").fill("not-the-token-at-all")
     visitor.page.keyboard.press("Enter")
     wait(visitor, "() => document.querySelector('#refused').textContent !== ''")
     visitor.page.locator("#token").fill("0123456789abcdef")
     visitor.page.keyboard.press("Enter")
     wait(visitor, "() => document.querySelector('#state').textContent === 'serving, ready'")
-    assert all("401" in each for each in visitor.faults)
+    assert all("401" in each for each in visitor.faults)  # of the wrong one

@@ -265,14 +265,18 @@ function handle(kind, data) {
   } else show(data);
 }
 
+function askForToken() {
+  byId("ask").hidden = false;
+  byId("all").hidden = true;
+  byId("refused").textContent = token ? "That is not the token." : "";
+  setState("a token is asked for", false);
+  byId("token").focus();
+}
+
 async function follow() {
   const answer = await ask("/events");
   if (answer.status === 401) {
-    byId("ask").hidden = false;
-    byId("all").hidden = true;
-    byId("refused").textContent = token ? "That is not the token." : "";
-    setState("a token is asked for", false);
-    byId("token").focus();
+    askForToken();
     return false;
   }
   if (!answer.ok) throw new Error(`${answer.status}: ${await answer.text()}`);
@@ -361,4 +365,5 @@ byId("workers").tHead.querySelectorAll("button").forEach((button, column) => {
   button.addEventListener("click", () => orderBy(column));
 });
 
-run();
+if ("token" in document.documentElement.dataset) askForToken();
+else run();

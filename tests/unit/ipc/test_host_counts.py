@@ -41,10 +41,12 @@ def test_dropped_lines_of_the_log_are_counted_on_by_the_next_one():
         assert counts.lines_dropped == 0
         counts.count_lines_dropped(3)
         counts.count_lines_dropped(1)
-        assert counts.lines_dropped == 4
+        counts.count_lines_dropped_by_ops(5)
+        counts.count_lines_dropped_by_bridge(7)
+        assert counts.lines_dropped == 16
         with closing(HostCounts(counts.events, counts.restarts)) as following:
             following.count_lines_dropped(2)
-            assert following.lines_dropped == 6
+            assert following.lines_dropped == 18
 
 
 def test_parent_and_child_have_one_memory():

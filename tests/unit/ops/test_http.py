@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.ops.http import MAX_CONNECTIONS, PATIENCE, HttpServer, Patience, Response, text
+from host.ops.http import PATIENCE, Patience, Response, text
+from host.ops.http_server import MAX_CONNECTIONS, MAX_STREAMS, HttpServer
 
 WHOLE = 50_000
 """The bytes of an answer that a server writes at once, whatever the client takes."""
@@ -206,11 +207,11 @@ def test_who_waits_makes_room():
     play(scene_of)
 
 
-def crowd(scene, target):
+def crowd(scene, target, count=MAX_CONNECTIONS):
     """Fill all places with clients that ask for something, and take nothing of it."""
     scene.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # those accepted inherit it
     made = []
-    for _ in range(MAX_CONNECTIONS):
+    for _ in range(count):
         client = socket.socket()
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(scene.sock.getsockname())
@@ -230,6 +231,34 @@ def test_who_takes_nothing_makes_room():
             each.close()
 
     play(scene_of, Patience(write=3600.0))
+
+
+def test_a_stream_that_nobody_reads_makes_room_for_another():
+    async def scene_of(scene):
+        crowded = crowd(scene, b"/large", MAX_STREAMS)
+        while len(scene.streams) < MAX_STREAMS:
+            await asyncio.sleep(0)
+        client = await scene.open()
+        client.writer.write(b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await client.reader.readline()).split()[1] == b"200"
+        while scene.streams.count("ended") < 1:
+            await asyncio.sleep(0)
+        assert scene.streams.count("begun") == MAX_STREAMS + 1
+        for each in crowded:
+            each.close()
+
+    play(scene_of, Patience(write=3600.0))
+
+
+def test_streams_that_are_read_keep_their_places():
+    async def scene_of(scene):
+        for status in [200] * MAX_STREAMS + [503]:
+            client = await scene.open()
+            client.writer.write(b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert (await client.reader.readline()).split()[1] == b"%d" % status
+        assert "ended" not in scene.streams
+
+    play(scene_of)
 
 
 def test_who_comes_while_all_wait_for_answers_waits_too():
@@ -392,7 +421,7 @@ class Full(socket.socket):
 
 
 def test_who_comes_while_there_is_no_descriptor_is_served_later(monkeypatch):
-    monkeypatch.setattr("host.ops.http._PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("host.ops.http_server._PAUSE_SECONDS", 0.01)
 
     async def scene_of(scene):
         await scene.server.close(0.0)

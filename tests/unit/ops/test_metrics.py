@@ -21,7 +21,9 @@ from host.ops.metrics import SHOWN_FROM_ZERO, read
 def read_of(counts, slots):
     """Return the samples of each metric, of a host without workers whose slots have counted so."""
     ended = Totals([SlotCounts(slot, words) for slot, words in slots.items()])
-    host = OpsAssignment(1, "service", "1", 0.0, (), (), ended, SeriesTotals(), counts, None, -1)
+    host = OpsAssignment(
+        1, "service", "1", 0.0, (), (), ended, SeriesTotals(), counts, None, -1, len
+    )
     return {metric.name: list(samples) for metric, samples in read(host)}
 
 

@@ -25,7 +25,7 @@ def test_other_pages_are_answered_while_metrics_are_written(monkeypatch):
         yield from ()
 
     async def ask():
-        pages = Pages(SimpleNamespace(name="service", feed=None), 60.0)
+        pages = Pages(SimpleNamespace(name="service", feed=None), 60.0, has_token=False)
         scrape = asyncio.ensure_future(pages.answer(Request("GET", "/metrics", {}, {})))
         page = await pages.answer(Request("GET", "/", {}, {}))
         assert page.status == 200
@@ -53,7 +53,9 @@ class Supervisor:
 
     def page(self, path):
         counts = SimpleNamespace(executing_since=time.monotonic())
-        pages = Pages(SimpleNamespace(name="service", feed=None, counts=counts), 60.0)
+        pages = Pages(
+            SimpleNamespace(name="service", feed=None, counts=counts), 60.0, has_token=False
+        )
         return asyncio.run(pages.answer(Request("GET", path, {}, {})))
 
 

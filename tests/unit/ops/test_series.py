@@ -40,7 +40,7 @@ def shown():
             counts = stack.enter_context(closing(HostCounts()))
             host = OpsAssignment(
                 *(1, "service", "1", 0.0, (), tuple(generations)),
-                *(Totals(), SeriesTotals(), counts, None, -1),
+                *(Totals(), SeriesTotals(), counts, None, -1, len),
             )
             return [(metric, samples) for metric, samples in read(host) if samples]
 
@@ -67,7 +67,7 @@ def test_a_gauge_of_a_scheduler_that_was_swapped_in_stands_for_the_one_before(va
         generation = CountedGeneration(0, (), scoreboard, tuple(boards))
         host = OpsAssignment(
             *(1, "service", "1", 0.0, (), (generation,)),
-            *(Totals(), SeriesTotals(), counts, None, -1),
+            *(Totals(), SeriesTotals(), counts, None, -1, len),
         )
         found = [sample.value for _metric, samples in read(host) for sample in samples]
     assert found == ([value] if value else [])
