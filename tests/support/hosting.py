@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ BLIND = str(SUPPORT / "blind.py")
 
 DEADLINE_SECONDS = 10.0
 """How long anything may take that takes milliseconds on a machine with nothing else to do."""
+LOOK_SECONDS = 0.002
+"""How long others have the CPU between two looks at what sends no event."""
 ALARM_SECONDS = 90
 """When SIGALRM ends a host whose test does not, on an idle machine."""
 
@@ -45,7 +48,7 @@ def eventually(condition: Callable[[], bool], what: str, seconds: float = DEADLI
     watch = Stopwatch()
     while not condition():
         assert not watch.has_passed(seconds), f"not within {watch.seconds:.1f} s: {what}"
-        os.sched_yield()
+        time.sleep(LOOK_SECONDS)
 
 
 def command(
