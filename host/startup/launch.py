@@ -21,7 +21,7 @@ from host.plugin.registry import Registry
 from host.profiling.recorder import Recorder, collect, run_name
 from host.profiling.report import summarize
 from host.runtime import forks, lineage, processes, streams
-from host.runtime.processes import BatchScheduling
+from host.runtime.scheduling import BatchScheduling
 from host.runtime.signals import Signals, ending
 from host.runtime.steps import Steps
 from host.settings import Loaded, Settings, SettingsError, ignored_variables

@@ -17,7 +17,7 @@ from host.net.listeners import ListeningSocket
 from host.plugin.binding import Timed
 from host.plugin.registry import Registry
 from host.runtime.notifications import Notifier
-from host.runtime.processes import BatchScheduling
+from host.runtime.scheduling import BatchScheduling
 from host.runtime.signals import Signals
 from host.runtime.steps import Steps
 from host.settings import AppliedSetting, Settings

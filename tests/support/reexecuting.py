@@ -11,7 +11,7 @@ from host.bus.supervisor_end import BusRouter
 from host.interfaces import Listener
 from host.ipc.host_counts import HostCounts
 from host.net.activation import PassedSockets
-from host.runtime.processes import BatchScheduling
+from host.runtime.scheduling import BatchScheduling
 from host.runtime.signals import Signals
 from host.settings import AppliedSetting, Settings
 from host.supervisor.generation import Generation

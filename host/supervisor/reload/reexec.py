@@ -25,7 +25,7 @@ from host.net.shards import ShardGroup
 from host.runtime import lineage
 from host.runtime.loop import Loop
 from host.runtime.privileges import give_up_capabilities
-from host.runtime.processes import BatchScheduling
+from host.runtime.scheduling import BatchScheduling
 from host.runtime.signals import Signals
 from host.settings import AppliedSetting, Settings
 from host.supervisor.generation import Generation

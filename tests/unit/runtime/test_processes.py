@@ -10,7 +10,6 @@ import pytest
 
 from host.runtime import processes
 from host.runtime.processes import (
-    BatchScheduling,
     Exit,
     OutOfMemory,
     children,
@@ -153,50 +152,6 @@ def test_a_process_that_has_ended_and_was_not_reaped_is_not_stopped():
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         assert not is_stopped(process.pid)
         assert not resident_bytes(process.pid)
-
-
-class Policies(list):
-    """The policies that a process has had; the last one is its own."""
-
-    def policy_of(self, pid):
-        assert pid == 0
-        return self[-1]
-
-    def set_policy(self, pid, policy, parameter):
-        assert (pid, parameter.sched_priority) == (0, 0)
-        self.append(policy)
-
-
-def scheduling(policies):
-    return BatchScheduling(policies.policy_of, policies.set_policy)
-
-
-def test_who_is_scheduled_in_batches_is_so_until_it_ends():
-    policies = Policies([os.SCHED_OTHER])
-    batch = scheduling(policies)
-    batch.end()
-    batch.begin()
-    batch.begin()
-    batch.end()
-    batch.end()
-    assert policies == [os.SCHED_OTHER, os.SCHED_BATCH, os.SCHED_OTHER]
-
-
-def test_a_policy_that_an_operator_has_chosen_stays():
-    policies = Policies([os.SCHED_RR])
-    batch = scheduling(policies)
-    batch.begin()
-    batch.end()
-    assert policies == [os.SCHED_RR]
-
-
-def test_where_no_policy_may_be_chosen_nothing_happens():
-    def refuse(*_):
-        raise PermissionError
-
-    batch = BatchScheduling(lambda _: os.SCHED_OTHER, refuse)
-    batch.begin()
-    batch.end()
 
 
 @pytest.mark.parametrize(
