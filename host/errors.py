@@ -30,6 +30,7 @@ class ExitCode(IntEnum):
     WORKERS_GONE = 8, "every worker has ended and none is to be replaced"
     CUT_SHORT = 9, "stopped, but connections or workers had to be cut at the deadline"
     REMOTE = 10, "no answer from the host that was asked, or it refused"
+    OUTPUT = 11, "what a command prints could not be written: a full disk, a reader that has gone"
 
 
 class Interrupted(KeyboardInterrupt):

@@ -16,6 +16,7 @@ from host.cli.advice import unknown_option
 from host.cli.failing import fail, ignored
 from host.cli.flags import Sources, with_sources
 from host.cli.groups import SuggestingGroup
+from host.cli.output import OutputError, checked, refuse
 from host.control.commands import COMMANDS
 from host.errors import ExitCode, HostError
 from host.runtime import early_signals
@@ -49,6 +50,18 @@ SUMMARIES = {
 
 class _Group(SuggestingGroup):
     """A group that runs the host if no command is named, and imports commands as needed."""
+
+    def main(self, *args: Any, **more: Any) -> Any:
+        """Carry out what was typed; that its output cannot be written is a failure, too."""
+        with checked():
+            return super().main(*args, **more)
+
+    def make_context(self, *args: Any, **more: Any) -> click.Context:
+        """Read what was typed; `--help` and `--version` are carried out here."""
+        try:
+            return super().make_context(*args, **more)
+        except OutputError as error:
+            refuse(error)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
@@ -101,6 +114,8 @@ class _Group(SuggestingGroup):
         """Call the command; an error that has a culprit becomes one message and an exit code."""
         try:
             return super().invoke(ctx)
+        except OutputError as error:
+            refuse(error)
         except settings.SettingsError as error:
             fail("\n".join([str(error), *ignored()]), ExitCode.SETTINGS)
         except HostError as error:

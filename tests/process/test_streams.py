@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
 import subprocess
+import sys
+import termios
 from pathlib import Path
 
 import pytest
 
+from host.errors import ExitCode
 from host.testing.machine import patience
 from support.address import connect
 from support.hosting import DEADLINE_SECONDS, PRINTING, Start, command, environment, eventually
@@ -20,6 +24,10 @@ pytestmark = pytest.mark.process
 UNUSABLE = ("closed", "full", "stalled", "broken")
 BUFFERED = {"PYTHONUNBUFFERED": ""}
 """What is printed waits in the process, whatever those who run the tests have set."""
+
+FULL = "host: cannot write to standard output: No space left on device\n"
+PIPE_BYTES = 4096
+"""The least that a pipe may have (F_SETPIPE_SZ, fcntl(2))."""
 
 
 def exchange(client, data):
@@ -92,6 +100,46 @@ def test_ready_is_told_by_the_exit_code_without_standard_output(
     assert ready(name, tmp_path, {1: state}) == 0
     assert ready(name, tmp_path, {1: state, 2: state}) == 0
     assert host.stop() == 0
+
+
+@pytest.mark.parametrize("words", [["--version"], ["settings"]])
+def test_output_that_cannot_be_written_has_an_exit_code_of_its_own(words: list[str]) -> None:
+    for state, said in (("full", FULL), ("broken", ""), ("closed", None)):
+        asked = command(words, streams={1: state})
+        done = subprocess.run(
+            asked, check=False, env=environment(BUFFERED), capture_output=True, text=True
+        )
+        expected = (ExitCode.OK, "") if said is None else (ExitCode.OUTPUT, said)
+        assert (done.returncode, done.stderr) == expected, state
+
+
+def test_a_command_that_has_failed_says_so_whatever_becomes_of_its_output() -> None:
+    asked = command(["settings", "--workers", "0"], streams={1: "full"})
+    done = subprocess.run(asked, check=False, env=environment(BUFFERED), capture_output=True)
+    assert done.returncode == ExitCode.SETTINGS
+
+
+@pytest.mark.parametrize("buffered", [{"PYTHONUNBUFFERED": "1"}, BUFFERED])
+def test_all_output_is_written_to_a_pipe_that_does_not_block(buffered: dict[str, str]) -> None:
+    """Another program that has the pipe has made it so."""
+    asked = command(["settings"])
+    whole = subprocess.check_output(asked, env=environment())
+    reader, writer = os.pipe()
+    with open(reader, "rb") as read:
+        size = fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        assert size < len(whole)
+        os.set_blocking(writer, False)
+        with subprocess.Popen(asked, stdout=writer, env=environment(buffered)) as printing:
+            os.close(writer)
+            eventually(lambda: waiting_bytes(reader) == size, "the pipe is full")
+            assert read.read() == whole
+        assert printing.returncode == ExitCode.OK
+
+
+def waiting_bytes(descriptor: int) -> int:
+    """Return how many bytes can be read from a pipe."""
+    found = fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4))
+    return int.from_bytes(found, sys.byteorder)
 
 
 @pytest.mark.parametrize("state", ["closed", "full", "broken"])
