@@ -6,18 +6,21 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
 from host.errors import ExitCode
 from host.runtime import early_signals, forks, lineage, streams
 from host.runtime.libc import last_error, libc
+from host.runtime.origin import Origin
 from host.text import printable
 
 _MAX_OUTPUT_BYTES = 65_536
 _NOT_EXECUTED = 127
 """The exit code of a child whose program cannot be executed."""
+_LONGEST_POLL_MS = 2**31 - 1
+"""As poll(2) has it in an int: 25 days."""
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 1, 4, 36
 _OOM_STEP = 300
 """A supervisor has 11 MB more than a new worker, and the smallest cgroup for one is 40 MB."""
@@ -93,7 +96,7 @@ def fork(child: Callable[[], int]) -> int:
 def start_program(
     file: str,
     arguments: list[str],
-    environment: Mapping[str, str],
+    origin: Origin,
     output: int,
     errors: int,
     passed: int | None = None,
@@ -106,7 +109,7 @@ def start_program(
     Args:
         file: what is executed.
         arguments: all arguments, the program's name first.
-        environment: all variables.
+        origin: all variables, and the working directory.
         output: what descriptor 1 of the program refers to; its descriptor 0 is /dev/null.
         errors: the same for descriptor 2. It also gets one line if the program cannot be executed;
             the child then ends with the exit code 127, as in a shell.
@@ -121,7 +124,8 @@ def start_program(
         signal.set_wakeup_fd(-1)  # a signal to this process is none to the parent
         if not die_with_parent(parent):
             return _NOT_EXECUTED
-        variables = {**environment, **lineage.passed()}
+        variables = {**origin.environment, **lineage.passed()}
+        origin.go_back()
         # What is ignored or blocked stays so (execve(2)).
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         early_signals.unblock()
@@ -195,7 +199,7 @@ def has_ended(pid: int, seconds: float) -> bool:
     try:
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
-        return bool(poll.poll(seconds * 1000))
+        return bool(poll.poll(min(seconds * 1000, _LONGEST_POLL_MS)))
     finally:
         os.close(descriptor)
 

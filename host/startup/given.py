@@ -13,6 +13,7 @@ from host.net.activation import Passed, PassedSockets
 from host.net.socket_store import StoredSocket, removal
 from host.runtime import notifications
 from host.runtime.notifications import MOST_CHARACTERS, Notifier
+from host.runtime.origin import Origin
 from host.settings import Listen, SettingsError
 from host.supervisor.reload.handover import Handover, receive
 from host.text import printable
@@ -29,6 +30,7 @@ class Given(NamedTuple):
         stored: those among them that a host before this one has stored.
         stored_inodes: the inode of each of these, by its name.
         notifier: tells the service manager, if there is one.
+        origin: variables and working directory that this process was started with.
         kept: what root has read of certificates that the user may not read, if there are any.
     """
 
@@ -37,6 +39,7 @@ class Given(NamedTuple):
     stored: Sequence[StoredSocket]
     stored_inodes: Mapping[str, int]
     notifier: Notifier | None
+    origin: Origin
     kept: int | None = None
 
     def keeping(self, listens: Iterable[Listen]) -> Given:
@@ -97,8 +100,8 @@ def given_to_this_process() -> Given:
     if handed is None:
         stored, passed = socket_store.find(activation.take())
         inodes = {each.name: socket_store.inode(each.sock) for each in stored}
-        return Given(None, passed, stored, inodes, notifications.take())
+        return Given(None, passed, stored, inodes, notifications.take(), Origin.here())
     before = handed.service
     notifier = Notifier(before.address, before.watchdog_seconds) if before else None
     passed = PassedSockets(map(Passed._make, handed.passed))
-    return Given(handed, passed, (), {}, notifier, handed.kept)
+    return Given(handed, passed, (), {}, notifier, Origin.here(), handed.kept)

@@ -195,6 +195,7 @@ def _run(
         max_connections=prepared.limit,
         batch=BatchScheduling(),
         applied=prepared.applied,
+        origin=given.origin,
         passed=given.passed,
         notifier=given.notifier,
         stored=given.stored_inodes,

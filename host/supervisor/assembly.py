@@ -195,7 +195,7 @@ def make_reloader(
 ) -> Reloader:
     """Make what reloads, with all that it hands over to the process that it becomes."""
     control = dependencies.control
-    program = Program(sys.executable, sys.orig_argv, dependencies.kept)
+    program = Program(sys.executable, sys.orig_argv, dependencies.origin, dependencies.kept)
     parts = ReexecParts(
         program=program,
         loop=state.loop,

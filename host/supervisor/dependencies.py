@@ -17,6 +17,7 @@ from host.net.listeners import ListeningSocket
 from host.plugin.binding import Timed
 from host.plugin.registry import Registry
 from host.runtime.notifications import Notifier
+from host.runtime.origin import Origin
 from host.runtime.scheduling import BatchScheduling
 from host.runtime.signals import Signals
 from host.runtime.steps import Steps
@@ -96,6 +97,7 @@ class Dependencies(NamedTuple):
         batch: begun while the supervisor runs: connections come together while it waits for a
             core. It ends in workers, which are not made to wait.
         applied: returns the settings as people see them.
+        origin: variables and working directory that the host was started with.
         passed: the sockets that a service manager has passed; the supervisor closes them.
         notifier: tells the service manager, if there is one; the supervisor closes it.
         stored: the inode of each socket that the service manager keeps, by its name there.
@@ -123,6 +125,7 @@ class Dependencies(NamedTuple):
     max_connections: int
     batch: BatchScheduling
     applied: Callable[[], list[AppliedSetting]]
+    origin: Origin
     passed: PassedSockets
     notifier: Notifier | None = None
     stored: Mapping[str, int] = MappingProxyType({})

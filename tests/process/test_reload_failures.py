@@ -44,6 +44,15 @@ def on_worker_start():
         pass
 """
 
+GOES_AWAY = """
+import os
+
+TOKEN = os.environ.pop("TOKEN")
+os.environ["LEFT_BEHIND"] = "1"
+os.chdir("/")
+"""
+"""Does what programs do that have read what they need, where only the supervisor does it again."""
+
 
 @pytest.fixture
 def plugin(tmp_path: Path) -> Callable[..., str]:
@@ -179,3 +188,27 @@ def test_a_host_whose_exit_codes_are_taken_stops(start: Start, plugin: Callable[
     host = start(plugin=plugin(REAPER.format(where="True")), workers=1)
     host.signal(signal.SIGTERM)
     assert host.wait() in (0, 9)  # the host may have been the faster one
+
+
+def test_a_reload_begins_where_the_host_was_started_whatever_plugins_have_changed(
+    start: Start, plugin: Callable[..., str], tmp_path: Path
+) -> None:
+    name = plugin(GOES_AWAY)
+    (tmp_path / "host.toml").write_text(f'plugins = ["./{Path(name).name}"]\n')
+    host = start("--config", "host.toml", plugin=None, workers=1, env={"TOKEN": "secret"})
+    for generation in (1, 2):
+        host.signal(signal.SIGHUP)
+        host.wait_for("generation_ready", generation=generation)
+    plugin("import os\nassert 'LEFT_BEHIND' not in os.environ\n")
+    host.signal(signal.SIGHUP)
+    host.wait_for("generation_ready", generation=3)
+    assert host.stop() == 0
+
+
+def test_a_start_may_take_longer_than_the_kernel_can_wait(
+    start: Start, plugin: Callable[..., str]
+) -> None:
+    host = start(*("--set", "lifecycle.start_timeout_seconds=1e10"), plugin=plugin(), workers=1)
+    host.signal(signal.SIGHUP)
+    host.wait_for("generation_ready")
+    assert host.stop() == 0

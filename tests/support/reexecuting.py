@@ -11,6 +11,7 @@ from host.bus.supervisor_end import BusRouter
 from host.interfaces import Listener
 from host.ipc.host_counts import HostCounts
 from host.net.activation import PassedSockets
+from host.runtime.origin import Origin
 from host.runtime.scheduling import BatchScheduling
 from host.runtime.signals import Signals
 from host.settings import AppliedSetting, Settings
@@ -48,7 +49,9 @@ class Before:
         self._other_end, pipe = os.pipe()
         self.stand_in = StandIn(pid=NO_PROCESS - 1, pipe=pipe)
         loop: Any = site.loop
-        self.parts = parts_of(loop, self, site, Program("/no/such/program", ["prefork"]))
+        self.parts = parts_of(
+            loop, self, site, Program("/no/such/program", ["prefork"], Origin.here())
+        )
 
     def hand_over(self) -> Handover:
         """Return what is handed over, as it comes out of the JSON that it is passed in."""

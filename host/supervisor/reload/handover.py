@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -286,10 +286,13 @@ class Handover(_Value):
             yield self.log_file
 
     @contextmanager
-    def inheritable(self) -> Iterator[dict[str, str]]:
+    def inheritable(self, variables: Mapping[str, str]) -> Iterator[dict[str, str]]:
         """Let the descriptors and this record pass an exec; yield the environment for it.
 
         If the exec fails, everything is as it was before.
+
+        Args:
+            variables: what the environment has besides.
         """
         memfd = os.memfd_create("handover", os.MFD_CLOEXEC)
         passed = [*self.descriptors(), memfd]
@@ -298,7 +301,7 @@ class Handover(_Value):
                 file.write(self.model_dump_json().encode())
             for descriptor in passed:
                 os.set_inheritable(descriptor, True)
-            yield {**os.environ, VARIABLE: str(memfd)}
+            yield {**variables, VARIABLE: str(memfd)}
         finally:
             for descriptor in passed:
                 os.set_inheritable(descriptor, False)

@@ -154,7 +154,8 @@ def reexec(
             parts = dataclasses.replace(parts, control=(plan.control, renamed.fileno()))
         process = start(parts)
         handed = hand_over(parts, [*existing, *opened], process, opened_ops)
-        with handed.inheritable() as environment:
+        origin = parts.program.origin
+        with origin.resumed(), handed.inheritable(origin.environment) as environment:
             on_certain()
             parts.counts.executing_since = parts.loop.time()
             os.execve(parts.program.file, parts.program.arguments, environment)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from host.errors import HostError
 from host.runtime.loop import Loop, TimerHandle
+from host.runtime.origin import Origin
 from host.runtime.processes import Exit, end_of, is_lost, start_program
 from host.runtime.rehearsal import REHEARSAL
 from host.settings import BusSettings, Listen, Process
@@ -53,11 +54,13 @@ class Program(NamedTuple):
     Attributes:
         file: the file.
         arguments: all arguments, the program's name first.
+        origin: the variables and the working directory that it gets.
         kept: the descriptor of what root has read of certificates, which it gets, if there is any.
     """
 
     file: str
     arguments: list[str]
+    origin: Origin
     kept: int | None = None
 
 
@@ -220,12 +223,14 @@ class Reloader:
 
     def _rehearse(self) -> _Rehearsal:
         output, errors = (os.memfd_create(name, os.MFD_CLOEXEC) for name in ("plan", "errors"))
-        environment = {**os.environ, REHEARSAL: str(os.getpid())}
-        file, arguments, kept = self._program
+        file, arguments, origin, kept = self._program
+        environment = {**origin.environment, REHEARSAL: str(os.getpid())}
         if kept is not None:
             environment[handover.KEPT] = str(kept)
         try:
-            pid = start_program(file, arguments, environment, output, errors, kept)
+            pid = start_program(
+                file, arguments, origin._replace(environment=environment), output, errors, kept
+            )
         except OSError:
             os.close(output)
             os.close(errors)

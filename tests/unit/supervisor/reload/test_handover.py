@@ -302,7 +302,7 @@ def test_every_field_comes_over(handed):
 def test_it_comes_over_through_the_environment_and_a_descriptor(monkeypatch):
     with descriptors() as fds:
         handed = made(fds)
-        with handed.inheritable() as environment:
+        with handed.inheritable(os.environ) as environment:
             memfd = int(environment[handover.VARIABLE])
             assert {**os.environ, handover.VARIABLE: str(memfd)} == environment
             monkeypatch.setenv(handover.VARIABLE, str(os.dup(memfd)))
@@ -323,7 +323,7 @@ print(handed.model_dump_json())
 """
     with descriptors() as fds:
         handed = made(fds)
-        with handed.inheritable() as environment:
+        with handed.inheritable(os.environ) as environment:
             command = [sys.executable, "-c", program]
             said = subprocess.run(
                 command, env=environment, close_fds=False, capture_output=True, check=True
@@ -338,7 +338,7 @@ def test_descriptors_are_passed_on_inside_and_not_after(fails):
         assert sorted(set(handed.descriptors())) == fds
 
         def attempt():
-            with handed.inheritable() as environment:
+            with handed.inheritable(os.environ) as environment:
                 memfd = int(environment[handover.VARIABLE])
                 assert all(os.get_inheritable(fd) for fd in [*fds, memfd])
                 inside.append(memfd)

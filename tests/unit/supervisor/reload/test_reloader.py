@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from host.errors import ListenError
+from host.runtime.origin import Origin
 from host.runtime.processes import Exit
 from host.runtime.rehearsal import REHEARSAL
 from host.settings import BusSettings, Listen, Process
@@ -54,7 +55,7 @@ class Scene:
             self.told.telemetry,
             self.pool,
             self.generations,
-            Program(sys.executable, []),
+            Program(sys.executable, [], Origin.here()),
             patience=PATIENCE,
             reexec=self._go,
         )
@@ -71,7 +72,7 @@ class Scene:
 
     def execute(self, file, *arguments):
         """Have another program be what is executed."""
-        self.reloads._program = Program(file, list(arguments))
+        self.reloads._program = Program(file, list(arguments), Origin.here())
 
     def begin(self, script=GOOD, cause="SIGHUP", done=None):
         self.program(script)
