@@ -118,6 +118,7 @@ class Breaker(Section):
     max_failures: int = Field(
         default=10,
         ge=1,
+        le=1_000_000,
         description="Failures of a plugin in one worker, within window_seconds, after which it is"
         " left out there. 10 forgives hiccups; fewer turns one bad minute into an outage of the"
         " plugin.",

@@ -10,6 +10,7 @@ import click
 
 from host.cli import candidates
 from host.cli.flags import Sources, with_sources
+from host.cli.numbers import SECONDS
 from host.doctor.diagnosis import diagnose
 from host.doctor.rules import RULES, Report, Severity
 from host.plugin.discovery import installed
@@ -37,7 +38,7 @@ _SECONDS = 10.0
     "--timeout",
     "seconds",
     metavar="SECONDS",
-    type=click.FloatRange(min=0, min_open=True),
+    type=SECONDS,
     default=_SECONDS,
     show_default=True,
     help="How long it may take to import and construct a plugin.",

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from host.cli import candidates, screen
+from host.cli import candidates, numbers, screen
 from host.control.client import ask, bad_answer, default_name, running
 from host.control.commands import COMMANDS, Argument
 
@@ -30,7 +30,7 @@ _OPTIONS = (
     click.Option(
         ["--timeout"],
         metavar="SECONDS",
-        type=click.FloatRange(0, min_open=True),
+        type=numbers.SECONDS,
         help="How long the host may take.",
     ),
 )

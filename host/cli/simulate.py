@@ -16,6 +16,7 @@ import click
 
 from host import settings
 from host.cli import candidates
+from host.cli.numbers import Number
 from host.cli.plot import Bar, Panel, draw
 from host.errors import PluginError
 from host.interfaces import Listener, WorkerView
@@ -105,12 +106,12 @@ class Outcome:
 )
 @click.option(
     "--load",
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, min_open=True),
     help=f"Share of the workers' CPU time that a pattern asks for. Default: {LOAD}.",
 )
 @click.option(
     "--work-ms",
-    type=click.FloatRange(0),
+    type=Number(0),
     help="With --trace: CPU time in ms that each connection costs on top of what was recorded. "
     "Default: 0.1.",
 )
