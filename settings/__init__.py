@@ -7,6 +7,7 @@ from host.settings.effective import (
     AppliedSetting,
     Difference,
     differences,
+    is_fixed,
     render,
     render_text,
 )
@@ -68,6 +69,7 @@ __all__ = [
     "assignment",
     "differences",
     "ignored_variables",
+    "is_fixed",
     "join",
     "keys_of",
     "load",

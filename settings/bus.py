@@ -23,6 +23,10 @@ _EXPECTED = (
 )
 
 
+FIXED = ("url", "namespace", "node", "lease_seconds")
+"""Keys that only a restart changes."""
+
+
 class BrokerAddress(NamedTuple):
     """Where a broker is, and as whom it is spoken to.
 
@@ -175,7 +179,7 @@ class BusSettings(Section):
         """
         changes = [
             f"bus.{key} changes from {write(was)} to {write(now)}"
-            for key in ("url", "namespace", "node", "lease_seconds")
+            for key in FIXED
             if (was := getattr(before, key)) != (now := getattr(self, key))
         ]
         return f"{', '.join(changes)}, which takes a restart" if changes else ""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, RootModel, Secret, SecretBytes, SecretStr
 from typing_extensions import is_typeddict
 
+from host.settings import bus, process
 from host.settings.errors import MASK, show
 from host.settings.keys import join
 from host.settings.loading import Loaded
@@ -81,6 +82,11 @@ def _options_rows(name: str, options: object, loaded: Loaded) -> Iterator[Applie
         yield AppliedSetting(join(here), shown, given.text)
 
 
+_FIXED = frozenset(
+    {f"process.{key}" for key in process.FIXED} | {f"bus.{key}" for key in bus.FIXED}
+)
+
+
 class Difference(NamedTuple):
     """A setting that two hosts have different values of; None for one that has none.
 
@@ -95,6 +101,11 @@ class Difference(NamedTuple):
     before: str | None
     after: str | None
     origin: str
+
+
+def is_fixed(key: str) -> bool:
+    """Tell whether only a restart changes a setting, whatever else changes."""
+    return key in _FIXED
 
 
 def differences(

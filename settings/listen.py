@@ -208,7 +208,7 @@ class Listen(Section):
         le=1024,
         description="Sockets of a UDP listener. The kernel keeps each client at one of them, and"
         " workers share them out, so it should be several times the number of workers. Each takes"
-        " a descriptor in every process. It is fixed at the start: a reload keeps what there is.",
+        " a descriptor in every process. Only a restart changes it.",
     )
     reply_factor: float = Field(
         default=3.0,

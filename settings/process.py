@@ -14,6 +14,10 @@ ACCOUNT = r"^([A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\$?)?$"
 """What the name or the number of a user or a group looks like (useradd(8)); "" is none."""
 
 
+FIXED = ("user", "group", "keep")
+"""Keys that only a restart changes: who has given up root cannot become anybody else."""
+
+
 class Process(Section):
     """The user that a host becomes once it has opened what only root may open."""
 
@@ -61,7 +65,7 @@ class Process(Section):
         """
         changes = [
             f"process.{key} changes from {write(was)} to {write(now)}"
-            for key in ("user", "group", "keep")
+            for key in FIXED
             if (was := getattr(before, key)) != (now := getattr(self, key))
         ]
         return f"{', '.join(changes)}, which takes a restart" if changes else ""

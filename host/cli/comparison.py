@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from host.control.client import ask, bad_answer
-from host.settings import AppliedSetting, Difference, differences
+from host.settings import AppliedSetting, Difference, differences, is_fixed
 from host.text import aligned, printable
 
 _SECONDS = 10.0
 _KEPT = ("(flag)", "(environment)")
 """How the origin of a value ends that a host keeps over a reload: it was started with it."""
+
+_SHARDS = re.compile(r"(listen\[\d+\])\.shards")
 
 
 def running_settings(name: str) -> list[AppliedSetting]:
@@ -44,14 +47,32 @@ def compared(
             changed.append(each)
         else:
             kept.append(each._replace(origin=origin))
+    keys = {each.key for each in changed}
+    refused = [each for each in changed if _takes_restart(each.key, keys)]
+    changed = [each for each in changed if each not in refused]
+    if refused:
+        yield f'a reload of host "{name}" would be refused, since only a restart can change:'
+        yield _table(refused)
     if changed:
-        yield f'a reload of host "{name}" would change:'
+        yield "it would change besides:" if refused else f'a reload of host "{name}" would change:'
         yield _table(changed)
+    elif refused:
+        pass
     else:
         yield f'a reload of host "{name}" would change no setting'
     if kept:
         yield "it would keep what the host was started with, and only a restart would change:"
         yield _table(kept)
+
+
+def _takes_restart(key: str, changed: Collection[str]) -> bool:
+    """Tell whether a reload is refused for a setting, as `reexec` does.
+
+    Another listener in the same place of the list has other shards, and no fewer or more.
+    """
+    if found := _SHARDS.fullmatch(key):
+        return f"{found[1]}.address" not in changed
+    return is_fixed(key)
 
 
 def _origin_at_start(each: Difference, started: Mapping[str, str]) -> str | None:

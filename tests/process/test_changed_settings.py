@@ -16,10 +16,11 @@ from support.hosting import Host, Start, environment
 
 pytestmark = pytest.mark.process
 
+LISTEN = 'listen = ["tcp://127.0.0.1:0"]'
 SETTINGS = """
 name = "{name}"
 plugins = ["echo"]
-listen = ["tcp://127.0.0.1:0"]
+{listen}
 limits.max_events = {events}
 """
 
@@ -33,8 +34,8 @@ def name() -> str:
 def write(tmp_path: Path, name: str) -> Callable[..., None]:
     """Write the settings file."""
 
-    def write(more: str = "", events: int = 1000, called: str = name) -> None:
-        text = SETTINGS.format(name=called, events=events)
+    def write(more: str = "", events: int = 1000, called: str = name, first: str = LISTEN) -> None:
+        text = SETTINGS.format(name=called, events=events, listen=first)
         (tmp_path / "host.toml").write_text(text + more)
 
     write()
@@ -105,3 +106,23 @@ def test_a_name_that_another_process_has_is_refused_and_a_free_one_is_taken(
     assert query(free, "status")["name"] == free
     with pytest.raises(ConnectionRefusedError):
         query(name, "status")
+
+
+def test_shards_of_a_listener_that_stays_are_refused(
+    sited: Host, write: Callable[..., None], told: Callable[..., list[str]], name: str
+) -> None:
+    listeners = '[[listen]]\naddress = "udp://127.0.0.1:0"\nshards = {}\n'
+
+    def listen(shards: int) -> None:
+        write(listeners.format(shards), first="")
+
+    listen(2)
+    sited.signal(signal.SIGHUP)
+    sited.wait_for("generation_ready")
+    listen(3)
+    assert "would be refused" in told("--against-running")[1]
+    sited.signal(signal.SIGHUP)
+    failed = sited.wait_for("reload_failed")
+    assert failed["reason"].startswith("shards of udp://127.0.0.1:0 change from 2 to 3")
+    applied = {each["key"]: each["value"] for each in query(name, "applied")["settings"]}
+    assert applied["listen[0].shards"] == "2"

@@ -32,7 +32,7 @@ from host.supervisor.generation import Generation
 from host.supervisor.generations import Generations
 from host.supervisor.reload import handover, stand_in
 from host.supervisor.reload.reloader import Plan, Program, ReloadError
-from host.supervisor.reload.sockets import open_missing
+from host.supervisor.reload.sockets import changed_shards, open_missing
 from host.supervisor.workers.exits import ExitReports
 from host.supervisor.workers.handles import WorkerHandle, Workers
 from host.telemetry.logs import LogWriter
@@ -137,12 +137,15 @@ def reexec(
         OSError: this process cannot be re-executed; nothing has changed.
     """
     before = parts.settings
-    changes = plan.process.change_since(before.process), plan.bus.change_since(before.bus)
-    if cause := next(filter(None, changes), ""):
-        raise ReloadError(cause)
-    if cause := _lack_of_address_space(parts.generations, plan):
-        raise ReloadError(cause)
     existing = [each for one in parts.generations.with_listeners for each in one.sockets]
+    causes = (
+        plan.process.change_since(before.process),
+        plan.bus.change_since(before.bus),
+        changed_shards(plan.listen, existing),
+        _lack_of_address_space(parts.generations, plan),
+    )
+    if cause := next(filter(None, causes), ""):
+        raise ReloadError(cause)
     opened, opened_ops = _open_added(parts, plan, existing)
     renamed: socket.socket | None = None
     parts.signals.block()

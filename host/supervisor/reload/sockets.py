@@ -73,6 +73,22 @@ def open_missing(
     return opened
 
 
+def changed_shards(listens: Iterable[Listen], existing: Iterable[ListeningSocket]) -> str:
+    """Return why groups of UDP sockets cannot go on as the settings ask for, or "".
+
+    With a socket more or less in its group the kernel would send clients elsewhere.
+    """
+    wanted = [each for each in listens if each.parsed.is_udp]
+    groups = {each.fileno(): each for each in existing if isinstance(each, ShardGroup)}
+    matches = match_sockets(wanted, groups.values(), lambda each: (each.configured, None))
+    changes = [
+        f"shards of {listen.address} change from {len(found.socket.shards)} to {listen.shards}"
+        for listen, found in zip(wanted, matches, strict=True)
+        if found.socket is not None and len(found.socket.shards) != listen.shards
+    ]
+    return f"{', '.join(changes)}, which takes a restart" if changes else ""
+
+
 def take_listeners(
     served: Iterable[tuple[Listen, str]],
     handed: Sequence[Socket],

@@ -12,9 +12,15 @@ from host.interfaces import Listener
 from host.net.activation import Passed, PassedSockets
 from host.net.listeners import open_listener
 from host.net.queue_length import queue_length
+from host.net.shards import open_group
 from host.settings import Listen
 from host.supervisor.reload.handover import Socket
-from host.supervisor.reload.sockets import bound_before, open_missing, take_listeners
+from host.supervisor.reload.sockets import (
+    bound_before,
+    changed_shards,
+    open_missing,
+    take_listeners,
+)
 
 ANY = "tcp://127.0.0.1:0"
 
@@ -326,3 +332,18 @@ def test_a_socket_that_was_passed_is_found_again_or_taken_when_the_settings_want
     scene.passed.close()
     for each in servers:
         each.close()
+
+
+def test_a_group_of_sockets_cannot_get_more_or_fewer(scene):
+    first, second = (
+        Listen(address="udp://127.0.0.1:0", plugin="line", shards=number) for number in (2, 3)
+    )
+    groups = [scene.keep(open_group(each, 0, "line")) for each in (first, second)]
+    assert changed_shards([first, second], groups) == ""
+    assert changed_shards([first], groups) == ""
+    more = second.model_copy(update={"shards": 5})
+    others = [more, Listen(address=ANY, plugin="line")]
+    assert changed_shards([first, *others, more], [*groups, *groups]) == (
+        "shards of udp://127.0.0.1:0 change from 3 to 5, which takes a restart"
+    )
+    assert changed_shards([more], []) == ""
