@@ -158,6 +158,38 @@ class Session:
         memoryview(buffer).cast("B")[: len(data)] = data
         return len(data)
 
+    def has_spoken(self, fd: int) -> bool | None:
+        """Tell whether the peer has said something, which is still to be read after that.
+
+        Returns:
+            None if it has not yet, and False if it has ended without a word.
+        """
+        try:
+            data = self.read(fd, _READ_BYTES)
+        except BlockingIOError:
+            return None
+        except TlsFailedError:  # the next read finds it again
+            return True
+        except OSError:
+            return False
+        if data:
+            self._give_back(data)
+        return bool(data)
+
+    def _give_back(self, data: bytes) -> None:
+        """Have `read` find these bytes before all others; it pays nothing for that otherwise."""
+        tls, left = self._object, data
+
+        def read_given(room: int) -> bytes:
+            nonlocal left
+            given, left = left[:room], left[room:]
+            if not left:
+                del tls.__dict__["read"]  # that of its class from now on
+            return given
+
+        tls.__dict__["read"] = read_given
+        self.more = True
+
     def write(self, fd: int, data: bytes | memoryview) -> int:
         """Send as much of `data` as the kernel takes; return how many bytes of it.
 

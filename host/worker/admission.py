@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from host.interfaces import ConnectionOrigin
 from host.ipc.scoreboard import BAD_PROXY, BAD_TLS, DENIED, GONE, LATE, PROBES
-from host.net.networks import Networks
 from host.net.proxy_protocol import MAX_BYTES, Parsed, ProxyHeaderError, parse
 from host.net.sockets import describe, origin
 from host.runtime.loop import READ, Loop
-from host.settings import Limits, Listen
+from host.settings import Limits
 from host.text import reason
+from host.worker.access import AccessRules
 from host.worker.capacity import Capacity
-from host.worker.client_limits import ClientLimit
 from host.worker.refusals import Refusals
 
 if TYPE_CHECKING:  # a worker without TLS does not import it
@@ -36,7 +35,6 @@ _SILENT_PROXY = (
     " NLB of AWS does, unless its attribute proxy_protocol_v2.client_to_server.header_placement"
     " is on_first_ack"
 )
-_VERSIONS = {"v1": frozenset({1}), "v2": frozenset({2}), "any": frozenset({1, 2})}
 
 
 class Admitted(Protocol):
@@ -50,44 +48,6 @@ Admit = Callable[[int, object, int, int], Admitted | None]
 """Begins a connection that may come in, which owns the descriptor then; None if that has failed.
 
 It is given the descriptor, an address or origin, and the numbers of the listener and the claim."""
-
-
-class AccessRules:
-    """Who may come in at one listener.
-
-    Args:
-        listen: the listener's settings.
-        clients: what one client may do there; None for anything.
-
-    Attributes:
-        admit_all: whether no peer is refused for who it is, and none says first who it is.
-    """
-
-    def __init__(self, listen: Listen, clients: ClientLimit | None = None) -> None:
-        self.clients = clients
-        self._allow, self._deny = Networks(listen.allow), Networks(listen.deny)
-        self._proxies = Networks(each for each in listen.proxy_from if each != "unix")
-        self._unix_proxies = "unix" in listen.proxy_from
-        self.versions = _VERSIONS.get(listen.proxy)
-        self.admit_all = not (self._allow or self._deny or self.versions)
-        self.others_are_refused = listen.proxy_others == "refuse"
-
-    @property
-    def is_open(self) -> bool:
-        """Whether everybody may come in at once, as often as they like."""
-        return self.admit_all and self.clients is None
-
-    def admits(self, host: str) -> bool:
-        """Tell whether a client with this IP address may come in."""
-        if self._deny and host in self._deny:
-            return False
-        return not self._allow or host in self._allow
-
-    def is_proxy(self, host: str | None) -> bool:
-        """Tell whether a peer is a proxy, which says first whose connection it is."""
-        if self.versions is None:
-            return False
-        return self._unix_proxies if host is None else host in self._proxies
 
 
 @dataclass(slots=True, eq=False)
@@ -297,11 +257,14 @@ class Admission:
         elif parsed.header.local:
             # A probe ends now and says nothing. Who waits for a greeting does neither.
             connection.parsed = parsed
-            now = self._loop.now
-            later = min(now + _PROBE_SECONDS, (now + connection.due) / 2)
-            self._loop.call_at(later, lambda: self._end_wait(connection, parsed))
+            self._soon(connection, lambda: self._end_wait(connection, parsed))
         else:
             self._end_wait(connection, parsed)
+
+    def _soon(self, connection: PendingConnection, let_in: Callable[[], object]) -> None:
+        """Let in, in a moment, what is a probe if it ends before without a word."""
+        now = self._loop.now
+        self._loop.call_at(min(now + _PROBE_SECONDS, (now + connection.due) / 2), let_in)
 
     def _admits(self, connection: PendingConnection, parsed: Parsed) -> bool:
         """Tell whether a client may come in; where none is named, whether its proxy may."""
@@ -313,8 +276,11 @@ class Admission:
         return self._rules[connection.listener].admits(host)
 
     def _end_wait(self, connection: PendingConnection, parsed: Parsed) -> None:
-        """Go on with a connection whose proxy has said whose it is, unless it has gone."""
-        if connection not in self._pending:
+        """Go on with a connection whose proxy has said whose it is, unless it has gone.
+
+        One that names no client comes here twice: with its first byte, and in a moment.
+        """
+        if connection not in self._pending or connection.handshake is not None:
             return
         header, fd, listener = parsed.header, connection.sock.fileno(), connection.listener
         client = None
@@ -349,11 +315,36 @@ class Admission:
 
     def _shaken(self, connection: PendingConnection, why: str | None) -> None:
         """Let a connection in whose handshake is done, or refuse it."""
-        assert self.tls is not None
-        assert connection.handshake is not None
         if why != "":
             self._refuse(connection, GONE if why is None else BAD_TLS, why or _GONE)
-        elif self._forget(connection):
+        elif connection.parsed is None:
+            self._end_handshake(connection)
+        else:
+            self._wait_for_word(connection)
+
+    def _wait_for_word(self, connection: PendingConnection) -> None:
+        """Wait whether a proxy's own connection is a probe, of which the handshake was all."""
+        try:
+            self._loop.add(connection.sock.fileno(), READ, lambda _: self._hear(connection))
+        except OSError as error:  # ENOSPC or ENOMEM (epoll_ctl(2))
+            self._refuse(connection, GONE, reason(error))
+            return
+        self._soon(connection, lambda: self._end_handshake(connection))
+        self._hear(connection)  # what came with the end of the handshake is not in the kernel
+
+    def _hear(self, connection: PendingConnection) -> None:
+        assert connection.handshake is not None
+        has_spoken = connection.handshake.session.has_spoken(connection.sock.fileno())
+        if has_spoken:
+            self._end_handshake(connection)
+        elif has_spoken is False:
+            self._refuse(connection, PROBES, _GONE)
+
+    def _end_handshake(self, connection: PendingConnection) -> None:
+        """Let a connection with TLS in, unless it has gone."""
+        if self._forget(connection):
+            assert self.tls is not None
+            assert connection.handshake is not None
             fd, session = connection.sock.detach(), connection.handshake.session
             number, found = self.tls.begin(fd, session, connection.listener, connection.address)
             self._begin(fd, found, number, connection.claim)

@@ -19,7 +19,8 @@ from host.runtime.loop import Loop
 from host.settings import Settings
 from host.telemetry.emitter import ReportFailure, Telemetry
 from host.worker.acceptor import Acceptor
-from host.worker.admission import AccessRules, Admission
+from host.worker.access import AccessRules
+from host.worker.admission import Admission
 from host.worker.capacity import Capacity
 from host.worker.client_limits import ClientLimit, client_limit
 from host.worker.closing import log_closed

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from host.ipc.client_counts import ClientRow
 from host.ipc.scoreboard import DENIED, RATE
 from host.settings import Limits
-from host.worker.admission import AccessRules
+from host.worker.access import AccessRules
 from host.worker.client_limits import Places, Rate, rate_of
 
 _SPACE = "udp"

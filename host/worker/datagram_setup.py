@@ -25,7 +25,7 @@ from host.settings import Settings
 from host.settings.address import parse
 from host.telemetry.emitter import ReportFailure, Telemetry
 from host.telemetry.events import REPLIES_REFUSED
-from host.worker.admission import AccessRules
+from host.worker.access import AccessRules
 from host.worker.datagram_admission import DatagramAdmission, datagram_rate
 from host.worker.datagram_counting import DatagramCounts
 from host.worker.datagrams import (

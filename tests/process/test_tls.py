@@ -7,7 +7,7 @@ import shutil
 import socket
 import ssl
 import subprocess
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -163,6 +163,43 @@ def test_a_header_of_a_proxy_and_the_first_record_come_in_one_segment(served, au
                 found += tls.read(1000)
         assert b"via 127.0.0.1:" in found
         assert found.endswith(b"from 192.0.2.7:4711\n")
+
+
+def say_no_more(client):
+    client.setblocking(False)
+    with suppress(ssl.SSLWantReadError):
+        client.unwrap()
+
+
+@pytest.mark.parametrize("version", [TLS12, TLS13])
+@pytest.mark.parametrize("end", [say_no_more, lambda _: None], ids=["close_notify", "reset"])
+def test_a_check_of_a_proxy_that_ends_after_its_handshake_is_told_to_no_plugin(
+    served, authority, version, end
+):
+    settings = 'proxy = "v1"\nproxy_from = ["127.0.0.1"]'
+    host = served("--set", "log.access=true", plugin=GREETER, listen=settings)
+    context = authority.client()
+    context.minimum_version = context.maximum_version = version
+
+    @contextmanager
+    def meet():
+        sock = socket.create_connection(("127.0.0.1", host.port), timeout=patience(20))
+        sock.sendall(b"PROXY UNKNOWN\r\n")
+        with context.wrap_socket(sock, server_hostname="a.example") as client:
+            yield client
+
+    with meet() as client:
+        end(client)
+    eventually(lambda: refusals(host)["probes"] == 1, "it is counted as a probe")
+    with meet() as client:  # it waits for a greeting
+        assert client.recv(100).startswith(version.name.replace("_", ".").encode())
+    with meet() as client, client.makefile("rb") as file:
+        client.sendall(b"x" * 30_000)
+        assert file.readline().endswith(b"\n")
+        assert file.read(30_000) == b"x" * 30_000
+    assert host.stop() == 0
+    assert len(host.events("connection_closed")) == 2
+    assert host.events("connections_refused") == []
 
 
 def test_what_is_not_tls_is_refused_and_counted(served):

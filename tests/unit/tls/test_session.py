@@ -299,6 +299,40 @@ class TestEnds:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("room", [1, 5, 10, 1000, RECORD + 100])
+def test_who_has_spoken_is_still_to_be_read(ends, version, room):
+    with joined(ends, version) as (session, fd, client):
+        assert session.has_spoken(fd) is None
+        client.tls.write(b"x" * RECORD + b"0123456789")
+        client.send()
+        assert session.has_spoken(fd) is True
+        assert read_all(session, fd, room) == b"x" * RECORD + b"0123456789"
+        assert session.has_spoken(fd) is None
+        client.tls.write(b"more")
+        client.send()
+        assert read_all(session, fd, room) == b"more"
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_who_has_ended_without_a_word_has_not_spoken(ends, told):
+    with joined(ends) as (session, fd, client):
+        if told:
+            with suppress(ssl.SSLWantReadError):
+                client.tls.unwrap()
+            client.send()
+        client.sock.close()
+        assert session.has_spoken(fd) is False
+
+
+def test_what_is_not_tls_is_found_by_the_next_read_too(ends):
+    with joined(ends) as (session, fd, client):
+        client.sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert session.has_spoken(fd) is True
+        with pytest.raises(TlsFailedError):
+            session.read(fd, 100)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 def test_what_was_agreed_on(ends, version):
     with joined(ends, version) as (session, _, client):
         info = session.info()

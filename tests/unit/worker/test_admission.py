@@ -4,6 +4,7 @@ import os
 import socket
 import struct
 from contextlib import ExitStack, suppress
+from types import SimpleNamespace
 
 import pytest
 
@@ -23,7 +24,8 @@ from host.ipc.scoreboard import (
 from host.runtime.loop import READ
 from host.settings import Limits, Listen
 from host.telemetry.events import CONNECTIONS_REFUSED
-from host.worker.admission import AccessRules, Admission, PendingConnection
+from host.worker.access import AccessRules
+from host.worker.admission import Admission, PendingConnection
 from host.worker.capacity import Capacity
 from host.worker.client_limits import client_limit
 from host.worker.context import OpenConnections
@@ -285,6 +287,28 @@ def test_a_proxy_that_names_no_client_comes_in_itself(gate, speaks):
     [connection] = scene.admitted
     assert (connection.address.peer, connection.address.proxy.local) == ("10.0.0.1:6000", True)
     assert connection.read() == (b"hello" if speaks else None)
+
+
+class SlowHandshakes:
+    """Handshakes that take their time, at all listeners."""
+
+    def __init__(self):
+        self.begun = []
+
+    def __contains__(self, listener):
+        return True
+
+    def handshake(self, fd, listener, tell):
+        return SimpleNamespace(begin=lambda: self.begun.append(fd), end=lambda: None)
+
+
+def test_a_handshake_of_a_proxy_that_names_no_client_may_take_its_time(gate):
+    scene = gate(**PROXIED)
+    tls = scene.admission.tls = SlowHandshakes()
+    peer = scene.come(data=UNKNOWN)
+    scene.send(peer, b"\x16")
+    scene.loop.advance(scene.loop.now + 1)
+    assert (len(tls.begun), scene.admitted, scene.counts()) == (1, [], {})
 
 
 def test_no_more_come_while_many_wait(gate):

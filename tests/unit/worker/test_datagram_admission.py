@@ -5,7 +5,7 @@ import pytest
 from host.ipc.client_counts import ClientCounts
 from host.ipc.scoreboard import DENIED, RATE
 from host.settings import Limits, Listen, Settings
-from host.worker.admission import AccessRules
+from host.worker.access import AccessRules
 from host.worker.client_limits import client_limit
 from host.worker.datagram_admission import DatagramAdmission, datagram_rate
 

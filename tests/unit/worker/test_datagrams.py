@@ -12,7 +12,7 @@ from host.ipc.current_peer import peer_of, place_of
 from host.ipc.scoreboard import CURRENT_CALL, DENIED
 from host.plugins.echo import Echo
 from host.settings import Listen
-from host.worker.admission import AccessRules
+from host.worker.access import AccessRules
 from host.worker.datagram_admission import DatagramAdmission
 from host.worker.datagram_counting import DatagramCounts
 from host.worker.datagrams import BATCH, MAX_TRUSTED, DatagramCells, DatagramContext, ShardReader
