@@ -20,6 +20,7 @@ from host.interfaces.values import (
     ConnectionOrigin,
     Listener,
     ProxyHeader,
+    ProxyTls,
     TlsInfo,
 )
 from host.interfaces.worker import Connection, Datagram, HasFileno, RequestLog, Timer, Worker
@@ -48,6 +49,7 @@ __all__ = [
     "PoolError",
     "PoolFullError",
     "ProxyHeader",
+    "ProxyTls",
     "RequestLog",
     "Result",
     "Table",

@@ -65,7 +65,30 @@ class ChildExit:
     expected: bool
 
 
-_TLV_ALPN, _TLV_AUTHORITY, _TLV_UNIQUE_ID = 0x01, 0x02, 0x05
+_TLV_ALPN, _TLV_AUTHORITY, _TLV_UNIQUE_ID, _TLV_SSL = 0x01, 0x02, 0x05, 0x20
+_SSL_VERSION, _SSL_NAME, _SSL_CIPHER = 0x21, 0x22, 0x23
+_SSL_USED, _SSL_CERTIFICATE = 0x01, 0x02 | 0x04
+"""Bits of the first byte; a certificate was shown in this connection, or in this session."""
+_SSL_FIXED_BYTES = 5
+"""Those bits, and the result of the verification: 0 if the certificate is good."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyTls:
+    """What a proxy has agreed on with a client whose TLS ends at the proxy.
+
+    Attributes:
+        version: the version of the protocol, as the proxy writes it; None if it does not say.
+        cipher: the name of the cipher suite, None if it does not say.
+        common_name: the common name of the client's certificate, None if there is none or it does
+            not say. It means nothing unless `verified`.
+        verified: whether the client has shown a certificate, and the proxy takes it for good.
+    """
+
+    version: str | None
+    cipher: str | None
+    common_name: str | None
+    verified: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +131,22 @@ class ProxyHeader:
     def unique_id(self) -> bytes | None:
         """What names the connection, also in the proxy's log."""
         return self.value(_TLV_UNIQUE_ID)
+
+    @property
+    def tls(self) -> ProxyTls | None:
+        """What the proxy has agreed on with the client (2.2.6); None without TLS, or if unsaid."""
+        value = self.value(_TLV_SSL) or b""
+        if len(value) < _SSL_FIXED_BYTES or not value[0] & _SSL_USED:
+            return None
+        said: dict[int, str] = {}
+        at = _SSL_FIXED_BYTES
+        while (start := at + 3) <= len(value):
+            kind, at = value[at], start + int.from_bytes(value[at + 1 : start])
+            if at <= len(value):
+                said.setdefault(kind, value[start:at].decode("utf-8", "backslashreplace"))
+        verified = bool(value[0] & _SSL_CERTIFICATE) and not any(value[1:_SSL_FIXED_BYTES])
+        version, cipher = said.get(_SSL_VERSION), said.get(_SSL_CIPHER)
+        return ProxyTls(version, cipher, said.get(_SSL_NAME), verified)
 
 
 @dataclass(frozen=True, slots=True)

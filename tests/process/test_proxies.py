@@ -133,6 +133,33 @@ def test_haproxy_with_a_checksum_and_an_id(behind, proxy):
 
 
 @needs_haproxy
+def test_haproxy_tells_of_the_tls_that_ends_there(behind, proxy, authority):
+    host = behind("v2")
+    files = authority.files("a", "a.example")
+    both = authority.folder / "both.pem"  # as HAProxy wants them
+    both.write_bytes(files.certificate.read_bytes() + files.key.read_bytes())
+    bind = f"bind 127.0.0.1:{{port}} ssl crt {both} ca-file {authority.file} verify optional"
+    options = "send-proxy-v2-ssl-cn proxy-v2-options ssl-cipher"
+    text = HAPROXY.replace("bind 127.0.0.1:{port}", bind)
+    text = text.replace("{host}", str(host.port)).replace("{options}", options)
+    port = proxy(text, ["haproxy", "-db", "-f"])
+
+    def greeting_of(certificate):
+        context = authority.client(certificate)
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=patience(20)) as sock,
+            context.wrap_socket(sock, server_hostname="a.example") as client,
+            client.makefile("rb") as file,
+        ):
+            return file.readline().decode(), client.cipher()[0]
+
+    greeting, cipher = greeting_of(authority.ca.issue_cert("b.example", common_name="bee"))
+    assert f"version='TLSv1.3', cipher='{cipher}', common_name='bee', verified=True" in greeting
+    greeting, cipher = greeting_of(None)
+    assert f"version='TLSv1.3', cipher='{cipher}', common_name=None, verified=False" in greeting
+
+
+@needs_haproxy
 def test_checks_of_haproxy_are_told_to_no_plugin(behind, proxy):
     host = behind("any", "--set", "log.access=true")
     options = "check inter 50ms send-proxy-v2 check-send-proxy"

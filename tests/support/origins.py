@@ -12,6 +12,8 @@ class Origins:
         said = "alone"
         if proxy is not None:
             said = f"v{proxy.version} {proxy.source} {proxy.unique_id!r}"
+            if proxy.tls is not None:
+                said += f" {proxy.tls}"
         connection.write(f"{connection.peer} {said}\n".encode())
 
     @hookimpl

@@ -14,10 +14,11 @@ from proxyprotocol.result import (
     ProxyResultLocal,
     ProxyResultUnknown,
 )
-from proxyprotocol.tlv import ProxyProtocolTLV
+from proxyprotocol.tlv import ProxyProtocolSSLTLV, ProxyProtocolTLV
 from proxyprotocol.v1 import ProxyProtocolV1
 from proxyprotocol.v2 import ProxyProtocolV2
 
+from host.interfaces import ProxyHeader, ProxyTls
 from host.net.proxy_protocol import MAX_BYTES, ProxyHeaderError, crc32c, parse
 from host.net.sockets import describe
 
@@ -80,6 +81,56 @@ def test_what_another_implementation_writes_is_read(pair, form, authority, more)
         assert (said.alpn, said.authority, said.unique_id) == (b"h2", authority, b"\x00id")
     else:
         assert (said.alpn, said.authority, said.unique_id) == (None, None, None)
+
+
+@given(
+    TEXTS,
+    st.from_regex(r"[A-Z0-9_-]{1,30}", fullmatch=True),
+    st.sampled_from([None, "conn", "sess"]),
+    st.booleans(),
+    st.binary(max_size=40),
+)
+def test_what_a_proxy_says_of_tls_is_read(name, cipher, shown, verified, other):
+    said = ProxyProtocolSSLTLV(
+        init={0x99: other},
+        has_ssl=True,
+        has_cert_conn=shown == "conn",
+        has_cert_sess=shown == "sess",
+        verified=verified,
+        version="TLSv1.3",
+        cn=name if shown else None,
+        cipher=cipher,
+    )
+    tls = proxy_header((0x20, bytes(said))).tls
+    assert tls == ProxyTls("TLSv1.3", cipher, name if shown else None, bool(shown) and verified)
+
+
+def proxy_header(*tlvs):
+    return ProxyHeader(2, False, PROXY, "192.0.2.7:1", "192.0.2.1:2", tlvs)
+
+
+@pytest.mark.parametrize(
+    ("value", "tls"),
+    [
+        (b"", None),
+        (bytes.fromhex("00 00000000"), None),  # no TLS
+        (bytes.fromhex("01 0000"), None),
+        (bytes.fromhex("01 00000000"), ProxyTls(None, None, None, False)),
+        (bytes.fromhex("03 00000000"), ProxyTls(None, None, None, True)),
+        (bytes.fromhex("03 00000100"), ProxyTls(None, None, None, False)),
+        (bytes.fromhex("05 00000000 22 0001 61"), ProxyTls(None, None, "a", True)),
+        (bytes.fromhex("05 00000000 22 0001"), ProxyTls(None, None, None, True)),
+        (bytes.fromhex("01 00000000 22 0001 61 22 0001 62"), ProxyTls(None, None, "a", False)),
+    ],
+)
+def test_what_a_proxy_says_of_tls_may_be_little(value, tls):
+    assert proxy_header((0x20, value)).tls == tls
+    assert proxy_header().tls is None
+
+
+@given(st.binary(max_size=60))
+def test_what_a_proxy_says_of_tls_raises_nothing(value):
+    proxy_header((0x20, b"\x01" + value)).tls  # noqa: B018
 
 
 NAMELESS = {
