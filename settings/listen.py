@@ -93,8 +93,9 @@ class Listen(Section):
 
     address: str = Field(
         description=f"Where to listen: {addresses.FORMS}. HOST is an IP address, `localhost` or"
-        " `*`; port 0 lets the system choose. NAME is that of a socket which the service manager"
-        " has opened (FileDescriptorName=), or its number; list a name once for each such socket."
+        " `*`, which is each IPv4 address of the machine ([::] is each of IPv6); port 0 lets the"
+        " system choose. NAME is that of a socket which the service manager has opened"
+        " (FileDescriptorName=), or its number; list a name once for each such socket."
     )
     plugin: str | None = Field(
         default=None,

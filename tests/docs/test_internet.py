@@ -3,6 +3,7 @@
 import os
 import shutil
 import smtplib
+import socket
 import ssl
 import stat
 import subprocess
@@ -76,12 +77,25 @@ def test_the_script_gives_the_group_of_the_folder_both_files_and_nobody_else(tmp
         assert path.stat().st_gid == here.stat().st_gid
 
 
-def test_the_settings_for_a_server_are_right_but_for_the_files(tmp_path):
+def test_the_settings_for_a_server_serve_ipv4_and_ipv6(host_server, tmp_path):
     [text] = [each.text for each in PAGE if each.language == "toml" and ":443" in each.text]
     done(shell("openssl req"), tmp_path)
     here = text.replace("/etc/service/tls", str(tmp_path))
     (tmp_path / "host.toml").write_text(f'plugins = ["line"]\n{here}')
     assert done("python -m host check host.toml", tmp_path).startswith("ok\n")
+    (tmp_path / "host.toml").write_text(f'plugins = ["line"]\n{here.replace(":443", ":0")}')
+    host = host_server(listen=(), flags=["--config", "host.toml", "--name", fresh_name()])
+    context = ssl.create_default_context(cafile=str(tmp_path / "fullchain.pem"))
+    addresses = [each["address"].rpartition(":") for each in host.events("listening")]
+    assert [each[0] for each in addresses] == ["tcp://0.0.0.0", "tcp://[::]"]
+    for local, (*_, port) in zip(("127.0.0.1", "::1"), addresses, strict=True):
+        with (
+            socket.create_connection((local, int(port)), timeout=patience(20)) as sock,
+            context.wrap_socket(sock, server_hostname="localhost") as client,
+        ):
+            client.sendall(b"PING\n")
+            assert client.recv(100).split() == [b"+PONG"]
+    assert host.stop() == 0
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
