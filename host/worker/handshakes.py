@@ -28,6 +28,8 @@ _MAX_BYTES = 262_144
 """More than a ClientHello and a long chain of certificates."""
 _HANDSHAKE_RECORD = 0x16
 _BUDGET_SECONDS = 0.002
+_OUR_REFUSAL = "CALLBACK_FAILED"
+"""OpenSSL's reason for a handshake that ServerContext ends, since no name fits."""
 _BURST_SECONDS = 0.02
 """How long after the last step of a burst one is not alone: each sleep of the thread costs, too."""
 
@@ -198,6 +200,9 @@ def compute(session: Session) -> Computed:
     try:
         return Computed(session.step(), "")
     except ssl.SSLError as error:
+        if error.reason == _OUR_REFUSAL:
+            cause = "it asks for no host name that a certificate has (unknown_name is refuse)"
+            return Computed(False, cause)
         return Computed(False, f"its TLS handshake has failed ({error.reason or error})")
     except Exception as error:  # of a callback: this connection only
         return Computed(False, f"its TLS handshake has failed ({error!r})")

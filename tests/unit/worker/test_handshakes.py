@@ -2,12 +2,16 @@
 
 import queue
 import ssl
+from contextlib import suppress
 
 import pytest
 import trustme
 
+from host.tls.contexts import ServerContext
 from host.tls.session import Session
-from host.worker.handshakes import Computed, ThreadedSteps
+from host.tls.tables import load_set
+from host.worker.handshakes import Computed, ThreadedSteps, compute
+from support.certificates import Authority, table
 from support.fakes import FakeLoop
 
 NOT_DONE = Computed(False, "")
@@ -38,6 +42,22 @@ def context():
 def begun(context):
     """Make sessions whose client has sent nothing yet."""
     return lambda: Session(context)
+
+
+@pytest.mark.parametrize("asked", ["b.example", None])
+def test_who_asks_for_no_name_that_there_is_is_told_of_as_that(tmp_path, asked):
+    refusing = table(Authority(tmp_path).files("a", "a.example"), unknown_name="refuse")
+    client = ssl.create_default_context()
+    client.check_hostname = False
+    hello = ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        client.wrap_bio(ssl.MemoryBIO(), hello, server_hostname=asked).do_handshake()
+    session = Session(ServerContext("public", refusing, *load_set(refusing)).front)
+    session.feed(hello.read())
+    told = compute(session)
+    assert told == Computed(
+        False, "it asks for no host name that a certificate has (unknown_name is refuse)"
+    )
 
 
 def test_a_step_that_is_alone_in_its_turn_needs_no_thread(begun):
