@@ -165,11 +165,7 @@ class ServerContext:
             context.keylog_filename = self._keylog
         context.verify_mode = _DEMANDS[table.clients]
         if client_ca:
-            try:
-                context.load_verify_locations(cadata=client_ca.decode("ascii"))
-            except (ssl.SSLError, ValueError):
-                cause = "it has no certificates in PEM"
-                raise CertificateError("client_ca", table.client_ca, cause) from None
+            load_authorities(context, table, client_ca)
         for place, pem in loaded:
             try:
                 load_into(context, pem)
@@ -177,6 +173,19 @@ class ServerContext:
                 cause = f"OpenSSL does not take it: {error.reason}"
                 raise place.error("certificate", cause) from None
         return context
+
+
+def load_authorities(context: ssl.SSLContext, table: Tls, client_ca: bytes) -> None:
+    """Have certificates of clients come from these authorities.
+
+    Raises:
+        CertificateError: they cannot be used.
+    """
+    try:
+        context.load_verify_locations(cadata=client_ca.decode("ascii"))
+    except (ssl.SSLError, ValueError):
+        cause = "it has no certificates in PEM"
+        raise CertificateError("client_ca", table.client_ca, cause) from None
 
 
 def _of_each_type(certificates: Sequence[Certificate], name: str) -> tuple[int, ...]:

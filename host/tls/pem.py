@@ -125,12 +125,25 @@ def read_set(table: Tls, read: ReadFile = read_file) -> PemSet:
     Raises:
         CertificateError: one of them cannot be read.
     """
-    pems = tuple(_read_one(place, read) for place in places(table))
-    authorities = _read(table.client_ca, "client_ca", read) if table.client_ca else b""
-    return PemSet(pems, authorities)
+    pems = tuple(read_one(place, read) for place in places(table))
+    return PemSet(pems, read_authorities(table, read))
 
 
-def _read_one(place: Place, read: ReadFile) -> Pem:
+def read_authorities(table: Tls, read: ReadFile) -> bytes:
+    """Read the authorities of clients; nothing if the table has none.
+
+    Raises:
+        CertificateError: they cannot be read.
+    """
+    return _read(table.client_ca, "client_ca", read) if table.client_ca else b""
+
+
+def read_one(place: Place, read: ReadFile) -> Pem:
+    """Read the files of one certificate.
+
+    Raises:
+        CertificateError: one of them cannot be read.
+    """
     files, prefix = place.files, f"certificates[{place.number}]"
     chain = _read(files.certificate, f"{prefix}.certificate", read)
     if not certificates_in(chain):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from typing import NamedTuple
 from host.runtime.accounts import Account
 from host.settings import Listen, Loaded, Problem, SettingsError, Tls
 from host.tls.certificate import Certificate, examine
-from host.tls.contexts import ServerContext
+from host.tls.contexts import ServerContext, load_authorities
 from host.tls.kept import Keeper, KeptFiles, Seen, look_at
 from host.tls.pem import (
     CertificateError,
@@ -20,7 +21,9 @@ from host.tls.pem import (
     ReadFile,
     files_of,
     places,
+    read_authorities,
     read_file,
+    read_one,
     read_set,
     seal,
     unseal,
@@ -231,15 +234,31 @@ def load_tables(loaded: Loaded, descriptor: int | None = None) -> TlsContexts:
         try:
             sets[name] = load_set(table, _reader(kept))
             ServerContext(name, table, *sets[name])  # tries the authorities of clients, too
-        except CertificateError as error:
-            told = CertificateError(error.key, error.path, _with_stale(error, table, kept))
-            problems.append(_problem(loaded, name, told))
+        except CertificateError as first:
+            # A file may have been replaced a moment ago: then nothing is wrong any more.
+            for error in list(_errors(table, _reader(kept))) or [first]:
+                told = CertificateError(error.key, error.path, _with_stale(error, table, kept))
+                problems.append(_problem(loaded, name, told))
     if loaded.keylog and not problems:
         problems += _make_private(loaded.keylog)
     if problems:
         raise SettingsError(problems)
     alpn = [(each.tls, tuple(each.alpn)) for each in loaded.settings.listen if each.tls]
     return TlsContexts(tables, sets, alpn, loaded.keylog, kept)
+
+
+def _errors(table: Tls, read: ReadFile) -> Iterator[CertificateError]:
+    """Yield what is wrong with each certificate of a table, and with its authorities."""
+    for place in places(table):
+        try:
+            examine(read_one(place, read), place)
+        except CertificateError as error:
+            yield error
+    try:
+        if authorities := read_authorities(table, read):
+            load_authorities(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), table, authorities)
+    except CertificateError as error:
+        yield error
 
 
 def _reader(kept: KeptFiles | None) -> ReadFile:

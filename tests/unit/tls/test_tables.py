@@ -42,6 +42,20 @@ def test_all_that_is_wrong_is_told_at_once(authority):
     ]
 
 
+def test_so_is_all_that_is_wrong_in_one_table(authority):
+    good, gone, other = (authority.files(stem) for stem in "abc")
+    gone.certificate.unlink()
+    other.key.write_bytes(good.key.read_bytes())
+    wrong = table(good, gone, other, clients="required", client_ca=str(good.key))
+    with pytest.raises(SettingsError) as caught:
+        load_tables(loaded(one=wrong))
+    assert [each.key for each in caught.value.problems] == [
+        "tls.one.certificates[1].certificate",
+        "tls.one.certificates[2].key",
+        "tls.one.client_ca",
+    ]
+
+
 def test_authorities_that_cannot_be_used_are_told_with_their_tables(authority):
     files = authority.files("a")
     wrong = table(files, clients="required", client_ca=str(files.key))
