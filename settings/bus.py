@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from host.settings.errors import passwords_in
 from host.settings.places import PathOfSecret
 from host.settings.section import Section
 from host.settings.toml_values import write
@@ -61,14 +62,21 @@ def parse_url(url: str) -> BrokerAddress:
     parts = urlsplit(url)
     if parts.scheme not in ("redis", "rediss", "unix"):
         raise ValueError(_EXPECTED)
-    if parts.password is not None:
+    if parts.password is not None or passwords_in(url):  # one that is not encoded may have a /
         raise ValueError(
             "has a password in it, and a URL may be shown: set bus.password_file or bus.password"
         )
     is_unix = parts.scheme == "unix"
-    database = parse_qs(parts.query).get("db", [""])[-1] if is_unix else parts.path.strip("/")
+    parameters = parse_qs(parts.query, keep_blank_values=True)
+    database = parameters.pop("db", [""])[-1] if is_unix else parts.path.strip("/")
     if not (parts.path if is_unix else parts.hostname):
         raise ValueError(f"names no {'path' if is_unix else 'host'}: {_EXPECTED}")
+    if is_unix and parts.hostname:
+        raise ValueError(f"has no / before {parts.hostname!r}: {_EXPECTED}")
+    if parts.port == 0:
+        raise ValueError(f"names port 0: {_EXPECTED}")
+    if parameters or parts.fragment:  # without them it might be another broker than is meant
+        raise ValueError(f"says more than is understood: {_EXPECTED}")
     if not re.fullmatch(r"[0-9]{0,4}", database):
         raise ValueError(f"database {database!r} is no number: {_EXPECTED}")
     return BrokerAddress(

@@ -48,14 +48,30 @@ def test_a_broker_is_told_by_its_place(url, shown):
         ("redis://h:port", "Port"),
         ("redis://[::1", "IPv6"),
         ("unix:///s?db=x", "'x' is no number"),
+        ("redis://h?db=5", "more than is understood"),
+        ("rediss://h/0?ssl_cert_reqs=none", "more than is understood"),
+        ("redis://h/0#5", "more than is understood"),
+        ("redis://h:0", "names port 0"),
+        ("unix:///s?db=1&timeout=5", "more than is understood"),
+        ("unix://run/redis.sock", "no / before 'run'"),
     ],
 )
 def test_what_is_none_is_refused(url, word):
     assert word in refusal(url=url)
 
 
-def test_a_password_in_the_url_is_refused_and_not_shown():
-    message = refusal(url="redis://user:hunter2@h")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://user:hunter2@h",
+        "redis://user:a/hunter2@h",
+        "redis://:hunter2#a@h",
+        "redis://user:hunter2?a@h",
+        "redis://h?password=hunter2",
+    ],
+)
+def test_a_password_in_the_url_is_refused_and_not_shown(url):
+    message = refusal(url=url)
     assert "bus.password_file" in message
     assert "hunter2" not in message
 
