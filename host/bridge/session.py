@@ -18,8 +18,14 @@ from host.bus.tables import Op
 _GLOB = re.compile(rb"[\\*?\[\]^]")
 _MOST_SERIALS = 10_000
 """So many are told in one frame."""
+_LONGEST_WORD = 64
 _STALE = -1
 """The answer of a script to a node that is taken for dead, or has another session."""
+_NO_ANSWER = (
+    *(LinkError, struct.error),
+    *(TypeError, ValueError, LookupError, AttributeError, OverflowError),
+)
+"""What reading an answer raises that is not as the scripts give it: a broker may say anything."""
 
 
 class BrokerMessage(NamedTuple):
@@ -38,7 +44,7 @@ class BrokerMessage(NamedTuple):
     whole: bytes
 
 
-def parse_message(data: bytes) -> BrokerMessage | None:
+def parse_message(data: Any) -> BrokerMessage | None:
     """Return what a message says; None if it is none: anyone may publish on a channel of Redis."""
     try:
         number, epoch, sender, length, rest = data.split(b" ", 4)
@@ -46,7 +52,7 @@ def parse_message(data: bytes) -> BrokerMessage | None:
         topic, payload = rest[:size], rest[size:]
         topic.decode()
         sender.decode()
-    except ValueError:
+    except (ValueError, TypeError, AttributeError):
         return None
     is_one = (
         0 < count < 2**53
@@ -153,7 +159,8 @@ class Session:
 
     def take_push(self, parts: Sequence[Any]) -> bool:
         """Take what the server sends by itself; False if it is no message, but should be one."""
-        if parts[0] not in (b"message", b"pmessage") or not self._is_hearing:
+        kind = parts[0] if parts else b""
+        if kind not in (b"message", b"pmessage") or not self._is_hearing:
             return True  # what comes before all that was missed is known is in that, too
         message = parse_message(parts[-1])
         if message is None:
@@ -194,7 +201,7 @@ class Session:
             elif not isinstance(reply, LinkError):
                 try:
                     done(reply)
-                except (LinkError, TypeError, ValueError, struct.error) as error:
+                except _NO_ANSWER as error:
                     self._link.close(f"its answer to {script} is none: {error}")
 
         digest, prefix = self._broker.digests[script], self._broker.prefix
@@ -205,7 +212,7 @@ class Session:
 
         def joined(reply: Any) -> None:
             session, last, known, alive, *refused = reply
-            self._session = bytes(session)
+            self._session = _word(session)
             self._tell_refused(list(map(int, refused)))
             state = JOINED.pack(int(last), int(known), int(alive))
             self._tell(Frame(Tell.JOINED, 0, b"", state))
@@ -221,7 +228,7 @@ class Session:
     def _beaten(self, sent: float, reply: Any) -> None:
         """Trust owned keys for the lease from before the beat was sent, less one beat."""
         self.unanswered_beats = 0
-        number, epoch = int(reply[0]), bytes(reply[1])
+        number, epoch = int(reply[0]), _word(reply[1])
         if not self._is_ready:
             return
         if epoch != self._epoch:
@@ -288,7 +295,7 @@ class Session:
             if is_more:
                 self._read_page(int(number), epoch, is_first=False)
                 return
-            self._number, self._epoch, self._is_hearing = int(number), bytes(now), True
+            self._number, self._epoch, self._is_hearing = int(number), _word(now), True
             place = SERIAL.pack(self._number) + self._broker.run + b":" + self._epoch
             self._tell(Frame(Tell.RESUMED, int(bool(lost) and not is_first), b"", place))
 
@@ -328,12 +335,16 @@ class Session:
 
         def items(reply: Any) -> None:
             pairs = zip(reply[::2], reply[1::2], strict=True)
-            for piece in tables.pack_items(iter(pairs)):
+            found = (pair for pair in pairs if _is_item(*pair))
+            for piece in tables.pack_items(found):
                 self._tell(Frame(Tell.ITEMS, frame.number, b"", piece))
             answer(tables.DONE)
 
+        def got(reply: Any) -> None:
+            is_known = reply is None or _is_item(request.key, reply)
+            answer(tables.Answer(done=True, value=reply) if is_known else tables.NOT_DONE)
+
         if request.op == Op.GET:
-            got = lambda reply: answer(tables.Answer(done=True, value=reply))  # noqa: E731
             self._run("get", got, frame.name, request.key)
         else:
             self._run("items", items, frame.name)
@@ -350,6 +361,30 @@ class Session:
 
         arguments = (serial, frame.number, frame.name, request.key)
         self._run("put", changed, *self._self, *arguments, _marked(request.value), expected)
+
+
+def _word(value: Any) -> bytes:
+    """Return a value that is some word of the broker.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(value, bytes) or len(value) > _LONGEST_WORD:
+        raise TypeError(f"{type(value).__name__} for a word")
+    return value
+
+
+def _is_item(key: Any, value: Any) -> bool:
+    """Tell whether tables may have it: anyone may write to a hash of Redis."""
+    try:
+        key.decode()
+    except (ValueError, AttributeError):
+        return False
+    return (
+        0 < len(key) <= frames.MAX_NAME_BYTES
+        and isinstance(value, bytes)
+        and len(value) <= tables.MAX_VALUE_BYTES
+    )
 
 
 def _marked(value: bytes | None) -> bytes:

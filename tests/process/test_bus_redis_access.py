@@ -268,6 +268,21 @@ def test_messages_that_are_none_do_no_harm(redis_server, worlds):
     assert [host.connections for host in world.hosts] == [1, 1]
 
 
+def test_items_that_no_table_can_have_do_no_harm(redis_server, worlds):
+    world = worlds(settings(redis_server, namespace="a"))
+    more_members(world, 1)
+    said = []
+    table = world.members[0].bus.table("t")
+    table.set("mine", b"v", said.append)
+    world.until(lambda: said)
+    redis_server.ask("HSET", "prefork:{a}:table:t", b"\xff", b"v", "large", bytes(2_000_000))
+    table.items(said.append)
+    table.get("large", lambda *answer: said.append(answer))
+    world.until(lambda: len(said) == 3)
+    assert said == [True, {"mine": b"v"}, (False, None)]
+    assert world.hosts[0].connections == 1
+
+
 def test_a_broker_that_cuts_off_who_reads_too_slowly_loses_nothing(redis_server, worlds):
     """It has a limit for what waits for a subscriber; what was missed is read again."""
     redis_server.ask("CONFIG", "SET", "client-output-buffer-limit", "pubsub 2500000 0 0")

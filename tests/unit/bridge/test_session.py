@@ -4,8 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.bridge.session import parse_message
-from host.bus.frames import MAX_NAME_BYTES, MAX_PAYLOAD_BYTES, split_sender
+from host.bridge.scripts import SCRIPTS
+from host.bridge.session import Broker, Session, parse_message
+from host.bus.bridge_frames import SERIAL, Ask, Tell
+from host.bus.frames import MAX_NAME_BYTES, MAX_PAYLOAD_BYTES, Frame, split_sender
+from host.bus.tables import MAX_VALUE_BYTES, Answer, Op, Request, unpack_items
 
 TEXT = st.text(min_size=1, max_size=60).map(str.encode)
 SENDER = st.text("abc.:0123456789", min_size=1, max_size=60).map(str.encode)
@@ -50,3 +53,124 @@ def test_rubbish_is_no_message_or_one_within_limits(data):
 )
 def test_what_is_none_is_dropped(data):
     assert parse_message(data) is None
+
+
+class FakeLink:
+    """Has what was asked for, and whether it was closed."""
+
+    def __init__(self):
+        self.asked, self.causes = [], []
+
+    def call(self, done, *command):
+        self.asked.append((command[1], done))
+
+    def close(self, cause):
+        self.causes.append(cause)
+
+
+class Conversation:
+    """A session that is ready, and what it has told the hub."""
+
+    def __init__(self):
+        self.link, self.told = FakeLink(), []
+        digests = {name: name for name in SCRIPTS}
+        broker = Broker(1, b"run", digests, "p:", lease_seconds=1.0)
+        self.session = Session(self.link, broker, self.told.append, lambda: None)
+        self.session.handle(Frame(Ask.JOIN, 1, b"n"))
+        self.answer([b"1", b"0", b"5", b"6"])
+        self.answer([b"0", b"17"])  # to the first beat
+        self.session.handle(Frame(Ask.RESUME, 0, b""))
+        self.answer([b"0", b"17", 0, 0, []])
+        self.session.handle(Frame(Ask.READY, 0, b""))
+        self.answer([b"0", b"17"])
+
+    def answer(self, reply):
+        """Answer what was asked first; return which script that was."""
+        script, done = self.link.asked.pop(0)
+        done(reply)
+        return script
+
+    def ask_everything(self):
+        serial = SERIAL.pack(1)
+        for ask, name, payload in (
+            (Ask.OWN, b"k", b"n:1"),
+            (Ask.RESUME, b"", b""),
+            (Ask.RING, b"t", b""),
+            (Ask.RINGS, b"t", b""),
+            (Ask.PUBLISH, b"t", serial + b"\x03n:1x"),
+            (Ask.RELEASE, b"k", serial + b"n:1"),
+            (Ask.ENTER, b"", serial + b"n:1"),
+            (Ask.LEAVE, b"", serial + b"n:1"),
+            (Ask.CHANGE, b"t", serial + Request(Op.SET, b"k", b"v").pack()),
+            (Ask.TABLE, b"t", Request(Op.GET, b"k").pack()),
+            (Ask.TABLE, b"t", Request(Op.ITEMS).pack()),
+        ):
+            self.session.handle(Frame(ask, 1, name, payload))
+        self.session.beat()
+
+    def read(self, question, reply):
+        """Return what is told of what a table answers."""
+        self.session.handle(Frame(Ask.TABLE, 7, b"t", question.pack()))
+        self.told.clear()
+        self.answer(reply)
+        return self.told
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats() | st.binary(),
+    lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.binary(), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(st.lists(ANYTHING, min_size=12, max_size=12))
+def test_answers_that_are_none_end_the_connection_or_are_taken(replies):
+    conversation = Conversation()
+    conversation.ask_everything()
+    for reply in replies:
+        conversation.answer(reply)
+    assert all(conversation.link.causes)
+
+
+@given(st.lists(ANYTHING, max_size=4))
+def test_pushes_that_are_none_are_dropped(parts):
+    conversation = Conversation()
+    for kind in ([], [b"message"], [b"pmessage", b"p"]):
+        assert conversation.session.take_push([*kind, *parts]) in (True, False)
+    assert not conversation.told[3:]
+
+
+FOREIGN = [
+    (b"\xff", b"v"),
+    (b"", b"v"),
+    (b"k" * (MAX_NAME_BYTES + 1), b"v"),
+    (b"k" * 70_000, b"v"),
+    (b"k", bytes(MAX_VALUE_BYTES + 1)),
+    (b"k", 5),
+    (5, b"v"),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), FOREIGN)
+def test_what_no_table_can_have_is_not_told(key, value):
+    """Anyone may write to a hash of Redis: a worker would end with a key that is no text."""
+    items, answer = Conversation().read(
+        Request(Op.ITEMS), [b"mine", b"1", key, value, b"also mine", b"2"]
+    )
+    assert list(unpack_items(items.payload)) == [(b"mine", b"1"), (b"also mine", b"2")]
+    assert Answer.unpack(answer.payload) == Answer(done=True)
+
+
+@pytest.mark.parametrize(
+    ("value", "answer"),
+    [
+        (None, Answer(done=True)),
+        (b"v", Answer(done=True, value=b"v")),
+        (bytes(MAX_VALUE_BYTES + 1), Answer(done=False)),
+        (5, Answer(done=False)),
+    ],
+)
+def test_a_value_that_no_table_can_have_is_not_known(value, answer):
+    (told,) = Conversation().read(Request(Op.GET, b"k"), value)
+    assert told.kind == Tell.ANSWER
+    assert Answer.unpack(told.payload) == answer
