@@ -56,6 +56,11 @@ class Outbox:
         self.open = False
         self.size = 0
 
+    @property
+    def last(self) -> int:
+        """The serial of what was said last."""
+        return self._serial
+
     def add(
         self, kind: Ask, name: bytes, payload: bytes, number: int = 0, member: int = NOBODY
     ) -> None:
@@ -114,12 +119,15 @@ class Outbox:
         self._serial = max(self._serial, last)
         self._refused.clear()
 
-    def begin(self) -> None:
-        """Say everything that is not confirmed."""
+    def begin(self) -> list[tuple[int, bytes]]:
+        """Be open from now on; return what is to be said before: all that is not confirmed.
+
+        Returns:
+            The serial and the frame of each.
+        """
         self.open = True
         self._sent = self._serial
-        for entry in self._entries:
-            self._send(entry.packed)
+        return [(entry.serial, entry.packed) for entry in self._entries]
 
     def state(self) -> OutboxState:
         """Return the last serial, the last one that was sent, and what is not confirmed."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from host.bus.bridge_frames import Ask
 from host.bus.frames import Frame, Kind
+from host.bus.remote_state import WaitingSubscription
 
 _LAST_ID = 2**32 - 1
 _READS = (Kind.READ, Kind.READ_PREFIX)
@@ -24,6 +25,7 @@ class _Subscription:
         number: its own number of that.
         name: the topic, or how topics begin.
         kind: what it has said.
+        after: the serial of what was said to the broker just before: it is asked after that.
         retained: what has come of the answer: it is passed on as a whole or not at all.
     """
 
@@ -31,6 +33,7 @@ class _Subscription:
     number: int
     name: bytes
     kind: int
+    after: int
     retained: list[Frame] = field(default_factory=list)
 
 
@@ -75,7 +78,7 @@ class Questions:
         self._keys: dict[tuple[int, bytes, int], list[int]] = {}
         self._tables: dict[int, _TableQuestion] = {}
 
-    def ask_retained(self, member: int, number: int, name: bytes, kind: int) -> None:
+    def ask_retained(self, member: int, number: int, name: bytes, kind: int, after: int) -> None:
         """Ask what is retained.
 
         Args:
@@ -84,16 +87,17 @@ class Questions:
             name: the topic, or how topics begin.
             kind: what it has said. If too many questions wait that are no subscriptions, the answer
                 is that something was lost.
+            after: the serial of what was said to the broker just before.
         """
         if kind in _READS and len(self._subscriptions) >= _MOST_WAITING:
             self._send(member, Frame(Kind.LOST, 0, b"").pack())
             self._send(member, Frame(Kind.SUBSCRIBED, number, b"").pack())
             return
         key = self._next_id()
-        self._subscriptions[key] = _Subscription(member, number, name, kind)
+        self._subscriptions[key] = _Subscription(member, number, name, kind, after)
         self._keys.setdefault((member, name, kind), []).append(key)
         if self._is_open:
-            self._ask_for(key)
+            self._ask(self._question(key))
 
     def forget(self, member: int, name: bytes, kind: int) -> None:
         """Forget what a member has said of a name: it hears nothing more of that."""
@@ -153,11 +157,15 @@ class Questions:
         for key in [key for key, each in self._tables.items() if each.member == member]:
             self._waiting -= self._tables.pop(key).size
 
-    def begin(self) -> None:
-        """Ask for what waits: there is a connection."""
+    def begin(self) -> list[tuple[int, bytes]]:
+        """Ask at once from now on: there is a connection; return what is to be asked before.
+
+        Returns:
+            After which serial each frame is to be said, and the frame.
+        """
         self._is_open = True
-        for key in self._subscriptions:
-            self._ask_for(key)
+        waiting = self._subscriptions.items()
+        return [(each.after, self._question(key).pack()) for key, each in waiting]
 
     def close(self) -> None:
         """Answer what was asked as not known, and have subscriptions wait for a connection."""
@@ -169,10 +177,10 @@ class Questions:
         for subscription in self._subscriptions.values():
             subscription.retained.clear()
 
-    def subscriptions(self) -> list[tuple[int, int, bytes, int]]:
+    def subscriptions(self) -> list[WaitingSubscription]:
         """Return the subscriptions that wait, for those that take over."""
         return [
-            (each.member, each.number, each.name, each.kind)
+            (each.member, each.number, each.name, each.kind, each.after)
             for each in self._subscriptions.values()
         ]
 
@@ -180,14 +188,14 @@ class Questions:
         """Return the questions to tables that have no answer, for those that take over."""
         return [(each.member, each.number) for each in self._tables.values()]
 
-    def restore(self, subscriptions: Iterable[tuple[int, int, bytes, int]]) -> None:
+    def restore(self, subscriptions: Iterable[WaitingSubscription]) -> None:
         """Take over: subscriptions go on to wait."""
         for each in subscriptions:
             self.ask_retained(*each)
 
-    def _ask_for(self, key: int) -> None:
+    def _question(self, key: int) -> Frame:
         waiting = self._subscriptions[key]
-        self._ask(Frame(Ask.RINGS if waiting.kind in _PREFIXES else Ask.RING, key, waiting.name))
+        return Frame(Ask.RINGS if waiting.kind in _PREFIXES else Ask.RING, key, waiting.name)
 
     def _next_id(self) -> int:
         """Return a number for a question: it is no other's for the next four billion."""

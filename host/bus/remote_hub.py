@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
+from heapq import merge
+from operator import itemgetter
 from typing import NamedTuple, Protocol
 
 from host.bus.bridge_frames import JOINED, SERIAL, TRUST, Ask, Tell, unpack_serials
@@ -307,7 +309,8 @@ class RemoteHub:
         self._read(member, frame)
 
     def _read(self, member: int, frame: Frame) -> None:
-        self._questions.ask_retained(member, frame.number, frame.name, frame.kind)
+        last = self._outbox.last
+        self._questions.ask_retained(member, frame.number, frame.name, frame.kind, last)
 
     def _unsubscribe(self, member: int, frame: Frame) -> None:
         self._questions.forget(member, frame.name, Kind.SUBSCRIBE)
@@ -356,8 +359,11 @@ class RemoteHub:
         if frame.number:
             self._send_all(Frame(Kind.LOST, 0, b""))
         self._ask(Frame(Ask.READY, 0, b""))  # before claims: a fence counts when it is granted
-        self._questions.begin()
-        self._outbox.begin()
+        # What was asked for is said in that order: who subscribes does not hear what it has
+        # published before, but is told of it if it is retained.
+        waiting = merge(self._outbox.begin(), self._questions.begin(), key=itemgetter(0))
+        for _, packed in waiting:
+            self._send(BRIDGE, packed)
         self._claims.begin()
         self._enter(Stage.READY, "messages were lost" if frame.number else "")
 

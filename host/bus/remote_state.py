@@ -13,6 +13,9 @@ OwnedKey = tuple[bytes, int, int]
 WaitingClaim = tuple[int, bytes, float, bool, bool]
 """Who claims which key, when it has its answer at the latest, if it was given up, if it has it."""
 
+WaitingSubscription = tuple[int, int, bytes, int, int]
+"""Member, its number, name and kind of a subscription, and after which serial it is asked."""
+
 
 class RemoteState(NamedTuple):
     """What a hub knows.
@@ -23,8 +26,7 @@ class RemoteState(NamedTuple):
         hearers, prefix_hearers: who hears what.
         outbox: as `Outbox.state` returns it.
         owned, claims: as `Claims.state` returns them.
-        confirming: the subscriptions, and questions for what is retained, that have no answer yet:
-            member, number, name and kind.
+        confirming: the subscriptions, and questions for what is retained, that have no answer yet.
         asking: the questions to tables that have none: member and number.
         position: the last message that was heard, and its epoch; None if none was.
         known_since: since when the broker knows serials of this node, as it says; 0 for no answer.
@@ -39,7 +41,7 @@ class RemoteState(NamedTuple):
     outbox: OutboxState
     owned: list[OwnedKey]
     claims: list[WaitingClaim]
-    confirming: list[tuple[int, int, bytes, int]]
+    confirming: list[WaitingSubscription]
     asking: list[tuple[int, int]]
     position: tuple[int, bytes] | None
     known_since: int

@@ -7,7 +7,13 @@ import random
 
 import pytest
 
-from support.bus_world import live, more_members, subscribed
+from support.bus_world import (
+    PUBLISHED_AND_SUBSCRIBED,
+    live,
+    more_members,
+    publish_and_subscribe,
+    subscribed,
+)
 from support.buses import Subscriber
 
 pytestmark = [
@@ -115,6 +121,12 @@ def test_between_what_is_kept_and_what_comes_nothing_is_missing_and_nothing_come
         at = hearer.heard.index("ready")
         assert all(each.retained for each in hearer.heard[:at])
         assert not any(each.retained for each in hearer.heard[at + 1 :])
+
+
+def test_what_one_publishes_and_subscribes_to_is_done_in_that_order(bus_world):
+    hearers = publish_and_subscribe(bus_world.members[0])
+    bus_world.settle()
+    assert [hearer.payloads for hearer in hearers] == PUBLISHED_AND_SUBSCRIBED
 
 
 def test_prefixes_hear_all_topics_that_begin_so_once_for_each_subscription(bus_world):

@@ -17,12 +17,14 @@ from host.bridge.scripts import SCRIPTS
 from host.runtime.loop import READ
 from host.settings import Lifecycle
 from support.bus_world import (
+    PUBLISHED_AND_SUBSCRIBED,
     Publisher,
     World,
     assert_exactly_once,
     claimed,
     live,
     more_members,
+    publish_and_subscribe,
     settings,
     subscribed,
 )
@@ -125,6 +127,16 @@ def test_all_waits_for_a_broker_that_is_away_at_the_start(redis_server, worlds):
     world.until(lambda: claimed(world, member, "k"))
 
 
+def test_what_is_published_and_subscribed_to_before_the_broker_is_there_is_done_in_that_order(
+    redis_server, worlds
+):
+    world = worlds(settings(redis_server))
+    hearers = publish_and_subscribe(world.add(world.hosts[0]))
+    world.until_ready()
+    world.settle()
+    assert [hearer.payloads for hearer in hearers] == PUBLISHED_AND_SUBSCRIBED
+
+
 def test_a_claim_waits_for_the_broker_and_its_fencing_number_is_known_with_the_answer(
     redis_server, worlds
 ):
@@ -156,7 +168,7 @@ def test_who_subscribes_and_unsubscribes_while_the_broker_is_away_leaves_nothing
     hearer = Subscriber(member.bus, "t")
     for _ in range(20):
         world.turn()
-    names = [name for _, _, name, _ in world.hosts[0].router.hub.state().confirming]
+    names = [name for _, _, name, *_ in world.hosts[0].router.hub.state().confirming]
     assert sorted(names) == [b"bus.left", b"bus.lost", b"bus.taken", b"settled", b"t"]
     redis_server.start()
     world.until(lambda: "ready" in hearer.heard)

@@ -330,6 +330,24 @@ def numbers_of(hearer: Subscriber, member: Member) -> list[int]:
     return [int(payload) for _, sender, payload in live(hearer) if sender == member.bus.member]
 
 
+PUBLISHED_AND_SUBSCRIBED = [
+    [b"0", "ready", b"1", b"not retained", b"2", b"not retained"],
+    [b"0", b"1", "ready", b"2", b"not retained"],
+    [b"0", b"1", b"2", "ready"],
+]
+"""What is heard of `publish_and_subscribe`."""
+
+
+def publish_and_subscribe(member: Member) -> list[Subscriber]:
+    """Have a member publish what is retained and what is not, and subscribe in between."""
+    hearers = []
+    for number in range(3):
+        member.bus.publish("t", b"%d" % number, retain=3)
+        member.bus.publish("t", b"not retained")
+        hearers.append(Subscriber(member.bus, "t", prefix=number == 1))
+    return hearers
+
+
 class Publisher:
     """Publishes numbers with `done`, and keeps the answers.
 

@@ -32,7 +32,7 @@ VARIABLE = "_PREFORK_HANDOVER"
 """The number of the memfd, for the process that a reload executes anew."""
 KEPT = "_PREFORK_KEPT"
 """The number of what root has read of certificates, for a rehearsal."""
-FORMAT = 18
+FORMAT = 19
 """Raised with every change of what is handed over: a reload to another format is refused."""
 
 

@@ -457,6 +457,25 @@ def test_what_is_retained_is_passed_on_whole(site, broker):
     assert found == [(4, b"room.a")] * 2 + [(4, b"room.b")] * 2
 
 
+@pytest.mark.parametrize("reloads", [False, True])
+def test_what_waits_is_said_and_asked_in_its_order(site, reloads):
+    site.say(1, Kind.PUBLISH, b"t", number=5, payload=b"0")
+    site.say(1, Kind.SUBSCRIBE, b"t", 7)
+    site.say(1, Kind.PUBLISH, b"t", number=5, payload=b"1")
+    site.say(1, Kind.READ_PREFIX, b"", 8)
+    site.say(1, Kind.PUBLISH, b"t", number=5, payload=b"2")
+    if reloads:
+        site.reload()
+    settle(site)
+    said = [
+        frame.number if frame.kind == Kind.SUBSCRIBED else split_sender(frame.payload)[1]
+        for frame in site.sent[1]
+        if frame.kind in (Kind.RETAINED, Kind.SUBSCRIBED, Kind.MESSAGE)
+    ]
+    live = said.index(7)
+    assert said[live - 1 :] == [b"0", 7, b"1", b"0", b"1", 8, b"2"]
+
+
 def test_what_is_retained_is_read_without_a_subscription(site, broker):
     broker.publish(b"t", b"\x03b:1x", 1)
     site.say(2, Kind.READ, b"t", 7)
