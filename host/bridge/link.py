@@ -8,8 +8,7 @@ import os
 import socket
 import ssl
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import hiredis
@@ -28,6 +27,20 @@ class LinkError(Exception):
     """The server is away, refuses, or says what it must not; the text says which."""
 
 
+class _Gathering:
+    """A context that does something at its end; it is entered for each message that is sent."""
+
+    def __init__(self, end: Callable[[], object]) -> None:
+        self._end, self.is_on = end, False
+
+    def __enter__(self) -> None:
+        self.is_on = True
+
+    def __exit__(self, *_: object) -> None:
+        self.is_on = False
+        self._end()
+
+
 class Link(asyncio.BufferedProtocol):
     """Commands one after the other, with their replies in that order, and pushes as they come.
 
@@ -42,6 +55,8 @@ class Link(asyncio.BufferedProtocol):
 
     Attributes:
         is_reading: whether more may be passed on before `on_read` is called.
+        gathering: a context; all commands within are sent at its end, at once and without another
+            turn of the loop.
     """
 
     def __init__(
@@ -51,7 +66,8 @@ class Link(asyncio.BufferedProtocol):
         on_read: Callable[[], object],
     ) -> None:
         self._on_push, self._on_end, self._on_read = on_push, on_end, on_read
-        self.is_reading = self._is_gathering = False
+        self.is_reading = self._is_paused = False
+        self.gathering = _Gathering(self._flush)
         self._reader = hiredis.Reader(notEnoughData=_NOTHING)
         self._waiting: deque[Reply] = deque()
         self._transport: asyncio.Transport | None = None
@@ -88,27 +104,17 @@ class Link(asyncio.BufferedProtocol):
         """
         if done is not None:
             self._waiting.append(done)
-        if not self._unsent and not self._is_gathering:
+        if not self._unsent and not self.gathering.is_on:
             asyncio.get_running_loop().call_soon(self._flush)
         words: tuple[Any, ...] = command
         self._unsent.append(hiredis.pack_command(words))
 
-    @contextmanager
-    def gathering(self) -> Iterator[None]:
-        """Send all commands of this time at once, at its end: the loop need not turn for that."""
-        self._is_gathering = True
-        try:
-            yield
-        finally:
-            self._is_gathering = False
-            self._flush()
-
     def pause(self, *, paused: bool) -> None:
         """Read nothing more of what the server sends, or go on."""
-        if self._transport is not None and self._transport.is_closing():
+        if paused is self._is_paused or self._transport is None or self._transport.is_closing():
             return
-        if self._transport is not None and paused is self._transport.is_reading():
-            (self._transport.pause_reading if paused else self._transport.resume_reading)()
+        self._is_paused = paused
+        (self._transport.pause_reading if paused else self._transport.resume_reading)()
 
     def close(self, reason: str) -> None:
         """End the connection, for a reason that `on_end` is told."""

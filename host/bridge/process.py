@@ -260,6 +260,7 @@ class _Bridge:
 
     def _flush(self) -> None:
         """Send what waits for the hub; read nothing more from the broker if that is too much."""
+        self._is_flushing = True  # what the session tells now is sent now, without another turn
         if self._session is not None:
             self._session.flush()
         self._is_flushing = False
@@ -278,26 +279,24 @@ class _Bridge:
         if self._is_held and has_room and not self._stopped.is_set():
             self._is_held = False
             loop.add_reader(number, self._read)
-            self._read()
+            self._read(only_rest=True)
 
-    def _read(self) -> None:
-        """Take what the hub says."""
+    def _read(self, *, only_rest: bool = False) -> None:
+        """Take what the hub says, or the rest of what it has said when that had to wait."""
         try:
-            if not self._pass_frames():
-                return
-            if self._channel.receive() < 0:
+            if not only_rest and self._channel.receive() < 0:
                 raise BadFrameError("end of file")
             self._pass_frames()
         except (OSError, BadFrameError):
             asyncio.get_running_loop().remove_reader(self._channel.fileno())
             self._stopped.set()
 
-    def _pass_frames(self) -> bool:
-        """Do what the hub asks for; False if that has to wait until the broker has answered."""
-        with nullcontext() if self._link is None else self._link.gathering():
-            return self._do_frames()
+    def _pass_frames(self) -> None:
+        """Do what the hub asks for; some of it may have to wait until the broker has answered."""
+        with nullcontext() if self._link is None else self._link.gathering:
+            self._do_frames()
 
-    def _do_frames(self) -> bool:
+    def _do_frames(self) -> None:
         for frame in self._channel.frames():
             if frame.kind == Ask.END:
                 self._is_ending = True
@@ -306,8 +305,7 @@ class _Bridge:
             if self._unanswered >= _MOST_UNANSWERED and not self._stopped.is_set():
                 self._is_held = True
                 asyncio.get_running_loop().remove_reader(self._channel.fileno())
-                return False
-        return True
+                break
 
     @property
     def _unanswered(self) -> int:
