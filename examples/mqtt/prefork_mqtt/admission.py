@@ -167,7 +167,7 @@ class Admission:
         if not is_kept or (is_full and not connect.clean):
             raise RefusedError(Refusal.UNAVAILABLE)
         if connect.clean:
-            client.connection.write(connack(0))
+            _greet(client, session)
         elif await self._stored.save(session):
             await self._go_on(client, session, record)
         else:
@@ -177,7 +177,6 @@ class Admission:
         """Return a new session of a client."""
         client_id = client.client_id
         session = Session(client_id, self._options, clean=clean)
-        session.write = client.connection.write
         if not clean:
             session.behind, session.missed = True, {}  # what is live is in its queue, too
             session.forget = partial(self._stored.queues.remove, client_id)
@@ -198,7 +197,7 @@ class Admission:
         self, client: Client, session: Session, record: Record | None, found: dict[str, Message]
     ) -> None:
         """Tell a client that its session goes on, and send what is in its queue."""
-        client.connection.write(connack(0, session_present=record is not None))
+        _greet(client, session, session_present=record is not None)
         if record is not None:
             session.received.update(record.received)
             sent = {
@@ -222,3 +221,9 @@ class Admission:
     def _refuse(self, client: Client, refusal: Refusal) -> None:
         client.connection.write(connack(refusal))
         client.connection.close()
+
+
+def _greet(client: Client, session: Session, *, session_present: bool = False) -> None:
+    """Let a client in; what is live reaches it from now on, since this comes first [3.2.0]."""
+    client.connection.write(connack(0, session_present=session_present))
+    session.write = client.connection.write

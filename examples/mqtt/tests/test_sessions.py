@@ -12,6 +12,7 @@ from reading import (
 )
 
 from host.bus.frames import Frame, Kind
+from host.bus.tables import READS, Request
 
 
 def test_a_session_that_persists_is_found_by_another_worker_with_all_it_has_missed(make):
@@ -203,3 +204,24 @@ def test_who_subscribes_to_more_than_may_wait_is_disconnected(make):
     filters = b"".join(b"\0\3" + each + b"\0" for each in (b"a/+", b"+/1", b"a/#"))
     client.say(b"\x82" + bytes((2 + len(filters),)) + b"\0\1" + filters)
     assert client.connection.closed
+
+
+def test_nothing_comes_before_the_answer_to_connect(make, monkeypatch):
+    """Whatever is published while the session is stored [3.2.0-1]."""
+    harness = make(2)
+    joined(harness, 0, "me", "a", qos=1, clean=False).say(DISCONNECT)
+    speaker, held, do = joined(harness, 1), [], harness.bus._do
+
+    def hold_changes(member, frame):
+        is_change = frame.kind == Kind.TABLE and Request.unpack(frame.payload).op not in READS
+        (held.append if is_change else lambda each: do(*each))((member, frame))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(harness.bus, "_do", hold_changes)
+        back = Client(harness, 0, "me", clean=False)
+        speaker.say(publish("a", b"early"))
+        assert (len(held), back.hear()) == (1, [])
+    do(*held[0])
+    assert back.hear() == [b"\x20\x01\x00"]
+    speaker.say(publish("a", b"late"))
+    assert back.payloads() == [b"late"]
