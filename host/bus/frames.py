@@ -13,6 +13,8 @@ from typing import NamedTuple
 _HEAD = struct.Struct("<IBHI")  # payload's length, kind, name's length, number
 MAX_NAME_BYTES = 512
 MAX_PAYLOAD_BYTES = 1_048_576
+_HEAD_BYTES, _unpack_head = _HEAD.size, _HEAD.unpack_from
+_MOST_BYTES = MAX_PAYLOAD_BYTES + MAX_NAME_BYTES
 MAX_QUEUED_BYTES = 8_388_608
 """What may wait for one process; more is dropped and counted: a hung worker costs no more."""
 _READ_BYTES = 122_880
@@ -113,6 +115,11 @@ def split_sender(data: bytes) -> tuple[str, bytes]:
     return data[1:end].decode(), data[end:]
 
 
+def packed(kind: int, number: int, name: bytes, payload: bytes = b"") -> bytes:
+    """Write a frame; whoever has no `Frame` of it saves making one."""
+    return _HEAD.pack(len(payload), kind, len(name), number) + name + payload
+
+
 class BadFrameError(Exception):
     """What came is no frame: the process at the other end is not to be trusted any more."""
 
@@ -127,8 +134,7 @@ class Frame(NamedTuple):
 
     def pack(self) -> bytes:
         """Write it."""
-        head = _HEAD.pack(len(self.payload), self.kind, len(self.name), self.number)
-        return head + self.name + self.payload
+        return packed(self.kind, self.number, self.name, self.payload)
 
 
 class Parser:
@@ -136,6 +142,7 @@ class Parser:
 
     def __init__(self, rest: bytes = b"") -> None:
         self._data = bytearray(rest)
+        self._wanted = 0  # so many bytes the next frame has at least
 
     @property
     def rest(self) -> bytes:
@@ -152,21 +159,25 @@ class Parser:
         Raises:
             BadFrameError: a length is beyond its limit.
         """
-        buffer, at = self._data, 0
+        if len(self._data) < self._wanted:
+            return
+        data, at = bytes(self._data), 0  # slices of it are bytes: no further copies
+        have, self._wanted = len(data), 0
         try:
-            while len(buffer) - at >= _HEAD.size:
-                size, kind, name_size, number = _HEAD.unpack_from(buffer, at)
-                if size > MAX_PAYLOAD_BYTES + MAX_NAME_BYTES or name_size > MAX_NAME_BYTES:
+            while have - at >= _HEAD_BYTES:
+                size, kind, name_size, number = _unpack_head(data, at)
+                if size > _MOST_BYTES or name_size > MAX_NAME_BYTES:
                     raise BadFrameError(f"a frame of {size} bytes named with {name_size}")
-                start = at + _HEAD.size
-                end = start + name_size + size
-                if len(buffer) < end:
+                start = at + _HEAD_BYTES
+                middle = start + name_size
+                end = middle + size
+                if have < end:
+                    self._wanted = end - at
                     break
-                name = bytes(buffer[start : start + name_size])
                 at = end
-                yield Frame(kind, number, name, bytes(buffer[start + name_size : end]))
+                yield Frame(kind, number, data[start:middle], data[middle:end])
         finally:
-            del buffer[:at]
+            del self._data[:at]
 
 
 class Channel:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 
+_MOST_REMEMBERED = 10_000
+
 Lists = list[tuple[bytes, list[int]]]
 
 
@@ -15,6 +17,7 @@ class Hearers:
         self._topics: dict[bytes, dict[int, None]] = {}
         self._prefixes: dict[bytes, dict[int, None]] = {}
         self._lengths: Counter[int] = Counter()
+        self._found: dict[bytes, tuple[int, ...]] = {}  # for topics, as long as nothing changes
 
     @property
     def topics(self) -> Collection[bytes]:
@@ -28,22 +31,28 @@ class Hearers:
 
     def of(self, topic: bytes) -> Collection[int]:
         """Return who hears a topic, each member once."""
-        members = self._topics.get(topic, {})
         if not self._prefixes:
-            return members
-        found = dict(members)
-        for length in self._lengths:
-            found.update(self._prefixes.get(topic[:length], {}))
+            return self._topics.get(topic, ())
+        found = self._found.get(topic)
+        if found is None:
+            members = dict(self._topics.get(topic, {}))
+            for length in self._lengths:
+                members.update(self._prefixes.get(topic[:length], {}))
+            if len(self._found) >= _MOST_REMEMBERED:
+                self._found.clear()
+            found = self._found[topic] = tuple(members)
         return found
 
     def add(self, topic: bytes, member: int) -> bool:
         """Have a member hear a topic; True if nobody had subscribed to it."""
+        self._found.clear()
         is_first = topic not in self._topics
         self._topics.setdefault(topic, {})[member] = None
         return is_first
 
     def add_prefix(self, prefix: bytes, member: int) -> bool:
         """Have a member hear the topics that begin so; True if nobody had subscribed to that."""
+        self._found.clear()
         is_first = prefix not in self._prefixes
         if is_first:
             self._lengths[len(prefix)] += 1
@@ -52,10 +61,12 @@ class Hearers:
 
     def remove(self, topic: bytes, member: int) -> bool:
         """Have a member hear a topic no more; True if it was the last one that had subscribed."""
+        self._found.clear()
         return _discard(self._topics, topic, member)
 
     def remove_prefix(self, prefix: bytes, member: int) -> bool:
         """Have it hear the topics that begin so no more; True if it was the last one."""
+        self._found.clear()
         was_last = _discard(self._prefixes, prefix, member)
         if was_last:
             self._lengths[len(prefix)] -= 1

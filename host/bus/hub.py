@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
-from host.bus.frames import FENCE, Frame, Kind, with_sender
+from host.bus.frames import FENCE, Frame, Kind, packed, with_sender
 from host.bus.hearers import Hearers
 from host.bus.tables import DONE, Op, Request, TableLimits, Tables
 from host.interfaces import BUS_LEFT
@@ -20,6 +21,9 @@ from host.interfaces import BUS_LEFT
 _RING_BYTES = 1_500
 _MESSAGE_BYTES = 120
 """About what an empty ring and an empty message cost (CPython, 64 bits)."""
+
+_MESSAGE = int(Kind.MESSAGE)  # a number is had faster than a member of an enumeration
+_ORDERED = packed(Kind.ORDERED, 1, b"")
 
 Send = Callable[[int, bytes], bool]
 
@@ -157,7 +161,7 @@ class Hub:
         self._hearers.leave(member)
         for key in [key for key, owner in self._owners.items() if owner == member]:
             del self._owners[key]
-        self._broadcast(BUS_LEFT.encode(), _name(member), _name(member))
+        self._broadcast(member, BUS_LEFT.encode(), _name(member))
 
     def receive(self, member: int, frame: Frame) -> None:
         """Do what a member asks for.
@@ -172,17 +176,17 @@ class Hub:
     def _publish(self, member: int, frame: Frame) -> None:
         if frame.number:
             self._retain(frame.name, _name(member), frame.payload, frame.number)
-        self._broadcast(frame.name, _name(member), frame.payload)
+        self._broadcast(member, frame.name, frame.payload)
 
     def _publish_told(self, member: int, frame: Frame) -> None:
         self._publish(member, frame)
-        self._send(member, Frame(Kind.ORDERED, 1, b"").pack())
+        self._send(member, _ORDERED)
 
-    def _broadcast(self, topic: bytes, sender: bytes, payload: bytes) -> None:
+    def _broadcast(self, sender: int, topic: bytes, payload: bytes) -> None:
         if hearers := self._hearers.of(topic):
-            packed = Frame(Kind.MESSAGE, 0, topic, with_sender(sender, payload)).pack()
+            message = packed(_MESSAGE, 0, topic, _head(sender) + payload)
             for member in hearers:
-                self._send(member, packed)
+                self._send(member, message)
 
     def _subscribe(self, member: int, frame: Frame) -> None:
         self._hearers.add(frame.name, member)
@@ -247,3 +251,9 @@ class Hub:
 
 def _name(member: int) -> bytes:
     return b"%d" % member
+
+
+@lru_cache(1024)
+def _head(member: int) -> bytes:
+    """Return what comes before the payload of a message of a member."""
+    return with_sender(_name(member), b"")

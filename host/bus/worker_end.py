@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Sized
 from dataclasses import dataclass
+from functools import partial
 
 from host.bus.frames import (
     FENCE,
@@ -17,6 +18,7 @@ from host.bus.frames import (
     Kind,
     clock,
     name_bytes,
+    packed,
     split_sender,
 )
 from host.bus.tables import Answer
@@ -25,10 +27,15 @@ from host.interfaces import BUS_LEFT, BUS_LOST, BUS_TAKEN, Message
 from host.runtime.loop import READ, WRITE, Loop
 
 _LAST_ID = 2**32 - 1
+_PUBLISH = int(Kind.PUBLISH)  # a number is had faster than a member of an enumeration
+_PUBLISH_TOLD = int(Kind.PUBLISH_TOLD)
+_MOST_REMEMBERED = 10_000
 _OWN_TOPICS = (BUS_LOST, BUS_TAKEN)
 """What one member is told alone."""
 _TOPICS_OF_BUS = frozenset((BUS_LEFT, *_OWN_TOPICS))
 
+_Heard = tuple[str, tuple[Callable[[Message], object], ...]]
+"""A topic, and what is called with its messages."""
 Call = Callable[..., object]
 Isolated = Callable[[Callable[[], object]], None]
 
@@ -91,6 +98,7 @@ class LocalBus:
         self._subscriptions: dict[str, list[_Subscription]] = {}
         self._prefixes: dict[str, list[_Subscription]] = {}
         self._lengths: list[int] = []  # of the prefixes
+        self._heard: dict[bytes, _Heard] = {}  # topics, as long as no subscription changes
         self._ordering: deque[Callable[[bool], object]] = deque()
         self._asked: dict[int, Asked] = {}
         self._fences: dict[bytes, int] = {}
@@ -128,8 +136,9 @@ class LocalBus:
             raise ValueError(f"payload of {len(payload)} bytes: {MAX_PAYLOAD_BYTES} at most")
         if topic in _TOPICS_OF_BUS:
             raise ValueError(f"{topic} is a topic of the bus: it alone publishes there")
-        name, kind = name_bytes(topic), Kind.PUBLISH if done is None else Kind.PUBLISH_TOLD
-        taken = not self._is_full and self._put(kind, retain, name, payload)
+        kind = _PUBLISH if done is None else _PUBLISH_TOLD
+        frame = packed(kind, retain, name_bytes(topic), payload)
+        taken = not self._is_full and self._channel.put(frame)
         if not taken:
             self._refused()
         if done is not None:
@@ -177,6 +186,7 @@ class LocalBus:
         """Hear nothing more of `topic`."""
         known = self._prefixes if prefix else self._subscriptions
         if gone := known.pop(topic, None):
+            self._heard.clear()
             if prefix:
                 self._lengths = sorted({len(each) for each in known})
             for number in [key for key, each in self._pending.items() if each in gone]:
@@ -236,8 +246,8 @@ class LocalBus:
         """Close the channel."""
         self._channel.close()
 
-    def _put(self, kind: Kind, number: int, name: bytes, payload: bytes = b"") -> bool:
-        return self._channel.put(Frame(kind, number, name, payload).pack())
+    def _put(self, kind: int, number: int, name: bytes, payload: bytes = b"") -> bool:
+        return self._channel.put(packed(kind, number, name, payload))
 
     def _on_event(self, mask: int) -> None:
         if mask & WRITE:
@@ -254,30 +264,38 @@ class LocalBus:
             self._loop.remove(self._channel.fileno())
 
     def _hear(self, frame: Frame) -> None:
+        name = frame.name
+        topic, callbacks = self._heard.get(name) or self._find(name)
         sender, payload = split_sender(frame.payload)
-        self._deliver(Message(frame.name.decode(), payload, sender, retained=False))
+        message = Message(topic, payload, sender, retained=False)
+        for callback in callbacks:
+            self._isolated(partial(callback, message))
 
-    def _lost(self, frame: Frame) -> None:
-        self._deliver(Message(BUS_LOST, b"%d" % frame.number, self.member, retained=False))
-
-    def _answered(self, frame: Frame, answer: Answer | None) -> None:
-        self._call(self._asked.pop(frame.number).answer, answer)
-
-    def _deliver(self, message: Message) -> None:
-        topic = message.topic
-        hearing = self._subscriptions.get(topic, ())
-        if topic in _OWN_TOPICS:  # live or not
-            for subscription in tuple(hearing):
-                self._call(subscription.callback, message)
-            return
-        found = [each.callback for each in hearing if each.live]
+    def _find(self, name: bytes) -> _Heard:
+        """Return a topic with who hears what is live in it, each once, and remember that."""
+        topic = name.decode()
+        found = [each.callback for each in self._subscriptions.get(topic, ()) if each.live]
         for length in self._lengths:
             if length > len(topic):
                 break
             hearing = self._prefixes.get(topic[:length], ())
             found += [each.callback for each in hearing if each.live]
-        for callback in found if len(found) < 2 else dict.fromkeys(found):
-            self._call(callback, message)
+        if len(self._heard) >= _MOST_REMEMBERED:
+            self._heard.clear()
+        heard = self._heard[name] = topic, tuple(dict.fromkeys(found))
+        return heard
+
+    def _lost(self, frame: Frame) -> None:
+        self._tell_own(BUS_LOST, b"%d" % frame.number)
+
+    def _answered(self, frame: Frame, answer: Answer | None) -> None:
+        self._call(self._asked.pop(frame.number).answer, answer)
+
+    def _tell_own(self, topic: str, payload: bytes) -> None:
+        """Tell what one member is told alone: to all who have subscribed to it, live or not."""
+        message = Message(topic, payload, self.member, retained=False)
+        for subscription in tuple(self._subscriptions.get(topic, ())):
+            self._call(subscription.callback, message)
 
     def _retained(self, frame: Frame) -> None:
         subscription = self._pending.get(frame.number)
@@ -290,6 +308,7 @@ class LocalBus:
         subscription = self._pending.pop(frame.number, None)
         if subscription is not None:
             subscription.live = True
+            self._heard.clear()
             if subscription.ready is not None:
                 self._call(subscription.ready)
 
@@ -315,7 +334,7 @@ class LocalBus:
 
     def _taken(self, frame: Frame) -> None:
         if self._fences.pop(frame.name, None) is not None:  # else it was given up meanwhile
-            self._deliver(Message(BUS_TAKEN, frame.name, self.member, retained=False))
+            self._tell_own(BUS_TAKEN, frame.name)
 
     def _next_id(self) -> int:
         """Return a number for a question: it is no other's for the next four billion."""
@@ -323,4 +342,4 @@ class LocalBus:
         return self._ids
 
     def _call(self, function: Call, *args: object) -> None:
-        self._isolated(lambda: function(*args))
+        self._isolated(partial(function, *args))

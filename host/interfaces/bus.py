@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 BUS_LEFT = "bus.left"
 """The topic that tells of a member that is gone: the payload is its name."""
@@ -21,8 +20,7 @@ is taken for dead.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """What was published on the bus.
 
     Attributes:

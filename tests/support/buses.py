@@ -14,6 +14,7 @@ from host.bus.frames import Channel
 from host.bus.supervisor_end import BusRouter, MessageCounts
 from host.bus.worker_end import LocalBus
 from host.runtime.loop import Loop
+from host.text import named
 from support.fakes import Told
 
 _COUNTED: Any = ("published", "delivered", "dropped")
@@ -30,6 +31,7 @@ class Buses:
         loop: the loop of all of them.
         told: the telemetry of the router.
         failures: what callbacks have raised.
+        blamed: the module and the name of each of those callbacks, as the log has them.
         router: the supervisor's end.
         sockets: each worker's socket, by its number.
         buses: each worker's end, by its number.
@@ -40,6 +42,7 @@ class Buses:
     def __init__(self, members: Sequence[int], max_queued: int | None = None) -> None:
         self.loop, self.told = Loop(), Told()
         self.failures: list[Exception] = []
+        self.blamed: list[tuple[str, str]] = []
         self.router = BusRouter(self.loop, self.told.telemetry)
         self.buses: dict[int, LocalBus] = {}
         self.counts: dict[int, Counter[str]] = defaultdict(Counter)
@@ -66,6 +69,7 @@ class Buses:
             function()
         except Exception as error:
             self.failures.append(error)
+            self.blamed.append(named(function))
 
     def run(self, turns: int = 20) -> None:
         """Run so many turns of the loop; each end sends what has been queued in it."""

@@ -1,6 +1,7 @@
 """Frames survive any split of the stream; channels are bounded and count what they drop."""
 
 import socket
+import tracemalloc
 from contextlib import closing, contextmanager
 from itertools import pairwise
 
@@ -101,6 +102,20 @@ def test_frames_that_nobody_asks_for_stay():
     assert parser.rest == frames[1].pack() + frames[2].pack()
     assert list(parser.frames()) == frames[1:]
     assert parser.rest == b""
+
+
+def test_a_frame_that_comes_slowly_is_not_copied_with_each_piece():
+    parser = Parser(Frame(Kind.PUBLISH, 0, b"t", bytes(MAX_PAYLOAD_BYTES)).pack()[:1000])
+    list(parser.frames())
+    tracemalloc.start()
+    for _ in range(1000):
+        parser.add(bytes(1000))
+        size, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        assert list(parser.frames()) == []
+        assert tracemalloc.get_traced_memory()[1] < size + 1000
+    tracemalloc.stop()
+    assert len(next(fed(parser, bytes(50_000))).payload) == MAX_PAYLOAD_BYTES
 
 
 def test_a_channel_sends_as_many_pieces_as_it_may():

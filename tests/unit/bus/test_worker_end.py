@@ -43,6 +43,35 @@ def test_two_subscriptions_of_one_worker_each_hear_all_of_it():
         assert one.payloads == other.payloads == [b"0", "ready", b"1"]
 
 
+def test_who_subscribes_to_what_is_heard_already_hears_it_too():
+    with connected() as scene:
+        hearers = [Subscriber(scene.buses[1], "a.b")]
+        for prefix in ("a.", "a"):
+            scene.run()
+            scene.buses[2].publish("a.b", b"%d" % len(hearers))
+            scene.run()
+            hearers.append(Subscriber(scene.buses[1], prefix, prefix=True))
+        scene.run()
+        scene.buses[2].publish("a.b", b"3")
+        scene.run()
+        assert [each.payloads[1:] for each in hearers] == [[b"1", b"2", b"3"], [b"2", b"3"], [b"3"]]
+
+
+def fails(*_):
+    raise ZeroDivisionError
+
+
+def test_the_log_names_the_function_that_was_given_and_has_failed():
+    with connected(1) as scene:
+        bus = scene.buses[1]
+        bus.subscribe("t", fails, fails)
+        bus.claim("k", fails)
+        scene.run()
+        bus.publish("t", b"x", done=fails)
+        scene.run()
+        assert scene.blamed == [(__name__, "fails")] * 4
+
+
 @pytest.mark.parametrize("answered", [True, False])
 def test_after_unsubscribing_nothing_is_heard(answered):
     """Not even what the hub had sent for the subscription before it knew."""
