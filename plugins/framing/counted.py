@@ -129,23 +129,38 @@ class VarintFramer(BufferedFramer[bytes]):
         return message[:before] + encode_varint(len(message) - before) + message[before:]
 
     def _next(self) -> tuple[bytes, int] | None:
-        data, start = self._data, self._at + self._before
-        length = 0
-        for place, byte in enumerate(data[start : start + self._longest]):
-            length |= (byte & 0x7F) << 7 * place
-            if byte < 0x80:
-                break
+        data, at = self._data, self._at
+        start = at + self._before
+        have = len(data)
+        if start < have and (length := data[start]) < 0x80:  # as in most messages, or else two:
+            body = start + 1
+        elif start + 1 < have and 0 < data[start + 1] < 0x80 and self._longest > 1:
+            length, body = data[start] & 0x7F | data[start + 1] << 7, start + 2
+        elif (found := self._long_length(start)) is not None:
+            length, body = found
         else:
-            if self.waiting >= self._before + self._longest:
-                raise FrameSyntaxError(f"a length has {self._longest} bytes at most")
             return None
-        if place and not byte:
-            raise FrameSyntaxError("a length must not be written with more bytes than it needs")
         if self._before + length > self._max:
             raise FrameTooLongError(self._max)
-        body = start + place + 1
         end = body + length
-        return None if len(data) < end else (bytes(data[self._at : start] + data[body:end]), end)
+        if have < end:
+            return None
+        return b"".join((data[at:start], data[body:end])), end
+
+    def _long_length(self, start: int) -> tuple[int, int] | None:
+        """Return the length that begins at `start`, and where it ends; None until it is whole."""
+        data, length = self._data, 0
+        last = start + self._longest - 1
+        for place in range(start, min(last + 1, len(data))):
+            byte = data[place]
+            length |= (byte & 0x7F) << 7 * (place - start)
+            if byte < 0x80:
+                if place > start and not byte:
+                    raise FrameSyntaxError("a length must not have more bytes than it needs")
+                return length, place + 1
+            if place == last:
+                raise FrameSyntaxError(f"a length has {self._longest} bytes at most")
+        return None
 
 
 def encode_varint(number: int) -> bytes:
@@ -156,6 +171,8 @@ def encode_varint(number: int) -> bytes:
     """
     if number < 0:
         raise ValueError(f"only numbers from 0 on can be written like this, not {number}")
+    if number < 0x4000:  # as most are
+        return bytes((number & 0x7F | 0x80, number >> 7)) if number >= 0x80 else bytes((number,))
     written = bytearray()
     while number >= 0x80:
         written.append(number & 0x7F | 0x80)

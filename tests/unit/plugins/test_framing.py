@@ -392,6 +392,20 @@ def test_mqtt_packets_however_they_are_cut(messages, cuts):
     assert framer.waiting == 0
 
 
+@pytest.mark.parametrize("size", [0, 127, 128, 300, 16_383, 16_384, 2_097_152])
+def test_lengths_of_one_byte_and_more(size):
+    framer = VarintFramer(before=1, longest=4, max_bytes=2**22)
+    message = b"0" + b"x" * size
+    data = framer.frame(message) * 2
+    found = [each for place in range(6) for each in framer.feed(data[place : place + 1])]
+    assert [*found, *framer.feed(data[6:])] == [message] * 2
+
+
+def test_a_length_of_more_bytes_than_there_may_be():
+    with pytest.raises(FrameSyntaxError):
+        list(VarintFramer(longest=1).feed(b"\x80\x01" + bytes(128)))
+
+
 def test_the_longest_length_of_mqtt():
     framer = VarintFramer(before=1, longest=4, max_bytes=2**30)
     assert outcome(framer, b"0" + b"\xff\xff\xff\x7f") == []
