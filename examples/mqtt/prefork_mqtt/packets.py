@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from enum import IntEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from host.plugins.coordination import MQTT_WILDCARDS
@@ -11,31 +12,19 @@ from host.plugins.framing import FieldReader, FrameSyntaxError, encode_varint
 
 _NUMBER = struct.Struct(">H")
 _FAILURE = 0x80
+_MOST_REMEMBERED, _REMEMBERED_BYTES = 5000, 500
 _PUBLISH = [bytes((0x30 | flags,)) for flags in range(16)]
 
 
-class Kind(IntEnum):
-    """The types of packets [2.2.1]."""
+class Kind:
+    """The types of packets [2.2.1]: no enumeration, whose members are had more slowly."""
 
-    CONNECT = 1
-    CONNACK = 2
-    PUBLISH = 3
-    PUBACK = 4
-    PUBREC = 5
-    PUBREL = 6
-    PUBCOMP = 7
-    SUBSCRIBE = 8
-    SUBACK = 9
-    UNSUBSCRIBE = 10
-    UNSUBACK = 11
-    PINGREQ = 12
-    PINGRESP = 13
-    DISCONNECT = 14
+    CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP = range(1, 8)
+    SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK, PINGREQ, PINGRESP, DISCONNECT = range(8, 15)
 
 
-_FLAGS: dict[int, int] = {Kind.PUBREL: 2, Kind.SUBSCRIBE: 2, Kind.UNSUBSCRIBE: 2}
-_NUMBERED = {kind: bytes((kind << 4 | _FLAGS.get(kind, 0), 2)) for kind in Kind}
-_PUBLISH_KIND = int(Kind.PUBLISH)
+_FLAGS = {Kind.PUBREL: 2, Kind.SUBSCRIBE: 2, Kind.UNSUBSCRIBE: 2}
+_NUMBERED = [bytes((kind << 4 | _FLAGS.get(kind, 0), 2)) for kind in range(16)]
 
 
 class Refusal(IntEnum):
@@ -106,7 +95,7 @@ def kind_of(packet: bytes) -> int:
     """
     first = packet[0]
     kind = first >> 4
-    if kind != _PUBLISH_KIND and first & 15 != _FLAGS.get(kind, 0):
+    if kind != Kind.PUBLISH and first & 15 != _FLAGS.get(kind, 0):
         raise FrameSyntaxError(f"a packet of type {kind} has the flags {first & 15}")
     return kind
 
@@ -147,35 +136,39 @@ def read_publish(packet: bytes) -> Publish:
     Raises:
         FrameSyntaxError: it is none.
     """
-    first, end = packet[0], 3 + int.from_bytes(packet[1:3], "big")
+    if len(packet) < 3:
+        raise FrameSyntaxError("a packet ends within a field")
+    first, end = packet[0], 3 + (packet[1] << 8 | packet[2])
     qos, packet_id = first >> 1 & 3, 0
     if qos == 3 or first & 0b1110 == 0b1000:
         raise FrameSyntaxError("a PUBLISH has QoS 3, or QoS 0 and comes again")
-    try:
-        topic = MQTT_WILDCARDS.check_topic(packet[3:end].decode())
-    except UnicodeDecodeError as error:
-        raise FrameSyntaxError("a topic is not in UTF-8") from error
+    name = packet[3:end]
+    topic = _topic(name) if end <= _REMEMBERED_BYTES else _topic.__wrapped__(name)
     if qos:
-        packet_id, end = int.from_bytes(packet[end : end + 2], "big"), end + 2
-        if not packet_id:
-            raise FrameSyntaxError("a packet has the number 0")
-    if end > len(packet) or len(packet) < 3:
+        packet_id, end = _packet_id(packet[end : end + 2]), end + 2
+    if end > len(packet):
         raise FrameSyntaxError("a packet ends within a field")
     return Publish(topic, packet[end:], qos, bool(first & 1), packet_id)
 
 
+@lru_cache(_MOST_REMEMBERED)
+def _topic(name: bytes) -> str:
+    """Read the name of a topic [4.7.1]; most are read many times."""
+    try:
+        return MQTT_WILDCARDS.check_topic(name.decode())
+    except UnicodeDecodeError as error:
+        raise FrameSyntaxError("a topic is not in UTF-8") from error
+
+
 def read_packet_id(packet: bytes) -> int:
     """Read what has a number and nothing else: PUBACK, PUBREC, PUBREL, PUBCOMP."""
-    body = FieldReader(packet, 1)
-    number = _packet_id(body)
-    body.end()
-    return number
+    return _packet_id(packet[1:])
 
 
 def read_subscribe(packet: bytes) -> tuple[int, list[tuple[str, int]]]:
     """Read a SUBSCRIBE [3.8]: its number, and filters with the QoS that is asked for."""
     body = FieldReader(packet, 1)
-    packet_id = _packet_id(body)
+    packet_id = _packet_id(body.take(2))
     found: list[tuple[str, int]] = []
     while body.more() or not found:
         found.append((MQTT_WILDCARDS.check_filter(_text(body)), body.number(1)))
@@ -187,7 +180,7 @@ def read_subscribe(packet: bytes) -> tuple[int, list[tuple[str, int]]]:
 def read_unsubscribe(packet: bytes) -> tuple[int, list[str]]:
     """Read an UNSUBSCRIBE [3.10]: its number, and filters."""
     body = FieldReader(packet, 1)
-    packet_id = _packet_id(body)
+    packet_id = _packet_id(body.take(2))
     found: list[str] = []
     while body.more() or not found:
         found.append(MQTT_WILDCARDS.check_filter(_text(body)))
@@ -201,11 +194,11 @@ def _text(body: FieldReader) -> str:
     return text
 
 
-def _packet_id(body: FieldReader) -> int:
+def _packet_id(field: bytes) -> int:
     """Read the number of a packet, which is never 0 [2.3.1]."""
-    if not (number := body.number(2)):
-        raise FrameSyntaxError("a packet has the number 0")
-    return number
+    if len(field) != 2 or field == b"\0\0":
+        raise FrameSyntaxError("a packet has the number 0, or none, or more than that")
+    return field[0] << 8 | field[1]
 
 
 def connack(code: int, *, session_present: bool = False) -> bytes:
@@ -219,7 +212,7 @@ def suback(packet_id: int, granted: list[int | None]) -> bytes:
     return b"\x90" + encode_varint(2 + len(codes)) + _NUMBER.pack(packet_id) + codes
 
 
-def numbered(kind: Kind, packet_id: int) -> bytes:
+def numbered(kind: int, packet_id: int) -> bytes:
     """Write what has a number and nothing else."""
     return _NUMBERED[kind] + _NUMBER.pack(packet_id)
 

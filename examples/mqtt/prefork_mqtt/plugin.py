@@ -33,8 +33,7 @@ from prefork_mqtt.session import Session
 from prefork_mqtt.stored import StoredSessions
 from prefork_mqtt.sys_topics import publish_sys_topics
 
-_PUBLISH = int(Kind.PUBLISH)  # a number is compared faster than a member of an enumeration
-_CONFIRMATIONS = frozenset(map(int, (Kind.PUBACK, Kind.PUBREC, Kind.PUBREL, Kind.PUBCOMP)))
+_CONFIRMATIONS = range(Kind.PUBACK, Kind.PUBCOMP + 1)
 _MAX_CLIENT_ID_BYTES = 256
 _KEEP_ALIVE = 1.5
 _SWEEP_SECONDS, _MOST_DRAIN_SECONDS = 60.0, 2.0
@@ -131,7 +130,7 @@ class Mqtt:
             if kind != Kind.CONNECT:
                 raise FrameSyntaxError("the first packet is no CONNECT")
             self._connect(client, packet)
-        elif kind == _PUBLISH:
+        elif kind == Kind.PUBLISH:
             self._publish(client, packet)
         elif kind in _CONFIRMATIONS:
             self._confirm(client, kind, read_packet_id(packet))
@@ -201,12 +200,11 @@ class Mqtt:
     def _confirm(self, client: Client, kind: int, packet_id: int) -> None:
         session = client.session
         assert session is not None
-        if kind == Kind.PUBREL:
-            session.received.discard(packet_id)
-            client.connection.write(numbered(Kind.PUBCOMP, packet_id))
-            return
         if kind == Kind.PUBACK:
             session.confirm(packet_id)
+        elif kind == Kind.PUBREL:
+            session.received.discard(packet_id)
+            client.connection.write(numbered(Kind.PUBCOMP, packet_id))
         elif kind == Kind.PUBREC:
             session.receive(packet_id)
         else:

@@ -26,7 +26,7 @@ class Message:
     ) -> None:
         self.topic, self.payload, self.qos, self.key = topic, payload, qos, key
         self.retain = retain
-        self._heads: dict[tuple[int, bool], bytes] = {}
+        self._heads: dict[int, bytes] = {}
 
     def with_key(self, key: str) -> Message:
         """Return it as one of its own, which is in a queue."""
@@ -44,13 +44,14 @@ class Message:
 
     def packet(self, qos: int, packet_id: int = 0, *, again: bool = False) -> bytes:
         """Return it as a PUBLISH."""
-        head = self._heads.get((qos, again))
+        place = qos << 1 | again
+        head = self._heads.get(place)
         if head is None:
             size = len(self.payload)
             head = publish_head(self.topic, size, qos, retain=self.retain, again=again)
             if not qos:
                 head += self.payload
-            self._heads[qos, again] = head
+            self._heads[place] = head
         return head + packet_id.to_bytes(2, "big") + self.payload if qos else head
 
 
