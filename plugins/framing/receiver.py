@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 
 from host import Connection
@@ -12,6 +14,10 @@ FrameError = FrameSyntaxError | FrameTooLongError
 
 _SHARE = 100
 """How many frames are taken before others have their turn: about 1 ms."""
+_SHARE_SECONDS = 0.001
+"""How long slow ones are taken: 100 that wait for something would be taken for one that hangs."""
+_MOST_UNTIMED = 16
+"""How many are taken at most before the clock is looked at again; that costs as much as one."""
 
 
 class Receiver:
@@ -36,7 +42,8 @@ class Receiver:
         handle: called with each frame.
         on_error: called with FrameSyntaxError or FrameTooLongError of the framer or of `handle`;
             it is to close the connection.
-        share: how many frames are taken in one turn of the loop.
+        share: how many frames are taken in one turn of the loop at most.
+        clock: a monotonic clock, in seconds.
 
     Attributes:
         idle_seconds: the connection is closed with the reason `TIMEOUT` when nothing has come from
@@ -45,6 +52,7 @@ class Receiver:
     """
 
     __slots__ = (
+        "_clock",
         "_connection",
         "_framer",
         "_handle",
@@ -61,15 +69,21 @@ class Receiver:
         handle: Callable[[bytes], object],
         on_error: Callable[[FrameError], object],
         share: int = _SHARE,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connection, self._framer, self._share = connection, framer, share
         self._handle, self._on_error = handle, on_error
-        self._holds = 0
+        self._clock, self._holds = clock, 0
         self.idle_seconds: float | None = None
 
     def feed(self, data: bytes = b"") -> None:
-        """Take in what has arrived, and have as much of it handled as may be now."""
+        """Take in what has arrived, and have as much of it handled as may be now.
+
+        The clock is looked at after the first frame, if there are more, and then the more seldom
+        the more fast ones there were.
+        """
         connection, framer, left = self._connection, self._framer, self._share
+        look, until = left - 1, math.inf
         frames = framer.feed(data)
         if self._holds:  # since it was released
             return
@@ -79,9 +93,13 @@ class Receiver:
                 if self._holds or connection.closed:
                     return
                 left -= 1
-                if not left and framer.waiting:
-                    connection.call_next_turn(lambda _: self.feed())
-                    return
+                if left == look and framer.waiting:
+                    now = self._clock()
+                    if not left or now >= until:
+                        connection.call_next_turn(lambda _: self.feed())
+                        return
+                    until = min(until, now + _SHARE_SECONDS)
+                    look = max(0, left - min(self._share - left, _MOST_UNTIMED))
         except (FrameSyntaxError, FrameTooLongError) as error:
             self._on_error(error)
         if self.idle_seconds is not None:

@@ -24,7 +24,7 @@ from host.plugins.line.arrays import AT_ONCE_BYTES, MAX_WORDS, Words, cut_arrays
 from host.plugins.line.commands import QUIT, Commands
 from host.plugins.line.options import Options
 from host.plugins.line.session import Array, State
-from host.plugins.line.share import TOGETHER, Share
+from host.plugins.line.share import Share
 
 # A number: `b"*" in chunk` would first take the bytes for a number, and raise and clear an error.
 _STAR, _CR = ord("*"), ord("\r")
@@ -115,8 +115,11 @@ class Line:
                     return
             else:
                 lines = self._cut_lines(data)
-                if self._answerers.replies_alone and 0 < len(lines) <= TOGETHER:
-                    self._reply_to(connection, lines, _NO_WORDS)
+                if self._answerers.replies_alone and 0 < len(lines) <= self._share.lines:
+                    if len(lines) == 1:
+                        self._reply_to(connection, lines, _NO_WORDS)
+                    else:
+                        self._reply_together(connection, lines, _NO_WORDS)
                     return
                 if len(lines) == 1:
                     self._commands.count_one()
@@ -149,7 +152,8 @@ class Line:
         current: State = connection.data
         current.between = False
         framer, share = current.framer, self._share
-        share.began, stop = share.clock(), None
+        stop = None
+        share.begin()
         while not connection.closed:
             if connection.congested or current.handler is not None:
                 framer.feed(data)
@@ -193,8 +197,8 @@ class Line:
         requests, places, pieces = cut_arrays(data, self._at_once)
         if not requests or pieces[places[-1] :] != [b""]:
             return False
-        if self._answerers.replies_alone and len(requests) <= TOGETHER:
-            self._reply_to(connection, list(map(line_of, requests)), iter(requests))
+        if self._answerers.replies_alone and len(requests) <= self._share.lines:
+            self._reply_together(connection, list(map(line_of, requests)), iter(requests))
             return True
         if len(requests) > 1:
             return False
@@ -275,6 +279,15 @@ class Line:
             if lines_left(lines) and share.is_used_up():
                 return True
         return False
+
+    def _reply_together(
+        self, connection: Connection, lines: list[bytes], words: Iterator[Words | None]
+    ) -> None:
+        """Have a few lines answered at once; if they turn out to be slow, the next ones are not."""
+        share = self._share
+        share.begin()
+        self._reply_to(connection, lines, words)
+        share.is_used_up()
 
     def _reply_to(
         self, connection: Connection, lines: list[bytes], words: Iterator[Words | None]

@@ -22,7 +22,8 @@ class Share:
         clock: a monotonic clock, in seconds.
         began: when the share began; who begins one sets it.
         ended: when one was used up last; who has used it up sets it.
-        lines: how many lines are to be answered before the next look.
+        lines: how many lines are to be answered before the next look: one, as long as nobody
+            knows how slow they are.
     """
 
     __slots__ = ("began", "clock", "ended", "lines")
@@ -30,7 +31,11 @@ class Share:
     def __init__(self) -> None:
         self.clock = time.monotonic
         self.began = self.ended = 0.0
-        self.lines = TOGETHER
+        self.lines = 1
+
+    def begin(self) -> None:
+        """Begin a share."""
+        self.began = self.clock()
 
     def was_just_used_up(self) -> bool:
         """Tell whether another connection has used up its share a moment ago."""

@@ -9,13 +9,15 @@ from host.plugins.framing import FrameSyntaxError, FrameTooLongError
 from host.testing import Harness
 
 PLUGIN = """
+import time
+
 from host import hookimpl
 from host.plugins.framing import LineFramer, Receiver
 
 
 class Lines:
     def __init__(self):
-        self.got, self.errors, self.doings = [], [], {}
+        self.got, self.errors, self.doings, self.clock = [], [], {}, time.monotonic
 
     @hookimpl
     def on_accept(self, connection):
@@ -27,7 +29,8 @@ class Lines:
             self.errors.append(error)
             connection.close()
 
-        connection.data = Receiver(connection, LineFramer(20), handle, on_error, share=10)
+        connection.data = Receiver(connection, LineFramer(20), handle, on_error, share=10,
+                                   clock=lambda: self.clock())
 
     @hookimpl
     def on_readable(self, connection):
@@ -339,3 +342,34 @@ def test_whatever_happens_frames_come_in_order_and_only_while_it_is_not_held(
             release()
             started.run()
         assert it.got == lines(count)
+
+
+class Clock:
+    """A clock that goes on only as frames are handled."""
+
+    def __init__(self, plugin, seconds):
+        self.looks, self._plugin, self._seconds = 0, plugin, seconds
+
+    def __call__(self):
+        self.looks += 1
+        return self._seconds * len(self._plugin.got)
+
+
+@pytest.mark.parametrize(("seconds", "most"), [(10.0, 2), (0.002, 2), (0.0002, 8), (1e-6, 10)])
+def test_of_slow_frames_fewer_are_taken_before_others_have_their_turn(start, seconds, most):
+    started, plugin, connection = start()
+    plugin.clock, others = Clock(plugin, seconds), []
+    worker = started.workers[0]
+    plugin.doings[b"0"] = lambda _: worker.call_from_thread(lambda: others.append(len(plugin.got)))
+    connection.feed(wire(lines(40)))
+    assert others == [most]
+    assert plugin.got == lines(40)
+
+
+def test_the_clock_is_not_looked_at_for_a_frame_that_comes_alone(start):
+    _, plugin, connection = start()
+    plugin.clock = Clock(plugin, 10.0)
+    for line in lines(3):
+        connection.feed(wire([line]))
+    assert plugin.got == lines(3)
+    assert plugin.clock.looks == 0

@@ -44,7 +44,7 @@ def test_a_share_is_used_up_when_its_time_is_over():
     assert not share.is_used_up()
 
 
-@pytest.mark.parametrize("seconds", [1e-6, 5e-6, 1e-4])
+@pytest.mark.parametrize("seconds", [1e-6, 5e-6, 2e-5])
 def test_fast_lines_are_answered_many_at_a_time(seconds):
     share, clock = begun()
     lines = taken(share, clock, seconds, turns=5)
@@ -58,6 +58,12 @@ def test_of_slow_lines_a_turn_has_no_more_than_its_time_allows_twice(seconds):
     assert taken(share, clock, seconds) <= TOGETHER
     for _ in range(20):
         assert taken(share, clock, seconds) * seconds <= max(seconds, 2 * _SHARE_SECONDS)
+
+
+def test_of_lines_that_nobody_knows_yet_one_is_answered_first():
+    share, clock = begun()
+    assert share.lines == 1
+    assert taken(share, clock, 1.0) == 1
 
 
 def test_lines_that_become_fast_are_answered_many_at_a_time_again():
