@@ -30,6 +30,10 @@ _LAST_ID = 2**32 - 1
 _PUBLISH = int(Kind.PUBLISH)  # a number is had faster than a member of an enumeration
 _PUBLISH_TOLD = int(Kind.PUBLISH_TOLD)
 _MOST_REMEMBERED = 10_000
+_SHARE_SECONDS = 0.001
+"""How long frames are handled before others have their turn: each may be sent on to thousands."""
+_MOST_UNTIMED = 16
+"""How many are handled at most before the clock is looked at again."""
 _OWN_TOPICS = (BUS_LOST, BUS_TAKEN)
 """What one member is told alone."""
 _TOPICS_OF_BUS = frozenset((BUS_LEFT, *_OWN_TOPICS))
@@ -106,6 +110,7 @@ class LocalBus:
         self._is_full = False
         self._owning: dict[bytes, deque[_Claim]] = {}
         self._watched = READ
+        self._is_behind = False  # frames have come that wait for a later turn
         self._answers: dict[int, Callable[[Frame], object]] = {
             Kind.MESSAGE: self._hear,
             Kind.RETAINED: self._retained,
@@ -252,14 +257,30 @@ class LocalBus:
     def _on_event(self, mask: int) -> None:
         if mask & WRITE:
             self.flush()
-        if not mask & ~WRITE:
-            return
+        if mask & ~WRITE and not self._is_behind:
+            self._go_on(self._channel.receive)
+
+    def _go_on(self, receive: Callable[[], int] = int) -> None:
+        """Handle the frames that have come; if they take long, the rest waits for the next turn.
+
+        Nothing more is read until then, so that it waits in the hub and is counted there.
+        """
+        self._is_behind, taken, look, enough = False, 0, 2, math.inf
         try:
-            if self._channel.receive() < 0:
+            if receive() < 0:
                 raise BadFrameError("end of file")
             for frame in self._channel.frames():
                 if (answer := self._answers.get(frame.kind)) is not None:
                     answer(frame)
+                taken += 1
+                if taken == look:  # not for one that comes alone
+                    now = self._loop.time()
+                    if now >= enough:
+                        self._is_behind = True
+                        self._loop.call_from_thread(self._go_on)
+                        return
+                    enough = min(enough, now + _SHARE_SECONDS)
+                    look += min(taken, _MOST_UNTIMED)
         except BadFrameError:  # the supervisor has died: the control channel tells, too
             self._loop.remove(self._channel.fileno())
 

@@ -29,7 +29,10 @@ _NEVER = math.inf
 _FEW_CANCELLED = 64
 _CALLS_SECONDS = 0.001
 """How long calls are made before events are looked for again: many connections may have more to do
-than they got done in their turn, and somebody new must not wait for all of them."""
+than they got done in their turn, and somebody new must not wait for all of them. It is the same
+with timers that are due at the same time."""
+_MOST_UNTIMED = 16
+"""How many timers are run at most before the clock is looked at again."""
 
 
 class Poller(Protocol):
@@ -309,13 +312,21 @@ class Loop:
     def _run_timers(self) -> None:
         timers, now = self._timers, self.now
         until = next(self._order)  # what is made here waits for the next turn, also if it is due
+        made, look, enough = 0, 2, _NEVER
         while timers and timers[0][0] <= now and timers[0][1] < until:
             timer = heapq.heappop(timers)[2]
             function, timer.function = timer.function, None
             if function is None:
                 self._cancelled -= 1
-            else:
-                function()
+                continue
+            function()
+            made += 1
+            if made == look:  # not for one that is alone: that is most often so
+                moment = self._clock()
+                if moment >= enough:
+                    break
+                enough = min(enough, moment + _CALLS_SECONDS)
+                look += min(made, _MOST_UNTIMED)
         self._find_due()
 
     def _run_calls(self, _mask: int) -> None:

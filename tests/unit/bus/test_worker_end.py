@@ -1,5 +1,7 @@
 """A worker's end: what it hears and in which order, keys that it owns, and what is refused."""
 
+import time
+
 import pytest
 
 from support.buses import Subscriber, connected
@@ -126,6 +128,28 @@ def test_a_callback_that_raises_harms_no_other():
         scene.run()
         assert hearer.payloads == ["ready", b"x"]
         assert [type(failure) for failure in scene.failures] == [ZeroDivisionError]
+
+
+def test_messages_that_take_long_leave_others_their_turn_and_come_in_their_order():
+    with connected() as scene:
+        heard, others = [], []
+
+        def slow(message):
+            if not heard:
+                scene.loop.call_from_thread(lambda: others.append(len(heard)))
+            heard.append(message.payload)
+            until = time.monotonic() + 0.002
+            while time.monotonic() < until:
+                pass
+
+        scene.buses[1].subscribe("t", slow)
+        scene.run()
+        messages = [b"%d" % number for number in range(40)]
+        for each in messages:
+            scene.buses[1].publish("t", each)
+        scene.run()
+        assert heard == messages
+        assert others == [4]
 
 
 def test_what_is_no_name_or_too_long_is_an_error():

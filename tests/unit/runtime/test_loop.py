@@ -154,6 +154,32 @@ def test_calls_due_at_the_same_time_are_made_in_order(loop):
     assert called == [0, 1, 2, 3, 4]
 
 
+def test_calls_that_are_due_at_once_leave_events_their_turn_if_they_are_slow(loop, clock, ready):
+    called, seen = [], []
+
+    def slow(number):
+        clock.now += 0.01
+        called.append(number)
+
+    for number in range(40):
+        loop.call_at(99.0, lambda number=number: slow(number))
+    loop.add(ready, READ, lambda _mask: seen.append(len(called)))
+    while len(called) < 40:
+        before = len(called)
+        loop.run_once()
+        assert before < len(called) <= before + 4
+    assert seen[:3] == [0, 4, 8]
+    assert called == list(range(40))
+
+
+def test_fast_calls_that_are_due_at_once_are_made_in_one_turn(loop):
+    called = []
+    for number in range(1000):
+        loop.call_at(99.0, lambda number=number: called.append(number))
+    loop.run_once(0)
+    assert called == list(range(1000))
+
+
 def test_a_cancelled_call_is_not_made(loop):
     called = []
     timer = loop.call_at(99.0, lambda: called.append("cancelled"))
