@@ -112,7 +112,7 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         self._begin_turn, self._end_turn = loop.on_turn_begin, loop.on_turn_end
         loop.on_turn_end, self.is_serving = self._turn_is_over, True
         if self._note is not None:
-            self._ready = Ready(self._note, self._ready)
+            self._ready = Ready(self._note, self._ready, loop)
         while not loop.stopping:
             try:
                 self.run_forever()

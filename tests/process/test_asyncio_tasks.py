@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,20 @@ def test_a_task_that_hangs_is_told_with_its_name(start: Start) -> None:
         assert ", task Task-" in message
         assert "(Obedient.do_hang_in_task.<locals>.hangs); it is made to end" in message
         host.wait_for("worker_ready", count=2)
+
+
+def test_many_tasks_that_run_at_once_are_no_hang_and_leave_others_their_turn(start: Start) -> None:
+    """300 of 10 ms: three times the time of a hang."""
+    host = start(plugin=f"{FILE}:Many", workers=1, settings={"lifecycle.hang_seconds": 1})
+    with connect(host.address) as many, connect(host.address) as other:
+        many.sendall(b"many\n")
+        for _ in range(5):
+            other.sendall(b"x\n")
+            assert other.recv(100) == b"x\n"
+            assert not select.select([many], [], [], 0)[0]  # its tasks are not done yet
+        assert many.recv(100) == b"all\n"
+    assert not host.events("worker_hung")
+    assert host.stop() == 0
 
 
 def test_who_waits_as_it_stops_does_not_hang(start: Start) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 from host import Connection, Worker, hookimpl
@@ -66,3 +67,28 @@ class Late:
             if name == "first":
                 self.task = self.loop.create_task(self.wait("second"))
             raise
+
+
+class Many:
+    """Begins many tasks at a request, each of which takes 10 ms, and answers after the last."""
+
+    @hookimpl
+    def on_worker_start(self, worker: Worker) -> None:
+        self.loop = worker.asyncio
+
+    @hookimpl
+    def on_readable(self, connection: Connection) -> None:
+        request = connection.read()
+        if request == b"many\n":
+            self.all = self.loop.create_task(self.do_all(connection))
+        else:
+            connection.write(request)
+
+    async def do_all(self, connection: Connection) -> None:
+        await asyncio.gather(*(self.do_one() for _ in range(300)))
+        connection.write(b"all\n")
+
+    async def do_one(self) -> None:
+        until = time.monotonic() + 0.01
+        while time.monotonic() < until:
+            pass
