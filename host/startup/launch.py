@@ -233,7 +233,7 @@ def _open(
     settings, handed, passed = prepared.settings, given.handed, given.passed
     listeners, failed = open_or_take(prepared, handed, inherited, failed, passed, given.stored)
     control = open_control(settings, telemetry, handed)
-    ops, failed = open_or_take_ops(settings, handed, passed, failed)
+    ops, failed = open_or_take_ops(settings, handed, passed, failed, listeners)
     return Opened(listeners, control, ops, given.kept), failed
 
 

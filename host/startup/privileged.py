@@ -99,7 +99,7 @@ def open_and_become(loaded: Loaded, wanted: Account, given: Given, telemetry: Te
     with ExitStack() as closing:
         listeners = open_or_find(served, given.passed, given.stored, wanted)
         control = open_control(settings, telemetry, None)
-        ops = open_ops(settings, given.passed, wanted)
+        ops = open_ops(settings, given.passed, listeners, wanted)
         opened = Opened(listeners, control, ops, keep_certificates(loaded, wanted))
         closing.callback(opened.close)
         if opened.kept is not None:

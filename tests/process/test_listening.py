@@ -272,3 +272,14 @@ def test_what_somebody_else_has_put_in_the_place_of_a_socket_file_stays(
         with connect(f"unix:{path}"):
             theirs.accept()[0].close()
     path.unlink()
+
+
+def test_an_address_that_the_host_itself_has_is_told_so_and_nothing_is_left(
+    refuse: Refuse, tmp_path: Path
+) -> None:
+    """Where it is shown how a host is, and the same file under another name."""
+    for more in (("--ops", "unix:./x.sock"), ("--listen", "unix:./x.sock")):
+        refusal = refuse("--plugin", WHOAMI, "--listen", "unix:x.sock", *more)
+        assert refusal.code == 5
+        assert "this host listens on unix:x.sock itself" in refusal.message
+        assert not (tmp_path / "x.sock").exists()

@@ -32,7 +32,7 @@ from host.supervisor.generation import Generation
 from host.supervisor.generations import Generations
 from host.supervisor.reload import handover, stand_in
 from host.supervisor.reload.reloader import Plan, Program, ReloadError
-from host.supervisor.reload.sockets import changed_shards, open_missing
+from host.supervisor.reload.sockets import changed_shards, naming_own, open_missing
 from host.supervisor.workers.exits import ExitReports
 from host.supervisor.workers.handles import WorkerHandle, Workers
 from host.telemetry.logs import LogWriter
@@ -188,7 +188,8 @@ def _open_added(
     opened: list[ListeningSocket] = []
     try:
         opened = open_missing(plan.listen, existing, parts.passed)
-        return opened, open_missing(plan.ops, parts.ops()[0], parts.passed)
+        with naming_own((), [*existing, *opened]):
+            return opened, open_missing(plan.ops, parts.ops()[0], parts.passed)
     except ListenError as error:
         for listener in opened:
             listener.close()

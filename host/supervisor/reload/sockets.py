@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from errno import EADDRINUSE, EPERM
@@ -208,24 +208,43 @@ def _opening(existing: Iterable[str]) -> Iterator[list[ListeningSocket]]:
     """
     opened: list[ListeningSocket] = []
     try:
-        yield opened
-    except BaseException as error:
-        own = [*existing, *(listener.view.address for listener in opened)]
+        with naming_own(existing, opened):
+            yield opened
+    except BaseException:
         for listener in opened:
             listener.close()
-        if isinstance(error, ListenError) and error.errno == EADDRINUSE:
-            _blame_own(error, own)
         raise
 
 
-def _blame_own(error: ListenError, own: Iterable[str]) -> None:
-    """Say so if it is a listener of this host that has the address, as `*` has those of all others.
+@contextmanager
+def naming_own(
+    addresses: Iterable[str], opened: Collection[ListeningSocket] = ()
+) -> Iterator[None]:
+    """Say so if a listener of this host itself has an address which cannot be had.
+
+    Args:
+        addresses: those that this host listens on.
+        opened: listeners that it has besides.
 
     Raises:
         ListenError: the same error, with the address of that listener.
     """
-    scheme, port = error.address.partition("//")[0], error.address.rpartition(":")[2]
-    for address in own:
-        if address.startswith(f"{scheme}//") and address.rpartition(":")[2] == port:
-            advice = f"this host listens on {address} itself: choose another address or port"
-            raise ListenError(error.address, error.errno, advice) from error
+    try:
+        yield
+    except ListenError as error:
+        if error.errno == EADDRINUSE:
+            for own in [*addresses, *(listener.view.address for listener in opened)]:
+                if _has_same(own, error.address):
+                    advice = f"this host listens on {own} itself: choose another address"
+                    raise ListenError(error.address, error.errno, advice) from error
+        raise
+
+
+def _has_same(own: str, wanted: str) -> bool:
+    """Tell whether an address is in the way of another: `*` has the port of all others, too."""
+    scheme, _, place = wanted.partition(":")
+    if not own.startswith(f"{scheme}:"):
+        return False
+    if scheme == "unix":
+        return os.path.realpath(own.partition(":")[2]) == os.path.realpath(place)
+    return own.rpartition(":")[2] == wanted.rpartition(":")[2]

@@ -160,6 +160,16 @@ def test_one_that_cannot_be_opened_leaves_none_open_and_the_old_ones_as_they_wer
         pass
 
 
+def test_a_socket_file_of_the_host_itself_is_named_however_its_path_is_written(scene, tmp_path):
+    handed = scene.open(unix(tmp_path))
+    (tmp_path / "link").symlink_to(tmp_path)
+    other = Listen(address=f"unix:{tmp_path}/link/x.sock")
+    with pytest.raises(ListenError, match=f"this host listens on unix:{tmp_path}/x.sock itself"):
+        scene.take((unix(tmp_path), "echo"), (other, "echo"), handed=handed)
+    with pytest.raises(ListenError, match="itself"):
+        scene.missing(unix(tmp_path), other)
+
+
 def test_a_listener_of_the_host_itself_that_has_the_port_is_named(scene):
     handed = scene.open(Listen(address=ANY))
     address = handed[0].address
