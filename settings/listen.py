@@ -18,7 +18,7 @@ from pydantic import (
 from host.settings import address as addresses
 from host.settings.process import ACCOUNT
 from host.settings.section import Section
-from host.settings.validators import also_text, as_tuple, distinct
+from host.settings.validators import Rate, also_text, as_tuple, distinct
 
 _MAPPED = IPv6Network("::ffff:0:0/96")
 
@@ -133,12 +133,13 @@ class Listen(Section):
         description="Group of a Unix socket file, by name or number, such as that of a proxy that"
         " may connect with mode 0o660. Empty by default: the group of the host.",
     )
-    max_rate: float = Field(
+    max_rate: Rate = Field(
         default=0.0,
         ge=0,
-        description="Connections a second that are handed out to workers at most, in pieces of a"
-        " tenth of a second; others wait in the backlog, and nobody is refused. 0 means any"
-        " number; a small one lets clients wait long in a burst.",
+        json_schema_extra=also_text,
+        description='Connections that are handed out to workers at most, as "500/s", "30/m" or a'
+        " number a second, in pieces of a tenth of a second; others wait in the backlog, and nobody"
+        " is refused. 0 means any number; a small one lets clients wait long in a burst.",
     )
     max_connections: int = Field(
         default=0,

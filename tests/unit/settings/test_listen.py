@@ -136,6 +136,15 @@ def test_a_name_that_no_plugin_can_have_is_refused_for_a_protocol_of_alpn():
         Listen(address="tcp://[::]:1", tls="x", alpn={"h2": ""})
 
 
+@pytest.mark.parametrize(
+    ("given", "rate"), [("500/s", 500.0), ("30/m", 0.5), ("90/h", 0.025), ("2.5", 2.5), (7, 7.0)]
+)
+def test_all_rates_are_written_alike(given, rate):
+    listen = Listen.model_validate({"address": "tcp://127.0.0.1:7000", "max_rate": given})
+    assert listen.max_rate == Limits.model_validate({"rate_per_client": given}).rate_per_client
+    assert listen.max_rate == rate
+
+
 def test_a_burst_needs_a_rate():
     assert Limits(rate_per_client=5.0, burst_per_client=20).burst_per_client == 20
     with pytest.raises(ValidationError, match="says nothing without rate_per_client"):
