@@ -25,6 +25,7 @@ def main() -> None:
     early_signals.block()
     gc.disable()
     rehearsal.end_with_supervisor()
+    rehearsal.hide_what_is_kept()
     streams.begin()
     _look_last_in_the_working_directory()
     if sys.argv[1:2] == ["status"] and "--ready" in sys.argv:

@@ -6,6 +6,19 @@ import os
 
 REHEARSAL = "_PREFORK_REHEARSAL"
 """The environment variable that has the supervisor's pid in that process."""
+KEPT = "_PREFORK_KEPT"
+"""The number of what root has read of certificates, there and after the exec of a reload."""
+
+
+def hide_what_is_kept() -> None:
+    """Hide the memory of a supervisor at once that an exec has left with keys: it is seen again.
+
+    A rehearsal does so when it has offered itself to the kernel, which it could not do any more.
+    """
+    if KEPT in os.environ and REHEARSAL not in os.environ:
+        from host.runtime.processes import hide_memory  # noqa: PLC0415  (as below)
+
+        hide_memory()
 
 
 def end_with_supervisor() -> None:

@@ -221,11 +221,15 @@ def write_all(descriptor: int, data: bytes) -> None:
 def seal(parts: Sequence[bytes]) -> int:
     """Write parts into a file in memory that nobody can change any more (memfd_create(2)).
 
+    Nor can anybody open it anew, in the /proc of a process that has it (memory that is hidden is
+    seen for a moment after each exec): only root, and its owner after chmod(2).
+
     Returns:
         Its descriptor; the caller closes it.
     """
     descriptor = os.memfd_create("certificates", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
+        os.fchmod(descriptor, 0)
         for part in parts:
             write_all(descriptor, _LENGTH.pack(len(part)) + part)
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)

@@ -24,14 +24,12 @@ from host.ipc.series_totals import FamilyCounts
 from host.ipc.totals import ListenerCounts, SlotCounts
 from host.net.listeners import Source
 from host.net.socket_files import SocketFile
-from host.runtime.rehearsal import REHEARSAL
+from host.runtime.rehearsal import KEPT, REHEARSAL
 from host.settings import AppliedSetting, Problem, Settings, SettingsError
 from host.settings.errors import show
 
 VARIABLE = "_PREFORK_HANDOVER"
 """The number of the memfd, for the process that a reload executes anew."""
-KEPT = "_PREFORK_KEPT"
-"""The number of what root has read of certificates, for a rehearsal."""
 FORMAT = 19
 """Raised with every change of what is handed over: a reload to another format is refused."""
 
@@ -301,7 +299,8 @@ class Handover(_Value):
                 file.write(self.model_dump_json().encode())
             for descriptor in passed:
                 os.set_inheritable(descriptor, True)
-            yield {**variables, VARIABLE: str(memfd)}
+            kept = {} if self.kept is None else {KEPT: str(self.kept)}
+            yield {**variables, VARIABLE: str(memfd), **kept}
         finally:
             for descriptor in passed:
                 os.set_inheritable(descriptor, False)
@@ -328,6 +327,7 @@ def receive() -> Handover | None:
     number = os.environ.pop(VARIABLE, None)
     if number is None:
         return None
+    os.environ.pop(KEPT, None)  # it is in the record, too; it was there to be seen early
     try:
         with open(int(number), "rb") as file:
             file.seek(0)

@@ -15,7 +15,7 @@ from host.errors import HostError
 from host.runtime.loop import Loop, TimerHandle
 from host.runtime.origin import Origin
 from host.runtime.processes import Exit, end_of, is_lost, start_program
-from host.runtime.rehearsal import REHEARSAL
+from host.runtime.rehearsal import KEPT, REHEARSAL
 from host.settings import BusSettings, Listen, Process
 from host.supervisor.generations import Generations
 from host.supervisor.reload import handover
@@ -226,7 +226,7 @@ class Reloader:
         file, arguments, origin, kept = self._program
         environment = {**origin.environment, REHEARSAL: str(os.getpid())}
         if kept is not None:
-            environment[handover.KEPT] = str(kept)
+            environment[KEPT] = str(kept)
         try:
             pid = start_program(
                 file, arguments, origin._replace(environment=environment), output, errors, kept

@@ -1,9 +1,12 @@
 """All tables of a host, and what is sent to workers of them."""
 
 import os
+from contextlib import nullcontext
 
 import pytest
 
+from host.runtime.accounts import account
+from host.runtime.privileges import acting_as
 from host.settings import Listen, Loaded, Settings, SettingsError
 from host.tls.pem import seal, unseal
 from host.tls.tables import load_set, load_tables, unsealed
@@ -97,6 +100,16 @@ def test_new_certificates_are_installed_in_all_contexts_of_their_table(authority
     for listen in given.settings.listen[:2]:
         assert "new.example" in meet(tls.of(listen).front, authority.client(), "a.example").names
     assert tls.certificates("two")[0].names == ("b.example",)
+
+
+def test_what_is_sealed_can_be_opened_anew_by_nobody_but_root():
+    """As another process of that user would, in the /proc of one that has it."""
+    descriptor = seal([b"a key"])
+    nobody = account("nobody")
+    with nullcontext() if os.geteuid() else acting_as(nobody), pytest.raises(PermissionError):
+        os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY)
+    assert unseal(descriptor) == [b"a key"]
+    os.close(descriptor)
 
 
 def test_what_nobody_has_sealed_is_not_taken():

@@ -18,7 +18,7 @@ from host.ipc.series import Family
 from host.ipc.series_totals import FamilyCounts, SeriesCounts
 from host.ipc.totals import ListenerCounts, SlotCounts
 from host.net.socket_files import SocketFile
-from host.runtime.rehearsal import REHEARSAL
+from host.runtime.rehearsal import KEPT, REHEARSAL
 from host.settings import Listen, Settings, SettingsError
 from host.settings.models import Log
 from host.supervisor.reload import handover
@@ -301,15 +301,22 @@ def test_every_field_comes_over(handed):
 
 def test_it_comes_over_through_the_environment_and_a_descriptor(monkeypatch):
     with descriptors() as fds:
-        handed = made(fds)
+        handed = made(fds).model_copy(update={"kept": fds[0]})
         with handed.inheritable(os.environ) as environment:
             memfd = int(environment[handover.VARIABLE])
-            assert {**os.environ, handover.VARIABLE: str(memfd)} == environment
+            added = {handover.VARIABLE: str(memfd), KEPT: str(handed.kept)}
+            assert {**os.environ, **added} == environment
             monkeypatch.setenv(handover.VARIABLE, str(os.dup(memfd)))
+            monkeypatch.setenv(KEPT, environment[KEPT])
             assert receive() == handed
-            assert handover.VARIABLE not in os.environ
+            assert not added.keys() & os.environ.keys()
             assert [os.get_inheritable(fd) for fd in fds] == [False] * len(fds)
     assert receive() is None
+
+
+def test_where_nothing_is_kept_no_variable_says_so():
+    with descriptors() as fds, made(fds).inheritable() as found:
+        assert KEPT not in found
 
 
 def test_it_comes_over_an_exec(tmp_path):
