@@ -25,7 +25,7 @@ def busiest(
     """
     values = {each["key"]: each["value"] for each in settings}
     prefixes = {v: int(values[f"limits.client_prefix_v{v}"]) for v in (4, 6)}
-    counts = Counter(_client(each["peer"], prefixes) for each in connections)
+    counts = Counter(_client(each, prefixes) for each in connections)
     return [{"client": name, "connections": count} for name, count in counts.most_common(_SHOWN)]
 
 
@@ -35,8 +35,14 @@ def table(found: Iterable[Mapping[str, Any]]) -> screen.Table:
     return screen.Table.of("CLIENT CONNECTIONS", rows)
 
 
-def _client(peer: str, prefixes: Mapping[int, int]) -> str:
-    """Return the address or network of a peer; what it is called if it has no IP address."""
+def _client(connection: Mapping[str, Any], prefixes: Mapping[int, int]) -> str:
+    """Return the user, address or network that a connection counts for, else its peer.
+
+    Hosts know of users where each of them is a client (`limits.client_uid`).
+    """
+    if connection.get("uid") is not None:
+        return f"user {connection['uid']}"
+    peer: str = connection["peer"]
     host = peer.rpartition(":")[0].strip("[]").partition("%")[0]
     with suppress(ValueError):
         address = ip_address(host)

@@ -155,6 +155,7 @@ def _describe(connection: SocketConnection, now: float) -> dict[str, Any]:
         "id": connection.id,
         "listener": connection.listener.address,
         "peer": connection.peer,
+        "uid": connection.uid,
         "tls": _tls(connection.tls),
         "age_seconds": round(now - connection.born, 3),
         "idle_seconds": round(now - connection.last_active, 3),

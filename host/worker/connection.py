@@ -101,6 +101,12 @@ class SocketConnection(StartTlsPart):
         return address.tls if isinstance(address, ConnectionOrigin) else None
 
     @property
+    def uid(self) -> int | None:
+        """The user whose process has connected to a Unix socket; None unless that was asked for."""
+        address = self._address  # as above
+        return address.uid if isinstance(address, ConnectionOrigin) else None
+
+    @property
     def tls_object(self) -> SSLObject | None:
         """What the module `ssl` knows of the TLS session; None without one, and at the end."""
         return self._context.tls_object(self._fd)

@@ -36,5 +36,12 @@ def test_a_client_is_its_network(peer, settings, client):
     assert found(peer, **settings) == [(client, 1)]
 
 
+def test_a_user_is_a_client_where_users_are_known():
+    settings = [{"key": f"limits.client_prefix_v{v}", "value": "32"} for v in (4, 6)]
+    known = [{"peer": "unix", "uid": uid} for uid in (0, 33, 33, None)]
+    told = {each["client"]: each["connections"] for each in busiest(known, settings)}
+    assert told == {"user 33": 2, "user 0": 1, "unix": 1}
+
+
 def test_the_table_is_harmless():
     assert table([{"client": "\x1b[2J", "connections": 3}]).rows == [("\\x1b[2J", "3")]

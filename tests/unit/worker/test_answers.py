@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from host.interfaces import CloseReason, Listener, TlsInfo
+from host.interfaces import CloseReason, ConnectionOrigin, Listener, TlsInfo
 from host.ipc.protocol import (
     ANSWER_SECONDS,
     LONGEST_ANSWER_SECONDS,
@@ -111,6 +111,7 @@ def test_a_connection_is_described_with_its_listener_and_age():
         "id": "4711-1",
         "listener": "unix:/run/x.sock",
         "peer": "unix",
+        "uid": None,
         "tls": None,
         "age_seconds": 2.5,
         "idle_seconds": 1.25,
@@ -332,3 +333,11 @@ def test_it_is_told_what_was_agreed_on_for_tls():
         "alpn": "h2",
         "server_name": "a\\x1b.example",
     }
+
+
+def test_the_user_is_told_if_it_was_asked_for_as_a_client():
+    scene = Scene("unix:/run/x.sock")
+    connection = scene.connect()
+    connection._address = ConnectionOrigin("unix", uid=33, pid=1)
+    [item] = scene.items("connections", limit=1)
+    assert item["uid"] == 33

@@ -25,6 +25,7 @@ def connection(number, **more):
             "unsent": 30 * number,
             "doing": "",
             "peer": f"10.0.0.{number}:80",
+            "uid": None,
             "tls": None,
             "listener": SimpleNamespace(address=ADDRESSES[number % 3]),
             "worker": SimpleNamespace(slot=3),
