@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from typing import Any, NamedTuple
 
+from host.asyncio.event_loop import HostEventLoop
 from host.bridge.link import Link, LinkError, ask, connect, load
 from host.bridge.scripts import SCRIPTS
 from host.bridge.session import Broker, Session
@@ -19,6 +20,7 @@ from host.bus.frames import BadFrameError, Channel, Frame
 from host.errors import ExitCode
 from host.ipc.assignment import BridgeAssignment
 from host.runtime.helpers import begin_helper
+from host.runtime.loop import READ, WRITE, Loop
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import BUS_REFUSED
 
@@ -47,7 +49,9 @@ def run(assignment: BridgeAssignment, settings: BrokerSettings, telemetry: Telem
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if hard == resource.RLIM_INFINITY or hard > _MOST_MEMORY_BYTES:
         resource.setrlimit(resource.RLIMIT_DATA, (_MOST_MEMORY_BYTES, hard))
-    asyncio.run(_Bridge(assignment, settings, telemetry).run())
+    loop = Loop()
+    with asyncio.Runner(loop_factory=lambda: HostEventLoop(loop)) as runner:
+        runner.run(_Bridge(assignment, settings, telemetry, loop).run())
     return ExitCode.OK
 
 
@@ -57,7 +61,7 @@ async def try_broker(settings: BrokerSettings) -> str:
     Raises:
         LinkError: it cannot be used.
     """
-    opened = await _open(settings, lambda _: None, lambda _: None, lambda: None)
+    opened = await _open(settings, lambda _: None, lambda _: None, lambda: None, None)
     opened.link.close("it was tried")
     return f"Redis {opened.version}"
 
@@ -83,6 +87,7 @@ async def _open(
     on_push: Callable[[list[Any]], object],
     on_end: Callable[[str], object],
     on_read: Callable[[], object],
+    host_loop: Loop | None,
 ) -> _Opened:
     """Connect, log in and load the scripts, all in the time of one beat.
 
@@ -93,7 +98,8 @@ async def _open(
     try:
         async with asyncio.timeout(settings.beat_seconds):
             link = await connect(
-                settings.address, settings.password, on_push, on_end, on_read, settings.context
+                *(settings.address, settings.password, on_push, on_end, on_read),
+                *(settings.context, host_loop),
             )
             info = await ask(link, "INFO", "server")
             digests = await load(link, SCRIPTS)
@@ -119,12 +125,21 @@ def _field(info: Any, name: bytes) -> bytes:
 
 
 class _Bridge:
-    """Connects the hub to a broker, anew whenever the connection ends."""
+    """Connects the hub to a broker, anew whenever the connection ends.
+
+    What comes and goes all the time is handled in the host's loop itself, the rest by asyncio's,
+    which takes its turns there.
+    """
 
     def __init__(
-        self, assignment: BridgeAssignment, settings: BrokerSettings, telemetry: Telemetry
+        self,
+        assignment: BridgeAssignment,
+        settings: BrokerSettings,
+        telemetry: Telemetry,
+        loop: Loop,
     ) -> None:
         self._assignment, self._settings, self._telemetry = assignment, settings, telemetry
+        self._loop = loop
         self._channel = Channel(assignment.sock, 2**62)
         self._session: Session | None = None
         self._link: Link | None = None
@@ -135,7 +150,7 @@ class _Bridge:
     async def run(self) -> None:
         """Do it until the supervisor closes one of its ends."""
         loop = asyncio.get_running_loop()
-        loop.add_reader(self._channel.fileno(), self._read)
+        self._loop.add(self._channel.fileno(), READ, self._on_event)
         loop.add_reader(self._assignment.stop, self._stop)
         tasks = [
             asyncio.ensure_future(each) for each in (self._stay_well(), self._stay_connected())
@@ -155,7 +170,7 @@ class _Bridge:
     async def _finish(self) -> None:
         """Tell the broker what the hub has said last, and wait until it has that."""
         loop = asyncio.get_running_loop()
-        loop.remove_reader(self._channel.fileno())
+        self._loop.remove(self._channel.fileno())
         was_stopped = self._stopped.is_set()
         self._stopped.set()
         link, session = self._link, self._session
@@ -217,7 +232,7 @@ class _Bridge:
             if not ended.done():
                 ended.set_result(reason)
 
-        opened = await _open(settings, self._push, on_end, self._flush)
+        opened = await _open(settings, self._push, on_end, self._flush, self._loop)
         self._connections += 1
         number = self._connections
         broker = Broker(number, opened.run, opened.digests, settings.prefix, settings.lease_seconds)
@@ -269,17 +284,28 @@ class _Bridge:
         except OSError:
             self._stopped.set()
             return
-        loop, number = asyncio.get_running_loop(), self._channel.fileno()
         if is_empty is self._is_writing:
             self._is_writing = not is_empty
-            (loop.remove_writer if is_empty else _writer(loop, self._flush))(number)
+            self._watch()
         if self._link is not None:
             self._link.pause(paused=self._channel.queued > _FULL_BYTES)
         has_room = self._unanswered <= _MOST_UNANSWERED // 2
         if self._is_held and has_room and not self._stopped.is_set():
             self._is_held = False
-            loop.add_reader(number, self._read)
+            self._watch()
             self._read(only_rest=True)
+
+    def _on_event(self, mask: int) -> None:
+        if mask & WRITE:
+            self._flush()
+        if mask & ~WRITE and not self._stopped.is_set():
+            self._read()
+
+    def _watch(self) -> None:
+        """Watch the channel of the hub for what there is to do; it is not any more at the end."""
+        if not self._stopped.is_set():
+            reading, writing = 0 if self._is_held else READ, WRITE if self._is_writing else 0
+            self._loop.modify(self._channel.fileno(), reading | writing)
 
     def _read(self, *, only_rest: bool = False) -> None:
         """Take what the hub says, or the rest of what it has said when that had to wait."""
@@ -288,7 +314,7 @@ class _Bridge:
                 raise BadFrameError("end of file")
             self._pass_frames()
         except (OSError, BadFrameError):
-            asyncio.get_running_loop().remove_reader(self._channel.fileno())
+            self._loop.remove(self._channel.fileno())
             self._stopped.set()
 
     def _pass_frames(self) -> None:
@@ -304,15 +330,9 @@ class _Bridge:
                 self._session.handle(frame)
             if self._unanswered >= _MOST_UNANSWERED and not self._stopped.is_set():
                 self._is_held = True
-                asyncio.get_running_loop().remove_reader(self._channel.fileno())
+                self._watch()
                 break
 
     @property
     def _unanswered(self) -> int:
         return 0 if self._link is None else self._link.unanswered
-
-
-def _writer(
-    loop: asyncio.AbstractEventLoop, callback: Callable[[], object]
-) -> Callable[[int], None]:
-    return lambda number: loop.add_writer(number, callback)
