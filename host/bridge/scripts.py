@@ -13,7 +13,7 @@ All keys of a namespace begin with `prefork:{NAMESPACE}:`, so a cluster has them
 | `members:NODE`, `keys:MEMBER` | sets: the members of a node, the keys that a member owns |
 | `owners` | hash: fencing number and owner of each key |
 | `log` | list: the last messages, for those whose connection was broken |
-| `ring:TOPIC`, `rings` | list: what is retained of a topic; sorted set: when that was added to |
+| `ring:TOPIC`, `rings` | list: what is retained of a topic; sorted set: the count at its last one |
 | `table:NAME`, `table-bytes` | hashes: a table; how many bytes each has, and all under "" |
 | `live:TOPIC` | the channel of a topic |
 
@@ -74,37 +74,45 @@ end
 """
 
 _PUBLISHING: Final = f"""
-local function retain(topic, message, keep)
-    local ring, change = P .. 'ring:' .. topic, #message + {_MESSAGE_BYTES}
+-- Each call costs the broker more than all that is between: so the few numbers are read and
+-- written at once.
+
+local function take_first(list, bytes)
+    local first = redis.call('LPOP', list)
+    return first and bytes - #first - {_MESSAGE_BYTES} or 0
+end
+
+local function retain(topic, message, keep, count, bytes)
+    local ring = P .. 'ring:' .. topic
     local length = redis.call('RPUSH', ring, message)
+    bytes = bytes + #message + {_MESSAGE_BYTES}
     while length > keep do
-        change = change - #redis.call('LPOP', ring) - {_MESSAGE_BYTES}
-        length = length - 1
+        bytes, length = take_first(ring, bytes), length - 1
     end
-    redis.call('ZADD', P .. 'rings', micros(), topic)
-    local bytes = redis.call('HINCRBY', B, 'ring-bytes', change)
+    redis.call('ZADD', P .. 'rings', count, topic)
     while bytes > {_LIMITS.retained_bytes} do
         local oldest = redis.call('ZPOPMIN', P .. 'rings')[1]
         if not oldest then break end
-        change = 0
         for _, each in ipairs(redis.call('LRANGE', P .. 'ring:' .. oldest, 0, -1)) do
-            change = change - #each - {_MESSAGE_BYTES}
+            bytes = bytes - #each - {_MESSAGE_BYTES}
         end
         redis.call('DEL', P .. 'ring:' .. oldest)
-        bytes = redis.call('HINCRBY', B, 'ring-bytes', change)
     end
+    return bytes
 end
 
 local function publish(topic, sender, payload, keep)
-    local count = text(redis.call('HINCRBY', B, 'count', 1))
-    local message = table.concat({{count, epoch(), sender, text(#topic), topic}}, ' ') .. payload
-    if keep > 0 then retain(topic, message, math.min(keep, {_LIMITS.retained})) end
-    redis.call('RPUSH', P .. 'log', message)
-    local bytes = redis.call('HINCRBY', B, 'log-bytes', #message + {_MESSAGE_BYTES})
-    while bytes > {_LOG_BYTES} do
-        local oldest = redis.call('LPOP', P .. 'log')
-        bytes = redis.call('HINCRBY', B, 'log-bytes', -#oldest - {_MESSAGE_BYTES})
+    local known = redis.call('HMGET', B, 'count', 'epoch', 'log-bytes', 'ring-bytes')
+    local count, began = text((known[1] or 0) + 1), known[2] or epoch()
+    local bytes, retained = (known[3] or 0) + 0, (known[4] or 0) + 0
+    local message = table.concat({{count, began, sender, text(#topic), topic}}, ' ') .. payload
+    if keep > 0 then
+        retained = retain(topic, message, math.min(keep, {_LIMITS.retained}), count, retained)
     end
+    redis.call('RPUSH', P .. 'log', message)
+    bytes = bytes + #message + {_MESSAGE_BYTES}
+    while bytes > {_LOG_BYTES} do bytes = take_first(P .. 'log', bytes) end
+    redis.call('HSET', B, 'count', count, 'log-bytes', text(bytes), 'ring-bytes', text(retained))
     redis.call('PUBLISH', P .. 'live:' .. topic, message)
 end
 """
