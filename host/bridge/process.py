@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import resource
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
@@ -56,14 +57,26 @@ def run(assignment: BridgeAssignment, settings: BrokerSettings, telemetry: Telem
 
 
 async def try_broker(settings: BrokerSettings) -> str:
-    """Connect to a broker once; return what it says that it is.
+    """Connect to a broker once; return what it says that it is, and what is dangerous about it.
 
     Raises:
         LinkError: it cannot be used.
     """
     opened = await _open(settings, lambda _: None, lambda _: None, lambda: None, None)
-    opened.link.close("it was tried")
-    return f"Redis {opened.version}"
+    try:
+        async with asyncio.timeout(settings.beat_seconds):
+            memory = await ask(opened.link, "INFO", "memory")
+    except TimeoutError:
+        raise LinkError("it does not answer") from None
+    finally:
+        opened.link.close("it was tried")
+    found = f"Redis {opened.version}"
+    memory = memory if isinstance(memory, bytes) else b""
+    policy = re.search(rb"^maxmemory_policy:(allkeys-[\w-]+)", memory, re.MULTILINE)
+    if policy is not None:
+        name = policy[1].decode()
+        found += f"; its maxmemory-policy {name} may throw away who owns what: it takes noeviction"
+    return found
 
 
 class _Opened(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from host.bridge.process import try_broker
 from host.bus.broker import BrokerSettings
 from host.settings import BusSettings
 from host.telemetry.events import BUS_AWAY
@@ -110,6 +112,14 @@ def test_a_user_with_the_rights_that_the_page_names(redis_server, worlds):
     world.until(lambda: world.members[0].left)
     assert {each["user"] for each in redis_server.clients()} == {"prefork"}
     assert not redis_server.ask("ACL", "LOG")
+
+
+def test_a_broker_that_may_throw_keys_away_is_told_of_when_it_is_tried(redis_server):
+    broker = broker_of(settings(redis_server))
+    assert asyncio.run(try_broker(broker)).startswith("Redis ")
+    for policy, is_dangerous in {"noeviction": 0, "volatile-lru": 0, "allkeys-lfu": 1}.items():
+        redis_server.ask("CONFIG", "SET", "maxmemory-policy", policy)
+        assert ("it takes noeviction" in asyncio.run(try_broker(broker))) is bool(is_dangerous)
 
 
 def test_a_user_that_may_not_subscribe_is_told_so(redis_server, worlds):
