@@ -11,7 +11,7 @@ import hiredis
 
 from host.bridge.link import Link, LinkError
 from host.bus import bridge_frames, frames, tables
-from host.bus.bridge_frames import JOINED, SERIAL, Ask, Tell, pack_serials
+from host.bus.bridge_frames import JOINED, SERIAL, Ask, Tell, pack_serials, unpack_names
 from host.bus.frames import Frame, split_sender, with_sender
 from host.bus.tables import Op
 
@@ -255,20 +255,25 @@ class Session:
         return escaped + b"*"
 
     def _listen(self, frame: Frame) -> None:
-        self._topics.add(frame.name)
-        self._link.call(None, "SUBSCRIBE", self._channel(frame.name))
+        topics = list(unpack_names(frame.payload))
+        self._topics.update(topics)
+        self._link.call(None, "SUBSCRIBE", *map(self._channel, topics))
 
     def _listen_prefix(self, frame: Frame) -> None:
-        self._prefixes[frame.name] = None
-        self._link.call(None, "PSUBSCRIBE", self._pattern(frame.name))
+        prefixes = list(unpack_names(frame.payload))
+        self._prefixes.update(dict.fromkeys(prefixes))
+        self._link.call(None, "PSUBSCRIBE", *map(self._pattern, prefixes))
 
     def _unlisten(self, frame: Frame) -> None:
-        self._topics.discard(frame.name)
-        self._link.call(None, "UNSUBSCRIBE", self._channel(frame.name))
+        topics = list(unpack_names(frame.payload))
+        self._topics.difference_update(topics)
+        self._link.call(None, "UNSUBSCRIBE", *map(self._channel, topics))
 
     def _unlisten_prefix(self, frame: Frame) -> None:
-        self._prefixes.pop(frame.name, None)
-        self._link.call(None, "PUNSUBSCRIBE", self._pattern(frame.name))
+        prefixes = list(unpack_names(frame.payload))
+        for prefix in prefixes:
+            self._prefixes.pop(prefix, None)
+        self._link.call(None, "PUNSUBSCRIBE", *map(self._pattern, prefixes))
 
     def _hears(self, topic: bytes) -> bool:
         return topic in self._topics or any(map(topic.startswith, self._prefixes))

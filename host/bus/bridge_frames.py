@@ -16,8 +16,9 @@ whatever has not has its own answer, if it has one.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
+from itertools import islice
 
 SERIAL = struct.Struct("<Q")
 """The number of something that is done once, however often it is said."""
@@ -26,6 +27,9 @@ JOINED = struct.Struct("<QQQ")
 it takes it for alive: neither changes as long as that goes on."""
 TRUST = struct.Struct("<dQ")
 """`frames.TIME`, and the number of the last message that there is."""
+
+_MOST_NAMES = 1000
+"""Each has `frames.MAX_NAME_BYTES` at most: together they are half of what a frame may be."""
 
 
 def pack_serials(serials: Iterable[int]) -> bytes:
@@ -38,15 +42,32 @@ def unpack_serials(data: bytes) -> list[int]:
     return [serial for (serial,) in SERIAL.iter_unpack(data)]
 
 
+def pack_names(names: Iterable[bytes]) -> Iterator[bytes]:
+    """Write names, so many at once as fit a frame; without names there is nothing to write."""
+    rest = iter(names)
+    while some := list(islice(rest, _MOST_NAMES)):
+        yield struct.pack(f"<{1 + len(some)}H", len(some), *map(len, some)) + b"".join(some)
+
+
+def unpack_names(data: bytes) -> Iterator[bytes]:
+    """Read what `pack_names` has written."""
+    (count,) = struct.unpack_from("<H", data)
+    lengths = struct.unpack_from(f"<{count}H", data, 2)
+    at = 2 + 2 * count
+    for length in lengths:
+        yield data[at : at + length]
+        at += length
+
+
 class Ask(IntEnum):
     """What the hub says to the bridge."""
 
     JOIN = 64  # number: that of UP; payload: the members, with a space between two of them
     OWN = 65  # name: the key; payload: the member
-    LISTEN = 66  # name: the topic
-    LISTEN_PREFIX = 67  # name: how topics begin
-    UNLISTEN = 68  # name: the topic
-    UNLISTEN_PREFIX = 69  # name: how topics begin
+    LISTEN = 66  # payload: the topics, as `pack_names` writes them
+    LISTEN_PREFIX = 67  # payload: how topics begin, likewise
+    UNLISTEN = 68  # payload: as that of LISTEN
+    UNLISTEN_PREFIX = 69  # payload: as that of LISTEN_PREFIX
     RESUME = 70  # payload: a SERIAL, the last message that was heard, and its epoch; b"" for none
     RING = 71  # number: the question; name: the topic
     RINGS = 72  # number: the question; name: how topics begin

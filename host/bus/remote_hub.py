@@ -8,13 +8,13 @@ broker, or the bridge, is here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from heapq import merge
 from operator import itemgetter
 from typing import NamedTuple, Protocol
 
-from host.bus.bridge_frames import JOINED, SERIAL, TRUST, Ask, Tell, unpack_serials
+from host.bus.bridge_frames import JOINED, SERIAL, TRUST, Ask, Tell, pack_names, unpack_serials
 from host.bus.claims import Claims
 from host.bus.frames import BRIDGE, TIME, Frame, Kind, with_sender
 from host.bus.hearers import Hearers
@@ -155,10 +155,8 @@ class RemoteHub:
         self._questions.leave(member)
         self._outbox.forget(member)
         topics, prefixes = self._hearers.leave(member)
-        for topic in topics:
-            self._listen(Ask.UNLISTEN, topic)
-        for prefix in prefixes:
-            self._listen(Ask.UNLISTEN_PREFIX, prefix)
+        self._listen(Ask.UNLISTEN, topics)
+        self._listen(Ask.UNLISTEN_PREFIX, prefixes)
         self._outbox.add(Ask.LEAVE, b"", self._name(member))
 
     def receive(self, member: int, frame: Frame) -> None:
@@ -294,18 +292,20 @@ class RemoteHub:
     def _give_up(self, member: int, key: bytes) -> None:
         self._outbox.add(Ask.RELEASE, key, self._name(member))
 
-    def _listen(self, kind: Ask, name: bytes) -> None:
+    def _listen(self, kind: Ask, names: Iterable[bytes]) -> None:
+        """Have the bridge listen, or not any more; a turn has no time for a frame for each name."""
         if self.stage in (Stage.CATCHING_UP, Stage.READY):
-            self._ask(Frame(kind, 0, name))
+            for piece in pack_names(names):
+                self._ask(Frame(kind, 0, b"", piece))
 
     def _subscribe(self, member: int, frame: Frame) -> None:
         if self._hearers.add(frame.name, member):
-            self._listen(Ask.LISTEN, frame.name)
+            self._listen(Ask.LISTEN, (frame.name,))
         self._read(member, frame)
 
     def _subscribe_prefix(self, member: int, frame: Frame) -> None:
         if self._hearers.add_prefix(frame.name, member):
-            self._listen(Ask.LISTEN_PREFIX, frame.name)
+            self._listen(Ask.LISTEN_PREFIX, (frame.name,))
         self._read(member, frame)
 
     def _read(self, member: int, frame: Frame) -> None:
@@ -315,12 +315,12 @@ class RemoteHub:
     def _unsubscribe(self, member: int, frame: Frame) -> None:
         self._questions.forget(member, frame.name, Kind.SUBSCRIBE)
         if self._hearers.remove(frame.name, member):
-            self._listen(Ask.UNLISTEN, frame.name)
+            self._listen(Ask.UNLISTEN, (frame.name,))
 
     def _unsubscribe_prefix(self, member: int, frame: Frame) -> None:
         self._questions.forget(member, frame.name, Kind.SUBSCRIBE_PREFIX)
         if self._hearers.remove_prefix(frame.name, member):
-            self._listen(Ask.UNLISTEN_PREFIX, frame.name)
+            self._listen(Ask.UNLISTEN_PREFIX, (frame.name,))
 
     def _bridge_up(self, frame: Frame) -> None:
         self._enter(Stage.JOINING, frame.payload.decode(errors="replace"))
@@ -339,10 +339,8 @@ class RemoteHub:
         if not was_alive or self._claims.is_unsure:
             self._claims.ask_again()
         self._enter(Stage.CATCHING_UP, "")
-        for topic in self._hearers.topics:
-            self._ask(Frame(Ask.LISTEN, 0, topic))
-        for prefix in self._hearers.prefixes:
-            self._ask(Frame(Ask.LISTEN_PREFIX, 0, prefix))
+        self._listen(Ask.LISTEN, self._hearers.topics)
+        self._listen(Ask.LISTEN_PREFIX, self._hearers.prefixes)
         place = b""
         if self._position is not None:
             place = SERIAL.pack(self._position[0]) + self._position[1]

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 
-from host.bus.bridge_frames import JOINED, SERIAL, TRUST, Ask, Tell, pack_serials
+from host.bus.bridge_frames import (
+    JOINED,
+    SERIAL,
+    TRUST,
+    Ask,
+    Tell,
+    pack_serials,
+    unpack_names,
+)
 from host.bus.frames import Frame, split_sender
 from host.bus.tables import Request, Tables
 
@@ -141,16 +149,16 @@ class ModelBridge:
         self.told.append(Frame(Tell.OWNED, 0, frame.name, SERIAL.pack(fence)))
 
     def _listen(self, frame):
-        self.topics.add(frame.name)
+        self.topics.update(unpack_names(frame.payload))
 
     def _listen_prefix(self, frame):
-        self.prefixes.add(frame.name)
+        self.prefixes.update(unpack_names(frame.payload))
 
     def _unlisten(self, frame):
-        self.topics.discard(frame.name)
+        self.topics.difference_update(unpack_names(frame.payload))
 
     def _unlisten_prefix(self, frame):
-        self.prefixes.discard(frame.name)
+        self.prefixes.difference_update(unpack_names(frame.payload))
 
     def _resume(self, frame):
         log, epoch = self.broker.log, b"%d" % self.broker.epoch

@@ -457,6 +457,35 @@ def test_what_is_retained_is_passed_on_whole(site, broker):
     assert found == [(4, b"room.a")] * 2 + [(4, b"room.b")] * 2
 
 
+def test_many_topics_are_said_in_few_frames(site, other):
+    """The supervisor has connections to hand out: it must not be held up by each topic."""
+    settle(site, other)
+    for number in range(2500):
+        site.say(1, Kind.SUBSCRIBE, b"t%d" % number, number)
+        site.say(1, Kind.SUBSCRIBE_PREFIX, b"p%d" % number, number)
+    settle(site, other)
+    site.bridge.cut()
+    site.bridge.connect()
+    while site.hub.stage is not Stage.CATCHING_UP:
+        if site.bridge.told:
+            site.hear()
+        else:
+            site.bridge.step()
+    kinds = Counter(frame.kind for frame in site.bridge.asked)
+    assert kinds[Ask.LISTEN] == kinds[Ask.LISTEN_PREFIX] == 3
+    settle(site, other)
+    for topic in (b"t0", b"t2499", b"p2499.x"):
+        other.say(3, Kind.PUBLISH, topic, payload=b"x")
+    settle(site, other)
+    assert [topic for topic, *_ in site.heard(1)] == [b"t0", b"t2499", b"p2499.x"]
+    site.hub.leave(1)
+    kinds = Counter(frame.kind for frame in site.bridge.asked)
+    assert kinds[Ask.UNLISTEN] == kinds[Ask.UNLISTEN_PREFIX] == 3
+    settle(site, other)
+    assert not site.bridge.topics
+    assert not site.bridge.prefixes
+
+
 @pytest.mark.parametrize("reloads", [False, True])
 def test_what_waits_is_said_and_asked_in_its_order(site, reloads):
     site.say(1, Kind.PUBLISH, b"t", number=5, payload=b"0")
