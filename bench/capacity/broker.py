@@ -12,24 +12,24 @@ from typing import Self
 from bench.clients import PATIENCE_SECONDS, LoadError
 from bench.contenders import REDIS
 from bench.servers import Server
+from host.bridge.scripts import SCRIPTS
 
 PROGRAM = "redis-benchmark"
-TOPIC, PAYLOAD = "topic", "x" * 64
+NODE, SENDER, TOPIC, PAYLOAD = "node", "node:1", "topic", "x" * 64
+PREFIX = "prefork:{capacity}:"
 SUBSCRIBERS = (1, 10, 100)
 DEPTHS = (1, 16)
 CLIENTS = 10
 RETAINED = 100
-SCRIPT = f"""\
-local number = redis.call('INCR', KEYS[1])
-redis.call('RPUSH', KEYS[2], ARGV[1])
-redis.call('LTRIM', KEYS[2], -{RETAINED}, -1)
-redis.call('PUBLISH', KEYS[3], ARGV[1])
-return number
-"""
-"""What numbers a message, keeps it for those who come later, and publishes it."""
+FIRST = 1_000_000_000
+"""What messages are counted from: with as many digits for each, each is as long as the others."""
+CHANNEL = f"{PREFIX}live:{TOPIC}"
+MESSAGE = f"{FIRST} {10**15} {SENDER} {len(TOPIC)} {TOPIC}{PAYLOAD}"
+"""A message as the bus has it: its epoch is a time in microseconds."""
+_DAY_MS = "86400000"
 
 _DELIVERED = len(
-    f"*3\r\n$7\r\nmessage\r\n${len(TOPIC)}\r\n{TOPIC}\r\n${len(PAYLOAD)}\r\n{PAYLOAD}\r\n"
+    f"*3\r\n$7\r\nmessage\r\n${len(CHANNEL)}\r\n{CHANNEL}\r\n${len(MESSAGE)}\r\n{MESSAGE}\r\n"
 )
 
 
@@ -57,7 +57,7 @@ class Subscribers:
         for _ in range(count):
             one = socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS)
             self._sockets.append(one)
-            _command(one, "SUBSCRIBE", TOPIC)
+            _command(one, "SUBSCRIBE", CHANNEL)
             self._ready.register(one, selectors.EVENT_READ)
         self._ready.register(self._stopped, selectors.EVENT_READ)
         self._thread = threading.Thread(target=self._read)
@@ -100,10 +100,17 @@ class Subscribers:
 
 
 def script(server: Server) -> tuple[str, ...]:
-    """Load the script into the broker; return the command that runs it."""
+    """Join as a node of the bus does; return the command that has a message published."""
     with socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS) as connection:
-        digest = _command(connection, "SCRIPT", "LOAD", SCRIPT).split()[1].decode()
-    return "EVALSHA", digest, "3", "number", "retained", TOPIC, PAYLOAD
+        join, publish = (
+            _command(connection, "SCRIPT", "LOAD", SCRIPTS[name]).split()[1].decode()
+            for name in ("join", "publish")
+        )
+        _command(connection, "HSET", f"{PREFIX}bus", "count", str(FIRST))
+        joined = _command(connection, "EVALSHA", join, "1", PREFIX, NODE, _DAY_MS, SENDER)
+        session = joined.split()[2].decode()
+    call = ("EVALSHA", publish, "1", PREFIX, NODE, session)
+    return *call, "1", TOPIC, SENDER, str(RETAINED), PAYLOAD
 
 
 def cpu_us(server: Server, command: tuple[str, ...], subscribers: int, depth: int) -> float:
@@ -142,7 +149,7 @@ def measure(rounds: int) -> dict[str, list[float]]:
     """
     found: dict[str, list[float]] = {}
     with Server(REDIS) as server:
-        commands = {"PUBLISH": ("PUBLISH", TOPIC, PAYLOAD), "script": script(server)}
+        commands = {"PUBLISH": ("PUBLISH", CHANNEL, MESSAGE), "script": script(server)}
         for _ in range(rounds):
             for name, command in commands.items():
                 for depth in DEPTHS:
