@@ -231,14 +231,18 @@ class BusRouter:
 
     def _pass_frames(self, member: int, channel: Channel, most: float) -> bool:
         """Pass on frames that have come; False if there may be more than a turn takes."""
-        counts = self._counts.get(member)
-        for frame in channel.frames():
-            self._hub.receive(member, frame)
-            if counts is not None and frame.kind in PUBLICATIONS:
-                counts.cells[counts.published] += 1
-            self._passed += 1 + (len(frame.payload) >> 12)
-            if self._passed >= most:
-                return False
+        receive, published = self._hub.receive, 0
+        try:
+            for frame in channel.frames():
+                receive(member, frame)
+                published += frame.kind in PUBLICATIONS
+                self._passed += 1 + (len(frame.payload) >> 12)
+                if self._passed >= most:
+                    return False
+        finally:
+            counts = self._counts.get(member)
+            if published and counts is not None:
+                counts.cells[counts.published] += published
         return True
 
     def _cut_off(self, member: int) -> None:

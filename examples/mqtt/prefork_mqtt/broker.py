@@ -17,6 +17,7 @@ TOPIC = "mqtt."
 """How the topics of the bus begin that stand for topics of clients."""
 _QUEUED = 8
 """A bit of the first byte of a message of the bus, beside its QoS: its key in queues follows."""
+_HEADS = b"\0", b"\1", b"\2"
 
 
 class Broker:
@@ -74,7 +75,7 @@ class Broker:
             client: who is held back while too much is on its way.
         """
         topic, payload, qos, retain, _ = publish
-        head, queues = bytes((qos,)), []
+        head, queues = _HEADS[qos], []
         if qos and done is not None and self._stored.filters:
             queues = [each for each, _ in self._stored.filters.match(topic)]
             if queues:
@@ -83,7 +84,7 @@ class Broker:
                 head = bytes((qos | _QUEUED, len(key))) + key.encode()
                 done = self._enqueue(queues, key, data, done)
         taken = self._publisher.publish(
-            TOPIC + topic, head + payload, retain=int(retain), done=done, copies=len(queues)
+            TOPIC + topic, head + payload, retain=retain, done=done, copies=len(queues)
         )
         if not taken and done is None:
             self._dropped.add(1, "overload")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from enum import IntEnum
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from host.plugins.coordination import MQTT_WILDCARDS
@@ -74,6 +75,11 @@ class Publish(NamedTuple):
         body = FieldReader(data)
         flags, topic = body.number(1), body.text(2)
         return cls(topic, body.rest(), flags & 3, bool(flags & 4))
+
+
+_make_publish: Callable[[tuple[str, bytes, int, bool, int]], Publish]
+_make_publish = partial(tuple.__new__, Publish)
+"""What `Publish` itself does, but it is a function of Python: that takes twice as long."""
 
 
 class Connect(NamedTuple):
@@ -148,7 +154,7 @@ def read_publish(packet: bytes) -> Publish:
         packet_id, end = _packet_id(packet[end : end + 2]), end + 2
     if end > len(packet):
         raise FrameSyntaxError("a packet ends within a field")
-    return Publish(topic, packet[end:], qos, bool(first & 1), packet_id)
+    return _make_publish((topic, packet[end:], qos, bool(first & 1), packet_id))
 
 
 @lru_cache(_MOST_REMEMBERED)
