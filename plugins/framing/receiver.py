@@ -84,12 +84,13 @@ class Receiver:
         """
         connection, framer, left = self._connection, self._framer, self._share
         look, until = left - 1, math.inf
+        handle = self._handle
         frames = framer.feed(data)
         if self._holds:  # since it was released
             return
         try:
             for frame in frames:
-                self._handle(frame)
+                handle(frame)
                 if self._holds or connection.closed:
                     return
                 left -= 1

@@ -9,7 +9,7 @@ from host import BUS_LOST, Counter, Gauge, Worker
 from host import Message as BusMessage
 from host.plugins.coordination import AGAIN_SECONDS, BoundedPublisher, WildcardSubscriptions
 from prefork_mqtt.client import Client
-from prefork_mqtt.packets import Publish
+from prefork_mqtt.packets import Publish, publish_head
 from prefork_mqtt.session import Message, Sent, Session
 from prefork_mqtt.stored import StoredSessions
 
@@ -94,10 +94,7 @@ class Broker:
     def deliver(self, session: Session, message: Message, qos: int) -> None:
         """Send a message to a client, as soon as it has confirmed enough of those before."""
         if not qos:
-            if self.clients[session.client_id].connection.congested:
-                self._dropped.add(1, "slow")
-            else:
-                session.write(message.packet(0))
+            self._write(session, message.packet(0))
             return
         if not session.clean and not message.key:  # its publisher's worker has not known of it
             message = self._stored.enqueue(session.client_id, message)
@@ -169,13 +166,18 @@ class Broker:
         found = self.topics.tree.match(topic)
         if not found:
             return
+        self._delivered.add(len(found))
         head, start, key = payload[0], 1, ""
+        if not head:  # QoS 0: all are sent the same bytes, and nothing is kept
+            packet = publish_head(topic, len(payload) - 1, 0, retain=False) + payload[1:]
+            for session, _ in found:
+                self._write(session, packet)
+            return
         if head & _QUEUED:
             start = 2 + payload[1]
             key = payload[2:start].decode()
         qos = head & 3
         passed_on = Message(topic, payload[start:], qos, key)
-        self._delivered.add(len(found))
         for session, granted in found:
             if not (qos and granted):
                 self.deliver(session, passed_on, 0)
@@ -183,6 +185,13 @@ class Broker:
                 self.deliver(session, passed_on, min(qos, granted))
             else:
                 session.miss(passed_on)
+
+    def _write(self, session: Session, packet: bytes) -> None:
+        """Send a message with QoS 0, unless too much waits for the client."""
+        if self.clients[session.client_id].connection.congested:
+            self._dropped.add(1, "slow")
+        else:
+            session.write(packet)
 
     def _on_lost(self, _: BusMessage) -> None:
         """Make good what can be, and end sessions that have lost messages with QoS 1 or 2."""

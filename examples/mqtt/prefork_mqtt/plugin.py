@@ -6,7 +6,7 @@ import random
 import secrets
 import time
 from collections.abc import Coroutine
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from host import Connection, Counter, Gauge, Host, Worker, hookimpl
@@ -34,7 +34,7 @@ from prefork_mqtt.stored import StoredSessions
 from prefork_mqtt.sys_topics import publish_sys_topics
 
 _CONFIRMATIONS = range(Kind.PUBACK, Kind.PUBCOMP + 1)
-_MAX_CLIENT_ID_BYTES = 256
+_MAX_CLIENT_ID_BYTES, _MOST_REMEMBERED = 256, 5000
 _KEEP_ALIVE = 1.5
 _SWEEP_SECONDS, _MOST_DRAIN_SECONDS = 60.0, 2.0
 _MOST_RECEIVED = 1000
@@ -49,6 +49,7 @@ class Mqtt:
 
     def __init__(self, options: Options) -> None:
         self._options = options
+        self._fits = lru_cache(_MOST_REMEMBERED)(partial(_fits, options))
         self._rules: Rules
         self._received: Counter
         self._delivered: Counter
@@ -125,13 +126,14 @@ class Mqtt:
         client.connection.close()
 
     def _handle(self, client: Client, packet: bytes) -> None:
+        if packet[0] >> 4 == Kind.PUBLISH and client.session is not None:
+            self._publish(client, packet)
+            return
         kind = kind_of(packet)
         if client.session is None:
             if kind != Kind.CONNECT:
                 raise FrameSyntaxError("the first packet is no CONNECT")
             self._connect(client, packet)
-        elif kind == Kind.PUBLISH:
-            self._publish(client, packet)
         elif kind in _CONFIRMATIONS:
             self._confirm(client, kind, read_packet_id(packet))
         elif kind == Kind.SUBSCRIBE:
@@ -190,10 +192,9 @@ class Mqtt:
 
     def _may(self, client: Client, topic: str, *, publishes: bool) -> bool:
         """Tell whether a client may publish to a topic, or subscribe with a filter."""
-        size = len(topic) if topic.isascii() else len(topic.encode())
         return (
-            size <= self._options.max_topic_bytes
-            and topic.count("/") < self._options.max_topic_levels
+            len(topic) <= self._options.max_topic_bytes  # else it is not remembered
+            and self._fits(topic)
             and self._rules.allow(client.client_id, client.username, topic, publishes=publishes)
         )
 
@@ -226,6 +227,12 @@ class Mqtt:
         client.receiver.hold()
         task = self._worker.asyncio.create_task(coroutine)
         task.add_done_callback(lambda _: client.receiver.release())
+
+
+def _fits(options: Options, topic: str) -> bool:
+    """Tell whether a topic or a filter is within the limits."""
+    levels = topic.count("/") + 1
+    return len(topic.encode()) <= options.max_topic_bytes and levels <= options.max_topic_levels
 
 
 def _received(

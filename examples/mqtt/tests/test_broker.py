@@ -289,3 +289,18 @@ def test_a_will_is_published_as_soon_as_the_bus_takes_it(make):
     harness.advance(3)
     assert hearer.payloads() == [b"words"]
     assert all_of(harness, "mqtt-wills") == {}
+
+
+def test_a_client_that_does_not_read_loses_messages_with_qos_0_and_nobody_else_does(make):
+    harness = make(1)
+    slow, other, speaker = (joined(harness, 0, "", "a") for _ in range(3))
+    slow.connection.window = 0
+    for number in range(20):
+        speaker.say(publish("a", b"%02d" % number + bytes(50_000)))
+    slow.connection.window = None
+    heard = [int(each[:2]) for each in slow.payloads()]
+    assert heard == list(range(len(heard)))
+    assert 0 < len(heard) < 20
+    assert len(other.payloads()) == len(speaker.payloads()) == 20
+    speaker.say(publish("a", b"20"))
+    assert slow.payloads() == [b"20"]

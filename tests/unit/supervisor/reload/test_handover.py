@@ -315,7 +315,7 @@ def test_it_comes_over_through_the_environment_and_a_descriptor(monkeypatch):
 
 
 def test_where_nothing_is_kept_no_variable_says_so():
-    with descriptors() as fds, made(fds).inheritable() as found:
+    with descriptors() as fds, made(fds).inheritable(os.environ) as found:
         assert KEPT not in found
 
 
