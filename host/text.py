@@ -90,19 +90,62 @@ MAX_TRACEBACK_CHARS = 65_536
 """Longer texts are shortened in the middle: one may have all that a client has sent in it."""
 
 
+_MOST_RELATED = 64
+"""So many causes and members of groups of an error are shown. Python goes through all of them, also
+for one line: a hundred thousand take longer than a worker may."""
+
+
 def in_words(error: BaseException) -> str:
-    """Return kind and text of an error, as Python shows them, in one line."""
+    """Return kind and text of an error, as Python shows them, in one line, whatever it is."""
     import traceback  # noqa: PLC0415  (which `status --ready` does not need)
 
-    text = "".join(traceback.format_exception_only(error)).strip()
+    try:
+        lines = traceback.format_exception_only(error) if _has_few(error) else [_told(error)]
+        text = "".join(lines).strip()
+    except (Exception, SystemExit):  # what is shown of it are its own attributes
+        text = f"{_kind(error)}: its text cannot be made"
     return shortened(text, MAX_ERROR_CHARS).replace("\n", "; ")
 
 
 def stack_of(error: BaseException) -> str:
-    """Return an error's traceback, as Python shows it."""
+    """Return an error's traceback, as Python shows it, or only what it is if it has none."""
     import traceback  # noqa: PLC0415  (for that)
 
-    return shortened("".join(traceback.format_exception(error)), MAX_TRACEBACK_CHARS)
+    try:
+        if _has_few(error):
+            lines = traceback.format_exception(error)
+        else:
+            first = "(what caused it, and what is in it, is too much to be shown)\n"
+            lines = [first, *traceback.format_tb(error.__traceback__), _told(error), "\n"]
+        text = "".join(lines)
+    except (Exception, SystemExit):
+        text = f"{in_words(error)}\n"
+    return shortened(text, MAX_TRACEBACK_CHARS)
+
+
+def _has_few(error: BaseException) -> bool:
+    """Tell whether few errors are causes of one or members of it, directly or not."""
+    seen: set[int] = set()
+    left, members = [error], 0
+    while left and len(seen) + members <= _MOST_RELATED:
+        each = left.pop()
+        if id(each) not in seen:
+            seen.add(id(each))
+            left += [one for one in (each.__cause__, each.__context__) if one is not None]
+            if isinstance(each, BaseExceptionGroup):
+                members += len(each.exceptions)
+                left += each.exceptions[:_MOST_RELATED]
+    return len(seen) + members <= _MOST_RELATED
+
+
+def _told(error: BaseException) -> str:
+    return f"{_kind(error)}: {error}"
+
+
+def _kind(error: BaseException) -> str:
+    """Return the name of an error's class, whatever the class says of itself."""
+    name: str = type.__dict__["__name__"].__get__(type(error))
+    return name
 
 
 def shortened(text: str, limit: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,6 +18,7 @@ from host.net.credentials import credentials
 from host.runtime.loop import READ, Loop
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import ADMIN_COMMAND, HOST_BUG
+from host.text import in_words, stack_of
 
 MAX_CLIENTS = 16
 STEPS_SECONDS = 0.001
@@ -189,9 +189,8 @@ class ControlServer:
         except CommandError as error:
             reply.error(str(error))
         except Exception as error:
-            named = f"{type(error).__name__}: {error}"
-            stack = "".join(traceback.format_exception(error))
-            self._telemetry.emit(HOST_BUG, error=named, traceback=stack)
+            named = in_words(error)
+            self._telemetry.emit(HOST_BUG, error=named, traceback=stack_of(error))
             reply.error(f"a fault of the host itself, please report it: {named}")
 
 

@@ -57,6 +57,7 @@ from host.telemetry.events import (
     SOCKET_UNUSED,
     VARIABLES_IGNORED,
 )
+from host.text import in_words, stack_of
 from host.worker import process
 
 _SUPERVISORS = {row.name for row in TABLE if row.process is Process.SUPERVISOR}
@@ -390,6 +391,5 @@ def _tell_end(code: ExitCode, telemetry: Telemetry) -> None:
 
 def tell_bug(error: Exception, telemetry: Telemetry) -> ExitCode:
     """Tell of an error that nobody expected; return the exit code that says so."""
-    stack = "".join(traceback.format_exception(error))
-    telemetry.emit(HOST_BUG, error=f"{type(error).__name__}: {error}", traceback=stack)
+    telemetry.emit(HOST_BUG, error=in_words(error), traceback=stack_of(error))
     return ExitCode.BUG

@@ -6,7 +6,6 @@ import io
 import logging
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import FrameType, TracebackType
@@ -288,7 +287,7 @@ def _stacks(record: logging.LogRecord) -> str | None:
     """Return the traceback and the stack that come with a record; None if there are none."""
     found = record.exc_text or ""
     if record.exc_info and record.exc_info[1] is not None and not found:
-        found = "".join(traceback.format_exception(record.exc_info[1]))
+        found = stack_of(record.exc_info[1])
     found = "\n".join(filter(None, (found, record.stack_info)))
     return shortened(found, MAX_TRACEBACK_CHARS) or None
 

@@ -3,10 +3,11 @@
 import errno
 import functools
 import os
+import time
 
 import pytest
 
-from host.text import Count, counted, named, reason
+from host.text import Count, counted, in_words, named, reason, stack_of
 
 
 @pytest.mark.parametrize(
@@ -43,3 +44,68 @@ def test_a_name_has_nothing_of_what_is_given_to_a_function():
     assert named(functools.partial(Secretive(), "secret")) == (__name__, "Secretive")
     assert named(print) == ("builtins", "print")
     assert named("secret".join) == ("?", "str.join")
+
+
+class Unspeakable(type):
+    """The class of classes that do not tell their names."""
+
+    def __getattribute__(cls, name):
+        if name in ("__name__", "__qualname__"):
+            raise ValueError("it has none")
+        return super().__getattribute__(name)
+
+
+class Nameless(Exception, metaclass=Unspeakable):
+    pass
+
+
+class Leaving(Exception):
+    def __str__(self):
+        raise SystemExit(9)
+
+
+def caused(count):
+    """Return an error with so many causes."""
+    error = None
+    for number in range(count):
+        error, before = ValueError(number), error
+        error.__cause__ = before
+    return error
+
+
+def nested(count):
+    error = ValueError("innermost")
+    for _ in range(count):
+        error = ExceptionGroup("group", [error])
+    return error
+
+
+def circular():
+    one, other = ValueError("one"), ValueError("other")
+    one.__context__, other.__context__ = other, one
+    return one
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (Nameless("x"), "Nameless: its text cannot be made"),
+        (Leaving(), "test_text.Leaving: <exception str() failed>"),
+        (caused(50), "ValueError: 49"),
+        (caused(100_000), "ValueError: 99999"),
+        (nested(5_000), "ExceptionGroup: group (1 sub-exception)"),
+        (ExceptionGroup("g", [ValueError("x")] * 500_000), "ExceptionGroup: g (500000 sub-excepti"),
+        (circular(), "ValueError: one"),
+    ],
+)
+def test_any_error_is_told_in_no_time(error, said):
+    began = time.process_time()
+    assert in_words(error).endswith(said) or said in in_words(error)
+    assert said.rpartition(":")[2].strip() in stack_of(error)
+    assert time.process_time() - began < 1.0
+
+
+def test_causes_that_are_few_are_shown_and_many_are_left_out():
+    assert stack_of(caused(50)).count("direct cause") == 49
+    assert "direct cause" not in stack_of(caused(65))
+    assert "too much to be shown" in stack_of(caused(65))
