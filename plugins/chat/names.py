@@ -65,7 +65,18 @@ def _is_of_one_script(name: str) -> bool:
     """Tell whether all letters are of one script, or of those that are written together.
 
     A letter's name begins with that of its script, for want of the property itself in unicodedata
-    (Unicode Technical Standard 39, 5.1, has what is written together).
+    (Unicode Technical Standard 39, 5.1, has what is written together). Digits of a script go with
+    its letters, those of ASCII with all letters, and with no other digits (the same, 5.3): a
+    Bengali four looks like an eight.
     """
-    scripts = {_script(char) for char in name if unicodedata.category(char)[0] in "LM"}
+    others = [char for char in name if char.isdecimal() and not char.isascii()]
+    if others and any(char in "0123456789" for char in name):
+        return False
+    letters = (char for char in name if unicodedata.category(char)[0] in "LM")
+    scripts = {*map(_script, letters), *map(_script_of_digit, others)}
     return len(scripts) <= 1 or any(scripts <= together for together in _WRITTEN_TOGETHER)
+
+
+def _script_of_digit(char: str) -> str:
+    script = _script(char)
+    return "ARABIC" if script in ("ARABIC-INDIC", "EXTENDED") else script

@@ -34,7 +34,19 @@ def test_names_of_many_scripts():
 
 
 @pytest.mark.parametrize(
-    "name", ["東京タワー", "ひらがな漢字", "한국漢字", "user1", "กำลัง", "Ünïcode"]
+    "name",
+    [
+        "東京タワー",
+        "ひらがな漢字",
+        "한국漢字",
+        "user1",
+        "กำลัง",
+        "Ünïcode",
+        "علي٤٢",
+        "রবি৪",
+        "รัก๙",
+        "東京2",
+    ],
 )
 def test_letters_that_are_written_together_make_a_name(name):
     assert nick_of(name, 20)[1] == ""
@@ -51,6 +63,9 @@ def test_letters_that_are_written_together_make_a_name(name):
         "a\ufe0f",  # a glyph chosen
         "a\u2060b",  # nothing to be seen
         "a\u00adb",  # a hyphen that is not shown
+        "bo\u09ea",  # a Bengali four after Latin letters
+        "\u09b0\u0669",  # an Arabic nine after a Bengali letter
+        "\u09b0\u09ea8",  # digits of two kinds
         "a\U000e0061",  # a tag
     ],
 )
