@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import socket
 import stat
@@ -57,6 +58,11 @@ def text_line(record: Record) -> str:
     return "\n".join(lines) + "\n"
 
 
+_ESCAPED = re.compile(r"\\\\|\\ud[89ab]..\\ud[c-f]..|\\u(d[89a-f]..)")
+"""Half of a pair of surrogates, which is no character, is spelled out. It comes of bytes that are no
+UTF-8 (`surrogateescape`), and many who read JSON refuse the line (RFC 8259, 8.2)."""
+
+
 def json_line(record: Record, host: str) -> str:
     """Format a record of the host with that name as one JSON object a line, in ASCII."""
     head: dict[str, Any] = {
@@ -68,7 +74,10 @@ def json_line(record: Record, host: str) -> str:
         "pid": os.getpid(),
     }
     body = {key: value for key, value in record.fields.items() if value is not None}
-    return json.dumps(head | body, default=str) + "\n"
+    line = json.dumps(head | body, default=str)
+    if "\\ud" in line:
+        line = _ESCAPED.sub(lambda found: f"\\\\u{found[1]}" if found[1] else found[0], line)
+    return line + "\n"
 
 
 class LogWriter:

@@ -161,6 +161,23 @@ def test_what_json_does_not_know_is_written_in_words():
     assert json.loads(json_line(says(Level), "shop"))["what"] == str(Level)
 
 
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        (b"\xffx".decode("utf-8", "surrogateescape"), "\\udcffx"),
+        ("\ud83d", "\\ud83d"),
+        ("\ud83dx\ude00", "\\ud83dx\\ude00"),
+        ("\U0001f600\udc80", "\U0001f600\\udc80"),
+        (r"\ud800 \\ud800", r"\ud800 \\ud800"),
+        ("\\\ud800", r"\\ud800"),
+    ],
+)
+def test_half_of_a_pair_of_surrogates_is_spelled_out_in_json(text, read):
+    found = json.loads(json_line(says(text), "shop"))["what"]
+    assert found == read
+    assert found.encode()
+
+
 @contextmanager
 def pipe():
     reader, writer = os.pipe()
