@@ -14,18 +14,18 @@ class Origin(NamedTuple):
     Attributes:
         environment: all variables.
         folder: the working directory; "" if it has been removed.
-        inode: its device and inode.
+        inode: its device and inode; None if this user may not enter it.
     """
 
     environment: Mapping[str, str]
     folder: str
-    inode: tuple[int, int]
+    inode: tuple[int, int] | None
 
     @classmethod
     def here(cls) -> Origin:
         """Return what there is now."""
         folder = ""
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             folder = os.getcwd()
         return cls(dict(os.environ), folder, _inode())
 
@@ -34,27 +34,35 @@ class Origin(NamedTuple):
 
         One that is renamed or removed meanwhile is not another one.
         """
-        with suppress(OSError):
-            if self.folder and _inode() != self.inode:
+        if self._has_left():
+            with suppress(OSError):
                 os.chdir(self.folder)
 
     @contextmanager
     def resumed(self) -> Iterator[None]:
-        """Be in the working directory, and afterwards where the process was.
-
-        Raises:
-            OSError: EMFILE, ENFILE.
-        """
-        here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        """Be in the working directory, and afterwards where the process was, if that can be."""
+        here = None
+        if self._has_left():
+            with suppress(OSError):
+                here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             self.go_back()
             yield
         finally:
-            with suppress(OSError):
-                os.fchdir(here)
-            os.close(here)
+            if here is not None:
+                with suppress(OSError):
+                    os.fchdir(here)
+                os.close(here)
+
+    def _has_left(self) -> bool:
+        """Tell whether the process is in another directory."""
+        return bool(self.folder) and self.inode is not None and _inode() != self.inode
 
 
-def _inode() -> tuple[int, int]:
-    status = os.stat(".")
+def _inode() -> tuple[int, int] | None:
+    """Return what the working directory is; None if this user may not enter it (EACCES)."""
+    try:
+        status = os.stat(".")
+    except OSError:
+        return None
     return status.st_dev, status.st_ino

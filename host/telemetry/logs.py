@@ -59,7 +59,7 @@ def text_line(record: Record) -> str:
 
 
 _ESCAPED = re.compile(r"\\\\|\\ud[89ab]..\\ud[c-f]..|\\u(d[89a-f]..)")
-"""Half of a pair of surrogates, which is no character, is spelled out. It comes of bytes that are no
+"""Half of a pair of surrogates, which is no character, is spelled out. It comes of what is no
 UTF-8 (`surrogateescape`), and many who read JSON refuse the line (RFC 8259, 8.2)."""
 
 

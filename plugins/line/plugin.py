@@ -153,7 +153,7 @@ class Line:
         current.between = False
         framer, share = current.framer, self._share
         stop = None
-        share.begin()
+        share.began = share.clock()
         while not connection.closed:
             if connection.congested or current.handler is not None:
                 framer.feed(data)
@@ -285,7 +285,7 @@ class Line:
     ) -> None:
         """Have a few lines answered at once; if they turn out to be slow, the next ones are not."""
         share = self._share
-        share.begin()
+        share.began = share.clock()
         self._reply_to(connection, lines, words)
         share.is_used_up()
 

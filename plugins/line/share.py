@@ -33,10 +33,6 @@ class Share:
         self.began = self.ended = 0.0
         self.lines = 1
 
-    def begin(self) -> None:
-        """Begin a share."""
-        self.began = self.clock()
-
     def was_just_used_up(self) -> bool:
         """Tell whether another connection has used up its share a moment ago."""
         return self.clock() - self.ended < _JUST_NOW_SECONDS
