@@ -279,7 +279,8 @@ def test_an_address_that_the_host_itself_has_is_told_so_and_nothing_is_left(
 ) -> None:
     """Where it is shown how a host is, and the same file under another name."""
     for more in (("--ops", "unix:./x.sock"), ("--listen", "unix:./x.sock")):
-        refusal = refuse("--plugin", WHOAMI, "--listen", "unix:x.sock", *more)
+        own = ("--name", fresh_name(), "--plugin", WHOAMI, "--listen", "unix:x.sock")
+        refusal = refuse(*own, *more)
         assert refusal.code == 5
         assert "this host listens on unix:x.sock itself" in refusal.message
         assert not (tmp_path / "x.sock").exists()
