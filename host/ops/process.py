@@ -16,7 +16,7 @@ from host.ops.http import Request, Response
 from host.ops.http_server import HttpServer
 from host.ops.pages import HEADERS, OPEN_PATHS, PROBES, Pages
 from host.runtime.helpers import begin_helper
-from host.runtime.scheduling import BatchScheduling, take_short_turns
+from host.runtime.scheduling import BatchScheduling
 from host.settings import Settings
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import OPS_FAILED
@@ -49,7 +49,6 @@ def run(
         return ExitCode.OK
     BatchScheduling().begin()  # whoever is served should not wait for a scrape
     os.nice(_NICENESS)
-    take_short_turns()
     access = Access(token, settings.ops.hosts, OPEN_PATHS, PROBES)
     for generation in assignment.generations:
         generation.scoreboard.only_read()

@@ -1,17 +1,8 @@
-"""A policy is set for as long as it is wanted; turns are as short as the kernel lets them be."""
+"""A policy is set for as long as it is wanted, and only in the place of the usual one."""
 
-import ctypes
 import os
-import platform
-import struct
 
-import pytest
-
-from host.runtime.libc import libc
-from host.runtime.scheduling import SHORT_TURN_SECONDS, BatchScheduling, take_short_turns
-
-_ATTRIBUTES = struct.Struct("=IIQiIQQQ")
-_SCHED_GETATTR = {"x86_64": 315, "aarch64": 275}.get(platform.machine())
+from host.runtime.scheduling import BatchScheduling
 
 
 class Policies(list):
@@ -56,46 +47,3 @@ def test_where_no_policy_may_be_chosen_nothing_happens():
     batch = BatchScheduling(lambda _: os.SCHED_OTHER, refuse)
     batch.begin()
     batch.end()
-
-
-def turn_and_policy():
-    """Return how long the kernel says that turns of this process are, its policy, and its nice."""
-    place = ctypes.create_string_buffer(_ATTRIBUTES.size)
-    assert libc.syscall(_SCHED_GETATTR, 0, place, _ATTRIBUTES.size, 0) == 0
-    _, policy, _, nice, _, turn, _, _ = _ATTRIBUTES.unpack(place.raw)
-    return turn / 1e9, policy, nice
-
-
-def in_a_child(function):
-    """Return what a function returns in a process of its own, a tuple of numbers."""
-    reader, writer = os.pipe()
-    if not os.fork():
-        try:
-            os.write(writer, repr(function()).encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader) as said:
-        text = said.read()
-    os.wait()
-    return tuple(map(float, text.strip("()").split(",")))
-
-
-@pytest.mark.skipif(_SCHED_GETATTR is None, reason="the test knows no number of sched_getattr here")
-def test_turns_get_short_and_the_rest_stays():
-    def short():
-        BatchScheduling().begin()
-        os.nice(3)
-        before = turn_and_policy()
-        take_short_turns()
-        return before + turn_and_policy()
-
-    turn, *rest, short_turn, policy, nice = in_a_child(short)
-    assert rest == [policy, nice] == [os.SCHED_BATCH, 3 + os.nice(0)]
-    assert short_turn == (SHORT_TURN_SECONDS if turn else 0)  # before Linux 6.12 there is none
-
-
-@pytest.mark.parametrize("machine", ["x86_64", "pdp11"])
-def test_where_turns_cannot_be_had_nothing_happens(monkeypatch, machine):
-    monkeypatch.setattr(platform, "machine", lambda: machine)
-    take_short_turns(2**22 + 1)  # no process has that number
