@@ -39,7 +39,7 @@ def prepare_broker(loaded: Loaded) -> BrokerSettings | None:
     password = settings.password.get_secret_value()
     if settings.password_file:
         try:
-            password = first_line(settings.password_file)
+            password = _password_in(settings.password_file)
         except OSError as error:
             raise _problem(loaded, "password_file", reason(error)) from None
         except ValueError as error:
@@ -72,6 +72,18 @@ def _context(loaded: Loaded) -> ssl.SSLContext:
         except (OSError, ValueError) as error:
             raise _problem(loaded, "certificate", f"with its key: {_cause(error)}") from None
     return context
+
+
+def _password_in(file: str) -> str:
+    """Return the password of a file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: there is none.
+    """
+    if password := first_line(file):
+        return password
+    raise ValueError("its first line is empty")
 
 
 def _no_password() -> str:

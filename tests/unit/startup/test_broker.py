@@ -57,6 +57,8 @@ def test_a_file_that_cannot_be_used_is_told(tmp_path):
     assert "no regular file" in refusal(url="redis://h", password_file=str(tmp_path / "fifo"))
     (tmp_path / "bytes").write_bytes(b"\xff\xfe")
     assert "it is no text" in refusal(url="redis://h", password_file=str(tmp_path / "bytes"))
+    (tmp_path / "empty").write_text("\nhunter2\n")
+    assert "line is empty" in refusal(url="redis://h", password_file=str(tmp_path / "empty"))
 
 
 def test_tls_has_the_authorities_and_the_certificate_of_the_settings(files):
