@@ -20,8 +20,9 @@ import h11
 _MAX_HEAD_BYTES = 16_384
 _READ_BYTES = 16_384
 _UNSENT_BYTES = 65_536
-_UNSENT_BYTES_OF_STREAMS = 16_384
-"""The same of a stream, and what the kernel keeps: who reads nothing is soon seen to."""
+_KERNEL_BYTES_OF_STREAMS = 131_072
+"""So much of a stream the kernel keeps, or twice that (socket(7)): it would be megabytes, and who
+reads nothing would not be seen for long."""
 
 
 class Patience(NamedTuple):
@@ -122,11 +123,10 @@ class Client:
         return client
 
     def begin_stream(self) -> None:
-        """Keep little from now on of what it does not take."""
+        """Have the kernel keep little from now on of what it does not take."""
         self.is_streaming = True
-        self.writer.transport.set_write_buffer_limits(high=_UNSENT_BYTES_OF_STREAMS)
         sock = self.writer.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNSENT_BYTES_OF_STREAMS)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BYTES_OF_STREAMS)
 
     def close(self) -> None:
         """Close it at once."""

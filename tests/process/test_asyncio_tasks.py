@@ -24,7 +24,7 @@ def test_a_task_that_does_not_end_is_told_with_where_it_is(start: Start) -> None
     assert failed["plugin"] == "asyncio_tasks_left:Stubborn"
     assert failed["error"] == (
         "TimeoutError: it went on for 2 s after it was cancelled: "
-        f"Stubborn.go_on ({FILE}:21), Stubborn.wait ({FILE}:26)"
+        f"Stubborn.go_on ({FILE}:22), Stubborn.wait ({FILE}:27)"
     )
     assert host.events("plugin_printed", text="not yet")
 

@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ class Hearer(threading.Thread):
         self._place, _, port = address.removeprefix("tcp://").rpartition(":")
         self._port = int(port)
         self._stopping = False
-        self._connection: http.client.HTTPConnection | None = None
+        self._sock: socket.socket | None = None
         self.events: list[dict[str, Any]] = []
         self.states = 0
 
@@ -55,15 +55,18 @@ class Hearer(threading.Thread):
                 continue  # it connects anew
 
     def _hear(self) -> None:
-        self._connection = http.client.HTTPConnection(self._place, self._port, timeout=patience(20))
-        with closing(self._connection) as connection:
+        connection = http.client.HTTPConnection(self._place, self._port, timeout=patience(20))
+        with closing(connection):
             connection.request("GET", "/events")
+            self._sock = connection.sock  # which it forgets when an answer is the last one
             with connection.getresponse() as lines:
                 self._take(lines)
 
     def _take(self, lines: Iterable[bytes]) -> None:
         kind = b""
         for line in lines:
+            if self._stopping:
+                return
             if line.startswith(b"event: "):
                 kind = line.strip()
             elif line.startswith(b"data: ") and kind == b"event: log":
@@ -77,9 +80,9 @@ class Hearer(threading.Thread):
 
     def end(self) -> None:
         self._stopping = True
-        sock = self._connection and self._connection.sock
-        if sock is not None:
-            sock.shutdown(socket.SHUT_RDWR)
+        if self._sock is not None:
+            with suppress(OSError):  # it is closed, and another one is not begun
+                self._sock.shutdown(socket.SHUT_RDWR)
         self.join()
 
 
