@@ -232,6 +232,7 @@ class BusRouter:
     def _pass_frames(self, member: int, channel: Channel, most: float) -> bool:
         """Pass on frames that have come; False if there may be more than a turn takes."""
         receive, published = self._hub.receive, 0
+        counts = self._counts.get(member)  # before: a member that is cut off meanwhile has none
         try:
             for frame in channel.frames():
                 receive(member, frame)
@@ -240,7 +241,6 @@ class BusRouter:
                 if self._passed >= most:
                     return False
         finally:
-            counts = self._counts.get(member)
             if published and counts is not None:
                 counts.cells[counts.published] += published
         return True
