@@ -167,7 +167,7 @@ def test_a_header_of_a_proxy_and_the_first_record_come_in_one_segment(served, au
 
 def say_no_more(client):
     client.setblocking(False)
-    with suppress(ssl.SSLWantReadError):
+    with suppress(ssl.SSLWantReadError, ConnectionResetError):  # the host may be the quicker one
         client.unwrap()
 
 
