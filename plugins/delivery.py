@@ -59,6 +59,8 @@ class DeliveryWindow(Generic[Item]):
         limits: DeliveryLimits,
     ) -> None:
         self._send, self._size, self._limits = send, size, limits
+        self._max_sent, self._max_sent_bytes = limits.max_sent, limits.max_sent_bytes
+        self._last_number = limits.last_number
         self._sent_bytes = self._waiting_bytes = self._number = 0
         self.sent: dict[int, Item] = {}
         self.waiting: deque[Item] = deque()
@@ -66,7 +68,7 @@ class DeliveryWindow(Generic[Item]):
     def add(self, item: Item) -> bool:
         """Send an item, or have it wait for room; False if too much waits: then it is not kept."""
         size = self._size(item)
-        if not self.waiting and self._has_room:
+        if not self.waiting and self._has_room():
             self._send_now(item, size)
             return True
         limits, waiting_bytes = self._limits, self._waiting_bytes + size
@@ -83,7 +85,8 @@ class DeliveryWindow(Generic[Item]):
             KeyError: no item has this number.
         """
         self._sent_bytes -= self._size(self.sent.pop(number))
-        self._send_waiting()
+        if self.waiting:
+            self._send_waiting()
 
     def replace(self, number: int, item: Item) -> None:
         """Have another item in place of one that was sent: the number remains in use.
@@ -112,7 +115,7 @@ class DeliveryWindow(Generic[Item]):
                 does, as those of a worker that has died: then new ones go on from any one.
         """
         if not is_complete:
-            self._number = random.randrange(self._limits.last_number)
+            self._number = random.randrange(self._last_number)
         for number, item in sent.items():
             self.sent[number] = item
             self._sent_bytes += self._size(item)
@@ -123,23 +126,22 @@ class DeliveryWindow(Generic[Item]):
         """Return all that the client has not confirmed, in its order."""
         return (*self.sent.values(), *self.waiting)
 
-    @property
     def _has_room(self) -> bool:
-        limits = self._limits
-        return len(self.sent) < limits.max_sent and self._sent_bytes < limits.max_sent_bytes
+        return len(self.sent) < self._max_sent and self._sent_bytes < self._max_sent_bytes
 
     def _send_waiting(self) -> None:
-        while self.waiting and self._has_room:
+        while self.waiting and self._has_room():
             item = self.waiting.popleft()
             size = self._size(item)
             self._waiting_bytes -= size
             self._send_now(item, size)
 
     def _send_now(self, item: Item, size: int) -> None:
-        last = self._limits.last_number
-        self._number = self._number % last + 1
-        while self._number in self.sent:
-            self._number = self._number % last + 1
-        self.sent[self._number] = item
+        sent, last = self.sent, self._last_number
+        number = self._number % last + 1
+        while number in sent:
+            number = number % last + 1
+        self._number = number
+        sent[number] = item
         self._sent_bytes += size
-        self._send(self._number, item)
+        self._send(number, item)

@@ -30,7 +30,7 @@ _LAST_ID = 2**32 - 1
 _PUBLISH = int(Kind.PUBLISH)  # a number is had faster than a member of an enumeration
 _PUBLISH_TOLD = int(Kind.PUBLISH_TOLD)
 _MOST_REMEMBERED = 10_000
-_SHARE_SECONDS = 0.001
+_SHARE_SECONDS = 0.004
 """How long frames are handled before others have their turn: each may be sent on to thousands."""
 _MOST_UNTIMED = 16
 """How many are handled at most before the clock is looked at again."""

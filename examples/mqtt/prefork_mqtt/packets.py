@@ -224,6 +224,12 @@ def numbered(kind: int, packet_id: int) -> bytes:
 
 def publish_head(topic: str, size: int, qos: int, *, retain: bool, again: bool = False) -> bytes:
     """Write a PUBLISH up to its number, or with QoS 0 up to its payload, which has `size` bytes."""
+    head = _head if len(topic) <= _REMEMBERED_BYTES else _head.__wrapped__
+    return head(topic, size + 2 if qos else size, again << 3 | qos << 1 | retain)
+
+
+@lru_cache(_MOST_REMEMBERED)
+def _head(topic: str, size: int, flags: int) -> bytes:
+    """Write a PUBLISH up to the end of its topic; `size` bytes follow."""
     name = topic.encode()
-    length = encode_varint(2 + len(name) + (2 if qos else 0) + size)
-    return _PUBLISH[again << 3 | qos << 1 | retain] + length + _NUMBER.pack(len(name)) + name
+    return _PUBLISH[flags] + encode_varint(2 + len(name) + size) + _NUMBER.pack(len(name)) + name

@@ -126,16 +126,15 @@ class Mqtt:
         client.connection.close()
 
     def _handle(self, client: Client, packet: bytes) -> None:
-        if packet[0] >> 4 == Kind.PUBLISH and client.session is not None:
-            self._publish(client, packet)
-            return
-        kind = kind_of(packet)
-        if client.session is None:
+        session, kind = client.session, kind_of(packet)
+        if session is None:
             if kind != Kind.CONNECT:
                 raise FrameSyntaxError("the first packet is no CONNECT")
             self._connect(client, packet)
+        elif kind == Kind.PUBLISH:
+            self._publish(client, session, packet)
         elif kind in _CONFIRMATIONS:
-            self._confirm(client, kind, read_packet_id(packet))
+            self._confirm(client, session, kind, read_packet_id(packet))
         elif kind == Kind.SUBSCRIBE:
             self._subscribe(client, packet)
         elif kind == Kind.UNSUBSCRIBE:
@@ -167,10 +166,9 @@ class Mqtt:
         client.receiver.hold()
         self._worker.asyncio.create_task(self._admission.let_in(client, connect))
 
-    def _publish(self, client: Client, packet: bytes) -> None:
+    def _publish(self, client: Client, session: Session, packet: bytes) -> None:
         """Publish a message; it is confirmed when the bus has it [4.3]."""
-        message, session, connection = read_publish(packet), client.session, client.connection
-        assert session is not None
+        message, connection = read_publish(packet), client.connection
         _, _, qos, _, packet_id = message
         self._received.add()
         answer = numbered(Kind.PUBACK if qos == 1 else Kind.PUBREC, packet_id) if qos else b""
@@ -198,9 +196,7 @@ class Mqtt:
             and self._rules.allow(client.client_id, client.username, topic, publishes=publishes)
         )
 
-    def _confirm(self, client: Client, kind: int, packet_id: int) -> None:
-        session = client.session
-        assert session is not None
+    def _confirm(self, client: Client, session: Session, kind: int, packet_id: int) -> None:
         if kind == Kind.PUBACK:
             session.confirm(packet_id)
         elif kind == Kind.PUBREL:

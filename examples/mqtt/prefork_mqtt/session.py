@@ -135,8 +135,9 @@ class Session:
     def confirm(self, packet_id: int) -> None:
         """Take a PUBACK."""
         sent = self.window.sent.get(packet_id)
-        if sent is not None and sent.qos == 1:
-            self._forget(sent.message)
+        if sent is not None and sent[1] == 1:
+            if sent[0].key:
+                self._forget(sent[0])
             self.window.confirm(packet_id)
 
     def receive(self, packet_id: int) -> None:
