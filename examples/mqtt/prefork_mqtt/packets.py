@@ -167,7 +167,8 @@ def _topic(name: bytes) -> str:
 
 def read_packet_id(packet: bytes) -> int:
     """Read what has a number and nothing else: PUBACK, PUBREC, PUBREL, PUBCOMP."""
-    return _packet_id(packet[1:])
+    number = packet[1] << 8 | packet[2] if len(packet) == 3 else 0
+    return number or _packet_id(packet[1:])
 
 
 def read_subscribe(packet: bytes) -> tuple[int, list[tuple[str, int]]]:
