@@ -43,7 +43,7 @@ class Shape(NamedTuple):
         return f"{self.publishers:,} → {self.subscribers:,}"
 
 
-SHAPES = (Shape(1, 1000, 100), Shape(100, 100, 10), Shape(1000, 1, 50))
+SHAPES = (Shape(1, 1000, 100), Shape(100, 100, 40), Shape(1000, 1, 50))
 
 
 class Server(NamedTuple):
