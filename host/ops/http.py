@@ -18,6 +18,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import h11
 
 _MAX_HEAD_BYTES = 16_384
+_MOST_REMEMBERED, _REMEMBERED_BYTES = 64, 2048
+"""How many heads are remembered, and how long each may be."""
 _READ_BYTES = 16_384
 _UNSENT_BYTES = 65_536
 _KERNEL_BYTES_OF_STREAMS = 131_072
@@ -93,9 +95,12 @@ class RequestError(Exception):
 
 @dataclass(eq=False, slots=True)
 class Client:
-    """A connection: its streams, and what parses it.
+    """A connection: its streams, and what is known of its requests.
 
     Attributes:
+        remembered: heads of requests, and what each asks for: those who ask again and again send
+            the same bytes, and to parse them is half of an answer.
+        keeps_alive: whether it may send another request after its answer.
         waits_since: since when it is waited for a request; None while there is one.
         writes_since: since when it is waited that it takes what is written; None if it is not.
         has_asked: whether it has had a request before.
@@ -105,20 +110,20 @@ class Client:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     patience: Patience
-    parser: h11.Connection = field(
-        default_factory=lambda: h11.Connection(
-            h11.SERVER, max_incomplete_event_size=_MAX_HEAD_BYTES
-        )
-    )
+    remembered: dict[bytes, Request]
+    keeps_alive: bool = False
     waits_since: float | None = None
     writes_since: float | None = None
     has_asked: bool = False
     is_streaming: bool = False
 
     @classmethod
-    async def of(cls, sock: socket.socket, patience: Patience) -> Client:
+    async def of(
+        cls, sock: socket.socket, patience: Patience, remembered: dict[bytes, Request]
+    ) -> Client:
         """Return the client of an accepted socket, which it closes; call it in a loop."""
-        client = cls(*await asyncio.open_connection(sock=sock, limit=_READ_BYTES), patience)
+        streams = await asyncio.open_connection(sock=sock, limit=_READ_BYTES)
+        client = cls(*streams, patience, remembered)
         client.writer.transport.set_write_buffer_limits(high=_UNSENT_BYTES)
         return client
 
@@ -149,31 +154,57 @@ async def read_request(client: Client) -> Request | None:
         RequestError: it is none, or none that is answered.
         TimeoutError: it does not come in time.
     """
-    loop, parser = asyncio.get_running_loop(), client.parser
-    client.waits_since = loop.time()
-    patience = client.patience
-    until = loop.time() + (patience.idle if client.has_asked else patience.head)
-    is_first = True
-    while True:
-        try:
-            event = parser.next_event()
-            if isinstance(event, h11.Request):
-                client.waits_since, client.has_asked = None, True
-                return _checked(client, event)
-        except h11.RemoteProtocolError as error:  # of the head, or of a body that begins
-            status = HTTPStatus(error.error_status_hint)
-            raise RequestError(text(status, f"no request of HTTP/1.1: {error}")) from None
-        if event is h11.NEED_DATA:
-            async with asyncio.timeout_at(until):
-                data = await client.reader.read(_READ_BYTES)
-            if is_first and data:
-                is_first, until = False, loop.time() + patience.head
-            parser.receive_data(data)
-        elif isinstance(event, h11.ConnectionClosed):
+    now, patience = asyncio.get_running_loop().time(), client.patience
+    client.waits_since, client.keeps_alive = now, False
+    data = await _read(client, now + (patience.idle if client.has_asked else patience.head))
+    if not data:
+        return None
+    try:
+        if (known := client.remembered.get(data)) is not None:
+            client.keeps_alive = True
+            return known
+        return await _parsed(client, data)
+    finally:
+        client.waits_since, client.has_asked = None, True
+
+
+async def _read(client: Client, until: float) -> bytes:
+    async with asyncio.timeout_at(until):
+        return await client.reader.read(_READ_BYTES)
+
+
+async def _parsed(client: Client, data: bytes) -> Request | None:
+    """Return the request that begins with `data`, and remember it if that is all of it.
+
+    Returns: None if there is none up to the end of what the client sends.
+
+    Raises:
+        RequestError: it is none, or none that is answered.
+        TimeoutError: it does not come in time.
+    """
+    until = asyncio.get_running_loop().time() + client.patience.head
+    parser = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEAD_BYTES)
+    parser.receive_data(data)
+    try:
+        while (event := parser.next_event()) is h11.NEED_DATA:
+            parser.receive_data(await _read(client, until))
+            data = b""
+        if not isinstance(event, h11.Request):
             return None
+        request = _checked(parser, event)
+    except h11.RemoteProtocolError as error:  # of the head, or of a body that begins
+        status = HTTPStatus(error.error_status_hint)
+        raise RequestError(text(status, f"no request of HTTP/1.1: {error}")) from None
+    # Who sends more before the answer is closed after that.
+    client.keeps_alive = parser.their_state is h11.DONE and not parser.trailing_data[0]
+    if client.keeps_alive and data and len(data) <= _REMEMBERED_BYTES:
+        if len(client.remembered) >= _MOST_REMEMBERED:
+            client.remembered.clear()
+        client.remembered[data] = request
+    return request
 
 
-def _checked(client: Client, event: h11.Request) -> Request:
+def _checked(parser: h11.Connection, event: h11.Request) -> Request:
     """Return the request of an event.
 
     Raises:
@@ -187,7 +218,7 @@ def _checked(client: Client, event: h11.Request) -> Request:
     if method not in ("GET", "HEAD"):
         refused = text(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD", {"Allow": "GET, HEAD"})
         raise RequestError(refused)
-    if not isinstance(client.parser.next_event(), h11.EndOfMessage):
+    if not isinstance(parser.next_event(), h11.EndOfMessage):
         raise RequestError(text(HTTPStatus.BAD_REQUEST, "a request has no body here"))
     headers = {name.decode("ascii"): value.decode("latin-1") for name, value in event.headers}
     target = event.target.decode("ascii", "replace")
@@ -211,45 +242,35 @@ async def send(client: Client, response: Response, *, with_body: bool) -> None:
         OSError: the client is gone.
         TimeoutError: it takes nothing.
     """
-    parser, body = client.parser, response.body
-    date = _date(int(time.time()))
-    headers = {"Date": date, "Content-Type": response.kind, **response.headers}
-    if not isinstance(body, bytes):
-        await _send_pieces(client, response.status, headers, body, with_body=with_body)
-        return
-    headers["Content-Length"] = str(len(body))
-    if parser.their_state is not h11.DONE:
-        headers["Connection"] = "close"
-    head = h11.Response(
-        status_code=response.status,
-        reason=response.status.phrase,
-        headers=list(headers.items()),
-    )
-    pieces = [parser.send(head)]
-    if with_body:
-        pieces.append(parser.send(h11.Data(data=body)))
-    pieces.append(parser.send(h11.EndOfMessage()))
-    await _write(client, b"".join(each for each in pieces if each))
+    body, size = response.body, {}
+    if isinstance(body, bytes):
+        size = {"Content-Length": str(len(body))}
+    else:
+        client.keeps_alive = False
+    if not client.keeps_alive:
+        size["Connection"] = "close"
+    status, date = response.status, _date(int(time.time()))
+    headers = {"Date": date, "Content-Type": response.kind, **response.headers, **size}
+    lines = [f"HTTP/1.1 {status} {status.phrase}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    head = "\r\n".join([*lines, "", ""]).encode("latin-1")
+    if isinstance(body, bytes):
+        await _write(client, head + body if with_body else head)
+    else:
+        await _send_pieces(client, head, body, with_body=with_body)
 
 
 async def _send_pieces(
-    client: Client,
-    status: HTTPStatus,
-    headers: Mapping[str, str],
-    pieces: AsyncGenerator[bytes],
-    *,
-    with_body: bool,
+    client: Client, head: bytes, pieces: AsyncGenerator[bytes], *, with_body: bool
 ) -> None:
     """Send a head and pieces as they come, until there are none or the client goes.
 
-    The end of the connection is that of the answer (RFC 9112, 6.3), which h11 leaves to HTTP/1.0:
-    so the death of this process is no fault for who reads, but an end after which to ask again.
+    The end of the connection is that of the answer (RFC 9112, 6.3): so the death of this process is
+    no fault for who reads, but an end after which to ask again.
     """
-    lines = [f"HTTP/1.1 {status} {status.phrase}"]
-    lines += [f"{name}: {value}" for name, value in {**headers, "Connection": "close"}.items()]
     closed = asyncio.ensure_future(client.reader.read(1))
     try:
-        await _write(client, "\r\n".join([*lines, "", ""]).encode("latin-1"))
+        await _write(client, head)
         while with_body and not closed.done():
             following = asyncio.ensure_future(anext(pieces, None))
             await asyncio.wait({following, closed}, return_when=asyncio.FIRST_COMPLETED)

@@ -9,8 +9,6 @@ from dataclasses import replace
 from http import HTTPStatus
 from types import MappingProxyType
 
-import h11
-
 from host.ops.http import (
     PATIENCE,
     Client,
@@ -63,6 +61,7 @@ class HttpServer:
         self._is_closing = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._clients: set[Client] = set()
+        self._remembered: dict[bytes, Request] = {}
 
     def start(self, sockets: Iterable[socket.socket]) -> None:
         """Begin to accept on listening sockets, which stay the caller's; call it in a loop."""
@@ -116,12 +115,12 @@ class HttpServer:
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, sock: socket.socket) -> None:
-        client = await Client.of(sock, self._patience)
+        client = await Client.of(sock, self._patience, self._remembered)
         self._clients.add(client)
         try:
             while await self._serve_one(client) and not self._is_closing:
-                client.parser.start_next_cycle()
-        except (OSError, TimeoutError, h11.LocalProtocolError):
+                pass
+        except (OSError, TimeoutError):
             pass  # the client is gone, or takes too long
         finally:
             await client.finish()
@@ -165,13 +164,10 @@ class HttpServer:
         if not isinstance(response.body, bytes) and not self._begin_stream(client):
             words = f"there are {MAX_STREAMS} such clients already, which is the most"
             response = text(HTTPStatus.SERVICE_UNAVAILABLE, words)
-        more = {**self._headers, **response.headers}
-        if self._is_closing or client.parser.trailing_data[0]:
-            more["Connection"] = "close"
-        response = replace(response, headers=more)
+        client.keeps_alive = client.keeps_alive and not self._is_closing
+        response = replace(response, headers={**self._headers, **response.headers})
         await send(client, response, with_body=method != "HEAD")
-        parser = client.parser
-        return parser.our_state is h11.DONE and parser.their_state is h11.DONE
+        return client.keeps_alive
 
     async def _answer(self, request: Request) -> Response:
         try:

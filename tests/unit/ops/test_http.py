@@ -135,6 +135,98 @@ def test_one_request_after_another_on_one_connection():
     play(scene_of)
 
 
+@pytest.fixture
+def parsed(monkeypatch):
+    """What was given to parsers of the server, one list for each."""
+    found = []
+
+    class Noting(h11.Connection):
+        def __init__(self, role, **options):
+            super().__init__(role, **options)
+            if role is h11.SERVER:
+                found.append([])
+
+        def receive_data(self, data):
+            if self.our_role is h11.SERVER:
+                found[-1].append(bytes(data))
+            super().receive_data(data)
+
+    monkeypatch.setattr(h11, "Connection", Noting)
+    return found
+
+
+def test_a_head_that_has_come_before_is_answered_anew_and_not_parsed_again(parsed):
+    async def scene_of(scene):
+        for _ in range(2):
+            client = await scene.open()
+            for _ in range(3):
+                assert await client.ask("/whole") == (200, bytes(WHOLE))
+        assert len(parsed) == 1
+        assert scene.streams == ["answered"] * 6
+        assert await client.ask("/whole?", "HEAD") == (200, b"")
+        assert len(parsed) == 2
+
+    play(scene_of)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        b"GET / HTTP/1.0\r\n\r\n",
+        b"PUT / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nLong: %b\r\n\r\n" % (b"x" * 2048),
+    ],
+    ids=["close", "1.0", "PUT", "no host", "long"],
+)
+def test_other_heads_are_parsed_each_time(parsed, head):
+    async def scene_of(scene):
+        first, second = [await (await scene.open()).raw(head) for _ in range(2)]
+        assert first == second != b""
+        assert len(parsed) == 2
+
+    play(scene_of)
+
+
+def test_a_head_in_two_pieces_is_parsed_each_time(parsed):
+    async def scene_of(scene):
+        for _ in range(2):
+            client = await scene.open()
+            before = len(parsed)
+            client.writer.write(b"GET / HTTP/1.1\r\n")
+            while len(parsed) == before:
+                await asyncio.sleep(0)
+            answer = await client.raw(b"Host: a\r\n\r\n")
+            assert answer.startswith(b"HTTP/1.1 200 ")
+        assert [len(pieces) for pieces in parsed] == [2, 2]
+
+    play(scene_of)
+
+
+def test_only_so_many_heads_are_remembered(parsed):
+    async def scene_of(scene):
+        client = await scene.open()
+        for number in range(65):
+            await client.ask(f"/{number}")
+        await client.ask("/64")
+        assert len(parsed) == 65
+        await client.ask("/0")
+        assert len(parsed) == 66
+
+    play(scene_of)
+
+
+def test_who_sends_no_request_is_closed():
+    async def scene_of(scene):
+        assert await (await scene.open()).raw(b"") == b""
+        for data in (b"\r\n", b"GET / HTTP/1.1\r\n"):
+            assert (await (await scene.open()).raw(data)).startswith(b"HTTP/1.1 400 ")
+        assert await (await scene.open()).ask("/") == (200, b"GET /\n")
+
+    play(scene_of)
+
+
 def test_a_head_has_no_body():
     async def scene_of(scene):
         client = await scene.open()
