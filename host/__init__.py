@@ -16,8 +16,9 @@ elif "".join(sys.argv[:1]).endswith("/prefork"):  # the console script
     early_signals.block()
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+# That of typing, whose import takes longer than all else that a probe needs (`status --ready`).
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from host.errors import PluginError
     from host.hookspecs import hookimpl, hookspec
@@ -104,7 +105,7 @@ _PLACES = {
 """Where the names are that `host.interfaces` does not have."""
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import a public name when it is first used (PEP 562).
 
     `status --ready`, which is asked each second, uses none, and would take twice as long.

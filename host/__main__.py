@@ -6,11 +6,13 @@ import atexit
 import gc
 import os
 import sys
-import threading
 from contextlib import suppress
-from typing import NoReturn
 
 from host.runtime import early_signals, rehearsal, streams
+
+TYPE_CHECKING = False  # see host/__init__.py
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 _COLLECT_AFTER = 10_000
 """The collector looks for cycles when so many more objects were made than freed. Python's 700 are
@@ -60,6 +62,9 @@ def main() -> None:
 
 def _threads_are_left() -> bool:
     """Tell whether there are threads that the interpreter would wait for, perhaps for ever."""
+    threading = sys.modules.get("threading")
+    if threading is None:
+        return False
     main_thread = threading.main_thread()
     return any(not each.daemon for each in threading.enumerate() if each is not main_thread)
 

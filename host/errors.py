@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 from enum import IntEnum
-from typing import Self
+
+TYPE_CHECKING = False  # see host/__init__.py
+if TYPE_CHECKING:
+    from typing import Self
 
 
 class ExitCode(IntEnum):

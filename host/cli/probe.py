@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
 from host.control.client import ask, default_name, running
 from host.errors import RemoteError
 from host.runtime import early_signals, streams
 from host.text import printable
+
+TYPE_CHECKING = False  # see host/__init__.py
+if TYPE_CHECKING:
+    from typing import Any
 
 _SECONDS = 10.0
 

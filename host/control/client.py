@@ -11,12 +11,15 @@ import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Self
 
 from host.control.wire import MAX_PAGE_BYTES, PREFIX, VERSION, address
 from host.errors import RemoteError
 from host.net.credentials import credentials
 from host.text import printable, reason
+
+TYPE_CHECKING = False  # see host/__init__.py
+if TYPE_CHECKING:
+    from typing import Any, Self
 
 DEFAULT = "prefork"
 """The name that hosts have by default."""

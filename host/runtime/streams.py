@@ -7,7 +7,10 @@ import os
 import select
 import sys
 from contextlib import suppress
-from typing import TextIO
+
+TYPE_CHECKING = False  # see host/__init__.py
+if TYPE_CHECKING:
+    from typing import TextIO
 
 _FIRST_OTHER = 3
 """The lowest number that is no standard stream's."""

@@ -46,6 +46,7 @@ def test_it_says_what_the_whole_command_line_says(host, found, code):
 OTHERS = {
     *("pydantic", "click", "host.settings", "host.cli.main", "asyncio", "ssl", "ctypes"),
     *("pluggy", "dataclasses", "inspect", "traceback", "pathlib", "host.interfaces"),
+    *("typing", "threading"),
 }
 """What takes some milliseconds each to import, and is for other commands."""
 
