@@ -312,6 +312,24 @@ GROUPS: dict[str, tuple[Rule, ...]] = {
             "Do not patch: nothing of gevent or eventlet can be used here.",
         ),
         Rule(
+            "takes-functions",
+            _ERROR,
+            "it takes away or replaces functions that the host itself needs, as `os.fork`",
+            "Put what is yours in their place in on_worker_start, or nowhere.",
+        ),
+        Rule(
+            "leaves-timer",
+            _ERROR,
+            "it leaves `signal.alarm` or `setitimer` running, whose signal ends the host",
+            "Use worker.call_later.",
+        ),
+        Rule(
+            "lowers-limits",
+            _ERROR,
+            "it lowers the recursion limit, or the CPU time of the whole host",
+            "Limit a worker in on_worker_start, where it is its own.",
+        ),
+        Rule(
             "prints",
             _ADVICE,
             "it prints: that is in the log at each start, check and reload",

@@ -6,9 +6,7 @@ import difflib
 import inspect
 import linecache
 import re
-import select
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, cast
@@ -30,32 +28,6 @@ SLIP = 0.85
 
 _OF_WHO_SERVES = {"on_drain": "to drain it", "on_tls": "that it has TLS now"}
 """Hooks that only the plugin is told which serves a connection, and what it is told."""
-
-
-_EPOLL = select.epoll
-
-
-@contextmanager
-def leaves_epoll(source: Source) -> Iterator[None]:
-    """Check that a plugin leaves `select.epoll` alone while it is imported and constructed.
-
-    What it takes away is put back: the host can then say so, or go on without the plugin.
-
-    Raises:
-        PluginError: it has taken it away, or has replaced it.
-    """
-    try:
-        yield
-    finally:
-        if getattr(select, "epoll", None) is not _EPOLL:
-            vars(select)["epoll"] = _EPOLL
-            raise PluginError(
-                source.name,
-                "it takes select.epoll away, by which all processes of the host wait",
-                origin=source.origin,
-                hint="Monkey patching by gevent or eventlet does so; it cannot be used here.",
-                code="takes-epoll",
-            )
 
 
 @dataclass(frozen=True, slots=True)

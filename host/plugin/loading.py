@@ -13,10 +13,11 @@ from host.errors import PluginError
 from host.plugin import binding
 from host.plugin.binding import HOOKS, Implementation, Manager, specified
 from host.plugin.building import Built, build, section_problem
-from host.plugin.checks import Hooks, implementations, leaves_epoll, unheard
+from host.plugin.checks import Hooks, implementations, unheard
 from host.plugin.declarations import ATTRIBUTE, Declaration, unmet
 from host.plugin.discovery import EntryPoint, Source, find, installed
 from host.plugin.importing import Importer
+from host.plugin.interference import leaves_process_alone
 from host.plugin.ordering import Order, cycles, saying
 from host.plugin.registry import SERVING_HOOKS, Plugin, Registry
 from host.runtime.steps import Steps, finish
@@ -49,6 +50,7 @@ class PluginErrors(PluginError):
             origin=first.origin,
             where=first.where,
             hint=first.hint,
+            code=first.code,
         )
 
     def __str__(self) -> str:
@@ -145,7 +147,7 @@ def _load(loaded: Loaded, importer: Importer) -> Steps[Registry]:
     loaded = assign_sections(loaded, [source.name for source, _ in sources])
     _check_sections(loaded, [source.name for source, _ in sources], trouble)
     for source, text in sources:
-        with trouble, leaves_epoll(source):
+        with trouble, leaves_process_alone(source):
             built.append(build(source, text, loaded, importer))
         yield
     brought = _brought(built, trouble)

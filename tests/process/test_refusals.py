@@ -33,6 +33,9 @@ BROKEN = {
     ),
     "raises": ("raise RuntimeError('not today')\n", "not today"),
     "exits": ("raise SystemExit(3)\n", "SystemExit"),
+    "no_fork": ("import os\nos.fork = None\n", "takes away os.fork"),
+    "stopped_clock": ("import time\ntime.monotonic = lambda: 1 / 0\n", "time.monotonic"),
+    "alarm": ("import signal\nsignal.alarm(1)\n", "ITIMER_REAL, as signal.alarm does"),
 }
 
 
@@ -151,6 +154,17 @@ def test_check_says_everything_at_once_a_line_each(refuse: Refuse, tmp_path: Pat
     assert head == "host: 3 problems"
     for phrases in (("workers", "host.toml:2"), ("limit", "host.toml:3"), ("ehco", '"echo"')):
         assert [line for line in lines if all(phrase in line for phrase in phrases)], phrases
+
+
+@pytest.mark.parametrize("name", ["no_fork", "stopped_clock", "alarm"])
+def test_check_names_who_would_end_the_host(refuse: Refuse, tmp_path: Path, name: str) -> None:
+    source, phrase = BROKEN[name]
+    path = tmp_path / f"{name}.py"
+    path.write_text(source)
+    refusal = refuse("check", "--plugin", str(path))
+    assert refusal.code == 4, refusal.message
+    assert name in refusal.message
+    assert phrase in refusal.message
 
 
 def test_check_names_each_plugin_that_cannot_be_used(refuse: Refuse) -> None:

@@ -101,6 +101,9 @@ BY_RULE = {
     "changes-signals": at_import("import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)"),
     "changes-process": at_import("import os\nos.umask(0o777)"),
     "takes-epoll": at_import("import select\ndel select.epoll"),
+    "takes-functions": at_import("import os\nos.fork = None"),
+    "leaves-timer": at_import("import signal\nsignal.alarm(1000)"),
+    "lowers-limits": at_import("import sys\nsys.setrecursionlimit(300)"),
     "prints": at_import("print('hello')"),
     "blocking-call": in_hook("time.sleep(1) # here", "import time"),
     "may-block": in_hook("self.db.execute('select 1') # here", "import sqlite3")

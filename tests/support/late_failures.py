@@ -39,11 +39,21 @@ LATE = {
     "hangs": LateFailure("time.sleep(60)", "start_timeout_seconds"),
     "closes descriptors": LateFailure("os.closerange(3, 256)", "closed descriptors"),
     "takes epoll away": LateFailure("del select.epoll", "select.epoll"),
+    "takes a function away": LateFailure("os.fork = None", "os.fork"),
+    "leaves a timer": LateFailure(
+        "import signal; signal.setitimer(signal.ITIMER_REAL, 0.5)", "ITIMER_REAL"
+    ),
     "goes on in a fork": LateFailure(
         "os.fork() or exit()\n    raise ValueError('half-written')", "half-written"
     ),
     "takes epoll away in the supervisor": LateFailure(
         "del select.epoll", "select.epoll", itself=True
+    ),
+    "replaces functions in the supervisor": LateFailure(
+        "os.fork = os.waitpid = time.monotonic = lambda *_: 1 / 0", "os.fork", itself=True
+    ),
+    "leaves a timer in the supervisor": LateFailure(
+        "import signal; signal.setitimer(signal.ITIMER_REAL, 0.5)", "ITIMER_REAL", itself=True
     ),
 }
 """The ways to fail, by what the plugin does."""

@@ -1,11 +1,9 @@
 """What pluggy passes over in silence is refused, in words that say where and what to change."""
 
-import select
 from textwrap import dedent, indent
 
 import pytest
 
-from host.errors import PluginError
 from support.plugin_files import load_text, refusal_of
 
 pytestmark = pytest.mark.usefixtures("own_folder")
@@ -234,30 +232,3 @@ class TestWhichClass:
     def test_forgotten_marks_show_which_class_was_meant(self):
         said = refusal_of("class Chat:\n    def on_readable(self, connection): ...\n")
         assert "@hookimpl is missing" in said
-
-
-@pytest.mark.parametrize(
-    "taking",
-    ["del select.epoll", "select.epoll = None", "del select.epoll\nraise ValueError('then this')"],
-)
-def test_a_plugin_that_takes_epoll_away_is_named_and_epoll_is_put_back(taking):
-    before = select.epoll
-    with pytest.raises(PluginError, match=r'"\./chat\.py"|"chat"') as caught:
-        load_text(f"import select\n{taking}\n")
-    assert caught.value.plugin == "chat"
-    assert "select.epoll" in caught.value.cause
-    assert select.epoll is before
-
-
-def test_a_constructor_that_takes_epoll_away_is_found_out_as_well():
-    before = select.epoll
-    with pytest.raises(PluginError, match=r"select\.epoll"):
-        load_class("""
-            def __init__(self):
-                import select
-                del select.epoll
-
-            @hookimpl
-            def on_readable(self, connection): ...
-        """)
-    assert select.epoll is before

@@ -1,0 +1,174 @@
+"""Plugins that take away what the host lives on are named, and everything is put back."""
+
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import time
+
+import pytest
+
+from host.errors import Interrupted, PluginError
+from host.plugin import interference
+from support.plugin_files import ECHO, load_text, names, refusal, write
+
+pytestmark = pytest.mark.usefixtures("own_folder")
+
+CORE = [
+    f"{module.__name__}.{name}"
+    for module, written in interference._CORE.items()
+    for name in written.split()
+]
+
+
+def refused(text):
+    """Return with what a plugin is refused that does this when it is imported."""
+    with pytest.raises(PluginError) as caught:
+        load_text(text)
+    assert caught.value.plugin == "chat"
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "taking",
+    ["del select.epoll", "select.epoll = None", "del select.epoll\nraise ValueError('then this')"],
+)
+def test_who_takes_epoll_away_is_named_and_epoll_is_put_back(taking):
+    before = select.epoll
+    assert "select.epoll" in refused(f"import select\n{taking}\n").cause
+    assert select.epoll is before
+
+
+def test_a_constructor_is_looked_at_as_well():
+    before = select.epoll
+    error = refused("""
+        class Chat:
+            def __init__(self):
+                import select
+                del select.epoll
+
+            @hookimpl
+            def on_readable(self, connection): ...
+    """)
+    assert error.code == "takes-epoll"
+    assert select.epoll is before
+
+
+@pytest.mark.parametrize("name", [name for name in CORE if name != "select.epoll"])
+def test_what_the_host_needs_is_not_replaced_even_by_what_may_work(name):
+    module, _, attribute = name.rpartition(".")
+    before = getattr(sys.modules[module], attribute)
+    error = refused(f"import {module}\n{name} = lambda *_, **__: 1 / 0\n")
+    assert (error.code, error.cause) == (
+        "takes-functions",
+        f"it replaces {name}, for the whole host, which cannot work without",
+    )
+    assert getattr(sys.modules[module], attribute) is before
+
+
+@pytest.mark.parametrize("taking", ["os.fork = None", "del os.fork", "os.getloadavg = None"])
+def test_nothing_is_taken_away(taking):
+    before = os.fork, os.getloadavg
+    assert "it takes away os." in refused(f"import os\n{taking}\n").cause
+    assert before == (os.fork, os.getloadavg)
+
+
+def test_what_only_others_use_may_be_wrapped():
+    before = time.strftime
+    try:
+        registry = load_text(
+            "import time\nold = time.strftime\ntime.strftime = lambda *args: old(*args)\n"
+            "@hookimpl\ndef on_readable(connection): ...\n"
+        )
+        assert names(registry) == ["chat"]
+    finally:
+        time.strftime = before
+
+
+def test_a_plugin_that_brings_many_of_its_own_is_told_in_few_words():
+    taking = "\n".join(f"{name} = None" for name in CORE if name.startswith("os."))
+    cause = refused(f"import os\n{taking}\n").cause
+    assert cause.count("os.") == 5
+    assert "more, for the whole host" in cause
+
+
+@pytest.fixture(name="no_timers")
+def have_no_timers():
+    """Without the timer that ends a test which takes too long."""
+    before = {number: signal.setitimer(number, 0) for number in (0, 1, 2)}
+    yield
+    for number, timer in before.items():
+        signal.setitimer(number, *timer)
+
+
+@pytest.mark.usefixtures("no_timers")
+@pytest.mark.parametrize("timer", ["ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF"])
+def test_a_timer_that_is_left_is_named_and_stopped(timer):
+    error = refused(f"import signal\nsignal.setitimer(signal.{timer}, 3_600)\n")
+    assert error.code == "leaves-timer"
+    assert timer in error.cause
+    assert signal.getitimer(getattr(signal, timer)) == (0, 0)
+
+
+@pytest.mark.usefixtures("no_timers")
+@pytest.mark.parametrize("timer", ["5_000", "500", "3_600, 1"])
+def test_a_timer_of_whoever_started_the_host_is_not_replaced(timer):
+    signal.setitimer(signal.ITIMER_PROF, 3_600)
+    error = refused(f"import signal\nsignal.setitimer(signal.ITIMER_PROF, {timer})\n")
+    assert error.code == "leaves-timer"
+    seconds, again = signal.getitimer(signal.ITIMER_PROF)
+    assert 3_500 < seconds <= 3_600
+    assert again == 0
+
+
+@pytest.mark.usefixtures("no_timers")
+def test_an_alarm_that_went_off_in_time_is_nobodys_affair():
+    code = "import signal\nsignal.alarm(3_600)\nsignal.alarm(0)\n"
+    assert names(load_text(f"{code}@hookimpl\ndef on_readable(connection): ...\n")) == ["chat"]
+
+
+@pytest.mark.usefixtures("no_timers")
+def test_a_timer_of_whoever_started_the_host_goes_on():
+    signal.setitimer(signal.ITIMER_VIRTUAL, 3_600)
+    load_text("@hookimpl\ndef on_readable(connection): ...\n")
+    assert signal.getitimer(signal.ITIMER_VIRTUAL)[0] > 3_500
+
+
+def test_a_lower_recursion_limit_is_named_and_put_back():
+    before = sys.getrecursionlimit()
+    error = refused(f"import sys\nsys.setrecursionlimit({before - 1})\n")
+    assert str(before - 1) in error.cause
+    assert sys.getrecursionlimit() == before
+
+
+def test_limited_cpu_time_is_named_and_put_back():
+    soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    code = f"import resource\nresource.setrlimit(resource.RLIMIT_CPU, (7_200, {hard}))\n"
+    assert "7200 s (RLIMIT_CPU)" in refused(code).cause
+    assert resource.getrlimit(resource.RLIMIT_CPU) == (soft, hard)
+
+
+def test_a_stop_of_the_host_comes_first_and_all_is_put_back():
+    before = os.fork
+    with pytest.raises(Interrupted):
+        load_text("""
+            import os
+            from host.errors import Interrupted
+            os.fork = None
+            raise Interrupted("SIGTERM")
+        """)
+    assert os.fork is before
+
+
+@pytest.mark.usefixtures("no_timers")
+def test_the_others_are_looked_at_too():
+    write("taker.py", f"import socket\nsocket.socket = None\n{ECHO}")
+    write("timer.py", f"import signal\nsignal.alarm(3_600)\n{ECHO}")
+    before = socket.socket
+    said = refusal("./taker.py", "./timer.py")
+    assert 'plugin "taker"' in said
+    assert 'plugin "timer"' in said
+    assert "it takes away socket.socket," in said
+    assert socket.socket is before
