@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from host import Timer, Worker
-from host.plugins.chat.names import fold, nick_of, room_of
+from host.plugins.chat.names import key_of, nick_of, room_of
 from host.plugins.chat.nicks import Nicks
 from host.plugins.chat.options import Options
 from host.plugins.chat.presence import Presence
@@ -76,7 +76,7 @@ class Membership:
             user.tell(f"you are {nick}")
         elif not self.reach.is_there:
             user.refuse(f"{_CUT_OFF}: try another nick later")
-        elif fold(nick) == fold(user.nick):
+        elif key_of(nick) == key_of(user.nick):
             self._begin(user, Wait.NICK)
             user.nick = nick
             self.presence.rename(user.uid, nick)

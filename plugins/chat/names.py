@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterator
+
+from host.plugins.chat.lookalikes import is_in_use, is_stacked, seen_as
 
 _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
 """Letters and marks that show nothing (Unicode, Default_Ignorable_Code_Point)."""
@@ -14,8 +17,23 @@ _WRITTEN_TOGETHER = (
 
 
 def fold(name: str) -> str:
-    """Return a name in the form in which names are compared: equal if they count as the same."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    """Return a name in the form in which names are compared: equal if they count as the same.
+
+    The i of Turkish that has no dot is a small I, and its I that has one a capital i: in any other
+    language the two cannot be told from each other.
+    """
+    folded = unicodedata.normalize("NFKC", name).casefold().replace("\u0131", "i")
+    return unicodedata.normalize("NFKC", folded.replace("i\u0307", "i"))
+
+
+def key_of(nick: str) -> str:
+    """Return what only one user may have: nicks that look the same have the same key.
+
+    That is meant of nicks of different scripts, of which all letters look like Latin ones.
+    """
+    folded = fold(nick)
+    scripts = set(_scripts(folded))
+    return seen_as(folded, scripts.pop()) if len(scripts) == 1 else folded
 
 
 def nick_of(given: str, max_chars: int) -> tuple[str, str]:
@@ -39,6 +57,8 @@ def _problem(what: str, name: str, max_chars: int) -> str:
         return f"{what} has letters, digits, and - _ . after the first one"
     if not _is_of_one_script(name):
         return f"{what} has letters of one script: others look the same and are not"
+    if is_stacked(name) or not all(is_in_use(char, _script(char)) for char in name):
+        return f"{what} has letters that people are named with: others only look like them"
     return ""
 
 
@@ -65,16 +85,22 @@ def _is_of_one_script(name: str) -> bool:
     """Tell whether all letters are of one script, or of those that are written together.
 
     A letter's name begins with that of its script, for want of the property itself in unicodedata
-    (Unicode Technical Standard 39, 5.1, has what is written together). Digits of a script go with
-    its letters, those of ASCII with all letters, and with no other digits (the same, 5.3): a
-    Bengali four looks like an eight.
+    (Unicode Technical Standard 39, 5.1, has what is written together), and so does that of a number
+    that is no digit. Digits of a script go with its letters, those of ASCII with all letters, and
+    with no other digits (the same, 5.3): a Bengali four looks like an eight.
     """
     others = [char for char in name if char.isdecimal() and not char.isascii()]
     if others and any(char in "0123456789" for char in name):
         return False
-    letters = (char for char in name if unicodedata.category(char)[0] in "LM")
-    scripts = {*map(_script, letters), *map(_script_of_digit, others)}
+    scripts = {*_scripts(name), *map(_script_of_digit, others)}
     return len(scripts) <= 1 or any(scripts <= together for together in _WRITTEN_TOGETHER)
+
+
+def _scripts(name: str) -> Iterator[str]:
+    """Yield the script of each letter and mark, and of each number that is no digit."""
+    for char in name:
+        if unicodedata.category(char)[0] in "LM" or (char.isnumeric() and not char.isdecimal()):
+            yield _script(char)
 
 
 def _script_of_digit(char: str) -> str:

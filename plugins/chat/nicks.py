@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 
 from host import BUS_TAKEN, Bus, Message
-from host.plugins.chat.names import fold
+from host.plugins.chat.names import key_of
 from host.plugins.chat.users import User
 
 _GUESTS = 10_000
@@ -15,7 +15,7 @@ _TRIES = 8
 
 def _key(nick: str) -> str:
     """Return the key on the bus whose owner has this nick."""
-    return f"chat.nick.{fold(nick)}"
+    return f"chat.nick.{key_of(nick)}"
 
 
 class Nicks:

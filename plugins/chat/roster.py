@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from host.plugins.chat.names import fold
+from host.plugins.chat.names import key_of
 
 LOST = "connection lost"
 
@@ -119,8 +119,8 @@ class Roster:
         return self._rooms.get(room, {}).keys()
 
     def find(self, nick: str) -> Person | None:
-        """Return who has this nick, in any case: of several, for a moment, the last who took it."""
-        return self._nicks.get(fold(nick))
+        """Return who has this nick, or one that looks so: of several, the last who took it."""
+        return self._nicks.get(key_of(nick))
 
     def apply(self, member: str, event: Sequence[Any]) -> list[Change]:
         """Take in what a worker says of its users; return what that changes.
@@ -244,7 +244,7 @@ class Roster:
             del self._asking[room]
 
     def _add_nick(self, person: Person) -> None:
-        key = fold(person.nick)
+        key = key_of(person.nick)
         before = self._nicks.get(key)
         if before is not None:  # its worker has not told yet that it has another one
             self._shadowed.setdefault(key, []).append(before)
@@ -252,7 +252,7 @@ class Roster:
 
     def _forget_nick(self, person: Person) -> None:
         """Take a nick out, which somebody else may have as well."""
-        key = fold(person.nick)
+        key = key_of(person.nick)
         shadowed = self._shadowed.get(key, [])
         if self._nicks[key] is not person:
             shadowed.remove(person)

@@ -84,6 +84,23 @@ def test_a_nick_is_taken_in_any_case(wanted):
     assert bob.take() == [f"-- bob is now {wanted}"]
 
 
+def test_who_writes_its_nick_in_another_script_still_has_it_alone():
+    parley, ada, bob, _ = trio()
+    cyrillic = "\u0441\u0430\u0440\u0430"
+    for nick in ("capa", cyrillic):
+        ada.send(f"/nick {nick}")
+        parley.settle(0)
+        assert ada.lines[-1].endswith(f"is now {nick}")
+        bob.send("/nick CAPA")
+        parley.settle(0)
+        assert bob.lines[-1] == "!! CAPA is taken: try another nick"
+    ada.leave()
+    parley.settle(0)
+    bob.send("/nick CAPA")
+    parley.settle(0)
+    assert bob.lines[-1] == "-- bob is now CAPA"
+
+
 def test_a_nick_is_free_again_when_its_owner_has_gone():
     parley, ada, bob, _ = trio()
     ada.leave()
