@@ -94,6 +94,12 @@ class PluginError(HostError):
         return "\n".join(lines)
 
 
+class TrialError(HostError):
+    """What plugins have done while they were loaded keeps processes of the host from working."""
+
+    exit_code = ExitCode.PLUGIN
+
+
 class ListenError(HostError):
     """The machine refuses an address.
 

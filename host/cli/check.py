@@ -25,6 +25,7 @@ from host.startup.prepare import (
     load_certificates,
 )
 from host.startup.privileged import become, summary, wanted_account
+from host.startup.trial import try_out
 from host.text import counted
 
 
@@ -68,6 +69,7 @@ def check(sources: Sources, file: str | None, running: str | None, connect: bool
         registry = load(loaded)
         served = assign(loaded.settings, registry)
         check_pools(loaded)
+        try_out()
     except PluginError as error:
         fail(_counted(_lines(error)), ExitCode.PLUGIN)
     told = *_look_at_helpers(loaded, connect=connect), *_look_at_certificates(loaded, kept)

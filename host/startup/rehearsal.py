@@ -21,6 +21,7 @@ from host.runtime.signals import Signals
 from host.runtime.usage import address_space
 from host.settings import Loaded, SettingsError
 from host.startup.prepare import prepare_uninterrupted
+from host.startup.trial import try_out
 from host.supervisor.reload.handover import FORMAT, Handover, take_kept
 from host.supervisor.reload.reloader import Plan
 
@@ -39,6 +40,7 @@ def rehearse(load_settings: Callable[[], Loaded]) -> ExitCode:
         if kept is not None:
             processes.hide_memory()
         prepared = prepare_uninterrupted(functools.partial(_load_unprivileged, load_settings), kept)
+        try_out()
         settings = prepared.settings
         plan = Plan(
             format=FORMAT,
@@ -144,6 +146,7 @@ def _load(second: _Second, parent: int) -> int:
     with closing(Signals(IGNORED_BY_WORKERS)):
         try:
             prepare_uninterrupted(second.load_settings, second.certificates)
+            try_out()
         except (HostError, SettingsError) as error:
             word = str(error)
     if _identities(second.descriptors) != before:

@@ -167,6 +167,26 @@ def test_check_names_who_would_end_the_host(refuse: Refuse, tmp_path: Path, name
     assert phrase in refusal.message
 
 
+@pytest.mark.parametrize(
+    ("code", "place"),
+    [
+        ("import heapq; heapq.heappush = None", "loop.py:"),
+        ("import sys; sys.addaudithook(lambda event, _: 1 / (event != 'os.fork'))", "breaks.py:1"),
+    ],
+)
+def test_check_tries_what_processes_of_the_host_do(
+    refuse: Refuse, tmp_path: Path, code: str, place: str
+) -> None:
+    path = tmp_path / "breaks.py"
+    path.write_text(
+        f"{code}\nfrom host import hookimpl\n@hookimpl\ndef on_readable(connection): ...\n"
+    )
+    refusal = refuse("check", "--plugin", str(path))
+    assert refusal.code == 4, refusal.message
+    assert "cannot work with what plugins have done" in refusal.message
+    assert place in refusal.message
+
+
 def test_check_names_each_plugin_that_cannot_be_used(refuse: Refuse) -> None:
     refusal = refuse("check", "--plugin", "ehco", "--plugin", "./missing.py")
     assert refusal.code == 4, refusal.message

@@ -43,6 +43,20 @@ LATE = {
     "leaves a timer": LateFailure(
         "import signal; signal.setitimer(signal.ITIMER_REAL, 0.5)", "ITIMER_REAL"
     ),
+    "forbids forks": LateFailure(
+        "import sys; sys.addaudithook(lambda event, _: 1 / (event != 'os.fork'))",
+        "the host cannot work with what plugins have done: ZeroDivisionError",
+    ),
+    "takes a module's function away": LateFailure(
+        "import heapq; heapq.heappush = None", "the host cannot work with what plugins have done"
+    ),
+    "breaks what writes the log": LateFailure(
+        "import json; json.dumps = None", "the host cannot work with what plugins have done"
+    ),
+    "ends its forks": LateFailure(
+        "os.register_at_fork(after_in_child=lambda: os._exit(3))",
+        "the host cannot work with what plugins have done: exit code 3",
+    ),
     "goes on in a fork": LateFailure(
         "os.fork() or exit()\n    raise ValueError('half-written')", "half-written"
     ),
