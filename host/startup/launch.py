@@ -7,13 +7,13 @@ import functools
 import os
 import socket
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
+from pathlib import Path
 
 from host.errors import ExitCode, HostError, Interrupted, PluginError
 from host.hookspecs import TABLE, Process
 from host.ipc.assignment import Assignment
-from host.net.activation import PassedSockets
 from host.net.listeners import ListeningSocket
 from host.plugin.importing import file_modules
 from host.plugin.loading import load_in_steps
@@ -24,16 +24,15 @@ from host.runtime import forks, lineage, processes, streams
 from host.runtime.scheduling import BatchScheduling
 from host.runtime.signals import Signals, ending
 from host.runtime.steps import Steps
-from host.settings import Loaded, Settings, SettingsError, ignored_variables
+from host.settings import Loaded, Settings, SettingsError
+from host.startup.announcing import tell_opened, tell_start
 from host.startup.given import Given, given_to_this_process
 from host.startup.helpers import runs_bridge, runs_ops
-from host.startup.limits import RESERVED_DESCRIPTORS, pool_descriptors
 from host.startup.listening import assign_listeners, open_control, open_or_take
 from host.startup.log import HostLog
 from host.startup.ops import open_or_take_ops
 from host.startup.prepare import (
     Prepared,
-    count_sockets,
     prepare,
     prepare_none,
     prepare_uninterrupted,
@@ -46,16 +45,9 @@ from host.supervisor.reload.handover import Handover, is_rehearsal
 from host.supervisor.reload.sockets import bound_before
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import (
-    DESCRIPTORS_CAPPED,
     HOST_BUG,
-    HOST_STARTING,
     HOST_STOPPED,
     KEYS_LOGGED,
-    LISTENING,
-    OPS_LISTENING,
-    SOCKET_FILE_LOST,
-    SOCKET_UNUSED,
-    VARIABLES_IGNORED,
 )
 from host.text import in_words, stack_of
 from host.worker import process
@@ -165,21 +157,14 @@ def _run(
     signals: Signals,
     opened: Opened | None = None,
 ) -> ExitCode:
-    settings, handed = prepared.settings, given.handed
-    telemetry = host_log.telemetry
+    handed, telemetry = given.handed, host_log.telemetry
     host_log.capture.owners = prepared.registry.owners
     given = given.keeping(listen for listen, _ in prepared.served)
     inherited = bound_before(handed.sockets) if handed else []
-    if opened is not None:
-        assign_listeners(prepared.served, opened.listeners)
-    else:
-        opened, failed = _open(prepared, given, inherited, failed, telemetry)
+    opened, failed = _open(prepared, given, inherited, failed, telemetry, opened)
     if handed is None:
-        _tell_start(prepared, telemetry, version)
-    _tell_listeners(opened.listeners, handed, inherited, telemetry)
-    _tell_ops(opened.ops, handed, telemetry)
-    if not failed:
-        _tell_unused(given.passed, opened.listeners, telemetry)
+        tell_start(prepared, telemetry, version)
+    tell_opened(opened, given, inherited, failed, telemetry)
     run = run_name() if prepared.profile else ""
     recorder = Recorder(prepared.profile, run) if prepared.profile else None
     _keep_keys(prepared, telemetry)
@@ -190,9 +175,7 @@ def _run(
         signals,
         version,
         run_worker=_worker_of(prepared, given, host_log, recorder),
-        load_scheduler=functools.partial(
-            _load_scheduler, prepared.loaded, [each.name for each in prepared.registry.plugins]
-        ),
+        load_scheduler=functools.partial(_load_scheduler, prepared),
         max_connections=prepared.limit,
         batch=BatchScheduling(),
         applied=prepared.applied,
@@ -211,11 +194,8 @@ def _run(
         kept=given.kept,
         timed=recorder.timed if recorder else None,
     )
-    code = _supervise(settings, opened.listeners, dependencies)
-    _tell_end(code, telemetry)
-    host_log.end()
-    if prepared.profile:
-        _print(summarize(*collect(prepared.profile, run), prepared.profile), code)
+    code = _supervise(prepared.settings, opened.listeners, dependencies)
+    _end(prepared.profile, run, host_log, code)
     return code
 
 
@@ -225,12 +205,18 @@ def _open(
     inherited: list[socket.socket],
     failed: str,
     telemetry: Telemetry,
+    opened: Opened | None,
 ) -> tuple[Opened, str]:
     """Open what the host listens on, or take it; return it, and why it cannot all be had, or "".
+
+    What was opened already, by root for the user that the host is now, is taken as it is.
 
     Raises:
         ListenError: the machine refuses an address, and there was no supervisor before.
     """
+    if opened is not None:
+        assign_listeners(prepared.served, opened.listeners)
+        return opened, failed
     settings, handed, passed = prepared.settings, given.handed, given.passed
     listeners, failed = open_or_take(prepared, handed, inherited, failed, passed, given.stored)
     control = open_control(settings, telemetry, handed)
@@ -283,41 +269,6 @@ def _keep_keys(prepared: Prepared, telemetry: Telemetry) -> None:
         telemetry.emit(KEYS_LOGGED, file=prepared.loaded.keylog)
 
 
-def _tell_listeners(
-    sockets: Iterable[ListeningSocket],
-    handed: Handover | None,
-    inherited: Sequence[socket.socket],
-    telemetry: Telemetry,
-) -> None:
-    """Tell what is listened on, as far as it is new, and which socket files are lost."""
-    known = handed.served if handed else frozenset()
-    serving = {inherited[number] for number in handed.serving.sockets} if handed else set()
-    for listener in sockets:
-        view = listener.view
-        if (view.address, view.plugin) not in known or listener.sock not in serving:
-            telemetry.emit(LISTENING, address=view.address, plugin=view.plugin)
-        if listener.trouble:
-            telemetry.emit(SOCKET_FILE_LOST, address=view.address, cause=listener.trouble)
-
-
-def _tell_ops(
-    sockets: Iterable[ListeningSocket], handed: Handover | None, telemetry: Telemetry
-) -> None:
-    """Tell where it is shown how the host is, as far as that is new."""
-    known = {each.address for each in handed.ops} if handed else set()
-    for address in (each.view.address for each in sockets):
-        if address not in known:
-            telemetry.emit(OPS_LISTENING, address=address)
-
-
-def _tell_unused(
-    passed: PassedSockets, sockets: Iterable[ListeningSocket], telemetry: Telemetry
-) -> None:
-    """Tell which sockets of a service manager nobody listens on."""
-    for name, address in passed.unused(listener.sock for listener in sockets):
-        telemetry.emit(SOCKET_UNUSED, name=name, address=address)
-
-
 def _supervise(
     settings: Settings, sockets: list[ListeningSocket], dependencies: Dependencies
 ) -> ExitCode:
@@ -329,20 +280,27 @@ def _supervise(
         return tell_bug(error, dependencies.telemetry)
 
 
+def _end(profile: Path | None, run: str, host_log: HostLog, code: ExitCode) -> None:
+    """Tell how the host has ended, and print what its workers have measured, if they were to."""
+    _tell_end(code, host_log.telemetry)
+    host_log.end()
+    if profile:
+        _print(summarize(*collect(profile, run), profile), code)
+
+
 def _print(text: str, code: ExitCode) -> None:
     """Print to standard output, if somebody takes it; a signal ends the host with this code."""
     with ending(code), suppress(OSError), open(1, "wb", closefd=False) as output:
         output.write(text.encode(errors="backslashreplace"))
 
 
-def _load_scheduler(loaded: Loaded, selected: Sequence[str], name: str) -> Steps[Registry]:
+def _load_scheduler(prepared: Prepared, name: str) -> Steps[Registry]:
     """Load one scheduler plugin into a running supervisor, with its options from the settings.
 
     That is done in steps, since the supervisor has other things to do meanwhile.
 
     Args:
-        loaded: the settings of the host.
-        selected: the names of the plugins that it has; their options are not this one's.
+        prepared: what the host runs with; the options of its plugins are not this one's.
         name: the plugin, as it is selected.
 
     Raises:
@@ -350,6 +308,8 @@ def _load_scheduler(loaded: Loaded, selected: Sequence[str], name: str) -> Steps
     """
     if name.startswith("no:"):
         raise PluginError(name, "that leaves a plugin out, and chooses none")
+    loaded = prepared.loaded
+    selected = [each.name for each in prepared.registry.plugins]
     sections = loaded.settings.options.items()
     options = {key: section for key, section in sections if key == name or key not in selected}
     settings = loaded.settings.model_copy(update={"plugins": (name,), "options": options})
@@ -366,23 +326,6 @@ def _load_scheduler(loaded: Loaded, selected: Sequence[str], name: str) -> Steps
         hint = "Select it in the settings and reload."
         raise PluginError(plugin.name, cause, origin=plugin.origin, hint=hint)
     return registry
-
-
-def _tell_start(prepared: Prepared, telemetry: Telemetry, version: str) -> None:
-    settings, limit = prepared.settings, prepared.limit
-    telemetry.emit(
-        HOST_STARTING,
-        name=settings.name,
-        version=version,
-        pid=os.getpid(),
-        workers=settings.workers,
-    )
-    if names := ignored_variables():
-        telemetry.emit(VARIABLES_IGNORED, names=", ".join(names))
-    if limit < settings.limits.max_connections_per_worker:
-        others = count_sockets(prepared.served) + pool_descriptors(settings.pools)
-        allowed = limit + RESERVED_DESCRIPTORS + others
-        telemetry.emit(DESCRIPTORS_CAPPED, allowed=allowed, connections=limit)
 
 
 def _tell_end(code: ExitCode, telemetry: Telemetry) -> None:
