@@ -111,11 +111,11 @@ class Line:
         current: State = connection.data
         if current.between and len(data) <= self._at_once:
             if self._arrays and _STAR in data:
-                if self._answer_arrays(connection, data):
+                if self._answer_arrays(connection, current, data):
                     return
             else:
                 lines = self._cut_lines(data)
-                if self._answerers.replies_alone and 0 < len(lines) <= self._share.lines:
+                if self._answerers.replies_alone and 0 < len(lines) <= current.at_once:
                     if len(lines) == 1:
                         self._reply_to(connection, lines, _NO_WORDS)
                     else:
@@ -173,7 +173,7 @@ class Line:
                 break
             waiting = framer.waiting
             stop = (waiting - _SHARE_BYTES if stop is None else stop) + _PASS_BYTES
-            if waiting <= stop or share.is_used_up():
+            if waiting <= stop or share.is_used_up(current):
                 share.ended = share.clock()
                 connection.call_next_turn(self._go_on)
                 return
@@ -192,12 +192,12 @@ class Line:
             return [line[:-1] if line[-1:] == b"\r" else line for line in lines]
         return lines
 
-    def _answer_arrays(self, connection: Connection, data: bytes) -> bool:
+    def _answer_arrays(self, connection: Connection, current: State, data: bytes) -> bool:
         """Have `data` answered if it is a few whole arrays; tell whether it is."""
         requests, places, pieces = cut_arrays(data, self._at_once)
         if not requests or pieces[places[-1] :] != [b""]:
             return False
-        if self._answerers.replies_alone and len(requests) <= self._share.lines:
+        if self._answerers.replies_alone and len(requests) <= current.at_once:
             self._reply_together(connection, list(map(line_of, requests)), iter(requests))
             return True
         if len(requests) > 1:
@@ -233,13 +233,13 @@ class Line:
             self._commands.count(lines)
         try:
             while True:
-                for line in islice(lines, self._share.lines):
+                for line in islice(lines, current.at_once):
                     answer = on_line(connection, line)
                     if answer is not True:
                         self._say(connection, line, answer)
                     if current.handler is not None or connection.congested or connection.closed:
                         return True
-                if not lines_left(lines) or self._share.is_used_up():
+                if not lines_left(lines) or self._share.is_used_up(current):
                     break
         finally:
             self._commands.count_back()
@@ -271,12 +271,12 @@ class Line:
         self, connection: Connection, lines: Iterator[bytes], arrays: Iterator[Words] | None
     ) -> bool:
         """Have lines answered by plugins that take no connection; tell whether some are left."""
-        share = self._share
+        share, current = self._share, connection.data
         while lines_left(lines):
-            self._reply_to(connection, list(islice(lines, share.lines)), arrays or _NO_WORDS)
+            self._reply_to(connection, list(islice(lines, current.at_once)), arrays or _NO_WORDS)
             if connection.congested or connection.closed:
                 return True
-            if lines_left(lines) and share.is_used_up():
+            if lines_left(lines) and share.is_used_up(current):
                 return True
         return False
 
@@ -287,7 +287,7 @@ class Line:
         share = self._share
         share.began = share.clock()
         self._reply_to(connection, lines, words)
-        share.is_used_up()
+        share.is_used_up(connection.data)
 
     def _reply_to(
         self, connection: Connection, lines: list[bytes], words: Iterator[Words | None]

@@ -69,9 +69,20 @@ class State:
         array: the array of words that is coming; None for none.
         ending: whether the connection is closed as soon as all lines are answered.
         between: whether the next byte begins a request: nothing of an earlier one waits.
+        at_once, careful: how many lines are answered at a time (see `Share`).
     """
 
-    __slots__ = ("array", "between", "data", "ending", "framer", "handler", "missing")
+    __slots__ = (
+        "array",
+        "at_once",
+        "between",
+        "careful",
+        "data",
+        "ending",
+        "framer",
+        "handler",
+        "missing",
+    )
 
     def __init__(self, max_line_bytes: int) -> None:
         self.framer = LineFramer(max_line_bytes)
@@ -81,6 +92,7 @@ class State:
         self.data: Any = None
         self.ending = False
         self.between = True
+        self.at_once, self.careful = 1, 0
 
     def raw(self, handler: RawHandler, count: int | None = None) -> None:
         """Hand what comes next to `handler`, all of it or `count` bytes."""

@@ -453,6 +453,34 @@ def test_slow_answers_to_one_leave_the_others_their_turn_by_the_clock(
     assert len(slow.lines) == pieces + 2
 
 
+@pytest.mark.parametrize("request_", [b"one\n", ARRAY])
+@pytest.mark.parametrize("plugin", [TURNS, RETURNS])
+def test_slow_lines_after_fast_ones_of_another_connection_leave_the_others_their_turn(
+    harness, plugin, request_
+):
+    """Each of the slow ones takes 300 ms; 16 of them in one turn would be taken for a hang."""
+    started = harness("line", plugin, options={"line": {"commands": [plugin]}}, settings=MARKS)
+    fast, slow, other = started.connect(), started.connect(), started.connect()
+    turns, now = started.plugin(plugin), 1000.0
+    started.plugin("line")._share.clock = lambda: now
+    for _ in range(40):
+        fast.feed(request_ * 16)
+    turns.lines.clear()
+    seen = []
+
+    def at_each(_count):
+        nonlocal now
+        now += 0.3
+        if not seen:
+            seen.append(True)
+            other.feed(b"other\n")
+
+    turns.at_each = at_each
+    slow.feed(request_ * 16)
+    assert turns.lines.index(b"other") <= 2
+    assert len(turns.lines) == 17
+
+
 def test_of_many_who_send_much_at_once_one_has_its_share_in_the_turn_in_which_it_comes(harness):
     started = harness("line", TURNS, options={"line": {"commands": [TURNS]}}, settings=MARKS)
     clients = [started.connect() for _ in range(3)]

@@ -2,7 +2,8 @@
 
 import pytest
 
-from host.plugins.line.share import _SHARE_SECONDS, TOGETHER, Share
+from host.plugins.line.session import State
+from host.plugins.line.share import _CAREFUL_LOOKS, _SHARE_SECONDS, TOGETHER, Share
 
 
 class Clock:
@@ -13,9 +14,24 @@ class Clock:
         return self.now
 
 
+class Shared(Share):
+    """A share with one connection."""
+
+    def __init__(self):
+        super().__init__()
+        self.state = State(100)
+
+    @property
+    def lines(self):
+        return self.state.at_once
+
+    def is_used_up(self):
+        return super().is_used_up(self.state)
+
+
 def begun():
     """Return a share that has just begun, and its clock."""
-    share, clock = Share(), Clock()
+    share, clock = Shared(), Clock()
     share.clock, share.began = clock, clock.now
     return share, clock
 
@@ -68,10 +84,30 @@ def test_of_lines_that_nobody_knows_yet_one_is_answered_first():
 
 def test_lines_that_become_fast_are_answered_many_at_a_time_again():
     share, clock = begun()
-    taken(share, clock, 1.0)
+    taken(share, clock, 0.01)
     assert share.lines == 1
     taken(share, clock, 1e-6)
     assert share.lines == TOGETHER
+
+
+def test_fast_lines_of_one_connection_tell_nothing_of_those_of_another():
+    share, clock = begun()
+    taken(share, clock, 1e-6)
+    other = State(100)
+    assert (share.lines, other.at_once) == (TOGETHER, 1)
+
+
+def test_who_had_lines_that_were_far_too_slow_is_looked_at_after_each_for_long():
+    share, clock = begun()
+    taken(share, clock, 1e-6)
+    share.began = clock.now
+    clock.now += TOGETHER * 0.25
+    assert share.is_used_up()
+    for looks in range(_CAREFUL_LOOKS + 1):
+        assert share.lines == 1, looks
+        share.began = clock.now
+        assert not share.is_used_up()
+    assert share.lines == 2
 
 
 def test_who_comes_just_after_a_share_was_used_up_waits():
