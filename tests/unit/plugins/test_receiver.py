@@ -150,6 +150,24 @@ def test_others_have_their_turn_after_a_share(start):
     assert plugin.got[-2:] == [b"34", b"35"]
 
 
+def test_of_slow_frames_after_fast_ones_eight_are_handled_in_a_turn(start):
+    started, plugin, connection = start()
+    now, worker = 1000.0, started.workers[0]
+    plugin.clock = lambda: now
+    connection.data._share = 100
+
+    def slow(_connection):
+        nonlocal now
+        now += 0.3
+        if now == 1000.3:
+            worker.call_from_thread(lambda: plugin.got.append(b"other"))
+
+    plugin.doings.update(dict.fromkeys(lines(16, 16), slow))
+    connection.feed(wire(lines(40)))
+    assert plugin.got.index(b"other") <= 16 + 8
+    assert len(plugin.got) == 41
+
+
 def test_after_exactly_a_share_nothing_waits(start):
     started, plugin, connection = start()
     connection.feed(wire(lines(10)))
