@@ -31,8 +31,9 @@ _CALLS_SECONDS = 0.001
 """How long calls are made before events are looked for again: many connections may have more to do
 than they got done in their turn, and somebody new must not wait for all of them. It is the same
 with timers that are due at the same time."""
-_MOST_UNTIMED = 16
-"""How many timers are run at most before the clock is looked at again."""
+_MOST_UNTIMED = 8
+"""How many timers are run at most before the clock is looked at again: so many that are slow may
+follow fast ones."""
 
 
 class Poller(Protocol):
@@ -325,8 +326,10 @@ class Loop:
                 moment = self._clock()
                 if moment >= enough:
                     break
-                enough = min(enough, moment + _CALLS_SECONDS)
-                look += min(made, _MOST_UNTIMED)
+                if enough is _NEVER:
+                    enough = moment + _CALLS_SECONDS
+                # `min` would cost as much as the clock.
+                look += made if made < _MOST_UNTIMED else _MOST_UNTIMED
         self._find_due()
 
     def _run_calls(self, _mask: int) -> None:

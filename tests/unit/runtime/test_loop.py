@@ -154,6 +154,22 @@ def test_calls_due_at_the_same_time_are_made_in_order(loop):
     assert called == [0, 1, 2, 3, 4]
 
 
+def test_of_slow_timers_after_fast_ones_eight_are_run_in_a_turn(loop, clock):
+    made = []
+
+    def run(number):
+        made.append(number)
+        clock.now += 0.3 if number >= 16 else 0.0
+
+    for number in range(40):
+        loop.call_at(99.0, lambda number=number: run(number))
+    loop.run_once(0)
+    assert 16 < len(made) <= 16 + 8
+    for _ in range(40):
+        loop.run_once(0)
+    assert made == list(range(40))
+
+
 def test_calls_that_are_due_at_once_leave_events_their_turn_if_they_are_slow(loop, clock, ready):
     called, seen = [], []
 
