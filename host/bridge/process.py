@@ -7,15 +7,17 @@ import os
 import random
 import re
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext, suppress
 from typing import Any, NamedTuple
 
 from host.asyncio.event_loop import HostEventLoop
+from host.bridge.calls import Broker
+from host.bridge.entries import Entries
 from host.bridge.link import Link, LinkError, ask, connect, load
 from host.bridge.scripts import SCRIPTS
-from host.bridge.session import Broker, Session
-from host.bus.bridge_frames import Ask, Tell
+from host.bridge.session import Session
+from host.bus.bridge_frames import Ask, Tell, pack_names
 from host.bus.broker import BrokerSettings
 from host.bus.frames import BadFrameError, Channel, Frame
 from host.errors import ExitCode
@@ -31,6 +33,8 @@ _GRACE_SECONDS = 1.0
 """How long the broker may take for what it was told last."""
 _FIRST_PAUSE_SECONDS = 0.05
 _LAST_PAUSE_SECONDS = 1.0
+_LAST_PAUSE_REFUSED_SECONDS = 5.0
+"""What the broker refuses it refuses until somebody does something about it."""
 _FULL_BYTES = 4_194_304
 """So much may wait for the supervisor: then nothing more is read from the broker."""
 _MOST_UNANSWERED = 256
@@ -156,7 +160,8 @@ class _Bridge:
         self._channel = Channel(assignment.sock, 2**62)
         self._session: Session | None = None
         self._link: Link | None = None
-        self._connections = self._refused = 0
+        self._entries = Entries(settings.prefix, self._tell_entries)
+        self._connections = self._refused = self._damages = 0
         self._is_writing = self._is_flushing = self._is_ending = self._is_held = False
         self._stopped = asyncio.Event()
 
@@ -231,12 +236,20 @@ class _Bridge:
                 cause = str(error)
             else:
                 cause = ended.result()
+            most = self._longest_pause()
             self._away(cause)
             if asyncio.get_running_loop().time() - began > self._settings.lease_seconds:
                 pause = _FIRST_PAUSE_SECONDS
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-            # A pause as long as a beat, and the connection after it, would take most of the lease.
-            pause = min(2 * pause, _LAST_PAUSE_SECONDS, self._settings.beat_seconds / 2)
+            pause = min(2 * pause, most)
+
+    def _longest_pause(self) -> float:
+        """Return how long to wait at most, after this session, until the next is tried."""
+        if self._session is not None and self._session.scripts.is_refused:
+            self._damages += self._session.scripts.is_damaged
+            return _LAST_PAUSE_REFUSED_SECONDS
+        # A pause as long as a beat, and the connection after it, would take most of the lease.
+        return min(_LAST_PAUSE_SECONDS, self._settings.beat_seconds / 2)
 
     async def _begin(self, ended: asyncio.Future[str]) -> None:
         settings = self._settings
@@ -248,10 +261,14 @@ class _Bridge:
         opened = await _open(settings, self._push, on_end, self._flush, self._loop)
         self._connections += 1
         number = self._connections
-        broker = Broker(number, opened.run, opened.digests, settings.prefix, settings.lease_seconds)
+        # What somebody else has put in the place of an entry has cost what that had: as of another
+        # run, messages may be lost and keys are asked for again.
+        run = opened.run + b"+%d" % self._damages if self._damages else opened.run
+        broker = Broker(number, run, opened.digests, settings.prefix, settings.lease_seconds)
         self._link = link = opened.link
-        self._session = Session(link, broker, self._tell, self._flush_soon)
+        self._session = Session(link, broker, self._tell, self._flush_soon, self._entries)
         self._tell(Frame(Tell.UP, number, b"", str(settings.address).encode()))
+        self._entries.tell()
 
     async def _beat_until(self, ended: asyncio.Future[str]) -> None:
         """Beat until the connection has ended: also if the broker has not answered one beat."""
@@ -270,6 +287,9 @@ class _Bridge:
     def _away(self, cause: str) -> None:
         self._session = self._link = None
         self._tell(Frame(Tell.AWAY, 0, b"", cause.encode(errors="replace")))
+
+    def _tell_entries(self, keys: Iterable[bytes]) -> None:
+        self._tell(Frame(Tell.FOREIGN, 0, b"", next(pack_names(keys), b"")))
 
     def _push(self, parts: list[Any]) -> None:
         if self._session is not None and not self._session.take_push(parts):

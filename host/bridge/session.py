@@ -3,83 +3,24 @@
 from __future__ import annotations
 
 import re
-import struct
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import hiredis
-
+from host.bridge.calls import Broker, ScriptCalls
+from host.bridge.entries import Entries
 from host.bridge.link import Link, LinkError
+from host.bridge.messages import BrokerMessage, parse_message
 from host.bus import bridge_frames, frames, tables
 from host.bus.bridge_frames import JOINED, SERIAL, Ask, Tell, pack_serials, unpack_names
-from host.bus.frames import Frame, split_sender, with_sender
+from host.bus.frames import Frame, split_sender
 from host.bus.tables import Op
 
 _GLOB = re.compile(rb"[\\*?\[\]^]")
 _MOST_SERIALS = 10_000
 """So many are told in one frame."""
 _LONGEST_WORD = 64
-_STALE = -1
-"""The answer of a script to a node that is taken for dead, or has another session."""
-_NO_ANSWER = (
-    *(LinkError, struct.error),
-    *(TypeError, ValueError, LookupError, AttributeError, OverflowError),
-)
-"""What reading an answer raises that is not as the scripts give it: a broker may say anything."""
-
-
-class BrokerMessage(NamedTuple):
-    """A message as the broker has it.
-
-    Attributes:
-        number: which one of all messages of the namespace it is.
-        epoch: since when they are counted.
-        topic: its topic.
-        whole: sender and payload, as frames have them.
-    """
-
-    number: int
-    epoch: bytes
-    topic: bytes
-    whole: bytes
-
-
-def parse_message(data: Any) -> BrokerMessage | None:
-    """Return what a message says; None if it is none: anyone may publish on a channel of Redis."""
-    try:
-        number, epoch, sender, length, rest = data.split(b" ", 4)
-        size, count = int(length), int(number)
-        topic, payload = rest[:size], rest[size:]
-        topic.decode()
-        sender.decode()
-    except (ValueError, TypeError, AttributeError):
-        return None
-    is_one = (
-        0 < count < 2**53
-        and 0 < len(sender) < 256
-        and size == len(topic)
-        and 0 < size <= frames.MAX_NAME_BYTES
-        and len(payload) <= frames.MAX_PAYLOAD_BYTES
-    )
-    return BrokerMessage(count, epoch, topic, with_sender(sender, payload)) if is_one else None
-
-
-class Broker(NamedTuple):
-    """What a session knows of the broker.
-
-    Attributes:
-        connection: the number of the connection.
-        run: the run of the server: what it has kept over a restart may be old.
-        digests: the digest of each script.
-        prefix: how all keys begin.
-        lease_seconds: how long a node is taken for alive without a beat.
-    """
-
-    connection: int
-    run: bytes
-    digests: Mapping[str, str]
-    prefix: str
-    lease_seconds: float
+_LEFT_OUT = 2
+"""The answer of a script that has met such an entry, and has done without it what it can."""
 
 
 class Session:
@@ -90,6 +31,7 @@ class Session:
         broker: what is at its end.
         tell: takes a frame for the hub.
         flush_soon: has `flush` called a moment later.
+        entries: the entries of the bus that are somebody else's.
 
     Attributes:
         unanswered_beats: how many beats have no answer yet.
@@ -101,8 +43,11 @@ class Session:
         broker: Broker,
         tell: Callable[[Frame], object],
         flush_soon: Callable[[], object],
+        entries: Entries,
     ) -> None:
         self._link, self._broker, self._tell, self._flush_soon = link, broker, tell, flush_soon
+        self._scripts = ScriptCalls(link, broker, entries)
+        self._run, self._suspect = self._scripts.run, self._scripts.suspect
         self._node = self._session = b""
         self._topics: set[bytes] = set()
         self._prefixes: dict[bytes, None] = {}
@@ -130,6 +75,11 @@ class Session:
         }
 
     @property
+    def scripts(self) -> ScriptCalls:
+        """What runs them, and knows how that goes."""
+        return self._scripts
+
+    @property
     def has_joined(self) -> bool:
         """Whether the broker knows this session."""
         return bool(self._session)
@@ -147,6 +97,7 @@ class Session:
         sent = frames.clock()
         self.unanswered_beats += 1
         self._run("beat", lambda reply: self._beaten(sent, reply), *self._self, self._lease_ms)
+        self._scripts.look_again()
 
     def hear_no_more(self) -> None:
         """Tell the hub nothing more of what comes: there is none, or another one."""
@@ -188,27 +139,8 @@ class Session:
     def _lease_ms(self) -> int:
         return int(self._broker.lease_seconds * 1000)
 
-    def _run(
-        self, script: str, done: Callable[[Any], object], *arguments: bytes | str | int
-    ) -> None:
-        """Run a script of this session; whatever goes wrong ends it, and the next begins anew."""
-
-        def take(reply: Any) -> None:
-            if isinstance(reply, hiredis.ReplyError):
-                self._link.close(f"it refuses {script}: {reply}")
-            elif reply == _STALE:
-                self._link.close("it took this node for dead")
-            elif not isinstance(reply, LinkError):
-                try:
-                    done(reply)
-                except _NO_ANSWER as error:
-                    self._link.close(f"its answer to {script} is none: {error}")
-
-        digest, prefix = self._broker.digests[script], self._broker.prefix
-        self._link.call(take, "EVALSHA", digest, 1, prefix, *arguments)
-
     def _join(self, frame: Frame) -> None:
-        self._node = frame.name
+        self._node = self._scripts.node = frame.name
 
         def joined(reply: Any) -> None:
             session, last, known, alive, *refused = reply
@@ -243,6 +175,9 @@ class Session:
 
     def _own(self, frame: Frame) -> None:
         def owned(reply: Any) -> None:
+            if reply == b"":
+                self._suspect(b"keys:" + frame.payload, "set")
+                reply = 0
             self._tell(Frame(Tell.OWNED, 0, frame.name, SERIAL.pack(int(reply))))
 
         self._run("own", owned, *self._self, frame.payload, frame.name)
@@ -307,20 +242,36 @@ class Session:
         self._run("resume", read, heard, epoch)
 
     def _ask_retained(self, script: str, frame: Frame) -> None:
+        def misled(topic: bytes) -> None:
+            self._suspect(b"ring:" + topic, "list")
+
+        def lost() -> None:
+            misled(frame.name)
+            self._tell(Frame(Tell.HEARD, frame.number, b"lost"))
+
         def retained(reply: Any) -> None:
-            left, messages = reply
+            left, messages, *foreign_topic = reply
+            if foreign_topic:
+                misled(_topic(*foreign_topic))
             for each in messages:
                 if (message := parse_message(each)) is not None:
                     self._tell(Frame(Tell.RETAINED, frame.number, message.topic, message.whole))
             self._tell(Frame(Tell.HEARD, frame.number, b"lost" if left else b""))
 
-        self._run(script, retained, frame.name)
+        self._run(script, retained, frame.name, misled=lost if script == "ring" else None)
 
     def _publish(self, frame: Frame) -> None:
         (serial,) = SERIAL.unpack_from(frame.payload)
         sender, payload = split_sender(frame.payload[SERIAL.size :])
         arguments = (serial, frame.name, sender, frame.number, payload)
-        self._run("publish", self._confirm, *self._self, *arguments)
+
+        def published(reply: Any) -> None:
+            if reply == _LEFT_OUT:
+                self._suspect(b"ring:" + frame.name, "list")
+            self._confirm(reply)
+
+        done = published if frame.number else self._confirm
+        self._run("publish", done, *self._self, *arguments)
 
     def _do(self, script: str, frame: Frame, *more: bytes) -> None:
         (serial,) = SERIAL.unpack_from(frame.payload)
@@ -349,10 +300,14 @@ class Session:
             is_known = reply is None or _is_item(request.key, reply)
             answer(tables.Answer(done=True, value=reply) if is_known else tables.NOT_DONE)
 
+        def misled() -> None:
+            self._suspect(b"table:" + frame.name, "hash")
+            answer(tables.NOT_DONE)
+
         if request.op == Op.GET:
-            self._run("get", got, frame.name, request.key)
+            self._run("get", got, frame.name, request.key, misled=misled)
         else:
-            self._run("items", items, frame.name)
+            self._run("items", items, frame.name, misled=misled)
 
     def _change_table(self, frame: Frame) -> None:
         (serial,) = SERIAL.unpack_from(frame.payload)
@@ -360,6 +315,8 @@ class Session:
         expected = _marked(request.expected) if request.op == Op.COMPARE_AND_SET else b"*"
 
         def changed(reply: Any) -> None:
+            if reply == _LEFT_OUT:
+                self._suspect(b"table:" + frame.name, "hash")
             if reply != 1:
                 self._refused.append(serial)
             self._confirm(reply)
@@ -376,6 +333,17 @@ def _word(value: Any) -> bytes:
     """
     if not isinstance(value, bytes) or len(value) > _LONGEST_WORD:
         raise TypeError(f"{type(value).__name__} for a word")
+    return value
+
+
+def _topic(value: Any) -> bytes:
+    """Return a value that may be a topic.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(value, bytes) or len(value) > frames.MAX_NAME_BYTES:
+        raise TypeError(f"{type(value).__name__} for a topic")
     return value
 
 

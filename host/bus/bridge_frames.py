@@ -98,3 +98,5 @@ class Tell(IntEnum):
     ANSWER = 106  # number: the question; payload: `tables.Answer`
     TRUST = 107  # payload: TRUST
     REFUSED = 108  # payload: SERIALs; before the DONE or JOINED that is about them, too
+    FOREIGN = 109  # payload: all entries of tables and topics that are somebody else's, by their
+    # keys, as `pack_names` writes them; b"" for none

@@ -14,7 +14,16 @@ from heapq import merge
 from operator import itemgetter
 from typing import NamedTuple, Protocol
 
-from host.bus.bridge_frames import JOINED, SERIAL, TRUST, Ask, Tell, pack_names, unpack_serials
+from host.bus.bridge_frames import (
+    JOINED,
+    SERIAL,
+    TRUST,
+    Ask,
+    Tell,
+    pack_names,
+    unpack_names,
+    unpack_serials,
+)
 from host.bus.claims import Claims
 from host.bus.frames import BRIDGE, TIME, Frame, Kind, with_sender
 from host.bus.hearers import Hearers
@@ -72,9 +81,11 @@ class RemoteHub:
         clock: tells the time, and calls something later: the supervisor's loop.
         told: called with the stage and its cause whenever that changes.
         limits: how much it keeps.
+        told_foreign: called with `foreign_entries`, those before and those from now on.
 
     Attributes:
         stage: how far the bridge is.
+        foreign_entries: the keys in the broker that are somebody else's, of tables and topics.
     """
 
     def __init__(
@@ -84,10 +95,12 @@ class RemoteHub:
         clock: Clock,
         told: Callable[[Stage, str], object],
         limits: RemoteLimits = _LIMITS,
+        told_foreign: Callable[[list[str], list[str]], object] = lambda _before, _now: None,
     ) -> None:
         self._send, self._node, self._clock, self._told = send, node, clock, told
-        self._limits, self._expecting = limits, False
+        self._limits, self._expecting, self._told_foreign = limits, False, told_foreign
         self.stage = Stage.AWAY
+        self.foreign_entries: list[str] = []
         self._members: set[int] = set()
         self._hearers = Hearers()
         self._outbox = Outbox(lambda packed: send(BRIDGE, packed), self._tell_end)
@@ -124,6 +137,7 @@ class RemoteHub:
             Tell.ITEMS: self._questions.take_items,
             Tell.ANSWER: self._questions.take_answer,
             Tell.TRUST: self._trust,
+            Tell.FOREIGN: self._note_foreign,
         }
 
     @property
@@ -321,6 +335,14 @@ class RemoteHub:
         self._questions.forget(member, frame.name, Kind.SUBSCRIBE_PREFIX)
         if self._hearers.remove_prefix(frame.name, member):
             self._listen(Ask.UNLISTEN_PREFIX, (frame.name,))
+
+    def _note_foreign(self, frame: Frame) -> None:
+        keys = unpack_names(frame.payload) if frame.payload else ()
+        before, self.foreign_entries = (
+            self.foreign_entries,
+            [key.decode(errors="replace") for key in keys],
+        )
+        self._told_foreign(before, self.foreign_entries)
 
     def _bridge_up(self, frame: Frame) -> None:
         self._enter(Stage.JOINING, frame.payload.decode(errors="replace"))

@@ -72,7 +72,9 @@ class SharedTable:
 
     def items(self, done: Callable[[dict[str, bytes] | None], object]) -> None:
         """Ask for all keys with their values; None if they are not known."""
-        self._ask(Request(Op.ITEMS), lambda answer, items: done(items if answer else None))
+        self._ask(
+            Request(Op.ITEMS), lambda answer, items: done(items if answer and answer.done else None)
+        )
 
     def _change(self, request: Request, done: Done | None) -> None:
         tell = done or _nobody

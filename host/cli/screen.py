@@ -161,7 +161,9 @@ def _bus(bus: Mapping[str, Any]) -> str:
     state = "connected" if bus["connected"] else "away"
     cause = f": {bus['cause']}" if bus["cause"] else ""
     queued = f"; {mebibytes(bus['queued_bytes'])} queued" if bus["queued_bytes"] >> 20 else ""
-    return f"bus: {state} for {ago(bus['seconds'])}, {bus['broker']}{cause}{queued}"
+    foreign = ", ".join(bus["foreign_entries"])
+    foreign = foreign and f"; somebody else's entries in the broker, to be deleted: {foreign}"
+    return f"bus: {state} for {ago(bus['seconds'])}, {bus['broker']}{cause}{queued}{foreign}"
 
 
 def workers(status: Mapping[str, Any]) -> Table:

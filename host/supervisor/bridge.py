@@ -18,7 +18,13 @@ from host.runtime.processes import Exit
 from host.settings import BusSettings, Lifecycle
 from host.supervisor.helper import Helper, HelperProcess
 from host.telemetry.emitter import Telemetry
-from host.telemetry.events import BUS_AWAY, BUS_CONNECTED, BUS_MISSED
+from host.telemetry.events import (
+    BUS_AWAY,
+    BUS_CONNECTED,
+    BUS_ENTRY_FOREIGN,
+    BUS_ENTRY_USABLE,
+    BUS_MISSED,
+)
 
 _FLUSH_SECONDS = 0.5
 """How long the process may take to read what it is told last."""
@@ -105,6 +111,7 @@ class Bridge:
             "seconds": round(self._loop.now - self._since, 3),
             "connections": self._connections,
             "queued_bytes": self._hub.queued,
+            "foreign_entries": self._hub.foreign_entries,
             "pid": self.pid,
         }
 
@@ -142,7 +149,7 @@ class Bridge:
         settings = self._settings
         node = f"{settings.node_name}.{secrets.token_hex(3)}".encode()
         limits = RemoteLimits(settings.max_queued_bytes, settings.claim_timeout_seconds)
-        self._hub = RemoteHub(send, node, self._loop, self._tell, limits)
+        self._hub = RemoteHub(send, node, self._loop, self._tell, limits, self._tell_entries)
         return self._hub
 
     @contextmanager
@@ -174,6 +181,16 @@ class Bridge:
                 self._since = self._loop.now
             self._is_connected, self._cause = False, cause
         self._count()
+
+    def _tell_entries(self, before: list[str], now: list[str]) -> None:
+        """Tell of entries that are somebody else's, and of those that are not any more."""
+        for entries, others, event in (
+            (now, before, BUS_ENTRY_FOREIGN),
+            (before, now, BUS_ENTRY_USABLE),
+        ):
+            for key in entries:
+                if key not in others:
+                    self._telemetry.emit(event, key=key)
 
     def _count(self) -> None:
         if self._counts is not None and self._hub is not None:

@@ -379,6 +379,15 @@ BUS_AWAY = Event("bus_away", Level.WARNING, "the bus has no connection to {broke
 BUS_MISSED = Event(
     "bus_missed", Level.WARNING, "messages of the bus were lost while there was no connection"
 )
+BUS_ENTRY_FOREIGN = Event(
+    "bus_entry_foreign",
+    Level.WARNING,
+    "what is in the broker at {key} is not of the bus, but somebody else's: that table or those"
+    " keys are refused, or nothing is retained of that topic, until it is deleted (DEL)",
+)
+BUS_ENTRY_USABLE = Event(
+    "bus_entry_usable", Level.INFO, "the entry of the broker at {key} can be used again"
+)
 BUS_REFUSED = Event(
     "bus_refused",
     Level.WARNING,

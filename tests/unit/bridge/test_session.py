@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from host.bridge.entries import Entries
+from host.bridge.messages import parse_message
 from host.bridge.scripts import SCRIPTS
-from host.bridge.session import Broker, Session, parse_message
+from host.bridge.session import Broker, Session
 from host.bus.bridge_frames import SERIAL, Ask, Tell
 from host.bus.frames import MAX_NAME_BYTES, MAX_PAYLOAD_BYTES, Frame, split_sender
 from host.bus.tables import MAX_VALUE_BYTES, Answer, Op, Request, unpack_items
@@ -72,10 +74,11 @@ class Conversation:
     """A session that is ready, and what it has told the hub."""
 
     def __init__(self):
-        self.link, self.told = FakeLink(), []
+        self.link, self.told, self.foreign = FakeLink(), [], []
         digests = {name: name for name in SCRIPTS}
         broker = Broker(1, b"run", digests, "p:", lease_seconds=1.0)
-        self.session = Session(self.link, broker, self.told.append, lambda: None)
+        entries = Entries("p:", self.foreign.append)
+        self.session = Session(self.link, broker, self.told.append, lambda: None, entries)
         self.session.handle(Frame(Ask.JOIN, 1, b"n"))
         self.answer([b"1", b"0", b"5", b"6"])
         self.answer([b"0", b"17"])  # to the first beat

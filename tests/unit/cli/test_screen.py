@@ -94,6 +94,7 @@ BUS = {
     "cause": "",
     "seconds": 7.2,
     "queued_bytes": 0,
+    "foreign_entries": [],
 }
 
 
@@ -104,6 +105,11 @@ BUS = {
         (
             {"connected": False, "cause": "it is gone", "queued_bytes": 3 << 20},
             "bus: away for 7s, redis://10.0.0.5: it is gone; 3M queued",
+        ),
+        (
+            {"foreign_entries": ["p:ring:t", "p:table:t"]},
+            "bus: connected for 7s, redis://10.0.0.5; somebody else's entries in the broker, to be"
+            " deleted: p:ring:t, p:table:t",
         ),
     ],
 )
