@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import re
 import resource
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import nullcontext, suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 from host.asyncio.event_loop import HostEventLoop
 from host.bridge.calls import Broker
 from host.bridge.entries import Entries
-from host.bridge.link import Link, LinkError, ask, connect, load
-from host.bridge.scripts import SCRIPTS
+from host.bridge.link import Link, LinkError
+from host.bridge.opening import open_link
 from host.bridge.session import Session
 from host.bus.bridge_frames import Ask, Tell, pack_names
 from host.bus.broker import BrokerSettings
@@ -58,87 +57,6 @@ def run(assignment: BridgeAssignment, settings: BrokerSettings, telemetry: Telem
     with asyncio.Runner(loop_factory=lambda: HostEventLoop(loop)) as runner:
         runner.run(_Bridge(assignment, settings, telemetry, loop).run())
     return ExitCode.OK
-
-
-async def try_broker(settings: BrokerSettings) -> str:
-    """Connect to a broker once; return what it says that it is, and what is dangerous about it.
-
-    Raises:
-        LinkError: it cannot be used.
-    """
-    opened = await _open(settings, lambda _: None, lambda _: None, lambda: None, None)
-    try:
-        async with asyncio.timeout(settings.beat_seconds):
-            memory = await ask(opened.link, "INFO", "memory")
-    except TimeoutError:
-        raise LinkError("it does not answer") from None
-    finally:
-        opened.link.close("it was tried")
-    found = f"Redis {opened.version}"
-    memory = memory if isinstance(memory, bytes) else b""
-    policy = re.search(rb"^maxmemory_policy:(allkeys-[\w-]+)", memory, re.MULTILINE)
-    if policy is not None:
-        name = policy[1].decode()
-        found += f"; its maxmemory-policy {name} may throw away who owns what: it takes noeviction"
-    return found
-
-
-class _Opened(NamedTuple):
-    """A connection that can be used.
-
-    Attributes:
-        link: the connection.
-        run: the run of the server.
-        version: its version.
-        digests: the digest of each script.
-    """
-
-    link: Link
-    run: bytes
-    version: str
-    digests: dict[str, str]
-
-
-async def _open(
-    settings: BrokerSettings,
-    on_push: Callable[[list[Any]], object],
-    on_end: Callable[[str], object],
-    on_read: Callable[[], object],
-    host_loop: Loop | None,
-) -> _Opened:
-    """Connect, log in and load the scripts, all in the time of one beat.
-
-    Raises:
-        LinkError: the broker is away, or refuses.
-    """
-    link = None
-    try:
-        async with asyncio.timeout(settings.beat_seconds):
-            link = await connect(
-                *(settings.address, settings.password, on_push, on_end, on_read),
-                *(settings.context, host_loop),
-            )
-            info = await ask(link, "INFO", "server")
-            digests = await load(link, SCRIPTS)
-            run, version = _field(info, b"run_id"), _field(info, b"redis_version")
-    except (LinkError, TimeoutError) as error:
-        cause = "it does not answer" if isinstance(error, TimeoutError) else str(error)
-        if link is not None:
-            link.close(cause)
-        raise LinkError(cause) from None
-    return _Opened(link, run, version.decode(errors="replace"), digests)
-
-
-def _field(info: Any, name: bytes) -> bytes:
-    """Return one field of what INFO returns.
-
-    Raises:
-        LinkError: it is not there.
-    """
-    for line in info.splitlines() if isinstance(info, bytes) else ():
-        if line.startswith(name + b":"):
-            return bytes(line.partition(b":")[2].strip())
-    raise LinkError(f"it does not tell its {name.decode()}")
 
 
 class _Bridge:
@@ -258,7 +176,7 @@ class _Bridge:
             if not ended.done():
                 ended.set_result(reason)
 
-        opened = await _open(settings, self._push, on_end, self._flush, self._loop)
+        opened = await open_link(settings, self._push, on_end, self._flush, self._loop)
         self._connections += 1
         number = self._connections
         # What somebody else has put in the place of an entry has cost what that had: as of another

@@ -113,6 +113,8 @@ class Session:
         kind = parts[0] if parts else b""
         if kind not in (b"message", b"pmessage") or not self._is_hearing:
             return True  # what comes before all that was missed is known is in that, too
+        if parts[-1] == b"":
+            return True  # somebody has tried whether that can be done (`trial`)
         message = parse_message(parts[-1])
         if message is None:
             return False

@@ -42,7 +42,9 @@ from host.text import counted
     help="Also list what a reload of a running host would change. NAME: that in the settings.",
 )
 @click.option(
-    "--connect", is_flag=True, help="Also connect to the broker of bus.url, if there is one."
+    "--connect",
+    is_flag=True,
+    help="Also try all that the bus does with the broker of bus.url.",
 )
 def check(sources: Sources, file: str | None, running: str | None, connect: bool) -> None:
     """Say ok, or everything that is wrong with the settings and plugins, a line each.
@@ -107,7 +109,7 @@ def _look_at_helpers(loaded: settings.Loaded, *, connect: bool) -> Iterator[str]
     import asyncio  # noqa: PLC0415  (which takes time)
 
     from host.bridge.link import LinkError  # noqa: PLC0415  (which may not be there)
-    from host.bridge.process import try_broker  # noqa: PLC0415
+    from host.bridge.trial import try_broker  # noqa: PLC0415
 
     try:
         yield f"the broker of bus.url is {asyncio.run(try_broker(broker))}"

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from host.bridge.process import try_broker
+from host.bridge.link import LinkError
+from host.bridge.trial import try_broker
 from host.bus.broker import BrokerSettings
 from host.settings import BusSettings
 from host.telemetry.events import BUS_AWAY
@@ -103,8 +104,7 @@ def test_a_wrong_password_is_told_and_tried_again(locked_redis, worlds, password
 
 
 def test_a_user_with_the_rights_that_the_page_names(redis_server, worlds):
-    command = PAGE.read_text().partition("\nACL SETUSER ")[2].partition("```")[0].split()
-    redis_server.ask("ACL", "SETUSER", *command)
+    redis_server.ask("ACL", "SETUSER", *acl_of_page())
     url = redis_server.url.replace("//", "//prefork@")
     world = worlds(*[settings(redis_server, url=url, namespace="game", password="PASSWORD")] * 2)
     do_all(world)
@@ -112,6 +112,77 @@ def test_a_user_with_the_rights_that_the_page_names(redis_server, worlds):
     world.until(lambda: world.members[0].left)
     assert {each["user"] for each in redis_server.clients()} == {"prefork"}
     assert not redis_server.ask("ACL", "LOG")
+
+
+def acl_of_page() -> list[str]:
+    return PAGE.read_text().partition("\nACL SETUSER ")[2].partition("```")[0].split()
+
+
+@pytest.fixture
+def user(redis_server) -> Callable[..., str]:
+    """Try a broker as the user of the page with other rights: what is refused; "" for nothing."""
+
+    def tried(*rights: str) -> str:
+        redis_server.ask("ACL", "SETUSER", *acl_of_page(), *rights)
+        url = redis_server.url.replace("//", "//prefork@")
+        chosen = settings(redis_server, url=url, namespace="game", password="PASSWORD")
+        try:
+            asyncio.run(try_broker(broker_of(chosen)))
+        except LinkError as error:
+            return str(error)
+        return ""
+
+    return tried
+
+
+def test_a_right_that_a_user_has_not_is_named_when_it_is_tried(user):
+    assert user() == ""
+    for right in acl_of_page():
+        command = right[1:].split("|")[0]
+        if right.startswith("+") and command not in ("hello", "auth", "select", "unsubscribe"):
+            assert command.upper() in user(f"-{right[1:]}"), right
+            user(right)
+    assert user("-zpopmin", "-pexpire").endswith("its user has no right to PEXPIRE, ZPOPMIN")
+
+
+@pytest.mark.parametrize(
+    ("rights", "words"),
+    [
+        (["resetchannels", "&other:*"], ["PUBLISH", "SUBSCRIBE", "PSUBSCRIBE", "channel"]),
+        (["resetkeys", "~other:*"], ["EVALSHA", "keys"]),
+    ],
+)
+def test_what_a_user_may_not_reach_is_named_when_it_is_tried(user, rights, words):
+    found = user(*rights)
+    assert all(word in found for word in words), found
+
+
+def test_a_broker_that_takes_nothing_is_told_of_when_it_is_tried(redis_server):
+    broker = broker_of(settings(redis_server))
+    redis_server.ask("CONFIG", "SET", "maxmemory", "1")
+    with pytest.raises(LinkError, match="it refuses ZADD: OOM"):
+        asyncio.run(try_broker(broker))
+    redis_server.ask("CONFIG", "SET", "maxmemory", "0")
+    redis_server.ask("SET", f"{broker.prefix}log", "x")
+    with pytest.raises(LinkError, match="log is no list"):
+        asyncio.run(try_broker(broker))
+
+
+def test_who_tries_a_broker_leaves_nothing_behind_and_is_not_heard(redis_server, worlds):
+    world = worlds(settings(redis_server, namespace="a"))
+    more_members(world, 1)
+    hearer = subscribed(world, "c", prefix=True)[0]
+    world.members[0].bus.publish("c", b"x")
+    world.settle()
+    keys = sorted(redis_server.ask("KEYS", "*"))
+    for namespace in ("a", "b"):
+        broker = broker_of(settings(redis_server, namespace=namespace))
+        asyncio.run(try_broker(broker))
+    world.members[0].bus.publish("c", b"y")
+    world.settle()
+    assert sorted(redis_server.ask("KEYS", "*")) == keys
+    assert [payload for *_, payload in live(hearer)] == [b"x", b"y"]
+    assert world.hosts[0].connections == 1
 
 
 def test_a_broker_that_may_throw_keys_away_is_told_of_when_it_is_tried(redis_server):

@@ -177,3 +177,9 @@ def test_a_value_that_no_table_can_have_is_not_known(value, answer):
     (told,) = Conversation().read(Request(Op.GET, b"k"), value)
     assert told.kind == Tell.ANSWER
     assert Answer.unpack(told.payload) == answer
+
+
+def test_who_tries_whether_it_may_publish_is_not_taken_for_somebody_else():
+    conversation = Conversation()
+    assert conversation.session.take_push([b"message", b"p:live:check:1", b""])
+    assert not conversation.session.take_push([b"message", b"p:live:check:1", b"x"])

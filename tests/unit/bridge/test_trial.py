@@ -1,13 +1,15 @@
 """How a broker is tried: what does not answer is told of in the time of one beat."""
 
 import asyncio
+import re
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from host.bridge.link import LinkError
-from host.bridge.process import try_broker
 from host.bridge.scripts import SCRIPTS
+from host.bridge.trial import commands, try_broker
 from host.bus.broker import BrokerSettings
 from host.settings.bus import parse_url
 
@@ -36,6 +38,18 @@ def tried(answers):
 
     ended = asyncio.Event()
     return asyncio.run(run())
+
+
+def test_what_scripts_do_is_found_and_is_what_the_page_tells_of():
+    """A command that is not found is not tried."""
+    page = (Path(__file__).parents[3] / "docs" / "bus.md").read_text()
+    rights = set(re.findall(r"\+(\w+)", page.partition("\nACL SETUSER ")[2].partition("```")[0]))
+    others = "hello auth select info script evalsha subscribe unsubscribe psubscribe punsubscribe"
+    assert {each.lower() for each in commands()} == rights - set(others.split())
+    text = "".join(SCRIPTS.values())
+    assert len(re.findall(r"redis\.p?call\(", text)) - 2 * text.count("local function try(") == len(
+        re.findall(r"redis\.p?call\('[A-Z]+'", text)
+    )
 
 
 @pytest.mark.parametrize(
