@@ -118,24 +118,29 @@ return 1
 if not is_current(ARGV[1], ARGV[2]) then return -1 end
 return publish(ARGV[4], ARGV[5], ARGV[7], tonumber(ARGV[6]), ARGV[1], ARGV[3]) and 1 or 2
 """,
-    # node, session, member, key → the fencing number, also if it owns the key already; 0; -1; "" if
-    # the name of the set of its keys is taken
+    # node, session, and for each key the member, the key → for each key the fencing number, also if
+    # it owns the key already, or 0, or "" if the name of the set of its keys is taken; -1
     "own": PRELUDE
     + SESSIONS
     + f"""
 if not is_current(ARGV[1], ARGV[2]) then return -1 end
-local owner = redis.call('HGET', P .. 'owners', ARGV[4])
-if owner then
-    local fence, member = string.match(owner, '(%d+) (.*)')
-    return member == ARGV[3] and fence or 0
+local function own(member, key)
+    local owner = redis.call('HGET', P .. 'owners', key)
+    if owner then
+        local fence, name = string.match(owner, '(%d+) (.*)')
+        return name == member and fence or 0
+    end
+    if redis.call('HLEN', P .. 'owners') >= {_LIMITS.keys} then return 0 end
+    local last = tonumber(redis.call('HGET', B, 'fence') or '0')
+    local fence = text(math.max(last + 1, micros()))
+    if try('SADD', P .. 'keys:' .. member, key) == nil then return '' end
+    redis.call('HSET', B, 'fence', fence)
+    redis.call('HSET', P .. 'owners', key, fence .. ' ' .. member)
+    return fence
 end
-if redis.call('HLEN', P .. 'owners') >= {_LIMITS.keys} then return 0 end
-local last = tonumber(redis.call('HGET', B, 'fence') or '0')
-local fence = text(math.max(last + 1, micros()))
-if try('SADD', P .. 'keys:' .. ARGV[3], ARGV[4]) == nil then return '' end
-redis.call('HSET', B, 'fence', fence)
-redis.call('HSET', P .. 'owners', ARGV[4], fence .. ' ' .. ARGV[3])
-return fence
+local found = {{}}
+for at = 3, #ARGV, 2 do found[#found + 1] = own(ARGV[at], ARGV[at + 1]) end
+return found
 """,
     # node, session, serial, member, key → 1 or -1
     "release": PRELUDE

@@ -58,6 +58,7 @@ class Session:
         self.unanswered_beats = 0
         self._questions: dict[int, Callable[[Frame], object]] = {
             Ask.OWN: self._own,
+            Ask.OWN_AGAIN: self._own_again,
             Ask.LISTEN: self._listen,
             Ask.LISTEN_PREFIX: self._listen_prefix,
             Ask.UNLISTEN: self._unlisten,
@@ -177,12 +178,24 @@ class Session:
 
     def _own(self, frame: Frame) -> None:
         def owned(reply: Any) -> None:
-            if reply == b"":
-                self._suspect(b"keys:" + frame.payload, "set")
-                reply = 0
-            self._tell(Frame(Tell.OWNED, 0, frame.name, SERIAL.pack(int(reply))))
+            self._tell(Frame(Tell.OWNED, 0, frame.name, self._fences([frame.payload], reply)))
 
         self._run("own", owned, *self._self, frame.payload, frame.name)
+
+    def _own_again(self, frame: Frame) -> None:
+        names = list(unpack_names(frame.payload))
+
+        def owned(reply: Any) -> None:
+            self._tell(Frame(Tell.OWNED_AGAIN, 0, b"", self._fences(names[::2], reply)))
+
+        self._run("own", owned, *self._self, *names)
+
+    def _fences(self, members: Sequence[bytes], reply: Any) -> bytes:
+        """Return what each member is told of a key that it asks for."""
+        for member, fence in zip(members, reply, strict=True):
+            if fence == b"":
+                self._suspect(b"keys:" + member, "set")
+        return pack_serials(int(fence or 0) for fence in reply)
 
     def _channel(self, topic: bytes) -> bytes:
         return self._broker.prefix.encode() + b"live:" + topic

@@ -4,8 +4,8 @@ The bridge knows nothing that outlives its connection to the broker. Whenever it
 says `UP`, and hears everything anew:
 
 1. `JOIN`, which is answered with `JOINED`.
-2. `OWN` for keys that may have another owner now, `LISTEN` for all that is heard, and `RESUME`,
-   which is answered with what was missed and `RESUMED`.
+2. `OWN_AGAIN` for keys that may have another owner now, some at a time; `LISTEN` for all that is
+   heard, and `RESUME`, which is answered with what was missed and `RESUMED`.
 3. `READY`, which is answered with `TRUST`, and all that waits.
 
 Until the `JOIN` of this connection it drops what it hears: that was meant for one before. Whatever
@@ -80,6 +80,7 @@ class Ask(IntEnum):
     END = 79  # the host ends: nobody is to wait for the lease
     CHANGE = 80  # number: how many before it may be unknown to the hub; name: the table; payload:
     # SERIAL, a `tables.Request` that changes it
+    OWN_AGAIN = 81  # payload: for each key the member and the key, as `pack_names` writes them
 
 
 class Tell(IntEnum):
@@ -100,3 +101,4 @@ class Tell(IntEnum):
     REFUSED = 108  # payload: SERIALs; before the DONE or JOINED that is about them, too
     FOREIGN = 109  # payload: all entries of tables and topics that are somebody else's, by their
     # keys, as `pack_names` writes them; b"" for none
+    OWNED_AGAIN = 110  # payload: for each key of the OWN_AGAIN its fencing number, or 0: SERIALs

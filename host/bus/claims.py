@@ -2,16 +2,20 @@
 
 Of the claims of one key the first is asked for, and the next when that has its answer. Each claim
 has its answer at its deadline at the latest; what is granted later is given back.
+
+What was granted on a connection before is asked for again some keys at a time, the next when those
+have their answer: a turn of the supervisor has no time for a hundred thousand.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
-from host.bus.bridge_frames import Ask
+from host.bus.bridge_frames import Ask, pack_names
 from host.bus.frames import FENCE, Frame, Kind
 from host.bus.remote_state import OwnedKey, WaitingClaim
 
@@ -57,6 +61,7 @@ class Claims:
         ask: takes a frame for the bridge.
         release: takes a member and a key that it gives up.
         name: returns the name of a member for the broker.
+        at_once: how many keys are asked for again at a time, 500 at most: that fits a frame.
 
     Attributes:
         owners: which member of this host owns which key.
@@ -69,16 +74,19 @@ class Claims:
         ask: Callable[[Frame], object],
         release: Callable[[int, bytes], object],
         name: Callable[[int], bytes],
+        at_once: int,
     ) -> None:
         self._send, self._ask, self._release, self._name = send, ask, release, name
-        self._is_open = False
+        self._is_open, self._at_once = False, at_once
         self.owners: dict[bytes, Owned] = {}
         self.is_unsure = False
-        self._again = 0
+        self._again: Iterator[bytes] = iter(())
+        self._asked_again: list[bytes] = []
+        self._then: Callable[[], object] = _nothing
         self._waiting: dict[bytes, deque[Claim]] = {}
         self._count = 0
         self._by_due: deque[Claim] = deque()
-        self._asked: deque[Claim | bytes] = deque()
+        self._asked: deque[Claim] = deque()
 
     def claim(self, member: int, key: bytes, due: float) -> None:
         """Have a member ask for a key."""
@@ -115,9 +123,6 @@ class Claims:
     def take_answer(self, fence: int) -> None:
         """Take the broker's answer to what was asked first; 0 if another one owns the key."""
         asked = self._asked.popleft()
-        if isinstance(asked, bytes):
-            self._take_again(asked, fence)
-            return
         self._leave_queue(asked)
         asked.is_asked = False
         if not fence:
@@ -150,22 +155,29 @@ class Claims:
     def close(self) -> None:
         """Stop asking: the connection to the broker has ended."""
         self._is_open = False
+        self._again, self._asked_again, self._then = iter(()), [], _nothing
         for asked in self._asked:
-            if isinstance(asked, bytes):
-                continue
             asked.is_asked = False
             if asked.is_answered:  # it may have been granted
                 self._leave_queue(asked)
                 self._release(asked.member, asked.key)
         self._asked.clear()
 
-    def ask_again(self) -> None:
-        """Ask for all keys that are owned: other members may own them by now."""
-        self._again = len(self.owners)
-        self.is_unsure = self._again > 0
-        for key, owner in self.owners.items():
-            self._ask(Frame(Ask.OWN, 0, key, self._name(owner.member)))
-            self._asked.append(key)
+    def ask_again(self, then: Callable[[], object]) -> None:
+        """Ask for all keys that are owned: other members may own them by now.
+
+        Args:
+            then: called when all have their answer; not if the connection ends before.
+        """
+        self.is_unsure = True
+        self._again, self._then = iter(tuple(self.owners)), then
+        self._ask_for_more()
+
+    def take_again(self, fences: Iterable[int]) -> None:
+        """Take the broker's answers to what was asked for again, in that order."""
+        for key, fence in zip(self._asked_again, fences, strict=False):
+            self._take_again(key, fence)
+        self._ask_for_more()
 
     def begin(self) -> None:
         """Ask for what waits."""
@@ -176,8 +188,7 @@ class Claims:
     def state(self) -> tuple[list[OwnedKey], list[WaitingClaim]]:
         """Return who owns what, and the claims that wait, for those that take over."""
         owned = [(key, *owner) for key, owner in self.owners.items()]
-        asked = [each for each in self._asked if isinstance(each, Claim)]
-        late = [each for each in asked if each.is_answered]
+        late = [each for each in self._asked if each.is_answered]
         waiting = [each for each in self._by_due if not each.is_answered]
         return owned, [
             (each.member, each.key, each.due, each.is_released, each.is_answered)
@@ -195,9 +206,19 @@ class Claims:
                 self.claim(member, key, due)
                 self._by_due[-1].is_released = is_released
 
+    def _ask_for_more(self) -> None:
+        """Ask for some of the keys again, or go on if there are no more."""
+        kept = (key for key in self._again if key in self.owners)
+        self._asked_again = list(islice(kept, self._at_once))
+        pairs = ((self._name(self.owners[key].member), key) for key in self._asked_again)
+        for piece in pack_names(name for pair in pairs for name in pair):
+            self._ask(Frame(Ask.OWN_AGAIN, 0, b"", piece))
+        if not self._asked_again:
+            self.is_unsure = False
+            then, self._then = self._then, _nothing
+            then()
+
     def _take_again(self, key: bytes, fence: int) -> None:
-        self._again -= 1
-        self.is_unsure = self._again > 0
         owner = self.owners.get(key)
         if owner is None or fence == owner.fence:  # or it was given up meanwhile
             return
@@ -241,3 +262,7 @@ class Claims:
     def _answer(self, member: int, key: bytes, fence: int) -> None:
         frame = Frame(Kind.OWNED, int(fence > 0), key, FENCE.pack(fence))
         self._send(member, frame.pack())
+
+
+def _nothing() -> None:
+    """Stand in for what goes on when all keys were asked for."""

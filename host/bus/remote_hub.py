@@ -63,10 +63,12 @@ class RemoteLimits(NamedTuple):
     Attributes:
         queued_bytes: how much may wait for the broker until nothing more can be published.
         claim_seconds: how long a claim waits for its answer at most.
+        asked_at_once: how many keys are asked for again in one turn: some 1 ms of it.
     """
 
     queued_bytes: int = 8_388_608
     claim_seconds: float = 2.0
+    asked_at_once: int = 200
 
 
 _LIMITS = RemoteLimits()
@@ -104,7 +106,7 @@ class RemoteHub:
         self._members: set[int] = set()
         self._hearers = Hearers()
         self._outbox = Outbox(lambda packed: send(BRIDGE, packed), self._tell_end)
-        self._claims = Claims(send, self._ask, self._give_up, self._name)
+        self._claims = Claims(send, self._ask, self._give_up, self._name, limits.asked_at_once)
         self._questions = Questions(send, self._ask, limits.queued_bytes)
         self._position: tuple[int, bytes] | None = None
         self._known_since = self._alive_since = 0
@@ -128,6 +130,7 @@ class RemoteHub:
             Tell.AWAY: lambda frame: self.lose_bridge(frame.payload.decode(errors="replace")),
             Tell.JOINED: self._joined,
             Tell.OWNED: lambda frame: self._claims.take_answer(*SERIAL.unpack(frame.payload)),
+            Tell.OWNED_AGAIN: lambda frame: self._claims.take_again(unpack_serials(frame.payload)),
             Tell.MESSAGE: self._hear,
             Tell.RESUMED: self._resumed,
             Tell.RETAINED: self._questions.take_retained,
@@ -359,7 +362,12 @@ class RemoteHub:
         self._outbox.join(-1 if has_forgotten else last)
         self._check_room()
         if not was_alive or self._claims.is_unsure:
-            self._claims.ask_again()
+            self._claims.ask_again(self._catch_up)
+        else:
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Listen to all that is heard here, and ask what was missed."""
         self._enter(Stage.CATCHING_UP, "")
         self._listen(Ask.LISTEN, self._hearers.topics)
         self._listen(Ask.LISTEN_PREFIX, self._hearers.prefixes)
@@ -371,13 +379,19 @@ class RemoteHub:
     def _resumed(self, frame: Frame) -> None:
         (number,) = SERIAL.unpack_from(frame.payload)
         epoch = frame.payload[SERIAL.size :]
-        if self._position is not None and epoch != self._position[1]:
-            # What the broker has kept over its restart may be older than what it had granted.
-            self._set_trust(0.0)
-            self._claims.ask_again()
+        is_another = self._position is not None and epoch != self._position[1]
         self._position = number, epoch
         if frame.number:
             self._send_all(Frame(Kind.LOST, 0, b""))
+        if is_another:
+            # What the broker has kept over its restart may be older than what it had granted.
+            self._set_trust(0.0)
+            self._claims.ask_again(lambda: self._be_ready(lost=frame.number > 0))
+        else:
+            self._be_ready(lost=frame.number > 0)
+
+    def _be_ready(self, *, lost: bool) -> None:
+        """Say and ask all that waits."""
         self._ask(Frame(Ask.READY, 0, b""))  # before claims: a fence counts when it is granted
         # What was asked for is said in that order: who subscribes does not hear what it has
         # published before, but is told of it if it is retained.
@@ -385,7 +399,7 @@ class RemoteHub:
         for _, packed in waiting:
             self._send(BRIDGE, packed)
         self._claims.begin()
-        self._enter(Stage.READY, "messages were lost" if frame.number else "")
+        self._enter(Stage.READY, "messages were lost" if lost else "")
 
     def _hear(self, frame: Frame) -> None:
         if self._position is not None:

@@ -148,6 +148,11 @@ class ModelBridge:
         fence = self.broker.own(frame.payload, frame.name)
         self.told.append(Frame(Tell.OWNED, 0, frame.name, SERIAL.pack(fence)))
 
+    def _own_again(self, frame):
+        names = list(unpack_names(frame.payload))
+        fences = map(self.broker.own, names[::2], names[1::2])
+        self.told.append(Frame(Tell.OWNED_AGAIN, 0, b"", pack_serials(fences)))
+
     def _listen(self, frame):
         self.topics.update(unpack_names(frame.payload))
 

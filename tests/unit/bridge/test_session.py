@@ -8,7 +8,7 @@ from host.bridge.entries import Entries
 from host.bridge.messages import parse_message
 from host.bridge.scripts import SCRIPTS
 from host.bridge.session import Broker, Session
-from host.bus.bridge_frames import SERIAL, Ask, Tell
+from host.bus.bridge_frames import SERIAL, Ask, Tell, pack_names
 from host.bus.frames import MAX_NAME_BYTES, MAX_PAYLOAD_BYTES, Frame, split_sender
 from host.bus.tables import MAX_VALUE_BYTES, Answer, Op, Request, unpack_items
 
@@ -97,6 +97,7 @@ class Conversation:
         serial = SERIAL.pack(1)
         for ask, name, payload in (
             (Ask.OWN, b"k", b"n:1"),
+            (Ask.OWN_AGAIN, b"", b"".join(pack_names([b"n:1", b"k"]))),
             (Ask.RESUME, b"", b""),
             (Ask.RING, b"t", b""),
             (Ask.RINGS, b"t", b""),
@@ -126,7 +127,7 @@ ANYTHING = st.recursive(
 )
 
 
-@given(st.lists(ANYTHING, min_size=12, max_size=12))
+@given(st.lists(ANYTHING, min_size=13, max_size=13))
 def test_answers_that_are_none_end_the_connection_or_are_taken(replies):
     conversation = Conversation()
     conversation.ask_everything()

@@ -388,6 +388,48 @@ def test_who_was_taken_for_dead_trusts_no_more_and_hears_whose_keys_are_taken(si
     assert FENCE.unpack(after[2].payload)[0] == broker.owners[b"l"][0] > 2
 
 
+@pytest.mark.parametrize("cut_after", [None, 1, 2])
+@pytest.mark.parametrize("forgets", [False, True])
+def test_keys_are_asked_for_again_some_at_a_time_before_all_that_waits(
+    site, broker, cut_after, forgets
+):
+    """A hundred thousand at once would take the supervisor the time of a second."""
+    settle(site)
+    keys = [b"k%d" % number for number in range(5 * site.limits.asked_at_once // 2)]
+    for key in keys:
+        site.say(1, Kind.OWN, key)
+    settle(site)
+    site.sent[1] = []
+    if forgets:
+        broker.forget()
+    else:
+        broker.reap(b"a")
+    broker.own(b"b:3", keys[-1])
+    site.bridge.cut()
+    while site.bridge.told:
+        site.hear()
+    site.say(1, Kind.PUBLISH, b"t", payload=b"waits")
+    site.bridge.connect()
+    again = []
+    while site.bridge.told or site.bridge.asked:
+        if site.bridge.told:
+            site.hear()
+            asked = [each.kind for each in site.bridge.asked]
+            assert asked.count(Ask.OWN_AGAIN) <= 1
+            assert len(asked) < 10
+            continue
+        again += [each for each in site.bridge.asked if each.kind == Ask.OWN_AGAIN]
+        if len(again) == cut_after:
+            site.bridge.cut()
+            site.bridge.connect()
+            cut_after = None
+        site.bridge.step()
+    assert [frame.name for frame in site.of(1, Kind.TAKEN)] == keys[-1:]
+    assert len(site.hub.state().owned) == len(broker.owners) - 1 == len(keys) - 1
+    assert [split_sender(whole)[1] for topic, whole in broker.log if topic == b"t"] == [b"waits"]
+    assert not site.hub._claims.is_unsure
+
+
 def test_who_was_taken_for_dead_hears_of_it_even_if_the_first_answer_is_lost(site, other, broker):
     settle(site, other)
     site.say(1, Kind.OWN, b"k")
@@ -524,7 +566,8 @@ class Anywhere(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.broker = ModelBroker()
-        self.sites = [Site(self.broker, b"a", 1, 2), Site(self.broker, b"b", 3)]
+        one = Site(self.broker, b"a", 1, 2, asked_at_once=1)
+        self.sites = [one, Site(self.broker, b"b", 3)]
         self.sent, self.changes = 0, {0: [], 1: []}
         self.said = {0: [], 1: []}
         for site in self.sites:
