@@ -67,6 +67,7 @@ class ScriptCalls:
         done: Callable[[Any], object],
         *arguments: bytes | str | int,
         misled: Callable[[], object] | None = None,
+        is_urgent: bool = True,
     ) -> None:
         """Run a script.
 
@@ -75,6 +76,7 @@ class ScriptCalls:
             done: takes its answer.
             arguments: what it is given.
             misled: called if it has met somebody else's entry; None if nothing goes on then.
+            is_urgent: whether somebody waits for the answer.
         """
 
         def take(reply: Any) -> None:
@@ -97,7 +99,7 @@ class ScriptCalls:
                     self._link.close(f"its answer to {script} is none: {error}")
 
         digest, prefix = self._broker.digests[script], self._broker.prefix
-        self._link.call(take, "EVALSHA", digest, 1, prefix, *arguments)
+        self._link.call(take, "EVALSHA", digest, 1, prefix, *arguments, is_urgent=is_urgent)
 
     def suspect(self, name: bytes, kind: str) -> None:
         """Look whether an entry is somebody else's, which is told then."""

@@ -21,6 +21,8 @@ from host.text import reason
 Reply = Callable[[Any], object]
 _NOTHING = object()
 _READ_BYTES = 65_536
+_DONE = b":1\r\n"
+"""How a script answers that has done something."""
 _MOST_BYTES = 67_108_864
 """How long an answer may be: that is far more than any of the scripts has."""
 
@@ -79,6 +81,9 @@ class Link(asyncio.BufferedProtocol):
         self._buffer = memoryview(bytearray(_READ_BYTES))
         self._ended = ""
         self._fed = 0
+        self._patience: Callable[..., None] = _nothing
+        self._asked = self._answered = self._urgent = 0
+        self._is_whole = False  # what has come last: no part of something is missing
 
     @property
     def has_ended(self) -> bool:
@@ -95,7 +100,7 @@ class Link(asyncio.BufferedProtocol):
         """How many bytes the server has not taken yet."""
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
-    def call(self, done: Reply | None, *command: bytes | str | int) -> None:
+    def call(self, done: Reply | None, *command: bytes | str | int, is_urgent: bool = True) -> None:
         """Send a command.
 
         Args:
@@ -103,13 +108,22 @@ class Link(asyncio.BufferedProtocol):
                 `LinkError` if the connection has ended before. None for what is answered by a
                 push alone, such as SUBSCRIBE.
             command: its words.
+            is_urgent: whether somebody waits for the reply, which may come a moment later if not.
         """
         if done is not None:
             self._waiting.append(done)
+            self._asked += 1
+            if is_urgent:
+                self._urgent = self._asked
         if not self._unsent and not self.gathering.is_on:
             asyncio.get_running_loop().call_soon(self._flush)
         words: tuple[Any, ...] = command
         self._unsent.append(hiredis.pack_command(words))
+
+    def hurry(self) -> None:
+        """Take in the replies that nobody has waited for."""
+        self._urgent = self._asked
+        self._patience(patient=False)
 
     def pause(self, *, paused: bool) -> None:
         """Read nothing more of what the server sends, or go on."""
@@ -132,6 +146,8 @@ class Link(asyncio.BufferedProtocol):
     def begin(self, wire: Wire) -> None:
         """Speak over a wire."""
         self._transport = wire
+        if isinstance(wire, PlainWire):
+            self._patience = wire.be_patient
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return where what comes is to be put: asyncio calls it."""
@@ -144,26 +160,33 @@ class Link(asyncio.BufferedProtocol):
             self._pass_on(nbytes)
         finally:
             self.is_reading = False
+            if not self._is_whole:  # what is missing may be short
+                self._patience(patient=False)
             self._on_read()
 
     def _pass_on(self, nbytes: int) -> None:
         reader = self._reader
         data = bytes(self._buffer[:nbytes])
         self._fed += nbytes
+        count, self._is_whole = 0, False
         try:
             if self._fed > _MOST_BYTES:
                 raise LinkError(f"an answer of more than {_MOST_BYTES} bytes")
             reader.feed(data)
             while (reply := reader.gets()) is not _NOTHING:
                 self._fed = 0
+                count += 1
                 if isinstance(reply, hiredis.PushNotification):
                     self._on_push(list(reply))
                 elif self._waiting:
+                    self._answered += 1
                     self._waiting.popleft()(reply)
                 elif isinstance(reply, hiredis.ReplyError):  # of what else only pushes answer
                     self.close(f"it refuses to be listened to: {reply}")
                 else:
                     raise LinkError("an answer to no question")
+            # `hiredis` does not tell whether it has begun with something that is not whole yet.
+            self._is_whole = data == _DONE * count
         except (hiredis.HiredisError, LinkError, UnicodeDecodeError) as error:
             self.close(f"what the server sends is not the protocol of Redis: {error}")
         except MemoryError:
@@ -179,7 +202,12 @@ class Link(asyncio.BufferedProtocol):
     def _flush(self) -> None:
         data, self._unsent = b"".join(self._unsent), []
         if data and self._transport is not None and not self._transport.is_closing():
+            self._patience(patient=self._is_whole and self._urgent <= self._answered)
             self._transport.write(data)
+
+
+def _nothing(*, patient: bool) -> None:
+    """Stand in for a wire that cannot wait."""
 
 
 async def connect(

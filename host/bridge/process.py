@@ -34,6 +34,8 @@ _FIRST_PAUSE_SECONDS = 0.05
 _LAST_PAUSE_SECONDS = 1.0
 _LAST_PAUSE_REFUSED_SECONDS = 5.0
 """What the broker refuses it refuses until somebody does something about it."""
+_MOST_EVENTS = 64
+"""Few files are watched; a wait takes memory for so many events."""
 _FULL_BYTES = 4_194_304
 """So much may wait for the supervisor: then nothing more is read from the broker."""
 _MOST_UNANSWERED = 256
@@ -53,7 +55,7 @@ def run(assignment: BridgeAssignment, settings: BrokerSettings, telemetry: Telem
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if hard == resource.RLIM_INFINITY or hard > _MOST_MEMORY_BYTES:
         resource.setrlimit(resource.RLIMIT_DATA, (_MOST_MEMORY_BYTES, hard))
-    loop = Loop()
+    loop = Loop(_MOST_EVENTS)
     with asyncio.Runner(loop_factory=lambda: HostEventLoop(loop)) as runner:
         runner.run(_Bridge(assignment, settings, telemetry, loop).run())
     return ExitCode.OK
@@ -118,6 +120,7 @@ class _Bridge:
             session.hear_no_more()
             if self._is_ending:
                 session.end()
+            link.hurry()
             due = loop.time() + _GRACE_SECONDS
             while (link.unanswered or link.unsent_bytes) and loop.time() < due:
                 await asyncio.sleep(0.005)
@@ -140,6 +143,8 @@ class _Bridge:
     async def _stay_well(self) -> None:
         while True:
             self._assignment.beat()
+            if self._unanswered and self._link is not None:
+                self._link.hurry()
             await asyncio.sleep(BEAT_SECONDS)
 
     async def _stay_connected(self) -> None:

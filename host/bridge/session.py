@@ -19,6 +19,8 @@ _GLOB = re.compile(rb"[\\*?\[\]^]")
 _MOST_SERIALS = 10_000
 """So many are told in one frame."""
 _LONGEST_WORD = 64
+_FEW_BYTES = 1024
+"""So long messages may wait to be confirmed if nobody wants to know: they fill no queue."""
 _LEFT_OUT = 2
 """The answer of a script that has met such an entry, and has done without it what it can."""
 
@@ -67,6 +69,7 @@ class Session:
             Ask.RING: lambda frame: self._ask_retained("ring", frame),
             Ask.RINGS: lambda frame: self._ask_retained("rings", frame),
             Ask.PUBLISH: self._publish,
+            Ask.PUBLISH_TOLD: self._publish,
             Ask.RELEASE: lambda frame: self._do("release", frame, frame.name),
             Ask.ENTER: lambda frame: self._do("enter", frame),
             Ask.LEAVE: lambda frame: self._do("leave", frame),
@@ -286,7 +289,8 @@ class Session:
             self._confirm(reply)
 
         done = published if frame.number else self._confirm
-        self._run("publish", done, *self._self, *arguments)
+        is_urgent = frame.kind == Ask.PUBLISH_TOLD or len(payload) > _FEW_BYTES
+        self._run("publish", done, *self._self, *arguments, is_urgent=is_urgent)
 
     def _do(self, script: str, frame: Frame, *more: bytes) -> None:
         (serial,) = SERIAL.unpack_from(frame.payload)

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 from host.runtime.loop import READ, WRITE, Loop
 
 _NO_DELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+_FEW_BYTES = 64
+"""Fewer than a message has as it comes, and as much as a dozen answers that say "done"."""
 
 
 class Wire(Protocol):
@@ -50,7 +52,8 @@ class PlainWire:
         self._unsent = bytearray()
         self._is_closing = self._is_paused = False
         sock.setblocking(False)
-        if sock.family != socket.AF_UNIX:
+        self._is_tcp, self._is_patient = sock.family != socket.AF_UNIX, False
+        if self._is_tcp:
             sock.setsockopt(*_NO_DELAY)
         loop.add(sock.fileno(), READ, self._on_event)
 
@@ -73,6 +76,16 @@ class PlainWire:
         if sent < len(data) and not self._is_closing:
             self._unsent += data[sent:]
             self._watch()
+
+    def be_patient(self, *, patient: bool) -> None:
+        """Leave a few bytes unread until more come (SO_RCVLOWAT, socket(7)), or take each at once.
+
+        A process that sleeps until something comes takes longer to wake up than to read it.
+        """
+        if self._is_tcp and patient is not self._is_patient and not self._is_closing:
+            self._is_patient = patient
+            least = _FEW_BYTES if patient else 1
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, least)
 
     def pause_reading(self) -> None:
         """Read nothing more."""

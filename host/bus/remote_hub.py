@@ -253,7 +253,8 @@ class RemoteHub:
 
     def _publish(self, member: int, frame: Frame, told: int) -> None:
         whole = with_sender(self._name(member), frame.payload)
-        self._outbox.add(Ask.PUBLISH, frame.name, whole, frame.number, told)
+        kind = Ask.PUBLISH if told == NOBODY else Ask.PUBLISH_TOLD
+        self._outbox.add(kind, frame.name, whole, frame.number, told)
         self._check_room()
 
     def _ask_table(self, member: int, frame: Frame) -> None:

@@ -204,6 +204,8 @@ class ModelBridge:
 
         self._once(frame, publish)
 
+    _publish_told = _publish
+
     def _change(self, frame):
         def change(rest):
             request = Request.unpack(rest)

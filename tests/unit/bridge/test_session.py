@@ -61,10 +61,11 @@ class FakeLink:
     """Has what was asked for, and whether it was closed."""
 
     def __init__(self):
-        self.asked, self.causes = [], []
+        self.asked, self.causes, self.urgent = [], [], []
 
-    def call(self, done, *command):
+    def call(self, done, *command, is_urgent=True):
         self.asked.append((command[1], done))
+        self.urgent.append(is_urgent)
 
     def close(self, cause):
         self.causes.append(cause)
@@ -184,3 +185,19 @@ def test_who_tries_whether_it_may_publish_is_not_taken_for_somebody_else():
     conversation = Conversation()
     assert conversation.session.take_push([b"message", b"p:live:check:1", b""])
     assert not conversation.session.take_push([b"message", b"p:live:check:1", b"x"])
+
+
+@pytest.mark.parametrize(
+    ("ask", "size", "is_urgent"),
+    [
+        (Ask.PUBLISH, 100, False),
+        (Ask.PUBLISH, 100_000, True),
+        (Ask.PUBLISH_TOLD, 100, True),
+        (Ask.RELEASE, 100, True),
+    ],
+)
+def test_only_short_messages_of_which_nobody_waits_to_be_told_are_not_urgent(ask, size, is_urgent):
+    conversation = Conversation()
+    payload = SERIAL.pack(1) + b"\x03n:1" + bytes(size)
+    conversation.session.handle(Frame(ask, 0, b"t", payload))
+    assert conversation.link.urgent[-1] is is_urgent

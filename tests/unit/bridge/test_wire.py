@@ -1,7 +1,9 @@
 """A plain socket in the host's loop: it is used as a transport of asyncio is."""
 
 import asyncio
+import fcntl
 import socket
+import termios
 
 import pytest
 
@@ -31,14 +33,21 @@ class Reader(asyncio.BufferedProtocol):
         self.ended.set_result(error)
 
 
+def tcp_pair():
+    """Return both ends of a connection over the loopback interface."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ours = socket.create_connection(server.getsockname())
+        return ours, server.accept()[0]
+
+
 class Pair:
     """A wire, what it tells, and the other end of its socket."""
 
-    def __init__(self, loop):
-        ours, self.there = socket.socketpair()
+    def __init__(self, loop, make=socket.socketpair):
+        self.ours, self.there = make()
         self.there.setblocking(False)
         self.protocol = Reader()
-        self.wire = PlainWire(ours, loop, self.protocol)
+        self.wire = PlainWire(self.ours, loop, self.protocol)
 
     async def until(self, holds):
         async with asyncio.timeout(10):
@@ -54,12 +63,12 @@ class Pair:
         return found
 
 
-def run(test):
+def run(test, make=socket.socketpair):
     """Run a test in asyncio's loop within the host's."""
     loop = Loop()
 
     async def begin():
-        pair = Pair(loop)
+        pair = Pair(loop, make)
         try:
             await test(pair)
         finally:
@@ -84,6 +93,37 @@ def test_what_has_no_room_follows_in_its_order():
         assert await pair.read_all(7) == b"at once"
 
     run(test)
+
+
+def test_a_few_bytes_wait_for_more_or_until_they_are_wanted():
+    async def test(pair):
+        async def sent(count):
+            pair.there.send(bytes(count))
+            waiting = bytearray(4)
+            async with asyncio.timeout(10):
+                while not any(fcntl.ioctl(pair.ours, termios.FIONREAD, waiting) or waiting):
+                    await asyncio.sleep(0)
+            for _ in range(5):
+                await asyncio.sleep(0)
+
+        pair.wire.be_patient(patient=True)
+        await sent(10)
+        assert not pair.protocol.heard
+        pair.there.send(bytes(60))
+        await pair.until(lambda: len(pair.protocol.heard) == 70)
+        await sent(10)
+        assert len(pair.protocol.heard) == 70
+        pair.wire.be_patient(patient=False)
+        await pair.until(lambda: len(pair.protocol.heard) == 80)
+        pair.there.send(b"1")
+        await pair.until(lambda: len(pair.protocol.heard) == 81)
+        pair.wire.be_patient(patient=True)
+        pair.there.send(b"last")
+        pair.there.shutdown(socket.SHUT_WR)
+        await pair.protocol.ended
+        assert pair.protocol.heard.endswith(b"last")
+
+    run(test, tcp_pair)
 
 
 def test_what_comes_is_read_but_while_it_is_paused():
