@@ -136,6 +136,37 @@ def test_a_timer_of_whoever_started_the_host_goes_on():
     assert signal.getitimer(signal.ITIMER_VIRTUAL)[0] > 3_500
 
 
+@pytest.mark.usefixtures("no_timers")
+def test_a_timer_of_whoever_started_the_host_may_go_off_again_and_again():
+    handler = signal.signal(signal.SIGALRM, lambda *_: None)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.5, 3_600)
+        load_text("""
+            import signal, time
+            end = time.time() + 10
+            while signal.getitimer(signal.ITIMER_REAL)[0] < 1 and time.time() < end:
+                pass
+            @hookimpl
+            def on_readable(connection): ...
+        """)
+        seconds, again = signal.getitimer(signal.ITIMER_REAL)
+        assert (seconds > 3_500, again) == (True, 3_600)
+        error = refused("import signal\nsignal.setitimer(signal.ITIMER_REAL, 9_000, 3_600)\n")
+        assert error.code == "leaves-timer"
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+
+
+@pytest.mark.usefixtures("no_timers")
+def test_the_clock_of_a_test_that_loads_plugins_is_not_looked_at(monkeypatch):
+    signal.setitimer(signal.ITIMER_PROF, 3_600)
+    looks = []
+    monkeypatch.setattr(time, "monotonic", lambda: looks.append(1) or -1e6 * len(looks))
+    assert names(load_text("@hookimpl\ndef on_readable(connection): ...\n")) == ["chat"]
+    assert not looks
+
+
 def test_a_lower_recursion_limit_is_named_and_put_back():
     before = sys.getrecursionlimit()
     error = refused(f"import sys\nsys.setrecursionlimit({before - 1})\n")
