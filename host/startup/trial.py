@@ -19,6 +19,8 @@ from host.text import in_words, shorten
 
 _SECONDS = 10.0
 _WORD = b"tried"
+_DONE = 64
+"""The exit code of who has done it all: who ends on the way may do so with 0."""
 _CAUSE = "the host cannot work with what plugins have done"
 
 
@@ -46,7 +48,7 @@ def try_out() -> None:
         raise
     except Exception as error:
         raise TrialError(f"{_CAUSE}: {_told(error)}") from error
-    if failure or ended is None or ended.code != 0:
+    if failure or ended is None or ended.code != _DONE:
         raise TrialError(f"{_CAUSE}: {failure or ended or f'no end within {_SECONDS:g} s'}")
 
 
@@ -57,12 +59,13 @@ def _told(error: BaseException) -> str:
 
 
 def _live(said: int) -> int:
-    """Do what a worker lives on; write down why that fails."""
+    """Do what a worker lives on, and return `_DONE`; write down why that fails."""
     try:
         _take_turns()
     except Exception as error:
         os.write(said, _told(error).encode("utf-8", "replace"))
-    return 0
+        return 1
+    return _DONE
 
 
 def _take_turns() -> None:

@@ -172,6 +172,7 @@ def test_check_names_who_would_end_the_host(refuse: Refuse, tmp_path: Path, name
     [
         ("import heapq; heapq.heappush = None", "loop.py:"),
         ("import sys; sys.addaudithook(lambda event, _: 1 / (event != 'os.fork'))", "breaks.py:1"),
+        ("import os; os.register_at_fork(after_in_child=lambda: os._exit(0))", "exit code 0"),
     ],
 )
 def test_check_tries_what_processes_of_the_host_do(
