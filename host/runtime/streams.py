@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import select
 import sys
@@ -30,13 +31,20 @@ def fill() -> None:
 
 
 def begin() -> None:
-    """Open what is closed when the process begins, and give the interpreter its streams."""
+    """Open what is closed when the process begins, and give the interpreter its streams.
+
+    Nothing that is printed is refused for its letters, such as those of somebody's name.
+    """
     fill()
     # The interpreter has None for each that was closed (sys.__stdout__ in the library reference).
     for name, descriptor, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
         if getattr(sys, name) is None:
             stream = open(descriptor, mode, encoding="utf-8", closefd=False)  # noqa: SIM115
             setattr(sys, name, stream)
+    # As standard error has it: what the terminal's encoding lacks is written as an escape. Where
+    # the locale says nothing the interpreter has a handler of its own that does not fail either.
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def keep(descriptor: int) -> int:

@@ -34,7 +34,7 @@ def host_program(*arguments, python=(), env=None):
 def test_it_says_what_the_whole_command_line_says(host, found, code):
     fake = host(status=found)
     quick = host_program("status", "--ready", "--name", fake.name)
-    whole = host_program("status", "--name", fake.name, "--ready")
+    whole = host_program("status", "--ready", "--name", fake.name, "--timeout", "10")
     assert (quick.returncode, quick.stdout) == (whole.returncode, whole.stdout)
     assert quick.returncode == code
     assert "\x1b" not in quick.stdout
@@ -66,6 +66,14 @@ def test_it_imports_no_settings_and_no_command_line(host):
 def test_who_is_not_there_is_not_ready():
     found = host_program("status", "--ready", "--name", new_name())
     assert (found.returncode, found.stdout.partition(":")[0]) == (1, "not ready")
+
+
+@pytest.mark.parametrize("more", [[], ["--timeout", "10"]])
+def test_what_the_screen_cannot_show_is_an_escape(more):
+    coding = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    found = host_program("status", "--ready", "--name", "\xe9", *more, env=coding)
+    assert (found.returncode, found.stderr) == (1, "")
+    assert found.stdout.startswith('not ready: no host named "\\xe9" runs here')
 
 
 @pytest.mark.parametrize(
