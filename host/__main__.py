@@ -55,6 +55,7 @@ def main() -> None:
     try:
         run()
     except SystemExit as end:
+        streams.drop_unusable()
         if isinstance(end.code, int) and _threads_are_left():
             _end_now(end.code)
         raise

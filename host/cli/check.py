@@ -15,6 +15,7 @@ from host.cli.flags import Sources, with_sources
 from host.errors import ExitCode, PluginError
 from host.net import gates
 from host.plugin.loading import PluginErrors, load
+from host.runtime import streams
 from host.startup.broker import prepare_broker
 from host.startup.ops_token import prepare_ops
 from host.startup.pools import check_pools
@@ -68,10 +69,11 @@ def check(sources: Sources, file: str | None, running: str | None, connect: bool
         if wanted is not None:
             kept = keep_certificates(loaded, wanted)
             become(loaded, wanted)
-        registry = load(loaded)
-        served = assign(loaded.settings, registry)
-        check_pools(loaded)
-        try_out()
+        with streams.lent():
+            registry = load(loaded)
+            served = assign(loaded.settings, registry)
+            check_pools(loaded)
+            try_out()
     except PluginError as error:
         fail(_counted(_lines(error)), ExitCode.PLUGIN)
     told = *_look_at_helpers(loaded, connect=connect), *_look_at_certificates(loaded, kept)

@@ -7,7 +7,8 @@ import io
 import os
 import select
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 TYPE_CHECKING = False  # see host/__init__.py
 if TYPE_CHECKING:
@@ -45,6 +46,41 @@ def begin() -> None:
     # the locale says nothing the interpreter has a handler of its own that does not fail either.
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def lent() -> Iterator[None]:
+    """Have what is printed go where it went before, once plugins were loaded.
+
+    They may have put a stream of their own in the place of a standard one, or closed that: which
+    is no matter of who has an answer to print.
+    """
+    before = {"stdout": sys.stdout, "stderr": sys.stderr}
+    try:
+        yield
+    finally:
+        for descriptor, (name, stream) in enumerate(before.items(), 1):
+            with suppress(Exception):  # it may be anything by now
+                getattr(sys, name).flush()
+            if stream.closed:  # the interpreter's own leave the descriptor open
+                stream = open(  # noqa: PLW2901, SIM115
+                    descriptor, "w", encoding="utf-8", errors="backslashreplace", closefd=False
+                )
+            setattr(sys, name, stream)
+
+
+def drop_unusable() -> None:
+    """Drop what plugins have put in place of standard streams if it cannot be flushed.
+
+    The interpreter would flush it when it ends, and give another exit code (120, Py_FinalizeEx).
+    """
+    for name in ("stdout", "stderr"):
+        stream, real = getattr(sys, name), getattr(sys, f"__{name}__")
+        if stream is not None and stream is not real:
+            try:
+                stream.flush()
+            except Exception:  # it may be anything
+                setattr(sys, name, real)
 
 
 def keep(descriptor: int) -> int:

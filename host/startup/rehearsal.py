@@ -14,7 +14,7 @@ from contextlib import closing, suppress
 from typing import BinaryIO, NamedTuple
 
 from host.errors import ExitCode, HostError
-from host.runtime import lineage, processes
+from host.runtime import lineage, processes, streams
 from host.runtime.privileges import give_up_capabilities
 from host.runtime.signal_table import IGNORED_BY_WORKERS
 from host.runtime.signals import Signals
@@ -39,8 +39,10 @@ def rehearse(load_settings: Callable[[], Loaded]) -> ExitCode:
         kept = take_kept()
         if kept is not None:
             processes.hide_memory()
-        prepared = prepare_uninterrupted(functools.partial(_load_unprivileged, load_settings), kept)
-        try_out()
+        load = functools.partial(_load_unprivileged, load_settings)
+        with streams.lent():
+            prepared = prepare_uninterrupted(load, kept)
+            try_out()
         settings = prepared.settings
         plan = Plan(
             format=FORMAT,

@@ -16,8 +16,17 @@ import pytest
 from host.errors import ExitCode
 from host.testing.machine import patience
 from support.address import connect
-from support.hosting import DEADLINE_SECONDS, PRINTING, Start, command, environment, eventually
+from support.hosting import (
+    DEADLINE_SECONDS,
+    PRINTING,
+    Start,
+    command,
+    environment,
+    eventually,
+    reload,
+)
 from support.processes import says_last_words
+from support.session import answerer
 
 pytestmark = pytest.mark.process
 
@@ -188,3 +197,32 @@ def test_the_log_stays_where_it_is_over_a_reload(start: Start) -> None:
         host.wait_for("generation_ready", generation=generation)
     assert host.stop() == 0
     host.other_output.clear()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "sys.stdout = sys.stderr = None",
+        "sys.stdout = io.StringIO()",
+        "sys.stdout.close()",
+        "print('mine'); sys.stdout = type('Mine', (), {'write': len})()",
+    ],
+)
+def test_plugins_that_print_elsewhere_are_checked_and_reloaded(
+    start: Start, tmp_path: Path, code: str
+) -> None:
+    """Where a plugin has its prints go is no matter of what the host has to say."""
+    path = tmp_path / "answerer.py"
+    path.write_text(f"import io, sys\n{code}\n{answerer()}")
+    checked = subprocess.run(
+        command(["check", "--plugin", str(path)]),
+        check=False,
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert (checked.returncode, checked.stdout.splitlines()[-1:]) == (0, ["ok"]), checked.stderr
+    host = start(plugin=str(path))
+    reload(host)
+    assert host.stop() == 0
