@@ -122,6 +122,17 @@ class DeliveryWindow(Generic[Item]):
             send_again(number, item)
         self._send_waiting()
 
+    def clear(self) -> None:
+        """Forget all items, and `send`: the client has gone, and nobody needs them any more.
+
+        The window and what sends mostly know each other, so only the garbage collector would free
+        them. It counts objects, not bytes: all that waited would stay for long.
+        """
+        self.sent.clear()
+        self.waiting.clear()
+        self._sent_bytes = self._waiting_bytes = 0
+        self._send = _nobody
+
     def unconfirmed(self) -> Iterable[Item]:
         """Return all that the client has not confirmed, in its order."""
         return (*self.sent.values(), *self.waiting)
@@ -145,3 +156,7 @@ class DeliveryWindow(Generic[Item]):
         sent[number] = item
         self._sent_bytes += size
         self._send(number, item)
+
+
+def _nobody(_number: int, _item: object) -> None:
+    """Stand in for what has sent."""

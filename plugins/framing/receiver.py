@@ -127,3 +127,17 @@ class Receiver:
         if not self._holds and not self._connection.closed:
             self._connection.resume_reading()
             self._connection.call_next_turn(lambda _: self.feed())
+
+    def end(self) -> None:
+        """Forget what has come and was not handled, and whom to call, for `on_close`.
+
+        A connection, its receiver and what handles frames mostly know each other, so only the
+        garbage collector would free them. It counts objects, not bytes: long messages that were
+        never whole would stay for long.
+        """
+        self._framer.take()
+        self._handle = self._on_error = _nobody
+
+
+def _nobody(_: object) -> None:
+    """Stand in for what handled frames, and errors."""

@@ -90,9 +90,11 @@ class Admission:
             if session is not None:
                 self._broker.leave(client, session)
             if session is not None and not session.clean:
-                await session.settled()
+                await session.settled.wait()
                 await self._stored.save(session, left=time.time())
         finally:
+            if session is not None:
+                session.window.clear()
             self._stored.table.let_go(client_id)
             self._owners.release(client_id)
 

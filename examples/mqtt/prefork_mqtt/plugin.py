@@ -74,10 +74,8 @@ class Mqtt:
     @hookimpl
     def on_worker_start(self, worker: Worker) -> None:
         """Begin to hear the other workers."""
-        stored = StoredSessions(worker)
-        self._worker = worker
-        counts = self._dropped, self._delivered, self._connected
-        self._broker = Broker(worker, stored, *counts)
+        self._worker, stored = worker, StoredSessions(worker)
+        self._broker = Broker(worker, stored, self._dropped, self._delivered, self._connected)
         self._admission = Admission(worker, self._options, stored, self._broker)
         tasks = worker.asyncio
         tasks.create_task(self._admission.start())
@@ -115,8 +113,11 @@ class Mqtt:
     @hookimpl
     def on_close(self, connection: Connection) -> None:
         """Take leave of the client."""
-        client: Client | None = connection.data
-        if client is not None and client.session is not None and client.admitted:
+        client, connection.data = connection.data, None  # else only the collector frees them
+        if client is None:
+            return
+        client.receiver.end()
+        if client.session is not None and client.admitted:
             self._worker.asyncio.create_task(self._admission.leave(client))
 
     def _refuse(self, client: Client, error: FrameError) -> None:

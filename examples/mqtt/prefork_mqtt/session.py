@@ -79,6 +79,7 @@ class Session:
         window: messages that the client has not confirmed.
         received: the numbers of messages with QoS 2 that it has sent, and may send again.
         receiving: those of which it is not known yet whether the bus has them.
+        settled: it is known what became of all that the client has sent.
         behind: more waits in its queue on the bus than here.
         taken: the keys of what was taken from there last.
         missed: while that is read, by their keys: messages that have come live, and None for those
@@ -100,8 +101,8 @@ class Session:
         self.window = DeliveryWindow(self._send, _size, of_window)
         self.received: set[int] = set()
         self.receiving: set[int] = set()
-        self._settled = asyncio.Event()
-        self._settled.set()
+        self.settled = asyncio.Event()
+        self.settled.set()
         self.behind = False
         self.taken: set[str] = set()
         self.missed: dict[str, Message | None] | None = None
@@ -113,7 +114,7 @@ class Session:
     def begin_receiving(self, packet_id: int) -> None:
         """Note a message with QoS 2 that is on its way to the bus."""
         self.receiving.add(packet_id)
-        self._settled.clear()
+        self.settled.clear()
 
     def end_receiving(self, packet_id: int, *, is_done: bool) -> None:
         """Note that the bus has it; or that the client has to send it again."""
@@ -121,11 +122,7 @@ class Session:
         if is_done:
             self.received.add(packet_id)
         if not self.receiving:
-            self._settled.set()
-
-    async def settled(self) -> None:
-        """Wait until it is known what became of all that the client has sent."""
-        await self._settled.wait()
+            self.settled.set()
 
     def miss(self, message: Message) -> None:
         """Note a message that has come live while the queue is read: it may not be in that."""

@@ -1,6 +1,10 @@
 """What clients of several workers hear of each other."""
 
+import gc
+
 import pytest
+from prefork_mqtt.client import Client as ClientOfPlugin
+from prefork_mqtt.session import Session
 from reading import (
     DISCONNECT,
     Client,
@@ -304,3 +308,24 @@ def test_a_client_that_does_not_read_loses_messages_with_qos_0_and_nobody_else_d
     assert len(other.payloads()) == len(speaker.payloads()) == 20
     speaker.say(publish("a", b"20"))
     assert slow.payloads() == [b"20"]
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_a_client_that_has_gone_leaves_nothing_to_the_collector(make, clean):
+    harness = make(1)
+    speaker = joined(harness)
+    gc.collect()
+    gc.disable()
+    try:
+        hearer = joined(harness, 0, "me", "a", qos=1, clean=clean)
+        for _ in range(200):
+            speaker.say(publish("a", b"x", 1))
+        assert len(hearer.messages()) == 100  # the others wait
+        hearer.say(publish("a", bytes(100_000))[:50_000])
+        hearer.connection.feed_eof()
+        harness.run()
+        assert hearer.connection.closed
+        left = [each for each in gc.get_objects() if isinstance(each, (ClientOfPlugin, Session))]
+        assert len(left) == 2  # the speaker and its session
+    finally:
+        gc.enable()

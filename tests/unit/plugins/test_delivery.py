@@ -1,5 +1,8 @@
 """What is sent to a client until it confirms it, and what waits."""
 
+import gc
+import weakref
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -106,6 +109,30 @@ def test_numbers_go_on_from_any_one_where_some_were_lost():
         first.add(told[0][0])
     assert len(first) > 20
     assert all(1 <= number <= 65_535 for number in first)
+
+
+def test_a_client_that_has_gone_leaves_nothing_to_the_collector():
+    class Client:
+        """Knows the window that knows it."""
+
+        def __init__(self):
+            self.window = DeliveryWindow(self.send, len, DeliveryLimits(max_sent=1))
+
+        def send(self, _number, _item):
+            pass
+
+    client = Client()
+    for each in (b"a", b"b"):
+        client.window.add(each)
+    window, gone = client.window, weakref.ref(client)
+    window.clear()
+    assert window.unconfirmed() == ()
+    gc.disable()
+    try:
+        del client
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 @given(

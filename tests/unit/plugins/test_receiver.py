@@ -1,11 +1,15 @@
 """Frames are handled in their order, in turns, and not while their connection is held."""
 
+import gc
+import weakref
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from host import CloseReason
-from host.plugins.framing import FrameSyntaxError, FrameTooLongError
+from host.plugins.framing import FrameSyntaxError, FrameTooLongError, LineFramer, Receiver
 from host.testing import Harness
 
 PLUGIN = """
@@ -391,3 +395,18 @@ def test_the_clock_is_not_looked_at_for_a_frame_that_comes_alone(start):
         connection.feed(wire([line]))
     assert plugin.got == lines(3)
     assert plugin.clock.looks == 0
+
+
+def test_what_was_not_handled_is_free_without_the_collector_when_it_has_ended():
+    got, framer = set(), LineFramer(1_000_000)
+    receiver = Receiver(SimpleNamespace(), framer, got.add, got.add)
+    receiver.feed(b"x" * 500_000)
+    gone = weakref.ref(got)
+    del got
+    assert (framer.waiting, gone() is None) == (500_000, False)
+    gc.disable()
+    try:
+        receiver.end()
+        assert (framer.waiting, gone() is None) == (0, True)
+    finally:
+        gc.enable()
