@@ -94,7 +94,7 @@ class Broker:
     def deliver(self, session: Session, message: Message, qos: int) -> None:
         """Send a message to a client, as soon as it has confirmed enough of those before."""
         if not qos:
-            self._write(session, message.packet(0))
+            self._delivered.add(self._write(session, message.packet(0)))
             return
         if not session.clean and not message.key:  # its publisher's worker has not known of it
             message = self._stored.enqueue(session.client_id, message)
@@ -102,12 +102,13 @@ class Broker:
                 session.miss(message)
                 return
         # `Sent` itself is a function of Python: that takes twice as long.
-        if not session.window.add(tuple.__new__(Sent, (message, qos))):
-            if session.clean:  # the only way to tell it that something is lost
-                self._dropped.add(1, "slow")
-                self.clients[session.client_id].connection.close()
-            else:
-                session.behind = True
+        if session.window.add(tuple.__new__(Sent, (message, qos))):
+            self._delivered.add()
+        elif session.clean:  # the only way to tell it that something is lost
+            self._dropped.add(1, "slow")
+            self.clients[session.client_id].connection.close()
+        else:
+            session.behind = True
 
     def replay(self, session: Session, qos: int, message: BusMessage) -> None:
         """Send a client a message that was retained; nothing if that only clears the topic."""
@@ -167,12 +168,10 @@ class Broker:
         found = self.topics.tree.match(topic)
         if not found:
             return
-        self._delivered.add(len(found))
         head, start, key = payload[0], 1, ""
         if not head:  # QoS 0: all are sent the same bytes, and nothing is kept
             packet = publish_head(topic, len(payload) - 1, 0, retain=False) + payload[1:]
-            for session, _ in found:
-                self._write(session, packet)
+            self._delivered.add(sum([self._write(session, packet) for session, _ in found]))
             return
         if head & _QUEUED:
             start = 2 + payload[1]
@@ -187,12 +186,13 @@ class Broker:
             else:
                 session.miss(passed_on)
 
-    def _write(self, session: Session, packet: bytes) -> None:
-        """Send a message with QoS 0, unless too much waits for the client."""
+    def _write(self, session: Session, packet: bytes) -> bool:
+        """Send a message with QoS 0, unless too much waits for the client; return whether."""
         if self.clients[session.client_id].connection.congested:
             self._dropped.add(1, "slow")
-        else:
-            session.write(packet)
+            return False
+        session.write(packet)
+        return True
 
     def _on_lost(self, _: BusMessage) -> None:
         """Make good what can be, and end sessions that have lost messages with QoS 1 or 2."""

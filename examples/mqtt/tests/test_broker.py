@@ -204,6 +204,31 @@ def test_limits(make):
     assert client.connection.closed
 
 
+def test_what_clients_are_sent_is_counted_live_retained_and_queued(make):
+    harness = make()
+    speaker = joined(harness, 0)
+    away = joined(harness, 1, "me", "a", qos=1, clean=False)
+    away.say(DISCONNECT)
+    speaker.say(b"\x33" + publish("a", b"x", 1, 1)[1:])
+    delivered = "prefork_mqtt_delivered_messages_total"
+    assert harness.metrics()[delivered] == 0
+    back = Client(harness, 1, "me", clean=False)
+    assert (back.payloads(), harness.metrics()[delivered]) == ([b"x"], 1)
+    late = joined(harness, 1, "", "a")
+    assert harness.metrics()[delivered] == 2
+    for qos in (0, 1):
+        speaker.say(publish("a", b"live", qos, 2))
+    assert (late.payloads(), harness.metrics()[delivered]) == ([b"live"] * 2, 6)
+    late.connection.window = 0
+    filling = bytes(200_000)
+    while not late.connection.congested:
+        speaker.say(publish("a", filling))
+    before = harness.metrics()[delivered]
+    speaker.say(publish("a", b"dropped"))  # back hears it, late does not
+    assert harness.metrics()[delivered] == before + 1
+    assert harness.metrics()['prefork_mqtt_dropped_messages_total{reason="slow"}'] == 1
+
+
 def test_sys(make):
     harness = make(2, sys_seconds=10)
     client = joined(harness, 1, "", "$SYS/#", "#")
