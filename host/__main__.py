@@ -14,10 +14,11 @@ TYPE_CHECKING = False  # see host/__init__.py
 if TYPE_CHECKING:
     from typing import NoReturn
 
-_COLLECT_AFTER = 10_000
+_COLLECT_AFTER = 2_000
 """The collector looks for cycles when so many more objects were made than freed. Python's 700 are
 made in one turn that handles messages, and hardly any outlives it: to look at them cost a tenth of
-the CPU time of deliveries that clients confirm. 10,000 are a megabyte or two.
+the CPU time of deliveries that clients confirm. It counts objects and not bytes: what long messages
+are kept by is found the later, so it is no more.
 """
 COMPLETION = "_PREFORK_COMPLETE"
 """The environment variable by which a shell asks what can be typed."""
