@@ -184,13 +184,12 @@ class Bridge:
 
     def _tell_entries(self, before: list[str], now: list[str]) -> None:
         """Tell of entries that are somebody else's, and of those that are not any more."""
-        for entries, others, event in (
-            (now, before, BUS_ENTRY_FOREIGN),
-            (before, now, BUS_ENTRY_USABLE),
-        ):
-            for key in entries:
-                if key not in others:
-                    self._telemetry.emit(event, key=key)
+        for key in now:
+            if key not in before:
+                self._telemetry.emit(BUS_ENTRY_FOREIGN, key=key)
+        for key in before:
+            if key not in now:
+                self._telemetry.emit(BUS_ENTRY_USABLE, key=key)
 
     def _count(self) -> None:
         if self._counts is not None and self._hub is not None:
