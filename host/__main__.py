@@ -14,12 +14,6 @@ TYPE_CHECKING = False  # see host/__init__.py
 if TYPE_CHECKING:
     from typing import NoReturn
 
-_COLLECT_AFTER = 2_000
-"""The collector looks for cycles when so many more objects were made than freed. Python's 700 are
-made in one turn that handles messages, and hardly any outlives it: to look at them cost a tenth of
-the CPU time of deliveries that clients confirm. It counts objects and not bytes: what long messages
-are kept by is found the later, so it is no more.
-"""
 COMPLETION = "_PREFORK_COMPLETE"
 """The environment variable by which a shell asks what can be typed."""
 
@@ -51,7 +45,6 @@ def main() -> None:
     import host.startup.launch  # noqa: F401, PLC0415  (which a completion does not need)
 
     gc.freeze()
-    gc.set_threshold(_COLLECT_AFTER, *gc.get_threshold()[1:])
     gc.enable()
     try:
         run()

@@ -94,9 +94,7 @@ def test_a_host_imports_nothing_that_it_does_not_use(start: Start, tmp_path: Pat
 def test_the_collector_works_when_plugins_are_imported_and_passes_over_what_was(
     start: Start, tmp_path: Path
 ) -> None:
-    found = answer(begin(start, tmp_path / "notes"))
-    assert found["frozen"] > 10_000
-    assert found["collects_after"] == 2_000
+    assert answer(begin(start, tmp_path / "notes"))["frozen"] > 10_000
 
 
 def test_nothing_is_imported_after_the_start_not_even_for_a_reload(

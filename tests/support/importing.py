@@ -38,9 +38,5 @@ class Importing:
     @hookimpl
     def on_readable(self, connection: Connection) -> None:
         if connection.read():
-            answer = {
-                "frozen": FROZEN,
-                "collects_after": gc.get_threshold()[0],
-                "imported": sorted(sys.modules),
-            }
+            answer = {"frozen": FROZEN, "imported": sorted(sys.modules)}
             connection.write(json.dumps(answer).encode() + b"\n")
