@@ -59,6 +59,7 @@ class DeliveryWindow(Generic[Item]):
         limits: DeliveryLimits,
     ) -> None:
         self._send, self._size, self._limits = send, size, limits
+        # At hand, as each item that is sent asks for them.
         self._max_sent, self._max_sent_bytes = limits.max_sent, limits.max_sent_bytes
         self._last_number = limits.last_number
         self._sent_bytes = self._waiting_bytes = self._number = 0

@@ -80,8 +80,8 @@ class Ask(IntEnum):
     END = 79  # the host ends: nobody is to wait for the lease
     CHANGE = 80  # number: how many before it may be unknown to the hub; name: the table; payload:
     # SERIAL, a `tables.Request` that changes it
-    PUBLISH_TOLD = 82  # as PUBLISH, where somebody waits for its DONE, which may come later if not
     OWN_AGAIN = 81  # payload: for each key the member and the key, as `pack_names` writes them
+    PUBLISH_TOLD = 82  # as PUBLISH, where somebody waits for its DONE, which may come later if not
 
 
 class Tell(IntEnum):

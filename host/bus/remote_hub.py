@@ -9,10 +9,9 @@ broker, or the bridge, is here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from enum import Enum
 from heapq import merge
 from operator import itemgetter
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from host.bus.bridge_frames import (
     JOINED,
@@ -29,7 +28,7 @@ from host.bus.frames import BRIDGE, TIME, Frame, Kind, with_sender
 from host.bus.hearers import Hearers
 from host.bus.outbox import NOBODY, Outbox, Unconfirmed
 from host.bus.questions import Questions
-from host.bus.remote_state import RemoteState
+from host.bus.remote_state import RemoteLimits, RemoteState, Stage
 from host.bus.tables import READS, Answer, Request
 
 _HALF = 2**32 - 1
@@ -46,29 +45,6 @@ class Clock(Protocol):
 
     def call_at(self, when: float, callback: Callable[[], object]) -> object:
         """Call something then."""
-
-
-class Stage(Enum):
-    """How far the bridge is on its connection."""
-
-    AWAY = "away"
-    JOINING = "joining"
-    CATCHING_UP = "catching up"
-    READY = "ready"
-
-
-class RemoteLimits(NamedTuple):
-    """What a hub keeps, and how long it waits.
-
-    Attributes:
-        queued_bytes: how much may wait for the broker until nothing more can be published.
-        claim_seconds: how long a claim waits for its answer at most.
-        asked_at_once: how many keys are asked for again in one turn: some 1 ms of it.
-    """
-
-    queued_bytes: int = 8_388_608
-    claim_seconds: float = 2.0
-    asked_at_once: int = 200
 
 
 _LIMITS = RemoteLimits()

@@ -1,7 +1,8 @@
-"""What the hub of a bus with a broker knows, as values: what it hands over to the next one."""
+"""What the hub of a bus with a broker is described by, as values: its stage, limits and state."""
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import NamedTuple
 
 from host.bus.hearers import Lists
@@ -15,6 +16,29 @@ WaitingClaim = tuple[int, bytes, float, bool, bool]
 
 WaitingSubscription = tuple[int, int, bytes, int, int]
 """Member, its number, name and kind of a subscription, and after which serial it is asked."""
+
+
+class Stage(Enum):
+    """How far the bridge is on its connection."""
+
+    AWAY = "away"
+    JOINING = "joining"
+    CATCHING_UP = "catching up"
+    READY = "ready"
+
+
+class RemoteLimits(NamedTuple):
+    """What a hub keeps, and how long it waits.
+
+    Attributes:
+        queued_bytes: how much may wait for the broker until nothing more can be published.
+        claim_seconds: how long a claim waits for its answer at most.
+        asked_at_once: how many keys are asked for again in one turn: some 1 ms of it.
+    """
+
+    queued_bytes: int = 8_388_608
+    claim_seconds: float = 2.0
+    asked_at_once: int = 200
 
 
 class RemoteState(NamedTuple):

@@ -48,7 +48,6 @@ _OF_HOST = ("le", "slot", "pid", "generation")
 _OF_HISTOGRAMS = ("bucket", "sum", "count", "created")
 """Ends of names that Prometheus gives to series of histograms and counters."""
 _NO_LABELS: Labels = MappingProxyType({})
-_INFINITE = math.inf
 
 
 class DeclaredMetrics:
@@ -261,11 +260,10 @@ class Counter(_Metric):
 
     def add(self, amount: float = 1, *values: str) -> None:
         """Add to it."""
-        try:
-            place = self._places[values]
-        except KeyError:
-            raise self._where.refusal(values) from None
-        if not 0 <= amount < _INFINITE:
+        place = self._places.get(values)
+        if place is None:
+            raise self._where.refusal(values)
+        if not 0 <= amount < math.inf:
             raise ValueError(f"{self._where.family.name} cannot rise by {amount!r}")
         own = self._own
         own.words[own.base + place] += amount

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from host.bus.remote_hub import RemoteHub, RemoteLimits, Stage
+from host.bus.remote_hub import RemoteHub
+from host.bus.remote_state import RemoteLimits, Stage
 from host.bus.supervisor_end import BusRouter
 from host.ipc.assignment import BridgeAssignment
 from host.ipc.host_counts import HostCounts

@@ -9,7 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from host.bus.bridge_frames import Ask
 from host.bus.frames import BRIDGE, FENCE, TIME, Frame, Kind, Parser, split_sender
-from host.bus.remote_hub import RemoteHub, RemoteLimits, Stage
+from host.bus.remote_hub import RemoteHub
+from host.bus.remote_state import RemoteLimits, Stage
 from host.bus.tables import Answer, Op, Request
 from support.fakes import FakeLoop
 from support.model_broker import ModelBridge, ModelBroker
