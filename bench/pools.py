@@ -167,7 +167,7 @@ def measure_pinned(name: str) -> None:
 
 
 def neighbours(name: str) -> None:
-    """Print how many times its value the p99 of other clients is while tasks are done."""
+    """Print how many times their values p95 and p99 of other clients are while tasks are done."""
     print(json.dumps(pool_neighbours.measure(name)), flush=True)
 
 
@@ -193,27 +193,29 @@ def table() -> str:
     together, own_together = _trips("measure-pinned")
     rows = [
         "| pool | tasks that fail | no answer | afterwards | round trip of a tiny task"
-        " | on one CPU | p99 of other clients |",
-        "|---|---|---:|---|---:|---:|---:|",
+        " | on one CPU | p95 of other clients | p99 |",
+        "|---|---|---:|---|---:|---:|---:|---:|",
     ]
     for name, death in deaths.items():
         failed = ", ".join(f"{count} (`{error}`)" for error, count in death.failed.items()) or "0"
         usable = "goes on" if death.usable else "unusable"
         shown = name if name in ("prefork",) else f"{name} {_version(name)}".strip()
         trips = f"{apart[name]:.1f}", f"{together[name]:.1f}"
-        cells = (shown, failed, death.silent, usable, *trips, f"{others[name]:.1f}")
+        cells = (shown, failed, death.silent, usable, *trips, *others[name])
         rows.append(f"| {' | '.join(map(str, cells))} |")
-    idle = pool_neighbours.IDLE
-    rows.append(f"| {idle} | | | | | | {others[idle]:.1f} |")
-    rows.append(f"| none: the hook itself | | | | | | {others['no pool']:.1f} |")
+    for name in pool_neighbours.NAMES:
+        if name in deaths:
+            continue
+        rows.append(f"| {name} | | | | | | {' | '.join(others[name])} |")
     note = (
         f"Round trips are multiples of prefork's: {own:.0f} µs, and {own_together:.0f} µs"
         f" on one CPU: medians of\n{ROUNDS} rounds with {TRIPS} tasks each, in turns, by Python "
         f"{sys.version.split()[0]} on {os.cpu_count()} cores. With\n`busy_poll_us = 0`, most of a"
         " round trip on two CPUs is the time in which the kernel\nwakes somebody, twice.\n\n"
-        "The p99 of other clients of the same worker, while one process always has tasks of some\n"
-        "milliseconds, is a multiple of what it was without tasks, just before; medians of "
-        f"{ROUNDS_OF_NEIGHBOURS} rounds."
+        "How long other clients of the same worker wait, while one process always has tasks of\n"
+        "some milliseconds, is a multiple of what it was without tasks, just before; medians of "
+        f"{ROUNDS_OF_NEIGHBOURS} rounds.\nWith a timer instead of a task, the worker gets the same"
+        " requests and sends the same answers."
     )
     return "\n".join(rows) + f"\n\n{note}\n"
 
@@ -231,12 +233,17 @@ def _trips(what: str) -> tuple[dict[str, float], float]:
     return medians, statistics.median(own)
 
 
-def _neighbours() -> dict[str, float]:
+def _neighbours() -> dict[str, tuple[str, str]]:
+    """Return p95 and p99 of other clients with each pool, as multiples, as text."""
     rounds = [
         {name: _run("neighbours", name) for name in pool_neighbours.NAMES}
         for _ in range(ROUNDS_OF_NEIGHBOURS)
     ]
-    return {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
+    medians = {
+        name: [statistics.median(each[name][which] for each in rounds) for which in (0, 1)]
+        for name in pool_neighbours.NAMES
+    }
+    return {name: (f"{p95:.1f}", f"{p99:.1f}") for name, (p95, p99) in medians.items()}
 
 
 def _version(name: str) -> str:

@@ -54,8 +54,8 @@ class PoolSettings(Section):
     only_idle_cpu: bool = Field(
         default=False,
         description="Whether processes get a CPU only where nothing else wants it (SCHED_IDLE,"
-        " sched(7)). Others then notice them less. Where all CPUs are busy, tasks get three"
-        " thousandths of one. It is not for threads.",
+        " sched(7)). Where all CPUs are busy, tasks get three thousandths of one. It is not for"
+        " threads.",
     )
     busy_poll_us: int = Field(
         default=100,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import Any
@@ -13,8 +14,8 @@ from pydantic import BaseModel
 from bench.pool_tasks import compute
 from host import Connection, Worker, hookimpl
 
-PROCESSES, ROUNDS = 1, 100_000
-"""A task of some milliseconds."""
+PROCESSES, ROUNDS, TIMER_SECONDS = 1, 100_000, 0.01
+"""A task of some milliseconds, and how long a timer takes that stands for one."""
 Done = Callable[[int], object]
 Begin = Callable[[Connection, Done], object]
 """Has a task done for a connection; what it is given is called with the value, on the loop."""
@@ -74,6 +75,19 @@ def _nobody(_worker: Worker) -> Begin:
     return lambda _, done: done(compute(ROUNDS))
 
 
+def _timer(worker: Worker) -> Begin:
+    """Compute nothing: the answers come as late as from a process, one after the other."""
+    due = 0.0
+
+    def begin(_connection: Connection, done: Done) -> None:
+        nonlocal due
+        now = time.monotonic()
+        due = max(due, now) + TIMER_SECONDS
+        worker.call_later(due - now, functools.partial(done, 0))
+
+    return begin
+
+
 def _with_futures(submit: Callable[[], Future[Any]], worker: Worker) -> Begin:
     """Return what brings results to the loop: callbacks of futures are called in a thread."""
 
@@ -125,5 +139,6 @@ BEGIN: dict[str, Callable[[Worker], Begin]] = {
     "multiprocessing.Pool": _multiprocessing,
     "concurrent.futures": _concurrent_futures,
     "loky": _loky,
-    "no pool": _nobody,
+    "none: a timer": _timer,
+    "none: the hook itself": _nobody,
 }

@@ -16,8 +16,11 @@ from host.offload.child import ANSWERS, HEADER, LAST, LINEAGE, SETUP, SOCKET, TA
 from host.runtime.loop import READ, WRITE, Loop
 from host.runtime.processes import OOM_HIGHEST, Exit, offer_to_oom_killer, reap_one
 
+_FIRST_PIECE = 65_536
+"""How many bytes are read where a frame begins: most are whole then. A buffer of more than 128 KiB
+takes glibc a mapping of its own (mallopt(3), M_MMAP_THRESHOLD), four times what the call costs."""
 _PIECE = 262_144
-"""How many bytes are read in one go: as many as a socket's buffer takes."""
+"""How many bytes of a frame that has begun are read in one go: as many as a socket's buffer takes."""
 _SMALL = 65_536
 """What is less is copied behind its header rather than sent in two pieces."""
 _IDLE = -1
@@ -217,7 +220,7 @@ class PoolProcess:
                     self._kind, self._data = _IDLE, bytearray()
                     self._on_frame(self, kind, frame)
                 return bool(more)
-            data = self._sock.recv(_PIECE)
+            data = self._sock.recv(_FIRST_PIECE)
         except BlockingIOError:
             return True
         except OSError:
