@@ -20,7 +20,7 @@ _FIRST_PIECE = 65_536
 """How many bytes are read where a frame begins: most are whole then. A buffer of more than 128 KiB
 takes glibc a mapping of its own (mallopt(3), M_MMAP_THRESHOLD), four times what the call costs."""
 _PIECE = 262_144
-"""How many bytes of a frame that has begun are read in one go: as many as a socket's buffer takes."""
+"""How many bytes of a frame that has begun are read in one go: what a socket's buffer takes."""
 _SMALL = 65_536
 """What is less is copied behind its header rather than sent in two pieces."""
 _IDLE = -1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 _RECORD_HEADER = 5
 _HANDSHAKE_RECORD, _APPLICATION_DATA = 22, 23  # RFC 8446, 5.1
 _CLIENT_HELLO = 1
@@ -69,40 +71,26 @@ class ClientHellos:
                 return
 
     def _look_at(self, body: bytes) -> None:
-        hello = _Bytes(body)
-        hello.skip(2 + 32)  # version, random
-        hello.take(1)  # session id
-        hello.take(2)  # cipher suites
-        hello.take(1)  # compression methods
-        extensions = _Bytes(hello.take(2))
-        while extensions.left:
-            kind = extensions.number(2)
-            content = extensions.take(2)
+        with suppress(IndexError):  # it is cut off
+            at = 2 + 32  # version, random
+            at += 1 + body[at]  # session id
+            at += 2 + _number(body, at)  # cipher suites
+            at += 1 + body[at]  # compression methods
+            self._look_at_extensions(body[at + 2 : at + 2 + _number(body, at)])
+
+    def _look_at_extensions(self, extensions: bytes) -> None:
+        at, end = 0, len(extensions)
+        while at < end:
+            kind, size = _number(extensions, at), _number(extensions, at + 2)
+            at += 4
             if kind == _ALPN:
                 self.offers_protocols = True
             elif kind == _SERVER_NAME:
-                names = _Bytes(content)
-                names.skip(2 + 1)  # size of the list, kind of the first name: OpenSSL takes no more
-                self.name_is_ascii = self.name_is_ascii and names.take(2).isascii()
+                start = at + 2 + 1  # size of the list, kind of the first name, which is all
+                name = extensions[start + 2 : start + 2 + _number(extensions, start)]
+                self.name_is_ascii = self.name_is_ascii and name.isascii()
+            at += size
 
 
-class _Bytes:
-    """Reads numbers and vectors; what is missing is empty."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data, self._at = data, 0
-
-    @property
-    def left(self) -> bool:
-        return self._at < len(self._data)
-
-    def skip(self, size: int) -> bytes:
-        start, self._at = self._at, self._at + size
-        return self._data[start : self._at]
-
-    def number(self, size: int) -> int:
-        return int.from_bytes(self.skip(size), "big")
-
-    def take(self, size: int) -> bytes:
-        """Return a vector after its length, which has `size` bytes."""
-        return self.skip(self.number(size))
+def _number(data: bytes, at: int) -> int:
+    return data[at] << 8 | data[at + 1]

@@ -56,6 +56,10 @@ class Step(Protocol):
         """
 
 
+def _told(_cause: str | None) -> None:
+    """Do nothing: how a handshake has gone is told once."""
+
+
 class Handshake:
     """One handshake, until it is done or has failed.
 
@@ -103,6 +107,9 @@ class Handshake:
     def end(self) -> None:
         """Do nothing any more: the descriptor is about to be used or closed by somebody else."""
         self._ended = True
+        # Who would be told has this handshake: without a circle it is freed at once, and its
+        # session, which is tens of kilobytes.
+        self._tell = _told
         self._unwatch()
 
     def _watch(self, events: int) -> None:
@@ -191,8 +198,9 @@ class Handshake:
             return None
 
     def _finish(self, cause: str | None) -> None:
+        tell = self._tell
         self.end()
-        self._tell(cause)
+        tell(cause)
 
 
 def compute(session: Session) -> Computed:

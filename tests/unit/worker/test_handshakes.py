@@ -1,7 +1,10 @@
 """Where the steps of handshakes are computed."""
 
+import gc
 import queue
+import socket
 import ssl
+import weakref
 from contextlib import suppress
 
 import pytest
@@ -10,7 +13,7 @@ import trustme
 from host.tls.contexts import ServerContext
 from host.tls.session import Session
 from host.tls.tables import load_set
-from host.worker.handshakes import Computed, ThreadedSteps, compute
+from host.worker.handshakes import Computed, Handshake, ThreadedSteps, compute
 from support.certificates import Authority, table
 from support.fakes import FakeLoop
 
@@ -103,3 +106,31 @@ def test_steps_that_take_long_are_the_thread_s(begun):
     loop.now += 10.0
     assert steps(begun(), told.append) is None
     loop.run_one()
+
+
+class Told:
+    """Has a handshake, and is told how it has gone: a circle, as long as that goes on."""
+
+    def __init__(self, fd, session, loop):
+        self.causes = []
+        self.handshake = Handshake(fd, session, loop, lambda *_: NOT_DONE, False, self.tell)
+
+    def tell(self, cause):
+        self.causes.append(cause)
+
+
+@pytest.mark.parametrize("ends", ["by what its client sends", "by who has begun it"])
+def test_a_handshake_that_is_over_leaves_the_collector_nothing(begun, ends):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        told = Told(ours.fileno(), begun(), FakeLoop())
+        gc.disable()
+        try:
+            told.handshake.begin(b"GET / HTTP/1.1\r\n" if ends.startswith("by what") else b"")
+            if not told.causes:
+                told.handshake.end()
+            left = weakref.ref(told)
+            del told
+            assert left() is None
+        finally:
+            gc.enable()
