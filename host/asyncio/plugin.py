@@ -125,8 +125,9 @@ class AsyncioProtocol:
     @hookimpl
     def on_close(self, connection: Connection, reason: CloseReason) -> None:
         """Tell the protocol that the connection has ended."""
-        if connection.data is not None:
-            connection.data.end(reason)
+        transport, connection.data = connection.data, None
+        if transport is not None:
+            transport.end(reason)
 
     @hookimpl
     def on_drain(self, connection: Connection, deadline: float) -> None:

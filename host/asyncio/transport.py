@@ -218,11 +218,13 @@ class HostTransport(asyncio.transports._FlowControlMixin, asyncio.Transport):
         """Tell the protocol that the connection has ended."""
         self._connection.follow_congestion(None)
         self._end_waiting(ConnectionError("Connection closed by peer"))
-        self.write = self._drop  # type: ignore[assignment, method-assign]
+        self.write = _drop  # type: ignore[assignment, method-assign]
         try:
             if self._protocol is not None:
                 self.run(self._protocol.connection_lost, _error_of(reason))
         finally:
+            # A protocol keeps its transport: without a circle both are freed at once.
+            self._protocol = self.data_received = None
             if self._socket is not None:
                 self._socket._sock.close()  # type: ignore[attr-defined]
 
@@ -292,9 +294,6 @@ class HostTransport(asyncio.transports._FlowControlMixin, asyncio.Transport):
     def _refuse(self, *_pieces: Bytes) -> None:
         raise RuntimeError("Cannot call write() after write_eof()")
 
-    def _drop(self, *_pieces: Bytes) -> None:
-        """Write nothing: the connection has ended."""
-
     def _force_close(self, _error: BaseException | None) -> None:
         """End at once, as asyncio's TLS asks for (`SSLProtocol`)."""
         self._connection.abort()
@@ -323,6 +322,10 @@ _OF_TLS: Mapping[str, Callable[[ssl.SSLObject], Any]] = {
     "compression": lambda tls: tls.compression(),
 }
 """What asyncio knows of a connection with TLS, by name (asyncio.BaseTransport.get_extra_info)."""
+
+
+def _drop(*_pieces: Bytes) -> None:
+    """Write nothing: the connection has ended."""
 
 
 def _error_of(reason: CloseReason) -> Exception | None:

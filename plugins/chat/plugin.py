@@ -97,6 +97,7 @@ class Chat:
     def on_close(self, connection: Connection, reason: CloseReason) -> None:
         """Take the user of a closed connection out of its rooms and give its nick back."""
         user: User | None = connection.data
+        connection.data = None  # it has the connection: both are freed without the collector
         if user is not None:
             self._users.add(-1)
             self._membership.quit(user, _WORDS.get(reason, reason.value))

@@ -136,8 +136,9 @@ class Resp:
     @hookimpl
     def on_close(self, connection: Connection) -> None:
         """End the subscriptions of a client that has gone."""
-        if connection.data is not None:
-            self._messages.forget(connection.data)
+        session, connection.data = connection.data, None  # else only the collector frees them
+        if session is not None:
+            self._messages.forget(session)
 
     def _sweep(self) -> None:
         """Remove keys that have expired, and show how much is stored."""
