@@ -180,8 +180,8 @@ class Connection(Protocol):
     """
 
     data: Any
-    """The plugin's own state; None until the plugin sets it. If it has the connection itself, set it
-    to None in `on_close`: both are freed then, and not when the garbage collector finds them."""
+    """The plugin's own state; None until the plugin sets it. If it has the connection itself, set
+    it to None in `on_close`: both are freed then, and not when the garbage collector finds them."""
 
     allow_half_open: bool
     """Set it to keep the connection after the peer has finished sending. Unless it is set, the
