@@ -218,16 +218,21 @@ def _checked(parser: h11.Connection, event: h11.Request) -> Request:
     if method not in ("GET", "HEAD"):
         refused = text(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD", {"Allow": "GET, HEAD"})
         raise RequestError(refused)
-    if not isinstance(parser.next_event(), h11.EndOfMessage):
-        raise RequestError(text(HTTPStatus.BAD_REQUEST, "a request has no body here"))
     headers = {name.decode("ascii"): value.decode("latin-1") for name, value in event.headers}
+    # One of no bytes, too: a proxy before this server may see its end elsewhere (6.1).
+    if not isinstance(parser.next_event(), h11.EndOfMessage) or "transfer-encoding" in headers:
+        raise RequestError(text(HTTPStatus.BAD_REQUEST, "a request has no body here"))
     target = event.target.decode("ascii", "replace")
     try:
-        parts = urlsplit(target)
-        path, query = unquote(parts.path), dict(parse_qsl(parts.query, max_num_fields=8))
+        if not target.startswith("/"):  # it names the host, and the header does not (3.2.2)
+            parts = urlsplit(target)
+            if not parts.netloc:
+                raise ValueError
+            target, headers["host"] = f"{parts.path or '/'}?{parts.query}", parts.netloc
+        path, _, query = target.partition("?")
+        return Request(method, unquote(path), dict(parse_qsl(query, max_num_fields=8)), headers)
     except ValueError:
         raise RequestError(text(HTTPStatus.BAD_REQUEST, "no path is asked for")) from None
-    return Request(method, path, query, headers)
 
 
 @functools.lru_cache(1)

@@ -48,7 +48,8 @@ class Scene:
                 return Response(self.one_piece())
             case "/stream":
                 return Response(self.pieces(), kind="text/event-stream")
-        return text(HTTPStatus.OK, f"{request.method} {request.path}")
+        of_host = f" of {request.headers['host']}" if "x" in request.headers else ""
+        return text(HTTPStatus.OK, f"{request.method} {request.path}{of_host}")
 
     async def one_piece(self):
         yield b"0\n"
@@ -249,6 +250,41 @@ def test_a_body_is_refused():
         client = await scene.open()
         answer = await client.raw(b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
         assert answer.startswith(b"HTTP/1.1 400 ")
+
+    play(scene_of)
+
+
+def test_a_body_of_no_bytes_is_refused_where_its_end_is_told_twice():
+    head = b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    async def scene_of(scene):
+        answer = await (await scene.open()).raw(head + b"0\r\n\r\n", end=False)
+        assert answer.startswith(b"HTTP/1.1 400 ")
+
+    play(scene_of)
+
+
+@pytest.mark.parametrize(
+    ("target", "answer"),
+    [
+        (b"/a//b?c=d", b"/a//b of b"),
+        (b"//a/b", b"//a/b of b"),
+        (b"http://a:80/c?d", b"/c of a:80"),
+        (b"http://a", b"/ of a"),
+        (b"//", b"// of b"),
+        (b"a/b", None),
+        (b"a:/b", None),
+        (b"*", None),
+        (b"http://[a/b", None),
+    ],
+)
+def test_a_target_that_names_a_host_is_for_that_one_alone(target, answer):
+    async def scene_of(scene):
+        found = await (await scene.open()).raw(
+            b"GET %b HTTP/1.1\r\nHost: b\r\nX: named\r\n\r\n" % target
+        )
+        assert found.startswith(b"HTTP/1.1 %d " % (200 if answer else 400))
+        assert answer is None or found.endswith(b"GET %b\n" % answer)
 
     play(scene_of)
 
