@@ -32,6 +32,9 @@ _LIST_SECONDS = 5.0
 """How long it may take for a list that it asks workers for."""
 _MOST = 1_000
 """How many connections /connections.json lists: those that are open for longest."""
+MOST_ASKING = 32
+"""How many clients may wait for answers that take a while. They keep their places, as those of
+streams do, which are half as many: so there are some for probes, whoever else asks."""
 _STATIC = {
     "/": ("index.html", "text/html; charset=utf-8"),
     **{
@@ -43,6 +46,8 @@ _STATIC = {
 }
 OPEN_PATHS = frozenset(_STATIC)
 PROBES = frozenset({"/healthz", "/readyz"})
+_NOT_COUNTED = PROBES | {"/events"}
+"""What does not count as asking: streams have a limit of their own."""
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self';"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -90,6 +95,7 @@ class Pages:
         listed = {"limit": _MOST, "sort": "age"}
         self._connections = question("connections", listed, _LIST_SECONDS)
         self._recent = question("recent", {}, _HUNG_SECONDS)
+        self._asking = 0
         self._ending, self._feed = False, Feed(host.feed)
         folder = Path(__file__).parent / "static"
         self._files = {
@@ -138,11 +144,23 @@ class Pages:
         if request.path in self._files:
             body, kind = self._files[request.path]
             return Response(body, kind=kind)
-        page = self._pages.get(request.path)
-        if page is None:
+        if request.path not in self._pages:
             return text(HTTPStatus.NOT_FOUND, f"there is: {', '.join(self.paths)}")
+        if request.path in _NOT_COUNTED:
+            return await self._asked(request)
+        if self._asking >= MOST_ASKING:
+            words = f"{MOST_ASKING} clients wait for answers already, which is the most"
+            return text(HTTPStatus.SERVICE_UNAVAILABLE, words, {"Retry-After": "1"})
+        self._asking += 1
         try:
-            return await page(request)
+            return await self._asked(request)
+        finally:
+            self._asking -= 1
+
+    async def _asked(self, request: Request) -> Response:
+        """Answer a request for a page that takes a while."""
+        try:
+            return await self._pages[request.path](request)
         except RefusedError as error:  # such as an id that no connection has
             return text(HTTPStatus.NOT_FOUND, str(error))
         except RemoteError as error:

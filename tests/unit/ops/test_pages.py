@@ -12,7 +12,8 @@ from types import SimpleNamespace
 from host.control.client import LostError, NoHostError, SilentError
 from host.ops import metrics
 from host.ops.http import Request
-from host.ops.pages import Pages
+from host.ops.http_server import MAX_CONNECTIONS, MAX_STREAMS
+from host.ops.pages import MOST_ASKING, Pages
 
 SECONDS = 10.0
 
@@ -36,6 +37,36 @@ def test_other_pages_are_answered_while_metrics_are_written(monkeypatch):
     monkeypatch.setattr(metrics, "read", read)
     asyncio.run(ask())
     assert gc.isenabled()
+
+
+def test_many_who_wait_for_answers_leave_places_for_probes(monkeypatch):
+    assert MOST_ASKING + MAX_STREAMS < MAX_CONNECTIONS
+    enough = Event()
+
+    def answer_later(_name, _command, args, _seconds):
+        assert "ready" in args or enough.wait(SECONDS)
+        return {"ready": True}
+
+    async def ask():
+        counts = SimpleNamespace(executing_since=0.0)
+        host = SimpleNamespace(name="service", feed=None, counts=counts)
+        pages = Pages(host, 60.0, has_token=False)
+
+        async def status(path):
+            return (await pages.answer(Request("GET", path, {}, {}))).status
+
+        asking = [asyncio.ensure_future(status("/status.json")) for _ in range(MOST_ASKING)]
+        await asyncio.sleep(0)
+        for path in ("/status.json", "/metrics"):
+            assert await status(path) == HTTPStatus.SERVICE_UNAVAILABLE
+        for path in ("/healthz", "/readyz", "/events", "/"):
+            assert await status(path) == HTTPStatus.OK
+        enough.set()
+        assert set(await asyncio.gather(*asking)) == {HTTPStatus.OK}
+        assert await status("/status.json") == HTTPStatus.OK
+
+    monkeypatch.setattr("host.ops.pages.ask", answer_later)
+    asyncio.run(ask())
 
 
 class Supervisor:
