@@ -75,8 +75,13 @@ class DeclaredMetrics:
         """Return what declares the metrics of one plugin."""
         return PluginMetrics(self, plugin)
 
-    def declare(self, plugin: str, family: Family) -> _Places:
+    def declare(self, plugin: str, family: Family, values: Iterable[tuple[str, ...]]) -> _Places:
         """Lay out a metric; return where it is counted.
+
+        Args:
+            plugin: whose it is.
+            family: the metric, without its series.
+            values: the values of each of its labels.
 
         Raises:
             ValueError, RuntimeError: see `host.Metrics`.
@@ -94,13 +99,16 @@ class DeclaredMetrics:
                 f"{family.name} is counted already, as a {running.kind} with other labels or"
                 " bounds; select the plugin in the settings and reload"
             )
-        words = self._words.get(plugin, 0) + family.size
+        sets = tuple(values)
+        size = family.words * math.prod(map(len, sets))  # they might be billions
+        words = self._words.get(plugin, 0) + size
         if words > WORDS_PER_PLUGIN:
             raise ValueError(
-                f"{family.name} takes {family.size} words, which makes {words} for this plugin, and"
+                f"{family.name} takes {size} words, which makes {words} for this plugin, and"
                 f" {WORDS_PER_PLUGIN} is the most; use fewer labels, values or buckets"
             )
         self._words[plugin] = words
+        family = family._replace(series=tuple(itertools.product(*sets)))
         return _Places(self._own, family, family.places(self._own.add(family)))
 
 
@@ -148,6 +156,8 @@ class PluginMetrics:
         if not 1 <= count <= WORDS_PER_PLUGIN:
             raise ValueError(f"histogram {name}: count is {count!r}, expected 1 or more bounds")
         bounds = tuple(float(start) * 2**number for number in range(count))
+        if bounds[-1] == math.inf:
+            raise ValueError(f"histogram {name}: start {start!r}, doubled so often, is no number")
         return Histogram(self._declare("histogram", name, help, labels, bounds))
 
     def _declare(
@@ -164,11 +174,8 @@ class PluginMetrics:
         elif prefix.partition("_")[0] in RESERVED:
             prefix = f"plugin_{prefix}"
         total = "_total" if kind == "counter" else ""
-        series = tuple(itertools.product(*values.values()))
-        family = Family(
-            f"prefork_{prefix}_{name}{total}", kind, help, tuple(values), bounds, series
-        )
-        return self._declared.declare(self._plugin, family)
+        family = Family(f"prefork_{prefix}_{name}{total}", kind, help, tuple(values), bounds, ())
+        return self._declared.declare(self._plugin, family, values.values())
 
 
 def _as_part(text: str) -> str:
