@@ -105,6 +105,7 @@ class Client:
         writes_since: since when it is waited that it takes what is written; None if it is not.
         has_asked: whether it has had a request before.
         is_streaming: whether its answer comes in pieces.
+        gone: what is done when it goes in the middle of such an answer; None without one.
     """
 
     reader: asyncio.StreamReader
@@ -116,6 +117,7 @@ class Client:
     writes_since: float | None = None
     has_asked: bool = False
     is_streaming: bool = False
+    gone: asyncio.Future[bytes] | None = None
 
     @classmethod
     async def of(
@@ -132,6 +134,11 @@ class Client:
         self.is_streaming = True
         sock = self.writer.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BYTES_OF_STREAMS)
+
+    def end_stream(self) -> None:
+        """End its answer in pieces, if it has one, whatever the next piece waits for."""
+        if self.gone is not None:
+            self.gone.cancel()
 
     def close(self) -> None:
         """Close it at once."""
@@ -273,25 +280,22 @@ async def _send_pieces(
     The end of the connection is that of the answer (RFC 9112, 6.3): so the death of this process is
     no fault for who reads, but an end after which to ask again.
     """
-    closed = asyncio.ensure_future(client.reader.read(1))
+    client.gone = gone = asyncio.ensure_future(client.reader.read(1))
+    waits: set[asyncio.Future[bytes]] = {gone}
     try:
         await _write(client, head)
-        while with_body and not closed.done():
-            following = asyncio.ensure_future(anext(pieces, None))
-            await asyncio.wait({following, closed}, return_when=asyncio.FIRST_COMPLETED)
-            if not following.done():
-                following.cancel()
-                with suppress(asyncio.CancelledError):
-                    await following
-                return
-            piece = following.result()
-            if piece is None:
+        while with_body and not gone.done():
+            following = asyncio.ensure_future(anext(pieces, b""))
+            waits = {gone, following}
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            if not following.done() or not (piece := following.result()):
                 return
             await _write(client, piece)
     finally:
-        closed.cancel()
-        with suppress(asyncio.CancelledError, OSError):
-            await closed
+        for each in waits:
+            each.cancel()
+        # The pieces cannot be closed while one of them is waited for.
+        await asyncio.gather(*waits, return_exceptions=True)
         await pieces.aclose()
 
 

@@ -73,7 +73,8 @@ class HttpServer:
     async def close(self, grace_seconds: float) -> None:
         """Accept no more, and end: who has connected has `grace_seconds` to ask and be answered.
 
-        Who has asked before and waits is closed at once.
+        Who has asked before and waits is closed at once, and answers in pieces end: whatever makes
+        the pieces may be waiting for what has no time to answer any more.
         """
         self._is_closing = True
         for sock in self._listeners:
@@ -81,6 +82,7 @@ class HttpServer:
         for client in list(self._clients):
             if client.waits_since is not None and client.has_asked:
                 client.writer.close()
+            client.end_stream()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace_seconds)
         for client in list(self._clients):

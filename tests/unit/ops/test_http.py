@@ -521,6 +521,19 @@ def test_a_server_that_ends_waits_until_an_answer_is_taken():
     play(scene_of)
 
 
+def test_a_server_that_ends_waits_for_no_piece_of_a_stream():
+    async def scene_of(scene):
+        client = await scene.open()
+        client.writer.write(b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await client.reader.readuntil(b"\n2\n")).startswith(b"HTTP/1.1 200 ")
+        await scene.server.close(3600.0)
+        assert await client.reader.read() == b""
+        assert scene.streams == ["begun", "ended"]
+        assert scene.errors == []
+
+    play(scene_of)
+
+
 def test_a_stream_ends_with_the_connection():
     async def scene_of(scene):
         whole = await (await scene.open()).raw(
