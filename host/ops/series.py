@@ -25,13 +25,14 @@ def shown(family: Family) -> Metric:
 def read(host: OpsAssignment) -> Iterator[tuple[Metric, list[Sample]]]:
     """Read all series now, of the generations that have workers and of those before.
 
-    A metric is what the newest generation says: each name has one kind, help and set of labels.
+    A metric is what the newest generation says: each name has one kind, help and set of labels. The
+    name of a counter counts without `_total` there, as in OpenMetrics.
 
     Args:
         host: where they are, the oldest generation first.
     """
     newest = {
-        family.name: family
+        family.name.removesuffix("_total"): family
         for each in host.generations
         for series in each.series
         for family in series.families
@@ -41,7 +42,7 @@ def read(host: OpsAssignment) -> Iterator[tuple[Metric, list[Sample]]]:
         for series in each.series:
             totals.add(series, each.scoreboard)
     for family, counts in totals:
-        if newest.get(family.name, family).kind != family.kind:
+        if newest.get(family.name.removesuffix("_total"), family).kind != family.kind:
             continue
         metric = shown(family)
         yield (
@@ -56,7 +57,7 @@ def read(host: OpsAssignment) -> Iterator[tuple[Metric, list[Sample]]]:
     gauges: dict[Metric, list[Sample]] = {}
     for each in host.generations:
         for family, labels, value in _gauges(each, host.parent):
-            latest = newest[family.name]
+            latest = newest[family.name.removesuffix("_total")]
             if latest.has_shape_of(family):
                 gauges.setdefault(shown(latest), []).append(Sample(labels, _number(value)))
     yield from gauges.items()

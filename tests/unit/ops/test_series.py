@@ -78,6 +78,7 @@ def test_a_gauge_of_a_scheduler_that_was_swapped_in_stands_for_the_one_before(va
     [
         GAUGE._replace(labels=("kind",), series=(("ok",),)),
         GAUGE._replace(kind="histogram", bounds=(1.0,)),
+        GAUGE._replace(name=f"{GAUGE.name}_total", kind="counter"),
     ],
 )
 @pytest.mark.parametrize("is_back", [False, True])
