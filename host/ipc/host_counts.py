@@ -24,7 +24,7 @@ class Restart(IntEnum):
 
 
 _BEAT, _BRIDGE_BEAT, _BUS, _BUS_QUEUED, _EXECUTING, _SLOTS = range(6)
-_OPS_DROPPED, _BRIDGE_DROPPED, _FIRST_EVENT = range(6, 9)
+_OPS_DROPPED, _BRIDGE_DROPPED, _ENDING, _FIRST_EVENT = range(6, 10)
 _AWAY, _CONNECTED = 1, 2
 _NUMBERS = {event.name: number for number, event in enumerate(EVENTS, _FIRST_EVENT)}
 _DROPPED = (_NUMBERS[LINES_DROPPED.name], _OPS_DROPPED, _BRIDGE_DROPPED)
@@ -127,6 +127,15 @@ class HostCounts:
     @executing_since.setter
     def executing_since(self, seconds: float) -> None:
         self._cells[_EXECUTING] = int(seconds * 1e9)
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether no worker is left and the supervisor ends: it answers nobody any more."""
+        return bool(self._cells[_ENDING])
+
+    @is_ending.setter
+    def is_ending(self, value: bool) -> None:
+        self._cells[_ENDING] = int(value)
 
     @property
     def bus(self) -> tuple[bool, int] | None:

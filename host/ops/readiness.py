@@ -1,4 +1,4 @@
-"""Whether new connections should be sent to the host, also while its supervisor executes itself."""
+"""Whether new connections should be sent to the host, also while its supervisor answers nobody."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from host.ops.questions import Question
 from host.runtime.usage import is_running
 
 _LOOK_SECONDS = 0.05
-"""How soon it is noticed that a supervisor that was asked executes itself."""
+"""How soon it is noticed that a supervisor that was asked executes itself, or ends."""
 
 
 class Readiness:
@@ -46,22 +46,28 @@ class Readiness:
         Raises:
             RemoteError: the supervisor does not answer.
         """
-        if self.is_executing():
-            return self._as_rows_say()
+        if (known := self._known()) is not None:
+            return known
         asked = asyncio.ensure_future(self._question.answer())
         try:
             while not asked.done():
                 await asyncio.wait({asked}, timeout=_LOOK_SECONDS)
-                if self.is_executing():
-                    return self._as_rows_say()
+                if (known := self._known()) is not None:
+                    return known
             found = await asked
         except RemoteError:
-            if self.is_executing():
-                return self._as_rows_say()
+            if (known := self._known()) is not None:
+                return known
             raise
         finally:
             asked.cancel()
         return "" if found.get("ready") is True else str(found.get("not_ready"))
+
+    def _known(self) -> str | None:
+        """Return the answer if it is known while the supervisor answers nobody; None if it does."""
+        if self._host.counts.is_ending:
+            return "the host is stopping"
+        return self._as_rows_say() if self.is_executing() else None
 
     def is_executing(self) -> bool:
         """Tell whether the supervisor executes itself, and may still do so."""

@@ -187,6 +187,7 @@ class Supervisor:
             self._service.end()
             # Nothing is left behind: no child, no socket file, no descriptor.
             self._workers.kill_all()
+            self._counts.is_ending = True
             self._helpers.end()
             self._orphans.end()
             self._close_own()

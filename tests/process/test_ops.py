@@ -105,6 +105,21 @@ def test_a_stop_is_told_before_anybody_is_refused(show: Show) -> None:
     assert host.wait() == 0
 
 
+def test_a_probe_that_is_under_way_as_the_host_ends_is_answered(show: Show) -> None:
+    host, address = show()
+    helper = helper_of(host)
+    freeze(helper)
+    place, _, port = address.removeprefix("tcp://").rpartition(":")
+    with socket.create_connection((place, int(port)), patience(10)) as probe:
+        probe.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
+        host.signal(signal.SIGTERM)
+        host.wait_for("worker_exited", count=len(host.events("worker_ready")))
+        thaw(helper)
+        with probe.makefile("rb") as answer:
+            assert answer.read().endswith(b"\r\n\r\nthe host is stopping\n")
+    assert host.wait() == 0
+
+
 def test_it_is_there_while_all_workers_are_stopped(show: Show) -> None:
     host, address = show("--set", "lifecycle.hang_seconds=60")
     pids = [each["pid"] for each in host.events("worker_ready")]

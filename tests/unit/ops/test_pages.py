@@ -48,7 +48,7 @@ def test_many_who_wait_for_answers_leave_places_for_probes(monkeypatch):
         return {"ready": True}
 
     async def ask():
-        counts = SimpleNamespace(executing_since=0.0)
+        counts = SimpleNamespace(executing_since=0.0, is_ending=False)
         host = SimpleNamespace(name="service", feed=None, counts=counts)
         pages = Pages(host, 60.0, has_token=False)
 
@@ -83,7 +83,7 @@ class Supervisor:
         return {"pid": 7}
 
     def page(self, path):
-        counts = SimpleNamespace(executing_since=time.monotonic())
+        counts = SimpleNamespace(executing_since=time.monotonic(), is_ending=False)
         pages = Pages(
             SimpleNamespace(name="service", feed=None, counts=counts), 60.0, has_token=False
         )

@@ -1,4 +1,4 @@
-"""Probes are answered at once while the supervisor executes itself."""
+"""Probes are answered at once while the supervisor executes itself, or ends."""
 
 from __future__ import annotations
 
@@ -91,6 +91,16 @@ def test_an_error_of_one_that_executes_itself_is_none(scene):
         scene.answered.set_exception(RemoteError("it has closed the connection"))
 
     assert asyncio.run(scene.ask(execute)) == ""
+
+
+def test_one_that_ends_is_not_waited_for(scene):
+    def end():
+        scene.counts.is_ending = True
+
+    assert asyncio.run(scene.ask(end)) == "the host is stopping"
+    assert scene.asked == 1
+    assert asyncio.run(scene.ask()) == "the host is stopping"
+    assert scene.asked == 1
 
 
 def test_one_that_does_so_for_too_long_is_asked(scene):
