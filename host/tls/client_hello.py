@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 
 _RECORD_HEADER = 5
@@ -21,13 +22,13 @@ class ClientHellos:
     malformed. Only the part of a message that has come so far is kept.
 
     Attributes:
-        offers_protocols: whether the client has named protocols (ALPN).
+        protocols: those that the client offers (ALPN); none if it does not say.
         name_is_ascii: whether the host name that it asks for has no bytes that no name can have;
             CPython prints a traceback for them.
     """
 
     def __init__(self) -> None:
-        self.offers_protocols = False
+        self.protocols: frozenset[bytes] = frozenset()
         self.name_is_ascii = True
         self._records, self._messages = bytearray(), bytearray()
         self._count = 0
@@ -84,7 +85,7 @@ class ClientHellos:
             kind, size = _number(extensions, at), _number(extensions, at + 2)
             at += 4
             if kind == _ALPN:
-                self.offers_protocols = True
+                self.protocols = frozenset(_offered(extensions[at : at + size]))
             elif kind == _SERVER_NAME:
                 start = at + 2 + 1  # size of the list, kind of the first name, which is all
                 name = extensions[start + 2 : start + 2 + _number(extensions, start)]
@@ -94,3 +95,12 @@ class ClientHellos:
 
 def _number(data: bytes, at: int) -> int:
     return data[at] << 8 | data[at + 1]
+
+
+def _offered(content: bytes) -> Iterator[bytes]:
+    """Return the protocols in an extension of ALPN."""
+    at, end = 2, min(len(content), 2 + _number(content, 0))
+    while at < end:
+        start = at + 1
+        at = start + content[at]
+        yield content[start:at]

@@ -16,7 +16,8 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 from host.runtime.loop import READ, WRITE, Loop
@@ -27,6 +28,9 @@ _READ_BYTES = 16_384
 _MAX_BYTES = 262_144
 """More than a ClientHello and a long chain of certificates."""
 _HANDSHAKE_RECORD = 0x16
+_FATAL_ALERT = b"\x15\x03\x03\x00\x02\x02"
+"""A record of an alert, but for its number (RFC 8446, 5.1 and 6)."""
+_UNRECOGNIZED_NAME, _NO_APPLICATION_PROTOCOL = 112, 120
 _BUDGET_SECONDS = 0.002
 _OUR_REFUSAL = "CALLBACK_FAILED"
 """OpenSSL's reason for a handshake that ServerContext ends, since no name fits."""
@@ -68,13 +72,13 @@ class Handshake:
         session: a new session.
         loop: the worker's loop.
         step: has steps computed.
-        refuses_others: whether a client must take one of the protocols of the listener if it names
-            any (RFC 7301).
+        protocols: those of the listener, of which a client must offer one if it offers any
+            (RFC 7301, 3.2); none if any will do.
         tell: called with why it has failed, "" if it is done, and None if the peer has gone.
 
     Attributes:
         session: the session.
-        has_told: whether it has failed, and the peer has been sent all that OpenSSL says of it.
+        has_told: whether it has failed, and the peer has been sent why.
     """
 
     def __init__(
@@ -83,12 +87,12 @@ class Handshake:
         session: Session,
         loop: Loop,
         step: Step,
-        refuses_others: bool,
+        protocols: Collection[bytes],
         tell: Callable[[str | None], object],
     ) -> None:
         self.session, self.has_told = session, False
         self._fd, self._loop, self._step, self._tell = fd, loop, step, tell
-        self._refuses_others = refuses_others
+        self._protocols = frozenset(protocols)
         self._hellos = ClientHellos()
         self._size = 0
         self._ended = False
@@ -152,10 +156,19 @@ class Handshake:
             self._take(data)
 
     def _take(self, data: bytes) -> None:
-        """Have OpenSSL go on with what the client has sent, unless it could not decode a name."""
-        self._hellos.feed(data)
-        if not self._hellos.name_is_ascii:
-            self._finish("the host name that it asks for is not ASCII (RFC 6066, 3)")
+        """Have OpenSSL go on with what the client has sent, unless it would not refuse that.
+
+        It could not decode a name of other bytes, and it ignores protocols that it does not know.
+        """
+        hellos = self._hellos
+        hellos.feed(data)
+        if not hellos.name_is_ascii:
+            self._refuse(
+                _UNRECOGNIZED_NAME, "the host name that it asks for is not ASCII (RFC 6066, 3)"
+            )
+            return
+        if self._protocols and hellos.protocols and self._protocols.isdisjoint(hellos.protocols):
+            self._refuse(_NO_APPLICATION_PROTOCOL, "it asks for protocols that are not in alpn")
             return
         self.session.feed(data)
         computed = self._step(self.session, self._stepped)
@@ -163,6 +176,14 @@ class Handshake:
             self._unwatch()
         else:
             self._stepped(computed)
+
+    def _refuse(self, alert: int, cause: str) -> None:
+        """End the handshake, and say why: nothing is encrypted before the answer to a hello."""
+        with suppress(OSError):
+            if self._flush():
+                record = _FATAL_ALERT + bytes((alert,))
+                self.has_told = os.write(self._fd, record) == len(record)
+        self._finish(cause)
 
     def _stepped(self, computed: Computed) -> None:
         """Send what a step has made, and wait for the answer to it."""
@@ -173,8 +194,6 @@ class Handshake:
             self._finish(computed.cause)
         elif not computed.done:
             self._go_on()
-        elif self._refuses_others and self.session.alpn is None and self._hellos.offers_protocols:
-            self._finish("it asks for protocols that are not in alpn")
         else:
             self._flush()  # with TLS 1.2 the client waits for it (RFC 5246, 7.3)
             self._finish("")

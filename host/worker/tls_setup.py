@@ -129,7 +129,8 @@ class TlsSetup:
         """Return the handshake of a new connection; see there for `tell`."""
         known = self._listeners[listener]
         session = Session(known.server.front)
-        return Handshake(fd, session, self._loop, known.step, bool(known.protocols), tell)
+        protocols = [each.encode() for each in known.plugins]
+        return Handshake(fd, session, self._loop, known.step, protocols, tell)
 
     def begin(
         self, fd: int, session: Session, listener: int, address: object

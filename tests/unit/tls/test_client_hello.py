@@ -39,8 +39,9 @@ def told(*parts):
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 @pytest.mark.parametrize("size", [1, 40, 1 << 14])
 def test_it_names_protocols_or_does_not(version, size):
-    assert told(in_records(hello(["chat/1"], version), size)).offers_protocols
-    assert not told(in_records(hello([], version), size)).offers_protocols
+    offered = told(in_records(hello(["chat/1", "h2"], version), size))
+    assert offered.protocols == {b"chat/1", b"h2"}
+    assert not told(in_records(hello([], version), size)).protocols
 
 
 @pytest.mark.parametrize("size", [1, 40, 1 << 14])
@@ -85,7 +86,7 @@ def test_anything_is_taken_in_any_parts(data, sizes):
             rest = rest[size:]
         one, many = told(start + data), told(*parts, rest)
         assert one.name_is_ascii == many.name_is_ascii
-        assert one.offers_protocols == many.offers_protocols
+        assert one.protocols == many.protocols
 
 
 @given(st.binary(min_size=9, max_size=9), st.integers(0, 500), st.integers(0, 255))

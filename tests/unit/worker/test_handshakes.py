@@ -113,7 +113,7 @@ class Told:
 
     def __init__(self, fd, session, loop):
         self.causes = []
-        self.handshake = Handshake(fd, session, loop, lambda *_: NOT_DONE, False, self.tell)
+        self.handshake = Handshake(fd, session, loop, lambda *_: NOT_DONE, (), self.tell)
 
     def tell(self, cause):
         self.causes.append(cause)
