@@ -155,13 +155,18 @@ def take(environ: MutableMapping[str, str] = os.environ, pid: int | None = None)
     return PassedSockets(passed, f"LISTEN_FDS is {count}, but the descriptors are closed")
 
 
-def _check(address: str, passed: Passed) -> None:
-    """Raise ListenError if it is no listening stream socket."""
+def why_unusable(passed: Passed) -> tuple[str, str]:
+    """Return why it is no listening stream socket, and what to do; "" if it is one."""
     try:
         with borrow(passed.fd) as sock:
-            cause, advice = _unusable(sock)
+            return _unusable(sock)
     except OSError:
-        cause, advice = "it is no socket", "pass one that a socket unit has opened"
+        return "it is no socket", "pass one that a socket unit has opened"
+
+
+def _check(address: str, passed: Passed) -> None:
+    """Raise ListenError if it is no listening stream socket."""
+    cause, advice = why_unusable(passed)
     if cause:
         raise ListenError(address, EINVAL, advice, cause)
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 from host.net import gates, socket_files
-from host.net.activation import Passed, PassedSockets
+from host.net.activation import Passed, PassedSockets, why_unusable
 from host.net.listeners import ListeningSocket
 from host.net.socket_files import SocketFile
 from host.net.sockets import bound_address
@@ -47,9 +47,14 @@ class StoredSocket(NamedTuple):
 def find(passed: PassedSockets) -> tuple[list[StoredSocket], PassedSockets]:
     """Return the sockets that were stored, and the others that were passed.
 
-    One whose gate was shut when its host ended takes connections again.
+    One whose gate was shut when its host ended takes connections again. What no host can have
+    stored is one of the others, whatever its name is.
     """
-    ours = [each for each in passed.sockets if each.name.startswith(_PREFIX)]
+    ours = [
+        each
+        for each in passed.sockets
+        if each.name.startswith(_PREFIX) and not why_unusable(each)[0]
+    ]
     return [_stored(each) for each in ours], passed.without(ours)
 
 

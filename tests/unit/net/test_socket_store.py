@@ -134,3 +134,19 @@ def test_a_gate_that_was_shut_is_open_for_the_next_host(store, address):
     found.sock.settimeout(10)
     with socket.create_connection(found.sock.getsockname()[:2], timeout=10):
         found.sock.accept()[0].close()
+
+
+@pytest.mark.parametrize("kind", ["file", "datagrams", "connection"])
+def test_what_no_host_has_stored_is_left_among_the_others(store, kind):
+    with ExitStack() as stack:
+        if kind == "file":
+            passed = stack.enter_context(open(os.devnull, "rb"))
+        elif kind == "datagrams":
+            passed = stack.enter_context(socket.socket(type=socket.SOCK_DGRAM))
+        else:
+            passed, _other = map(stack.enter_context, socket.socketpair())
+        each = Passed("prefork=tcp%3A//127.0.0.1%3A7000", os.dup(passed.fileno()))
+        stack.callback(os.close, each.fd)
+        found, rest = store.find(each)
+        assert found == []
+        assert rest.sockets == (each,)
