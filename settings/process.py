@@ -41,7 +41,8 @@ class Process(Section):
         pattern=r"^([0-7]{3,4})?$",
         examples=["0027"],
         description="Permissions that files made by host and plugins do not get, as umask(1)"
-        ' has them: "0027". Empty by default: it is left alone. Socket files have `listen.mode`.',
+        ' has them: "0027". Empty by default: they are as when the host was started. Socket files'
+        " have `listen.mode`.",
     )
     keep: Annotated[tuple[Literal["bind"], ...], BeforeValidator(as_tuple)] = Field(
         default=(),

@@ -1,4 +1,4 @@
-"""Variables and working directory that the process was started with; plugins may change both."""
+"""Variables, working directory and umask that the process was started with; all may change."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ class Origin(NamedTuple):
         environment: all variables.
         folder: the working directory; "" if it has been removed.
         inode: its device and inode; None if this user may not enter it.
+        umask: the permissions that new files do not get (umask(2)).
     """
 
     environment: Mapping[str, str]
     folder: str
     inode: tuple[int, int] | None
+    umask: int
 
     @classmethod
     def here(cls) -> Origin:
@@ -27,7 +29,9 @@ class Origin(NamedTuple):
         folder = ""
         with suppress(OSError):
             folder = os.getcwd()
-        return cls(dict(os.environ), folder, _inode())
+        mask = os.umask(0o077)
+        os.umask(mask)
+        return cls(dict(os.environ), folder, _inode(), mask)
 
     def go_back(self) -> None:
         """Go to the working directory if the process is in another one, and if it is to be had.
@@ -53,6 +57,15 @@ class Origin(NamedTuple):
                 with suppress(OSError):
                     os.fchdir(here)
                 os.close(here)
+
+    @contextmanager
+    def with_its_umask(self) -> Iterator[None]:
+        """Make files as the process did at its start, and afterwards as now."""
+        mask = os.umask(self.umask)
+        try:
+            yield
+        finally:
+            os.umask(mask)
 
     def _has_left(self) -> bool:
         """Tell whether the process is in another directory."""

@@ -89,11 +89,11 @@ def _launch(load_settings: Callable[[], Loaded], version: str, signals: Signals)
     with HostLog(handed) as log, given.telling_failure():
         if handed is not None:
             _keep_from_others(handed.kept)
-            prepared, failed = _prepare_again(load_settings, handed, log, signals)
+            prepared, failed = _prepare_again(load_settings, handed, given, log, signals)
             return _run(prepared, version, given, failed, log, signals)
         with signals.interrupting(), ExitStack() as unused:
             loaded, opened = load_settings(), None
-            set_umask(loaded.settings)
+            set_umask(loaded.settings, given)
             wanted = wanted_account(loaded)
             log.begin(loaded, wanted)
             _allow(loaded.settings, log, signals)
@@ -116,13 +116,18 @@ def _allow(settings: Settings, log: HostLog, signals: Signals) -> None:
 
 
 def _prepare_again(
-    load_settings: Callable[[], Loaded], handed: Handover, log: HostLog, signals: Signals
+    load_settings: Callable[[], Loaded],
+    handed: Handover,
+    given: Given,
+    log: HostLog,
+    signals: Signals,
 ) -> tuple[Prepared, str]:
     """Return what to run with after an exec, and why that is not what settings ask for, or "".
 
     What was tried a moment ago may not load any more. The workers that there are serve on then, as
     they were set up: they must not lose their supervisor.
     """
+    set_umask(handed.settings_before, given)
     _allow(handed.settings_before, log, signals)
     try:
         with signals.interrupting():
@@ -138,7 +143,7 @@ def _prepare_again(
             changes = mine.process.change_since(before.process), mine.bus.change_since(before.bus)
             if cause := next(filter(None, changes), ""):
                 raise HostError(cause)
-            set_umask(prepared.settings)
+            set_umask(prepared.settings, given)
             log.change(prepared.settings)
             return prepared, ""
         except (HostError, SettingsError, Interrupted) as error:

@@ -49,10 +49,13 @@ class Opened:
             os.close(self.kept)
 
 
-def set_umask(settings: Settings) -> None:
-    """Have files made without the permissions that the settings take from them (umask(2))."""
-    if settings.process.umask:
-        os.umask(int(settings.process.umask, 8))
+def set_umask(settings: Settings, given: Given) -> None:
+    """Have files made without the permissions that the settings take from them (umask(2)).
+
+    Settings that take none leave it as it was when the host was started.
+    """
+    umask = settings.process.umask
+    os.umask(int(umask, 8) if umask else given.origin.umask)
 
 
 def wanted_account(loaded: Loaded) -> Account | None:

@@ -88,6 +88,11 @@ def test_plugins_are_imported_as_the_user_and_workers_keep_nothing(scene: Scene)
     scene.process["umask"] = "0077"
     assert scene.reload(host) == ""
     assert answer(host.addresses[0], port) == f"{expected}77"
+    del scene.process["umask"]
+    assert scene.reload(host) == ""
+    as_started = os.umask(0o077)
+    os.umask(as_started)
+    assert answer(host.addresses[0], port) == f"{expected}{as_started:o}"
 
 
 def test_workers_are_offered_to_the_kernel_first_and_end_with_the_supervisor(

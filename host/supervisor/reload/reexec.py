@@ -161,7 +161,8 @@ def reexec(
         with origin.resumed(), handed.inheritable(origin.environment) as environment:
             on_certain()
             parts.counts.executing_since = parts.loop.time()
-            os.execve(parts.program.file, parts.program.arguments, environment)
+            with origin.with_its_umask():
+                os.execve(parts.program.file, parts.program.arguments, environment)
     except BaseException:
         if process is not None:
             stand_in.stop(process.pid, process.pipe)
