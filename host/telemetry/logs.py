@@ -52,7 +52,9 @@ def text_line(record: Record) -> str:
     lines = [f"{_stamp(record.time)} {event.level.name.lower():<7} {message(record)}"]
     peer = fields.get("peer")
     if peer and "{peer}" not in event.sentence:
-        lines.append(f"    connection {fields['connection']} from {printable(str(peer))}")
+        number = fields["connection"]  # a datagram has none
+        what = "datagram" if number is None else f"connection {number}"
+        lines.append(f"    {what} from {printable(str(peer))}")
     for name in _BLOCKS:
         lines += [f"    {printable(line)}" for line in str(fields.get(name) or "").splitlines()]
     return "\n".join(lines) + "\n"

@@ -81,6 +81,11 @@ def test_what_does_not_fit_the_sentence_is_indented_below():
     ]
 
 
+def test_a_datagram_has_a_sender_and_no_number():
+    lines = text_line(failed(hook="on_datagram", connection=None, traceback=None)).splitlines()
+    assert lines[1:] == ["    datagram from 127.0.0.1:50211"]
+
+
 def test_what_is_not_known_is_left_out():
     lines = text_line(failed(connection=None, peer=None, traceback=None)).splitlines()
     assert len(lines) == 1
