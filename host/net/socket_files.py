@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 from host.net import sock_diag
 from host.runtime.accounts import Account, find_group, find_user
+from host.runtime.guided import LedError, check_folder, is_led
 from host.runtime.privileges import acting_as
 from host.settings import Listen
 
@@ -152,12 +153,17 @@ def open_file(sock: socket.socket, listen: Listen, account: Account | None) -> S
     if account is None:
         file = bind(sock, path, mode)
     else:
-        if is_stale(path):  # it may be of a host that was root's
+        folder = os.path.dirname(path) or "."
+        if is_stale(path) and not is_led(folder, account):  # it may be of a host that was root's
             os.unlink(path)
         try:
             with acting_as(account):
                 file = bind(sock, path, mode)
-        except PermissionError:
+        except PermissionError as error:
+            try:
+                check_folder(folder, account)
+            except LedError:
+                raise error from None
             file = bind(sock, path, mode).given(account.uid, account.gid)
     try:
         return file.given(*owner_and_group(listen))

@@ -1,4 +1,4 @@
-"""Opens a file as root that a user may not open, without being led anywhere by that user."""
+"""Has root go where a user may not, without being led anywhere by that user."""
 
 from __future__ import annotations
 
@@ -21,9 +21,6 @@ class LedError(ValueError):
 def open_unled(path: str, account: Account) -> int:
     """Open a file to read it, if the user could put no other file or link in its place.
 
-    Each folder on the way is looked at, also on the way of links, and each is entered by its
-    descriptor: what was looked at cannot be another one a moment later.
-
     Args:
         path: where it is; a relative path begins at the working directory.
         account: the user that root is not to be led by.
@@ -34,6 +31,55 @@ def open_unled(path: str, account: Account) -> int:
     Raises:
         LedError: that user could.
         OSError: it cannot be opened; EINVAL if it is no regular file, ELOOP if links do not end.
+    """
+    place = _go(path, account)
+    try:
+        if not stat.S_ISREG(os.fstat(place).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        return os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(place)
+
+
+def is_led(folder: str, account: Account) -> bool:
+    """Tell whether the user could put another folder or link in the place of a folder.
+
+    Raises:
+        OSError: it cannot be entered.
+    """
+    try:
+        os.close(_go(folder, account))
+    except LedError:
+        return True
+    return False
+
+
+def check_folder(folder: str, account: Account) -> None:
+    """See that root may make files in a folder: the user has no hand in it, nor in the way there.
+
+    Raises:
+        LedError: the user has.
+        OSError: it cannot be entered.
+    """
+    place = _go(folder, account)
+    try:
+        is_own = os.fstat(place).st_uid == account.uid
+        with acting_as(account):
+            may_write = os.access(".", os.W_OK, dir_fd=place, effective_ids=True)
+    finally:
+        os.close(place)
+    if is_own or may_write:
+        raise LedError(f"{folder} is a folder that the user of the host may write to")
+
+
+def _go(path: str, account: Account) -> int:
+    """Return a descriptor (O_PATH) of what a path leads to, if the user could not lead it there.
+
+    Each folder on the way is looked at, also on the way of links, and each is entered by its
+    descriptor: what was looked at cannot be another one a moment later.
+
+    Raises:
+        LedError, OSError: see `open_unled`.
     """
     names, links, seen = _names(os.path.abspath(path)), 0, "/"
     place = os.open("/", _PLACE)
@@ -59,11 +105,10 @@ def open_unled(path: str, account: Account) -> int:
             if target.startswith("/"):
                 os.close(place)
                 place, seen = os.open("/", _PLACE), "/"
-        if not stat.S_ISREG(os.fstat(place).st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file")
-        return os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC)
-    finally:
+    except BaseException:
         os.close(place)
+        raise
+    return place
 
 
 def _names(path: str) -> list[str]:

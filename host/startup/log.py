@@ -9,6 +9,7 @@ from typing import Self
 
 from host.runtime import forks, streams
 from host.runtime.accounts import Account
+from host.runtime.guided import LedError, check_folder
 from host.runtime.privileges import acting_as
 from host.settings import Loaded, Settings
 from host.startup.prepare import unusable_path
@@ -103,7 +104,11 @@ def _file(loaded: Loaded, wanted: Account | None) -> LogFile | None:
                 return LogFile(path)
             with suppress(PermissionError):
                 return LogFile(path)
+        check_folder(os.path.dirname(path) or ".", wanted)
         return LogFile(path, open_for(path, wanted.uid, wanted.gid))
+    except LedError as error:
+        cause = f"root does not, since {error} and could lead root to any file"
+        raise unusable_path(loaded, "log.file", path, cause) from None
     except OSError as error:
         raise unusable_path(loaded, "log.file", path, reason(error)) from None
 

@@ -12,6 +12,7 @@ from typing import Literal
 from host.net.listeners import ListeningSocket
 from host.runtime import privileges, processes
 from host.runtime.accounts import Account, AccountError, account
+from host.runtime.guided import LedError, check_folder
 from host.settings import Listen, Loaded, Problem, Settings, SettingsError
 from host.startup.given import Given
 from host.startup.limits import max_connections
@@ -159,7 +160,9 @@ def _make_profile_folder(directory: str, wanted: Account) -> None:
         with privileges.acting_as(wanted):
             path.mkdir(parents=True, exist_ok=True)
     except PermissionError:
-        with suppress(OSError):
+        with suppress(OSError, LedError):
+            there = next(each for each in path.absolute().parents if each.exists())
+            check_folder(str(there), wanted)
             path.mkdir(parents=True)
             os.chown(path, wanted.uid, wanted.gid, follow_symlinks=False)
     except OSError:  # it is told when the user is to write there

@@ -197,6 +197,18 @@ def test_root_is_led_nowhere_by_what_is_in_the_users_folder(scene: Scene) -> Non
     assert (victim.stat().st_uid, stat.S_IMODE(victim.stat().st_mode)) == (0, 0o600)
 
 
+def test_root_makes_nothing_where_a_link_of_the_user_leads(scene: Scene) -> None:
+    there = scene.folder / "there"
+    there.mkdir()
+    link = scene.own / "way"
+    link.symlink_to(there)
+    scene.refuse("could lead root to any file", "--set", f"log.file={link}/log", code=3)
+    scene.refuse("profile.directory", "--set", f"profile.directory={link}/a/b", code=3)
+    scene.listen.append({"address": f"unix:{link}/a.sock"})
+    scene.refuse("Permission denied", code=5)
+    assert not list(there.iterdir())
+
+
 def test_a_log_file_of_roots_folder_is_the_users_and_is_opened_anew(scene: Scene) -> None:
     log, old = scene.folder / "host.log", scene.folder / "host.log.1"
     host = scene.start("--set", f"log.file={log}", ready=False)
