@@ -64,8 +64,9 @@ class Limits(Section):
         default=256,
         ge=1,
         le=65_536,
-        description="Connections of one worker that may wait to be let in; then it takes no more."
-        " 256 is far more than wait for good proxies; a larger one costs memory.",
+        description="Connections of one worker that may wait to be let in; then it takes no more,"
+        " and the oldest are refused after a tenth of `admission_seconds` to make room. 256 is far"
+        " more than wait for good proxies; a larger one costs memory.",
     )
     max_per_client: int = Field(
         default=0,

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from host.interfaces import ConnectionOrigin
@@ -21,20 +20,15 @@ from host.settings import Limits
 from host.text import reason
 from host.worker.access import AccessRules
 from host.worker.capacity import Capacity
+from host.worker.pending import PendingConnection, PendingTimes
 from host.worker.refusals import Refusals
 
 if TYPE_CHECKING:  # a worker without TLS does not import it
-    from host.worker.handshakes import Handshake
     from host.worker.tls_setup import TlsSetup
 
 _PROBE_SECONDS = 0.1
 """How long a connection that names no client is taken for a probe, which ends without a word."""
 _GONE = "its peer has gone"
-_SILENT_PROXY = (
-    "some send it with the first bytes of their client only, which may wait for a greeting: an"
-    " NLB of AWS does, unless its attribute proxy_protocol_v2.client_to_server.header_placement"
-    " is on_first_ack"
-)
 
 
 class Admitted(Protocol):
@@ -50,50 +44,13 @@ Admit = Callable[[int, object, int, int], Admitted | None]
 It is given the descriptor, an address or origin, and the numbers of the listener and the claim."""
 
 
-@dataclass(slots=True, eq=False)
-class PendingConnection:
-    """A connection that is not let in yet; it owns the descriptor.
-
-    Attributes:
-        sock: its socket.
-        address: the other end, as accept(2) has returned it.
-        listener: the listener that it came in on.
-        claim: the number of the claim that it was accepted for.
-        due: when it is refused, in seconds of the loop's clock.
-        data: what has come of the header of its proxy.
-        parsed: that header, once it is whole.
-        handshake: its TLS handshake, once it has begun.
-    """
-
-    sock: socket.socket
-    address: object
-    listener: int
-    claim: int
-    due: float
-    data: bytes = b""
-    parsed: Parsed | None = None
-    handshake: Handshake | None = None
-
-    @property
-    def peer(self) -> str:
-        """The other end as text."""
-        address = self.address
-        return address.peer if isinstance(address, ConnectionOrigin) else describe(address)
-
-    def take(self, size: int) -> bool:
-        """Read so many bytes that were looked at; False if they are not there any more."""
-        with suppress(OSError):
-            while size and (data := self.sock.recv(size)):
-                size -= len(data)
-        return not size
-
-
 class Admission:
     """Lets connections in, at once or when their proxy has said whose they are, or refuses them.
 
     What follows a header stays in the kernel for the connection: a header is looked at first
     (recv(2), MSG_PEEK), and then exactly its bytes are taken. All that wait have the same time, so
-    they are late in the order in which they came, and one timer serves them all.
+    they are late in the order in which they came, and one timer serves them all. While all places
+    are taken they have less time.
 
     Args:
         rules: who may come in, by listener number.
@@ -121,7 +78,7 @@ class Admission:
         self.tls: TlsSetup | None = None
         self._rules, self._admit, self._loop, self._refusals = rules, admit, loop, refusals
         self._capacity, self._pending, self._limits = capacity, pending, limits
-        self._is_timed = False
+        self._times = PendingTimes(pending, limits, loop, self._refuse_late)
         self._deadline: float | None = None
 
     def begin(self, fd: int, address: object, listener: int, claim: int) -> None:
@@ -146,7 +103,7 @@ class Admission:
 
     def is_full(self) -> bool:
         """Tell whether as many wait as may."""
-        return len(self._pending) >= self._limits.max_admissions_per_worker
+        return self._times.is_full
 
     def begin_to_drain(self, deadline: float) -> None:
         """Tell connections that come in from now on that the worker goes away.
@@ -209,7 +166,6 @@ class Admission:
 
     def _wait(self, connection: PendingConnection, watch: Callable[[], object]) -> None:
         """Wait for what a connection sends, within the time for it."""
-        due = connection.due
         try:
             watch()
         except OSError as error:  # ENOSPC or ENOMEM (epoll_ctl(2))
@@ -219,9 +175,7 @@ class Admission:
         self._pending[connection] = None
         if self.is_full():
             self._capacity.fill()
-        if not self._is_timed:
-            self._is_timed = True
-            self._loop.call_at(due, self._refuse_late)
+        self._times.begin()
 
     def _look(self, connection: PendingConnection) -> None:
         """Look at what has come, and take as much of it as belongs to the header."""
@@ -367,22 +321,8 @@ class Admission:
             self._capacity.empty()
         return True
 
-    def _refuse_late(self) -> None:
-        """Refuse those whose time is up, and wait for the next one's."""
-        for connection in list(self._pending):
-            if connection.due > self._loop.now:
-                self._loop.call_at(connection.due, self._refuse_late)
-                return
-            self._refuse(connection, LATE, self._why_late(connection))
-        self._is_timed = False
-
-    def _why_late(self, connection: PendingConnection) -> str:
-        seconds = f"{self._limits.admission_seconds:g} s"
-        if connection.handshake is not None:
-            return f"its TLS handshake was not done after {seconds}"
-        if connection.data:
-            return f"its PROXY header was not whole after {seconds}"
-        return f"it has sent no PROXY header for {seconds}; {_SILENT_PROXY}"
+    def _refuse_late(self, connection: PendingConnection, why: str) -> None:
+        self._refuse(connection, LATE, why)
 
     def _refuse_all(self) -> None:
         for connection in list(self._pending):

@@ -321,6 +321,37 @@ def test_no_more_come_while_many_wait(gate):
     assert (scene.row.get(REFUSING), scene.wakes) == (0, [1])
 
 
+def test_who_waits_has_less_time_while_others_find_no_place(gate):
+    scene = gate(**PROXIED, max_admissions_per_worker=16, admission_seconds=10.0)
+    silent = [scene.come() for _ in range(8)]
+    scene.loop.advance(scene.loop.now + 0.6)
+    young = [scene.come() for _ in range(8)]
+    assert scene.row.get(REFUSING)
+    scene.loop.advance(scene.loop.now + 0.25)
+    assert scene.counts() == {}
+    scene.loop.advance(scene.loop.now + 0.25)
+    assert (scene.counts(), scene.row.get(REFUSING)) == ({"late": 2}, 0)
+    why = scene.why()[0]
+    assert why.startswith("16 waited, which is the most, and it has sent no PROXY header for 1 s")
+    assert all(map(is_reset, silent[:2]))
+    scene.send(silent[2], HEADER)
+    assert len(scene.admitted) == 1
+    scene.loop.advance(scene.loop.now + 5)
+    assert scene.counts() == {"late": 2}  # nobody is pressed any more
+    for peer in (*silent[3:], *young):
+        scene.send(peer, HEADER)
+    assert len(scene.admitted) == 14
+
+
+def test_a_place_that_is_taken_again_at_once_is_made_free_again(gate):
+    scene = gate(**PROXIED, max_admissions_per_worker=2, admission_seconds=10.0)
+    for number in range(20):
+        while not scene.row.get(REFUSING):
+            scene.come()
+        scene.loop.advance(scene.loop.now + 1)
+        assert sum(scene.counts().values()) > number
+
+
 def test_a_burst_finds_no_more_room_than_there_is(gate):
     scene = gate(**PROXIED, max_admissions_per_worker=2)
     assert not scene.admission.is_full()
