@@ -64,10 +64,11 @@ class Result(Protocol):
 
         Raises:
             WouldBlockError: it is not over yet.
+            TaskCancelledError: it was cancelled.
         """
 
     def cancel(self) -> None:
-        """Have no result: nobody is called back. Harmless if the task is over.
+        """Have no result: nobody is called back. Harmless if somebody was already.
 
         A task that waits is never begun. A running one ends with its process, which is replaced; a
         thread cannot be ended, so that its result is dropped.

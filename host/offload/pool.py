@@ -33,6 +33,9 @@ _GRACE_SECONDS = 1.0
 """How long a task goes on whose connection has ended: most are done by then, and to end one costs a
 process."""
 
+_LONGEST_SECONDS = 1e9
+"""What is longer is as long: a float does not have any number."""
+
 
 def _no_count(_word: int, _change: int) -> None:
     """Count nothing."""
@@ -94,6 +97,8 @@ class TaskPool:
             return self._never(connection)
         self._check_room(1, connection)
         work = self._pack(func, tuple(args), dict(kwds or {}), None)
+        if connection is not None and connection.closed:  # by what was asked for its arguments
+            return self._never(connection)
         share = self._queue.share(connection)
         result = Result(share, self._cancel, callback, error_callback)
         return self._submit(result, [work], 1, seconds)
@@ -122,6 +127,8 @@ class TaskPool:
         # Without items there is one task without any: multiprocessing answers at once, too.
         firsts = range(0, max(len(items), 1), size)
         works = [self._pack(func, (), {}, items[first : first + size]) for first in firsts]
+        if connection is not None and connection.closed:  # by what was asked for its items
+            return self._never(connection)
         share = self._queue.share(connection)
         result = Result(share, self._cancel, callback, error_callback, len(items))
         return self._submit(result, works, size, seconds)
@@ -215,7 +222,8 @@ class TaskPool:
             return self._settings.timeout_seconds
         if not timeout >= 0:
             raise ValueError(f"timeout must be a number of seconds, 0 or more, not {timeout}")
-        return timeout
+        # Here and not as a timer is made: then the task has begun, and would never be over.
+        return float(min(timeout, _LONGEST_SECONDS))
 
     def _submit(self, result: Result, works: list[Any], size: int, seconds: float) -> Result:
         """Have the tasks of a result done, each of which makes `size` of its values."""
@@ -313,8 +321,10 @@ class TaskPool:
     def _over(self, result: Result) -> None:
         """Deliver a result, and those of the same connection that have waited for it."""
         for each in self._queue.deliver(result):
-            deliver(each, self.around.isolated)
-            each.wake()
+            if not each.is_cancelled:  # as the one before it may just have done
+                each.is_delivered = True
+                deliver(each, self.around.isolated)
+                each.wake()
 
     def _late(self, task: Task) -> None:
         """End a task that has waited or run for too long."""
@@ -337,7 +347,7 @@ class TaskPool:
             self._withdraw(result, self._end_soon)
 
     def _withdraw(self, result: Result, end: Callable[[Task], object]) -> None:
-        if result.ready():
+        if result.is_delivered or result.is_cancelled:
             return
         result.give_up()
         for task in result.tasks:

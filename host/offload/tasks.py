@@ -33,6 +33,7 @@ class Result:
 
     Attributes:
         share, callback, error_callback: the same.
+        is_delivered: whether its turn has come to be told.
         undone: how many of its tasks are not over.
         value: what it has returned or raised.
         tasks: its tasks.
@@ -45,6 +46,7 @@ class Result:
         "_then",
         "callback",
         "error_callback",
+        "is_delivered",
         "share",
         "tasks",
         "undone",
@@ -61,6 +63,7 @@ class Result:
     ) -> None:
         self.share, self.callback, self.error_callback = share, callback, error_callback
         self.undone = 1
+        self.is_delivered = False
         self._cancel, self._is_list = cancel, size is not None
         self._state = _PENDING
         self._then: list[Callable[[], object]] | None = None

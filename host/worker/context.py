@@ -43,11 +43,13 @@ class PendingAnswers:
     Attributes:
         count: how many.
         timer: ends the wait for them; None as long as the peer has not finished sending.
+        is_late: whether that time is up, so that nobody waits for them any more.
         at_end: what is called if the connection ends before they have come.
     """
 
     count: int = 0
     timer: Timer | None = None
+    is_late: bool = False
     at_end: dict[Callable[[], object], None] = field(default_factory=dict)
 
 

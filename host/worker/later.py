@@ -75,7 +75,10 @@ class LaterPart(ClosingPart):
         if pending is not None:
             pending.count -= 1
             if not pending.count:
-                self._stop_waiting()
+                del self._context.answering[self]
+                if pending.timer is not None:
+                    pending.timer.cancel()
+                self._look_again()
 
     def call_at_end(self, function: Callable[[], object]) -> None:
         """Call `function`, once, if the connection ends before all its answers have come.
@@ -89,18 +92,20 @@ class LaterPart(ClosingPart):
     def _waits_for_answers(self) -> bool:
         """Tell whether a peer that has finished sending is still to be answered, within a time."""
         pending = self._context.answering.get(self)
-        if pending is None:
+        if pending is None or pending.is_late:
             return False
         if pending.timer is None:
+
+            def stop_waiting() -> None:
+                pending.is_late = True  # it stays, since its end calls who is to be told
+                self._look_again()
+
             when = self._context.loop.now + self._context.limits.answer_timeout_seconds
-            pending.timer = self._begin_timers().call_at(when, self._stop_waiting)
+            pending.timer = self._begin_timers().call_at(when, stop_waiting)
         return True
 
-    def _stop_waiting(self) -> None:
-        """Wait for no more answers."""
-        pending = self._context.answering.pop(self)
-        if pending.timer is not None:
-            pending.timer.cancel()
+    def _look_again(self) -> None:
+        """Have this connection followed up in this turn: it may have nothing to wait for."""
         self._attention = True
         self._context.touched.append(self)
 
