@@ -59,6 +59,7 @@ class PoolProcess:
     Attributes:
         pid: its process id.
         task: what it does now; None if it has nothing to do.
+        has_worked: whether it has done a task.
         is_ready: whether it has begun, so that it can do tasks.
         is_leaving: whether it has said that it ends.
 
@@ -78,6 +79,7 @@ class PoolProcess:
         "_sock",
         "_start_of_frame",
         "_unsent",
+        "has_worked",
         "is_leaving",
         "is_ready",
         "pid",
@@ -93,7 +95,7 @@ class PoolProcess:
     ) -> None:
         self._loop, self._on_frame, self._on_end = loop, on_frame, on_end
         self.task: Any = None
-        self.is_ready = self.is_leaving = False
+        self.is_ready = self.is_leaving = self.has_worked = False
         self._start_of_frame = b""
         self._kind, self._size = _IDLE, 0
         self._data = bytearray()  # of a frame that is not complete
@@ -235,11 +237,13 @@ class PoolProcess:
         place, end = 0, len(data)
         while end - place >= HEADER.size:
             kind, size = HEADER.unpack_from(data, place)
+            if kind & ~LAST not in ANSWERS:  # a task has written to the socket
+                self.kill()
+                self._leave_socket()  # nobody knows whose answer the next one is
+                return
             start = place + HEADER.size
             place = start + size
             if place > end:
-                if kind & ~LAST not in ANSWERS:  # a task has written to the socket
-                    self.kill()
                 self._data += data[start:]
                 self._kind, self._size = kind, size
                 break

@@ -85,7 +85,7 @@ class ProcessPool(TaskPool):
         self._printed: deque[tuple[PoolProcess, int, bytes | bytearray]] = deque()
         self._is_telling = False
         self._busy_poll = BusyPoll(self._loop, start.poll_seconds)
-        self._failures = 0  # starts that have failed, one after the other
+        self._failures = 0  # starts that were of no use, one after the other
         self._killed = 0  # those that somebody else may have killed
         self._cause = ""  # why tasks cannot be done
         self._retry: TimerHandle | None = None
@@ -170,7 +170,7 @@ class ProcessPool(TaskPool):
                 return
             self._forget_limit(process)
             process.is_ready = True
-            self._failures = self._killed = 0
+            self._killed = 0
             self._cause = ""
             self._idle.append(process)
             self._begin()
@@ -188,6 +188,9 @@ class ProcessPool(TaskPool):
         if task is None:
             return
         process.task = None
+        if not process.has_worked:
+            process.has_worked = True
+            self._failures = 0
         self._freed()
         self._busy_poll.end(process)
         if kind & LAST:
@@ -220,13 +223,15 @@ class ProcessPool(TaskPool):
             self._freed()
         if ended.signal is not None:
             ended = ended._replace(oom=self._memory.happened())
-        if process.is_ready:
+        was_killed = ended.signal == signal.SIGKILL and not ended.oom
+        if process.is_ready and (task is not None or process.has_worked or was_killed):
             self._fill()
-        elif ended.signal == signal.SIGKILL and not ended.oom and self._killed < _ATTEMPTS:
+        elif was_killed and self._killed < _ATTEMPTS:
             self._killed += 1
             self._fill()  # somebody has killed it, which says nothing of the next one
         elif not process.is_leaving:
-            self._start_failed(f"a process has ended before it was ready: {ended}")
+            before = "had done a task" if process.is_ready else "was ready"
+            self._start_failed(f"a process has ended before it {before}: {ended}")
         if task is not None and not task.is_over:
             self._tell_end(process, ended)
             error = TaskLostError(

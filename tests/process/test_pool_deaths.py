@@ -22,7 +22,7 @@ from host.ipc.scoreboard import (
     TASKS_WAITING,
 )
 from host.offload import processes
-from host.telemetry.events import PLUGIN_PRINTED, POOL_PROCESS_ENDED
+from host.telemetry.events import PLUGIN_PRINTED, POOL_NOT_STARTED, POOL_PROCESS_ENDED
 from host.testing.machine import Stopwatch
 from support.bad_tasks import be_stopped_at_the_end
 from support.pooling import Client, bench, fork, give, nap, own_pid, say
@@ -92,6 +92,34 @@ def test_processes_that_are_killed_whenever_they_begin_are_not_started_for_ever(
         made.run_until(result.ready)
         with pytest.raises(PoolError, match="before it was ready: killed by SIGKILL"):
             result.get()
+
+
+def test_processes_that_end_before_they_have_done_a_task_are_started_more_and_more_seldom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It is ready by then, or nearly so: either way nobody gets anything of it.
+    text = "import os, threading\nthreading.Timer(0.1, os._exit, [7]).start()\n"
+    (tmp_path / "brief.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with bench(size=1, preload=("brief",)) as made:
+        made.run_until(lambda: len(made.told.of_any(POOL_NOT_STARTED)) == 2)
+        pauses = [each["seconds"] for each in made.told.of_any(POOL_NOT_STARTED)]
+        assert pauses == [1.0, 2.0]
+
+
+def test_those_that_somebody_kills_before_they_have_done_a_task_are_replaced_at_once() -> None:
+    def kill_all() -> None:
+        made.begin()
+        before = set(made.pids)
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        made.run_until(lambda: not before & set(made.pids))
+
+    with bench(size=4) as made:
+        for _ in range(3):
+            kill_all()
+        made.begin()
+        assert made.told.of_any(POOL_NOT_STARTED) == []
 
 
 def test_one_that_is_stopped_before_it_is_ready_is_replaced(

@@ -51,6 +51,7 @@ FAILED = [
     (bad.crash, (), TaskLostError, "killed by SIGABRT"),
     (bad.close_all, (), TaskLostError, "has ended"),
     (bad.write_to_the_socket, (), TaskLostError, "has ended"),
+    (bad.write_what_looks_like_a_frame, (), TaskLostError, "has ended"),
     (bad.shut_the_socket_down, (), TaskLostError, "has ended"),
     (bad.be_stopped, (), TaskTimeoutError, "was not done"),
     (bad.wait_for_ever, (), TaskTimeoutError, "was not done"),

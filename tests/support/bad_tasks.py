@@ -118,6 +118,11 @@ def write_to_the_socket() -> None:
     os.write(3, b"\xff" * 100)
 
 
+def write_what_looks_like_a_frame() -> None:
+    """Send nine zeros: a kind that there is not, and no bytes."""
+    os.write(3, bytes(9))
+
+
 def shut_the_socket_down() -> None:
     with socket.socket(fileno=os.dup(3)) as sock:
         sock.shutdown(socket.SHUT_RDWR)
