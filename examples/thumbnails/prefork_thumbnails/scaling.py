@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 """The formats that are read: Pillow knows many more, whose decoders few have looked at."""
@@ -38,6 +38,9 @@ def scale(data: bytes, width: int, max_pixels: int) -> tuple[int, int, bytes]:
                 smaller = image.convert("RGB")
                 if image.width > width:
                     smaller = smaller.resize((width, height), Image.Resampling.LANCZOS)
+        except UnidentifiedImageError:  # its text has an address of this process
+            kinds = ", ".join(FORMATS)
+            raise ImageError(f"this is no image that can be read: none of {kinds}") from None
         except (OSError, ValueError, SyntaxError) as error:
             raise ImageError(f"this is no image that can be read: {error}") from None
         smaller.save(made, "JPEG", quality=80)
