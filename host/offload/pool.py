@@ -365,6 +365,14 @@ class TaskPool:
         while (task := self._queue.take()) is not None:
             self._fail(task, error)
 
+    def _put_back(self, task: Task) -> None:
+        """Have a task wait again that nobody has got, unless it is over."""
+        if not task.is_over:
+            task.runner = None
+            self._count(TASKS_WAITING, 1)
+            self._queue.put_back(task)
+            self._begin()
+
     def _lose(self, task: Task, error: BaseException) -> None:
         """Fail a task whose process has ended."""
         self._fail(task, error, TASKS_LOST)

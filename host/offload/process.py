@@ -60,6 +60,7 @@ class PoolProcess:
         pid: its process id.
         task: what it does now; None if it has nothing to do.
         has_worked: whether it has done a task.
+        is_deaf: whether it has ended before it had all that was sent to it.
         is_ready: whether it has begun, so that it can do tasks.
         is_leaving: whether it has said that it ends.
 
@@ -80,6 +81,7 @@ class PoolProcess:
         "_start_of_frame",
         "_unsent",
         "has_worked",
+        "is_deaf",
         "is_leaving",
         "is_ready",
         "pid",
@@ -95,7 +97,7 @@ class PoolProcess:
     ) -> None:
         self._loop, self._on_frame, self._on_end = loop, on_frame, on_end
         self.task: Any = None
-        self.is_ready = self.is_leaving = self.has_worked = False
+        self.is_deaf = self.is_ready = self.is_leaving = self.has_worked = False
         self._start_of_frame = b""
         self._kind, self._size = _IDLE, 0
         self._data = bytearray()  # of a frame that is not complete
@@ -200,6 +202,7 @@ class PoolProcess:
         except BlockingIOError:
             return 0
         except OSError:  # it has ended, which is told elsewhere
+            self.is_deaf = True
             return len(data)
 
     def _on_event(self, mask: int) -> None:

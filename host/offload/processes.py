@@ -221,6 +221,9 @@ class ProcessPool(TaskPool):
         process.task = None
         if task is not None:
             self._freed()
+            if process.is_deaf:
+                self._put_back(task)
+                task = None
         if ended.signal is not None:
             ended = ended._replace(oom=self._memory.happened())
         was_killed = ended.signal == signal.SIGKILL and not ended.oom

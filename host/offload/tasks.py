@@ -286,6 +286,14 @@ class Queue:
                     return task
         return None
 
+    def put_back(self, task: Task) -> None:
+        """Have a task wait that was taken out, before all others."""
+        share = task.result.share
+        if share.waiting:
+            self.turns.remove(share)
+        share.waiting.appendleft(task)
+        self.turns.appendleft(share)
+
     def strike(self, task: Task) -> None:
         """Keep nothing of a task that is over before it has begun."""
         task.work = None

@@ -74,6 +74,22 @@ def test_one_of_four_processes_is_killed_with_twenty_tasks() -> None:
         assert made.counts[TASKS_DONE] == 19
 
 
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_task_for_a_process_that_has_ended_is_done_by_another(size: int) -> None:
+    answers = Answers()
+    with bench(size=size) as made:
+        made.begin()
+        for pid in made.pids:
+            os.kill(pid, signal.SIGKILL)
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # and the pool has not heard of it
+        for number in range(6):
+            made.pool.apply_async(nap, (0,), timeout=60.0, **answers.callbacks(number))
+        made.run_until(lambda: len(answers.count) == 6)
+        assert (answers.errors, set(answers.count.values())) == ([], {1})
+        assert [made.counts[each] for each in (TASKS_DONE, TASKS_LOST, TASKS_WAITING)] == [6, 0, 0]
+        assert made.counts[TASKS_RUNNING] == 0
+
+
 def test_nobody_waits_for_ever_for_a_process_that_does_not_end() -> None:
     with bench(size=1) as made:
         made.begin()
