@@ -1,14 +1,16 @@
 """What scrapes cost those who are served meanwhile: `python -m bench.scrapes`.
 
 A client sends messages of 64 bytes to the plugin `echo`, on one connection after the other, 1,000 a
-second. In two of three rounds another process reads `/metrics` 100 times a second: of the host, or
-of nginx, which has the same text as a file. The rounds with nginx show what those who scrape cost
-by themselves. Prints the medians over the rounds of the round trips' p50 and p99. Figures of one
-run can be compared with each other, and with no others.
+second. In three of four rounds another process reads `/metrics` 100 times a second: of the host, of
+nginx, which has the same text as a file, or of a server that does nothing but send that text with
+asyncio. The rounds with nginx show what those who scrape cost by themselves, and those with the
+last one what any server in Python costs. Prints the medians over the rounds of the round trips' p50
+and p99. Figures of one run can be compared with each other, and with no others.
 """
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import multiprocessing
 import socket
@@ -119,6 +121,41 @@ def nginx(text: bytes) -> Iterator[int]:
             process.wait()
 
 
+class Text(asyncio.Protocol):
+    """Answers whatever comes with one text."""
+
+    def __init__(self, text: bytes) -> None:
+        self._answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, _data: bytes) -> None:
+        """Answer."""
+        self._transport.write(self._answer)
+
+
+async def serve(listener: socket.socket, text: bytes) -> None:
+    """Send a text to whoever asks, until the process is ended."""
+    server = await asyncio.get_running_loop().create_server(lambda: Text(text), sock=listener)
+    await server.serve_forever()
+
+
+@contextmanager
+def least(text: bytes) -> Iterator[int]:
+    """Have a process serve a text with asyncio; yield its port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        process = multiprocessing.Process(target=lambda: asyncio.run(serve(listener, text)))
+        process.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            process.kill()
+            process.join()
+
+
 def measure(port: int, scraped_ports: dict[str, int | None]) -> dict[str, list[Round]]:
     """Return the rounds by what is scraped meanwhile, on which port; None for nothing."""
     found: dict[str, list[Round]] = {name: [] for name in scraped_ports}
@@ -150,8 +187,10 @@ def main() -> None:
         host.wait_for("host_ready")
         (serving,), (shown,) = host.events("listening"), host.events("ops_listening")
         port, ops = (int(each["address"].rpartition(":")[2]) for each in (serving, shown))
-        with nginx(scraped(ops)) as control:
-            found = measure(port, {"nothing": None, "nginx": control, "host": ops})
+        text = scraped(ops)
+        with nginx(text) as control, least(text) as bare:
+            ports = {"nothing": None, "nginx": control, "asyncio": bare, "host": ops}
+            found = measure(port, ports)
     medians = {
         name: Round(*(statistics.median(each) for each in zip(*rounds, strict=True)))
         for name, rounds in found.items()
@@ -159,7 +198,7 @@ def main() -> None:
     print(f"{'scraped':15} {'p50 us':>8} {'p99 us':>8}   medians of {ROUNDS} rounds each")
     for name, each in medians.items():
         print(f"{name:15} {each.p50:8.0f} {each.p99:8.0f}")
-    for other in ("nothing", "nginx"):
+    for other in ("nothing", "nginx", "asyncio"):
         p50, p99 = (a / b for a, b in zip(medians["host"], medians[other], strict=True))
         print(f"{f'host / {other}':15} {p50:8.2f} {p99:8.2f}")
 
