@@ -21,7 +21,7 @@ from host.ops.http import (
     text,
 )
 
-MAX_CONNECTIONS = 64
+MAX_CONNECTIONS = 96
 """More wait to be accepted, unless one of these can be closed: see `HttpServer`."""
 MAX_STREAMS = 16
 """Answers that come in pieces, at a time; more are refused unless one of these can be closed."""

@@ -32,9 +32,9 @@ _LIST_SECONDS = 5.0
 """How long it may take for a list that it asks workers for."""
 _MOST = 1_000
 """How many connections /connections.json lists: those that are open for longest."""
-MOST_ASKING = 32
+MOST_ASKING = 64
 """How many clients may wait for answers that take a while. They keep their places, as those of
-streams do, which are half as many: so there are some for probes, whoever else asks."""
+streams do: so there are some for probes, whoever else asks."""
 _STATIC = {
     "/": ("index.html", "text/html; charset=utf-8"),
     **{

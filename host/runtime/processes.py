@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
@@ -17,6 +18,8 @@ from host.runtime.origin import Origin
 from host.text import printable
 
 _MAX_OUTPUT_BYTES = 65_536
+_TOGETHER_SECONDS = 1.0
+"""For how long what the kernel has killed is heard of one by one."""
 _NOT_EXECUTED = 127
 """The exit code of a child whose program cannot be executed."""
 _LONGEST_POLL_MS = 2**31 - 1
@@ -234,18 +237,33 @@ class OutOfMemory:
     It counts such kills, in this process's cgroup if there is one (cgroups(7), memory.events), and
     in the whole machine (/proc/vmstat); it does not say which process was killed.
 
+    Several may be killed before one of them is asked about, so what is counted at once stands for
+    as many, for a moment.
+
     Args:
         path: the file with the counts, if not the one that this machine has.
+        clock: tells the time in seconds.
     """
 
-    def __init__(self, path: str | None = None) -> None:
-        self._path = _events_path() if path is None else path
+    def __init__(
+        self, path: str | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._path, self._clock = _events_path() if path is None else path, clock
         self._count = self._read()
+        self._others, self._until = 0, 0.0  # how many nobody has asked about, and until when
 
     def happened(self) -> bool:
-        """Tell whether there was one since the last call."""
+        """Tell whether there was one since the last call, or one more just before it."""
         before, self._count = self._count, self._read()
-        return self._count > before
+        more, now = self._count - before, self._clock()
+        if now > self._until:
+            self._others = 0
+        if more > 0:
+            self._others, self._until = self._others + more, now + _TOGETHER_SECONDS
+        if not self._others:
+            return False
+        self._others -= 1
+        return True
 
     def _read(self) -> int:
         try:

@@ -174,7 +174,6 @@ class WorkerLifecycle:
     def reap(self) -> None:
         """Handle the end of each child that has ended."""
         parts, orphans = self._parts, self._parts.orphans
-        parts.exits.begin_reaping()
         look = orphans.look  # before plugins are told
         for ended in parts.reap():
             handle = parts.workers.get(ended.pid)

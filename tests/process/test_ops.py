@@ -384,13 +384,13 @@ def test_probes_are_answered_beside_many_who_ask_much_and_take_nothing(show: Sho
     where, _, port = address.removeprefix("tcp://").rpartition(":")
     request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with ExitStack() as crowd:
-        for number in range(160):
+        for number in range(192):
             client = crowd.enter_context(socket.socket())
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.settimeout(patience(10))
             client.connect((where, int(port)))
             client.sendall(200 * request)
-            if number >= 96:
+            if number >= 128:
                 assert get(address, "/readyz").status == 200, number
 
 

@@ -90,23 +90,16 @@ class ExitReports:
         self._loop, self._workers, self._telemetry = loop, workers, telemetry
         self._last_call, self._counts, self._is_stopped = last_call, counts, is_stopped
         self._memory = memory or processes.OutOfMemory()
-        self._oom: bool | None = None  # whether it happened lately; None before it is asked
         self._hung: dict[int, float] = {}
         self._told: set[int] = set()  # pids whose stacks and events are in the log
         self.hangs: deque[dict[str, Any]] = deque(maxlen=_HANGS_KEPT)
         self.restarts = 0
 
-    def begin_reaping(self) -> None:
-        """Begin with workers that have ended at about the same time: they are judged together."""
-        self._oom = None
-
     def add_out_of_memory(self, handle: WorkerHandle, ended: processes.Exit) -> processes.Exit:
         """Add whether the kernel killed the worker for want of memory, if it may have."""
         if ended.signal != signal.SIGKILL or handle.record.state is states.WorkerState.ENDING:
             return ended
-        if self._oom is None:
-            self._oom = self._memory.happened()
-        return ended._replace(oom=self._oom)
+        return ended._replace(oom=self._memory.happened())
 
     def make(self, handle: WorkerHandle, ended: processes.Exit) -> ExitReport:
         """Make the report of a worker that has ended, before its channels are closed."""

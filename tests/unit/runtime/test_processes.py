@@ -77,9 +77,22 @@ def test_a_kill_for_want_of_memory_is_told_once(kernel):
     kernel.count(1)
     assert memory.happened()
     assert not memory.happened()
-    kernel.count(3)
+    kernel.count(2)
     assert memory.happened()
     assert not memory.happened()
+
+
+def test_what_is_killed_at_once_is_told_as_often_for_a_moment(kernel):
+    now = 100.0
+    memory = OutOfMemory(str(kernel.path), lambda: now)
+    kernel.count(3)
+    assert [memory.happened() for _ in range(4)] == [True, True, True, False]
+    kernel.count(5)
+    assert memory.happened()
+    now += 1.1
+    assert not memory.happened()
+    kernel.count(6)
+    assert [memory.happened() for _ in range(2)] == [True, False]
 
 
 def test_kills_before_somebody_asked_are_nobodys(kernel):

@@ -98,11 +98,9 @@ class Scene:
         pid = self.handle.record.pid
         RecentWriter(self.handle.row, SimpleNamespace(now=97.5), pid).note(Kind.STARTED)
 
-    def ends(self, code=None, number=None, *, failed=False, together=False):
-        """The worker ends, perhaps together with the one before; return what is found out."""
+    def ends(self, code=None, number=None, *, failed=False):
+        """The worker ends; return what is found out."""
         pid, plan = self.handle.record.pid, "replaced at once"
-        if not together:
-            self.reports.begin_reaping()
         ended = self.reports.add_out_of_memory(self.handle, Exit(pid, code, number))
         report = self.reports.make(self.handle, ended)
         self.reports.publish(report, failed_to_start=failed, plan=plan)
@@ -220,7 +218,7 @@ def test_of_two_workers_that_the_kernel_kills_at_once_both_are_told(tmp_path):
     scene = Scene(memory=OutOfMemory(str(counts)))
     counts.write_text("oom 2\noom_kill 7\n")
     assert scene.ends(number=9).ended.oom
-    assert scene.ends(number=9, together=True).ended.oom
+    assert scene.ends(number=9).ended.oom
     assert not scene.ends(number=9).ended.oom
 
 
