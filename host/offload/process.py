@@ -60,7 +60,7 @@ class PoolProcess:
         pid: its process id.
         task: what it does now; None if it has nothing to do.
         has_worked: whether it has done a task.
-        is_deaf: whether it has ended before it had all that was sent to it.
+        was_sent: whether the kernel has taken anything of its task for it.
         is_ready: whether it has begun, so that it can do tasks.
         is_leaving: whether it has said that it ends.
 
@@ -81,11 +81,11 @@ class PoolProcess:
         "_start_of_frame",
         "_unsent",
         "has_worked",
-        "is_deaf",
         "is_leaving",
         "is_ready",
         "pid",
         "task",
+        "was_sent",
     )
 
     def __init__(
@@ -97,7 +97,7 @@ class PoolProcess:
     ) -> None:
         self._loop, self._on_frame, self._on_end = loop, on_frame, on_end
         self.task: Any = None
-        self.is_deaf = self.is_ready = self.is_leaving = self.has_worked = False
+        self.is_ready = self.is_leaving = self.has_worked = self.was_sent = False
         self._start_of_frame = b""
         self._kind, self._size = _IDLE, 0
         self._data = bytearray()  # of a frame that is not complete
@@ -121,7 +121,7 @@ class PoolProcess:
 
     def give(self, task: Any) -> None:
         """Give it a task; it has none."""
-        self.task = task
+        self.task, self.was_sent = task, False
         self._send(TASK, task.work)
 
     def hold(self) -> None:
@@ -198,12 +198,13 @@ class PoolProcess:
     def _write(self, data: bytes | memoryview) -> int:
         """Send what the kernel takes; return how much that was."""
         try:
-            return self._sock.send(data)
+            sent = self._sock.send(data)
         except BlockingIOError:
             return 0
         except OSError:  # it has ended, which is told elsewhere
-            self.is_deaf = True
             return len(data)
+        self.was_sent = True
+        return sent
 
     def _on_event(self, mask: int) -> None:
         if mask & WRITE:

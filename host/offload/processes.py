@@ -221,7 +221,7 @@ class ProcessPool(TaskPool):
         process.task = None
         if task is not None:
             self._freed()
-            if process.is_deaf:
+            if not process.was_sent:  # it had ended before
                 self._put_back(task)
                 task = None
         if ended.signal is not None:

@@ -90,6 +90,24 @@ def test_a_task_for_a_process_that_has_ended_is_done_by_another(size: int) -> No
         assert made.counts[TASKS_RUNNING] == 0
 
 
+def test_a_task_that_ends_whoever_receives_it_is_lost_and_not_given_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited = "import resource\nresource.setrlimit(resource.RLIMIT_AS, (300_000_000,) * 2)\n"
+    (tmp_path / "limited.py").write_text(limited)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    answers = Answers()
+    with bench(size=1, preload=("limited",)) as made:
+        made.begin()
+        made.pool.apply_async(len, (b"small",), **answers.callbacks(0))
+        made.run_until(lambda: len(answers.count) == 1)
+        made.pool.apply_async(len, (bytes(400_000_000),), **answers.callbacks(1))
+        made.run_until(lambda: len(answers.count) == 2)
+        [error] = answers.errors
+        assert isinstance(error, TaskLostError)
+        assert made.told.names.count("pool_process_ended") == 1
+
+
 def test_nobody_waits_for_ever_for_a_process_that_does_not_end() -> None:
     with bench(size=1) as made:
         made.begin()
