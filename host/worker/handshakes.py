@@ -16,7 +16,7 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple, Protocol
 
@@ -87,12 +87,12 @@ class Handshake:
         session: Session,
         loop: Loop,
         step: Step,
-        protocols: Collection[bytes],
+        protocols: frozenset[bytes],
         tell: Callable[[str | None], object],
     ) -> None:
         self.session, self.has_told = session, False
         self._fd, self._loop, self._step, self._tell = fd, loop, step, tell
-        self._protocols = frozenset(protocols)
+        self._protocols = protocols
         self._hellos = ClientHellos()
         self._size = 0
         self._ended = False

@@ -30,12 +30,14 @@ class _TlsListener(NamedTuple):
         step: has the steps of handshakes computed.
         plugins: the names of plugins by the protocol that clients can ask for.
         protocols: the numbers of their contexts, once there are any.
+        names: the same protocols, as clients name them.
     """
 
     server: ServerContext
     step: Step
     plugins: dict[str, str]
     protocols: dict[str, int]
+    names: frozenset[bytes]
 
 
 class TlsSetup:
@@ -75,7 +77,9 @@ class TlsSetup:
             server = tables.of(listen)
             if server is None:
                 continue
-            self._listeners[number] = _TlsListener(server, step_of(listen.tls), listen.alpn, {})
+            names = frozenset(each.encode() for each in listen.alpn)
+            step = step_of(listen.tls)
+            self._listeners[number] = _TlsListener(server, step, listen.alpn, {}, names)
 
     def __contains__(self, listener: int) -> bool:
         return listener in self._listeners
@@ -129,8 +133,7 @@ class TlsSetup:
         """Return the handshake of a new connection; see there for `tell`."""
         known = self._listeners[listener]
         session = Session(known.server.front)
-        protocols = [each.encode() for each in known.plugins]
-        return Handshake(fd, session, self._loop, known.step, protocols, tell)
+        return Handshake(fd, session, self._loop, known.step, known.names, tell)
 
     def begin(
         self, fd: int, session: Session, listener: int, address: object

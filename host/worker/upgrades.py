@@ -163,7 +163,9 @@ class Upgrade:
             return
         parts, name = self._upgrades.parts, self._name
         fd, session = self._connection.fileno(), Session(parts.tables.named(name).front)
-        handshake = Handshake(fd, session, parts.loop, parts.step_of(name), (), self._shaken)
+        handshake = Handshake(
+            fd, session, parts.loop, parts.step_of(name), frozenset(), self._shaken
+        )
         self._handshake = handshake
         self._timer = parts.loop.call_at(parts.loop.now + parts.seconds, self._late)
         try:

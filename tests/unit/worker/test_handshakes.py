@@ -113,7 +113,7 @@ class Told:
 
     def __init__(self, fd, session, loop):
         self.causes = []
-        self.handshake = Handshake(fd, session, loop, lambda *_: NOT_DONE, (), self.tell)
+        self.handshake = Handshake(fd, session, loop, lambda *_: NOT_DONE, frozenset(), self.tell)
 
     def tell(self, cause):
         self.causes.append(cause)
