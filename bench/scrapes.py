@@ -137,17 +137,21 @@ class Text(asyncio.Protocol):
         self._transport.write(self._answer)
 
 
-async def serve(listener: socket.socket, text: bytes) -> None:
+def serve(listener: socket.socket, text: bytes) -> None:
     """Send a text to whoever asks, until the process is ended."""
-    server = await asyncio.get_running_loop().create_server(lambda: Text(text), sock=listener)
-    await server.serve_forever()
+
+    async def run() -> None:
+        server = await asyncio.get_running_loop().create_server(lambda: Text(text), sock=listener)
+        await server.serve_forever()
+
+    asyncio.run(run())
 
 
 @contextmanager
 def least(text: bytes) -> Iterator[int]:
     """Have a process serve a text with asyncio; yield its port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        process = multiprocessing.Process(target=lambda: asyncio.run(serve(listener, text)))
+        process = multiprocessing.Process(target=serve, args=(listener, text))
         process.start()
         try:
             yield listener.getsockname()[1]
