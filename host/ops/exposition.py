@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+_SERIES_IN_A_PIECE = 500
 
 Kind = Literal["counter", "gauge", "histogram"]
 
@@ -65,6 +67,7 @@ def histogram(
     return [*found, Sample(labels, total, "_sum"), Sample(labels, sums[-1], "_count")]
 
 
+@functools.lru_cache(64)  # who asks again asks for the same
 def media_type(accepted: str) -> str:
     """Return the format that a client prefers, of its header `Accept` (RFC 9110, 12.5.1).
 
@@ -93,29 +96,31 @@ def media_type(accepted: str) -> str:
     return OPENMETRICS if wanted > 0 and wanted >= other else TEXT
 
 
-def write(families: Iterable[tuple[Metric, Iterable[Sample]]], kind: str) -> bytes:
-    """Return the text of metrics.
+def pieces(families: Iterable[tuple[Metric, Iterable[Sample]]], kind: str) -> Iterator[str]:
+    """Yield the text of metrics, piece by piece: no piece takes long to write.
 
     Args:
         families: the metrics with their samples; those without samples are left out.
         kind: `TEXT` or `OPENMETRICS`.
     """
     is_open = kind == OPENMETRICS
-    lines: list[str] = []
     for metric, samples in families:
-        series = [_line(metric, sample) for sample in samples]
-        if series:
-            # In OpenMetrics a counter's family is named without the ending of its series.
-            name = metric.name.removesuffix("_total") if is_open else metric.name
-            help_ = metric.help.translate(_ESCAPES if is_open else _ESCAPES_OF_HELP)
-            lines += (f"# HELP {name} {help_}", f"# TYPE {name} {metric.kind}", *series)
+        found = list(samples)
+        if found:
+            yield _heading(metric, is_open=is_open)
+        for first in range(0, len(found), _SERIES_IN_A_PIECE):
+            some = found[first : first + _SERIES_IN_A_PIECE]
+            yield "".join([f"{series_name(metric, each)} {_number(each.value)}\n" for each in some])
     if is_open:
-        lines.append("# EOF")
-    return ("\n".join(lines) + "\n").encode()
+        yield "# EOF\n"
 
 
-def _line(metric: Metric, sample: Sample) -> str:
-    return f"{series_name(metric, sample)} {_number(sample.value)}"
+@functools.lru_cache(4096)  # they are the same for each scrape
+def _heading(metric: Metric, *, is_open: bool) -> str:
+    # In OpenMetrics a counter's family is named without the ending of its series.
+    name = metric.name.removesuffix("_total") if is_open else metric.name
+    help_ = metric.help.translate(_ESCAPES if is_open else _ESCAPES_OF_HELP)
+    return f"# HELP {name} {help_}\n# TYPE {name} {metric.kind}\n"
 
 
 def series_name(metric: Metric, sample: Sample) -> str:

@@ -5,30 +5,23 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import replace
 from http import HTTPStatus
 from types import MappingProxyType
 
-from host.ops.http import (
-    PATIENCE,
-    Client,
-    Patience,
-    Request,
-    RequestError,
-    Response,
-    read_request,
-    send,
-    text,
-)
+from host.ops.http import Request, Response, text
+from host.ops.http_connection import PATIENCE, Connection, Patience, Service
 
 MAX_CONNECTIONS = 96
 """More wait to be accepted, unless one of these can be closed: see `HttpServer`."""
 MAX_STREAMS = 16
 """Answers that come in pieces, at a time; more are refused unless one of these can be closed."""
+_READ_BYTES = 16_384
 _FULL_SECONDS = 0.01
 """How soon it is tried again to accept who has found no place."""
 _PAUSE_SECONDS = 0.5
 """How long none is accepted when there is no descriptor or no memory for one."""
+_LOOK_SECONDS = 0.25
+"""How often it is looked, while there are connections, whether one has taken too long."""
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -55,13 +48,16 @@ class HttpServer:
         headers: Mapping[str, str] = MappingProxyType({}),
         patience: Patience = PATIENCE,
     ) -> None:
-        self._handler, self._on_error, self._patience = handler, on_error, patience
-        self._headers = headers
+        self._handler, self._on_error = handler, on_error
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        self._service = Service(
+            self._answer, lines, patience, bytearray(_READ_BYTES), {}, on_error, self._forget
+        )
         self._listeners: list[socket.socket] = []
-        self._is_closing = False
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._clients: set[Client] = set()
-        self._remembered: dict[bytes, Request] = {}
+        self._clients: set[Connection] = set()
+        self._arriving: set[asyncio.Task[object]] = set()
+        self._next_look: asyncio.TimerHandle | None = None
+        self._left: asyncio.Future[None] | None = None
 
     def start(self, sockets: Iterable[socket.socket]) -> None:
         """Begin to accept on listening sockets, which stay the caller's; call it in a loop."""
@@ -76,20 +72,21 @@ class HttpServer:
         Who has asked before and waits is closed at once, and answers in pieces end: whatever makes
         the pieces may be waiting for what has no time to answer any more.
         """
-        self._is_closing = True
+        loop = asyncio.get_running_loop()
         for sock in self._listeners:
-            asyncio.get_running_loop().remove_reader(sock)
+            loop.remove_reader(sock)
+        self._left = loop.create_future()
         for client in list(self._clients):
-            if client.waits_since is not None and client.has_asked:
-                client.writer.close()
-            client.end_stream()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=grace_seconds)
+            client.finish()
+        if self._clients:
+            await asyncio.wait({self._left}, timeout=grace_seconds)
         for client in list(self._clients):
             client.close()
+        if self._clients:
+            await asyncio.wait({self._left}, timeout=grace_seconds)
 
     def _listen(self, sock: socket.socket) -> None:
-        if not self._is_closing:
+        if self._left is None:
             asyncio.get_running_loop().add_reader(sock, self._accept, sock)
 
     def _listen_later(self, listener: socket.socket, seconds: float) -> None:
@@ -102,7 +99,7 @@ class HttpServer:
 
         asyncio's own servers drop those of the last turns when they are closed.
         """
-        if len(self._tasks) >= MAX_CONNECTIONS and not self._make_room():
+        if len(self._clients) >= MAX_CONNECTIONS and not self._make_room():
             self._listen_later(listener, _FULL_SECONDS)
             return
         try:
@@ -112,21 +109,27 @@ class HttpServer:
         except OSError:
             self._listen_later(listener, _PAUSE_SECONDS)
             return
-        task = asyncio.get_running_loop().create_task(self._serve(sock))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _serve(self, sock: socket.socket) -> None:
-        client = await Client.of(sock, self._patience, self._remembered)
+        client, loop = Connection(self._service), asyncio.get_running_loop()
         self._clients.add(client)
-        try:
-            while await self._serve_one(client) and not self._is_closing:
-                pass
-        except (OSError, TimeoutError):
-            pass  # the client is gone, or takes too long
-        finally:
-            await client.finish()
-            self._clients.discard(client)
+        task = loop.create_task(loop.connect_accepted_socket(lambda: client, sock))
+        self._arriving.add(task)
+        task.add_done_callback(self._arriving.discard)
+        if self._next_look is None:
+            self._next_look = loop.call_later(_LOOK_SECONDS, self._look)
+
+    def _look(self) -> None:
+        """Close clients that have taken too long."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for client in list(self._clients):
+            if client.deadline is not None and client.deadline <= now:
+                client.close()
+        self._next_look = loop.call_later(_LOOK_SECONDS, self._look) if self._clients else None
+
+    def _forget(self, client: Connection) -> None:
+        self._clients.discard(client)
+        if self._left is not None and not self._left.done() and not self._clients:
+            self._left.set_result(None)
 
     def _make_room(self) -> bool:
         """Close the client that is waited for longest; False if none is: all wait for answers."""
@@ -135,45 +138,29 @@ class HttpServer:
         waiting = [each for each in self._clients if each.waits_since is not None]
         return bool(waiting) and self._drop(min(waiting, key=lambda each: each.waits_since or 0.0))
 
-    def _close_slowest(self, clients: Iterable[Client]) -> bool:
+    def _close_slowest(self, clients: Iterable[Connection]) -> bool:
         """Close the one that has taken longest to take what is written; False if all take it."""
         writing = [each for each in clients if each.writes_since is not None]
         return bool(writing) and self._drop(min(writing, key=lambda each: each.writes_since or 0.0))
 
-    def _drop(self, client: Client) -> bool:
+    def _drop(self, client: Connection) -> bool:
         self._clients.discard(client)
         client.close()
         return True
 
-    def _begin_stream(self, client: Client) -> bool:
-        """Give an answer in pieces a place, if there is one or one can be had."""
-        streaming = [each for each in self._clients if each.is_streaming]
-        if len(streaming) >= MAX_STREAMS and not self._close_slowest(streaming):
-            return False
-        client.begin_stream()
-        return True
-
-    async def _serve_one(self, client: Client) -> bool:
-        """Answer one request; tell whether another one may follow on the connection."""
-        method = "GET"
+    async def _answer(self, client: Connection, request: Request) -> Response:
+        """Answer a request; one in pieces needs a place, if there is one or one can be had."""
         try:
-            asked = await read_request(client)
-            if asked is None:
-                return False
-            method, response = asked.method, await self._answer(asked)
-        except RequestError as error:
-            response = error.response
-        if not isinstance(response.body, bytes) and not self._begin_stream(client):
-            words = f"there are {MAX_STREAMS} such clients already, which is the most"
-            response = text(HTTPStatus.SERVICE_UNAVAILABLE, words)
-        client.keeps_alive = client.keeps_alive and not self._is_closing
-        response = replace(response, headers={**self._headers, **response.headers})
-        await send(client, response, with_body=method != "HEAD")
-        return client.keeps_alive
-
-    async def _answer(self, request: Request) -> Response:
-        try:
-            return await self._handler(request)
+            response = await self._handler(request)
         except Exception as error:
             self._on_error(error)
             return text(HTTPStatus.INTERNAL_SERVER_ERROR, "this is a fault of the host itself")
+        if isinstance(response.body, bytes):
+            return response
+        streaming = [each for each in self._clients if each.is_streaming]
+        if len(streaming) < MAX_STREAMS or self._close_slowest(streaming):
+            client.begin_stream()
+            return response
+        await response.body.aclose()
+        words = f"there are {MAX_STREAMS} such clients already, which is the most"
+        return text(HTTPStatus.SERVICE_UNAVAILABLE, words)

@@ -6,8 +6,9 @@ import asyncio
 import functools
 import gc
 import json
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
@@ -19,14 +20,16 @@ from host.ipc.assignment import OpsAssignment
 from host.ops import exposition, metrics
 from host.ops.feed import Feed
 from host.ops.http import Request, Response, text
-from host.ops.questions import Question
+from host.ops.questions import Answer, Question
 from host.ops.readiness import Readiness
 
 STATUS_SECONDS = 1.0
 """How often they are sent the state of the host."""
 _HUNG_SECONDS = 1.0
 """How long the supervisor may take before it counts as hung."""
-_SCRAPES_SHARE = 0.05
+_TURN_SECONDS = 0.005
+"""How long metrics are written before others have their turn."""
+_SCRAPES_SHARE = 0.02
 """How much of a CPU the writing of metrics may take, however many ask for them."""
 _LIST_SECONDS = 5.0
 """How long it may take for a list that it asks workers for."""
@@ -78,16 +81,15 @@ class Pages:
         def question(
             command: str, args: dict[str, Any], seconds: float
         ) -> Question[dict[str, Any]]:
-            return Question(functools.partial(self._ask, command, args, seconds), threads)
+            return Question(_in_one_of(threads, self._ask, command, args, seconds))
 
         # A thread of its own: probes do not wait behind lists that a hung supervisor owes.
-        readiness = functools.partial(ask, host.name, "status", {"ready": True}, _HUNG_SECONDS)
-        probe = Question(readiness, ThreadPoolExecutor(1, "probe"))
+        probes = ThreadPoolExecutor(1, "probe")
+        ready = {"ready": True}
+        probe = Question(_in_one_of(probes, ask, host.name, "status", ready, _HUNG_SECONDS))
         self._readiness = Readiness(host, probe, longest_exec)
-        scrapes = ThreadPoolExecutor(1, "scrape")
-        # In a thread, so that a host with very many series is not taken for one that hangs.
         self._metrics_as = {
-            kind: Question(functools.partial(self._written, kind), scrapes, _SCRAPES_SHARE)
+            kind: Question(functools.partial(self._written, kind), _SCRAPES_SHARE)
             for kind in (exposition.TEXT, exposition.OPENMETRICS)
         }
         self._status = question("status", {}, _HUNG_SECONDS)
@@ -179,19 +181,24 @@ class Pages:
         kind = exposition.media_type(request.headers.get("accept", ""))
         return Response(await self._metrics_as[kind].answer(), kind=kind)
 
-    def _written(self, kind: str) -> bytes:
-        """Return the text of all metrics; one thread does so, and one text at a time."""
+    async def _written(self, kind: str) -> bytes:
+        """Return the text of all metrics; others have their turn while a long one is written."""
+        found, until = [], time.monotonic() + _TURN_SECONDS
         gc.disable()  # no cycle is made, and it would look again and again at what is kept
         try:
-            return exposition.write(metrics.read(self._host), kind)
+            for piece in exposition.pieces(metrics.read(self._host), kind):
+                found.append(piece)
+                if time.monotonic() > until:
+                    await asyncio.sleep(0)
+                    until = time.monotonic() + _TURN_SECONDS
         finally:
             gc.enable()
+        return "".join(found).encode()
 
     async def _why(self, request: Request) -> Response:
         """Tell why the connection `id` is with its worker; the supervisor checks the id."""
         args = {"id": request.query.get("id", "")}
-        asking = functools.partial(self._ask, "why", args, _LIST_SECONDS)
-        return await _json(asyncio.get_running_loop().run_in_executor(self._threads, asking))
+        return await _json(_in_one_of(self._threads, self._ask, "why", args, _LIST_SECONDS)())
 
     async def _events(self, _: Request) -> Response:
         return Response(self._stream(), kind="text/event-stream")
@@ -209,6 +216,13 @@ class Pages:
                 while not self._ending and await _came(listener.news, until):
                     for event in _logged(*listener.take()):
                         yield event
+
+
+def _in_one_of(
+    threads: Executor, call: Callable[..., Answer], *args: object
+) -> Callable[[], Awaitable[Answer]]:
+    """Return what makes a call in a thread, and waits for what it returns."""
+    return lambda: asyncio.get_running_loop().run_in_executor(threads, call, *args)
 
 
 async def _answer(question: Question[dict[str, Any]]) -> dict[str, Any]:

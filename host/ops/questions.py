@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from concurrent.futures import Executor
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Generic, TypeVar
 
 Answer = TypeVar("Answer")
@@ -17,16 +16,16 @@ class Question(Generic[Answer]):
 
     Args:
         ask: asks, and waits for the answer; it raises RemoteError if there is none.
-        threads: where the answer is waited for.
-        share: how much of a CPU it may take, up to 1: the next question waits, and more of those
-            who ask share its answer. It waits a moment at most, however long this one has taken.
+        share: how much of a CPU it may take in the thread of the loop, up to 1: the next question
+            waits, and more of those who ask share its answer. It waits a moment at most, however
+            long this one has taken.
     """
 
-    def __init__(self, ask: Callable[[], Answer], threads: Executor, share: float = 1.0) -> None:
-        self._ask, self._threads, self._share = ask, threads, share
+    def __init__(self, ask: Callable[[], Awaitable[Answer]], share: float = 1.0) -> None:
+        self._ask, self._share = ask, share
         self._rests_until = 0.0
-        self._asked: asyncio.Task[Answer] | None = None
-        self._next: asyncio.Task[Answer] | None = None
+        self._waiting: list[asyncio.Future[Answer]] = []
+        self._asking: asyncio.Task[None] | None = None
 
     async def answer(self) -> Answer:
         """Return the answer to a question that is asked from now on.
@@ -34,25 +33,34 @@ class Question(Generic[Answer]):
         Raises:
             RemoteError: there is none.
         """
-        if self._next is None:
-            self._next = asyncio.create_task(self._ask_after(self._asked))
-        return await asyncio.shield(self._next)
+        waiter: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask_for_all())
+        return await waiter
 
-    async def _ask_after(self, before: asyncio.Task[Answer] | None) -> Answer:
-        if before is not None:
-            await asyncio.wait({before})
-        rest = self._rests_until - time.monotonic()
-        if rest > 0:
-            await asyncio.sleep(rest)
-        self._asked, self._next = self._next, None
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._ask_now)
-
-    def _ask_now(self) -> Answer:
-        """Ask, in a thread, and note how long the next one is to wait."""
-        began = time.thread_time()
-        try:
-            return self._ask()
-        finally:
+    async def _ask_for_all(self) -> None:
+        """Ask until nobody waits for an answer."""
+        while self._waiting:
+            rest = self._rests_until - time.monotonic()
+            if rest > 0:
+                await asyncio.sleep(rest)
+            waiting, self._waiting = self._waiting, []
+            began = time.thread_time()
+            try:
+                answer = await self._ask()
+            except Exception as error:
+                for waiter in _still(waiting):
+                    waiter.set_exception(error)
+            else:
+                for waiter in _still(waiting):
+                    waiter.set_result(answer)
             took = time.thread_time() - began
             rest = min(took / self._share - took, _LONGEST_REST_SECONDS)
             self._rests_until = time.monotonic() + rest
+        self._asking = None
+
+
+def _still(waiting: list[asyncio.Future[Answer]]) -> Iterator[asyncio.Future[Answer]]:
+    """Return those who have not gone meanwhile."""
+    return (waiter for waiter in waiting if not waiter.done())

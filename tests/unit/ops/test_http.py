@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.ops.http import PATIENCE, Patience, Response, text
+from host.ops.http import Response, text
+from host.ops.http_connection import PATIENCE, Patience
 from host.ops.http_server import MAX_CONNECTIONS, MAX_STREAMS, HttpServer
 
 WHOLE = 50_000

@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import time
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
@@ -20,24 +19,20 @@ class Asked:
     def __init__(self):
         self.count = 0
 
-    def __call__(self):
+    async def __call__(self):
         self.count += 1
-        return {"number": self.count}
+        count = self.count
+        await asyncio.sleep(0.01)
+        return {"number": count}
 
 
-@pytest.fixture
-def threads():
-    with ThreadPoolExecutor(2) as made:
-        yield made
-
-
-def test_who_asks_while_one_is_asked_gets_the_next_answer(threads):
+def test_who_asks_while_one_is_asked_gets_the_next_answer():
     async def scene():
         asked = Asked()
-        question = Question(asked, threads)
+        question = Question(asked)
         first = asyncio.ensure_future(question.answer())
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)  # it is being asked now
+        while not asked.count:
+            await asyncio.sleep(0)
         later = await asyncio.gather(*(question.answer() for _ in range(50)))
         assert (await first)["number"] == 1
         assert {each["number"] for each in later} == {2}
@@ -46,15 +41,29 @@ def test_who_asks_while_one_is_asked_gets_the_next_answer(threads):
     asyncio.run(scene())
 
 
-def test_a_costly_question_is_asked_so_often_that_it_takes_its_share_of_a_cpu(threads):
-    def work():
+def test_who_goes_while_it_is_asked_takes_nothing_from_the_others():
+    async def scene():
+        asked = Asked()
+        question = Question(asked)
+        waiting = [asyncio.ensure_future(question.answer()) for _ in range(3)]
+        while not asked.count:
+            await asyncio.sleep(0)
+        waiting[0].cancel()
+        assert [(await each)["number"] for each in waiting[1:]] == [1, 1]
+        assert (await question.answer())["number"] == 2
+
+    asyncio.run(scene())
+
+
+def test_a_costly_question_is_asked_so_often_that_it_takes_its_share_of_a_cpu():
+    async def work():
         until = time.thread_time() + 0.01
         while time.thread_time() < until:
             pass
         began.append(time.monotonic())
 
     async def scene():
-        question = Question(work, threads, share=0.1)
+        question = Question(work, share=0.1)
         for _ in range(3):
             await asyncio.gather(*(question.answer() for _ in range(20)))
 
@@ -64,9 +73,11 @@ def test_a_costly_question_is_asked_so_often_that_it_takes_its_share_of_a_cpu(th
     assert min(later - before for before, later in itertools.pairwise(began)) >= 0.09
 
 
-def test_no_answer_is_told_to_each_who_asked(threads):
+def test_no_answer_is_told_to_each_who_asked():
+    asking = partial(asyncio.to_thread, ask, fresh_name(), "status", {}, 1.0)
+
     async def scene():
-        question = Question(partial(ask, fresh_name(), "status", {}, 1.0), threads)
+        question = Question(asking)
         found = await asyncio.gather(*(question.answer() for _ in range(3)), return_exceptions=True)
         assert [type(each).__mro__[1] for each in found] == [RemoteError] * 3
         with pytest.raises(RemoteError):
