@@ -255,6 +255,32 @@ def test_a_body_is_refused():
     play(scene_of)
 
 
+def test_who_sends_more_than_is_answered_has_the_answer_whole():
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n"
+
+    async def scene_of(scene):
+        client = await scene.open()
+        client.writer.write(head + bytes(10_000_000))
+        with contextlib.suppress(ConnectionError):  # as more is sent than the server waits for
+            await client.writer.drain()
+        head_of_answer, _, body = (await client.reader.read()).partition(b"\r\n\r\n")
+        assert head_of_answer.startswith(b"HTTP/1.1 405 ")
+        assert body == b"only GET and HEAD\n"
+
+    play(scene_of)
+
+
+def test_who_never_ends_what_is_not_answered_is_closed():
+    async def scene_of(scene):
+        client = await scene.open()
+        client.writer.write(b"PUT / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await client.reader.read()).startswith(b"HTTP/1.1 405 ")
+        while scene.server._clients:
+            await asyncio.sleep(0)
+
+    play(scene_of, Patience(end=0.05))
+
+
 def test_a_body_of_no_bytes_is_refused_where_its_end_is_told_twice():
     head = b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"
 
