@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from host.offload.child import ANSWERS, HEADER, LAST, LINEAGE, SETUP, SOCKET, TASK
 from host.runtime.loop import READ, WRITE, Loop
 from host.runtime.processes import OOM_HIGHEST, Exit, offer_to_oom_killer, reap_one
+from host.runtime.scheduling import groups_by_session
 
 _FIRST_PIECE = 65_536
 """How many bytes are read where a frame begins: most are whole then. A buffer of more than 128 KiB
@@ -296,6 +297,7 @@ def _spawn(start: Start, sock: socket.socket) -> int:
         arguments,
         os.environ,
         file_actions=descriptors,
+        setsid=groups_by_session(),  # see `have_session_give_way`
         setsigmask=[],
         setsigdef=[signal.SIGPIPE],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import random
 import signal
 from collections import deque
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from host.offload.process import PoolProcess, Start
 from host.offload.tasks import Task
 from host.runtime.loop import TimerHandle
 from host.runtime.processes import Exit, OutOfMemory
+from host.runtime.scheduling import NICEST, have_session_give_way
 from host.settings import PoolSettings
 from host.telemetry.events import (
     PLUGIN_PRINTED,
@@ -42,6 +44,8 @@ _START_SECONDS = 60.0
 """How long a process has to begin: one that is stopped, or hangs in a module, is replaced then."""
 _END_SECONDS = 5.0
 """How long a process has to end after its last answer: one that is stopped then is killed."""
+_AGAIN_SECONDS = (0.1, 0.3)
+"""How much later it is tried again to have a session give way: others try that, too."""
 _LINES_A_TURN = 50
 """How many lines of what tasks print are told in one turn: others are served between them."""
 _PATIENCE_SECONDS = 1.0
@@ -151,6 +155,13 @@ class ProcessPool(TaskPool):
             self.processes.add(process)
             self._limit_process(process, _START_SECONDS)
 
+    def _have_give_way(self, process: PoolProcess) -> None:
+        """Have it take little from others where the kernel looks at sessions first."""
+        niceness = NICEST if self._settings.only_idle_cpu else self._settings.nice
+        if process in self.processes and not have_session_give_way(process.pid, niceness):
+            pause = random.uniform(*_AGAIN_SECONDS)
+            self._loop.call_later(pause, lambda: self._have_give_way(process))
+
     def _limit_process(self, process: PoolProcess, seconds: float) -> None:
         """Have a process killed unless it has begun, or ended, by then."""
         self._forget_limit(process)
@@ -170,6 +181,7 @@ class ProcessPool(TaskPool):
                 return
             self._forget_limit(process)
             process.is_ready = True
+            self._have_give_way(process)  # not before: what begins keeps tasks waiting
             self._killed = 0
             self._cause = ""
             self._idle.append(process)

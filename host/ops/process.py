@@ -16,7 +16,7 @@ from host.ops.http import Request, Response
 from host.ops.http_server import HttpServer
 from host.ops.pages import HEADERS, OPEN_PATHS, PROBES, Pages
 from host.runtime.helpers import begin_helper
-from host.runtime.scheduling import BatchScheduling
+from host.runtime.scheduling import BatchScheduling, groups_by_session, have_session_give_way
 from host.settings import Settings
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import OPS_FAILED
@@ -49,6 +49,8 @@ def run(
         return ExitCode.OK
     BatchScheduling().begin()  # whoever is served should not wait for a scrape
     os.nice(_NICENESS)
+    if groups_by_session():
+        os.setsid()
     access = Access(token, settings.ops.hosts, OPEN_PATHS, PROBES)
     for generation in assignment.generations:
         generation.scoreboard.only_read()
@@ -89,8 +91,10 @@ async def _serve(
 
 
 async def _beat(assignment: OpsAssignment) -> None:
-    """Write again and again that this process is well."""
+    """Write again and again that this process is well; have it give way to others first."""
+    gives_way = False
     while True:
+        gives_way = gives_way or have_session_give_way(os.getpid(), _NICENESS)
         assignment.counts.beat = time.monotonic()
         await asyncio.sleep(BEAT_SECONDS)
 

@@ -2,9 +2,53 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from contextlib import suppress
+
+_SWITCH = "/proc/sys/kernel/sched_autogroup_enabled"
+_STEP = 1.25
+"""How much less of a CPU one more of niceness is (sched(7))."""
+NICEST = 19
+
+
+def groups_by_session() -> bool:
+    """Tell whether the kernel shares CPUs out between sessions, and then within each (sched(7)).
+
+    That is its autogroup feature: how nice a process is counts within its session alone, so one
+    that computes takes as much from others, such as clients on this machine, as the whole host.
+    """
+    try:
+        with open(_SWITCH, encoding="ascii") as file:
+            return file.read().strip() == "1" and os.access("/proc/self/autogroup", os.W_OK)
+    except OSError:
+        return False
+
+
+def have_session_give_way(pid: int, niceness: int) -> bool:
+    """Have a session that is a process's own get as little as the process gets by being nice.
+
+    The share of the host's session is that of all its workers together, so this is nicer by as
+    much as there are CPUs for them.
+
+    Args:
+        pid: the process.
+        niceness: how nice it is beside a worker (nice(2)).
+
+    Returns:
+        False if it has to be tried again a moment later: who is not privileged may do it ten times
+        a second, all together.
+    """
+    among_cpus = math.log(len(os.sched_getaffinity(0)), _STEP)
+    try:
+        with open(f"/proc/{pid}/autogroup", "w", encoding="ascii") as file:
+            file.write(str(min(NICEST, niceness + round(among_cpus))))
+    except BlockingIOError:
+        return False
+    except OSError:  # it has ended, or this is not allowed here
+        pass
+    return True
 
 
 class BatchScheduling:

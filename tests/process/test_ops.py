@@ -14,13 +14,15 @@ from typing import Any
 
 import pytest
 
+from host.runtime.scheduling import groups_by_session
 from host.testing.machine import patience
 from support.address import connect
 from support.asking import fresh_name, query
 from support.hosting import Host, Start, eventually, freeze, helper_of, reload, thaw
-from support.processes import descriptors, of_session
+from support.processes import children, descriptors, status
 from support.scraping import get, scrape, total
 from support.session import ask
+from support.sessions import niceness_of_session
 
 pytestmark = pytest.mark.process
 
@@ -189,7 +191,7 @@ def test_nothing_is_left_of_it_when_the_supervisor_is_killed(show: Show) -> None
     host, _ = show()
     pid = helper_of(host)
     os.kill(host.pid, signal.SIGKILL)
-    eventually(lambda: all(one.pid != pid for one in of_session(host.pid)), "it has ended")
+    eventually(lambda: (left := status(pid)) is None or left.state == "Z", "it has ended")
 
 
 def test_counters_are_exact_over_deaths_and_reloads(show: Show) -> None:
@@ -419,11 +421,7 @@ def test_after_a_rotation_it_has_the_old_log_file_no_more(start: Start, tmp_path
 
     eventually(lambda: bool(told("host_ready")), "the host is ready")
     workers = {each["pid"] for each in told("worker_ready")}
-    (pid,) = [
-        one.pid
-        for one in of_session(host.pid)
-        if one.pid not in {host.pid, *workers} and one.parent == host.pid
-    ]
+    (pid,) = {one.pid for one in children(host.pid)} - workers
     assert get(told("ops_listening")[0]["address"], "/healthz").status == 200
     path.rename(old)
     host.signal(signal.SIGUSR1)
@@ -445,4 +443,6 @@ def test_it_gives_way_to_workers_also_after_a_reload(show: Show) -> None:
 
     for _ in range(2):
         eventually(lambda: found() == (os.SCHED_BATCH, nice), "it gives way")
+        if groups_by_session():
+            eventually(lambda: niceness_of_session(helper_of(host)) >= 10, "its session, too")
         reload(host)

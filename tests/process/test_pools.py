@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
@@ -13,12 +14,14 @@ from typing import Any, BinaryIO
 
 import pytest
 
+from host.runtime.scheduling import groups_by_session
 from support.address import connect
 from support.asking import fresh_name, query
 from support.hosting import SUPPORT, Host, Start, eventually, freeze, reload
 from support.ordinary import NOBODY, Ordinary
 from support.processes import children, status
 from support.scenes import Scene
+from support.sessions import niceness_of_session
 
 pytestmark = pytest.mark.process
 
@@ -112,6 +115,9 @@ def test_a_task_that_hangs_ends_with_its_process(start: Start) -> None:
     host = begin(start, timeout_seconds=2)
     before = wait_for_processes(host)
     with client(host) as lines:
+        begun = {lines.ask("pid")}
+        while len(begun) < SIZE:  # on a busy machine they take a while
+            begun.add(lines.ask("pid"))
         lines.send("sleep 1000", "stop")
         assert lines.get().endswith("was not done after 2 s")
         assert lines.get().endswith("was not done after 2 s")
@@ -172,6 +178,23 @@ def test_what_serves_connections_comes_before_processes(
         pid = int(lines.ask("pid"))
         own = os.getpriority(os.PRIO_PROCESS, host.workers[0])
         assert os.getpriority(os.PRIO_PROCESS, pid) == min(own + nice, 19)
+
+
+@pytest.mark.skipif(not groups_by_session(), reason="the kernel has no groups of sessions")
+@pytest.mark.parametrize(
+    ("given", "least"), [({"nice": 0}, 0), ({"nice": 17}, 17), ({"only_idle_cpu": True}, 19)]
+)
+def test_a_process_has_a_session_that_gives_way_to_others(
+    start: Start, given: dict[str, object], least: int
+) -> None:
+    host = begin(start, size=1, **given)
+    with client(host) as lines:
+        pid = int(lines.ask("pid"))
+        assert os.getsid(pid) == pid
+        of_cpus = round(math.log(len(os.sched_getaffinity(0)), 1.25))
+        expected = min(19, least + of_cpus)
+        eventually(lambda: niceness_of_session(pid) == expected, "its session gives way")
+        assert niceness_of_session(host.workers[0]) == niceness_of_session(host.pid)
 
 
 def test_processes_are_replaced_when_they_have_much_memory(start: Start) -> None:

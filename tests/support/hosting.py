@@ -18,7 +18,7 @@ from typing import Any
 from host.testing import RunningHost
 from host.testing.machine import Stopwatch, patience
 from support.board import Board
-from support.processes import of_session, status
+from support.processes import children, descendants, of_session, remaining, status
 
 SUPPORT = Path(__file__).parent
 WHOAMI = str(SUPPORT / "whoami.py")
@@ -185,6 +185,7 @@ class Host(RunningHost):
         problems = []
         for one in of_session(self.pid):
             thaw(one.pid)
+        apart = {one.pid for one in descendants(self.pid)}  # some have sessions of their own
         if self._process.poll() is None:
             with suppress(AssertionError):
                 code = self.stop(seconds)
@@ -192,7 +193,7 @@ class Host(RunningHost):
                     problems.append(f"exit code {code} when stopped at the end of the test")
             if self._process.poll() is None:
                 problems.append("it could not be stopped at the end of the test")
-        for left in of_session(self.pid):
+        for left in (one for one in remaining() if one.session == self.pid or one.pid in apart):
             if left.pid != self.pid:
                 problems.append(f"left over: {left}")
             os.kill(left.pid, signal.SIGKILL)
@@ -234,8 +235,7 @@ def helper_of(host: RunningHost, workers: Iterable[int] | None = None) -> int:
         workers = [each["pid"] for each in host.events("worker_ready")]
 
     def found() -> set[int]:
-        everyone = {one.pid for one in of_session(host.pid) if one.parent == host.pid}
-        return everyone.difference(workers)
+        return {one.pid for one in children(host.pid)}.difference(workers)
 
     eventually(lambda: len(found()) == 1, "there is one, since that before a reload has ended")
     return found().pop()

@@ -39,15 +39,16 @@ def everyone() -> Iterator[Status]:
 
 
 def of_session(session: int) -> list[Status]:
-    """Return the processes of a session; those that ended and wait for a foreign parent are gone.
+    """Return the processes of a session."""
+    return [one for one in remaining() if one.session == session]
+
+
+def remaining() -> Iterator[Status]:
+    """Go through all processes but those that ended and wait for a foreign parent.
 
     An orphan is reaped by the machine's first process, when that gets round to it.
     """
-    return [
-        one
-        for one in everyone()
-        if one.session == session and not (one.state == "Z" and one.parent == 1)
-    ]
+    return (one for one in everyone() if not (one.state == "Z" and one.parent == 1))
 
 
 def at_rest(pid: int) -> bool:
@@ -57,6 +58,14 @@ def at_rest(pid: int) -> bool:
     )
     pending = int(fields["SigPnd"], 16) | int(fields["ShdPnd"], 16)
     return pending == 0 and fields["State"].split()[0] == "S"
+
+
+def descendants(pid: int) -> list[Status]:
+    """Return the processes that a process and its children have started, and that they have yet."""
+    found = children(pid)
+    for one in found:
+        found += children(one.pid)
+    return found
 
 
 def children(pid: int) -> list[Status]:

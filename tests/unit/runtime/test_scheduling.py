@@ -1,8 +1,14 @@
 """A policy is set for as long as it is wanted, and only in the place of the usual one."""
 
 import os
+import subprocess
+import sys
 
-from host.runtime.scheduling import BatchScheduling
+import pytest
+
+from host.runtime import scheduling as under_test
+from host.runtime.scheduling import BatchScheduling, groups_by_session, have_session_give_way
+from support.sessions import niceness_of_session
 
 
 class Policies(list):
@@ -47,3 +53,44 @@ def test_where_no_policy_may_be_chosen_nothing_happens():
     batch = BatchScheduling(lambda _: os.SCHED_OTHER, refuse)
     batch.begin()
     batch.end()
+
+
+@pytest.fixture
+def pid():
+    """A process with a session of its own."""
+    command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as process:
+        yield process.pid
+
+
+@pytest.mark.skipif(not groups_by_session(), reason="the kernel has no groups of sessions")
+@pytest.mark.parametrize(("cpus", "given", "found"), [(1, 10, 10), (2, 10, 13), (64, 10, 19)])
+def test_a_session_gives_way_by_as_much_as_there_are_cpus(pid, monkeypatch, cpus, given, found):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cpus)))
+    before = niceness_of_session(os.getpid())
+    assert niceness_of_session(pid) == 0
+    assert have_session_give_way(pid, given)
+    assert niceness_of_session(pid) == found
+    assert niceness_of_session(os.getpid()) == before
+
+
+def test_who_has_ended_is_not_tried_again():
+    assert have_session_give_way(2**22 + 1, 10)
+
+
+def test_who_may_not_do_it_now_tries_it_again(pid, monkeypatch):
+    def refuse(*_, **__):
+        raise BlockingIOError
+
+    monkeypatch.setattr("builtins.open", refuse)
+    assert not have_session_give_way(pid, 10)
+
+
+@pytest.mark.parametrize(("text", "groups"), [("0\n", False), ("1\n", True), (None, False)])
+def test_groups_are_those_of_a_kernel_that_makes_them(tmp_path, monkeypatch, text, groups):
+    switch = tmp_path / "enabled"
+    if text is not None:
+        switch.write_text(text)
+    monkeypatch.setattr(under_test, "_SWITCH", str(switch))
+    monkeypatch.setattr(os, "access", lambda *_: True)
+    assert groups_by_session() == groups
