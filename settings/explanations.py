@@ -136,7 +136,7 @@ def _holds(table: object, part: str | int) -> bool:
     return isinstance(table, dict) and part in table
 
 
-@dataclass
+@dataclass(eq=False)
 class _Finding:
     value: object
     missing: bool

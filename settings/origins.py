@@ -32,7 +32,7 @@ DEFAULT = Origin("default", "default")
 _OPTION = len(("options", "NAME", "KEY"))
 
 
-@dataclass
+@dataclass(eq=False)
 class Layer:
     """The values of one source, or of several merged.
 

@@ -9,8 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from host.bus.frames import (
     BRIDGE,
@@ -63,8 +62,7 @@ class _Cells(Protocol):
     def __setitem__(self, number: int, value: int, /) -> None: ...
 
 
-@dataclass(slots=True, frozen=True)
-class MessageCounts:
+class MessageCounts(NamedTuple):
     """Where the messages of one worker are counted.
 
     Attributes:

@@ -47,7 +47,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from host.dispatch.candidate import Candidate
 from host.dispatch.history import ChoiceHistory, Look
@@ -72,8 +72,7 @@ SECOND_LOOK_SECONDS = 0.001
 """When a pass is repeated that found an accept under way to the last."""
 
 
-@dataclass(frozen=True, slots=True)
-class DispatchPolicy:
+class DispatchPolicy(NamedTuple):
     """What the settings say about dispatch.
 
     Attributes:

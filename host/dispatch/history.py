@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from operator import attrgetter, itemgetter
+from typing import NamedTuple
 
 from host.dispatch.candidate import Candidate
 from host.ipc.scoreboard import Cells
@@ -18,8 +18,7 @@ MAX_SHOWN = 16
 _SENT = attrgetter("sent")
 
 
-@dataclass(frozen=True, slots=True)
-class Pass:
+class Pass(NamedTuple):
     """One pass over the waiting connections: the candidates, and the choices made one by one.
 
     Attributes:
@@ -35,8 +34,7 @@ class Pass:
     chosen: list[int]
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """One choice of a pass.
 
     Attributes:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import CodeType
 from typing import Any, NamedTuple, TypeVarTuple, cast
 
@@ -93,8 +92,7 @@ class ListenerHooks(NamedTuple):
     blame: Callable[[BaseException], str]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class HostHooks:
+class HostHooks(NamedTuple):
     """The hooks that belong to no listener; all plugins hear them.
 
     Attributes:

@@ -100,7 +100,7 @@ def schedulers(
     return ((implementations[0].plugin, ask),)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Turn:
     """One call under way: its arguments, and whether nobody has failed so far."""
 

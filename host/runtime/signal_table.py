@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class SignalMeaning:
+class SignalMeaning(NamedTuple):
     """What a signal does, in words for people who operate a host.
 
     Attributes:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from host.net.listeners import ListeningSocket
 from host.runtime import privileges, processes
@@ -23,8 +22,7 @@ from host.telemetry.emitter import Telemetry
 from host.text import reason
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """What a host has opened, or its predecessor.
 
     Attributes:

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from host.ipc.protocol import TAKE_CERTIFICATES
 from host.runtime.loop import Loop
@@ -33,7 +33,7 @@ Done = Callable[[list[str], list[str]], object]
 """Called with the tables whose certificates were renewed, and with what cannot be used."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Watch:
     """What was seen of the files of one table.
 
@@ -52,8 +52,7 @@ class _Watch:
     round: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class RotationParts:
+class RotationParts(NamedTuple):
     """What the rotation of certificates works with.
 
     Attributes:
@@ -246,7 +245,7 @@ class CertificateRotation:
         loop.call_at(loop.now + _DAY_SECONDS, self._warn)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Sent:
     """Certificates that are on their way to the workers; the descriptor is closed at the end."""
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from host.control.commands import CommandError
 from host.control.replies import Reply, Written
@@ -31,8 +30,7 @@ class Stop(Protocol):
         """Stop."""
 
 
-@dataclass(frozen=True, slots=True)
-class CommandParts:
+class CommandParts(NamedTuple):
     """What commands work with.
 
     Attributes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from host.dispatch.dispatcher import Dispatcher, DispatchPolicy, Scheduler
 from host.dispatch.limiting import LimitedDispatcher
@@ -20,8 +20,7 @@ from host.telemetry import events
 from host.telemetry.emitter import ReportFailure, Telemetry
 
 
-@dataclass(frozen=True, slots=True)
-class DispatchSetup:
+class DispatchSetup(NamedTuple):
     """How every generation hands out its connections.
 
     Attributes:

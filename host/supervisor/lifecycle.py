@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from host.errors import ExitCode, LimitsError
 from host.hookspecs import on_child_exit
@@ -36,8 +35,7 @@ _TOO_MANY_PROCESSES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class LifecycleParts:
+class LifecycleParts(NamedTuple):
     """What the life of the workers is made of.
 
     Attributes:

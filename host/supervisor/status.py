@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from host.ipc.host_counts import HostCounts
 from host.ipc.scoreboard import ACTIVE, OF_DATAGRAMS, OF_TASKS, TASKS_RUNNING, TASKS_WAITING
@@ -33,8 +32,7 @@ _NOW = {"waiting": TASKS_WAITING, "running": TASKS_RUNNING}
 """What is counted of tasks of one worker; the rest is counted of its slot, over all generations."""
 
 
-@dataclass(frozen=True, slots=True)
-class HostState:
+class HostState(NamedTuple):
     """What is known of a host, in the objects that know it.
 
     Attributes:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from hashlib import blake2s
+from typing import NamedTuple
 
 from host.ipc.client_counts import SECRET_BYTES, TABLE, ClientRow, Place
 from host.ipc.scoreboard import PER_CLIENT, RATE
@@ -60,8 +60,7 @@ def _place(digest: bytes) -> Place:
     return int.from_bytes(digest[:2]), TABLE + int.from_bytes(digest[2:])
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(NamedTuple):
     """How many connections, or datagrams, of one client may come.
 
     Attributes:

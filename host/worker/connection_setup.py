@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # a worker without TLS does not import it
     from host.worker.tls_setup import TlsSetup
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class ConnectionSetup:
     """Makes what serves the connections of a worker, by its settings.
 

@@ -36,7 +36,7 @@ _FEW_TRACED = 64
 """So many connections with traces that have ended may be kept."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class PendingAnswers:
     """Answers of a connection that are to come from outside of its handler.
 
@@ -53,7 +53,7 @@ class PendingAnswers:
     at_end: dict[Callable[[], object], None] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class OpenConnections:
     """The open connections of a worker, and those that the end of a turn has work with.
 
@@ -129,7 +129,7 @@ def _without_tables(_connection: Any, name: str, _unread: bytes) -> Callable[[],
     raise ValueError(f'start_tls("{name}"): the settings have no table [tls.{name}], nor any other')
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class ListenerContext:
     """What all connections of one listener in one worker share.
 

@@ -39,7 +39,7 @@ Receive = Callable[[int], tuple[bytes, Address]]
 Send = Callable[[Any, Address], int]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class DatagramCells:
     """Which cells of the scoreboard count for one listener."""
 
@@ -51,7 +51,7 @@ class DatagramCells:
     refused: int = 6
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class DatagramContext:
     """What all datagrams of one listener in one worker share.
 

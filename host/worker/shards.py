@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from time import thread_time
+from typing import NamedTuple
 
 from host.ipc.protocol import Report, ShardOrder
 from host.runtime.loop import READ, Loop
@@ -17,8 +17,7 @@ waited for."""
 _AGAIN_SECONDS = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Shard:
+class Shard(NamedTuple):
     """A socket that this worker has inherited; it closes it.
 
     Attributes:

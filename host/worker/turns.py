@@ -22,7 +22,7 @@ def _no_tasks() -> bool:
     return False
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class TurnHandler:
     """Keeps what the supervisor orders until the end of the turn, and does all that is due then.
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import resource
 import socket
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from errno import EACCES, EADDRINUSE
-from typing import Any
+from typing import Any, NamedTuple
 
 from host.bus.hub import HubState
 from host.bus.supervisor_end import BusRouter
@@ -48,8 +46,7 @@ _SPARE_BYTES = 8 << 20
 """Address space for what a process maps after its plugins are loaded, besides counters."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReexecParts:
+class ReexecParts(NamedTuple):
     """What is handed over, and what must pause during the exec.
 
     Attributes:
@@ -154,7 +151,7 @@ def reexec(
     try:
         renamed = _bind_new_name(parts, plan)
         if renamed is not None and plan.control is not None:
-            parts = dataclasses.replace(parts, control=(plan.control, renamed.fileno()))
+            parts = parts._replace(control=(plan.control, renamed.fileno()))
         process = start(parts)
         handed = hand_over(parts, [*existing, *opened], process, opened_ops)
         origin = parts.program.origin

@@ -6,9 +6,8 @@ import os
 import socket
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from errno import EADDRINUSE, EPERM
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from host.errors import ListenError
 from host.interfaces import Listener
@@ -156,8 +155,7 @@ def _check_file(listen: Listen, file: SocketFile | None) -> None:
         raise ListenError(listen.address, error.errno or EPERM, advice) from error
 
 
-@dataclass(frozen=True, slots=True)
-class Match(Generic[Existing]):
+class Match(NamedTuple, Generic[Existing]):
     """What there is already for an address that is wanted.
 
     Attributes:

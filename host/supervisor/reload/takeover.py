@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from host.bus.supervisor_end import BusRouter
 from host.dispatch.sharding import Ownership, ShardTable
@@ -33,8 +32,7 @@ if TYPE_CHECKING:
     from host.supervisor.bridge import Bridge
 
 
-@dataclass(frozen=True, slots=True)
-class TakeoverParts:
+class TakeoverParts(NamedTuple):
     """The parts of a supervisor that receive what was handed over; `bridge` if it has a broker."""
 
     loop: Loop

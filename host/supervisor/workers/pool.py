@@ -78,7 +78,7 @@ ABORT_SECONDS = 0.5
 """How long a worker has to die of SIGABRT."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _SlotHistory:
     """What is remembered of a slot: how often its workers died young, and when it is due."""
 
