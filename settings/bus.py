@@ -1,7 +1,5 @@
 """The section `bus`: what workers talk through, in this host alone or over several."""
 
-from __future__ import annotations
-
 import re
 import socket
 from typing import Annotated, NamedTuple, Self
@@ -176,11 +174,11 @@ class BusSettings(Section):
         """The name of this host among the others."""
         return self.node or _UNFIT.sub("-", socket.gethostname())[:64].strip("-.") or "node"
 
-    def without_secrets(self) -> BusSettings:
+    def without_secrets(self) -> Self:
         """Return the same without the password."""
         return self.model_copy(update={"password": SecretStr("")})
 
-    def change_since(self, before: BusSettings) -> str:
+    def change_since(self, before: Self) -> str:
         """Return why a host that runs with `before` cannot go on with this, or "".
 
         Its members have names, own keys and have heard messages where they are.

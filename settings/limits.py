@@ -1,7 +1,5 @@
 """The tables [limits] and [connection]: how much a worker, a client and a connection may take."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import LiteralString, Self
 

@@ -1,7 +1,5 @@
 """What to listen on: an address, the plugin that serves it, and the options of a listener."""
 
-from __future__ import annotations
-
 import re
 from ipaddress import IPv6Network, ip_network
 from typing import Annotated, Literal, Self

@@ -1,7 +1,5 @@
 """The settings of a host: what there is to set, its defaults and its limits."""
 
-from __future__ import annotations
-
 from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator

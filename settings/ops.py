@@ -1,7 +1,5 @@
 """The section `ops`: where a host shows how it is, and to whom."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, Self
 

@@ -1,7 +1,5 @@
 """The pools of a worker: processes or threads for work that would hold up its loop."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, Literal
 

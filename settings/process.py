@@ -1,7 +1,5 @@
 """The section `process`: the user that a host becomes, and what it keeps as that user."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -59,7 +57,7 @@ class Process(Section):
             raise ValueError(f'{key} says nothing without user, such as user = "nobody"')
         return self
 
-    def change_since(self, before: Process) -> str:
+    def change_since(self, before: Self) -> str:
         """Return why a host that runs with `before` cannot go on with this, or "".
 
         Once root is given up nobody else can be had; and who is root still has workers that are.

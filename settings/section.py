@@ -1,7 +1,5 @@
 """What every table of settings has in common."""
 
-from __future__ import annotations
-
 from pydantic import BaseModel, ConfigDict
 
 

@@ -1,7 +1,5 @@
 """The tables [tls.NAME]: certificates, and who may connect with which versions of TLS."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Annotated, Literal, Self
 

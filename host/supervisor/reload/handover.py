@@ -5,8 +5,6 @@ number is in the environment. The names of such variables begin with an undersco
 setting does, so neither is ever taken for the other.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import os
@@ -61,6 +59,13 @@ class Socket(_Value):
     source: Source
 
 
+class Series(_Value):
+    """The memory of what was counted of plugins and by them, and what it is."""
+
+    fd: int
+    families: list[Family]
+
+
 class Scores(_Value):
     """The scoreboard of one generation, and the listeners that its rows count for.
 
@@ -78,13 +83,6 @@ class Scores(_Value):
         """The memory of all of it."""
         series = (each.fd for each in (self.series, self.swapped) if each is not None)
         return [self.fd, *series]
-
-
-class Series(_Value):
-    """The memory of what was counted of plugins and by them, and what it is."""
-
-    fd: int
-    families: list[Family]
 
 
 class Ended(_Value):
