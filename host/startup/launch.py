@@ -236,8 +236,10 @@ def _worker_of(
     settings, registry = prepared.settings, prepared.registry
     log, telemetry, capture = host_log.writer, host_log.telemetry, host_log.capture
     make_pools = None
+    # What a host does not use it does not import, and nothing is imported after the start.
+    if any(listen.parsed.is_udp for listen, _ in prepared.served):
+        import host.worker.datagram_setup  # noqa: F401, PLC0415
     if settings.pools:
-        # A host without pools imports nothing of them, and nothing is imported after the start.
         from host.offload.pools import MakePools  # noqa: PLC0415
 
         make_pools = MakePools(settings.pools, file_modules())

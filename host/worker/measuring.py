@@ -7,7 +7,7 @@ turns of the loop, all their calls are replaced by measured ones.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from host.ipc.assignment import Assignment
 from host.metrics.hooks import NONE_SLOW, HookFailures, HookTimes, SlowCalls
@@ -18,7 +18,9 @@ from host.runtime import forks
 from host.settings import Settings
 from host.worker.context import ListenerContext
 from host.worker.counting import counting_turns
-from host.worker.datagrams import DatagramContext
+
+if TYPE_CHECKING:  # only hosts with UDP listeners import it
+    from host.worker.datagrams import DatagramContext
 
 Bind = Callable[..., ListenerHooks]
 

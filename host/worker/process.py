@@ -42,12 +42,11 @@ from host.worker.asyncio_loop import AsyncioLoop
 from host.worker.capacity import Capacity
 from host.worker.connection_setup import ConnectionSetup
 from host.worker.context import OpenConnections, served_now
-from host.worker.datagram_setup import DatagramSetup
 from host.worker.draining import Draining
 from host.worker.measuring import Measuring
 from host.worker.noting import slow_calls
 from host.worker.request_log import RequestLog
-from host.worker.shards import OwnedShards
+from host.worker.shards import OwnedShards, Shard
 from host.worker.sweep import Sweep
 from host.worker.timeouts import Timeouts
 from host.worker.turns import TurnHandler
@@ -56,6 +55,7 @@ from host.worker.view import PluginWorker, isolation
 
 if TYPE_CHECKING:  # a worker imports nothing of what its settings do not have
     from host.offload.pools import MakePools, Pools
+    from host.worker.datagrams import DatagramContext
 
 
 def run(
@@ -227,8 +227,13 @@ class WorkerProcess:
             for context in self._contexts
             if context.listener.index not in assignment.shards
         ]
-        datagrams = DatagramSetup(self._view, assignment, loop, self._failures, telemetry)
-        shards = datagrams.make_shards(setup.bind, settings)
+        shards: dict[int, Shard] = {}
+        datagrams: list[DatagramContext] = []
+        if assignment.shards:  # a host with UDP listeners has imported it before the fork
+            from host.worker.datagram_setup import DatagramSetup  # noqa: PLC0415
+
+            made = DatagramSetup(self._view, assignment, loop, self._failures, telemetry)
+            shards, datagrams = made.make_shards(setup.bind, settings), made.contexts
         self._shards = OwnedShards(shards, loop, self._channel.report)
         spread = settings.lifecycle.drain_spread_seconds
         self._draining = Draining(connections, assignment.streams, loop, spread, self._report_cut)
@@ -237,7 +242,7 @@ class WorkerProcess:
         self._admission = setup.make_admission(acceptor)
         self._turns = self._turn_handler(acceptor, settings, wake)
         self._end_turn = self._measuring.end_of_turn(
-            self._turns.end, bind, self._contexts, datagrams.contexts
+            self._turns.end, bind, self._contexts, datagrams
         )
 
     def _turn_handler(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Mapping
 from time import thread_time
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from host.ipc.protocol import Report, ShardOrder
 from host.runtime.loop import READ, Loop
-from host.worker.datagrams import ShardReader
+
+if TYPE_CHECKING:  # only hosts with UDP listeners import it
+    from host.worker.datagrams import ShardReader
 
 FINISH_SECONDS = 0.05
 """For so much CPU time what waits is still read when the host stops: who goes on sending is not

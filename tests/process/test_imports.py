@@ -66,7 +66,13 @@ OF_POOLS = {
     "host.offload.tasks",
     "host.offload.threads",
 }
-UNUSED = OF_OTHERS | OF_COMMANDS | OF_POOLS
+OF_DATAGRAMS = {
+    "host.worker.datagram_admission",
+    "host.worker.datagram_counting",
+    "host.worker.datagram_setup",
+    "host.worker.datagrams",
+}
+UNUSED = OF_OTHERS | OF_COMMANDS | OF_POOLS | OF_DATAGRAMS
 """What a host without variables PREFORK_… can do without."""
 
 
@@ -82,7 +88,7 @@ def answer(host: Host) -> dict[str, Any]:
 
 
 def test_what_is_not_imported_is_there() -> None:
-    assert [name for name in sorted(OF_COMMANDS) if find_spec(name) is None] == []
+    assert [name for name in sorted(OF_COMMANDS | OF_DATAGRAMS) if find_spec(name) is None] == []
 
 
 def test_a_host_imports_nothing_that_it_does_not_use(start: Start, tmp_path: Path) -> None:
