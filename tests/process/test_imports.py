@@ -22,6 +22,7 @@ IMPORTING = str(SUPPORT / "importing.py")
 OF_OTHERS = {
     "asyncio",
     "concurrent.futures.thread",
+    "configparser",
     "host.asyncio",
     "dotenv",
     "pydantic_settings",

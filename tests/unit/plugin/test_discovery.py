@@ -1,10 +1,14 @@
 """Plugins are found by entry point, dotted name and file; if not, it is said what is nearest."""
 
+import configparser
 import re
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from host.plugin.discovery import plain_groups
 from host.plugin.loading import load, load_in_steps
 from support.plugin_files import ECHO, HOOK, loaded, names, refusal, write
 
@@ -127,3 +131,50 @@ class TestNotFound:
     def test_broken_entry_point(self, install):
         install("sample-dist", parley="not:a valid value!")
         assert "is not of the form module:Class" in refusal("parley")
+
+
+class TestEntryPointFiles:
+    def test_those_that_tools_write_are_plain(self):
+        text = "[console_scripts]\nx = x:main\n\n[host.plugins]\nEcho = echo:Echo [more]\n"
+        expected = {
+            "console_scripts": {"x": "x:main"},
+            "host.plugins": {"Echo": "echo:Echo [more]"},
+        }
+        assert plain_groups(text) == expected
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "x = y\n",
+            "[a]\nx = y\n  z\n",
+            "[a]\nx\n",
+            "[a]\n= y\n",
+            "[a] x = y\n",
+            "[a]\n[a]\n",
+            "[]\n",
+        ],
+    )
+    def test_others_are_not(self, text):
+        assert plain_groups(text) is None
+
+    @given(
+        st.lists(
+            st.one_of(
+                st.sampled_from(
+                    ["[a]", "[b c]", "x = y", "X=", "x", "=", "# x", ";", "", "  z", "[a] x"]
+                ),
+                st.text(alphabet="[]=;# ax\t\r\x1c", max_size=8),
+            ),
+            max_size=8,
+        )
+    )
+    def test_what_is_plain_means_the_same_to_configparser(self, lines):
+        text = "\n".join(lines)
+        if (found := plain_groups(text)) is None:
+            return
+        parser = configparser.ConfigParser(
+            delimiters=("=",), interpolation=None, allow_no_value=True, default_section=""
+        )
+        parser.optionxform = str
+        parser.read_string(text)
+        assert found == {name: dict(parser.items(name)) for name in parser.sections()}
