@@ -15,7 +15,7 @@ from host.settings.toml_values import write
 EMBEDDED = "embedded:"
 _PORT = 6379
 _NAME = r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$"
-_UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
+_UNFIT = r"[^A-Za-z0-9._-]+"
 _EXPECTED = (
     'expected "embedded:", redis://HOST[:PORT][/DATABASE], rediss:// for TLS, or'
     " unix:///PATH[?db=DATABASE]"
@@ -172,7 +172,7 @@ class BusSettings(Section):
     @property
     def node_name(self) -> str:
         """The name of this host among the others."""
-        return self.node or _UNFIT.sub("-", socket.gethostname())[:64].strip("-.") or "node"
+        return self.node or re.sub(_UNFIT, "-", socket.gethostname())[:64].strip("-.") or "node"
 
     def without_secrets(self) -> Self:
         """Return the same without the password."""

@@ -19,9 +19,9 @@ from host.settings.places import PathOfSecret
 from host.settings.section import Section
 from host.settings.validators import also_text, as_tuple
 
-_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?")
+_HOST = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?"
 _SHORTEST_TOKEN = 16
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+_TOKEN = r"[A-Za-z0-9._~+/-]+=*"
 """What RFC 6750, 2.1, lets a bearer token be."""
 
 
@@ -43,7 +43,7 @@ def _check_address(value: str) -> str:
 
 
 def _check_host(value: str) -> str:
-    if not _HOST.fullmatch(value):
+    if not re.fullmatch(_HOST, value):
         raise ValueError("expected the name of a host without its port, such as host.example")
     return value.lower()
 
@@ -54,7 +54,7 @@ def check_token(text: str) -> str:
     Raises:
         ValueError: what is wrong with it; the token is not in the message.
     """
-    if len(text) < _SHORTEST_TOKEN or not _TOKEN.fullmatch(text):
+    if len(text) < _SHORTEST_TOKEN or not re.fullmatch(_TOKEN, text):
         raise ValueError(
             f"expected at least {_SHORTEST_TOKEN} of A-Z, a-z, 0-9 and ._~+/-, such as what"
             " `openssl rand -hex 32` prints"

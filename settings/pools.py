@@ -8,12 +8,12 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from host.settings.section import Section
 from host.settings.validators import as_tuple
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
-_MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+_NAME = r"[a-z][a-z0-9_]{0,31}"
+_MODULE = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
 
 
 def _check_name(value: str) -> str:
-    if not _NAME.fullmatch(value):
+    if not re.fullmatch(_NAME, value):
         raise ValueError(
             "expected the name of a pool: up to 32 of a-z, 0-9 and `_`, a letter first"
         )
@@ -21,7 +21,7 @@ def _check_name(value: str) -> str:
 
 
 def _check_module(value: str) -> str:
-    if not _MODULE.fullmatch(value):
+    if not re.fullmatch(_MODULE, value):
         raise ValueError("expected the name of a module, such as package.module")
     return value
 

@@ -26,7 +26,7 @@ from host.settings.variables import CONFIG, PREFIX, PRESET, is_of_named, is_of_s
 Flags = Mapping[str, tuple[object, str]]
 
 _PRESETS = FilePath(__file__).parent / "presets"
-_TOML_POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+_TOML_POSITION = r" \(at (?:line (\d+), column (\d+)|end of document)\)$"
 
 
 def preset_names() -> list[str]:
@@ -99,7 +99,7 @@ def _unreadable(error: Exception) -> str:
 
 def _bad_toml(shown: str, text: str, message: str) -> Problem:
     place = f"{shown}:{text.count(chr(10)) + 1}:1"
-    if position := _TOML_POSITION.search(message):
+    if position := re.search(_TOML_POSITION, message):
         message = message[: position.start()]
         if position[1]:
             place = f"{shown}:{position[1]}:{position[2]}"

@@ -11,13 +11,12 @@ from host.settings import nearest
 from host.text import listed, suggest
 
 FORMS = '"NAME", "NAME>=1.2", "NAME<2" or "NAME>=1.2,<2", with versions of numbers and dots'
-_REQUIREMENT = re.compile(r"([^\s<>=!~,;()\[\]]+)\s*(.*)")
-_BOUND = re.compile(r"\s*(>=|<)\s*(\d+(?:\.\d+)*)\s*", re.ASCII)
+_REQUIREMENT = r"([^\s<>=!~,;()\[\]]+)\s*(.*)"
+_BOUND = r"(?a)\s*(>=|<)\s*(\d+(?:\.\d+)*)\s*"
 # Epoch, release, and what makes a version one before that release; what follows does not matter
 # here (Python Packaging User Guide, "Version specifiers").
-_VERSION = re.compile(
-    r"v?(?:(\d+)!)?(\d+(?:\.\d+)*)([-_.]?(?:a|b|c|rc|alpha|beta|pre|preview|dev)(?![a-z]))?.*",
-    re.ASCII | re.IGNORECASE,
+_VERSION = (
+    r"(?ai)v?(?:(\d+)!)?(\d+(?:\.\d+)*)([-_.]?(?:a|b|c|rc|alpha|beta|pre|preview|dev)(?![a-z]))?.*"
 )
 
 
@@ -48,9 +47,9 @@ def parse(text: str) -> Requirement:
     Raises:
         ValueError: it has none of the `FORMS`.
     """
-    found = _REQUIREMENT.fullmatch(text)
+    found = re.fullmatch(_REQUIREMENT, text)
     written = found[2].split(",") if found and found[2] else []
-    bounds = [match for each in written if (match := _BOUND.fullmatch(each))]
+    bounds = [match for each in written if (match := re.fullmatch(_BOUND, each))]
     if found is None or len(bounds) < len(written):
         raise ValueError(text)
     kept = tuple(_Bound(each[1] == ">=", _release(each[2])) for each in bounds)
@@ -73,7 +72,7 @@ def keeps(version: str, requirement: Requirement) -> bool:
     Raises:
         ValueError: the version cannot be compared.
     """
-    found = _VERSION.fullmatch(version.strip())
+    found = re.fullmatch(_VERSION, version.strip())
     if found is None:
         raise ValueError(version)
     epoch, release, early = int(found[1] or 0), _release(found[2]), found[3] is not None
