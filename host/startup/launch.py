@@ -51,6 +51,7 @@ from host.telemetry.events import (
 )
 from host.text import in_words, stack_of
 from host.worker import process
+from host.worker.access import some_are_asked
 
 _SUPERVISORS = {row.name for row in TABLE if row.process is Process.SUPERVISOR}
 
@@ -238,7 +239,9 @@ def _worker_of(
     make_pools = None
     # What a host does not use it does not import, and nothing is imported after the start.
     if any(listen.parsed.is_udp for listen, _ in prepared.served):
-        import host.worker.datagram_setup  # noqa: F401, PLC0415
+        import host.worker.datagram_setup  # noqa: PLC0415
+    if prepared.tls is not None or some_are_asked(settings):
+        import host.worker.admission  # noqa: F401, PLC0415
     if settings.pools:
         from host.offload.pools import MakePools  # noqa: PLC0415
 

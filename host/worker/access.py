@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from host.net.networks import Networks
-from host.settings import Listen
+from host.settings import Listen, Settings
 from host.worker.client_limits import ClientLimit
 
 _VERSIONS = {"v1": frozenset({1}), "v2": frozenset({2}), "any": frozenset({1, 2})}
@@ -45,3 +45,10 @@ class AccessRules:
         if self.versions is None:
             return False
         return self._unix_proxies if host is None else host in self._proxies
+
+
+def some_are_asked(settings: Settings) -> bool:
+    """Tell whether at some listener not everybody may come in at once."""
+    return settings.counts_clients or not all(
+        AccessRules(each).is_open for each in settings.listens
+    )

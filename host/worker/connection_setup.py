@@ -20,7 +20,6 @@ from host.settings import Settings
 from host.telemetry.emitter import ReportFailure, Telemetry
 from host.worker.acceptor import Acceptor
 from host.worker.access import AccessRules
-from host.worker.admission import Admission
 from host.worker.capacity import Capacity
 from host.worker.client_limits import ClientLimit, client_limit
 from host.worker.closing import log_closed
@@ -29,9 +28,9 @@ from host.worker.counting import counting_bytes, counting_ends
 from host.worker.losses import ListenerLosses
 from host.worker.noting import noting_ends
 from host.worker.open_counts import counting_close
-from host.worker.refusals import Refusals, closers
 
-if TYPE_CHECKING:  # a worker without TLS does not import it
+if TYPE_CHECKING:  # a worker that does not need them does not import them
+    from host.worker.admission import Admission
     from host.worker.tls_setup import TlsSetup
 
 
@@ -107,6 +106,10 @@ class ConnectionSetup:
         rules = list(map(AccessRules, self.settings.listens, self._limits))
         if all(each.is_open for each in rules) and tls is None:
             return None
+        # By then they are imported.
+        from host.worker.admission import Admission  # noqa: PLC0415
+        from host.worker.refusals import Refusals, closers  # noqa: PLC0415
+
         closes = [
             closers(context.close, listen.refuse)
             for context, listen in zip(self.contexts, self.settings.listens, strict=False)

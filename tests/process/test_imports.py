@@ -73,7 +73,13 @@ OF_DATAGRAMS = {
     "host.worker.datagram_setup",
     "host.worker.datagrams",
 }
-UNUSED = OF_OTHERS | OF_COMMANDS | OF_POOLS | OF_DATAGRAMS
+OF_ADMISSION = {
+    "host.net.proxy_protocol",
+    "host.worker.admission",
+    "host.worker.pending",
+    "host.worker.refusals",
+}
+UNUSED = OF_OTHERS | OF_COMMANDS | OF_POOLS | OF_DATAGRAMS | OF_ADMISSION
 """What a host without variables PREFORK_… can do without."""
 
 
@@ -89,7 +95,7 @@ def answer(host: Host) -> dict[str, Any]:
 
 
 def test_what_is_not_imported_is_there() -> None:
-    assert [name for name in sorted(OF_COMMANDS | OF_DATAGRAMS) if find_spec(name) is None] == []
+    assert [name for name in sorted(UNUSED - OF_OTHERS) if find_spec(name) is None] == []
 
 
 def test_a_host_imports_nothing_that_it_does_not_use(start: Start, tmp_path: Path) -> None:
