@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from host.bus.broker import BrokerSettings
 from host.settings import Loaded, Problem, SettingsError
 from host.startup.secret_file import first_line
 from host.text import reason
 
 if TYPE_CHECKING:
     import ssl
+
+    from host.bus.broker import BrokerSettings
 
 MODULE = "host.bridge.process"
 """What runs in the process; only a host that has one imports it, before it opens anything."""
@@ -36,6 +37,8 @@ def prepare_broker(loaded: Loaded) -> BrokerSettings | None:
             raise
         message = "it takes the package hiredis: pip install 'prefork[redis]'"
         raise _problem(loaded, "url", message) from None
+    from host.bus.broker import BrokerSettings  # noqa: PLC0415  (that code has imported it)
+
     password = settings.password.get_secret_value()
     if settings.password_file:
         try:

@@ -79,7 +79,8 @@ OF_ADMISSION = {
     "host.worker.pending",
     "host.worker.refusals",
 }
-UNUSED = OF_OTHERS | OF_COMMANDS | OF_POOLS | OF_DATAGRAMS | OF_ADMISSION
+OF_BROKERS = {"host.bridge.process", "host.bus.broker"}
+UNUSED = OF_OTHERS | OF_COMMANDS | OF_POOLS | OF_DATAGRAMS | OF_ADMISSION | OF_BROKERS
 """What a host without variables PREFORK_… can do without."""
 
 
