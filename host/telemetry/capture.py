@@ -81,7 +81,8 @@ class Capture:
         for each in self._lines.values():
             each.finish()
         while self._undo:
-            self._undo.pop()()
+            with suppress(Exception):  # a plugin may have broken logging, or what it has kept
+                self._undo.pop()()
 
     def forget(self) -> None:
         """Forget lines that have no end yet: after a fork they are the parent's."""
@@ -146,7 +147,7 @@ class Capture:
         error = args.exc_value
         if error is None or isinstance(error, SystemExit):  # as Python's own hook has it
             return
-        plugin, module = self._place_of(error)
+        plugin, module = self.place_of(error)
         self._telemetry.emit(
             THREAD_FAILED,
             source=plugin or module,
@@ -160,7 +161,7 @@ class Capture:
         error = args.exc_value
         if error is None:
             return
-        plugin, module = self._place_of(error)
+        plugin, module = self.place_of(error)
         self._telemetry.emit(
             ERROR_IGNORED,
             source=plugin or module,
@@ -170,7 +171,7 @@ class Capture:
             traceback=stack_of(error),
         )
 
-    def _place_of(self, error: BaseException) -> tuple[str | None, str]:
+    def place_of(self, error: BaseException) -> tuple[str | None, str]:
         """Return the plugin that is innermost in an error's traceback, and the innermost module."""
         plugin, module = None, "unknown"
         step: TracebackType | None = error.__traceback__

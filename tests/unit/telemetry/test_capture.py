@@ -289,6 +289,15 @@ def test_after_the_end_everything_is_as_before(tmp_path):
         assert (scene.texts(), scene.real()) == (["one"], "late\n")
 
 
+def test_all_else_is_as_before_where_a_plugin_has_broken_logging(tmp_path, monkeypatch):
+    with capturing(tmp_path) as scene:
+        captured = sys.stdout
+        with monkeypatch.context() as broken:
+            broken.setattr(logging.Logger, "manager", None)  # which a change of the level needs
+            scene.capture.end()
+        assert sys.stdout is not captured
+
+
 def test_what_a_plugin_has_put_in_its_place_stays(tmp_path):
     mine = io.StringIO()
     with capturing(tmp_path) as scene, contextlib.redirect_stdout(mine):
