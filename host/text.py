@@ -107,6 +107,14 @@ def in_words(error: BaseException) -> str:
     return shortened(text, MAX_ERROR_CHARS).replace("\n", "; ")
 
 
+def told_with_place(error: BaseException) -> str:
+    """Return what has failed, and in which line."""
+    import traceback  # noqa: PLC0415  (for that)
+
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{in_words(error)}, in {shorten(last.filename)}:{last.lineno}  {last.line}".rstrip()
+
+
 def stack_of(error: BaseException) -> str:
     """Return an error's traceback, as Python shows it, or only what it is if it has none."""
     import traceback  # noqa: PLC0415  (for that)

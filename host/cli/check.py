@@ -14,9 +14,11 @@ from host.cli.failing import fail, ignored
 from host.cli.flags import Sources, with_sources
 from host.errors import ExitCode, PluginError
 from host.net import gates
+from host.plugin.interference import Keeping
 from host.plugin.loading import PluginErrors, load
 from host.runtime import streams
 from host.startup.broker import prepare_broker
+from host.startup.essentials import do_essentials
 from host.startup.ops_token import prepare_ops
 from host.startup.pools import check_pools
 from host.startup.prepare import (
@@ -26,7 +28,7 @@ from host.startup.prepare import (
     load_certificates,
 )
 from host.startup.privileged import become, summary, wanted_account
-from host.startup.trial import try_out
+from host.startup.trial import stand_ins, try_out
 from host.text import counted
 
 
@@ -69,8 +71,8 @@ def check(sources: Sources, file: str | None, running: str | None, connect: bool
         if wanted is not None:
             kept = keep_certificates(loaded, wanted)
             become(loaded, wanted)
-        with streams.lent():
-            registry = load(loaded)
+        with streams.lent(), stand_ins() as own:
+            registry = load(loaded, Keeping(own, do_essentials))
             served = assign(loaded.settings, registry)
             check_pools(loaded)
             try_out()

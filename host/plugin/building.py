@@ -10,7 +10,7 @@ from host.errors import PluginError
 from host.plugin.checks import plugin_class
 from host.plugin.declarations import Declaration, declared
 from host.plugin.discovery import Source
-from host.plugin.importing import Importer, import_error
+from host.plugin.importing import Importer, import_error, is_of_operator
 from host.plugin.options import options_model
 from host.settings import (
     Loaded,
@@ -70,9 +70,11 @@ def build(source: Source, text: str, loaded: Loaded, importer: Importer) -> Buil
 def _validated(source: Source, model: type, loaded: Loaded) -> object:
     try:
         return validate_options(source.name, model, loaded)
-    except (SettingsError, KeyboardInterrupt):
+    except SettingsError:
         raise
     except BaseException as error:
+        if is_of_operator(error):
+            raise
         wrong = import_error(source, error, "a check of its options failed", subject=model)
         cause = mask_secrets(wrong.cause, source.name, model, loaded)
         raise _with_cause(wrong, cause) from None
@@ -93,8 +95,6 @@ def section_problem(loaded: Loaded, name: str, message: str) -> Problem:
 def _construct(source: Source, target: type, options: object) -> object:
     try:
         return target() if options is None else target(options)
-    except KeyboardInterrupt:
-        raise
     except PluginError as error:  # it says by itself what is wrong
         raise PluginError(
             source.name,
@@ -105,6 +105,8 @@ def _construct(source: Source, target: type, options: object) -> object:
             code="construct-failed",
         ) from error
     except BaseException as error:
+        if is_of_operator(error):
+            raise
         given = (
             "with its validated options"
             if options is not None

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import inspect
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
@@ -16,7 +17,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import cast
 
-from host.errors import PluginError
+from host.errors import Interrupted, PluginError
 from host.plugin.discovery import Source
 from host.settings import nearest
 from host.text import listed, shorten, suggest
@@ -44,9 +45,9 @@ class Importer:
             module = self._file(source.path) if source.path else _module(source)
         except PluginError:
             raise
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:
+            if is_of_operator(error):
+                raise
             raise import_error(source, error, "importing it failed") from error
         found: object = module
         for step in filter(None, source.attribute.split(".")):
@@ -78,6 +79,17 @@ class Importer:
             raise
         self._files[resolved] = module
         return module
+
+
+def is_of_operator(error: BaseException) -> bool:
+    """Tell whether an error is no plugin's, but stops what loads it: a signal, or Ctrl-C.
+
+    A host handles signals itself, and then a plain KeyboardInterrupt is one that a plugin raises.
+    """
+    if isinstance(error, Interrupted):
+        return True
+    by_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    return isinstance(error, KeyboardInterrupt) and by_default
 
 
 def file_modules() -> dict[str, str]:

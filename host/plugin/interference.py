@@ -3,25 +3,47 @@
 from __future__ import annotations
 
 import _thread
+import builtins
+import collections
+import errno
 import fcntl
+import functools
+import heapq
+import itertools
+import json
+import logging
+import math
 import mmap
 import os
+import random
+import re
 import resource
 import select
 import signal
 import socket
+import struct
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+import traceback
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, NamedTuple
 
 from host.errors import Interrupted, PluginError
 from host.plugin.discovery import Source
+from host.runtime import descriptors
+from host.runtime.descriptors import Identity
+from host.text import told_with_place
 
 _MODULES = (os, select, signal, sys, time, socket, fcntl, mmap, resource, _thread)
 """Of these, nothing that can be called may be gone: nobody knows who calls it."""
+_COMMON = (
+    *(builtins, collections, functools, heapq, itertools, json, logging, math, random, re, struct),
+    *(threading, traceback),
+)
+"""Of these, nothing that is public: the host's own code has it from there when it is called."""
 
 # What the host does with its processes, descriptors and clocks. Something else in its place would
 # be called by the supervisor, where an error ends the host, and by each worker.
@@ -45,12 +67,18 @@ _CORE: Mapping[ModuleType, str] = {
     resource: "getrlimit prlimit setrlimit",
     _thread: "start_new_thread",
 }
+_IMPORT = "__import__"
+"""It may be wrapped, as those do who import lazily."""
 _SHOWN = 5
+_TAKES = "takes-functions"
 _MONKEYS = "Monkey patching by gevent or eventlet does so; it cannot be used here."
-_OWN = (
+LEAVE_ALONE = (
     "Leave them alone while the plugin is imported: they are those of the host, too. Give what you"
     " have made to whoever needs it, or put it in their place in on_worker_start."
 )
+
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+"""Limits of the machine are told elsewhere, with the figures that they are compared with."""
 
 _TIMERS = {
     signal.ITIMER_REAL: ("ITIMER_REAL, as signal.alarm does", "SIGALRM"),
@@ -62,6 +90,30 @@ _SLACK_SECONDS = 1.0
 Callables = dict[ModuleType, dict[str, Any]]
 
 
+def _nothing() -> None:
+    """Be satisfied."""
+
+
+class Keeping(NamedTuple):
+    """What plugins must leave alone while they are loaded, besides what is the same in any process.
+
+    Attributes:
+        descriptors: those of the host. In place of one that is closed, /dev/null is open then.
+        do_essentials: does what each process of the host does all the time; it raises whatever
+            it wants to if that does not work.
+    """
+
+    descriptors: Collection[int] = ()
+    do_essentials: Callable[[], object] = _nothing
+
+
+NOTHING = Keeping()
+
+
+class BrokenError(PluginError):
+    """The host cannot work after what a plugin has done, which nobody knows how to put right."""
+
+
 class _Before(NamedTuple):
     """How the process was before a plugin was loaded.
 
@@ -71,6 +123,7 @@ class _Before(NamedTuple):
         timers: how long each still runs, 0 for none, and how long again then.
         recursion: how deep calls may be.
         cpu: the limit of CPU time: what is asked for, and the most that may be asked for.
+        files: which file each descriptor of the host is open for.
     """
 
     callables: Callables
@@ -78,40 +131,53 @@ class _Before(NamedTuple):
     timers: Mapping[int, tuple[float, float]]
     recursion: int
     cpu: tuple[int, int]
+    files: Mapping[int, Identity]
 
 
 @contextmanager
-def leaves_process_alone(source: Source) -> Iterator[None]:
+def leaves_process_alone(source: Source, keeping: Keeping = NOTHING) -> Iterator[None]:
     """Check that a plugin leaves the host's process alone while it is imported and constructed.
 
     What it takes away is put back: the host can then say so, or go on without the plugin.
 
+    Args:
+        source: the plugin.
+        keeping: what it must leave alone as well.
+
     Raises:
-        PluginError: a function is gone or replaced, or something is set that ends the process.
+        PluginError: a function is gone or replaced, a descriptor is closed, something is set that
+            ends the process, or the host cannot work any more for another reason.
     """
-    before = _look()
+    before = _look(keeping.descriptors)
     try:
         yield
     except Interrupted:  # the host is told to stop: that is to be said
-        list(_put_right(before, source))
+        list(_put_right(before, source, keeping))
         raise
     finally:
-        wrong = list(_put_right(before, source))
+        wrong = list(_put_right(before, source, keeping))
         if wrong:
             raise wrong[0]
 
 
-def _look() -> _Before:
+def _look(own: Collection[int]) -> _Before:
     return _Before(
-        {
-            module: {name: value for name, value in vars(module).items() if callable(value)}
-            for module in _MODULES
-        },
+        {module: _callables(module) for module in (*_MODULES, *_COMMON)},
         _now(),
         {number: signal.getitimer(number) for number in _TIMERS},
         sys.getrecursionlimit(),
         resource.getrlimit(resource.RLIMIT_CPU),
+        descriptors.identities(own),
     )
+
+
+def _callables(module: ModuleType) -> dict[str, Any]:
+    public_only = module in _COMMON
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if callable(value) and not (public_only and name.startswith("_") and name != _IMPORT)
+    }
 
 
 def _now() -> float:
@@ -119,12 +185,21 @@ def _now() -> float:
     return time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
-def _put_right(before: _Before, source: Source) -> Iterator[PluginError]:
+def _put_right(before: _Before, source: Source, keeping: Keeping) -> Iterator[PluginError]:
     """Yield what is wrong with the process now, once it is put right."""
     refused = _Refusal(source)
     # First of all, since the rest is done with these functions.
     if taken := list(_put_back(before.callables)):
         yield refused.for_functions(taken)
+    yield from _put_right_descriptors(before.files, refused)
+    yield from _put_right_limits(before, refused)
+    if failure := _failure(keeping, before.callables[builtins][_IMPORT]):
+        cause = f"the host cannot work with what it has done: {failure}"
+        yield refused(cause, LEAVE_ALONE, _TAKES, kind=BrokenError)
+
+
+def _put_right_limits(before: _Before, refused: _Refusal) -> Iterator[PluginError]:
+    """Yield what is set and would end the process or its calls, once it is as before."""
     passed = _now() - before.now
     for number, (name, ends) in _TIMERS.items():
         if _is_set(signal.getitimer(number), before.timers[number], passed):
@@ -155,6 +230,39 @@ def _put_right(before: _Before, source: Source) -> Iterator[PluginError]:
         )
 
 
+def _put_right_descriptors(
+    before: Mapping[int, Identity], refused: _Refusal
+) -> Iterator[PluginError]:
+    now = descriptors.identities(before)
+    lost = [number for number, identity in before.items() if now.get(number) != identity]
+    if not lost:
+        return
+    descriptors.fill(before.keys() - now)
+    yield refused(
+        f"it closes or replaces the host's descriptors {_few(list(map(str, lost)))}",
+        "Close what was opened, and nothing by number.",
+        "closes-descriptors",
+    )
+
+
+def _failure(keeping: Keeping, original_import: object) -> str:
+    """Return why the host cannot work any more, or ""; imports work again then."""
+    try:
+        keeping.do_essentials()
+    except Exception as error:
+        setattr(builtins, _IMPORT, original_import)
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            return ""
+        return told_with_place(error)
+    return ""
+
+
+def _few(names: list[str]) -> str:
+    """Return the first of some names, and how many there are besides."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
 def _is_set(now: tuple[float, float], before: tuple[float, float], passed: float) -> bool:
     """Tell whether a timer runs that did not, or another than whoever started the host has set."""
     seconds, again = now
@@ -175,9 +283,11 @@ class _Refusal(NamedTuple):
 
     source: Source
 
-    def __call__(self, cause: str, hint: str, code: str) -> PluginError:
+    def __call__(
+        self, cause: str, hint: str, code: str, kind: type[PluginError] = PluginError
+    ) -> PluginError:
         source = self.source
-        return PluginError(source.name, cause, origin=source.origin, hint=hint, code=code)
+        return kind(source.name, cause, origin=source.origin, hint=hint, code=code)
 
     def for_functions(self, taken: list[tuple[str, bool]]) -> PluginError:
         """Return the error for functions that are gone, or are others now."""
@@ -185,17 +295,16 @@ class _Refusal(NamedTuple):
             if name == "select.epoll":
                 cause = "it takes select.epoll away, by which all processes of the host wait"
                 return self(cause, _MONKEYS, "takes-epoll")
-        shown = ", ".join(name for name, _ in taken[:_SHOWN])
-        more = f" and {len(taken) - _SHOWN} more" if len(taken) > _SHOWN else ""
+        shown = _few([name for name, _ in taken])
         does = "takes away" if any(gone for _, gone in taken) else "replaces"
-        cause = f"it {does} {shown}{more}, for the whole host, which cannot work without"
-        return self(cause, _OWN, "takes-functions")
+        cause = f"it {does} {shown}, for the whole host, which cannot work without"
+        return self(cause, LEAVE_ALONE, _TAKES)
 
 
 def _put_back(before: Callables) -> Iterator[tuple[str, bool]]:
     """Put back what is gone, and what the host needs itself; yield each, and whether it is gone."""
     for module, callables in before.items():
-        now, core = vars(module), _CORE[module].split()
+        now, core = vars(module), _CORE.get(module, "").split()
         for name, value in callables.items():
             there: Callable[..., object] | None = now.get(name)
             if there is value or (callable(there) and name not in core):

@@ -17,7 +17,7 @@ from host.plugin.checks import Hooks, implementations, unheard
 from host.plugin.declarations import ATTRIBUTE, Declaration, unmet
 from host.plugin.discovery import EntryPoint, Source, find, installed
 from host.plugin.importing import Importer
-from host.plugin.interference import leaves_process_alone
+from host.plugin.interference import NOTHING, BrokenError, Keeping, leaves_process_alone
 from host.plugin.ordering import Order, cycles, saying
 from host.plugin.registry import SERVING_HOOKS, Plugin, Registry
 from host.runtime.steps import Steps, finish
@@ -85,6 +85,11 @@ class _Trouble:
                 return False
         return True
 
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether a plugin has broken what the host works with."""
+        return any(isinstance(error, BrokenError) for error in self.errors)
+
     def raise_any(self) -> None:
         """Raise what was collected, if anything was."""
         if self.errors:
@@ -93,24 +98,28 @@ class _Trouble:
             raise self.problems[0] if len(self.problems) == 1 else _joined(self.problems)
 
 
-def load(loaded: Loaded) -> Registry:
+def load(loaded: Loaded, keeping: Keeping = NOTHING) -> Registry:
     """Load the plugins that the settings select; imports those and no others.
+
+    Args:
+        loaded: the settings.
+        keeping: what plugins must leave alone, and how to see whether they have.
 
     Raises:
         PluginError: if a plugin cannot be used; `PluginErrors` if there is more to say.
         SettingsError: if options are wrong.
     """
-    return finish(load_in_steps(loaded))
+    return finish(load_in_steps(loaded, keeping))
 
 
-def load_in_steps(loaded: Loaded) -> Steps[Registry]:
+def load_in_steps(loaded: Loaded, keeping: Keeping = NOTHING) -> Steps[Registry]:
     """Do the same in steps: one for each distribution that is looked at, and for each plugin.
 
     What a plugin itself does when it is imported and constructed is one step, however long it is.
     """
     importer = Importer()
     try:
-        return (yield from _load(loaded, importer))
+        return (yield from _load(loaded, importer, keeping))
     except BaseException:
         importer.undo()
         raise
@@ -139,7 +148,7 @@ def selection(plugins: Iterable[str]) -> tuple[str, ...]:
     return chosen + defaults
 
 
-def _load(loaded: Loaded, importer: Importer) -> Steps[Registry]:
+def _load(loaded: Loaded, importer: Importer, keeping: Keeping) -> Steps[Registry]:
     built: list[Built] = []
     trouble = _Trouble()
     entries = (yield from installed()).entries
@@ -147,8 +156,10 @@ def _load(loaded: Loaded, importer: Importer) -> Steps[Registry]:
     loaded = assign_sections(loaded, [source.name for source, _ in sources])
     _check_sections(loaded, [source.name for source, _ in sources], trouble)
     for source, text in sources:
-        with trouble, leaves_process_alone(source):
+        with trouble, leaves_process_alone(source, keeping):
             built.append(build(source, text, loaded, importer))
+        if trouble.is_hopeless:  # the next ones would be blamed for it
+            break
         yield
     brought = _brought(built, trouble)
     hooks = dict(HOOKS)

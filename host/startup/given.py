@@ -42,6 +42,13 @@ class Given(NamedTuple):
     origin: Origin
     kept: int | None = None
 
+    @property
+    def sockets(self) -> set[int]:
+        """The descriptors of all sockets that a service manager has passed."""
+        return {each.fd for each in self.passed.sockets} | {
+            each.sock.fileno() for each in self.stored
+        }
+
     def keeping(self, listens: Iterable[Listen]) -> Given:
         """Return this without stored sockets that are not wanted.
 

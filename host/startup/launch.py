@@ -16,16 +16,18 @@ from host.hookspecs import TABLE, Process
 from host.ipc.assignment import Assignment
 from host.net.listeners import ListeningSocket
 from host.plugin.importing import file_modules
+from host.plugin.interference import LEAVE_ALONE, Keeping
 from host.plugin.loading import load_in_steps
 from host.plugin.registry import Registry
 from host.profiling.recorder import Recorder, collect, run_name
 from host.profiling.report import summarize
-from host.runtime import forks, lineage, processes, streams
+from host.runtime import descriptors, forks, lineage, processes, streams
 from host.runtime.scheduling import BatchScheduling
 from host.runtime.signals import Signals, ending
 from host.runtime.steps import Steps
 from host.settings import Loaded, Settings, SettingsError
 from host.startup.announcing import tell_opened, tell_start
+from host.startup.essentials import do_essentials
 from host.startup.given import Given, given_to_this_process
 from host.startup.helpers import runs_bridge, runs_ops
 from host.startup.listening import assign_listeners, open_control, open_or_take
@@ -49,7 +51,7 @@ from host.telemetry.events import (
     HOST_STOPPED,
     KEYS_LOGGED,
 )
-from host.text import in_words, stack_of
+from host.text import in_words, stack_of, told_with_place
 from host.worker import process
 from host.worker.access import some_are_asked
 
@@ -84,6 +86,7 @@ def _launch(load_settings: Callable[[], Loaded], version: str, signals: Signals)
     Raises:
         Interrupted: it is told to stop before anything is opened.
     """
+    inherited = descriptors.opened()
     given = given_to_this_process()
     handed = given.handed
     lineage.begin(handed.lineage if handed else None)
@@ -103,9 +106,15 @@ def _launch(load_settings: Callable[[], Loaded], version: str, signals: Signals)
                 unused.callback(opened.close)
                 given = given._replace(kept=opened.kept)
             _keep_from_others(given.kept)
-            prepared = prepare(loaded, given.kept)
+            own = descriptors.opened() - inherited | given.sockets
+            prepared = prepare(loaded, given.kept, Keeping(own, do_essentials))
             unused.pop_all()
-        return _run(prepared, version, given, "", log, signals, opened)
+        try:
+            return _run(prepared, version, given, "", log, signals, opened)
+        except (HostError, SettingsError):
+            raise
+        except Exception as error:
+            return _tell_unexpected(error, log)
 
 
 def _allow(settings: Settings, log: HostLog, signals: Signals) -> None:
@@ -200,7 +209,7 @@ def _run(
         kept=given.kept,
         timed=recorder.timed if recorder else None,
     )
-    code = _supervise(prepared.settings, opened.listeners, dependencies)
+    code = _supervise(prepared.settings, opened.listeners, dependencies, host_log)
     _end(prepared.profile, run, host_log, code)
     return code
 
@@ -280,14 +289,34 @@ def _keep_keys(prepared: Prepared, telemetry: Telemetry) -> None:
 
 
 def _supervise(
-    settings: Settings, sockets: list[ListeningSocket], dependencies: Dependencies
+    settings: Settings,
+    sockets: list[ListeningSocket],
+    dependencies: Dependencies,
+    host_log: HostLog,
 ) -> ExitCode:
     try:
         return Supervisor(settings, sockets, dependencies).run()
     except HostError:
         raise
     except Exception as error:
-        return tell_bug(error, dependencies.telemetry)
+        return _tell_unexpected(error, host_log)
+
+
+def _tell_unexpected(error: Exception, host_log: HostLog) -> ExitCode:
+    """Tell of an error that is no plugin's answer to a hook; return the exit code that says so.
+
+    Raises:
+        PluginError: code of a plugin has raised it, which it has put where the host calls it: in
+            the place of a function of somebody else, or as an audit hook.
+    """
+    plugin, _ = host_log.capture.place_of(error)
+    if plugin is None:
+        return tell_bug(error, host_log.telemetry)
+    raise PluginError(
+        plugin,
+        f"its code is called where the host does not call plugins: {told_with_place(error)}",
+        hint=LEAVE_ALONE,
+    ) from error
 
 
 def _end(profile: Path | None, run: str, host_log: HostLog, code: ExitCode) -> None:
@@ -324,7 +353,9 @@ def _load_scheduler(prepared: Prepared, name: str) -> Steps[Registry]:
     options = {key: section for key, section in sections if key == name or key not in selected}
     settings = loaded.settings.model_copy(update={"plugins": (name,), "options": options})
     try:
-        registry = yield from load_in_steps(dataclasses.replace(loaded, settings=settings))
+        registry = yield from load_in_steps(
+            dataclasses.replace(loaded, settings=settings), Keeping((), do_essentials)
+        )
     except SettingsError as error:
         raise PluginError(name, str(error)) from error
     plugin = next(each for each in registry.plugins if name in (each.name, each.selected))

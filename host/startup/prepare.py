@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from host.errors import HostError, Interrupted, LimitsError
 from host.ipc.client_counts import ClientCounts
 from host.ipc.protocol import MAX_LISTENERS
+from host.plugin.interference import NOTHING, Keeping
 from host.plugin.loading import load, load_none
 from host.plugin.registry import Registry
 from host.profiling import recorder
@@ -67,16 +68,17 @@ class Prepared(NamedTuple):
         return self.loaded.settings
 
 
-def prepare(loaded: Loaded, kept: int | None = None) -> Prepared:
+def prepare(loaded: Loaded, kept: int | None = None, keeping: Keeping = NOTHING) -> Prepared:
     """Load the plugins that settings select, and find out what they are to serve.
 
     Args:
         loaded: the settings.
         kept: see `load_certificates`.
+        keeping: what plugins must leave alone, and how to see whether they have.
     """
     settings = loaded.settings
     try:
-        registry = load(loaded)
+        registry = load(loaded, keeping)
     finally:
         forks.exit_if_plugin_fork()
     served = assign(settings, registry)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterable
-from contextlib import closing, suppress
+from collections.abc import Callable
+from contextlib import closing
 from typing import BinaryIO, NamedTuple
 
 from host.errors import ExitCode, HostError
 from host.runtime import lineage, processes, streams
+from host.runtime.descriptors import identities
 from host.runtime.privileges import give_up_capabilities
 from host.runtime.signal_table import IGNORED_BY_WORKERS
 from host.runtime.signals import Signals
@@ -144,14 +145,14 @@ def _load(second: _Second, parent: int) -> int:
     """Load, and say how that went."""
     if not processes.die_with_parent(parent):
         return ExitCode.OK
-    before, word = _identities(second.descriptors), _LOADED
+    before, word = identities(second.descriptors), _LOADED
     with closing(Signals(IGNORED_BY_WORKERS)):
         try:
             prepare_uninterrupted(second.load_settings, second.certificates)
             try_out()
         except (HostError, SettingsError) as error:
             word = str(error)
-    if _identities(second.descriptors) != before:
+    if identities(second.descriptors) != before:
         return _CLOSED
     _say(second, word)
     return ExitCode.OK
@@ -164,13 +165,3 @@ def _say(second: _Second, word: str) -> None:
 def _memory(name: str) -> BinaryIO:
     """Return a file in memory that processes may share; the caller closes it."""
     return open(os.memfd_create(name), "r+b", buffering=0)
-
-
-def _identities(descriptors: Iterable[int]) -> dict[int, tuple[int, int]]:
-    """Return which file each descriptor is open for; those that are closed are left out."""
-    found = {}
-    for descriptor in descriptors:
-        with suppress(OSError):
-            status = os.fstat(descriptor)
-            found[descriptor] = status.st_dev, status.st_ino
-    return found

@@ -1,6 +1,7 @@
 """What a plugin is in is imported anew; a failure names the line, and leaves nothing behind."""
 
 import pickle
+import signal
 import sys
 
 import pytest
@@ -95,6 +96,21 @@ class TestFailures:
     def test_import_of_a_file_beside_it(self, tmp_path):
         (tmp_path / "beside_chat.py").write_text("")
         assert "beside_chat.py exists, but" in refusal_of("import beside_chat")
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "raise KeyboardInterrupt",
+            f"{ECHO}    def __init__(self):\n        raise KeyboardInterrupt",
+        ],
+    )
+    def test_interrupt_is_the_plugins_own_where_signals_are_handled(self, text, left_behind):
+        before = signal.signal(signal.SIGINT, lambda *_: None)
+        try:
+            assert "failed: KeyboardInterrupt" in refusal_of(text)
+        finally:
+            signal.signal(signal.SIGINT, before)
+        assert left_behind() == set()
 
     def test_interrupt_is_the_operators(self, left_behind):
         with pytest.raises(KeyboardInterrupt):

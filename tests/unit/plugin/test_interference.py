@@ -1,5 +1,7 @@
 """Plugins that take away what the host lives on are named, and everything is put back."""
 
+import builtins
+import errno
 import os
 import resource
 import select
@@ -12,7 +14,10 @@ import pytest
 
 from host.errors import Interrupted, PluginError
 from host.plugin import interference
-from support.plugin_files import ECHO, load_text, names, refusal, write
+from host.plugin.interference import Keeping
+from host.plugin.loading import load
+from host.startup.essentials import do_essentials
+from support.plugin_files import ECHO, load_text, loaded, names, refusal, write
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 
@@ -85,6 +90,92 @@ def test_what_only_others_use_may_be_wrapped():
         assert names(registry) == ["chat"]
     finally:
         time.strftime = before
+
+
+@pytest.mark.parametrize(
+    "name", ["builtins.len", "heapq.heappush", "json.dumps", "random.random", "struct.pack"]
+)
+def test_what_the_host_calls_of_the_library_is_not_taken_away_but_may_be_wrapped(name):
+    module, _, attribute = name.rpartition(".")
+    before = getattr(sys.modules[module], attribute)
+    wrap = (
+        f"import {module}\nbefore = {name}\n{name} = lambda *args, **more: before(*args, **more)\n"
+    )
+    try:
+        assert names(load_text(f"{wrap}@hookimpl\ndef on_readable(connection): ...\n")) == ["chat"]
+    finally:
+        setattr(sys.modules[module], attribute, before)
+    error = refused(f"import {module}\n{name} = None\n")
+    assert error.cause == f"it takes away {name}, for the whole host, which cannot work without"
+    assert getattr(sys.modules[module], attribute) is before
+
+
+def test_the_hosts_descriptors_stay_open():
+    kept, closed = (open(os.devnull, "rb") for _ in range(2))  # noqa: SIM115
+    with kept, closed:
+        write("chat.py", f"import os\nos.close({closed.fileno()})\n{ECHO}")
+        with pytest.raises(PluginError) as caught:
+            load(loaded("./chat.py"), Keeping((kept.fileno(), closed.fileno())))
+        assert caught.value.code == "closes-descriptors"
+        assert caught.value.cause.endswith(f"the host's descriptors {closed.fileno()}")
+        os.fstat(closed.fileno())  # whoever had it may close it
+
+
+def test_other_descriptors_may_be_closed():
+    other = os.open(os.devnull, os.O_RDONLY)
+    write("chat.py", f"import os\nos.close({other})\n{ECHO}")
+    with open(os.devnull, "rb") as own:
+        assert names(load(loaded("./chat.py"), Keeping((own.fileno(),)))) == ["chat"]
+
+
+def broken_by(*plugins):
+    """Return with which text plugins are refused that the host cannot work with."""
+    with pytest.raises(PluginError) as caught:
+        load(loaded(*plugins), Keeping((), do_essentials))
+    return str(caught.value)
+
+
+def test_what_breaks_the_host_in_another_way_is_told_once_and_of_no_other_plugin(monkeypatch):
+    monkeypatch.setattr(os, "environ", os.environ)  # to have it back
+    write("breaker.py", f"import os\nos.environ = None\n{ECHO}")
+    write("other.py", ECHO)
+    said = broken_by("./breaker.py", "./other.py")
+    monkeypatch.undo()
+    assert 'plugin "breaker"' in said
+    assert "the host cannot work with what it has done: AttributeError: 'NoneType'" in said
+    assert 'plugin "other"' not in said
+
+
+def test_who_breaks_imports_is_named_and_they_work_again():
+    before = builtins.__import__
+    write(
+        "breaker.py",
+        "import builtins\ndef refuse(*_, **__): raise ImportError('no more')\n"
+        f"{ECHO}\nbuiltins.__import__ = refuse",
+    )
+    assert "ImportError: no more, in breaker.py:2" in broken_by("./breaker.py")
+    assert builtins.__import__ is before
+
+
+def test_a_limit_of_the_machine_is_nothing_that_a_plugin_has_broken():
+    def fail():
+        raise OSError(errno.EMFILE, "too many open files")
+
+    write("chat.py", ECHO)
+    assert names(load(loaded("./chat.py"), Keeping((), fail))) == ["chat"]
+
+
+def test_imports_may_be_wrapped():
+    before = builtins.__import__
+    try:
+        load_text(
+            "import builtins\nold = builtins.__import__\n"
+            "builtins.__import__ = lambda *args, **more: old(*args, **more)\n"
+            "@hookimpl\ndef on_readable(connection): ...\n"
+        )
+        assert builtins.__import__ is not before
+    finally:
+        builtins.__import__ = before
 
 
 def test_a_plugin_that_brings_many_of_its_own_is_told_in_few_words():
