@@ -24,7 +24,7 @@ from collections.abc import Iterable, Sequence
 
 from host.errors import LimitsError
 from host.ipc.scoreboard import WORD, Cells
-from host.ipc.shared_memory import map_shared
+from host.ipc.shared_memory import map_shared, too_much
 
 TABLE = 65_536
 """Cells of a table: as many as two bytes of a hash can tell apart."""
@@ -69,8 +69,7 @@ class ClientCounts:
             self._fd, self._map = map_shared("clients", size, fd)
         except OSError as error:
             raise LimitsError(
-                f"limits.max_per_client and rate_per_client need {size >> 20} MiB of address space,"
-                f" of which little is ever used: {error.strerror} (RLIMIT_AS, ulimit -v)"
+                f"limits.max_per_client and rate_per_client need {too_much(size, error)}"
             ) from error
         self._words = memoryview(self._map).cast("Q")
         self._cells = memoryview(self._map).cast("H")

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from host.errors import LimitsError
 from host.interfaces import CloseReason
-from host.ipc.shared_memory import SharedCells
+from host.ipc.shared_memory import SharedCells, too_much
 
 WORD = 8
 HEADER_WORDS = 8
@@ -274,10 +274,7 @@ class Scoreboard(SharedCells):
         try:
             super().__init__("scoreboard", size, "Q", fd)
         except OSError as error:
-            raise LimitsError(
-                f"the counters of workers need {size >> 20} MiB of address space, of which little"
-                f" is ever used: {error.strerror} (RLIMIT_AS, ulimit -v)"
-            ) from error
+            raise LimitsError(f"the counters of workers need {too_much(size, error)}") from error
         self.listeners = listeners
         self._rows: dict[int, Row] = {}
 

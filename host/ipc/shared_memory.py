@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 from typing import Any, Literal
+
+from host.text import reason
 
 
 def map_shared(name: str, size: int, fd: int | None = None) -> tuple[int, mmap.mmap]:
@@ -29,6 +32,17 @@ def map_shared(name: str, size: int, fd: int | None = None) -> tuple[int, mmap.m
     except OSError:
         os.close(memfd)
         raise
+
+
+def too_much(size: int, error: OSError) -> str:
+    """Return how much memory cannot be mapped, why, and which limit says so, as far as it is known.
+
+    A limit of the size of files holds for a memfd, too (setrlimit(2)).
+    """
+    is_file = error.errno == errno.EFBIG
+    what = "shared memory" if is_file else "address space"
+    limit = "RLIMIT_FSIZE, ulimit -f" if is_file else "RLIMIT_AS, ulimit -v"
+    return f"{size >> 20} MiB of {what}, of which little is ever used: {reason(error)} ({limit})"
 
 
 class SharedCells:

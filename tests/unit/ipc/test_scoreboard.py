@@ -165,6 +165,16 @@ def test_a_reply_that_was_being_sent_counts_as_sent_when_the_row_is_written_off(
         assert row.count(0, REPLIES) == max(4, sending)
 
 
+def test_where_files_may_not_be_so_large_it_names_that_limit():
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    try:
+        with pytest.raises(LimitsError, match=r"25 MiB of shared memory.*RLIMIT_FSIZE, ulimit -f"):
+            Scoreboard(1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 def test_without_address_space_it_says_how_much_it_needs():
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     open_before = set(os.listdir("/proc/self/fd"))
