@@ -189,15 +189,18 @@ class Signals:
         return getsignal(signal.SIGTERM) is not self._noting
 
     def restore(self) -> list[signal.Signals]:
-        """Put back handlers that a plugin has replaced; return for which signals."""
+        """Have signals come again that a plugin has blocked or handles itself; return which."""
         assert self._writer is not None
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        replaced = []
+        restored = []
         for number in self._numbers:
             if getsignal(number) is not self._noting:
                 signal.signal(number, self._noting)
-                replaced.append(number)
-        return replaced
+                restored.append(number)
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._blocked_numbers)
+        before = signal.pthread_sigmask(signal.SIG_UNBLOCK, self._numbers)
+        blocked = [number for number in self._numbers if number in before]
+        return restored + [number for number in blocked if number not in restored]
 
     def block(self) -> None:
         """Have the signals wait: across an exec there is a time without handlers."""

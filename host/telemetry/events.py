@@ -131,7 +131,7 @@ HOST_STOPPED = Event("host_stopped", Level.INFO, "stopped: exit code {code}, {me
 SIGNAL_RECLAIMED = Event(
     "signal_reclaimed",
     Level.WARNING,
-    "a plugin has replaced the handler of {signal} in the supervisor: the host's own is back",
+    "a plugin has taken or blocked {signal} in the supervisor: the host's own handler is back",
 )
 HOST_BUG = Event(
     "host_bug", Level.ERROR, "a fault of the host itself: {error}; please report it", ("traceback",)

@@ -207,6 +207,17 @@ def test_a_handler_that_a_plugin_has_replaced_is_put_back(watch):
     assert calls == [signal.SIGTERM]
 
 
+def test_what_a_plugin_blocks_comes_again_and_what_never_comes_stays_blocked(watch):
+    signals, calls = watch(signal.SIGTERM, signal.SIGUSR1, signal.SIGTTIN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [signal.SIGTERM, signal.SIGCHLD])
+    signal.raise_signal(signal.SIGTERM)
+    assert signals.restore() == [signal.SIGTERM]
+    signals.handle()
+    assert calls == [signal.SIGTERM]
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == {signal.SIGTTIN, signal.SIGCHLD}
+    assert signals.restore() == []
+
+
 def test_what_a_plugin_has_blocked_before_the_host_has_started_comes_again(made):
     signals, calls = made(signal.SIGTERM), []
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
