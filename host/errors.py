@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from enum import IntEnum
 
+from host.text import shown
+
 TYPE_CHECKING = False  # see host/__init__.py
 if TYPE_CHECKING:
     from typing import Self
@@ -143,7 +145,7 @@ class NoCandidateError(Exception):
     """What is reported of a scheduler whose answer is not one of the workers it was given."""
 
     def __init__(self, answer: object) -> None:
-        super().__init__(f"choose_worker answered {answer!r:.200}, which is none of the candidates")
+        super().__init__(f"choose_worker answered {shown(answer)}, which is none of the candidates")
 
 
 class SlowCallError(Exception):

@@ -88,11 +88,29 @@ def reason(error: BaseException) -> str:
 MAX_ERROR_CHARS = 1_000
 MAX_TRACEBACK_CHARS = 65_536
 """Longer texts are shortened in the middle: one may have all that a client has sent in it."""
+MAX_VALUE_CHARS = 200
+
+
+def shown(value: object) -> str:
+    """Return a value of somebody else's as Python writes it, its beginning if that is long.
+
+    It costs little, also for a list of a million members, and never raises an exception.
+    """
+    import reprlib  # noqa: PLC0415  (for that)
+
+    form = reprlib.Repr()
+    form.maxother = form.maxstring = form.maxlong = MAX_VALUE_CHARS
+    try:
+        return form.repr(value)
+    except (Exception, SystemExit):
+        return f"a {_kind(value)}"
 
 
 _MOST_RELATED = 64
 """So many causes and members of groups of an error are shown. Python goes through all of them, also
 for one line: a hundred thousand take longer than a worker may."""
+_MOST_CHARS = 16 * MAX_TRACEBACK_CHARS
+"""So long may the texts of all of them be."""
 
 
 def in_words(error: BaseException) -> str:
@@ -100,7 +118,7 @@ def in_words(error: BaseException) -> str:
     import traceback  # noqa: PLC0415  (which `status --ready` does not need)
 
     try:
-        lines = traceback.format_exception_only(error) if _has_few(error) else [_told(error)]
+        lines = traceback.format_exception_only(error) if _is_small(error) else [_told(error)]
         text = "".join(lines).strip()
     except (Exception, SystemExit):  # what is shown of it are its own attributes
         text = f"{_kind(error)}: its text cannot be made"
@@ -120,7 +138,7 @@ def stack_of(error: BaseException) -> str:
     import traceback  # noqa: PLC0415  (for that)
 
     try:
-        if _has_few(error):
+        if _is_small(error):
             lines = traceback.format_exception(error)
         else:
             first = "(what caused it, and what is in it, is too much to be shown)\n"
@@ -131,28 +149,39 @@ def stack_of(error: BaseException) -> str:
     return shortened(text, MAX_TRACEBACK_CHARS)
 
 
-def _has_few(error: BaseException) -> bool:
-    """Tell whether few errors are causes of one or members of it, directly or not."""
+def _is_small(error: BaseException) -> bool:
+    """Tell whether few errors are causes of one or members of it, directly or not, in few words.
+
+    Python copies their texts several times: with 200 MB of them that takes seconds.
+    """
     seen: set[int] = set()
-    left, members = [error], 0
-    while left and len(seen) + members <= _MOST_RELATED:
+    left, members, length = [error], 0, 0
+    while left and len(seen) + members <= _MOST_RELATED and length <= _MOST_CHARS:
         each = left.pop()
         if id(each) not in seen:
             seen.add(id(each))
+            length += _length(each)
             left += [one for one in (each.__cause__, each.__context__) if one is not None]
             if isinstance(each, BaseExceptionGroup):
                 members += len(each.exceptions)
                 left += each.exceptions[:_MOST_RELATED]
-    return len(seen) + members <= _MOST_RELATED
+    return len(seen) + members <= _MOST_RELATED and length <= _MOST_CHARS
 
 
 def _told(error: BaseException) -> str:
-    return f"{_kind(error)}: {error}"
+    return f"{_kind(error)}: {shortened(str(error), MAX_TRACEBACK_CHARS)}"
 
 
-def _kind(error: BaseException) -> str:
-    """Return the name of an error's class, whatever the class says of itself."""
-    name: str = type.__dict__["__name__"].__get__(type(error))
+def _length(error: BaseException) -> int:
+    try:
+        return len(str(error))
+    except (Exception, SystemExit):  # that is told in its place
+        return 0
+
+
+def _kind(value: object) -> str:
+    """Return the name of a value's class, whatever the class says of itself."""
+    name: str = type.__dict__["__name__"].__get__(type(value))
     return name
 
 

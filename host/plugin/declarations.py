@@ -13,7 +13,7 @@ from host.plugin import requirements
 from host.plugin.discovery import Source
 from host.plugin.requirements import Requirement
 from host.settings import nearest
-from host.text import listed, suggest
+from host.text import listed, shown, suggest
 
 ATTRIBUTE = "host_plugin"
 """The name of a declaration, in a plugin's class or in its module."""
@@ -73,7 +73,8 @@ def parse(source: Source, value: object) -> Declaration:
         raise _refusal(source, f"is no dictionary (it is: {type(value).__name__})")
     for key in value:
         if key not in KEYS:
-            raise _refusal(source, f"has the unknown key {key!r}{suggest(nearest(str(key), KEYS))}")
+            near = suggest(nearest(key, KEYS) if isinstance(key, str) else None)
+            raise _refusal(source, f"has the unknown key {shown(key)}{near}")
     after, before, texts = (_names(source, key, value.get(key, ())) for key in KEYS)
     requires = tuple(_requirement(source, text) for text in texts)
     if source.name in {*after, *before, *(each.plugin for each in requires)}:
@@ -83,7 +84,7 @@ def parse(source: Source, value: object) -> Declaration:
 
 def _names(source: Source, key: str, value: object) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
-        raise _refusal(source, f'has no list of names in "{key}": {value!r:.100}')
+        raise _refusal(source, f'has no list of names in "{key}": {shown(value)}')
     return tuple(dict.fromkeys(each.strip() for each in value))
 
 

@@ -14,6 +14,7 @@ from host.interfaces import Listener, WorkerView
 from host.plugin.binding import Implementation, Scheduler, Tell, direct
 from host.plugin.circuit_breaker import CircuitBreaker
 from host.telemetry.emitter import ReportFailure
+from host.text import shown
 
 
 def no_plugins(*_: object) -> bool:
@@ -201,7 +202,7 @@ def _checked(function: Callable[..., object]) -> Callable[..., object]:
     def checked(listener: Listener, workers: Sequence[object]) -> object:
         answer = function(listener, workers)
         if answer is not None and answer not in workers:
-            raise ValueError(f"the answer is none of the candidates: {answer!r}")
+            raise ValueError(f"the answer is none of the candidates: {shown(answer)}")
         return answer
 
     return checked

@@ -4,10 +4,11 @@ import errno
 import functools
 import os
 import time
+import tracemalloc
 
 import pytest
 
-from host.text import Count, counted, in_words, named, reason, stack_of
+from host.text import Count, counted, in_words, named, reason, shown, stack_of
 
 
 @pytest.mark.parametrize(
@@ -102,6 +103,39 @@ def test_any_error_is_told_in_no_time(error, said):
     began = time.process_time()
     assert in_words(error).endswith(said) or said in in_words(error)
     assert said.rpartition(":")[2].strip() in stack_of(error)
+    assert time.process_time() - began < 1.0
+
+
+@pytest.mark.parametrize("wrap", [lambda error: error, lambda error: ExceptionGroup("g", [error])])
+def test_a_long_text_is_cut_before_python_copies_it(wrap):
+    error, size = wrap(ValueError("x" * 20_000_000)), 0
+    tracemalloc.start()
+    try:
+        for told in (in_words(error), stack_of(error)):
+            assert len(told) < 70_000
+            size = max(size, tracemalloc.get_traced_memory()[1])
+    finally:
+        tracemalloc.stop()
+    assert size < 2_000_000
+
+
+class Unspeakable(type):
+    def __repr__(cls):
+        raise ValueError
+
+
+class Reticent(metaclass=Unspeakable):
+    def __repr__(self):
+        raise SystemExit
+
+
+def test_any_value_is_shown_in_few_characters_and_in_no_time():
+    assert shown("x" * 100) == f"'{'x' * 100}'"
+    assert shown(Reticent()) == "a Reticent"
+    assert "Unspeakable" in shown(Reticent)
+    began = time.process_time()
+    assert len(shown([*range(1_000_000)])) < 250
+    assert len(shown("x" * 100_000_000)) < 250
     assert time.process_time() - began < 1.0
 
 

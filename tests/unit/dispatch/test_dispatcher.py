@@ -430,6 +430,17 @@ def test_an_answer_that_is_no_worker_counts_as_a_failure(answer):
     assert repr(answer)[:50] in str(error)
 
 
+def test_an_answer_that_cannot_be_shown_counts_as_a_failure():
+    class Answer:
+        def __repr__(self):
+            raise SystemExit(3)
+
+    scene = Scene(schedulers=[("odd", lambda listener, workers: Answer()), ("last", choose(1))])
+    assert scene.plan(1) == {1: 1}
+    [(_, _, error, _)] = scene.reports
+    assert str(error) == "choose_worker answered a Answer, which is none of the candidates"
+
+
 def test_a_worker_that_is_no_candidate_any_more_is_no_answer():
     kept = []
 
