@@ -29,10 +29,9 @@ import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from host.errors import Interrupted, PluginError
-from host.plugin.discovery import Source
 from host.runtime import descriptors
 from host.runtime.descriptors import Identity
 from host.text import told_with_place
@@ -73,8 +72,8 @@ _SHOWN = 5
 _TAKES = "takes-functions"
 _MONKEYS = "Monkey patching by gevent or eventlet does so; it cannot be used here."
 LEAVE_ALONE = (
-    "Leave them alone while the plugin is imported: they are those of the host, too. Give what you"
-    " have made to whoever needs it, or put it in their place in on_worker_start."
+    "Leave them alone until workers start: they are those of the host, too. Give what you have made"
+    " to whoever needs it, or put it in their place in on_worker_start."
 )
 
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
@@ -110,6 +109,18 @@ class Keeping(NamedTuple):
 NOTHING = Keeping()
 
 
+class Blamed(Protocol):
+    """A plugin, or several, to be named if something is wrong."""
+
+    @property
+    def name(self) -> str:
+        """Return its name."""
+
+    @property
+    def origin(self) -> str:
+        """Return where it came from."""
+
+
 class BrokenError(PluginError):
     """The host cannot work after what a plugin has done, which nobody knows how to put right."""
 
@@ -124,6 +135,7 @@ class _Before(NamedTuple):
         recursion: how deep calls may be.
         cpu: the limit of CPU time: what is asked for, and the most that may be asked for.
         files: which file each descriptor of the host is open for.
+        most_files: how many descriptors there may be.
     """
 
     callables: Callables
@@ -132,11 +144,12 @@ class _Before(NamedTuple):
     recursion: int
     cpu: tuple[int, int]
     files: Mapping[int, Identity]
+    most_files: int
 
 
 @contextmanager
-def leaves_process_alone(source: Source, keeping: Keeping = NOTHING) -> Iterator[None]:
-    """Check that a plugin leaves the host's process alone while it is imported and constructed.
+def leaves_process_alone(source: Blamed, keeping: Keeping = NOTHING) -> Iterator[None]:
+    """Check that a plugin leaves the host's process alone, while it is loaded or a host starts.
 
     What it takes away is put back: the host can then say so, or go on without the plugin.
 
@@ -168,7 +181,12 @@ def _look(own: Collection[int]) -> _Before:
         sys.getrecursionlimit(),
         resource.getrlimit(resource.RLIMIT_CPU),
         descriptors.identities(own),
+        _most_files(),
     )
+
+
+def _most_files() -> int:
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def _callables(module: ModuleType) -> dict[str, Any]:
@@ -185,7 +203,7 @@ def _now() -> float:
     return time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
-def _put_right(before: _Before, source: Source, keeping: Keeping) -> Iterator[PluginError]:
+def _put_right(before: _Before, source: Blamed, keeping: Keeping) -> Iterator[PluginError]:
     """Yield what is wrong with the process now, once it is put right."""
     refused = _Refusal(source)
     # First of all, since the rest is done with these functions.
@@ -193,7 +211,7 @@ def _put_right(before: _Before, source: Source, keeping: Keeping) -> Iterator[Pl
         yield refused.for_functions(taken)
     yield from _put_right_descriptors(before.files, refused)
     yield from _put_right_limits(before, refused)
-    if failure := _failure(keeping, before.callables[builtins][_IMPORT]):
+    if failure := _failure(keeping, before):
         cause = f"the host cannot work with what it has done: {failure}"
         yield refused(cause, LEAVE_ALONE, _TAKES, kind=BrokenError)
 
@@ -245,13 +263,14 @@ def _put_right_descriptors(
     )
 
 
-def _failure(keeping: Keeping, original_import: object) -> str:
+def _failure(keeping: Keeping, before: _Before) -> str:
     """Return why the host cannot work any more, or ""; imports work again then."""
     try:
         keeping.do_essentials()
     except Exception as error:
-        setattr(builtins, _IMPORT, original_import)
-        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        setattr(builtins, _IMPORT, before.callables[builtins][_IMPORT])
+        is_scarce = isinstance(error, OSError) and error.errno in _NO_ROOM
+        if is_scarce and _most_files() >= before.most_files:
             return ""
         return told_with_place(error)
     return ""
@@ -281,7 +300,7 @@ def _as_number(limit: int) -> float:
 class _Refusal(NamedTuple):
     """Makes the errors of one plugin."""
 
-    source: Source
+    source: Blamed
 
     def __call__(
         self, cause: str, hint: str, code: str, kind: type[PluginError] = PluginError

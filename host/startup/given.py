@@ -32,6 +32,8 @@ class Given(NamedTuple):
         notifier: tells the service manager, if there is one.
         origin: variables and working directory that this process was started with.
         kept: what root has read of certificates that the user may not read, if there are any.
+        foreign: descriptors that are not the host's: it has inherited them, or plugins have opened
+            them while they were loaded.
     """
 
     handed: Handover | None
@@ -41,6 +43,7 @@ class Given(NamedTuple):
     notifier: Notifier | None
     origin: Origin
     kept: int | None = None
+    foreign: frozenset[int] = frozenset()
 
     @property
     def sockets(self) -> set[int]:

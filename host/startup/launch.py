@@ -108,6 +108,7 @@ def _launch(load_settings: Callable[[], Loaded], version: str, signals: Signals)
             _keep_from_others(given.kept)
             own = descriptors.opened() - inherited | given.sockets
             prepared = prepare(loaded, given.kept, Keeping(own, do_essentials))
+            given = given._replace(foreign=frozenset(descriptors.opened() - own))
             unused.pop_all()
         try:
             return _run(prepared, version, given, "", log, signals, opened)
@@ -208,10 +209,20 @@ def _run(
         run_bridge=runs_bridge(prepared, given, host_log),
         kept=given.kept,
         timed=recorder.timed if recorder else None,
+        keeping=functools.partial(_keeping, given),
     )
     code = _supervise(prepared.settings, opened.listeners, dependencies, host_log)
     _end(prepared.profile, run, host_log, code)
     return code
+
+
+def _keeping(given: Given) -> Keeping:
+    """Return what plugins must leave alone as the host starts.
+
+    After an exec nobody knows any more which descriptors are the host's alone.
+    """
+    own = descriptors.opened() - given.foreign if given.handed is None else ()
+    return Keeping(own, do_essentials)
 
 
 def _open(

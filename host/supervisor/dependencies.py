@@ -15,6 +15,7 @@ from host.metrics.declaring import DeclaredMetrics, PluginMetrics
 from host.net.activation import PassedSockets
 from host.net.listeners import ListeningSocket
 from host.plugin.binding import Timed
+from host.plugin.interference import Keeping
 from host.plugin.registry import Registry
 from host.runtime.notifications import Notifier
 from host.runtime.origin import Origin
@@ -26,6 +27,7 @@ from host.supervisor.reload.handover import Handover
 from host.telemetry.emitter import Telemetry
 from host.telemetry.events import STOP_ASKED
 from host.telemetry.logs import LogWriter
+from host.text import listed
 
 if TYPE_CHECKING:
     from host.tls.tables import TlsContexts
@@ -68,6 +70,25 @@ class HostView(NamedTuple):
         if self.pid in (os.getpid(), os.getppid()):  # else the supervisor has ended
             self.telemetry.emit(STOP_ASKED, pid=os.getpid(), reason=reason)
             os.kill(self.pid, signal.SIGTERM)
+
+
+class Starters(NamedTuple):
+    """The plugins that are told that the host starts, for what may be any of them.
+
+    Attributes:
+        name: their names.
+        origin: where they came from, as far as that is one place.
+    """
+
+    name: str
+    origin: str
+
+    @classmethod
+    def of(cls, registry: Registry) -> Starters:
+        """Return those of a registry."""
+        found = [each for each in registry.plugins if "on_host_start" in each.hooks]
+        origin = found[0].origin if len(found) == 1 else ""
+        return cls(listed(each.name for each in found), origin)
 
 
 def view_of(
@@ -113,6 +134,7 @@ class Dependencies(NamedTuple):
             cannot be spoken to now: its password cannot be read.
         kept: what root has read of them, which a reload hands over; None if there is nothing.
         timed: what measures the hooks that plugins bring and workers call; None measures nothing.
+        keeping: returns what plugins must leave alone in `on_host_start`, when that is called.
     """
 
     registry: Registry
@@ -139,3 +161,4 @@ class Dependencies(NamedTuple):
     run_bridge: Callable[[BridgeAssignment], int] | None = None
     kept: int | None = None
     timed: Timed | None = None
+    keeping: Callable[[], Keeping] = Keeping

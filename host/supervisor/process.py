@@ -9,11 +9,12 @@ import signal
 from collections.abc import Callable, Sequence
 
 from host.bus.supervisor_end import BusRouter
-from host.errors import ExitCode, Interrupted, LimitsError
+from host.errors import ExitCode, Interrupted, LimitsError, PluginError
 from host.hookspecs import on_host_start
 from host.net.listeners import ListeningSocket
 from host.plugin.circuit_breaker import CircuitBreaker
 from host.plugin.failures import Failures, failed_start
+from host.plugin.interference import leaves_process_alone
 from host.runtime import forks, lineage
 from host.runtime.loop import Loop
 from host.runtime.processes import Exit
@@ -33,7 +34,7 @@ from host.supervisor.assembly import (
     make_state,
     open_control,
 )
-from host.supervisor.dependencies import Dependencies, view_of
+from host.supervisor.dependencies import Dependencies, Starters, view_of
 from host.supervisor.generation import Generation
 from host.supervisor.lifecycle import WorkerLifecycle
 from host.supervisor.log_reopening import LogReopening
@@ -246,9 +247,10 @@ class Supervisor:
             self._settings, mine.listeners, hook, given.telemetry, self._measuring.metrics
         )
         try:
-            with self._signals.interrupting():
+            starters = Starters.of(given.registry)
+            with self._signals.interrupting(), leaves_process_alone(starters, given.keeping()):
                 fine = self._hooks.tell(on_host_start, view)
-        except Interrupted as stop:
+        except (Interrupted, PluginError) as stop:
             if given.handed is None:
                 raise
             return str(stop)

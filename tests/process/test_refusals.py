@@ -165,6 +165,50 @@ def test_check_says_everything_at_once_a_line_each(refuse: Refuse, tmp_path: Pat
         assert [line for line in lines if all(phrase in line for phrase in phrases)], phrases
 
 
+@pytest.mark.parametrize(
+    ("code", "phrase"),
+    [
+        ("import os; os.closerange(3, 100)", "closes or replaces the host's descriptors 3"),
+        ("import time; time.monotonic = lambda: 0.0", "it replaces time.monotonic"),
+        ("import signal; signal.alarm(1)", "ITIMER_REAL, as signal.alarm does"),
+        (
+            "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (5, 5))",
+            "the host cannot work with what it has done: OSError: [Errno 24]",
+        ),
+    ],
+)
+def test_who_breaks_the_host_as_it_starts_is_named(
+    refuse: Refuse, tmp_path: Path, code: str, phrase: str
+) -> None:
+    path = tmp_path / "starts.py"
+    path.write_text(
+        f"from host import hookimpl\n@hookimpl\ndef on_host_start(host):\n    {code}\n"
+        "@hookimpl\ndef on_readable(connection): ...\n"
+    )
+    listen, log = f"unix:{tmp_path}/x.sock", f"log.file={tmp_path}/log"
+    refusal = refuse("--plugin", str(path), "--listen", listen, "--set", log)
+    assert refusal.code == 4, refusal.message
+    assert 'plugin "starts" (file ' in refusal.message
+    assert phrase in refusal.message
+    assert not (tmp_path / "x.sock").exists()
+
+
+def test_a_plugin_may_close_what_it_has_opened_as_the_host_starts(
+    start: Start, tmp_path: Path
+) -> None:
+    path = tmp_path / "closes_its_own.py"
+    path.write_text(
+        "import os\nfrom host import hookimpl\nmine = os.open(os.devnull, os.O_RDONLY)\n"
+        "@hookimpl\ndef on_host_start(host):\n    os.close(mine)\n"
+        "@hookimpl\ndef on_readable(connection): connection.write(connection.read())\n"
+    )
+    host = start(plugin=str(path), workers=1)
+    with host.connect() as sock:
+        sock.sendall(b"hello")
+        assert sock.recv(9) == b"hello"
+    assert host.stop() == 0
+
+
 @pytest.mark.parametrize("event", ["os.fork", "socket.bind"])
 def test_an_audit_hook_that_stops_a_start_is_named_as_its_plugins(
     refuse: Refuse, tmp_path: Path, event: str
