@@ -48,10 +48,10 @@ LATE = {
         "the host cannot work with what plugins have done: ZeroDivisionError",
     ),
     "takes a module's function away": LateFailure(
-        "import heapq; heapq.heappush = None", "the host cannot work with what plugins have done"
+        "import heapq; heapq.heappush = None", "it takes away heapq.heappush"
     ),
     "breaks what writes the log": LateFailure(
-        "import json; json.dumps = None", "the host cannot work with what plugins have done"
+        "import json; json.dumps = None", "it takes away json.dumps"
     ),
     "ends its forks": LateFailure(
         "os.register_at_fork(after_in_child=lambda: os._exit(3))",
