@@ -17,7 +17,7 @@ from host.ipc.assignment import Assignment
 from host.net.listeners import ListeningSocket
 from host.plugin.importing import file_modules
 from host.plugin.interference import LEAVE_ALONE, Keeping
-from host.plugin.loading import load_in_steps
+from host.plugin.loading import load, load_in_steps
 from host.plugin.registry import Registry
 from host.profiling.recorder import Recorder, collect, run_name
 from host.profiling.report import summarize
@@ -41,6 +41,7 @@ from host.startup.prepare import (
 )
 from host.startup.privileged import Opened, open_and_become, set_umask, wanted_account
 from host.startup.rehearsal import rehearse, rehearse_again
+from host.startup.trial import try_elsewhere
 from host.supervisor.dependencies import Dependencies
 from host.supervisor.process import Supervisor
 from host.supervisor.reload.handover import Handover, is_rehearsal
@@ -191,7 +192,7 @@ def _run(
         signals,
         version,
         run_worker=_worker_of(prepared, given, host_log, recorder),
-        load_scheduler=functools.partial(_load_scheduler, prepared),
+        load_scheduler=functools.partial(_load_scheduler, prepared, telemetry),
         max_connections=prepared.limit,
         batch=BatchScheduling(),
         applied=prepared.applied,
@@ -344,17 +345,19 @@ def _print(text: str, code: ExitCode) -> None:
         output.write(text.encode(errors="backslashreplace"))
 
 
-def _load_scheduler(prepared: Prepared, name: str) -> Steps[Registry]:
+def _load_scheduler(prepared: Prepared, telemetry: Telemetry, name: str) -> Steps[Registry]:
     """Load one scheduler plugin into a running supervisor, with its options from the settings.
 
     That is done in steps, since the supervisor has other things to do meanwhile.
 
     Args:
         prepared: what the host runs with; the options of its plugins are not this one's.
+        telemetry: told of what the plugin prints.
         name: the plugin, as it is selected.
 
     Raises:
         PluginError: it cannot be loaded, is no scheduler, or has to do with connections as well.
+        HostError: it has failed, or broken something, in the process where it was tried first.
     """
     if name.startswith("no:"):
         raise PluginError(name, "that leaves a plugin out, and chooses none")
@@ -363,10 +366,11 @@ def _load_scheduler(prepared: Prepared, name: str) -> Steps[Registry]:
     sections = loaded.settings.options.items()
     options = {key: section for key, section in sections if key == name or key not in selected}
     settings = loaded.settings.model_copy(update={"plugins": (name,), "options": options})
+    wanted = dataclasses.replace(loaded, settings=settings)
+    try_elsewhere(functools.partial(_load_silently, wanted, telemetry))
+    yield
     try:
-        registry = yield from load_in_steps(
-            dataclasses.replace(loaded, settings=settings), Keeping((), do_essentials)
-        )
+        registry = yield from load_in_steps(wanted, Keeping((), do_essentials))
     except SettingsError as error:
         raise PluginError(name, str(error)) from error
     plugin = next(each for each in registry.plugins if name in (each.name, each.selected))
@@ -378,6 +382,12 @@ def _load_scheduler(prepared: Prepared, name: str) -> Steps[Registry]:
         hint = "Select it in the settings and reload."
         raise PluginError(plugin.name, cause, origin=plugin.origin, hint=hint)
     return registry
+
+
+def _load_silently(loaded: Loaded, telemetry: Telemetry) -> None:
+    """Load plugins in a process that only tries them: what they print is told by another one."""
+    telemetry.silence()
+    load(loaded, Keeping(descriptors.opened(), do_essentials))
 
 
 def _tell_end(code: ExitCode, telemetry: Telemetry) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from host.errors import Interrupted, TrialError
-from host.runtime import processes
+from host.errors import ExitCode, HostError, Interrupted, TrialError
+from host.runtime import forks, processes
+from host.settings import SettingsError
 from host.startup.essentials import do_essentials
-from host.text import told_with_place
+from host.text import reason, told_with_place
 
 _SECONDS = 10.0
 _DONE = 64
@@ -44,6 +45,49 @@ def try_out() -> None:
         raise TrialError(f"{_CAUSE}: {told_with_place(error)}") from error
     if failure or ended is None or ended.code != _DONE:
         raise TrialError(f"{_CAUSE}: {failure or ended or f'no end within {_SECONDS:g} s'}")
+
+
+def try_elsewhere(load: Callable[[], object]) -> None:
+    """Load plugins in a fork of this process and try there what it does: nothing changes here.
+
+    It waits until that is over, but not for ever as this process would if it loaded them itself.
+
+    Args:
+        load: loads them.
+
+    Raises:
+        HostError: this process must not load them.
+    """
+    try:
+        said = os.memfd_create("trial")
+        try:
+            pid = processes.fork(functools.partial(_load_elsewhere, load, said, os.getpid()))
+            ended = processes.wait(pid, _SECONDS)
+            failure = processes.end_of(said)
+        finally:
+            os.close(said)
+    except OSError as error:
+        raise TrialError(f"it cannot be tried in another process: {reason(error)}") from error
+    if failure:
+        raise HostError(failure)
+    if ended is None or ended.code != _DONE:
+        how = ended or f"no end within {_SECONDS:g} s"
+        raise TrialError(f"{how} while it was loaded in another process, to try it")
+
+
+def _load_elsewhere(load: Callable[[], object], said: int, parent: int) -> int:
+    """Load plugins and return `_DONE`; write down why that fails."""
+    if not processes.die_with_parent(parent):
+        return ExitCode.OK
+    processes.offer_to_oom_killer()
+    try:
+        load()
+        forks.exit_if_plugin_fork()
+        try_out()
+    except (HostError, SettingsError) as error:
+        os.write(said, str(error).encode("utf-8", "replace"))
+        return ExitCode.PLUGIN
+    return _DONE
 
 
 @contextmanager

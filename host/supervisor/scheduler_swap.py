@@ -10,11 +10,12 @@ from host.errors import LimitsError
 from host.hookspecs import on_host_start
 from host.plugin.circuit_breaker import CircuitBreaker
 from host.plugin.failures import Failures, failed_start
+from host.plugin.interference import Keeping, leaves_process_alone
 from host.plugin.registry import Registry
 from host.runtime import forks
 from host.runtime.steps import Steps
 from host.settings import Settings
-from host.supervisor.dependencies import Dependencies, view_of
+from host.supervisor.dependencies import Dependencies, Starters, view_of
 from host.supervisor.generations import Generations
 from host.supervisor.measuring import Measuring
 from host.telemetry.emitter import ReportFailure
@@ -69,8 +70,10 @@ class SchedulerSwap:
         view = view_of(
             self._settings, serving.listeners, hook, self._given.telemetry, measuring.metrics
         )
+        keeping = Keeping((), self._given.keeping().do_essentials)
         try:
-            fine = hooks.tell(on_host_start, view)
+            with leaves_process_alone(Starters.of(registry), keeping):
+                fine = hooks.tell(on_host_start, view)
         finally:
             forks.exit_if_plugin_fork()
         if not fine:

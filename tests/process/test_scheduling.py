@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from host.cli.simulate import simulate
 from host.errors import ExitCode
 from support.address import connect
+from support.asking import RefusedError, fresh_name, query
 from support.hosting import Load, Start, eventually, spread
 from support.session import ask
 
@@ -102,3 +103,42 @@ def test_a_host_whose_trace_cannot_be_opened_does_not_start(start: Start) -> Non
     assert host.wait() == ExitCode.WORKER_START
     (told,) = host.events("worker_start_failed")
     assert "cannot open the trace file none/t: No such file or directory" in told["cause"]
+
+
+BREAKING = {
+    "forbids forks": (
+        "import sys\nsys.addaudithook(lambda event, _: 1 / (event != 'os.fork'))",
+        "division by zero, in breaks.py:3",
+    ),
+    "closes a descriptor": (
+        "import os\nos.close(3)",
+        "closes or replaces the host's descriptors 3",
+    ),
+    "closes all descriptors": (
+        "import os\nos.closerange(3, 100)",
+        "exit code 4 while it was loaded in another process",
+    ),
+    "exits": ("import os\nos._exit(0)", "exit code 0 while it was loaded in another process"),
+    "interrupts": ("raise KeyboardInterrupt", "importing it failed: KeyboardInterrupt"),
+}
+
+
+@pytest.mark.parametrize("how", BREAKING)
+def test_a_scheduler_that_would_break_the_host_is_refused_and_changes_nothing(
+    start: Start, tmp_path: Path, how: str
+) -> None:
+    code, phrase = BREAKING[how]
+    (tmp_path / "breaks.py").write_text(
+        f"from host import hookimpl\n{code}\n"
+        "@hookimpl\ndef choose_worker(workers): return workers[0]\n"
+    )
+    name = fresh_name()
+    host = start("--name", name, workers=2)
+    with pytest.raises(RefusedError, match=phrase):
+        query(name, "scheduler", name="./breaks.py")
+    assert query(name, "status")["schedulers"] == ["round_robin"]
+    before = host.kill_worker(0)
+    eventually(lambda: host.workers[0] != before, "the worker is replaced")
+    with connect(host.address) as session:
+        ask(session)
+    assert host.stop() == 0
