@@ -40,6 +40,8 @@ READY, NOT_READY, VALUE, RAISED, UNPICKLABLE, STDOUT, STDERR = ANSWERS
 """What is sent back: whether it has begun, the end of a task in one of three ways, and output."""
 LAST = 64
 """Added to the kind of an answer after which the process ends, to be replaced."""
+FOLLOWED = 64
+"""Added to the kind of a task while others wait for a process: the next one comes at once."""
 SOCKET = 3
 """The descriptor of the socket."""
 LINEAGE = 4
@@ -52,6 +54,8 @@ SIGINT does."""
 _FEW = 65_536
 """How many bytes are asked for at first: most tasks have fewer."""
 _PROTOCOL = pickle.HIGHEST_PROTOCOL
+_FOLLOWING_SECONDS = 0.001
+"""For how long a task is looked for that follows: so long a worker may be at another turn."""
 _MOST_LOOKS = 50_000
 """How often is looked at most, whatever the clock says."""
 _MOST_WITHOUT = 63
@@ -219,6 +223,7 @@ class Channel:
         self._sock = sock
         self._pid = os.getpid()
         self._attempts, self._poll_seconds = Attempts(), 0.0
+        self._attempts_to_follow, self._is_followed = Attempts(), False
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
         self._lock = threading.Lock()  # threads that tasks have left behind may print
@@ -229,8 +234,13 @@ class Channel:
         Raises:
             EOFError: the worker has closed the socket.
         """
-        if self._poll_seconds and self._attempts.due():
-            self._attempts.note(found=self._busy_poll())
+        if self._poll_seconds:
+            attempts, seconds = self._attempts, self._poll_seconds
+            if self._is_followed:
+                # It costs the worker more to wake a process than to give it its task.
+                attempts, seconds = self._attempts_to_follow, max(seconds, _FOLLOWING_SECONDS)
+            if attempts.due():
+                attempts.note(found=self._busy_poll(seconds))
         # The worker sends no frame before it has the answer to the last one: this is one, at most.
         start = self._receive_some()
         while len(start) < HEADER.size:
@@ -268,9 +278,9 @@ class Channel:
         for name, kind in (("stdout", STDOUT), ("stderr", STDERR)):
             setattr(sys, name, Stream(Output(kind, self)))
 
-    def _busy_poll(self) -> bool:
+    def _busy_poll(self, seconds: float) -> bool:
         """Look for a frame without sleeping; tell whether one has come in time."""
-        poll, until = self._poll.poll, monotonic() + self._poll_seconds
+        poll, until = self._poll.poll, monotonic() + seconds
         for _ in range(_MOST_LOOKS):  # a task may have replaced the clock
             if poll(0):
                 return True
@@ -303,7 +313,8 @@ class Channel:
         self.send(READY)
         done = 0
         while True:
-            _, task = self.receive()
+            kind, task = self.receive()
+            self._is_followed = bool(kind & FOLLOWED)
             kind, answer = perform(task)
             if self.is_fork():  # it has come back, too
                 os._exit(0)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from host.offload.child import ANSWERS, HEADER, LAST, LINEAGE, SETUP, SOCKET, TASK
+from host.offload.child import ANSWERS, FOLLOWED, HEADER, LAST, LINEAGE, SETUP, SOCKET, TASK
 from host.runtime.loop import READ, WRITE, Loop
 from host.runtime.processes import OOM_HIGHEST, Exit, offer_to_oom_killer, reap_one
 from host.runtime.scheduling import groups_by_session
@@ -120,10 +120,15 @@ class PoolProcess:
     def __repr__(self) -> str:
         return f"<pool process {self.pid}>"
 
-    def give(self, task: Any) -> None:
-        """Give it a task; it has none."""
+    def give(self, task: Any, *, is_followed: bool) -> None:
+        """Give it a task; it has none.
+
+        Args:
+            task: the task.
+            is_followed: whether others wait.
+        """
         self.task, self.was_sent = task, False
-        self._send(TASK, task.work)
+        self._send(TASK | FOLLOWED if is_followed else TASK, task.work)
 
     def hold(self) -> None:
         """Take nothing more from it, until `go_on` is called: then it soon waits."""

@@ -133,7 +133,7 @@ class ProcessPool(TaskPool):
             if task is None:
                 return
             idle.popleft()
-            process.give(task)
+            process.give(task, is_followed=bool(turns))
             self._busy_poll.begin(process)
 
     def _end_running(self, task: Task) -> None:

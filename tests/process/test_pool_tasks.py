@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import Any
+import socket
+from typing import Any, cast
 
 import pytest
 
 from host import PicklingError, TaskLostError, TaskTimeoutError
+from host.offload.child import FOLLOWED, TASK
+from host.offload.process import PoolProcess
 from host.telemetry.events import PLUGIN_PRINTED, POOL_PROCESS_ENDED
 from support import bad_tasks as bad
 from support.pooling import Bench, bench
@@ -31,6 +34,35 @@ def ask(made: Bench, func: Any, *args: Any) -> Any:
     assert sorted(heard) == list(range(NEIGHBOURS))
     [answer] = answers
     return answer
+
+
+def test_a_process_is_told_whether_other_tasks_wait() -> None:
+    with bench(size=1) as made:
+        made.begin()
+        (process,) = made.pool.processes
+        frames = watch_frames(process)
+        for number in range(3):
+            made.pool.apply_async(bad.give, (number,))
+        made.run_until(lambda: not made.pool.is_busy())
+        assert frames == [TASK, TASK | FOLLOWED, TASK]  # the first was given before others waited
+
+
+def watch_frames(process: PoolProcess) -> list[int]:
+    """Return the kinds of frames that a process is sent from now on, as they are."""
+    kinds: list[int] = []
+    write = process._sock.send
+
+    class Watched:
+        def send(self, data: bytes) -> int:
+            kinds.append(data[0])
+            return write(data)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(sock, name)
+
+    sock = process._sock
+    process._sock = cast("socket.socket", Watched())
+    return kinds
 
 
 ANSWERED = [

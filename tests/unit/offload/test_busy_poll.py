@@ -155,6 +155,25 @@ def test_a_process_finds_the_task_that_comes_in_time(ends, monkeypatch):
     assert channel._attempts.due()
 
 
+@pytest.mark.parametrize(("seconds", "most"), [(100e-6, 1e-3), (5e-3, 5e-3), (0.0, 0.0)])
+def test_a_process_that_knows_of_more_tasks_looks_for_longer(ends, monkeypatch, seconds, most):
+    channel, worker = ends
+    clock = Clock()
+    monkeypatch.setattr(child, "monotonic", clock.monotonic)
+    monkeypatch.setattr(child, "_MOST_LOOKS", 1_000_000)
+    channel._poll_seconds, channel._is_followed = seconds, True
+    thread = threading.Thread(target=channel.receive)
+    thread.start()
+    try:
+        while clock.now < most:
+            thread.join(0.001)
+    finally:
+        worker.send(HEADER.pack(TASK, 2) + b"it")
+        thread.join(10)
+    assert most <= clock.now <= most + 10e-6
+    assert channel._attempts.due()  # whether tasks come by themselves is another question
+
+
 def test_a_process_sleeps_when_the_time_is_up(ends, monkeypatch):
     channel, worker = ends
     clock = Clock()
@@ -177,8 +196,7 @@ def test_a_process_sleeps_when_the_time_is_up(ends, monkeypatch):
 def test_a_process_sleeps_also_if_a_task_has_stopped_the_clock(ends, monkeypatch):
     channel, _ = ends
     monkeypatch.setattr(child, "monotonic", lambda: 5.0)
-    channel._poll_seconds = 100e-6
-    assert not channel._busy_poll()
+    assert not channel._busy_poll(100e-6)
 
 
 def test_a_process_finds_the_end_of_its_worker_meanwhile(ends):
