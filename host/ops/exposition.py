@@ -5,13 +5,11 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
-
-_SERIES_IN_A_PIECE = 500
 
 Kind = Literal["counter", "gauge", "histogram"]
 
@@ -96,23 +94,22 @@ def media_type(accepted: str) -> str:
     return OPENMETRICS if wanted > 0 and wanted >= other else TEXT
 
 
-def pieces(families: Iterable[tuple[Metric, Iterable[Sample]]], kind: str) -> Iterator[str]:
-    """Yield the text of metrics, piece by piece: no piece takes long to write.
+def write(families: Iterable[tuple[Metric, Iterable[Sample]]], kind: str) -> bytes:
+    """Return the text of metrics.
 
     Args:
         families: the metrics with their samples; those without samples are left out.
         kind: `TEXT` or `OPENMETRICS`.
     """
     is_open = kind == OPENMETRICS
+    lines: list[str] = []
     for metric, samples in families:
-        found = list(samples)
-        if found:
-            yield _heading(metric, is_open=is_open)
-        for first in range(0, len(found), _SERIES_IN_A_PIECE):
-            some = found[first : first + _SERIES_IN_A_PIECE]
-            yield "".join([f"{series_name(metric, each)} {_number(each.value)}\n" for each in some])
+        series = [f"{series_name(metric, each)} {_number(each.value)}" for each in samples]
+        if series:
+            lines += (_heading(metric, is_open=is_open), *series)
     if is_open:
-        yield "# EOF\n"
+        lines.append("# EOF")
+    return ("\n".join(lines) + "\n").encode()
 
 
 @functools.lru_cache(4096)  # they are the same for each scrape
@@ -120,7 +117,7 @@ def _heading(metric: Metric, *, is_open: bool) -> str:
     # In OpenMetrics a counter's family is named without the ending of its series.
     name = metric.name.removesuffix("_total") if is_open else metric.name
     help_ = metric.help.translate(_ESCAPES if is_open else _ESCAPES_OF_HELP)
-    return f"# HELP {name} {help_}\n# TYPE {name} {metric.kind}\n"
+    return f"# HELP {name} {help_}\n# TYPE {name} {metric.kind}"
 
 
 def series_name(metric: Metric, sample: Sample) -> str:

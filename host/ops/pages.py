@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import gc
 import json
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
@@ -27,8 +25,6 @@ STATUS_SECONDS = 1.0
 """How often they are sent the state of the host."""
 _HUNG_SECONDS = 1.0
 """How long the supervisor may take before it counts as hung."""
-_TURN_SECONDS = 0.005
-"""How long metrics are written before others have their turn."""
 _SCRAPES_SHARE = 0.02
 """How much of a CPU the writing of metrics may take, however many ask for them."""
 _LIST_SECONDS = 5.0
@@ -88,8 +84,10 @@ class Pages:
         ready = {"ready": True}
         probe = Question(_in_one_of(probes, ask, host.name, "status", ready, _HUNG_SECONDS))
         self._readiness = Readiness(host, probe, longest_exec)
+        scrapes = ThreadPoolExecutor(1, "scrape")
+        # In a thread, so that a host with very many series is not taken for one that hangs.
         self._metrics_as = {
-            kind: Question(functools.partial(self._written, kind), _SCRAPES_SHARE)
+            kind: Question(_in_one_of(scrapes, self._written, kind), _SCRAPES_SHARE)
             for kind in (exposition.TEXT, exposition.OPENMETRICS)
         }
         self._status = question("status", {}, _HUNG_SECONDS)
@@ -181,19 +179,13 @@ class Pages:
         kind = exposition.media_type(request.headers.get("accept", ""))
         return Response(await self._metrics_as[kind].answer(), kind=kind)
 
-    async def _written(self, kind: str) -> bytes:
-        """Return the text of all metrics; others have their turn while a long one is written."""
-        found, until = [], time.monotonic() + _TURN_SECONDS
+    def _written(self, kind: str) -> bytes:
+        """Return the text of all metrics; one thread does so, and one text at a time."""
         gc.disable()  # no cycle is made, and it would look again and again at what is kept
         try:
-            for piece in exposition.pieces(metrics.read(self._host), kind):
-                found.append(piece)
-                if time.monotonic() > until:
-                    await asyncio.sleep(0)
-                    until = time.monotonic() + _TURN_SECONDS
+            return exposition.write(metrics.read(self._host), kind)
         finally:
             gc.enable()
-        return "".join(found).encode()
 
     async def _why(self, request: Request) -> Response:
         """Tell why the connection `id` is with its worker; the supervisor checks the id."""

@@ -16,9 +16,9 @@ class Question(Generic[Answer]):
 
     Args:
         ask: asks, and waits for the answer; it raises RemoteError if there is none.
-        share: how much of a CPU it may take in the thread of the loop, up to 1: the next question
-            waits, and more of those who ask share its answer. It waits a moment at most, however
-            long this one has taken.
+        share: how much of a CPU this process may take for it, up to 1: the next question waits, and
+            more of those who ask share its answer. It waits a moment at most, however long this one
+            has taken.
     """
 
     def __init__(self, ask: Callable[[], Awaitable[Answer]], share: float = 1.0) -> None:
@@ -46,7 +46,7 @@ class Question(Generic[Answer]):
             if rest > 0:
                 await asyncio.sleep(rest)
             waiting, self._waiting = self._waiting, []
-            began = time.thread_time()
+            began = time.process_time()
             try:
                 answer = await self._ask()
             except Exception as error:
@@ -55,7 +55,7 @@ class Question(Generic[Answer]):
             else:
                 for waiter in _still(waiting):
                     waiter.set_result(answer)
-            took = time.thread_time() - began
+            took = time.process_time() - began
             rest = min(took / self._share - took, _LONGEST_REST_SECONDS)
             self._rests_until = time.monotonic() + rest
         self._asking = None

@@ -15,7 +15,7 @@ from host.ops.exposition import (
     Sample,
     histogram,
     media_type,
-    pieces,
+    write,
 )
 from host.ops.metrics import METRICS
 
@@ -25,22 +25,10 @@ PLAIN = Metric("prefork_size_bytes", "gauge", "How large it is.")
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), max_size=20)
 
 
-def text_of(families, kind):
-    """Return the text of metrics."""
-    return "".join(pieces(families, kind))
-
-
-def test_a_long_metric_is_written_in_pieces():
-    samples = [Sample(("a", number), number) for number in range(1200)]
-    heading, *rest = pieces([(LABELLED, samples)], TEXT)
-    assert heading.count("\n") == 2
-    assert [each.count("\n") for each in rest] == [500, 500, 200]
-
-
 @given(st.dictionaries(st.tuples(TEXTS, st.integers(0, 9)), st.integers(0, 2**53), max_size=5))
 def test_labels_and_values_come_back(values):
     samples = [Sample(labels, value) for labels, value in values.items()]
-    written = text_of([(LABELLED, samples)], TEXT)
+    written = write([(LABELLED, samples)], TEXT).decode()
     found = {
         (sample.labels["what"], int(sample.labels["slot"])): sample.value
         for family in text_string_to_metric_families(written)
@@ -51,13 +39,13 @@ def test_labels_and_values_come_back(values):
 
 @given(st.floats(allow_nan=False))
 def test_numbers_come_back(value):
-    (family,) = text_string_to_metric_families(text_of([(PLAIN, [Sample((), value)])], TEXT))
+    (family,) = text_string_to_metric_families(write([(PLAIN, [Sample((), value)])], TEXT).decode())
     assert family.samples[0].value == value
 
 
 def test_openmetrics_names_families_without_the_ending_and_has_an_end():
     samples = [Sample(("a", 1), 5)]
-    written = text_of([(LABELLED, samples), (PLAIN, [Sample((), math.inf)])], OPENMETRICS)
+    written = write([(LABELLED, samples), (PLAIN, [Sample((), math.inf)])], OPENMETRICS).decode()
     families = {each.name: each for each in openmetrics.text_string_to_metric_families(written)}
     assert families["prefork_things"].type == "counter"
     assert families["prefork_things"].samples[0].name == "prefork_things_total"
@@ -65,7 +53,7 @@ def test_openmetrics_names_families_without_the_ending_and_has_an_end():
 
 
 def test_a_metric_without_series_is_left_out():
-    assert text_of([(LABELLED, [])], TEXT) == ""
+    assert write([(LABELLED, [])], TEXT) == b"\n"
 
 
 @pytest.mark.parametrize(
@@ -107,7 +95,7 @@ def test_histograms_come_back(counts, total):
         (TEXT, text_string_to_metric_families),
         (OPENMETRICS, openmetrics.text_string_to_metric_families),
     ):
-        (family,) = read(text_of([(metric, samples)], kind))
+        (family,) = read(write([(metric, samples)], kind).decode())
         found = {(each.name, each.labels.get("le")): each.value for each in family.samples}
         assert found["prefork_turn_seconds_bucket", "0.01"] == sum(counts[:2])
         assert found["prefork_turn_seconds_bucket", "+Inf"] == sum(counts)
