@@ -150,6 +150,11 @@ class Connection(asyncio.BufferedProtocol):
         elif self._taken is not None and not self._taken.done():
             self._taken.set_result(None)
 
+    @property
+    def _closes(self) -> bool:
+        """Whether the answer that is under way is the last one."""
+        return self._is_last or self._sends_more or self._has_ended
+
     def _open(self) -> asyncio.Transport:
         assert self._transport is not None
         return self._transport
@@ -192,12 +197,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def _write(self, response: Response, *, with_body: bool) -> None:
         """Write the head of an answer, and the body if it is there as a whole."""
-        closes = self._is_last or self._sends_more or self._has_ended
-        keeps_alive = self._reader.keeps_alive and not closes
-        data = head(response, self._service.headers, keeps_alive=keeps_alive)
+        self._is_last = self._closes or not self._reader.keeps_alive
+        data = head(response, self._service.headers, keeps_alive=not self._is_last)
         if with_body and isinstance(response.body, bytes):
             data += response.body
-        self._is_last = not keeps_alive
         self._open().write(data)
 
     async def _write_pieces(
@@ -228,7 +231,7 @@ class Connection(asyncio.BufferedProtocol):
         transport, patience = self._open(), self._service.patience
         if self.writes_since is not None or transport.is_closing():
             return
-        if not self._is_last:
+        if not self._closes:
             self.waits_since = self._loop.time()
             self.deadline = self.waits_since + patience.idle
         elif self._sends_more and not self._has_ended:

@@ -441,6 +441,28 @@ def test_who_asks_more_before_the_answer_has_one_answer():
     play(scene_of)
 
 
+@pytest.mark.parametrize("ends", [True, False], ids=["the end", "a request"])
+def test_who_sends_more_while_an_answer_is_taken_has_that_answer_alone(ends):
+    async def scene_of(scene):
+        (client,) = crowd(scene, b"/much", 1)
+        client.setblocking(False)
+        while not (slow := [each for each in scene.server._clients if each.writes_since]):
+            await asyncio.sleep(0)
+        if ends:
+            client.shutdown(socket.SHUT_WR)
+        else:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        while not (slow[0]._has_ended if ends else slow[0]._sends_more):
+            await asyncio.sleep(0)
+        reader, writer = await asyncio.open_connection(sock=client)
+        answer = await reader.read()
+        writer.close()
+        assert answer.endswith(b"\r\n\r\n" + MUCH)
+        assert answer.count(b"HTTP/1.1 200 ") == 1
+
+    play(scene_of)
+
+
 @pytest.mark.parametrize(
     ("request_line", "status"), [(b"GET / HTTP/1.1", 200), (b"PUT / HTTP/1.1", 405), (b"?", 400)]
 )
