@@ -68,7 +68,8 @@ class Histogram(Protocol):
             values: a value for each label, in the order of the declaration.
 
         Raises:
-            ValueError: the value is infinite or no number, or a label's value was not declared.
+            ValueError: the value is negative, infinite or no number, or a label's value was not
+                declared.
         """
 
 

@@ -312,7 +312,7 @@ class Histogram(_Metric):
         place = self._places.get(values)
         if place is None:
             raise self._where.refusal(values)
-        if not -math.inf < value < math.inf:
+        if not 0.0 <= value < math.inf:  # the sum is a counter, too, and never falls
             raise ValueError(f"{self._where.family.name} cannot count {value!r}")
         own, bounds = self._own, self._bounds
         first = own.base + place

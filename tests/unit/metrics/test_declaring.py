@@ -72,9 +72,9 @@ def test_a_gauge_rises_and_falls(own, metrics):
 
 def test_a_value_at_a_bound_is_below_it(own, metrics):
     size = metrics.histogram("size_bytes", "Sizes.", start=1, count=2)
-    for value in (-1, 0.5, 1, 1.5, 2, 3):
+    for value in (0, 0.5, 1, 1.5, 2, 3):
         size.observe(value)
-    assert list(own.words) == [3.0, 2.0, 1.0, 7.0]
+    assert list(own.words) == [3.0, 2.0, 1.0, 8.0]
 
 
 @pytest.mark.parametrize("amount", [-1, -0.1, math.nan, math.inf, -math.inf])
@@ -84,8 +84,8 @@ def test_a_counter_cannot_fall(own, metrics, amount):
     assert list(own.words) == [0.0]
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_histogram_counts_numbers_only(own, metrics, value):
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1, -1e-9])
+def test_a_histogram_counts_numbers_whose_sum_cannot_fall(own, metrics, value):
     with pytest.raises(ValueError, match="prefork_chat_size_bytes cannot count"):
         metrics.histogram("size_bytes", "Sizes.", start=1, count=1).observe(value)
     assert list(own.words) == [0.0] * 3
