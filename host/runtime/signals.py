@@ -197,9 +197,10 @@ class Signals:
             if getsignal(number) is not self._noting:
                 signal.signal(number, self._noting)
                 restored.append(number)
-        signal.pthread_sigmask(signal.SIG_BLOCK, self._blocked_numbers)
-        before = signal.pthread_sigmask(signal.SIG_UNBLOCK, self._numbers)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, self._blocked_numbers)
         blocked = [number for number in self._numbers if number in before]
+        if blocked:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
         return restored + [number for number in blocked if number not in restored]
 
     def block(self) -> None:
