@@ -30,7 +30,7 @@ def have_session_give_way(pid: int, niceness: int) -> bool:
     """Have a session that is a process's own get as little as the process gets by being nice.
 
     The share of the host's session is that of all its workers together, so this is nicer by as
-    much as there are CPUs for them.
+    much as there are CPUs for them. A session of others, such as the host's, is left alone.
 
     Args:
         pid: the process.
@@ -42,6 +42,8 @@ def have_session_give_way(pid: int, niceness: int) -> bool:
     """
     among_cpus = math.log(len(os.sched_getaffinity(0)), _STEP)
     try:
+        if os.getsid(pid) != pid:  # there are no groups here, or nobody could tell
+            return True
         with open(f"/proc/{pid}/autogroup", "w", encoding="ascii") as file:
             file.write(str(min(NICEST, niceness + round(among_cpus))))
     except BlockingIOError:

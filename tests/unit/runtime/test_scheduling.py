@@ -74,6 +74,17 @@ def test_a_session_gives_way_by_as_much_as_there_are_cpus(pid, monkeypatch, cpus
     assert niceness_of_session(os.getpid()) == before
 
 
+@pytest.mark.skipif(not groups_by_session(), reason="the kernel has no groups of sessions")
+def test_a_session_of_others_is_left_alone():
+    shell = ["sh", "-c", "cat & echo $!; cat"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(shell, **pipes, start_new_session=True) as leader:
+        member = int(leader.stdout.readline())
+        assert os.getsid(member) == leader.pid
+        assert have_session_give_way(member, 10)
+        assert niceness_of_session(member) == 0
+
+
 def test_who_has_ended_is_not_tried_again():
     assert have_session_give_way(2**22 + 1, 10)
 
