@@ -15,12 +15,13 @@ from support.asking import fresh_name
 def serve(host_server: Callable[..., RunningHost]) -> Callable[..., tuple[RunningHost, str]]:
     """Start a host that shows how it is; return it with where that is, as `127.0.0.1:40123`."""
 
-    def start(*flags: str, **settings: Any) -> tuple[RunningHost, str]:
+    def start(*more: str, **settings: Any) -> tuple[RunningHost, str]:
         host = host_server(
             "echo",
             workers=2,
             settings={"ops.listen": ["tcp://127.0.0.1:0"], **settings},
-            flags=["--name", fresh_name(), *flags],
+            listen=["tcp://127.0.0.1:0", *more],
+            flags=["--name", fresh_name()],
         )
         [event] = host.events("ops_listening")
         return host, event["address"].removeprefix("tcp://")

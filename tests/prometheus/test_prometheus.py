@@ -84,7 +84,7 @@ def questions() -> list[tuple[str, str]]:
 
 
 def test_promtool_finds_nothing_in_what_is_scraped(serve):
-    host, shown = serve("--listen", "udp://127.0.0.1:0")
+    host, shown = serve("udp://127.0.0.1:0")
     with host.connect(host.addresses[0]) as client:
         client.sendall(PAYLOAD)
         assert client.recv(1)
@@ -168,7 +168,7 @@ def scraped(prometheus: Prometheus, expression: str, at: float) -> dict[float, f
 
 
 def test_all_that_the_dashboard_asks_for_is_answered(serve, watch):
-    host, shown = serve("--listen", "udp://127.0.0.1:0", **{"metrics.sample": 1})
+    host, shown = serve("udp://127.0.0.1:0", **{"metrics.sample": 1})
     prometheus = watch(shown)
     eventually(lambda: prometheus.value("up") == 1, "the host is scraped")
     reload(host)
