@@ -210,7 +210,7 @@ def test_a_timer_of_whoever_started_the_host_is_not_replaced(timer):
     error = refused(f"import signal\nsignal.setitimer(signal.ITIMER_PROF, {timer})\n")
     assert error.code == "leaves-timer"
     seconds, again = signal.getitimer(signal.ITIMER_PROF)
-    assert 3_500 < seconds <= 3_600
+    assert 3_500 < seconds < 3_601  # the kernel adds a tick
     assert again == 0
 
 

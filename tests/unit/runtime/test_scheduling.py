@@ -8,7 +8,7 @@ import pytest
 
 from host.runtime import scheduling as under_test
 from host.runtime.scheduling import BatchScheduling, groups_by_session, have_session_give_way
-from support.sessions import niceness_of_session
+from support.sessions import group_of, niceness_of_session
 
 
 class Policies(list):
@@ -67,11 +67,11 @@ def pid():
 @pytest.mark.parametrize(("cpus", "given", "found"), [(1, 10, 10), (2, 10, 13), (64, 10, 19)])
 def test_a_session_gives_way_by_as_much_as_there_are_cpus(pid, monkeypatch, cpus, given, found):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cpus)))
-    before = niceness_of_session(os.getpid())
+    before = group_of(os.getpid())
     assert niceness_of_session(pid) == 0
     assert have_session_give_way(pid, given)
     assert niceness_of_session(pid) == found
-    assert niceness_of_session(os.getpid()) == before
+    assert group_of(os.getpid()) == before
 
 
 @pytest.mark.skipif(not groups_by_session(), reason="the kernel has no groups of sessions")
