@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from host.offload.tasks import Result
 
@@ -22,8 +22,8 @@ class Owner(Protocol):
     def end_answer(self) -> None:
         """Have it wait for one answer less."""
 
-    def call_if_open(self, function: Callable[[Any], object]) -> None:
-        """Call `function` with it, unless it is closing; an exception ends the connection."""
+    def call_if_open(self, function: Callable[..., object], *args: object) -> None:
+        """Call `function(self, *args)`, unless it is closing; an exception ends the connection."""
 
     def call_at_end(self, function: Callable[[], object]) -> None:
         """Call `function` when it has ended, unless all its answers have come by then."""
@@ -38,12 +38,12 @@ def deliver(result: Result, isolated: Callable[[Callable[[], object]], None]) ->
     """
     value, connection = result.value, result.share.connection
     callback = result.callback
-    function = callback if result.successful() else result.error_callback
+    function = result.error_callback if result.has_failed else callback
     if function is None and callback is not None:
         function = functools.partial(_raise, value)
     if connection is not None:
         if function is not None:
-            connection.call_if_open(lambda each: function(each, value))
+            connection.call_if_open(function, value)
         connection.end_answer()
     elif function is not None:
         call = functools.partial(function, value)

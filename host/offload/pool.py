@@ -21,6 +21,8 @@ from host.ipc.scoreboard import (
     TASKS_TIMED_OUT,
     TASKS_WAITING,
     TURN_BUCKETS,
+    WORKER_WORDS,
+    Row,
     bucket_of,
 )
 from host.offload import coroutines
@@ -37,8 +39,9 @@ _LONGEST_SECONDS = 1e9
 """What is longer is as long: a float does not have any number."""
 
 
-def _no_count(_word: int, _change: int) -> None:
-    """Count nothing."""
+def _row_of_nobody() -> Row:
+    """Return counters that nobody reads."""
+    return Row([0] * WORKER_WORDS, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +53,14 @@ class Surroundings:
         isolated: calls what it is given so that an exception ends up in the log.
         telemetry: told of what happens to processes.
         slot: the worker's slot.
-        count: changes one of the scoreboard's counters by so many.
+        row: where it counts.
     """
 
     loop: Any
     isolated: Callable[[Callable[[], object]], None]
     telemetry: Telemetry
     slot: int
-    count: Callable[[int, int], None] = field(default=_no_count)
+    row: Row = field(default_factory=_row_of_nobody)
 
 
 class TaskPool:
@@ -74,7 +77,8 @@ class TaskPool:
 
     def __init__(self, name: str, settings: PoolSettings, around: Surroundings) -> None:
         self.name, self._settings, self.around = name, settings, around
-        self._loop, self._count = around.loop, around.count
+        self._loop = around.loop
+        self._cells, self._first = around.row.cells, around.row.index(0)
         self._queue = Queue(settings.max_queued)
 
     def __repr__(self) -> str:
@@ -240,7 +244,7 @@ class TaskPool:
                 share.drop = functools.partial(self._drop, connection)
             connection.call_at_end(share.drop)
         self._queue.add(result)
-        self._count(TASKS_WAITING, len(works))
+        self._cells[self._first + TASKS_WAITING] += len(works)
         self._begin()
         if seconds > 0:
             for task in result.tasks:
@@ -250,15 +254,16 @@ class TaskPool:
 
     def _take(self, runner: Any) -> Task | None:
         """Return the task whose turn it is, to be run by `runner`; None if nobody waits."""
+        cells, first = self._cells, self._first
         while (task := self._queue.take()) is not None:
-            self._count(TASKS_WAITING, -1)
+            cells[first + TASKS_WAITING] -= 1
             connection = task.result.share.connection
             if connection is not None and connection.closed:
                 task.is_over = True  # its result is dropped with the connection
-                self._count(TASKS_CANCELLED, 1)
+                cells[first + TASKS_CANCELLED] += 1
                 continue
             task.runner = runner
-            self._count(TASKS_RUNNING, 1)
+            cells[first + TASKS_RUNNING] += 1
             self._measure(task, TASK_WAITS)
             if task.timeout > 0:
                 if task.timer is not None:
@@ -269,7 +274,7 @@ class TaskPool:
 
     def _freed(self) -> None:
         """Note that a task does not run any more."""
-        self._count(TASKS_RUNNING, -1)
+        self._cells[self._first + TASKS_RUNNING] -= 1
 
     def _freed_at_close(self, tasks: Iterable[Task]) -> None:
         """Note so of tasks that were cancelled: those that still run then are lost."""
@@ -301,13 +306,13 @@ class TaskPool:
             return False
         task.is_over = True
         if task.runner is None:
-            self._count(TASKS_WAITING, -1)
+            self._cells[self._first + TASKS_WAITING] -= 1
             self._queue.strike(task)
         else:
             self._measure(task, TASK_RUNS)
         if task.timer is not None:
             task.timer.cancel()
-        self._count(word, 1)
+        self._cells[self._first + word] += 1
         return True
 
     def _measure(self, task: Task, first: int) -> None:
@@ -315,8 +320,9 @@ class TaskPool:
         now = self._loop.time()
         nanoseconds = max(0, int((now - task.since) * 1e9))
         task.since = now
-        self._count(first + min(bucket_of(nanoseconds), TURN_BUCKETS - 1), 1)
-        self._count(first + TURN_BUCKETS, nanoseconds)
+        cells, place, bucket = self._cells, self._first + first, bucket_of(nanoseconds)
+        cells[place + (bucket if bucket < TURN_BUCKETS else TURN_BUCKETS - 1)] += 1
+        cells[place + TURN_BUCKETS] += nanoseconds
 
     def _over(self, result: Result) -> None:
         """Deliver a result, and those of the same connection that have waited for it."""
@@ -369,7 +375,7 @@ class TaskPool:
         """Have a task wait again that nobody has got, unless it is over."""
         if not task.is_over:
             task.runner = None
-            self._count(TASKS_WAITING, 1)
+            self._cells[self._first + TASKS_WAITING] += 1
             self._queue.put_back(task)
             self._begin()
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 from host.interfaces import PoolError
+from host.ipc.scoreboard import Row
 from host.offload import child, printing
 from host.offload.pool import Surroundings, TaskPool
 from host.offload.process import Start
@@ -44,10 +45,10 @@ class MakePools:
         isolated: Callable[[Callable[[], object]], None],
         telemetry: Telemetry,
         slot: int,
-        count: Callable[[int, int], None],
+        row: Row,
     ) -> Pools:
         """Return the pools of one worker; the arguments are those of `Surroundings`."""
-        return Pools(self._settings, Surroundings(loop, isolated, telemetry, slot, count), self)
+        return Pools(self._settings, Surroundings(loop, isolated, telemetry, slot, row), self)
 
     def start(self, name: str, settings: PoolSettings) -> Start:
         """Return how the processes of one pool are started."""

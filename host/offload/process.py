@@ -17,7 +17,7 @@ from host.runtime.loop import READ, WRITE, Loop
 from host.runtime.processes import OOM_HIGHEST, Exit, offer_to_oom_killer, reap_one
 from host.runtime.scheduling import groups_by_session
 
-_FIRST_PIECE = 65_536
+_FIRST_PIECE = 16_384
 """How many bytes are read where a frame begins: most are whole then. A buffer of more than 128 KiB
 takes glibc a mapping of its own (mallopt(3), M_MMAP_THRESHOLD), four times what the call costs."""
 _PIECE = 262_144
@@ -168,22 +168,14 @@ class PoolProcess:
             reap_one(self.pid)
 
     def _send(self, kind: int, payload: bytes) -> None:
+        """Send what the kernel takes of a frame, and keep the rest."""
         header = HEADER.pack(kind, len(payload))
-        if len(payload) < _SMALL:
-            self._send_piece(header + payload)
-        else:
-            self._send_piece(header)
-            self._send_piece(payload)
-
-    def _send_piece(self, piece: bytes) -> None:
-        """Send what the kernel takes, and keep the rest."""
-        sent = 0
-        if not self._unsent:
-            sent = self._write(piece)
-            if sent == len(piece):
-                return
-            self._loop.modify(self._sock.fileno(), self._reads | WRITE)
-        self._unsent.append(memoryview(piece)[sent:])
+        for piece in (header + payload,) if len(payload) < _SMALL else (header, payload):
+            sent = 0 if self._unsent else self._write(piece)
+            if sent < len(piece):
+                if not self._unsent:
+                    self._loop.modify(self._sock.fileno(), self._reads | WRITE)
+                self._unsent.append(memoryview(piece)[sent:])
 
     def _send_unsent(self) -> None:
         unsent = self._unsent
@@ -253,6 +245,10 @@ class PoolProcess:
                 return
             start = place + HEADER.size
             place = start + size
+            if place == end:  # as nearly always
+                self._start_of_frame = b""
+                self._on_frame(self, kind, data[start:])
+                return
             if place > end:
                 self._data += data[start:]
                 self._kind, self._size = kind, size

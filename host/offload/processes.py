@@ -51,6 +51,8 @@ _LINES_A_TURN = 50
 _PATIENCE_SECONDS = 1.0
 """How long the end of a worker waits for the processes that it has killed."""
 _STREAMS = {STDOUT: ("stdout", Level.INFO), STDERR: ("stderr", Level.WARNING)}
+_NO_ANSWERS = frozenset({READY, NOT_READY, STDOUT, STDERR})
+"""Kinds of frames that are not the end of a task."""
 
 
 class RemoteTraceback(Exception):
@@ -172,7 +174,9 @@ class ProcessPool(TaskPool):
             timer.cancel()
 
     def _on_frame(self, process: PoolProcess, kind: int, data: bytes | bytearray) -> None:
-        if kind in _STREAMS:
+        if kind not in _NO_ANSWERS:
+            self._take_answer(process, kind, data)
+        elif kind in _STREAMS:
             self._printed.append((process, kind, data))
             if not self._is_telling:
                 self._tell_some()
@@ -186,13 +190,11 @@ class ProcessPool(TaskPool):
             self._cause = ""
             self._idle.append(process)
             self._begin()
-        elif kind == NOT_READY:
+        else:
             cause, _, stack = data.decode(errors="backslashreplace").partition("\0")
             self._let_go(process)
             self._failures = max(self._failures, _ATTEMPTS - 1)
             self._start_failed(f"preload failed: {cause}", stack)
-        else:
-            self._take_answer(process, kind, data)
 
     def _take_answer(self, process: PoolProcess, kind: int, data: bytes | bytearray) -> None:
         """Give the process its next task, and take the answer of this one."""

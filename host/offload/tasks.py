@@ -17,7 +17,6 @@ from host.offload import coroutines
 
 _FEW_STRUCK = 64
 """So many tasks that are over may be among those that wait without being looked for."""
-_PENDING, _DONE, _FAILED, _CANCELLED = range(4)
 
 
 class Result:
@@ -33,6 +32,9 @@ class Result:
 
     Attributes:
         share, callback, error_callback: the same.
+        is_over: whether it is done, has failed or was cancelled.
+        has_failed: whether `value` is what it has raised.
+        is_cancelled: whether nobody is to be told.
         is_delivered: whether its turn has come to be told.
         undone: how many of its tasks are not over.
         value: what it has returned or raised.
@@ -42,11 +44,13 @@ class Result:
     __slots__ = (
         "_cancel",
         "_is_list",
-        "_state",
         "_then",
         "callback",
         "error_callback",
+        "has_failed",
+        "is_cancelled",
         "is_delivered",
+        "is_over",
         "share",
         "tasks",
         "undone",
@@ -63,33 +67,32 @@ class Result:
     ) -> None:
         self.share, self.callback, self.error_callback = share, callback, error_callback
         self.undone = 1
-        self.is_delivered = False
+        self.is_over = self.has_failed = self.is_cancelled = self.is_delivered = False
         self._cancel, self._is_list = cancel, size is not None
-        self._state = _PENDING
         self._then: list[Callable[[], object]] | None = None
         self.value: Any = [None] * (size or 0) if self._is_list else None
         self.tasks: list[Task] = []
 
     def ready(self) -> bool:
         """Tell whether it is over."""
-        return self._state != _PENDING
+        return self.is_over
 
     def successful(self) -> bool:
         """Tell whether nothing was raised."""
-        if self._state == _PENDING:
+        if not self.is_over:
             raise ValueError("the task is not over yet")
-        return self._state == _DONE
+        return not (self.has_failed or self.is_cancelled)
 
     def get(self) -> Any:
         """Return or raise what the task has."""
-        if self._state == _PENDING:
+        if not self.is_over:
             raise WouldBlockError(
                 "get() would wait for a task that is not over, and the loop never waits: give "
                 "apply_async a callback, or await it in a coroutine"
             )
-        if self._state == _CANCELLED:
+        if self.is_cancelled:
             raise TaskCancelledError("the task was cancelled")
-        if self._state == _FAILED:
+        if self.has_failed:
             raise self.value
         return self.value
 
@@ -99,14 +102,9 @@ class Result:
 
     def __await__(self) -> Generator[Any, None, Any]:
         """Wait for it, in a coroutine."""
-        if self._state == _PENDING:
+        if not self.is_over:
             yield from coroutines.wait(self._call_when_over, self.cancel)
         return self.get()
-
-    @property
-    def is_cancelled(self) -> bool:
-        """Whether it was cancelled."""
-        return self._state == _CANCELLED
 
     def add(self, index: int, value: Any) -> bool:
         """Take over what a task has returned; return whether it was the last one."""
@@ -117,16 +115,18 @@ class Result:
             self.value = value
         if self.undone:
             return False
-        self._state = _DONE
+        self.is_over = True
         return True
 
     def fail(self, error: BaseException) -> None:
         """Be over, with what a task has raised."""
-        self._state, self.value = _FAILED, error
+        self.is_over = self.has_failed = True
+        self.value = error
 
     def give_up(self) -> None:
         """Be over, without a value."""
-        self._state, self.value = _CANCELLED, None
+        self.is_over = self.is_cancelled = True
+        self.has_failed, self.value = False, None
         self.wake()
 
     def wake(self) -> None:
@@ -208,8 +208,9 @@ class Share:
         """Take out what may be delivered now that a result is over, the first one first."""
         due = []
         if self.connection is not None:
-            while self._in_order and self._in_order[0].ready():
-                due.append(self._in_order.popleft())
+            waiting = self._in_order
+            while waiting and waiting[0].is_over:
+                due.append(waiting.popleft())
         elif result in self._in_any_order:
             self._in_any_order.discard(result)
             due.append(result)
@@ -311,7 +312,10 @@ class Queue:
         share.struck = 0
 
     def deliver(self, result: Result) -> list[Result]:
-        """Return what may be delivered now that a result is over, the first one first."""
+        """Return what may be delivered now that a result is over, the first one first.
+
+        Those that were cancelled are among them.
+        """
         share = result.share
         before = share.count
         due = share.due(result)
@@ -319,7 +323,7 @@ class Queue:
         if share.connection is not None and share.is_empty():
             self._shares.pop(share.connection, None)
             self._clear(share)
-        return [each for each in due if not each.is_cancelled]
+        return due
 
     def results(self) -> list[Result]:
         """Return all results that are still to come."""

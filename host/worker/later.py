@@ -133,17 +133,17 @@ class LaterPart(ClosingPart):
             self._call_later_part(function)
             self.follow_up()
 
-    def _call_later_part(self, function: Callable[[Any], object]) -> None:
+    def _call_later_part(self, function: Callable[..., object], *args: object) -> None:
         """Call what goes on with the work of `on_readable`."""
         try:
-            self._handle(_ON_READABLE, function)
+            self._handle(_ON_READABLE, function, *args)
         except BaseException as error:
             self.fail(error)
 
-    def call_if_open(self, function: Callable[[Any], object]) -> None:
+    def call_if_open(self, function: Callable[..., object], *args: object) -> None:
         """Call what a timer or a task is for, unless the connection is closing."""
         if self._closing is None:
-            self._call_later_part(function)
+            self._call_later_part(function, *args)
 
     def _begin_timers(self) -> ConnectionTimers:
         """Return this connection's timers."""

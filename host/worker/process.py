@@ -179,8 +179,8 @@ class WorkerProcess:
         self._answers = Answers(self._connections, loop, self._channel, tasks_of=tasks_of)
         self._pools: Pools | None = None
         if make_pools is not None:
-            count = assignment.row.raise_by
-            self._pools = make_pools(loop, isolated, telemetry, assignment.slot, count)
+            row = assignment.row
+            self._pools = make_pools(loop, isolated, telemetry, assignment.slot, row)
         self._view = self._make_view(isolated, access_log=settings.log.access)
         self._hooks = registry.host_hooks(failures, breaker=breaker, timed=timed)
         bind = functools.partial(registry.bind, report=failures, breaker=breaker, timed=timed)

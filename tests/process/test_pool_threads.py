@@ -17,6 +17,7 @@ from host.ipc.scoreboard import (
     TASKS_RUNNING,
     TASKS_WAITING,
     TURN_BUCKETS,
+    Row,
     bucket_of,
 )
 from host.offload import threads
@@ -42,13 +43,9 @@ class Threads:
     def __init__(self, size: int, startable: int) -> None:
         self.startable = startable
         self.loop, self.counts = Loop(), Counter[int]()
-        around = Surroundings(
-            self.loop, lambda function: function(), Told().telemetry, 0, self.count
-        )
+        row = Row(self.counts, 0, 0, 0)
+        around = Surroundings(self.loop, lambda function: function(), Told().telemetry, 0, row)
         self.pool = ThreadPool("t", PoolSettings(kind="threads", size=size), around)
-
-    def count(self, word: int, change: int) -> None:
-        self.counts[word] += change
 
     def thread(self, **options: Any) -> threading.Thread:
         """Return a thread as Python has it if the system has no more of them."""

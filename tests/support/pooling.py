@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
-from host.ipc.scoreboard import WORKER_WORDS
+from host.ipc.scoreboard import WORKER_WORDS, Row
 from host.offload.pools import MakePools
 from host.offload.processes import ProcessPool
 from host.runtime.loop import Loop
@@ -33,9 +33,9 @@ class Client(SimpleNamespace):
     def end_answer(self) -> None:
         self.answers -= 1
 
-    def call_if_open(self, function: Callable[[Any], object]) -> None:
+    def call_if_open(self, function: Callable[..., object], *args: object) -> None:
         if not self.closed:
-            function(self)
+            function(self, *args)
 
     def call_at_end(self, function: Callable[[], object]) -> None:
         self.at_end[function] = None
@@ -60,13 +60,11 @@ class Bench:
         pools = {"p": PoolSettings(**settings)}
         self._size = pools["p"].size
         make = MakePools(pools, {})
-        self._pools = make(self.loop, _call, self.told.telemetry, 0, self._count)
+        row = Row(self.counts, 0, 0, 0)
+        self._pools = make(self.loop, _call, self.told.telemetry, 0, row)
         pool = self._pools.get("p")
         assert isinstance(pool, ProcessPool)
         self.pool = pool
-
-    def _count(self, word: int, change: int) -> None:
-        self.counts[word] += change
 
     @property
     def pids(self) -> list[int]:

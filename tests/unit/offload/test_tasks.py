@@ -33,7 +33,8 @@ class World:
         self.deliver(result)
 
     def deliver(self, result):
-        self.delivered += [self.names[each] for each in self.queue.deliver(result)]
+        due = self.queue.deliver(result)
+        self.delivered += [self.names[each] for each in due if not each.is_cancelled]
 
     def take_all(self):
         taken = []
