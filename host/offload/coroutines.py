@@ -23,6 +23,8 @@ def wait(
 ) -> Generator[Any, None, None]:
     """Wait in a coroutine until something is over; what is given up meanwhile is cancelled.
 
+    It is given up by a cancelled task, and by a coroutine that is closed or thrown an error.
+
     Args:
         call_when_over: has a function called then.
         cancel: cancels it.
@@ -33,5 +35,5 @@ def wait(
     try:
         yield from future
     finally:
-        if future.cancelled():
+        if future.cancelled() or not future.done():
             cancel()

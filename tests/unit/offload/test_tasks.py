@@ -1,5 +1,7 @@
 """Whose turn it is, how many tasks there may be, and in which order answers come."""
 
+import asyncio
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host import TaskCancelledError, WouldBlockError
-from host.offload.tasks import Queue, Result, Task
+from host.offload.tasks import Queue, Result, Share, Task
 
 
 class Client(SimpleNamespace):
@@ -189,3 +191,25 @@ def test_tasks_that_are_cancelled_one_after_the_other_do_not_pile_up(count):
     assert world.queue.take() is None
     world.add("last")
     assert world.take_all() == ["last"]
+
+
+@pytest.mark.parametrize(
+    "end",
+    [lambda each: each.close(), lambda each: each.throw(ValueError)],
+    ids=["close", "throw"],
+)
+def test_a_coroutine_that_is_ended_cancels_what_it_waits_for(end):
+    cancelled = []
+    result = Result(Share(None), cancelled.append)
+
+    async def wait():
+        await result
+
+    async def run():
+        coroutine = wait()
+        coroutine.send(None)
+        with suppress(ValueError):
+            end(coroutine)
+
+    asyncio.run(run())
+    assert cancelled == [result]
