@@ -24,16 +24,18 @@ class Answerers:
     Attributes:
         on_line: has a line answered.
         on_array: has an array answered, given as a line and as its words.
-        replies_alone: whether no plugin takes the connection: they do nothing but reply.
+        reply: returns the reply to a line, or to an array as a line and its words, where no plugin
+            takes the connection; else None.
+        replies_alone: whether that is so: they do nothing but reply.
     """
 
     __slots__ = (
-        "_reply",
-        "_reply_to_array",
+        "_reply_to_line",
         "_takes_words",
         "on_array",
         "on_line",
         "replies_alone",
+        "reply",
     )
 
     def __init__(self, host: Host, commands: Sequence[str]) -> None:
@@ -42,9 +44,9 @@ class Answerers:
         plain = host.hook("on_line", commands, ("connection", "line"))
         self._takes_words = plain is None
         self.on_line: OnLine = plain or (lambda connection, line: on_array(connection, line, None))
-        self._reply = host.hook("on_line", commands, ("line",))
-        self._reply_to_array = host.hook("on_line", commands, ("line", "words"))
-        self.replies_alone = self._reply_to_array is not None
+        self._reply_to_line = host.hook("on_line", commands, ("line",))
+        self.reply = host.hook("on_line", commands, ("line", "words"))
+        self.replies_alone = self.reply is not None
 
     def one_by_one(self, arrays: Iterator[Words] | None) -> OnLine:
         """Return what has lines answered; the words of arrays are taken from `arrays` in turn."""
@@ -55,7 +57,7 @@ class Answerers:
 
     def replies(self, lines: Iterator[bytes], arrays: Iterator[Words | None]) -> Iterator[Answer]:
         """Return the replies to lines, if plugins do nothing else."""
-        if self._reply is not None:
-            return map(self._reply, lines)
-        assert self._reply_to_array is not None
-        return map(self._reply_to_array, lines, arrays)
+        if self._reply_to_line is not None:
+            return map(self._reply_to_line, lines)
+        assert self.reply is not None
+        return map(self.reply, lines, arrays)

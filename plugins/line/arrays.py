@@ -16,6 +16,7 @@ AT_ONCE_BYTES = 2048
 _COUNTS = {b"*%d" % count: count for count in range(1, MAX_WORDS + 1)}
 _LENGTHS = [b"$%d" % size for size in range(AT_ONCE_BYTES + 1)]
 _length_of = _LENGTHS.__getitem__
+_END = b"\r\n"
 
 
 Words = Sequence[bytes]
@@ -28,30 +29,49 @@ def line_of(words: Words) -> bytes:
     return line.replace(b"\n", b" ") if b"\n" in line else line
 
 
-def cut_arrays(data: bytes, max_bytes: int) -> tuple[list[Words], Sequence[int], list[bytes]]:
+def one_array(data: bytes) -> list[bytes] | None:
+    """Return the words of `data` if it is one whole array, as most often; None if it is not.
+
+    Args:
+        data: at most `AT_ONCE_BYTES` bytes.
+    """
+    pieces = data.split(_END)
+    words = pieces[2::2]
+    if len(words) != _COUNTS.get(pieces[0]):
+        return None
+    return words if pieces[1::2] == [*map(_length_of, map(len, words)), b""] else None
+
+
+Cut = tuple[list[bytes], list[Words], Sequence[int], list[bytes]]
+"""Whole arrays as lines; the words of each; the number of pieces before each and after the last
+one; and the pieces, which are what is between the ends of lines in the data."""
+
+
+def cut_arrays(data: bytes, max_bytes: int) -> Cut:
     """Cut the whole arrays with which `data` begins, up to the first that is odd or unfinished.
 
     Args:
         data: at most `AT_ONCE_BYTES` bytes.
         max_bytes: the longest line.
-
-    Returns:
-        The words of each array; the number of pieces before each array and after the last one;
-        and the pieces, which are what is between the ends of lines in `data`.
     """
-    pieces = data.split(b"\r\n")
-    last = len(pieces) - 1
+    pieces = data.split(_END)
     count = _COUNTS.get(pieces[0])
-    step = 0 if count is None else 1 + 2 * count
-    if count is not None and last > step and data.count(b"\n") == last:
+    last = len(pieces) - 1
+    if count is not None and len(data) <= max_bytes and data.count(b"\n") == last:
         alike = _cut_alike(pieces, count)
         if alike:
-            totals = map(sum, zip(*(map(len, column) for column in alike), strict=True))
-            if max(totals) + count - 1 <= max_bytes:
-                whole: list[Words] = list(zip(*alike, strict=True))
-                return whole, range(0, step * len(whole) + 1, step), pieces
+            whole: list[Words] = list(zip(*alike, strict=True))
+            lines = alike[0] if count == 1 else list(map(b" ".join, whole))
+            step = 1 + 2 * count
+            return lines, whole, range(0, step * len(whole) + 1, step), pieces
+    return _cut_one_by_one(pieces, max_bytes)
+
+
+def _cut_one_by_one(pieces: list[bytes], max_bytes: int) -> Cut:
+    """Cut arrays of which nothing is known."""
     requests: list[Words] = []
     places, at = [0], 0
+    last = len(pieces) - 1
     while at < last:
         count = _COUNTS.get(pieces[at])
         if count is None:
@@ -68,7 +88,7 @@ def cut_arrays(data: bytes, max_bytes: int) -> tuple[list[Words], Sequence[int],
         requests.append(words)
         places.append(end)
         at = end
-    return requests, places, pieces
+    return list(map(line_of, requests)), requests, places, pieces
 
 
 def _cut_alike(pieces: list[bytes], count: int) -> list[list[bytes]]:

@@ -25,10 +25,14 @@ _SHOWN = 40
 
 
 class Commands:
-    """Answers the commands that ship, and counts all lines of its worker, its own or not."""
+    """Answers the commands that ship, and counts all lines of its worker, its own or not.
+
+    Attributes:
+        counted: how many there were; who hands out a line by itself raises it.
+    """
 
     def __init__(self) -> None:
-        self._counted = 0
+        self.counted = 0
         self._ahead = _NOTHING  # the lines that are counted and not handed out yet
         self._worker: Worker | None = None
         self._started = time.monotonic()
@@ -52,15 +56,11 @@ class Commands:
     def count(self, lines: Iterator[bytes]) -> None:
         """Count lines that are going to be handed out one after the other."""
         self._ahead = lines
-        self._counted += lines_left(lines)
-
-    def count_one(self) -> None:
-        """Count a line that is handed out."""
-        self._counted += 1
+        self.counted += lines_left(lines)
 
     def count_back(self) -> None:
         """Take those that were not handed out off the count again."""
-        self._counted -= lines_left(self._ahead)
+        self.counted -= lines_left(self._ahead)
         self._ahead = _NOTHING
 
     def answer(self, line: bytes | str, words: Words | None) -> bytes | None:
@@ -102,7 +102,7 @@ class Commands:
         uptime = int(time.monotonic() - self._started)
         connections = sum(1 for _ in worker.connections)
         text = b"+uptime_seconds %d connections %d lines %d\r\n"
-        return text % (uptime, connections, self._counted - lines_left(self._ahead))
+        return text % (uptime, connections, self.counted - lines_left(self._ahead))
 
     def _help(self, _rest: bytes, _words: Words | None) -> bytes:
         return b"+PING [text], ECHO text, TIME, WORKER, STATS, HELP, QUIT\r\n"

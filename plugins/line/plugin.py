@@ -20,7 +20,14 @@ from host import Connection, Counter, Host, Worker, hookimpl, hookspec
 from host.plugins.encoding import harmless
 from host.plugins.framing import FrameTooLongError, lines_left
 from host.plugins.line.answerers import Answer, Answerers, OnLine
-from host.plugins.line.arrays import AT_ONCE_BYTES, MAX_WORDS, Words, cut_arrays, line_of
+from host.plugins.line.arrays import (
+    AT_ONCE_BYTES,
+    MAX_WORDS,
+    Words,
+    cut_arrays,
+    line_of,
+    one_array,
+)
 from host.plugins.line.commands import QUIT, Commands
 from host.plugins.line.options import Options
 from host.plugins.line.session import Array, State
@@ -28,6 +35,7 @@ from host.plugins.line.share import Share
 
 # A number: `b"*" in chunk` would first take the bytes for a number, and raise and clear an error.
 _STAR, _CR = ord("*"), ord("\r")
+_BYTES = (bytes, bytearray, memoryview)
 _NO_WORDS: Iterator[Words | None] = repeat(None)
 _SHARE_BYTES = 2048
 """How much is answered in one turn of the loop before the other connections get theirs: about half
@@ -114,17 +122,15 @@ class Line:
                 if self._answer_arrays(connection, current, data):
                     return
             else:
-                lines = self._cut_lines(data)
-                if self._answerers.replies_alone and 0 < len(lines) <= current.at_once:
-                    if len(lines) == 1:
-                        self._reply_to(connection, lines, _NO_WORDS)
-                    else:
+                line, end, rest = data.partition(b"\n")
+                if end and not rest:
+                    self._answer_one(connection, line[:-1] if line[-1:] == b"\r" else line)
+                    return
+                if self._answerers.replies_alone:
+                    lines = self._cut_lines(data)
+                    if 0 < len(lines) <= current.at_once:
                         self._reply_together(connection, lines, _NO_WORDS)
-                    return
-                if len(lines) == 1:
-                    self._commands.count_one()
-                    self._say(connection, lines[0], self._answerers.on_line(connection, lines[0]))
-                    return
+                        return
         elif self._share.was_just_used_up():  # a turn in which many have their shares is long
             current.between = False
             current.framer.feed(data)
@@ -194,18 +200,32 @@ class Line:
 
     def _answer_arrays(self, connection: Connection, current: State, data: bytes) -> bool:
         """Have `data` answered if it is a few whole arrays; tell whether it is."""
-        requests, places, pieces = cut_arrays(data, self._at_once)
-        if not requests or pieces[places[-1] :] != [b""]:
-            return False
-        if self._answerers.replies_alone and len(requests) <= current.at_once:
-            self._reply_together(connection, list(map(line_of, requests)), iter(requests))
+        words = one_array(data)
+        if words is not None:
+            self._answer_one(connection, line_of(words), words)
             return True
-        if len(requests) > 1:
+        if not self._answerers.replies_alone:
             return False
-        line = line_of(requests[0])
-        self._commands.count_one()
-        self._say(connection, line, self._answerers.on_array(connection, line, requests[0]))
-        return True
+        lines, requests, places, pieces = cut_arrays(data, self._at_once)
+        if 0 < len(lines) <= current.at_once and pieces[places[-1] :] == [b""]:
+            self._reply_together(connection, lines, iter(requests))
+            return True
+        return False
+
+    def _answer_one(self, connection: Connection, line: bytes, words: Words | None = None) -> None:
+        """Have a line answered that has come by itself; `words` if it was an array."""
+        self._commands.counted += 1
+        answerers = self._answerers
+        if answerers.reply is not None:
+            answer = answerers.reply(line, words)
+        elif words is None:
+            answer = answerers.on_line(connection, line)
+        else:
+            answer = answerers.on_array(connection, line, words)
+        if type(answer) is bytes:
+            connection.write(answer)
+        else:
+            self._say(connection, line, answer)
 
     def _hand_out_lines(
         self,
@@ -251,13 +271,13 @@ class Line:
         It stops as `_hand_out_lines` does; what is left goes back to the framer.
         """
         framer, max_bytes = current.framer, self._options.max_line_bytes
-        requests, places, pieces = cut_arrays(framer.chunk, max_bytes)
+        lines, requests, places, pieces = cut_arrays(framer.chunk, max_bytes)
         is_all = requests and pieces[places[-1] :] == [b""]
         if is_all and lines_left(cut) == framer.chunk.count(b"\n"):
             deque(cut, 0)  # nothing of the chunk stays in the framer
         else:
-            requests, places, pieces = cut_arrays(framer.take(AT_ONCE_BYTES), max_bytes)
-        left = iter(list(map(line_of, requests)))
+            lines, requests, places, pieces = cut_arrays(framer.take(AT_ONCE_BYTES), max_bytes)
+        left = iter(lines)
         framer.chunk = b""  # there is no array in these lines, whatever they hold
         try:
             self._hand_out_lines(connection, current, left, iter(requests))
@@ -310,7 +330,7 @@ class Line:
 
     def _say(self, connection: Connection, line: bytes, answer: object) -> None:
         """Send the reply that `on_line` returned, or an error if nobody took the line."""
-        if isinstance(answer, bytes | bytearray | memoryview):
+        if isinstance(answer, _BYTES):
             connection.write(answer)
         elif answer is None or answer is False:
             word = line.split(maxsplit=1)[0] if line.strip() else b""
@@ -336,7 +356,7 @@ class Line:
         return self._answer(connection, line)
 
     def _answer(self, connection: Connection, line: bytes, words: Words | None = None) -> Answer:
-        self._commands.count_one()
+        self._commands.counted += 1
         given: bytes | str = line
         if self._decode:
             try:

@@ -54,8 +54,9 @@ def test_the_limit_holds_for_arrays_that_are_alike():
 def test_arrays_are_cut_up_to_the_first_that_is_odd_or_unfinished():
     whole = request(b"a") + request(b"b", b"c d")
     for rest in (b"", b"*", b"*1\r\n$1\r\nx", b"PING\r\n", request(b"x\r\ny"), request(b"x" * 65)):
-        lines, places, pieces = cut_arrays(whole + rest, LIMIT)
-        assert lines == [[b"a"], [b"b", b"c d"]]
+        lines, requests, places, pieces = cut_arrays(whole + rest, LIMIT)
+        assert lines == [b"a", b"b c d"]
+        assert requests == [[b"a"], [b"b", b"c d"]]
         assert b"\r\n".join(pieces[places[1] :]) == request(b"b", b"c d") + rest
         assert b"\r\n".join(pieces[places[2] :]) == rest
 
