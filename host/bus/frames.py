@@ -146,7 +146,7 @@ class Parser:
     """Takes frames apart, in whatever pieces they come."""
 
     def __init__(self, rest: bytes = b"") -> None:
-        self._data = bytearray(rest)
+        self._data: bytes | bytearray = rest
         self._wanted = 0  # so many bytes the next frame has at least
 
     @property
@@ -156,7 +156,12 @@ class Parser:
 
     def add(self, data: bytes) -> None:
         """Take in what has come."""
-        self._data += data
+        if not self._data:  # most often: what comes is whole, and is not copied
+            self._data = data
+        elif isinstance(self._data, bytearray):
+            self._data += data
+        else:
+            self._data = bytearray(self._data + data)
 
     def frames(self) -> Iterator[Frame]:
         """Yield each complete frame; those that are not asked for stay for the next call.
@@ -167,7 +172,7 @@ class Parser:
         if len(self._data) < self._wanted:
             return
         data, at = bytes(self._data), 0  # slices of it are bytes: no further copies
-        have, self._wanted = len(data), 0
+        have, self._data, self._wanted = len(data), b"", 0
         try:
             while have - at >= _HEAD_BYTES:
                 size, kind, name_size, number = _unpack_head(data, at)
@@ -182,7 +187,8 @@ class Parser:
                 at = end
                 yield _make_frame((kind, number, data[start:middle], data[middle:end]))
         finally:
-            del self._data[:at]
+            if at < have:
+                self._data = data[at:] + self._data
 
 
 class Channel:
@@ -195,6 +201,7 @@ class Channel:
             `take_dropped` has told how many: so nothing comes between a gap and the word of it.
 
     Attributes:
+        frames: yields the frames that have come, as `Parser.frames` does.
         queue: the frames that wait to be sent; `put` adds to it.
         dropped: how many frames the full queue has not taken, since `take_dropped`.
     """
@@ -205,6 +212,7 @@ class Channel:
         sock.setblocking(False)
         self._sock, self._max_queued, self._closes_gaps = sock, max_queued, closes_gaps
         self._parser = Parser()
+        self.frames = self._parser.frames
         self.queue: deque[bytes] = deque()
         self._queued = 0
         self.dropped = 0
@@ -261,7 +269,7 @@ class Channel:
         queue = self.queue
         while queue and pieces:
             pieces -= 1
-            data = self._next_piece()
+            data = queue.popleft() if len(queue) == 1 else self._next_piece()
             try:
                 sent = self._sock.send(data)
             except BlockingIOError:
@@ -287,14 +295,6 @@ class Channel:
         self._parser.add(data)
         return len(data) or -1
 
-    def frames(self) -> Iterator[Frame]:
-        """Yield the frames that have come; those that are not asked for stay for the next call.
-
-        Raises:
-            BadFrameError: what has come is no frame.
-        """
-        return self._parser.frames()
-
     def state(self) -> tuple[bytes, bytes, int]:
         """Return what was read and is no whole frame yet, what waits, and what was dropped."""
         return self._parser.rest, b"".join(self.queue), self.dropped
@@ -302,6 +302,7 @@ class Channel:
     def restore(self, rest: bytes, queued: bytes, dropped: int) -> None:
         """Go on where a channel of the same socket was."""
         self._parser = Parser(rest)
+        self.frames = self._parser.frames
         if queued:
             self.queue.append(queued)
         self._queued, self.dropped = len(queued), dropped
@@ -316,4 +317,4 @@ class Channel:
         while queue and size < _SEND_BYTES:
             pieces.append(queue.popleft())
             size += len(pieces[-1])
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return b"".join(pieces)

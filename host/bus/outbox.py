@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import NamedTuple
 
 from host.bus.bridge_frames import SERIAL, Ask
-from host.bus.frames import Frame
+from host.bus.frames import packed
 from host.bus.remote_state import OutboxState
 
 _ENTRY_BYTES = 200
@@ -29,6 +30,11 @@ class Unconfirmed(NamedTuple):
     packed: bytes
     member: int
     question: int | None = None
+
+
+_make_entry: Callable[[tuple[int, bytes, int, int | None]], Unconfirmed]
+_make_entry = partial(tuple.__new__, Unconfirmed)
+"""What `Unconfirmed` itself does, but it is a function of Python: that takes twice as long."""
 
 
 class Outbox:
@@ -62,7 +68,13 @@ class Outbox:
         return self._serial
 
     def add(
-        self, kind: Ask, name: bytes, payload: bytes, number: int = 0, member: int = NOBODY
+        self,
+        kind: int,
+        name: bytes,
+        payload: bytes,
+        number: int = 0,
+        member: int = NOBODY,
+        question: int | None = None,
     ) -> None:
         """Say something.
 
@@ -72,8 +84,15 @@ class Outbox:
             payload: what comes behind the serial.
             number: its number.
             member: who is told when it is confirmed.
+            question: the member's own number of a change of a table; see `change`.
         """
-        self._add(kind, name, payload, number, member)
+        self._serial += 1
+        frame = packed(kind, number, name, SERIAL.pack(self._serial) + payload)
+        self._entries.append(_make_entry((self._serial, frame, member, question)))
+        self.size += len(frame) + _ENTRY_BYTES
+        if self.open:
+            self._sent = self._serial
+            self._send(frame)
 
     def change(self, table: bytes, request: bytes, member: int, question: int) -> None:
         """Change a table.
@@ -85,7 +104,7 @@ class Outbox:
             question: the member's own number of that.
         """
         before = self._serial + 1 - self._entries[0].serial if self._entries else 0
-        self._add(Ask.CHANGE, table, request, before, member, question)
+        self.add(Ask.CHANGE, table, request, before, member, question)
 
     def refuse(self, serials: Iterable[int]) -> None:
         """Note that these were not done, but refused; whoever confirms them says so before."""
@@ -141,23 +160,6 @@ class Outbox:
         self._serial, self._sent = serial, sent
         self._entries.extend(Unconfirmed(*each) for each in entries)
         self.size = sum(len(each.packed) + _ENTRY_BYTES for each in self._entries)
-
-    def _add(
-        self,
-        kind: Ask,
-        name: bytes,
-        payload: bytes,
-        number: int,
-        member: int,
-        question: int | None = None,
-    ) -> None:
-        self._serial += 1
-        packed = Frame(kind, number, name, SERIAL.pack(self._serial) + payload).pack()
-        self._entries.append(Unconfirmed(self._serial, packed, member, question))
-        self.size += len(packed) + _ENTRY_BYTES
-        if self.open:
-            self._sent = self._serial
-            self._send(packed)
 
     def _end(self, entry: Unconfirmed, *, is_known: bool) -> None:
         self.size -= len(entry.packed) + _ENTRY_BYTES

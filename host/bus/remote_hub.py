@@ -9,6 +9,7 @@ broker, or the bridge, is here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from heapq import merge
 from operator import itemgetter
 from typing import Protocol
@@ -24,7 +25,7 @@ from host.bus.bridge_frames import (
     unpack_serials,
 )
 from host.bus.claims import Claims
-from host.bus.frames import BRIDGE, TIME, Frame, Kind, with_sender
+from host.bus.frames import BRIDGE, TIME, Frame, Kind, packed, with_sender
 from host.bus.hearers import Hearers
 from host.bus.outbox import NOBODY, Outbox, Unconfirmed
 from host.bus.questions import Questions
@@ -32,6 +33,9 @@ from host.bus.remote_state import RemoteLimits, RemoteState, Stage
 from host.bus.tables import READS, Answer, Request
 
 _HALF = 2**32 - 1
+_PUBLISH = int(Ask.PUBLISH)  # a number is had faster than a member of an enumeration
+_PUBLISH_TOLD = int(Ask.PUBLISH_TOLD)
+_MESSAGE = int(Kind.MESSAGE)
 
 Send = Callable[[int, bytes], object]
 
@@ -80,8 +84,9 @@ class RemoteHub:
         self.stage = Stage.AWAY
         self.foreign_entries: list[str] = []
         self._members: set[int] = set()
+        self._senders: dict[int, bytes] = {}  # how messages of members begin, as they are asked for
         self._hearers = Hearers()
-        self._outbox = Outbox(lambda packed: send(BRIDGE, packed), self._tell_end)
+        self._outbox = Outbox(partial(send, BRIDGE), self._tell_end)
         self._claims = Claims(send, self._ask, self._give_up, self._name, limits.asked_at_once)
         self._questions = Questions(send, self._ask, limits.queued_bytes)
         self._position: tuple[int, bytes] | None = None
@@ -93,7 +98,7 @@ class RemoteHub:
             Kind.SUBSCRIBE_PREFIX: self._subscribe_prefix,
             Kind.UNSUBSCRIBE: self._unsubscribe,
             Kind.UNSUBSCRIBE_PREFIX: self._unsubscribe_prefix,
-            Kind.PUBLISH: lambda member, frame: self._publish(member, frame, NOBODY),
+            Kind.PUBLISH: self._publish,
             Kind.PUBLISH_TOLD: lambda member, frame: self._publish(member, frame, member),
             Kind.OWN: self._claim,
             Kind.RELEASE: lambda member, frame: self._claims.release(member, frame.name),
@@ -144,6 +149,7 @@ class RemoteHub:
         if member not in self._members:
             return
         self._members.discard(member)
+        self._senders.pop(member, None)
         self._claims.leave(member)
         self._questions.leave(member)
         self._outbox.forget(member)
@@ -199,6 +205,7 @@ class RemoteHub:
     def restore(self, state: RemoteState) -> None:
         """Take over what the hub before has known; its members join again, before or after."""
         self._node = state.node
+        self._senders.clear()
         self._members.update(state.members)
         self._hearers.restore(state.hearers, state.prefix_hearers)
         self._outbox.restore(*state.outbox)
@@ -227,10 +234,12 @@ class RemoteHub:
         self.stage = stage
         self._told(stage, cause)
 
-    def _publish(self, member: int, frame: Frame, told: int) -> None:
-        whole = with_sender(self._name(member), frame.payload)
-        kind = Ask.PUBLISH if told == NOBODY else Ask.PUBLISH_TOLD
-        self._outbox.add(kind, frame.name, whole, frame.number, told)
+    def _publish(self, member: int, frame: Frame, told: int = NOBODY) -> None:
+        sender = self._senders.get(member)
+        if sender is None:
+            sender = self._senders[member] = with_sender(self._name(member), b"")
+        kind = _PUBLISH if told == NOBODY else _PUBLISH_TOLD
+        self._outbox.add(kind, frame.name, sender + frame.payload, frame.number, told)
         self._check_room()
 
     def _ask_table(self, member: int, frame: Frame) -> None:
@@ -279,9 +288,9 @@ class RemoteHub:
         self._check_room()
 
     def _send_all(self, frame: Frame) -> None:
-        packed = frame.pack()
+        told = frame.pack()
         for member in self._members:
-            self._send(member, packed)
+            self._send(member, told)
 
     def _give_up(self, member: int, key: bytes) -> None:
         self._outbox.add(Ask.RELEASE, key, self._name(member))
@@ -373,8 +382,8 @@ class RemoteHub:
         # What was asked for is said in that order: who subscribes does not hear what it has
         # published before, but is told of it if it is retained.
         waiting = merge(self._outbox.begin(), self._questions.begin(), key=itemgetter(0))
-        for _, packed in waiting:
-            self._send(BRIDGE, packed)
+        for _, frame in waiting:
+            self._send(BRIDGE, frame)
         self._claims.begin()
         self._enter(Stage.READY, "messages were lost" if lost else "")
 
@@ -383,9 +392,9 @@ class RemoteHub:
             number, epoch = self._position
             self._position = number + ((frame.number - number) & _HALF), epoch
         if hearers := self._hearers.of(frame.name):
-            packed = Frame(Kind.MESSAGE, 0, frame.name, frame.payload).pack()
+            message = packed(_MESSAGE, 0, frame.name, frame.payload)
             for member in hearers:
-                self._send(member, packed)
+                self._send(member, message)
 
     def _trust(self, frame: Frame) -> None:
         until, number = TRUST.unpack(frame.payload)

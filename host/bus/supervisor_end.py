@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from host.bus.frames import (
@@ -100,7 +101,7 @@ class BusRouter:
         self._hub = make_hub(self._send)
         self._channels: dict[int, Channel] = {}
         self._counts: dict[int, MessageCounts] = {}
-        self._readable: dict[int, None] = {}
+        self._readable: dict[int, bool] = {}  # whether frames that were read wait of it
         self._touched: dict[int, None] = {}
         self._passed = 0
         self._blocked: set[int] = set()
@@ -123,18 +124,18 @@ class BusRouter:
         channel = Channel(sock, closes_gaps=True)
         if state is not None:
             channel.restore(*state)
-            self._touched[member] = self._readable[member] = None
+            self._touched[member], self._readable[member] = None, True
         self._channels[member] = channel
         if counts is not None:
             self._counts[member] = counts
         self._hub.join(member)
-        self._loop.add(channel.fileno(), READ, lambda mask: self._on_event(member, mask))
+        self._loop.add(channel.fileno(), READ, partial(self._on_event, member))
 
     def add_bridge(self, sock: socket.socket) -> None:
         """Take in the end of the bridge to a broker; `remove_bridge` or `close` closes it."""
         channel = Channel(sock, sys.maxsize)  # what waits for the broker is bounded by the hub
         self._channels[BRIDGE] = channel
-        self._loop.add(channel.fileno(), READ, lambda mask: self._on_event(BRIDGE, mask))
+        self._loop.add(channel.fileno(), READ, partial(self._on_event, BRIDGE))
 
     def remove_bridge(self) -> None:
         """Let the bridge go; harmless if it is gone."""
@@ -210,14 +211,13 @@ class BusRouter:
         if mask & WRITE:
             self._flush(member)
         if mask & ~WRITE:
-            self._readable[member] = None
+            self._readable.setdefault(member, False)
 
     def _read(self, member: int) -> None:
         """Pass on what a worker has said; the next time it is the turn of others first."""
-        channel = self._channels[member]
-        del self._readable[member]
+        channel, is_behind = self._channels[member], self._readable.pop(member)
         try:
-            if self._pass_frames(member, channel, _TURN):
+            if not is_behind or self._pass_frames(member, channel, _TURN):
                 if channel.receive() < 0:
                     raise BadFrameError("end of file")
                 if self._pass_frames(member, channel, _TURN):
@@ -225,7 +225,7 @@ class BusRouter:
         except BadFrameError:
             self._cut_off(member)
         else:
-            self._readable[member] = None
+            self._readable[member] = True
 
     def _pass_frames(self, member: int, channel: Channel, most: float) -> bool:
         """Pass on frames that have come; False if there may be more than a turn takes."""
@@ -264,7 +264,7 @@ class BusRouter:
             empty = channel.flush(1)
         except OSError:  # it has died; its exit is on the way
             return
-        if lost := channel.take_dropped():
+        if channel.dropped and (lost := channel.take_dropped()):
             channel.put(Frame(Kind.LOST, lost, b"").pack())
             empty = False
         if empty is (member in self._blocked):

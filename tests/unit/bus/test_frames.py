@@ -104,6 +104,16 @@ def test_frames_that_nobody_asks_for_stay():
     assert parser.rest == b""
 
 
+def test_what_comes_while_frames_are_taken_is_behind_the_rest():
+    frames = [Frame(Kind.PUBLISH, number, b"t", b"x") for number in range(3)]
+    first, *most = frames[0].pack() + frames[1].pack() + frames[2].pack()
+    parser = Parser(bytes([first, *most[:30]]))
+    with closing(parser.frames()) as some:
+        assert next(some) == frames[0]
+        parser.add(bytes(most[30:]))
+    assert list(parser.frames()) == frames[1:]
+
+
 def test_a_frame_that_comes_slowly_is_not_copied_with_each_piece():
     parser = Parser(Frame(Kind.PUBLISH, 0, b"t", bytes(MAX_PAYLOAD_BYTES)).pack()[:1000])
     list(parser.frames())
