@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from host.bridge.lua import FOREIGN, LIFE, PRELUDE, PUBLISHING, SESSIONS
+from host.bridge.lua import FOREIGN, LIFE, PRELUDE, PUBLISHING, PUBLISHING_AT_ONCE, SESSIONS
 from host.bus.hub import HubLimits
 from host.bus.tables import ITEM_BYTES
 
@@ -111,7 +111,8 @@ return 1
 """,
     # node, session, serial, topic, sender, how many to retain, payload → 1, or 2 if it was not
     # retained since the name of its ring is taken; -1
-    "publish": PRELUDE
+    "publish": PUBLISHING_AT_ONCE
+    + PRELUDE
     + SESSIONS
     + PUBLISHING
     + """
