@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import hiredis
 
 from host.bridge.entries import Entries, foreign
-from host.bridge.link import Link, LinkError
+from host.bridge.link import Link, LinkError, Reply
 
 _STALE = -1
 """The answer of a script to a node that is taken for dead, or has another session."""
@@ -78,6 +78,19 @@ class ScriptCalls:
             misled: called if it has met somebody else's entry; None if nothing goes on then.
             is_urgent: whether somebody waits for the answer.
         """
+        take = self.taking(script, done, misled)
+        self._link.call(take, *self._words(script, arguments), is_urgent=is_urgent)
+
+    def head(self, script: str, *arguments: bytes | str | int, more: int) -> bytes:
+        """Return how a command is written that runs a script; so many more words follow it."""
+        words: tuple[Any, ...] = self._words(script, arguments)
+        written: bytes = hiredis.pack_command(words)
+        return b"*%d\r\n" % (len(words) + more) + written.partition(b"\r\n")[2]
+
+    def taking(
+        self, script: str, done: Callable[[Any], object], misled: Callable[[], object] | None = None
+    ) -> Reply:
+        """Return what takes the reply to a script, and passes on what is an answer; see `run`."""
 
         def take(reply: Any) -> None:
             if isinstance(reply, hiredis.ReplyError):
@@ -98,8 +111,7 @@ class ScriptCalls:
                 except _NO_ANSWER as error:
                     self._link.close(f"its answer to {script} is none: {error}")
 
-        digest, prefix = self._broker.digests[script], self._broker.prefix
-        self._link.call(take, "EVALSHA", digest, 1, prefix, *arguments, is_urgent=is_urgent)
+        return take
 
     def suspect(self, name: bytes, kind: str) -> None:
         """Look whether an entry is somebody else's, which is told then."""
@@ -110,6 +122,11 @@ class ScriptCalls:
         """Look whether those that are known still are."""
         if known := self._entries.known:
             self._probe(known)
+
+    def _words(
+        self, script: str, arguments: Iterable[bytes | str | int]
+    ) -> tuple[bytes | str | int, ...]:
+        return ("EVALSHA", self._broker.digests[script], 1, self._broker.prefix, *arguments)
 
     def _probe(self, entries: Iterable[tuple[bytes, str]]) -> None:
         asked = tuple(entries)

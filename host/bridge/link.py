@@ -19,6 +19,7 @@ from host.settings.bus import BrokerAddress
 from host.text import reason
 
 Reply = Callable[[Any], object]
+_Push = hiredis.PushNotification
 _NOTHING = object()
 _READ_BYTES = 65_536
 _DONE = b":1\r\n"
@@ -29,20 +30,6 @@ _MOST_BYTES = 67_108_864
 
 class LinkError(Exception):
     """The server is away, refuses, or says what it must not; the text says which."""
-
-
-class _Gathering:
-    """A context that does something at its end; it is entered for each message that is sent."""
-
-    def __init__(self, end: Callable[[], object]) -> None:
-        self._end, self.is_on = end, False
-
-    def __enter__(self) -> None:
-        self.is_on = True
-
-    def __exit__(self, *_: object) -> None:
-        self.is_on = False
-        self._end()
 
 
 class Link(asyncio.BufferedProtocol):
@@ -59,8 +46,9 @@ class Link(asyncio.BufferedProtocol):
 
     Attributes:
         is_reading: whether more may be passed on before `on_read` is called.
-        gathering: a context; all commands within are sent at its end, at once and without another
-            turn of the loop.
+        is_gathering: whether commands wait until `flush` is called, which costs less than another
+            turn of the loop; whoever sets it calls that.
+        is_paused: whether nothing is read at the moment.
     """
 
     def __init__(
@@ -70,8 +58,7 @@ class Link(asyncio.BufferedProtocol):
         on_read: Callable[[], object],
     ) -> None:
         self._on_push, self._on_end, self._on_read = on_push, on_end, on_read
-        self.is_reading = self._is_paused = False
-        self.gathering = _Gathering(self._flush)
+        self.is_reading = self.is_gathering = self.is_paused = False
         self._reader = hiredis.Reader(notEnoughData=_NOTHING)
         self._waiting: deque[Reply] = deque()
         self._transport: Wire | None = None
@@ -81,7 +68,8 @@ class Link(asyncio.BufferedProtocol):
         self._buffer = memoryview(bytearray(_READ_BYTES))
         self._ended = ""
         self._fed = 0
-        self._patience: Callable[..., None] = _nothing
+        self._be_patient: Callable[..., None] = _nothing
+        self._is_patient = False
         self._asked = self._answered = self._urgent = 0
         self._is_whole = False  # what has come last: no part of something is missing
 
@@ -110,26 +98,43 @@ class Link(asyncio.BufferedProtocol):
             command: its words.
             is_urgent: whether somebody waits for the reply, which may come a moment later if not.
         """
+        words: tuple[Any, ...] = command
+        self.send(done, hiredis.pack_command(words), is_urgent=is_urgent)
+
+    def send(self, done: Reply | None, written: bytes, *, is_urgent: bool) -> None:
+        """Send a command that is written already; see `call`."""
         if done is not None:
             self._waiting.append(done)
             self._asked += 1
             if is_urgent:
                 self._urgent = self._asked
-        if not self._unsent and not self.gathering.is_on:
-            asyncio.get_running_loop().call_soon(self._flush)
-        words: tuple[Any, ...] = command
-        self._unsent.append(hiredis.pack_command(words))
+        if not self._unsent and not self.is_gathering:
+            asyncio.get_running_loop().call_soon(self.flush)
+        self._unsent.append(written)
+
+    def flush(self) -> None:
+        """Send the commands that wait, now."""
+        self.is_gathering = False
+        if not self._unsent:
+            return
+        data, self._unsent = b"".join(self._unsent), []
+        if self._transport is not None and not self._transport.is_closing():
+            patient = self._is_whole and self._urgent <= self._answered
+            if patient is not self._is_patient:
+                self._wait_for_more(patient=patient)
+            self._transport.write(data)
 
     def hurry(self) -> None:
         """Take in the replies that nobody has waited for."""
         self._urgent = self._asked
-        self._patience(patient=False)
+        if self._is_patient:
+            self._wait_for_more(patient=False)
 
     def pause(self, *, paused: bool) -> None:
         """Read nothing more of what the server sends, or go on."""
-        if paused is self._is_paused or self._transport is None or self._transport.is_closing():
+        if paused is self.is_paused or self._transport is None or self._transport.is_closing():
             return
-        self._is_paused = paused
+        self.is_paused = paused
         (self._transport.pause_reading if paused else self._transport.resume_reading)()
 
     def close(self, reason: str) -> None:
@@ -147,7 +152,7 @@ class Link(asyncio.BufferedProtocol):
         """Speak over a wire."""
         self._transport = wire
         if isinstance(wire, PlainWire):
-            self._patience = wire.be_patient
+            self._be_patient = wire.be_patient
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return where what comes is to be put: asyncio calls it."""
@@ -155,19 +160,22 @@ class Link(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take in what has come: asyncio calls it."""
+        self.take(bytes(self._buffer[:nbytes]))
+
+    def take(self, data: bytes) -> None:
+        """Take in what has come."""
         self.is_reading = True
         try:
-            self._pass_on(nbytes)
+            self._pass_on(data)
         finally:
             self.is_reading = False
-            if not self._is_whole:  # what is missing may be short
-                self._patience(patient=False)
+            if self._is_patient and not self._is_whole:  # what is missing may be short
+                self._wait_for_more(patient=False)
             self._on_read()
 
-    def _pass_on(self, nbytes: int) -> None:
+    def _pass_on(self, data: bytes) -> None:
         reader = self._reader
-        data = bytes(self._buffer[:nbytes])
-        self._fed += nbytes
+        self._fed += len(data)
         count, self._is_whole = 0, False
         try:
             if self._fed > _MOST_BYTES:
@@ -176,8 +184,8 @@ class Link(asyncio.BufferedProtocol):
             while (reply := reader.gets()) is not _NOTHING:
                 self._fed = 0
                 count += 1
-                if isinstance(reply, hiredis.PushNotification):
-                    self._on_push(list(reply))
+                if isinstance(reply, _Push):
+                    self._on_push(reply)
                 elif self._waiting:
                     self._answered += 1
                     self._waiting.popleft()(reply)
@@ -199,11 +207,9 @@ class Link(asyncio.BufferedProtocol):
             self._waiting.popleft()(LinkError(reason))
         self._on_end(reason)
 
-    def _flush(self) -> None:
-        data, self._unsent = b"".join(self._unsent), []
-        if data and self._transport is not None and not self._transport.is_closing():
-            self._patience(patient=self._is_whole and self._urgent <= self._answered)
-            self._transport.write(data)
+    def _wait_for_more(self, *, patient: bool) -> None:
+        self._is_patient = patient
+        self._be_patient(patient=patient)
 
 
 def _nothing(*, patient: bool) -> None:

@@ -1,11 +1,15 @@
-"""Messages as the broker has them: what is read of them, and what is none."""
+"""Messages and other values as the broker has them: what is read of them, and what is none."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
-from host.bus import frames
-from host.bus.frames import with_sender
+from host.bus.frames import MAX_NAME_BYTES, MAX_PAYLOAD_BYTES, with_sender
+from host.bus.tables import MAX_VALUE_BYTES
+
+_LONGEST_WORD = 64
 
 
 class BrokerMessage(NamedTuple):
@@ -24,6 +28,11 @@ class BrokerMessage(NamedTuple):
     whole: bytes
 
 
+_make_message: Callable[[tuple[int, bytes, bytes, bytes]], BrokerMessage]
+_make_message = partial(tuple.__new__, BrokerMessage)
+"""What `BrokerMessage` itself does, but it is a function of Python: that takes twice as long."""
+
+
 def parse_message(data: Any) -> BrokerMessage | None:
     """Return what a message says; None if it is none: anyone may publish on a channel of Redis."""
     try:
@@ -34,11 +43,46 @@ def parse_message(data: Any) -> BrokerMessage | None:
         sender.decode()
     except (ValueError, TypeError, AttributeError):
         return None
-    is_one = (
+    if (
         0 < count < 2**53
         and 0 < len(sender) < 256
-        and size == len(topic)
-        and 0 < size <= frames.MAX_NAME_BYTES
-        and len(payload) <= frames.MAX_PAYLOAD_BYTES
+        and 0 < size == len(topic) <= MAX_NAME_BYTES
+        and len(payload) <= MAX_PAYLOAD_BYTES
+    ):
+        return _make_message((count, epoch, topic, with_sender(sender, payload)))
+    return None
+
+
+def word(value: Any) -> bytes:
+    """Return a value that is some word of the broker.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(value, bytes) or len(value) > _LONGEST_WORD:
+        raise TypeError(f"{type(value).__name__} for a word")
+    return value
+
+
+def topic_of(value: Any) -> bytes:
+    """Return a value that may be a topic.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(value, bytes) or len(value) > MAX_NAME_BYTES:
+        raise TypeError(f"{type(value).__name__} for a topic")
+    return value
+
+
+def is_item(key: Any, value: Any) -> bool:
+    """Tell whether tables may have it: anyone may write to a hash of Redis."""
+    try:
+        key.decode()
+    except (ValueError, AttributeError):
+        return False
+    return (
+        0 < len(key) <= MAX_NAME_BYTES
+        and isinstance(value, bytes)
+        and len(value) <= MAX_VALUE_BYTES
     )
-    return BrokerMessage(count, epoch, topic, with_sender(sender, payload)) if is_one else None

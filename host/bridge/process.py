@@ -7,7 +7,7 @@ import os
 import random
 import resource
 from collections.abc import Iterable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from typing import Any
 
 from host.asyncio.event_loop import HostEventLoop
@@ -38,6 +38,7 @@ _MOST_EVENTS = 64
 """Few files are watched; a wait takes memory for so many events."""
 _FULL_BYTES = 4_194_304
 """So much may wait for the supervisor: then nothing more is read from the broker."""
+_END = int(Ask.END)  # a number is had faster than a member of an enumeration
 _MOST_UNANSWERED = 256
 """So many commands may have no answer, then nothing more is read from the supervisor: a beat comes
 behind them, and would come too late behind all that waits after a break.
@@ -189,7 +190,7 @@ class _Bridge:
         run = opened.run + b"+%d" % self._damages if self._damages else opened.run
         broker = Broker(number, run, opened.digests, settings.prefix, settings.lease_seconds)
         self._link = link = opened.link
-        self._session = Session(link, broker, self._tell, self._flush_soon, self._entries)
+        self._session = Session(link, broker, self._put, self._flush_soon, self._entries)
         self._tell(Frame(Tell.UP, number, b"", str(settings.address).encode()))
         self._entries.tell()
 
@@ -221,8 +222,13 @@ class _Bridge:
                 self._telemetry.emit(BUS_REFUSED)
 
     def _tell(self, frame: Frame) -> None:
-        self._channel.put(frame.pack())
-        self._flush_soon()
+        self._put(frame.pack())
+
+    def _put(self, packed: bytes) -> None:
+        self._channel.put(packed)
+        link = self._link
+        if link is None or not link.is_reading:
+            self._flush_soon()
 
     def _flush_soon(self) -> None:
         if not self._is_flushing and not (self._link is not None and self._link.is_reading):
@@ -231,8 +237,8 @@ class _Bridge:
 
     def _flush(self) -> None:
         """Send what waits for the hub; read nothing more from the broker if that is too much."""
-        self._is_flushing = True  # what the session tells now is sent now, without another turn
-        if self._session is not None:
+        if self._session is not None and self._session.done:
+            self._is_flushing = True  # what is told now is sent now, without another turn
             self._session.flush()
         self._is_flushing = False
         try:
@@ -243,10 +249,15 @@ class _Bridge:
         if is_empty is self._is_writing:
             self._is_writing = not is_empty
             self._watch()
-        if self._link is not None:
-            self._link.pause(paused=self._channel.queued > _FULL_BYTES)
-        has_room = self._unanswered <= _MOST_UNANSWERED // 2
-        if self._is_held and has_room and not self._stopped.is_set():
+        link = self._link
+        if link is not None and link.is_paused is not (self._channel.queued > _FULL_BYTES):
+            link.pause(paused=not link.is_paused)
+        if self._is_held:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Do what the hub has asked for and had to wait, as soon as enough has been answered."""
+        if self._unanswered <= _MOST_UNANSWERED // 2 and not self._stopped.is_set():
             self._is_held = False
             self._watch()
             self._read(only_rest=True)
@@ -275,19 +286,23 @@ class _Bridge:
 
     def _pass_frames(self) -> None:
         """Do what the hub asks for; some of it may have to wait until the broker has answered."""
-        with nullcontext() if self._link is None else self._link.gathering:
-            self._do_frames()
-
-    def _do_frames(self) -> None:
-        for frame in self._channel.frames():
-            if frame.kind == Ask.END:
-                self._is_ending = True
-            elif self._session is not None:
-                self._session.handle(frame)
-            if self._unanswered >= _MOST_UNANSWERED and not self._stopped.is_set():
-                self._is_held = True
-                self._watch()
-                break
+        link, session = self._link, self._session
+        if link is not None:
+            link.is_gathering = True
+        try:
+            for frame in self._channel.frames():
+                if frame.kind == _END:
+                    self._is_ending = True
+                elif session is not None:
+                    session.handle(frame)
+                is_full = link is not None and link.unanswered >= _MOST_UNANSWERED
+                if is_full and not self._stopped.is_set():
+                    self._is_held = True
+                    self._watch()
+                    break
+        finally:
+            if link is not None:
+                link.flush()
 
     @property
     def _unanswered(self) -> int:

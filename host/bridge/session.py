@@ -9,16 +9,20 @@ from typing import Any
 from host.bridge.calls import Broker, ScriptCalls
 from host.bridge.entries import Entries
 from host.bridge.link import Link, LinkError
-from host.bridge.messages import BrokerMessage, parse_message
+from host.bridge.messages import BrokerMessage, is_item, parse_message, topic_of, word
 from host.bus import bridge_frames, frames, tables
 from host.bus.bridge_frames import JOINED, SERIAL, Ask, Tell, pack_serials, unpack_names
-from host.bus.frames import Frame, split_sender
+from host.bus.frames import Frame, packed
 from host.bus.tables import Op
 
+_MESSAGE = int(Tell.MESSAGE)  # a number is had faster than a member of an enumeration
+_PUBLISH_TOLD = int(Ask.PUBLISH_TOLD)
+_PUBLISH = b"%b" + 5 * b"$%d\r\n%b\r\n"
+"""The command that publishes: its beginning, and five words with their lengths."""
+_HALF = 2**32 - 1
 _GLOB = re.compile(rb"[\\*?\[\]^]")
 _MOST_SERIALS = 10_000
 """So many are told in one frame."""
-_LONGEST_WORD = 64
 _FEW_BYTES = 1024
 """So long messages may wait to be confirmed if nobody wants to know: they fill no queue."""
 _LEFT_OUT = 2
@@ -31,31 +35,34 @@ class Session:
     Args:
         link: the connection.
         broker: what is at its end.
-        tell: takes a frame for the hub.
+        put: takes a frame for the hub, packed.
         flush_soon: has `flush` called a moment later.
         entries: the entries of the bus that are somebody else's.
 
     Attributes:
         unanswered_beats: how many beats have no answer yet.
+        done: how much was done that `flush` has not told yet.
     """
 
     def __init__(
         self,
         link: Link,
         broker: Broker,
-        tell: Callable[[Frame], object],
+        put: Callable[[bytes], object],
         flush_soon: Callable[[], object],
         entries: Entries,
     ) -> None:
-        self._link, self._broker, self._tell, self._flush_soon = link, broker, tell, flush_soon
+        self._link, self._broker, self._put, self._flush_soon = link, broker, put, flush_soon
         self._scripts = ScriptCalls(link, broker, entries)
         self._run, self._suspect = self._scripts.run, self._scripts.suspect
+        self._published = self._scripts.taking("publish", self._confirm)
+        self._publishing = b""  # how a command begins that publishes, as soon as this has joined
         self._node = self._session = b""
         self._topics: set[bytes] = set()
         self._prefixes: dict[bytes, None] = {}
         self._number, self._epoch = 0, b""
         self._is_hearing = self._is_ready = False
-        self._done = 0
+        self.done = 0
         self._refused: list[int] = []
         self.unanswered_beats = 0
         self._questions: dict[int, Callable[[Frame], object]] = {
@@ -117,9 +124,10 @@ class Session:
         kind = parts[0] if parts else b""
         if kind not in (b"message", b"pmessage") or not self._is_hearing:
             return True  # what comes before all that was missed is known is in that, too
-        if parts[-1] == b"":
+        data = parts[-1]
+        if data == b"":
             return True  # somebody has tried whether that can be done (`trial`)
-        message = parse_message(parts[-1])
+        message = parse_message(data)
         if message is None:
             return False
         if message.epoch != self._epoch:
@@ -131,11 +139,11 @@ class Session:
 
     def flush(self) -> None:
         """Tell the hub what was done since the last time."""
-        if self._done:
+        if self.done:
             self._tell_refused(self._refused)
             self._refused.clear()
-            self._tell(Frame(Tell.DONE, self._done, b""))
-            self._done = 0
+            self._tell(Frame(Tell.DONE, self.done, b""))
+            self.done = 0
 
     @property
     def _self(self) -> tuple[bytes, bytes]:
@@ -150,7 +158,8 @@ class Session:
 
         def joined(reply: Any) -> None:
             session, last, known, alive, *refused = reply
-            self._session = _word(session)
+            self._session = word(session)
+            self._publishing = self._scripts.head("publish", *self._self, more=5)
             self._tell_refused(list(map(int, refused)))
             state = JOINED.pack(int(last), int(known), int(alive))
             self._tell(Frame(Tell.JOINED, 0, b"", state))
@@ -166,7 +175,7 @@ class Session:
     def _beaten(self, sent: float, reply: Any) -> None:
         """Trust owned keys for the lease from before the beat was sent, less one beat."""
         self.unanswered_beats = 0
-        number, epoch = int(reply[0]), _word(reply[1])
+        number, epoch = int(reply[0]), word(reply[1])
         if not self._is_ready:
             return
         if epoch != self._epoch:
@@ -232,8 +241,11 @@ class Session:
         return topic in self._topics or any(map(topic.startswith, self._prefixes))
 
     def _pass_on(self, message: BrokerMessage) -> None:
-        number = message.number & 0xFFFFFFFF
-        self._tell(Frame(Tell.MESSAGE, number, message.topic, message.whole))
+        number, _, topic, whole = message
+        self._put(packed(_MESSAGE, number & _HALF, topic, whole))
+
+    def _tell(self, frame: Frame) -> None:
+        self._put(frame.pack())
 
     def _resume(self, frame: Frame) -> None:
         """Read what was missed, page by page; what is pushed meanwhile is in a page, too."""
@@ -253,7 +265,7 @@ class Session:
             if is_more:
                 self._read_page(int(number), epoch, is_first=False)
                 return
-            self._number, self._epoch, self._is_hearing = int(number), _word(now), True
+            self._number, self._epoch, self._is_hearing = int(number), word(now), True
             place = SERIAL.pack(self._number) + self._broker.run + b":" + self._epoch
             self._tell(Frame(Tell.RESUMED, int(bool(lost) and not is_first), b"", place))
 
@@ -270,7 +282,7 @@ class Session:
         def retained(reply: Any) -> None:
             left, messages, *foreign_topic = reply
             if foreign_topic:
-                misled(_topic(*foreign_topic))
+                misled(topic_of(*foreign_topic))
             for each in messages:
                 if (message := parse_message(each)) is not None:
                     self._tell(Frame(Tell.RETAINED, frame.number, message.topic, message.whole))
@@ -279,18 +291,31 @@ class Session:
         self._run(script, retained, frame.name, misled=lost if script == "ring" else None)
 
     def _publish(self, frame: Frame) -> None:
-        (serial,) = SERIAL.unpack_from(frame.payload)
-        sender, payload = split_sender(frame.payload[SERIAL.size :])
-        arguments = (serial, frame.name, sender, frame.number, payload)
+        """Write the command here: that is the half of what packing all its words anew takes."""
+        kind, retained, topic, data = frame
+        start = SERIAL.size + 1
+        end = start + data[start - 1]
+        (number,) = SERIAL.unpack_from(data)
+        serial, sender, payload = b"%d" % number, data[start:end], data[end:]
+        done, keep = self._published, b"%d" % retained
+        if retained:
 
-        def published(reply: Any) -> None:
-            if reply == _LEFT_OUT:
-                self._suspect(b"ring:" + frame.name, "list")
-            self._confirm(reply)
+            def published(reply: Any) -> None:
+                if reply == _LEFT_OUT:
+                    self._suspect(b"ring:" + topic, "list")
+                self._confirm(reply)
 
-        done = published if frame.number else self._confirm
-        is_urgent = frame.kind == Ask.PUBLISH_TOLD or len(payload) > _FEW_BYTES
-        self._run("publish", done, *self._self, *arguments, is_urgent=is_urgent)
+            done = self._scripts.taking("publish", published)
+        written = _PUBLISH % (
+            self._publishing,
+            *(len(serial), serial),
+            *(len(topic), topic),
+            *(len(sender), sender),
+            *(len(keep), keep),
+            *(len(payload), payload),
+        )
+        is_urgent = kind == _PUBLISH_TOLD or len(payload) > _FEW_BYTES
+        self._link.send(done, written, is_urgent=is_urgent)
 
     def _do(self, script: str, frame: Frame, *more: bytes) -> None:
         (serial,) = SERIAL.unpack_from(frame.payload)
@@ -298,7 +323,7 @@ class Session:
         self._run(script, self._confirm, *self._self, serial, member, *more)
 
     def _confirm(self, _reply: Any) -> None:
-        self._done += 1
+        self.done += 1
         self._flush_soon()
 
     def _ask_table(self, frame: Frame) -> None:
@@ -310,13 +335,13 @@ class Session:
 
         def items(reply: Any) -> None:
             pairs = zip(reply[::2], reply[1::2], strict=True)
-            found = (pair for pair in pairs if _is_item(*pair))
+            found = (pair for pair in pairs if is_item(*pair))
             for piece in tables.pack_items(found):
                 self._tell(Frame(Tell.ITEMS, frame.number, b"", piece))
             answer(tables.DONE)
 
         def got(reply: Any) -> None:
-            is_known = reply is None or _is_item(request.key, reply)
+            is_known = reply is None or is_item(request.key, reply)
             answer(tables.Answer(done=True, value=reply) if is_known else tables.NOT_DONE)
 
         def misled() -> None:
@@ -342,41 +367,6 @@ class Session:
 
         arguments = (serial, frame.number, frame.name, request.key)
         self._run("put", changed, *self._self, *arguments, _marked(request.value), expected)
-
-
-def _word(value: Any) -> bytes:
-    """Return a value that is some word of the broker.
-
-    Raises:
-        TypeError: it is none.
-    """
-    if not isinstance(value, bytes) or len(value) > _LONGEST_WORD:
-        raise TypeError(f"{type(value).__name__} for a word")
-    return value
-
-
-def _topic(value: Any) -> bytes:
-    """Return a value that may be a topic.
-
-    Raises:
-        TypeError: it is none.
-    """
-    if not isinstance(value, bytes) or len(value) > frames.MAX_NAME_BYTES:
-        raise TypeError(f"{type(value).__name__} for a topic")
-    return value
-
-
-def _is_item(key: Any, value: Any) -> bool:
-    """Tell whether tables may have it: anyone may write to a hash of Redis."""
-    try:
-        key.decode()
-    except (ValueError, AttributeError):
-        return False
-    return (
-        0 < len(key) <= frames.MAX_NAME_BYTES
-        and isinstance(value, bytes)
-        and len(value) <= tables.MAX_VALUE_BYTES
-    )
 
 
 def _marked(value: bytes | None) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from host.runtime.loop import READ, WRITE, Loop
 
 _NO_DELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+_READ_BYTES = 65_536
 _FEW_BYTES = 64
 """Fewer than a message has as it comes, and as much as a dozen answers that say "done"."""
 
@@ -35,6 +36,16 @@ class Wire(Protocol):
         """End it at once."""
 
 
+class Reader(Protocol):
+    """What takes in what a wire reads."""
+
+    def take(self, data: bytes) -> None:
+        """Take in what has come."""
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """End: of an error, or since the other end has."""
+
+
 class PlainWire:
     """A socket that is read and written in the host's loop itself.
 
@@ -44,11 +55,11 @@ class PlainWire:
     Args:
         sock: a connected stream socket; this closes it.
         loop: the host's loop, in which asyncio's loop takes its turns.
-        protocol: what takes in what is read.
+        reader: what takes in what is read.
     """
 
-    def __init__(self, sock: socket.socket, loop: Loop, protocol: asyncio.BufferedProtocol) -> None:
-        self._sock, self._loop, self._protocol = sock, loop, protocol
+    def __init__(self, sock: socket.socket, loop: Loop, reader: Reader) -> None:
+        self._sock, self._loop, self._reader = sock, loop, reader
         self._unsent = bytearray()
         self._is_closing = self._is_paused = False
         sock.setblocking(False)
@@ -98,7 +109,7 @@ class PlainWire:
         self._watch()
 
     def abort(self) -> None:
-        """End it at once: the protocol hears of it a moment later."""
+        """End it at once: the reader hears of it a moment later."""
         self._end(None)
 
     def _on_event(self, mask: int) -> None:
@@ -112,17 +123,17 @@ class PlainWire:
     def _read(self) -> None:
         """Read once: also what a paused one has before its end, which cannot wait for longer."""
         try:
-            size = self._sock.recv_into(self._protocol.get_buffer(-1))
+            data = self._sock.recv(_READ_BYTES)
         except BlockingIOError:
             return
         except OSError as error:
             self._end(error)
             return
-        if not size:
+        if not data:
             self._end(None)
             return
         try:
-            self._protocol.buffer_updated(size)
+            self._reader.take(data)
         except Exception as error:  # a bug ends the connection, as with asyncio's transports
             what = {"message": "what was read could not be taken in", "exception": error}
             asyncio.get_running_loop().call_exception_handler(what)
@@ -148,7 +159,7 @@ class PlainWire:
             self._unsent.clear()
             self._loop.remove(self._sock.fileno())
             self._sock.close()
-            asyncio.get_running_loop().call_soon(self._protocol.connection_lost, error)
+            asyncio.get_running_loop().call_soon(self._reader.connection_lost, error)
 
 
 async def open_socket(host: str, port: int, path: str) -> socket.socket:

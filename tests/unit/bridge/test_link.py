@@ -33,12 +33,12 @@ class Talk:
         self.hear(b":1\r\n")
 
     def ask(self, *, is_urgent):
-        with self.link.gathering:
-            self.link.call(self.replies.append, "PING", is_urgent=is_urgent)
+        self.link.is_gathering = True
+        self.link.call(self.replies.append, "PING", is_urgent=is_urgent)
+        self.link.flush()
 
     def hear(self, data):
-        self.link.get_buffer(-1)[: len(data)] = data
-        self.link.buffer_updated(len(data))
+        self.link.take(data)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What is read of a broker: anyone may publish on its channels, so each message is looked at."""
 
+import hiredis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +10,14 @@ from host.bridge.messages import parse_message
 from host.bridge.scripts import SCRIPTS
 from host.bridge.session import Broker, Session
 from host.bus.bridge_frames import SERIAL, Ask, Tell, pack_names
-from host.bus.frames import MAX_NAME_BYTES, MAX_PAYLOAD_BYTES, Frame, split_sender
+from host.bus.frames import (
+    MAX_NAME_BYTES,
+    MAX_PAYLOAD_BYTES,
+    Frame,
+    Parser,
+    split_sender,
+    with_sender,
+)
 from host.bus.tables import MAX_VALUE_BYTES, Answer, Op, Request, unpack_items
 
 TEXT = st.text(min_size=1, max_size=60).map(str.encode)
@@ -57,15 +65,29 @@ def test_what_is_none_is_dropped(data):
     assert parse_message(data) is None
 
 
+def words_of(written):
+    """Return the words of a command that is written: all of them, and nothing behind them."""
+    reader = hiredis.Reader(encoding="utf-8", errors="surrogateescape")
+    reader.feed(written)
+    words = reader.gets()
+    assert reader.gets() is False
+    return words
+
+
 class FakeLink:
     """Has what was asked for, and whether it was closed."""
 
     def __init__(self):
         self.asked, self.causes, self.urgent = [], [], []
+        self.written = b""
 
     def call(self, done, *command, is_urgent=True):
         self.asked.append((command[1], done))
         self.urgent.append(is_urgent)
+
+    def send(self, done, written, *, is_urgent):
+        self.written = written
+        self.call(done, *words_of(written), is_urgent=is_urgent)
 
     def close(self, cause):
         self.causes.append(cause)
@@ -79,7 +101,7 @@ class Conversation:
         digests = {name: name for name in SCRIPTS}
         broker = Broker(1, b"run", digests, "p:", lease_seconds=1.0)
         entries = Entries("p:", self.foreign.append)
-        self.session = Session(self.link, broker, self.told.append, lambda: None, entries)
+        self.session = Session(self.link, broker, self.take, lambda: None, entries)
         self.session.handle(Frame(Ask.JOIN, 1, b"n"))
         self.answer([b"1", b"0", b"5", b"6"])
         self.answer([b"0", b"17"])  # to the first beat
@@ -87,6 +109,9 @@ class Conversation:
         self.answer([b"0", b"17", 0, 0, []])
         self.session.handle(Frame(Ask.READY, 0, b""))
         self.answer([b"0", b"17"])
+
+    def take(self, packed):
+        self.told += Parser(packed).frames()
 
     def answer(self, reply):
         """Answer what was asked first; return which script that was."""
@@ -201,3 +226,18 @@ def test_only_short_messages_of_which_nobody_waits_to_be_told_are_not_urgent(ask
     payload = SERIAL.pack(1) + b"\x03n:1" + bytes(size)
     conversation.session.handle(Frame(ask, 0, b"t", payload))
     assert conversation.link.urgent[-1] is is_urgent
+
+
+@given(
+    st.integers(1, 2**63),
+    st.binary(min_size=1, max_size=600),
+    SENDER,
+    st.integers(0, 2000),
+    st.binary(max_size=300),
+)
+def test_a_message_is_written_as_any_other_command(serial, topic, sender, keep, payload):
+    conversation = Conversation()
+    whole = SERIAL.pack(serial) + with_sender(sender, payload)
+    conversation.session.handle(Frame(Ask.PUBLISH, keep, topic, whole))
+    words = ("EVALSHA", "publish", 1, "p:", b"n", b"1", serial, topic, sender, keep, payload)
+    assert conversation.link.written == hiredis.pack_command(words)

@@ -14,19 +14,16 @@ from host.runtime.loop import Loop
 LARGE = bytes(range(256)) * 8_000
 
 
-class Reader(asyncio.BufferedProtocol):
+class Reader:
     """Keeps what has come, and how it has ended."""
 
     def __init__(self):
-        self.buffer, self.heard = bytearray(1000), b""
+        self.heard = b""
         self.ended = asyncio.get_running_loop().create_future()
         self.on_data = lambda: None
 
-    def get_buffer(self, _size):
-        return self.buffer
-
-    def buffer_updated(self, size):
-        self.heard += self.buffer[:size]
+    def take(self, data):
+        self.heard += data
         self.on_data()
 
     def connection_lost(self, error):
@@ -46,8 +43,8 @@ class Pair:
     def __init__(self, loop, make=socket.socketpair):
         self.ours, self.there = make()
         self.there.setblocking(False)
-        self.protocol = Reader()
-        self.wire = PlainWire(self.ours, loop, self.protocol)
+        self.reader = Reader()
+        self.wire = PlainWire(self.ours, loop, self.reader)
 
     async def until(self, holds):
         async with asyncio.timeout(10):
@@ -73,7 +70,7 @@ def run(test, make=socket.socketpair):
             await test(pair)
         finally:
             pair.wire.abort()
-            await pair.protocol.ended
+            await pair.reader.ended
             pair.there.close()
 
     with asyncio.Runner(loop_factory=lambda: HostEventLoop(loop)) as runner:
@@ -108,20 +105,20 @@ def test_a_few_bytes_wait_for_more_or_until_they_are_wanted():
 
         pair.wire.be_patient(patient=True)
         await sent(10)
-        assert not pair.protocol.heard
+        assert not pair.reader.heard
         pair.there.send(bytes(60))
-        await pair.until(lambda: len(pair.protocol.heard) == 70)
+        await pair.until(lambda: len(pair.reader.heard) == 70)
         await sent(10)
-        assert len(pair.protocol.heard) == 70
+        assert len(pair.reader.heard) == 70
         pair.wire.be_patient(patient=False)
-        await pair.until(lambda: len(pair.protocol.heard) == 80)
+        await pair.until(lambda: len(pair.reader.heard) == 80)
         pair.there.send(b"1")
-        await pair.until(lambda: len(pair.protocol.heard) == 81)
+        await pair.until(lambda: len(pair.reader.heard) == 81)
         pair.wire.be_patient(patient=True)
         pair.there.send(b"last")
         pair.there.shutdown(socket.SHUT_WR)
-        await pair.protocol.ended
-        assert pair.protocol.heard.endswith(b"last")
+        await pair.reader.ended
+        assert pair.reader.heard.endswith(b"last")
 
     run(test, tcp_pair)
 
@@ -129,14 +126,14 @@ def test_a_few_bytes_wait_for_more_or_until_they_are_wanted():
 def test_what_comes_is_read_but_while_it_is_paused():
     async def test(pair):
         pair.there.send(b"1")
-        await pair.until(lambda: pair.protocol.heard == b"1")
+        await pair.until(lambda: pair.reader.heard == b"1")
         pair.wire.pause_reading()
         pair.wire.write(LARGE)  # to be able to send does not make it read
         pair.there.send(b"2")
         await pair.read_all(len(LARGE))
-        assert pair.protocol.heard == b"1"
+        assert pair.reader.heard == b"1"
         pair.wire.resume_reading()
-        await pair.until(lambda: pair.protocol.heard == b"12")
+        await pair.until(lambda: pair.reader.heard == b"12")
 
     run(test)
 
@@ -147,7 +144,7 @@ def test_an_end_is_told_once_and_nothing_is_sent_any_more(paused):
         if paused:
             pair.wire.pause_reading()
         pair.there.close()
-        assert await pair.protocol.ended is None
+        assert await pair.reader.ended is None
         assert pair.wire.is_closing()
         pair.wire.write(b"x")
         pair.wire.pause_reading()
@@ -162,28 +159,28 @@ def test_what_cannot_be_sent_ends_it():
         pair.wire.pause_reading()
         pair.there.close()
         pair.wire.write(b"x")
-        assert isinstance(await pair.protocol.ended, OSError)
+        assert isinstance(await pair.reader.ended, OSError)
 
     run(test)
 
 
-def test_a_protocol_may_end_it_while_it_reads():
+def test_a_reader_may_end_it_while_it_reads():
     async def test(pair):
-        pair.protocol.on_data = pair.wire.abort
+        pair.reader.on_data = pair.wire.abort
         pair.there.send(b"1")
-        assert await pair.protocol.ended is None
-        assert pair.protocol.heard == b"1"
+        assert await pair.reader.ended is None
+        assert pair.reader.heard == b"1"
 
     run(test)
 
 
-def test_a_protocol_that_fails_ends_its_connection_alone():
+def test_a_reader_that_fails_ends_its_connection_alone():
     async def test(pair):
         told = []
         asyncio.get_running_loop().set_exception_handler(lambda _, what: told.append(what))
-        pair.protocol.on_data = lambda: 1 // 0
+        pair.reader.on_data = lambda: 1 // 0
         pair.there.send(b"1")
-        assert await pair.protocol.ended is None
+        assert await pair.reader.ended is None
         (what,) = told
         assert isinstance(what["exception"], ZeroDivisionError)
 
