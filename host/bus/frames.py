@@ -233,21 +233,12 @@ class Channel:
         too: while messages are dropped, a key that is released becomes free. Short answers always
         have room, since who asks reads as well: so each question has one.
         """
-        kind = packed[KIND_AT]
         waiting = self._queued + len(packed)
-        if kind in _MESSAGES:
-            has_room = waiting <= self._max_queued and not (self._closes_gaps and self.dropped)
-        else:
-            has_room = (
-                waiting <= 2 * self._max_queued
-                or kind in _ANSWERS
-                or (kind == Kind.ANSWER and len(packed) <= _SHORT_BYTES)
-            )
-        if not has_room:
+        if (waiting > self._max_queued or self.dropped) and not self._has_room(packed, waiting):
             self.dropped += 1
             return False
         self.queue.append(packed)
-        self._queued += len(packed)
+        self._queued = waiting
         return True
 
     def take_dropped(self) -> int:
@@ -310,6 +301,17 @@ class Channel:
     def close(self) -> None:
         """Close the socket."""
         self._sock.close()
+
+    def _has_room(self, packed: bytes, waiting: int) -> bool:
+        """Tell whether a frame has room, with which so many bytes wait; see `put`."""
+        kind = packed[KIND_AT]
+        if kind in _MESSAGES:
+            return waiting <= self._max_queued and not (self._closes_gaps and self.dropped)
+        return (
+            waiting <= 2 * self._max_queued
+            or kind in _ANSWERS
+            or (kind == Kind.ANSWER and len(packed) <= _SHORT_BYTES)
+        )
 
     def _next_piece(self) -> bytes:
         """Take so many frames off the queue as fit one send."""
