@@ -112,7 +112,7 @@ def start_program(
     Args:
         file: what is executed.
         arguments: all arguments, the program's name first.
-        origin: all variables, and the working directory.
+        origin: all variables, the working directory and the umask.
         output: what descriptor 1 of the program refers to; its descriptor 0 is /dev/null.
         errors: the same for descriptor 2. It also gets one line if the program cannot be executed;
             the child then ends with the exit code 127, as in a shell.
@@ -129,6 +129,7 @@ def start_program(
             return _NOT_EXECUTED
         variables = {**origin.environment, **lineage.passed()}
         origin.go_back()
+        os.umask(origin.umask)
         # What is ignored or blocked stays so (execve(2)).
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         early_signals.unblock()

@@ -39,9 +39,10 @@ from host.startup.prepare import (
     prepare_none,
     prepare_uninterrupted,
 )
-from host.startup.privileged import Opened, open_and_become, set_umask, wanted_account
+from host.startup.privileged import Opened, open_and_become, wanted_account
 from host.startup.rehearsal import rehearse, rehearse_again
 from host.startup.trial import try_elsewhere
+from host.startup.umask import set_umask, setting_umask
 from host.supervisor.dependencies import Dependencies
 from host.supervisor.process import Supervisor
 from host.supervisor.reload.handover import Handover, is_rehearsal
@@ -97,8 +98,7 @@ def _launch(load_settings: Callable[[], Loaded], version: str, signals: Signals)
             prepared, failed = _prepare_again(load_settings, handed, given, log, signals)
             return _run(prepared, version, given, failed, log, signals)
         with signals.interrupting(), ExitStack() as unused:
-            loaded, opened = load_settings(), None
-            set_umask(loaded.settings, given)
+            loaded, opened = setting_umask(load_settings, given.origin)(), None
             wanted = wanted_account(loaded)
             log.begin(loaded, wanted)
             _allow(loaded.settings, log, signals)
@@ -139,29 +139,30 @@ def _prepare_again(
     What was tried a moment ago may not load any more. The workers that there are serve on then, as
     they were set up: they must not lose their supervisor.
     """
-    set_umask(handed.settings_before, given)
+    set_umask(handed.settings_before, given.origin)
     _allow(handed.settings_before, log, signals)
+    load = setting_umask(load_settings, given.origin)
     try:
         with signals.interrupting():
-            failed = rehearse_again(load_settings, handed)
+            failed = rehearse_again(load, handed)
     except Interrupted as stop:
         failed = str(stop)
     log.begin(Loaded(handed.settings_before))
     if not failed:
         try:
             with signals.interrupting():
-                prepared = prepare_uninterrupted(load_settings, handed.kept)
+                prepared = prepare_uninterrupted(load, handed.kept)
             mine, before = prepared.settings, handed.settings_before
             changes = mine.process.change_since(before.process), mine.bus.change_since(before.bus)
             if cause := next(filter(None, changes), ""):
                 raise HostError(cause)
-            set_umask(prepared.settings, given)
             log.change(prepared.settings)
             return prepared, ""
         except (HostError, SettingsError, Interrupted) as error:
             failed = str(error)
         except Exception as error:
             failed = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+    set_umask(handed.settings_before, given.origin)
     return prepare_none(handed), failed
 
 

@@ -12,7 +12,7 @@ from host.net.listeners import ListeningSocket
 from host.runtime import privileges, processes
 from host.runtime.accounts import Account, AccountError, account
 from host.runtime.guided import LedError, check_folder
-from host.settings import Listen, Loaded, Problem, Settings, SettingsError
+from host.settings import Listen, Loaded, Problem, SettingsError
 from host.startup.given import Given
 from host.startup.limits import max_connections
 from host.startup.listening import open_control, open_or_find
@@ -46,15 +46,6 @@ class Opened(NamedTuple):
             self.control.close()
         if self.kept is not None:
             os.close(self.kept)
-
-
-def set_umask(settings: Settings, given: Given) -> None:
-    """Have files made without the permissions that the settings take from them (umask(2)).
-
-    Settings that take none leave it as it was when the host was started.
-    """
-    umask = settings.process.umask
-    os.umask(int(umask, 8) if umask else given.origin.umask)
 
 
 def wanted_account(loaded: Loaded) -> Account | None:

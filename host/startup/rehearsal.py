@@ -16,6 +16,7 @@ from typing import BinaryIO, NamedTuple
 from host.errors import ExitCode, HostError
 from host.runtime import lineage, processes, streams
 from host.runtime.descriptors import identities
+from host.runtime.origin import Origin
 from host.runtime.privileges import give_up_capabilities
 from host.runtime.signal_table import IGNORED_BY_WORKERS
 from host.runtime.signals import Signals
@@ -23,6 +24,7 @@ from host.runtime.usage import address_space
 from host.settings import Loaded, SettingsError
 from host.startup.prepare import prepare_uninterrupted
 from host.startup.trial import try_out
+from host.startup.umask import setting_umask
 from host.supervisor.reload.handover import FORMAT, Handover, take_kept
 from host.supervisor.reload.reloader import Plan
 
@@ -40,7 +42,7 @@ def rehearse(load_settings: Callable[[], Loaded]) -> ExitCode:
         kept = take_kept()
         if kept is not None:
             processes.hide_memory()
-        load = functools.partial(_load_unprivileged, load_settings)
+        load = functools.partial(_load_unprivileged, setting_umask(load_settings, Origin.here()))
         with streams.lent():
             prepared = prepare_uninterrupted(load, kept)
             try_out()

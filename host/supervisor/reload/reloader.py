@@ -54,7 +54,7 @@ class Program(NamedTuple):
     Attributes:
         file: the file.
         arguments: all arguments, the program's name first.
-        origin: the variables and the working directory that it gets.
+        origin: the variables, the working directory and the umask that it gets.
         kept: the descriptor of what root has read of certificates, which it gets, if there is any.
     """
 
