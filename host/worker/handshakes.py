@@ -93,7 +93,7 @@ class Handshake:
         self.session, self.has_told = session, False
         self._fd, self._loop, self._step, self._tell = fd, loop, step, tell
         self._protocols = protocols
-        self._hellos = ClientHellos()
+        self._hellos = ClientHellos(wants_protocols=bool(protocols))
         self._size = 0
         self._ended = False
         self._watched = 0
