@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from sys import intern
+from typing import NamedTuple
 
 from host.interfaces import TlsInfo
 from host.tls.records import RecordBoundaries
@@ -18,6 +20,8 @@ Buffers = Sequence[bytes | bytearray | memoryview]
 
 _READ_BYTES = 20_480
 """A whole record and more (RFC 8446, 5.2)."""
+_HEADER = 5
+"""How long the header of a record is; its last two bytes say how long the rest is."""
 _FEW_BYTES = 1024
 """Hardly more than `_MOST_RECORDS` are in it, so nobody has to look."""
 _MOST_RECORDS = 32
@@ -37,6 +41,13 @@ class TruncatedError(ConnectionResetError):
 
 class TlsFailedError(ConnectionResetError):
     """The peer does not keep to the protocol."""
+
+
+class _Cipher(NamedTuple):
+    """Decrypts and encrypts."""
+
+    read: Callable[[int], bytes]
+    write: Callable[[bytes | memoryview], int]
 
 
 class NamedObject(ssl.SSLObject):
@@ -73,12 +84,16 @@ class Session:
         "_ahead",
         "_barren",
         "_boundaries",
+        "_certificate",
         "_failure",
         "_held",
         "_incoming",
+        "_is_plain",
         "_left",
         "_object",
         "_outgoing",
+        "_tls",
+        "_version",
         "more",
         "silent",
     )
@@ -86,9 +101,13 @@ class Session:
     def __init__(self, context: ssl.SSLContext) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        # What it has inside does all the work: a call in Python less for each message.
+        self._tls: _Cipher = vars(self._object).get("_sslobj", self._object)
+        self._is_plain = False  # nothing is inside, and nothing has to be counted
         self._left = b""  # records that the kernel has not taken
         self._ahead = 0
-        self._failure = ""
+        self._failure = self._version = ""
+        self._certificate: bytes | None = None
         self._boundaries = RecordBoundaries()
         self._held = b""  # records that OpenSSL is given later
         self._barren = 0  # records that it was given since there was data
@@ -111,6 +130,10 @@ class Session:
         records = self._incoming.read()  # those after the handshake, from the start of one on
         self._take(records)
         self.more = bool(records)
+        self._is_plain = not records
+        # After an error OpenSSL does not tell these any more.
+        self._version = intern(self._object.version() or "")
+        self._certificate = self._object.getpeercert(binary_form=True)
         return True
 
     def read(self, fd: int, room: int) -> bytes:
@@ -122,19 +145,27 @@ class Session:
             TlsFailedError: what it sends is not TLS, or is all TLS and no data.
             OSError: from read(2).
         """
-        records = b""
-        if not self.more:
-            if self._failure:
-                raise TlsFailedError(self._failure)
-            records = os.read(fd, _READ_BYTES)
-            if not records:
-                raise TruncatedError("ended without close_notify")
-            if len(records) > _FEW_BYTES or self._boundaries.inside:
-                records = self._take(records)
-            else:
-                self._incoming.write(records)
+        if not self._is_plain:
+            return self._read_any(fd, room)
+        records = os.read(fd, _READ_BYTES)
+        size = len(records)
+        if size < _HEADER or records[3] * 256 + records[4] + _HEADER != size:
+            return self._read_any(fd, room, records)
+        # It is one record, and whole: if it has data, there is nothing else to be done.
+        self._incoming.write(records)
         try:
-            data = self._object.read(room)
+            data = self._tls.read(room)
+        except ssl.SSLError as error:
+            raise self._explained(fd, error, records) from None
+        if len(data) == room:
+            self.more, self._is_plain = True, False
+        return data
+
+    def _read_any(self, fd: int, room: int, records: bytes | None = None) -> bytes:
+        """Read whatever comes, or go on with `records` that were read; raise as `read` does."""
+        records = b"" if self.more else self._receive(fd, records)
+        try:
+            data = self._tls.read(room)
         except ssl.SSLError as error:
             raise self._explained(fd, error, records) from None
         self._barren = 0
@@ -147,9 +178,23 @@ class Session:
             self._take(self._held)
             waiting = 1
         self.more = len(data) == room or waiting > 0
+        self._is_plain = not (self.more or self._barren or self._boundaries.inside)
         if self._outgoing.pending:
             self._answer(fd)
         return data
+
+    def _receive(self, fd: int, records: bytes | None) -> bytes:
+        """Give OpenSSL what comes; return what of that is not followed yet."""
+        if self._failure:
+            raise TlsFailedError(self._failure)
+        if records is None:
+            records = os.read(fd, _READ_BYTES)
+        if not records:
+            raise TruncatedError("ended without close_notify")
+        if len(records) > _FEW_BYTES or self._boundaries.inside:
+            return self._take(records)
+        self._incoming.write(records)
+        return records
 
     def read_into(self, fd: int, buffers: Sequence[bytearray | memoryview]) -> int:
         """Read into the first buffer; return how many bytes, or raise as `read` does."""
@@ -178,17 +223,17 @@ class Session:
 
     def _give_back(self, data: bytes) -> None:
         """Have `read` find these bytes before all others; it pays nothing for that otherwise."""
-        tls, left = self._object, data
+        tls, left = self._tls, data
 
         def read_given(room: int) -> bytes:
             nonlocal left
             given, left = left[:room], left[room:]
             if not left:
-                del tls.__dict__["read"]  # that of its class from now on
+                self._tls = tls
             return given
 
-        tls.__dict__["read"] = read_given
-        self.more = True
+        self._tls = _Cipher(read_given, tls.write)
+        self.more, self._is_plain = True, False
 
     def write(self, fd: int, data: bytes | memoryview) -> int:
         """Send as much of `data` as the kernel takes; return how many bytes of it.
@@ -200,7 +245,10 @@ class Session:
         size = len(data)
         if size > _SLICE or self._left or self._ahead:
             return self.write_pieces(fd, (data,))
-        self._encrypt(data)
+        try:  # as `_encrypt` does, without a call
+            self._tls.write(data)
+        except ssl.SSLError as error:
+            raise TlsFailedError(error.reason or str(error)) from None
         records = self._outgoing.read()
         try:
             written = os.write(fd, records)
@@ -280,12 +328,12 @@ class Session:
         tls = self._object
         cipher = tls.cipher()
         return TlsInfo(
-            version=tls.version() or "",
+            version=self._version,
             cipher=cipher[0] if cipher else "",
             alpn=tls.selected_alpn_protocol(),
             server_name=tls.server_name if isinstance(tls, NamedObject) else None,
             resumed=bool(tls.session_reused),
-            peer_certificate=tls.getpeercert(binary_form=True),
+            peer_certificate=self._certificate,
         )
 
     def _explained(self, fd: int, error: ssl.SSLError, records: bytes) -> OSError:
@@ -296,7 +344,7 @@ class Session:
             error: the error.
             records: what was read for it and not followed yet.
         """
-        self.more = False
+        self.more = self._is_plain = False
         if isinstance(error, ssl.SSLWantReadError):
             self._barren += self._boundaries.follow(records, len(records))[1]
             if self._barren - self._boundaries.inside > _MOST_RECORDS:
@@ -323,7 +371,7 @@ class Session:
 
     def _encrypt(self, data: bytes | memoryview) -> None:
         try:
-            self._object.write(data)
+            self._tls.write(data)
         except ssl.SSLError as error:
             raise TlsFailedError(error.reason or str(error)) from None
 

@@ -111,6 +111,17 @@ def read_all(session, fd, room, into=False):
                 return found
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_was_agreed_on_is_known_after_an_error(ends, version):
+    with joined(ends, version) as (session, fd, client):
+        before = session.info()
+        assert before.version == version.name.replace("_", ".")
+        client.sock.sendall(b"\x17\x03\x03\x00\x20" + bytes(32))
+        with pytest.raises(TlsFailedError):
+            session.read(fd, 100)
+        assert session.info() == before
+
+
 @given(
     version=st.sampled_from(VERSIONS),
     records=st.lists(st.integers(1, 2 * RECORD), min_size=1, max_size=6),

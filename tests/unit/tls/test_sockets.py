@@ -13,6 +13,7 @@ from host.tls.contexts import ServerContext
 from host.tls.session import Session, TlsFailedError, TruncatedError
 from host.tls.sockets import TlsSockets
 from host.tls.tables import load_set
+from support.bytecodes import counted_bytecodes
 from support.certificates import table
 from support.tls_records import Records, logging_secrets, secret_of
 
@@ -51,6 +52,7 @@ def met(authority, loop, tmp_path):
         theirs.sendall(outgoing.read())
 
     send.records, send.raw = Records(secret_of(secrets)), theirs.sendall
+    send.answer = theirs.recv
     with ours, theirs:
         yield sockets, ours.fileno(), send
 
@@ -139,3 +141,22 @@ def test_why_a_connection_ends(loop, met):
     assert sockets.reason_of(TruncatedError()) is CloseReason.TRUNCATED
     assert sockets.reason_of(TlsFailedError()) is CloseReason.TLS_FAILED
     assert sockets.reason_of(ConnectionResetError()) is CloseReason.RESET
+
+
+@pytest.mark.parametrize("size", [64, 16_384])
+def test_what_a_message_costs(met, size):
+    """In bytecodes; the limits are a tenth above what Python 3.11 counts, as in test_hot_path."""
+    sockets, fd, send = met
+    read, write, data = sockets.read, sockets.write, bytes(size)
+
+    def echo():
+        write(fd, read(fd, 65_536))
+
+    for _ in range(20):  # the interpreter adapts
+        send(data)
+        echo()
+        assert len(send.answer(1 << 16)) > size
+    send(data)
+    with counted_bytecodes() as counts:
+        echo()
+    assert counts.total <= 176
