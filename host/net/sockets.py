@@ -6,13 +6,22 @@ import os
 import socket
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
 
-from host.interfaces import ConnectionOrigin
+from host.interfaces import ConnectionOrigin, TlsInfo
 from host.net.credentials import credentials
 
 _RESET = struct.pack("ii", 1, 0)
 _DISCARDS = 8
 _DISCARD_BYTES = 65_536
+
+
+class KnowsTls(Protocol):
+    """A TLS session whose handshake is done."""
+
+    def info(self) -> TlsInfo:
+        """Return what was agreed on."""
 
 
 def describe(address: object) -> str:
@@ -68,6 +77,44 @@ def origin(address: object, fd: int) -> ConnectionOrigin:
     except OSError:  # the connection has ended
         return ConnectionOrigin(peer)
     return ConnectionOrigin(peer, uid=uid, pid=pid)
+
+
+@dataclass(slots=True, eq=False)
+class LateOrigin:
+    """What is known of a client with TLS, found out when somebody asks: hardly anybody does.
+
+    To ask OpenSSL and to put it all together takes a twentieth of a handshake, and as long as the
+    connection is open it takes more memory than this.
+
+    Args:
+        address: the address, as accept(2) has returned it, or an origin without TLS.
+        session: its session.
+    """
+
+    address: object
+    session: KnowsTls
+
+    @property
+    def peer(self) -> str:
+        """The client as text."""
+        address = self.address
+        return address.peer if isinstance(address, ConnectionOrigin) else describe(address)
+
+    @property
+    def uid(self) -> int | None:
+        """The user whose process has connected to a Unix socket; None unless that was asked for."""
+        return self.address.uid if isinstance(self.address, ConnectionOrigin) else None
+
+    @property
+    def tls(self) -> TlsInfo:
+        """What was agreed on."""
+        return self.session.info()
+
+    def find(self, fd: int) -> ConnectionOrigin:
+        """Return all of it; `fd` is the descriptor of the connection."""
+        address = self.address
+        found = address if isinstance(address, ConnectionOrigin) else origin(address, fd)
+        return replace(found, tls=self.tls)
 
 
 def borrow(fd: int) -> socket.socket:

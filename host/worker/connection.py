@@ -8,7 +8,7 @@ from host.errors import NothingReadError
 from host.hookspecs import on_accept, on_drain, on_readable
 from host.interfaces import CloseReason, ConnectionOrigin, Listener, TlsInfo, Worker
 from host.ipc.current_call import KIND_MASK, SERIAL_UNIT, TASK, kind_of, serial_of
-from host.net.sockets import describe, origin
+from host.net.sockets import LateOrigin, describe, origin
 from host.runtime.loop import READ, WRITE
 from host.telemetry.tracing import check_traceparent
 from host.worker.context import FEW_BYTES, ListenerContext
@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # a worker without TLS does not import it
     from ssl import SSLObject
 
 _ON_ACCEPT, _ON_READABLE, _ON_DRAIN = kind_of(on_accept), kind_of(on_readable), kind_of(on_drain)
+_KNOWN = ConnectionOrigin, LateOrigin
 _PEER_FINISHED, _RESET = CloseReason.PEER_FINISHED, CloseReason.RESET
 
 
@@ -85,26 +86,29 @@ class SocketConnection(StartTlsPart):
     def peer(self) -> str:
         """The other end: `127.0.0.1:50211`, `[::1]:50211`, or `unix`."""
         address = self._address
-        return address.peer if isinstance(address, ConnectionOrigin) else describe(address)
+        return address.peer if isinstance(address, _KNOWN) else describe(address)
 
     @property
     def origin(self) -> ConnectionOrigin:
         """All that was known of the client before `on_accept`, and its TLS if that came later."""
-        if not isinstance(self._address, ConnectionOrigin):  # nobody has asked yet
-            self._address = origin(self._address, self._fd)
-        return self._address
+        address = self._address
+        if isinstance(address, ConnectionOrigin):
+            return address
+        late = isinstance(address, LateOrigin)  # nobody has asked yet
+        found = self._address = address.find(self._fd) if late else origin(address, self._fd)
+        return found
 
     @property
     def tls(self) -> TlsInfo | None:
         """What was agreed on in its TLS handshake; None without one."""
         address = self._address  # `origin` would keep an object for each connection that is listed
-        return address.tls if isinstance(address, ConnectionOrigin) else None
+        return address.tls if isinstance(address, _KNOWN) else None
 
     @property
     def uid(self) -> int | None:
         """The user whose process has connected to a Unix socket; None unless that was asked for."""
         address = self._address  # as above
-        return address.uid if isinstance(address, ConnectionOrigin) else None
+        return address.uid if isinstance(address, _KNOWN) else None
 
     @property
     def tls_object(self) -> SSLObject | None:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
-from host.interfaces import ConnectionOrigin, Listener
-from host.net.sockets import origin, reset_on_close
+from host.interfaces import Listener
+from host.net.sockets import LateOrigin, reset_on_close
 from host.runtime.loop import Loop
 from host.settings import Settings
 from host.tls.contexts import ServerContext
@@ -137,14 +137,14 @@ class TlsSetup:
 
     def begin(
         self, fd: int, session: Session, listener: int, address: object
-    ) -> tuple[int, ConnectionOrigin]:
+    ) -> tuple[int, LateOrigin]:
         """Use a session for a descriptor from now on.
 
         Returns:
             The number of the context for its protocol, and what is known of the client.
         """
         self._sockets.adopt(fd, session)
-        found = address if isinstance(address, ConnectionOrigin) else origin(address, fd)
-        info = session.info()
-        number = self._listeners[listener].protocols.get(info.alpn or "", listener)
-        return number, replace(found, tls=info)
+        protocols, number = self._listeners[listener].protocols, listener
+        if protocols:
+            number = protocols.get(session.alpn or "", listener)
+        return number, LateOrigin(address, session)
