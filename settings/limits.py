@@ -63,8 +63,9 @@ class Limits(Section):
         ge=1,
         le=65_536,
         description="Connections of one worker that may wait to be let in; then it takes no more,"
-        " and the oldest are refused after a tenth of `admission_seconds` to make room. 256 is far"
-        " more than wait for good proxies; a larger one costs memory.",
+        " and the oldest are refused after a tenth of `admission_seconds` to make room. Clients"
+        " with TLS that have sent nothing yet do not count. 256 is far more than wait for good"
+        " proxies; a larger one costs memory.",
     )
     max_per_client: int = Field(
         default=0,

@@ -102,7 +102,7 @@ class Admission:
             self._let_in_peer(fd, address, listener, claim, host)
 
     def is_full(self) -> bool:
-        """Tell whether as many wait as may."""
+        """Tell whether as many wait as may: those that have a place."""
         return self._times.is_full
 
     def begin_to_drain(self, deadline: float) -> None:
@@ -143,7 +143,7 @@ class Admission:
             self._refusals.refuse(fd, listener, exceeded[0], peer, exceeded[1])
         elif self._has_tls(listener):
             connection = self._pending_of(fd, address, listener, claim)
-            self._wait(connection, lambda: self._begin_handshake(connection))
+            self._wait(connection, lambda: self._begin_handshake(connection), speaks_first=True)
         else:
             self._begin(fd, address, listener, claim)
 
@@ -164,7 +164,13 @@ class Admission:
         due = self._loop.now + self._limits.admission_seconds
         return PendingConnection(socket.socket(fileno=fd), address, listener, claim, due)
 
-    def _wait(self, connection: PendingConnection, watch: Callable[[], object]) -> None:
+    def _wait(
+        self,
+        connection: PendingConnection,
+        watch: Callable[[], object],
+        *,
+        speaks_first: bool = False,
+    ) -> None:
         """Wait for what a connection sends, within the time for it."""
         try:
             watch()
@@ -173,9 +179,16 @@ class Admission:
             self._refusals.refuse(fd, listener, GONE, connection.peer, reason(error))
             return
         self._pending[connection] = None
+        self._times.begin()
+        if not speaks_first:
+            self._place(connection)
+
+    def _place(self, connection: PendingConnection) -> bool:
+        """Give a place to a connection; return whether it has one."""
+        has_place = self._times.place(connection)
         if self.is_full():
             self._capacity.fill()
-        self._times.begin()
+        return has_place
 
     def _look(self, connection: PendingConnection) -> None:
         """Look at what has come, and take as much of it as belongs to the header."""
@@ -263,7 +276,12 @@ class Admission:
     def _begin_handshake(self, connection: PendingConnection) -> None:
         assert self.tls is not None
         fd, listener = connection.sock.fileno(), connection.listener
-        handshake = self.tls.handshake(fd, listener, lambda why: self._shaken(connection, why))
+        handshake = self.tls.handshake(
+            fd,
+            listener,
+            lambda why: self._shaken(connection, why),
+            lambda: self._place(connection),
+        )
         connection.handshake = handshake
         handshake.begin()
 
@@ -288,7 +306,9 @@ class Admission:
 
     def _hear(self, connection: PendingConnection) -> None:
         assert connection.handshake is not None
-        has_spoken = connection.handshake.session.has_spoken(connection.sock.fileno())
+        session = connection.handshake.session
+        assert session is not None
+        has_spoken = session.has_spoken(connection.sock.fileno())
         if has_spoken:
             self._end_handshake(connection)
         elif has_spoken is False:
@@ -300,6 +320,7 @@ class Admission:
             assert self.tls is not None
             assert connection.handshake is not None
             fd, session = connection.sock.detach(), connection.handshake.session
+            assert session is not None
             number, found = self.tls.begin(fd, session, connection.listener, connection.address)
             self._begin(fd, found, number, connection.claim)
 
@@ -317,6 +338,7 @@ class Admission:
         if connection.handshake is not None:
             connection.handshake.end()
         self._loop.remove(connection.sock.fileno())
+        self._times.leave(connection)
         if not self.is_full():
             self._capacity.empty()
         return True

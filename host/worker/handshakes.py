@@ -64,33 +64,44 @@ def _told(_cause: str | None) -> None:
     """Do nothing: how a handshake has gone is told once."""
 
 
+def _always() -> bool:
+    """Let a handshake begin at any time."""
+    return True
+
+
 class Handshake:
     """One handshake, until it is done or has failed.
 
     Args:
         fd: the non-blocking descriptor, which stays the caller's.
-        session: a new session.
+        make: makes the session, once the client has sent something: one that is silent costs no
+            more than without TLS.
         loop: the worker's loop.
         step: has steps computed.
         protocols: those of the listener, of which a client must offer one if it offers any
             (RFC 7301, 3.2); none if any will do.
         tell: called with why it has failed, "" if it is done, and None if the peer has gone.
+        may_begin: asked when there is something to be read first; if it says no, nothing is read
+            until `go_on` is called.
 
     Attributes:
-        session: the session.
+        session: the session, once the client has sent something.
         has_told: whether it has failed, and the peer has been sent why.
     """
 
     def __init__(
         self,
         fd: int,
-        session: Session,
+        make: Callable[[], Session],
         loop: Loop,
         step: Step,
         protocols: frozenset[bytes],
         tell: Callable[[str | None], object],
+        may_begin: Callable[[], bool] = _always,
     ) -> None:
-        self.session, self.has_told = session, False
+        self.session: Session | None = None
+        self.has_told = False
+        self._make, self._may_begin = make, may_begin
         self._fd, self._loop, self._step, self._tell = fd, loop, step, tell
         self._protocols = protocols
         self._hellos = ClientHellos(wants_protocols=bool(protocols))
@@ -108,12 +119,19 @@ class Handshake:
         if data:
             self._check(data)
 
+    def go_on(self) -> None:
+        """Watch the descriptor again: now the handshake may begin."""
+        try:
+            self._watch(READ)
+        except OSError:  # ENOSPC or ENOMEM (epoll_ctl(2))
+            self._finish(None)
+
     def end(self) -> None:
         """Do nothing any more: the descriptor is about to be used or closed by somebody else."""
         self._ended = True
         # Who would be told has this handshake: without a circle it is freed at once, and its
         # session, which is tens of kilobytes.
-        self._tell = _told
+        self._tell, self._may_begin = _told, _always
         self._unwatch()
 
     def _watch(self, events: int) -> None:
@@ -132,6 +150,9 @@ class Handshake:
     def _on_event(self, mask: int) -> None:
         if mask & WRITE:
             self._go_on()
+            return
+        if not (self._size or self._may_begin()):
+            self._unwatch()
             return
         try:
             data = os.read(self._fd, _READ_BYTES)
@@ -170,6 +191,8 @@ class Handshake:
         if self._protocols and hellos.protocols and self._protocols.isdisjoint(hellos.protocols):
             self._refuse(_NO_APPLICATION_PROTOCOL, "it asks for protocols that are not in alpn")
             return
+        if self.session is None:
+            self.session = self._make()
         self.session.feed(data)
         computed = self._step(self.session, self._stepped)
         if computed is None:
@@ -211,6 +234,8 @@ class Handshake:
 
     def _flush(self) -> bool | None:
         """Send; return whether the kernel has taken all, None if it takes nothing any more."""
+        if self.session is None:  # nobody has computed anything yet
+            return True
         try:
             return self.session.flush(self._fd)
         except OSError:

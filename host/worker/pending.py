@@ -41,7 +41,8 @@ class PendingConnection:
         due: when it is refused, in seconds of the loop's clock.
         data: what has come of the header of its proxy.
         parsed: that header, once it is whole.
-        handshake: its TLS handshake, once it has begun.
+        handshake: its TLS handshake, once that is waited for.
+        placed: since when it has a place, in seconds of the loop's clock.
     """
 
     sock: socket.socket
@@ -52,6 +53,7 @@ class PendingConnection:
     data: bytes = b""
     parsed: Parsed | None = None
     handshake: Handshake | None = None
+    placed: float = 0.0
 
     @property
     def peer(self) -> str:
@@ -80,6 +82,10 @@ class PendingTimes:
 
     All have the same time, so one timer serves them all. While all places are taken they have less.
 
+    A client that has to speak first, as with TLS, has no place before it does: so it keeps nobody
+    out, and costs no more than a connection that is idle. If there is no place for it then, it is
+    not heard until there is one, which it gets before somebody who comes.
+
     Args:
         pending: those that wait, in the order in which they came.
         limits: how long they may wait, and how many.
@@ -98,20 +104,45 @@ class PendingTimes:
         self._pending, self._loop, self._refuse = pending, loop, refuse
         self._most, self._seconds = limits.max_admissions_per_worker, limits.admission_seconds
         self._is_timed = self._is_pressed = False
+        self._placed: dict[PendingConnection, None] = {}  # in the order in which they got a place
+        self._unheard: dict[PendingConnection, None] = {}  # those that have spoken and have none
 
     @property
     def is_full(self) -> bool:
         """Whether as many wait as may."""
-        return len(self._pending) >= self._most
+        return len(self._placed) >= self._most
 
     def begin(self) -> None:
         """Note that one more waits."""
         if not self._is_timed:
             self._is_timed = True
             self._loop.call_at(self._oldest.due, self._refuse_late)
-        if self.is_full and not self._is_pressed:
+
+    def place(self, connection: PendingConnection) -> bool:
+        """Give a place to one that has none; return whether it has one."""
+        if connection in self._placed:
+            return True
+        if self.is_full:
+            self._unheard[connection] = None
+            return False
+        connection.placed = self._loop.now
+        self._placed[connection] = None
+        if len(self._placed) == self._most and not self._is_pressed:
             self._is_pressed = True
             self._loop.call_at(self._due_under_pressure, self._make_room)
+        return True
+
+    def leave(self, connection: PendingConnection) -> None:
+        """Free the place of one that does not wait any more, for one that has spoken."""
+        self._unheard.pop(connection, None)
+        if self._placed.pop(connection, self) is self:
+            return
+        while self._unheard and not self.is_full:
+            heard = next(iter(self._unheard))
+            del self._unheard[heard]
+            self.place(heard)
+            assert heard.handshake is not None
+            heard.handshake.go_on()
 
     @property
     def _oldest(self) -> PendingConnection:
@@ -119,7 +150,7 @@ class PendingTimes:
 
     @property
     def _due_under_pressure(self) -> float:
-        return self._oldest.due - self._seconds * (1 - _PART_UNDER_PRESSURE)
+        return next(iter(self._placed)).placed + self._seconds * _PART_UNDER_PRESSURE
 
     def _refuse_late(self) -> None:
         """Refuse those whose time is up, and wait for the next one's."""
@@ -135,8 +166,8 @@ class PendingTimes:
         """Refuse the oldest while as many wait as may, so that others come in."""
         seconds, enough = self._seconds * _PART_UNDER_PRESSURE, self._most * (1 - _PART_FREED)
         if self.is_full:
-            while len(self._pending) > enough and self._due_under_pressure <= self._loop.now:
-                oldest = self._oldest
+            while len(self._placed) > enough and self._due_under_pressure <= self._loop.now:
+                oldest = next(iter(self._placed))
                 why = f"{self._most} waited, which is the most, and {oldest.why_late(seconds)}"
                 self._refuse(oldest, why)
         self._is_pressed = self.is_full

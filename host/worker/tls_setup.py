@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
@@ -38,6 +39,10 @@ class _TlsListener(NamedTuple):
     plugins: dict[str, str]
     protocols: dict[str, int]
     names: frozenset[bytes]
+
+
+def _new_session(server: ServerContext) -> Session:
+    return Session(server.front)  # the present one: it may have been replaced
 
 
 class TlsSetup:
@@ -129,11 +134,17 @@ class TlsSetup:
         """Have handshakes counted that fail in the middle of a connection."""
         self._upgrading.refusals = refusals
 
-    def handshake(self, fd: int, listener: int, tell: Callable[[str | None], object]) -> Handshake:
-        """Return the handshake of a new connection; see there for `tell`."""
+    def handshake(
+        self,
+        fd: int,
+        listener: int,
+        tell: Callable[[str | None], object],
+        may_begin: Callable[[], bool] = lambda: True,
+    ) -> Handshake:
+        """Return the handshake of a new connection; see there for `tell` and `may_begin`."""
         known = self._listeners[listener]
-        session = Session(known.server.front)
-        return Handshake(fd, session, self._loop, known.step, known.names, tell)
+        make = functools.partial(_new_session, known.server)
+        return Handshake(fd, make, self._loop, known.step, known.names, tell, may_begin)
 
     def begin(
         self, fd: int, session: Session, listener: int, address: object

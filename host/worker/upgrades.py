@@ -162,9 +162,14 @@ class Upgrade:
         if self._ended:
             return
         parts, name = self._upgrades.parts, self._name
-        fd, session = self._connection.fileno(), Session(parts.tables.named(name).front)
+        front = parts.tables.named(name).front
         handshake = Handshake(
-            fd, session, parts.loop, parts.step_of(name), frozenset(), self._shaken
+            self._connection.fileno(),
+            lambda: Session(front),
+            parts.loop,
+            parts.step_of(name),
+            frozenset(),
+            self._shaken,
         )
         self._handshake = handshake
         self._timer = parts.loop.call_at(parts.loop.now + parts.seconds, self._late)
@@ -182,6 +187,7 @@ class Upgrade:
         else:
             assert self._handshake is not None
             fd, session = self._connection.fileno(), self._handshake.session
+            assert session is not None
             upgrades = self._upgrades
             self.end()
             del upgrades.under_way[fd]

@@ -7,7 +7,7 @@ import shutil
 import socket
 import ssl
 import subprocess
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
@@ -256,6 +256,26 @@ def test_who_begins_and_says_no_more_is_refused_in_time(served, authority):
                 while client.recv(1 << 16):
                     pass
     eventually(lambda: refusals(host)["late"] == 4, "all are refused")
+
+
+def test_who_says_nothing_keeps_nobody_out(served, authority):
+    host, context = served("--set", "limits.max_admissions_per_worker=2"), authority.client()
+    with ExitStack() as stack:
+        silent = [
+            stack.enter_context(
+                socket.create_connection(("127.0.0.1", host.port), timeout=patience(20))
+            )
+            for _ in range(40)
+        ]
+        for sock in (None, *silent[::9]):  # somebody who comes later, and some that speak late
+            if sock is None:
+                client = connect(host, context)
+            else:
+                client = context.wrap_socket(sock, server_hostname="a.example")
+            with client:
+                client.sendall(b"hello")
+                assert whole(client, 5) == b"hello"
+        assert not any(refusals(host).values())
 
 
 def test_an_end_without_a_word_is_told_as_that(served, authority):

@@ -13,6 +13,7 @@ from host.ipc.client_counts import ClientCounts
 from host.ipc.scoreboard import (
     ACTIVE,
     BAD_PROXY,
+    BAD_TLS,
     DENIED,
     GONE,
     LATE,
@@ -40,6 +41,7 @@ COUNTED = {
     "denied": DENIED,
     "proxy": BAD_PROXY,
     "late": LATE,
+    "tls": BAD_TLS,
     "gone": GONE,
     "probes": PROBES,
     "per_client": PER_CLIENT,
@@ -298,8 +300,27 @@ class SlowHandshakes:
     def __contains__(self, listener):
         return True
 
-    def handshake(self, fd, listener, tell):
+    def handshake(self, fd, listener, tell, may_begin):
         return SimpleNamespace(begin=lambda: self.begun.append(fd), end=lambda: None)
+
+
+class Handshakes:
+    """Handshakes of clients that are silent until the test has them speak, at all listeners."""
+
+    def __init__(self):
+        self.made, self.heard = [], []
+
+    def __contains__(self, listener):
+        return True
+
+    def handshake(self, fd, listener, tell, may_begin):
+        made = SimpleNamespace(begin=lambda: None, end=lambda: None, has_told=False)
+        self.made.append(made)
+        number = len(self.made)
+        self.made[-1].go_on = lambda: self.heard.append(number)
+        self.made[-1].speak = may_begin
+        self.made[-1].tell = tell
+        return self.made[-1]
 
 
 def test_a_handshake_of_a_proxy_that_names_no_client_may_take_its_time(gate):
@@ -358,6 +379,40 @@ def test_a_burst_finds_no_more_room_than_there_is(gate):
     for _ in range(2):
         scene.come()
     assert scene.admission.is_full()
+
+
+def test_a_client_that_has_to_speak_first_takes_no_place_before_it_does(gate):
+    scene = gate(max_admissions_per_worker=2, admission_seconds=10.0, allow=("192.0.2.0/24",))
+    tls = scene.admission.tls = Handshakes()
+    for _ in range(20):
+        scene.come(CLIENT)
+    assert (len(scene.pending), scene.row.get(REFUSING)) == (20, 0)
+    scene.loop.advance(scene.loop.now + 9)
+    assert scene.counts() == {}  # nobody is pressed
+    assert tls.made[3].speak()
+    assert not scene.row.get(REFUSING)
+    assert tls.made[5].speak()
+    assert tls.made[5].speak()  # it has one already
+    assert scene.row.get(REFUSING)
+    scene.loop.advance(scene.loop.now + 1)
+    assert (scene.counts(), scene.row.get(REFUSING)) == ({"late": 20}, 0)
+
+
+def test_who_speaks_while_there_is_no_place_gets_the_next_one(gate):
+    scene = gate(max_admissions_per_worker=2, admission_seconds=10.0, allow=("192.0.2.0/24",))
+    tls = scene.admission.tls = Handshakes()
+    for _ in range(6):
+        scene.come(CLIENT)
+    said = [each.speak() for each in tls.made[:5]]
+    assert (said, tls.heard, scene.row.get(REFUSING)) == ([True, True, False, False, False], [], 1)
+    tls.made[3].tell("it has gone away")  # it has had no place
+    assert (tls.heard, scene.row.get(REFUSING)) == ([], 1)
+    tls.made[1].tell("it has failed")
+    assert (tls.heard, scene.row.get(REFUSING)) == ([3], 1)  # nobody who comes is before it
+    assert tls.made[2].speak()
+    scene.loop.advance(scene.loop.now + 1)
+    assert scene.counts() == {"tls": 2, "late": 2}  # those that have had their places for long
+    assert (tls.heard, scene.row.get(REFUSING)) == ([3, 5], 0)
 
 
 @pytest.mark.parametrize("allowed", ["10.0.0.0/8", "192.0.2.0/24"])

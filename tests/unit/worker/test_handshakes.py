@@ -113,7 +113,12 @@ class Told:
 
     def __init__(self, fd, session, loop):
         self.causes = []
-        self.handshake = Handshake(fd, session, loop, lambda *_: NOT_DONE, frozenset(), self.tell)
+        self.handshake = Handshake(
+            fd, lambda: session, loop, lambda *_: NOT_DONE, frozenset(), self.tell, self.may_begin
+        )
+
+    def may_begin(self):
+        return True
 
     def tell(self, cause):
         self.causes.append(cause)
@@ -126,7 +131,7 @@ def test_a_handshake_that_is_over_leaves_the_collector_nothing(begun, ends):
         told = Told(ours.fileno(), begun(), FakeLoop())
         gc.disable()
         try:
-            told.handshake.begin(b"GET / HTTP/1.1\r\n" if ends.startswith("by what") else b"")
+            told.handshake.begin(b"GET / HTTP/1.1\r\n" if ends.startswith("by what") else b"\x16")
             if not told.causes:
                 told.handshake.end()
             left = weakref.ref(told)
