@@ -128,7 +128,8 @@ class Session:
         except ssl.SSLWantReadError:
             return False
         records = self._incoming.read()  # those after the handshake, from the start of one on
-        self._take(records)
+        if records:
+            self._take(records)
         self.more = bool(records)
         self._is_plain = not records
         # After an error OpenSSL does not tell these any more.
@@ -389,10 +390,10 @@ class Session:
 
     def _send(self, fd: int) -> None:
         """Send the records that OpenSSL has made; keep what the kernel does not take."""
-        if not self._outgoing.pending:
-            return
-        self._left += self._outgoing.read()
-        self._left = self._left[os.write(fd, self._left) :]
+        records = self._outgoing.read()
+        if records:
+            self._left = left = self._left + records
+            self._left = left[os.write(fd, left) :]
 
 
 def _joined(pieces: Buffers) -> memoryview:

@@ -83,7 +83,7 @@ def test_what_a_usual_handshake_costs():
     first, second = hello([]), b"\x14\x03\x03\x00\x01\x01\x17\x03\x03\x00\x35" + bytes(53)
     with counted_bytecodes() as counts:
         told(first, second, wants_protocols=False)
-    assert counts.total <= 486
+    assert counts.total <= 448
 
 
 @given(st.binary(max_size=300), st.lists(st.integers(1, 60), max_size=20))
