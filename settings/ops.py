@@ -19,7 +19,8 @@ from host.settings.places import PathOfSecret
 from host.settings.section import Section
 from host.settings.validators import also_text, as_tuple
 
-_HOST = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?"
+_HOST = r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9_])?"
+"""Not of the internet alone: what Compose makes up for services and containers has `_`."""
 _SHORTEST_TOKEN = 16
 _TOKEN = r"[A-Za-z0-9._~+/-]+=*"
 """What RFC 6750, 2.1, lets a bearer token be."""

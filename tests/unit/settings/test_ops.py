@@ -54,3 +54,8 @@ def test_the_supervisor_must_take_questions():
 def test_names_of_hosts_have_no_port(host):
     [(place, _)] = refused(hosts=["a.example", host])
     assert place == ("ops", "hosts", 1)
+
+
+@pytest.mark.parametrize("host", ["shop_web_1", "_a", "a_"])
+def test_names_of_hosts_may_be_those_of_containers(host):
+    assert Settings.model_validate({"ops": {"hosts": [host]}}).ops.hosts == (host,)
