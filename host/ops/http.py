@@ -74,12 +74,15 @@ class RequestReader:
 
     Attributes:
         keeps_alive: whether the client may send another request after the answer to the last one.
+        wants_body: whether that answer has a body: to HEAD none has, whatever it says (RFC 9110,
+            9.3.2).
     """
 
     def __init__(self, remembered: dict[bytes, Request]) -> None:
         self._remembered = remembered
         self._parser: h11.Connection | None = None
         self.keeps_alive = False
+        self.wants_body = True
 
     def receive(self, data: bytes) -> Request | None:
         """Return the request that ends with `data`; None if more has to come.
@@ -94,16 +97,18 @@ class RequestReader:
         if is_first and not data:
             return None
         if is_first and (known := self._remembered.get(data)) is not None:
-            self.keeps_alive = True
+            self.keeps_alive, self.wants_body = True, known.method != "HEAD"
             return known
         parser = self._parser = self._parser or h11.Connection(
             h11.SERVER, max_incomplete_event_size=_MAX_HEAD_BYTES
         )
         try:
+            self.wants_body = True
             parser.receive_data(data)
             event = parser.next_event()
             if not isinstance(event, h11.Request):
                 return None
+            self.wants_body = event.method != b"HEAD"
             request = _checked(parser, event)
         except h11.RemoteProtocolError as error:  # of the head, or of a body that begins
             status = HTTPStatus(error.error_status_hint)

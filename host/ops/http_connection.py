@@ -171,7 +171,7 @@ class Connection(asyncio.BufferedProtocol):
         except RequestError as error:
             self._begin_answer()
             self._sends_more = True
-            self._write(error.response, with_body=True)
+            self._write(error.response)
             self._end_answer()
             return True
         if request is None:
@@ -187,33 +187,31 @@ class Connection(asyncio.BufferedProtocol):
         self._has_asked = True
 
     async def _answer(self, request: Request) -> None:
-        response, with_body = await self._service.answer(self, request), request.method != "HEAD"
+        response = await self._service.answer(self, request)
         if isinstance(response.body, bytes):
-            self._write(response, with_body=with_body)
+            self._write(response)
         else:
-            await self._write_pieces(response, response.body, with_body=with_body)
+            await self._write_pieces(response, response.body)
         self._task = None
         self._end_answer()
 
-    def _write(self, response: Response, *, with_body: bool) -> None:
+    def _write(self, response: Response) -> None:
         """Write the head of an answer, and the body if it is there as a whole."""
         self._is_last = self._closes or not self._reader.keeps_alive
         data = head(response, self._service.headers, keeps_alive=not self._is_last)
-        if with_body and isinstance(response.body, bytes):
+        if self._reader.wants_body and isinstance(response.body, bytes):
             data += response.body
         self._open().write(data)
 
-    async def _write_pieces(
-        self, response: Response, pieces: AsyncGenerator[bytes], *, with_body: bool
-    ) -> None:
+    async def _write_pieces(self, response: Response, pieces: AsyncGenerator[bytes]) -> None:
         """Write pieces as they come, until there are none, the client goes or the server ends.
 
         The end of the connection is that of the answer (RFC 9112, 6.3): so the death of this
         process is no fault for who reads, but an end after which to ask again.
         """
         try:
-            self._write(response, with_body=False)
-            if with_body:
+            self._write(response)
+            if self._reader.wants_body:
                 async for piece in pieces:
                     self._open().write(piece)
                     if self.writes_since is not None:

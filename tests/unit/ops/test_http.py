@@ -238,6 +238,20 @@ def test_a_head_has_no_body():
     play(scene_of)
 
 
+@pytest.mark.parametrize(
+    "request_line",
+    [b"HEAD * HTTP/1.1\r\n", b"HEAD / HTTP/2.0\r\n", b"HEAD / HTTP/1.1\r\nContent-Length: 1\r\n"],
+    ids=["no path", "version", "body"],
+)
+def test_a_head_that_is_refused_has_no_body_either(request_line):
+    async def scene_of(scene):
+        answer = await (await scene.open()).raw(request_line + b"Host: localhost\r\n\r\n")
+        assert answer.split()[1] in (b"400", b"505")
+        assert answer.endswith(b"\r\n\r\n")
+
+    play(scene_of)
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "QUERY"])
 def test_other_methods_are_refused(method):
     async def scene_of(scene):
