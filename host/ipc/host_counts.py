@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import mmap
+import os
 import struct
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from enum import IntEnum
 
 from host.ipc.scoreboard import WORD
@@ -29,6 +32,7 @@ _AWAY, _CONNECTED = 1, 2
 _NUMBERS = {event.name: number for number, event in enumerate(EVENTS, _FIRST_EVENT)}
 _DROPPED = (_NUMBERS[LINES_DROPPED.name], _OPS_DROPPED, _BRIDGE_DROPPED)
 _FIRST_RESTART = _FIRST_EVENT + len(EVENTS)
+_MOST_WRITTEN = 1 << 20
 _WORDS = _FIRST_RESTART + MAX_WORKERS * len(Restart)
 
 
@@ -48,6 +52,7 @@ class HostCounts:
     ) -> None:
         self._map = mmap.mmap(-1, _WORDS * WORD)
         self._cells = memoryview(self._map).cast("Q")
+        self._file: int | None = None
         for name, count in (events or {}).items():
             if name in _NUMBERS:
                 self._cells[_NUMBERS[name]] = count
@@ -76,6 +81,36 @@ class HostCounts:
     def count_event(self, record: Record) -> None:
         """Count an event of the supervisor's own."""
         self._cells[_NUMBERS[record.event.name]] += 1
+        self._write_down()
+
+    def begin_writing_down(self, file: int) -> None:
+        """Have a file, a memfd, say how often each event was told, from now on, in this process.
+
+        It is for a supervisor after an exec: what is counted here after this memory was read for it
+        would be lost, so that a counter which somebody has seen would fall.
+        """
+        self._file = file
+        self._write_down()
+
+    def add_written(self, file: int, known: Mapping[str, int]) -> None:
+        """Add what a process has written down that ended meanwhile.
+
+        Args:
+            file: where; it stays the caller's.
+            known: what was known of it when this supervisor began.
+        """
+        try:
+            written = json.loads(os.pread(file, _MOST_WRITTEN, 0))
+        except ValueError:
+            return  # it was killed before it wrote anything
+        for name, count in written.items():
+            if name in _NUMBERS:
+                self._cells[_NUMBERS[name]] += max(0, count - known.get(name, 0))
+
+    def _write_down(self) -> None:
+        if self._file is not None:
+            with suppress(OSError):  # there is no memory: an event is told all the same
+                os.pwrite(self._file, json.dumps(self.events).encode(), 0)  # it never gets shorter
 
     @property
     def lines_dropped(self) -> int:

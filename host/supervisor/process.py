@@ -204,7 +204,7 @@ class Supervisor:
         loop.on_turn_end = self._on_turn_end
         self._service.begin()
         if handed is not None:
-            end_stand_in(handed.stand_in, generations, self._workers)
+            end_stand_in(handed, generations, self._workers, self._counts)
         self._orphans.begin()
         loop.refresh()
         generations.handing_out.runner.start()

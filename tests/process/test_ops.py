@@ -381,6 +381,32 @@ def test_probes_do_not_fail_while_the_supervisor_executes_itself(
     assert total(scrape(address), "prefork_start_time_seconds") == started
 
 
+def test_what_is_told_while_the_supervisor_executes_itself_is_counted_on(
+    show: Show, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "late.py"
+    plugin.write_text(LATE)
+    host, address = show("--set", "lifecycle.hang_seconds=60", plugin=f"{plugin}:Late")
+    workers = [each["pid"] for each in host.events("worker_ready")]
+
+    def counted(event: str) -> float:
+        return total(scrape(address), "prefork_events_total", event=event)
+
+    host.signal(signal.SIGHUP)
+    try:
+        eventually((tmp_path / "waits").exists, "it loads the plugin again")
+        for pid in workers:
+            freeze(pid)
+        with connect(host.address):
+            eventually(lambda: counted("worker_suspended") > 0, "nobody takes the connection")
+    finally:
+        for pid in workers:
+            thaw(pid)
+        (tmp_path / "go").touch()
+    eventually(lambda: counted("generation_ready") == 1, "the next process shows the host")
+    assert counted("worker_suspended") == len(host.events("worker_suspended"))
+
+
 def test_probes_are_answered_beside_many_who_ask_much_and_take_nothing(show: Show) -> None:
     _, address = show()
     where, _, port = address.removeprefix("tcp://").rpartition(":")

@@ -20,7 +20,7 @@ from host.supervisor.reload.handover import Handover, StandIn
 from host.supervisor.reload.reexec import ReexecParts, hand_over
 from host.supervisor.reload.reloader import Program
 from host.supervisor.reload.sockets import bound_before
-from host.supervisor.reload.takeover import TakeoverParts, take_over
+from host.supervisor.reload.takeover import TakeoverParts, end_stand_in, take_over
 from host.supervisor.workers.exits import ExitReports
 from host.supervisor.workers.last_call import LastCall
 from host.telemetry.events import Level
@@ -47,7 +47,8 @@ class Before:
         self.signals = Signals([signal.SIGUSR2])
         self.batch = BatchScheduling()
         self._other_end, pipe = os.pipe()
-        self.stand_in = StandIn(pid=NO_PROCESS - 1, pipe=pipe)
+        written = os.memfd_create("written")
+        self.stand_in = StandIn(pid=NO_PROCESS - 1, pipe=pipe, written=written)
         loop: Any = site.loop
         self.parts = parts_of(
             loop, self, site, Program("/no/such/program", ["prefork"], Origin.here())
@@ -64,8 +65,9 @@ class Before:
         self.log.close()
         os.close(self._null)
         os.close(self._other_end)
-        with suppress(OSError):  # the end of a stand-in closes it
-            os.close(self.stand_in.pipe)
+        for each in (self.stand_in.pipe, self.stand_in.written):
+            with suppress(OSError):  # the end of a stand-in closes it
+                os.close(each)
 
 
 class After:
@@ -97,9 +99,18 @@ class After:
         parts = parts_of(loop, self._before, self, self._before.parts.program)
         return _handed(parts, self._before.stand_in)
 
+    def end_stand_in(self, pipe: int | None = None) -> None:
+        """Go on after the end of the stand-in, which another pipe may end."""
+        known = self._before.stand_in
+        found = {"pipe": os.dup(known.pipe) if pipe is None else pipe}
+        process = known.model_copy(update=found | {"written": os.dup(known.written)})
+        handed = self.handed.model_copy(update={"stand_in": process})
+        end_stand_in(handed, self.generations, self.workers, self.counts)
+
     def close(self) -> None:
         assert self.handed.stand_in is not None
         os.close(self.handed.stand_in.pipe)
+        os.close(self.handed.stand_in.written)
         self.workers.close()
         self.router.close()
         self.generations.close()
@@ -137,7 +148,7 @@ def without_descriptors(handed: Handover) -> dict[str, Any]:
 
     def strip(value: Any) -> Any:
         if isinstance(value, dict):
-            names = ("fd", "wake", "control", "stacks", "pipe")
+            names = ("fd", "wake", "control", "stacks", "pipe", "written")
             return {key: strip(each) for key, each in value.items() if key not in names}
         return [strip(each) for each in value] if isinstance(value, list) else value
 
@@ -168,6 +179,6 @@ def _duplicated(handed: Handover) -> Handover:
             "scores": [change(each, "fd") for each in handed.scores],
             "serving": change(handed.serving, "wake"),
             "workers": workers,
-            "stand_in": change(handed.stand_in, "pipe"),
+            "stand_in": change(handed.stand_in, "pipe", "written"),
         }
     )

@@ -28,7 +28,7 @@ from host.settings.errors import show
 
 VARIABLE = "_PREFORK_HANDOVER"
 """The number of the memfd, for the process that a reload executes anew."""
-FORMAT = 19
+FORMAT = 20
 """Raised with every change of what is handed over: a reload to another format is refused."""
 
 
@@ -150,10 +150,14 @@ class Service(_Value):
 
 
 class StandIn(_Value):
-    """The process that hands out connections meanwhile, and the pipe whose end ends it."""
+    """The process that hands out connections meanwhile, and the pipe whose end ends it.
+
+    `written` is the memfd where it writes down how often each event was told.
+    """
 
     pid: int
     pipe: int
+    written: int
 
 
 class Shard(_Value):
@@ -267,7 +271,7 @@ class Handover(_Value):
             if worker.bus is not None:
                 yield worker.bus.fd
         if self.stand_in is not None:
-            yield self.stand_in.pipe
+            yield from (self.stand_in.pipe, self.stand_in.written)
         if self.clients is not None:
             yield self.clients
         if self.control is not None:

@@ -98,7 +98,10 @@ def start_stand_in(parts: ReexecParts) -> handover.StandIn:
         if handle.generation is serving
     }
 
+    written = os.memfd_create("written", os.MFD_CLOEXEC)
+
     def close() -> None:
+        parts.counts.begin_writing_down(written)
         # Not the pipes of helper processes: that which shows how the host is goes on until this
         # one ends, when the new supervisor has taken over.
         if parts.settings.process.keep:
@@ -109,10 +112,14 @@ def start_stand_in(parts: ReexecParts) -> handover.StandIn:
         if parts.program.kept is not None:
             os.close(parts.program.kept)
 
-    pid, pipe = stand_in.start(
-        serving, channels, send=parts.workers.send, log=parts.log, close=close
-    )
-    return handover.StandIn(pid=pid, pipe=pipe)
+    try:
+        pid, pipe = stand_in.start(
+            serving, channels, send=parts.workers.send, log=parts.log, close=close
+        )
+    except OSError:
+        os.close(written)
+        raise
+    return handover.StandIn(pid=pid, pipe=pipe, written=written)
 
 
 def reexec(
@@ -163,6 +170,7 @@ def reexec(
     except BaseException:
         if process is not None:
             stand_in.stop(process.pid, process.pipe)
+            os.close(process.written)
         for listener in (*opened, *opened_ops):
             listener.close()
         if renamed is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,6 +12,7 @@ from host.bus.supervisor_end import BusRouter
 from host.dispatch.sharding import Ownership, ShardTable
 from host.interfaces import Listener
 from host.ipc.client_counts import ClientCounts
+from host.ipc.host_counts import HostCounts
 from host.ipc.scoreboard import Scoreboard
 from host.ipc.series import SeriesBoard
 from host.ipc.series_totals import SeriesTotals
@@ -83,14 +85,23 @@ def take_over(
 
 
 def end_stand_in(
-    process: handover.StandIn | None, generations: Generations, workers: Workers
+    handed: handover.Handover, generations: Generations, workers: Workers, counts: HostCounts
 ) -> None:
     """End the stand-in, if there is one; then let schedulers choose the workers that serve.
 
     In this order: only when the stand-in has ended it is certain what each worker has been told.
+
+    Args:
+        handed: what was handed over.
+        generations: those that were taken over.
+        workers: their workers.
+        counts: goes on with the events that the stand-in has told.
     """
+    process = handed.stand_in
     if process is not None:
         stand_in.stop(process.pid, process.pipe)
+        counts.add_written(process.written, handed.events)
+        os.close(process.written)
     serving = generations.serving
     for handle in workers:
         record = handle.record

@@ -138,7 +138,7 @@ HANDOVERS = st.builds(
     topics=st.none() | TOPICS,
     remote=st.none() | REMOTE,
     bridge=st.none() | COUNTS,
-    stand_in=st.none() | st.builds(handover.StandIn, pid=COUNTS, pipe=FDS),
+    stand_in=st.none() | st.builds(handover.StandIn, pid=COUNTS, pipe=FDS, written=FDS),
     service=st.none()
     | st.builds(
         handover.Service,
@@ -161,7 +161,7 @@ HANDOVERS = st.builds(
 
 
 @contextmanager
-def descriptors(count=15):
+def descriptors(count=16):
     """Open so many descriptors."""
     opened = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(count)]
     try:
@@ -189,6 +189,7 @@ def made(fds, **other):
         mark,
         web,
         series,
+        written,
     ) = fds
     worker = handover.Worker(
         slot=1,
@@ -248,7 +249,7 @@ def made(fds, **other):
         "serving": handover.Serving(generation=2, wake=wake, sockets=[0]),
         "workers": [worker, worker.model_copy(update={"bus": None})],
         "topics": NO_TOPICS._replace(hearers=[(b"t", [4711])]),
-        "stand_in": handover.StandIn(pid=5, pipe=pipe),
+        "stand_in": handover.StandIn(pid=5, pipe=pipe, written=written),
         "service": handover.Service(
             address="@notify", watchdog_seconds=3.0, stored={"a": 7}, unsent=["READY=1"]
         ),
@@ -288,7 +289,7 @@ def test_settings_come_over_as_they_are():
         options=odd,
     )
     text = handover.settings_as_text(settings)
-    fds = range(15)
+    fds = range(16)
     handed = Handover.model_validate_json(made(fds, settings=text).model_dump_json())
     odd["echo"]["since"] = "2026-01-02"  # nothing else is lost, and no plugin is loaded with it
     assert handed.settings_before == settings.model_copy(update={"options": odd})
@@ -367,7 +368,7 @@ def test_descriptors_are_passed_on_inside_and_not_after(fails):
 def test_what_there_is_not_has_no_descriptor():
     absent = ("stand_in", "clients", "control", "log_file", "lineage")
     handed = made(
-        range(10, 25), **dict.fromkeys(absent), sockets=[], passed=[], scores=[], workers=[]
+        range(10, 26), **dict.fromkeys(absent), sockets=[], passed=[], scores=[], workers=[]
     )
     assert list(handed.descriptors()) == [13, 20]
 
@@ -377,7 +378,7 @@ def test_who_was_started_anew_was_handed_nothing(monkeypatch):
     assert receive() is None
 
 
-def changed(fds=range(10, 25), **fields):
+def changed(fds=range(10, 26), **fields):
     """A handover of which the first fields of all are changed."""
     return json.dumps({**json.loads(made(fds).model_dump_json()), **fields}).encode()
 

@@ -82,13 +82,13 @@ def descriptors(*but):
 
 
 def test_a_program_that_does_not_exist_leaves_everything_as_it_was(attempt):
-    pipe = attempt.before.stand_in.pipe
-    signals, before = blocked(), descriptors(pipe)
+    _pid, *closed = attempt.before.stand_in.model_dump().values()
+    signals, before = blocked(), descriptors(*closed)
     handed = attempt.before.hand_over()
     with pytest.raises(FileNotFoundError):
         attempt.run(ANY_PORT)
     assert attempt.certain == [True]
-    assert descriptors(pipe) == before
+    assert descriptors(*closed) == before
     assert blocked() == signals
     assert attempt.before.hand_over() == handed
     assert handover.VARIABLE not in os.environ
@@ -99,6 +99,8 @@ def test_the_stand_in_ends_when_the_exec_fails(attempt):
         attempt.run()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(attempt.before.stand_in.pipe)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(attempt.before.stand_in.written)
 
 
 def test_who_came_meanwhile_is_handed_out_when_the_exec_has_failed(attempt):

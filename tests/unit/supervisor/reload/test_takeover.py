@@ -11,8 +11,9 @@ from host.bus.frames import Frame, Kind, Parser, split_sender
 from host.ipc.protocol import Report
 from host.ipc.scoreboard import ACCEPTED_ALL, SENT
 from host.runtime.loop import READ
-from host.supervisor.reload.takeover import end_stand_in
 from host.supervisor.workers.states import KillWorker, WorkerRecord, WorkerState
+from host.telemetry.emitter import Telemetry
+from host.telemetry.events import OPS_FAILED, WORKERS_SCALED
 from support.generations import connect, is_closed
 from support.reexecuting import After, Before, without_descriptors
 from support.supervision import NO_PROCESS, site
@@ -102,7 +103,7 @@ def test_nobody_is_told_of_a_connection_before_the_stand_in_has_ended(before, ta
         after.generations.handing_out.runner.start()
         after.generations.run_passes()
         assert serving.scoreboard.total(0, SENT) == 0
-        end_stand_in(None, after.generations, after.workers)
+        after.end_stand_in()
         after.generations.run_passes()
         assert serving.scoreboard.total(0, SENT) == 1
 
@@ -110,10 +111,27 @@ def test_nobody_is_told_of_a_connection_before_the_stand_in_has_ended(before, ta
 def test_the_end_of_the_stand_in_is_the_end_of_its_pipe(before, take_over):
     after = take_over()
     reader, writer = os.pipe()
-    stand_in = before.stand_in.model_copy(update={"pipe": writer})
-    end_stand_in(stand_in, after.generations, after.workers)
+    after.end_stand_in(pipe=writer)
     assert os.read(reader, 1) == b""
     os.close(reader)
+
+
+def test_events_that_the_stand_in_has_told_are_counted(before, take_over):
+    told, counts = Telemetry(before.site.counts.count_event), before.site.counts
+    told.emit(WORKERS_SCALED, workers=2, before=1, cause="SIGTTIN")
+    after = take_over()
+    told.emit(OPS_FAILED, error="counted before the stand-in has its file")
+    counts.begin_writing_down(before.stand_in.written)
+    told.emit(OPS_FAILED, error="counted there")
+    Telemetry(after.counts.count_event).emit(OPS_FAILED, error="of the next one")
+    after.end_stand_in()
+    assert after.counts.events == {"workers_scaled": 1, "ops_failed": 3}
+
+
+def test_a_stand_in_that_was_killed_before_it_wrote_anything_is_none(before, take_over):
+    after = take_over()
+    after.end_stand_in()
+    assert after.counts.events == before.site.counts.events
 
 
 def test_only_workers_that_serve_and_are_ready_may_be_chosen(before, take_over):
@@ -121,7 +139,7 @@ def test_only_workers_that_serve_and_are_ready_may_be_chosen(before, take_over):
     first.held = True
     second.record.state = WorkerState.DRAINING
     after = take_over()
-    end_stand_in(None, after.generations, after.workers)
+    after.end_stand_in()
     assert after.generations.serving.candidate(first.record.pid).held
     assert after.generations.serving.candidate(second.record.pid) is None
 
@@ -130,7 +148,7 @@ def test_schedulers_see_what_was_accepted_in_a_slot_before_the_exec(before, take
     before.site.generations.accepted[0] = 5
     before.site.find(0).row.put(ACCEPTED_ALL, 7)
     after = take_over()
-    end_stand_in(None, after.generations, after.workers)
+    after.end_stand_in()
     candidate = after.generations.serving.candidate(NO_PROCESS)
     assert candidate.accepted == 12
     after.workers.get(NO_PROCESS).row.put(ACCEPTED_ALL, 8)
