@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 from host.ops.http import Request, RequestError, RequestReader, Response, head
@@ -234,7 +235,8 @@ class Connection(asyncio.BufferedProtocol):
             self.deadline = self.waits_since + patience.idle
         elif self._sends_more and not self._has_ended:
             self.waits_since, self.deadline = 0.0, self._loop.time() + patience.end
-            transport.write_eof()
+            with suppress(OSError):  # who is gone has reset it, as it got the answer
+                transport.write_eof()
             transport.resume_reading()
         else:
             transport.close()

@@ -477,6 +477,25 @@ def test_who_sends_more_while_an_answer_is_taken_has_that_answer_alone(ends):
     play(scene_of)
 
 
+def test_who_asks_more_and_is_gone_before_the_answer_is_no_error():
+    async def scene_of(scene):
+        errors = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, error: errors.append(error))
+        with socket.create_connection(scene.sock.getsockname()) as client:
+            client.sendall(b"GET /later HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            while scene.streams != ["asked"]:
+                await asyncio.sleep(0)
+            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            while not [each for each in scene.server._clients if each._sends_more]:
+                await asyncio.sleep(0)
+        scene.enough.set()
+        while scene.server._clients:
+            await asyncio.sleep(0)
+        assert errors == []
+
+    play(scene_of)
+
+
 @pytest.mark.parametrize(
     ("request_line", "status"), [(b"GET / HTTP/1.1", 200), (b"PUT / HTTP/1.1", 405), (b"?", 400)]
 )
