@@ -75,8 +75,8 @@ def wait(visitor, words, argument=None):
 
 
 ACCEPTED = """() => {
-  const cell = document.querySelector("#listeners td:nth-child(4)");
-  return Number(cell.textContent.replace(/,/g, ""));
+  const cell = document.querySelector("#listeners td:nth-child(4)"); // there is none at first
+  return Number(cell?.textContent.replace(/,/g, "") ?? 0);
 }"""
 
 
@@ -320,6 +320,22 @@ def test_a_connection_is_explained_by_the_keyboard_alone(shown, look):
         wait(visitor, "() => document.querySelector('#why').textContent.includes('round_robin')")
 
 
+def test_a_click_that_the_host_does_not_answer_says_so(shown, look):
+    one = shown()
+    with one.connect() as client:
+        client.sendall(b"x")
+        visitor = look(one.home)
+        visitor.page.locator("#list").click()
+        button = visitor.page.locator("#connections tbody button").first
+        button.wait_for()
+        visitor.page.route("**/*.json*", lambda route: route.abort())
+        for asked in (button, visitor.page.locator("#list")):
+            visitor.page.evaluate("() => { byId('why').textContent = ''; }")
+            asked.click()
+            wait(visitor, "() => byId('why').textContent.startsWith('No answer from the host')")
+    assert all("ERR_FAILED" in each for each in visitor.faults)  # of the answers, and none of ours
+
+
 def test_a_token_is_typed(shown, look):
     one = shown("--set", "ops.token=0123456789abcdef")
     visitor = look(one.home)
@@ -332,3 +348,27 @@ def test_a_token_is_typed(shown, look):
     visitor.page.keyboard.press("Enter")
     wait(visitor, "() => document.querySelector('#state').textContent === 'serving, ready'")
     assert all("401" in each for each in visitor.faults)  # of the wrong one
+
+
+def test_a_token_that_is_typed_twice_is_used_once(shown, look):
+    one = shown("--set", "ops.token=0123456789abcdef")
+    visitor = look(one.home)
+    asked = []
+    visitor.page.on("request", lambda request: asked.append(request.url))
+    visitor.page.locator("#token").fill("0123456789abcdef")
+    visitor.page.evaluate("() => { for (let n = 0; n < 2; n += 1) byId('ask').requestSubmit(); }")
+    wait(visitor, "() => document.querySelector('#state').textContent === 'serving, ready'")
+    assert asked.count(f"{one.home}events") == 1
+    assert not visitor.page.locator("#ask").is_visible()
+
+
+def test_a_token_that_no_header_can_have_is_refused_at_once(shown, look):
+    one = shown("--set", "ops.token=0123456789abcdef")
+    visitor = look(one.home)
+    visitor.page.locator("#token").fill("0123456789abcde\u20ac")
+    visitor.page.keyboard.press("Enter")
+    wait(visitor, "() => document.querySelector('#refused').textContent !== ''")
+    visitor.page.locator("#token").fill("0123456789abcdef")
+    visitor.page.keyboard.press("Enter")
+    wait(visitor, "() => document.querySelector('#state').textContent === 'serving, ready'")
+    assert visitor.faults == []

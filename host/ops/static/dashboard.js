@@ -2,9 +2,11 @@
 "use strict";
 
 const AGAIN_MS = 1000;
+const CAN_BE_SENT = /^[!-~]+$/; // as a token, in a header
 const SOON_SECONDS = 14 * 86400; // when the end of a certificate is near
 
 let token = "";
+let follows = false; // whether the host is followed, or it is tried again to
 let before = null; // the last state
 let workersBefore = new Map(); // those of the state before that, by pid
 let opened = Infinity; // the age of the host when the page began to follow it
@@ -295,15 +297,18 @@ async function follow() {
 }
 
 async function run() {
+  if (follows) return; // somebody has pressed Enter twice
+  follows = true;
   for (;;) {
     try {
-      if (!(await follow())) return; // until a token is typed
+      if (!(await follow())) break; // until a token is typed
       setState("the page is connected anew", false);
     } catch (error) {
       setState(`no answer from the host: ${error.message}`, false);
     }
     await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
   }
+  follows = false;
 }
 
 // Headings of the table of workers are buttons that put it in order: numbers from above.
@@ -317,13 +322,23 @@ function orderBy(column) {
   if (before) showWorkerTable(before.workers);
 }
 
-async function explain(id) {
-  const answer = await ask(`/why.json?id=${encodeURIComponent(id)}`);
-  if (!answer.ok) {
-    byId("why").textContent = await answer.text();
-    return;
+// Returns what the host answers to a click; null if it does not, and the page says why.
+async function answerTo(path) {
+  let why;
+  try {
+    const answer = await ask(path);
+    if (answer.ok) return await answer.json();
+    why = await answer.text();
+  } catch (error) {
+    why = `No answer from the host: ${error.message}.`;
   }
-  const found = await answer.json();
+  byId("why").textContent = why;
+  return null;
+}
+
+async function explain(id) {
+  const found = await answerTo(`/why.json?id=${encodeURIComponent(id)}`);
+  if (!found) return;
   const others = found.candidates.map((each) => `${each.slot} (${each.active} active)`).join(", ");
   const more = found.omitted ? ` and ${found.omitted} more` : "";
   byId("why").textContent =
@@ -334,16 +349,19 @@ async function explain(id) {
 byId("ask").addEventListener("submit", (event) => {
   event.preventDefault();
   token = byId("token").value.trim();
+  if (!CAN_BE_SENT.test(token)) {
+    askForToken(); // each try would fail as one of a host that does not answer does
+    return;
+  }
+  byId("ask").hidden = true;
+  setState("connecting", false);
   run();
 });
 
 byId("list").addEventListener("click", async () => {
-  const answer = await ask("/connections.json");
-  if (!answer.ok) {
-    byId("why").textContent = await answer.text();
-    return;
-  }
-  const { connections, unanswered } = await answer.json();
+  const found = await answerTo("/connections.json");
+  if (!found) return;
+  const { connections, unanswered } = found;
   byId("why").textContent = [
     connections.length ? "" : "No connection is open.",
     unanswered.length ? `No answer from worker ${unanswered.join(", ")}.` : "",
