@@ -87,7 +87,8 @@ def _tell_ops(
     sockets: Iterable[ListeningSocket], handed: Handover | None, telemetry: Telemetry
 ) -> None:
     """Tell where it is shown how the host is, as far as that is new."""
-    known = {each.address for each in handed.ops} if handed else set()
+    before = handed.ops[: handed.ops_before] if handed else ()
+    known = {each.address for each in before}
     for address in (each.view.address for each in sockets):
         if address not in known:
             telemetry.emit(OPS_LISTENING, address=address)

@@ -437,6 +437,18 @@ def test_a_reload_takes_new_settings_and_keeps_the_address(show: Show, tmp_path:
     assert len(host.events("ops_listening")) == 1
 
 
+def test_an_address_that_a_reload_adds_is_told_once(start: Start, tmp_path: Path) -> None:
+    path = tmp_path / "host.toml"
+    path.write_text("")
+    host = start("--config", str(path), "--name", fresh_name())
+    for listen in (["tcp://127.0.0.1:0"], ["tcp://127.0.0.1:0", "tcp://127.0.0.2:0"]):
+        path.write_text(f"[ops]\nlisten = {json.dumps(listen)}\n")
+        reload(host)
+        told = [each["address"] for each in host.events("ops_listening")]
+        assert len(told) == len(listen)
+        assert get(told[-1], "/readyz").status == 200
+
+
 def test_after_a_rotation_it_has_the_old_log_file_no_more(start: Start, tmp_path: Path) -> None:
     path, old = tmp_path / "host.log", tmp_path / "host.log.1"
     host = start("--ops", "tcp://127.0.0.1:0", ready=False, settings={"log.file": str(path)})

@@ -28,7 +28,7 @@ from host.settings.errors import show
 
 VARIABLE = "_PREFORK_HANDOVER"
 """The number of the memfd, for the process that a reload executes anew."""
-FORMAT = 20
+FORMAT = 21
 """Raised with every change of what is handed over: a reload to another format is refused."""
 
 
@@ -183,7 +183,9 @@ class Handover(_Value):
         restarts_by_cause: slot, cause and number of the workers that were replaced.
         sockets: all bound sockets, those for the new generation alone among them.
         clients: the descriptor of the counts of clients, if there are any.
-        ops: the bound sockets where it is shown how the host is.
+        ops: the bound sockets where it is shown how the host is: those where it was so far, then
+            those that were opened for the new generation.
+        ops_before: how many of them those are where it was so far.
         helper: the process that shows it, which ends by itself; None if there is none.
         topics: what the hub of the bus knows; None if there is a broker.
         remote: what its hub knows if there is one.
@@ -214,6 +216,7 @@ class Handover(_Value):
     restarts_by_cause: list[tuple[int, int, int]]
     sockets: list[Socket]
     ops: list[Socket] = []
+    ops_before: int = 0
     helper: int | None = None
     feed: tuple[int, int] | None = None
     passed: list[tuple[str, int]]

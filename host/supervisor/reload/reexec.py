@@ -288,6 +288,7 @@ def _beside_workers(parts: ReexecParts, opened_ops: Sequence[ListeningSocket]) -
     is_embedded = isinstance(known, HubState)
     return {
         "ops": [_socket(each) for each in (*ops, *opened_ops)],
+        "ops_before": len(ops),
         "helper": helper,
         "feed": feed,
         "topics": known if is_embedded else None,
