@@ -96,6 +96,7 @@ class Pages:
         self._connections = question("connections", listed, _LIST_SECONDS)
         self._recent = question("recent", {}, _HUNG_SECONDS)
         self._asking = 0
+        self._unanswered: set[asyncio.Future[dict[str, Any]]] = set()
         self._ending, self._feed = False, Feed(host.feed)
         folder = Path(__file__).parent / "static"
         self._files = {
@@ -108,10 +109,10 @@ class Pages:
             "/healthz": self._healthz,
             "/readyz": self._readyz,
             "/metrics": self._metrics,
-            "/status.json": lambda _: _json(self._status.answer()),
-            "/generations.json": lambda _: _json(self._generations.answer()),
-            "/connections.json": lambda _: _json(self._connections.answer()),
-            "/recent.json": lambda _: _json(self._recent.answer()),
+            "/status.json": lambda _: self._json(self._status.answer()),
+            "/generations.json": lambda _: self._json(self._generations.answer()),
+            "/connections.json": lambda _: self._json(self._connections.answer()),
+            "/recent.json": lambda _: self._json(self._recent.answer()),
             "/why.json": self._why,
             "/events": self._events,
         }
@@ -135,9 +136,16 @@ class Pages:
         self._feed.begin()
 
     def end(self) -> None:
-        """End the streams of events: their clients connect anew, to the next process."""
+        """End the streams of events: their clients connect anew, to the next process.
+
+        A supervisor that ends waits for this process and answers nobody: so who has asked it
+        something is told that at once.
+        """
         self._ending = True
         self._feed.end()
+        if self._host.counts.is_ending:
+            for each in list(self._unanswered):
+                each.cancel()
 
     async def answer(self, request: Request) -> Response:
         """Answer a request that was let in."""
@@ -190,7 +198,23 @@ class Pages:
     async def _why(self, request: Request) -> Response:
         """Tell why the connection `id` is with its worker; the supervisor checks the id."""
         args = {"id": request.query.get("id", "")}
-        return await _json(_in_one_of(self._threads, self._ask, "why", args, _LIST_SECONDS)())
+        answer = _in_one_of(self._threads, self._ask, "why", args, _LIST_SECONDS)
+        return await self._json(answer())
+
+    async def _json(self, answer: Awaitable[dict[str, Any]]) -> Response:
+        """Return what the supervisor answers, or that it does not any more."""
+        asked = asyncio.ensure_future(answer)
+        self._unanswered.add(asked)
+        try:
+            if self._ending and self._host.counts.is_ending:
+                asked.cancel()
+            return Response(json.dumps(await asked).encode(), kind="application/json")
+        except asyncio.CancelledError:
+            if not self._ending:  # the client is gone
+                raise
+            return text(HTTPStatus.SERVICE_UNAVAILABLE, "the host is stopping")
+        finally:
+            self._unanswered.discard(asked)
 
     async def _events(self, _: Request) -> Response:
         return Response(self._stream(), kind="text/event-stream")
@@ -223,10 +247,6 @@ async def _answer(question: Question[dict[str, Any]]) -> dict[str, Any]:
         return await question.answer()
     except RemoteError as error:
         return {"error": str(error)}
-
-
-async def _json(answer: Awaitable[dict[str, Any]]) -> Response:
-    return Response(json.dumps(await answer).encode(), kind="application/json")
 
 
 async def _came(news: asyncio.Event, until: float) -> bool:

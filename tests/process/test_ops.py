@@ -107,13 +107,14 @@ def test_a_stop_is_told_before_anybody_is_refused(show: Show) -> None:
     assert host.wait() == 0
 
 
-def test_a_probe_that_is_under_way_as_the_host_ends_is_answered(show: Show) -> None:
+@pytest.mark.parametrize("path", ["/readyz", "/status.json"])
+def test_who_asks_as_the_host_ends_is_answered(show: Show, path: str) -> None:
     host, address = show()
     helper = helper_of(host)
     freeze(helper)
     place, _, port = address.removeprefix("tcp://").rpartition(":")
     with socket.create_connection((place, int(port)), patience(10)) as probe:
-        probe.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
+        probe.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
         host.signal(signal.SIGTERM)
         host.wait_for("worker_exited", count=len(host.events("worker_ready")))
         thaw(helper)

@@ -69,6 +69,55 @@ def test_many_who_wait_for_answers_leave_places_for_probes(monkeypatch):
     asyncio.run(ask())
 
 
+def test_who_asks_a_supervisor_that_ends_is_told_so_at_once(monkeypatch):
+    enough, asked = Event(), Event()
+
+    def answer_later(_name, _command, _args, _seconds):
+        asked.set()
+        assert enough.wait(SECONDS)
+        return {}
+
+    async def ask():
+        counts = SimpleNamespace(executing_since=0.0, is_ending=False)
+        pages = Pages(
+            SimpleNamespace(name="service", feed=None, counts=counts), 60.0, has_token=False
+        )
+        before = asyncio.ensure_future(pages.answer(Request("GET", "/status.json", {}, {})))
+        await asyncio.to_thread(asked.wait, SECONDS)
+        counts.is_ending = True
+        pages.end()
+        after = await pages.answer(Request("GET", "/why.json", {"id": "1-1"}, {}))
+        for answer in (await before, after):
+            assert (answer.status, answer.body) == (503, b"the host is stopping\n")
+        enough.set()
+
+    monkeypatch.setattr("host.ops.pages.ask", answer_later)
+    asyncio.run(ask())
+
+
+def test_one_that_is_replaced_waits_for_the_answer_of_the_next_supervisor(monkeypatch):
+    enough, asked = Event(), Event()
+
+    def answer_later(_name, _command, _args, _seconds):
+        asked.set()
+        assert enough.wait(SECONDS)
+        return {"pid": 7}
+
+    async def ask():
+        counts = SimpleNamespace(executing_since=0.0, is_ending=False)
+        pages = Pages(
+            SimpleNamespace(name="service", feed=None, counts=counts), 60.0, has_token=False
+        )
+        answer = asyncio.ensure_future(pages.answer(Request("GET", "/status.json", {}, {})))
+        await asyncio.to_thread(asked.wait, SECONDS)
+        pages.end()
+        enough.set()
+        assert (await answer).body == b'{"pid": 7}'
+
+    monkeypatch.setattr("host.ops.pages.ask", answer_later)
+    asyncio.run(ask())
+
+
 class Supervisor:
     """A supervisor that executes itself, and answers a question after some errors."""
 
