@@ -28,7 +28,7 @@ class ExitCode(IntEnum):
     BUG = 1, "a fault of the host itself: please report it"
     USAGE = 2, "the command line is wrong"
     SETTINGS = 3, "the settings are invalid"
-    PLUGIN = 4, "a plugin cannot be loaded, or refused to start"
+    PLUGIN = 4, "a plugin cannot be loaded, refused to start, or has broken the running host"
     LISTEN = 5, "an address cannot be listened on"
     WORKER_START = 6, "the first workers failed to start"
     LIMITS = 7, "the machine's limits are too low for the settings"

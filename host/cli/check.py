@@ -16,9 +16,10 @@ from host.errors import ExitCode, PluginError
 from host.net import gates
 from host.plugin.interference import Keeping
 from host.plugin.loading import PluginErrors, load
-from host.runtime import streams
+from host.runtime import stacks, streams
 from host.startup.broker import prepare_broker
 from host.startup.essentials import do_essentials
+from host.startup.last_words import last_words
 from host.startup.ops_token import prepare_ops
 from host.startup.pools import check_pools
 from host.startup.prepare import (
@@ -71,7 +72,8 @@ def check(sources: Sources, file: str | None, running: str | None, connect: bool
         if wanted is not None:
             kept = keep_certificates(loaded, wanted)
             become(loaded, wanted)
-        with streams.lent(), stand_ins() as own:
+        stacks.print_crash_to(2)
+        with streams.lent(), last_words(), stand_ins() as own:
             registry = load(loaded, Keeping(own, do_essentials))
             served = assign(loaded.settings, registry)
             check_pools(loaded)

@@ -188,6 +188,7 @@ class Dispatcher:
         for worker in self._workers.values():
             worker.recount()
             worker.consider(self._max_connections)
+        self._told.update(self._workers.values())
         self._resort()
 
     def plan(self, listener: int, now: float) -> list[tuple[Candidate, int]]:

@@ -66,6 +66,7 @@ _CORE: Mapping[ModuleType, str] = {
     resource: "getrlimit prlimit setrlimit",
     _thread: "start_new_thread",
 }
+_is_callable = callable  # also when a plugin has taken it away
 _IMPORT = "__import__"
 """It may be wrapped, as those do who import lazily."""
 _SHOWN = 5
@@ -145,6 +146,73 @@ class _Before(NamedTuple):
     cpu: tuple[int, int]
     files: Mapping[int, Identity]
     most_files: int
+
+
+class Watch:
+    """Puts right what plugins do to a process in which they run, as far as it can be.
+
+    Args:
+        source: those that may have done it.
+        keeping: what they must leave alone as well.
+    """
+
+    def __init__(self, source: Blamed, keeping: Keeping = NOTHING) -> None:
+        self.source, self._keeping = source, keeping
+        self._before = _look(keeping.descriptors)
+        self._tracing = sys.gettrace(), sys.getprofile()
+        names = {module: core.split() for module, core in _CORE.items()}
+        self._core: Callables = {
+            module: {name: found[name] for name in names.get(module, ()) if name in found}
+            for module, found in self._before.callables.items()
+            if module in names
+        }
+        self._builtins = self._before.callables[builtins]
+
+    def glance(self) -> list[PluginError]:
+        """Return what is wrong of what takes 50 µs to look at, once it is put right."""
+        taken = self._put_back_builtins()
+        return list(self._put_right(taken))
+
+    def look(self) -> list[PluginError]:
+        """Return all that is wrong, once it is put right as far as it can be."""
+        taken = self._put_back_builtins()
+        found = list(self._put_right(taken))
+        return found + list(_put_right(self._before, self.source, self._keeping))
+
+    def lost(self) -> list[PluginError]:
+        """Return what is wrong with the descriptors; in their places /dev/null is open then."""
+        return list(_put_right_descriptors(self._before.files, _Refusal(self.source)))
+
+    def _put_back_builtins(self) -> list[tuple[str, bool]]:
+        """Put back what is gone, before anything else: nothing of it is called meanwhile."""
+        now, taken = builtins.__dict__, []
+        for name, value in self._builtins.items():
+            there = now.get(name)
+            if there is not value and not _is_callable(there):
+                now[name] = value
+                taken.append((f"builtins.{name}", True))
+        return taken
+
+    def _put_right(self, taken: list[tuple[str, bool]]) -> Iterator[PluginError]:
+        refused = _Refusal(self.source)
+        if taken := taken + list(_put_back(self._core)):
+            yield refused.for_functions(taken)
+        yield from _put_right_limits(self._before, refused)
+        trace, profile = self._tracing
+        left = []
+        if sys.gettrace() is not trace:
+            sys.settrace(trace)
+            left.append("sys.settrace")
+        if sys.getprofile() is not profile:
+            sys.setprofile(profile)
+            left.append("sys.setprofile")
+        if left:
+            yield refused(
+                f"it leaves a function set by {' and '.join(left)}, which slows down all that the"
+                " host does and may raise anywhere",
+                "Take it away before the hook returns.",
+                "leaves-tracing",
+            )
 
 
 @contextmanager

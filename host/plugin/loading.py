@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import os
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import cast
 
 from host.errors import PluginError
@@ -98,6 +100,44 @@ class _Trouble:
             raise self.problems[0] if len(self.problems) == 1 else _joined(self.problems)
 
 
+class _Loading:
+    """What is being loaded: the name of a plugin, or ""."""
+
+    name = ""
+
+
+def being_loaded() -> str:
+    """Return the name of the plugin that is imported or constructed at the moment, or ""."""
+    return _Loading.name
+
+
+@contextmanager
+def _loading(source: Source) -> Iterator[None]:
+    """Have it known which plugin is being loaded, and check that the process keeps its user.
+
+    Raises:
+        PluginError: it has changed the user or the group of the whole host.
+    """
+    before, _Loading.name = _user(), source.name
+    try:
+        yield
+    finally:
+        _Loading.name = ""
+    if (now := _user()) != before:
+        uid, gid = now[0][1], now[1][1]
+        raise PluginError(
+            source.name,
+            f"it changes the user of the whole host while it is loaded: uid {uid}, gid {gid}",
+            origin=source.origin,
+            hint="Name the user in [process], and the host opens what root alone may open first;"
+            " or change it in on_worker_start, for the worker alone.",
+        )
+
+
+def _user() -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    return os.getresuid(), os.getresgid()
+
+
 def load(loaded: Loaded, keeping: Keeping = NOTHING) -> Registry:
     """Load the plugins that the settings select; imports those and no others.
 
@@ -156,7 +196,7 @@ def _load(loaded: Loaded, importer: Importer, keeping: Keeping) -> Steps[Registr
     loaded = assign_sections(loaded, [source.name for source, _ in sources])
     _check_sections(loaded, [source.name for source, _ in sources], trouble)
     for source, text in sources:
-        with trouble, leaves_process_alone(source, keeping):
+        with trouble, _loading(source), leaves_process_alone(source, keeping):
             built.append(build(source, text, loaded, importer))
         if trouble.is_hopeless:  # the next ones would be blamed for it
             break

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 Identity = tuple[int, int]
@@ -27,6 +28,19 @@ def opened() -> set[int]:
     except OSError:
         return set()
     return set(identities(numbers))  # the one of the list itself is closed by now
+
+
+def close_each(*functions: Callable[[], object]) -> None:
+    """Call functions that close something, though plugins may have closed it by its number.
+
+    That is no failure of whoever has opened it (EBADF, close(2)), and the others are called.
+    """
+    for function in functions:
+        try:
+            function()
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
 
 
 def fill(descriptors: Iterable[int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import select
 import signal
@@ -83,6 +84,7 @@ def fork(child: Callable[[], int]) -> int:
         return pid
     code = 1
     try:
+        faulthandler.disable()  # who reaps it tells of its end
         if not nothing_waits:
             streams.forget()
         lineage.join()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]
 import _thread
+import functools
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ from contextlib import contextmanager, suppress
 
 from host.errors import ExitCode, Interrupted
 from host.runtime import forks, signal_descriptor
+from host.runtime.descriptors import close_each
 from host.runtime.loop import READ, Poller
 from host.runtime.signal_table import BLOCKED, SIGNALS
 
@@ -226,7 +228,12 @@ class Signals:
         numbers.update(seen)
         for number, handler in self._handlers.items():  # others' signals write here, too
             if number in numbers:
-                handler(number)
+                try:
+                    handler(number)
+                except BaseException:
+                    self._seen |= numbers  # to be handled again, if the process goes on
+                    raise
+                numbers.discard(number)
 
     def close(self) -> None:
         """Have the signals wait from now on: until a child has its own, or for the process's end.
@@ -248,7 +255,7 @@ class Signals:
     def _close(self) -> None:
         for sock in (self._reader, self._writer):
             if sock is not None:
-                sock.close()
+                close_each(sock.close)
         if self._blocked is not None:
-            os.close(self._blocked)
+            close_each(functools.partial(os.close, self._blocked))
             self._blocked = None

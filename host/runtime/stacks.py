@@ -37,6 +37,14 @@ def print_to(descriptor: int) -> None:
     faulthandler.register(SIGNAL, file=descriptor, all_threads=True, chain=False)
 
 
+def print_crash_to(descriptor: int) -> None:
+    """Have this process print where it was to `descriptor` when it crashes, for its last words.
+
+    So a plugin whose code in C ends the process is found. A fork of the host's own does not.
+    """
+    faulthandler.enable(file=descriptor, all_threads=False)
+
+
 def explain_by(explain: Callable[[], Sequence[str]], descriptor: int) -> None:
     """Have what `explain` returns printed after the stacks, if it is called at all.
 

@@ -30,6 +30,7 @@ from host.startup.announcing import tell_opened, tell_start
 from host.startup.essentials import do_essentials
 from host.startup.given import Given, given_to_this_process
 from host.startup.helpers import runs_bridge, runs_ops
+from host.startup.last_words import last_words
 from host.startup.listening import assign_listeners, open_control, open_or_take
 from host.startup.log import HostLog
 from host.startup.ops import open_or_take_ops
@@ -92,7 +93,7 @@ def _launch(load_settings: Callable[[], Loaded], version: str, signals: Signals)
     given = given_to_this_process()
     handed = given.handed
     lineage.begin(handed.lineage if handed else None)
-    with HostLog(handed) as log, given.telling_failure():
+    with HostLog(handed) as log, last_words(log.tell_last_words), given.telling_failure():
         if handed is not None:
             _keep_from_others(handed.kept)
             prepared, failed = _prepare_again(load_settings, handed, given, log, signals)
@@ -212,6 +213,7 @@ def _run(
         kept=given.kept,
         timed=recorder.timed if recorder else None,
         keeping=functools.partial(_keeping, given),
+        owner=lambda error: host_log.capture.place_of(error)[0],
     )
     code = _supervise(prepared.settings, opened.listeners, dependencies, host_log)
     _end(prepared.profile, run, host_log, code)
@@ -388,7 +390,8 @@ def _load_scheduler(prepared: Prepared, telemetry: Telemetry, name: str) -> Step
 def _load_silently(loaded: Loaded, telemetry: Telemetry) -> None:
     """Load plugins in a process that only tries them: what they print is told by another one."""
     telemetry.silence()
-    load(loaded, Keeping(descriptors.opened(), do_essentials))
+    with last_words():
+        load(loaded, Keeping(descriptors.opened(), do_essentials))
 
 
 def _tell_end(code: ExitCode, telemetry: Telemetry) -> None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import functools
 import os
 from contextlib import suppress
+from types import FrameType
 from typing import Self
 
-from host.runtime import forks, streams
+from host.runtime import forks, stacks, streams
 from host.runtime.accounts import Account
 from host.runtime.guided import LedError, check_folder
 from host.runtime.privileges import acting_as
 from host.settings import Loaded, Settings
+from host.startup.last_words import place_of
 from host.startup.prepare import unusable_path
 from host.supervisor.reload.handover import Handover
 from host.telemetry.capture import Capture
 from host.telemetry.emitter import Telemetry
-from host.telemetry.events import Level
+from host.telemetry.events import PLUGIN_ENDS_HOST, Level
 from host.telemetry.log_file import LogFile, open_for
 from host.telemetry.logs import Format, LogWriter, json_line, text_line
 from host.text import reason
@@ -41,6 +43,12 @@ class HostLog:
 
     def __init__(self, handed: Handover | None) -> None:
         self._handed, self._begun = handed, False
+
+    def tell_last_words(self, status: int, frame: FrameType) -> None:
+        """Tell which plugin ends this process, by os._exit(`status`) in this frame."""
+        if self._begun:
+            plugin, place = self.capture.plugin_above(frame), place_of(frame)
+            self.telemetry.emit(PLUGIN_ENDS_HOST, plugin=plugin, code=status, place=place)
 
     def __enter__(self) -> Self:
         return self
@@ -68,6 +76,7 @@ class HostLog:
         self.capture = Capture(self.telemetry, _level(settings))
         self.capture.begin()
         self._begun = True
+        stacks.print_crash_to(self.writer.fileno())
         forks.close_in_plugin_fork(self.capture.end_in_fork)
 
     def change(self, settings: Settings) -> None:

@@ -14,7 +14,7 @@ from contextlib import closing
 from typing import BinaryIO, NamedTuple
 
 from host.errors import ExitCode, HostError
-from host.runtime import lineage, processes, streams
+from host.runtime import lineage, processes, stacks, streams
 from host.runtime.descriptors import identities
 from host.runtime.origin import Origin
 from host.runtime.privileges import give_up_capabilities
@@ -22,6 +22,7 @@ from host.runtime.signal_table import IGNORED_BY_WORKERS
 from host.runtime.signals import Signals
 from host.runtime.usage import address_space
 from host.settings import Loaded, SettingsError
+from host.startup.last_words import last_words
 from host.startup.prepare import prepare_uninterrupted
 from host.startup.trial import try_out
 from host.startup.umask import setting_umask
@@ -37,13 +38,14 @@ _MARGIN_SECONDS = 1.0
 def rehearse(load_settings: Callable[[], Loaded]) -> ExitCode:
     """Load settings and plugins, and print what they ask for; everything else stays as it is."""
     lineage.take()
+    stacks.print_crash_to(2)
     processes.offer_to_oom_killer()
     with closing(Signals(IGNORED_BY_WORKERS)):
         kept = take_kept()
         if kept is not None:
             processes.hide_memory()
         load = functools.partial(_load_unprivileged, setting_umask(load_settings, Origin.here()))
-        with streams.lent():
+        with streams.lent(), last_words():
             prepared = prepare_uninterrupted(load, kept)
             try_out()
         settings = prepared.settings
@@ -147,11 +149,13 @@ def _load(second: _Second, parent: int) -> int:
     """Load, and say how that went."""
     if not processes.die_with_parent(parent):
         return ExitCode.OK
+    stacks.print_crash_to(second.printed.fileno())
     before, word = identities(second.descriptors), _LOADED
     with closing(Signals(IGNORED_BY_WORKERS)):
         try:
-            prepare_uninterrupted(second.load_settings, second.certificates)
-            try_out()
+            with last_words():
+                prepare_uninterrupted(second.load_settings, second.certificates)
+                try_out()
         except (HostError, SettingsError) as error:
             word = str(error)
     if identities(second.descriptors) != before:

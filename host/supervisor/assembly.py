@@ -18,6 +18,8 @@ from host.net.listeners import ListeningSocket
 from host.plugin.binding import HostHooks
 from host.plugin.circuit_breaker import CircuitBreaker
 from host.plugin.failures import Failures
+from host.plugin.interference import Keeping
+from host.runtime import lineage
 from host.runtime.loop import Loop
 from host.runtime.steps import Steps
 from host.settings import Settings
@@ -34,6 +36,7 @@ from host.supervisor.orphans import Orphans
 from host.supervisor.reload.reexec import ReexecParts, reexec
 from host.supervisor.reload.reloader import Program, Reloader
 from host.supervisor.reload.takeover import TakeoverParts, take_over
+from host.supervisor.repair import Repair
 from host.supervisor.service_manager import ServiceManager
 from host.supervisor.shard_dealing import ShardDealer
 from host.supervisor.shutdown import Shutdown
@@ -281,6 +284,17 @@ def make_helpers(
     return Helpers(ops, bridge)
 
 
+def begin_repair(
+    repair: Repair, loop: Loop, generations: Generations, dependencies: Dependencies
+) -> None:
+    """Take this process as it should be, and the descriptors that it cannot be without."""
+    serving = generations.serving
+    own = [loop.fileno(), generations.handing_out.runner.wake, lineage.descriptor()]
+    own += [each.fileno() for each in serving.streams]
+    kept = [each for each in own if each is not None]
+    repair.begin(Keeping(kept, dependencies.keeping().do_essentials))
+
+
 def make_orphans(
     state: HostState, dependencies: Dependencies, reloader: Reloader, helpers: Helpers
 ) -> Orphans:
@@ -301,6 +315,7 @@ def lifecycle_parts(
     hooks: HostHooks,
     queries: WorkerQueries,
     orphans: Orphans,
+    repair: Repair,
 ) -> LifecycleParts:
     """Collect what the life of the workers is made of."""
     return LifecycleParts(
@@ -314,6 +329,8 @@ def lifecycle_parts(
         queries=queries,
         shutdown=state.shutdown,
         orphans=orphans,
+        glance=repair.glance,
+        check_descriptors=repair.check_descriptors,
     )
 
 

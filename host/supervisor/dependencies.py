@@ -135,6 +135,7 @@ class Dependencies(NamedTuple):
         kept: what root has read of them, which a reload hands over; None if there is nothing.
         timed: what measures the hooks that plugins bring and workers call; None measures nothing.
         keeping: returns what plugins must leave alone in `on_host_start`, when that is called.
+        owner: returns the plugin in whose code an error was raised; None if there is none.
     """
 
     registry: Registry
@@ -162,3 +163,4 @@ class Dependencies(NamedTuple):
     kept: int | None = None
     timed: Timed | None = None
     keeping: Callable[[], Keeping] = Keeping
+    owner: Callable[[BaseException], str | None] = lambda _error: None

@@ -42,6 +42,8 @@ class LifecycleParts(NamedTuple):
         orphans: looks after what plugins leave behind.
         reap: collects the children that have ended.
         is_lost: tells whether a child has ended that `reap` will not collect.
+        glance: puts right what plugins have done to this process, after they were called.
+        check_descriptors: raises an error if they have closed some that workers are made with.
     """
 
     loop: Loop
@@ -56,6 +58,8 @@ class LifecycleParts(NamedTuple):
     orphans: Orphans
     reap: Callable[[], Iterable[processes.Exit]] = processes.reap
     is_lost: Callable[[int], bool] = processes.is_lost
+    glance: Callable[[], object] = list
+    check_descriptors: Callable[[], object] = list
 
 
 class WorkerLifecycle:
@@ -209,6 +213,11 @@ class WorkerLifecycle:
             parts.generations.run_passes()
         return self._health.next_look(now)
 
+    def resume(self) -> None:
+        """Go on after a turn that was broken off: reap, and do what is due."""
+        self.reap()
+        self._on_timer()
+
     def _execute(self, actions: list[states.Action]) -> None:
         """Do what the pool has decided."""
         forks.exit_if_plugin_fork()
@@ -262,6 +271,9 @@ class WorkerLifecycle:
         except (OSError, LimitsError) as error:
             self._handle_fork_failed(slot, error)
             return
+        except Exception as error:  # what a plugin has taken away: it is tried again
+            self._handle_fork_failed(slot, error)
+            raise
         parts.telemetry.emit(events.WORKER_STARTED, slot=slot, pid=handle.record.pid)
 
     def _handle_fork_failed(self, slot: int, error: Exception) -> None:
@@ -325,12 +337,15 @@ class WorkerLifecycle:
         if on_child_exit in parts.hooks.heard:
             parts.hooks.tell(on_child_exit, report.view)
             forks.exit_if_plugin_fork()
+            parts.glance()
             parts.orphans.pass_over()
         served = handle.served
         parts.workers.let_go(handle)
         parts.generations.worker_gone(record.slot, pid, served, generation)
         parts.queries.forget_worker(pid)
         started_well = record.was_ready or record.expected or parts.pool.stopping
+        if not started_well:
+            parts.check_descriptors()
         if not started_well and generation is parts.generations.coming:
             parts.generations.note_failure(report.cause)
         actions = parts.pool.exited(pid, ended.code, ended.signal, now, oom=ended.oom)

@@ -6,7 +6,7 @@ import functools
 import gc
 import math
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from host.bus.supervisor_end import BusRouter
 from host.errors import ExitCode, Interrupted, LimitsError, PluginError
@@ -16,11 +16,13 @@ from host.plugin.circuit_breaker import CircuitBreaker
 from host.plugin.failures import Failures, failed_start
 from host.plugin.interference import leaves_process_alone
 from host.runtime import forks, lineage
-from host.runtime.loop import Loop
+from host.runtime.descriptors import close_each
+from host.runtime.loop import Loop, TimerHandle
 from host.runtime.processes import Exit
 from host.runtime.signals import Handler
 from host.settings import Settings
 from host.supervisor.assembly import (
+    begin_repair,
     lifecycle_parts,
     make_bridge,
     make_dispatching,
@@ -41,8 +43,10 @@ from host.supervisor.log_reopening import LogReopening
 from host.supervisor.measuring import Measuring
 from host.supervisor.recent import noting
 from host.supervisor.reload.takeover import TakeoverParts, end_stand_in
+from host.supervisor.repair import Repair, Residents
 from host.supervisor.scheduler_swap import SchedulerSwap
 from host.supervisor.shutdown import Shutdown
+from host.supervisor.signal_handlers import signal_handlers
 from host.supervisor.status import HostState
 from host.supervisor.workers.handles import Workers
 from host.supervisor.workers.queries import WorkerQueries
@@ -109,6 +113,9 @@ class Supervisor:
         self._counts = state.counts
         self._note = noting(workers, loop)
         telemetry.subscribe(self._note)
+        residents = Residents.of(dependencies.registry)
+        self._repair = Repair(residents, telemetry, dependencies.owner, loop.time)
+        self._next_look: TimerHandle | None = None
         self._make_actors(state, queries, breaker)
         forks.close_in_plugin_fork(dependencies.log.mute)
         forks.close_in_plugin_fork(telemetry.silence)
@@ -142,7 +149,7 @@ class Supervisor:
         self._orphans = make_orphans(state, dependencies, self._reloader, self._helpers)
         self._log_reopening = LogReopening(loop, telemetry, dependencies.log, workers, queries)
         self._lifecycle = WorkerLifecycle(
-            lifecycle_parts(state, telemetry, self._hooks, queries, self._orphans),
+            lifecycle_parts(state, telemetry, self._hooks, queries, self._orphans, self._repair),
             settings.lifecycle,
             become_worker=self._become_worker,
             on_reload_possible=self._reloader.begin_wanted,
@@ -150,7 +157,13 @@ class Supervisor:
             on_empty=self._finish,
         )
         swap = SchedulerSwap(
-            settings, dependencies, self._failures, breaker, state.generations, self._ops.renew
+            settings,
+            dependencies,
+            self._failures,
+            breaker,
+            state.generations,
+            self._ops.renew,
+            self._repair.add,
         )
         self._control = open_control(
             state, dependencies, self._lifecycle, queries, self._reloader, swap.load, self.stop
@@ -179,21 +192,22 @@ class Supervisor:
         self._dependencies.batch.begin()
         try:
             self._start()
-            self._loop.run()
+            self._serve()
             return self._code
         except Interrupted as stop:
             self._dependencies.telemetry.emit(events.HOST_STOPPING_NOW, cause=stop.cause)
             return self._code
         finally:
-            self._service.end()
             # Nothing is left behind: no child, no socket file, no descriptor.
-            self._workers.kill_all()
+            close_each(self._service.end, self._workers.kill_all)
             self._counts.is_ending = True
-            self._helpers.end()
-            self._orphans.end()
-            self._close_own()
-            self._generations.close()
-            self._dependencies.batch.end()
+            close_each(
+                self._helpers.end,
+                self._orphans.end,
+                self._close_own,
+                self._generations.close,
+                self._dependencies.batch.end,
+            )
 
     def _start(self) -> None:
         given, generations, loop = self._dependencies, self._generations, self._loop
@@ -212,6 +226,7 @@ class Supervisor:
         # pages stay shared.
         gc.collect()
         gc.freeze()
+        begin_repair(self._repair, loop, generations, given)
         self._check_health()
         # A generation that was to come before this one never will.
         self._lifecycle.drain_others(generations.serving.number, mine.number)
@@ -231,6 +246,24 @@ class Supervisor:
         self._helpers.start()
         self._certificates.begin()
         self._lifecycle.reap()
+
+    def _serve(self) -> None:
+        """Take turns until the end, also after a turn that a plugin has broken off."""
+        while not self._loop.stopping:
+            try:
+                self._loop.run()
+            except Exception as error:
+                self._repair.get_over(error)
+                self._resume()
+
+    def _resume(self) -> None:
+        """Go on after a turn that was broken off: nobody knows what it had still to do."""
+        self._loop.refresh()
+        self._generations.handing_out.runner.recount()
+        self._generations.deal_shards()
+        self._lifecycle.resume()
+        self._signals.handle()
+        self._check_health()
 
     def _tell_plugins(self, mine: Generation) -> str:
         """Tell the plugins that the host starts; return why the generation cannot, or "".
@@ -300,12 +333,15 @@ class Supervisor:
             self._dependencies.telemetry.emit(events.SIGNAL_RECLAIMED, signal=number.name)
 
     def _check_health(self) -> None:
-        """Look after the workers and the signals, again and again."""
+        """Look after the workers, the signals and the process itself, again and again."""
+        self._repair.glance()
+        if self._next_look is not None:
+            self._next_look.cancel()
         next_look = self._lifecycle.check_health()
         self._reloader.check_health()
         self._helpers.check_health()
         self._restore_signals()
-        self._loop.call_at(next_look, self._check_health)
+        self._next_look = self._loop.call_at(next_look, self._check_health)
 
     def _on_stop_signal(self, number: signal.Signals) -> None:
         now = self._loop.now
@@ -339,17 +375,18 @@ class Supervisor:
     def _close_own(self) -> None:
         """Close what the supervisor alone uses; a child does so first of all."""
         self._count_no_more()
-        self._signals.close()
-        lineage.close()
-        self._dependencies.log.leave()
-        self._dependencies.passed.close()
-        self._service.leave()
-        self._loop.close()
-        self._close_channels()
+        close_each(
+            self._signals.close,
+            lineage.close,
+            self._dependencies.log.leave,
+            self._dependencies.passed.close,
+            self._service.leave,
+            self._loop.close,
+            self._close_channels,
+        )
 
     def _close_channels(self) -> None:
-        self._router.close()
-        self._workers.close()
+        close_each(self._router.close, self._workers.close)
         if self._control is not None:
             self._control.close()
 
@@ -380,25 +417,3 @@ class Supervisor:
         self._service.leave()
         self._close_channels()
         self._generations.close_sockets_in_fork()
-
-
-def signal_handlers(
-    *,
-    on_stop: Handler,
-    stop_now: Handler,
-    reload: Handler,
-    scale_by: Callable[[signal.Signals, int], object],
-    reopen_log: Handler,
-    reap: Handler,
-) -> dict[signal.Signals, Handler]:
-    """Return what the supervisor does at each signal of the table (host.runtime.signal_table)."""
-    return {
-        signal.SIGTERM: on_stop,
-        signal.SIGINT: on_stop,
-        signal.SIGQUIT: stop_now,
-        signal.SIGHUP: reload,
-        signal.SIGTTIN: lambda number: scale_by(number, 1),
-        signal.SIGTTOU: lambda number: scale_by(number, -1),
-        signal.SIGUSR1: reopen_log,
-        signal.SIGCHLD: reap,
-    }

@@ -35,6 +35,7 @@ class SchedulerSwap:
         breaker: what leaves out a scheduler that keeps failing.
         generations: that which serves has its connections handed out.
         show_anew: called when there is something else to be shown of plugins.
+        note: told of the registry of a scheduler that is asked from now on.
     """
 
     def __init__(
@@ -45,10 +46,11 @@ class SchedulerSwap:
         breaker: CircuitBreaker,
         generations: Generations,
         show_anew: Callable[[], object],
+        note: Callable[[Registry], object],
     ) -> None:
         self._settings, self._given = settings, dependencies
         self._failures, self._breaker = failures, breaker
-        self._generations, self._show_anew = generations, show_anew
+        self._generations, self._show_anew, self._note = generations, show_anew, note
         self._observers: list[ReportFailure] = []
 
     def load(self, plugin: str) -> Steps[Sequence[tuple[str, Scheduler]]]:
@@ -85,6 +87,7 @@ class SchedulerSwap:
             cause = f"there is no memory for what plugin {plugin} counts: {reason(error)}"
             raise LimitsError(cause) from error
         self._observe(measuring)
+        self._note(registry)
         if self._generations.swap_series(measuring.own):
             self._show_anew()
         return hooks.schedulers

@@ -119,7 +119,7 @@ class Capture:
         self._replace(sys, name, stream)
 
     def _tell_printed(self, stream: str, text: str, frame: FrameType) -> None:
-        plugin = self._plugin_above(frame)
+        plugin = self.plugin_above(frame)
         self._telemetry.emit_at(
             _STREAMS[stream],
             PLUGIN_PRINTED,
@@ -131,7 +131,7 @@ class Capture:
         )
 
     def _tell_record(self, record: logging.LogRecord) -> None:
-        plugin = self._plugin_above(sys._getframe(1)) or self._owner(record.name)
+        plugin = self.plugin_above(sys._getframe(1)) or self._owner(record.name)
         self._telemetry.emit_at(
             _level(record.levelno),
             PLUGIN_LOGGED,
@@ -181,7 +181,7 @@ class Capture:
             step = step.tb_next
         return plugin, module
 
-    def _plugin_above(self, frame: FrameType | None) -> str | None:
+    def plugin_above(self, frame: FrameType | None) -> str | None:
         """Return the innermost plugin among this frame and those that have called it."""
         for _ in range(_MAX_FRAMES):
             if frame is None:

@@ -258,6 +258,18 @@ ERROR_IGNORED = Event(
     ("plugin", "traceback"),
 )
 
+PLUGIN_ENDS_HOST = Event(
+    "plugin_ends_host",
+    Level.ERROR,
+    "plugin {plugin} has ended the host: it calls os._exit({code}) in the supervisor, at {place}, "
+    "so all workers end at once; raise an exception there, or call host.stop()",
+)
+PROCESS_HARMED = Event(
+    "process_harmed",
+    Level.ERROR,
+    "in the supervisor plugin {plugin} has harmed the host: {cause}; {consequence}. {advice}",
+    ("traceback",),
+)
 PLUGIN_LEFT_OUT = Event(
     "plugin_left_out",
     Level.ERROR,

@@ -298,7 +298,8 @@ class LogWriter:
 
     def _close_own(self) -> None:
         if self._own is not None:
-            os.close(self._own)
+            with suppress(OSError):  # a plugin may have closed it by its number
+                os.close(self._own)
             self._own = None
 
     def _choose_write(self) -> Callable[[bytes], int]:

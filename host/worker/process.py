@@ -26,6 +26,7 @@ from host.plugin.failures import Failures
 from host.plugin.registry import Registry
 from host.profiling.recorder import ANYONE, CALLBACKS, Recorder
 from host.runtime import forks, stacks, streams
+from host.runtime.descriptors import close_each, identities
 from host.runtime.loop import Loop
 from host.runtime.privileges import give_up_capabilities
 from host.runtime.processes import die_with_parent, hide_memory, offer_to_oom_killer
@@ -85,8 +86,13 @@ def run(
     forks.close_in_plugin_fork(log.mute)
     forks.close_in_plugin_fork(telemetry.silence)
     forks.close_in_plugin_fork(worker.close_in_fork)
+    own = identities(worker.descriptors)
     try:
         return worker.run()
+    except OSError:
+        if identities(own) == own:
+            raise
+        return ExitCode.PLUGIN  # which the supervisor tells: perhaps the log is closed as well
     finally:
         log.leave()
         worker.close()
@@ -322,14 +328,17 @@ class WorkerProcess:
         self._channel.close()
         self._bus.close()
 
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """Those that it cannot be without from its start on."""
+        given = self._assignment
+        return self.loop.fileno(), given.control.fileno(), given.bus.fileno(), given.wake
+
     def close(self) -> None:
         """Close what the worker opened."""
-        if self._pools is not None:
-            self._pools.close()
-        self._signals.close()
-        self._bus.close()
-        self.loop.close()
-        self._channel.close()
+        pools = () if self._pools is None else (self._pools.close,)
+        own = self._signals.close, self._bus.close, self.loop.close, self._channel.close
+        close_each(*pools, *own)
 
     def _keep_turning(self) -> None:
         """Have the loop turn now and then though nothing happens: so the supervisor sees it can.

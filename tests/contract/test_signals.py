@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from host.runtime.signal_table import BLOCKED, IGNORED_BY_WORKERS, SIGNALS
-from host.supervisor import process as supervisor
+from host.supervisor import signal_handlers as supervisor
 from host.worker.process import signal_handlers
 
 PAGE = Path(__file__).parents[2] / "docs/operations.md"

@@ -29,9 +29,12 @@ MANY = 200
 ATTACHING = 4
 """Calls that the tracer makes a process repeat by attaching to it."""
 WAITS = "epoll_wait"
-BEAT = {WAITS: 2, "newfstatat": 1, "fstat": 1, "fcntl": 1, "rt_sigprocmask": 1}
+BEAT = {WAITS: 2, "newfstatat": 1, "fstat": 1, "fcntl": 1, "rt_sigprocmask": 1} | {
+    "getitimer": 3,
+    "prlimit64": 1,
+}
 """What a process may do once a second while nothing happens: beat, and look after its sockets, and
-after signals that a plugin may have blocked.
+after signals that a plugin may have blocked, timers that it may have left, and limits.
 
 Which of the two calls asks for the state of a descriptor is the C library's choice.
 """

@@ -190,7 +190,8 @@ BROKEN = {
     "unknown option": ({"settings": GOOD + "[options.weighted]\nx = 1\n"}, "weighted"),
     "address in use": ({"settings": GOOD + 'listen = ["{taken}"]\n'}, "already in use"),
     "no folder": ({"settings": GOOD + 'listen = ["unix:nowhere/x.sock"]\n'}, "folder"),
-    "exits": ({"code": "import os\nos._exit(7)\n"}, "exit code 7"),
+    "exits": ({"code": "import os\nos._exit(7)\n"}, "by os._exit(7)"),
+    "exits in C": ({"code": "import ctypes\nctypes.CDLL(None)._exit(7)\n"}, "exit code 7"),
     "kills itself": ({"code": "import os\nos.kill(os.getpid(), 9)\n"}, "SIGKILL"),
 }
 

@@ -118,7 +118,11 @@ BREAKING = {
         "import os\nos.closerange(3, 100)",
         "exit code 4 while it was loaded in another process",
     ),
-    "exits": ("import os\nos._exit(0)", "exit code 0 while it was loaded in another process"),
+    "exits": ("import os\nos._exit(0)", r"while it is loaded, by os\._exit\(0\)"),
+    "exits in C": (
+        "import ctypes\nctypes.CDLL(None)._exit(0)",
+        "exit code 0 while it was loaded in another process",
+    ),
     "interrupts": ("raise KeyboardInterrupt", "importing it failed: KeyboardInterrupt"),
 }
 

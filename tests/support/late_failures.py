@@ -30,7 +30,7 @@ class LateFailure(NamedTuple):
 
 LATE = {
     "raises": LateFailure("raise ValueError('half-written')", "half-written"),
-    "exits at once": LateFailure("os._exit(0)", "exit code 0 while"),
+    "exits at once": LateFailure("os._exit(0)", "while it is loaded, by os._exit(0)"),
     "raises in the supervisor": LateFailure(
         "raise ValueError('half-written')", "half-written", itself=True
     ),

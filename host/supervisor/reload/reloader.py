@@ -250,7 +250,10 @@ class Reloader:
                 "(start_timeout_seconds)"
             )
         if ended.code != 0 and not (ended.is_unknown and output):
-            first, _, rest = errors.strip().removeprefix("host: ").partition("\n")
+            said = errors.strip()
+            if ended.signal is not None:  # it has said where it was
+                raise ReloadError(f"{ended} while the new settings were tried", said)
+            first, _, rest = said.removeprefix("host: ").partition("\n")
             raise ReloadError(first or f"{ended} while the new settings were tried", rest)
         try:
             # What plugins print while they load comes before it.

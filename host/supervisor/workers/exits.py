@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from host.errors import ExitCode
 from host.interfaces import ChildExit
 from host.ipc import protocol
 from host.ipc.current_call import unpack_call
@@ -26,6 +27,7 @@ from host.telemetry import events
 from host.telemetry.emitter import Telemetry
 from host.text import counted
 
+_CLOSED = "since a plugin has closed the host's descriptors by their numbers (os.closerange)"
 _HANGS_KEPT = 10
 _MAX_LINES = 60
 _MAX_EVENTS = 40
@@ -120,7 +122,7 @@ class ExitReports:
             record=record,
             ended=ended,
             view=view,
-            place=self._place(handle),
+            place=_CLOSED if ended.code == ExitCode.PLUGIN else self._place(handle),
             printed=handle.stack_reader.text,
             failure=handle.channel.failure,
             recent="" if record.expected else self._recent(handle),

@@ -26,6 +26,7 @@ from host.ipc.scoreboard import (
 )
 from host.ipc.supervisor_end import SupervisorChannel
 from host.runtime import forks, processes, stacks, streams
+from host.runtime.descriptors import close_each
 from host.runtime.loop import READ, Loop
 from host.supervisor.generation import Generation
 from host.supervisor.workers.hang_detector import Reading
@@ -209,8 +210,7 @@ class Workers:
     def close(self) -> None:
         """Close all channels; the workers are left alone."""
         for handle in self._handles.values():
-            handle.channel.close()
-            handle.stack_reader.close()
+            close_each(handle.channel.close, handle.stack_reader.close)
 
     def kill_all(self) -> None:
         """Send every worker SIGKILL: only after an error of the host's own."""

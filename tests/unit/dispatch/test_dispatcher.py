@@ -212,6 +212,16 @@ def test_what_another_process_has_sent_is_counted():
     assert scene.dispatcher.starved
 
 
+def test_what_a_broken_pass_has_counted_and_not_sent_is_missed_in_time():
+    scene = Scene()
+    scene.rows[0].add(0, SENT, 1)
+    scene.dispatcher.recount()
+    assert scene.plan(1) == {}  # it waits for worker 0
+    scene.dispatcher.check(0.0)
+    assert scene.dispatcher.check(PATIENCE)
+    assert scene.plan(1) == {1: 1}
+
+
 def test_who_is_held_is_asked_nothing_until_it_is_freed():
     scene = Scene()
     assert scene.dispatcher.hold(1000, True)

@@ -1,8 +1,11 @@
 """What descriptors are open for tells what somebody else has done with them."""
 
+import errno
 import os
 
-from host.runtime.descriptors import fill, identities, opened
+import pytest
+
+from host.runtime.descriptors import close_each, fill, identities, opened
 
 
 def test_what_is_open_is_found():
@@ -27,3 +30,15 @@ def test_what_is_closed_is_open_for_nothing_then():
         assert os.read(number, 1) == b""
         assert not os.get_inheritable(number)
         os.close(number)
+
+
+def test_what_somebody_has_closed_by_its_number_keeps_nothing_else_from_being_closed():
+    closed = []
+
+    def fail(number):
+        raise OSError(number, os.strerror(number))
+
+    close_each(lambda: fail(errno.EBADF), lambda: closed.append(1))
+    assert closed == [1]
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        close_each(lambda: fail(errno.EIO))
