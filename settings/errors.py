@@ -17,7 +17,8 @@ _SECRET_NAME = (
 # RFC 3986, 3.2.1: what follows the first colon of userinfo. A password that is not encoded may hold
 # any of / ? # @, and then the address is invalid, so it is shown: all until the last @ counts.
 _USERINFO = r"(?<=://)([^:/?#@\s]*):(\S*)@"
-_PARAMETER = r"""([\w.-]+)(\s*=\s*)('[^']*'|"[^"]*"|[^&;,\s'"]+)"""
+# A name is looked for where a word begins, and as a whole: a long text takes linear time so.
+_PARAMETER = r"""(?<![\w.-])([\w.-]++)(\s*+=\s*)('[^']*'|"[^"]*"|[^&;,\s'"]+)"""
 _LONGEST_SHOWN = 60
 
 

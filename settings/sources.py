@@ -10,7 +10,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path as FilePath
-from typing import Literal
+from typing import Any, Literal
 
 from host.settings import toml_lines
 from host.settings.address import EXAMPLE, PARTS_OF_AN_ADDRESS
@@ -26,6 +26,9 @@ from host.settings.variables import CONFIG, PREFIX, PRESET, is_of_named, is_of_s
 Flags = Mapping[str, tuple[object, str]]
 
 _PRESETS = FilePath(__file__).parent / "presets"
+_MOST_BYTES = 1 << 20
+_MOST_DEEP = 32
+_TOO_DEEP = f"is nested too deeply: settings are at most {_MOST_DEEP} levels deep"
 _TOML_POSITION = r" \(at (?:line (\d+), column (\d+)|end of document)\)$"
 
 
@@ -62,7 +65,7 @@ def read_file(
     """
     shown = path.name if kind == "preset" else str(path)
     try:
-        text = path.read_bytes().decode("utf-8-sig")  # some editors put a byte order mark first
+        text = _read(path).decode("utf-8-sig")  # some editors put a byte order mark first
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         byte = error.object[error.start]
@@ -71,18 +74,52 @@ def read_file(
     except (OSError, ValueError) as error:
         problems.append(Problem(shown, "", _unreadable(error), where))
         return Layer()
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        problems.append(_bad_toml(shown, text, str(error)))
+    parsed = _parse(shown, text, where)
+    if isinstance(parsed, Problem):
+        problems.append(parsed)
         return Layer()
+    table, found = parsed
     suffix = " (preset)" if kind == "preset" else ""
     layer = Layer(table)
-    for key_path, line in toml_lines.find(text).items():
+    for key_path, line in found.items():
         layer.origins[join(key_path)] = Origin(kind, f"{shown}:{line}{suffix}")
-    for key_path, _ in values(table, ()):
-        layer.origins.setdefault(join(key_path), locate(layer.origins, key_path))
+    for key_path, value in values(table, ()):
+        if (key := join(key_path)) not in layer.origins:
+            has_more = isinstance(value, dict | list)
+            place = key_path if has_more else key_path[:-1]  # to look in what has nothing in it
+            layer.origins[key] = locate(layer.origins, place)
     return layer
+
+
+def _parse(
+    shown: str, text: str, where: str
+) -> tuple[dict[str, Any], dict[toml_lines.Path, int]] | Problem:
+    """Return the table of a TOML text, and the line of each key; or what is wrong with it."""
+    try:
+        table, found = tomllib.loads(text), toml_lines.find(text)
+    except tomllib.TOMLDecodeError as error:
+        return _bad_toml(shown, text, str(error))
+    except RecursionError:
+        return Problem(shown, "", _TOO_DEEP, where)
+    except ValueError as error:  # a number with more digits than Python takes
+        return Problem(shown, "", f"cannot be read: {error}", where)
+    if any(len(path) > _MOST_DEEP for path in found):
+        return Problem(shown, "", _TOO_DEEP, where)
+    return table, found
+
+
+def _read(path: FilePath) -> bytes:
+    """Read a file of settings.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no path, or far too large for settings.
+    """
+    with path.open("rb") as file:
+        data = file.read(_MOST_BYTES + 1)
+    if len(data) > _MOST_BYTES:
+        raise ValueError(f"it is larger than {_MOST_BYTES >> 20} MiB, which settings never are")
+    return data
 
 
 def _unreadable(error: Exception) -> str:

@@ -3,7 +3,7 @@
 import pytest
 
 from host.settings import Problem, SettingsError
-from host.settings.errors import is_secret_name, show
+from host.settings.errors import MASK, is_secret_name, mask_passwords, show
 
 
 def test_error_reads_as_a_table():
@@ -38,3 +38,11 @@ def test_names_of_no_secrets(name):
 def test_values_are_shown_as_in_a_file():
     assert show([True, "é", 1.5, {"a": "hunter2"}, {}]) == '[true, "é", 1.5, {...}, {}]'
     assert show("x" * 100) == '"' + "x" * 56 + "..."
+
+
+def test_a_long_value_is_shown_in_a_time_that_goes_by_its_length():
+    assert show("x" * 1_000_000) == f'"{"x" * 56}...'
+    text = f"{'x' * 500_000}={'y' * 500_000}"
+    assert mask_passwords(f"{text}&password=z&token = 'a b'c=d") == (
+        f"{text}&password={MASK}&token = {MASK}c=d"
+    )

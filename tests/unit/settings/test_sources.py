@@ -138,6 +138,29 @@ def test_files_that_cannot_be_read(problems, tmp_path):
     assert message == "cannot be read: too many levels of symbolic links"
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"x = {'[' * 5_000}{']' * 5_000}", "is nested too deeply"),
+        (f"x = {'{a = ' * 5_000}1{'}' * 5_000}", "is nested too deeply"),
+        (f"{'.'.join(['a'] * 500)} = 1", "is nested too deeply"),
+        (f"workers = {'9' * 5_000}", "cannot be read: Exceeds the limit"),
+        ("#" * 1_048_577, "cannot be read: it is larger than 1 MiB"),
+    ],
+)
+def test_what_no_settings_are_like(problems, tmp_path, text, message):
+    (tmp_path / "odd.toml").write_text(text)
+    ((key, _, said, where),) = problems(file="odd.toml")
+    assert (key, where) == ("odd.toml", "from --config (flag)")
+    assert said.startswith(message)
+
+
+def test_a_long_list_is_read_in_a_time_that_goes_by_its_length(load):
+    listen = ", ".join(f'"unix:/{number}"' for number in range(5_000))
+    loaded = load(f"listen = [\n{listen}]\nplugins = ['echo']\n")
+    assert str(loaded.origin("listen[4999].address")) == "host.toml:2"
+
+
 def test_unknown_presets(problems):
     assert problems(preset="ecko") == [
         (
