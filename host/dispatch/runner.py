@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import math
 import os
@@ -16,6 +17,8 @@ from host.runtime.loop import EDGE, READ, Loop, TimerHandle
 
 Send = Callable[[int, bytes], bool]
 _ASK_AGAIN_SECONDS = 0.01
+_NO_SOCKET = (errno.EBADF, errno.ENOTSOCK)
+"""A plugin has closed the listener by its number: to ask again would help nobody."""
 
 
 class DispatchRunner:
@@ -85,7 +88,9 @@ class DispatchRunner:
             sent = True
             try:
                 planned = dispatcher.plan(listener, self._loop.now)
-            except OSError:  # the kernel did not tell the queue's length: ENOBUFS (netlink(7))
+            except OSError as error:  # no queue's length was told: ENOBUFS (netlink(7))
+                if error.errno in _NO_SOCKET:
+                    raise
                 again = self._loop.now + _ASK_AGAIN_SECONDS
                 self._loop.call_at(again, functools.partial(self.run_again, listener))
                 return

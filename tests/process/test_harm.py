@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,18 @@ def test_a_descriptor_that_workers_are_made_with_is_missed_when_one_cannot_be_re
     os.kill(host.workers[1], signal.SIGKILL)
     assert host.wait() == 4
     assert "it closes or replaces the host's descriptors 3\n" in host.said()
+    host.other_output[:] = []
+
+
+def test_a_listener_that_is_closed_by_its_number_is_missed_by_the_next_client(
+    host: Host, harm: Harm
+) -> None:
+    harm("choose_worker", "close_listener")
+    with suppress(OSError):  # the first client may be served still
+        answer(host)
+        answer(host)
+    assert host.wait() == 4
+    assert "it closes or replaces the host's descriptors" in host.said()
     host.other_output[:] = []
 
 

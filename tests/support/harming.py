@@ -9,10 +9,12 @@ import builtins
 import ctypes
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from socket import AF_UNIX
 from typing import Any
 
 from host import hookimpl
@@ -22,9 +24,17 @@ def _take_len() -> None:
     builtins.len = None  # type: ignore[assignment]
 
 
+def _close_listener() -> None:
+    for number in map(int, os.listdir("/proc/self/fd")):
+        with suppress(OSError), socket.socket(fileno=os.dup(number)) as sock:
+            if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and sock.family != AF_UNIX:
+                os.close(number)
+
+
 WAYS: dict[str, Callable[[], object]] = {
     "close_all": lambda: os.closerange(3, 1000),
     "close_first": lambda: os.close(3),
+    "close_listener": _close_listener,
     "take_len": _take_len,
     "alarm": lambda: signal.alarm(3),
     "trace": lambda: sys.settrace(lambda *_: None),
