@@ -118,6 +118,7 @@ class LogWriter:
         self._format, self._level, self._max_waiting = form, level, max_waiting
         self._waiting: deque[bytes] = deque()
         self._dropped = self._taken = self.uncounted = 0
+        self._begun = self._torn = False  # a line is written in part; its rest was dropped
         self._count: Callable[[int], object] | None = None
         self.file = file
         self._given = descriptor
@@ -196,6 +197,7 @@ class LogWriter:
         """Forget lines that wait: after a fork they are the parent's to write."""
         self._waiting.clear()
         self._dropped = self.uncounted = 0
+        self._begun = self._torn = False
         self._count = None
         self._at_work = threading.Lock()  # a thread that the child does not have may have held it
         self.leave()
@@ -235,6 +237,8 @@ class LogWriter:
         """Write what waits; False if not all is taken now."""
         waiting = self._waiting
         while waiting:
+            if self._torn:  # what comes now is no part of that line
+                waiting[0], self._torn = b"\n" + waiting[0], False
             try:
                 taken = self._write(waiting[0])
             except BlockingIOError:
@@ -242,11 +246,14 @@ class LogWriter:
                 return False
             except OSError:
                 # The reader of the log is gone, or the disk is full: that must not end a server.
+                self._torn = self._begun or waiting[0].startswith(b"\n")
+                self._begun = False
                 self._drop(len(waiting))
                 waiting.clear()
                 return True
             self._taken += taken
-            if taken < len(waiting[0]):
+            self._begun = taken < len(waiting[0])
+            if self._begun:
                 waiting[0] = waiting[0][taken:]
                 continue
             waiting.popleft()

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import resource
 import select
 import socket
 import threading
@@ -424,6 +425,24 @@ def test_a_disk_that_is_full_does_no_harm():
         log(says("lost"))
         assert not log._waiting
     os.close(descriptor)
+
+
+def test_a_line_that_is_torn_by_a_full_disk_is_no_part_of_the_next_one(tmp_path):
+    path = tmp_path / "host.log"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with writing(descriptor) as log:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+        try:
+            log(says("1234567890 and more"))
+            log(says("lost"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        log(says("two"))
+        log(says("three"))
+    os.close(descriptor)
+    first, second, _dropped, last = path.read_text().splitlines()
+    assert (first, second, last) == ("1234567890", "two", "three")
 
 
 def test_a_file_is_shared_with_whoever_else_writes_to_the_descriptor(tmp_path):
