@@ -338,7 +338,8 @@ def on_child_exit(child: ChildExit) -> None:
     Args:
         child: which worker, and how it ended.
     Fails: logged; the others still hear it. A plugin that keeps failing is left out for a
-        while, as for `on_accept`.
+        while, as for `on_accept`. What it takes away from the supervisor, or leaves behind in it,
+        is put right, or ends the host: see "Plugins that keep failing" in the page on operations.
 
     Example:
         from host import ChildExit, hookimpl
@@ -367,7 +368,8 @@ def choose_worker(listener: Listener, workers: Sequence[WorkerView]) -> WorkerVi
     Returns: one of `workers`, or None to leave the choice to the next plugin.
     Fails: the plugin is named in the log and the next one is asked, in the end round-robin. An
         answer that is no candidate is named, too. A plugin that keeps raising, or taking long,
-        is left out for a while, as for `on_accept`.
+        is left out for a while, as for `on_accept`. What it does to the process of the supervisor
+        is put right, or ends the host, as for `on_child_exit`.
 
     Example:
         from collections.abc import Sequence

@@ -168,6 +168,24 @@ def test_who_ends_the_first_start_without_a_word_is_named(
     host.other_output[:] = []
 
 
+@pytest.mark.parametrize(
+    ("how", "reason", "details"),
+    [
+        ("crash", "killed by SIGSEGV while the new settings were tried", "harming.py"),
+        ("exit", 'plugin "harming"', "it ends the whole process while it is loaded"),
+    ],
+)
+def test_a_reload_whose_plugin_ends_the_process_says_where(
+    host: Host, harm: Harm, how: str, reason: str, details: str
+) -> None:
+    harm("import", how)
+    host.signal(signal.SIGHUP)
+    failed = host.wait_for("reload_failed")
+    assert failed["reason"].startswith(reason)
+    assert details in failed["details"]
+    assert answer(host) == b"hello\n"
+
+
 def test_a_worker_whose_descriptors_are_closed_is_replaced_and_the_cause_is_told(
     host: Host, harm: Harm
 ) -> None:
