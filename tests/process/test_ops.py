@@ -387,7 +387,8 @@ def test_what_is_told_while_the_supervisor_executes_itself_is_counted_on(
 ) -> None:
     plugin = tmp_path / "late.py"
     plugin.write_text(LATE)
-    host, address = show("--set", "lifecycle.hang_seconds=60", plugin=f"{plugin}:Late")
+    flags = ("--set", "lifecycle.hang_seconds=60")
+    host, address = show(*flags, plugin=f"{plugin}:Late", patient=False)
     workers = [each["pid"] for each in host.events("worker_ready")]
 
     def counted(event: str) -> float:
@@ -405,7 +406,11 @@ def test_what_is_told_while_the_supervisor_executes_itself_is_counted_on(
             thaw(pid)
         (tmp_path / "go").touch()
     eventually(lambda: counted("generation_ready") == 1, "the next process shows the host")
-    assert counted("worker_suspended") == len(host.events("worker_suspended"))
+
+    def counted_as_told() -> bool:
+        return counted("worker_suspended") == len(host.events("worker_suspended"))
+
+    eventually(counted_as_told, "what was told is counted")
 
 
 def test_probes_are_answered_beside_many_who_ask_much_and_take_nothing(show: Show) -> None:
