@@ -70,15 +70,7 @@ class RunningHost(EventLog):
         super().__init__(" ".join(command))
         self._entry = entry
         ours = {key: value for key, value in os.environ.items() if not key.startswith("PREFORK_")}
-        self._process = subprocess.Popen(
-            self._launch(command),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            cwd=cwd,
-            env=ours | dict(env or {}),
-            start_new_session=True,
-        )
+        self._process = self._spawn(command, cwd, ours | dict(env or {}))
         self.pid = self._process.pid
         assert self._process.stdout is not None
         self.start_reading(self._process.stdout.fileno())
@@ -199,6 +191,20 @@ class RunningHost(EventLog):
             self._process.wait()
             if self.join(PATIENCE_SECONDS) and self._process.stdout is not None:
                 self._process.stdout.close()
+
+    def _spawn(
+        self, command: list[str], cwd: Path | str | None, env: Mapping[str, str]
+    ) -> subprocess.Popen[bytes]:
+        """Start it, with a pipe for all that it says."""
+        return subprocess.Popen(
+            self._launch(command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=cwd,
+            env=env,
+            start_new_session=True,
+        )
 
     def _launch(self, command: list[str]) -> list[str]:
         """Return what is started, so that the host does not outlive this process."""

@@ -30,6 +30,7 @@ from support.processes import everyone
 from support.redis_server import RedisServer
 from support.scenes import Scene
 from support.service_manager import FakeManager
+from support.warm import Warm
 
 NUMBERS = itertools.count()
 PATIENCE_MS = 20_000
@@ -78,8 +79,25 @@ def room(
         yield
 
 
+@pytest.fixture(scope="session")
+def an_interpreter() -> Iterator[Warm]:
+    """One that has imported the host."""
+    warm = Warm(environment())
+    yield warm
+    warm.close()
+
+
 @pytest.fixture
-def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
+def warm(request: pytest.FixtureRequest) -> Warm | None:
+    """What hosts come from in tests with the mark `warm`, unless they measure time."""
+    marks = {each.name for each in request.node.iter_markers()}
+    if "warm" not in marks or "timing" in marks:
+        return None
+    return request.getfixturevalue("an_interpreter")
+
+
+@pytest.fixture
+def start(request: pytest.FixtureRequest, tmp_path: Path, warm: Warm | None) -> Iterator[Start]:
     """Start hosts. They must end well, with no process and no socket file left."""
     hosts = hosts_of(request.node)
 
@@ -105,7 +123,7 @@ def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
         given += listen_flags(tmp_path, listen, len(hosts))
         for key, value in chosen.items():
             given += ["--set", f"{key}={value}"]
-        host = Host(given, cwd=tmp_path, slots=workers or 0, **others)
+        host = Host(given, cwd=tmp_path, slots=workers or 0, **{"warm": warm} | others)
         hosts.append(host)
         if ready:
             host.wait_for("host_ready")
@@ -171,27 +189,33 @@ def load(loads: Callable[[], Load]) -> Load:
 
 
 @pytest.fixture
-def refuse(tmp_path: Path) -> Refuse:
+def refuse(tmp_path: Path, warm: Warm | None) -> Refuse:
     """Run hosts that must not start: one message, no traceback, nothing left."""
 
     def refuse(*flags: str, env: dict[str, str] | None = None, **others: Any) -> Refusal:
-        process = subprocess.Popen(
-            command(flags, **others),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=tmp_path,
-            env=environment(env),
-            start_new_session=True,
-        )
-        out, err = process.communicate(timeout=patience(30))
+        given = environment(env)
+        if warm is not None and not others and warm.fits(given):
+            done = warm.run(flags, cwd=tmp_path, env=given, seconds=patience(30))
+            session, code, out, err = done.args, done.returncode, done.stdout, done.stderr
+        else:
+            process = subprocess.Popen(
+                command(flags, **others),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd=tmp_path,
+                env=given,
+                start_new_session=True,
+            )
+            out, err = process.communicate(timeout=patience(30))
+            session, code = process.pid, process.returncode
         assert out == "", out
         assert err.count("host: ") == 1, err
         assert err.startswith("host: "), err
         assert "Traceback" not in err, err
-        assert not [one for one in everyone() if one.session == process.pid]
-        return Refusal(process.returncode, err)
+        assert not [one for one in everyone() if one.session == session]
+        return Refusal(code, err)
 
     return refuse
 

@@ -23,7 +23,7 @@ from support.client_counts import counted
 from support.hosting import SUPPORT, Start, eventually
 from support.targets import parse
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 FORKING = str(SUPPORT / "forking.py")
 PROXIED = """

@@ -17,7 +17,7 @@ from host.interfaces import CloseReason
 from host.testing.machine import patience
 from support.hosting import SUPPORT
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 CONFIG = """
 plugins = ["{plugin}"]

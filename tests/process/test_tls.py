@@ -17,7 +17,7 @@ from support.exchanging import exchanged, send_until_held
 from support.hosting import SUPPORT, eventually
 from support.tls_records import Records, logging_secrets, secret_of
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 GREETER = str(SUPPORT / "tls_origins.py")
 CONFIG = """

@@ -13,7 +13,7 @@ from support.asking import query
 from support.exchanging import exchanged
 from support.hosting import SUPPORT
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 MIB = 1 << 20
 CONFIG = """

@@ -19,6 +19,7 @@ from host.testing import RunningHost
 from host.testing.machine import Stopwatch, patience
 from support.board import Board
 from support.processes import children, descendants, of_session, remaining, status
+from support.warm import Forked, Warm
 
 SUPPORT = Path(__file__).parent
 WHOAMI = str(SUPPORT / "whoami.py")
@@ -100,6 +101,7 @@ class Host(RunningHost):
         ignored: signals that are ignored then.
         passed: where sockets come from that it is passed, as `launcher.py` has it.
         deaf_after: an event after which nobody reads the log until `listen` is called.
+        warm: what it comes from if nothing is asked for that needs an interpreter of its own.
     """
 
     def __init__(
@@ -110,13 +112,23 @@ class Host(RunningHost):
         slots: int,
         env: Mapping[str, str] | None = None,
         deaf_after: str | None = None,
+        warm: Warm | None = None,
         **launch: Any,
     ) -> None:
         self.slots = slots
+        self._warm = warm
         self._flags, self._launch_options = list(flags), launch
         self._deaf_after = deaf_after
         self._board: Board | None = None
         super().__init__(self._flags, cwd=cwd, env=env)
+
+    def _spawn(
+        self, command: list[str], cwd: Path, env: Mapping[str, str]
+    ) -> subprocess.Popen[bytes] | Forked:
+        if self._warm is None or self._launch_options or not self._warm.fits(env):
+            return super()._spawn(command, cwd, env)
+        alarm = round(patience(ALARM_SECONDS))
+        return self._warm.start(self._flags, cwd=cwd, env=env, alarm=alarm)
 
     def _launch(self, _command: list[str]) -> list[str]:
         return command(self._flags, **self._launch_options)
