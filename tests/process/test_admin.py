@@ -23,7 +23,7 @@ from support.asking import PREFIX, Asker, RefusedError, fresh_name, query
 from support.hosting import Host, Load, Start, eventually, freeze, thaw
 from support.session import ask
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 SOON_SECONDS = 1.0
 """Within which a host answers, whatever else goes on."""

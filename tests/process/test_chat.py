@@ -20,7 +20,7 @@ from support.hosting import Host, Start, eventually
 from support.talkers import Client, People, slots_of
 from support.targets import parse
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from host.testing.machine import Stopwatch
 from support.address import connect
 from support.hosting import SUPPORT, Host, Start
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 DEFERRING = str(SUPPORT / "deferring.py")
 FAMILIES = pytest.mark.parametrize("family", ["tcp4", "tcp6", "unix"])

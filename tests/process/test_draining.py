@@ -19,7 +19,7 @@ from support.hosting import FAULTY, SUPPORT, Host, Load, Start
 from support.processes import of_session
 from support.session import ask, poison
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 POLITE = str(SUPPORT / "polite.py")
 SLACK_SECONDS = 0.5

@@ -24,7 +24,7 @@ from support.scraping import get, scrape, total
 from support.session import ask
 from support.sessions import niceness_of_session
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 
 Show = Callable[..., tuple[Host, str]]

@@ -23,7 +23,7 @@ from support.processes import children, status
 from support.scenes import Scene
 from support.sessions import niceness_of_session
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 OFFLOADING = str(SUPPORT / "offloading.py")
 SIZE = 2
