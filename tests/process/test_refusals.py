@@ -12,7 +12,7 @@ import pytest
 from host.net import gates
 from support.hosting import SUPPORT, Load, Refuse, Start, command, environment
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 BROKEN = {
     "import_error": ("import nothing_of_this_name\n", "nothing_of_this_name"),
