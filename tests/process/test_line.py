@@ -9,7 +9,10 @@ import subprocess
 import pytest
 import redis
 
+from host.testing import RunningHost
 from host.testing.machine import patience
+from prefork_pytest import hosts_of
+from support.asking import fresh_name
 
 pytestmark = pytest.mark.process
 
@@ -28,9 +31,24 @@ needs_redis_cli = program("redis-cli", "redis-tools")
 needs_redis_benchmark = program("redis-benchmark", "redis-tools")
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A host that no test changes, whatever its clients do."""
+    flags = ["--log-format", "json", "--workers", "2", "--name", fresh_name(), "--plugin", "line"]
+    with RunningHost(
+        [*flags, "--listen", "tcp://127.0.0.1:0"], cwd=tmp_path_factory.mktemp("line")
+    ) as host:
+        host.wait_for("host_ready")
+        yield host
+        assert host.stop() == 0
+
+
 @pytest.fixture
-def host(host_server):
-    return host_server("line", workers=2)
+def host(shared, request):
+    """That host, whose workers are the ones that it began with; a test that fails shows its log."""
+    hosts_of(request.node).append(shared)
+    yield shared
+    assert not {"worker_died", "worker_exited"} & {each["event"] for each in shared.events()}
 
 
 def run(*command, given=b""):
