@@ -17,7 +17,7 @@ from support.chat_hosts import FAST
 from support.hosting import Start, eventually, freeze, thaw
 from support.talkers import Client, People, slots_of
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 
 @pytest.fixture

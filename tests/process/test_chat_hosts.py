@@ -14,7 +14,7 @@ from support.chat_hosts import ChatHosts
 from support.hosting import Start, eventually, reload
 from support.talkers import Client, People, slots_of
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 SHORT = {"bus.lease_seconds": 2}
 SILENCE = r"!! no word from the other servers: what you say is passed on as soon as they answer"

@@ -15,7 +15,7 @@ from support.asking import RefusedError, fresh_name, query
 from support.hosting import Host, Load, Start, eventually
 from support.session import ask
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 MIB = 1024 * 1024
 LOOK_SECONDS = 2.1

@@ -17,7 +17,7 @@ from support.late_failures import LATE, LateFailure
 from support.processes import Watch, children
 from support.session import answerer, ask
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 REAPER = """
 import os, threading

@@ -25,7 +25,7 @@ from support.processes import descriptors
 from support.resting import at_rest
 from support.session import answerer, ask
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 UNSHARED = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
 
