@@ -24,7 +24,7 @@ from support.address import connect
 from support.certificates import Authority
 from support.hosting import SUPPORT, Host, Start, eventually
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 Serve = Callable[..., Host]
 

@@ -9,7 +9,7 @@ import pytest
 from support.hosting import SUPPORT, Host, Start
 from support.http_clients import Clients
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 
 def serve(start: Start) -> Host:

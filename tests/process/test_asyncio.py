@@ -15,7 +15,7 @@ from host.errors import ExitCode
 from support.address import connect
 from support.hosting import SUPPORT, Host, Start
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 FILE = SUPPORT / "asyncio_protocol.py"
 LINGER = struct.pack("ii", 1, 0)

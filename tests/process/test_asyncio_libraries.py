@@ -23,7 +23,7 @@ from support.address import connect
 from support.exchanging import exchanged
 from support.hosting import SUPPORT, Host, Start
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 FILE = SUPPORT / "asyncio_libraries.py"
 

@@ -15,7 +15,7 @@ from support.address import connect
 from support.certificates import Authority
 from support.hosting import SUPPORT, Host, Start
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 FILE = SUPPORT / "asyncio_sending.py"
 CONFIG = """

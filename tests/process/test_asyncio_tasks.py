@@ -11,7 +11,7 @@ import pytest
 from support.address import connect
 from support.hosting import SUPPORT, Start
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 FILE = SUPPORT / "asyncio_tasks_left.py"
 

@@ -15,7 +15,7 @@ from support.address import connect
 from support.hosting import DEADLINE_SECONDS, LEAVING, Host, Start, eventually
 from support.processes import Watch, children
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 
 @pytest.fixture

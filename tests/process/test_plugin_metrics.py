@@ -14,7 +14,7 @@ from support.asking import RefusedError, fresh_name, query
 from support.hosting import Start, eventually
 from support.scraping import scrape, total
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 COUNTING = """
 from host import hookimpl

@@ -12,7 +12,7 @@ import pytest
 
 from support.hosting import Host, Load, Refuse, Start
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 TELLS = """
 from host import hookimpl

@@ -15,7 +15,7 @@ from support.hosting import Start, eventually, freeze
 from support.scraping import get
 from support.session import ask
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 
 def test_what_a_worker_did_is_told_when_it_is_killed_and_after_that(start: Start) -> None:
