@@ -17,7 +17,7 @@ from support.asking import fresh_name, query
 from support.hosting import FAULTY, Host, Start, eventually
 from support.session import ask, poison
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 MAX_FAILURES = 3
 ILL = """

@@ -11,7 +11,7 @@ import pytest
 from support.asking import fresh_name, query
 from support.hosting import BLIND, SLOW, Host, Load, Start, eventually, spread
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 MANY = 900
 """As many as one worker, or one process of clients, takes with 1,024 descriptors."""

@@ -12,7 +12,7 @@ import pytest
 from support.address import connect
 from support.hosting import TALKATIVE, Start, command, environment, eventually
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 
 def is_open(address: str) -> bool:

@@ -15,7 +15,7 @@ from support.hosting import BULK, Host, Load, Start, eventually
 from support.processes import cpu_seconds, resident_bytes
 from support.session import ask
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 FAMILIES = pytest.mark.parametrize("family", ["tcp4", "tcp6", "unix"])
 MIB = 1 << 20

@@ -15,7 +15,7 @@ from support.datagrams import Crowd, Load, ask, client, status
 from support.hosting import SUPPORT, Host, Refuse, Start, eventually, freeze, thaw
 from support.scraping import scrape, total
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 ANSWERING = str(SUPPORT / "answering.py")
 UDP = ("udp://127.0.0.1:0",)

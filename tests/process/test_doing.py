@@ -11,7 +11,7 @@ from support.address import connect
 from support.asking import fresh_name, query
 from support.hosting import SUPPORT, Host, Start, eventually
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 NAME = fresh_name()
 

@@ -19,7 +19,7 @@ from host.testing.machine import patience
 from support.address import connect
 from support.hosting import Host, Start, eventually, freeze, helper_of, thaw
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 NOISY = """
 import logging

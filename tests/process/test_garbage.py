@@ -14,7 +14,7 @@ import pytest
 from host.testing.machine import patience
 from support.hosting import SUPPORT, eventually
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 VISITS = 20
 CONFIG = """

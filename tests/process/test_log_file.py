@@ -15,7 +15,7 @@ from support.address import connect
 from support.hosting import Host, Refuse, Start, eventually, freeze, thaw
 from support.session import ask
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 WORKERS = 3
 

@@ -10,7 +10,7 @@ from host.testing.machine import Stopwatch
 from support.hosting import FAULTY, WHOAMI, Load, Start, eventually, reload
 from support.scraping import scrape, total
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 SETTINGS = {"options.faulty.hook": "on_close", "options.faulty.how": "raise"}
 BURSTS, SIZE = 20, 200

@@ -14,7 +14,7 @@ from support.hosting import Host, Load, Start, eventually
 from support.processes import children
 from support.session import ask
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 
 def named(start: Start, workers: int, **settings: Any) -> tuple[Host, str]:

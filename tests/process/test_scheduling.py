@@ -17,7 +17,7 @@ from support.asking import RefusedError, fresh_name, query
 from support.hosting import Load, Start, eventually, spread
 from support.session import ask
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 
 @pytest.mark.parametrize(
