@@ -49,6 +49,9 @@ class Warm:
                 stdin=theirs,
                 stdout=subprocess.DEVNULL,
                 env=environment,
+                # As hosts of their own are started: posix_spawn(3), which 3.13 takes else, has the
+                # signals 32 and 33 ignored.
+                start_new_session=True,
             )
 
     @property
