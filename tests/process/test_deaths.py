@@ -34,7 +34,7 @@ from support.processes import Watch, at_rest, children
 from support.session import poison
 from support.targets import parse
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 
 def test_a_killed_worker_takes_only_its_own_connections_along(start: Start, load: Load) -> None:

@@ -13,7 +13,7 @@ from support.address import connect
 from support.hosting import FAULTY, NONSENSE, Load, Start, spread
 from support.session import ask, poison
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 
 def faulty(hook: str, how: str) -> dict[str, str]:

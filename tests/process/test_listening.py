@@ -18,7 +18,7 @@ from support.hosting import BULK, WHOAMI, Load, Refuse, Start, spread
 from support.session import ask
 from support.targets import parse
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 
 def test_each_listener_is_served_by_its_own_plugin(start: Start, load: Load) -> None:
