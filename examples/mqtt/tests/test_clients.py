@@ -12,6 +12,7 @@ import pytest
 from gmqtt import Client as GmqttClient
 from gmqtt.mqtt.constants import MQTTv311
 
+from host.testing import RunningHost
 from host.testing.machine import patience
 
 MESSAGES = 200
@@ -23,20 +24,27 @@ needs_tools = pytest.mark.skipif(
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:gmqtt")
 
 
-@pytest.fixture(params=[1, 4])
-def broker(host_server, request):
-    return host_server("mqtt", workers=request.param, options={"mqtt": {"sys_seconds": 0}})
+@pytest.fixture(scope="module", params=[1, 4])
+def broker(request):
+    """A broker for all of them: each has topics, or a session, of its own."""
+    flags = ["--plugin", "mqtt", "--set", "options.mqtt.sys_seconds=0", "--log-format", "json"]
+    address = ["--listen", "tcp://127.0.0.1:0"]
+    with RunningHost([*flags, *address, "--workers", str(request.param)]) as host:
+        host.wait_for("host_ready")
+        yield host
+        assert not host.events("hook_failed")
 
 
 @needs_tools
 @pytest.mark.parametrize("qos", [0, 1, 2])
 def test_mosquitto_pub_and_sub(broker, qos):
     common = ["-h", "127.0.0.1", "-p", str(broker.port), "-q", str(qos)]
-    hearing = ["mosquitto_sub", *common, "-t", "a/#", "-t", "ready", "-C", str(MESSAGES + 1), "-v"]
+    ready = f"ready/{qos}"  # what is retained is heard by whoever comes later, too
+    hearing = ["mosquitto_sub", *common, "-t", "a/#", "-t", ready, "-C", str(MESSAGES + 1), "-v"]
     with subprocess.Popen(hearing, stdout=subprocess.PIPE, text=True) as hearer:
-        said = ["mosquitto_pub", *common, "-t", "ready", "-m", "now", "-r"]
+        said = ["mosquitto_pub", *common, "-t", ready, "-m", "now", "-r"]
         subprocess.run(said, check=True, timeout=patience(30))  # retained: it is heard in any case
-        assert hearer.stdout.readline() == "ready now\n"
+        assert hearer.stdout.readline() == f"{ready} now\n"
         lines = "".join(f"{number}\n" for number in range(MESSAGES))
         subprocess.run(
             ["mosquitto_pub", *common, "-t", "a/b", "-l"],
