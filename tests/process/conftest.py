@@ -89,9 +89,8 @@ def an_interpreter() -> Iterator[Warm]:
 
 @pytest.fixture
 def warm(request: pytest.FixtureRequest) -> Warm | None:
-    """What hosts come from in tests with the mark `warm`, unless they measure time."""
-    marks = {each.name for each in request.node.iter_markers()}
-    if "warm" not in marks or "timing" in marks:
+    """What hosts come from in tests with the mark `warm`."""
+    if request.node.get_closest_marker("warm") is None:
         return None
     return request.getfixturevalue("an_interpreter")
 

@@ -13,7 +13,7 @@ from support.address import connect
 from support.hosting import BLIND, FAULTY, Load, Start, freeze, spread, thaw
 from support.session import ask, poison
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 MAX_WAIT_SECONDS = 0.2
 """The limit that the host promises; a worker is given up after missed_claim_ms = 45."""

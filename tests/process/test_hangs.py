@@ -20,7 +20,7 @@ from support.address import connect
 from support.hosting import Host, Start, eventually, freeze, thaw
 from support.processes import Watch, at_rest
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.warm]
 
 HANG_SECONDS = 1.0
 PLUGIN = """
