@@ -122,15 +122,13 @@ class Line:
                 if self._answer_arrays(connection, current, data):
                     return
             else:
-                line, end, rest = data.partition(b"\n")
-                if end and not rest:
-                    self._answer_one(connection, line[:-1] if line[-1:] == b"\r" else line)
+                lines = self._cut_lines(data)
+                if len(lines) == 1:
+                    self._answer_one(connection, lines[0])
                     return
-                if self._answerers.replies_alone:
-                    lines = self._cut_lines(data)
-                    if 0 < len(lines) <= current.at_once:
-                        self._reply_together(connection, lines, _NO_WORDS)
-                        return
+                if self._answerers.replies_alone and 0 < len(lines) <= current.at_once:
+                    self._reply_together(connection, lines, _NO_WORDS)
+                    return
         elif self._share.was_just_used_up():  # a turn in which many have their shares is long
             current.between = False
             current.framer.feed(data)
@@ -224,7 +222,7 @@ class Line:
             answer = answerers.on_array(connection, line, words)
         if type(answer) is bytes:
             connection.write(answer)
-        else:
+        elif answer is not True:
             self._say(connection, line, answer)
 
     def _hand_out_lines(
