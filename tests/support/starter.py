@@ -24,6 +24,7 @@ if __name__ == "__main__":
 import atexit  # noqa: F401  (as host.__main__ does)
 import ctypes
 import gc
+import io
 import json
 import os
 import runpy
@@ -51,10 +52,28 @@ def become(request: dict[str, Any], output: list[int], parent: int) -> None:
     for number, descriptor in enumerate((null, *output)):
         os.dup2(descriptor, number)
     os.closerange(3, max(map(int, os.listdir("/proc/self/fd"))) + 1)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        stream = opened(number, getattr(sys, name))
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
     os.environ.clear()
     os.environ.update(request["env"])
     sys.argv[1:] = request["flags"]
     sys.orig_argv = [sys.executable, "-W", "error", "-m", "host", *request["flags"]]
+
+
+def opened(number: int, as_before: Any) -> io.TextIOWrapper:
+    """Return a standard stream as an interpreter makes it: it knows whether it can seek."""
+    unbuffered = as_before.write_through
+    buffer = open(number, "wb" if number else "rb", 0 if unbuffered else -1, closefd=False)  # noqa: SIM115
+    return io.TextIOWrapper(
+        buffer,
+        encoding=as_before.encoding,
+        errors=as_before.errors,
+        newline="\n",
+        line_buffering=number == 2 or os.isatty(number),
+        write_through=unbuffered,
+    )
 
 
 def is_host(requests: socket.socket) -> bool:
