@@ -163,19 +163,11 @@ class HostEventLoop(asyncio.SelectorEventLoop):
         """Take turns until asyncio has anything to run."""
         loop, run_once, scheduled = self._host_loop, self._host_loop.run_once, self._scheduled
         run_once(0.0 if self._ready or self._stopping else self._seconds_to_wait())
-        while not self._is_turn_open:
-            # While the worker serves, the end of each turn has found out whether there is work;
-            # else it is asked here: `has_work`, without a call.
-            if not self.is_serving and (
-                self._ready
-                or self._noted
-                or self._stopping
-                or (scheduled and scheduled[0]._when <= loop.now)
-            ):
-                break
+        # While the worker serves, the end of each turn has found out whether there is work.
+        while not (self._is_turn_open or (not self.is_serving and self.has_work())):
             if loop.stopping:
                 forks.exit_if_plugin_fork()
-            run_once(max(0.0, scheduled[0]._when - loop.time()) if scheduled else None)
+            run_once(self._seconds_to_wait() if scheduled else None)
 
     def at_work(self) -> tuple[object, Connection | None, str]:
         """Return the plugin and the connection that code runs for just now, and which task it is.
