@@ -53,25 +53,14 @@ def parse_message(data: Any) -> BrokerMessage | None:
     return None
 
 
-def word(value: Any) -> bytes:
-    """Return a value that is some word of the broker.
+def word(value: Any, most: int = _LONGEST_WORD) -> bytes:
+    """Return a value that is some word of the broker, of at most so many bytes.
 
     Raises:
         TypeError: it is none.
     """
-    if not isinstance(value, bytes) or len(value) > _LONGEST_WORD:
+    if not isinstance(value, bytes) or len(value) > most:
         raise TypeError(f"{type(value).__name__} for a word")
-    return value
-
-
-def topic_of(value: Any) -> bytes:
-    """Return a value that may be a topic.
-
-    Raises:
-        TypeError: it is none.
-    """
-    if not isinstance(value, bytes) or len(value) > MAX_NAME_BYTES:
-        raise TypeError(f"{type(value).__name__} for a topic")
     return value
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from host.bridge.calls import Broker, ScriptCalls
 from host.bridge.entries import Entries
 from host.bridge.link import Link, LinkError
-from host.bridge.messages import BrokerMessage, is_item, parse_message, topic_of, word
+from host.bridge.messages import BrokerMessage, is_item, parse_message, word
 from host.bus import bridge_frames, frames, tables
 from host.bus.bridge_frames import JOINED, SERIAL, Ask, Tell, pack_serials, unpack_names
 from host.bus.frames import Frame, packed
@@ -282,7 +282,8 @@ class Session:
         def retained(reply: Any) -> None:
             left, messages, *foreign_topic = reply
             if foreign_topic:
-                misled(topic_of(*foreign_topic))
+                (topic,) = foreign_topic
+                misled(word(topic, frames.MAX_NAME_BYTES))
             for each in messages:
                 if (message := parse_message(each)) is not None:
                     self._tell(Frame(Tell.RETAINED, frame.number, message.topic, message.whole))
