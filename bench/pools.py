@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from bench import pool_neighbours
 from bench.pool_tasks import give, nap, pid
+from host.ipc.scoreboard import Scoreboard
 from host.offload.pools import MakePools
 from host.offload.processes import ProcessPool
 from host.runtime.loop import Loop
@@ -38,12 +39,17 @@ def _of_future(future: Future[Any]) -> Callable[[float], Any]:
     return future.result
 
 
+def _called(call: Callable[[], object]) -> None:
+    call()
+
+
 @contextmanager
 def prefork(size: int) -> Iterator[Submit]:
     """Have a pool of the host, on a loop of its own."""
     loop = Loop()
     settings = {"p": PoolSettings(size=size)}
-    pools = MakePools(settings, {})(loop, lambda call: call(), Telemetry(), 0, lambda *_: None)
+    row = Scoreboard(1).use(0, 0)
+    pools = MakePools(settings, {})(loop, _called, Telemetry(), 0, row)
     pool = pools.get("p")
     assert isinstance(pool, ProcessPool)
 
@@ -122,7 +128,7 @@ class Death(NamedTuple):
     usable: bool
 
 
-def kill_one(name: str) -> Death:
+def kill_one(name: str) -> None:
     """Kill one of four processes that have twenty tasks."""
     with POOLS[name](PROCESSES) as submit:
         asked = [submit(pid, TASK_SECONDS) for _ in range(PROCESSES)]

@@ -1,9 +1,9 @@
 """The program of a process of a pool: it takes one task after the other from its socket.
 
-The host reads this file and `printing` when it starts, and a worker hands their text, as one, to
-each interpreter that it spawns. So the program is of the worker's version whatever is installed
-meanwhile. It imports nothing of the host, whose start would cost more than its own, but the
-standard library alone.
+The host reads this file, `printing` and `background` when it starts, and a worker hands their text,
+as one, to each interpreter that it spawns. So the program is of the worker's version whatever is
+installed meanwhile. It imports nothing of the host, whose start would cost more than its own, but
+the standard library alone.
 
 A frame is a kind, the length of what follows, and that. The worker sends one task at a time.
 """
@@ -29,6 +29,7 @@ from time import monotonic
 from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
+from host.offload.background import compute_in_background
 from host.offload.printing import Output, Stream
 
 HEADER = struct.Struct("!BQ")
@@ -297,9 +298,7 @@ class Channel:
     def work(self, setup: Setup) -> None:
         """Begin as the worker says, and do its tasks."""
         self._poll_seconds = setup.poll_seconds
-        os.nice(setup.nice)
-        if setup.only_idle_cpu:
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        compute_in_background(setup.nice, only_idle_cpu=setup.only_idle_cpu)
         sys.path[:] = setup.path
         sys.meta_path.append(Files(setup.files))
         self._open_output()

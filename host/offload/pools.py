@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from host.interfaces import PoolError
 from host.ipc.scoreboard import Row
-from host.offload import child, printing
+from host.offload import background, child, printing
 from host.offload.pool import Surroundings, TaskPool
 from host.offload.process import Start
 from host.offload.processes import ProcessPool
@@ -128,7 +128,7 @@ def program() -> bytes:
     """
     left_out = ("from __future__ ", "from host.")
     lines = ["from __future__ import annotations\n"]
-    for path in (printing.__file__, child.__file__):
+    for path in (printing.__file__, background.__file__, child.__file__):
         with open(path, encoding="utf-8") as file:
             lines += (each for each in file if not each.startswith(left_out))
     return "".join(lines).encode()

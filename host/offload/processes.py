@@ -46,6 +46,9 @@ _END_SECONDS = 5.0
 """How long a process has to end after its last answer: one that is stopped then is killed."""
 _AGAIN_SECONDS = (0.1, 0.3)
 """How much later it is tried again to have a session give way: others try that, too."""
+_LONG_SECONDS = 0.001
+"""A task that took longer is told a turn after its process got the next one: the caches are cold by
+then, both take as long as serving several clients does, and these are served between them."""
 _LINES_A_TURN = 50
 """How many lines of what tasks print are told in one turn: others are served between them."""
 _PATIENCE_SECONDS = 1.0
@@ -90,6 +93,8 @@ class ProcessPool(TaskPool):
         self._deadlines: dict[PoolProcess, TimerHandle] = {}  # of those that begin or end
         self._printed: deque[tuple[PoolProcess, int, bytes | bytearray]] = deque()
         self._is_telling = False
+        self._untold: deque[tuple[Task, int, bytes | bytearray]] = deque()
+        self._is_delivering = False
         self._busy_poll = BusyPoll(self._loop, start.poll_seconds)
         self._failures = 0  # starts that were of no use, one after the other
         self._killed = 0  # those that somebody else may have killed
@@ -212,6 +217,26 @@ class ProcessPool(TaskPool):
         else:
             self._idle.append(process)
             self._begin()
+        if self._loop.now - task.since < _LONG_SECONDS:
+            while self._untold:
+                self._tell(*self._untold.popleft())
+            self._tell(task, kind, data)
+            return
+        self._untold.append((task, kind, data))
+        if not self._is_delivering:
+            self._is_delivering = True
+            self._loop.call_later(0.0, self._tell_next)
+
+    def _tell_next(self) -> None:
+        """Tell the answer that has waited longest, if there is one, in a turn of its own."""
+        answer = self._untold.popleft() if self._untold else None
+        self._is_delivering = bool(self._untold)
+        if self._is_delivering:
+            self._loop.call_later(0.0, self._tell_next)
+        if answer is not None:
+            self._tell(*answer)
+
+    def _tell(self, task: Task, kind: int, data: bytes | bytearray) -> None:
         if task.is_over:
             return
         is_value, value = unpacked(self.name, kind & ~LAST, data)

@@ -216,6 +216,7 @@ class Share:
             due.append(result)
         for each in due:
             self.count -= len(each.tasks)
+            each.tasks.clear()  # they have it, too: the collector alone would free both
         return due
 
     def is_empty(self) -> bool:

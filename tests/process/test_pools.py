@@ -10,6 +10,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
@@ -166,7 +167,29 @@ def test_processes_may_have_idle_cpus_only(start: Start, only: bool) -> None:
     host = begin(start, size=1, only_idle_cpu=only)
     with client(host) as lines:
         pid = int(lines.ask("pid"))
-        assert os.sched_getscheduler(pid) == (os.SCHED_IDLE if only else os.SCHED_OTHER)
+        assert os.sched_getscheduler(pid) == (os.SCHED_IDLE if only else os.SCHED_BATCH)
+
+
+def turn_of(pid: int) -> float | None:
+    """Return for how many milliseconds the kernel lets a process go on; None if it does not say."""
+    try:
+        text = Path(f"/proc/{pid}/sched").read_text()
+    except OSError:
+        return None
+    found = re.search(r"^se\.slice +: *(\d+)$", text, re.MULTILINE)
+    return int(found[1]) / 1e6 if found else None
+
+
+@pytest.mark.skipif(
+    turn_of(os.getpid()) is None or tuple(map(int, os.uname().release.split(".")[:2])) < (6, 12),
+    reason="the kernel has one turn for all, or does not say which",
+)
+def test_who_serves_has_shorter_turns_than_processes(start: Start) -> None:
+    host = begin(start, size=1)
+    with client(host) as lines:
+        own = turn_of(host.workers[0])
+        assert own is not None
+        assert turn_of(int(lines.ask("pid"))) == 8.0 > own
 
 
 @pytest.mark.parametrize(("given", "nice"), [({}, 10), ({"nice": 0}, 0), ({"nice": 19}, 19)])

@@ -1,5 +1,6 @@
 """What becomes of tasks whose caller, or whose connection, does something else meanwhile."""
 
+import gc
 from decimal import Decimal
 
 import pytest
@@ -136,3 +137,34 @@ def test_tasks_end_with_a_connection_that_has_waited_too_long_for_them(worker, p
         result.get()
     worker.advance(1)
     assert pool.ended == [result]
+
+
+def leave(pool, connection, end):
+    """Have tasks that end in some way, and keep nothing of them."""
+    first = pool.apply_async(abs, (1,), callback=print, connection=connection)
+    last = pool.map_async(abs, [1, 2], connection=connection)
+    end(pool, last)
+    for result in (last, first):
+        for task in list(result.tasks):
+            pool._done(task, [1])
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda pool, last: None,
+        lambda pool, last: pool._fail(last.tasks[0], ValueError("x")),
+        lambda pool, last: last.cancel(),
+    ],
+    ids=["done", "failed", "cancelled"],
+)
+def test_tasks_leave_the_collector_nothing(pool, connection, end):
+    leave(pool, connection, end)
+    gc.collect()
+    gc.disable()
+    try:
+        leave(pool, connection, end)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+    assert not pool.is_busy()

@@ -1,0 +1,167 @@
+"""What a worker does with the answers of its processes, and what comes between."""
+
+import os
+import pickle
+import socket
+
+import pytest
+
+from host.ipc.scoreboard import Scoreboard
+from host.offload import process, processes
+from host.offload.child import HEADER, READY, VALUE
+from host.offload.pool import Surroundings
+from host.offload.process import Start
+from host.offload.processes import ProcessPool
+from host.runtime.loop import READ, Loop
+from host.settings import PoolSettings
+from host.telemetry.emitter import Telemetry
+
+
+class World:
+    """A pool on a loop with a clock of its own; the test does the tasks of its processes."""
+
+    def __init__(self, monkeypatch, size):
+        self.now = 100.0
+        self.loop = Loop(clock=self._time)
+        self.ends = []
+        monkeypatch.setattr(process, "_spawn", self._spawn)
+        monkeypatch.setattr(processes, "have_session_give_way", lambda *_: True)
+        around = Surroundings(
+            self.loop, lambda call: call(), Telemetry(), 0, Scoreboard(1).use(0, 0)
+        )
+        start = Start(0, b"", None, "test")
+        self.pool = ProcessPool("test", PoolSettings(size=size), around, start)
+        for end in self.ends:
+            end.sendall(HEADER.pack(READY, 0))
+        self.turn()
+        self.told = []
+
+    def _time(self):
+        self.now += 1e-6
+        return self.now
+
+    def _spawn(self, start, sock):
+        self.ends.append(sock.dup())
+        return os.posix_spawnp("sleep", ["sleep", "600"], os.environ)
+
+    def turn(self):
+        self.loop.run_once(0)
+
+    def submit(self, count):
+        for number in range(count):
+            self.pool.apply_async(abs, (number,), callback=self.told.append)
+
+    def answer(self, value, at=0):
+        """Have a process answer the task that it has."""
+        assert self.has_task(at)
+        data = pickle.dumps(value)
+        self.ends[at].sendall(HEADER.pack(VALUE, len(data)) + data)
+
+    def has_task(self, at=0):
+        """Tell whether a process got a task, and take it."""
+        try:
+            return bool(self.ends[at].recv(65_536, socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            return False
+
+    def close(self):
+        self.pool.close()
+        for end in self.ends:
+            end.close()
+        self.loop.close()
+
+
+@pytest.fixture
+def begin(monkeypatch):
+    worlds = []
+
+    def begin(size=1):
+        worlds.append(World(monkeypatch, size))
+        for at in range(size):
+            worlds[-1].has_task(at)  # how it begins
+        return worlds[-1]
+
+    yield begin
+    for world in worlds:
+        world.close()
+
+
+def test_a_tiny_task_is_told_at_once(begin):
+    world = begin()
+    world.submit(1)
+    world.answer("a")
+    world.turn()
+    assert world.told == ["a"]
+
+
+def test_others_are_served_between_the_next_task_and_the_answer_of_a_long_one(begin):
+    world = begin()
+    world.submit(2)
+    world.answer("a")
+    world.now += 1
+    world.turn()
+    assert world.has_task()
+    assert world.told == []
+    own, other = os.pipe()
+    os.write(other, b"x")
+    served = []
+    world.loop.add(own, READ, lambda _: served.append((os.read(own, 1), list(world.told))))
+    world.turn()
+    assert served == [(b"x", [])]
+    assert world.told == ["a"]
+    world.loop.remove(own)
+    os.close(own)
+    os.close(other)
+
+
+def test_one_long_task_is_told_in_a_turn_in_the_order_of_their_ends(begin):
+    world = begin(size=3)
+    world.submit(3)
+    for at, value in ((2, "c"), (0, "a"), (1, "b")):
+        world.answer(value, at)
+        world.now += 1
+        world.turn()
+        if value == "c":
+            world.turn()
+            assert world.told == ["c"]
+    world.turn()
+    assert world.told == ["c", "a", "b"]
+
+
+def test_answers_that_come_together_have_a_turn_each(begin):
+    world = begin(size=3)
+    world.submit(3)
+    for at in range(3):
+        world.answer(at, at)
+    world.now += 1
+    counts = []
+    for _ in range(4):
+        world.turn()
+        counts.append(len(world.told))
+    assert counts == [0, 1, 2, 3]
+
+
+def test_a_tiny_task_is_told_at_once_after_the_long_ones_that_have_ended_sooner(begin):
+    world = begin(size=2)
+    world.submit(1)
+    world.now += 1
+    world.submit(1)
+    world.answer("long", 0)
+    world.turn()
+    world.answer("tiny", 1)
+    world.turn()
+    assert world.told == ["long", "tiny"]
+    world.turn()
+    assert world.told == ["long", "tiny"]
+
+
+def test_what_is_cancelled_before_it_is_told_is_not_told(begin):
+    world = begin()
+    result = world.pool.apply_async(abs, (1,), callback=world.told.append)
+    world.answer("a")
+    world.now += 1
+    world.turn()
+    result.cancel()
+    world.turn()
+    assert world.told == []
+    assert not world.pool.is_busy()
