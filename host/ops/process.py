@@ -23,8 +23,8 @@ from host.telemetry.events import OPS_FAILED
 
 BEAT_SECONDS = 0.5
 """How often this process tells that it is well."""
-_NICENESS = 10
-"""Where all cores are busy it has about a tenth of what a worker has (sched(7))."""
+_NICENESS = 5
+"""Where all cores are busy it has about a third of what a worker has (sched(7))."""
 _GRACE_SECONDS = 1.0
 """How long answers that are under way may take when it ends."""
 

@@ -479,7 +479,7 @@ def test_after_a_rotation_it_has_the_old_log_file_no_more(start: Start, tmp_path
 
 def test_it_gives_way_to_workers_also_after_a_reload(show: Show) -> None:
     host, _ = show()
-    nice = min(os.getpriority(os.PRIO_PROCESS, host.pid) + 10, 19)  # which is the most (nice(2))
+    nice = min(os.getpriority(os.PRIO_PROCESS, host.pid) + 5, 19)  # which is the most (nice(2))
 
     def found() -> tuple[int, int]:
         pid = helper_of(host)
@@ -488,5 +488,5 @@ def test_it_gives_way_to_workers_also_after_a_reload(show: Show) -> None:
     for _ in range(2):
         eventually(lambda: found() == (os.SCHED_BATCH, nice), "it gives way")
         if groups_by_session():
-            eventually(lambda: niceness_of_session(helper_of(host)) >= 10, "its session, too")
+            eventually(lambda: niceness_of_session(helper_of(host)) >= 5, "its session, too")
         reload(host)
