@@ -27,6 +27,8 @@ from host.settings.toml_lines import Path
 
 _FAR = 0.8
 """How like its key must be to one of another table, which would be wrong in two ways."""
+_MOST_ADVISED = 100
+"""How many problems have a guess at what was meant: each takes milliseconds."""
 
 
 class Scope(NamedTuple):
@@ -86,7 +88,9 @@ class _Sieve(NamedTuple):
             elif free:
                 kept[key] = value
             else:
-                self.problems.append(_unknown(key, value, kinds, path, self.scope))
+                advises = len(self.problems) < _MOST_ADVISED
+                unknown = _unknown(key, value, kinds, path, self.scope, advises=advises)
+                self.problems.append(unknown)
         return kept
 
     def value(self, value: Any, places: Sequence[Place], path: Path) -> Any:
@@ -103,8 +107,19 @@ class _Sieve(NamedTuple):
         return self.value(value, found, (*path, part))
 
 
-def _unknown(key: str, value: object, kinds: Sequence[type], path: Path, scope: Scope) -> Problem:
+def _unknown(
+    key: str,
+    value: object,
+    kinds: Sequence[type],
+    path: Path,
+    scope: Scope,
+    *,
+    advises: bool,
+) -> Problem:
+    """Return what is wrong with an unknown key, and unless there are too many, what was meant."""
     here = (*path, key)
+    if not advises:
+        return scope.problem(here, value, "unknown key", secret=True)
     fields = {one: places for kind in kinds for one, places in keys_of(kind).items()}
     if isinstance(value, dict) and scope.model in kinds and not scope.prefix:
         known = [*sections(scope.model), "tls", "pools", "options"]

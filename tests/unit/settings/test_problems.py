@@ -2,6 +2,9 @@
 
 import pytest
 
+from host.settings import problems as module
+from host.settings.suggestions import nearest
+
 FILE = "from host.toml:{}"
 
 
@@ -147,3 +150,19 @@ def test_each_mistake_in_a_file(problems, toml, problem):
     if message is not None:
         assert text == message
     assert "pydantic" not in text
+
+
+def test_of_very_many_unknown_keys_the_first_have_a_guess(problems, monkeypatch):
+    asked = []
+
+    def counted(word, *given):
+        asked.append(word)
+        return nearest(word, *given)
+
+    monkeypatch.setattr(module, "nearest", counted)
+    found = problems("\n".join(f"wrokers{number} = 'hunter2'" for number in range(3000)))
+    assert [each[0] for each in found] == [f"wrokers{number}" for number in range(3000)]
+    assert len(asked) <= 500
+    assert found[0][2] == 'unknown key, did you mean "workers"?'
+    # Whether it may be a secret that was misspelt is a guess, too.
+    assert found[-1][1:] == ("**********", "unknown key", FILE.format(3000))
