@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 from bench.clients import Clients, Load, LoadError
 from bench.contenders import FLOOR, Contender
@@ -65,7 +65,7 @@ class Case:
     name: str
     unit: str
     program: str
-    arguments: dict[str, int | str]
+    arguments: dict[str, Any]
     ours: Contender
     others: tuple[Contender, ...]
     series: str = ""

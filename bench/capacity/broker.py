@@ -69,8 +69,9 @@ class Subscribers:
     def __exit__(self, *_: object) -> None:
         self._stop.close()
         self._thread.join()
-        for one in (*self._sockets, self._stopped, self._ready):
+        for one in (*self._sockets, self._stopped):
             one.close()
+        self._ready.close()
 
     def _read(self) -> None:
         while True:

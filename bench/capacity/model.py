@@ -130,7 +130,7 @@ def cpu_us(use: Use, costs: Costs) -> float:
 def workers_that_hear(use: Use, machine: Machine, machines: int) -> float:
     """Return how many workers of a machine have clients of a room that is there, on average."""
     members = use.room / spread(use.room, machines)
-    return machine.cores * (1 - (1 - 1 / machine.cores) ** members)
+    return float(machine.cores * (1 - (1 - 1 / machine.cores) ** members))
 
 
 def hub_us(use: Use, machine: Machine, costs: Costs, machines: int) -> float:

@@ -21,7 +21,7 @@ Begin = Callable[[Connection, Done], object]
 """Has a task done for a connection; what it is given is called with the value, on the loop."""
 
 
-class Options(BaseModel):
+class PoolOptions(BaseModel):
     """Which pool it is: a name of `BEGIN`."""
 
     pool: str = "prefork"
@@ -30,9 +30,9 @@ class Options(BaseModel):
 class Neighbours:
     """A protocol of lines."""
 
-    Options = Options
+    Options = PoolOptions
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: PoolOptions) -> None:
         self._make = BEGIN[options.pool]
 
     @hookimpl
