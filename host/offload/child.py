@@ -39,6 +39,9 @@ SETUP, TASK = 1, 2
 ANSWERS = range(11, 18)
 READY, NOT_READY, VALUE, RAISED, UNPICKLABLE, STDOUT, STDERR = ANSWERS
 """What is sent back: whether it has begun, the end of a task in one of three ways, and output."""
+FUNCTION = struct.Struct("!H")
+"""What a task begins with: the length of its function, which comes next and is pickled by itself,
+or 0 if it is pickled with its arguments."""
 LAST = 64
 """Added to the kind of an answer after which the process ends, to be replaced."""
 FOLLOWED = 64
@@ -336,11 +339,18 @@ def perform(task: bytes | bytearray) -> tuple[int, bytes]:
     """Do a task; return the kind of its answer, and the answer.
 
     Args:
-        task: pickled: the function, its arguments, or the items that it is called for.
+        task: the function and, pickled, its arguments, or the items that it is called for.
     """
     func: Any = None
     try:
-        func, args, kwds, items = pickle.loads(task)
+        (size,) = FUNCTION.unpack_from(task)
+        rest = memoryview(task)[FUNCTION.size :]
+        if size:
+            func = pickle.loads(rest[:size])
+            _, args, kwds, items = pickle.loads(rest[size:])
+        else:
+            func, args, kwds, items = pickle.loads(rest)
+        del rest
         value = func(*args, **kwds) if items is None else [func(item) for item in items]
     except BaseException as error:
         return failure(error)

@@ -128,7 +128,8 @@ class PoolProcess:
             is_followed: whether others wait.
         """
         self.task, self.was_sent = task, False
-        self._send(TASK | FOLLOWED if is_followed else TASK, task.work)
+        function, rest = task.work
+        self._send(TASK | FOLLOWED if is_followed else TASK, rest, function)
 
     def hold(self) -> None:
         """Take nothing more from it, until `go_on` is called: then it soon waits."""
@@ -167,9 +168,15 @@ class PoolProcess:
         if poll.poll(seconds * 1000):
             reap_one(self.pid)
 
-    def _send(self, kind: int, payload: bytes) -> None:
-        """Send what the kernel takes of a frame, and keep the rest."""
-        header = HEADER.pack(kind, len(payload))
+    def _send(self, kind: int, payload: bytes, first: bytes = b"") -> None:
+        """Send what the kernel takes of a frame, and keep the rest.
+
+        Args:
+            kind: its kind.
+            payload: what it has; if that is large it is not copied.
+            first: what it has before that.
+        """
+        header = HEADER.pack(kind, len(first) + len(payload)) + first
         for piece in (header + payload,) if len(payload) < _SMALL else (header, payload):
             sent = 0 if self._unsent else self._write(piece)
             if sent < len(piece):

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import pickle
 import random
 import signal
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from host.interfaces import PicklingError, PoolError, TaskLostError
+from host.interfaces import PoolError, TaskLostError
 from host.offload.busy_poll import BusyPoll
 from host.offload.child import (
     LAST,
     NOT_READY,
-    RAISED,
     READY,
     STDERR,
     STDOUT,
-    VALUE,
-    text_of,
 )
+from host.offload.packing import packed, unpacked
 from host.offload.pool import Surroundings, TaskPool
 from host.offload.process import PoolProcess, Start
 from host.offload.tasks import Task
@@ -35,7 +32,7 @@ from host.telemetry.events import (
     Level,
 )
 from host.telemetry.tracing import trace_fields
-from host.text import named, reason
+from host.text import reason
 
 _ATTEMPTS = 3
 """How many starts in a row may fail before tasks are failed: one may have been killed by chance."""
@@ -56,17 +53,6 @@ _PATIENCE_SECONDS = 1.0
 _STREAMS = {STDOUT: ("stdout", Level.INFO), STDERR: ("stderr", Level.WARNING)}
 _NO_ANSWERS = frozenset({READY, NOT_READY, STDOUT, STDERR})
 """Kinds of frames that are not the end of a task."""
-
-
-class RemoteTraceback(Exception):
-    """Where a task has raised its error, in the process: the cause of that error."""
-
-    def __init__(self, stack: str) -> None:
-        super().__init__(stack)
-        self._stack = stack
-
-    def __str__(self) -> str:
-        return f'\n"""\n{self._stack}"""'
 
 
 class ProcessPool(TaskPool):
@@ -127,7 +113,7 @@ class ProcessPool(TaskPool):
 
     def _pack(
         self, func: Callable[..., Any], args: tuple[Any, ...], kwds: dict[str, Any], items: Any
-    ) -> bytes:
+    ) -> tuple[bytes, bytes]:
         if self._cause:
             raise PoolError(self._cause)
         return packed(self.name, func, args, kwds, items)
@@ -346,43 +332,3 @@ class ProcessPool(TaskPool):
                 **trace_fields(None),
             )
         return len(lines)
-
-
-def packed(
-    name: str,
-    func: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwds: dict[str, Any],
-    items: list[Any] | None,
-) -> bytes:
-    """Return a task of a pool as it is sent to a process.
-
-    Raises:
-        PicklingError: its function or an argument cannot be pickled.
-    """
-    try:
-        return pickle.dumps((func, args, kwds, items), pickle.HIGHEST_PROTOCOL)
-    except Exception as error:
-        what = named(func)[1]
-        raise PicklingError(
-            f"a task of pool {name} cannot be passed to a process: {what} or its arguments cannot "
-            f"be pickled ({text_of(error)}). The function must be one that can be "
-            "imported by its name, and not a lambda or one within a function"
-        ) from error
-
-
-def unpacked(name: str, kind: int, data: bytes | bytearray) -> tuple[bool, Any]:
-    """Return whether a task has returned something, and that, or the error that it has ended in."""
-    try:
-        if kind == VALUE:
-            return True, pickle.loads(data)
-        if kind == RAISED:
-            error, stack = pickle.loads(data)
-            if not isinstance(error, BaseException):
-                raise TypeError(f"what was raised is no error here, but {type(error).__qualname__}")
-            error.__cause__ = RemoteTraceback(stack)
-            return False, error
-    except BaseException as error:  # whatever it may do as it is made again
-        text = f"the result of a task of pool {name} cannot be unpickled: {text_of(error)}"
-        return False, PicklingError(text)
-    return False, PicklingError(bytes(data).decode(errors="backslashreplace"))

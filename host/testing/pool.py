@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from host.offload.child import LAST, perform
+from host.offload.packing import packed, unpacked
 from host.offload.pool import Surroundings, TaskPool
 from host.offload.pools import no_pool
-from host.offload.processes import packed, unpacked
 from host.offload.tasks import Task
 from host.offload.threads import work
 from host.settings import PoolSettings
@@ -100,7 +100,7 @@ class FakePool(TaskPool):
         self._free += 1
         self._begin()
         if self._settings.kind == "processes":
-            kind, answer = perform(task.work)
+            kind, answer = perform(b"".join(task.work))
             is_value, value = unpacked(self.name, kind & ~LAST, answer)
         else:
             try:

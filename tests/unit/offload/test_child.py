@@ -4,13 +4,14 @@ import ast
 import functools
 import pickle
 import sys
+import textwrap
 
 import pytest
 
 from host import PicklingError
-from host.offload import child, pools, printing
+from host.offload import child, packing, pools, printing
 from host.offload.child import LAST, RAISED, UNPICKLABLE, VALUE, Files, perform
-from host.offload.processes import RemoteTraceback, packed, unpacked
+from host.offload.packing import RemoteTraceback, packed, unpacked
 
 
 class Untransportable(Exception):
@@ -65,7 +66,7 @@ def a_function_within():
 
 
 def done(func, *args, items=None):
-    kind, answer = perform(packed("p", func, args, {}, items))
+    kind, answer = perform(b"".join(packed("p", func, args, {}, items)))
     return kind, answer, unpacked("p", kind & ~LAST, answer)
 
 
@@ -83,6 +84,34 @@ def test_it_imports_the_standard_library_alone():
 def test_a_task_returns_a_value():
     assert done(give, 5) == (VALUE, pickle.dumps(5, pickle.HIGHEST_PROTOCOL), (True, 5))
     assert done(give, items=[1, 2])[2] == (True, [1, 2])
+
+
+class Holder:
+    def is_same(self, other):
+        return other is self
+
+
+def test_the_object_of_a_method_is_the_one_among_its_arguments():
+    holder = Holder()
+    assert done(holder.is_same, holder)[2] == (True, True)
+
+
+def test_only_so_many_pickled_functions_are_kept(monkeypatch):
+    monkeypatch.setattr(packing, "_functions", kept := {})
+    monkeypatch.setattr(packing, "_MOST_FUNCTIONS", 2)
+    for _ in range(2):
+        assert done(give, 5)[2] == (True, 5)
+        assert done(textwrap.dedent, " a")[2] == (True, "a")
+        assert done(textwrap.fill, "a")[2] == (True, "a")
+        assert done(functools.partial(give, 7))[2] == (True, 7)
+        assert len(kept) <= 2
+
+
+def test_a_function_is_pickled_once(monkeypatch):
+    monkeypatch.setattr(packing, "_functions", {})
+    first = packed("p", give, (1,), {}, None)
+    monkeypatch.setattr(packing, "_pickled", None)
+    assert packed("p", give, (1,), {}, None) == first
 
 
 def test_a_task_raises_and_its_stack_is_the_cause():
@@ -131,7 +160,7 @@ def test_an_exception_that_cannot_be_made_again_is_told_as_text():
 
 
 def test_a_result_that_does_something_when_it_is_unpickled_is_an_error():
-    _, answer = perform(packed("p", bomb, (), {}, None))
+    _, answer = perform(b"".join(packed("p", bomb, (), {}, None)))
     fine, error = unpacked("p", VALUE, answer)
     assert not fine
     assert str(error) == (
