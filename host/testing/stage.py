@@ -204,7 +204,7 @@ def _share_no_socket(worker: int, supervisor: int) -> bool:
 def _is_stopped(pid: int) -> bool:
     """Tell whether a process is stopped (proc_pid_stat(5)), or has ended."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+        state = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(") ")[2][0]
     except FileNotFoundError:
         return True
     return state == "T"

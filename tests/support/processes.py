@@ -24,7 +24,7 @@ class Status:
 def status(pid: int) -> Status | None:
     """Return the state of a process, or None if there is no such process."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return None
     state, parent, _group, session = text.rpartition(")")[2].split()[:4]
