@@ -99,6 +99,8 @@ class ProcessPool(TaskPool):
             each.wait(max(0.0, until - self._loop.time()))
             each.close()
         self._freed_at_close(each.task for each in self.processes if each.task is not None)
+        self._freed_at_close(task for task, _, _ in self._untold)
+        self._untold.clear()
         self.processes.clear()
         self._idle.clear()
         while self._printed:
@@ -196,40 +198,43 @@ class ProcessPool(TaskPool):
         if not process.has_worked:
             process.has_worked = True
             self._failures = 0
-        self._freed()
+        if task.timer is not None:
+            task.timer.cancel()  # it was done in time, whenever that is told
         self._busy_poll.end(process)
         if kind & LAST:
             self._let_go(process)
         else:
             self._idle.append(process)
             self._begin()
-        if self._loop.now - task.since < _LONG_SECONDS:
-            while self._untold:
-                self._tell(*self._untold.popleft())
-            self._tell(task, kind, data)
-            return
         self._untold.append((task, kind, data))
-        if not self._is_delivering:
+        is_short = self._loop.now - task.since < _LONG_SECONDS
+        # No more than one of each process: where turns are long, several are done in each.
+        self._tell_all_but(0 if is_short else self._settings.size)
+        if self._untold and not self._is_delivering:
             self._is_delivering = True
             self._loop.call_later(0.0, self._tell_next)
 
     def _tell_next(self) -> None:
         """Tell the answer that has waited longest, if there is one, in a turn of its own."""
-        answer = self._untold.popleft() if self._untold else None
-        self._is_delivering = bool(self._untold)
+        left = max(0, len(self._untold) - 1)
+        self._is_delivering = left > 0
         if self._is_delivering:
             self._loop.call_later(0.0, self._tell_next)
-        if answer is not None:
-            self._tell(*answer)
+        self._tell_all_but(left)
 
-    def _tell(self, task: Task, kind: int, data: bytes | bytearray) -> None:
-        if task.is_over:
-            return
-        is_value, value = unpacked(self.name, kind & ~LAST, data)
-        if is_value:
-            self._done(task, value)
-        else:
-            self._fail(task, value)
+    def _tell_all_but(self, count: int) -> None:
+        """Tell the answers that have waited longest, until no more than so many are left."""
+        while len(self._untold) > count:
+            task, kind, data = self._untold.popleft()
+            if task.is_over:
+                self._freed()
+                continue
+            is_value, value = unpacked(self.name, kind & ~LAST, data)
+            self._freed()  # not before: what neither runs nor has ended is lost with the worker
+            if is_value:
+                self._done(task, value)
+            else:
+                self._fail(task, value)
 
     def _let_go(self, process: PoolProcess) -> None:
         """Expect the end of a process that has said so."""

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from host.ipc.scoreboard import Scoreboard
+from host.ipc.scoreboard import OF_TASKS, TASKS_DONE, TASKS_LOST, TASKS_TIMED_OUT, Scoreboard
 from host.offload import process, processes
 from host.offload.child import HEADER, READY, VALUE
 from host.offload.pool import Surroundings
@@ -26,9 +26,8 @@ class World:
         self.ends = []
         monkeypatch.setattr(process, "_spawn", self._spawn)
         monkeypatch.setattr(processes, "have_session_give_way", lambda *_: True)
-        around = Surroundings(
-            self.loop, lambda call: call(), Telemetry(), 0, Scoreboard(1).use(0, 0)
-        )
+        self.row = Scoreboard(1).use(0, 0)
+        around = Surroundings(self.loop, lambda call: call(), Telemetry(), 0, self.row)
         start = Start(0, b"", None, "test")
         self.pool = ProcessPool("test", PoolSettings(size=size), around, start)
         for end in self.ends:
@@ -47,9 +46,9 @@ class World:
     def turn(self):
         self.loop.run_once(0)
 
-    def submit(self, count):
+    def submit(self, count, **options):
         for number in range(count):
-            self.pool.apply_async(abs, (number,), callback=self.told.append)
+            self.pool.apply_async(abs, (number,), callback=self.told.append, **options)
 
     def answer(self, value, at=0):
         """Have a process answer the task that it has."""
@@ -165,3 +164,53 @@ def test_what_is_cancelled_before_it_is_told_is_not_told(begin):
     world.turn()
     assert world.told == []
     assert not world.pool.is_busy()
+
+
+def test_what_was_done_in_time_is_not_late_where_the_turn_took_longer(begin):
+    world = begin()
+    world.submit(1, timeout=0.5)
+    world.answer("a")
+    world.now += 1  # somebody else's hook
+    world.turn()
+    world.turn()
+    assert world.told == ["a"]
+    assert world.row.get(TASKS_TIMED_OUT) == 0
+
+
+def test_no_more_than_one_answer_of_each_process_waits_to_be_told(begin):
+    world = begin(size=2)
+    world.submit(12)
+    for turn in range(1, 6):  # each takes so long that both are done in the next one
+        for at in range(2):
+            world.answer((turn, at), at)
+        world.now += 1
+        world.turn()
+        assert len(world.told) >= 2 * turn - 2
+    assert world.told[:4] == [(1, 0), (1, 1), (2, 0), (2, 1)]
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_task_is_counted_once_if_its_worker_is_killed_before_it_is_told(begin, turns):
+    world = begin()
+    world.submit(3)
+    world.answer("a")
+    world.now += 1
+    for _ in range(turns):
+        world.turn()
+    world.row.write_off()
+    assert sum(world.row.get(word) for word in OF_TASKS.values()) == 3
+    done = 1 if turns > 1 else 0
+    assert (world.row.get(TASKS_DONE), world.row.get(TASKS_LOST)) == (done, 3 - done)
+
+
+def test_what_is_cancelled_before_it_is_told_does_not_run_when_the_worker_ends(begin):
+    world = begin()
+    world.submit(2)
+    world.answer("a")
+    world.now += 1
+    world.turn()
+    assert world.pool.give_up() == 2
+    world.pool.close()
+    world.row.write_off()
+    assert world.row.get(OF_TASKS["cancelled"]) == 2
+    assert world.row.get(TASKS_LOST) == 0
