@@ -20,7 +20,7 @@ def compute_in_background(nice: int, *, only_idle_cpu: bool) -> None:
     The kernel shares CPUs out by weight, and lets a process that wakes, or has begun its turn, go
     on for milliseconds however nice it is. So this one preempts nobody when it wakes
     (SCHED_BATCH), and asks for long turns, which others may cut short (Linux 6.12). A policy that
-    is not the usual one is left alone.
+    is not the usual one is left alone, and what a filter of system calls refuses is left out.
 
     Args:
         nice: how much nicer it is than the worker (nice(2)).
@@ -29,19 +29,29 @@ def compute_in_background(nice: int, *, only_idle_cpu: bool) -> None:
     Raises:
         OSError: it may not have CPUs that are idle only.
     """
-    own = os.nice(nice)
+    with suppress(OSError):
+        os.nice(nice)
     if only_idle_cpu:
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    elif os.sched_getscheduler(0) == os.SCHED_OTHER:
-        with suppress(OSError):  # it is not allowed here
+        return
+    with suppress(OSError):
+        if os.sched_getscheduler(0) == os.SCHED_OTHER:
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-            _ask_for_long_turns(own)
+            _ask_for_long_turns(os.getpriority(os.PRIO_PROCESS, 0))
 
 
 def _ask_for_long_turns(nice: int) -> None:
     """Ask for them; a kernel that does not know them does nothing."""
-    number = _SCHED_SETATTR.get(os.uname().machine)
+    number = _sched_setattr(os.uname().machine, struct.calcsize("P"))
     if number is not None:
         turn = (_TURN_NANOSECONDS, 0, 0)
         wanted = _ATTRIBUTES.pack(_ATTRIBUTES.size, os.SCHED_BATCH, 0, nice, 0, *turn)
         ctypes.CDLL(None).syscall(number, 0, wanted, 0)
+
+
+def _sched_setattr(machine: str, pointer_bytes: int) -> int | None:
+    """Return the number of the system call; None if it is not known.
+
+    A program of 32 bits has other numbers, also where the kernel, and so the machine, has 64.
+    """
+    return _SCHED_SETATTR.get(machine) if pointer_bytes == 8 else None
