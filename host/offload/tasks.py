@@ -92,9 +92,12 @@ class Result:
             )
         if self.is_cancelled:
             raise TaskCancelledError("the task was cancelled")
-        if self.has_failed:
+        if not self.has_failed:
+            return self.value
+        try:
             raise self.value
-        return self.value
+        finally:
+            del self  # the error knows this frame: the collector alone would free both
 
     def cancel(self) -> None:
         """Have no result."""
@@ -104,7 +107,10 @@ class Result:
         """Wait for it, in a coroutine."""
         if not self.is_over:
             yield from coroutines.wait(self._call_when_over, self.cancel)
-        return self.get()
+        try:
+            return self.get()
+        finally:
+            del self  # as in `get`
 
     def add(self, index: int, value: Any) -> bool:
         """Take over what a task has returned; return whether it was the last one."""

@@ -168,3 +168,29 @@ def test_tasks_leave_the_collector_nothing(pool, connection, end):
     finally:
         gc.enable()
     assert not pool.is_busy()
+
+
+async def wait_for(results):
+    await results.pop()
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [lambda results: results.pop().get(), lambda results: wait_for(results).send(None)],
+    ids=["get", "await"],
+)
+def test_an_error_that_somebody_asked_for_leaves_the_collector_nothing(pool, ask):
+    def fail():
+        results = [pool.apply_async(abs, (1,), error_callback=lambda _: None)]
+        pool._fail(results[0].tasks[0], ValueError("x"))
+        with pytest.raises(ValueError, match="x"):
+            ask(results)
+
+    fail()
+    gc.collect()
+    gc.disable()
+    try:
+        fail()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
