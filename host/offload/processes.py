@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from host.interfaces import PoolError, TaskLostError
+from host.ipc.scoreboard import TURN_LASTED
 from host.offload.busy_poll import BusyPoll
 from host.offload.child import (
     LAST,
@@ -46,6 +47,8 @@ _AGAIN_SECONDS = (0.1, 0.3)
 _LONG_SECONDS = 0.001
 """A task that took longer is told a turn after its process got the next one: the caches are cold by
 then, both take as long as serving several clients does, and these are served between them."""
+_HELD_UP_NANOSECONDS = 10_000_000
+"""After a turn that took longer, who waits for an answer may be out of time: it is told at once."""
 _LINES_A_TURN = 50
 """How many lines of what tasks print are told in one turn: others are served between them."""
 _PATIENCE_SECONDS = 1.0
@@ -208,8 +211,9 @@ class ProcessPool(TaskPool):
             self._begin()
         self._untold.append((task, kind, data))
         is_short = self._loop.now - task.since < _LONG_SECONDS
+        was_held_up = self._cells[self._first + TURN_LASTED] > _HELD_UP_NANOSECONDS
         # No more than one of each process: where turns are long, several are done in each.
-        self._tell_all_but(0 if is_short else self._settings.size)
+        self._tell_all_but(0 if is_short or was_held_up else self._settings.size)
         if self._untold and not self._is_delivering:
             self._is_delivering = True
             self._loop.call_later(0.0, self._tell_next)

@@ -6,7 +6,14 @@ import socket
 
 import pytest
 
-from host.ipc.scoreboard import OF_TASKS, TASKS_DONE, TASKS_LOST, TASKS_TIMED_OUT, Scoreboard
+from host.ipc.scoreboard import (
+    OF_TASKS,
+    TASKS_DONE,
+    TASKS_LOST,
+    TASKS_TIMED_OUT,
+    TURN_LASTED,
+    Scoreboard,
+)
 from host.offload import process, processes
 from host.offload.child import HEADER, READY, VALUE
 from host.offload.pool import Surroundings
@@ -175,6 +182,16 @@ def test_what_was_done_in_time_is_not_late_where_the_turn_took_longer(begin):
     world.turn()
     assert world.told == ["a"]
     assert world.row.get(TASKS_TIMED_OUT) == 0
+
+
+def test_who_has_waited_for_a_worker_that_was_held_up_is_told_at_once(begin):
+    world = begin()
+    world.submit(1)
+    world.answer("a")
+    world.now += 1
+    world.row.put(TURN_LASTED, 20_000_000)
+    world.turn()
+    assert world.told == ["a"]
 
 
 def test_no_more_than_one_answer_of_each_process_waits_to_be_told(begin):
