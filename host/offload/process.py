@@ -63,7 +63,7 @@ class PoolProcess:
         has_worked: whether it has done a task.
         was_sent: whether the kernel has taken anything of its task for it.
         is_ready: whether it has begun, so that it can do tasks.
-        is_leaving: whether it has said that it ends.
+        is_leaving: whether it has said that it ends, or is killed with a task.
 
     Raises:
         OSError: it cannot be started.

@@ -137,6 +137,7 @@ class ProcessPool(TaskPool):
     def _end_running(self, task: Task) -> None:
         process: PoolProcess = task.runner
         if process.task is task:
+            process.is_leaving = True  # its answer may have come: it gets no other task then
             process.kill()
 
     # Processes
@@ -206,7 +207,7 @@ class ProcessPool(TaskPool):
         self._busy_poll.end(process)
         if kind & LAST:
             self._let_go(process)
-        else:
+        elif not process.is_leaving:
             self._idle.append(process)
             self._begin()
         self._untold.append((task, kind, data))

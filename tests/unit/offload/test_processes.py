@@ -22,6 +22,7 @@ from host.offload.processes import ProcessPool
 from host.runtime.loop import READ, Loop
 from host.settings import PoolSettings
 from host.telemetry.emitter import Telemetry
+from host.testing.machine import Stopwatch
 
 
 class World:
@@ -230,4 +231,24 @@ def test_what_is_cancelled_before_it_is_told_does_not_run_when_the_worker_ends(b
     world.pool.close()
     world.row.write_off()
     assert world.row.get(OF_TASKS["cancelled"]) == 2
+    assert world.row.get(TASKS_LOST) == 0
+
+
+def test_a_process_that_is_killed_with_a_task_gets_no_other_though_it_has_answered(begin):
+    world = begin()
+    first = world.pool.apply_async(abs, (1,))
+    world.submit(1)
+    world.answer("a")
+    first.cancel()
+    watch = Stopwatch()
+    while len(world.ends) == 1:
+        assert not watch.has_passed(30.0)
+        world.loop.run_once(0.1)
+    assert not world.has_task(0)
+    world.has_task(1)  # how it begins
+    world.ends[1].sendall(HEADER.pack(READY, 0))
+    world.turn()
+    world.answer("b", 1)
+    world.turn()
+    assert world.told == ["b"]
     assert world.row.get(TASKS_LOST) == 0
