@@ -45,10 +45,10 @@ _END_SECONDS = 5.0
 _AGAIN_SECONDS = (0.1, 0.3)
 """How much later it is tried again to have a session give way: others try that, too."""
 _LONG_SECONDS = 0.001
-"""A task that took longer is told a turn after its process got the next one: the caches are cold by
-then, both take as long as serving several clients does, and these are served between them."""
+"""The answer of a task that took longer is delivered a turn after its process got the next one: with
+cold caches both take as long as to serve several clients, and these are served between them."""
 _HELD_UP_NANOSECONDS = 10_000_000
-"""After a turn that took longer, who waits for an answer may be out of time: it is told at once."""
+"""After a turn that took longer, who waits for an answer may be out of time: it comes at once."""
 _LINES_A_TURN = 50
 """How many lines of what tasks print are told in one turn: others are served between them."""
 _PATIENCE_SECONDS = 1.0
@@ -82,7 +82,7 @@ class ProcessPool(TaskPool):
         self._deadlines: dict[PoolProcess, TimerHandle] = {}  # of those that begin or end
         self._printed: deque[tuple[PoolProcess, int, bytes | bytearray]] = deque()
         self._is_telling = False
-        self._untold: deque[tuple[Task, int, bytes | bytearray]] = deque()
+        self._undelivered: deque[tuple[Task, int, bytes | bytearray]] = deque()
         self._is_delivering = False
         self._busy_poll = BusyPoll(self._loop, start.poll_seconds)
         self._failures = 0  # starts that were of no use, one after the other
@@ -102,8 +102,8 @@ class ProcessPool(TaskPool):
             each.wait(max(0.0, until - self._loop.time()))
             each.close()
         self._freed_at_close(each.task for each in self.processes if each.task is not None)
-        self._freed_at_close(task for task, _, _ in self._untold)
-        self._untold.clear()
+        self._freed_at_close(task for task, _, _ in self._undelivered)
+        self._undelivered.clear()
         self.processes.clear()
         self._idle.clear()
         while self._printed:
@@ -210,27 +210,27 @@ class ProcessPool(TaskPool):
         elif not process.is_leaving:
             self._idle.append(process)
             self._begin()
-        self._untold.append((task, kind, data))
+        self._undelivered.append((task, kind, data))
         is_short = self._loop.now - task.since < _LONG_SECONDS
         was_held_up = self._cells[self._first + TURN_LASTED] > _HELD_UP_NANOSECONDS
         # No more than one of each process: where turns are long, several are done in each.
-        self._tell_all_but(0 if is_short or was_held_up else self._settings.size)
-        if self._untold and not self._is_delivering:
+        self._deliver_all_but(0 if is_short or was_held_up else self._settings.size)
+        if self._undelivered and not self._is_delivering:
             self._is_delivering = True
-            self._loop.call_later(0.0, self._tell_next)
+            self._loop.call_later(0.0, self._deliver_next)
 
-    def _tell_next(self) -> None:
-        """Tell the answer that has waited longest, if there is one, in a turn of its own."""
-        left = max(0, len(self._untold) - 1)
+    def _deliver_next(self) -> None:
+        """Deliver the answer that has waited longest, if there is one, in a turn of its own."""
+        left = max(0, len(self._undelivered) - 1)
         self._is_delivering = left > 0
         if self._is_delivering:
-            self._loop.call_later(0.0, self._tell_next)
-        self._tell_all_but(left)
+            self._loop.call_later(0.0, self._deliver_next)
+        self._deliver_all_but(left)
 
-    def _tell_all_but(self, count: int) -> None:
-        """Tell the answers that have waited longest, until no more than so many are left."""
-        while len(self._untold) > count:
-            task, kind, data = self._untold.popleft()
+    def _deliver_all_but(self, count: int) -> None:
+        """Deliver the answers that have waited longest, until no more than so many are left."""
+        while len(self._undelivered) > count:
+            task, kind, data = self._undelivered.popleft()
             if task.is_over:
                 self._freed()
                 continue
