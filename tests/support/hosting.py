@@ -18,7 +18,7 @@ from typing import Any
 from host.testing import RunningHost
 from host.testing.machine import Stopwatch, patience
 from support.board import Board
-from support.processes import children, descendants, of_session, remaining, status
+from support.processes import Status, children, descendants, of_session, remaining, status
 from support.warm import Forked, Warm
 
 SUPPORT = Path(__file__).parent
@@ -205,12 +205,27 @@ class Host(RunningHost):
                     problems.append(f"exit code {code} when stopped at the end of the test")
             if self._process.poll() is None:
                 problems.append("it could not be stopped at the end of the test")
-        for left in (one for one in remaining() if one.session == self.pid or one.pid in apart):
+
+        def left_over() -> list[Status]:
+            return [one for one in remaining() if one.session == self.pid or one.pid in apart]
+
+        if self._has_died():
+            # It has waited for nobody. The kernel kills its workers with it (prctl(2),
+            # PR_SET_PDEATHSIG), but each is there until it has had the CPU once more.
+            with suppress(AssertionError):
+                eventually(lambda: not left_over(), "its processes end with it", seconds)
+        for left in left_over():
             if left.pid != self.pid:
                 problems.append(f"left over: {left}")
-            os.kill(left.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(left.pid, signal.SIGKILL)
         super().clean_up(seconds)
         return problems
+
+    def _has_died(self) -> bool:
+        """Tell whether a signal, or a plugin that ends its process at once, has ended it."""
+        code = self._process.poll()
+        return code is not None and (code < 0 or bool(self.events("plugin_ends_host")))
 
 
 Start = Callable[..., Host]
