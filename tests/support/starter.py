@@ -59,7 +59,7 @@ def become(request: dict[str, Any], output: list[int], parent: int) -> None:
     os.environ.clear()
     os.environ.update(request["env"])
     sys.argv[1:] = request["flags"]
-    sys.orig_argv = [sys.executable, "-W", "error", "-m", "host", *request["flags"]]
+    sys.orig_argv = [sys.orig_argv[0], "-W", "error", "-m", "host", *request["flags"]]
 
 
 def opened(number: int, as_before: Any) -> io.TextIOWrapper:
