@@ -45,8 +45,8 @@ _END_SECONDS = 5.0
 _AGAIN_SECONDS = (0.1, 0.3)
 """How much later it is tried again to have a session give way: others try that, too."""
 _LONG_SECONDS = 0.001
-"""The answer of a task that took longer is delivered a turn after its process got the next one: with
-cold caches both take as long as to serve several clients, and these are served between them."""
+"""The answer of a task that took longer comes a turn after its process got the next one: each of
+both takes as long, with cold caches, as to serve several clients, who are served between them."""
 _HELD_UP_NANOSECONDS = 10_000_000
 """After a turn that took longer, who waits for an answer may be out of time: it comes at once."""
 _LINES_A_TURN = 50
