@@ -42,6 +42,8 @@ LOOK_SECONDS = 0.002
 """How long others have the CPU between two looks at what sends no event."""
 ALARM_SECONDS = 90
 """When SIGALRM ends a host whose test does not, on an idle machine."""
+ORPHAN_SECONDS = 1.0
+"""How long the processes of a host that was killed may be there after it (docs/reliability.md)."""
 
 
 def eventually(condition: Callable[[], bool], what: str, seconds: float = DEADLINE_SECONDS) -> None:
@@ -213,7 +215,7 @@ class Host(RunningHost):
             # It has waited for nobody. The kernel kills its workers with it (prctl(2),
             # PR_SET_PDEATHSIG), but each is there until it has had the CPU once more.
             with suppress(AssertionError):
-                eventually(lambda: not left_over(), "its processes end with it", seconds)
+                eventually(lambda: not left_over(), "its processes end with it", ORPHAN_SECONDS)
         for left in left_over():
             if left.pid != self.pid:
                 problems.append(f"left over: {left}")

@@ -64,6 +64,12 @@ class World:
         data = pickle.dumps(value)
         self.ends[at].sendall(HEADER.pack(VALUE, len(data)) + data)
 
+    def answer_after_long(self, value, at=0):
+        """Have a process answer its task after a second, and the worker take that."""
+        self.answer(value, at)
+        self.now += 1
+        self.turn()
+
     def has_task(self, at=0):
         """Tell whether a process got a task, and take it."""
         try:
@@ -104,9 +110,7 @@ def test_a_tiny_task_is_told_at_once(begin):
 def test_others_are_served_between_the_next_task_and_the_answer_of_a_long_one(begin):
     world = begin()
     world.submit(2)
-    world.answer("a")
-    world.now += 1
-    world.turn()
+    world.answer_after_long("a")
     assert world.has_task()
     assert world.told == []
     own, other = os.pipe()
@@ -125,9 +129,7 @@ def test_one_long_task_is_told_in_a_turn_in_the_order_of_their_ends(begin):
     world = begin(size=3)
     world.submit(3)
     for at, value in ((2, "c"), (0, "a"), (1, "b")):
-        world.answer(value, at)
-        world.now += 1
-        world.turn()
+        world.answer_after_long(value, at)
         if value == "c":
             world.turn()
             assert world.told == ["c"]
@@ -165,9 +167,7 @@ def test_a_tiny_task_is_told_at_once_after_the_long_ones_that_have_ended_sooner(
 def test_what_is_cancelled_before_it_is_told_is_not_told(begin):
     world = begin()
     result = world.pool.apply_async(abs, (1,), callback=world.told.append)
-    world.answer("a")
-    world.now += 1
-    world.turn()
+    world.answer_after_long("a")
     result.cancel()
     world.turn()
     assert world.told == []
@@ -224,9 +224,7 @@ def test_a_task_is_counted_once_if_its_worker_is_killed_before_it_is_told(begin,
 def test_what_is_cancelled_before_it_is_told_does_not_run_when_the_worker_ends(begin):
     world = begin()
     world.submit(2)
-    world.answer("a")
-    world.now += 1
-    world.turn()
+    world.answer_after_long("a")
     assert world.pool.give_up() == 2
     world.pool.close()
     world.row.write_off()
